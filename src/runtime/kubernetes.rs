@@ -76,19 +76,19 @@ impl Kubernetes {
         };
         for scope in scopes {
             let list = in_time(self.grants(scope).list(&of_bucket)).await?;
-            found.extend(list.items.into_iter().map(grant));
+            found.extend(list.items.iter().map(grant));
         }
         Ok(found)
     }
 
     pub(super) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeFailure> {
         let found = in_time(self.grants(Some(&key.namespace)).get_opt(&key.name)).await?;
-        Ok(found.map(grant))
+        Ok(found.as_ref().map(grant))
     }
 
     pub(super) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeFailure> {
         let found = in_time(self.jobs(&key.namespace).get_opt(&key.name)).await?;
-        Ok(found.map(job))
+        Ok(found.as_ref().map(job))
     }
 
     pub(super) async fn replace_grant_status(
@@ -315,8 +315,8 @@ fn spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
         .map_err(|error| format!("spec does not decode: {}", cut(&error.to_string(), 200)))
 }
 
-fn grant(object: DynamicObject) -> GrantObject {
-    let key = key_of(&object);
+fn grant(object: &DynamicObject) -> GrantObject {
+    let key = key_of(object);
     let credentials: Option<Credentials> = part(&object.data, "/spec/credentials");
     let annotation = |name: &str| object.annotations().get(name).cloned();
     let place: Option<BucketRef> = part(&object.data, "/spec/bucket");
@@ -345,10 +345,10 @@ fn grant_status(data: &Value) -> GrantStatus {
     })
 }
 
-fn job(object: DynamicObject) -> JobObject {
+fn job(object: &DynamicObject) -> JobObject {
     let annotation = |name: &str| object.annotations().get(name).cloned();
     JobObject {
-        key: key_of(&object),
+        key: key_of(object),
         uid: object.uid().unwrap_or_default(),
         resource_version: object.resource_version().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),

@@ -162,7 +162,8 @@ impl Lane<'_> {
             let wish = g.spec.as_ref().ok().map(|s| s.access.pass_role_statement);
             wish.is_some_and(|w| w != PassRoleStatement::Omit)
         };
-        if !grants.iter().any(open) && !(memory.block_again && grants.iter().any(concerned)) {
+        let again = memory.block_again && grants.iter().any(concerned);
+        if !again && !grants.iter().any(open) {
             return None;
         }
         memory.block_again = false;
@@ -191,7 +192,7 @@ impl Lane<'_> {
             verdict = Some(Standing::Suspended);
             Stance::Frozen
         } else {
-            match self.wanted(&grant, block) {
+            match wanted(&grant, block) {
                 Ok((wanted, choice)) => {
                     pass_role = Some(choice);
                     Stance::Active(wanted)
@@ -232,18 +233,6 @@ impl Lane<'_> {
             drifted: 0,
             last_write: None,
         })
-    }
-
-    fn wanted(
-        &self,
-        grant: &GrantObject,
-        block: Option<BlockState>,
-    ) -> Result<(crate::core::grant::Wanted, PassRoleChoice), String> {
-        let spec = grant.spec.as_ref().map_err(Clone::clone)?;
-        let choice = pass_role_choice(spec, grant.generation, &grant.status, block)
-            .unwrap_or(PassRoleChoice::OmittedBecause(BlockState::Unreadable));
-        let wanted = parse_spec(spec, choice).map_err(|e| e.to_string())?;
-        Ok((wanted, choice))
     }
 
     /// A failed call: what everyone is told, and when to try again.
@@ -294,6 +283,18 @@ impl Lane<'_> {
             | FailureKind::Refused => interval,
         }
     }
+}
+
+/// The statements that a grant wants, and what was decided about `ram:PassRole`.
+fn wanted(
+    grant: &GrantObject,
+    block: Option<BlockState>,
+) -> Result<(crate::core::grant::Wanted, PassRoleChoice), String> {
+    let spec = grant.spec.as_ref().map_err(Clone::clone)?;
+    let choice = pass_role_choice(spec, grant.generation, &grant.status, block)
+        .unwrap_or(PassRoleChoice::OmittedBecause(BlockState::Unreadable));
+    let wanted = parse_spec(spec, choice).map_err(|e| e.to_string())?;
+    Ok((wanted, choice))
 }
 
 fn suspended(grant: &GrantObject) -> bool {

@@ -116,8 +116,7 @@ impl Lane<'_> {
                 return self.refused(passengers, &plan, &failure, memory).await;
             }
             wrote = true;
-            self.written(&mut passengers, &plan, &second, memory, read_at)
-                .await;
+            self.written(&mut passengers, &plan, &second, memory, read_at);
             read = match self.read(place, keys).await {
                 Ok(read) => read,
                 Err(failure) => return self.failed(passengers, &failure, memory).await,
@@ -207,7 +206,7 @@ impl Lane<'_> {
     }
 
     /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled.
-    async fn written(
+    fn written(
         &self,
         passengers: &mut [Passenger],
         plan: &Plan,
@@ -272,7 +271,7 @@ impl Lane<'_> {
         for (index, mut passenger) in passengers.into_iter().enumerate() {
             let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
             if !failure.certain() {
-                passenger.member.ledger = passenger.grant.status.owned.clone();
+                passenger.member.ledger.clone_from(&passenger.grant.status.owned);
             }
             if touched(&plan.added) || touched(&plan.removed) {
                 involved.push(passenger);
