@@ -1,1 +1,2 @@
-//! Under construction.
+//! imm-operator.
+pub mod api;

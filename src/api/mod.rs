@@ -1,0 +1,90 @@
+//! The kinds of group `immops.dev/v1alpha1`: data, apply-time rules, and every constant that users see.
+//! Knows nothing of the rest of the house.
+
+mod condition;
+mod credentials;
+mod grant;
+mod grant_status;
+mod job;
+mod job_status;
+mod reason;
+
+pub use condition::{Condition, ConditionStatus, kinds};
+pub use credentials::{AssumeRole, CredentialSource, Credentials, SecretRef, ServiceAccountRef};
+pub use grant::{
+    Access, Action, AdoptionPolicy, AllowedConsumers, BucketRef, DeletionPolicy, DriftPolicy, GrantSpec,
+    Grantee, ImmBucketGrant, Mode, PassRoleStatement, Preset,
+};
+pub use grant_status::{
+    Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, PolicySeen, StatementRole, WriteReason,
+};
+pub use job::{
+    AccessMode, Budget, GrantRef, GrantWait, ImageScoreJob, JobAccess, JobSpec, OnExceeded, OnTimeout,
+    ProjectRef, Source,
+};
+pub use job_status::{Cursor, Deferred, FailureCount, ItemResult, Items, JobStatus, Requests, Summary};
+pub use reason::{EventReason, GrantReason, JobReason};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps,
+};
+use kube::CustomResourceExt;
+
+/// API group of the kinds.
+pub const GROUP: &str = "immops.dev";
+/// Version of the kinds.
+pub const VERSION: &str = "v1alpha1";
+/// Finalizer that keeps a grant until its statements are out of the policy.
+pub const FINALIZER: &str = "immops.dev/grant";
+/// Annotation whose change asks for an immediate pass.
+pub const RECONCILE_AT: &str = "immops.dev/reconcile-at";
+/// Annotation that releases a grant that cannot take its statements out.
+pub const ABANDON: &str = "immops.dev/abandon";
+/// Annotation that marks a job as begun, with the uid of the object that began.
+pub const STARTED: &str = "immops.dev/started";
+/// Most entries of a grant's ledger.
+pub const LEDGER_LIMIT: usize = 12;
+
+/// The definitions of all kinds as they are served, in the order of installation.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    [ImmBucketGrant::crd(), ImageScoreJob::crd()]
+        .into_iter()
+        .map(with_status_default)
+        .collect()
+}
+
+/// Gives `status` its default: kstatus takes an object without an observed generation for finished, so a new
+/// object must say -1 until the operator has seen it.
+fn with_status_default(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut definition.spec.versions {
+        let properties = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            .and_then(|root| root.properties.as_mut());
+        if let Some(status) = properties.and_then(|p| p.get_mut("status")) {
+            status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+            status.nullable = None;
+        }
+        if let Some(root) = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        {
+            strip_nullable(root);
+        }
+    }
+    definition
+}
+
+/// Rust's optional fields are left out when absent and never written as null, so the schema does not offer null.
+fn strip_nullable(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        strip_nullable(property);
+    }
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray;
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        strip_nullable(items);
+    }
+}

@@ -1,0 +1,119 @@
+//! Every reason that a condition or an event can carry, one enum a kind, each with its meaning and who must act.
+//! docs/reasons.md is generated from here; a test compares.
+
+/// Defines a closed set of reasons with their texts, so that no reason exists without an explanation.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident : $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $(#[doc = $text] $variant),+ }
+
+        impl $name {
+            /// Every reason, in the order of the reference.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word as users see it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),+ }
+            }
+
+            /// What it means, and who must act.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Reasons of an `ImmBucketGrant`'s conditions.
+    GrantReason {
+        Applied: "The statements are in the policy. Nobody must act.",
+        Retained: "The grant is being deleted and its statements stay, as deletionPolicy: Retain asks. Nobody must act.",
+        Suspended: "spec.suspend is true: nothing is added, corrected or removed. Set it to false to go on.",
+        Reconciling: "Work is under way. Nobody must act.",
+        Pending: "The statements were not yet seen in the policy. Nobody must act.",
+        Settling: "OSS has not yet shown the last write, or an earlier request may still arrive; the operator looks again by itself.",
+        Removed: "The statements are no longer in the policy. The operator puts them back by itself.",
+        Unknown: "The policy could not be read, so it is not known whether the statements are in it. See the Ready condition.",
+        CredentialsUnavailable: "The object's credentials cannot be used. See the CredentialsValid condition for the cure.",
+        Authenticated: "The last call to the cloud was authenticated. Nobody must act.",
+        NotChecked: "No call was made yet with these credentials.",
+        SecretMissing: "The Secret does not exist in the object's namespace. Create it.",
+        SecretInvalid: "The Secret lacks the key accessKeyId or accessKeySecret, or a value is not printable text. Correct it.",
+        SecretAccessDenied: "The operator may not read the Secret. Open that one Secret with the Role and RoleBinding that the message prints.",
+        Rejected: "The cloud refused the keys (unknown, disabled, or a wrong secret). Put valid keys into the Secret.",
+        Expired: "The temporary credentials have expired. Put fresh ones into the Secret.",
+        AccessDenied: "The credentials are valid but lack a permission. Grant oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on the bucket (deploy/ram/owner-policy.json).",
+        BucketNotFound: "The bucket does not exist. Create it, or delete the grant.",
+        OwnerMismatch: "The bucket belongs to another account than spec.bucket.ownerUID says. Correct the grant.",
+        RegionMismatch: "The bucket is in another region than spec.bucket.region says. Correct the grant.",
+        PublicAccessBlocked: "Block Public Access refuses the policy. Set access.passRoleStatement: Omit, or have account B decide about Block Public Access.",
+        PolicyTooLarge: "The policy with our statements would exceed 16,384 bytes, or one statement 4,095. Shorten the list of prefixes, or remove other statements.",
+        PolicyUnreadable: "The policy is not a document that can be edited safely, so it is left alone. Correct it at OSS.",
+        ForeignStatementRejected: "OSS refuses the policy because of its content, although our statements are valid; a statement of somebody else is the likely cause. Correct it at OSS.",
+        ExistingStatement: "An equal statement is there already and adoptionPolicy is Fail. Choose Adopt, or remove the statement.",
+        LedgerFull: "The grant already owns 12 statements, some still waiting to leave. The operator goes on when they have left.",
+        RateLimited: "OSS asks to slow down. The operator tries again by itself.",
+        CloudUnavailable: "OSS could not be reached or failed. The operator tries again by itself.",
+        Contended: "Others keep changing the policy between reading and writing. The operator tries again by itself.",
+        InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",
+        Residual: "Statements of others still name this grantee, so access remains. Remove them at OSS if that is not wanted.",
+    }
+}
+
+reasons! {
+    /// Reasons of an `ImageScoreJob`'s conditions.
+    JobReason {
+        Complete: "All items are done and the results are stored. Nobody must act.",
+        Completed: "Every item was scored. Nobody must act.",
+        CompletedWithFailures: "All items are done; some failed, no more than maxFailedItems allows. See status.failures.",
+        Scoring: "Calls are under way. Nobody must act.",
+        Pending: "The job has not started yet. Nobody must act.",
+        WaitingForGrant: "The grant named in grantRef is not live yet, is settling, or cannot be named from here. No call is made until it is.",
+        Live: "The grant is live and covers every item. Nobody must act.",
+        Stored: "Every counted result is in status. Nobody must act.",
+        Storing: "Results are being stored. Nobody must act.",
+        CredentialsUnavailable: "The job's credentials cannot be used. See the CredentialsValid condition for the cure.",
+        Authenticated: "The last call to the cloud was authenticated. Nobody must act.",
+        NotChecked: "No call was made yet with these credentials.",
+        SecretMissing: "The Secret does not exist in the object's namespace. Create it.",
+        SecretInvalid: "The Secret lacks the key accessKeyId or accessKeySecret, or a value is not printable text. Correct it.",
+        SecretAccessDenied: "The operator may not read the Secret. Open that one Secret with the Role and RoleBinding that the message prints.",
+        Rejected: "The cloud refused the keys (unknown, disabled, or a wrong secret). Put valid keys into the Secret.",
+        Expired: "The temporary credentials have expired. Put fresh ones into the Secret.",
+        BudgetExceeded: "budget.maxRequests is used up. Raise it to go on.",
+        RestoredWithoutStatus: "The object carries the started mark of another object: it was restored from a backup without its results. Remove the annotation immops.dev/started to pay for all items again.",
+        InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",
+        BackoffLimitExceeded: "The first item failed again and again, so the job was not started. See status.failures.",
+        MaxFailedItems: "More items failed than maxFailedItems allows. See status.failures.",
+        PermissionDenied: "IMM may not be called with these credentials, or may not read the images. Check deploy/ram/imm-side-policy.json and the grant.",
+        ProjectNotFound: "The project does not exist in this region and account. Create it, then create the job again.",
+        RegionMismatch: "The bucket is in another region than the project. IMM cannot reach it.",
+        GrantMismatch: "The grant does not cover the job's account, bucket or keys. Correct the grant or the job; no call was made.",
+        GrantTimeout: "The grant did not become live within grantWait.timeoutSeconds. No call was made.",
+    }
+}
+
+reasons! {
+    /// Reasons of events.
+    EventReason {
+        StatementAdded: "Statements of the grant were added to the policy.",
+        StatementRemoved: "Statements of the grant were taken out of the policy.",
+        DriftDetected: "Statements of the grant were gone from the policy.",
+        DriftCorrected: "Statements that were gone are back.",
+        AccessDenied: "A permission is missing.",
+        CredentialsUnavailable: "The credentials cannot be used.",
+        ResidualAccess: "Access remains through statements of others.",
+        DeletionBlocked: "The grant cannot take its statements out; the Ready condition says why.",
+        Abandoned: "The grant was released without taking its statements out, as annotation immops.dev/abandon asks.",
+        Retained: "The grant was deleted and its statements stay.",
+        BucketGone: "The bucket no longer exists, so nothing is left to take out.",
+        WaitingForGrant: "The job waits for its grant; no call is made.",
+        Started: "The job made its first call.",
+        Throttled: "IMM asks to slow down.",
+        BudgetExceeded: "The job has used up its budget.",
+        Completed: "The job is complete.",
+        Failed: "The job has failed.",
+    }
+}
