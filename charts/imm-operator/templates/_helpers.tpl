@@ -41,14 +41,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Metadata lines that the generator puts into every custom resource definition. */}}
 {{- define "imm-operator.crdMetadata" -}}
-{{- $annotations := merge (dict) .Values.crds.annotations .Values.commonAnnotations }}
-{{- if .Values.crds.keep }}
-{{- $_ := set $annotations "helm.sh/resource-policy" "keep" }}
-{{- end }}
-{{- with $annotations }}
+{{- $annotations := merge (dict) .Values.crds.annotations .Values.commonAnnotations -}}
+{{- if .Values.crds.keep -}}
+{{- $_ := set $annotations "helm.sh/resource-policy" "keep" -}}
+{{- end -}}
+{{- with $annotations -}}
 annotations:
   {{- toYaml . | nindent 2 }}
-{{- end }}
+{{ end -}}
 labels:
   {{- include "imm-operator.labels" . | nindent 2 }}
 {{- end }}

@@ -4,6 +4,7 @@
 
 pub mod environment;
 pub mod error;
+pub mod generate;
 pub mod operator;
 pub mod plane;
 pub mod process;

@@ -1,9 +1,11 @@
 //! `imm-harness`: what the Makefile's targets run.
 
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
-use imm_harness::{ControlPlane, Options, Result};
+use imm_harness::environment::checkout;
+use imm_harness::{ControlPlane, HarnessError, Options, Result, generate};
 
 /// Runs the demo, the tests and single pieces of them.
 #[derive(Parser)]
@@ -24,6 +26,12 @@ enum Order {
         #[arg(long, requires = "controllers")]
         nodes: bool,
     },
+    /// Writes every generated file of the checkout and names those that changed.
+    Generate {
+        /// The operator's binary.
+        #[arg(long)]
+        operator: PathBuf,
+    },
 }
 
 #[tokio::main]
@@ -37,6 +45,7 @@ async fn main() -> ExitCode {
             })
             .await
         }
+        Order::Generate { operator } => write_generated(&operator).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,6 +61,23 @@ async fn plane(options: Options) -> Result<()> {
     println!("export KUBECONFIG={}", plane.kubeconfig().display());
     tokio::signal::ctrl_c()
         .await
-        .map_err(imm_harness::HarnessError::io("waiting for Ctrl-C"))?;
+        .map_err(HarnessError::io("waiting for Ctrl-C"))?;
     plane.stop()
+}
+
+async fn write_generated(operator: &Path) -> Result<()> {
+    let output = Command::new(operator).arg("crd").output();
+    let output = output.map_err(HarnessError::io(format!("running {} crd", operator.display())))?;
+    if !output.status.success() {
+        return Err(HarnessError::Surprise(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ));
+    }
+    let files = generate::generated(&String::from_utf8_lossy(&output.stdout)).await?;
+    let changed = generate::write(&files, &checkout())?;
+    for path in &changed {
+        println!("changed {}", path.display());
+    }
+    println!("{} generated files, {} changed", files.len(), changed.len());
+    Ok(())
 }
