@@ -8,6 +8,7 @@ pub mod generate;
 pub mod operator;
 pub mod plane;
 pub mod process;
+pub mod suite;
 pub mod tools;
 pub mod wait;
 

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 use imm_harness::environment::checkout;
-use imm_harness::{ControlPlane, HarnessError, Options, Result, generate};
+use imm_harness::{ControlPlane, HarnessError, Options, Result, generate, suite};
 
 /// Runs the demo, the tests and single pieces of them.
 #[derive(Parser)]
@@ -26,6 +26,8 @@ enum Order {
         #[arg(long, requires = "controllers")]
         nodes: bool,
     },
+    /// Runs everything: format, lint, licences, tests, clients, demo, image.
+    Test,
     /// Writes every generated file of the checkout and names those that changed.
     Generate {
         /// The operator's binary.
@@ -44,6 +46,13 @@ async fn main() -> ExitCode {
                 audit: false,
             })
             .await
+        }
+        Order::Test => {
+            return if suite::run().await {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
         }
         Order::Generate { operator } => write_generated(&operator).await,
     };
