@@ -1,2 +1,3 @@
 //! imm-operator.
 pub mod api;
+pub mod core;

@@ -64,20 +64,71 @@ pub enum Action {
     GetObject,
     #[serde(rename = "oss:GetObjectAcl")]
     GetObjectAcl,
-    #[serde(rename = "oss:GetObjectTagging")]
-    GetObjectTagging,
+    #[serde(rename = "oss:ListObjects")]
+    ListObjects,
+    #[serde(rename = "oss:RestoreObject")]
+    RestoreObject,
+    #[serde(rename = "oss:GetVodPlaylist")]
+    GetVodPlaylist,
+    #[serde(rename = "oss:ListObjectVersions")]
+    ListObjectVersions,
     #[serde(rename = "oss:GetObjectVersion")]
     GetObjectVersion,
     #[serde(rename = "oss:GetObjectVersionAcl")]
     GetObjectVersionAcl,
+    #[serde(rename = "oss:RestoreObjectVersion")]
+    RestoreObjectVersion,
+    #[serde(rename = "oss:GetObjectTagging")]
+    GetObjectTagging,
     #[serde(rename = "oss:GetObjectVersionTagging")]
     GetObjectVersionTagging,
-    #[serde(rename = "oss:ListObjects")]
-    ListObjects,
-    #[serde(rename = "oss:ListObjectVersions")]
-    ListObjectVersions,
-    #[serde(rename = "oss:RestoreObject")]
-    RestoreObject,
+}
+
+impl Action {
+    /// The nine actions of Alibaba's page "Grant cross-account access to OSS resources", in its order.
+    pub const DOCUMENTED: [Self; 9] = [
+        Self::GetObject,
+        Self::GetObjectAcl,
+        Self::ListObjects,
+        Self::RestoreObject,
+        Self::GetVodPlaylist,
+        Self::ListObjectVersions,
+        Self::GetObjectVersion,
+        Self::GetObjectVersionAcl,
+        Self::RestoreObjectVersion,
+    ];
+
+    /// Every action that a statement of ours may carry.
+    pub const ALL: [Self; 11] = [
+        Self::GetObject,
+        Self::GetObjectAcl,
+        Self::ListObjects,
+        Self::RestoreObject,
+        Self::GetVodPlaylist,
+        Self::ListObjectVersions,
+        Self::GetObjectVersion,
+        Self::GetObjectVersionAcl,
+        Self::RestoreObjectVersion,
+        Self::GetObjectTagging,
+        Self::GetObjectVersionTagging,
+    ];
+
+    /// The action as OSS spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GetObject => "oss:GetObject",
+            Self::GetObjectAcl => "oss:GetObjectAcl",
+            Self::ListObjects => "oss:ListObjects",
+            Self::RestoreObject => "oss:RestoreObject",
+            Self::GetVodPlaylist => "oss:GetVodPlaylist",
+            Self::ListObjectVersions => "oss:ListObjectVersions",
+            Self::GetObjectVersion => "oss:GetObjectVersion",
+            Self::GetObjectVersionAcl => "oss:GetObjectVersionAcl",
+            Self::RestoreObjectVersion => "oss:RestoreObjectVersion",
+            Self::GetObjectTagging => "oss:GetObjectTagging",
+            Self::GetObjectVersionTagging => "oss:GetObjectVersionTagging",
+        }
+    }
 }
 
 /// Whether the recipe's `ram:PassRole` statement is written.
@@ -113,7 +164,7 @@ pub struct Access {
     pub preset: Preset,
     /// Read-only OSS actions, only with preset Custom, for example ["oss:GetObject"].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 9), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 11), extend("x-kubernetes-list-type" = "set"))]
     pub actions: Vec<Action>,
     /// Object key prefixes that the grant is limited to, without a leading slash or wildcard, for example ["photos/2024/"]; empty means the whole bucket. At most 50, each at most 512 characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

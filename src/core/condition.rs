@@ -1,0 +1,74 @@
+//! Conditions: set one, take one away, cut a message. The transition time moves only when the status changes.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::{Condition, ConditionStatus};
+
+/// Whole seconds: the API server stores no finer time, and a status must equal what is read back.
+pub fn seconds(now: Timestamp) -> Time {
+    let fraction = SignedDuration::from_nanos(i64::from(now.subsec_nanosecond()));
+    Time(now - fraction)
+}
+
+/// The conditions of one report, built on those of the last one.
+#[derive(Debug)]
+pub struct Conditions<'a> {
+    before: &'a [Condition],
+    generation: i64,
+    now: Timestamp,
+    list: Vec<Condition>,
+}
+
+impl<'a> Conditions<'a> {
+    /// Starts a report for `generation`; conditions not set in it disappear.
+    pub fn new(before: &'a [Condition], generation: i64, now: Timestamp) -> Self {
+        Self {
+            before,
+            generation,
+            now,
+            list: Vec::new(),
+        }
+    }
+
+    /// Sets a condition.
+    pub fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl AsRef<str>) {
+        let last = self.before.iter().find(|c| c.kind == kind && c.status == status);
+        self.list.push(Condition {
+            kind: kind.to_owned(),
+            status,
+            observed_generation: Some(self.generation),
+            last_transition_time: last.map_or_else(|| seconds(self.now), |c| c.last_transition_time.clone()),
+            reason: reason.to_owned(),
+            message: cut(message.as_ref(), 1024),
+        });
+    }
+
+    /// Keeps a condition of the last report as it was, but for this generation.
+    pub fn carry(&mut self, kind: &str) {
+        if let Some(last) = self.before.iter().find(|c| c.kind == kind) {
+            self.list.push(Condition {
+                observed_generation: Some(self.generation),
+                ..last.clone()
+            });
+        }
+    }
+
+    /// The finished list, in the order in which it was set.
+    pub fn finish(self) -> Vec<Condition> {
+        self.list
+    }
+}
+
+/// The status of a condition, if it is there.
+pub fn status_of(conditions: &[Condition], kind: &str) -> Option<ConditionStatus> {
+    conditions.iter().find(|c| c.kind == kind).map(|c| c.status)
+}
+
+/// Cuts a text to at most `limit` characters.
+pub fn cut(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    text.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+}

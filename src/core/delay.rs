@@ -1,0 +1,54 @@
+//! How long until the next pass. Growth and spread are arithmetic on a seed, so that a test can foresee them and two
+//! operators do not move in step.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+/// A number from 0 to 999 that a text decides, for spreading.
+fn spread(seed: &str) -> u64 {
+    let digest = Sha256::digest(seed.as_bytes());
+    digest
+        .iter()
+        .take(4)
+        .fold(0u64, |sum, byte| sum * 256 + u64::from(*byte))
+        % 1000
+}
+
+/// `base` less or more up to a tenth, by `seed`.
+pub fn spread_by_a_tenth(base: Duration, seed: &str) -> Duration {
+    let tenth = base / 10;
+    let steps = u32::try_from(spread(seed)).unwrap_or(0);
+    base - tenth + tenth * 2 * steps / 1000
+}
+
+/// A time from `low` to `high`, by `seed`.
+pub fn between(low: Duration, high: Duration, seed: &str) -> Duration {
+    let steps = u32::try_from(spread(seed)).unwrap_or(0);
+    low + (high.saturating_sub(low)) * steps / 1000
+}
+
+/// Full delay after the n-th failure in a row: `base` doubled each time up to `cap`, then spread over its upper half.
+pub fn after_failures(failures: u32, base: Duration, cap: Duration, seed: &str) -> Duration {
+    let factor = 2u32.saturating_pow(failures.saturating_sub(1).min(20));
+    let full = base.saturating_mul(factor).min(cap);
+    between(full / 2, full, &format!("{seed}/{failures}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_their_cap_and_stay_within_bounds() {
+        let (base, cap) = (Duration::from_secs(1), Duration::from_secs(420));
+        for failures in 1..40 {
+            let delay = after_failures(failures, base, cap, "uid");
+            assert!(delay >= base / 2 && delay <= cap, "{failures}: {delay:?}");
+        }
+        assert!(after_failures(20, base, cap, "uid") >= cap / 2);
+        let spread = spread_by_a_tenth(Duration::from_secs(600), "uid");
+        assert!(spread >= Duration::from_secs(540) && spread <= Duration::from_secs(660));
+        assert_ne!(spread, spread_by_a_tenth(Duration::from_secs(600), "another"));
+    }
+}

@@ -1,0 +1,464 @@
+//! A plan in the making: one round over all grants, in which some may be set aside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
+
+use super::plan::{Change, Plan, Scene, Verdict};
+use super::{Leave, Member, Stance, WRITE_LIFE_SECONDS, Wanted};
+use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
+use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, Statement};
+
+/// What happens to one equal group of statements.
+#[derive(Default)]
+struct Group {
+    /// Copies in the document.
+    live: Vec<usize>,
+    /// Members that want it and may.
+    wanted_by: Vec<usize>,
+    /// Whether it belongs to somebody else.
+    pre_existing: bool,
+}
+
+pub(super) struct Draft<'a> {
+    scene: Scene<'a>,
+    members: &'a [Member],
+    order: Vec<usize>,
+    frozen: &'a BTreeMap<usize, Verdict>,
+    groups: BTreeMap<String, Group>,
+    plan: Plan,
+    add: Vec<String>,
+    remove: BTreeSet<usize>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(scene: Scene<'a>, members: &'a [Member], frozen: &'a BTreeMap<usize, Verdict>) -> Self {
+        let count = members.len();
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by_key(|i| members.get(*i).map(|m| (m.created, m.key.clone())));
+        let plan = Plan {
+            change: Change::Keep,
+            ledgers: members.iter().map(|m| m.ledger.clone()).collect(),
+            verdicts: vec![Verdict::Frozen; count],
+            added: vec![0; count],
+            removed: vec![0; count],
+            drifted: vec![0; count],
+        };
+        let mut draft = Self {
+            scene,
+            members,
+            order,
+            frozen,
+            groups: BTreeMap::new(),
+            plan,
+            add: Vec::new(),
+            remove: BTreeSet::new(),
+        };
+        draft.group();
+        draft
+    }
+
+    fn active(&self, member: usize) -> Option<&'a Wanted> {
+        match self.members.get(member).map(|m| &m.stance) {
+            Some(Stance::Active(wanted)) if !self.frozen.contains_key(&member) => Some(wanted),
+            _ => None,
+        }
+    }
+
+    fn leaving(&self, member: usize) -> Option<Leave> {
+        match self.members.get(member).map(|m| &m.stance) {
+            Some(Stance::Leaving(leave)) => Some(*leave),
+            _ => None,
+        }
+    }
+
+    fn carried(&self, member: usize) -> bool {
+        self.active(member).is_none() && self.leaving(member).is_none()
+    }
+
+    /// Sorts every statement that is wanted or owned into groups of equal meaning, and says whose each group is.
+    fn group(&mut self) {
+        for (index, member) in self.members.iter().enumerate() {
+            let wanted = self
+                .active(index)
+                .map(|w| w.statements.as_slice())
+                .unwrap_or_default();
+            for statement in wanted {
+                self.groups
+                    .entry(statement.fingerprint.clone())
+                    .or_default()
+                    .wanted_by
+                    .push(index);
+            }
+            for entry in &member.ledger {
+                self.groups.entry(entry.fingerprint.clone()).or_default();
+            }
+        }
+        for (fingerprint, group) in &mut self.groups {
+            group.live = self
+                .scene
+                .document
+                .map(|d| d.live(fingerprint))
+                .unwrap_or_default();
+            let entries: Vec<&LedgerEntry> = self
+                .members
+                .iter()
+                .flat_map(|m| m.ledger.iter().filter(|e| e.fingerprint == *fingerprint))
+                .collect();
+            let live_text = |entry: &&LedgerEntry| {
+                let document = self.scene.document?;
+                let texts = group.live.iter().filter_map(|i| document.statements().get(*i));
+                Some(
+                    texts
+                        .map(|s| document.text_of(s))
+                        .any(|text| text == entry.statement),
+                )
+            };
+            // An intended write that cannot be told from somebody else's is ours only byte by byte.
+            let landed = |e: &&LedgerEntry| e.state == EntryState::Intended && live_text(e) == Some(true);
+            let intended_only =
+                !entries.is_empty() && entries.iter().all(|e| e.state == EntryState::Intended);
+            group.pre_existing = if entries.iter().any(landed) {
+                false
+            } else {
+                entries.iter().any(|e| e.pre_existing) || intended_only || entries.is_empty()
+            };
+        }
+    }
+
+    /// Whether an absence proves that a statement has left for good.
+    fn settled(&self) -> bool {
+        self.scene
+            .unsettled_until
+            .is_none_or(|until| self.scene.now >= until)
+    }
+
+    fn write_life(&self) -> Time {
+        Time(self.scene.now + SignedDuration::from_secs(WRITE_LIFE_SECONDS))
+    }
+
+    pub(super) fn finish(mut self) -> Result<Plan, (usize, Verdict)> {
+        for member in self.order.clone() {
+            self.keep_wanted(member)?;
+        }
+        for member in self.order.clone() {
+            self.drop_unwanted(member);
+        }
+        self.check_room()?;
+        let remove: Vec<usize> = self.remove.iter().copied().collect();
+        if !remove.is_empty() || !self.add.is_empty() {
+            let text = match self.scene.document {
+                Some(document) => document.splice(&remove, &self.add),
+                None => Document::fresh(&self.add),
+            };
+            self.plan.change = text.map_or(Change::Delete, Change::Put);
+        }
+        Ok(self.plan)
+    }
+
+    /// Makes sure that each statement a grant wants is in the policy, or is added, and is in its ledger.
+    fn keep_wanted(&mut self, member: usize) -> Result<(), (usize, Verdict)> {
+        let Some(wanted) = self.active(member) else {
+            if let (Some(slot), Some(verdict)) =
+                (self.plan.verdicts.get_mut(member), self.frozen.get(&member))
+            {
+                *slot = verdict.clone();
+            }
+            return Ok(());
+        };
+        let mut verdict = Verdict::Applied;
+        for statement in &wanted.statements {
+            if statement.text.len() > STATEMENT_LIMIT {
+                return Err((
+                    member,
+                    Verdict::StatementTooLong {
+                        bytes: statement.text.len(),
+                    },
+                ));
+            }
+            let Some(group) = self.groups.get(&statement.fingerprint) else {
+                continue;
+            };
+            let (live, foreign) = (!group.live.is_empty(), group.pre_existing);
+            let entry = self.entry(member, &statement.fingerprint);
+            let is_new = entry.is_none_or(|e| e.state == EntryState::Intended);
+            if live {
+                if foreign && is_new && wanted.adoption == AdoptionPolicy::Fail {
+                    return Err((member, Verdict::ExistingStatement));
+                }
+                let pre_existing = foreign && wanted.adoption != AdoptionPolicy::TakeOwnership;
+                let unsettled = entry
+                    .and_then(|e| e.unsettled_until.clone())
+                    .filter(|t| t.0 > self.scene.now);
+                let text = entry.map_or(&statement.text, |e| &e.statement).clone();
+                self.record(
+                    member,
+                    statement,
+                    EntryState::Applied,
+                    pre_existing,
+                    text,
+                    unsettled,
+                )?;
+            } else if self.scene.lagging {
+                verdict = Verdict::Settling;
+            } else {
+                if entry.is_some_and(|e| e.state == EntryState::Applied) {
+                    bump(&mut self.plan.drifted, member);
+                }
+                self.add_for(member, statement)?;
+                verdict = Verdict::Writing;
+            }
+        }
+        if let Some(slot) = self.plan.verdicts.get_mut(member) {
+            *slot = verdict;
+        }
+        Ok(())
+    }
+
+    /// Adds a statement, once for all that want it; grants that are only carried but own it are told as well.
+    fn add_for(&mut self, member: usize, statement: &Statement) -> Result<(), (usize, Verdict)> {
+        let first = self.first_text(statement);
+        if !self.add.contains(&first) {
+            self.add.push(first.clone());
+        }
+        bump(&mut self.plan.added, member);
+        let until = Some(self.write_life());
+        self.record(
+            member,
+            statement,
+            EntryState::Intended,
+            false,
+            first.clone(),
+            until.clone(),
+        )?;
+        for other in 0..self.members.len() {
+            if self.carried(other) && self.entry(other, &statement.fingerprint).is_some() {
+                self.record(
+                    other,
+                    statement,
+                    EntryState::Intended,
+                    false,
+                    first.clone(),
+                    until.clone(),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Equal statements may be spelled differently (order of prefixes): the first grant's text stands for all.
+    fn first_text(&self, statement: &Statement) -> String {
+        let wanting = self.order.iter().filter_map(|i| self.active(*i));
+        let mut same = wanting
+            .flat_map(|w| w.statements.iter())
+            .filter(|s| s.fingerprint == statement.fingerprint);
+        same.next()
+            .map_or_else(|| statement.text.clone(), |s| s.text.clone())
+    }
+
+    /// Lets go of each statement that a grant owns and does not want.
+    fn drop_unwanted(&mut self, member: usize) {
+        if self.carried(member) {
+            return;
+        }
+        let Some(current) = self.members.get(member) else {
+            return;
+        };
+        let wanted: BTreeSet<&str> = self
+            .active(member)
+            .map(|w| w.statements.iter().map(|s| s.fingerprint.as_str()).collect())
+            .unwrap_or_default();
+        let mut residual = 0;
+        for entry in current
+            .ledger
+            .iter()
+            .filter(|e| !wanted.contains(e.fingerprint.as_str()))
+        {
+            let Some(group) = self.groups.get(&entry.fingerprint) else {
+                continue;
+            };
+            let others_want = group.wanted_by.iter().any(|other| *other != member);
+            let others_hold = (0..self.members.len())
+                .any(|o| o != member && self.carried(o) && self.entry(o, &entry.fingerprint).is_some());
+            if self.leaving(member) == Some(Leave::Keep) {
+                residual += usize::from(!group.live.is_empty());
+                self.forget(member, &entry.fingerprint);
+                self.give_up(&entry.fingerprint);
+            } else if others_want || others_hold {
+                self.forget(member, &entry.fingerprint);
+            } else if group.pre_existing {
+                residual += usize::from(!group.live.is_empty());
+                self.forget(member, &entry.fingerprint);
+            } else {
+                self.take_out(member, entry);
+            }
+        }
+        let left = self.plan.ledgers.get(member).is_none_or(Vec::is_empty);
+        if self.leaving(member).is_some() {
+            let verdict = if left {
+                Verdict::Gone { residual }
+            } else if self.plan.removed.get(member).is_some_and(|n| *n > 0) {
+                Verdict::Writing
+            } else {
+                Verdict::Settling
+            };
+            if let Some(slot) = self.plan.verdicts.get_mut(member) {
+                *slot = verdict;
+            }
+        }
+    }
+
+    /// Takes a statement of ours out, or forgets it once it is certain that it has gone.
+    fn take_out(&mut self, member: usize, entry: &LedgerEntry) {
+        let live = self
+            .groups
+            .get(&entry.fingerprint)
+            .map(|g| g.live.clone())
+            .unwrap_or_default();
+        let copies = i32::try_from(live.len()).unwrap_or(i32::MAX);
+        let one_fewer =
+            entry.state == EntryState::Removing && entry.copies.is_some_and(|before| copies < before);
+        if live.is_empty() || one_fewer {
+            if self.settled() {
+                self.forget(member, &entry.fingerprint);
+            } else {
+                // An earlier write that carries it may still arrive: it stays ours until that is impossible.
+                self.mark_removing(member, entry, entry.copies, entry.unsettled_until.clone());
+            }
+            return;
+        }
+        let document = self.scene.document;
+        let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
+        let same_bytes = live.iter().find(|i| text_at(i) == Some(entry.statement.as_str()));
+        // Of several equal ones at most one goes; without a byte-equal one the last, because ours are added at the end.
+        if let Some(victim) = same_bytes.or(live.last()) {
+            self.remove.insert(*victim);
+            bump(&mut self.plan.removed, member);
+            self.mark_removing(
+                member,
+                entry,
+                (copies > 1).then_some(copies),
+                Some(self.write_life()),
+            );
+        }
+    }
+
+    fn mark_removing(
+        &mut self,
+        member: usize,
+        entry: &LedgerEntry,
+        copies: Option<i32>,
+        until: Option<Time>,
+    ) {
+        let slot = self
+            .plan
+            .ledgers
+            .get_mut(member)
+            .and_then(|l| l.iter_mut().find(|e| e.fingerprint == entry.fingerprint));
+        if let Some(slot) = slot {
+            *slot = LedgerEntry {
+                state: EntryState::Removing,
+                copies,
+                unsettled_until: until,
+                ..entry.clone()
+            };
+        }
+    }
+
+    fn forget(&mut self, member: usize, fingerprint: &str) {
+        if let Some(ledger) = self.plan.ledgers.get_mut(member) {
+            ledger.retain(|e| e.fingerprint != fingerprint);
+        }
+    }
+
+    /// One owner leaves a statement behind on purpose: for the other owners it was there before them.
+    fn give_up(&mut self, fingerprint: &str) {
+        for entry in self
+            .plan
+            .ledgers
+            .iter_mut()
+            .flatten()
+            .filter(|e| e.fingerprint == fingerprint)
+        {
+            entry.pre_existing = true;
+        }
+    }
+
+    fn entry(&self, member: usize, fingerprint: &str) -> Option<&'a LedgerEntry> {
+        self.members
+            .get(member)
+            .and_then(|m| m.ledger.iter().find(|e| e.fingerprint == fingerprint))
+    }
+
+    fn record(
+        &mut self,
+        member: usize,
+        statement: &Statement,
+        state: EntryState,
+        pre_existing: bool,
+        text: String,
+        unsettled_until: Option<Time>,
+    ) -> Result<(), (usize, Verdict)> {
+        let Some(ledger) = self.plan.ledgers.get_mut(member) else {
+            return Ok(());
+        };
+        let full = ledger.len() >= LEDGER_LIMIT;
+        let entry = LedgerEntry {
+            fingerprint: statement.fingerprint.clone(),
+            role: statement.role,
+            state,
+            pre_existing,
+            statement: text,
+            copies: None,
+            unsettled_until,
+        };
+        match ledger.iter_mut().find(|e| e.fingerprint == statement.fingerprint) {
+            Some(slot) => *slot = entry,
+            None if full => return Err((member, Verdict::LedgerFull)),
+            None => ledger.push(entry),
+        }
+        Ok(())
+    }
+
+    /// Refuses the youngest grant whose additions make the document too large.
+    fn check_room(&self) -> Result<(), (usize, Verdict)> {
+        if self.add.is_empty() {
+            return Ok(());
+        }
+        let remove: Vec<usize> = self.remove.iter().copied().collect();
+        let size = |add: &[String]| match self.scene.document {
+            Some(document) => document.splice(&remove, add).map_or(0, |text| text.len()),
+            None => Document::fresh(add).map_or(0, |text| text.len()),
+        };
+        let total = size(&self.add);
+        if total <= POLICY_LIMIT {
+            return Ok(());
+        }
+        let before = size(&[]);
+        let youngest = self
+            .order
+            .iter()
+            .rev()
+            .find(|i| self.plan.added.get(**i).is_some_and(|n| *n > 0));
+        youngest.map_or(Ok(()), |member| {
+            let texts = self
+                .active(*member)
+                .map(|w| w.statements.iter().filter(|s| self.add.contains(&s.text)));
+            let needed = texts.map_or(0, |t| t.map(|s| s.text.len() + 1).sum());
+            Err((
+                *member,
+                Verdict::TooLarge {
+                    needed,
+                    free: POLICY_LIMIT.saturating_sub(before),
+                },
+            ))
+        })
+    }
+}
+
+fn bump(counts: &mut [usize], member: usize) {
+    if let Some(count) = counts.get_mut(member) {
+        *count += 1;
+    }
+}

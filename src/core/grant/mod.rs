@@ -1,0 +1,96 @@
+//! All grants of one bucket that share an identity, and the policy that was read: what is to be written, and what
+//! each grant is told.
+
+mod draft;
+mod plan;
+mod report;
+mod want;
+
+pub use plan::{Change, Plan, Scene, Verdict, plan};
+pub use report::{Facts, Standing, keys_reason, report};
+pub use want::{BlockState, PassRoleChoice, Wanted, parse_spec, pass_role_choice};
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{GrantSpec, GrantStatus, LedgerEntry};
+
+/// Longest life of a policy write: five minutes at the server (its signature is dated ten minutes back and OSS
+/// refuses it after fifteen), and one minute between the ledger and the read that dates it.
+pub const WRITE_LIFE_SECONDS: i64 = 360;
+
+/// Name of an object in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A grant as the API server holds it. The ledger decodes even when the spec does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrantObject {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Unique id of this object.
+    pub uid: String,
+    /// Version that a status write must be based on.
+    pub resource_version: String,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// Whether deletion was asked for.
+    pub deleting: bool,
+    /// All finalizers, ours included when set.
+    pub finalizers: Vec<String>,
+    /// Value of annotation `immops.dev/reconcile-at`.
+    pub reconcile_at: Option<String>,
+    /// Whether annotation `immops.dev/abandon` is `"true"`.
+    pub abandon: bool,
+    /// Bucket that the spec names, when it can be read.
+    pub bucket: Option<String>,
+    /// The spec, or why it does not decode.
+    pub spec: Result<GrantSpec, String>,
+    /// The status as it stands.
+    pub status: GrantStatus,
+}
+
+/// How a leaving grant treats its statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Takes them out.
+    Remove,
+    /// Leaves them, because the user wants them kept or gave them up.
+    Keep,
+}
+
+/// What a pass does with a grant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stance {
+    /// Its statements are written and kept.
+    Active(Wanted),
+    /// Its ledger is carried and counts as an owner; nothing of it is added or removed.
+    Frozen,
+    /// It is being deleted.
+    Leaving(Leave),
+}
+
+/// A grant in a pass: its stance, and its ledger without entries that could not be ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Namespace and name: the order of planning, after the time of creation.
+    pub key: ObjectKey,
+    /// When it was created; older grants are served first when room is short.
+    pub created: Option<Timestamp>,
+    /// What the pass does with it.
+    pub stance: Stance,
+    /// What it owns.
+    pub ledger: Vec<LedgerEntry>,
+}

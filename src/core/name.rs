@@ -1,0 +1,216 @@
+//! Names from outside, parsed once at the door. The same grammar stands in the CRDs' schema; both gates must agree,
+//! because a stored object may be older than the schema.
+
+use thiserror::Error;
+
+/// A name that does not follow its grammar: which field, and what it must look like.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{field} {rule}")]
+pub struct NameError {
+    /// The field as users see it, for example `spec.bucket.name`.
+    pub field: &'static str,
+    /// What it must look like, as a fragment that follows the field's name.
+    pub rule: &'static str,
+}
+
+fn demand(holds: bool, field: &'static str, rule: &'static str) -> Result<(), NameError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(NameError { field, rule })
+    }
+}
+
+fn lower_digit(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+/// Checks an OSS bucket name: 3 to 63 of `a-z 0-9 -`, no hyphen at either end.
+pub fn check_bucket(field: &'static str, name: &str) -> Result<(), NameError> {
+    let bytes = name.as_bytes();
+    let ends =
+        bytes.first().is_some_and(|b| lower_digit(*b)) && bytes.last().is_some_and(|b| lower_digit(*b));
+    let inner = bytes.iter().all(|b| lower_digit(*b) || *b == b'-');
+    demand(
+        (3..=63).contains(&bytes.len()) && ends && inner,
+        field,
+        "must be 3 to 63 lower-case letters, digits and hyphens, without a hyphen at either end",
+    )
+}
+
+/// Checks an account UID: 5 to 20 digits.
+pub fn check_uid(field: &'static str, uid: &str) -> Result<(), NameError> {
+    let digits = uid.bytes().all(|b| b.is_ascii_digit());
+    demand(
+        (5..=20).contains(&uid.len()) && digits,
+        field,
+        "must be 5 to 20 digits",
+    )
+}
+
+/// Checks a region id such as `cn-hangzhou`.
+pub fn check_region(field: &'static str, region: &str) -> Result<(), NameError> {
+    let mut parts = region.split('-');
+    let country = parts
+        .next()
+        .is_some_and(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_lowercase()));
+    let rest: Vec<&str> = parts.collect();
+    let named = rest.iter().all(|p| !p.is_empty() && p.bytes().all(lower_digit));
+    let sized = (1..=3).contains(&rest.len()) && region.len() <= 40;
+    demand(
+        country && named && sized,
+        field,
+        "must be a region id such as cn-hangzhou, without oss- in front",
+    )
+}
+
+/// Checks a RAM role name: 1 to 64 of letters, digits, `.`, `_`, `-`.
+pub fn check_role(field: &'static str, role: &str) -> Result<(), NameError> {
+    let ok = role
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    demand(
+        (1..=64).contains(&role.len()) && ok,
+        field,
+        "must be 1 to 64 letters, digits, dots, underscores and hyphens",
+    )
+}
+
+/// Checks an IMM project name: 1 to 128 of letters, digits, `-`, `_`, starting with a letter or `_`.
+pub fn check_project(field: &'static str, name: &str) -> Result<(), NameError> {
+    let start = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let ok = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    demand(
+        start && ok && name.len() <= 128,
+        field,
+        "must be 1 to 128 letters, digits, hyphens and underscores, starting with a letter or underscore",
+    )
+}
+
+/// Checks a prefix of object keys: no wildcard, no variable, no control or invisible character, no leading slash.
+pub fn check_prefix(field: &'static str, prefix: &str) -> Result<(), NameError> {
+    demand(
+        (1..=512).contains(&prefix.chars().count()),
+        field,
+        "must be 1 to 512 characters",
+    )?;
+    demand(!prefix.starts_with('/'), field, "must not start with /")?;
+    let bad = |c: char| matches!(c, '*' | '?' | '$' | '{' | '}' | '\\') || invisible(c);
+    demand(
+        !prefix.chars().any(bad),
+        field,
+        "must not contain * ? $ { } \\ or control or invisible characters",
+    )
+}
+
+/// Control and formatting characters (Unicode categories Cc and Cf, line and paragraph separator): what a reader
+/// cannot see must not decide what a policy grants.
+fn invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
+            | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+}
+
+/// An image: bucket and key of `oss://BUCKET/KEY`, the key as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectUri {
+    /// Bucket of the object.
+    pub bucket: String,
+    /// Key of the object, 1 to 1,023 bytes, never empty.
+    pub key: String,
+}
+
+impl ObjectUri {
+    /// Parses `oss://BUCKET/KEY`.
+    pub fn parse(field: &'static str, uri: &str) -> Result<Self, NameError> {
+        let rule = "must be oss://BUCKET/KEY with a key of 1 to 1,023 bytes and no control characters";
+        let (bucket, key) = uri
+            .strip_prefix("oss://")
+            .and_then(|rest| rest.split_once('/'))
+            .ok_or(NameError { field, rule })?;
+        check_bucket(field, bucket)?;
+        demand(
+            (1..=1023).contains(&key.len()) && !key.chars().any(char::is_control),
+            field,
+            rule,
+        )?;
+        Ok(Self {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_oss_refuses_are_refused() {
+        for good in ["abc", "test-bucket-2024", "0a0"] {
+            assert_eq!(check_bucket("f", good), Ok(()), "{good}");
+        }
+        for bad in ["ab", "-ab", "ab-", "Abc", "a_b", "a.b", "", "a/b", "a*c"] {
+            assert!(check_bucket("f", bad).is_err(), "{bad}");
+        }
+        for bad in ["", "1234", "123456789012345678901", "12345a", "*"] {
+            assert!(check_uid("f", bad).is_err(), "{bad}");
+        }
+        for (region, fine) in [
+            ("cn-hangzhou", true),
+            ("us-east-1", true),
+            ("cn-north-2-gov", true),
+            ("cn", false),
+            ("oss-cn-x", false),
+            ("cn-", false),
+        ] {
+            assert_eq!(check_region("f", region).is_ok(), fine, "{region}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_cannot_widen_or_hide() {
+        for good in ["a/", "photos/2024/", "ä b+c%20", "..", "a//b"] {
+            assert_eq!(check_prefix("f", good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "/a",
+            "a*",
+            "a?",
+            "${x}",
+            "a\\",
+            "a\nb",
+            "a\u{202e}b",
+            "a\u{feff}",
+            "a{",
+        ] {
+            assert!(check_prefix("f", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_uri_keeps_its_key_as_it_is() {
+        let uri = ObjectUri::parse("f", "oss://test-bucket-2024/a b/%2F+ü/../x.jpg").unwrap();
+        assert_eq!(
+            (uri.bucket.as_str(), uri.key.as_str()),
+            ("test-bucket-2024", "a b/%2F+ü/../x.jpg")
+        );
+        for bad in [
+            "oss://b/k",
+            "http://bucket/k",
+            "oss://bucket",
+            "oss://bucket/",
+            "oss://bucket/a\nb",
+        ] {
+            assert!(ObjectUri::parse("f", bad).is_err(), "{bad:?}");
+        }
+    }
+}

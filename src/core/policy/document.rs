@@ -1,0 +1,222 @@
+//! The policy document as text. Statements are found by their offsets, ours are spliced in and out, and no other
+//! byte moves: OSS keeps the bytes it was given, and so do we.
+//!
+//! There is deliberately no function that edits or re-serialises a foreign statement.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::statement::{fingerprint, principals};
+
+/// Most bytes that OSS accepts for a policy (error 0030-00000001).
+pub const POLICY_LIMIT: usize = 16_384;
+
+/// Why a document cannot be edited safely.
+#[derive(Debug, Error, PartialEq, Eq, Clone)]
+pub enum Unreadable {
+    /// Not UTF-8 text.
+    #[error("it is not UTF-8 text")]
+    NotText,
+    /// Starts with a byte order mark.
+    #[error("it starts with a byte order mark")]
+    ByteOrderMark,
+    /// Not JSON, with the place of the first error.
+    #[error("it is not JSON (line {line}, column {column})")]
+    NotJson {
+        /// Line of the first error, from 1.
+        line: usize,
+        /// Column of the first error, from 1.
+        column: usize,
+    },
+    /// JSON, but not an object.
+    #[error("it is not a JSON object")]
+    NotObject,
+    /// No member called Statement.
+    #[error("it has no Statement")]
+    NoStatement,
+    /// More than one member called Statement.
+    #[error("it has more than one Statement")]
+    TwoStatements,
+    /// Statement is not an array.
+    #[error("its Statement is not an array")]
+    NotArray,
+}
+
+/// One statement of the document, and what can be said about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    span: Range<usize>,
+    /// Fingerprint of its meaning; `None` when it cannot be ours (duplicate members, no object, too deep).
+    pub fingerprint: Option<String>,
+    /// The entries of its Principal, as far as they can be read.
+    pub principals: Vec<String>,
+}
+
+/// A policy document that can be edited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    text: String,
+    /// Offset just behind the `[` of the statement array.
+    opening: usize,
+    statements: Vec<Located>,
+}
+
+impl Document {
+    /// Finds the statements of a document as OSS returned it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Unreadable::NotText)?;
+        if text.starts_with('\u{feff}') {
+            return Err(Unreadable::ByteOrderMark);
+        }
+        let not_json = |error: &serde_json::Error| Unreadable::NotJson {
+            line: error.line(),
+            column: error.column(),
+        };
+        // The whole text must be JSON before its outer shape is judged, so that the message names the true fault.
+        let whole: &RawValue = serde_json::from_str(text).map_err(|e| not_json(&e))?;
+        if !whole.get().starts_with('{') {
+            return Err(Unreadable::NotObject);
+        }
+        let Members(members) = serde_json::from_str(text).map_err(|e| not_json(&e))?;
+        let mut found = members
+            .iter()
+            .filter(|(name, _)| name == "Statement")
+            .map(|(_, value)| *value);
+        let array = found.next().ok_or(Unreadable::NoStatement)?;
+        if found.next().is_some() {
+            return Err(Unreadable::TwoStatements);
+        }
+        if !array.get().starts_with('[') {
+            return Err(Unreadable::NotArray);
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(array.get()).map_err(|e| not_json(&e))?;
+        let offset = |value: &RawValue| value.get().as_ptr().addr() - text.as_ptr().addr();
+        let statements = items
+            .iter()
+            .map(|item| {
+                let start = offset(item);
+                Located {
+                    span: start..start + item.get().len(),
+                    fingerprint: fingerprint(item.get()),
+                    principals: principals(item.get()),
+                }
+            })
+            .collect();
+        Ok(Self {
+            text: text.to_owned(),
+            opening: offset(array) + 1,
+            statements,
+        })
+    }
+
+    /// The document as it was read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its statements, in order.
+    pub fn statements(&self) -> &[Located] {
+        &self.statements
+    }
+
+    /// The exact text of a statement of this document.
+    pub fn text_of(&self, statement: &Located) -> &str {
+        self.text.get(statement.span.clone()).unwrap_or_default()
+    }
+
+    /// Indices of the statements that mean the same as `fingerprint`.
+    pub fn live(&self, fingerprint: &str) -> Vec<usize> {
+        let same = |(_, s): &(usize, &Located)| s.fingerprint.as_deref() == Some(fingerprint);
+        self.statements
+            .iter()
+            .enumerate()
+            .filter(same)
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// The document without the statements at `remove` and with `add` behind the last one; `None` when no statement
+    /// would be left. Taking out what was added gives back the same bytes.
+    pub fn splice(&self, remove: &[usize], add: &[String]) -> Option<String> {
+        let mut kept: Vec<&Located> = Vec::new();
+        let mut cuts: Vec<Range<usize>> = Vec::new();
+        let mut pending: Option<usize> = None; // start of a run of removed statements at the front
+        for (index, statement) in self.statements.iter().enumerate() {
+            if remove.contains(&index) {
+                match kept.last() {
+                    // Cut from the end of the statement before: that takes the comma and the space between along.
+                    Some(before) => match cuts.last_mut() {
+                        Some(cut) if cut.start == before.span.end => cut.end = statement.span.end,
+                        _ => cuts.push(before.span.end..statement.span.end),
+                    },
+                    None => pending = pending.or(Some(statement.span.start)),
+                }
+            } else {
+                if let Some(start) = pending.take() {
+                    cuts.push(start..statement.span.start);
+                }
+                kept.push(statement);
+            }
+        }
+        if kept.is_empty() && add.is_empty() {
+            return None;
+        }
+        if let (Some(start), Some(last)) = (pending, self.statements.last()) {
+            cuts.push(start..last.span.end);
+        }
+        let insert_at = kept.last().map_or(self.opening, |last| last.span.end);
+        let lead = if kept.is_empty() { "" } else { "," };
+        let addition = if add.is_empty() {
+            String::new()
+        } else {
+            format!("{lead}{}", add.join(","))
+        };
+        let mut out = String::with_capacity(self.text.len() + addition.len());
+        let mut at = 0;
+        let mut pieces: Vec<(Range<usize>, &str)> = cuts.into_iter().map(|cut| (cut, "")).collect();
+        pieces.push((insert_at..insert_at, &addition));
+        pieces.sort_by_key(|(range, text)| (range.start, text.is_empty()));
+        for (range, text) in pieces {
+            out.push_str(self.text.get(at..range.start).unwrap_or_default());
+            out.push_str(text);
+            at = at.max(range.end);
+        }
+        out.push_str(self.text.get(at..).unwrap_or_default());
+        Some(out)
+    }
+
+    /// A new document that holds just `statements`; `None` when there are none.
+    pub fn fresh(statements: &[String]) -> Option<String> {
+        (!statements.is_empty())
+            .then(|| format!(r#"{{"Version":"1","Statement":[{}]}}"#, statements.join(",")))
+    }
+}
+
+/// Members of a JSON object in order, duplicates kept: a map type would silently drop one of them.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                // Keys are decoded into owned text, because an escaped key ("\u0053tatement") cannot be borrowed.
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    members.push((Cow::Owned(name), value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}

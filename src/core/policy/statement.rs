@@ -1,0 +1,232 @@
+//! Our statements: how they are rendered, and how a live one is compared with them by meaning.
+//! Source of the grammar: OSS pages "Bucket policy" and "Policy syntax and elements".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::api::{Action, Grantee, StatementRole};
+
+/// Most bytes of one statement (error 0030-00000003; the page's two languages say field and statement, so the stricter).
+pub const STATEMENT_LIMIT: usize = 4095;
+
+/// A statement of ours, rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// What it is for.
+    pub role: StatementRole,
+    /// Its exact text.
+    pub text: String,
+    /// Fingerprint of its meaning.
+    pub fingerprint: String,
+}
+
+/// The members of a statement of ours, in the order in which Alibaba's page writes them.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Rendered<'a> {
+    effect: &'a str,
+    action: &'a [&'a str],
+    principal: &'a [String],
+    resource: &'a [String],
+}
+
+impl Rendered<'_> {
+    fn statement(&self, role: StatementRole) -> Statement {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let fingerprint = fingerprint(&text).unwrap_or_default();
+        Statement {
+            role,
+            text,
+            fingerprint,
+        }
+    }
+}
+
+/// The principal that a grant names: IMM's sessions of account A's service role. IMM documents no fixed session name.
+pub fn principal(grantee: &Grantee) -> String {
+    format!(
+        "arn:sts::{}:assumed-role/{}/*",
+        grantee.account_uid, grantee.role_name
+    )
+}
+
+/// The statement that lets the service role read: `actions` on the whole bucket, or on each prefix.
+pub fn access_statement(
+    bucket: &str,
+    owner_uid: &str,
+    grantee: &Grantee,
+    actions: &[Action],
+    prefixes: &[String],
+) -> Statement {
+    let actions: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+    let whole = [String::new()];
+    let prefixes = if prefixes.is_empty() {
+        whole.as_slice()
+    } else {
+        prefixes
+    };
+    let resources: Vec<String> = prefixes
+        .iter()
+        .map(|prefix| format!("acs:oss:*:{owner_uid}:{bucket}/{prefix}*"))
+        .collect();
+    let principal = [principal(grantee)];
+    Rendered {
+        effect: "Allow",
+        action: &actions,
+        principal: &principal,
+        resource: &resources,
+    }
+    .statement(StatementRole::Access)
+}
+
+/// The recipe's first statement, exactly as Alibaba's page has it: an empty Principal, which means everyone.
+pub fn pass_role_statement(grantee: &Grantee) -> Statement {
+    let resource = [principal(grantee)];
+    Rendered {
+        effect: "Allow",
+        action: &["ram:PassRole"],
+        principal: &[],
+        resource: &resource,
+    }
+    .statement(StatementRole::PassRole)
+}
+
+/// The fingerprint of a statement's meaning; `None` for what cannot be a statement of ours: no object, a member
+/// twice at any depth, or a value that does not survive parsing.
+pub fn fingerprint(text: &str) -> Option<String> {
+    canonical(&parse_strictly(text)?).map(|c| hash(&c))
+}
+
+/// The entries of a statement's Principal, as far as they are text.
+pub(super) fn principals(text: &str) -> Vec<String> {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    match value.get("Principal") {
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(many)) => many
+            .iter()
+            .filter_map(Value::as_str)
+            .map(ToOwned::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a ledger's statement could have been rendered for `bucket` by some version of ours. Whoever may write
+/// status could forge an entry; one that fails here is never acted on.
+pub fn could_be_ours(bucket: &str, text: &str, claimed_fingerprint: &str) -> bool {
+    let Some(value) = parse_strictly(text) else {
+        return false;
+    };
+    if fingerprint(text).as_deref() != Some(claimed_fingerprint) || text.len() > STATEMENT_LIMIT {
+        return false;
+    }
+    let Some(members) = value.as_object() else {
+        return false;
+    };
+    let names: BTreeSet<&str> = members.keys().map(String::as_str).collect();
+    let list = |name: &str| -> Vec<&str> {
+        let entries = members.get(name).and_then(Value::as_array);
+        entries.into_iter().flatten().filter_map(Value::as_str).collect()
+    };
+    let (actions, principals, resources) = (list("Action"), list("Principal"), list("Resource"));
+    let shaped = names == BTreeSet::from(["Action", "Effect", "Principal", "Resource"])
+        && members.get("Effect") == Some(&Value::from("Allow"))
+        && !resources.is_empty();
+    let role_arn = |text: &&str| {
+        let parts = text
+            .strip_prefix("arn:sts::")
+            .and_then(|rest| rest.split_once(":assumed-role/"));
+        parts.is_some_and(|(uid, role)| uid.bytes().all(|b| b.is_ascii_digit()) && role.ends_with("/*"))
+    };
+    let object_of_bucket = |text: &&str| {
+        let parts = text
+            .strip_prefix("acs:oss:*:")
+            .and_then(|rest| rest.split_once(':'));
+        parts.is_some_and(|(_, path)| {
+            path.strip_prefix(bucket)
+                .is_some_and(|key| key.starts_with('/') && key.ends_with('*'))
+        })
+    };
+    let pass_role = actions == ["ram:PassRole"] && principals.is_empty() && resources.iter().all(role_arn);
+    let readable = |name: &&str| Action::ALL.iter().any(|action| action.as_str() == *name);
+    let access = !actions.is_empty()
+        && actions.iter().all(readable)
+        && principals.len() == 1
+        && principals.iter().all(role_arn)
+        && resources.iter().all(object_of_bucket);
+    shaped && (pass_role || access)
+}
+
+/// Parses an object and refuses one that has a member twice, at any depth.
+fn parse_strictly(text: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    value.as_object()?;
+    // Two members of one name collapse in `Value`, so the parsed value then serialises to fewer members than the text has.
+    let duplicates_free = count_members(text) == count_parsed(&value);
+    duplicates_free.then_some(value)
+}
+
+/// Members in the text: colons outside strings.
+fn count_members(text: &str) -> usize {
+    let (mut members, mut in_string, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b':') => members += 1,
+            _ => {}
+        }
+    }
+    members
+}
+
+fn count_parsed(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => members.len() + members.values().map(count_parsed).sum::<usize>(),
+        Value::Array(items) => items.iter().map(count_parsed).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+/// The canonical form: Action, Principal and Resource are sets in which one string means a list of one; other members
+/// stay as they are. A missing Principal means an empty one only beside `ram:PassRole`, where we write it empty ourselves.
+fn canonical(value: &Value) -> Option<BTreeMap<String, Value>> {
+    let mut out: BTreeMap<String, Value> = value.as_object()?.clone().into_iter().collect();
+    for name in ["Action", "Principal", "Resource"] {
+        let set: Option<BTreeSet<String>> = match out.get(name) {
+            Some(Value::String(one)) => Some(BTreeSet::from([one.clone()])),
+            Some(Value::Array(many)) => many.iter().map(|v| v.as_str().map(ToOwned::to_owned)).collect(),
+            Some(_) | None => None,
+        };
+        if let Some(set) = set {
+            out.insert(name.to_owned(), json!(set));
+        }
+    }
+    let pass_role = out.get("Action") == Some(&json!(["ram:PassRole"]));
+    if pass_role && !out.contains_key("Principal") {
+        out.insert("Principal".to_owned(), json!([]));
+    }
+    Some(out)
+}
+
+fn hash(canonical: &BTreeMap<String, Value>) -> String {
+    format!(
+        "sha256:{}",
+        sha256(&serde_json::to_string(canonical).unwrap_or_default())
+    )
+}
+
+/// SHA-256 of a text, 64 hexadecimal digits.
+pub fn sha256(text: &str) -> String {
+    let mut out = String::with_capacity(64);
+    for byte in Sha256::digest(text.as_bytes()) {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}

@@ -1,0 +1,7 @@
+//! The pure merge: tables of (policy seen, grants) → plan, and properties over arbitrary documents.
+
+mod merge {
+    mod build;
+    mod properties;
+    mod table;
+}

@@ -1,0 +1,86 @@
+//! Grants and policies that read aloud.
+
+use imm_operator::api::{Action, AdoptionPolicy, EntryState, Grantee, LedgerEntry};
+use imm_operator::core::grant::{Leave, Member, ObjectKey, Plan, Scene, Stance, Wanted, plan};
+use imm_operator::core::policy::{Document, Statement, access_statement, pass_role_statement};
+use k8s_openapi::jiff::Timestamp;
+
+pub const NOW: i64 = 1_790_000_000;
+
+pub fn now() -> Timestamp {
+    Timestamp::from_second(NOW).unwrap()
+}
+
+pub fn grantee(account: &str) -> Grantee {
+    Grantee { account_uid: account.to_owned(), role_name: "AliyunIMMDefaultRole".to_owned() }
+}
+
+pub fn access(account: &str, prefixes: &[&str]) -> Statement {
+    let prefixes: Vec<String> = prefixes.iter().map(|p| (*p).to_owned()).collect();
+    access_statement("test-bucket-2024", "6543210987654321", &grantee(account), &Action::DOCUMENTED, &prefixes)
+}
+
+pub fn pass_role(account: &str) -> Statement {
+    pass_role_statement(&grantee(account))
+}
+
+pub fn member(name: &str, stance: Stance, ledger: Vec<LedgerEntry>) -> Member {
+    let key = ObjectKey { namespace: "media".to_owned(), name: name.to_owned() };
+    Member { key, created: None, stance, ledger }
+}
+
+pub fn wants(statements: &[Statement]) -> Stance {
+    Stance::Active(Wanted { statements: statements.to_vec(), adoption: AdoptionPolicy::Adopt })
+}
+
+pub fn active(name: &str, statements: &[Statement]) -> Member {
+    member(name, wants(statements), Vec::new())
+}
+
+pub fn entry(statement: &Statement, state: EntryState) -> LedgerEntry {
+    LedgerEntry {
+        fingerprint: statement.fingerprint.clone(),
+        role: statement.role,
+        state,
+        pre_existing: false,
+        statement: statement.text.clone(),
+        copies: None,
+        unsettled_until: None,
+    }
+}
+
+pub fn document(text: &str) -> Document {
+    Document::parse(text.as_bytes()).unwrap()
+}
+
+pub fn scene(document: Option<&Document>) -> Scene<'_> {
+    Scene { document, now: now(), unsettled_until: None, lagging: false }
+}
+
+/// Carries a plan out the way a pass does: ledgers, document, and a second look. Returns the document left.
+pub fn carry_out(found: Option<&str>, members: &mut [Member]) -> Option<String> {
+    let mut text = found.map(ToOwned::to_owned);
+    for _ in 0..3 {
+        let seen = text.as_deref().map(document);
+        let plan = plan(scene(seen.as_ref()), members);
+        settle(members, &plan);
+        match plan.change {
+            imm_operator::core::grant::Change::Keep => return text,
+            imm_operator::core::grant::Change::Put(new) => text = Some(new),
+            imm_operator::core::grant::Change::Delete => text = None,
+        }
+    }
+    panic!("the plan does not come to rest");
+}
+
+/// Stores the plan's ledgers as after an answered write: nothing is left unsettled.
+fn settle(members: &mut [Member], plan: &Plan) {
+    for (member, ledger) in members.iter_mut().zip(&plan.ledgers) {
+        member.ledger = ledger.clone();
+        member.ledger.iter_mut().for_each(|e| e.unsettled_until = None);
+    }
+}
+
+pub fn leave(members: &mut [Member], how: Leave) {
+    members.iter_mut().for_each(|m| m.stance = Stance::Leaving(how));
+}
