@@ -2,6 +2,7 @@
 //! talk to it, and the operator under test. Everything runs on loopback ports given by the system, in a folder
 //! of its own, and nothing of it outlives the process that started it.
 
+pub mod demo;
 pub mod environment;
 pub mod error;
 pub mod generate;

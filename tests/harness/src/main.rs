@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 use imm_harness::environment::checkout;
-use imm_harness::{ControlPlane, HarnessError, Options, Result, generate, suite};
+use imm_harness::{ControlPlane, HarnessError, Options, Result, demo, generate, suite};
 
 /// Runs the demo, the tests and single pieces of them.
 #[derive(Parser)]
@@ -25,6 +25,15 @@ enum Order {
         /// With a scheduler and a Node whose Pods seem to run.
         #[arg(long, requires = "controllers")]
         nodes: bool,
+    },
+    /// Plays the documented recipe on a real API server and a stand-in cloud.
+    Demo {
+        /// Leave everything running at the end, until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+        /// The operator's binary; default: the one beside this program.
+        #[arg(long)]
+        operator: Option<PathBuf>,
     },
     /// Runs everything: format, lint, licences, tests, clients, demo, image.
     Test,
@@ -47,6 +56,7 @@ async fn main() -> ExitCode {
             })
             .await
         }
+        Order::Demo { keep, operator } => play(keep, operator).await,
         Order::Test => {
             return if suite::run().await {
                 ExitCode::SUCCESS
@@ -89,4 +99,13 @@ async fn write_generated(operator: &Path) -> Result<()> {
     }
     println!("{} generated files, {} changed", files.len(), changed.len());
     Ok(())
+}
+
+async fn play(keep: bool, operator: Option<PathBuf>) -> Result<()> {
+    let beside = || std::env::current_exe().map(|here| here.with_file_name("imm-operator"));
+    let operator = match operator {
+        Some(operator) => operator,
+        None => beside().map_err(HarnessError::io("looking for the operator's binary"))?,
+    };
+    demo::run(demo::DemoOptions { operator, keep }).await
 }

@@ -25,8 +25,8 @@ pub(super) async fn stage(stage: &mut Stage<'_>) -> Result<()> {
     let binary = binary(stage).await?;
     let folder = tempfile::tempdir().map_err(HarnessError::io("making a folder for the image"))?;
     crate::process::guard::watch_folder(folder.path())?;
-    let context = context(stage.root(), &binary, &folder)?;
-    let image = build(stage, &folder, &context).await?;
+    let source = context(stage.root(), &binary, &folder)?;
+    let image = build(stage, &folder, &source).await?;
 
     let config = config(&image)?;
     let settings = config.get("config").cloned().unwrap_or_default();
@@ -245,8 +245,8 @@ async fn run(stage: &mut Stage<'_>, content: &Path) -> Result<()> {
     version
         .arg(format!("--userspec={USER}"))
         .arg(content)
-        .args(["/imm-operator", "--version"]);
-    let printed = clients::run(version, "imm-operator", &[] as &[&str], None).await?;
+        .arg("/imm-operator");
+    let printed = clients::run(version, "imm-operator", &["--version"], None).await?;
     let right = printed.trim() == concat!("imm-operator ", env!("CARGO_PKG_VERSION"));
     stage.check("runs alone and tells its version", wanted(right, &printed));
     Ok(())
