@@ -35,8 +35,12 @@ enum Order {
         #[arg(long)]
         operator: Option<PathBuf>,
     },
-    /// Runs everything: format, lint, licences, tests, clients, demo, image.
-    Test,
+    /// Runs everything and ends with the sum; or the named stages only.
+    Test {
+        /// Stages: tools, format, lint, licences, build, tests, clients, demo, image.
+        #[arg(value_parser = suite::STAGES)]
+        stages: Vec<String>,
+    },
     /// Writes every generated file of the checkout and names those that changed.
     Generate {
         /// The operator's binary.
@@ -57,8 +61,8 @@ async fn main() -> ExitCode {
             .await
         }
         Order::Demo { keep, operator } => play(keep, operator).await,
-        Order::Test => {
-            return if suite::run().await {
+        Order::Test { stages } => {
+            return if suite::run(&stages).await {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

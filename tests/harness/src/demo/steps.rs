@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::difference::difference;
 use super::stage::{ACCOUNT, BUCKET, PATIENCE, SYSTEM, Stage, surprise};
 use crate::environment::checkout;
-use crate::error::Result;
+use crate::error::{HarnessError, Result};
 use crate::plane::Helm;
 
 const GRANT: [&str; 3] = ["immbucketgrant", "media", "photos-to-analytics"];
@@ -67,11 +67,15 @@ pub(super) async fn keys(stage: &Stage) -> Result<()> {
         ])
         .await?;
     let others = ["auth", "can-i", "get", "secret/another", "-n", "media", &account];
-    let denied = stage.plane.kubectl(&others).await.is_err();
+    let answer = match stage.plane.kubectl(&others).await {
+        Err(HarnessError::Command { output, .. }) => output,
+        other => other?,
+    };
+    let denied = answer.lines().any(|line| line == "no");
     stage.demand(
         "the operator may read this Secret of the namespace and no other",
         denied,
-        || "it may read any".to_owned(),
+        || answer,
     )
 }
 
@@ -104,6 +108,15 @@ pub(super) async fn grant(stage: &Stage, before: &str) -> Result<()> {
         })
         .await?;
     stage.kubectl(&["get", "immbucketgrants", "-n", "media"]).await?;
+    let [kind, namespace, name] = GRANT;
+    let object = stage.object(kind, namespace, name).await?;
+    let decided = object
+        .pointer("/status/passRole")
+        .and_then(Value::as_str)
+        .unwrap_or("not reported");
+    stage
+        .show
+        .line(&format!("  the recipe's ram:PassRole statement: {decided}"));
     let after = stage.policy()?;
     stage.show.line("  the policy now, against the policy before:");
     let shown = difference(before, &after);

@@ -103,6 +103,11 @@ fn found(program: &str) -> bool {
 async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     stage.command("rustup", &["target", "add", &target]).await?;
+    let here = std::env::current_exe().map_err(HarnessError::io("looking for the target folder"))?;
+    let folder = here
+        .ancestors()
+        .nth(2)
+        .ok_or_else(|| surprise("this program is in no target folder"))?;
     let build = [
         "build",
         "--locked",
@@ -112,12 +117,10 @@ async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
         "--target",
         &target,
     ];
-    stage.command("cargo", &build).await?;
-    Ok(stage
-        .root()
-        .join("target")
-        .join(target)
-        .join("release/imm-operator"))
+    let mut cargo = Command::new("cargo");
+    cargo.args(build).arg("--target-dir").arg(folder);
+    stage.prepared(cargo).await?;
+    Ok(folder.join(target).join("release/imm-operator"))
 }
 
 /// A build context with the files that the builder stage would have made, and a Dockerfile of the last stage.

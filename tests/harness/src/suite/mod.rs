@@ -16,19 +16,31 @@ use tokio::process::Command;
 /// The version of cargo-deny that is compiled once and kept.
 const CARGO_DENY: &str = "0.20.2";
 
-/// Runs every stage; true when nothing failed.
-pub async fn run() -> bool {
+/// The stages in their order.
+pub const STAGES: [&str; 9] = [
+    "tools", "format", "lint", "licences", "build", "tests", "clients", "demo", "image",
+];
+
+/// Runs the named stages, or all of them when none is named; true when nothing failed.
+pub async fn run(names: &[String]) -> bool {
     let root = checkout();
     let mut outcomes = Vec::new();
-    outcomes.push(Stage::run("tools", &root, tools).await);
-    outcomes.push(Stage::run("format", &root, format).await);
-    outcomes.push(Stage::run("lint", &root, lint).await);
-    outcomes.push(Stage::run("licences", &root, licences).await);
-    outcomes.push(Stage::run("build", &root, build).await);
-    outcomes.push(Stage::run("tests", &root, tests).await);
-    outcomes.push(Stage::run("official clients", &root, clients).await);
-    outcomes.push(Stage::run("demo", &root, demo).await);
-    outcomes.push(Stage::run("image", &root, image::stage).await);
+    for stage in STAGES {
+        if !names.is_empty() && !names.iter().any(|name| name == stage) {
+            continue;
+        }
+        outcomes.push(match stage {
+            "tools" => Stage::run(stage, &root, tools).await,
+            "format" => Stage::run(stage, &root, format).await,
+            "lint" => Stage::run(stage, &root, lint).await,
+            "licences" => Stage::run(stage, &root, licences).await,
+            "build" => Stage::run(stage, &root, build).await,
+            "tests" => Stage::run(stage, &root, tests).await,
+            "clients" => Stage::run(stage, &root, clients).await,
+            "demo" => Stage::run(stage, &root, demo).await,
+            _ => Stage::run(stage, &root, image::stage).await,
+        });
+    }
     report(&outcomes)
 }
 
@@ -71,7 +83,17 @@ async fn licences(stage: &mut Stage<'_>) -> Result<()> {
         stage.prepared(install).await?;
     }
     stage
-        .command(&program, &["--locked", "check", "licenses", "bans", "sources"])
+        .command(
+            &program,
+            &[
+                "--locked",
+                "check",
+                "--hide-inclusion-graph",
+                "licenses",
+                "bans",
+                "sources",
+            ],
+        )
         .await
 }
 
@@ -88,19 +110,20 @@ async fn tests(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 async fn clients(stage: &mut Stage<'_>) -> Result<()> {
-    let emulator = built(stage, "imm-emulator")?;
+    let emulator = built("imm-emulator")?;
     stage.command(Path::new("tests/sdk/run.sh"), &[&emulator]).await
 }
 
 async fn demo(stage: &mut Stage<'_>) -> Result<()> {
     // Its own process, as `make demo` runs it: what it prints and how it ends are part of it.
-    let harness = built(stage, "imm-harness")?;
+    let harness = built("imm-harness")?;
     stage.command(harness, &["demo"]).await
 }
 
-/// Path of a binary that the build stage made.
-fn built(stage: &Stage<'_>, name: &str) -> Result<String> {
-    let path = stage.root().join("target/debug").join(name);
+/// Path of a binary that the build stage made: beside this program, wherever the target folder is.
+fn built(name: &str) -> Result<String> {
+    let here = std::env::current_exe().map_err(HarnessError::io("looking for the target folder"))?;
+    let path = here.with_file_name(name);
     if path.is_file() {
         return Ok(path.display().to_string());
     }
