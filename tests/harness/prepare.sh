@@ -21,7 +21,13 @@ if [ $# -gt 0 ]; then
   tests/tools/build.sh "$@" >/dev/null & tools=$!
   parts+=("$tools")
 fi
-(while sleep 30; do echo "$(date +%H:%M:%S) still building, $((SECONDS - started)) s so far ..." >&2; done) &
+( # The sleep is ended too: it would hold our output open to whoever reads it.
+  trap 'kill "$!" 2>/dev/null; exit' TERM
+  while :; do
+    sleep 30 & wait "$!"
+    echo "$(date +%H:%M:%S) still building, $((SECONDS - started)) s so far ..." >&2
+  done
+) &
 parts+=("$!")
 
 wait "$cargo" || { echo "the workspace does not build: see above" >&2; exit 1; }

@@ -159,15 +159,7 @@ async fn build(stage: &mut Stage<'_>, folder: &TempDir, context: &Path) -> Resul
         command.args(["--storage-driver", "vfs"]).args(args);
         command
     };
-    let mut build = store(&[
-        "build",
-        "--isolation",
-        "chroot",
-        "--network",
-        "none",
-        "--tag",
-        "imm-operator",
-    ]);
+    let mut build = store(&["build", "--isolation", "chroot", "--tag", "imm-operator"]);
     build.arg(context);
     stage.prepared(build).await?;
     let image = folder.path().join("image");
