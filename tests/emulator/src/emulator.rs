@@ -15,6 +15,7 @@ use crate::ledger::Call;
 use crate::options::Options;
 use crate::seed::{BucketSeed, ProjectSeed, Seed, SeedError};
 use crate::server;
+use crate::tls;
 use crate::world::buckets::Object;
 use crate::world::{Lag, World};
 
@@ -24,6 +25,9 @@ pub enum StartError {
     /// The seed contradicts itself.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// Certificate or key cannot be used.
+    #[error("cannot speak TLS: {0}")]
+    Tls(String),
     /// The port cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -55,9 +59,10 @@ impl Emulator {
         };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let cloud = Arc::new(Cloud::new(world, options));
         let (stop, stopped) = watch::channel(());
-        let server = tokio::spawn(server::run(Arc::clone(&cloud), listener, stopped));
+        let server = tokio::spawn(server::run(Arc::clone(&cloud), tls, listener, stopped));
         Ok(Self {
             cloud,
             address,

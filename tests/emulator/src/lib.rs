@@ -26,6 +26,7 @@ pub mod seed;
 mod server;
 pub mod signing;
 mod sts;
+mod tls;
 mod world;
 
 pub use emulator::{Emulator, StartError};

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::admin;
 use crate::answer::Answer;
@@ -26,6 +27,8 @@ use crate::request::Request;
 
 /// Far above any policy, picture or seed.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
+
+const HANDSHAKE_RECORD: u8 = 0x16;
 
 /// The connection is to be closed without an answer, or in the middle of one.
 #[derive(Debug, thiserror::Error)]
@@ -150,18 +153,35 @@ async fn converse<Io: AsyncRead + AsyncWrite + Unpin>(cloud: Arc<Cloud>, io: Io,
     }
 }
 
-async fn welcome(cloud: Arc<Cloud>, stream: TcpStream, peer: SocketAddr) {
-    converse(cloud, stream, peer).await;
+/// One port for both: a client that speaks TLS begins with a handshake record, and no HTTP method does.
+async fn welcome(cloud: Arc<Cloud>, tls: Option<TlsAcceptor>, stream: TcpStream, peer: SocketAddr) {
+    let mut first = [0_u8; 1];
+    let Some(tls) = tls else {
+        return converse(cloud, stream, peer).await;
+    };
+    match stream.peek(&mut first).await {
+        Ok(1) if first == [HANDSHAKE_RECORD] => match tls.accept(stream).await {
+            Ok(stream) => converse(cloud, stream, peer).await,
+            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+        },
+        Ok(_) => converse(cloud, stream, peer).await,
+        Err(error) => tracing::debug!(%error, "a connection ended before it began"),
+    }
 }
 
 /// Serves until the sender goes away or says so; open connections end with it.
-pub(crate) async fn run(cloud: Arc<Cloud>, listener: TcpListener, mut stop: watch::Receiver<()>) {
+pub(crate) async fn run(
+    cloud: Arc<Cloud>,
+    tls: Option<TlsAcceptor>,
+    listener: TcpListener,
+    mut stop: watch::Receiver<()>,
+) {
     let mut connections: JoinSet<()> = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(welcome(Arc::clone(&cloud), stream, peer));
+                    connections.spawn(welcome(Arc::clone(&cloud), tls.clone(), stream, peer));
                 }
                 Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
             },

@@ -48,10 +48,9 @@ impl Address {
     /// Looks at the host, then at the path.
     pub fn find(request: &Request, base_names: &[String]) -> Self {
         let host = request.host().to_ascii_lowercase();
-        let known = base_names.iter().map(String::as_str).chain(["localhost"]);
+        let mut known = base_names.iter().map(String::as_str).chain(["localhost"]);
         let (label, region) = known
-            .filter_map(|base| label(&host, base).map(|label| (label, None)))
-            .next()
+            .find_map(|base| label(&host, base).map(|label| (label, None)))
             .or_else(|| cloud_host(&host))
             .unwrap_or(("", None));
         let path = request.path.strip_prefix('/').unwrap_or(&request.path);

@@ -92,13 +92,13 @@ impl Visit<'_> {
             .buckets
             .values()
             .filter(|bucket| bucket.owner == caller.account);
-        let buckets: String = own
+        let buckets: Vec<String> = own
             .filter(|bucket| bucket.name.starts_with(prefix))
             .map(|bucket| format!("<Bucket>{}</Bucket>", facts(bucket)))
             .collect();
         let inner = [
             owner(&caller.account),
-            format!("<Buckets>{buckets}</Buckets>"),
+            format!("<Buckets>{}</Buckets>", buckets.concat()),
             element("IsTruncated", "false"),
         ];
         Ok(Answer::xml("ListAllMyBucketsResult", &inner.concat()))

@@ -84,7 +84,7 @@ impl Visit<'_> {
             contents.push_str(&owner);
             contents.push_str("</Contents>");
         }
-        let common: String = prefixes
+        let common: Vec<String> = prefixes
             .iter()
             .map(|one| {
                 format!(
@@ -122,7 +122,7 @@ impl Visit<'_> {
         if url_encoded {
             inner.push(element("EncodingType", "url"));
         }
-        inner.extend([contents, common]);
+        inner.extend([contents, common.concat()]);
         Ok(Answer::xml("ListBucketResult", &inner.concat()))
     }
 }

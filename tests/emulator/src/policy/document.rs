@@ -72,7 +72,7 @@ fn texts(value: &Value) -> Option<Vec<String>> {
                 match item {
                     Value::Array(_) | Value::Object(_) | Value::Null => return None,
                     scalar @ (Value::String(_) | Value::Bool(_) | Value::Number(_)) => {
-                        all.extend(texts(scalar)?)
+                        all.extend(texts(scalar)?);
                     }
                 }
             }

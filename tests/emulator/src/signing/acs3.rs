@@ -56,16 +56,17 @@ impl Claim {
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        let headers: String = self
+        let headers: Vec<String> = self
             .signed_headers
             .iter()
             .map(|name| format!("{name}:{}\n", request.header(name).unwrap_or_default()))
             .collect();
         format!(
-            "{}\n{}\n{}\n{headers}\n{}\n{}",
+            "{}\n{}\n{}\n{}\n{}\n{}",
             request.method,
             percent_encode(&percent_decode(&request.path), true),
             query.join("&"),
+            headers.concat(),
             self.signed_headers.join(";"),
             sha256_hex(&request.body),
         )

@@ -105,7 +105,7 @@ impl Claim {
             .map(|(name, value)| (name.as_str(), value.trim()))
             .collect();
         oss_headers.sort_unstable();
-        let oss_headers: String = oss_headers
+        let oss_headers: Vec<String> = oss_headers
             .iter()
             .map(|(name, value)| format!("{name}:{value}\n"))
             .collect();
@@ -131,10 +131,11 @@ impl Claim {
         };
         let separator = if parameters.is_empty() { "" } else { "?" };
         format!(
-            "{}\n{}\n{}\n{date}\n{oss_headers}{resource}{separator}{}",
+            "{}\n{}\n{}\n{date}\n{}{resource}{separator}{}",
             request.method,
             header("content-md5"),
             header("content-type"),
+            oss_headers.concat(),
             parameters.join("&"),
         )
     }

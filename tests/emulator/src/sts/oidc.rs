@@ -10,7 +10,7 @@ use crate::ledger::Call;
 use crate::policy::matches;
 use crate::rpc::Order;
 
-fn token_error(fault: TokenFault) -> RpcError {
+fn token_error(fault: &TokenFault) -> RpcError {
     match fault {
         TokenFault::Expired => RpcError::new(
             400,
@@ -51,7 +51,8 @@ pub(super) fn assume_role_with_oidc(
             .ok_or_else(missing)?
     };
     let (role_account, role) = wanted_role(cloud, order)?;
-    let claims = check_token(token, &provider, cloud.clock.now().as_second()).map_err(token_error)?;
+    let claims =
+        check_token(token, &provider, cloud.clock.now().as_second()).map_err(|fault| token_error(&fault))?;
     let trusted = role_account == account
         && role.trust.iter().flat_map(|trust| &trust.oidc).any(|trust| {
             trust.provider == name
