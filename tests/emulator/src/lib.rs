@@ -1,1 +1,40 @@
-//! Under construction.
+//! A stand-in for Alibaba Cloud OSS, IMM and STS on one loopback port.
+//!
+//! Official clients work against it unmodified. It checks signatures, evaluates bucket policies by itself, lets
+//! IMM read objects only through them, keeps a ledger of every call, and takes orders for faults. It shares no
+//! code with the operator it tests. `README.md` beside this crate says what is modelled and what is not.
+
+mod admin;
+mod answer;
+mod clock;
+mod cloud;
+mod digest;
+mod emulator;
+mod encoding;
+mod fault;
+mod imm;
+mod ledger;
+mod nonces;
+mod options;
+mod oss;
+pub mod pictures;
+pub mod policy;
+mod request;
+mod rpc;
+pub mod score;
+pub mod seed;
+mod server;
+pub mod signing;
+mod sts;
+mod tls;
+mod world;
+
+pub use emulator::{Emulator, StartError};
+pub use fault::{Fault, FaultAnswer, FaultEffect, FaultMatch};
+pub use ledger::Call;
+pub use options::{Options, TlsFiles};
+pub use oss::Address;
+pub use request::Request;
+pub use seed::{BucketSeed, ObjectSeed, ProjectSeed, Seed, SeedError};
+pub use sts::{TokenFault, check_token};
+pub use world::Lag;

@@ -1,3 +1,99 @@
-//! Under construction.
+//! The emulator as a program: reads a seed, says where it listens, and runs until it is told to stop.
 
-fn main() {}
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use imm_emulator::{Emulator, Options, Seed, TlsFiles};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Stands in for Alibaba Cloud OSS, IMM and STS on one port.
+///
+/// Point an official client's endpoint at the URL printed on the first line. Orders (ledger, faults, lag,
+/// foreign writers) are taken under /-/ on the same port; the crate's README lists them.
+#[derive(Debug, Parser)]
+#[command(name = "imm-emulator", version)]
+struct Arguments {
+    /// YAML file with the accounts, buckets and projects to start with
+    #[arg(long, value_name = "FILE")]
+    seed: PathBuf,
+    /// Address to listen on; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Judge a policy public if it names any session (`*`) of an assumed role
+    #[arg(long)]
+    session_wildcard_is_public: bool,
+    /// Seconds the cloud's clock is ahead of this machine's
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    clock_offset: i64,
+    /// Host name in front of which a label is a bucket (may be repeated); localhost and the cloud's own are known
+    #[arg(long, value_name = "NAME")]
+    base_name: Vec<String>,
+    /// Status of IMM's Throttling.User answer
+    #[arg(long, value_name = "STATUS", default_value_t = 400)]
+    throttle_status: u16,
+    /// Send x-acs-retry-after with Throttling.User
+    #[arg(long, value_name = "MILLISECONDS")]
+    throttle_retry_after: Option<u64>,
+    /// Certificate chain (PEM): the same port then speaks TLS too
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Private key (PEM) of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn options(&self) -> Options {
+        let pair = self.tls_certificate.clone().zip(self.tls_key.clone());
+        Options {
+            listen: self.listen,
+            session_wildcard_is_public: self.session_wildcard_is_public,
+            clock_offset_seconds: self.clock_offset,
+            base_names: self.base_name.clone(),
+            throttle_status: self.throttle_status,
+            throttle_retry_after_ms: self.throttle_retry_after,
+            tls: pair.map(|(certificate, key)| TlsFiles { certificate, key }),
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let seed = Seed::from_file(&arguments.seed)?;
+    let emulator = Emulator::start(seed, arguments.options()).await?;
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on {}", emulator.url())?;
+    stdout.flush()?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    emulator.shutdown().await;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

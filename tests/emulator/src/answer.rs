@@ -1,0 +1,145 @@
+//! An answer before it is written to the wire, and the two forms of error: OSS's XML and the JSON of IMM and STS.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::encoding::{base64_text, element};
+
+/// Status, headers and body of an answer, with the error code for the ledger.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Bytes,
+    pub(crate) code: Option<String>,
+}
+
+impl Answer {
+    pub(crate) fn empty(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn of(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            headers: vec![("Content-Type", content_type.to_owned())],
+            body: body.into(),
+            code: None,
+        }
+    }
+
+    pub(crate) fn xml(root: &str, inner: &str) -> Self {
+        let body = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root}>{inner}</{root}>");
+        Self::of(200, "application/xml", body)
+    }
+
+    pub(crate) fn json(value: &serde_json::Value) -> Self {
+        Self::of(200, "application/json;charset=utf-8", value.to_string())
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// An error of OSS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OssError {
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) ec: Option<String>,
+    /// Further elements: name and text.
+    pub(crate) details: Vec<(&'static str, String)>,
+}
+
+impl OssError {
+    pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn ec(mut self, ec: &str) -> Self {
+        self.ec = Some(ec.to_owned());
+        self
+    }
+
+    pub(crate) fn detail(mut self, name: &'static str, text: impl Into<String>) -> Self {
+        self.details.push((name, text.into()));
+        self
+    }
+
+    pub(crate) fn denied(message: impl Into<String>) -> Self {
+        Self::new(403, "AccessDenied", message)
+    }
+
+    /// The answer; a HEAD request gets the body as base64 in a header, as the service sends it.
+    pub(crate) fn answer(&self, request_id: &str, host: &str, head: bool) -> Answer {
+        let details: String = self
+            .details
+            .iter()
+            .map(|(name, text)| element(name, text))
+            .collect();
+        let ec = self.ec.as_deref().map(|ec| element("EC", ec)).unwrap_or_default();
+        let inner = [
+            element("Code", &self.code),
+            element("Message", &self.message),
+            element("RequestId", request_id),
+            element("HostId", host),
+            details,
+            ec,
+        ];
+        let mut answer = Answer::xml("Error", &inner.concat());
+        answer.status = self.status;
+        answer.code = Some(self.code.clone());
+        if let Some(ec) = &self.ec {
+            answer.headers.push(("x-oss-ec", ec.clone()));
+        }
+        if head {
+            let text = base64_text(&answer.body);
+            answer.headers.push(("x-oss-err", text));
+            answer.body = Bytes::new();
+        }
+        answer
+    }
+}
+
+/// An error of IMM or STS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RpcError {
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) retry_after_ms: Option<u64>,
+}
+
+impl RpcError {
+    pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            retry_after_ms: None,
+        }
+    }
+
+    pub(crate) fn answer(&self, request_id: &str, host: &str) -> Answer {
+        let mut answer = Answer::json(&json!({
+            "RequestId": request_id, "HostId": host, "Code": self.code, "Message": self.message,
+        }));
+        answer.status = self.status;
+        answer.code = Some(self.code.clone());
+        if let Some(millis) = self.retry_after_ms {
+            answer.headers.push(("x-acs-retry-after", millis.to_string()));
+        }
+        answer
+    }
+}

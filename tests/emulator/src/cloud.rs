@@ -1,0 +1,184 @@
+//! The whole cloud behind the port: the world, the ledger, the faults and the clock, and the way of one call.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::SignedDuration;
+
+use crate::answer::Answer;
+use crate::clock::{Clock, http_date, iso_millis};
+use crate::digest::random_hex;
+use crate::fault::{FaultAnswer, FaultEffect, Faults};
+use crate::ledger::{Call, Ledger};
+use crate::nonces::Nonces;
+use crate::options::Options;
+use crate::policy::SessionWildcard;
+use crate::request::Request;
+use crate::world::World;
+use crate::{imm, oss, rpc, sts};
+
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    world: Mutex<World>,
+    pub(crate) ledger: Ledger,
+    pub(crate) faults: Faults,
+    pub(crate) clock: Clock,
+    pub(crate) nonces: Nonces,
+    pub(crate) options: Options,
+}
+
+/// What goes out on the connection.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The answer, whole or (with a number) torn after so many bytes of its body.
+    Answer(Answer, Option<usize>),
+    /// Nothing: the connection is closed.
+    Close,
+}
+
+/// Where a call goes, found before anything is verified.
+enum Target {
+    Oss(oss::Address),
+    Rpc(rpc::Order),
+}
+
+impl Cloud {
+    pub(crate) fn new(world: World, options: Options) -> Self {
+        let clock = Clock::new(SignedDuration::from_secs(options.clock_offset_seconds));
+        Self {
+            world: Mutex::new(world),
+            ledger: Ledger::default(),
+            faults: Faults::default(),
+            clock,
+            nonces: Nonces::default(),
+            options,
+        }
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn session_wildcard(&self) -> SessionWildcard {
+        if self.options.session_wildcard_is_public {
+            SessionWildcard::Public
+        } else {
+            SessionWildcard::Fixed
+        }
+    }
+
+    /// One call of a client: faults, effect, ledger.
+    pub(crate) async fn serve(&self, request: &Request) -> Outcome {
+        let (target, mut call) = self.recognise(request);
+        let (delay_ms, effect) = self.faults.take(&call);
+        if delay_ms > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
+        }
+        let answer = match &effect {
+            Some(FaultEffect::DropBefore) => {
+                call.fault = Some("dropBefore".to_owned());
+                self.ledger.record(call);
+                return Outcome::Close;
+            }
+            Some(FaultEffect::Answer(wanted)) => {
+                call.fault = Some("answer".to_owned());
+                ordered_answer(wanted, &call, request)
+            }
+            Some(FaultEffect::DropAfter | FaultEffect::TruncateBody(_) | FaultEffect::DelayMs(_)) | None => {
+                self.perform(target, request, &mut call).await
+            }
+        };
+        call.status = Some(answer.status);
+        call.code.clone_from(&answer.code);
+        let answer = self.finish(answer, &call);
+        let outcome = match effect {
+            Some(FaultEffect::DropAfter) => {
+                call.fault = Some("dropAfter".to_owned());
+                Outcome::Close
+            }
+            Some(FaultEffect::TruncateBody(length)) => {
+                call.fault = Some("truncateBody".to_owned());
+                Outcome::Answer(answer, Some(length))
+            }
+            Some(FaultEffect::DropBefore | FaultEffect::Answer(_) | FaultEffect::DelayMs(_)) | None => {
+                Outcome::Answer(answer, None)
+            }
+        };
+        self.ledger.record(call);
+        outcome
+    }
+
+    fn recognise(&self, request: &Request) -> (Target, Call) {
+        let mut call = Call {
+            time: iso_millis(self.clock.now()),
+            request_id: random_hex(12),
+            ..Call::default()
+        };
+        if let Some(order) = rpc::Order::read(request) {
+            order.describe(request, &mut call);
+            return (Target::Rpc(order), call);
+        }
+        let address = oss::Address::find(request, &self.options.base_names);
+        oss::describe(&address, request, &mut call);
+        (Target::Oss(address), call)
+    }
+
+    async fn perform(&self, target: Target, request: &Request, call: &mut Call) -> Answer {
+        let host = request.host().to_owned();
+        match target {
+            Target::Oss(address) => match oss::perform(self, &address, request, call) {
+                Ok(answer) => answer,
+                Err(error) => error.answer(&call.request_id, &host, request.method == "HEAD"),
+            },
+            Target::Rpc(order) => {
+                let result = match order.service {
+                    rpc::Service::Imm => imm::perform(self, &order, request, call).await,
+                    rpc::Service::Sts => sts::perform(self, &order, request, call),
+                };
+                result.unwrap_or_else(|error| error.answer(&call.request_id, &host))
+            }
+        }
+    }
+
+    fn finish(&self, answer: Answer, call: &Call) -> Answer {
+        let (server, id) = if call.service == "oss" {
+            ("AliyunOSS", "x-oss-request-id")
+        } else {
+            ("Tengine", "x-acs-request-id")
+        };
+        answer
+            .with("Date", http_date(self.clock.now()))
+            .with("Server", server)
+            .with(id, call.request_id.clone())
+    }
+}
+
+/// The answer of a fault, in the error form of the service called.
+fn ordered_answer(wanted: &FaultAnswer, call: &Call, request: &Request) -> Answer {
+    use crate::answer::{OssError, RpcError};
+
+    let message = wanted
+        .message
+        .clone()
+        .unwrap_or_else(|| "Ordered by a fault.".to_owned());
+    let mut answer = if let Some(body) = &wanted.body {
+        let kind = wanted.content_type.as_deref().unwrap_or("text/plain");
+        let code = (!wanted.code.is_empty()).then(|| wanted.code.clone());
+        Answer {
+            status: wanted.status,
+            code,
+            ..Answer::of(wanted.status, kind, body.clone())
+        }
+    } else if call.service == "oss" {
+        let error = OssError {
+            ec: wanted.ec.clone(),
+            ..OssError::new(wanted.status, &wanted.code, message)
+        };
+        error.answer(&call.request_id, request.host(), request.method == "HEAD")
+    } else {
+        RpcError::new(wanted.status, &wanted.code, message).answer(&call.request_id, request.host())
+    };
+    if let Some(millis) = wanted.retry_after_ms {
+        answer.headers.push(("x-acs-retry-after", millis.to_string()));
+    }
+    answer
+}

@@ -1,0 +1,82 @@
+//! IMM 2020-09-30: projects, and the score of one image read through the bucket's policy.
+
+mod detect;
+mod projects;
+
+use crate::answer::{Answer, RpcError};
+use crate::cloud::Cloud;
+use crate::ledger::Call;
+use crate::request::Request;
+use crate::rpc::{Order, authenticate};
+use crate::world::callers::Caller;
+
+pub(crate) async fn perform(
+    cloud: &Cloud,
+    order: &Order,
+    request: &Request,
+    call: &mut Call,
+) -> Result<Answer, RpcError> {
+    if order.version != "2020-09-30" {
+        let message = "Only version 2020-09-30 is here; a project made with 2017-09-06 is not visible to it.";
+        return Err(RpcError::new(400, "InvalidVersion", message));
+    }
+    let caller = authenticate(cloud, order, request, call)?;
+    match order.action.as_str() {
+        "DetectImageScore" => detect::detect_image_score(cloud, order, &caller, call).await,
+        "GetProject" => projects::get_project(cloud, order, &caller, call),
+        "CreateProject" => projects::create_project(cloud, order, &caller, call),
+        "ListProjects" => projects::list_projects(cloud, order, &caller, call),
+        "AttachOSSBucket" => projects::attach_bucket(cloud, order, &caller, call),
+        other => Err(RpcError::new(
+            404,
+            "InvalidAction.NotFound",
+            format!("The emulator does not have {other}."),
+        )),
+    }
+}
+
+/// Whether the caller may do this to a project.
+fn check_right(caller: &Caller, action: &str, region: &str, project: &str) -> Result<(), RpcError> {
+    let resource = format!("acs:imm:{region}:{}:project/{project}", caller.account);
+    if caller.may(&format!("imm:{action}"), &resource) {
+        return Ok(());
+    }
+    let message = format!("You are not authorized to operate on the specified resource ({resource}).");
+    Err(RpcError::new(403, "NoPermission", message))
+}
+
+fn throttled(cloud: &Cloud, what: &str) -> RpcError {
+    RpcError {
+        retry_after_ms: cloud.options.throttle_retry_after_ms,
+        ..RpcError::new(
+            cloud.options.throttle_status,
+            "Throttling.User",
+            format!("Request was denied due to {what}."),
+        )
+    }
+}
+
+/// Counts a request against the project's second. The project is the caller's own, in the region asked if one was.
+fn enter_project(cloud: &Cloud, order: &Order, caller: &Caller, call: &mut Call) -> Result<String, RpcError> {
+    let name = order.required("ProjectName")?;
+    let asked = call.region.clone();
+    check_right(caller, &order.action, asked.as_deref().unwrap_or("*"), name)?;
+    let mut world = cloud.world();
+    let project = world
+        .projects
+        .get_mut(&(caller.account.clone(), name.to_owned()))
+        .filter(|project| asked.as_ref().is_none_or(|region| *region == project.region))
+        .ok_or_else(|| {
+            RpcError::new(
+                400,
+                "ResourceNotFound",
+                "The specified resource project is not found.",
+            )
+        })?;
+    call.region = Some(project.region.clone());
+    if project.admit() {
+        Ok(name.to_owned())
+    } else {
+        Err(throttled(cloud, "user flow control"))
+    }
+}

@@ -1,0 +1,122 @@
+//! Who signed an OSS request: signature V4 or V1, with OSS's own words for what can be wrong.
+
+use super::Address;
+use crate::answer::OssError;
+use crate::clock::{apart, read_date};
+use crate::cloud::Cloud;
+use crate::request::Request;
+use crate::signing::{SignatureFault, oss_v1, oss_v4};
+use crate::world::accounts::KeyFault;
+use crate::world::callers::Caller;
+
+const LARGEST_SKEW_SECONDS: i64 = 15 * 60;
+
+/// The key and region that a request names, verified or not.
+pub(super) fn presented(request: &Request) -> (Option<String>, Option<String>) {
+    if let Ok(Some(claim)) = oss_v4::Claim::read(request) {
+        return (Some(claim.access_key_id), Some(claim.region));
+    }
+    let claim = oss_v1::Claim::read(request).ok().flatten();
+    (claim.map(|claim| claim.access_key_id), None)
+}
+
+fn key_error(fault: KeyFault) -> OssError {
+    match fault {
+        KeyFault::Unknown => OssError::new(
+            403,
+            "InvalidAccessKeyId",
+            "The OSS Access Key Id you provided does not exist in our records.",
+        )
+        .ec("0002-00000902"),
+        KeyFault::Token => OssError::new(
+            403,
+            "InvalidSecurityToken",
+            "The security token you provided is invalid.",
+        ),
+        KeyFault::Mismatch => OssError::new(
+            403,
+            "AccessKeyIdAndSecurityTokenNotMatch",
+            "The AccessKeyId and the security token do not belong together.",
+        ),
+        KeyFault::Expired => OssError::new(
+            403,
+            "SecurityTokenExpired",
+            "The security token you provided has expired.",
+        ),
+    }
+}
+
+fn signature_error(fault: SignatureFault, access_key_id: &str) -> OssError {
+    match fault {
+        SignatureFault::Malformed(message) => OssError::new(400, "InvalidArgument", message),
+        SignatureFault::Date(message) => OssError::denied(message),
+        SignatureFault::Body => OssError::new(400, "InvalidDigest", "The body does not match its digest."),
+        SignatureFault::Mismatch {
+            string_to_sign,
+            canonical_request,
+        } => {
+            let message = "The request signature we calculated does not match the signature you provided. \
+                           Check your key and signing method.";
+            let error = OssError::new(403, "SignatureDoesNotMatch", message)
+                .ec("0002-00000040")
+                .detail("OSSAccessKeyId", access_key_id)
+                .detail("StringToSign", string_to_sign);
+            if canonical_request.is_empty() {
+                error
+            } else {
+                error.detail("CanonicalRequest", canonical_request)
+            }
+        }
+    }
+}
+
+/// The caller; `None` for a request that nobody signed.
+pub(super) fn authenticate(
+    cloud: &Cloud,
+    address: &Address,
+    request: &Request,
+) -> Result<Option<Caller>, OssError> {
+    if request.header("authorization").is_none() {
+        return Ok(None);
+    }
+    let malformed = |fault| signature_error(fault, "");
+    let v4 = oss_v4::Claim::read(request).map_err(malformed)?;
+    let v1 = oss_v1::Claim::read(request).map_err(malformed)?;
+    let id = match (&v4, &v1) {
+        (Some(claim), _) => claim.access_key_id.clone(),
+        (None, Some(claim)) => claim.access_key_id.clone(),
+        (None, None) => {
+            let message = "The authorization mechanism you provided is not supported.";
+            return Err(OssError::new(400, "InvalidRequest", message));
+        }
+    };
+    let token = request
+        .header("x-oss-security-token")
+        .or_else(|| request.header("security-token"));
+    let now = cloud.clock.now();
+    let (secret, caller) = cloud.world().credential(&id, token, now).map_err(key_error)?;
+
+    let date = request
+        .header("x-oss-date")
+        .or_else(|| request.header("date"))
+        .and_then(read_date);
+    let date = date.ok_or_else(|| OssError::denied("OSS authentication requires a valid Date."))?;
+    if apart(date, now, LARGEST_SKEW_SECONDS) {
+        let message = "The difference between the request time and the current time is too large.";
+        return Err(OssError::new(403, "RequestTimeTooSkewed", message)
+            .detail(
+                "MaxAllowedSkewMilliseconds",
+                (LARGEST_SKEW_SECONDS * 1000).to_string(),
+            )
+            .detail("RequestTime", date.to_string())
+            .detail("ServerTime", now.to_string()));
+    }
+    let (bucket, key) = (address.bucket.as_deref(), address.key.as_deref());
+    let verified = match (&v4, &v1) {
+        (Some(claim), _) => claim.verify(request, bucket, key, &secret.0),
+        (None, Some(claim)) => claim.verify(request, bucket, key, &secret.0),
+        (None, None) => Ok(()),
+    };
+    verified.map_err(|fault| signature_error(fault, &id))?;
+    Ok(Some(caller))
+}

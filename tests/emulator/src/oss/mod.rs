@@ -1,0 +1,217 @@
+//! OSS: which bucket, object and operation a request is about, and the way to its answer.
+
+mod address;
+mod authentication;
+mod buckets;
+mod list;
+mod objects;
+mod policies;
+
+pub use address::Address;
+
+use crate::answer::{Answer, OssError};
+use crate::cloud::Cloud;
+use crate::digest::md5_base64;
+use crate::ledger::Call;
+use crate::policy::Context;
+use crate::request::{Request, value_of};
+use crate::world::World;
+use crate::world::buckets::Bucket;
+use crate::world::callers::Caller;
+
+/// The operation, in the words of the service's documentation.
+pub(crate) fn action(address: &Address, request: &Request) -> String {
+    let query = request.oss_query();
+    let has = |name: &str| value_of(&query, name).is_some();
+    let verb = match request.method.as_str() {
+        "GET" => "Get",
+        "PUT" => "Put",
+        "DELETE" => "Delete",
+        "HEAD" => "Head",
+        _ => "Post",
+    };
+    match (&address.bucket, &address.key) {
+        (None, _) if has("publicAccessBlock") => format!("{verb}PublicAccessBlock"),
+        (None, _) => "ListBuckets".to_owned(),
+        (Some(_), Some(_)) if has("acl") => format!("{verb}ObjectAcl"),
+        (Some(_), Some(_)) => format!("{verb}Object"),
+        (Some(_), None) => {
+            let sub_resources = [
+                ("policyStatus", "PolicyStatus"),
+                ("policy", "Policy"),
+                ("publicAccessBlock", "PublicAccessBlock"),
+                ("acl", "Acl"),
+                ("bucketInfo", "Info"),
+                ("location", "Location"),
+                ("stat", "Stat"),
+            ];
+            match sub_resources.iter().find(|(name, _)| has(name)) {
+                Some((_, name)) => format!("{verb}Bucket{name}"),
+                None if verb == "Get" && value_of(&query, "list-type") == Some("2") => {
+                    "ListObjectsV2".to_owned()
+                }
+                None if verb == "Get" => "ListObjects".to_owned(),
+                None => format!("{verb}Bucket"),
+            }
+        }
+    }
+}
+
+/// The right that RAM and bucket policies know an operation by.
+fn right(action: &str) -> String {
+    match action {
+        "HeadObject" => "oss:GetObject".to_owned(),
+        "ListObjectsV2" => "oss:ListObjects".to_owned(),
+        other => format!("oss:{other}"),
+    }
+}
+
+/// Fills in what the request says about itself, before anything is verified.
+pub(crate) fn describe(address: &Address, request: &Request, call: &mut Call) {
+    "oss".clone_into(&mut call.service);
+    call.action = action(address, request);
+    call.bucket.clone_from(&address.bucket);
+    call.key.clone_from(&address.key);
+    let (id, region) = authentication::presented(request);
+    call.access_key_id = id;
+    call.region = address.region.clone().or(region);
+    if call.action == "PutBucketPolicy" {
+        call.body = Some(String::from_utf8_lossy(&request.body).into_owned());
+    }
+}
+
+/// A request that was let in, with all that the operations need.
+pub(crate) struct Visit<'a> {
+    pub(crate) cloud: &'a Cloud,
+    pub(crate) request: &'a Request,
+    pub(crate) caller: Option<Caller>,
+    pub(crate) action: String,
+    pub(crate) bucket: String,
+    pub(crate) key: Option<String>,
+    region: Option<String>,
+}
+
+pub(crate) fn perform(
+    cloud: &Cloud,
+    address: &Address,
+    request: &Request,
+    call: &mut Call,
+) -> Result<Answer, OssError> {
+    let caller = authentication::authenticate(cloud, address, request)?;
+    if let Some(caller) = &caller {
+        call.account_uid = Some(caller.account.clone());
+        call.principal = Some(caller.principal());
+    }
+    check_body(request)?;
+    let visit = Visit {
+        cloud,
+        request,
+        caller,
+        action: call.action.clone(),
+        bucket: address.bucket.clone().unwrap_or_default(),
+        key: address.key.clone(),
+        region: call.region.clone(),
+    };
+    match call.action.as_str() {
+        "ListBuckets" => visit.list_buckets(),
+        "GetPublicAccessBlock" | "PutPublicAccessBlock" | "DeletePublicAccessBlock" => {
+            visit.account_public_access_block()
+        }
+        "GetBucketPolicy" => visit.get_policy(),
+        "PutBucketPolicy" => visit.put_policy(),
+        "DeleteBucketPolicy" => visit.delete_policy(),
+        "GetBucketPolicyStatus" => visit.policy_status(),
+        "GetBucketPublicAccessBlock" | "PutBucketPublicAccessBlock" | "DeleteBucketPublicAccessBlock" => {
+            visit.bucket_public_access_block()
+        }
+        "GetBucketInfo" => visit.bucket_info(),
+        "GetBucketAcl" => visit.bucket_acl(),
+        "GetBucketLocation" => visit.bucket_location(),
+        "ListObjects" | "ListObjectsV2" => visit.list_objects(),
+        "GetObject" | "HeadObject" => visit.get_object(),
+        "PutObject" => visit.put_object(),
+        "DeleteObject" => visit.delete_object(),
+        other => Err(OssError::new(
+            501,
+            "NotImplemented",
+            format!("The emulator does not have {other}."),
+        )),
+    }
+}
+
+fn check_body(request: &Request) -> Result<(), OssError> {
+    if request.method == "PUT" && request.header("content-length").is_none() {
+        return Err(OssError::new(
+            411,
+            "MissingContentLength",
+            "You must provide the Content-Length HTTP header.",
+        ));
+    }
+    match request.header("content-md5") {
+        Some(digest) if !digest.is_empty() && digest != md5_base64(&request.body) => Err(OssError::new(
+            400,
+            "InvalidDigest",
+            "The Content-MD5 you specified is not that of the body.",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Visit<'_> {
+    /// The bucket, if it exists, is asked at its own region's endpoint and the caller may do this to it.
+    pub(crate) fn allowed_bucket<'w>(&self, world: &'w World) -> Result<&'w Bucket, OssError> {
+        let bucket = world.buckets.get(&self.bucket).ok_or_else(|| {
+            OssError::new(404, "NoSuchBucket", "The specified bucket does not exist.")
+                .ec("0015-00000101")
+                .detail("BucketName", self.bucket.clone())
+        })?;
+        let elsewhere = self
+            .region
+            .as_ref()
+            .is_some_and(|region| *region != bucket.region);
+        if elsewhere && self.action != "GetBucketInfo" {
+            let message =
+                "The bucket you are attempting to access must be addressed using the specified endpoint.";
+            return Err(OssError::denied(message)
+                .detail("BucketName", self.bucket.clone())
+                .detail("Endpoint", format!("oss-{}.aliyuncs.com", bucket.region)));
+        }
+        let right = right(&self.action);
+        let (key, context) = (self.key.as_deref(), self.context());
+        let reading = self.cloud.session_wildcard();
+        if world.allows(self.caller.as_ref(), bucket, key, &right, &context, reading) {
+            return Ok(bucket);
+        }
+        let message = if self.caller.is_none() {
+            "Anonymous access is forbidden for this operation."
+        } else {
+            "You have no right to access this object or bucket because of its policy or your authorization."
+        };
+        Err(OssError::denied(message)
+            .ec("0003-00000001")
+            .detail("BucketName", self.bucket.clone()))
+    }
+
+    fn context(&self) -> Context {
+        let query = self.request.oss_query();
+        let facts = [
+            (
+                "acs:SourceIp",
+                self.request.source_ip.map(|address| address.to_string()),
+            ),
+            (
+                "acs:UserAgent",
+                self.request.header("user-agent").map(str::to_owned),
+            ),
+            ("acs:AccessId", authentication::presented(self.request).0),
+            ("acs:SecureTransport", Some("false".to_owned())),
+            ("acs:CurrentTime", Some(self.cloud.clock.now().to_string())),
+            ("oss:Prefix", value_of(&query, "prefix").map(str::to_owned)),
+            ("oss:Delimiter", value_of(&query, "delimiter").map(str::to_owned)),
+        ];
+        facts
+            .into_iter()
+            .filter_map(|(key, fact)| fact.map(|fact| (key.to_owned(), fact)))
+            .collect()
+    }
+}

@@ -1,0 +1,19 @@
+//! Bucket policies and RAM session policies: reading, refusing, judging publicity, and deciding.
+//!
+//! Written from the documented rules alone, apart from the operator's code, so that the two check each other.
+
+mod condition;
+mod document;
+mod evaluate;
+mod publicity;
+mod validate;
+mod wildcard;
+
+pub use document::{Document, Effect, Principals, Statement};
+pub use evaluate::{Access, Decision, Subject, decide, session_allows};
+pub use publicity::{SessionWildcard, is_public};
+pub use validate::{PolicyRefusal, read_submission};
+pub(crate) use wildcard::{matches, matches_ignoring_case};
+
+/// Facts about the request that conditions may ask for, by condition key.
+pub type Context = std::collections::BTreeMap<String, String>;

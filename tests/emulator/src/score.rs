@@ -1,0 +1,72 @@
+//! A quality score from the pixels: sharpness, exposure and contrast. It is not IMM's model.
+//!
+//! It is only meant to order pictures as a person would: a blurred, dark or flat copy scores below its original.
+
+use image::{GenericImageView as _, ImageError, ImageReader, Luma, imageops};
+
+/// A score in thousandths, shown with three decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Score(u16);
+
+impl std::fmt::Display for Score {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
+}
+
+/// Large pictures are judged at this size: the same scene scores alike whatever its resolution.
+const LONGEST_SIDE: u32 = 512;
+
+/// Decodes a JPEG, PNG or BMP and scores it.
+pub fn score(bytes: &[u8]) -> Result<Score, ImageError> {
+    let image = ImageReader::new(std::io::Cursor::new(bytes))
+        .with_guessed_format()?
+        .decode()?;
+    let (width, height) = image.dimensions();
+    let gray = image.into_luma8();
+    let gray = if width.max(height) > LONGEST_SIDE {
+        let scaled = |side: u32| (side * LONGEST_SIDE / width.max(height)).max(1);
+        imageops::thumbnail(&gray, scaled(width), scaled(height))
+    } else {
+        gray
+    };
+    let (width, height) = gray.dimensions();
+    let at = |x: u32, y: u32| {
+        gray.get_pixel_checked(x, y)
+            .map_or(0.0, |Luma([shade])| f64::from(*shade))
+    };
+
+    let shades: Vec<f64> = gray.pixels().map(|Luma([shade])| f64::from(*shade)).collect();
+    let (brightness, spread) = mean_and_variance(&shades);
+    let edges: Vec<f64> = (1..height.saturating_sub(1))
+        .flat_map(|y| (1..width.saturating_sub(1)).map(move |x| (x, y)))
+        .map(|(x, y)| at(x - 1, y) + at(x + 1, y) + at(x, y - 1) + at(x, y + 1) - 4.0 * at(x, y))
+        .collect();
+    let (_, edge_energy) = mean_and_variance(&edges);
+
+    // Each part is in [0, 1]. Grain has far more edge energy than any scene, so sharpness falls again beyond it.
+    let logarithm = (1.0 + edge_energy).ln();
+    let sharpness = (logarithm / 7.5).min(1.0) - ((logarithm - 8.0) / 2.0).clamp(0.0, 0.6);
+    let exposure = 1.0 - ((brightness - 120.0).abs() / 120.0).min(1.0).powi(2);
+    let contrast = (spread.sqrt() / 60.0).min(1.0);
+    let total = 0.5 * sharpness + 0.25 * exposure + 0.25 * contrast;
+    Ok(Score(thousandths(total)))
+}
+
+fn mean_and_variance(values: &[f64]) -> (f64, f64) {
+    let count = u32::try_from(values.len()).map_or(1.0, f64::from).max(1.0);
+    let mean = values.iter().sum::<f64>() / count;
+    (
+        mean,
+        values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count,
+    )
+}
+
+/// Rounds a share to thousandths without a lossy cast: the number of thousandths that fit.
+fn thousandths(share: f64) -> u16 {
+    let target = share.clamp(0.0, 1.0) * 1000.0 + 0.5;
+    (0..=1000_u16)
+        .rev()
+        .find(|candidate| f64::from(*candidate) <= target)
+        .unwrap_or(0)
+}

@@ -1,0 +1,280 @@
+//! The seed: accounts, buckets and projects that the emulator starts with, from one small YAML file.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer};
+
+use crate::pictures::{self, Picture};
+
+/// Everything a cloud starts with. JSON is fine too.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Seed {
+    /// Accounts with their keys, roles and identity providers.
+    pub accounts: Vec<AccountSeed>,
+    /// OSS buckets with their objects.
+    pub buckets: Vec<BucketSeed>,
+    /// IMM projects.
+    pub projects: Vec<ProjectSeed>,
+}
+
+/// An account.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AccountSeed {
+    /// Its UID.
+    pub uid: String,
+    /// A name for people.
+    pub name: String,
+    /// Block Public Access for every bucket of the account.
+    pub block_public_access: bool,
+    /// Access keys.
+    pub keys: Vec<KeySeed>,
+    /// RAM roles.
+    pub roles: Vec<RoleSeed>,
+    /// OIDC identity providers.
+    pub oidc_providers: Vec<OidcProviderSeed>,
+}
+
+/// A secret text, which no log or error shows.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub String);
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("(secret)")
+    }
+}
+
+/// An access key of the account itself or of one of its RAM users.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct KeySeed {
+    /// The key's id.
+    pub id: String,
+    /// The key's secret.
+    pub secret: SecretText,
+    /// The RAM user's UID; absent for the account itself.
+    pub user: Option<String>,
+    /// A token that must come with the key, as with temporary credentials.
+    pub token: Option<SecretText>,
+    /// Action patterns the key may use; absent means all.
+    pub allow: Option<Vec<String>>,
+}
+
+/// A RAM role.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RoleSeed {
+    /// Its name.
+    pub name: String,
+    /// Who may assume it; absent means the role's own account.
+    pub trust: Option<TrustSeed>,
+    /// Action patterns of its sessions; absent means all.
+    pub allow: Option<Vec<String>>,
+    /// The longest session, 3600 unless told.
+    pub max_session_seconds: Option<i64>,
+}
+
+/// Who may assume a role.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TrustSeed {
+    /// UIDs of accounts.
+    pub accounts: Vec<String>,
+    /// Identity providers of the role's account, with the subjects they may speak for.
+    pub oidc: Vec<OidcTrustSeed>,
+    /// An `ExternalId` that must be given.
+    pub external_id: Option<String>,
+}
+
+/// Which tokens of a provider may assume a role.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OidcTrustSeed {
+    /// The provider's name.
+    pub provider: String,
+    /// Patterns for the token's `sub`.
+    pub subjects: Vec<String>,
+}
+
+/// An OIDC identity provider.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OidcProviderSeed {
+    /// Its name, the end of `acs:ram::{uid}:oidc-provider/{name}`.
+    pub name: String,
+    /// The exact `iss` of its tokens.
+    pub issuer: String,
+    /// Accepted `aud` values.
+    pub audiences: Vec<String>,
+    /// Its public keys as a JWKS document; without keys the signature of a token is not checked.
+    pub jwks: Option<serde_json::Value>,
+    /// The same as a file.
+    pub jwks_file: Option<PathBuf>,
+}
+
+/// A bucket.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BucketSeed {
+    /// Its name.
+    pub name: String,
+    /// Its region, `cn-hangzhou`.
+    pub region: String,
+    /// The owner's UID.
+    pub owner: String,
+    /// Block Public Access for this bucket.
+    pub block_public_access: bool,
+    /// Its policy, stored as it stands.
+    pub policy: Option<String>,
+    /// The same as a file.
+    pub policy_file: Option<PathBuf>,
+    /// Its objects.
+    pub objects: Vec<ObjectSeed>,
+}
+
+/// An object: a file, a picture to be made, or the bytes themselves.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ObjectSeed {
+    /// Its key.
+    pub key: String,
+    /// A file with its bytes.
+    pub file: Option<PathBuf>,
+    /// A picture to make.
+    pub image: Option<Picture>,
+    /// The score to answer instead of one computed from the pixels.
+    #[serde(deserialize_with = "decimal")]
+    pub score: Option<String>,
+    /// The bytes, once file or picture were read.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
+}
+
+/// An IMM project.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProjectSeed {
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// The UID of its account.
+    pub account: String,
+    /// The role as which it reads; `AliyunIMMDefaultRole` unless told.
+    pub service_role: Option<String>,
+    /// Requests a second, 100 unless told.
+    pub queries_per_second: Option<u32>,
+    /// Requests at one time, 100 unless told.
+    pub concurrency: Option<u32>,
+    /// How long each `DetectImageScore` takes.
+    pub latency_ms: u64,
+}
+
+/// A decimal written with or without quotes.
+fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Decimal {
+        Number(f64),
+        Text(String),
+    }
+    Ok(
+        Option::<Decimal>::deserialize(deserializer)?.map(|decimal| match decimal {
+            Decimal::Number(number) => number.to_string(),
+            Decimal::Text(text) => text,
+        }),
+    )
+}
+
+/// Why a seed was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The text is not a seed.
+    #[error("the seed is not well formed: {0}")]
+    Format(String),
+    /// A picture cannot be made.
+    #[error("cannot make the picture {key}: {reason}")]
+    Picture {
+        /// The object's key.
+        key: String,
+        /// What the encoder said.
+        reason: String,
+    },
+    /// The parts do not fit each other.
+    #[error("the seed contradicts itself: {0}")]
+    Contradiction(String),
+}
+
+impl Seed {
+    /// Reads a seed; relative file names are taken from the current folder.
+    pub fn from_yaml(text: &str) -> Result<Self, SeedError> {
+        Self::read(text, Path::new(""))
+    }
+
+    /// Reads a seed file; relative file names are taken from the file's folder.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SeedError> {
+        let path = path.as_ref();
+        let text = String::from_utf8(file(path)?).map_err(|error| SeedError::Format(error.to_string()))?;
+        Self::read(&text, path.parent().unwrap_or_else(|| Path::new("")))
+    }
+
+    fn read(text: &str, base: &Path) -> Result<Self, SeedError> {
+        // The parser's own message would quote the text around the mistake, and a seed holds secrets.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let mut seed: Self = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| SeedError::Format(error.to_string()))?;
+        for provider in seed
+            .accounts
+            .iter_mut()
+            .flat_map(|account| &mut account.oidc_providers)
+        {
+            if let Some(name) = &provider.jwks_file {
+                let keys = serde_json::from_slice(&file(&base.join(name))?);
+                provider.jwks = Some(keys.map_err(|error| SeedError::Format(error.to_string()))?);
+            }
+        }
+        for bucket in &mut seed.buckets {
+            if let Some(name) = &bucket.policy_file {
+                let text = String::from_utf8(file(&base.join(name))?);
+                bucket.policy = Some(text.map_err(|error| SeedError::Format(error.to_string()))?);
+            }
+            for object in &mut bucket.objects {
+                object.fill(base)?;
+            }
+        }
+        Ok(seed)
+    }
+}
+
+impl ObjectSeed {
+    fn fill(&mut self, base: &Path) -> Result<(), SeedError> {
+        if let Some(name) = &self.file {
+            self.bytes = file(&base.join(name))?;
+        } else if let Some(picture) = &self.image {
+            let reason = |reason: image::ImageError| reason.to_string();
+            self.bytes = pictures::jpeg(picture).map_err(|error| SeedError::Picture {
+                key: self.key.clone(),
+                reason: reason(error),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn file(path: &Path) -> Result<Vec<u8>, SeedError> {
+    std::fs::read(path).map_err(|source| SeedError::File {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,143 @@
+//! Callers: an account, a RAM user or a role session, what policies call them and what they may do.
+
+use super::World;
+use super::accounts::DEFAULT_SERVICE_ROLE;
+use super::buckets::Bucket;
+use crate::digest::random_hex;
+use crate::policy::{
+    Access, Context, Decision, Document, SessionWildcard, Subject, decide, is_public, matches_ignoring_case,
+    session_allows,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    Account,
+    User(String),
+    Session { role: String, session: String },
+}
+
+/// Who signed a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) account: String,
+    pub(crate) identity: Identity,
+    pub(crate) allow: Option<Vec<String>>,
+    pub(crate) policy: Option<Document>,
+}
+
+impl Caller {
+    /// The name a bucket policy has for it.
+    pub(crate) fn principal(&self) -> String {
+        match &self.identity {
+            Identity::Account => self.account.clone(),
+            Identity::User(uid) => uid.clone(),
+            Identity::Session { role, session } => {
+                format!("arn:sts::{}:assumed-role/{role}/{session}", self.account)
+            }
+        }
+    }
+
+    fn subject(&self, owner: &str) -> Subject {
+        match &self.identity {
+            Identity::Account => Subject::User {
+                uid: self.account.clone(),
+                owner: self.account == owner,
+            },
+            Identity::User(uid) => Subject::User {
+                uid: uid.clone(),
+                owner: false,
+            },
+            Identity::Session { .. } => Subject::Session {
+                arn: self.principal(),
+            },
+        }
+    }
+
+    /// Whether its own RAM rights cover an action.
+    pub(crate) fn has_right(&self, action: &str) -> bool {
+        let allows = |patterns: &Vec<String>| patterns.iter().any(|one| matches_ignoring_case(one, action));
+        self.allow.as_ref().is_none_or(allows)
+    }
+
+    /// Whether its session's policy, if it has one, lets the action through.
+    pub(crate) fn session_lets(&self, action: &str, resources: &[String], context: &Context) -> bool {
+        self.policy
+            .as_ref()
+            .is_none_or(|policy| session_allows(policy, action, resources, context))
+    }
+
+    /// Both of the above: all there is to ask outside OSS.
+    pub(crate) fn may(&self, action: &str, resource: &str) -> bool {
+        self.has_right(action) && self.session_lets(action, &[resource.to_owned()], &Context::new())
+    }
+
+    /// The session as which IMM reads for a project: a session name of its own every time, so that a policy
+    /// which names one fixed session does not work.
+    pub(crate) fn service_session(world: &World, account: &str, role: &str) -> Option<Self> {
+        let declared = world.accounts.get(account).and_then(|account| account.role(role));
+        if declared.is_none() && role != DEFAULT_SERVICE_ROLE {
+            return None;
+        }
+        Some(Self {
+            account: account.to_owned(),
+            identity: Identity::Session {
+                role: role.to_owned(),
+                session: format!("imm-{}", random_hex(8)),
+            },
+            allow: declared.and_then(|role| role.allow.clone()),
+            policy: None,
+        })
+    }
+}
+
+/// The names of a bucket, or of an object in it, that a resource pattern may match.
+fn resource_names(bucket: &Bucket, key: Option<&str>) -> Vec<String> {
+    let path = key.map_or_else(|| bucket.name.clone(), |key| format!("{}/{key}", bucket.name));
+    [bucket.region.clone(), format!("oss-{}", bucket.region)]
+        .into_iter()
+        .map(|region| format!("acs:oss:{region}:{}:{path}", bucket.owner))
+        .collect()
+}
+
+impl World {
+    /// Whether a caller may do something to a bucket or object, by RAM and by the bucket's policy in force.
+    /// Within the owner's account either is enough; across accounts both are needed.
+    pub(crate) fn allows(
+        &self,
+        caller: Option<&Caller>,
+        bucket: &Bucket,
+        key: Option<&str>,
+        action: &str,
+        context: &Context,
+        reading: SessionWildcard,
+    ) -> bool {
+        let resources = resource_names(bucket, key);
+        let subject = caller.map_or(Subject::Anonymous, |caller| caller.subject(&bucket.owner));
+        let policy = bucket
+            .policy
+            .enforced(self.lag)
+            .and_then(|bytes| Document::from_bytes(&bytes));
+        let access = Access {
+            subject: &subject,
+            action,
+            resources: &resources,
+            context,
+        };
+        let said = policy
+            .as_ref()
+            .map_or(Decision::NotMentioned, |policy| decide(policy, &access));
+        // A public policy under Block Public Access grants nothing any more; what it denies stays denied.
+        let muted = policy.as_ref().is_some_and(|policy| is_public(policy, reading))
+            && self.blocks_public_access(bucket);
+        let granted = said == Decision::Allowed && !muted;
+        if said == Decision::Denied {
+            return false;
+        }
+        match caller {
+            None => granted,
+            Some(caller) if !caller.session_lets(action, &resources, context) => false,
+            Some(caller) if caller.account == bucket.owner => caller.has_right(action) || granted,
+            Some(caller) => caller.has_right(action) && granted,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the demo prints: one plain line for each step, the commands a user would type with what they answer, and a
+//! line at the start and the end of every wait. All of it is kept, to be searched for secrets at the end.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::wait::{Look, until};
+
+/// The printed side of a demo.
+pub(super) struct Show {
+    started: Instant,
+    shown: Mutex<String>,
+}
+
+impl Show {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            shown: Mutex::new(String::new()),
+        }
+    }
+
+    /// Introduces a step.
+    pub(super) fn step(&self, text: &str) {
+        self.line(&format!(
+            "\n[{:5.1} s] {text}",
+            self.started.elapsed().as_secs_f32()
+        ));
+    }
+
+    /// Prints a command and its answer.
+    pub(super) fn command(&self, line: &str, answer: &str) {
+        self.line(&format!("$ {line}"));
+        self.line(answer.trim_end());
+    }
+
+    /// Prints a fact that was checked.
+    pub(super) fn fact(&self, text: &str) {
+        self.line(&format!("  ok: {text}"));
+    }
+
+    /// Prints anything.
+    pub(super) fn line(&self, text: &str) {
+        println!("{text}");
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.push_str(text);
+        shown.push('\n');
+    }
+
+    /// Waits, saying so before and after.
+    pub(super) async fn wait<L, F, Fut>(&self, what: &str, limit: Duration, look: F) -> Result<L::Found>
+    where
+        L: Look,
+        F: FnMut() -> Fut,
+        Fut: Future<Output = L>,
+    {
+        self.line(&format!(
+            "  waiting for {what} (at most {} s) ...",
+            limit.as_secs()
+        ));
+        let started = Instant::now();
+        let found = until(what, limit, look).await?;
+        self.line(&format!("  ... {:.1} s", started.elapsed().as_secs_f32()));
+        Ok(found)
+    }
+
+    /// Everything printed so far.
+    pub(super) fn shown(&self) -> String {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

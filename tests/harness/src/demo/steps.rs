@@ -1,0 +1,328 @@
+//! The recipe, step by step. Each step shows what a user would see and then demands what must be true of it.
+
+use serde_json::Value;
+
+use super::difference::difference;
+use super::stage::{ACCOUNT, BUCKET, PATIENCE, SYSTEM, Stage, surprise};
+use crate::environment::checkout;
+use crate::error::{HarnessError, Result};
+use crate::plane::Helm;
+
+const GRANT: [&str; 3] = ["immbucketgrant", "media", "photos-to-analytics"];
+const FIRST: [&str; 3] = ["imagescorejob", "analytics", "test-object"];
+const GALLERY: [&str; 3] = ["imagescorejob", "analytics", "gallery"];
+const SAMPLES: [&str; 5] = [
+    "namespaces.yaml",
+    "keys.yaml",
+    "job.yaml",
+    "grant.yaml",
+    "gallery.yaml",
+];
+
+/// The bucket of account B before anything is done to it.
+pub(super) fn bucket(stage: &Stage) -> Result<String> {
+    let policy = stage.policy()?;
+    stage.show.line(&format!(
+        "  policy of {BUCKET}, {} bytes, Block Public Access is on:",
+        policy.len()
+    ));
+    stage.show.line(policy.trim_end());
+    Ok(policy)
+}
+
+/// The chart, installed by the real Helm.
+pub(super) async fn install(stage: &Stage) -> Result<()> {
+    let chart = checkout().join("charts/imm-operator").display().to_string();
+    let notes = [
+        "install",
+        "imm-operator",
+        &chart,
+        "--namespace",
+        SYSTEM,
+        "--create-namespace",
+    ];
+    let notes = stage.plane.helm(Helm::Four, &notes).await?;
+    let line = "helm install imm-operator charts/imm-operator --namespace imm-system --create-namespace";
+    stage.show.command(line, &notes);
+    stage
+        .kubectl(&["get", "customresourcedefinitions", "-o", "name"])
+        .await?;
+    Ok(())
+}
+
+/// The tenants' namespaces and keys, each key opened by its owner.
+pub(super) async fn keys(stage: &Stage) -> Result<()> {
+    stage.apply("namespaces.yaml").await?;
+    stage.apply("keys.yaml").await?;
+    let account = format!("--as=system:serviceaccount:{SYSTEM}:{ACCOUNT}");
+    stage
+        .kubectl(&[
+            "auth",
+            "can-i",
+            "get",
+            "secret/oss-policy-admin",
+            "-n",
+            "media",
+            &account,
+        ])
+        .await?;
+    let others = ["auth", "can-i", "get", "secret/another", "-n", "media", &account];
+    let answer = match stage.plane.kubectl(&others).await {
+        Err(HarnessError::Command { output, .. }) => output,
+        other => other?,
+    };
+    let denied = answer.lines().any(|line| line == "no");
+    stage.demand(
+        "the operator may read this Secret of the namespace and no other",
+        denied,
+        || answer,
+    )
+}
+
+/// A job whose grant does not exist yet.
+pub(super) async fn job_waits(stage: &Stage) -> Result<()> {
+    stage.apply("job.yaml").await?;
+    let what = "the job to say that it waits for its grant";
+    stage
+        .show
+        .wait(what, PATIENCE, || {
+            reason_is(stage, FIRST, "Ready", "WaitingForGrant")
+        })
+        .await?;
+    stage
+        .kubectl(&["get", "imagescorejobs", "-n", "analytics"])
+        .await?;
+    let calls = stage.cloud.calls();
+    stage.demand("the cloud has seen no call at all", calls.is_empty(), || {
+        format!("{calls:?}")
+    })
+}
+
+/// The grant, and what it does to the policy.
+pub(super) async fn grant(stage: &Stage, before: &str) -> Result<()> {
+    stage.apply("grant.yaml").await?;
+    stage
+        .show
+        .wait("the grant to be live", PATIENCE, || {
+            reason_is(stage, GRANT, "Ready", "Applied")
+        })
+        .await?;
+    stage.kubectl(&["get", "immbucketgrants", "-n", "media"]).await?;
+    let [kind, namespace, name] = GRANT;
+    let object = stage.object(kind, namespace, name).await?;
+    let decided = object
+        .pointer("/status/passRole")
+        .and_then(Value::as_str)
+        .unwrap_or("not reported");
+    stage
+        .show
+        .line(&format!("  the recipe's ram:PassRole statement: {decided}"));
+    let after = stage.policy()?;
+    stage.show.line("  the policy now, against the policy before:");
+    let shown = difference(before, &after);
+    stage.show.line(shown.trim_end());
+    let removed = shown.lines().any(|line| line.starts_with('-'));
+    stage.demand(
+        "every byte of the foreign statements is as it was",
+        !removed && after != before,
+        || shown,
+    )?;
+    let writes = stage.calls("PutBucketPolicy");
+    stage.demand("it took one write", writes.len() == 1, || {
+        format!("{} writes", writes.len())
+    })
+}
+
+/// The first job's score, and what it cost.
+pub(super) async fn score(stage: &Stage) -> Result<()> {
+    let [kind, namespace, name] = FIRST;
+    stage
+        .show
+        .line("  waiting for the job to be complete (at most 60 s) ...");
+    let target = format!("{kind}/{name}");
+    stage
+        .kubectl(&[
+            "wait",
+            "--for=condition=Complete",
+            &target,
+            "-n",
+            namespace,
+            "--timeout=60s",
+        ])
+        .await?;
+    stage.kubectl(&["get", "imagescorejobs", "-n", namespace]).await?;
+    let job = stage.object(kind, namespace, name).await?;
+    let scores = scores(&job)?;
+    let right = matches!(scores.as_slice(), [(_, uri)] if uri.ends_with("/test-object.jpg"))
+        && scores.iter().all(|(score, _)| score == "0.727");
+    stage.demand(
+        "oss://test-bucket-2024/test-object.jpg has score 0.727",
+        right,
+        || format!("{scores:?}"),
+    )?;
+    let billed = stage.cloud.billed();
+    stage.demand("it took exactly one billed call", billed == 1, || {
+        format!("{billed} billed calls")
+    })
+}
+
+/// A dozen images, sharp and spoilt, sorted by score.
+pub(super) async fn gallery(stage: &Stage) -> Result<()> {
+    let [kind, namespace, name] = GALLERY;
+    stage.apply("gallery.yaml").await?;
+    let what = "the gallery to be scored";
+    stage
+        .show
+        .wait(what, PATIENCE, || {
+            reason_is(stage, GALLERY, "Complete", "Completed")
+        })
+        .await?;
+    let job = stage.object(kind, namespace, name).await?;
+    let mut scores = scores(&job)?;
+    // Equal numbers of places and one digit before the point: text order is number order.
+    scores.sort_by(|one, other| other.cmp(one));
+    for (score, uri) in &scores {
+        stage
+            .show
+            .line(&format!("  {score:<6} {}", uri.rsplit('/').next().unwrap_or(uri)));
+    }
+    let sharp = scores
+        .iter()
+        .take(3)
+        .filter(|(_, uri)| uri.contains("-sharp"))
+        .count();
+    let right = scores.len() == 12 && sharp == 3;
+    stage.demand("the three sharp pictures come first of twelve", right, || {
+        format!("{scores:?}")
+    })
+}
+
+/// Everything at one glance.
+pub(super) async fn overview(stage: &Stage) -> Result<()> {
+    stage.kubectl(&["get", "imm", "-A", "-o", "wide"]).await?;
+    stage
+        .kubectl(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"])
+        .await?;
+    let billed = stage.cloud.billed();
+    stage.demand("13 billed calls in all, one for each image", billed == 13, || {
+        format!("{billed}")
+    })
+}
+
+/// The same manifests again, and a pass asked for: nothing is written.
+pub(super) async fn apply_again(stage: &Stage) -> Result<()> {
+    let writes = stage.calls("PutBucketPolicy").len();
+    for sample in SAMPLES {
+        let answer = stage.apply(sample).await?;
+        let changed = answer.lines().find(|line| !line.ends_with("unchanged"));
+        // kubectl says "configured" of every Secret with stringData: the server turns it into data.
+        if let Some(line) = changed.filter(|line| !line.starts_with("secret/")) {
+            return Err(surprise(format!(
+                "applying {sample} again changed something: {line}"
+            )));
+        }
+    }
+    let [kind, namespace, name] = GRANT;
+    let mark = "immops.dev/reconcile-at=demo";
+    stage
+        .kubectl(&["annotate", kind, name, "-n", namespace, mark])
+        .await?;
+    let what = "the pass that the annotation asks for";
+    stage
+        .show
+        .wait(what, PATIENCE, || async {
+            let grant = stage
+                .object(kind, namespace, name)
+                .await
+                .map_err(|error| error.to_string())?;
+            let handled = grant
+                .pointer("/status/lastHandledReconcileAt")
+                .and_then(Value::as_str);
+            if handled == Some("demo") {
+                Ok(())
+            } else {
+                Err(format!("last handled: {handled:?}"))
+            }
+        })
+        .await?;
+    let (now, billed) = (stage.calls("PutBucketPolicy").len(), stage.cloud.billed());
+    stage.demand(
+        "no policy was written and nothing was billed",
+        now == writes && billed == 13,
+        || format!("{} more writes, {billed} billed calls", now - writes),
+    )
+}
+
+/// The grant deleted, and the policy as it was.
+pub(super) async fn delete(stage: &Stage, before: &str) -> Result<()> {
+    let [kind, namespace, name] = GRANT;
+    stage
+        .show
+        .line("  waiting for the grant to take its statement out (at most 60 s) ...");
+    stage
+        .kubectl(&["delete", kind, name, "-n", namespace, "--timeout=60s"])
+        .await?;
+    let after = stage.policy()?;
+    let fact = format!("the policy is byte for byte what it was ({} bytes)", before.len());
+    stage.demand(&fact, after == before, || difference(before, &after))
+}
+
+/// No secret in anything that was printed, logged or stored outside of Secrets.
+pub(super) async fn no_secret(stage: &Stage) -> Result<()> {
+    let log = stage
+        .operator
+        .as_ref()
+        .map(crate::operator::Operator::log)
+        .unwrap_or_default();
+    let objects = stage
+        .plane
+        .kubectl(&["get", "imm,events", "-A", "-o", "yaml"])
+        .await?;
+    let places = [
+        ("output of this demo", stage.show.shown()),
+        ("operator's log", log),
+        ("objects", objects),
+    ];
+    let leaks: Vec<&str> = places
+        .iter()
+        .filter(|(_, text)| text.contains("canary"))
+        .map(|(place, _)| *place)
+        .collect();
+    stage.demand(
+        "no secret is in the output, the operator's log, the objects or the events",
+        leaks.is_empty(),
+        || format!("secrets in the {}", leaks.join(" and the ")),
+    )
+}
+
+/// Whether a condition has a reason, else what is seen.
+async fn reason_is(
+    stage: &Stage,
+    object: [&str; 3],
+    condition: &str,
+    reason: &str,
+) -> std::result::Result<(), String> {
+    let seen = stage.reason(object, condition).await?;
+    if seen == reason {
+        Ok(())
+    } else {
+        Err(format!("{condition} has reason {seen}"))
+    }
+}
+
+/// Score and address of every result of a job.
+fn scores(job: &Value) -> Result<Vec<(String, String)>> {
+    let results = job.pointer("/status/results").and_then(Value::as_array);
+    let text = |result: &Value, name: &str| result.get(name).and_then(Value::as_str).map(str::to_owned);
+    let scores = results.map(|all| {
+        all.iter()
+            .map(|one| text(one, "score").zip(text(one, "uri")))
+            .collect()
+    });
+    scores.flatten().ok_or_else(|| {
+        surprise(format!(
+            "a job without all its results: {}",
+            super::stage::status(job)
+        ))
+    })
+}

@@ -1,0 +1,206 @@
+//! Files that are made from other files: the definitions in `crds/`, the chart's copies of them, and the manifest
+//! for people without Helm. Everything comes from what `imm-operator crd` prints, so the Rust types are the only
+//! source; a test makes the files again and compares.
+
+use std::path::{Path, PathBuf};
+
+use crate::environment::checkout;
+use crate::error::{HarnessError, Result};
+use crate::plane::clients;
+use crate::tools::Tool;
+
+const CHART: &str = "charts/imm-operator";
+const NAMESPACE: &str = "imm-system";
+
+/// Stands before the chart's copy of a definition.
+const CHART_HEAD: &str = "{{- /* Generated from the Rust types by `make generate`: change those. */}}
+{{- if .Values.crds.enabled }}
+";
+
+const MANIFEST_HEAD: &str = "# The operator without Helm: kubectl apply --server-side -f install.yaml
+# Generated from the chart by `make generate`: change that.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: imm-system
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+";
+
+/// One generated file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// Where it belongs, relative to the checkout.
+    pub path: PathBuf,
+    /// What it holds.
+    pub text: String,
+}
+
+/// Makes every generated file from the output of `imm-operator crd`, without writing to the checkout.
+pub async fn generated(definitions: &str) -> Result<Vec<Generated>> {
+    let mut files = Vec::new();
+    for definition in documents(definitions) {
+        let plural = plural(definition)?;
+        let copy = chart_copy(definition)?;
+        files.push(Generated {
+            path: format!("crds/{plural}.yaml").into(),
+            text: format!("{definition}\n"),
+        });
+        files.push(Generated {
+            path: format!("{CHART}/templates/crds/{plural}.yaml").into(),
+            text: copy,
+        });
+    }
+    let text = install_manifest(&files).await?;
+    files.push(Generated {
+        path: "deploy/install.yaml".into(),
+        text,
+    });
+    Ok(files)
+}
+
+/// Writes generated files below a checkout and tells which of them changed.
+pub fn write(files: &[Generated], root: &Path) -> Result<Vec<PathBuf>> {
+    let mut changed = Vec::new();
+    for Generated { path, text } in files {
+        let target = root.join(path);
+        if std::fs::read_to_string(&target).is_ok_and(|old| old == *text) {
+            continue;
+        }
+        let doing = || HarnessError::io(format!("writing {}", target.display()));
+        target
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .map_err(doing())?;
+        std::fs::write(&target, text).map_err(doing())?;
+        changed.push(path.clone());
+    }
+    Ok(changed)
+}
+
+/// The documents of a YAML stream, without their separators.
+fn documents(stream: &str) -> Vec<&str> {
+    let parts = stream
+        .split("\n---")
+        .map(|part| part.trim_start_matches("---").trim());
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
+/// The plural in a definition's name, which names its files.
+fn plural(definition: &str) -> Result<&str> {
+    let name = definition.lines().find_map(|line| line.strip_prefix("  name: "));
+    let plural = name.and_then(|name| name.trim_matches('"').strip_suffix(".immops.dev"));
+    plural
+        .ok_or_else(|| surprise("`imm-operator crd` printed a document that is not named PLURAL.immops.dev"))
+}
+
+/// The definition as a template: switched by `crds.enabled`, with labels and annotations of the release.
+fn chart_copy(definition: &str) -> Result<String> {
+    // Helm reads two braces as its own, wherever they stand.
+    let escaped = definition.replace("{{", "{{ \"{{\" }}");
+    let metadata = "\n  {{- include \"imm-operator.crdMetadata\" . | nindent 2 }}";
+    let (before, after) = escaped
+        .split_once("\nmetadata:")
+        .ok_or_else(|| surprise("a definition of `imm-operator crd` has no metadata line"))?;
+    if after
+        .lines()
+        .nth(1)
+        .is_none_or(|line| !line.starts_with("  name: "))
+        || after.contains("\nstatus:")
+    {
+        return Err(surprise(
+            "a definition of `imm-operator crd` has more than a name in its metadata, or a status",
+        ));
+    }
+    Ok(format!(
+        "{CHART_HEAD}{before}\nmetadata:{metadata}{after}\n{{{{- end }}}}\n"
+    ))
+}
+
+/// Renders a copy of the chart, with the given definitions in it, as a plain manifest.
+async fn install_manifest(files: &[Generated]) -> Result<String> {
+    let folder = tempfile::tempdir().map_err(HarnessError::io("making a folder for a copy of the chart"))?;
+    copy(&checkout().join(CHART), &folder.path().join(CHART))?;
+    write(files, folder.path())?;
+    let chart = folder.path().join(CHART).display().to_string();
+    // Without `keep`: that annotation is Helm's own.
+    let args = [
+        "template",
+        "imm-operator",
+        &chart,
+        "--namespace",
+        NAMESPACE,
+        "--set",
+        "crds.keep=false",
+    ];
+    let command = clients::command(Tool::Helm4, Path::new("/dev/null"), folder.path())?;
+    let rendered = clients::run(command, "helm4", &args, None).await?;
+    let ours = rendered.lines().filter(|line| {
+        let line = line.trim_start();
+        !["# Source:", "helm.sh/", "app.kubernetes.io/managed-by:"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    });
+    Ok(ours.fold(MANIFEST_HEAD.to_owned(), |text, line| text + line + "\n"))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let doing = || HarnessError::io(format!("copying {}", from.display()));
+    std::fs::create_dir_all(to).map_err(doing())?;
+    for entry in std::fs::read_dir(from).map_err(doing())? {
+        let entry = entry.map_err(doing())?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().map_err(doing())?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target).map_err(doing())?;
+        }
+    }
+    Ok(())
+}
+
+fn surprise(text: &str) -> HarnessError {
+    HarnessError::Surprise(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFINITION: &str = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: imagescorejobs.immops.dev
+spec:
+  group: immops.dev
+  description: braces {{ of a template }}";
+
+    #[test]
+    fn a_stream_is_cut_at_its_separators_only() {
+        let stream = format!("---\n{DEFINITION}\n---\n{DEFINITION}\n");
+        assert_eq!(documents(&stream), [DEFINITION, DEFINITION]);
+    }
+
+    #[test]
+    fn braces_reach_the_cluster_as_they_are() {
+        let copy = chart_copy(DEFINITION).unwrap();
+        assert!(copy.contains(r#"braces {{ "{{" }} of a template }}"#), "{copy}");
+    }
+
+    #[test]
+    fn metadata_of_its_own_would_be_lost_and_is_refused() {
+        let labelled = DEFINITION.replace("  name:", "  labels: {}\n  name:");
+        assert!(chart_copy(&labelled).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_manifest_holds_the_definition_and_nothing_of_helm() {
+        let files = generated(DEFINITION).await.unwrap();
+        let manifest = &files.last().unwrap().text;
+        assert!(manifest.contains("braces {{ of a template }}"), "{manifest}");
+        assert!(
+            manifest.contains("kind: Deployment") && !manifest.contains("helm.sh"),
+            "{manifest}"
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line clients, pointed at one plane: its kubeconfig, and caches below its folder, because kubectl
+//! remembers what an address serves and addresses come back with another plane behind them.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::error::{HarnessError, Result, last_lines};
+use crate::process::describe;
+use crate::tools::Tool;
+
+/// Which major version of Helm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Helm {
+    /// Helm 3.
+    Three,
+    /// Helm 4.
+    Four,
+}
+
+impl Helm {
+    /// The binary of that version.
+    pub fn tool(self) -> Tool {
+        match self {
+            Self::Three => Tool::Helm3,
+            Self::Four => Tool::Helm4,
+        }
+    }
+}
+
+/// A client command with everything set but its arguments.
+pub(crate) fn command(tool: Tool, kubeconfig: &Path, folder: &Path) -> Result<Command> {
+    let mut command = Command::new(tool.path()?);
+    let caches: [(&str, PathBuf); 4] = [
+        ("KUBECACHEDIR", folder.join("kube-cache")),
+        ("HELM_CACHE_HOME", folder.join("helm-cache")),
+        ("HELM_CONFIG_HOME", folder.join("helm-config")),
+        ("HELM_DATA_HOME", folder.join("helm-data")),
+    ];
+    command
+        .env("KUBECONFIG", kubeconfig)
+        .envs(caches)
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// Runs a client to its end; standard output is the answer, a failure carries both outputs.
+pub(crate) async fn run<S: AsRef<OsStr>>(
+    mut command: Command,
+    name: &str,
+    args: &[S],
+    input: Option<&str>,
+) -> Result<String> {
+    command
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let line = args.iter().fold(name.to_owned(), |line, arg| {
+        format!("{line} {}", arg.as_ref().display())
+    });
+    let doing = || HarnessError::io(format!("running `{line}`"));
+    let mut child = command.spawn().map_err(doing())?;
+    if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
+        // A client that refuses its arguments closes the pipe early; its own words are the better error.
+        let _ = pipe.write_all(input.as_bytes()).await;
+    }
+    let output = child.wait_with_output().await.map_err(doing())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let both = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    Err(HarnessError::Command {
+        command: line,
+        status: describe(output.status),
+        output: last_lines(&both, 40),
+    })
+}

@@ -1,0 +1,252 @@
+//! The container image without a container engine: the static binary is built natively, the Dockerfile's last stage
+//! is built by buildah, which needs no daemon, and the result is unpacked, looked at and run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::stage::Stage;
+use crate::error::{HarnessError, Result};
+use crate::plane::clients;
+
+const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+const LARGEST: u64 = 25 * 1024 * 1024;
+const USER: &str = "65532:65532";
+const COPY_FROM_BUILDER: &str = "COPY --from=builder /image/ /";
+/// Everything that the image holds.
+const FILES: [&str; 3] = ["etc/passwd", "etc/ssl/certs/ca-certificates.crt", "imm-operator"];
+
+/// Builds the image and looks at it.
+pub(super) async fn stage(stage: &mut Stage<'_>) -> Result<()> {
+    packages(stage).await?;
+    let binary = binary(stage).await?;
+    let folder = tempfile::tempdir().map_err(HarnessError::io("making a folder for the image"))?;
+    crate::process::guard::watch_folder(folder.path())?;
+    let source = context(stage.root(), &binary, &folder)?;
+    let image = build(stage, &folder, &source).await?;
+
+    let config = config(&image)?;
+    let settings = config.get("config").cloned().unwrap_or_default();
+    let is = |name: &str, expected: &Value| match settings.get(name) {
+        Some(value) if value == expected => Ok(()),
+        other => Err(format!("{other:?} instead of {expected}")),
+    };
+    stage.check("runs as nobody in particular", is("User", &Value::from(USER)));
+    stage.check(
+        "starts the operator",
+        is("Entrypoint", &serde_json::json!(["/imm-operator"])),
+    );
+    stage.check("is stopped by SIGTERM", is("StopSignal", &Value::from("SIGTERM")));
+    let licence = settings.pointer("/Labels/org.opencontainers.image.licenses");
+    stage.check(
+        "names its licence",
+        wanted(licence == Some(&Value::from("Apache-2.0")), &settings),
+    );
+
+    let content = unpack(stage, &image, &folder).await?;
+    let (files, bytes) = listing(&content, &content)?;
+    stage.check(
+        "holds what it needs and nothing else",
+        wanted(files == FILES, &files),
+    );
+    stage.check(
+        &format!("is small ({} KiB)", bytes / 1024),
+        wanted(bytes < LARGEST, &bytes),
+    );
+    run(stage, &content).await
+}
+
+fn wanted(holds: bool, seen: &impl std::fmt::Debug) -> std::result::Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("{seen:?}")) }
+}
+
+/// Installs what is missing when it may, and says what is missing when it may not.
+async fn packages(stage: &mut Stage<'_>) -> Result<()> {
+    let missing: Vec<&str> = [("musl-gcc", "musl-tools"), ("buildah", "buildah")]
+        .into_iter()
+        .filter(|(program, _)| !found(program))
+        .map(|(_, package)| package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if !rustix::process::geteuid().is_root() || !found("apt-get") {
+        let text = format!("the image stage needs the Debian packages {names}: install them and run again");
+        return Err(HarnessError::Surprise(text));
+    }
+    stage.command("apt-get", &["update", "-qq"]).await?;
+    let install = ["install", "-y", "-qq", "--no-install-recommends"];
+    let mut command = Command::new("apt-get");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(install)
+        .args(&missing);
+    stage.prepared(command).await
+}
+
+/// Whether a program can be started; which answer it gives does not matter.
+fn found(program: &str) -> bool {
+    let quiet = std::process::Stdio::null;
+    let started = std::process::Command::new(program)
+        .arg("--version")
+        .stdout(quiet())
+        .stderr(quiet())
+        .status();
+    started.is_ok()
+}
+
+/// Compiles the operator without a C library of the machine in it.
+async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    stage.command("rustup", &["target", "add", &target]).await?;
+    let here = std::env::current_exe().map_err(HarnessError::io("looking for the target folder"))?;
+    let folder = here
+        .ancestors()
+        .nth(2)
+        .ok_or_else(|| surprise("this program is in no target folder"))?;
+    let build = [
+        "build",
+        "--locked",
+        "--release",
+        "--bin",
+        "imm-operator",
+        "--target",
+        &target,
+    ];
+    let mut cargo = Command::new("cargo");
+    cargo.args(build).arg("--target-dir").arg(folder);
+    stage.prepared(cargo).await?;
+    Ok(folder.join(target).join("release/imm-operator"))
+}
+
+/// A build context with the files that the builder stage would have made, and a Dockerfile of the last stage.
+fn context(root: &Path, binary: &Path, folder: &TempDir) -> Result<PathBuf> {
+    let doing = || HarnessError::io("making the build context of the image");
+    let context = folder.path().join("context");
+    let image = context.join("image");
+    fs::create_dir_all(image.join("etc/ssl/certs")).map_err(doing())?;
+    fs::copy(binary, image.join("imm-operator")).map_err(doing())?;
+    let roots = HarnessError::io(format!("reading {ROOTS} (Debian package ca-certificates)"));
+    fs::copy(ROOTS, image.join("etc/ssl/certs/ca-certificates.crt")).map_err(roots)?;
+
+    let dockerfile = fs::read_to_string(root.join("Dockerfile")).map_err(doing())?;
+    let account = dockerfile
+        .lines()
+        .find_map(|line| line.split('\'').nth(1).filter(|_| line.contains("passwd")));
+    let account = account.ok_or_else(|| surprise("the Dockerfile writes no /etc/passwd"))?;
+    fs::write(image.join("etc/passwd"), format!("{account}\n")).map_err(doing())?;
+    let last = dockerfile
+        .rfind("\nFROM scratch")
+        .and_then(|start| dockerfile.get(start..));
+    let last = last.filter(|last| last.contains(COPY_FROM_BUILDER));
+    let last =
+        last.ok_or_else(|| surprise("the Dockerfile's last stage does not copy /image/ into scratch"))?;
+    let local = last.replace(COPY_FROM_BUILDER, "COPY image/ /");
+    fs::write(context.join("Dockerfile"), local).map_err(doing())?;
+    Ok(context)
+}
+
+/// Builds the image into a plain folder of blobs.
+async fn build(stage: &mut Stage<'_>, folder: &TempDir, context: &Path) -> Result<PathBuf> {
+    let store = |args: &[&str]| {
+        let mut command = Command::new("buildah");
+        command.arg("--root").arg(folder.path().join("store"));
+        command.arg("--runroot").arg(folder.path().join("run"));
+        command.args(["--storage-driver", "vfs"]).args(args);
+        command
+    };
+    let mut build = store(&["build", "--isolation", "chroot", "--tag", "imm-operator"]);
+    build.arg(context);
+    stage.prepared(build).await?;
+    let image = folder.path().join("image");
+    let place = format!("dir:{}", image.display());
+    stage.prepared(store(&["push", "imm-operator", &place])).await?;
+    Ok(image)
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let text = fs::read_to_string(path).map_err(HarnessError::io(format!("reading {}", path.display())))?;
+    serde_json::from_str(&text).map_err(|error| surprise(&format!("{} is no JSON: {error}", path.display())))
+}
+
+/// The blob that a digest names.
+fn blob(image: &Path, digest: Option<&Value>) -> Result<PathBuf> {
+    let digest = digest
+        .and_then(Value::as_str)
+        .and_then(|digest| digest.strip_prefix("sha256:"));
+    digest
+        .map(|digest| image.join(digest))
+        .ok_or_else(|| surprise("the image's manifest names no such blob"))
+}
+
+fn config(image: &Path) -> Result<Value> {
+    let manifest = read_json(&image.join("manifest.json"))?;
+    read_json(&blob(image, manifest.pointer("/config/digest"))?)
+}
+
+/// Unpacks every layer, as a container runtime would.
+async fn unpack(stage: &mut Stage<'_>, image: &Path, folder: &TempDir) -> Result<PathBuf> {
+    let content = folder.path().join("content");
+    fs::create_dir(&content).map_err(HarnessError::io("making a folder for the image's files"))?;
+    let manifest = read_json(&image.join("manifest.json"))?;
+    let layers = manifest
+        .get("layers")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    for layer in layers {
+        let layer = blob(image, layer.get("digest"))?;
+        let mut tar = Command::new("tar");
+        tar.arg("-xf").arg(layer).arg("-C").arg(&content);
+        stage.prepared(tar).await?;
+    }
+    Ok(content)
+}
+
+/// Names and total size of the files below a folder, sorted.
+fn listing(folder: &Path, base: &Path) -> Result<(Vec<String>, u64)> {
+    let doing = || HarnessError::io(format!("listing {}", folder.display()));
+    let (mut names, mut bytes) = (Vec::new(), 0);
+    for entry in fs::read_dir(folder).map_err(doing())? {
+        let entry = entry.map_err(doing())?;
+        let data = entry.metadata().map_err(doing())?;
+        if data.is_dir() {
+            let (below, size) = listing(&entry.path(), base)?;
+            names.extend(below);
+            bytes += size;
+        } else {
+            names.push(
+                entry
+                    .path()
+                    .strip_prefix(base)
+                    .unwrap_or(&entry.path())
+                    .display()
+                    .to_string(),
+            );
+            bytes += data.len();
+        }
+    }
+    names.sort();
+    Ok((names, bytes))
+}
+
+/// Starts the binary where nothing else exists, so that a library it lacked would be missed.
+async fn run(stage: &mut Stage<'_>, content: &Path) -> Result<()> {
+    let mut version = Command::new("chroot");
+    version
+        .arg(format!("--userspec={USER}"))
+        .arg(content)
+        .arg("/imm-operator");
+    let printed = clients::run(version, "imm-operator", &["--version"], None).await?;
+    let right = printed.trim() == concat!("imm-operator ", env!("CARGO_PKG_VERSION"));
+    stage.check("runs alone and tells its version", wanted(right, &printed));
+    Ok(())
+}
+
+fn surprise(text: &str) -> HarnessError {
+    HarnessError::Surprise(text.to_owned())
+}

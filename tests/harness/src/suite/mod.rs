@@ -1,0 +1,152 @@
+//! Everything `make test` runs, stage after stage. A stage that fails does not keep the others from running, a stage
+//! that cannot run has failed, and the last line is always the sum.
+
+mod counts;
+mod image;
+mod stage;
+
+use std::path::Path;
+
+use crate::environment::{cache_folder, checkout};
+use crate::error::{HarnessError, Result};
+use counts::Counts;
+use stage::{Outcome, Stage};
+use tokio::process::Command;
+
+/// The version of cargo-deny that is compiled once and kept.
+const CARGO_DENY: &str = "0.20.2";
+
+/// The stages in their order.
+pub const STAGES: [&str; 9] = [
+    "tools", "format", "lint", "licences", "build", "tests", "clients", "demo", "image",
+];
+
+/// Runs the named stages, or all of them when none is named; true when nothing failed.
+pub async fn run(names: &[String]) -> bool {
+    let root = checkout();
+    let mut outcomes = Vec::new();
+    for stage in STAGES {
+        if !names.is_empty() && !names.iter().any(|name| name == stage) {
+            continue;
+        }
+        outcomes.push(match stage {
+            "tools" => Stage::run(stage, &root, tools).await,
+            "format" => Stage::run(stage, &root, format).await,
+            "lint" => Stage::run(stage, &root, lint).await,
+            "licences" => Stage::run(stage, &root, licences).await,
+            "build" => Stage::run(stage, &root, build).await,
+            "tests" => Stage::run(stage, &root, tests).await,
+            "clients" => Stage::run(stage, &root, clients).await,
+            "demo" => Stage::run(stage, &root, demo).await,
+            _ => Stage::run(stage, &root, image::stage).await,
+        });
+    }
+    report(&outcomes)
+}
+
+async fn tools(stage: &mut Stage<'_>) -> Result<()> {
+    stage.command(Path::new("tests/tools/build.sh"), &["all"]).await
+}
+
+async fn format(stage: &mut Stage<'_>) -> Result<()> {
+    stage.command("cargo", &["fmt", "--all", "--check"]).await
+}
+
+async fn lint(stage: &mut Stage<'_>) -> Result<()> {
+    let strict = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    stage.command("cargo", &strict).await
+}
+
+async fn licences(stage: &mut Stage<'_>) -> Result<()> {
+    let home = cache_folder()?.join(format!("cargo-deny-{CARGO_DENY}"));
+    let program = home.join("bin/cargo-deny");
+    if !program.is_file() {
+        let mut install = Command::new("cargo");
+        install.args([
+            "install",
+            "--locked",
+            "--quiet",
+            "cargo-deny",
+            "--version",
+            CARGO_DENY,
+            "--root",
+        ]);
+        install.arg(&home);
+        stage.prepared(install).await?;
+    }
+    stage
+        .command(
+            &program,
+            &[
+                "--locked",
+                "check",
+                "--hide-inclusion-graph",
+                "licenses",
+                "bans",
+                "sources",
+            ],
+        )
+        .await
+}
+
+async fn build(stage: &mut Stage<'_>) -> Result<()> {
+    stage
+        .command("cargo", &["build", "--workspace", "--locked"])
+        .await
+}
+
+async fn tests(stage: &mut Stage<'_>) -> Result<()> {
+    stage
+        .command("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"])
+        .await
+}
+
+async fn clients(stage: &mut Stage<'_>) -> Result<()> {
+    let emulator = built("imm-emulator")?;
+    stage.command(Path::new("tests/sdk/run.sh"), &[&emulator]).await
+}
+
+async fn demo(stage: &mut Stage<'_>) -> Result<()> {
+    // Its own process, as `make demo` runs it: what it prints and how it ends are part of it.
+    let harness = built("imm-harness")?;
+    stage.command(harness, &["demo"]).await
+}
+
+/// Path of a binary that the build stage made: beside this program, wherever the target folder is.
+fn built(name: &str) -> Result<String> {
+    let here = std::env::current_exe().map_err(HarnessError::io("looking for the target folder"))?;
+    let path = here.with_file_name(name);
+    if path.is_file() {
+        return Ok(path.display().to_string());
+    }
+    Err(HarnessError::Surprise(format!(
+        "{} is missing: the build stage failed",
+        path.display()
+    )))
+}
+
+/// Prints the table and, as the last line, the sum.
+fn report(outcomes: &[Outcome]) -> bool {
+    println!("\n{:<18}{:>8}{:>8}{:>8}", "stage", "seconds", "passed", "failed");
+    let mut sum = Counts::default();
+    for Outcome {
+        name,
+        seconds,
+        counts: Counts { passed, failed },
+    } in outcomes
+    {
+        println!("{name:<18}{seconds:>8}{passed:>8}{failed:>8}");
+        sum.passed += passed;
+        sum.failed += failed;
+    }
+    println!("\n{} passed, {} failed", sum.passed, sum.failed);
+    sum.failed == 0
+}

@@ -1,0 +1,146 @@
+//! One stage of `make test`: commands run one after the other, every line shown as it comes and read for counts.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use super::counts::Counts;
+use crate::error::{HarnessError, Result};
+use crate::process::describe;
+
+/// How a stage went.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// The stage's name.
+    pub(super) name: &'static str,
+    /// Whole seconds it took.
+    pub(super) seconds: u64,
+    /// Its tests.
+    pub(super) counts: Counts,
+}
+
+/// A stage that is running: it knows the checkout and gathers counts.
+pub(super) struct Stage<'a> {
+    root: &'a Path,
+    counts: Vec<Counts>,
+}
+
+impl<'a> Stage<'a> {
+    /// Runs a whole stage; what it returns as an error is printed and counted.
+    pub(super) async fn run<F>(name: &'static str, root: &'a Path, work: F) -> Outcome
+    where
+        F: AsyncFnOnce(&mut Stage<'a>) -> Result<()>,
+    {
+        println!("\n=== {name}");
+        let started = Instant::now();
+        let mut stage = Stage {
+            root,
+            counts: Vec::new(),
+        };
+        let ended = work(&mut stage).await;
+        if let Err(error) = &ended {
+            println!("=== {name} failed: {error}");
+        }
+        let counts = Counts::of_stage(stage.counts.into_iter(), ended.is_ok());
+        let seconds = started.elapsed().as_secs();
+        println!(
+            "=== {name}: {} passed, {} failed in {seconds} s",
+            counts.passed, counts.failed
+        );
+        Outcome {
+            name,
+            seconds,
+            counts,
+        }
+    }
+
+    /// The checkout that is tested.
+    pub(super) fn root(&self) -> &'a Path {
+        self.root
+    }
+
+    /// Counts a check that the stage itself makes.
+    pub(super) fn check(&mut self, what: &str, outcome: std::result::Result<(), String>) {
+        let (passed, failed) = match &outcome {
+            Ok(()) => (1, 0),
+            Err(_) => (0, 1),
+        };
+        match outcome {
+            Ok(()) => println!("ok {what}"),
+            Err(reason) => println!("FAIL {what}: {reason}"),
+        }
+        self.counts.push(Counts { passed, failed });
+    }
+
+    /// Runs a command of the checkout to its end.
+    pub(super) async fn command<S: AsRef<OsStr>>(&mut self, program: S, args: &[&str]) -> Result<()> {
+        let mut command = Command::new(&program);
+        command.args(args);
+        self.prepared(command).await
+    }
+
+    /// Runs a prepared command to its end, in the checkout unless it says otherwise.
+    pub(super) async fn prepared(&mut self, mut command: Command) -> Result<()> {
+        if command.as_std().get_current_dir().is_none() {
+            command.current_dir(self.root);
+        }
+        let line = shown(&command);
+        println!("--- {line}");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let doing = || HarnessError::io(format!("running `{line}`"));
+        let mut child = command.spawn().map_err(doing())?;
+        let (lines, mut arrived) = mpsc::channel(64);
+        tokio::spawn(forward(child.stdout.take(), lines.clone()));
+        tokio::spawn(forward(child.stderr.take(), lines));
+        while let Some(line) = arrived.recv().await {
+            println!("{line}");
+            self.counts.extend(Counts::in_line(&line));
+        }
+        let status = child.wait().await.map_err(doing())?;
+        if status.success() {
+            return Ok(());
+        }
+        let output = "see above".to_owned();
+        Err(HarnessError::Command {
+            command: line,
+            status: describe(status),
+            output,
+        })
+    }
+}
+
+/// Sends the lines of a pipe on; lines that are not UTF-8 are shown as well as they can be.
+async fn forward(pipe: Option<impl AsyncRead + Unpin>, lines: mpsc::Sender<String>) {
+    let Some(pipe) = pipe else { return };
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while pipe.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if lines.send(text).await.is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+fn shown(command: &Command) -> String {
+    let command = command.as_std();
+    let program = Path::new(command.get_program());
+    let program = program
+        .file_name()
+        .unwrap_or(program.as_os_str())
+        .display()
+        .to_string();
+    command
+        .get_args()
+        .fold(program, |line, arg| format!("{line} {}", arg.display()))
+}

@@ -1,0 +1,285 @@
+//! What the chart renders, with both majors of Helm and every value set in `ci/`: accepted, equal, stable, without
+//! rights nobody asked for, and with impossible values refused.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has found something"
+)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use imm_harness::Helm;
+use imm_harness::environment::checkout;
+use serde_json::Value;
+
+const BOTH: [Helm; 2] = [Helm::Three, Helm::Four];
+
+fn chart() -> PathBuf {
+    checkout().join("charts/imm-operator")
+}
+
+fn helm(helm: Helm, args: &[&str]) -> Result<String, String> {
+    let output = Command::new(helm.tool().path().unwrap())
+        .args(args)
+        .arg(chart())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
+    }
+}
+
+fn render(major: Helm, more: &[&str]) -> Result<String, String> {
+    helm(
+        major,
+        &[&["template", "release", "--namespace", "imm-system"], more].concat(),
+    )
+}
+
+/// The rendered objects as a set: neither order nor spelling counts.
+fn objects(rendered: &str) -> Vec<Value> {
+    let all: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
+    all.into_iter().filter(|object| !object.is_null()).collect()
+}
+
+fn names(objects: &[Value]) -> BTreeSet<String> {
+    let name = |object: &Value| {
+        format!(
+            "{} {}",
+            object["kind"].as_str().unwrap(),
+            object["metadata"]["name"]
+        )
+    };
+    objects.iter().map(name).collect()
+}
+
+fn value_sets() -> Vec<String> {
+    let files = std::fs::read_dir(chart().join("ci")).unwrap();
+    let mut files: Vec<String> = files
+        .map(|file| file.unwrap().path().display().to_string())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 4, "value sets are missing: {files:?}");
+    files
+}
+
+#[test]
+fn both_majors_lint_every_value_set_without_a_word() {
+    for values in value_sets() {
+        for major in BOTH {
+            let report = helm(major, &["lint", "--strict", "--values", &values]).unwrap();
+            assert!(
+                !report.contains("[WARNING]") && !report.contains("[ERROR]"),
+                "{values}: {report}"
+            );
+        }
+    }
+}
+
+#[test]
+fn both_majors_render_equal_objects_on_the_oldest_and_the_newest_cluster() {
+    for values in value_sets() {
+        for version in ["1.33.0", "1.36.3"] {
+            let set = ["--values", &values, "--kube-version", version];
+            let [three, four] = BOTH.map(|major| objects(&render(major, &set).unwrap()));
+            let key = |object: &Value| object.to_string();
+            let (three, four) = (
+                three.iter().map(key).collect::<BTreeSet<_>>(),
+                four.iter().map(key).collect::<BTreeSet<_>>(),
+            );
+            assert!(three.len() >= 4, "{values} renders too little: {three:?}");
+            assert_eq!(three, four, "{values} on {version}");
+        }
+    }
+}
+
+#[test]
+fn rendering_again_changes_no_byte() {
+    for values in value_sets() {
+        let set = ["--values", &values];
+        assert_eq!(
+            render(Helm::Four, &set).unwrap(),
+            render(Helm::Four, &set).unwrap(),
+            "{values}"
+        );
+    }
+}
+
+#[test]
+fn an_older_cluster_is_refused() {
+    for major in BOTH {
+        let refused = render(major, &["--kube-version", "1.32.9"]).unwrap_err();
+        assert!(refused.contains("1.33.0"), "{refused}");
+    }
+}
+
+#[test]
+fn the_default_can_read_no_secret_and_names_no_wildcard() {
+    let rendered = objects(&render(Helm::Four, &[]).unwrap());
+    let roles = rendered
+        .iter()
+        .filter(|object| object["kind"].as_str().unwrap().ends_with("Role"));
+    let granted: Vec<&Value> = roles.flat_map(|role| role["rules"].as_array().unwrap()).collect();
+    assert!(granted.len() >= 6, "{granted:?}");
+    for rule in granted {
+        let text = rule.to_string();
+        assert!(!text.contains("secrets") && !text.contains("\"*\""), "{text}");
+    }
+}
+
+#[test]
+fn watched_namespaces_need_no_cluster_role() {
+    let set = [
+        "--set",
+        "watchNamespaces={a,b}",
+        "--set",
+        "aggregatedRoles.enabled=false",
+    ];
+    let rendered = objects(&render(Helm::Four, &set).unwrap());
+    assert!(
+        names(&rendered)
+            .iter()
+            .all(|name| !name.starts_with("ClusterRole")),
+        "{:?}",
+        names(&rendered)
+    );
+    let places: BTreeSet<&str> = rendered
+        .iter()
+        .filter(|object| object["kind"] == "RoleBinding")
+        .map(|object| object["metadata"]["namespace"].as_str().unwrap())
+        .collect();
+    assert_eq!(places, BTreeSet::from(["a", "b"]));
+}
+
+#[test]
+fn edit_makes_jobs_and_only_admin_makes_grants() {
+    let rendered = objects(&render(Helm::Four, &[]).unwrap());
+    for (role, makes_jobs, makes_grants) in [
+        ("view", false, false),
+        ("edit", true, false),
+        ("admin", false, true),
+    ] {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{role}");
+        let role = rendered
+            .iter()
+            .find(|object| object["metadata"]["labels"][&label] == "true")
+            .unwrap();
+        let creates = |plural: &str| {
+            let rules = role["rules"].as_array().unwrap().iter();
+            let creating = |rule: &&Value| rule["verbs"].to_string().contains("create");
+            rules
+                .filter(creating)
+                .any(|rule| rule["resources"].to_string().contains(plural))
+        };
+        assert_eq!(
+            (creates("imagescorejobs"), creates("immbucketgrants")),
+            (makes_jobs, makes_grants)
+        );
+    }
+}
+
+#[test]
+fn a_digest_wins_over_the_tag() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let set = [
+        "--set",
+        "image.tag=v1",
+        "--set",
+        &format!("image.digest={digest}"),
+    ];
+    assert!(
+        render(Helm::Four, &set)
+            .unwrap()
+            .contains(&format!("imm-operator@{digest}\""))
+    );
+}
+
+#[test]
+fn impossible_values_are_refused_by_name() {
+    let wrong = [
+        ("replicaCount=two", "replicaCount"),
+        ("replicaCount=2", "replicaCount"),
+        ("image.tagg=v1", "tagg"),
+        ("image.digest=abcdef", "digest"),
+        ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("watchNamespaces={Upper}", "watchNamespaces"),
+        ("watchNamespaces=media", "watchNamespaces"),
+        ("secretAccess.namespaces={*}", "namespaces"),
+        ("secretAccess.all=true", "all"),
+        ("endpoints.oss=oss.example.com", "oss"),
+        ("logging.level=loud", "level"),
+        ("logging.format=xml", "format"),
+        ("crds.keep=perhaps", "keep"),
+        ("terminationGracePeriodSeconds=0", "terminationGracePeriodSeconds"),
+        ("unknown=1", "unknown"),
+    ];
+    for (set, name) in wrong {
+        for major in BOTH {
+            let refused = render(major, &["--set", set]).expect_err(set);
+            assert!(refused.contains(name), "{set}: {refused}");
+        }
+    }
+}
+
+#[test]
+fn a_parent_chart_may_hold_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let place = parent.path().join("charts");
+    std::fs::create_dir(&place).unwrap();
+    let dependency = "name: imm-operator, version: 0.1.0, condition: imm-operator.enabled";
+    let head = format!("apiVersion: v2\nname: parent\nversion: 1.0.0\ndependencies: [{{{dependency}}}]\n");
+    std::fs::write(parent.path().join("Chart.yaml"), head).unwrap();
+    std::os::unix::fs::symlink(chart(), place.join("imm-operator")).unwrap();
+    for major in BOTH {
+        for (enabled, expected) in [("true", true), ("false", false)] {
+            let output = Command::new(major.tool().path().unwrap())
+                .args(["template", "p", "--set", "global.anything=1", "--set"])
+                .arg(format!("imm-operator.enabled={enabled}"))
+                .arg(parent.path())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            assert_eq!(text.contains("kind: Deployment"), expected, "{text}");
+        }
+    }
+}
+
+#[test]
+fn every_value_is_described_as_its_comment_says() {
+    let schema = std::fs::read_to_string(chart().join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let values = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let (mut path, mut comment, mut compared) = (Vec::new(), String::new(), 0);
+    for line in values.lines() {
+        let name = line.trim_start();
+        if let Some(text) = name.strip_prefix("# ") {
+            comment = if comment.is_empty() {
+                text.to_owned()
+            } else {
+                format!("{comment} {text}")
+            };
+            continue;
+        }
+        if let Some((name, _)) = name.split_once(':').filter(|_| !comment.is_empty()) {
+            path.truncate((line.len() - line.trim_start().len()) / 2);
+            path.push(name.to_owned());
+            let pointer = format!("/properties/{}", path.join("/properties/"));
+            let described = schema.pointer(&pointer).map(|value| &value["description"]);
+            assert_eq!(described, Some(&Value::from(comment.as_str())), "{pointer}");
+            compared += 1;
+        }
+        comment.clear();
+    }
+    assert!(compared > 40, "only {compared} values were compared");
+}
