@@ -107,5 +107,7 @@ fn settle(members: &mut [Member], plan: &Plan) {
 }
 
 pub fn leave(members: &mut [Member], how: Leave) {
-    members.iter_mut().for_each(|m| m.stance = Stance::Leaving(how));
+    for member in members {
+        member.stance = Stance::Leaving(how);
+    }
 }
