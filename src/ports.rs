@@ -135,7 +135,11 @@ pub trait Effects: Send + Sync + 'static {
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CallFailure>>;
     /// Block Public Access of the bucket and, when that is off, of the account.
-    fn read_block<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, BlockState>;
+    fn read_block<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<BlockState, CallFailure>>;
     /// IMM `DetectImageScore`: the score as IMM wrote it. A paid call.
     fn detect_image_score<'a>(
         &'a self,

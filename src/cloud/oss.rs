@@ -10,7 +10,7 @@ use super::http::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service};
 use super::sign::oss4;
 use crate::api::BucketRef;
 use crate::core::grant::BlockState;
-use crate::ports::{CallFailure, Keys, PolicyRead};
+use crate::ports::{CallFailure, FailureKind, Keys, PolicyRead};
 
 /// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as Terraform's provider reads it.
 #[derive(Deserialize)]
@@ -92,25 +92,29 @@ impl Cloud {
         )
     }
 
-    /// Block Public Access of the bucket and, when that is off, of the account.
-    pub async fn read_block(&self, bucket: &BucketRef, keys: &Keys, now: Timestamp) -> BlockState {
-        let of_bucket = self
-            .oss(keys, bucket_call(Method::GET, bucket, "publicAccessBlock", now))
-            .await;
-        match of_bucket.as_ref().map(is_on) {
-            Ok(Some(true)) => return BlockState::OnForBucket,
-            Ok(Some(false)) => {}
-            Ok(None) | Err(_) => return BlockState::Unreadable,
+    /// Block Public Access of the bucket and, when that is off, of the account. A missing permission is an answer
+    /// (`Unreadable`); a passing failure is none, because the decision made on it would last.
+    pub async fn read_block(
+        &self,
+        bucket: &BucketRef,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<BlockState, CallFailure> {
+        let of_bucket = bucket_call(Method::GET, bucket, "publicAccessBlock", now);
+        match block_of(&self.oss(keys, of_bucket).await?)? {
+            Some(true) => return Ok(BlockState::OnForBucket),
+            Some(false) => {}
+            None => return Ok(BlockState::Unreadable),
         }
-        let account = Call {
+        let of_account = Call {
             bucket: None,
             ..bucket_call(Method::GET, bucket, "publicAccessBlock", now)
         };
-        match self.oss(keys, account).await.as_ref().map(is_on) {
-            Ok(Some(true)) => BlockState::OnForAccount,
-            Ok(Some(false)) => BlockState::Off,
-            Ok(None) | Err(_) => BlockState::Unreadable,
-        }
+        Ok(match block_of(&self.oss(keys, of_account).await?)? {
+            Some(true) => BlockState::OnForAccount,
+            Some(false) => BlockState::Off,
+            None => BlockState::Unreadable,
+        })
     }
 
     async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CallFailure> {
@@ -174,14 +178,17 @@ fn failure(answer: &Answer) -> CallFailure {
     )
 }
 
-/// Whether the block is on; `None` when the answer does not say. OSS answers 404 where none was ever set.
-fn is_on(answer: &Answer) -> Option<bool> {
-    if answer.status == 404 && failure(answer).code.starts_with("NoSuchPublicAccessBlock") {
-        return Some(false);
+/// Whether the block is on; `None` when it may not be read. OSS answers 404 where none was ever set.
+fn block_of(answer: &Answer) -> Result<Option<bool>, CallFailure> {
+    if answer.status != 200 {
+        let failure = failure(answer);
+        if failure.code.starts_with("NoSuchPublicAccessBlock") {
+            return Ok(Some(false));
+        }
+        let barred = matches!(failure.kind, FailureKind::Denied | FailureKind::Refused);
+        return if barred { Ok(None) } else { Err(failure) };
     }
-    let text = std::str::from_utf8(&answer.body)
-        .ok()
-        .filter(|_| answer.status == 200)?;
-    let block: PublicAccessBlock = quick_xml::de::from_str(text).ok()?;
-    Some(block.block_public_access.trim() == "true")
+    let text = std::str::from_utf8(&answer.body).unwrap_or_default();
+    let block: Option<PublicAccessBlock> = quick_xml::de::from_str(text).ok();
+    Ok(block.map(|b| b.block_public_access.trim() == "true"))
 }

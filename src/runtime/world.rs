@@ -89,7 +89,11 @@ impl Effects for World {
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
         self.cloud.delete_policy(bucket, keys, signed_at).boxed()
     }
-    fn read_block<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, BlockState> {
+    fn read_block<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
         self.cloud.read_block(bucket, keys, now()).boxed()
     }
     fn detect_image_score<'a>(

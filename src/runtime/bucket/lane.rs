@@ -98,7 +98,10 @@ impl Lane<'_> {
             Ok(keys) => keys,
             Err(problem) => return self.without_keys(grants, &problem).await,
         };
-        let block = self.block_state(&grants, &place, &keys, memory).await;
+        let block = match self.block_state(&grants, &place, &keys, memory).await {
+            Ok(block) => block,
+            Err(failure) => return self.without_block(grants, &failure, memory).await,
+        };
         let mut passengers = Vec::new();
         for grant in grants {
             if let Some(passenger) = self.board(grant, block).await {
@@ -150,7 +153,7 @@ impl Lane<'_> {
         place: &BucketRef,
         keys: &Keys,
         memory: &mut LaneMemory,
-    ) -> Option<BlockState> {
+    ) -> Result<Option<BlockState>, CallFailure> {
         let open = |g: &GrantObject| {
             let spec = g.spec.as_ref().ok();
             !g.deleting
@@ -164,19 +167,46 @@ impl Lane<'_> {
         };
         let again = memory.block_again && grants.iter().any(concerned);
         if !again && !grants.iter().any(open) {
-            return None;
+            return Ok(None);
         }
-        memory.block_again = false;
         let state = self.context.effects.read_block(place, keys).await;
         self.context.metrics.call(
             "GetBucketPublicAccessBlock",
-            if state == BlockState::Unreadable {
-                "failed"
-            } else {
-                "ok"
-            },
+            if state.is_ok() { "ok" } else { "failed" },
         );
-        Some(state)
+        memory.block_again &= state.is_err();
+        state.map(Some)
+    }
+
+    /// Block Public Access could not be read for now: nobody is decided about.
+    async fn without_block(
+        &self,
+        grants: Vec<GrantObject>,
+        failure: &CallFailure,
+        memory: &mut LaneMemory,
+    ) -> Duration {
+        let aboard = |grant: GrantObject| {
+            let ledger = grant.status.owned.clone();
+            let member = Member {
+                key: grant.key.clone(),
+                created: grant.created,
+                stance: Stance::Frozen,
+                ledger,
+            };
+            let verdict = suspended(&grant).then_some(Standing::Suspended);
+            Passenger {
+                grant,
+                member,
+                pass_role: None,
+                verdict,
+                added: 0,
+                removed: 0,
+                drifted: 0,
+                last_write: None,
+            }
+        };
+        self.failed(grants.into_iter().map(aboard).collect(), failure, memory)
+            .await
     }
 
     /// Decides a grant's stance, and puts our finalizer on before anything can be written for it.

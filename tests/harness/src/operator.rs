@@ -52,10 +52,7 @@ impl Operator {
             command.args([flag, &options.cloud_url]);
         }
         command
-            .args([
-                "--admin-address",
-                "127.0.0.1:0",
-            ])
+            .args(["--admin-address", "127.0.0.1:0"])
             .args(["--log-format", "json"])
             .args(&options.extra_args)
             .envs(options.extra_env);

@@ -1,0 +1,10 @@
+//! Crashes everywhere: each scenario runs under paused time, and the process is stopped after every single effect in four
+//! ways, restarted, and must reach the same end. The harness counts the effects itself, so the plans grow with the code.
+
+#[cfg(test)]
+mod crash {
+    mod outside;
+    mod plans;
+    mod process;
+    mod scenario;
+}

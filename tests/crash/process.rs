@@ -1,0 +1,217 @@
+//! A process that can be stopped at any effect. Everything it reaches goes through here, counted; nothing sleeps but on
+//! paused time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use imm_operator::api::{BucketRef, GrantStatus, JobStatus, ProjectRef};
+use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
+use imm_operator::core::identity::Identity;
+use imm_operator::core::job::JobObject;
+use imm_operator::ports::{Announcement, CallFailure, Effects, FailureKind, Keys, KeysProblem, KubeFailure, PolicyRead};
+use imm_operator::runtime::{Engine, Key, Mark};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::outside::Outside;
+
+/// Where the process is stopped, relative to one effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Just before it is sent.
+    Before,
+    /// It is lost; the process hears of a failure and is stopped at its next effect.
+    Lost,
+    /// It is done; the process hears of a failure and is stopped at its next effect.
+    Unanswered,
+    /// It is done and answered; the process is stopped at its next effect.
+    Answered,
+}
+
+pub const PLACES: [Place; 4] = [Place::Before, Place::Lost, Place::Unanswered, Place::Answered];
+
+/// The effects of one process.
+pub struct Gate {
+    outside: Arc<Mutex<Outside>>,
+    stop_at: Option<(usize, Place)>,
+    state: Mutex<(usize, bool)>,
+    dead: Arc<Notify>,
+    start: (Timestamp, Instant),
+}
+
+/// What a gate lets through.
+enum Pass {
+    Perform,
+    Lose,
+    PerformUnanswered,
+}
+
+impl Gate {
+    async fn pass(&self) -> Pass {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let verdict = {
+            let mut state = self.state.lock().unwrap();
+            let (count, dying) = &mut *state;
+            *count += 1;
+            match self.stop_at {
+                _ if *dying => None,
+                Some((at, place)) if at == *count => {
+                    *dying = true;
+                    match place {
+                        Place::Before => None,
+                        Place::Lost => Some(Pass::Lose),
+                        Place::Unanswered => Some(Pass::PerformUnanswered),
+                        Place::Answered => Some(Pass::Perform),
+                    }
+                }
+                _ => Some(Pass::Perform),
+            }
+        };
+        match verdict {
+            Some(pass) => pass,
+            None => {
+                self.dead.notify_one();
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn effect<'a, T: Send + 'a, E: Send + 'a>(
+        &'a self,
+        lost: E,
+        perform: impl FnOnce(&mut Outside) -> Result<T, E> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, E>> {
+        async move {
+            match self.pass().await {
+                Pass::Lose => Err(lost),
+                Pass::Perform => perform(&mut self.outside.lock().unwrap()),
+                Pass::PerformUnanswered => {
+                    let _ = perform(&mut self.outside.lock().unwrap());
+                    Err(lost)
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+fn no_answer() -> CallFailure {
+    CallFailure { kind: FailureKind::Unanswered, status: None, code: "Timeout".to_owned(), request_id: None, retry_after: None }
+}
+
+impl Effects for Gate {
+    fn now(&self) -> Timestamp {
+        self.start.0 + SignedDuration::try_from(self.start.1.elapsed()).unwrap()
+    }
+    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
+        let of_bucket = move |g: &&GrantObject| g.place.as_ref().is_some_and(|p| p.name == bucket);
+        self.effect(KubeFailure::Unavailable, move |o| Ok(o.grants.values().filter(of_bucket).cloned().collect()))
+    }
+    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, move |o| Ok(o.grants.get(key).cloned()))
+    }
+    fn replace_grant_status<'a>(&'a self, grant: &'a GrantObject, status: &'a GrantStatus) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, move |o| o.replace_status(grant, status))
+    }
+    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, move |o| o.add_finalizer(grant))
+    }
+    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, move |o| o.remove_finalizer(grant))
+    }
+    fn get_job<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| Ok(None))
+    }
+    fn replace_job_status<'a>(&'a self, _: &'a JobObject, _: &'a JobStatus) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
+    }
+    fn mark_started<'a>(&'a self, _: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
+    }
+    fn read_keys<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
+        self.effect(KeysProblem::Unreachable, |_| Ok(Keys { id: "LTAI".to_owned(), secret: "canary".into(), token: None }))
+    }
+    fn announce(&self, _: Announcement) -> BoxFuture<'_, ()> {
+        self.effect((), |_| Ok(())).map(|_: Result<(), ()>| ()).boxed()
+    }
+    fn get_policy<'a>(&'a self, bucket: &'a BucketRef, _: &'a Keys) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
+        let server_time = Some(self.now());
+        self.effect(no_answer(), move |o| {
+            Ok(PolicyRead { bytes: o.policies.get(&bucket.name).map(|t| t.clone().into_bytes()), server_time })
+        })
+    }
+    fn put_policy<'a>(&'a self, bucket: &'a BucketRef, _: &'a Keys, text: &'a str, _: Timestamp) -> BoxFuture<'a, Result<(), CallFailure>> {
+        self.effect(no_answer(), move |o| {
+            o.write_policy(&bucket.name, Some(text));
+            Ok(())
+        })
+    }
+    fn delete_policy<'a>(&'a self, bucket: &'a BucketRef, _: &'a Keys, _: Timestamp) -> BoxFuture<'a, Result<(), CallFailure>> {
+        self.effect(no_answer(), move |o| {
+            o.write_policy(&bucket.name, None);
+            Ok(())
+        })
+    }
+    fn read_block<'a>(&'a self, _: &'a BucketRef, _: &'a Keys) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
+        self.effect(no_answer(), |o| Ok(o.block.unwrap_or(BlockState::Off)))
+    }
+    fn detect_image_score<'a>(&'a self, _: &'a ProjectRef, _: &'a Keys, _: &'a str) -> BoxFuture<'a, Result<String, CallFailure>> {
+        self.effect(no_answer(), |_| Err(no_answer()))
+    }
+}
+
+/// A running process, and how to notice its end.
+pub struct Process {
+    gate: Arc<Gate>,
+    buckets: tokio::sync::mpsc::Sender<Mark<Key>>,
+    task: JoinHandle<()>,
+    dead: Arc<Notify>,
+}
+
+impl Process {
+    /// Starts one; `start` is the world's time at the test's first moment.
+    pub fn start(outside: &Arc<Mutex<Outside>>, start: (Timestamp, Instant), stop_at: Option<(usize, Place)>) -> Self {
+        let dead = Arc::new(Notify::new());
+        let gate = Arc::new(Gate {
+            outside: Arc::clone(outside),
+            stop_at,
+            state: Mutex::new((0, false)),
+            dead: Arc::clone(&dead),
+            start,
+        });
+        let engine = Engine::new(Arc::clone(&gate) as Arc<dyn Effects>, CancellationToken::new());
+        let buckets = engine.buckets.clone();
+        Self { gate, buckets, task: tokio::spawn(engine.work()), dead }
+    }
+
+    /// A watch event about the bucket.
+    pub async fn mark(&self, bucket: &str) {
+        let mark = Mark { key: Key::Bucket(bucket.into()), settle: Duration::from_secs(1) };
+        self.buckets.send(mark).await.unwrap();
+    }
+
+    /// Lets it run for so long; `true` when it was stopped before.
+    pub async fn run_for(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = self.dead.notified() => true,
+            () = tokio::time::sleep(time) => false,
+        }
+    }
+
+    /// Effects so far.
+    pub fn effects(&self) -> usize {
+        self.gate.state.lock().unwrap().0
+    }
+
+    /// Ends it at once, whatever it is doing.
+    pub async fn kill(self) -> usize {
+        self.task.abort();
+        let _ = self.task.await;
+        self.gate.state.lock().unwrap().0
+    }
+}
