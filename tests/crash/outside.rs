@@ -30,7 +30,10 @@ impl Outside {
 
     /// A user applies a grant.
     pub fn apply(&mut self, name: &str, spec: GrantSpec) {
-        let key = ObjectKey { namespace: "media".to_owned(), name: name.to_owned() };
+        let key = ObjectKey {
+            namespace: "media".to_owned(),
+            name: name.to_owned(),
+        };
         let version = self.next_version();
         if let Some(grant) = self.grants.get_mut(&key) {
             grant.generation += 1;
@@ -50,7 +53,10 @@ impl Outside {
             place: Some(spec.bucket.clone()),
             identity: Identity::of("media", &spec.credentials),
             spec: Ok(spec),
-            status: GrantStatus { observed_generation: Some(-1), ..GrantStatus::default() },
+            status: GrantStatus {
+                observed_generation: Some(-1),
+                ..GrantStatus::default()
+            },
             key: key.clone(),
         };
         self.grants.insert(key, grant);
@@ -58,7 +64,10 @@ impl Outside {
 
     /// A user deletes a grant.
     pub fn delete(&mut self, name: &str) {
-        let key = ObjectKey { namespace: "media".to_owned(), name: name.to_owned() };
+        let key = ObjectKey {
+            namespace: "media".to_owned(),
+            name: name.to_owned(),
+        };
         let version = self.next_version();
         if let Some(grant) = self.grants.get_mut(&key) {
             grant.deleting = true;
@@ -72,11 +81,23 @@ impl Outside {
 
     /// The object as it stands, if the version is the one that a write was planned from.
     fn current(&mut self, planned: &GrantObject) -> Result<&mut GrantObject, KubeFailure> {
-        let stored = self.grants.get_mut(&planned.key).filter(|g| g.uid == planned.uid).ok_or(KubeFailure::NotFound)?;
-        if stored.resource_version == planned.resource_version { Ok(stored) } else { Err(KubeFailure::Conflict) }
+        let stored = self
+            .grants
+            .get_mut(&planned.key)
+            .filter(|g| g.uid == planned.uid)
+            .ok_or(KubeFailure::NotFound)?;
+        if stored.resource_version == planned.resource_version {
+            Ok(stored)
+        } else {
+            Err(KubeFailure::Conflict)
+        }
     }
 
-    pub fn replace_status(&mut self, planned: &GrantObject, status: &GrantStatus) -> Result<String, KubeFailure> {
+    pub fn replace_status(
+        &mut self,
+        planned: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeFailure> {
         let version = self.next_version();
         let stored = self.current(planned)?;
         stored.status = status.clone();
@@ -98,13 +119,25 @@ impl Outside {
 
     /// I5: the finalizer goes only when none of the grant's statements is left that nobody else owns.
     pub fn remove_finalizer(&mut self, planned: &GrantObject) -> Result<(), KubeFailure> {
-        let stored = self.grants.get(&planned.key).ok_or(KubeFailure::NotFound)?.clone();
+        let stored = self
+            .grants
+            .get(&planned.key)
+            .ok_or(KubeFailure::NotFound)?
+            .clone();
         for text in self.rendered(&stored) {
-            let live = self.documents().any(|d| d.statements().iter().any(|s| d.text_of(s) == text));
-            let others = self.grants.values().any(|g| g.key != stored.key && self.rendered(g).contains(&text));
+            let live = self
+                .documents()
+                .any(|d| d.statements().iter().any(|s| d.text_of(s) == text));
+            let others = self
+                .grants
+                .values()
+                .any(|g| g.key != stored.key && self.rendered(g).contains(&text));
             let foreign = self.foreign.contains(&text);
             if live && !others && !foreign {
-                self.broken.push(format!("I5: {} is released while its statement is live", stored.key));
+                self.broken.push(format!(
+                    "I5: {} is released while its statement is live",
+                    stored.key
+                ));
             }
         }
         let stored = self.grants.get_mut(&planned.key).ok_or(KubeFailure::NotFound)?;
@@ -124,27 +157,42 @@ impl Outside {
         let mut rest = after.iter();
         for foreign in self.foreign.iter().filter(|f| before.contains(f)) {
             if !rest.any(|s| s == foreign) {
-                self.broken.push(format!("I1: a foreign statement is lost: {foreign}"));
+                self.broken
+                    .push(format!("I1: a foreign statement is lost: {foreign}"));
             }
         }
         let owned = |text: &str, state: EntryState| {
-            self.grants.values().flat_map(|g| &g.status.owned).any(|e| e.statement == text && e.state == state)
+            self.grants
+                .values()
+                .flat_map(|g| &g.status.owned)
+                .any(|e| e.statement == text && e.state == state)
         };
         let mut broken = Vec::new();
         for added in after.iter().filter(|s| !before.contains(s)) {
-            if !self.grants.values().any(|g| !g.deleting && self.rendered(g).contains(added)) {
+            if !self
+                .grants
+                .values()
+                .any(|g| !g.deleting && self.rendered(g).contains(added))
+            {
                 broken.push(format!("I3: no live grant renders {added}"));
             }
             if !owned(added, EntryState::Intended) {
                 broken.push(format!("ledger: {added} is written without being recorded"));
             }
         }
-        for gone in before.iter().filter(|s| !after.contains(s) && !self.foreign.contains(s)) {
+        for gone in before
+            .iter()
+            .filter(|s| !after.contains(s) && !self.foreign.contains(s))
+        {
             if !owned(gone, EntryState::Removing) {
                 broken.push(format!("ledger: {gone} is taken out without being recorded"));
             }
         }
-        if after.iter().enumerate().any(|(i, s)| after.iter().skip(i + 1).any(|t| t == s)) {
+        if after
+            .iter()
+            .enumerate()
+            .any(|(i, s)| after.iter().skip(i + 1).any(|t| t == s))
+        {
             broken.push("a statement is there twice".to_owned());
         }
         self.broken.append(&mut broken);
@@ -162,31 +210,63 @@ impl Outside {
         for text in wanted.iter().filter(|t| !live.contains(t)) {
             broken.push(format!("a wanted statement is missing: {text}"));
         }
-        for text in live.iter().filter(|t| !wanted.contains(t) && !self.foreign.contains(t)) {
+        for text in live
+            .iter()
+            .filter(|t| !wanted.contains(t) && !self.foreign.contains(t))
+        {
             broken.push(format!("I4: a statement of ours is left over: {text}"));
         }
         for grant in self.grants.values() {
-            let ready = grant.status.conditions.iter().any(|c| c.kind == "Ready" && c.reason == "Applied");
+            let ready = grant
+                .status
+                .conditions
+                .iter()
+                .any(|c| c.kind == "Ready" && c.reason == "Applied");
             if !ready || grant.deleting || grant.status.observed_generation != Some(grant.generation) {
-                broken.push(format!("{} is not Applied: {:?}", grant.key, grant.status.conditions));
+                broken.push(format!(
+                    "{} is not Applied: {:?}",
+                    grant.key, grant.status.conditions
+                ));
             }
-            if let Some(odd) = grant.status.owned.iter().find(|e| e.state != EntryState::Applied || e.unsettled_until.is_some()) {
+            if let Some(odd) = grant
+                .status
+                .owned
+                .iter()
+                .find(|e| e.state != EntryState::Applied || e.unsettled_until.is_some())
+            {
                 broken.push(format!("{} has an open entry at rest: {odd:?}", grant.key));
             }
         }
         self.broken.append(&mut broken);
     }
 
-    /// What the end of a run must equal: policies, and each grant's ledger without its times.
+    /// What the end of a run must equal: each policy's statements, and each grant's ledger without its times.
     pub fn end(&self) -> String {
         let ledger = |g: &GrantObject| {
-            let mut entries: Vec<String> =
-                g.status.owned.iter().map(|e| format!("{} {:?} {}", e.fingerprint, e.state, e.pre_existing)).collect();
+            let mut entries: Vec<String> = g
+                .status
+                .owned
+                .iter()
+                .map(|e| format!("{} {:?} {}", e.fingerprint, e.state, e.pre_existing))
+                .collect();
             entries.sort();
             format!("{}: {}", g.key, entries.join(", "))
         };
         let ledgers: Vec<String> = self.grants.values().map(ledger).collect();
-        format!("{:?}\n{}", self.policies, ledgers.join("\n"))
+        // Two grants applied at once may be written in either order when one of them was held up.
+        let policy = |bucket: &String| {
+            let mut texts = self.texts(bucket);
+            texts.sort_by_key(|t| {
+                if self.foreign.contains(t) {
+                    String::new()
+                } else {
+                    t.clone()
+                }
+            });
+            format!("{bucket}: {}", texts.join("\n"))
+        };
+        let policies: Vec<String> = self.policies.keys().map(policy).collect();
+        format!("{}\n{}", policies.join("\n"), ledgers.join("\n"))
     }
 
     fn rendered(&self, grant: &GrantObject) -> Vec<String> {
@@ -195,19 +275,33 @@ impl Outside {
             Some(state) => PassRoleChoice::OmittedBecause(state),
         };
         let spec = grant.spec.as_ref().unwrap();
-        parse_spec(spec, choice).unwrap().statements.into_iter().map(|s| s.text).collect()
+        parse_spec(spec, choice)
+            .unwrap()
+            .statements
+            .into_iter()
+            .map(|s| s.text)
+            .collect()
     }
 
     fn texts(&self, bucket: &str) -> Vec<String> {
-        self.policies.get(bucket).map(|t| statements(t)).unwrap_or_default()
+        self.policies
+            .get(bucket)
+            .map(|t| statements(t))
+            .unwrap_or_default()
     }
 
     fn documents(&self) -> impl Iterator<Item = Document> {
-        self.policies.values().map(|t| Document::parse(t.as_bytes()).unwrap())
+        self.policies
+            .values()
+            .map(|t| Document::parse(t.as_bytes()).unwrap())
     }
 }
 
 fn statements(text: &str) -> Vec<String> {
     let document = Document::parse(text.as_bytes()).unwrap();
-    document.statements().iter().map(|s| document.text_of(s).to_owned()).collect()
+    document
+        .statements()
+        .iter()
+        .map(|s| document.text_of(s).to_owned())
+        .collect()
 }

@@ -4,14 +4,23 @@ use super::process::PLACES;
 use super::scenario::{SCENARIOS, Scenario, play};
 
 fn on_paused_time<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(future)
 }
 
 /// Runs all single crashes of a scenario; gives the number of plans.
 fn crash_everywhere(scenario: &Scenario) -> usize {
     let reference = on_paused_time(play(scenario, &[]));
-    assert!(reference.broken.is_empty(), "{} without a crash: {:#?}", scenario.name, reference.broken);
+    assert!(
+        reference.broken.is_empty(),
+        "{} without a crash: {:#?}",
+        scenario.name,
+        reference.broken
+    );
     let mut plans = 0;
     for at in 1..=reference.effects {
         for place in PLACES {
@@ -36,5 +45,8 @@ fn crash_everywhere(scenario: &Scenario) -> usize {
 fn a_crash_after_any_effect_changes_nothing_but_the_time_it_takes() {
     let plans: usize = SCENARIOS.iter().map(crash_everywhere).sum();
     println!("{plans} crash plans ran");
-    assert!(plans > 400, "only {plans} plans: the scenarios no longer reach every effect");
+    assert!(
+        plans > 400,
+        "only {plans} plans: the scenarios no longer reach every effect"
+    );
 }

@@ -10,7 +10,9 @@ use imm_operator::api::{BucketRef, GrantStatus, JobStatus, ProjectRef};
 use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::job::JobObject;
-use imm_operator::ports::{Announcement, CallFailure, Effects, FailureKind, Keys, KeysProblem, KubeFailure, PolicyRead};
+use imm_operator::ports::{
+    Announcement, CallFailure, Effects, FailureKind, Keys, KeysProblem, KubeFailure, PolicyRead,
+};
 use imm_operator::runtime::{Engine, Key, Mark};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outside::Outside;
 
-/// Where the process is stopped, relative to one effect.
+/// What befalls one effect, and where the process is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Just before it is sent.
@@ -31,9 +33,20 @@ pub enum Place {
     Unanswered,
     /// It is done and answered; the process is stopped at its next effect.
     Answered,
+    /// It is lost, and the process goes on.
+    LostOnly,
+    /// It is done, the process hears of a failure and goes on.
+    UnansweredOnly,
 }
 
-pub const PLACES: [Place; 4] = [Place::Before, Place::Lost, Place::Unanswered, Place::Answered];
+pub const PLACES: [Place; 6] = [
+    Place::Before,
+    Place::Lost,
+    Place::Unanswered,
+    Place::Answered,
+    Place::LostOnly,
+    Place::UnansweredOnly,
+];
 
 /// The effects of one process.
 pub struct Gate {
@@ -61,11 +74,11 @@ impl Gate {
             match self.stop_at {
                 _ if *dying => None,
                 Some((at, place)) if at == *count => {
-                    *dying = true;
+                    *dying = !matches!(place, Place::LostOnly | Place::UnansweredOnly);
                     match place {
                         Place::Before => None,
-                        Place::Lost => Some(Pass::Lose),
-                        Place::Unanswered => Some(Pass::PerformUnanswered),
+                        Place::Lost | Place::LostOnly => Some(Pass::Lose),
+                        Place::Unanswered | Place::UnansweredOnly => Some(Pass::PerformUnanswered),
                         Place::Answered => Some(Pass::Perform),
                     }
                 }
@@ -101,7 +114,13 @@ impl Gate {
 }
 
 fn no_answer() -> CallFailure {
-    CallFailure { kind: FailureKind::Unanswered, status: None, code: "Timeout".to_owned(), request_id: None, retry_after: None }
+    CallFailure {
+        kind: FailureKind::Unanswered,
+        status: None,
+        code: "Timeout".to_owned(),
+        request_id: None,
+        retry_after: None,
+    }
 }
 
 impl Effects for Gate {
@@ -110,12 +129,21 @@ impl Effects for Gate {
     }
     fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
         let of_bucket = move |g: &&GrantObject| g.place.as_ref().is_some_and(|p| p.name == bucket);
-        self.effect(KubeFailure::Unavailable, move |o| Ok(o.grants.values().filter(of_bucket).cloned().collect()))
+        self.effect(KubeFailure::Unavailable, move |o| {
+            Ok(o.grants.values().filter(of_bucket).cloned().collect())
+        })
     }
-    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>> {
+    fn get_grant<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>> {
         self.effect(KubeFailure::Unavailable, move |o| Ok(o.grants.get(key).cloned()))
     }
-    fn replace_grant_status<'a>(&'a self, grant: &'a GrantObject, status: &'a GrantStatus) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    fn replace_grant_status<'a>(
+        &'a self,
+        grant: &'a GrantObject,
+        status: &'a GrantStatus,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
         self.effect(KubeFailure::Unavailable, move |o| o.replace_status(grant, status))
     }
     fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
@@ -127,40 +155,77 @@ impl Effects for Gate {
     fn get_job<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>> {
         self.effect(KubeFailure::Unavailable, |_| Ok(None))
     }
-    fn replace_job_status<'a>(&'a self, _: &'a JobObject, _: &'a JobStatus) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    fn replace_job_status<'a>(
+        &'a self,
+        _: &'a JobObject,
+        _: &'a JobStatus,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
         self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
     }
     fn mark_started<'a>(&'a self, _: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
         self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
     }
     fn read_keys<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
-        self.effect(KeysProblem::Unreachable, |_| Ok(Keys { id: "LTAI".to_owned(), secret: "canary".into(), token: None }))
+        self.effect(KeysProblem::Unreachable, |_| {
+            Ok(Keys {
+                id: "LTAI".to_owned(),
+                secret: "canary".into(),
+                token: None,
+            })
+        })
     }
     fn announce(&self, _: Announcement) -> BoxFuture<'_, ()> {
         self.effect((), |_| Ok(())).map(|_: Result<(), ()>| ()).boxed()
     }
-    fn get_policy<'a>(&'a self, bucket: &'a BucketRef, _: &'a Keys) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
+    fn get_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        _: &'a Keys,
+    ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
         let server_time = Some(self.now());
         self.effect(no_answer(), move |o| {
-            Ok(PolicyRead { bytes: o.policies.get(&bucket.name).map(|t| t.clone().into_bytes()), server_time })
+            Ok(PolicyRead {
+                bytes: o.policies.get(&bucket.name).map(|t| t.clone().into_bytes()),
+                server_time,
+            })
         })
     }
-    fn put_policy<'a>(&'a self, bucket: &'a BucketRef, _: &'a Keys, text: &'a str, _: Timestamp) -> BoxFuture<'a, Result<(), CallFailure>> {
+    fn put_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        _: &'a Keys,
+        text: &'a str,
+        _: Timestamp,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
         self.effect(no_answer(), move |o| {
             o.write_policy(&bucket.name, Some(text));
             Ok(())
         })
     }
-    fn delete_policy<'a>(&'a self, bucket: &'a BucketRef, _: &'a Keys, _: Timestamp) -> BoxFuture<'a, Result<(), CallFailure>> {
+    fn delete_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        _: &'a Keys,
+        _: Timestamp,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
         self.effect(no_answer(), move |o| {
             o.write_policy(&bucket.name, None);
             Ok(())
         })
     }
-    fn read_block<'a>(&'a self, _: &'a BucketRef, _: &'a Keys) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
+    fn read_block<'a>(
+        &'a self,
+        _: &'a BucketRef,
+        _: &'a Keys,
+    ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
         self.effect(no_answer(), |o| Ok(o.block.unwrap_or(BlockState::Off)))
     }
-    fn detect_image_score<'a>(&'a self, _: &'a ProjectRef, _: &'a Keys, _: &'a str) -> BoxFuture<'a, Result<String, CallFailure>> {
+    fn detect_image_score<'a>(
+        &'a self,
+        _: &'a ProjectRef,
+        _: &'a Keys,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<String, CallFailure>> {
         self.effect(no_answer(), |_| Err(no_answer()))
     }
 }
@@ -175,7 +240,11 @@ pub struct Process {
 
 impl Process {
     /// Starts one; `start` is the world's time at the test's first moment.
-    pub fn start(outside: &Arc<Mutex<Outside>>, start: (Timestamp, Instant), stop_at: Option<(usize, Place)>) -> Self {
+    pub fn start(
+        outside: &Arc<Mutex<Outside>>,
+        start: (Timestamp, Instant),
+        stop_at: Option<(usize, Place)>,
+    ) -> Self {
         let dead = Arc::new(Notify::new());
         let gate = Arc::new(Gate {
             outside: Arc::clone(outside),
@@ -186,12 +255,20 @@ impl Process {
         });
         let engine = Engine::new(Arc::clone(&gate) as Arc<dyn Effects>, CancellationToken::new());
         let buckets = engine.buckets.clone();
-        Self { gate, buckets, task: tokio::spawn(engine.work()), dead }
+        Self {
+            gate,
+            buckets,
+            task: tokio::spawn(engine.work()),
+            dead,
+        }
     }
 
     /// A watch event about the bucket.
     pub async fn mark(&self, bucket: &str) {
-        let mark = Mark { key: Key::Bucket(bucket.into()), settle: Duration::from_secs(1) };
+        let mark = Mark {
+            key: Key::Bucket(bucket.into()),
+            settle: Duration::from_secs(1),
+        };
         self.buckets.send(mark).await.unwrap();
     }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imm_operator::api::{Access, BucketRef, CredentialSource, Credentials, GrantSpec, Grantee, Preset, SecretRef};
+use imm_operator::api::{
+    Access, BucketRef, CredentialSource, Credentials, GrantSpec, Grantee, Preset, SecretRef,
+};
 use imm_operator::core::grant::BlockState;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
@@ -26,10 +28,21 @@ pub struct Scenario {
 
 fn spec(account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
     GrantSpec {
-        bucket: BucketRef { name: BUCKET.to_owned(), region: "cn-hangzhou".to_owned(), owner_uid: "6543210987654321".to_owned() },
-        grantee: Grantee { account_uid: account.to_owned(), role_name: "AliyunIMMDefaultRole".to_owned() },
+        bucket: BucketRef {
+            name: BUCKET.to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            owner_uid: "6543210987654321".to_owned(),
+        },
+        grantee: Grantee {
+            account_uid: account.to_owned(),
+            role_name: "AliyunIMMDefaultRole".to_owned(),
+        },
         access: Access {
-            preset: if minimal { Preset::Minimal } else { Preset::Documented },
+            preset: if minimal {
+                Preset::Minimal
+            } else {
+                Preset::Documented
+            },
             prefixes: prefixes.iter().map(|p| (*p).to_owned()).collect(),
             ..Access::default()
         },
@@ -42,7 +55,9 @@ fn spec(account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
         allowed_consumers: None,
         credentials: Credentials {
             source: CredentialSource::Secret,
-            secret_ref: Some(SecretRef { name: "oss-policy-admin".to_owned() }),
+            secret_ref: Some(SecretRef {
+                name: "oss-policy-admin".to_owned(),
+            }),
             service_account: None,
             assume_role: None,
         },
@@ -52,11 +67,18 @@ fn spec(account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
 fn foreign_policy(outside: &mut Outside) {
     outside.policies.insert(BUCKET.to_owned(), FOREIGN.to_owned());
     let document = imm_operator::core::policy::Document::parse(FOREIGN.as_bytes()).unwrap();
-    outside.foreign = document.statements().iter().map(|s| document.text_of(s).to_owned()).collect();
+    outside.foreign = document
+        .statements()
+        .iter()
+        .map(|s| document.text_of(s).to_owned())
+        .collect();
 }
 
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "S1 create, no policy", steps: &[|o| o.apply("a", spec("1234567890", &[], false))] },
+    Scenario {
+        name: "S1 create, no policy",
+        steps: &[|o| o.apply("a", spec("1234567890", &[], false))],
+    },
     Scenario {
         name: "S2 create beside foreign statements",
         steps: &[|o| {
@@ -119,7 +141,10 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "S8 delete the last statement",
-        steps: &[|o| o.apply("a", spec("1234567890", &[], false)), |o| o.delete("a")],
+        steps: &[
+            |o| o.apply("a", spec("1234567890", &[], false)),
+            |o| o.delete("a"),
+        ],
     },
 ];
 
@@ -152,5 +177,10 @@ pub async fn play(scenario: &Scenario, crashes: &[(usize, Place)]) -> Run {
     process.kill().await;
     let mut outside = outside.lock().unwrap();
     let broken = std::mem::take(&mut outside.broken);
-    Run { end: outside.end(), effects, policy_writes: outside.policy_writes, broken }
+    Run {
+        end: outside.end(),
+        effects,
+        policy_writes: outside.policy_writes,
+        broken,
+    }
 }
