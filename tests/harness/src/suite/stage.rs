@@ -14,7 +14,7 @@ use crate::error::{HarnessError, Result};
 use crate::process::describe;
 
 /// No command takes half as long; one that hangs must not take the whole run with it.
-const LIMIT: Duration = Duration::from_mins(40);
+const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// How a stage went.
 #[derive(Debug)]
