@@ -1,6 +1,59 @@
-//! The operator's command line.
-fn main() {
-    for crd in imm_operator::api::definitions() {
-        println!("---\n{}", serde_saphyr::to_string(&crd).unwrap_or_default());
+//! The operator's program: parse, install the crypto provider, do, and turn the outcome into an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use imm_operator::config::{Arguments, Command, Run};
+use imm_operator::runtime::{self, telemetry};
+use imm_operator::{api, docs};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    // One provider for kube and reqwest, before either can choose its own.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Arguments::parse().command {
+        Command::Run(run) => operate(&run),
+        Command::Crd => print(&docs::definitions(&api::definitions())),
+        Command::Reasons => print(&docs::reasons()),
     }
+}
+
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    // A reader that goes away early (head) is no failure of ours.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn operate(run: &Run) -> ExitCode {
+    telemetry::init(run.log_format, &run.log_level);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(until_told_to_stop(run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn until_told_to_stop(run: &Run) -> Result<(), Box<dyn std::error::Error>> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(runtime::run(run.settings(), stop).await?)
 }

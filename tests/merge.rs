@@ -1,5 +1,6 @@
 //! The pure merge: tables of (policy seen, grants) → plan, and properties over arbitrary documents.
 
+#[cfg(test)]
 mod merge {
     mod build;
     mod properties;

@@ -1,10 +1,22 @@
 //! The kinds of group `immops.dev/v1alpha1`: data, apply-time rules, and every constant that users see.
 //! Knows nothing of the rest of the house.
+#![expect(
+    clippy::doc_link_with_quotes,
+    reason = "these comments are what kubectl explain prints, where back-ticks are noise"
+)]
 
 mod condition;
 mod credentials;
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "each printer column repeats the names of its settings"
+)]
 mod grant;
 mod grant_status;
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "each printer column repeats the names of its settings"
+)]
 mod job;
 mod job_status;
 mod reason;
@@ -26,7 +38,7 @@ pub use job_status::{Cursor, Deferred, FailureCount, ItemResult, Items, JobStatu
 pub use reason::{EventReason, GrantReason, JobReason};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use kube::CustomResourceExt;
 
@@ -83,7 +95,6 @@ fn strip_nullable(schema: &mut JSONSchemaProps) {
     for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
         strip_nullable(property);
     }
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray;
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         strip_nullable(items);
     }

@@ -19,7 +19,7 @@ fn spread(seed: &str) -> u64 {
 pub fn spread_by_a_tenth(base: Duration, seed: &str) -> Duration {
     let tenth = base / 10;
     let steps = u32::try_from(spread(seed)).unwrap_or(0);
-    base - tenth + tenth * 2 * steps / 1000
+    base.saturating_sub(tenth) + tenth * 2 * steps / 1000
 }
 
 /// A time from `low` to `high`, by `seed`.

@@ -12,6 +12,8 @@ pub enum FailureKind {
     PublicBlocked,
     /// The bucket does not exist.
     NoSuchBucket,
+    /// The IMM project does not exist.
+    NoSuchProject,
     /// The bucket must be addressed in another region.
     WrongRegion,
     /// The keys are unknown, disabled or wrong.

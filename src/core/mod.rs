@@ -5,5 +5,6 @@ pub mod delay;
 pub mod failure;
 pub mod grant;
 pub mod identity;
+pub mod job;
 pub mod name;
 pub mod policy;

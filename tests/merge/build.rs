@@ -12,12 +12,21 @@ pub fn now() -> Timestamp {
 }
 
 pub fn grantee(account: &str) -> Grantee {
-    Grantee { account_uid: account.to_owned(), role_name: "AliyunIMMDefaultRole".to_owned() }
+    Grantee {
+        account_uid: account.to_owned(),
+        role_name: "AliyunIMMDefaultRole".to_owned(),
+    }
 }
 
 pub fn access(account: &str, prefixes: &[&str]) -> Statement {
     let prefixes: Vec<String> = prefixes.iter().map(|p| (*p).to_owned()).collect();
-    access_statement("test-bucket-2024", "6543210987654321", &grantee(account), &Action::DOCUMENTED, &prefixes)
+    access_statement(
+        "test-bucket-2024",
+        "6543210987654321",
+        &grantee(account),
+        &Action::DOCUMENTED,
+        &prefixes,
+    )
 }
 
 pub fn pass_role(account: &str) -> Statement {
@@ -25,12 +34,23 @@ pub fn pass_role(account: &str) -> Statement {
 }
 
 pub fn member(name: &str, stance: Stance, ledger: Vec<LedgerEntry>) -> Member {
-    let key = ObjectKey { namespace: "media".to_owned(), name: name.to_owned() };
-    Member { key, created: None, stance, ledger }
+    let key = ObjectKey {
+        namespace: "media".to_owned(),
+        name: name.to_owned(),
+    };
+    Member {
+        key,
+        created: None,
+        stance,
+        ledger,
+    }
 }
 
 pub fn wants(statements: &[Statement]) -> Stance {
-    Stance::Active(Wanted { statements: statements.to_vec(), adoption: AdoptionPolicy::Adopt })
+    Stance::Active(Wanted {
+        statements: statements.to_vec(),
+        adoption: AdoptionPolicy::Adopt,
+    })
 }
 
 pub fn active(name: &str, statements: &[Statement]) -> Member {
@@ -54,7 +74,12 @@ pub fn document(text: &str) -> Document {
 }
 
 pub fn scene(document: Option<&Document>) -> Scene<'_> {
-    Scene { document, now: now(), unsettled_until: None, lagging: false }
+    Scene {
+        document,
+        now: now(),
+        unsettled_until: None,
+        lagging: false,
+    }
 }
 
 /// Carries a plan out the way a pass does: ledgers, document, and a second look. Returns the document left.
@@ -82,5 +107,7 @@ fn settle(members: &mut [Member], plan: &Plan) {
 }
 
 pub fn leave(members: &mut [Member], how: Leave) {
-    members.iter_mut().for_each(|m| m.stance = Stance::Leaving(how));
+    for member in members {
+        member.stance = Stance::Leaving(how);
+    }
 }

@@ -18,20 +18,31 @@ fn foreign() -> impl Strategy<Value = String> {
         Just(r#"{"n":1000000000000000000000,"m":1e400,"k":-0.0}"#.to_owned()),
         Just("7".to_owned()),
         (1usize..200).prop_map(|depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth))),
-        ("[a-z\u{e4}\u{4e2d}]{0,6}", blank()).prop_map(|(text, ws)| format!("{{{ws}\"\\u00e9{text}\" :{ws}[\"]}}\\\"\",null]{ws}}}")),
+        ("[a-z\u{e4}\u{4e2d}]{0,6}", blank())
+            .prop_map(|(text, ws)| format!("{{{ws}\"\\u00e9{text}\" :{ws}[\"]}}\\\"\",null]{ws}}}")),
         // Statements equal to ours, spelled otherwise: somebody else's, to be left alone.
-        (0u8..3, blank()).prop_map(|(account, ws)| access(&account.to_string(), &[]).text.replace(',', &format!(",{ws}"))),
+        (0u8..3, blank()).prop_map(|(account, ws)| access(&account.to_string(), &[])
+            .text
+            .replace(',', &format!(",{ws}"))),
     ]
 }
 
 fn found() -> impl Strategy<Value = Option<String>> {
-    let document = (proptest::collection::vec((foreign(), blank(), blank()), 1..5), blank(), any::<bool>());
+    let document = (
+        proptest::collection::vec((foreign(), blank(), blank()), 1..5),
+        blank(),
+        any::<bool>(),
+    );
     let document = document.prop_map(|(items, ws, version_first)| {
-        let list: Vec<String> = items.into_iter().map(|(item, a, b)| format!("{a}{item}{b}")).collect();
+        let list: Vec<String> = items
+            .into_iter()
+            .map(|(item, a, b)| format!("{a}{item}{b}"))
+            .collect();
         let statement = format!("\"Statement\"{ws}:{ws}[{}]", list.join(","));
-        match version_first {
-            true => format!("{ws}{{\"Version\":\"1\",{ws}{statement}}}{ws}"),
-            false => format!("{{{statement},\"Version\":{ws}\"1\"}}"),
+        if version_first {
+            format!("{ws}{{\"Version\":\"1\",{ws}{statement}}}{ws}")
+        } else {
+            format!("{{{statement},\"Version\":{ws}\"1\"}}")
         }
     });
     proptest::option::of(document)
@@ -57,7 +68,9 @@ fn members(wishes: &[(u8, u8, bool)]) -> Vec<imm_operator::core::grant::Member> 
 }
 
 fn texts(document: Option<&Document>) -> Vec<String> {
-    document.map(|d| d.statements().iter().map(|s| d.text_of(s).to_owned()).collect()).unwrap_or_default()
+    document
+        .map(|d| d.statements().iter().map(|s| d.text_of(s).to_owned()).collect())
+        .unwrap_or_default()
 }
 
 proptest! {

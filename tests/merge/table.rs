@@ -25,9 +25,18 @@ fn the_seeds_two_statements_are_rendered_as_alibabas_page_has_them() {
 fn a_bucket_without_policy_gets_just_our_statements() {
     let mut grants = [active("a", &[pass_role("1"), access("1", &[])])];
     let text = carry_out(None, &mut grants).unwrap();
-    let expected = format!(r#"{{"Version":"1","Statement":[{},{}]}}"#, pass_role("1").text, access("1", &[]).text);
+    let expected = format!(
+        r#"{{"Version":"1","Statement":[{},{}]}}"#,
+        pass_role("1").text,
+        access("1", &[]).text
+    );
     assert_eq!(text, expected);
-    assert!(grants[0].ledger.iter().all(|e| e.state == EntryState::Applied && !e.pre_existing));
+    assert!(
+        grants[0]
+            .ledger
+            .iter()
+            .all(|e| e.state == EntryState::Applied && !e.pre_existing)
+    );
 }
 
 #[test]
@@ -38,7 +47,10 @@ fn foreign_bytes_stay_and_the_last_revoke_gives_the_document_back() {
         "{\"Statement\":[\n\t{\"a\":[1,{\"b\":\"]}\\\"\"}]}\n]}",
         r#"{"Statement":["odd",{"x":1}, 7 ]}"#,
     ] {
-        let mut grants = [active("a", &[access("1", &["p/"])]), active("b", &[access("2", &[])])];
+        let mut grants = [
+            active("a", &[access("1", &["p/"])]),
+            active("b", &[access("2", &[])]),
+        ];
         let with = carry_out(Some(found), &mut grants).unwrap();
         let before = document(found);
         let after = document(&with);
@@ -67,13 +79,19 @@ fn documents_that_cannot_be_edited_safely_are_named() {
         (b"[]", Unreadable::NotObject),
         (b"{}", Unreadable::NoStatement),
         (br#"{"Statement":[],"Statement":[]}"#, Unreadable::TwoStatements),
-        (br#"{"\u0053tatement":[],"Statement":[]}"#, Unreadable::TwoStatements),
+        (
+            br#"{"\u0053tatement":[],"Statement":[]}"#,
+            Unreadable::TwoStatements,
+        ),
         (br#"{"Statement":{}}"#, Unreadable::NotArray),
     ];
     for (bytes, expected) in cases {
         assert_eq!(Document::parse(bytes).unwrap_err(), *expected);
     }
-    assert!(matches!(Document::parse(b"{\"Statement\":[}"), Err(Unreadable::NotJson { line: 1, .. })));
+    assert!(matches!(
+        Document::parse(b"{\"Statement\":[}"),
+        Err(Unreadable::NotJson { line: 1, .. })
+    ));
 }
 
 #[test]
@@ -85,7 +103,11 @@ fn meaning_is_compared_not_spelling() {
     let without_principal = pass_role("1").text.replace(r#""Principal":[],"#, "");
     assert_eq!(fingerprint(&without_principal), fingerprint(&pass_role("1").text));
     let twice = ours.text.replacen('{', r#"{"Effect":"Deny","#, 1);
-    assert_eq!(fingerprint(&twice), None, "a statement with a member twice is never ours");
+    assert_eq!(
+        fingerprint(&twice),
+        None,
+        "a statement with a member twice is never ours"
+    );
     let widened = ours.text.replace("test-bucket-2024/*", "*");
     assert_ne!(fingerprint(&widened), fingerprint(&ours.text));
 }
@@ -93,13 +115,19 @@ fn meaning_is_compared_not_spelling() {
 #[test]
 fn two_grants_share_a_statement_and_it_leaves_with_the_last_one() {
     let shared = access("1", &[]);
-    let mut grants = [active("a", std::slice::from_ref(&shared)), active("b", std::slice::from_ref(&shared))];
+    let mut grants = [
+        active("a", std::slice::from_ref(&shared)),
+        active("b", std::slice::from_ref(&shared)),
+    ];
     let text = carry_out(None, &mut grants).unwrap();
     assert_eq!(document(&text).statements().len(), 1);
     grants[0].stance = Stance::Leaving(Leave::Remove);
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &grants);
-    assert_eq!((plan.change, plan.verdicts[0].clone()), (Change::Keep, Verdict::Gone { residual: 0 }));
+    assert_eq!(
+        (plan.change, plan.verdicts[0].clone()),
+        (Change::Keep, Verdict::Gone { residual: 0 })
+    );
     grants[0].ledger.clear();
     leave(&mut grants, Leave::Remove);
     assert_eq!(carry_out(Some(&text), &mut grants), None);
@@ -109,30 +137,49 @@ fn two_grants_share_a_statement_and_it_leaves_with_the_last_one() {
 fn what_was_there_before_is_adopted_and_left() {
     let found = format!(r#"{{"Version":"1","Statement":[{}]}}"#, access("1", &[]).text);
     let mut grants = [active("a", &[access("1", &[])])];
-    assert_eq!(carry_out(Some(&found), &mut grants).as_deref(), Some(found.as_str()));
+    assert_eq!(
+        carry_out(Some(&found), &mut grants).as_deref(),
+        Some(found.as_str())
+    );
     assert!(grants[0].ledger[0].pre_existing);
     leave(&mut grants, Leave::Remove);
     let seen = document(&found);
     let left = plan(scene(Some(&seen)), &grants);
-    assert_eq!((left.change, left.verdicts[0].clone()), (Change::Keep, Verdict::Gone { residual: 1 }));
+    assert_eq!(
+        (left.change, left.verdicts[0].clone()),
+        (Change::Keep, Verdict::Gone { residual: 1 })
+    );
 }
 
 #[test]
 fn adoption_fail_leaves_everything_alone() {
     let found = format!(r#"{{"Version":"1","Statement":[{}]}}"#, access("1", &[]).text);
-    let stance = Stance::Active(Wanted { statements: vec![access("1", &[])], adoption: AdoptionPolicy::Fail });
+    let stance = Stance::Active(Wanted {
+        statements: vec![access("1", &[])],
+        adoption: AdoptionPolicy::Fail,
+    });
     let seen = document(&found);
     let plan = plan(scene(Some(&seen)), &[member("a", stance, vec![])]);
-    assert_eq!((plan.change, plan.verdicts[0].clone()), (Change::Keep, Verdict::ExistingStatement));
+    assert_eq!(
+        (plan.change, plan.verdicts[0].clone()),
+        (Change::Keep, Verdict::ExistingStatement)
+    );
     assert!(plan.ledgers[0].is_empty());
 }
 
 #[test]
 fn after_a_crash_an_intended_statement_is_ours_only_byte_by_byte() {
     let statement = access("1", &[]);
-    for (live, ours) in [(statement.text.clone(), true), (statement.text.replace(',', ", "), false)] {
+    for (live, ours) in [
+        (statement.text.clone(), true),
+        (statement.text.replace(',', ", "), false),
+    ] {
         let text = format!(r#"{{"Version":"1","Statement":[{live}]}}"#);
-        let grant = member("a", wants(std::slice::from_ref(&statement)), vec![entry(&statement, EntryState::Intended)]);
+        let grant = member(
+            "a",
+            wants(std::slice::from_ref(&statement)),
+            vec![entry(&statement, EntryState::Intended)],
+        );
         let seen = document(&text);
         let plan = plan(scene(Some(&seen)), &[grant]);
         assert_eq!(plan.change, Change::Keep);
@@ -144,37 +191,73 @@ fn after_a_crash_an_intended_statement_is_ours_only_byte_by_byte() {
 fn of_equal_copies_only_ours_goes() {
     let statement = access("1", &[]);
     let other = statement.text.replace(',', ", ");
-    let text = format!(r#"{{"Version":"1","Statement":[{other},{},{other}]}}"#, statement.text);
-    let grant = member("a", Stance::Leaving(Leave::Remove), vec![entry(&statement, EntryState::Applied)]);
+    let text = format!(
+        r#"{{"Version":"1","Statement":[{other},{},{other}]}}"#,
+        statement.text
+    );
+    let grant = member(
+        "a",
+        Stance::Leaving(Leave::Remove),
+        vec![entry(&statement, EntryState::Applied)],
+    );
     let mut grants = [grant];
     let left = carry_out(Some(&text), &mut grants).unwrap();
-    assert_eq!(left, format!(r#"{{"Version":"1","Statement":[{other},{other}]}}"#));
+    assert_eq!(
+        left,
+        format!(r#"{{"Version":"1","Statement":[{other},{other}]}}"#)
+    );
     assert!(grants[0].ledger.is_empty());
 }
 
 #[test]
 fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_bring_it_back() {
     let statement = access("1", &[]);
-    let grant = member("a", Stance::Leaving(Leave::Remove), vec![entry(&statement, EntryState::Removing)]);
+    let grant = member(
+        "a",
+        Stance::Leaving(Leave::Remove),
+        vec![entry(&statement, EntryState::Removing)],
+    );
     let until = now() + SignedDuration::from_secs(60);
-    let waiting = Scene { unsettled_until: Some(until), ..scene(None) };
-    assert_eq!(plan(waiting, std::slice::from_ref(&grant)).verdicts[0], Verdict::Settling);
-    let later = Scene { now: until, ..waiting };
+    let waiting = Scene {
+        unsettled_until: Some(until),
+        ..scene(None)
+    };
+    assert_eq!(
+        plan(waiting, std::slice::from_ref(&grant)).verdicts[0],
+        Verdict::Settling
+    );
+    let later = Scene {
+        now: until,
+        ..waiting
+    };
     assert_eq!(plan(later, &[grant]).verdicts[0], Verdict::Gone { residual: 0 });
 }
 
 #[test]
 fn an_absence_does_not_count_while_the_answer_may_be_old() {
     let statement = access("1", &[]);
-    let grant = member("a", wants(std::slice::from_ref(&statement)), vec![entry(&statement, EntryState::Applied)]);
-    let lagging = Scene { lagging: true, ..scene(None) };
+    let grant = member(
+        "a",
+        wants(std::slice::from_ref(&statement)),
+        vec![entry(&statement, EntryState::Applied)],
+    );
+    let lagging = Scene {
+        lagging: true,
+        ..scene(None)
+    };
     let plan = plan(lagging, &[grant]);
-    assert_eq!((plan.change, plan.verdicts[0].clone(), plan.drifted[0]), (Change::Keep, Verdict::Settling, 0));
+    assert_eq!(
+        (plan.change, plan.verdicts[0].clone(), plan.drifted[0]),
+        (Change::Keep, Verdict::Settling, 0)
+    );
 }
 
 #[test]
 fn the_grant_that_does_not_fit_is_told_how_much_is_missing_and_the_others_go_on() {
-    let filler = format!(r#"{{"Version":"1","Statement":[{{"Note":"{}"}}]}}"#, "x".repeat(15_700));
+    let filler = format!(
+        r#"{{"Version":"1","Statement":[{{"Note":"{}"}}]}}"#,
+        "x".repeat(15_700)
+    );
     let seen = document(&filler);
     let (small, large) = (access("2", &["b/"]), access("1", &["a/", "c/"]));
     let mut first = active("a", std::slice::from_ref(&small));
@@ -182,8 +265,12 @@ fn the_grant_that_does_not_fit_is_told_how_much_is_missing_and_the_others_go_on(
     let mut second = active("b", std::slice::from_ref(&large));
     second.created = Some(now() + SignedDuration::from_secs(1));
     let plan = plan(scene(Some(&seen)), &[second, first]);
-    assert!(matches!(&plan.change, Change::Put(text) if text.contains(&small.text) && !text.contains(&large.text)));
-    assert!(matches!(plan.verdicts[0], Verdict::TooLarge { needed, free } if needed == large.text.len() + 1 && free < 700));
+    assert!(
+        matches!(&plan.change, Change::Put(text) if text.contains(&small.text) && !text.contains(&large.text))
+    );
+    assert!(
+        matches!(plan.verdicts[0], Verdict::TooLarge { needed, free } if needed == large.text.len() + 1 && free < 700)
+    );
     assert_eq!(plan.verdicts[1], Verdict::Writing);
     assert!(plan.ledgers[0].is_empty());
 }
@@ -195,14 +282,22 @@ fn a_narrowed_grant_changes_in_one_write_without_a_gap() {
     let text = carry_out(None, &mut grants).unwrap();
     grants[0].stance = wants(std::slice::from_ref(&narrow));
     let seen = document(&text);
-    let Change::Put(next) = plan(scene(Some(&seen)), &grants).change else { panic!("one write expected") };
-    assert_eq!(next, format!(r#"{{"Version":"1","Statement":[{}]}}"#, narrow.text));
+    let Change::Put(next) = plan(scene(Some(&seen)), &grants).change else {
+        panic!("one write expected")
+    };
+    assert_eq!(
+        next,
+        format!(r#"{{"Version":"1","Statement":[{}]}}"#, narrow.text)
+    );
 }
 
 #[test]
 fn a_retained_statement_stays_and_was_there_before_for_the_others() {
     let shared = access("1", &[]);
-    let mut grants = [active("a", std::slice::from_ref(&shared)), active("b", std::slice::from_ref(&shared))];
+    let mut grants = [
+        active("a", std::slice::from_ref(&shared)),
+        active("b", std::slice::from_ref(&shared)),
+    ];
     let text = carry_out(None, &mut grants).unwrap();
     grants[0].stance = Stance::Leaving(Leave::Keep);
     let seen = document(&text);
@@ -215,7 +310,11 @@ fn a_retained_statement_stays_and_was_there_before_for_the_others() {
 fn a_frozen_grant_keeps_what_it_owns() {
     let statement = access("1", &[]);
     let frozen = member("f", Stance::Frozen, vec![entry(&statement, EntryState::Applied)]);
-    let leaving = member("l", Stance::Leaving(Leave::Remove), vec![entry(&statement, EntryState::Applied)]);
+    let leaving = member(
+        "l",
+        Stance::Leaving(Leave::Remove),
+        vec![entry(&statement, EntryState::Applied)],
+    );
     let text = format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text);
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &[frozen.clone(), leaving]);

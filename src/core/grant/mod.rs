@@ -12,7 +12,8 @@ pub use want::{BlockState, PassRoleChoice, Wanted, parse_spec, pass_role_choice}
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{GrantSpec, GrantStatus, LedgerEntry};
+use super::identity::Identity;
+use crate::api::{BucketRef, FINALIZER, GrantSpec, GrantStatus, LedgerEntry};
 
 /// Longest life of a policy write: five minutes at the server (its signature is dated ten minutes back and OSS
 /// refuses it after fifteen), and one minute between the ledger and the read that dates it.
@@ -54,12 +55,21 @@ pub struct GrantObject {
     pub reconcile_at: Option<String>,
     /// Whether annotation `immops.dev/abandon` is `"true"`.
     pub abandon: bool,
-    /// Bucket that the spec names, when it can be read.
-    pub bucket: Option<String>,
+    /// Bucket that the spec names, read even when the rest of the spec does not decode.
+    pub place: Option<BucketRef>,
+    /// Whose credentials the spec names, read likewise: a spec gone bad must not block deletion.
+    pub identity: Option<Identity>,
     /// The spec, or why it does not decode.
     pub spec: Result<GrantSpec, String>,
     /// The status as it stands.
     pub status: GrantStatus,
+}
+
+impl GrantObject {
+    /// Whether our finalizer is on it.
+    pub fn guarded(&self) -> bool {
+        self.finalizers.iter().any(|f| f == FINALIZER)
+    }
 }
 
 /// How a leaving grant treats its statements.

@@ -3,8 +3,10 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::{GrantObject, PassRoleChoice, Verdict};
-use crate::api::{ConditionStatus, EntryState, GrantReason, GrantStatus, LedgerEntry, PolicySeen, kinds};
-use crate::core::condition::{Conditions, status_of};
+use crate::api::{
+    ConditionStatus, Drift, DriftKind, EntryState, GrantReason, GrantStatus, LedgerEntry, PolicySeen, kinds,
+};
+use crate::core::condition::{Conditions, seconds, status_of};
 use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT, Unreadable};
 
@@ -137,9 +139,22 @@ pub fn report(grant: &GrantObject, standing: &Standing, facts: Facts, now: Times
             .pass_role
             .map(PassRoleChoice::describe)
             .or_else(|| before.pass_role.clone()),
-        last_drift: before.last_drift.clone(),
+        last_drift: drift(before.last_drift.as_ref(), facts.drifted, now),
         last_handled_reconcile_at: grant.reconcile_at.clone(),
     }
+}
+
+/// The last drift, counted once more when statements were found gone just now.
+fn drift(before: Option<&Drift>, drifted: usize, now: Timestamp) -> Option<Drift> {
+    if drifted == 0 {
+        return before.cloned();
+    }
+    let count = before.map_or(0, |d| d.count).saturating_add(1);
+    Some(Drift {
+        time: seconds(now),
+        kind: DriftKind::StatementRemoved,
+        count,
+    })
 }
 
 fn granted(
@@ -185,7 +200,7 @@ fn granted(
             conditions.carry(kinds::GRANTED);
         }
         Standing::Failed(failure) if last.is_some() && transient(failure.kind) => {
-            conditions.carry(kinds::GRANTED)
+            conditions.carry(kinds::GRANTED);
         }
         Standing::Keys(KeysProblem::Unreachable) if last.is_some() => conditions.carry(kinds::GRANTED),
         Standing::Keys(_) | Standing::Unreadable(_) | Standing::Failed(_) => {
@@ -218,7 +233,7 @@ fn credentials_valid(conditions: &mut Conditions<'_>, grant: &GrantObject, stand
     let secret = secret_name(grant);
     match standing {
         Standing::Keys(KeysProblem::Unreachable) | Standing::Suspended | Standing::Invalid(_) => {
-            conditions.carry(kind)
+            conditions.carry(kind);
         }
         Standing::Keys(problem) => {
             conditions.set(
@@ -248,11 +263,12 @@ fn credentials_valid(conditions: &mut Conditions<'_>, grant: &GrantObject, stand
                 ),
             ),
             FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
-                conditions.carry(kind)
+                conditions.carry(kind);
             }
             FailureKind::Denied
             | FailureKind::PublicBlocked
             | FailureKind::NoSuchBucket
+            | FailureKind::NoSuchProject
             | FailureKind::WrongRegion
             | FailureKind::DocumentRefused
             | FailureKind::Refused => {
@@ -304,7 +320,10 @@ fn secret_name(grant: &GrantObject) -> &str {
 
 fn put_in_words(grant: &GrantObject, standing: &Standing) -> Words {
     use GrantReason as R;
-    let bucket = grant.bucket.as_deref().unwrap_or("(unknown)");
+    let bucket = grant
+        .place
+        .as_ref()
+        .map_or("(unknown)", |place| place.name.as_str());
     match standing {
         Standing::Planned(Verdict::Applied) => words(R::Applied, "the statements are in the policy"),
         Standing::Planned(Verdict::Writing) => words(R::Reconciling, "the policy is being written"),
@@ -407,7 +426,7 @@ fn failed(failure: &CallFailure, bucket: &str) -> Words {
                 "OSS refuses the policy of {bucket} because of its content ({id}); our statements are valid, so look at the others"
             ),
         ),
-        FailureKind::Refused => stalled(
+        FailureKind::Refused | FailureKind::NoSuchProject => stalled(
             R::CloudUnavailable,
             format!("OSS refused the request ({id}); trying again at the next look"),
         ),

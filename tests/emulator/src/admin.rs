@@ -84,16 +84,20 @@ pub(crate) fn obey(cloud: &Cloud, request: &Request) -> Answer {
         ("POST", "seed", None) => add_seed(cloud, &request.body),
         (method, "buckets", Some(bucket)) => match (method, aspect, key) {
             (_, Some("policy"), None) => policy(cloud, request, &bucket),
-            ("PUT", Some("publicAccessBlock"), None) => with_json(&request.body, |on: bool| {
-                if let Some(bucket) = cloud.world().buckets.get_mut(&bucket) {
-                    bucket.block_public_access = on;
-                }
-            }),
+            ("PUT", Some("publicAccessBlock"), None) => block(cloud, request, &bucket),
             (_, Some("objects"), Some(key)) => object(cloud, request, &bucket, &key),
             _ => problem(404, "there is no such order"),
         },
         _ => problem(404, "there is no such order"),
     }
+}
+
+fn block(cloud: &Cloud, request: &Request, name: &str) -> Answer {
+    let mut world = cloud.world();
+    let Some(bucket) = world.buckets.get_mut(name) else {
+        return done(false, "bucket");
+    };
+    with_json(&request.body, |on: bool| bucket.block_public_access = on)
 }
 
 fn add_seed(cloud: &Cloud, body: &[u8]) -> Answer {

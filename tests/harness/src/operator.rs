@@ -48,15 +48,13 @@ impl Operator {
         let earlier = std::fs::metadata(&options.log_file).map_or(0, |data| data.len());
         let mut command = Command::new(&options.binary);
         command.arg("run").env("KUBECONFIG", &options.kubeconfig);
-        for flag in ["--oss-endpoint", "--imm-endpoint", "--sts-endpoint"] {
+        for flag in ["--oss-endpoint", "--imm-endpoint"] {
             command.args([flag, &options.cloud_url]);
         }
         command
             .args([
                 "--admin-address",
                 "127.0.0.1:0",
-                "--operator-namespace",
-                &options.namespace,
             ])
             .args(["--log-format", "json"])
             .args(&options.extra_args)

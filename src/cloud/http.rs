@@ -1,0 +1,131 @@
+//! One HTTP client for both services: deadlines, size caps, no redirects, and nothing of a URL or header in an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::{Client, Method, RequestBuilder, Response, redirect};
+
+use super::endpoints::Endpoints;
+use super::error;
+use crate::ports::CallFailure;
+
+/// Time for one OSS call. The lease and the life of a policy write are sized on it.
+const OSS_DEADLINE: Duration = Duration::from_secs(10);
+/// Time for one IMM call: scoring is synchronous and slows down above the project's concurrency.
+const IMM_DEADLINE: Duration = Duration::from_secs(30);
+/// Most bytes of a policy that are read; OSS accepts 16 KB.
+pub(super) const POLICY_CAP: usize = 64 * 1024;
+/// Most bytes of any other answer that are read.
+pub(super) const ANSWER_CAP: usize = 16 * 1024;
+
+/// The clouds.
+#[derive(Clone)]
+pub struct Cloud {
+    client: Client,
+    pub(super) endpoints: Arc<Endpoints>,
+}
+
+/// An answer whose body was read whole.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    headers: reqwest::header::HeaderMap,
+}
+
+impl Answer {
+    /// A header as text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Which service a call goes to.
+#[derive(Clone, Copy)]
+pub(super) enum Service {
+    Oss,
+    Imm,
+}
+
+impl Cloud {
+    /// A client for `endpoints`. The crypto provider must be installed before.
+    pub fn new(endpoints: Endpoints) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .pool_idle_timeout(Duration::from_secs(50))
+            .referer(false)
+            .http1_only()
+            .user_agent(concat!("imm-operator/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self {
+            client,
+            endpoints: Arc::new(endpoints),
+        })
+    }
+
+    /// A request with signed headers; the values that authenticate are marked so that nothing prints them.
+    pub(super) fn request(&self, method: Method, url: &str, headers: &[(String, String)]) -> RequestBuilder {
+        let mut request = self.client.request(method, url);
+        for (name, value) in headers {
+            if let Ok(mut value) = reqwest::header::HeaderValue::from_str(value) {
+                value.set_sensitive(true);
+                request = request.header(name.as_str(), value);
+            }
+        }
+        request
+    }
+
+    /// Sends a request and reads at most `cap` bytes of its answer, all within the service's deadline.
+    pub(super) async fn send(
+        &self,
+        service: Service,
+        request: RequestBuilder,
+        cap: usize,
+    ) -> Result<Answer, CallFailure> {
+        let deadline = match service {
+            Service::Oss => OSS_DEADLINE,
+            Service::Imm => IMM_DEADLINE,
+        };
+        let whole = async {
+            // reqwest's errors carry the URL; only our own word for the failure leaves this function.
+            let response = request.send().await.map_err(|e| error::unanswered(word(&e)))?;
+            read(response, cap).await
+        };
+        tokio::time::timeout(deadline, whole)
+            .await
+            .unwrap_or_else(|_| Err(error::unanswered("Timeout")))
+    }
+}
+
+fn word(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "Timeout"
+    } else if error.is_connect() {
+        "ConnectionFailed"
+    } else {
+        "ConnectionLost"
+    }
+}
+
+async fn read(response: Response, cap: usize) -> Result<Answer, CallFailure> {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let declared = response.content_length();
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| error::unanswered("AnswerCutShort"))?;
+        if body.len() + chunk.len() > cap {
+            return Err(error::unanswered("AnswerTooLarge"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if declared.is_some_and(|length| u64::try_from(body.len()).unwrap_or(u64::MAX) < length) {
+        return Err(error::unanswered("AnswerCutShort"));
+    }
+    Ok(Answer {
+        status,
+        body,
+        headers,
+    })
+}

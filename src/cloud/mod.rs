@@ -1,0 +1,12 @@
+//! Alibaba Cloud over HTTP: the only place that knows a URL, a header or an error body. It makes one attempt a call
+//! and decides nothing.
+
+mod endpoints;
+mod error;
+mod http;
+mod imm;
+mod oss;
+pub mod sign;
+
+pub use endpoints::{EndpointError, Endpoints};
+pub use http::Cloud;

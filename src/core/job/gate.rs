@@ -1,0 +1,129 @@
+//! Whether a job may make its first paid call: only when its grant is live at its current generation, has settled, and
+//! covers every image. A premature call is a billed error.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::JobObject;
+use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Preset, kinds};
+use crate::core::grant::GrantObject;
+use crate::core::name::ObjectUri;
+
+/// Whether the job may go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// It may.
+    Open,
+    /// It must wait: why, and until when it is worth looking again by itself.
+    Wait(String, Option<Timestamp>),
+    /// It never may: the reason it fails with, and why.
+    Never(JobReason, String),
+}
+
+/// Judges the grant that a job names; `grant` is `None` when it does not exist.
+pub fn gate(
+    job: &JobObject,
+    spec: &JobSpec,
+    images: &[ObjectUri],
+    grant: Option<&GrantObject>,
+    now: Timestamp,
+) -> Gate {
+    let Some(reference) = &spec.grant_ref else {
+        return Gate::Open;
+    };
+    let namespace = reference.namespace.as_deref().unwrap_or(&job.key.namespace);
+    let name = format!("{namespace}/{}", reference.name);
+    let allowed = |grant: &GrantSpec| {
+        let listed = grant
+            .allowed_consumers
+            .as_ref()
+            .is_some_and(|a| a.namespaces.contains(&job.key.namespace));
+        namespace == job.key.namespace || listed
+    };
+    let known = grant
+        .and_then(|g| g.spec.as_ref().ok().map(|s| (g, s)))
+        .filter(|(_, s)| allowed(s));
+    // One message for a missing and for a forbidden reference: a tenant learns nothing about another namespace.
+    let Some((grant, granted)) = known else {
+        let message = format!(
+            "grant {name} does not exist or does not list namespace {} in spec.allowedConsumers",
+            job.key.namespace
+        );
+        return Gate::Wait(message, None);
+    };
+    if !live(grant) {
+        return Gate::Wait(
+            format!(
+                "grant {name} is not live yet: see kubectl get ibg -n {namespace} {}",
+                reference.name
+            ),
+            None,
+        );
+    }
+    if let Some((reason, message)) = mismatch(spec, images, granted) {
+        return Gate::Never(reason, format!("grant {name} {message}"));
+    }
+    let settle = SignedDuration::from_secs(i64::from(spec.grant_wait.settle_seconds));
+    let written = grant
+        .status
+        .policy
+        .as_ref()
+        .and_then(|p| p.last_write_time.as_ref());
+    match written.map(|time| time.0 + settle) {
+        Some(until) if until > now => {
+            let message = format!(
+                "grant {name} is live; giving OSS {} s to enforce it (grantWait.settleSeconds)",
+                spec.grant_wait.settle_seconds
+            );
+            Gate::Wait(message, Some(until))
+        }
+        _ => Gate::Open,
+    }
+}
+
+fn live(grant: &GrantObject) -> bool {
+    let current = grant.status.observed_generation == Some(grant.generation) && !grant.deleting;
+    let granted = grant.status.conditions.iter().any(|c| {
+        c.kind == kinds::GRANTED
+            && c.status == ConditionStatus::True
+            && c.observed_generation == Some(grant.generation)
+    });
+    current && granted
+}
+
+/// What of the job the grant does not cover.
+fn mismatch(spec: &JobSpec, images: &[ObjectUri], grant: &GrantSpec) -> Option<(JobReason, String)> {
+    if grant.grantee.account_uid != spec.project.account_uid {
+        return Some((
+            JobReason::GrantMismatch,
+            format!(
+                "is for account {}, not for {}",
+                grant.grantee.account_uid, spec.project.account_uid
+            ),
+        ));
+    }
+    if grant.access.preset == Preset::Custom && !grant.access.actions.contains(&Action::GetObject) {
+        return Some((
+            JobReason::GrantMismatch,
+            "does not include oss:GetObject".to_owned(),
+        ));
+    }
+    if grant.bucket.region != spec.project.region {
+        return Some((
+            JobReason::RegionMismatch,
+            format!(
+                "is for a bucket in {}, and the project is in {}",
+                grant.bucket.region, spec.project.region
+            ),
+        ));
+    }
+    let covered = |image: &ObjectUri| {
+        let prefixes = &grant.access.prefixes;
+        image.bucket == grant.bucket.name
+            && (prefixes.is_empty() || prefixes.iter().any(|p| image.key.starts_with(p.as_str())))
+    };
+    let missed = images.iter().position(|image| !covered(image))?;
+    Some((
+        JobReason::GrantMismatch,
+        format!("does not cover spec.source.uris[{missed}]"),
+    ))
+}

@@ -1,0 +1,145 @@
+//! A score as a decimal: compared and averaged in millionths, shown as IMM wrote it. Never a float.
+
+use std::fmt;
+
+/// A score from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Score {
+    /// In millionths, rounded half up.
+    millionths: i64,
+    text: String,
+}
+
+impl Score {
+    /// Parses the decimal number of an answer, such as `0.727`; an exponent is understood. `None` for anything else
+    /// and for values outside 0 to 1.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || !digits(whole) || !digits(fraction) || whole.len() + fraction.len() > 40 {
+            return None;
+        }
+        if !(-40..=40).contains(&exponent) {
+            return None;
+        }
+        // Digits as one number, and the place of the point behind the exponent's shift.
+        let all = format!("{whole}{fraction}");
+        let point = i32::try_from(whole.len()).ok()? + exponent;
+        let digit_at = |place: i32| -> i64 {
+            let index = usize::try_from(point + place).ok();
+            index
+                .and_then(|i| all.as_bytes().get(i))
+                .map_or(0, |b| i64::from(b - b'0'))
+        };
+        let above: i64 = (-point..0)
+            .take(41)
+            .map(digit_at)
+            .fold(0, |n, d| (n * 10 + d).min(2));
+        let below: i64 = (0..6).map(digit_at).fold(0, |n, d| n * 10 + d);
+        let millionths = above * 1_000_000 + below + i64::from(digit_at(6) >= 5);
+        if !(0..=1_000_000).contains(&millionths) {
+            return None;
+        }
+        let short = exponent == 0 && fraction.len() <= 6 && text.len() <= 8;
+        let text = if short { text.to_owned() } else { show(millionths) };
+        Some(Self { millionths, text })
+    }
+
+    /// A score of so many millionths.
+    pub fn from_millionths(millionths: i64) -> Self {
+        Self {
+            millionths,
+            text: show(millionths),
+        }
+    }
+
+    /// The score in millionths.
+    pub fn millionths(&self) -> i64 {
+        self.millionths
+    }
+
+    /// The mean of scores, rounded half up to three places; of one score, that score.
+    pub fn mean(scores: &[Self]) -> Option<Self> {
+        if let [only] = scores {
+            return Some(only.clone());
+        }
+        let count = i64::try_from(scores.len()).ok().filter(|n| *n > 0)?;
+        let sum: i64 = scores.iter().map(Self::millionths).sum();
+        Some(Self::from_millionths((sum + count * 500) / (count * 1000) * 1000))
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Millionths as a decimal with at least one and at most six places.
+fn show(millionths: i64) -> String {
+    let text = format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000);
+    let trimmed = text.trim_end_matches('0');
+    if trimmed.ends_with('.') {
+        format!("{trimmed}0")
+    } else {
+        trimmed.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_keep_their_text_and_round_only_when_longer() {
+        for (text, millionths, shown) in [
+            ("0.727", 727_000, "0.727"),
+            ("0", 0, "0"),
+            ("1", 1_000_000, "1"),
+            ("1.0", 1_000_000, "1.0"),
+            ("0.600", 600_000, "0.600"),
+            ("0.5999995", 600_000, "0.6"),
+            ("0.59999949", 599_999, "0.599999"),
+            ("7.27e-1", 727_000, "0.727"),
+            ("0.00727E2", 727_000, "0.727"),
+        ] {
+            let score = Score::parse(text).unwrap();
+            assert_eq!(
+                (score.millionths(), score.to_string().as_str()),
+                (millionths, shown),
+                "{text}"
+            );
+        }
+        for bad in [
+            "",
+            "-0.1",
+            "1.1",
+            "2",
+            "NaN",
+            "\"0.7\"",
+            "0.7.1",
+            "1e40",
+            ".5",
+            "1e99999999999",
+        ] {
+            assert_eq!(Score::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_mean_of_one_is_itself() {
+        let score = |t: &str| Score::parse(t).unwrap();
+        assert_eq!(Score::mean(&[score("0.7271")]).unwrap().to_string(), "0.7271");
+        assert_eq!(
+            Score::mean(&[score("0.1"), score("0.2"), score("0.2")])
+                .unwrap()
+                .to_string(),
+            "0.167"
+        );
+        assert_eq!(Score::mean(&[]), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! The one trait through which everything outside is reached: Kubernetes, the clouds, the clock. A test can count,
+//! stop, lose, delay or fail any single effect, because there is no other way out.
+
+use futures::future::BoxFuture;
+use k8s_openapi::jiff::Timestamp;
+use secrecy::SecretString;
+use thiserror::Error;
+
+use crate::api::{BucketRef, EventReason, GrantStatus, JobStatus, ProjectRef};
+pub use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
+use crate::core::grant::{BlockState, GrantObject, ObjectKey};
+use crate::core::identity::Identity;
+use crate::core::job::JobObject;
+
+/// Keys of an identity. Nothing here can be printed.
+#[derive(Clone)]
+pub struct Keys {
+    /// Access key id.
+    pub id: String,
+    /// Access key secret.
+    pub secret: SecretString,
+    /// Token of temporary keys.
+    pub token: Option<SecretString>,
+}
+
+/// Why the API server did not do what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum KubeFailure {
+    /// Somebody else changed the object first.
+    #[error("the object was changed by somebody else")]
+    Conflict,
+    /// The object is gone.
+    #[error("the object is gone")]
+    NotFound,
+    /// The operator lacks a right.
+    #[error("the operator may not do this")]
+    Forbidden,
+    /// The request is not valid.
+    #[error("the API server finds the request invalid")]
+    Invalid,
+    /// No answer, or not now.
+    #[error("the API server does not answer")]
+    Unavailable,
+}
+
+/// A policy as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRead {
+    /// The document's bytes; `None` when the bucket has no policy (404 `NoSuchBucketPolicy` and nothing else).
+    pub bytes: Option<Vec<u8>>,
+    /// The server's clock, from the answer's Date.
+    pub server_time: Option<Timestamp>,
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An `ImmBucketGrant`.
+    Grant,
+    /// An `ImageScoreJob`.
+    Job,
+}
+
+/// A change of state to tell people about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// Which kind it is about.
+    pub subject: Subject,
+    /// Which object.
+    pub key: ObjectKey,
+    /// The object's uid.
+    pub uid: String,
+    /// Why.
+    pub reason: EventReason,
+    /// In words; cut to 1,024 bytes.
+    pub note: String,
+    /// Whether a person should worry.
+    pub warning: bool,
+}
+
+/// Everything outside.
+pub trait Effects: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+
+    /// All grants of a bucket, read freshly.
+    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>>;
+    /// One grant, read freshly.
+    fn get_grant<'a>(&'a self, key: &'a ObjectKey)
+    -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>>;
+    /// Replaces a grant's status, based on the version it was planned from. Gives the new version.
+    fn replace_grant_status<'a>(
+        &'a self,
+        grant: &'a GrantObject,
+        status: &'a GrantStatus,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    /// Adds our finalizer to a grant, unless its finalizers changed. Gives the new version.
+    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    /// Takes our finalizer off a grant, unless its finalizers changed.
+    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeFailure>>;
+    /// One job, read freshly.
+    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>>;
+    /// Replaces a job's status, based on the version it was planned from. Gives the new version.
+    fn replace_job_status<'a>(
+        &'a self,
+        job: &'a JobObject,
+        status: &'a JobStatus,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    /// Marks a job as begun with its own uid. Gives the new version.
+    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    /// The keys of an identity.
+    fn read_keys<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Keys, KeysProblem>>;
+    /// Publishes an event; a failed one is logged and forgotten.
+    fn announce(&self, announcement: Announcement) -> BoxFuture<'_, ()>;
+
+    /// OSS `GetBucketPolicy`.
+    fn get_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>>;
+    /// OSS `PutBucketPolicy`, signed as of `signed_at` so that the server refuses it when it arrives too late.
+    fn put_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+        text: &'a str,
+        signed_at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), CallFailure>>;
+    /// OSS `DeleteBucketPolicy`, signed likewise.
+    fn delete_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+        signed_at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), CallFailure>>;
+    /// Block Public Access of the bucket and, when that is off, of the account.
+    fn read_block<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, BlockState>;
+    /// IMM `DetectImageScore`: the score as IMM wrote it. A paid call.
+    fn detect_image_score<'a>(
+        &'a self,
+        project: &'a ProjectRef,
+        keys: &'a Keys,
+        uri: &'a str,
+    ) -> BoxFuture<'a, Result<String, CallFailure>>;
+}

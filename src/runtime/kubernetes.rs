@@ -1,0 +1,367 @@
+//! Kubernetes, as effects: every request has a deadline and no retry of its own, because the next pass is the retry.
+
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource, ResourceExt};
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::api::{
+    ABANDON, BucketRef, Credentials, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus,
+    RECONCILE_AT, STARTED,
+};
+use crate::core::condition::cut;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::identity::Identity;
+use crate::core::job::JobObject;
+use crate::ports::{Announcement, Keys, KeysProblem, KubeFailure, Subject};
+
+/// Time for one request.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The API server.
+#[derive(Clone)]
+pub struct Kubernetes {
+    client: Client,
+    recorder: Recorder,
+    namespaces: Vec<String>,
+    /// The operator's own ServiceAccount as NAMESPACE:NAME, for messages.
+    account: Option<String>,
+}
+
+impl Kubernetes {
+    /// Uses a client; `namespaces` limits which grants are seen, none means all.
+    pub fn new(client: Client, namespaces: Vec<String>, account: Option<String>) -> Self {
+        let reporter = Reporter {
+            controller: "imm-operator".to_owned(),
+            instance: None,
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            namespaces,
+            account,
+        }
+    }
+
+    fn grants(&self, namespace: Option<&str>) -> Api<DynamicObject> {
+        api(
+            &self.client,
+            &ApiResource::erase::<ImmBucketGrant>(&()),
+            namespace,
+        )
+    }
+
+    fn jobs(&self, namespace: &str) -> Api<DynamicObject> {
+        api(
+            &self.client,
+            &ApiResource::erase::<ImageScoreJob>(&()),
+            Some(namespace),
+        )
+    }
+
+    pub(super) async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeFailure> {
+        let of_bucket = ListParams::default().fields(&format!("spec.bucket.name={bucket}"));
+        let mut found = Vec::new();
+        let scopes: Vec<Option<&str>> = if self.namespaces.is_empty() {
+            vec![None]
+        } else {
+            self.namespaces.iter().map(|n| Some(n.as_str())).collect()
+        };
+        for scope in scopes {
+            let list = in_time(self.grants(scope).list(&of_bucket)).await?;
+            found.extend(list.items.iter().map(grant));
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeFailure> {
+        let found = in_time(self.grants(Some(&key.namespace)).get_opt(&key.name)).await?;
+        Ok(found.as_ref().map(grant))
+    }
+
+    pub(super) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeFailure> {
+        let found = in_time(self.jobs(&key.namespace).get_opt(&key.name)).await?;
+        Ok(found.as_ref().map(job))
+    }
+
+    pub(super) async fn replace_grant_status(
+        &self,
+        grant: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeFailure> {
+        let api = self.grants(Some(&grant.key.namespace));
+        replace_status(
+            &api,
+            &ApiResource::erase::<ImmBucketGrant>(&()),
+            &grant.key,
+            &grant.uid,
+            &grant.resource_version,
+            json!(status),
+        )
+        .await
+    }
+
+    pub(super) async fn replace_job_status(
+        &self,
+        job: &JobObject,
+        status: &JobStatus,
+    ) -> Result<String, KubeFailure> {
+        let api = self.jobs(&job.key.namespace);
+        replace_status(
+            &api,
+            &ApiResource::erase::<ImageScoreJob>(&()),
+            &job.key,
+            &job.uid,
+            &job.resource_version,
+            json!(status),
+        )
+        .await
+    }
+
+    pub(super) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeFailure> {
+        let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": grant.uid})];
+        if grant.finalizers.is_empty() {
+            // Adding the list would replace one that came meanwhile, so the test is that there is none.
+            patch.push(json!({"op": "test", "path": "/metadata/finalizers", "value": null}));
+            patch.push(json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}));
+        } else {
+            patch.push(json!({"op": "test", "path": "/metadata/finalizers", "value": grant.finalizers}));
+            patch.push(json!({"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}));
+        }
+        let patched = self
+            .patch(
+                &self.grants(Some(&grant.key.namespace)),
+                &grant.key.name,
+                json!(patch),
+            )
+            .await?;
+        Ok(patched.resource_version().unwrap_or_default())
+    }
+
+    pub(super) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeFailure> {
+        let Some(place) = grant.finalizers.iter().position(|f| f == FINALIZER) else {
+            return Ok(());
+        };
+        let path = format!("/metadata/finalizers/{place}");
+        let operations = json!([
+            {"op": "test", "path": "/metadata/uid", "value": grant.uid},
+            {"op": "test", "path": path, "value": FINALIZER},
+            {"op": "remove", "path": path},
+        ]);
+        match self
+            .patch(
+                &self.grants(Some(&grant.key.namespace)),
+                &grant.key.name,
+                operations,
+            )
+            .await
+        {
+            Ok(_) | Err(KubeFailure::NotFound) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    pub(super) async fn mark_started(&self, job: &JobObject) -> Result<String, KubeFailure> {
+        // A merge patch with the version it was planned from: it is refused when the object has changed.
+        let patch =
+            json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
+        let api = self.jobs(&job.key.namespace);
+        let patched =
+            in_time(api.patch(&job.key.name, &PatchParams::default(), &Patch::Merge(patch))).await?;
+        Ok(patched.resource_version().unwrap_or_default())
+    }
+
+    async fn patch(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        patch: Value,
+    ) -> Result<DynamicObject, KubeFailure> {
+        let patch = Patch::<Value>::Json(serde_json::from_value(patch).map_err(|_| KubeFailure::Invalid)?);
+        in_time(api.patch(name, &PatchParams::default(), &patch)).await
+    }
+
+    pub(super) async fn read_keys(&self, identity: &Identity) -> Result<Keys, KeysProblem> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &identity.namespace);
+        let secret = match in_time(secrets.get_opt(&identity.secret)).await {
+            Ok(Some(secret)) => secret,
+            Ok(None) | Err(KubeFailure::NotFound) => return Err(KeysProblem::Missing),
+            Err(KubeFailure::Forbidden) => {
+                return Err(KeysProblem::Denied {
+                    account: self.account.clone(),
+                });
+            }
+            Err(KubeFailure::Conflict | KubeFailure::Invalid | KubeFailure::Unavailable) => {
+                return Err(KeysProblem::Unreachable);
+            }
+        };
+        let data = secret.data.unwrap_or_default();
+        let text = |name: &'static str| {
+            let value = data
+                .get(name)
+                .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
+                .map(str::trim);
+            value.filter(|v| !v.is_empty() && v.len() <= 8192 && v.chars().all(|c| c.is_ascii_graphic()))
+        };
+        let id = text("accessKeyId").ok_or(KeysProblem::Invalid("accessKeyId"))?;
+        let key = text("accessKeySecret").ok_or(KeysProblem::Invalid("accessKeySecret"))?;
+        let token = text("securityToken").map(SecretString::from);
+        if data.contains_key("securityToken") && token.is_none() {
+            return Err(KeysProblem::Invalid("securityToken"));
+        }
+        Ok(Keys {
+            id: id.to_owned(),
+            secret: SecretString::from(key),
+            token,
+        })
+    }
+
+    pub(super) async fn announce(&self, announcement: Announcement) {
+        let (api_version, kind) = match announcement.subject {
+            Subject::Grant => (ImmBucketGrant::api_version(&()), ImmBucketGrant::kind(&())),
+            Subject::Job => (ImageScoreJob::api_version(&()), ImageScoreJob::kind(&())),
+        };
+        let subject = k8s_openapi::api::core::v1::ObjectReference {
+            api_version: Some(api_version.into_owned()),
+            kind: Some(kind.into_owned()),
+            name: Some(announcement.key.name),
+            namespace: Some(announcement.key.namespace),
+            uid: Some(announcement.uid),
+            ..Default::default()
+        };
+        let reason = announcement.reason.as_str().to_owned();
+        let event = Event {
+            type_: if announcement.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            action: reason.clone(),
+            reason,
+            // The API server refuses a note above 1,024 bytes; a character has up to four.
+            note: Some(cut(&announcement.note, 250)),
+            secondary: None,
+        };
+        // A failed event never fails a pass: the condition says the same and lasts.
+        match tokio::time::timeout(DEADLINE, self.recorder.publish(&event, &subject)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "event not published"),
+            Err(_) => tracing::debug!("event not published in time"),
+        }
+    }
+}
+
+fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
+    }
+}
+
+async fn replace_status(
+    api: &Api<DynamicObject>,
+    resource: &ApiResource,
+    key: &ObjectKey,
+    uid: &str,
+    version: &str,
+    status: Value,
+) -> Result<String, KubeFailure> {
+    let mut object = DynamicObject::new(&key.name, resource).within(&key.namespace);
+    object.metadata.uid = Some(uid.to_owned());
+    object.metadata.resource_version = Some(version.to_owned());
+    object.data = json!({"status": status});
+    let replaced = in_time(api.replace_status(&key.name, &PostParams::default(), &object)).await?;
+    Ok(replaced.resource_version().unwrap_or_default())
+}
+
+/// Bounds a request in time and reduces its error to what a pass can act on.
+async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeFailure> {
+    match tokio::time::timeout(DEADLINE, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Api(status))) => Err(match status.code {
+            404 => KubeFailure::NotFound,
+            409 => KubeFailure::Conflict,
+            401 | 403 => KubeFailure::Forbidden,
+            400 | 422 => KubeFailure::Invalid,
+            _ => KubeFailure::Unavailable,
+        }),
+        Ok(Err(_)) | Err(_) => Err(KubeFailure::Unavailable),
+    }
+}
+
+fn key_of(object: &DynamicObject) -> ObjectKey {
+    ObjectKey {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    }
+}
+
+/// A part of an object's data; `None` when it is absent or does not decode.
+fn part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
+    data.pointer(pointer)
+        .and_then(|value| serde_json::from_value(value.clone()).ok())
+}
+
+fn spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
+    let spec = data.get("spec").cloned().unwrap_or_default();
+    serde_json::from_value(spec)
+        .map_err(|error| format!("spec does not decode: {}", cut(&error.to_string(), 200)))
+}
+
+fn grant(object: &DynamicObject) -> GrantObject {
+    let key = key_of(object);
+    let credentials: Option<Credentials> = part(&object.data, "/spec/credentials");
+    let annotation = |name: &str| object.annotations().get(name).cloned();
+    let place: Option<BucketRef> = part(&object.data, "/spec/bucket");
+    GrantObject {
+        identity: credentials.and_then(|c| Identity::of(&key.namespace, &c)),
+        place,
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        created: object.creation_timestamp().map(|time| time.0),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        finalizers: object.finalizers().to_vec(),
+        reconcile_at: annotation(RECONCILE_AT).map(|text| cut(&text, 253)),
+        abandon: annotation(ABANDON).as_deref() == Some("true"),
+        spec: spec(&object.data),
+        status: grant_status(&object.data),
+        key,
+    }
+}
+
+/// The status; when it does not decode as a whole, at least the ledger.
+fn grant_status(data: &Value) -> GrantStatus {
+    part(data, "/status").unwrap_or_else(|| GrantStatus {
+        owned: part(data, "/status/owned").unwrap_or_default(),
+        ..GrantStatus::default()
+    })
+}
+
+fn job(object: &DynamicObject) -> JobObject {
+    let annotation = |name: &str| object.annotations().get(name).cloned();
+    JobObject {
+        key: key_of(object),
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        started: annotation(STARTED),
+        reconcile_at: annotation(RECONCILE_AT).map(|text| cut(&text, 253)),
+        spec: spec(&object.data),
+        status: part(&object.data, "/status").unwrap_or_default(),
+    }
+}
+
+/// The time now, in this process's one place that asks.
+#[expect(clippy::disallowed_methods, reason = "the one clock")]
+pub(super) fn now() -> Timestamp {
+    Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH)
+}

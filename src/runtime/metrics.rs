@@ -1,0 +1,153 @@
+//! Every series in one place. Labels are closed sets: no object, bucket or account name is ever one.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Call {
+    api: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// All counters, gauges and histograms.
+pub struct Metrics {
+    registry: Registry,
+    passes: Family<Kind, Counter>,
+    pass_seconds: Histogram,
+    queue_depth: Family<Kind, Gauge>,
+    calls: Family<Call, Counter>,
+    writes: Family<Reason, Counter>,
+    window: Histogram,
+    unverified: Counter,
+    scores: Family<Reason, Counter>,
+    ready: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("immops");
+        let metrics = Self {
+            passes: Family::default(),
+            pass_seconds: Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]),
+            queue_depth: Family::default(),
+            calls: Family::default(),
+            writes: Family::default(),
+            window: Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
+            unverified: Counter::default(),
+            scores: Family::default(),
+            ready: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "reconcile",
+            "Passes finished, by kind of key",
+            metrics.passes.clone(),
+        );
+        registry.register(
+            "reconcile_duration_seconds",
+            "Seconds that a pass took",
+            metrics.pass_seconds.clone(),
+        );
+        registry.register(
+            "queue_depth",
+            "Keys ready or being worked on, by kind",
+            metrics.queue_depth.clone(),
+        );
+        registry.register(
+            "cloud_requests",
+            "Calls to the cloud, by API and outcome",
+            metrics.calls.clone(),
+        );
+        registry.register(
+            "policy_writes",
+            "Policy writes, by reason",
+            metrics.writes.clone(),
+        );
+        registry.register(
+            "lost_update_window_seconds",
+            "Seconds between the last read before a policy write and its answer: a foreign change in between would be lost",
+            metrics.window.clone(),
+        );
+        registry.register(
+            "policy_verify_failures",
+            "Policy writes whose result was not seen at the first look",
+            metrics.unverified.clone(),
+        );
+        registry.register(
+            "score_requests",
+            "Score requests, by outcome",
+            metrics.scores.clone(),
+        );
+        registry.register(
+            "ready",
+            "1 when the caches have been filled",
+            metrics.ready.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// A pass has ended.
+    pub fn pass(&self, kind: &'static str, seconds: f64) {
+        self.passes.get_or_create(&Kind { kind }).inc();
+        self.pass_seconds.observe(seconds);
+    }
+
+    /// Keys ready or being worked on.
+    pub fn depth(&self, kind: &'static str, depth: usize) {
+        self.queue_depth
+            .get_or_create(&Kind { kind })
+            .set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// A call to the cloud has ended.
+    pub fn call(&self, api: &'static str, outcome: &'static str) {
+        self.calls.get_or_create(&Call { api, outcome }).inc();
+    }
+
+    /// A policy was written.
+    pub fn write(&self, reason: &'static str, window_seconds: f64) {
+        self.writes.get_or_create(&Reason { reason }).inc();
+        self.window.observe(window_seconds);
+    }
+
+    /// A write was not seen at the first look.
+    pub fn unverified(&self) {
+        self.unverified.inc();
+    }
+
+    /// A score request was answered.
+    pub fn score(&self, outcome: &'static str) {
+        self.scores.get_or_create(&Reason { reason: outcome }).inc();
+    }
+
+    /// The caches are filled.
+    pub fn ready(&self) {
+        self.ready.set(1.0);
+    }
+
+    /// All series in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut out, &self.registry);
+        out
+    }
+}

@@ -1,0 +1,249 @@
+//! The shell: watches, queues, passes, probes. It carries decisions out and makes none.
+
+mod admin;
+mod bucket;
+mod context;
+mod job;
+mod keys;
+mod kubernetes;
+mod metrics;
+mod pacer;
+mod queue;
+pub mod telemetry;
+mod watch;
+mod world;
+
+pub use bucket::BucketMemory;
+pub use context::{Context, Key};
+pub use queue::{Mark, Next};
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::kubernetes::Kubernetes;
+use self::watch::{Kind, feed, watch};
+use self::world::World;
+use crate::cloud::{Cloud, EndpointError, Endpoints};
+use crate::ports::Effects;
+
+/// Passes over buckets at once: each waits for a few round trips most of its time.
+const BUCKET_WORKERS: usize = 16;
+/// Jobs under way at once; calls in flight are bounded by each project's pace besides.
+const JOB_WORKERS: usize = 64;
+/// Marks under way between the watches and a queue.
+const MARKS: usize = 1024;
+/// Time for calls under way when the process is asked to stop; shorter than a pod's usual grace of 30 s.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// What the process needs to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address of probes and metrics.
+    pub admin_address: SocketAddr,
+    /// Address of OSS; `{region}` stands for the region.
+    pub oss_endpoint: String,
+    /// Address of IMM; likewise.
+    pub imm_endpoint: String,
+    /// Namespaces to work in; none means all.
+    pub namespaces: Vec<String>,
+}
+
+/// Why the process cannot run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// No cluster to talk to.
+    #[error("cannot find a cluster: {0}")]
+    Cluster(String),
+    /// The port is taken, or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An endpoint cannot be used.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The HTTP client cannot be made.
+    #[error("cannot make an HTTP client: {0}")]
+    Http(String),
+}
+
+/// Runs until `stop`, then drains what is under way.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
+    let listener = TcpListener::bind(settings.admin_address)
+        .await
+        .map_err(|source| RunError::Listen {
+            address: settings.admin_address,
+            source,
+        })?;
+    let address = listener.local_addr().map_err(|source| RunError::Listen {
+        address: settings.admin_address,
+        source,
+    })?;
+    let client = client().await?;
+    let endpoints = Endpoints::new(&settings.oss_endpoint, &settings.imm_endpoint)?;
+    let cloud = Cloud::new(endpoints).map_err(|e| RunError::Http(e.to_string()))?;
+    let account = own_account(&client).await;
+    tracing::info!(
+        account = account.as_deref().unwrap_or("unknown"),
+        "connected to the cluster"
+    );
+    let kubernetes = Kubernetes::new(client.clone(), settings.namespaces.clone(), account);
+    let engine = Engine::new(Arc::new(World { kubernetes, cloud }), stop.clone());
+    let ready = Arc::new(AtomicBool::new(false));
+    let context = Arc::clone(&engine.context);
+
+    // Probes and metrics are served until the very end, so that a drain can be watched.
+    let closing = CancellationToken::new();
+    let admin = admin::Admin {
+        context: Arc::clone(&context),
+        ready: Arc::clone(&ready),
+    };
+    let serving = tokio::spawn(admin::serve(listener, admin, closing.clone()));
+    tracing::info!(%address, "serving probes and metrics");
+
+    let lists = 2 * settings.namespaces.len().max(1);
+    let fed = feed(
+        watch(&client, Kind::Grants, &settings.namespaces),
+        watch(&client, Kind::Jobs, &settings.namespaces),
+        lists,
+        engine.buckets.clone(),
+        engine.runs.clone(),
+        move || {
+            ready.store(true, Ordering::Release);
+            context.metrics.ready();
+            tracing::info!("all grants and jobs have been seen");
+        },
+    );
+    let work = engine.work();
+    let drained = async {
+        stop.cancelled().await;
+        tracing::info!("stopping; waiting for calls under way");
+        tokio::time::sleep(DRAIN).await;
+        tracing::warn!("not everything under way ended in time");
+    };
+    tokio::select! {
+        () = async { tokio::select! { () = fed => std::future::pending().await, () = work => {} } } => {}
+        () = drained => {}
+    }
+    closing.cancel();
+    let _ = serving.await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Queues and workers over any effects: what a test drives as well.
+pub struct Engine {
+    /// What passes share.
+    pub context: Arc<Context>,
+    /// Marks buckets.
+    pub buckets: mpsc::Sender<Mark<Key>>,
+    /// Marks jobs.
+    pub runs: mpsc::Sender<Mark<Key>>,
+    marks: (mpsc::Receiver<Mark<Key>>, mpsc::Receiver<Mark<Key>>),
+}
+
+impl Engine {
+    /// An engine that stops with `stop`.
+    pub fn new(effects: Arc<dyn Effects>, stop: CancellationToken) -> Self {
+        let (buckets, bucket_marks) = mpsc::channel(MARKS);
+        let (runs, run_marks) = mpsc::channel(MARKS);
+        let context = Arc::new(Context {
+            effects,
+            keys: keys::KeyCache::default(),
+            pacers: pacer::Pacers::default(),
+            metrics: metrics::Metrics::default(),
+            stop,
+            buckets: buckets.clone(),
+            memory: Mutex::new(HashMap::new()),
+        });
+        Self {
+            context,
+            buckets,
+            runs,
+            marks: (bucket_marks, run_marks),
+        }
+    }
+
+    /// Works until the engine is stopped and what is under way has ended.
+    pub async fn work(self) {
+        let (buckets, jobs) = self.marks;
+        let context = self.context;
+        let depth_of = |kind: &'static str| {
+            let context = Arc::clone(&context);
+            move |depth| context.metrics.depth(kind, depth)
+        };
+        let passes = queue::run(
+            buckets,
+            BUCKET_WORKERS,
+            context.stop.clone(),
+            depth_of("bucket"),
+            work(&context),
+        );
+        let runs = queue::run(
+            jobs,
+            JOB_WORKERS,
+            context.stop.clone(),
+            depth_of("job"),
+            work(&context),
+        );
+        futures::join!(passes, runs);
+    }
+}
+
+fn work(
+    context: &Arc<Context>,
+) -> impl Fn(Key) -> std::pin::Pin<Box<dyn Future<Output = Next> + Send>> + use<> {
+    let context = Arc::clone(context);
+    move |key| {
+        let context = Arc::clone(&context);
+        Box::pin(async move {
+            let started = Instant::now();
+            let (kind, next) = match &key {
+                Key::Bucket(name) => ("bucket", bucket::pass(&context, name).await),
+                Key::Job(name) => ("job", job::pass(&context, name).await),
+            };
+            context.metrics.pass(kind, started.elapsed().as_secs_f64());
+            tracing::debug!(?key, ?next, "pass ended");
+            next
+        })
+    }
+}
+
+/// A client without retries of its own: a request must not outlive the pass that made it.
+async fn client() -> Result<Client, RunError> {
+    let mut config = kube::Config::infer()
+        .await
+        .map_err(|e| RunError::Cluster(e.to_string()))?;
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(10));
+    Client::try_from(config).map_err(|e| RunError::Cluster(e.to_string()))
+}
+
+/// The operator's own ServiceAccount as NAMESPACE:NAME. It is only used in messages, so a failure is no failure.
+async fn own_account(client: &Client) -> Option<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let (params, question) = (PostParams::default(), SelfSubjectReview::default());
+    let review = reviews.create(&params, &question);
+    let review = tokio::time::timeout(Duration::from_secs(10), review)
+        .await
+        .ok()?
+        .ok()?;
+    let name = review.status?.user_info?.username?;
+    name.strip_prefix("system:serviceaccount:").map(ToOwned::to_owned)
+}

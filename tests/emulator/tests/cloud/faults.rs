@@ -1,0 +1,183 @@
+//! Faults on order, and that their effect on the cloud is what they say.
+
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
+
+use crate::client::{BUCKET, Client, grant_policy, recipe};
+
+fn answer(status: u16, code: &str) -> FaultEffect {
+    FaultEffect::Answer(FaultAnswer {
+        status,
+        code: code.to_owned(),
+        ..FaultAnswer::default()
+    })
+}
+
+#[tokio::test]
+async fn a_lost_request_has_no_effect_and_a_lost_answer_has() {
+    let emulator = recipe().await;
+    let owner = Client::owner(&emulator);
+    let (target, before) = (format!("/{BUCKET}/?policy"), emulator.policy(BUCKET));
+    emulator.add_fault(Fault::on_action("PutBucketPolicy", 1, FaultEffect::DropBefore));
+    emulator.add_fault(Fault::on_action("PutBucketPolicy", 1, FaultEffect::DropAfter));
+    let put = || async {
+        owner
+            .oss_with("PUT", &target, &[], grant_policy().as_bytes())
+            .await
+            .map(|reply| reply.status)
+    };
+    assert_eq!(put().await, None);
+    assert_eq!(emulator.policy(BUCKET), before);
+    assert_eq!(put().await, None);
+    assert_eq!(emulator.policy(BUCKET), Some(grant_policy()));
+    assert_eq!(put().await, Some(200), "both are used up");
+    let calls = emulator.calls();
+    let seen: Vec<_> = calls
+        .iter()
+        .map(|call| (call.fault.as_deref(), call.status))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (Some("dropBefore"), None),
+            (Some("dropAfter"), Some(200)),
+            (None, Some(200))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_a_paid_call_is_paid() {
+    let emulator = recipe().await;
+    let caller = Client::caller(&emulator);
+    emulator.add_fault(Fault::on_action("DetectImageScore", 1, FaultEffect::DropAfter));
+    emulator.add_fault(Fault::on_action("DetectImageScore", 1, FaultEffect::DropBefore));
+    emulator.add_fault(Fault::on_action(
+        "DetectImageScore",
+        1,
+        answer(500, "InternalError"),
+    ));
+    emulator.add_fault(Fault::on_action(
+        "DetectImageScore",
+        1,
+        answer(429, "Throttling.User"),
+    ));
+    let parameters = [("ProjectName", "immtest"), ("SourceURI", "oss://a-b/c")];
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let reply = caller.rpc("2020-09-30", "DetectImageScore", &parameters).await;
+        statuses.push(reply.map(|reply| reply.status));
+    }
+    assert_eq!(statuses, [None, None, Some(500), Some(429)]);
+    let billed: Vec<bool> = emulator.calls().iter().map(|call| call.billed).collect();
+    assert_eq!(billed, [true, false, false, true]);
+}
+
+#[tokio::test]
+async fn an_answer_of_the_orderer_comes_in_the_form_of_the_service() {
+    let emulator = recipe().await;
+    let owner = Client::owner(&emulator);
+    let mut order: Fault = serde_json::from_str(
+        r#"{"match":{"service":"oss","action":"GetBucketPolicy","bucket":"test-bucket-2024"},"skip":1,"times":1,
+            "effect":{"answer":{"status":503,"code":"MetaOperationQpsLimitExceeded","ec":"0099-1"}}}"#,
+    )
+    .unwrap();
+    emulator.add_fault(order.clone());
+    assert_eq!(owner.get_policy().await.status, 200, "the first goes by");
+    let reply = owner.get_policy().await;
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (503, "MetaOperationQpsLimitExceeded")
+    );
+    assert_eq!(reply.header("x-oss-ec"), Some("0099-1"));
+    assert_eq!(owner.get_policy().await.status, 200, "once only");
+
+    order.skip = 0;
+    order.matching = FaultMatch {
+        access_key_id: Some("LTAI5tImmCaller00001".to_owned()),
+        ..FaultMatch::default()
+    };
+    emulator.add_fault(order);
+    assert_eq!(owner.get_policy().await.status, 200, "another key");
+    let reply = Client::caller(&emulator)
+        .imm("GetProject", &[("ProjectName", "immtest")])
+        .await;
+    assert_eq!(
+        (reply.status, reply.json()["Code"].as_str()),
+        (503, Some("MetaOperationQpsLimitExceeded"))
+    );
+
+    let page = FaultAnswer {
+        status: 200,
+        body: Some("<html>maintenance</html>".to_owned()),
+        content_type: Some("text/html".to_owned()),
+        retry_after_ms: Some(5),
+        ..FaultAnswer::default()
+    };
+    emulator.add_fault(Fault::on_action("GetBucketPolicy", 1, FaultEffect::Answer(page)));
+    let reply = owner.get_policy().await;
+    assert_eq!(
+        (reply.status, reply.text().as_str()),
+        (200, "<html>maintenance</html>")
+    );
+    assert_eq!(reply.header("content-type"), Some("text/html"));
+}
+
+#[tokio::test]
+async fn a_torn_body_promises_its_whole_length() {
+    let emulator = recipe().await;
+    let owner = Client::owner(&emulator);
+    let whole = owner.get_policy().await.text();
+    emulator.add_fault(Fault::on_action(
+        "GetBucketPolicy",
+        1,
+        FaultEffect::TruncateBody(7),
+    ));
+    let reply = owner.get_policy().await;
+    assert_eq!(
+        reply.header("content-length"),
+        Some(whole.len().to_string().as_str())
+    );
+    assert_eq!(reply.text(), whole[..7]);
+}
+
+#[tokio::test]
+async fn delays_add_up_and_leave_the_other_faults_alone() {
+    let emulator = recipe().await;
+    let owner = Client::owner(&emulator);
+    let started = std::time::Instant::now();
+    for effect in [
+        FaultEffect::DelayMs(150),
+        FaultEffect::DelayMs(150),
+        answer(500, "InternalError"),
+    ] {
+        emulator.add_fault(Fault::on_action("GetBucketPolicy", 1, effect));
+    }
+    assert_eq!(owner.get_policy().await.status, 500);
+    assert!(started.elapsed().as_millis() >= 300);
+}
+
+#[tokio::test]
+async fn a_fault_may_choose_objects_and_is_taken_back_with_all_others() {
+    let emulator = recipe().await;
+    let caller = Client::caller(&emulator);
+    emulator.set_policy(BUCKET, Some(&grant_policy()));
+    let matching = FaultMatch {
+        key_suffix: Some("-dark.jpg".to_owned()),
+        ..FaultMatch::default()
+    };
+    emulator.add_fault(Fault {
+        matching,
+        skip: 0,
+        times: None,
+        effect: answer(500, "InternalError"),
+    });
+    for (key, status) in [
+        ("gallery/harbour-dark.jpg", 500),
+        ("gallery/harbour-flat.jpg", 200),
+        ("gallery/market-dark.jpg", 500),
+    ] {
+        assert_eq!(caller.score(key).await.status, status, "{key}");
+    }
+    emulator.clear_faults();
+    assert_eq!(caller.score("gallery/harbour-dark.jpg").await.status, 200);
+}

@@ -1,0 +1,248 @@
+//! The recipe itself: IMM reads as the project's service role, so the bucket's policy decides what is scored.
+
+use imm_emulator::{Lag, Options, Seed};
+
+use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, grant_policy, recipe, started};
+
+#[tokio::test]
+async fn without_the_grant_denied_with_it_scored_after_it_denied_again() {
+    let emulator = recipe().await;
+    let (owner, caller) = (Client::owner(&emulator), Client::caller(&emulator));
+    let reply = caller.score("test-object.jpg").await;
+    assert_eq!((reply.status, reply.code().as_str()), (403, "AccessDenied"));
+    assert_eq!(owner.put_policy(&grant_policy()).await.status, 200);
+    let reply = caller.score("test-object.jpg").await;
+    assert_eq!(reply.status, 200);
+    assert!(
+        reply.text().contains(r#""OverallQualityScore":0.727"#),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(
+        owner
+            .oss("DELETE", &format!("/{BUCKET}/?policy"), b"")
+            .await
+            .status,
+        204
+    );
+    assert_eq!(caller.score("test-object.jpg").await.code(), "AccessDenied");
+    assert_eq!(emulator.billed(), 3, "a denied call costs too");
+}
+
+#[tokio::test]
+async fn only_a_policy_that_names_the_role_and_the_object_helps() {
+    let emulator = recipe().await;
+    let caller = Client::caller(&emulator);
+    let good = grant_policy();
+    let deny = good.replace(
+        r#"[{"Effect""#,
+        r#"[{"Effect":"Deny","Action":"oss:Get*","Resource":"*"},{"Effect""#,
+    );
+    for (name, policy, status) in [
+        ("the grant", good.clone(), 200),
+        ("another role", good.replace("DefaultRole", "OtherRole"), 403),
+        (
+            "the role in lower case",
+            good.replace("AliyunIMMDefaultRole", "aliyunimmdefaultrole"),
+            403,
+        ),
+        ("another account's role", good.replace(ACCOUNT_A, ACCOUNT_B), 403),
+        ("one fixed session", good.replace("Role/*", "Role/imm"), 403),
+        (
+            "the account instead of the role",
+            good.replace(
+                &format!("arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/*"),
+                ACCOUNT_A,
+            ),
+            403,
+        ),
+        ("listing only", good.replace("GetObject", "ListObjects"), 403),
+        (
+            "another prefix",
+            good.replace(&format!("{BUCKET}/*"), &format!("{BUCKET}/gallery/*")),
+            403,
+        ),
+        ("another bucket", good.replace(BUCKET, "other-bucket"), 403),
+        ("a Deny beside the grant", deny, 403),
+        ("no policy that can be read", "not a policy".to_owned(), 403),
+    ] {
+        assert!(emulator.set_policy(BUCKET, Some(&policy)));
+        assert_eq!(caller.score("test-object.jpg").await.status, status, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_policy_grants_nothing_while_public_access_is_blocked() {
+    let everyone = grant_policy().replace(
+        &format!("arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/"),
+        "",
+    );
+    let emulator = recipe().await;
+    let caller = Client::caller(&emulator);
+    emulator.set_policy(BUCKET, Some(&everyone));
+    assert_eq!(caller.score("test-object.jpg").await.status, 403);
+    emulator.set_block_public_access(BUCKET, false);
+    assert_eq!(caller.score("test-object.jpg").await.status, 200);
+
+    let strict = started(Options {
+        session_wildcard_is_public: true,
+        ..Options::default()
+    })
+    .await;
+    strict.set_policy(BUCKET, Some(&grant_policy()));
+    assert_eq!(Client::caller(&strict).score("test-object.jpg").await.status, 403);
+    strict.set_block_public_access(BUCKET, false);
+    assert_eq!(Client::caller(&strict).score("test-object.jpg").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_grant_may_take_its_time_to_be_enforced() {
+    let emulator = recipe().await;
+    let caller = Client::caller(&emulator);
+    emulator.set_lag(Lag {
+        policy_read_ms: 0,
+        policy_enforcement_ms: 3_600_000,
+    });
+    assert_eq!(
+        Client::owner(&emulator).put_policy(&grant_policy()).await.status,
+        200
+    );
+    assert_eq!(
+        caller.score("test-object.jpg").await.status,
+        403,
+        "in the policy, but not yet in force"
+    );
+    emulator.set_lag(Lag::default());
+    assert_eq!(caller.score("test-object.jpg").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_a_source_can_lack() {
+    let emulator = recipe().await;
+    let caller = Client::caller(&emulator);
+    emulator.set_policy(BUCKET, Some(&grant_policy()));
+    emulator.put_object(BUCKET, "notes.txt", "no picture", None);
+    let more = format!(
+        "buckets: [{{name: far-bucket, region: cn-beijing, owner: '{ACCOUNT_A}', objects: [{{key: a.jpg, score: 0.5}}]}}]"
+    );
+    emulator.add(Seed::from_yaml(&more).unwrap()).unwrap();
+    for (project, uri, status, code, word) in [
+        (
+            "nowhere",
+            format!("oss://{BUCKET}/test-object.jpg"),
+            400,
+            "ResourceNotFound",
+            "project",
+        ),
+        (
+            "immtest",
+            "oss://no-such-bucket/a.jpg".to_owned(),
+            400,
+            "ResourceNotFound",
+            "bucket",
+        ),
+        (
+            "immtest",
+            format!("oss://{BUCKET}/none.jpg"),
+            400,
+            "ResourceNotFound",
+            "object",
+        ),
+        (
+            "immtest",
+            format!("oss://{BUCKET}/notes.txt"),
+            400,
+            "InvalidArgument",
+            "image",
+        ),
+        (
+            "immtest",
+            "oss://far-bucket/a.jpg".to_owned(),
+            400,
+            "InvalidArgument",
+            "region",
+        ),
+        (
+            "immtest",
+            "https://example.test/a.jpg".to_owned(),
+            400,
+            "InvalidArgument",
+            "oss://",
+        ),
+        (
+            "immtest",
+            format!("oss://{BUCKET}/"),
+            400,
+            "InvalidArgument",
+            "oss://",
+        ),
+        ("immtest", String::new(), 400, "MissingSourceURI", "SourceURI"),
+    ] {
+        let parameters = [("ProjectName", project), ("SourceURI", uri.as_str())];
+        let reply = caller.imm("DetectImageScore", &parameters).await;
+        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{uri}");
+        assert!(reply.text().contains(word), "{}", reply.text());
+    }
+    assert_eq!(emulator.billed(), 8);
+}
+
+#[tokio::test]
+async fn a_project_belongs_to_an_account_and_an_action_to_those_allowed() {
+    let emulator = recipe().await;
+    let more = format!(
+        "accounts: [{{uid: '{ACCOUNT_A}', keys: [{{id: reader, secret: canary-reader, user: '27', allow: ['imm:Get*']}}]}}]"
+    );
+    emulator.add(Seed::from_yaml(&more).unwrap()).unwrap();
+    emulator.set_policy(BUCKET, Some(&grant_policy()));
+    let reader = Client::new(&emulator, "reader", "canary-reader");
+    let project = reader
+        .imm("GetProject", &[("ProjectName", "immtest")])
+        .await
+        .json();
+    assert_eq!(project["Project"]["ServiceRole"], "AliyunIMMDefaultRole");
+    assert_eq!(project["Project"]["ProjectQueriesPerSecond"], 100);
+    let reply = reader.score("test-object.jpg").await;
+    assert_eq!((reply.status, reply.code().as_str()), (403, "NoPermission"));
+    let other = Client::owner(&emulator);
+    assert_eq!(
+        other
+            .imm("GetProject", &[("ProjectName", "immtest")])
+            .await
+            .code(),
+        "ResourceNotFound"
+    );
+    let old = other
+        .rpc("2017-09-06", "GetProject", &[("ProjectName", "immtest")])
+        .await
+        .unwrap();
+    assert_eq!((old.status, old.code().as_str()), (400, "InvalidVersion"));
+    let calls = emulator.calls();
+    let billed: Vec<_> = calls
+        .iter()
+        .filter(|call| call.billed)
+        .map(|call| call.action.as_str())
+        .collect();
+    assert_eq!(
+        billed,
+        ["DetectImageScore"],
+        "GetProject is free, a refused score is not"
+    );
+    assert_eq!(calls[1].principal.as_deref(), Some("27"));
+}
+
+#[tokio::test]
+async fn within_one_account_the_role_is_enough() {
+    let emulator = recipe().await;
+    let more = format!(
+        "buckets: [{{name: own-bucket, region: cn-hangzhou, owner: '{ACCOUNT_A}', objects: [{{key: a.jpg, score: '0.500'}}]}}]"
+    );
+    emulator.add(Seed::from_yaml(&more).unwrap()).unwrap();
+    let parameters = [
+        ("ProjectName", "immtest"),
+        ("SourceURI", "oss://own-bucket/a.jpg"),
+    ];
+    let reply = Client::caller(&emulator)
+        .imm("DetectImageScore", &parameters)
+        .await;
+    assert_eq!(reply.json()["ImageScore"]["OverallQualityScore"], 0.5);
+}
