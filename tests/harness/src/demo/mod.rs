@@ -8,6 +8,7 @@ mod steps;
 
 use std::path::PathBuf;
 
+use crate::environment::tools_folder;
 use crate::error::{HarnessError, Result};
 use crate::process::describe;
 use show::Show;
@@ -86,10 +87,15 @@ async fn kept(stage: &Stage) -> Result<()> {
         .show
         .step("Everything stays until Ctrl-C, with the grant applied once more. In another terminal:");
     stage.apply("grant.yaml").await?;
-    stage.show.line(&format!(
-        "\nexport KUBECONFIG={}\n",
-        stage.plane.kubeconfig().display()
-    ));
+    // With our kubectl first on the path: there may be none, or an older one.
+    let (config, tools) = (stage.plane.kubeconfig().display(), tools_folder()?);
+    let line = format!(
+        "
+export KUBECONFIG={config} PATH={}:$PATH
+",
+        tools.display()
+    );
+    stage.show.line(&line);
     stage.show.line("kubectl get imm -A -o wide");
     stage.show.line("kubectl explain immbucketgrant.spec.access");
     stage.show.line(&format!(

@@ -25,6 +25,8 @@ pub(super) struct Stage {
     pub(super) operator: Option<Operator>,
     pub(super) plane: ControlPlane,
     pub(super) cloud: Emulator,
+    /// Whether Block Public Access is on for the bucket.
+    pub(super) public_access_blocked: bool,
 }
 
 impl Stage {
@@ -32,6 +34,9 @@ impl Stage {
     pub(super) async fn set(show: Show) -> Result<Self> {
         let seed = checkout().join("tests/emulator/seeds/recipe.yaml");
         let seed = Seed::from_file(&seed).map_err(surprise)?;
+        let bucket = seed.buckets.iter().find(|bucket| bucket.name == BUCKET);
+        let bucket = bucket.ok_or_else(|| surprise(format!("the seed has no bucket {BUCKET}")))?;
+        let public_access_blocked = bucket.block_public_access;
         let cloud = Emulator::start(seed, imm_emulator::Options::default())
             .await
             .map_err(surprise)?;
@@ -47,6 +52,7 @@ impl Stage {
             operator: None,
             plane,
             cloud,
+            public_access_blocked,
         })
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::difference::difference;
-use super::stage::{ACCOUNT, BUCKET, PATIENCE, SYSTEM, Stage, surprise};
+use super::stage::{ACCOUNT, PATIENCE, SYSTEM, Stage, surprise};
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
 use crate::plane::Helm;
@@ -11,6 +11,8 @@ use crate::plane::Helm;
 const GRANT: [&str; 3] = ["immbucketgrant", "media", "photos-to-analytics"];
 const FIRST: [&str; 3] = ["imagescorejob", "analytics", "test-object"];
 const GALLERY: [&str; 3] = ["imagescorejob", "analytics", "gallery"];
+/// Reasons of the events that this much of the recipe leaves.
+const EVENTS: [&str; 3] = ["WaitingForGrant", "StatementAdded", "Completed"];
 const SAMPLES: [&str; 5] = [
     "namespaces.yaml",
     "keys.yaml",
@@ -22,10 +24,11 @@ const SAMPLES: [&str; 5] = [
 /// The bucket of account B before anything is done to it.
 pub(super) fn bucket(stage: &Stage) -> Result<String> {
     let policy = stage.policy()?;
-    stage.show.line(&format!(
-        "  policy of {BUCKET}, {} bytes, Block Public Access is on:",
-        policy.len()
-    ));
+    let blocked = stage.public_access_blocked;
+    stage.demand("Block Public Access is on for the bucket", blocked, || {
+        "it is off".to_owned()
+    })?;
+    stage.show.line(&format!("  its policy, {} bytes:", policy.len()));
     stage.show.line(policy.trim_end());
     Ok(policy)
 }
@@ -200,9 +203,16 @@ pub(super) async fn gallery(stage: &Stage) -> Result<()> {
 /// Everything at one glance.
 pub(super) async fn overview(stage: &Stage) -> Result<()> {
     stage.kubectl(&["get", "imm", "-A", "-o", "wide"]).await?;
-    stage
+    let events = stage
         .kubectl(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"])
         .await?;
+    let missing: Vec<_> = EVENTS
+        .iter()
+        .filter(|reason| !events.contains(**reason))
+        .collect();
+    stage.demand("every change of state left an event", missing.is_empty(), || {
+        format!("no event {missing:?}")
+    })?;
     let billed = stage.cloud.billed();
     stage.demand("13 billed calls in all, one for each image", billed == 13, || {
         format!("{billed}")

@@ -5,8 +5,6 @@ mod counts;
 mod image;
 mod stage;
 
-use std::path::Path;
-
 use crate::environment::{cache_folder, checkout};
 use crate::error::{HarnessError, Result};
 use counts::Counts;
@@ -45,7 +43,9 @@ pub async fn run(names: &[String]) -> bool {
 }
 
 async fn tools(stage: &mut Stage<'_>) -> Result<()> {
-    stage.command(Path::new("tests/tools/build.sh"), &["all"]).await
+    stage
+        .command(stage.root().join("tests/tools/build.sh"), &["all"])
+        .await
 }
 
 async fn format(stage: &mut Stage<'_>) -> Result<()> {
@@ -111,7 +111,9 @@ async fn tests(stage: &mut Stage<'_>) -> Result<()> {
 
 async fn clients(stage: &mut Stage<'_>) -> Result<()> {
     let emulator = built("imm-emulator")?;
-    stage.command(Path::new("tests/sdk/run.sh"), &[&emulator]).await
+    stage
+        .command(stage.root().join("tests/sdk/run.sh"), &[&emulator])
+        .await
 }
 
 async fn demo(stage: &mut Stage<'_>) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 use super::counts::Counts;
 use crate::error::{HarnessError, Result};
 use crate::process::describe;
+
+/// No command takes half as long; one that hangs must not take the whole run with it.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// How a stage went.
 #[derive(Debug)]
@@ -101,11 +104,22 @@ impl<'a> Stage<'a> {
         let (lines, mut arrived) = mpsc::channel(64);
         tokio::spawn(forward(child.stdout.take(), lines.clone()));
         tokio::spawn(forward(child.stderr.take(), lines));
-        while let Some(line) = arrived.recv().await {
-            println!("{line}");
-            self.counts.extend(Counts::in_line(&line));
-        }
-        let status = child.wait().await.map_err(doing())?;
+        let ended = async {
+            while let Some(line) = arrived.recv().await {
+                println!("{line}");
+                self.counts.extend(Counts::in_line(&line));
+            }
+            child.wait().await
+        };
+        let late = |_| HarnessError::Late {
+            what: line.clone(),
+            limit: LIMIT,
+            seen: "it still runs".to_owned(),
+        };
+        let status = tokio::time::timeout(LIMIT, ended)
+            .await
+            .map_err(late)?
+            .map_err(doing())?;
         if status.success() {
             return Ok(());
         }
