@@ -85,13 +85,11 @@ impl Gate {
                 _ => Some(Pass::Perform),
             }
         };
-        match verdict {
-            Some(pass) => pass,
-            None => {
-                self.dead.notify_one();
-                std::future::pending().await
-            }
-        }
+        let Some(pass) = verdict else {
+            self.dead.notify_one();
+            return std::future::pending().await;
+        };
+        pass
     }
 
     fn effect<'a, T: Send + 'a, E: Send + 'a>(
@@ -253,7 +251,8 @@ impl Process {
             dead: Arc::clone(&dead),
             start,
         });
-        let engine = Engine::new(Arc::clone(&gate) as Arc<dyn Effects>, CancellationToken::new());
+        let effects: Arc<dyn Effects> = Arc::<Gate>::clone(&gate);
+        let engine = Engine::new(effects, CancellationToken::new());
         let buckets = engine.buckets.clone();
         Self {
             gate,

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imm_operator::api::{
-    Access, BucketRef, CredentialSource, Credentials, GrantSpec, Grantee, Preset, SecretRef,
+    Access, AdoptionPolicy, BucketRef, CredentialSource, Credentials, DeletionPolicy, DriftPolicy, GrantSpec,
+    Grantee, Mode, Preset, SecretRef,
 };
 use imm_operator::core::grant::BlockState;
 use k8s_openapi::jiff::Timestamp;
@@ -46,12 +47,12 @@ fn spec(account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
             prefixes: prefixes.iter().map(|p| (*p).to_owned()).collect(),
             ..Access::default()
         },
-        mode: Default::default(),
+        mode: Mode::Enforce,
         suspend: false,
-        adoption_policy: Default::default(),
-        drift_policy: Default::default(),
+        adoption_policy: AdoptionPolicy::Adopt,
+        drift_policy: DriftPolicy::Correct,
         drift_interval_seconds: 600,
-        deletion_policy: Default::default(),
+        deletion_policy: DeletionPolicy::Delete,
         allowed_consumers: None,
         credentials: Credentials {
             source: CredentialSource::Secret,

@@ -43,6 +43,15 @@ pub(super) struct LaneMemory {
     block_again: bool,
     /// When the live policy is due for a look although nothing changed.
     next_look: Option<Timestamp>,
+    /// Whether the last pass wrote the policy.
+    pub(super) wrote: bool,
+}
+
+impl LaneMemory {
+    /// Somebody else's write may have taken away what this lane wants: its next pass is not put off.
+    pub(super) fn look_now(&mut self) {
+        self.not_before = None;
+    }
 }
 
 /// A lane of a pass.
@@ -72,6 +81,7 @@ impl Lane<'_> {
     /// Makes a pass; gives the time until the next one.
     pub(super) async fn pass(&self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
         let now = self.context.effects.now();
+        memory.wrote = false;
         let (grants, told) = let_keepers_go(self.context, grants).await;
         if !told {
             return Duration::from_secs(1);

@@ -72,6 +72,16 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         };
         wait = wait.min(lane.pass(grants, remembered).await);
     }
+    // A statement that one identity took out may be wanted by another, which puts it back with its own credentials.
+    let writers = memory.lanes.values().filter(|lane| lane.wrote).count();
+    if writers > 0 && memory.lanes.len() > 1 {
+        memory
+            .lanes
+            .values_mut()
+            .filter(|lane| !lane.wrote || writers > 1)
+            .for_each(LaneMemory::look_now);
+        return Next::After(Duration::ZERO);
+    }
     Next::After(wait)
 }
 

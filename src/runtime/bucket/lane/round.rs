@@ -22,6 +22,8 @@ use crate::runtime::bucket::told::tell_all;
 const ROUNDS: usize = 6;
 /// How far back a write is dated, so that OSS (which accepts 15 minutes) refuses it five minutes later.
 const DATED_BACK: SignedDuration = SignedDuration::from_mins(10);
+/// Longest time from a ledger's promise to the read that dates the write: the minute in `WRITE_LIFE_SECONDS`, less a call.
+const LEDGER_LIFE: SignedDuration = SignedDuration::from_secs(50);
 
 impl Lane<'_> {
     pub(super) async fn rounds(
@@ -32,8 +34,9 @@ impl Lane<'_> {
         memory: &mut LaneMemory,
     ) -> Duration {
         let started = self.context.effects.now();
-        let regular = memory.next_look.is_none_or(|time| started >= time);
-        if regular {
+        // The first pass of a process is no regular look: a restart of a healthy operator writes nothing.
+        let regular = memory.next_look.is_some_and(|time| started >= time);
+        if regular || memory.next_look.is_none() {
             let interval = SignedDuration::try_from(look_interval(&passengers))
                 .unwrap_or(SignedDuration::from_secs(600));
             memory.next_look = Some(started + interval);
@@ -87,6 +90,11 @@ impl Lane<'_> {
                 continue;
             }
             let read_at = self.context.effects.now();
+            // The ledgers promise how long the write can live; what took too long is planned and recorded anew.
+            if read_at.duration_since(now) > LEDGER_LIFE {
+                read = second;
+                continue;
+            }
             let signed_at = second.server_time.unwrap_or(read_at) - DATED_BACK;
             let written = match &plan.change {
                 Change::Put(text) => {
@@ -106,6 +114,7 @@ impl Lane<'_> {
                 return self.refused(passengers, &plan, &failure, memory).await;
             }
             wrote = true;
+            memory.wrote = true;
             self.written(&mut passengers, &plan, &second, memory, read_at);
             read = match self.read(place, keys).await {
                 Ok(read) => read,
