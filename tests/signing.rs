@@ -144,8 +144,8 @@ mod signing {
             .header("content-type", "application/json");
         let mut parts = request.body(()).unwrap().into_parts().0;
         let context = Context::new();
-        let signed = signer.sign_request(&context, &mut parts, Some(&credential), None);
-        futures::executor::block_on(signed).unwrap();
+        let signing = signer.sign_request(&context, &mut parts, Some(&credential), None);
+        futures::executor::block_on(signing).unwrap();
         let header = |name: &str| parts.headers.get(name).unwrap().to_str().unwrap().to_owned();
         let time = header("x-oss-date");
         let time =
