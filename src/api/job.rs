@@ -40,7 +40,7 @@ pub struct Source {
     /// Images as oss://BUCKET/KEY, the key as it is (not URL-encoded), for example ["oss://test-bucket-2024/test-object.jpg"]; at most 100 in this version.
     #[schemars(
         length(min = 1, max = 1000),
-        inner(length(min = 10, max = 1100), regex(pattern = r"^oss://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f]{1,1023}$")),
+        inner(length(min = 10, max = 1100), regex(pattern = r"^oss://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f]+$")),
         extend("x-kubernetes-list-type" = "atomic")
     )]
     pub uris: Vec<String>,
