@@ -5,6 +5,7 @@ mod draft;
 mod plan;
 mod report;
 mod want;
+mod words;
 
 pub use plan::{Change, Plan, Scene, Verdict, plan};
 pub use report::{Facts, Standing, keys_reason, report};

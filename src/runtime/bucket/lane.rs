@@ -18,7 +18,9 @@ use crate::core::policy::could_be_ours;
 use crate::ports::Keys;
 use crate::runtime::context::Context;
 
+mod conclude;
 mod round;
+mod seen;
 
 /// How long an answer of OSS may be older than our last write.
 const LAG: SignedDuration = SignedDuration::from_secs(30);

@@ -36,8 +36,9 @@ pub struct Generated {
     pub text: String,
 }
 
-/// Makes every generated file from the output of `imm-operator crd`, without writing to the checkout.
-pub async fn generated(definitions: &str) -> Result<Vec<Generated>> {
+/// Makes every generated file from what `imm-operator crd` and `imm-operator reasons` print, without writing to the
+/// checkout.
+pub async fn generated(definitions: &str, reasons: &str) -> Result<Vec<Generated>> {
     let mut files = Vec::new();
     for definition in documents(definitions) {
         let plural = plural(definition)?;
@@ -55,6 +56,10 @@ pub async fn generated(definitions: &str) -> Result<Vec<Generated>> {
     files.push(Generated {
         path: "deploy/install.yaml".into(),
         text,
+    });
+    files.push(Generated {
+        path: "docs/reasons.md".into(),
+        text: reasons.to_owned(),
     });
     Ok(files)
 }
@@ -195,7 +200,7 @@ spec:
 
     #[tokio::test]
     async fn the_manifest_holds_the_definition_and_nothing_of_helm() {
-        let files = generated(DEFINITION).await.unwrap();
+        let files = generated(DEFINITION, "# Reasons\n").await.unwrap();
         let manifest = &files.last().unwrap().text;
         assert!(manifest.contains("braces {{ of a template }}"), "{manifest}");
         assert!(

@@ -89,20 +89,29 @@ async fn plane(options: Options) -> Result<()> {
 }
 
 async fn write_generated(operator: &Path) -> Result<()> {
-    let output = Command::new(operator).arg("crd").output();
-    let output = output.map_err(HarnessError::io(format!("running {} crd", operator.display())))?;
-    if !output.status.success() {
-        return Err(HarnessError::Surprise(
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        ));
-    }
-    let files = generate::generated(&String::from_utf8_lossy(&output.stdout)).await?;
+    let (definitions, reasons) = (printed(operator, "crd")?, printed(operator, "reasons")?);
+    let files = generate::generated(&definitions, &reasons).await?;
     let changed = generate::write(&files, &checkout())?;
     for path in &changed {
         println!("changed {}", path.display());
     }
     println!("{} generated files, {} changed", files.len(), changed.len());
     Ok(())
+}
+
+/// What the operator prints for a subcommand.
+fn printed(operator: &Path, subcommand: &str) -> Result<String> {
+    let output = Command::new(operator).arg(subcommand).output();
+    let output = output.map_err(HarnessError::io(format!(
+        "running {} {subcommand}",
+        operator.display()
+    )))?;
+    if !output.status.success() {
+        return Err(HarnessError::Surprise(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 async fn play(keep: bool, operator: Option<PathBuf>) -> Result<()> {

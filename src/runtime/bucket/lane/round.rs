@@ -5,33 +5,23 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{LAG, Lane, LaneMemory, LastWrite, Passenger, gone, look_interval, release, retry_soon};
-use crate::api::{BucketRef, EntryState, EventReason, LedgerEntry, PolicySeen, WriteReason};
+use super::seen::{Seen, ours};
+use super::{LAG, Lane, LaneMemory, LastWrite, Passenger, look_interval, retry_soon};
+use crate::api::{BucketRef, EntryState, EventReason};
 
-use crate::core::condition::seconds;
-use crate::core::delay;
 use crate::core::failure::{CallFailure, FailureKind};
 use crate::core::grant::{
-    Change, Facts, Member, PassRoleChoice, Plan, Scene, Stance, Standing, Verdict, plan, report,
+    Change, Member, PassRoleChoice, Plan, Scene, Stance, Standing, Verdict, plan, report,
 };
-use crate::core::policy::{Document, POLICY_LIMIT, principal, sha256};
+use crate::core::policy::Document;
 use crate::ports::{Keys, PolicyRead};
 use crate::runtime::bucket::letting_go::announce;
-use crate::runtime::bucket::told::{tell, tell_all};
+use crate::runtime::bucket::told::tell_all;
 
 /// Rounds in one pass: others may change the policy between two of our reads a few times, not for ever.
 const ROUNDS: usize = 6;
 /// How far back a write is dated, so that OSS (which accepts 15 minutes) refuses it five minutes later.
 const DATED_BACK: SignedDuration = SignedDuration::from_mins(10);
-
-/// What a report says about the policy.
-#[derive(Clone, Copy)]
-pub(super) struct Seen<'a> {
-    document: Option<&'a Document>,
-    ours: usize,
-    /// Whether this pass is a regular look: only then are mere figures of the policy brought up to date.
-    regular: bool,
-}
 
 impl Lane<'_> {
     pub(super) async fn rounds(
@@ -292,191 +282,6 @@ impl Lane<'_> {
             wait
         }
     }
-
-    /// Nothing is left to write: everyone is told, those that gained first, and those that own nothing any more may go.
-    async fn conclude(
-        &self,
-        mut passengers: Vec<Passenger>,
-        plan: Plan,
-        document: Option<&Document>,
-        regular: bool,
-        wrote: bool,
-    ) -> Duration {
-        let ours = ours(&plan.ledgers, document);
-        let seen = Seen {
-            document,
-            ours,
-            regular,
-        };
-        let mut waiting = false;
-        let mut order: Vec<(usize, Passenger, Vec<LedgerEntry>, Verdict)> = Vec::new();
-        for (index, (passenger, (ledger, verdict))) in passengers
-            .drain(..)
-            .zip(plan.ledgers.into_iter().zip(plan.verdicts))
-            .enumerate()
-        {
-            let loses = passenger
-                .member
-                .ledger
-                .iter()
-                .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
-            waiting |= verdict == Verdict::Settling;
-            order.push((
-                index + if loses { 1_000_000 } else { 0 },
-                passenger,
-                ledger,
-                verdict,
-            ));
-        }
-        order.sort_by_key(|(rank, ..)| *rank);
-        let mut all_stored = true;
-        for (rank, mut passenger, ledger, verdict) in order {
-            // What one grant drops may be another's by now: only if that one's ledger says so.
-            if rank >= 1_000_000 && !all_stored {
-                continue;
-            }
-            passenger.member.ledger = ledger;
-            self.announce_work(&passenger, &verdict).await;
-            if let Some(residual) = gone(&verdict) {
-                passenger.grant.status.owned.retain(|_| false);
-                release(self.context, passenger.grant, residual).await;
-                continue;
-            }
-            all_stored &= self
-                .report(passenger, Standing::Planned(verdict), Some(seen))
-                .await;
-        }
-        if !all_stored {
-            Duration::from_secs(1)
-        } else if waiting {
-            Duration::from_secs(5)
-        } else if wrote {
-            // A second look catches somebody who had read the policy before our write and wrote after it.
-            delay::between(
-                Duration::from_secs(15),
-                Duration::from_secs(45),
-                &format!("{}/{}", self.identity.secret, ours),
-            )
-        } else {
-            Duration::from_secs(3600)
-        }
-    }
-
-    async fn announce_work(&self, passenger: &Passenger, verdict: &Verdict) {
-        let grant = &passenger.grant;
-        if passenger.added > 0 && *verdict == Verdict::Applied {
-            let (reason, note) = if passenger.drifted > 0 {
-                (
-                    EventReason::DriftCorrected,
-                    format!("put {} statements back into the policy", passenger.added),
-                )
-            } else {
-                (
-                    EventReason::StatementAdded,
-                    format!("added {} statements to the policy", passenger.added),
-                )
-            };
-            announce(self.context, grant, reason, note, false).await;
-        }
-        if passenger.removed > 0 {
-            let note = format!("took {} statements out of the policy", passenger.removed);
-            announce(self.context, grant, EventReason::StatementRemoved, note, false).await;
-        }
-    }
-
-    async fn report_all(&self, passengers: Vec<Passenger>, standing: &Standing) {
-        for passenger in passengers {
-            self.report(passenger, standing.clone(), None).await;
-        }
-    }
-
-    /// Tells a grant how it stands, unless it is known otherwise.
-    pub(super) async fn report(
-        &self,
-        passenger: Passenger,
-        standing: Standing,
-        seen: Option<Seen<'_>>,
-    ) -> bool {
-        let applied = standing == Standing::Planned(Verdict::Applied);
-        let blocked = matches!(passenger.pass_role, Some(PassRoleChoice::Blocked(_)));
-        let standing = match (passenger.verdict.clone(), applied && blocked) {
-            (Some(known), _) => known,
-            (None, true) => Standing::PassRoleBlocked,
-            (None, false) => standing,
-        };
-        let facts = passenger.facts(seen);
-        tell(self.context, passenger.grant, &standing, facts).await
-    }
-}
-
-impl Passenger {
-    fn facts(&self, seen: Option<Seen<'_>>) -> Facts {
-        let written = self.added > 0 || self.removed > 0;
-        let before = self.grant.status.policy.as_ref();
-        let policy = seen
-            .filter(|s| s.regular || written || before.is_none())
-            .map(|seen| {
-                let text = seen.document.map(Document::text);
-                let statements = seen.document.map_or(0, |d| d.statements().len());
-                let size = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-                let reason = if self.added > 0 {
-                    WriteReason::StatementMissing
-                } else {
-                    WriteReason::StatementUnwanted
-                };
-                PolicySeen {
-                    sha256: text.map(sha256),
-                    bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),
-                    limit_bytes: i64::try_from(POLICY_LIMIT).unwrap_or(i64::MAX),
-                    statements: size(statements),
-                    foreign_statements: size(statements.saturating_sub(seen.ours)),
-                    last_write_time: self
-                        .last_write
-                        .map(seconds)
-                        .or_else(|| before.and_then(|p| p.last_write_time.clone())),
-                    last_write_reason: if written {
-                        Some(reason)
-                    } else {
-                        before.and_then(|p| p.last_write_reason)
-                    },
-                }
-            });
-        let grantee = self.grant.spec.as_ref().ok().map(|s| principal(&s.grantee));
-        let overlaps = seen
-            .filter(|s| s.regular || written || before.is_none())
-            .and_then(|seen| {
-                let grantee = grantee?;
-                let document = seen.document?;
-                let owned = |s: &&crate::core::policy::Located| {
-                    s.fingerprint
-                        .as_ref()
-                        .is_some_and(|f| self.member.ledger.iter().any(|e| e.fingerprint == *f))
-                };
-                let foreign = document
-                    .statements()
-                    .iter()
-                    .filter(|s| !owned(s) && s.principals.contains(&grantee));
-                i32::try_from(foreign.count()).ok()
-            });
-        Facts {
-            policy,
-            ledger: self.member.ledger.clone(),
-            pass_role: self.pass_role,
-            overlaps,
-            drifted: 0,
-        }
-    }
-}
-
-/// Live statements that some ledger holds as ours.
-fn ours(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) -> usize {
-    let held: std::collections::BTreeSet<&str> = ledgers
-        .iter()
-        .flatten()
-        .filter(|e| !e.pre_existing)
-        .map(|e| e.fingerprint.as_str())
-        .collect();
-    document.map_or(0, |d| held.iter().filter(|f| !d.live(f).is_empty()).count())
 }
 
 /// Whether the answer is the document from before our last write: nothing is planned from it.

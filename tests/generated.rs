@@ -1,0 +1,76 @@
+//! Generated files equal what the code generates, and the schema reads well on every field.
+
+#[cfg(test)]
+mod generated {
+    use std::path::Path;
+
+    use imm_operator::{api, docs};
+    use serde_json::Value;
+
+    fn checked_in(path: &str) -> String {
+        let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}; run make generate"))
+    }
+
+    #[tokio::test]
+    async fn every_generated_file_is_fresh() {
+        let crds = docs::definitions(&api::definitions());
+        let files = imm_harness::generate::generated(&crds, &docs::reasons())
+            .await
+            .expect("the chart renders");
+        assert!(files.len() >= 5, "only {} generated files", files.len());
+        for file in files {
+            let path = file.path.display().to_string();
+            assert!(
+                checked_in(&path) == file.text,
+                "{path} is stale: run make generate"
+            );
+        }
+    }
+
+    /// Calls `judge` with the path and schema of every field.
+    fn walk(path: &str, schema: &Value, judge: &mut impl FnMut(&str, &Value)) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            judge(&path, field);
+            walk(&path, field, judge);
+        }
+        if schema["items"].is_object() {
+            walk(&format!("{path}[]"), &schema["items"], judge);
+        }
+    }
+
+    #[test]
+    fn every_field_is_described_and_every_string_and_list_is_bounded() {
+        let mut fields = 0;
+        let mut faults = Vec::new();
+        for definition in api::definitions() {
+            let kind = definition.spec.names.kind.clone();
+            let definition = serde_json::to_value(&definition).unwrap();
+            let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+            walk(&kind, schema, &mut |path, field| {
+                fields += 1;
+                let description = field["description"].as_str().unwrap_or_default();
+                if description.len() < 20 {
+                    faults.push(format!("{path}: described in {} characters", description.len()));
+                }
+                let closed = field["enum"].is_array() || field["format"] == "date-time";
+                if field["type"] == "string" && !closed && field["maxLength"].is_null() {
+                    faults.push(format!("{path}: a string without maxLength"));
+                }
+                if field["type"] == "array" {
+                    let item = &field["items"];
+                    let open =
+                        item["type"] == "string" && item["enum"].is_null() && item["maxLength"].is_null();
+                    if field["maxItems"].is_null() || field["x-kubernetes-list-type"].is_null() || open {
+                        faults.push(format!(
+                            "{path}: a list without maxItems, list type or bounded items"
+                        ));
+                    }
+                }
+            });
+        }
+        assert!(fields > 80, "only {fields} fields were seen");
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
+}

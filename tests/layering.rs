@@ -1,0 +1,129 @@
+//! Who may know whom, and how large a room may get: read from the sources, so that a new edge fails here first.
+
+#[cfg(test)]
+mod layering {
+    use std::path::{Path, PathBuf};
+
+    /// Folder or file of `src`, what it may use of ours, and words that must not stand in it.
+    const RULES: &[(&str, &[&str], &[&str])] = &[
+        ("api", &["api"], &["tokio", "reqwest", "async fn"]),
+        (
+            "core",
+            &["api", "core"],
+            &[
+                "tokio",
+                "reqwest",
+                "tracing",
+                "kube::",
+                "async fn",
+                "std::env",
+                "SystemTime",
+                "Timestamp::now",
+                "HashMap",
+                "HashSet",
+            ],
+        ),
+        ("ports.rs", &["api", "core"], &["tokio", "reqwest", "kube::"]),
+        (
+            "cloud",
+            &["api", "core", "ports", "cloud"],
+            &["kube::", "tracing"],
+        ),
+        (
+            "runtime",
+            &["api", "core", "ports", "runtime", "cloud"],
+            &["reqwest", "hmac", "std::env"],
+        ),
+        ("config.rs", &["cloud", "runtime"], &[]),
+        ("docs.rs", &["api"], &["tokio", "reqwest"]),
+    ];
+    /// The only files of `runtime` that may name `cloud`: they wire it in.
+    const WIRING: &[&str] = &["runtime/mod.rs", "runtime/world.rs"];
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+    }
+
+    fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") && !path.ends_with("tools") {
+                rust_files(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// Modules of ours that a file names, in `use crate::…` and in paths, its own tests included.
+    fn named(text: &str) -> Vec<String> {
+        let word = |rest: &str| {
+            rest.chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect::<String>()
+        };
+        text.split("crate::")
+            .skip(1)
+            .map(word)
+            .filter(|w| !w.is_empty())
+            .collect()
+    }
+
+    fn without_comments(text: &str) -> String {
+        text.lines()
+            .filter(|l| !l.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn no_module_knows_more_than_it_may() {
+        let source = root().join("src");
+        let mut files = Vec::new();
+        rust_files(&source, &mut files);
+        let mut judged = 0;
+        for file in files {
+            let place = file.strip_prefix(&source).unwrap().display().to_string();
+            let Some((_, may, must_not)) = RULES
+                .iter()
+                .find(|(name, ..)| place.split('/').next() == Some(*name))
+            else {
+                assert!(
+                    ["lib.rs", "main.rs"].contains(&place.as_str()),
+                    "{place} has no rule: add one"
+                );
+                continue;
+            };
+            judged += 1;
+            let text = without_comments(&std::fs::read_to_string(&file).unwrap());
+            for module in named(&text) {
+                assert!(may.contains(&module.as_str()), "{place} must not use {module}");
+                let wires = !place.starts_with("runtime/") || WIRING.contains(&place.as_str());
+                assert!(
+                    module != "cloud" || wires,
+                    "{place} must reach the cloud through ports"
+                );
+            }
+            let production = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for word in *must_not {
+                assert!(!production.contains(word), "{place} must not know {word}");
+            }
+        }
+        assert!(judged > 25, "only {judged} files were judged");
+    }
+
+    #[test]
+    fn no_file_has_more_than_400_lines() {
+        let mut files = Vec::new();
+        rust_files(&root().join("src"), &mut files);
+        rust_files(&root().join("tests"), &mut files);
+        assert!(files.len() > 60, "only {} files were found", files.len());
+        let lines = |path: &PathBuf| std::fs::read_to_string(path).unwrap().lines().count();
+        let long: Vec<_> = files
+            .iter()
+            .map(|f| (lines(f), f))
+            .filter(|(n, _)| *n > 400)
+            .collect();
+        assert!(long.is_empty(), "two ideas in one room: {long:#?}");
+    }
+}
