@@ -17,3 +17,6 @@ pub use error::{HarnessError, Result};
 pub use operator::{Operator, OperatorOptions};
 pub use plane::{ControlPlane, Helm, Options};
 pub use wait::until;
+
+/// Part of every secret in the seeds: whatever is printed, logged or stored outside of a Secret must not hold it.
+pub const CANARY: &str = "canary-secret";

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::difference::difference;
 use super::stage::{ACCOUNT, PATIENCE, SYSTEM, Stage, surprise};
+use crate::CANARY;
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
 use crate::plane::Helm;
@@ -295,7 +296,7 @@ pub(super) async fn no_secret(stage: &Stage) -> Result<()> {
     ];
     let leaks: Vec<&str> = places
         .iter()
-        .filter(|(_, text)| text.contains("canary"))
+        .filter(|(_, text)| text.contains(CANARY))
         .map(|(place, _)| *place)
         .collect();
     stage.demand(

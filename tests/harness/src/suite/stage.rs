@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 
 use super::counts::Counts;
+use crate::CANARY;
 use crate::error::{HarnessError, Result};
 use crate::process::describe;
 
@@ -106,6 +107,13 @@ impl<'a> Stage<'a> {
         tokio::spawn(forward(child.stderr.take(), lines));
         let ended = async {
             while let Some(line) = arrived.recv().await {
+                if line.contains(CANARY) {
+                    self.check(
+                        "no secret is printed",
+                        Err("a line held one and is not shown".to_owned()),
+                    );
+                    continue;
+                }
                 println!("{line}");
                 self.counts.extend(Counts::in_line(&line));
             }
