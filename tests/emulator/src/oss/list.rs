@@ -3,8 +3,28 @@
 use super::Visit;
 use crate::answer::{Answer, OssError};
 use crate::clock::iso_millis;
-use crate::encoding::{element, percent_encode};
+use crate::encoding::{element, hex, percent_encode};
 use crate::request::value_of;
+
+/// The last name given out, which a continuation token holds in hexadecimal: clients differ in whether they
+/// decode a token before they send it back, and so it must look the same encoded and decoded.
+fn name_of(token: &str) -> Result<String, OssError> {
+    let bytes = (0..token.len()).step_by(2).map(|at| {
+        token
+            .get(at..at + 2)
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+    });
+    let name = bytes
+        .collect::<Option<Vec<u8>>>()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    name.ok_or_else(|| {
+        OssError::new(
+            400,
+            "InvalidArgument",
+            "The continuation token provided is incorrect.",
+        )
+    })
+}
 
 impl Visit<'_> {
     pub(super) fn list_objects(&self) -> Result<Answer, OssError> {
@@ -32,13 +52,19 @@ impl Visit<'_> {
                     OssError::new(400, "InvalidArgument", "max-keys must be between 1 and 1000.")
                 })?,
         };
-        // Our continuation token is the last name given out, in the clear: nothing may be concluded from its form.
-        let token = if second_version {
-            asked("continuation-token")
+        let token = asked(if second_version {
+            "continuation-token"
         } else {
-            asked("marker")
+            "marker"
+        });
+        let resumed = if second_version {
+            name_of(token)?
+        } else {
+            token.to_owned()
         };
-        let after = token.max(if second_version { asked("start-after") } else { "" });
+        let after = resumed
+            .as_str()
+            .max(if second_version { asked("start-after") } else { "" });
 
         let (mut contents, mut prefixes, mut count, mut last) =
             (String::new(), Vec::<String>::new(), 0, String::new());
@@ -112,12 +138,11 @@ impl Visit<'_> {
             inner.push(element("Marker", &shown(token)));
         }
         if truncated {
-            let name = if second_version {
-                "NextContinuationToken"
+            inner.push(if second_version {
+                element("NextContinuationToken", &hex(last.as_bytes()))
             } else {
-                "NextMarker"
-            };
-            inner.push(element(name, &shown(&last)));
+                element("NextMarker", &shown(&last))
+            });
         }
         if url_encoded {
             inner.push(element("EncodingType", "url"));
