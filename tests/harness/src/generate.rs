@@ -201,7 +201,11 @@ spec:
     #[tokio::test]
     async fn the_manifest_holds_the_definition_and_nothing_of_helm() {
         let files = generated(DEFINITION, "# Reasons\n").await.unwrap();
-        let manifest = &files.last().unwrap().text;
+        let manifest = files
+            .iter()
+            .find(|file| file.path.ends_with("deploy/install.yaml"))
+            .unwrap();
+        let manifest = &manifest.text;
         assert!(manifest.contains("braces {{ of a template }}"), "{manifest}");
         assert!(
             manifest.contains("kind: Deployment") && !manifest.contains("helm.sh"),

@@ -25,7 +25,7 @@ pub struct OperatorOptions {
     pub kubeconfig: PathBuf,
     /// Where OSS, IMM and STS are.
     pub cloud_url: String,
-    /// The namespace it believes to be its own.
+    /// The namespace of its `ServiceAccount`; nothing reads it until the operator has a flag for it.
     pub namespace: String,
     /// Takes its log; appended to, so that a restart keeps what was there.
     pub log_file: PathBuf,
