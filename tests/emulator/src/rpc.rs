@@ -142,6 +142,14 @@ fn signature_error(fault: SignatureFault) -> RpcError {
             "InvalidContentSha256",
             "x-acs-content-sha256 is not the digest of the body.",
         ),
+        // The old form signs the token itself, so its text is not shown.
+        SignatureFault::Mismatch { string_to_sign, .. } if string_to_sign.contains("SecurityToken") => {
+            RpcError::new(
+                400,
+                "SignatureDoesNotMatch",
+                "Specified signature does not match our calculation.",
+            )
+        }
         SignatureFault::Mismatch { string_to_sign, .. } => RpcError::new(
             400,
             "SignatureDoesNotMatch",

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
 use crate::pictures::{self, Picture};
@@ -150,7 +151,7 @@ pub struct ObjectSeed {
     pub score: Option<String>,
     /// The bytes, once file or picture were read.
     #[serde(skip)]
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// An IMM project.
@@ -260,7 +261,7 @@ impl Seed {
 impl ObjectSeed {
     fn fill(&mut self, base: &Path) -> Result<(), SeedError> {
         if let Some(name) = &self.file {
-            self.bytes = file(&base.join(name))?;
+            self.bytes = file(&base.join(name))?.into();
         } else if let Some(picture) = &self.image {
             let reason = |reason: image::ImageError| reason.to_string();
             self.bytes = pictures::jpeg(picture).map_err(|error| SeedError::Picture {

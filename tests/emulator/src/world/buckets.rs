@@ -101,12 +101,7 @@ impl Bucket {
         let objects = seed
             .objects
             .into_iter()
-            .map(|object| {
-                (
-                    object.key,
-                    Object::new(object.bytes.into(), created, object.score),
-                )
-            })
+            .map(|object| (object.key, Object::new(object.bytes, created, object.score)))
             .collect();
         Self {
             name: seed.name,
