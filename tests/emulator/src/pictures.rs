@@ -1,4 +1,5 @@
 //! Test pictures: a scene drawn from a seed number, sharp or spoilt in one way, as a real JPEG.
+//! No picture is stored in the repository: a seed number is enough to draw the same one everywhere.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};

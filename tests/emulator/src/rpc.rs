@@ -1,4 +1,5 @@
 //! What IMM and STS share: finding action and parameters, and who signed.
+//! An action comes in a header, in the query or in a form, and with one of two signatures.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,5 @@
 //! The seed: accounts, buckets and projects that the emulator starts with, from one small YAML file.
+//! What the parser reports never quotes the file, which holds secrets.
 
 use std::path::{Path, PathBuf};
 

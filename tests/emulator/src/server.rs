@@ -1,4 +1,5 @@
 //! The port: accepts connections, reads whole requests, writes answers, and closes connections when ordered to.
+//! Nothing here knows the services; nothing outside knows HTTP.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

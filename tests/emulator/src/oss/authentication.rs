@@ -1,4 +1,5 @@
 //! Who signed an OSS request: signature V4 or V1, with OSS's own words for what can be wrong.
+//! The order of refusals is key, token, date, signature: a wrong date is told apart from a wrong secret.
 
 use super::Address;
 use crate::answer::OssError;

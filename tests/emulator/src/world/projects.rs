@@ -1,4 +1,5 @@
 //! IMM projects and their two limits: requests in a second, and requests at one time.
+//! The window is fixed, not sliding: it is what the service's documentation describes.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! Faults on order, and that their effect on the cloud is what they say.
+//! A fault is judged by what is left in the cloud, not by what the client saw alone.
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
 

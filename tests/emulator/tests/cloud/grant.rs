@@ -1,4 +1,5 @@
 //! The recipe itself: IMM reads as the project's service role, so the bucket's policy decides what is scored.
+//! Each test changes one thing about a grant that works.
 
 use imm_emulator::{Lag, Options, Seed};
 

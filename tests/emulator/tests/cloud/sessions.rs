@@ -1,4 +1,5 @@
 //! Sessions of roles: what STS gives out, and what the other services do with it.
+//! Keys here come from STS itself, not from the seed.
 
 use imm_emulator::{Emulator, Request, Seed};
 
