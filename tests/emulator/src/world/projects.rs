@@ -1,5 +1,5 @@
 //! IMM projects and their two limits: requests in a second, and requests at one time.
-//! The window is fixed, not sliding: it is what the service's documentation describes.
+//! The service documents a window of one second and not how it moves; ours is fixed, which is the simpler to test.
 
 use std::time::{Duration, Instant};
 
