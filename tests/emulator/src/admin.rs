@@ -1,4 +1,5 @@
 //! Orders over HTTP, under `/-/` on the same port: everything the library's handle can do.
+//! Orders are not signed and not recorded: they stand for people and programs outside the test.
 
 use bytes::Bytes;
 use jiff::SignedDuration;

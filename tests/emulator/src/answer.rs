@@ -1,4 +1,5 @@
 //! An answer before it is written to the wire, and the two forms of error: OSS's XML and the JSON of IMM and STS.
+//! The error code is kept apart from the body, because the ledger wants it too.
 
 use bytes::Bytes;
 use serde_json::json;

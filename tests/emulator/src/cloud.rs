@@ -1,4 +1,5 @@
 //! The whole cloud behind the port: the world, the ledger, the faults and the clock, and the way of one call.
+//! Every call takes the same way: recognised, struck by faults, performed, recorded.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,5 @@
 //! Digests, keyed digests and random names, over one crypto library that the operator's signer does not use.
+//! Only the check of OIDC tokens and the TLS side use that library elsewhere.
 
 use aws_lc_rs::{constant_time, digest, hmac, rand};
 use md5::{Digest as _, Md5};

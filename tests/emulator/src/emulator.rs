@@ -1,4 +1,5 @@
 //! The handle that tests hold: a running emulator, its ledger, and the orders it takes.
+//! It sees the newest state of everything, whatever lag the clients are made to see.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Every call that reached the cloud: who, what, how it was answered, and whether it costs money.
+//! Entries are written when a call ends. Tests count money with it, so it errs on the expensive side.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,5 @@
 //! The emulator as a program: reads a seed, says where it listens, and runs until it is told to stop.
+//! Standard output carries one line, for whoever started it; everything else goes to standard error.
 
 use std::io::Write as _;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
 //! Signature nonces already seen: a second use is refused, which finds clients that sign once and send twice.
+//! Whether the real service checks this is not documented; a client that reuses one has a mistake anyway.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,5 @@
 //! How the emulator is run, apart from what exists in it.
+//! The defaults are those that the documented recipe needs to work.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

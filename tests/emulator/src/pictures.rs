@@ -1,11 +1,16 @@
 //! Test pictures: a scene drawn from a seed number, sharp or spoilt in one way, as a real JPEG.
+//! No picture is stored in the repository: a seed number is enough to draw the same one everywhere.
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::{GrayImage, ImageError, Luma, imageops};
 use serde::Deserialize;
 
 /// How a picture is spoilt, if it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
     /// Not at all.
@@ -22,7 +27,7 @@ pub enum Kind {
 }
 
 /// A picture to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Picture {
     /// How it is spoilt.
@@ -79,8 +84,21 @@ fn each_pixel(image: &mut GrayImage, mut change: impl FnMut(u32) -> u32) {
     }
 }
 
-/// Draws a picture and encodes it.
-pub fn jpeg(picture: &Picture) -> Result<Vec<u8>, ImageError> {
+/// Pictures drawn before in this process: a test binary starts many emulators from one seed.
+static DRAWN: LazyLock<Mutex<HashMap<Picture, Bytes>>> = LazyLock::new(Mutex::default);
+
+/// The JPEG of a picture, drawn at most once in a process.
+pub fn jpeg(picture: &Picture) -> Result<Bytes, ImageError> {
+    let drawn = || DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bytes) = drawn().get(picture) {
+        return Ok(bytes.clone());
+    }
+    let bytes = Bytes::from(draw(picture)?);
+    drawn().insert(*picture, bytes.clone());
+    Ok(bytes)
+}
+
+fn draw(picture: &Picture) -> Result<Vec<u8>, ImageError> {
     let mut image = scene(picture.width.max(8), picture.height.max(8), picture.seed);
     match picture.kind {
         Kind::Sharp => {}

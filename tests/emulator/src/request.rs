@@ -1,4 +1,5 @@
 //! One request as it came off the wire, before anybody interpreted it.
+//! Path and query stay encoded; each protocol decodes them by its own rules.
 
 use bytes::Bytes;
 

@@ -1,4 +1,5 @@
 //! What IMM and STS share: finding action and parameters, and who signed.
+//! An action comes in a header, in the query or in a form, and with one of two signatures.
 
 use jiff::Timestamp;
 
@@ -142,6 +143,14 @@ fn signature_error(fault: SignatureFault) -> RpcError {
             "InvalidContentSha256",
             "x-acs-content-sha256 is not the digest of the body.",
         ),
+        // The old form signs the token itself, so its text is not shown.
+        SignatureFault::Mismatch { string_to_sign, .. } if string_to_sign.contains("SecurityToken") => {
+            RpcError::new(
+                400,
+                "SignatureDoesNotMatch",
+                "Specified signature does not match our calculation.",
+            )
+        }
         SignatureFault::Mismatch { string_to_sign, .. } => RpcError::new(
             400,
             "SignatureDoesNotMatch",

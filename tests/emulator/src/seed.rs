@@ -1,7 +1,9 @@
 //! The seed: accounts, buckets and projects that the emulator starts with, from one small YAML file.
+//! What the parser reports never quotes the file, which holds secrets.
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
 use crate::pictures::{self, Picture};
@@ -150,7 +152,7 @@ pub struct ObjectSeed {
     pub score: Option<String>,
     /// The bytes, once file or picture were read.
     #[serde(skip)]
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// An IMM project.
@@ -260,7 +262,7 @@ impl Seed {
 impl ObjectSeed {
     fn fill(&mut self, base: &Path) -> Result<(), SeedError> {
         if let Some(name) = &self.file {
-            self.bytes = file(&base.join(name))?;
+            self.bytes = file(&base.join(name))?.into();
         } else if let Some(picture) = &self.image {
             let reason = |reason: image::ImageError| reason.to_string();
             self.bytes = pictures::jpeg(picture).map_err(|error| SeedError::Picture {

@@ -1,4 +1,5 @@
 //! The port: accepts connections, reads whole requests, writes answers, and closes connections when ordered to.
+//! Nothing here knows the services; nothing outside knows HTTP.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -136,9 +137,15 @@ async fn handle(
     {
         return Ok(response(admin::obey(&cloud, &request), None));
     }
-    match cloud.serve(&request).await {
-        Outcome::Answer(answer, cut) => Ok(response(answer, cut)),
-        Outcome::Close => Err(Closed),
+    // A task of its own: a client that stops waiting does not take its request back, here as in the cloud. It is
+    // carried out, recorded and paid for.
+    match tokio::spawn(async move { cloud.serve(&request).await }).await {
+        Ok(Outcome::Answer(answer, cut)) => Ok(response(answer, cut)),
+        Ok(Outcome::Close) => Err(Closed),
+        Err(error) => {
+            tracing::error!(%error, "a call could not be carried out");
+            Err(Closed)
+        }
     }
 }
 

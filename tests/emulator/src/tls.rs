@@ -1,4 +1,5 @@
 //! The TLS side of the port, for clients that insist on https (the credentials packages calling STS).
+//! There is no certificate of its own: whoever wants TLS brings one that their client trusts.
 
 use std::sync::Arc;
 

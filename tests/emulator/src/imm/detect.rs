@@ -1,4 +1,5 @@
 //! `DetectImageScore`: reads the object as the project's service role, through the bucket's policy, and scores it.
+//! The caller needs no right to the object, and has no say in how it is read.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
 //! Projects: get, create, list, and the binding of a bucket of the same account.
+//! None of these is billed.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
 //! Which bucket and object a request is about. Clients address them in several ways, and each is tried in turn.
+//! The order matters: `ali-oss` connects to an IP address and sends the real cloud's host name with the bucket in it.
 
 use crate::encoding::percent_decode;
 use crate::request::Request;

@@ -1,4 +1,5 @@
 //! Who signed an OSS request: signature V4 or V1, with OSS's own words for what can be wrong.
+//! The order of refusals is key, token, date, signature: a wrong date is told apart from a wrong secret.
 
 use super::Address;
 use crate::answer::OssError;
@@ -46,7 +47,14 @@ fn key_error(fault: KeyFault) -> OssError {
     }
 }
 
-fn signature_error(fault: SignatureFault, access_key_id: &str) -> OssError {
+/// A signed text without the token that is part of it: error answers end up in logs.
+fn without_token(text: &str, token: Option<&str>) -> String {
+    token
+        .filter(|token| !token.is_empty())
+        .map_or_else(|| text.to_owned(), |token| text.replace(token, "(token)"))
+}
+
+fn signature_error(fault: SignatureFault, access_key_id: &str, token: Option<&str>) -> OssError {
     match fault {
         SignatureFault::Malformed(message) => OssError::new(400, "InvalidArgument", message),
         SignatureFault::Date(message) => OssError::denied(message),
@@ -60,11 +68,11 @@ fn signature_error(fault: SignatureFault, access_key_id: &str) -> OssError {
             let error = OssError::new(403, "SignatureDoesNotMatch", message)
                 .ec("0002-00000040")
                 .detail("OSSAccessKeyId", access_key_id)
-                .detail("StringToSign", string_to_sign);
+                .detail("StringToSign", without_token(&string_to_sign, token));
             if canonical_request.is_empty() {
                 error
             } else {
-                error.detail("CanonicalRequest", canonical_request)
+                error.detail("CanonicalRequest", without_token(&canonical_request, token))
             }
         }
     }
@@ -79,7 +87,7 @@ pub(super) fn authenticate(
     if request.header("authorization").is_none() {
         return Ok(None);
     }
-    let malformed = |fault| signature_error(fault, "");
+    let malformed = |fault| signature_error(fault, "", None);
     let v4 = oss_v4::Claim::read(request).map_err(malformed)?;
     let v1 = oss_v1::Claim::read(request).map_err(malformed)?;
     let id = match (&v4, &v1) {
@@ -117,6 +125,6 @@ pub(super) fn authenticate(
         (None, Some(claim)) => claim.verify(request, bucket, key, &secret.0),
         (None, None) => Ok(()),
     };
-    verified.map_err(|fault| signature_error(fault, &id))?;
+    verified.map_err(|fault| signature_error(fault, &id, token))?;
     Ok(Some(caller))
 }

@@ -1,4 +1,5 @@
 //! Facts about buckets: info, location, ACL, the list of an account's buckets, and Block Public Access.
+//! Answers are XML that the strictest of the official clients accepts, with elements they read without looking.
 
 use super::Visit;
 use crate::answer::{Answer, OssError};

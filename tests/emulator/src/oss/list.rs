@@ -1,4 +1,5 @@
 //! Listing objects in key order, with prefix, delimiter and continuation, plain or URL-encoded.
+//! Keys come in byte order, as the service gives them, so that a listing can be resumed by key.
 
 use super::Visit;
 use crate::answer::{Answer, OssError};

@@ -1,4 +1,5 @@
 //! OSS: which bucket, object and operation a request is about, and the way to its answer.
+//! Every operation on a bucket passes one gate, `allowed_bucket`; none decides for itself who may do it.
 
 mod address;
 mod authentication;

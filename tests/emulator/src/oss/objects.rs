@@ -1,4 +1,5 @@
 //! Objects: head, get with conditions and ranges, put, delete.
+//! Only what readers of a bucket need; there are no versions and no multipart uploads.
 
 use super::Visit;
 use crate::answer::{Answer, OssError};

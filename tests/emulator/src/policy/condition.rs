@@ -1,4 +1,5 @@
 //! Condition operators of a statement against the facts of a request.
+//! A condition on a fact that a request does not have is the interesting case: it must not widen a grant.
 
 use std::net::IpAddr;
 

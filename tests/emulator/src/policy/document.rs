@@ -1,4 +1,5 @@
 //! A policy document read leniently: what a stored policy means, scalar or list, whoever wrote it.
+//! Whether a submission may be stored is judged elsewhere; what cannot be read here means nothing and grants nothing.
 
 use serde_json::Value;
 

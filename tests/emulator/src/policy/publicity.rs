@@ -1,4 +1,5 @@
 //! Whether a policy is public, by the documented rule of Block Public Access.
+//! The rule speaks of principals, effects and conditions only; actions and resources play no part.
 
 use super::condition;
 use super::document::{Document, Effect, Statement};

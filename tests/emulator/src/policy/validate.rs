@@ -1,4 +1,5 @@
 //! What OSS refuses about a submitted bucket policy, and in which order.
+//! The order is part of what clients see: the first refusal is the one that is answered.
 
 use serde_json::Value;
 

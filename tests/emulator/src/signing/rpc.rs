@@ -1,4 +1,5 @@
 //! The old signature of STS, HMAC-SHA1 over the query: the credentials packages still call `AssumeRole` with it.
+//! Form and query parameters are signed alike, and the key of the digest is the secret with `&` behind it.
 
 use super::SignatureFault;
 use crate::digest::{hmac_sha1, same};

@@ -1,4 +1,5 @@
 //! OIDC tokens: the claims that must fit the provider, and the signature if the provider's keys are known.
+//! Reasons for refusal are fixed words, never a part of the token.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,

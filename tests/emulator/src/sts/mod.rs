@@ -1,4 +1,5 @@
 //! STS 2015-04-01: sessions of roles for keys and for OIDC tokens, and who a key is.
+//! Error codes of this service are not documented well; they are our choice where they had to be.
 
 mod jwt;
 mod oidc;

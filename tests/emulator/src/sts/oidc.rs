@@ -1,4 +1,5 @@
 //! `AssumeRoleWithOIDC`: a token of a known identity provider opens a session of a role that trusts its subject.
+//! Provider and role must be of one account, as RAM has it.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
 //! Role sessions: who may open one, for how long, and the temporary credentials it gets.
+//! Sessions live in memory only, and are told apart by their key id.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};

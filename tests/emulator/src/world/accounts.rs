@@ -1,4 +1,5 @@
 //! Accounts, access keys and role sessions, and what a presented key is worth.
+//! A key is looked up before its signature is checked, since the secret is needed to check it.
 
 use jiff::Timestamp;
 

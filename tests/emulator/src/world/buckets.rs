@@ -1,4 +1,5 @@
 //! Buckets: their objects, and their policy with its past, since reads and decisions may lag behind writes.
+//! Old versions are kept with the time they were replaced, which is all that lag needs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -101,12 +102,7 @@ impl Bucket {
         let objects = seed
             .objects
             .into_iter()
-            .map(|object| {
-                (
-                    object.key,
-                    Object::new(object.bytes.into(), created, object.score),
-                )
-            })
+            .map(|object| (object.key, Object::new(object.bytes, created, object.score)))
             .collect();
         Self {
             name: seed.name,

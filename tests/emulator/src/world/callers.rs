@@ -1,4 +1,5 @@
 //! Callers: an account, a RAM user or a role session, what policies call them and what they may do.
+//! Here RAM and the bucket's policy meet: within one account either is enough, across accounts both are needed.
 
 use super::World;
 use super::accounts::DEFAULT_SERVICE_ROLE;

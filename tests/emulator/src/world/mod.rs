@@ -1,4 +1,5 @@
 //! What exists in the emulated cloud: accounts and their credentials, buckets, projects, sessions.
+//! Plain data behind one lock, which is never held while anything waits.
 
 pub(crate) mod accounts;
 pub(crate) mod buckets;

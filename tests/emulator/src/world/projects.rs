@@ -1,4 +1,5 @@
 //! IMM projects and their two limits: requests in a second, and requests at one time.
+//! The service documents a window of one second and not how it moves; ours is fixed, which is the simpler to test.
 
 use std::time::{Duration, Instant};
 

@@ -72,6 +72,8 @@ pub(crate) struct Client {
     pub(crate) secret: String,
     pub(crate) token: Option<String>,
     pub(crate) region: String,
+    /// Sent as `Host` in place of the address.
+    pub(crate) host: Option<String>,
     /// Added to the machine's time when signing.
     pub(crate) skew_seconds: i64,
 }
@@ -98,6 +100,7 @@ impl Client {
             secret: secret.to_owned(),
             token: None,
             region: "cn-hangzhou".to_owned(),
+            host: None,
             skew_seconds: 0,
         }
     }
@@ -127,8 +130,12 @@ impl Client {
             .to_string()
     }
 
-    fn host(&self) -> &str {
+    fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap()
+    }
+
+    fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or_else(|| self.address())
     }
 
     /// An OSS call, path style, signed V4. `target` is the raw path and query; `None` if nothing came back.
@@ -182,7 +189,7 @@ impl Client {
         }
         let signature = hex(&mac(&key, &claim.string_to_sign(&request, &canonical)));
         request.headers.last_mut().unwrap().1 = authorization(&signature);
-        exchange(&request).await
+        exchange_at(self.address(), &request).await
     }
 
     pub(crate) async fn oss(&self, method: &str, target: &str, body: &[u8]) -> Reply {
@@ -266,7 +273,7 @@ impl Client {
         request
             .headers
             .push(("content-length".to_owned(), "0".to_owned()));
-        exchange(&request).await
+        exchange_at(self.address(), &request).await
     }
 
     pub(crate) async fn imm(&self, action: &str, parameters: &[(&str, &str)]) -> Reply {

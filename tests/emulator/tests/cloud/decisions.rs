@@ -1,4 +1,5 @@
 //! The decision of a policy: principals, actions, resources, conditions, and that Deny wins.
+//! Tables again: a statement, who asks, what it must say.
 
 use imm_emulator::policy::{Access, Context, Decision, Document, Subject, decide};
 

@@ -1,4 +1,5 @@
 //! Faults on order, and that their effect on the cloud is what they say.
+//! A fault is judged by what is left in the cloud, not by what the client saw alone.
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
 
@@ -180,4 +181,42 @@ async fn a_fault_may_choose_objects_and_is_taken_back_with_all_others() {
     }
     emulator.clear_faults();
     assert_eq!(caller.score("gallery/harbour-dark.jpg").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_stops_waiting_has_still_asked() {
+    let emulator = recipe().await;
+    let owner = Client::owner(&emulator);
+    emulator.add_fault(Fault::on_action("PutBucketPolicy", 1, FaultEffect::DelayMs(200)));
+    let policy = grant_policy();
+    let put = owner.put_policy(&policy);
+    let impatient = tokio::time::timeout(std::time::Duration::from_millis(50), put).await;
+    assert!(impatient.is_err());
+    let recorded = async {
+        while emulator.calls().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), recorded)
+        .await
+        .unwrap();
+    assert_eq!(emulator.calls()[0].status, Some(200));
+    assert_eq!(emulator.policy(BUCKET), Some(grant_policy()));
+}
+
+#[tokio::test]
+async fn a_write_that_arrives_too_late_is_refused_by_its_date() {
+    let emulator = recipe().await;
+    let before = emulator.policy(BUCKET);
+    let owner = Client {
+        skew_seconds: -10 * 60,
+        ..Client::owner(&emulator)
+    };
+    emulator.add_fault(Fault::on_action("PutBucketPolicy", 1, FaultEffect::DelayMs(300)));
+    let policy = grant_policy();
+    let (reply, ()) = tokio::join!(owner.put_policy(&policy), async {
+        emulator.set_clock_offset(6 * 60);
+    });
+    assert_eq!(reply.code(), "RequestTimeTooSkewed");
+    assert_eq!(emulator.policy(BUCKET), before);
 }

@@ -1,8 +1,9 @@
 //! The recipe itself: IMM reads as the project's service role, so the bucket's policy decides what is scored.
+//! Each test changes one thing about a grant that works.
 
 use imm_emulator::{Lag, Options, Seed};
 
-use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, grant_policy, recipe, started};
+use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, grant_policy, plain, recipe, started};
 
 #[tokio::test]
 async fn without_the_grant_denied_with_it_scored_after_it_denied_again() {
@@ -228,6 +229,59 @@ async fn a_project_belongs_to_an_account_and_an_action_to_those_allowed() {
         "GetProject is free, a refused score is not"
     );
     assert_eq!(calls[1].principal.as_deref(), Some("27"));
+}
+
+#[tokio::test]
+async fn the_host_names_the_region_of_a_project_and_the_bucket_of_a_request() {
+    let emulator = recipe().await;
+    emulator.set_policy(BUCKET, Some(&grant_policy()));
+    let at = |client: Client, host: &str| Client {
+        host: Some(host.to_owned()),
+        ..client
+    };
+    for (host, status) in [
+        ("imm.cn-hangzhou.aliyuncs.com", 200),
+        ("imm-vpc.cn-hangzhou.aliyuncs.com", 200),
+        ("imm.cn-beijing.aliyuncs.com", 400),
+    ] {
+        let reply = at(Client::caller(&emulator), host).score("test-object.jpg").await;
+        assert_eq!(reply.status, status, "{host}: {}", reply.text());
+    }
+    for (host, target, status) in [
+        (format!("{BUCKET}.oss-cn-hangzhou.aliyuncs.com"), "/?policy", 200),
+        (
+            format!("{BUCKET}.oss-cn-hangzhou-internal.aliyuncs.com"),
+            "/test-object.jpg",
+            200,
+        ),
+        (format!("{BUCKET}.localhost:9000"), "/test-object.jpg", 200),
+        (format!("{BUCKET}.oss-cn-beijing.aliyuncs.com"), "/?policy", 403),
+        // On a bucket's own host, the path of the orders is an object like any other.
+        (format!("{BUCKET}.localhost"), "/-/health", 404),
+    ] {
+        let reply = at(Client::owner(&emulator), &host).oss("GET", target, b"").await;
+        assert_eq!(reply.status, status, "{host}{target}");
+    }
+}
+
+#[tokio::test]
+async fn anonymous_reads_go_through_the_policy_too() {
+    let emulator = recipe().await;
+    let target = format!("/{BUCKET}/test-object.jpg");
+    assert_eq!(plain(&emulator, "GET", &target, b"").await.status, 403);
+    let here = grant_policy()
+        .replace(
+            &format!("arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/"),
+            "",
+        )
+        .replace(
+            "}]",
+            r#","Condition":{"IpAddress":{"acs:SourceIp":"127.0.0.0/8"}}}]"#,
+        );
+    emulator.set_policy(BUCKET, Some(&here));
+    assert_eq!(plain(&emulator, "GET", &target, b"").await.status, 200);
+    emulator.set_policy(BUCKET, Some(&here.replace("127.0.0.0/8", "10.0.0.0/8")));
+    assert_eq!(plain(&emulator, "GET", &target, b"").await.status, 403);
 }
 
 #[tokio::test]

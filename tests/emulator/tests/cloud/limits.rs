@@ -1,4 +1,5 @@
 //! The two limits of a project: requests in a second, and requests at one time.
+//! What is counted is independent of how fast the machine is.
 
 use imm_emulator::{Options, ProjectSeed};
 

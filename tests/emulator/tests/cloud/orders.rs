@@ -1,4 +1,5 @@
 //! Orders over HTTP: the ledger, foreign writers, objects, faults, lag, clock and more seed.
+//! What the handle can do in Rust, a shell script can do with these.
 
 use crate::client::{ACCOUNT_A, BUCKET, Client, grant_policy, plain, recipe};
 

@@ -1,4 +1,5 @@
 //! Scores from pixels: on real JPEGs, a spoilt copy scores below its original, in every scene.
+//! The scenes are drawn, but they go through a real encoder and a real decoder.
 
 use imm_emulator::pictures::{Kind, Picture, jpeg};
 use imm_emulator::score::{Score, score};

@@ -1,4 +1,5 @@
 //! The life of a bucket policy over the wire, and how OSS refuses callers, buckets, dates and headers.
+//! Every call goes over a socket, signed.
 
 use imm_emulator::{Lag, Options};
 

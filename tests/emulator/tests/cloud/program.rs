@@ -1,4 +1,5 @@
 //! The program: what it prints, how it stops, and that no secret of its seed is ever shown.
+//! The real binary is started; nothing is called inside it.
 
 use std::process::Stdio;
 

@@ -1,4 +1,5 @@
 //! Sessions of roles: what STS gives out, and what the other services do with it.
+//! Keys here come from STS itself, not from the seed.
 
 use imm_emulator::{Emulator, Request, Seed};
 
@@ -110,6 +111,13 @@ async fn the_token_and_the_key_belong_together() {
         );
     }
     assert_eq!(first.get_policy().await.status, 200);
+    let forger = Client {
+        secret: "guessed".to_owned(),
+        ..first.clone()
+    };
+    let reply = forger.get_policy().await;
+    assert_eq!(reply.code(), "SignatureDoesNotMatch");
+    assert!(reply.text().contains("(token)") && !reply.text().contains(first.token.as_ref().unwrap()));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! What a submitted bucket policy must look like, which refusal wins, and what makes a policy public.
+//! Tables: one line a document, with what must come of it.
 
 use imm_emulator::policy::{Document, SessionWildcard, is_public, read_submission};
 

@@ -1,4 +1,5 @@
 //! OIDC tokens: claims and signatures, and the session that a good one opens.
+//! Signing keys are made for each run; no token is stored.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{self, KeySize};
