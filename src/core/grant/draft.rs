@@ -295,39 +295,46 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Refuses the youngest grant whose additions make the document too large.
+    /// Refuses one grant whose additions make the document too large: one that does not fit by itself, or it would
+    /// hold back those that do; else the youngest.
     fn check_room(&self) -> Result<(), (usize, Verdict)> {
         if self.add.is_empty() {
             return Ok(());
         }
         let remove: Vec<usize> = self.remove.iter().copied().collect();
-        let size = |add: &[String]| match self.scene.document {
-            Some(document) => document.splice(&remove, add).map_or(0, |text| text.len()),
-            None => Document::fresh(add).map_or(0, |text| text.len()),
+        let text = match self.scene.document {
+            Some(document) => document.splice(&remove, &self.add),
+            None => Document::fresh(&self.add),
         };
-        let total = size(&self.add);
+        let total = text.map_or(0, |text| text.len());
         if total <= POLICY_LIMIT {
             return Ok(());
         }
-        let before = size(&[]);
-        let youngest = self
-            .order
-            .iter()
-            .rev()
-            .find(|i| self.plan.added.get(**i).is_some_and(|n| *n > 0));
-        youngest.map_or(Ok(()), |member| {
-            let texts = self
-                .active(*member)
-                .map(|w| w.statements.iter().filter(|s| self.add.contains(&s.text)));
-            let needed = texts.map_or(0, |t| t.map(|s| s.text.len() + 1).sum());
-            Err((
-                *member,
-                Verdict::TooLarge {
-                    needed,
-                    free: POLICY_LIMIT.saturating_sub(before),
-                },
-            ))
+        // What stays, counted by what is added: a document that would be left without statements still has its frame.
+        let before = total.saturating_sub(self.add.iter().map(|text| text.len() + 1).sum());
+        let free = POLICY_LIMIT.saturating_sub(before);
+        let adding = || {
+            let youngest_first = self.order.iter().rev().copied();
+            youngest_first
+                .filter(|i| self.plan.added.get(*i).is_some_and(|n| *n > 0))
+                .map(|i| (i, self.needed(i)))
+        };
+        let victim = adding()
+            .find(|(_, needed)| *needed > free)
+            .or_else(|| adding().next());
+        victim.map_or(Ok(()), |(member, needed)| {
+            Err((member, Verdict::TooLarge { needed, free }))
         })
+    }
+
+    /// Bytes that a grant's additions take.
+    fn needed(&self, member: usize) -> usize {
+        let wanted = self
+            .active(member)
+            .map(|w| w.statements.as_slice())
+            .unwrap_or_default();
+        let missing = wanted.iter().filter(|s| self.add.contains(&s.text));
+        missing.map(|s| s.text.len() + 1).sum()
     }
 }
 

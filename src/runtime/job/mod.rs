@@ -254,7 +254,11 @@ async fn score(
             tell(context, job, &Phase::OutOfBudget, &progress).await;
             Next::WhenChanged
         }
-        RunEnd::GrantLost => Next::After(Duration::from_millis(100)),
+        RunEnd::GrantLost => {
+            // Stored before the next pass takes the job up from its status, and tells what it waits for.
+            tell(context, job, &Phase::Scoring, &progress).await;
+            Next::After(Duration::from_millis(100))
+        }
         RunEnd::Stopped => Next::After(Duration::from_secs(1)),
         RunEnd::Gone => Next::WhenChanged,
     }

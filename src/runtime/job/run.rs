@@ -75,13 +75,15 @@ impl<'a> Run<'a> {
         (self.job, self.spec, self.progress)
     }
 
-    /// Runs until it ends or cannot go on; answers under way are always awaited and folded.
+    /// Runs until it ends or cannot go on; answers under way are always awaited and folded, and reservations that no
+    /// call has used are given back: only a crash makes them count as spent.
     pub(super) async fn go(mut self) -> (Self, RunEnd) {
         let mut calls: FuturesUnordered<BoxFuture<'a, Answer>> = FuturesUnordered::new();
         let end = self.run(&mut calls).await;
         while let Some((index, answer)) = calls.next().await {
             self.fold(index, answer).await;
         }
+        self.progress.release();
         (self, end)
     }
 

@@ -1,0 +1,57 @@
+//! Grants on a real control plane and the stand-in cloud: what users apply, what kubectl shows, what the policy and
+//! the cloud's ledger say. Numbers such as G2 are the behaviours of the API design.
+
+fn main() -> std::process::ExitCode {
+    grants::main()
+}
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod grants {
+    mod crashes;
+    mod drift;
+    mod leaving;
+    mod merging;
+    mod owners;
+    mod refusals;
+    mod troubles;
+    mod untouchable;
+
+    pub fn main() -> std::process::ExitCode {
+        crate::support::play(crate::parts![
+            together merging::a_bucket_without_policy_gets_exactly_our_statements,
+            together merging::foreign_statements_stay_byte_for_byte_and_come_back_alone,
+            together merging::a_second_apply_and_forced_passes_write_nothing,
+            together merging::the_default_preset_means_the_two_statements_of_the_recipe,
+            together merging::pass_role_is_left_out_under_block_public_access,
+            together merging::narrowing_the_prefixes_is_one_write_without_a_gap,
+            together merging::another_grantee_is_one_write,
+            together refusals::a_grant_against_the_schema_is_refused_with_its_own_message,
+            together refusals::what_this_version_lacks_is_refused_by_name,
+            together refusals::the_bucket_of_a_grant_is_immutable,
+            together owners::two_grants_share_a_statement_until_the_last_one_leaves,
+            together owners::twenty_grants_at_once_cost_at_most_three_writes,
+            together owners::an_adopted_statement_stays_when_the_grant_goes,
+            together owners::an_existing_statement_stops_a_grant_that_asks_to_fail,
+            together drift::a_removed_statement_comes_back_with_one_event,
+            together drift::a_statement_in_other_words_is_not_written_again,
+            together drift::a_pass_asked_for_is_made_at_once_and_echoed,
+            together troubles::a_policy_that_would_grow_too_large_is_left_alone,
+            together troubles::a_throttled_bucket_is_tried_again_and_nobody_is_called,
+            together troubles::a_missing_permission_heals_when_it_is_given,
+            together troubles::a_bucket_in_another_region_is_reported_and_never_written,
+            together leaving::a_suspended_grant_is_left_alone_and_can_be_deleted,
+            together leaving::a_retained_statement_stays_without_a_write,
+            together leaving::the_last_statement_takes_the_policy_with_it,
+            together leaving::a_grant_whose_bucket_is_gone_is_released,
+            together leaving::a_grant_without_its_secret_waits_until_it_is_abandoned,
+            together untouchable::a_policy_that_cannot_be_edited_safely_is_never_written,
+            together untouchable::an_odd_policy_is_carried_byte_for_byte,
+            alone crashes::a_crash_after_the_write_loses_and_doubles_nothing,
+            alone crashes::a_crash_after_an_unanswered_write_loses_and_doubles_nothing,
+            alone crashes::without_a_stored_ledger_nothing_is_written,
+        ])
+    }
+}

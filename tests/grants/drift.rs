@@ -1,0 +1,83 @@
+//! What others do to our statements afterwards, and looks that are asked for.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::merging::FOREIGN;
+use crate::support::seen::statements;
+use crate::support::tenant::GRANT;
+use crate::support::{Stage, Tenant, condition};
+
+// G21
+pub async fn a_removed_statement_comes_back_with_one_event(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "drift", FOREIGN).await;
+    tenant.granted("drift", &json!({})).await;
+    let policy = tenant.policy();
+    // Our own last write is remembered for a while as one whose answer may still be old: only a document that is
+    // neither the one before nor the one after it is certain to be somebody else's.
+    let others = FOREIGN.replace("vpc-1", "vpc-2");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
+    let grant = tenant
+        .until(GRANT, "drift", "to have noticed and corrected", |grant| {
+            grant["status"]["lastDrift"]["kind"] == "StatementRemoved"
+                && condition(grant, "Granted")[0] == "True"
+        })
+        .await;
+    assert_eq!(grant["status"]["lastDrift"]["count"], 1);
+    assert_eq!(tenant.policy(), policy.replace("vpc-1", "vpc-2"));
+    for _ in 0..3 {
+        tenant.pass("drift").await;
+    }
+    tenant.one_event("drift", "DriftDetected").await;
+    tenant.one_event("drift", "DriftCorrected").await;
+    assert_eq!(tenant.puts().len(), 2);
+}
+
+// G29
+pub async fn a_statement_in_other_words_is_not_written_again(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "reworded").await;
+    tenant
+        .granted(
+            "reworded",
+            &json!({"access": {"preset": "Custom", "actions": ["oss:GetObject"]}}),
+        )
+        .await;
+    let mut ours = statements(&tenant.policy()).remove(0);
+    for member in ["Action", "Principal", "Resource"] {
+        ours[member] = ours[member][0].clone();
+    }
+    // A map of serde_json is sorted by name, which is another order than ours.
+    let reworded = json!({"Statement": [ours], "Version": "1"}).to_string();
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&reworded)));
+    for _ in 0..2 {
+        let grant = tenant.pass("reworded").await;
+        assert_eq!(condition(&grant, "Granted")[0], "True");
+    }
+    assert_eq!(tenant.policy(), reworded);
+    assert_eq!(tenant.puts().len(), 1);
+
+    // It is still ours: it goes with the grant.
+    tenant.delete(GRANT, "reworded").await;
+    tenant.until_gone(GRANT, "reworded").await;
+    assert_eq!(tenant.policy(), "");
+}
+
+// G45
+pub async fn a_pass_asked_for_is_made_at_once_and_echoed(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "asked").await;
+    tenant
+        .granted("asked", &json!({"driftIntervalSeconds": 86400}))
+        .await;
+    let reads = stage.calls(&tenant.bucket, "GetBucketPolicy").len();
+    let token = tenant.ask_for_pass(GRANT, "asked").await;
+    let started = std::time::Instant::now();
+    tenant
+        .until(GRANT, "asked", "the echo", |grant| {
+            grant["status"]["lastHandledReconcileAt"] == *token
+        })
+        .await;
+    // One second gathers further changes; the rest is for a busy machine. A day would be the regular interval.
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+    assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").len() > reads);
+}

@@ -1,0 +1,115 @@
+//! Suspending and deleting: what stays, what goes, and what holds a grant back.
+
+use std::sync::Arc;
+
+use imm_emulator::{FaultAnswer, FaultEffect};
+use serde_json::json;
+
+use super::merging::FOREIGN;
+use crate::support::tenant::GRANT;
+use crate::support::{Stage, Tenant, condition};
+
+// G38, G39
+pub async fn a_suspended_grant_is_left_alone_and_can_be_deleted(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "suspended", FOREIGN).await;
+    tenant.granted("paused", &json!({})).await;
+    tenant
+        .apply(&tenant.grant("paused", &json!({"suspend": true})))
+        .await;
+    let grant = tenant.until_reason(GRANT, "paused", "Suspended").await;
+    let states =
+        ["Ready", "Granted", "Suspended", "Reconciling", "Stalled"].map(|kind| condition(&grant, kind)[0]);
+    assert_eq!(states, ["True", "True", "True", "", ""]);
+
+    let by_hand = FOREIGN.replace("vpc-1", "vpc-2");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&by_hand)));
+    tenant.pass("paused").await;
+    assert_eq!(tenant.policy(), by_hand, "what was done by hand is not corrected");
+
+    tenant.delete(GRANT, "paused").await;
+    tenant.until_gone(GRANT, "paused").await;
+    assert_eq!(tenant.policy(), by_hand);
+    assert_eq!(tenant.puts().len(), 1);
+}
+
+// G40
+pub async fn a_retained_statement_stays_without_a_write(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "retained", FOREIGN).await;
+    tenant.granted("kept", &json!({"deletionPolicy": "Retain"})).await;
+    let policy = tenant.policy();
+    tenant.delete(GRANT, "kept").await;
+    tenant.until_gone(GRANT, "kept").await;
+    assert_eq!(tenant.policy(), policy);
+    assert_eq!(tenant.puts().len(), 1);
+    tenant.one_event("kept", "Retained").await;
+}
+
+// G41
+pub async fn the_last_statement_takes_the_policy_with_it(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "last").await;
+    tenant.granted("last", &json!({})).await;
+    tenant.delete(GRANT, "last").await;
+    tenant.until_gone(GRANT, "last").await;
+    assert_eq!(
+        stage.cloud.policy(&tenant.bucket),
+        None,
+        "no empty document is left"
+    );
+    assert_eq!(stage.calls(&tenant.bucket, "DeleteBucketPolicy").len(), 1);
+    tenant.one_event("last", "StatementRemoved").await;
+}
+
+// G42
+pub async fn a_grant_whose_bucket_is_gone_is_released(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "vanished").await;
+    tenant.granted("vanished", &json!({})).await;
+    let gone = FaultAnswer {
+        status: 404,
+        code: "NoSuchBucket".to_owned(),
+        ..FaultAnswer::default()
+    };
+    tenant.fault("GetBucketPolicy", 0, 1000, FaultEffect::Answer(gone));
+    tenant.delete(GRANT, "vanished").await;
+    tenant.until_gone(GRANT, "vanished").await;
+    tenant.one_event("vanished", "BucketGone").await;
+}
+
+// G43
+pub async fn a_grant_without_its_secret_waits_until_it_is_abandoned(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "orphan").await;
+    tenant.granted("orphan", &json!({})).await;
+    let policy = tenant.policy();
+    stage
+        .kubectl(&["delete", "secret", "owner", "-n", "orphan"])
+        .await;
+    // Keys that are known to be refused are not kept: the Secret is looked for at the next pass.
+    let refused = FaultAnswer {
+        status: 403,
+        code: "InvalidAccessKeyId".to_owned(),
+        ..FaultAnswer::default()
+    };
+    tenant.fault("GetBucketPolicy", 0, 1, FaultEffect::Answer(refused));
+    tenant.pass("orphan").await;
+    tenant.delete(GRANT, "orphan").await;
+    let grant = tenant
+        .until(GRANT, "orphan", "to say what holds it back", |grant| {
+            condition(grant, "CredentialsValid")[1] == "SecretMissing"
+                && !grant["metadata"]["deletionTimestamp"].is_null()
+        })
+        .await;
+    let [_, reason, message] = condition(&grant, "Ready");
+    assert_eq!(reason, "CredentialsUnavailable");
+    assert!(message.contains("immops.dev/abandon: \"true\""), "{message}");
+    assert_eq!(condition(&grant, "Stalled")[0], "True");
+
+    tenant
+        .patch(
+            GRANT,
+            "orphan",
+            &json!({"metadata": {"annotations": {"immops.dev/abandon": "true"}}}),
+        )
+        .await;
+    tenant.until_gone(GRANT, "orphan").await;
+    tenant.one_event("orphan", "Abandoned").await;
+    assert_eq!(tenant.policy(), policy, "the access stays, as the message warns");
+}

@@ -1,0 +1,142 @@
+//! What the API server refuses at apply time, each with a message that says what to do.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::tenant::GRANT;
+use crate::support::{Stage, Tenant};
+
+async fn all_refused(tenant: &Tenant, cases: &[(Value, &str)]) {
+    for (changes, message) in cases {
+        let said = tenant.refused(&tenant.grant("refused", changes)).await;
+        assert!(said.contains(message), "{changes}: {said}");
+    }
+    assert!(tenant.object(GRANT, "refused").await.is_null());
+    assert!(stage_is_quiet(tenant), "nothing refused may reach the cloud");
+}
+
+fn stage_is_quiet(tenant: &Tenant) -> bool {
+    tenant.stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty()
+}
+
+// G5, G7
+pub async fn a_grant_against_the_schema_is_refused_with_its_own_message(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "schema").await;
+    let service_account = json!({"name": "a", "roleARN": "acs:ram::6543210987654321:role/r",
+        "oidcProviderARN": "acs:ram::6543210987654321:oidc-provider/p"});
+    all_refused(
+        &tenant,
+        &[
+            (
+                json!({"grantee": {"accountUID": 1_234_567_890_123_456_i64}}),
+                "spec.grantee.accountUID",
+            ),
+            (
+                json!({"bucket": {"ownerUID": 6_543_210_987_654_321_i64}}),
+                "spec.bucket.ownerUID",
+            ),
+            (
+                json!({"grantee": {"accountUID": "12ab"}}),
+                "spec.grantee.accountUID",
+            ),
+            (json!({"bucket": {"name": "Upper"}}), "spec.bucket.name"),
+            (
+                json!({"access": {"actions": ["oss:GetObject"]}}),
+                "actions belongs to preset: Custom",
+            ),
+            (
+                json!({"access": {"preset": "Custom"}}),
+                "actions belongs to preset: Custom",
+            ),
+            (
+                json!({"access": {"preset": "Custom", "actions": ["oss:PutObject"]}}),
+                "spec.access.actions[0]",
+            ),
+            (
+                json!({"access": {"prefixes": ["a/*"]}}),
+                "a prefix must not contain * or ?",
+            ),
+            (
+                json!({"access": {"prefixes": ["a?"]}}),
+                "a prefix must not contain * or ?",
+            ),
+            (
+                json!({"access": {"prefixes": ["${a}"]}}),
+                "a prefix must not contain $, {, } or a backslash",
+            ),
+            (
+                json!({"access": {"prefixes": ["/a"]}}),
+                "a prefix must not start with /",
+            ),
+            (
+                json!({"access": {"prefixes": ["a\u{7}"]}}),
+                "control or invisible formatting characters",
+            ),
+            (
+                json!({"access": {"prefixes": ["a\u{202e}"]}}),
+                "control or invisible formatting characters",
+            ),
+            (
+                json!({"credentials": {"secretRef": null}}),
+                "secretRef must be given exactly when source is Secret",
+            ),
+            (
+                json!({"credentials": {"serviceAccount": service_account}}),
+                "remove the block that does not match source",
+            ),
+            (
+                json!({"credentials": {"secretRef": {"namespace": "other"}}}),
+                "secretRef.namespace",
+            ),
+            (json!({"driftIntervalSeconds": 59}), "spec.driftIntervalSeconds"),
+        ],
+    )
+    .await;
+}
+
+// G7
+pub async fn what_this_version_lacks_is_refused_by_name(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "lacking").await;
+    let service_account = json!({"name": "a", "roleARN": "acs:ram::6543210987654321:role/r",
+        "oidcProviderARN": "acs:ram::6543210987654321:oidc-provider/p"});
+    all_refused(
+        &tenant,
+        &[
+            (json!({"mode": "Preview"}), "mode: Preview is not available in this version"),
+            (json!({"driftPolicy": "Report"}), "driftPolicy: Report is not available in this version"),
+            (json!({"adoptionPolicy": "TakeOwnership"}), "not available in this version: use Adopt or Fail"),
+            (
+                json!({"credentials": {"source": "Operator", "secretRef": null}}),
+                "only source: Secret is available in this version",
+            ),
+            (
+                json!({"credentials": {"source": "ServiceAccount", "secretRef": null, "serviceAccount": service_account}}),
+                "only source: Secret is available in this version",
+            ),
+            (
+                json!({"credentials": {"assumeRole": {"roleARN": "acs:ram::6543210987654321:role/r"}}}),
+                "assumeRole is not available in this version",
+            ),
+        ],
+    )
+    .await;
+}
+
+// G6
+pub async fn the_bucket_of_a_grant_is_immutable(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "immutable").await;
+    tenant.granted("fixed", &json!({})).await;
+    let changed = [
+        json!({"bucket": {"name": "another-bucket"}}),
+        json!({"bucket": {"region": "cn-beijing"}}),
+        json!({"bucket": {"ownerUID": "1111222233334444"}}),
+    ];
+    for changes in changed {
+        let said = tenant.refused(&tenant.grant("fixed", &changes)).await;
+        assert!(
+            said.contains("bucket is immutable: create another ImmBucketGrant"),
+            "{said}"
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! Mistakes that must not cost more than one request, and edits that are refused.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::scoring::{gallery, over};
+use crate::support::tenant::JOB;
+use crate::support::{Stage, Tenant, condition};
+
+// J6
+pub async fn a_refused_role_costs_one_request(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "no-right").await;
+    let keys: Vec<String> = (0..100).map(|n| format!("{n}.jpg")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for key in &keys {
+        assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
+    }
+    // No grant anywhere, so the service role may not read.
+    tenant
+        .apply(&tenant.job("eager", &keys, &json!({"parallelism": 16})))
+        .await;
+    let job = tenant.until_true(JOB, "eager", "Failed").await;
+    assert_eq!(condition(&job, "Failed")[1], "PermissionDenied");
+    assert_eq!(condition(&job, "Complete")[0], "");
+    assert_eq!(tenant.scores().len(), 1);
+    assert_eq!(job["status"]["requests"]["clientErrors"], 1);
+    tenant.one_event("eager", "Failed").await;
+}
+
+// J14
+pub async fn a_missing_project_costs_one_request(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "no-project", 50).await;
+    tenant
+        .apply(&over(
+            &tenant,
+            "lost",
+            &keys,
+            &json!({"project": {"name": "nowhere"}}),
+        ))
+        .await;
+    let job = tenant.until_true(JOB, "lost", "Failed").await;
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "ProjectNotFound");
+    assert!(
+        message.contains("nowhere") && message.contains("cn-hangzhou"),
+        "{message}"
+    );
+    assert_eq!(tenant.scores().len(), 1);
+}
+
+// J29
+pub async fn a_restored_job_waits_for_a_person(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "restored", 2).await;
+    let mut manifest: serde_json::Value =
+        serde_json::from_str(&over(&tenant, "restored", &keys, &json!({}))).unwrap();
+    manifest["metadata"]["annotations"] =
+        json!({"immops.dev/started": "00000000-0000-0000-0000-000000000000"});
+    tenant.apply(&manifest.to_string()).await;
+    let job = tenant
+        .until_reason(JOB, "restored", "RestoredWithoutStatus")
+        .await;
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(message.contains("immops.dev/started"), "{message}");
+    assert_eq!(condition(&job, "Stalled")[0], "True");
+    let token = tenant.ask_for_pass(JOB, "restored").await;
+    tenant
+        .until(JOB, "restored", "a pass", |job| {
+            job["status"]["lastHandledReconcileAt"] == *token
+        })
+        .await;
+    assert!(tenant.scores().is_empty());
+
+    stage
+        .kubectl(&[
+            "annotate",
+            "isj",
+            "restored",
+            "-n",
+            "restored",
+            "immops.dev/started-",
+        ])
+        .await;
+    tenant.until_true(JOB, "restored", "Complete").await;
+    assert_eq!(tenant.scores().len(), 2);
+}
+
+// J30
+pub async fn what_was_paid_for_cannot_be_changed(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "fixed").await;
+    tenant
+        .apply(&tenant.job("waits", &["a.jpg"], &json!({"grantRef": {"name": "none"}})))
+        .await;
+    tenant
+        .apply(&tenant.job(
+            "free",
+            &["a.jpg"],
+            &json!({"credentials": {"secretRef": {"name": "none"}}}),
+        ))
+        .await;
+    let edits = [
+        (
+            "waits",
+            json!({"source": {"uris": ["oss://other-bucket/a.jpg"]}}),
+            "source is immutable",
+        ),
+        (
+            "waits",
+            json!({"project": {"name": "other"}}),
+            "project is immutable",
+        ),
+        (
+            "waits",
+            json!({"credentials": {"secretRef": {"name": "other"}}}),
+            "credentials is immutable",
+        ),
+        (
+            "waits",
+            json!({"grantRef": {"name": "other"}}),
+            "grantRef is immutable",
+        ),
+        (
+            "waits",
+            json!({"grantRef": null}),
+            "grantRef is immutable, also by removing it",
+        ),
+        (
+            "free",
+            json!({"grantRef": {"name": "late"}}),
+            "grantRef is immutable, also by removing it or adding it later",
+        ),
+        (
+            "waits",
+            json!({"backoffLimitPerItem": 5}),
+            "backoffLimitPerItem is immutable",
+        ),
+    ];
+    for (name, change, message) in edits {
+        let patch = json!({"spec": change}).to_string();
+        let patched = ["patch", "isj", name, "-n", "fixed", "--type=merge", "-p", &patch];
+        let said = stage.plane.kubectl(&patched).await.unwrap_err().to_string();
+        assert!(said.contains(message), "{patch}: {said}");
+    }
+    stage
+        .kubectl(&[
+            "patch",
+            "isj",
+            "waits",
+            "-n",
+            "fixed",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"parallelism":7}}"#,
+        ])
+        .await;
+}
+
+// J18, J23, J24 as far as this version has them
+pub async fn what_this_version_lacks_is_refused_by_name(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "not-yet").await;
+    let uris: Vec<String> = (0..101)
+        .map(|n| format!("oss://not-yet-bucket/{n}.jpg"))
+        .collect();
+    let cases = [
+        (
+            json!({"suspend": true}),
+            "suspend is not available in this version",
+        ),
+        (json!({"cancel": true}), "cancel is not available in this version"),
+        (
+            json!({"activeDeadlineSeconds": 60}),
+            "activeDeadlineSeconds is not available in this version",
+        ),
+        (
+            json!({"access": {"mode": "RoleChain"}}),
+            "access.mode: RoleChain is not available in this version",
+        ),
+        (
+            json!({"source": {"uris": uris}}),
+            "more than 100 uris are not available in this version",
+        ),
+        (
+            json!({"source": {"prefix": {"bucket": "not-yet-bucket"}}}),
+            "spec.source.prefix",
+        ),
+        (json!({"thresholds": {"minScore": "0.6"}}), "spec.thresholds"),
+        (
+            json!({"maxFailedItems": "many"}),
+            "maxFailedItems must be a count such as 3",
+        ),
+        (
+            json!({"maxFailedItems": -1}),
+            "maxFailedItems must be a count such as 3",
+        ),
+        (
+            json!({"source": {"uris": ["https://example.test/a.jpg"]}}),
+            "spec.source.uris[0]",
+        ),
+        (json!({"source": {"uris": []}}), "spec.source.uris"),
+        (json!({"parallelism": 201}), "spec.parallelism"),
+        (
+            json!({"project": {"accountUID": 1_234_567_890_123_456_i64}}),
+            "spec.project.accountUID",
+        ),
+        (
+            json!({"credentials": {"source": "Operator", "secretRef": null}}),
+            "only source: Secret is available",
+        ),
+    ];
+    for (changes, message) in cases {
+        let said = tenant.refused(&tenant.job("refused", &["a.jpg"], &changes)).await;
+        assert!(said.contains(message), "{changes}: {said}");
+    }
+    assert!(tenant.object(JOB, "refused").await.is_null());
+}

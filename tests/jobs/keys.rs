@@ -1,0 +1,51 @@
+//! Keys of account A that are refused, missing, and put right while the operator runs.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::scoring::{gallery, over};
+use crate::support::tenant::JOB;
+use crate::support::{Stage, condition};
+
+// P9
+pub async fn rotated_keys_are_used_without_a_restart(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "rotated", 5).await;
+    let wrong = tenant.keys("caller").replace("canary-caller", "canary-wrong");
+    tenant.apply(&wrong).await;
+    tenant.apply(&over(&tenant, "rotated", &keys, &json!({}))).await;
+    let job = tenant
+        .until_reason(JOB, "rotated", "CredentialsUnavailable")
+        .await;
+    assert_eq!(condition(&job, "CredentialsValid")[..2], ["False", "Rejected"]);
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(
+        message.contains("secret caller") && message.contains("SignatureDoesNotMatch"),
+        "{message}"
+    );
+    assert_eq!(tenant.scores().len(), 1);
+
+    tenant.apply(&tenant.keys("caller")).await;
+    tenant.ask_for_pass(JOB, "rotated").await;
+    let job = tenant.until_true(JOB, "rotated", "Complete").await;
+    assert_eq!(condition(&job, "CredentialsValid")[0], "True");
+    assert_eq!(job["status"]["items"]["succeeded"], 5);
+    assert_eq!(tenant.scores().len(), 6);
+}
+
+// P9
+pub async fn a_missing_secret_is_told_and_awaited(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "keyless", 1).await;
+    stage
+        .kubectl(&["delete", "secret", "caller", "-n", "keyless"])
+        .await;
+    tenant.apply(&over(&tenant, "keyless", &keys, &json!({}))).await;
+    let job = tenant
+        .until_reason(JOB, "keyless", "CredentialsUnavailable")
+        .await;
+    assert_eq!(condition(&job, "CredentialsValid")[1], "SecretMissing");
+    assert!(tenant.scores().is_empty());
+    // Nobody tells the operator: it looks again by itself.
+    tenant.apply(&tenant.keys("caller")).await;
+    tenant.until_true(JOB, "keyless", "Complete").await;
+}

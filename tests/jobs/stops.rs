@@ -1,0 +1,96 @@
+//! The operator ends in the middle of a job, asked to or not. Nothing else runs beside these.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imm_emulator::ProjectSeed;
+use serde_json::{Value, json};
+
+use super::scoring::{gallery, over};
+use crate::support::tenant::JOB;
+use crate::support::{Stage, Tenant};
+
+const IMAGES: usize = 100;
+
+/// A job of a hundred images that is under way.
+async fn under_way(stage: &Arc<Stage>, name: &str) -> Tenant {
+    let (tenant, keys) = gallery(stage, name, IMAGES).await;
+    let project = tenant.project.clone();
+    stage.add_project(ProjectSeed {
+        name: project,
+        latency_ms: 200,
+        ..ProjectSeed::default()
+    });
+    tenant
+        .apply(&over(&tenant, "long", &keys, &json!({"parallelism": 6})))
+        .await;
+    stage
+        .until_calls("a part of the calls", &tenant.bucket, "DetectImageScore", 25)
+        .await;
+    tenant
+}
+
+fn each_index_once(job: &Value) {
+    let results = job["status"]["results"].as_array().unwrap();
+    let indexes: BTreeSet<u64> = results
+        .iter()
+        .map(|result| result["index"].as_u64().unwrap())
+        .collect();
+    assert_eq!((results.len(), indexes.len()), (IMAGES, IMAGES));
+    assert!(results.iter().all(|result| result["score"] == "0.727"));
+}
+
+// SIGTERM: what is under way is awaited and stored, nothing is paid twice.
+pub async fn a_job_that_is_drained_scores_each_image_once(stage: Arc<Stage>) {
+    let tenant = under_way(&stage, "drained").await;
+    let status = stage.stop_operator().await;
+    assert!(status.success(), "{status}");
+    let job = tenant.object(JOB, "long").await;
+    let (calls, requests) = (tenant.scores().len(), &job["status"]["requests"]);
+    assert!(calls < IMAGES, "it was stopped in the middle");
+    assert_eq!(
+        [&requests["sent"], &requests["reserved"]],
+        [calls, calls],
+        "nothing is left open"
+    );
+    assert_eq!(job["status"]["results"].as_array().unwrap().len(), calls);
+
+    stage.start_operator().await;
+    let job = tenant.until_true(JOB, "long", "Complete").await;
+    each_index_once(&job);
+    let scores = tenant.scores();
+    assert_eq!(scores.iter().filter(|call| call.billed).count(), IMAGES);
+    assert_eq!(job["status"]["requests"]["sent"], IMAGES);
+}
+
+// J22, J19: a crash repeats little, and what was spent stays spent.
+pub async fn a_job_that_is_killed_has_each_image_once_and_forgets_no_request(stage: Arc<Stage>) {
+    let tenant = under_way(&stage, "killed").await;
+    for more in [20, 40] {
+        stage.kill_operator().await;
+        let job = tenant.object(JOB, "long").await;
+        let spent = job["status"]["requests"]["reserved"].as_u64().unwrap();
+        let calls = u64::try_from(tenant.scores().len()).unwrap();
+        assert!(spent >= calls, "{spent} recorded, {calls} made");
+        stage.start_operator().await;
+        let calls = usize::try_from(calls).unwrap();
+        if more == 20 {
+            stage
+                .until_calls("more calls", &tenant.bucket, "DetectImageScore", calls + more)
+                .await;
+        }
+    }
+    let job = tenant.until_true(JOB, "long", "Complete").await;
+    each_index_once(&job);
+    let calls = tenant.scores().len();
+    let sent = job["status"]["requests"]["sent"].as_u64().unwrap();
+    assert!(
+        sent >= u64::try_from(calls).unwrap(),
+        "{sent} recorded, {calls} made"
+    );
+    // Each crash repeats at most the calls in flight and what was answered since the last store, a second before.
+    assert!(
+        calls <= IMAGES + 2 * (6 + 6 * 6),
+        "{calls} calls for {IMAGES} images"
+    );
+}

@@ -1,0 +1,34 @@
+//! What the tests on a real cluster share: a stage with a control plane, the stand-in cloud and the operator, started
+//! once for each test program; tenants with a namespace and a bucket of their own; and the end of it all, where the
+//! operator is stopped and everything it said is searched for secrets.
+
+#![allow(dead_code, reason = "each test program uses another part of this")]
+
+pub mod leaks;
+pub mod play;
+pub mod seen;
+pub mod stage;
+pub mod tenant;
+
+pub use play::{Part, play};
+pub use seen::{condition, reason};
+pub use stage::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage};
+pub use tenant::Tenant;
+
+/// Lists tests by module and name; a test that is written and not listed is dead code, which the lints refuse.
+/// `alone` tests stop the operator or take its rights away, so no other test runs beside them.
+#[macro_export]
+macro_rules! parts {
+    (@one alone $module:ident :: $name:ident) => { $crate::parts!(@part true, $module, $name) };
+    (@one together $module:ident :: $name:ident) => { $crate::parts!(@part false, $module, $name) };
+    (@part $alone:literal, $module:ident, $name:ident) => {
+        $crate::support::Part {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            alone: $alone,
+            run: |stage| Box::pin($module::$name(stage)),
+        }
+    };
+    ($($how:ident $module:ident :: $name:ident),+ $(,)?) => {
+        vec![$($crate::parts!(@one $how $module::$name)),+]
+    };
+}

@@ -1,0 +1,82 @@
+//! Runs the tests of a program on one stage and takes the stage down at the end, whatever happened. A `main` of our
+//! own, because the standard one never drops what its tests share, and an operator that is only killed shows nothing
+//! about how it stops.
+
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use imm_harness::Options;
+use libtest_mimic::{Arguments, Trial};
+
+use super::Stage;
+use super::leaks;
+
+/// Tests mostly wait for others, so many more than there are cores can run at once.
+const AT_ONCE: usize = 10;
+
+/// What a test does, from its start to its end.
+pub type Course = fn(Arc<Stage>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A test: its name is a sentence.
+pub struct Part {
+    pub name: &'static str,
+    /// Whether nothing else may run beside it.
+    pub alone: bool,
+    pub run: Course,
+}
+
+/// Plays all parts that the command line asks for.
+pub fn play(parts: Vec<Part>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    if arguments.list {
+        let names = parts.iter().map(|part| Trial::test(part.name, || Ok(())));
+        return libtest_mimic::run(&arguments, names.collect()).exit_code();
+    }
+    // The same provider that the operator's program installs.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let options = Options {
+        audit: true,
+        ..Options::default()
+    };
+    let stage = Arc::new(runtime.block_on(Stage::set(options)).unwrap());
+    let trials = parts
+        .into_iter()
+        .map(|part| {
+            let (stage, handle) = (Arc::clone(&stage), runtime.handle().clone());
+            Trial::test(part.name, move || {
+                handle.block_on(async {
+                    if part.alone {
+                        let _turn = stage.turn.write().await;
+                        (part.run)(Arc::clone(&stage)).await;
+                    } else {
+                        let _turn = stage.turn.read().await;
+                        (part.run)(Arc::clone(&stage)).await;
+                    }
+                });
+                Ok(())
+            })
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let ended = runtime.block_on(async {
+        leaks::search(&stage).await?;
+        let status = stage.stop_operator().await;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("the operator ended with {status} after SIGTERM"))
+        }
+    });
+    // Everything else ends when the last owner goes: processes, ports and the folder.
+    drop(stage);
+    match ended {
+        Ok(()) => conclusion.exit_code(),
+        Err(problem) => {
+            eprintln!("at the end: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
