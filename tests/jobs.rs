@@ -43,6 +43,7 @@ mod jobs {
             together keys::a_missing_secret_is_told_and_awaited,
             alone stops::a_job_that_is_drained_scores_each_image_once,
             alone stops::a_job_that_is_killed_has_each_image_once_and_forgets_no_request,
+            alone stops::crashes_do_not_stretch_the_budget,
         ])
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imm_emulator::{FaultAnswer, FaultEffect};
+use imm_emulator::{FaultAnswer, FaultEffect, ProjectSeed};
 use imm_harness::until;
 use serde_json::{Value, json};
 
@@ -186,6 +186,12 @@ pub async fn an_item_that_fails_for_a_while_is_tried_again(stage: Arc<Stage>) {
 // J11
 pub async fn throttling_slows_down_and_fails_nothing(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "busy", 20).await;
+    // Answers take a while, so that a retry is still under way when its time has long come.
+    stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        latency_ms: 500,
+        ..ProjectSeed::default()
+    });
     tenant.fault("DetectImageScore", 3, 6, answer(400, "Throttling.User"));
     tenant
         .apply(&over(&tenant, "busy", &keys, &json!({"backoffLimitPerItem": 0})))
@@ -194,5 +200,10 @@ pub async fn throttling_slows_down_and_fails_nothing(stage: Arc<Stage>) {
     assert_eq!(condition(&job, "Complete")[1], "Completed");
     assert_eq!(job["status"]["requests"]["throttled"], 6);
     assert_eq!(job["status"]["items"]["succeeded"], 20);
+    assert_eq!(
+        tenant.scores().len(),
+        26,
+        "one call for each image, and one for each refusal"
+    );
     tenant.one_event("busy", "Throttled").await;
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::scoring::{gallery, over};
 use crate::support::tenant::JOB;
-use crate::support::{Stage, Tenant};
+use crate::support::{Stage, Tenant, reason};
 
 const IMAGES: usize = 100;
 
@@ -93,4 +93,47 @@ pub async fn a_job_that_is_killed_has_each_image_once_and_forgets_no_request(sta
         calls <= IMAGES + 2 * (6 + 6 * 6),
         "{calls} calls for {IMAGES} images"
     );
+}
+
+// J19: whatever was reserved before a crash counts as spent, so no number of crashes gets round the budget.
+pub async fn crashes_do_not_stretch_the_budget(stage: Arc<Stage>) {
+    const BUDGET: usize = 300;
+    let (tenant, keys) = gallery(&stage, "spent", IMAGES).await;
+    let project = tenant.project.clone();
+    stage.add_project(ProjectSeed {
+        name: project,
+        latency_ms: 300,
+        ..ProjectSeed::default()
+    });
+    let changes = json!({"parallelism": 2, "budget": {"maxRequests": BUDGET}});
+    tenant.apply(&over(&tenant, "spent", &keys, &changes)).await;
+    let mut crashes = 0;
+    loop {
+        let before = tenant.scores().len();
+        let next = tenant.until(JOB, "spent", "one more call, or the end of the budget", |job| {
+            tenant.scores().len() > before || reason(job) == "BudgetExceeded"
+        });
+        if reason(&next.await) == "BudgetExceeded" {
+            break;
+        }
+        stage.kill_operator().await;
+        crashes += 1;
+        stage.start_operator().await;
+    }
+    assert!(crashes > 2, "{crashes} crashes only");
+    let job = tenant.object(JOB, "spent").await;
+    let calls = tenant.scores().len();
+    let requests = &job["status"]["requests"];
+    assert_eq!(
+        [&requests["reserved"], &requests["sent"]],
+        [BUDGET, BUDGET],
+        "{requests}"
+    );
+    assert!(calls <= BUDGET, "{calls} calls for a budget of {BUDGET}");
+    println!("{crashes} crashes, {calls} calls for a budget of {BUDGET}");
+
+    // Raised, it goes on and completes.
+    let raised = json!({"spec": {"budget": {"maxRequests": 1000}, "parallelism": 50}});
+    tenant.patch(JOB, "spent", &raised).await;
+    each_index_once(&tenant.until_true(JOB, "spent", "Complete").await);
 }

@@ -30,7 +30,8 @@ pub async fn search(stage: &Stage) -> Result<(), String> {
         places.push(("the metrics", stage.page("/metrics").await.1));
     }
     for (place, text) in &places {
-        if text.is_empty() {
+        // A program asked for one test may have no object to describe; the others are never empty.
+        if text.is_empty() && *place != "kubectl describe" {
             return Err(format!("{place}: nothing to search"));
         }
         if let Some(line) = text.lines().find(|line| line.contains(CANARY)) {

@@ -134,12 +134,13 @@ impl Progress {
         }
     }
 
-    /// The next item: the first due retry, else the first that was never sent. A canary that failed goes first again.
+    /// The next item: the first due retry that is not under way already, else the first that was never sent. A canary
+    /// that failed goes first again.
     fn candidate(&self, now: Timestamp) -> Option<usize> {
         let retry = self
             .retries
             .iter()
-            .find(|(_, r)| r.due <= now)
+            .find(|(index, r)| r.due <= now && !self.in_flight.contains(index))
             .map(|(index, _)| *index);
         let fresh = || (0..self.uris.len()).find(|i| !self.settled(*i) && !self.in_flight.contains(i));
         let waiting_canary = !self.canary_passed && !self.retries.is_empty();

@@ -1,0 +1,34 @@
+//! What holds for both kinds: the contract of status, secrets, rights, probes, logs and what kubectl shows. Numbers
+//! such as P1 are the behaviours of the API design.
+
+fn main() -> std::process::ExitCode {
+    platform::main()
+}
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod platform {
+    mod contract;
+    mod rights;
+    mod secrets;
+    mod shown;
+
+    pub fn main() -> std::process::ExitCode {
+        crate::support::play(crate::parts![
+            together contract::the_observed_generation_follows_a_change_while_failing,
+            together contract::an_idle_grant_is_written_only_to_echo_a_token,
+            alone contract::a_new_object_is_in_progress_before_the_operator_runs,
+            alone contract::reconciling_is_gone_after_a_crash_in_the_middle,
+            together secrets::no_secret_is_shown_under_any_failure,
+            together secrets::the_two_lines_of_the_message_open_the_secret,
+            together rights::only_named_secrets_are_read_and_none_is_listed,
+            together rights::the_rights_of_the_chart_are_enough_and_no_more,
+            together shown::probes_and_metrics_answer,
+            together shown::every_field_is_explained,
+            together shown::columns_fit_a_terminal_and_both_kinds_are_one_category,
+            alone shown::the_operator_stops_cleanly_and_logs_json_lines,
+        ])
+    }
+}

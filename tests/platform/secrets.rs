@@ -1,0 +1,152 @@
+//! Keys: nothing shows them, and a tenant opens one of its Secrets with what the message prints.
+
+use std::sync::Arc;
+
+use imm_emulator::{FaultAnswer, FaultEffect};
+use imm_harness::until;
+use serde_json::json;
+
+use crate::support::leaks;
+use crate::support::tenant::{GRANT, JOB};
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+// P10: the clouds themselves repeat the keys, as a careless proxy would. The same search ends every test program.
+pub async fn no_secret_is_shown_under_any_failure(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "leaky").await;
+    let said = "wrong key canary-owner-leaky, header Authorization: canary-header";
+    assert!(said.contains(leaks::CANARY));
+    let answers = [
+        FaultAnswer {
+            status: 403,
+            code: "AccessDenied".to_owned(),
+            message: Some(said.to_owned()),
+            ..FaultAnswer::default()
+        },
+        FaultAnswer {
+            status: 403,
+            code: "InvalidAccessKeyId".to_owned(),
+            message: Some(said.to_owned()),
+            ..FaultAnswer::default()
+        },
+        FaultAnswer {
+            status: 500,
+            code: "InternalError".to_owned(),
+            message: Some(said.to_owned()),
+            ..FaultAnswer::default()
+        },
+        FaultAnswer {
+            status: 502,
+            body: Some(said.to_owned()),
+            content_type: Some("text/html".to_owned()),
+            ..FaultAnswer::default()
+        },
+        FaultAnswer {
+            status: 400,
+            code: "InvalidPolicyDocument".to_owned(),
+            message: Some(said.to_owned()),
+            ..FaultAnswer::default()
+        },
+    ];
+    for (index, answer) in answers.into_iter().enumerate() {
+        let (status, seen) = (
+            answer.status,
+            stage.calls(&tenant.bucket, "GetBucketPolicy").len(),
+        );
+        tenant.fault("GetBucketPolicy", 0, 1, FaultEffect::Answer(answer));
+        let name = format!("grant-{index}");
+        tenant
+            .apply(&tenant.grant(&name, &json!({"access": {"prefixes": [format!("{index}/")]}})))
+            .await;
+        let calls = stage
+            .until_calls("the refused read", &tenant.bucket, "GetBucketPolicy", seen + 1)
+            .await;
+        assert!(
+            calls
+                .iter()
+                .any(|call| call.status == Some(status) && call.fault.is_some()),
+            "{index}"
+        );
+        // What was said is in status now; the next look heals it.
+        tenant
+            .until(GRANT, &name, "the failure", |grant| {
+                condition(grant, "Ready")[0] == "False"
+            })
+            .await;
+        tenant.pass(&name).await;
+        tenant.until_reason(GRANT, &name, "Applied").await;
+    }
+    let wrong = tenant.keys("caller").replace("canary-caller", "canary-wrong");
+    tenant.apply(&wrong).await;
+    tenant.apply(&tenant.job("refused", &["a.jpg"], &json!({}))).await;
+    let job = tenant
+        .until_reason(JOB, "refused", "CredentialsUnavailable")
+        .await;
+    assert_eq!(condition(&job, "CredentialsValid")[1], "Rejected");
+    let denied = Tenant::new(&stage, "unreadable").await;
+    let broken = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "owner", "namespace": "unreadable"},
+        "stringData": {"accessKeyId": "canary-id", "accessKeySecret": "canary\nwith a line break"}});
+    denied.apply(&broken.to_string()).await;
+    denied.apply(&denied.grant("unreadable", &json!({}))).await;
+    let grant = denied
+        .until_reason(GRANT, "unreadable", "CredentialsUnavailable")
+        .await;
+    assert_eq!(condition(&grant, "CredentialsValid")[1], "SecretInvalid");
+    leaks::search(&stage).await.unwrap();
+}
+
+// D10
+pub async fn the_two_lines_of_the_message_open_the_secret(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "locked").await;
+    stage
+        .kubectl(&["delete", "rolebinding", "read-keys", "-n", "locked"])
+        .await;
+    tenant.apply(&tenant.grant("locked", &json!({}))).await;
+    let grant = tenant
+        .until_reason(GRANT, "locked", "CredentialsUnavailable")
+        .await;
+    let [_, reason, message] = condition(&grant, "CredentialsValid");
+    assert_eq!(reason, "SecretAccessDenied");
+    assert!(
+        stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty(),
+        "no call without keys"
+    );
+
+    // Pasted as it stands into a shell, with the plane's own kubectl first on the PATH.
+    let (_, lines) = message.split_once("open it with: ").unwrap();
+    let lines = lines.split(" (docs/").next().unwrap();
+    assert_eq!(lines.matches("kubectl create").count(), 2, "{lines}");
+    let kubectl = imm_harness::tools::Tool::Kubectl.path().unwrap();
+    let output = tokio::process::Command::new("/bin/sh")
+        .args([
+            "-c",
+            &format!("PATH={}:$PATH; {lines}", kubectl.parent().unwrap().display()),
+        ])
+        .env("KUBECONFIG", stage.plane.kubeconfig())
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{lines}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    // The denial is tried again by itself; asking makes it sooner.
+    until("the operator to read the Secret", PATIENCE, || async {
+        let grant = tenant.pass("locked").await;
+        let [_, reason, message] = condition(&grant, "Ready");
+        if reason == "Applied" {
+            Ok(())
+        } else {
+            Err(message.to_owned())
+        }
+    })
+    .await
+    .unwrap();
+    let account = "--as=system:serviceaccount:imm-system:imm-operator";
+    let other = ["auth", "can-i", "get", "secret/caller", "-n", "locked", account];
+    assert!(
+        stage.plane.kubectl(&other).await.is_err(),
+        "that one Secret and no other"
+    );
+}

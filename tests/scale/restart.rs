@@ -1,0 +1,119 @@
+//! A thousand healthy grants on fifty buckets, one identity, and a restart of the operator.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use imm_emulator::{BucketSeed, Call};
+use imm_harness::until;
+use kube::api::{DynamicObject, ListParams};
+use serde_json::{Value, json};
+
+use crate::support::tenant::GRANT;
+use crate::support::{ACCOUNT_B, REGION, Stage, Tenant, condition};
+
+const BUCKETS: usize = 50;
+const GRANTS_OF_EACH: usize = 20;
+/// A thousand grants on a busy machine with two cores.
+const LONG: Duration = Duration::from_secs(400);
+
+async fn all(tenant: &Tenant) -> Vec<Value> {
+    let list = tenant.api(GRANT).list(&ListParams::default()).await.unwrap();
+    let value = |object: DynamicObject| serde_json::to_value(object).unwrap();
+    list.items.into_iter().map(value).collect()
+}
+
+fn count(calls: &[Call], action: &str) -> usize {
+    calls.iter().filter(|call| call.action == action).count()
+}
+
+// G9, P13
+pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and_writes_nothing(
+    stage: Arc<Stage>,
+) {
+    let tenant = Tenant::new(&stage, "scale").await;
+    let started = Instant::now();
+    for bucket in 0..BUCKETS {
+        let bucket = format!("scale-{bucket:02}");
+        let seed = BucketSeed {
+            name: bucket.clone(),
+            region: REGION.to_owned(),
+            owner: ACCOUNT_B.to_owned(),
+            block_public_access: true,
+            ..BucketSeed::default()
+        };
+        stage.cloud.add_bucket(seed).unwrap();
+        let manifests: Vec<String> = (0..GRANTS_OF_EACH)
+            .map(|n| {
+                let access = json!({"preset": "Minimal", "prefixes": [format!("{n}/")]});
+                tenant.grant(
+                    &format!("{bucket}-{n}"),
+                    &json!({"bucket": {"name": bucket}, "access": access}),
+                )
+            })
+            .collect();
+        tenant.apply(&manifests.join("\n---\n")).await;
+    }
+    println!(
+        "1,000 grants applied after {:.1} s",
+        started.elapsed().as_secs_f32()
+    );
+    let settled = until("all grants to be applied", LONG, || async {
+        let grants = all(&tenant).await;
+        let applied = grants
+            .iter()
+            .filter(|grant| condition(grant, "Ready")[1] == "Applied")
+            .count();
+        if applied == BUCKETS * GRANTS_OF_EACH {
+            Ok(grants)
+        } else {
+            Err(format!("{applied} are"))
+        }
+    })
+    .await
+    .unwrap();
+    println!("1,000 grants live after {:.1} s", started.elapsed().as_secs_f32());
+    let puts = count(&stage.cloud.calls(), "PutBucketPolicy");
+    println!("{puts} policy writes for {BUCKETS} buckets");
+    assert!(puts <= 3 * BUCKETS, "{puts} writes");
+
+    assert!(stage.stop_operator().await.success());
+    stage.cloud.clear_calls();
+    let audited = stage.audited().len();
+    let restarted = Instant::now();
+    stage.start_operator().await;
+    until("a pass over every bucket", LONG, || async {
+        let passes = stage.metric("immops_reconcile_total", "bucket").await;
+        if passes >= 50.0 {
+            Ok(())
+        } else {
+            Err(format!("{passes} passes"))
+        }
+    })
+    .await
+    .unwrap();
+    let seconds = restarted.elapsed().as_secs_f32();
+    let calls = stage.cloud.calls();
+    println!(
+        "restart: every bucket looked at after {seconds:.1} s with {} calls",
+        calls.len()
+    );
+    assert_eq!(
+        count(&calls, "GetBucketPolicy"),
+        calls.len(),
+        "nothing but reads of policies"
+    );
+    assert!((1..=BUCKETS).contains(&calls.len()), "{} reads", calls.len());
+    let asked = stage.audited().split_off(audited);
+    let writes: Vec<_> = asked
+        .iter()
+        .filter(|one| !["get", "list", "watch"].contains(&one.verb.as_str()))
+        .collect();
+    // The one question about its own name.
+    assert!(
+        writes.iter().all(|one| one.resource == "selfsubjectreviews"),
+        "{writes:?}"
+    );
+    let version = |grant: &Value| grant["metadata"]["resourceVersion"].clone();
+    let (before, after) = (settled.iter().map(version), all(&tenant).await);
+    assert!(before.eq(after.iter().map(version)), "no object has changed");
+}
