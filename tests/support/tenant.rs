@@ -257,11 +257,11 @@ impl Tenant {
             .unwrap();
     }
 
-    /// Asks for a pass over a grant and waits until it has been made.
+    /// Asks for a pass over a grant and waits until it has been made; the ledger stored in its middle has the echo too.
     pub async fn pass(&self, name: &str) -> Value {
         let token = self.ask_for_pass(GRANT, name).await;
         self.until(GRANT, name, "the pass asked for", |object| {
-            object["status"]["lastHandledReconcileAt"] == *token
+            object["status"]["lastHandledReconcileAt"] == *token && reason(object) != "Reconciling"
         })
         .await
     }
