@@ -12,6 +12,7 @@ mod support;
 mod grants {
     mod crashes;
     mod drift;
+    mod guards;
     mod leaving;
     mod merging;
     mod owners;
@@ -36,8 +37,15 @@ mod grants {
             together owners::an_adopted_statement_stays_when_the_grant_goes,
             together owners::an_existing_statement_stops_a_grant_that_asks_to_fail,
             together drift::a_removed_statement_comes_back_with_one_event,
+            together drift::the_document_from_before_our_write_is_first_taken_for_an_old_answer,
             together drift::a_statement_in_other_words_is_not_written_again,
             together drift::a_pass_asked_for_is_made_at_once_and_echoed,
+            together guards::an_unusable_grant_holds_back_none_of_its_siblings,
+            together guards::a_statement_is_only_written_with_the_keys_of_its_own_grant,
+            together guards::a_foreign_change_between_our_two_reads_survives,
+            together guards::a_foreign_change_right_after_our_write_is_noticed_by_the_second_look,
+            together guards::a_dropped_ledger_makes_our_statement_one_that_was_there,
+            together guards::a_forged_ledger_takes_no_foreign_statement_out,
             together troubles::a_policy_that_would_grow_too_large_is_left_alone,
             together troubles::a_throttled_bucket_is_tried_again_and_nobody_is_called,
             together troubles::a_missing_permission_heals_when_it_is_given,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::merging::FOREIGN;
@@ -32,6 +33,27 @@ pub async fn a_removed_statement_comes_back_with_one_event(stage: Arc<Stage>) {
     tenant.one_event("drift", "DriftDetected").await;
     tenant.one_event("drift", "DriftCorrected").await;
     assert_eq!(tenant.puts().len(), 2);
+}
+
+// D1: OSS may answer with an older document for a while.
+pub async fn the_document_from_before_our_write_is_first_taken_for_an_old_answer(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "older", FOREIGN).await;
+    tenant.granted("older", &json!({})).await;
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(FOREIGN)));
+    let grant = tenant.pass("older").await;
+    assert_eq!(
+        [condition(&grant, "Ready")[1], condition(&grant, "Granted")[0]],
+        ["Settling", "True"]
+    );
+    assert_eq!(tenant.puts().len(), 1, "nothing is planned from it");
+
+    // Half a minute later it is the truth.
+    let grant = tenant.until_reason(GRANT, "older", "Applied").await;
+    assert_eq!(grant["status"]["lastDrift"]["count"], 1);
+    assert_eq!(tenant.puts().len(), 2);
+    let written = |place: usize| tenant.puts()[place].time.parse::<Timestamp>().unwrap();
+    let apart = written(1).duration_since(written(0));
+    assert!(apart >= SignedDuration::from_secs(29), "{apart}");
 }
 
 // G29

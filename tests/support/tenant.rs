@@ -84,7 +84,7 @@ impl Tenant {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
             "metadata": {"name": "read-keys", "namespace": name},
-            "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["owner", "caller"], "verbs": ["get"]}]});
+            "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["owner", "caller", "reader"], "verbs": ["get"]}]});
         let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
             "metadata": {"name": "read-keys", "namespace": name},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "read-keys"},
@@ -120,7 +120,7 @@ impl Tenant {
             allow: allow.map(|all| all.iter().map(|one| (*one).to_owned()).collect()),
             ..KeySeed::default()
         };
-        let uid = if who == "owner" { ACCOUNT_B } else { ACCOUNT_A };
+        let uid = if who == "caller" { ACCOUNT_A } else { ACCOUNT_B };
         let account = AccountSeed {
             uid: uid.to_owned(),
             keys: vec![key],
@@ -257,11 +257,11 @@ impl Tenant {
             .unwrap();
     }
 
-    /// Asks for a pass over a grant and waits until it has been made.
+    /// Asks for a pass over a grant and waits until it has been made; the ledger stored in its middle has the echo too.
     pub async fn pass(&self, name: &str) -> Value {
         let token = self.ask_for_pass(GRANT, name).await;
         self.until(GRANT, name, "the pass asked for", |object| {
-            object["status"]["lastHandledReconcileAt"] == *token
+            object["status"]["lastHandledReconcileAt"] == *token && reason(object) != "Reconciling"
         })
         .await
     }

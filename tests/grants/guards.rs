@@ -1,0 +1,182 @@
+//! What protects others: grants of one bucket from each other, foreign writers from us, and foreign statements from a
+//! ledger that somebody has tampered with.
+
+use std::sync::Arc;
+
+use imm_emulator::FaultEffect;
+use imm_operator::core::policy::fingerprint;
+use serde_json::json;
+
+use super::merging::FOREIGN;
+use crate::support::seen::statements;
+use crate::support::tenant::GRANT;
+use crate::support::{Stage, Tenant, condition};
+
+// G13
+pub async fn an_unusable_grant_holds_back_none_of_its_siblings(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "siblings").await;
+    let access = |prefix: &str| json!({"access": {"prefixes": [prefix]}});
+    let mut without_keys = access("keys/");
+    without_keys["credentials"] = json!({"secretRef": {"name": "reader"}});
+    let mut elsewhere = access("region/");
+    elsewhere["bucket"] = json!({"region": "cn-beijing"});
+    let grants = [
+        ("keys", &without_keys),
+        ("region", &elsewhere),
+        ("one", &access("one/")),
+        ("two", &access("two/")),
+    ];
+    let manifests: Vec<String> = grants
+        .iter()
+        .map(|(name, spec)| tenant.grant(name, spec))
+        .collect();
+    tenant.apply(&manifests.join("\n---\n")).await;
+    for (name, expected) in [
+        ("keys", "CredentialsUnavailable"),
+        ("region", "RegionMismatch"),
+        ("one", "Applied"),
+        ("two", "Applied"),
+    ] {
+        tenant.until_reason(GRANT, name, expected).await;
+    }
+    assert_eq!(statements(&tenant.policy()).len(), 2);
+}
+
+// G15
+pub async fn a_statement_is_only_written_with_the_keys_of_its_own_grant(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "deputy").await;
+    tenant.give_rights(
+        "reader",
+        Some(&["oss:GetBucketPolicy", "oss:GetBucketPublicAccessBlock"]),
+    );
+    tenant.apply(&tenant.keys("reader")).await;
+    let weak = json!({"credentials": {"secretRef": {"name": "reader"}}, "access": {"prefixes": ["weak/"]}});
+    let strong = json!({"access": {"prefixes": ["strong/"]}});
+    tenant
+        .apply(&format!(
+            "{}\n---\n{}",
+            tenant.grant("weak", &weak),
+            tenant.grant("strong", &strong)
+        ))
+        .await;
+    tenant.until_reason(GRANT, "weak", "AccessDenied").await;
+    tenant.until_reason(GRANT, "strong", "Applied").await;
+    tenant.pass("weak").await;
+    tenant.pass("strong").await;
+    let policy = tenant.policy();
+    assert!(
+        policy.contains("/strong/*") && !policy.contains("/weak/*"),
+        "{policy}"
+    );
+    let strong_key = tenant.key_id("owner");
+    let carried = tenant
+        .puts()
+        .into_iter()
+        .filter(|put| put.body.as_ref().unwrap().contains("/weak/*"));
+    let keys: Vec<_> = carried.map(|put| put.access_key_id.unwrap()).collect();
+    assert!(!keys.is_empty() && !keys.contains(&strong_key), "{keys:?}");
+}
+
+// G17
+pub async fn a_foreign_change_between_our_two_reads_survives(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "between", FOREIGN).await;
+    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(3_000));
+    tenant.apply(&tenant.grant("between", &json!({}))).await;
+    // Stored after the first read and before the second.
+    tenant
+        .until(GRANT, "between", "the ledger", |grant| {
+            grant["status"]["owned"][0]["state"] == "Intended"
+        })
+        .await;
+    assert!(
+        stage
+            .cloud
+            .set_policy(&tenant.bucket, Some(&FOREIGN.replace("vpc-1", "vpc-2")))
+    );
+    tenant.until_reason(GRANT, "between", "Applied").await;
+    let policy = tenant.policy();
+    assert!(
+        policy.contains("vpc-2") && statements(&policy).len() == 4,
+        "{policy}"
+    );
+    assert_eq!(tenant.puts().len(), 1);
+}
+
+// G18
+pub async fn a_foreign_change_right_after_our_write_is_noticed_by_the_second_look(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "after", FOREIGN).await;
+    tenant
+        .granted("after", &json!({"driftIntervalSeconds": 86400}))
+        .await;
+    // Somebody who had read the policy before our write puts back what they read, with a change of their own.
+    let theirs = FOREIGN.replace("vpc-1", "vpc-3");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&theirs)));
+    // Nobody asks for a pass: the operator looks again by itself within 45 s.
+    tenant
+        .until(GRANT, "after", "the statement to be back", |grant| {
+            grant["status"]["lastDrift"]["count"] == 1 && condition(grant, "Granted")[0] == "True"
+        })
+        .await;
+    let policy = tenant.policy();
+    assert!(
+        policy.contains("vpc-3") && statements(&policy).len() == 4,
+        "{policy}"
+    );
+    tenant.one_event("after", "DriftDetected").await;
+}
+
+async fn write_status(tenant: &Tenant, name: &str, change: &serde_json::Value) {
+    let patch = json!({"status": change}).to_string();
+    let args = [
+        "patch",
+        "ibg",
+        name,
+        "-n",
+        &tenant.name,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &patch,
+    ];
+    tenant.stage.kubectl(&args).await;
+}
+
+// P15
+pub async fn a_dropped_ledger_makes_our_statement_one_that_was_there(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "dropped", FOREIGN).await;
+    tenant.granted("dropped", &json!({})).await;
+    let policy = tenant.policy();
+    write_status(&tenant, "dropped", &json!({"owned": null})).await;
+    let grant = tenant.pass("dropped").await;
+    assert_eq!(condition(&grant, "Ready")[1], "Applied");
+    assert_eq!(grant["status"]["owned"][0]["preExisting"], true);
+    tenant.delete(GRANT, "dropped").await;
+    tenant.until_gone(GRANT, "dropped").await;
+    assert_eq!(
+        tenant.policy(),
+        policy,
+        "the safe error is to leave it, and to say so"
+    );
+    tenant.one_event("dropped", "ResidualAccess").await;
+    assert_eq!(tenant.puts().len(), 1);
+}
+
+// P15
+pub async fn a_forged_ledger_takes_no_foreign_statement_out(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "forged", FOREIGN).await;
+    let grant = tenant.granted("forged", &json!({})).await;
+    let mut ledger = grant["status"]["owned"].as_array().unwrap().clone();
+    for foreign in statements(FOREIGN) {
+        let text = foreign.to_string();
+        ledger.push(
+            json!({"fingerprint": fingerprint(&text).unwrap(), "role": "Access", "state": "Applied",
+            "preExisting": false, "statement": text}),
+        );
+    }
+    write_status(&tenant, "forged", &json!({"owned": ledger})).await;
+    tenant.pass("forged").await;
+    assert_eq!(statements(&tenant.policy()).len(), 4);
+    tenant.delete(GRANT, "forged").await;
+    tenant.until_gone(GRANT, "forged").await;
+    assert_eq!(tenant.policy(), FOREIGN);
+}
