@@ -1,12 +1,14 @@
 //! The command line and the environment, as typed and as meant. The only reader of the environment.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 use crate::cloud::Endpoints;
-use crate::runtime::Settings;
+use crate::ports::Keys;
 use crate::runtime::telemetry::LogFormat;
+use crate::runtime::{OwnIdentity, Settings};
 
 /// Grants across accounts for Alibaba Cloud OSS buckets, and image scores by IMM.
 #[derive(Debug, Parser)]
@@ -21,7 +23,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs the operator against the cluster of KUBECONFIG or of the pod's ServiceAccount.
-    Run(Run),
+    Run(Box<Run>),
     /// Prints the CustomResourceDefinitions as YAML.
     Crd,
     /// Prints the reference of condition and event reasons as Markdown.
@@ -40,6 +42,24 @@ pub struct Run {
     /// Address of IMM; {region} stands for the project's region.
     #[arg(long, env = "IMM_OPERATOR_IMM_ENDPOINT", default_value = Endpoints::IMM)]
     imm_endpoint: String,
+    /// Address of STS.
+    #[arg(long, env = "IMM_OPERATOR_STS_ENDPOINT", default_value = Endpoints::STS)]
+    sts_endpoint: String,
+    /// The operator's own namespace, where its lease and copies of policies are kept; without it there is neither.
+    #[arg(long, env = "IMM_OPERATOR_NAMESPACE")]
+    namespace: Option<String>,
+    /// Work without holding a lease; only safe when there is never a second process.
+    #[arg(long, env = "IMM_OPERATOR_NO_LEADER_ELECTION")]
+    no_leader_election: bool,
+    /// Name under which the lease is held; the pod's name by default.
+    #[arg(long, env = "IMM_OPERATOR_LEADER_NAME")]
+    leader_name: Option<String>,
+    /// File with the tenancy rules (YAML); looked at again every five seconds.
+    #[arg(long, env = "IMM_OPERATOR_TENANCY_RULES")]
+    tenancy_rules: Option<PathBuf>,
+    /// Folder with files accessKeyId, accessKeySecret and optionally securityToken: the operator's own identity.
+    #[arg(long, env = "IMM_OPERATOR_CREDENTIALS_FOLDER")]
+    credentials_folder: Option<PathBuf>,
     /// Namespaces to work in, separated by commas; none means all.
     #[arg(long, env = "IMM_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
@@ -58,12 +78,66 @@ impl Run {
             admin_address: self.admin_address,
             oss_endpoint: self.oss_endpoint.clone(),
             imm_endpoint: self.imm_endpoint.clone(),
+            sts_endpoint: self.sts_endpoint.clone(),
             namespaces: self
                 .watch_namespaces
                 .iter()
                 .filter(|n| !n.is_empty())
                 .cloned()
                 .collect(),
+            home: self.namespace.clone(),
+            leader_name: (!self.no_leader_election).then(|| self.own_name()),
+            tenancy_rules: self.tenancy_rules.clone(),
+            own_identity: self.own_identity(),
         }
     }
+
+    /// The pod's name, which Kubernetes puts into HOSTNAME; elsewhere something that no second process has.
+    fn own_name(&self) -> String {
+        let given = self.leader_name.clone().or_else(|| variable("HOSTNAME"));
+        format!(
+            "{}_{}",
+            given.unwrap_or_else(|| "imm-operator".to_owned()),
+            std::process::id()
+        )
+    }
+
+    /// A folder if one is named; else the variables that Alibaba's SDKs read, in their order.
+    fn own_identity(&self) -> OwnIdentity {
+        if let Some(folder) = &self.credentials_folder {
+            return OwnIdentity::Folder(folder.clone());
+        }
+        let (id, secret) = (
+            variable("ALIBABA_CLOUD_ACCESS_KEY_ID"),
+            variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
+        );
+        if let (Some(id), Some(secret)) = (id, secret) {
+            let token = variable("ALIBABA_CLOUD_SECURITY_TOKEN").map(Into::into);
+            return OwnIdentity::Static(Keys {
+                id,
+                secret: secret.into(),
+                token,
+                expires: None,
+            });
+        }
+        let file = variable("ALIBABA_CLOUD_OIDC_TOKEN_FILE");
+        match (
+            file,
+            variable("ALIBABA_CLOUD_ROLE_ARN"),
+            variable("ALIBABA_CLOUD_OIDC_PROVIDER_ARN"),
+        ) {
+            (Some(file), Some(role_arn), Some(provider_arn)) => OwnIdentity::Token {
+                file: file.into(),
+                role_arn,
+                provider_arn,
+            },
+            _ => OwnIdentity::None,
+        }
+    }
+}
+
+/// A variable that is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

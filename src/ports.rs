@@ -1,16 +1,18 @@
 //! The one trait through which everything outside is reached: Kubernetes, the clouds, the clock. A test can count,
 //! stop, lose, delay or fail any single effect, because there is no other way out.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use thiserror::Error;
 
-use crate::api::{BucketRef, EventReason, GrantStatus, JobStatus, ProjectRef};
+use crate::api::{BackupRef, BucketRef, BucketSeen, EventReason, GrantStatus, JobStatus, ProjectRef};
 pub use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
 use crate::core::grant::{BlockState, GrantObject, ObjectKey};
-use crate::core::identity::Identity;
 use crate::core::job::JobObject;
+use crate::core::tenancy::{Rules, Tenant};
 
 /// Keys of an identity. Nothing here can be printed.
 #[derive(Clone)]
@@ -21,6 +23,21 @@ pub struct Keys {
     pub secret: SecretString,
     /// Token of temporary keys.
     pub token: Option<SecretString>,
+    /// When temporary keys end, as far as it is known.
+    pub expires: Option<Timestamp>,
+}
+
+/// A session to open at STS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSession {
+    /// Role to assume.
+    pub role_arn: String,
+    /// Name of the session, 2 to 64 characters.
+    pub name: String,
+    /// External id that the role's trust policy asks for.
+    pub external_id: Option<String>,
+    /// What the session is narrowed to.
+    pub policy: Option<String>,
 }
 
 /// Why the API server did not do what was asked.
@@ -50,6 +67,19 @@ pub struct PolicyRead {
     pub bytes: Option<Vec<u8>>,
     /// The server's clock, from the answer's Date.
     pub server_time: Option<Timestamp>,
+}
+
+/// A copy of a policy from before a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The bucket.
+    pub bucket: String,
+    /// The document, byte for byte.
+    pub document: String,
+    /// When it was read.
+    pub time: Timestamp,
+    /// For which grants it is about to be replaced.
+    pub writer: String,
 }
 
 /// What an event is about.
@@ -108,8 +138,37 @@ pub trait Effects: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<String, KubeFailure>>;
     /// Marks a job as begun with its own uid. Gives the new version.
     fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>>;
-    /// The keys of an identity.
-    fn read_keys<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Keys, KeysProblem>>;
+    /// The keys in a Secret.
+    fn read_secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Keys, KeysProblem>>;
+    /// A token of a ServiceAccount, for STS.
+    fn request_token<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretString, KeysProblem>>;
+    /// The operator's own keys.
+    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, KeysProblem>>;
+    /// STS `AssumeRole`.
+    fn assume_role<'a>(
+        &'a self,
+        session: &'a RoleSession,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<Keys, CallFailure>>;
+    /// STS `AssumeRoleWithOIDC`.
+    fn assume_role_with_oidc<'a>(
+        &'a self,
+        session: &'a RoleSession,
+        provider_arn: &'a str,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Keys, CallFailure>>;
+    /// A namespace's labels.
+    fn tenant<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>>;
+    /// The tenancy rules in force.
+    fn rules(&self) -> Arc<Rules>;
     /// Publishes an event; a failed one is logged and forgotten.
     fn announce(&self, announcement: Announcement) -> BoxFuture<'_, ()>;
 
@@ -140,6 +199,16 @@ pub trait Effects: Send + Sync + 'static {
         bucket: &'a BucketRef,
         keys: &'a Keys,
     ) -> BoxFuture<'a, Result<BlockState, CallFailure>>;
+    /// OSS `GetBucketInfo`: the bucket's owner and region, as far as they may be read.
+    fn bucket_info<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>>;
+    /// OSS `GetBucketPolicyStatus`: whether the policy is public; `None` when that may not be read now.
+    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, Option<bool>>;
+    /// Keeps a copy of a policy that is about to be replaced; `None` when there is no place for it.
+    fn keep_backup(&self, backup: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>>;
     /// IMM `DetectImageScore`: the score as IMM wrote it. A paid call.
     fn detect_image_score<'a>(
         &'a self,

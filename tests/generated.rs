@@ -60,8 +60,8 @@ mod generated {
                 }
                 if field["type"] == "array" {
                     let item = &field["items"];
-                    let open =
-                        item["type"] == "string" && item["enum"].is_null() && item["maxLength"].is_null();
+                    let shut = item["enum"].is_array() || item["format"] == "date-time";
+                    let open = item["type"] == "string" && !shut && item["maxLength"].is_null();
                     if field["maxItems"].is_null() || field["x-kubernetes-list-type"].is_null() || open {
                         faults.push(format!(
                             "{path}: a list without maxItems, list type or bounded items"

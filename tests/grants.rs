@@ -30,7 +30,7 @@ mod grants {
             together merging::narrowing_the_prefixes_is_one_write_without_a_gap,
             together merging::another_grantee_is_one_write,
             together refusals::a_grant_against_the_schema_is_refused_with_its_own_message,
-            together refusals::what_this_version_lacks_is_refused_by_name,
+            together refusals::credentials_take_just_the_block_that_matches_their_source,
             together refusals::the_bucket_of_a_grant_is_immutable,
             together owners::two_grants_share_a_statement_until_the_last_one_leaves,
             together owners::twenty_grants_at_once_cost_at_most_three_writes,

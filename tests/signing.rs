@@ -28,6 +28,7 @@ mod signing {
             id: text(inputs, "access_key_id").to_owned(),
             secret: text(inputs, "access_key_secret").into(),
             token: inputs["security_token"].as_str().map(Into::into),
+            expires: None,
         }
     }
 
@@ -171,7 +172,7 @@ mod signing {
             let query: Vec<(String, String)> = names.into_iter().collect();
             let sent: Vec<String> = query.iter().map(|(n, v)| format!("{n}={}", encoded(v))).collect();
             let (time, theirs) = reqsign(method, &path, &sent.join("&"), token.as_deref());
-            let keys = Keys { id: "LTAI-id".to_owned(), secret: "secret".into(), token: token.map(Into::into) };
+            let keys = Keys { id: "LTAI-id".to_owned(), secret: "secret".into(), token: token.map(Into::into), expires: None };
             let request = oss4::Request {
                 method,
                 bucket: Some("pics"),

@@ -53,6 +53,12 @@ pub mod kinds {
     pub const CREDENTIALS_VALID: &str = "CredentialsValid";
     /// The object is paused by `spec.suspend`; absent otherwise.
     pub const SUSPENDED: &str = "Suspended";
+    /// No Deny in the same policy covers what is granted; a hint, because RAM policies are not visible.
+    pub const EFFECTIVE: &str = "Effective";
+    /// The tenancy rules permit the object.
+    pub const ALLOWED: &str = "Allowed";
+    /// Somebody keeps removing our statements; absent otherwise.
+    pub const CONTESTED: &str = "Contested";
     /// Foreign statements still name this grantee; absent otherwise.
     pub const RESIDUAL_ACCESS: &str = "ResidualAccess";
     /// The job has ended and its results are stored.

@@ -76,18 +76,17 @@ pub struct AssumeRole {
 /// Who calls the cloud for this object.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[x_kube(
-    validation = Rule::new("self.source == 'Secret'").message("only source: Secret is available in this version; \
-        ServiceAccount and Operator follow: create a Secret with accessKeyId and accessKeySecret, set source: Secret and name it in secretRef"),
     validation = Rule::new("has(self.secretRef) == (self.source == 'Secret')")
         .message("secretRef must be given exactly when source is Secret"),
     validation = Rule::new("has(self.serviceAccount) == (self.source == 'ServiceAccount')")
         .message("serviceAccount must be given exactly when source is ServiceAccount: remove the block that does not match source"),
-    validation = Rule::new("!has(self.assumeRole)").message("assumeRole is not available in this version: remove it")
+    validation = Rule::new("!has(self.assumeRole) || self.source != 'ServiceAccount'")
+        .message("assumeRole follows Secret or Operator: with ServiceAccount the role is serviceAccount.roleARN").field_path(".assumeRole")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
-    /// Secret: static keys or an STS triple in a Secret of this namespace. ServiceAccount: a token of a
-    /// ServiceAccount of this namespace, exchanged at STS (not available yet). Operator: the operator's own identity (not available yet).
+    /// Secret: static keys or an STS triple in a Secret of this namespace. ServiceAccount: a token of a ServiceAccount of
+    /// this namespace, exchanged at STS (RRSA). Operator: the operator's own identity, only where a tenancy rule allows it.
     pub source: CredentialSource,
     /// The Secret that holds the keys; in this object's own namespace. Only with source Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +94,7 @@ pub struct Credentials {
     /// The ServiceAccount whose tokens are exchanged; in this object's own namespace. Only with source ServiceAccount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccountRef>,
-    /// A RAM role to assume after Secret or Operator (not available yet).
+    /// A RAM role to assume after Secret or Operator, for example in the account that owns the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,
 }

@@ -333,11 +333,7 @@ fn default_drift_interval() -> i32 {
     )
 )]
 #[x_kube(
-    validation = Rule::new("self.bucket == oldSelf.bucket").message("bucket is immutable: create another ImmBucketGrant for another bucket").field_path(".bucket"),
-    validation = Rule::new("!has(self.mode) || self.mode == 'Enforce'").message("mode: Preview is not available in this version: use Enforce").field_path(".mode"),
-    validation = Rule::new("!has(self.driftPolicy) || self.driftPolicy == 'Correct'").message("driftPolicy: Report is not available in this version: use Correct").field_path(".driftPolicy"),
-    validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'TakeOwnership'")
-        .message("adoptionPolicy: TakeOwnership needs tenancy rules, which are not available in this version: use Adopt or Fail").field_path(".adoptionPolicy")
+    validation = Rule::new("self.bucket == oldSelf.bucket").message("bucket is immutable: create another ImmBucketGrant for another bucket").field_path(".bucket")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GrantSpec {
@@ -348,16 +344,16 @@ pub struct GrantSpec {
     /// What the grantee may do, and where in the bucket. Default: the nine documented actions on the whole bucket.
     #[serde(default)]
     pub access: Access,
-    /// Enforce (default): write and keep the statements. Preview: compute only (not available yet).
+    /// Enforce (default): write and keep the statements. Preview: write nothing; status.plan shows what Enforce would do.
     #[serde(default)]
     pub mode: Mode,
     /// true pauses the grant: nothing is added, corrected or removed until it is false again. Deletion still works. Default false.
     #[serde(default)]
     pub suspend: bool,
-    /// When an equal statement was there before: Adopt (default) uses it and leaves it on deletion, TakeOwnership removes it on deletion (not available yet), Fail stops with ExistingStatement.
+    /// When an equal statement was there before: Adopt (default) uses it and leaves it on deletion, TakeOwnership removes it on deletion and needs a tenancy rule that allows it, Fail stops with ExistingStatement.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// When somebody removes our statements: Correct (default) puts them back, Report only tells (not available yet).
+    /// When somebody removes our statements: Correct (default) puts them back, Report only tells, and status.plan shows what is missing.
     #[serde(default)]
     pub drift_policy: DriftPolicy,
     /// Seconds between looks at the live policy, 60 to 86400, spread by a tenth. Default 600.

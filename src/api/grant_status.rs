@@ -25,6 +25,8 @@ pub enum EntryState {
     Applied,
     /// Recorded before the write that takes the statement out.
     Removing,
+    /// Was in the policy, was taken out by somebody else, and is not put back for now.
+    Missing,
 }
 
 /// One statement that this grant owns or is about to own: recorded before the policy is written.
@@ -37,6 +39,7 @@ pub struct LedgerEntry {
     /// Access: lets the service role read the bucket. PassRole: the recipe's ram:PassRole statement.
     pub role: StatementRole,
     /// Intended: recorded before the write. Applied: seen in the policy. Removing: recorded before it is taken out.
+    /// Missing: taken out by somebody else and not put back for now.
     pub state: EntryState,
     /// true when the statement was there before this grant; such a statement is left in place on deletion.
     #[serde(default)]
@@ -77,12 +80,80 @@ pub struct PolicySeen {
     pub statements: i32,
     /// How many of them no grant of this cluster's identity owns, for example 3.
     pub foreign_statements: i32,
+    /// Whether OSS called the policy public after the operator's last write; absent when that could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
+    /// The copy of the policy from before the operator's last write, in the operator's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_ref: Option<BackupRef>,
     /// When the operator last wrote the policy for this grant (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_write_time: Option<Time>,
     /// StatementMissing: a statement was added. StatementUnwanted: one was taken out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_write_reason: Option<WriteReason>,
+}
+
+/// A ConfigMap with copies of a bucket's policy from before our writes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupRef {
+    /// Name of the ConfigMap in the operator's own namespace, for example policy-backup-7f31c2aa.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Name of the newest copy in it, for example 2026-10-01t09-58-11z.
+    #[schemars(length(max = 64))]
+    pub entry: String,
+}
+
+/// What the operator would do if it were allowed to.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedChange {
+    /// Statements that would be added, as their exact text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 12), inner(length(max = 4095)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub add: Vec<String>,
+    /// Statements that would be taken out, as their exact text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 12), inner(length(max = 4095)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub remove: Vec<String>,
+    /// Size of the policy that would result, in bytes, for example 2411; 0 when it would be deleted.
+    pub resulting_bytes: i64,
+    /// SHA-256 of the policy that would result (64 hexadecimal digits); absent when it would be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub resulting_sha256: Option<String>,
+}
+
+/// A quarrel with somebody who keeps removing our statements.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Contest {
+    /// When our statements were last found gone: the last three times (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "atomic"))]
+    pub removals: Vec<Time>,
+    /// How often the wait was doubled, 0 while there is no quarrel.
+    #[serde(default)]
+    pub level: i32,
+    /// Until when the statements are not put back (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_until: Option<Time>,
+}
+
+/// What the cloud says about the bucket itself.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketSeen {
+    /// UID of the bucket's real owner, for example "6543210987654321"; absent when it may not be read.
+    #[serde(rename = "ownerUID", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    pub owner_uid: Option<String>,
+    /// The bucket's real region, for example cn-hangzhou; absent when it may not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40))]
+    pub region: Option<String>,
 }
 
 /// What somebody else did to our statements.
@@ -122,6 +193,10 @@ pub struct GrantStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["fingerprint"]))]
     pub owned: Vec<LedgerEntry>,
+    /// The uid of the object that the ledger belongs to; a ledger restored into another object claims nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub ledger_of: Option<String>,
     /// Foreign statements that name the same service role, for example 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlaps: Option<i32>,
@@ -132,6 +207,15 @@ pub struct GrantStatus {
     /// The last time that the live policy was found changed under us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_drift: Option<Drift>,
+    /// A quarrel with somebody who keeps removing our statements; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contest: Option<Contest>,
+    /// What the cloud says about the bucket itself, read once a generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketSeen>,
+    /// What the operator would do; only with mode Preview, or when driftPolicy Report has something to report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlannedChange>,
     /// The value of annotation immops.dev/reconcile-at that the last pass has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

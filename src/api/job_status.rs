@@ -79,8 +79,10 @@ pub struct Requests {
     pub retried: i64,
     /// Requests answered 4xx without throttling; IMM bills these, for example 4.
     pub client_errors: i64,
-    /// Requests answered 5xx or not at all; IMM does not bill 5xx, for example 8.
+    /// Requests answered 5xx, or that never reached IMM; IMM does not bill 5xx, for example 8.
     pub server_errors: i64,
+    /// Requests without an answer that may have been carried out all the same, for example 1.
+    pub unanswered: i64,
     /// Requests refused because of a rate limit, for example 4.
     pub throttled: i64,
     /// Requests that IMM probably bills: sent without serverErrors, for example 424. An estimate: prices and rules change.

@@ -28,7 +28,8 @@ pub use grant::{
     Grantee, ImmBucketGrant, Mode, PassRoleStatement, Preset,
 };
 pub use grant_status::{
-    Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, PolicySeen, StatementRole, WriteReason,
+    BackupRef, BucketSeen, Contest, Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, PlannedChange,
+    PolicySeen, StatementRole, WriteReason,
 };
 pub use job::{
     AccessMode, Budget, GrantRef, GrantWait, ImageScoreJob, JobAccess, JobSpec, OnExceeded, OnTimeout,

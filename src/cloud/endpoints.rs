@@ -18,6 +18,7 @@ pub struct EndpointError {
 pub struct Endpoints {
     oss: String,
     imm: String,
+    sts: String,
 }
 
 /// An address for one bucket.
@@ -31,9 +32,11 @@ impl Endpoints {
     pub const OSS: &'static str = "https://oss-{region}.aliyuncs.com";
     /// The public service.
     pub const IMM: &'static str = "https://imm.{region}.aliyuncs.com";
+    /// The public service, the same for all regions.
+    pub const STS: &'static str = "https://sts.aliyuncs.com";
 
     /// Checks the addresses once, at the start.
-    pub fn new(oss: &str, imm: &str) -> Result<Self, EndpointError> {
+    pub fn new(oss: &str, imm: &str, sts: &str) -> Result<Self, EndpointError> {
         let usable = |address: &str| {
             let url = Url::parse(&address.replace("{region}", "cn-hangzhou"));
             url.is_ok_and(|u| {
@@ -43,21 +46,20 @@ impl Endpoints {
                     && u.username().is_empty()
             })
         };
-        if !usable(oss) {
-            return Err(EndpointError {
-                flag: "--oss-endpoint",
-                example: Self::OSS,
-            });
+        for (flag, address, example) in [
+            ("--oss-endpoint", oss, Self::OSS),
+            ("--imm-endpoint", imm, Self::IMM),
+            ("--sts-endpoint", sts, Self::STS),
+        ] {
+            if !usable(address) {
+                return Err(EndpointError { flag, example });
+            }
         }
-        if !usable(imm) {
-            return Err(EndpointError {
-                flag: "--imm-endpoint",
-                example: Self::IMM,
-            });
-        }
+        let plain = |address: &str| address.trim_end_matches('/').to_owned();
         Ok(Self {
-            oss: oss.trim_end_matches('/').to_owned(),
-            imm: imm.trim_end_matches('/').to_owned(),
+            oss: plain(oss),
+            imm: plain(imm),
+            sts: plain(sts),
         })
     }
 
@@ -83,6 +85,11 @@ impl Endpoints {
         format!("{}/", self.oss.replace("{region}", region))
     }
 
+    /// STS.
+    pub(super) fn sts(&self) -> String {
+        format!("{}/", self.sts)
+    }
+
     /// IMM in a region.
     pub(super) fn imm(&self, region: &str) -> String {
         format!("{}/", self.imm.replace("{region}", region))
@@ -95,18 +102,19 @@ mod tests {
 
     #[test]
     fn a_bucket_is_in_the_host_unless_the_host_is_a_number() {
-        let public = Endpoints::new(Endpoints::OSS, Endpoints::IMM).unwrap();
+        let public = Endpoints::new(Endpoints::OSS, Endpoints::IMM, Endpoints::STS).unwrap();
         assert_eq!(
             public.bucket("pics", "cn-hangzhou").url,
             "https://pics.oss-cn-hangzhou.aliyuncs.com/"
         );
-        let local = Endpoints::new("http://127.0.0.1:9000", "http://127.0.0.1:9000/").unwrap();
+        let local =
+            Endpoints::new("http://127.0.0.1:9000", "http://127.0.0.1:9000/", Endpoints::STS).unwrap();
         assert_eq!(
             local.bucket("pics", "cn-hangzhou").url,
             "http://127.0.0.1:9000/pics/"
         );
         assert_eq!(local.imm("cn-hangzhou"), "http://127.0.0.1:9000/");
-        assert!(Endpoints::new("ftp://x", Endpoints::IMM).is_err());
-        assert!(Endpoints::new("https://user@host", Endpoints::IMM).is_err());
+        assert!(Endpoints::new("ftp://x", Endpoints::IMM, Endpoints::STS).is_err());
+        assert!(Endpoints::new("https://user@host", Endpoints::IMM, Endpoints::STS).is_err());
     }
 }

@@ -152,6 +152,17 @@ fn clean_request_id(id: &str) -> String {
         .collect()
 }
 
+/// A success without a score: paid for, and no better when repeated.
+pub(super) fn no_score() -> CallFailure {
+    CallFailure {
+        kind: FailureKind::Refused,
+        status: Some(200),
+        code: "NoScoreInAnswer".to_owned(),
+        request_id: None,
+        retry_after: None,
+    }
+}
+
 /// No answer at all, or one that makes no sense.
 pub(super) fn unanswered(word: &str) -> CallFailure {
     CallFailure {

@@ -11,9 +11,9 @@ use super::error;
 use crate::ports::CallFailure;
 
 /// Time for one OSS call. The lease and the life of a policy write are sized on it.
-const OSS_DEADLINE: Duration = Duration::from_secs(10);
+pub const OSS_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for one IMM call: scoring is synchronous and slows down above the project's concurrency.
-const IMM_DEADLINE: Duration = Duration::from_secs(30);
+pub const IMM_DEADLINE: Duration = Duration::from_secs(30);
 /// Most bytes of a policy that are read; OSS accepts 16 KB.
 pub(super) const POLICY_CAP: usize = 64 * 1024;
 /// Most bytes of any other answer that are read.

@@ -81,14 +81,12 @@ impl Cloud {
         let score = scored
             .and_then(|s| s.image_score)
             .and_then(|s| s.overall_quality_score);
-        score
-            .map(|raw| raw.get().to_owned())
-            .ok_or_else(|| error::unanswered("NoScoreInAnswer"))
+        score.map(|raw| raw.get().to_owned()).ok_or_else(error::no_score)
     }
 }
 
 /// The Host header as it goes over the wire: the port is part of it unless it is the scheme's own.
-fn host(address: &str) -> String {
+pub(super) fn host(address: &str) -> String {
     let url = Url::parse(address).ok();
     let name = url.as_ref().and_then(|u| u.host_str()).unwrap_or_default();
     url.as_ref()
@@ -97,7 +95,7 @@ fn host(address: &str) -> String {
 }
 
 /// A value that no other request of ours carries: process, time and a counter.
-fn nonce(key_id: &str, now: Timestamp) -> String {
+pub(super) fn nonce(key_id: &str, now: Timestamp) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let seed = format!("{key_id}/{}/{}/{count}", std::process::id(), now.as_nanosecond());

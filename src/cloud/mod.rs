@@ -7,6 +7,7 @@ mod http;
 mod imm;
 mod oss;
 pub mod sign;
+mod sts;
 
 pub use endpoints::{EndpointError, Endpoints};
-pub use http::Cloud;
+pub use http::{Cloud, IMM_DEADLINE, OSS_DEADLINE};

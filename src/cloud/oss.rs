@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::error;
 use super::http::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service};
 use super::sign::oss4;
-use crate::api::BucketRef;
+use crate::api::{BucketRef, BucketSeen};
 use crate::core::grant::BlockState;
 use crate::ports::{CallFailure, FailureKind, Keys, PolicyRead};
 
@@ -18,6 +18,33 @@ use crate::ports::{CallFailure, FailureKind, Keys, PolicyRead};
 struct PublicAccessBlock {
     #[serde(default)]
     block_public_access: String,
+}
+
+/// `<BucketInfo>`: what we read of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BucketInfo {
+    bucket: BucketInfoBucket,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BucketInfoBucket {
+    location: String,
+    owner: Owner,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    #[serde(rename = "ID")]
+    id: String,
+}
+
+/// `<PolicyStatus>`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PolicyStatus {
+    is_public: String,
 }
 
 struct Call<'a> {
@@ -74,7 +101,7 @@ impl Cloud {
             body: Some(text),
             ..bucket_call(Method::PUT, bucket, "policy", signed_at)
         };
-        accepted(&self.oss(keys, call).await?, 200)
+        accepted(&self.oss(keys, call).await?)
     }
 
     /// Deletes the policy; there need not be one.
@@ -88,7 +115,6 @@ impl Cloud {
             &self
                 .oss(keys, bucket_call(Method::DELETE, bucket, "policy", signed_at))
                 .await?,
-            204,
         )
     }
 
@@ -115,6 +141,60 @@ impl Cloud {
             Some(false) => BlockState::Off,
             None => BlockState::Unreadable,
         })
+    }
+
+    /// The bucket's owner and region. A missing permission is an answer: neither is known.
+    pub async fn bucket_info(
+        &self,
+        bucket: &BucketRef,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<BucketSeen, CallFailure> {
+        let answer = self
+            .oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
+            .await?;
+        if answer.status != 200 {
+            let failure = failure(&answer);
+            return match failure.kind {
+                FailureKind::Denied => Ok(BucketSeen {
+                    owner_uid: None,
+                    region: None,
+                }),
+                FailureKind::PublicBlocked
+                | FailureKind::NoSuchBucket
+                | FailureKind::NoSuchProject
+                | FailureKind::WrongRegion
+                | FailureKind::KeysRejected
+                | FailureKind::KeysExpired
+                | FailureKind::Throttled
+                | FailureKind::DocumentRefused
+                | FailureKind::Refused
+                | FailureKind::Unavailable
+                | FailureKind::Unanswered => Err(failure),
+            };
+        }
+        let text = std::str::from_utf8(&answer.body).unwrap_or_default();
+        let info: BucketInfo =
+            quick_xml::de::from_str(text).map_err(|_| error::unanswered("NoBucketInfoInAnswer"))?;
+        let digits = |id: &String| (5..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+        let region = info.bucket.location.trim_start_matches("oss-").to_owned();
+        Ok(BucketSeen {
+            owner_uid: Some(info.bucket.owner.id).filter(digits),
+            region: Some(region).filter(|r| r.len() <= 40),
+        })
+    }
+
+    /// Whether the policy is public, by OSS's own judgement; `None` when it does not say.
+    pub async fn is_public(&self, bucket: &BucketRef, keys: &Keys, now: Timestamp) -> Option<bool> {
+        let answer = self
+            .oss(keys, bucket_call(Method::GET, bucket, "policyStatus", now))
+            .await
+            .ok()?;
+        let text = std::str::from_utf8(&answer.body)
+            .ok()
+            .filter(|_| answer.status == 200)?;
+        let status: PolicyStatus = quick_xml::de::from_str(text).ok()?;
+        Some(status.is_public.trim() == "true")
     }
 
     async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CallFailure> {
@@ -161,8 +241,8 @@ fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &'a str, time: 
     }
 }
 
-fn accepted(answer: &Answer, status: u16) -> Result<(), CallFailure> {
-    if answer.status == status {
+fn accepted(answer: &Answer) -> Result<(), CallFailure> {
+    if (200..300).contains(&answer.status) {
         Ok(())
     } else {
         Err(failure(answer))

@@ -34,24 +34,24 @@ impl<'a> Conditions<'a> {
     /// Sets a condition.
     pub fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl AsRef<str>) {
         let last = self.before.iter().find(|c| c.kind == kind && c.status == status);
+        let message = cut(message.as_ref(), 1024);
+        // The same failure with another request id is no news: it must not cost a write each time.
+        let same = last
+            .filter(|c| c.reason == reason && without_request_id(&c.message) == without_request_id(&message));
         self.list.push(Condition {
             kind: kind.to_owned(),
             status,
             observed_generation: Some(self.generation),
             last_transition_time: last.map_or_else(|| seconds(self.now), |c| c.last_transition_time.clone()),
             reason: reason.to_owned(),
-            message: cut(message.as_ref(), 1024),
+            message: same.map_or(message, |c| c.message.clone()),
         });
     }
 
-    /// Keeps a condition of the last report as it was, but for this generation.
+    /// Keeps a condition of the last report as it was, also its generation: it was not judged for this one.
     pub fn carry(&mut self, kind: &str) {
-        if let Some(last) = self.before.iter().find(|c| c.kind == kind) {
-            self.list.push(Condition {
-                observed_generation: Some(self.generation),
-                ..last.clone()
-            });
-        }
+        self.list
+            .extend(self.before.iter().find(|c| c.kind == kind).cloned());
     }
 
     /// The finished list, in the order in which it was set.
@@ -63,6 +63,15 @@ impl<'a> Conditions<'a> {
 /// The status of a condition, if it is there.
 pub fn status_of(conditions: &[Condition], kind: &str) -> Option<ConditionStatus> {
     conditions.iter().find(|c| c.kind == kind).map(|c| c.status)
+}
+
+/// A message without the value behind "request id".
+fn without_request_id(message: &str) -> String {
+    let Some((before, rest)) = message.split_once("request id ") else {
+        return message.to_owned();
+    };
+    let after = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '-');
+    format!("{before}{after}")
 }
 
 /// Cuts a text to at most `limit` characters.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::identity::{Identity, Origin};
+
 /// What kind of failure it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
@@ -50,8 +52,9 @@ pub struct CallFailure {
 impl CallFailure {
     /// Whether it is certain that the request had no effect: an answer refused it.
     pub fn certain(&self) -> bool {
-        !matches!(self.kind, FailureKind::Unanswered | FailureKind::Unavailable)
-            || self.code == "MetaOperationQpsLimitExceeded"
+        let refused = !matches!(self.kind, FailureKind::Unanswered | FailureKind::Unavailable);
+        // An answer without the service's own code may be a proxy's, which knows nothing of the effect.
+        refused && !self.code.starts_with("OSSHttp")
     }
 
     /// The code and the request id, for a message.
@@ -63,10 +66,10 @@ impl CallFailure {
     }
 }
 
-/// Why credentials cannot be used before any call.
+/// Why credentials cannot be used before any call with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysProblem {
-    /// The Secret does not exist.
+    /// The Secret or ServiceAccount does not exist.
     Missing,
     /// The Secret lacks a key, or a value is not printable text.
     Invalid(&'static str),
@@ -75,34 +78,61 @@ pub enum KeysProblem {
         /// The operator's ServiceAccount, for the message.
         account: Option<String>,
     },
-    /// The API server could not be asked.
+    /// The operator may not mint a token of the ServiceAccount.
+    TokenDenied {
+        /// The operator's ServiceAccount, for the message.
+        account: Option<String>,
+    },
+    /// STS refused the role.
+    RoleDenied(CallFailure),
+    /// The operator has no identity of its own.
+    NotConfigured,
+    /// The API server or STS could not be asked.
     Unreachable,
 }
 
 impl KeysProblem {
-    /// What to do about it, naming the Secret.
-    pub fn message(&self, namespace: &str, secret: &str) -> String {
+    /// Whether it may pass by itself, so that nobody must act.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unreachable)
+    }
+
+    /// What to do about it.
+    pub fn message(&self, identity: &Identity) -> String {
+        let (namespace, name) = match &identity.origin {
+            Origin::Secret { namespace, name } | Origin::ServiceAccount { namespace, name, .. } => {
+                (namespace.as_str(), name.as_str())
+            }
+            Origin::Operator => ("", ""),
+        };
+        let whose = identity.describe();
         match self {
-            Self::Missing => format!(
-                "secret {secret} does not exist in namespace {namespace}: create it with accessKeyId and accessKeySecret"
-            ),
-            Self::Invalid(key) => format!(
-                "secret {secret} has no usable {key}: give it accessKeyId and accessKeySecret as printable text without line breaks"
-            ),
-            Self::Denied { account } => {
-                let account = account
-                    .as_deref()
-                    .unwrap_or("OPERATOR_NAMESPACE:OPERATOR_SERVICEACCOUNT");
-                format!(
-                    "the operator may not read secret {secret}; open it with: \
-                     kubectl create role imm-operator-{secret} -n {namespace} --verb=get --resource=secrets --resource-name={secret} && \
-                     kubectl create rolebinding imm-operator-{secret} -n {namespace} --role=imm-operator-{secret} --serviceaccount={account} \
-                     (docs/credentials.md)"
-                )
-            }
-            Self::Unreachable => {
-                format!("secret {secret} could not be read from the API server; trying again")
-            }
+            Self::Missing => format!("{whose} does not exist in namespace {namespace}: create it (docs/credentials.md)"),
+            Self::Invalid(key) => format!("{whose} has no usable {key}: give it accessKeyId and accessKeySecret as printable text without line breaks"),
+            Self::Denied { account } => paste("read", &whose, namespace, name, "get", "secrets", account.as_deref()),
+            Self::TokenDenied { account } => paste("mint a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
+            Self::RoleDenied(failure) => format!("STS refused to let {whose} assume its role ({}): check the role's ARN and its trust policy (deploy/ram)", failure.reference()),
+            Self::NotConfigured => "the operator has no identity of its own: ask whoever runs it, or use credentials.source Secret or ServiceAccount".to_owned(),
+            Self::Unreachable => format!("{whose} could not be read or exchanged just now; trying again"),
         }
     }
+}
+
+/// Two lines ready to paste that open one object to the operator and nothing else.
+fn paste(
+    what: &str,
+    whose: &str,
+    namespace: &str,
+    name: &str,
+    verb: &str,
+    resource: &str,
+    account: Option<&str>,
+) -> String {
+    let account = account.unwrap_or("OPERATOR_NAMESPACE:OPERATOR_SERVICEACCOUNT");
+    format!(
+        "the operator may not {what} {whose}; open it with: \
+         kubectl create role imm-operator-{name} -n {namespace} --verb={verb} --resource={resource} --resource-name={name} && \
+         kubectl create rolebinding imm-operator-{name} -n {namespace} --role=imm-operator-{name} --serviceaccount={account} \
+         (docs/credentials.md)"
+    )
 }

@@ -6,5 +6,7 @@ pub mod failure;
 pub mod grant;
 pub mod identity;
 pub mod job;
+pub mod lease;
 pub mod name;
 pub mod policy;
+pub mod tenancy;

@@ -11,12 +11,12 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
+use super::metrics::Metrics;
 
 /// What the port tells.
 #[derive(Clone)]
 pub(super) struct Admin {
-    pub(super) context: Arc<Context>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) ready: Arc<AtomicBool>,
 }
 
@@ -48,5 +48,5 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], admin.context.metrics.render())
+    ([(header::CONTENT_TYPE, kind)], admin.metrics.render())
 }

@@ -1,7 +1,7 @@
 //! What a pass may use.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,7 +13,8 @@ use super::metrics::Metrics;
 use super::pacer::Pacers;
 use super::queue::Mark;
 use crate::core::grant::ObjectKey;
-use crate::ports::Effects;
+use crate::core::tenancy::Tenant;
+use crate::ports::{Effects, KubeFailure};
 
 /// What is worked on: a bucket with all its grants, or a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,11 +34,15 @@ pub struct Context {
     /// One pace a project.
     pub pacers: Pacers,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Cancelled when the process is to stop: no new call is started then.
     pub stop: CancellationToken,
     /// Marks buckets for a pass.
     pub buckets: mpsc::Sender<Mark<Key>>,
+    /// Buckets that somebody asked to look at, and the jobs that wait for it.
+    pub looks: Mutex<HashSet<Arc<str>>>,
+    /// Jobs that were refused although their grant seemed live.
+    pub doubts: Mutex<HashMap<ObjectKey, Arc<str>>>,
     /// What is remembered of each bucket between passes; nothing that a restart may not lose.
     pub memory: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<BucketMemory>>>>,
 }
@@ -57,8 +62,56 @@ impl Context {
             .remove(bucket);
     }
 
-    /// Asks for a pass over a bucket; a full queue means that one is about to run anyway.
-    pub fn look_at(&self, bucket: &str) {
+    /// A namespace as the rules look at it; its labels are read only when a rule looks at labels.
+    pub async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeFailure> {
+        if self.effects.rules().need_labels() {
+            return self.effects.tenant(namespace).await;
+        }
+        Ok(Tenant {
+            name: namespace.to_owned(),
+            ..Tenant::default()
+        })
+    }
+
+    /// A job was refused although its grant seemed live: it waits until the grant's bucket has been looked at.
+    pub fn doubt(&self, job: &ObjectKey, bucket: &str) {
+        self.doubts().insert(job.clone(), bucket.into());
+        self.look_at(bucket);
+    }
+
+    /// Whether a job still waits for such a look.
+    pub fn in_doubt(&self, job: &ObjectKey) -> bool {
+        let mut doubts = self.doubts();
+        let waiting = doubts
+            .get(job)
+            .is_some_and(|bucket| self.looks().contains(bucket));
+        if !waiting {
+            doubts.remove(job);
+        }
+        waiting
+    }
+
+    /// Whether somebody asked for a real look at a bucket since the last one.
+    pub fn look_wanted(&self, bucket: &str) -> bool {
+        self.looks().contains(bucket)
+    }
+
+    /// A bucket has been looked at.
+    pub fn looked_at(&self, bucket: &str) {
+        self.looks().remove(bucket);
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, HashMap<ObjectKey, Arc<str>>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn looks(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a real look at a bucket, whatever its passes have put off.
+    fn look_at(&self, bucket: &str) {
+        self.looks().insert(bucket.into());
         let _ = self.buckets.try_send(Mark {
             key: Key::Bucket(bucket.into()),
             settle: Duration::ZERO,

@@ -3,24 +3,23 @@
 use std::future::Future;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::api::{
-    ABANDON, BucketRef, Credentials, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus,
-    RECONCILE_AT, STARTED,
-};
+use super::backups;
+use super::decode::{grant, job};
+use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
 use crate::core::condition::cut;
 use crate::core::grant::{GrantObject, ObjectKey};
-use crate::core::identity::Identity;
 use crate::core::job::JobObject;
-use crate::ports::{Announcement, Keys, KeysProblem, KubeFailure, Subject};
+use crate::core::tenancy::Tenant;
+use crate::ports::{Announcement, Backup, Keys, KeysProblem, KubeFailure, Subject};
 
 /// Time for one request.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -33,11 +32,18 @@ pub struct Kubernetes {
     namespaces: Vec<String>,
     /// The operator's own ServiceAccount as NAMESPACE:NAME, for messages.
     account: Option<String>,
+    /// The operator's own namespace, where copies of policies are kept.
+    home: Option<String>,
 }
 
 impl Kubernetes {
-    /// Uses a client; `namespaces` limits which grants are seen, none means all.
-    pub fn new(client: Client, namespaces: Vec<String>, account: Option<String>) -> Self {
+    /// Uses a client; `namespaces` limits which grants are seen, none means all; `home` is the operator's own namespace.
+    pub fn new(
+        client: Client,
+        namespaces: Vec<String>,
+        account: Option<String>,
+        home: Option<String>,
+    ) -> Self {
         let reporter = Reporter {
             controller: "imm-operator".to_owned(),
             instance: None,
@@ -47,6 +53,14 @@ impl Kubernetes {
             client,
             namespaces,
             account,
+            home,
+        }
+    }
+
+    pub(super) async fn keep_backup(&self, backup: Backup) -> Result<Option<BackupRef>, KubeFailure> {
+        match &self.home {
+            Some(home) => backups::keep(&self.client, home, backup).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -188,9 +202,9 @@ impl Kubernetes {
         in_time(api.patch(name, &PatchParams::default(), &patch)).await
     }
 
-    pub(super) async fn read_keys(&self, identity: &Identity) -> Result<Keys, KeysProblem> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &identity.namespace);
-        let secret = match in_time(secrets.get_opt(&identity.secret)).await {
+    pub(super) async fn read_secret(&self, namespace: &str, name: &str) -> Result<Keys, KeysProblem> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let secret = match in_time(secrets.get_opt(name)).await {
             Ok(Some(secret)) => secret,
             Ok(None) | Err(KubeFailure::NotFound) => return Err(KeysProblem::Missing),
             Err(KubeFailure::Forbidden) => {
@@ -220,6 +234,46 @@ impl Kubernetes {
             id: id.to_owned(),
             secret: SecretString::from(key),
             token,
+            expires: None,
+        })
+    }
+
+    pub(super) async fn request_token(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<SecretString, KeysProblem> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let spec = TokenRequestSpec {
+            audiences: vec!["sts.aliyuncs.com".to_owned()],
+            expiration_seconds: Some(3600),
+            bound_object_ref: None,
+        };
+        let request = TokenRequest {
+            spec,
+            ..TokenRequest::default()
+        };
+        match in_time(accounts.create_token_request(name, &PostParams::default(), &request)).await {
+            Ok(answer) => answer
+                .status
+                .map(|s| SecretString::from(s.token))
+                .ok_or(KeysProblem::Unreachable),
+            Err(KubeFailure::NotFound) => Err(KeysProblem::Missing),
+            Err(KubeFailure::Forbidden) => Err(KeysProblem::TokenDenied {
+                account: self.account.clone(),
+            }),
+            Err(KubeFailure::Conflict | KubeFailure::Invalid | KubeFailure::Unavailable) => {
+                Err(KeysProblem::Unreachable)
+            }
+        }
+    }
+
+    pub(super) async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeFailure> {
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        let found = in_time(namespaces.get(namespace)).await?;
+        Ok(Tenant {
+            name: namespace.to_owned(),
+            labels: found.metadata.labels.unwrap_or_default(),
         })
     }
 
@@ -282,7 +336,9 @@ async fn replace_status(
 }
 
 /// Bounds a request in time and reduces its error to what a pass can act on.
-async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeFailure> {
+pub(super) async fn in_time<T>(
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, KubeFailure> {
     match tokio::time::timeout(DEADLINE, request).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(kube::Error::Api(status))) => Err(match status.code {
@@ -293,70 +349,6 @@ async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Re
             _ => KubeFailure::Unavailable,
         }),
         Ok(Err(_)) | Err(_) => Err(KubeFailure::Unavailable),
-    }
-}
-
-fn key_of(object: &DynamicObject) -> ObjectKey {
-    ObjectKey {
-        namespace: object.namespace().unwrap_or_default(),
-        name: object.name_any(),
-    }
-}
-
-/// A part of an object's data; `None` when it is absent or does not decode.
-fn part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
-    data.pointer(pointer)
-        .and_then(|value| serde_json::from_value(value.clone()).ok())
-}
-
-fn spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
-    let spec = data.get("spec").cloned().unwrap_or_default();
-    serde_json::from_value(spec)
-        .map_err(|error| format!("spec does not decode: {}", cut(&error.to_string(), 200)))
-}
-
-fn grant(object: &DynamicObject) -> GrantObject {
-    let key = key_of(object);
-    let credentials: Option<Credentials> = part(&object.data, "/spec/credentials");
-    let annotation = |name: &str| object.annotations().get(name).cloned();
-    let place: Option<BucketRef> = part(&object.data, "/spec/bucket");
-    GrantObject {
-        identity: credentials.and_then(|c| Identity::of(&key.namespace, &c)),
-        place,
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-        generation: object.metadata.generation.unwrap_or_default(),
-        created: object.creation_timestamp().map(|time| time.0),
-        deleting: object.metadata.deletion_timestamp.is_some(),
-        finalizers: object.finalizers().to_vec(),
-        reconcile_at: annotation(RECONCILE_AT).map(|text| cut(&text, 253)),
-        abandon: annotation(ABANDON).as_deref() == Some("true"),
-        spec: spec(&object.data),
-        status: grant_status(&object.data),
-        key,
-    }
-}
-
-/// The status; when it does not decode as a whole, at least the ledger.
-fn grant_status(data: &Value) -> GrantStatus {
-    part(data, "/status").unwrap_or_else(|| GrantStatus {
-        owned: part(data, "/status/owned").unwrap_or_default(),
-        ..GrantStatus::default()
-    })
-}
-
-fn job(object: &DynamicObject) -> JobObject {
-    let annotation = |name: &str| object.annotations().get(name).cloned();
-    JobObject {
-        key: key_of(object),
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-        generation: object.metadata.generation.unwrap_or_default(),
-        deleting: object.metadata.deletion_timestamp.is_some(),
-        started: annotation(STARTED),
-        reconcile_at: annotation(RECONCILE_AT).map(|text| cut(&text, 253)),
-        spec: spec(&object.data),
-        status: part(&object.data, "/status").unwrap_or_default(),
     }
 }
 

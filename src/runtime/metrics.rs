@@ -37,6 +37,8 @@ pub struct Metrics {
     unverified: Counter,
     scores: Family<Reason, Counter>,
     ready: Gauge<f64, AtomicU64>,
+    leader: Gauge,
+    rules: Gauge,
 }
 
 impl Default for Metrics {
@@ -52,6 +54,8 @@ impl Default for Metrics {
             unverified: Counter::default(),
             scores: Family::default(),
             ready: Gauge::default(),
+            leader: Gauge::default(),
+            rules: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -95,6 +99,17 @@ impl Default for Metrics {
             metrics.scores.clone(),
         );
         registry.register(
+            "leader",
+            "1 when this process works, 0 when it stands by",
+            metrics.leader.clone(),
+        );
+        registry.register(
+            "tenancy_rules_valid",
+            "0 when the tenancy rules do not parse and older ones are in force",
+            metrics.rules.clone(),
+        );
+        metrics.rules.set(1);
+        registry.register(
             "ready",
             "1 when the caches have been filled",
             metrics.ready.clone(),
@@ -136,6 +151,16 @@ impl Metrics {
     /// A score request was answered.
     pub fn score(&self, outcome: &'static str) {
         self.scores.get_or_create(&Reason { reason: outcome }).inc();
+    }
+
+    /// This process works.
+    pub fn leads(&self) {
+        self.leader.set(1);
+    }
+
+    /// Whether the tenancy rules could be read.
+    pub fn rules(&self, good: bool) {
+        self.rules.set(i64::from(good));
     }
 
     /// The caches are filled.

@@ -1,25 +1,32 @@
 //! The shell: watches, queues, passes, probes. It carries decisions out and makes none.
 
 mod admin;
+mod backups;
 mod bucket;
 mod context;
+mod decode;
 mod job;
 mod keys;
 mod kubernetes;
-mod metrics;
+mod leader;
+pub mod metrics;
+mod own_identity;
 mod pacer;
 mod queue;
 pub mod telemetry;
+mod tenancy;
 mod watch;
 mod world;
 
 pub use bucket::BucketMemory;
 pub use context::{Context, Key};
+pub use own_identity::OwnIdentity;
 pub use queue::{Mark, Next};
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,7 +41,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::kubernetes::Kubernetes;
-use self::watch::{Kind, feed, watch};
+use self::leader::{Fence, Leadership};
+use self::tenancy::{RulesError, RulesInForce};
+use self::watch::{Kind, Queues, feed, watch};
 use self::world::World;
 use crate::cloud::{Cloud, EndpointError, Endpoints};
 use crate::ports::Effects;
@@ -42,14 +51,14 @@ use crate::ports::Effects;
 /// Passes over buckets at once: each waits for a few round trips most of its time.
 const BUCKET_WORKERS: usize = 16;
 /// Jobs under way at once; calls in flight are bounded by each project's pace besides.
-const JOB_WORKERS: usize = 64;
+const JOB_WORKERS: usize = 512;
 /// Marks under way between the watches and a queue.
 const MARKS: usize = 1024;
-/// Time for calls under way when the process is asked to stop; shorter than a pod's usual grace of 30 s.
-const DRAIN: Duration = Duration::from_secs(25);
+/// Time for calls under way when the process is asked to stop; longer than the longest call, shorter than the chart's grace period of 60 s.
+const DRAIN: Duration = Duration::from_secs(40);
 
 /// What the process needs to run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Address of probes and metrics.
     pub admin_address: SocketAddr,
@@ -57,8 +66,18 @@ pub struct Settings {
     pub oss_endpoint: String,
     /// Address of IMM; likewise.
     pub imm_endpoint: String,
+    /// Address of STS.
+    pub sts_endpoint: String,
     /// Namespaces to work in; none means all.
     pub namespaces: Vec<String>,
+    /// The operator's own namespace: its lease and the copies of policies are there.
+    pub home: Option<String>,
+    /// Name under which it holds the lease; `None` works without one.
+    pub leader_name: Option<String>,
+    /// File with the tenancy rules.
+    pub tenancy_rules: Option<PathBuf>,
+    /// The operator's own identity at the cloud.
+    pub own_identity: OwnIdentity,
 }
 
 /// Why the process cannot run.
@@ -78,55 +97,114 @@ pub enum RunError {
     /// An endpoint cannot be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The tenancy rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// Another process holds the lease.
+    #[error("the lease is lost; ending, so that a fresh start can compete for it")]
+    LeaseLost,
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client: {0}")]
     Http(String),
 }
 
-/// Runs until `stop`, then drains what is under way.
+/// Runs until `stop` or until the lease is lost, then drains what is under way.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
-    let listener = TcpListener::bind(settings.admin_address)
-        .await
-        .map_err(|source| RunError::Listen {
-            address: settings.admin_address,
-            source,
-        })?;
-    let address = listener.local_addr().map_err(|source| RunError::Listen {
+    let listen = |source| RunError::Listen {
         address: settings.admin_address,
         source,
-    })?;
+    };
+    let listener = TcpListener::bind(settings.admin_address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let rules = RulesInForce::default();
+    if let Some(path) = &settings.tenancy_rules {
+        rules.load(path).await?;
+    }
     let client = client().await?;
-    let endpoints = Endpoints::new(&settings.oss_endpoint, &settings.imm_endpoint)?;
+    let endpoints = Endpoints::new(
+        &settings.oss_endpoint,
+        &settings.imm_endpoint,
+        &settings.sts_endpoint,
+    )?;
     let cloud = Cloud::new(endpoints).map_err(|e| RunError::Http(e.to_string()))?;
-    let account = own_account(&client).await;
-    tracing::info!(
-        account = account.as_deref().unwrap_or("unknown"),
-        "connected to the cluster"
-    );
-    let kubernetes = Kubernetes::new(client.clone(), settings.namespaces.clone(), account);
-    let engine = Engine::new(Arc::new(World { kubernetes, cloud }), stop.clone());
+    let metrics = Arc::new(metrics::Metrics::default());
     let ready = Arc::new(AtomicBool::new(false));
-    let context = Arc::clone(&engine.context);
 
     // Probes and metrics are served until the very end, so that a drain can be watched.
     let closing = CancellationToken::new();
     let admin = admin::Admin {
-        context: Arc::clone(&context),
+        metrics: Arc::clone(&metrics),
         ready: Arc::clone(&ready),
     };
     let serving = tokio::spawn(admin::serve(listener, admin, closing.clone()));
     tracing::info!(%address, "serving probes and metrics");
 
+    let account = own_account(&client).await;
+    tracing::info!(
+        account = account.as_deref().unwrap_or("unknown"),
+        "connected to the cluster"
+    );
+    let leadership = match (&settings.home, &settings.leader_name) {
+        (Some(home), Some(name)) => {
+            // A standby is ready: it can take over at once, and a rolling update must not wait for it to lead.
+            ready.store(true, Ordering::Release);
+            leader::acquire(&client, home, name.clone(), &stop).await
+        }
+        _ => None,
+    };
+    let fenced = settings.home.is_some() && settings.leader_name.is_some();
+    let outcome = if fenced && leadership.is_none() {
+        Ok(())
+    } else {
+        let fence = leadership.as_ref().map_or_else(Fence::open, Leadership::fence);
+        let kubernetes = Kubernetes::new(
+            client.clone(),
+            settings.namespaces.clone(),
+            account,
+            settings.home.clone(),
+        );
+        let world = World {
+            kubernetes,
+            cloud,
+            fence,
+            own: settings.own_identity.clone(),
+            rules: rules.clone(),
+        };
+        metrics.leads();
+        lead(&settings, &client, world, &metrics, &ready, leadership, &stop).await
+    };
+    closing.cancel();
+    let _ = serving.await;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// Works while the lease is held, or until told to stop.
+async fn lead(
+    settings: &Settings,
+    client: &Client,
+    world: World,
+    metrics: &Arc<metrics::Metrics>,
+    ready: &Arc<AtomicBool>,
+    leadership: Option<Leadership>,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let rules = world.rules.clone();
+    let engine = Engine::new(Arc::new(world), Arc::clone(metrics), stop.clone());
     let lists = 2 * settings.namespaces.len().max(1);
+    let alarm = Arc::clone(metrics);
     let fed = feed(
-        watch(&client, Kind::Grants, &settings.namespaces),
-        watch(&client, Kind::Jobs, &settings.namespaces),
+        watch(client, Kind::Grants, &settings.namespaces),
+        watch(client, Kind::Jobs, &settings.namespaces),
+        rules.changes(settings.tenancy_rules.clone(), move |good| alarm.rules(good)),
         lists,
-        engine.buckets.clone(),
-        engine.runs.clone(),
+        Queues {
+            buckets: engine.buckets.clone(),
+            runs: engine.runs.clone(),
+        },
         move || {
             ready.store(true, Ordering::Release);
-            context.metrics.ready();
+            metrics.ready();
             tracing::info!("all grants and jobs have been seen");
         },
     );
@@ -137,13 +215,25 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         tokio::time::sleep(DRAIN).await;
         tracing::warn!("not everything under way ended in time");
     };
-    tokio::select! {
-        () = async { tokio::select! { () = fed => std::future::pending().await, () = work => {} } } => {}
-        () = drained => {}
+    let mut leadership = leadership;
+    let lost = async {
+        match &mut leadership {
+            Some(leadership) => leadership.keep().await,
+            None => std::future::pending().await,
+        }
+    };
+    let kept = tokio::select! {
+        () = async { tokio::select! { () = fed => std::future::pending().await, () = work => {} } } => true,
+        () = drained => true,
+        () = lost => false,
+    };
+    if !kept {
+        // Whoever holds it now may be at work already: nothing of ours may go on.
+        return Err(RunError::LeaseLost);
     }
-    closing.cancel();
-    let _ = serving.await;
-    tracing::info!("stopped");
+    if let Some(leadership) = leadership {
+        leadership.release().await;
+    }
     Ok(())
 }
 
@@ -160,16 +250,18 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that stops with `stop`.
-    pub fn new(effects: Arc<dyn Effects>, stop: CancellationToken) -> Self {
+    pub fn new(effects: Arc<dyn Effects>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
         let (buckets, bucket_marks) = mpsc::channel(MARKS);
         let (runs, run_marks) = mpsc::channel(MARKS);
         let context = Arc::new(Context {
             effects,
             keys: keys::KeyCache::default(),
             pacers: pacer::Pacers::default(),
-            metrics: metrics::Metrics::default(),
+            metrics,
             stop,
             buckets: buckets.clone(),
+            looks: Mutex::default(),
+            doubts: Mutex::default(),
             memory: Mutex::new(HashMap::new()),
         });
         Self {

@@ -2,13 +2,14 @@
 //! when it stops. Without `GetProject` the documented defaults hold: 100 requests a second and 100 at once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::ProjectRef;
+use crate::core::identity::Identity;
 
 /// Share of the limit that is used: the limit's window is not ours, so a call may fall into the second before.
 const SHARE: f64 = 0.98;
@@ -18,17 +19,14 @@ const DEFAULT_CONCURRENCY: usize = 100;
 /// Paces by project.
 #[derive(Default)]
 pub struct Pacers {
-    all: Mutex<HashMap<(String, String, String), Arc<Pacer>>>,
+    all: Mutex<HashMap<(Identity, String, String), Arc<Pacer>>>,
 }
 
 impl Pacers {
     /// The pace of a project; it lives as long as a job uses it.
-    pub fn of(&self, project: &ProjectRef) -> Arc<Pacer> {
-        let key = (
-            project.account_uid.clone(),
-            project.region.clone(),
-            project.name.clone(),
-        );
+    pub fn of(&self, identity: &Identity, project: &ProjectRef) -> Arc<Pacer> {
+        // The account that a spec claims is not proof: nobody may slow another's project down by naming it.
+        let key = (identity.clone(), project.region.clone(), project.name.clone());
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|k, pacer| *k == key || Arc::strong_count(pacer) > 1);
         Arc::clone(all.entry(key).or_insert_with(|| Arc::new(Pacer::new())))
@@ -39,6 +37,8 @@ impl Pacers {
 pub struct Pacer {
     state: Mutex<Pace>,
     places: Arc<Semaphore>,
+    /// Who is next: first come, first served.
+    order: tokio::sync::Mutex<()>,
 }
 
 struct Pace {
@@ -59,6 +59,7 @@ impl Pacer {
         Self {
             state,
             places: Arc::new(Semaphore::new(DEFAULT_CONCURRENCY)),
+            order: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -72,17 +73,20 @@ impl Pacer {
             .map_or(1, i64::from)
     }
 
-    /// Waits for a place and for its time. Dropping the future gives both back.
+    /// Waits for a place and for its time, one after the other. Dropping the future gives both back.
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        let at = {
-            let mut pace = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = pace.next.max(Instant::now());
-            pace.next = at + Duration::from_secs_f64(1.0 / (DEFAULT_RATE * SHARE * pace.factor));
-            at
-        };
-        sleep_until(at).await;
+        let _turn = self.order.lock().await;
+        let next = self.pace().next;
+        sleep_until(next).await;
+        let mut pace = self.pace();
+        pace.next =
+            next.max(Instant::now()) + Duration::from_secs_f64(1.0 / (DEFAULT_RATE * SHARE * pace.factor));
         Some(permit)
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The project refused a call because of its rate: two thirds of the pace, at most once a second.

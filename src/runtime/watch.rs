@@ -210,6 +210,12 @@ impl Index {
         }
     }
 
+    /// Every key that is known.
+    fn everything(&self) -> Vec<Key> {
+        let buckets = self.buckets.keys().cloned().map(Key::Bucket);
+        buckets.chain(self.jobs.keys().cloned().map(Key::Job)).collect()
+    }
+
     /// One shared text a bucket, however many grants it has.
     fn bucket(&self, name: &str) -> Arc<str> {
         self.buckets
@@ -227,37 +233,60 @@ impl Index {
     }
 }
 
-/// Feeds both queues from both watches until they end; `ready` is called once all objects have been seen.
+/// Where marks go.
+pub(super) struct Queues {
+    pub(super) buckets: mpsc::Sender<Mark<Key>>,
+    pub(super) runs: mpsc::Sender<Mark<Key>>,
+}
+
+/// What moves the feed.
+enum Moved {
+    Grants(Seen),
+    Jobs(Seen),
+    Rules,
+}
+
+/// Feeds both queues from both watches until they end; `ready` is called once all objects have been seen. When the tenancy
+/// rules change, everything is looked at again.
 pub(super) async fn feed(
     grants: impl Stream<Item = Seen>,
     jobs: impl Stream<Item = Seen>,
+    rules: impl Stream<Item = ()>,
     lists: usize,
-    buckets: mpsc::Sender<Mark<Key>>,
-    runs: mpsc::Sender<Mark<Key>>,
+    queues: Queues,
     ready: impl FnOnce(),
 ) {
     let mut index = Index::default();
     let mut ready = Some(ready);
     let mut complete = 0;
-    let both = futures::stream::select(grants.map(|s| (Kind::Grants, s)), jobs.map(|s| (Kind::Jobs, s)));
-    tokio::pin!(both);
-    while let Some((kind, seen)) = both.next().await {
-        if matches!(seen, Seen::Complete) {
-            complete += 1;
-            if complete >= lists
-                && let Some(ready) = ready.take()
-            {
-                ready();
+    let watches = futures::stream::select(grants.map(Moved::Grants), jobs.map(Moved::Jobs));
+    // The rules' stream never ends; the watches' end ends the feed.
+    let rules = rules.map(|()| Moved::Rules);
+    tokio::pin!(watches, rules);
+    loop {
+        let moved = tokio::select! {
+            moved = watches.next() => moved,
+            moved = rules.next() => moved,
+        };
+        let keys = match moved {
+            None => return,
+            Some(Moved::Grants(Seen::Complete) | Moved::Jobs(Seen::Complete)) => {
+                complete += 1;
+                if complete >= lists
+                    && let Some(ready) = ready.take()
+                {
+                    ready();
+                }
+                Vec::new()
             }
-        }
-        let keys = match kind {
-            Kind::Grants => index.grant(seen),
-            Kind::Jobs => index.job(seen),
+            Some(Moved::Grants(seen)) => index.grant(seen),
+            Some(Moved::Jobs(seen)) => index.job(seen),
+            Some(Moved::Rules) => index.everything(),
         };
         for key in keys {
             let (queue, settle) = match &key {
-                Key::Bucket(_) => (&buckets, SETTLE),
-                Key::Job(_) => (&runs, Duration::ZERO),
+                Key::Bucket(_) => (&queues.buckets, SETTLE),
+                Key::Job(_) => (&queues.runs, Duration::ZERO),
             };
             // A full queue holds the watch back; nothing is dropped.
             if queue.send(Mark { key, settle }).await.is_err() {

@@ -1,23 +1,38 @@
 //! The real effects: Kubernetes and the clouds together.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 
+use secrecy::SecretString;
+
 use super::kubernetes::{Kubernetes, now};
-use crate::api::{BucketRef, GrantStatus, JobStatus, ProjectRef};
-use crate::cloud::Cloud;
+use super::leader::Fence;
+use super::own_identity::OwnIdentity;
+use super::tenancy::RulesInForce;
+use crate::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobStatus, ProjectRef};
+use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 use crate::core::grant::{BlockState, GrantObject, ObjectKey};
-use crate::core::identity::Identity;
 use crate::core::job::JobObject;
-use crate::ports::{Announcement, CallFailure, Effects, Keys, KeysProblem, KubeFailure, PolicyRead};
+use crate::core::tenancy::{Rules, Tenant};
+use crate::ports::{
+    Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, PolicyRead, RoleSession,
+};
 
 /// Kubernetes and the clouds.
 pub struct World {
     /// The API server.
     pub kubernetes: Kubernetes,
-    /// OSS and IMM.
+    /// OSS, IMM and STS.
     pub cloud: Cloud,
+    /// Until when cloud writes and paid calls may be in flight.
+    pub fence: Fence,
+    /// The operator's own identity.
+    pub own: OwnIdentity,
+    /// The tenancy rules.
+    pub rules: RulesInForce,
 }
 
 impl Effects for World {
@@ -59,8 +74,45 @@ impl Effects for World {
     fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
         self.kubernetes.mark_started(job).boxed()
     }
-    fn read_keys<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
-        self.kubernetes.read_keys(identity).boxed()
+    fn read_secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
+        self.kubernetes.read_secret(namespace, name).boxed()
+    }
+    fn request_token<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretString, KeysProblem>> {
+        self.kubernetes.request_token(namespace, name).boxed()
+    }
+    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, KeysProblem>> {
+        self.own.keys(&self.cloud, now()).boxed()
+    }
+    fn assume_role<'a>(
+        &'a self,
+        session: &'a RoleSession,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+        self.cloud.assume_role(session, keys, now()).boxed()
+    }
+    fn assume_role_with_oidc<'a>(
+        &'a self,
+        session: &'a RoleSession,
+        provider_arn: &'a str,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+        self.cloud
+            .assume_role_with_oidc(session, provider_arn, token, now())
+            .boxed()
+    }
+    fn tenant<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>> {
+        self.kubernetes.tenant(namespace).boxed()
+    }
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.get()
     }
     fn announce(&self, announcement: Announcement) -> BoxFuture<'_, ()> {
         self.kubernetes.announce(announcement).boxed()
@@ -79,7 +131,11 @@ impl Effects for World {
         text: &'a str,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        self.cloud.put_policy(bucket, keys, text, signed_at).boxed()
+        async move {
+            self.fence.hold(OSS_DEADLINE).await;
+            self.cloud.put_policy(bucket, keys, text, signed_at).await
+        }
+        .boxed()
     }
     fn delete_policy<'a>(
         &'a self,
@@ -87,7 +143,11 @@ impl Effects for World {
         keys: &'a Keys,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        self.cloud.delete_policy(bucket, keys, signed_at).boxed()
+        async move {
+            self.fence.hold(OSS_DEADLINE).await;
+            self.cloud.delete_policy(bucket, keys, signed_at).await
+        }
+        .boxed()
     }
     fn read_block<'a>(
         &'a self,
@@ -96,12 +156,29 @@ impl Effects for World {
     ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
         self.cloud.read_block(bucket, keys, now()).boxed()
     }
+    fn bucket_info<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>> {
+        self.cloud.bucket_info(bucket, keys, now()).boxed()
+    }
+    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, Option<bool>> {
+        self.cloud.is_public(bucket, keys, now()).boxed()
+    }
+    fn keep_backup(&self, backup: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>> {
+        self.kubernetes.keep_backup(backup).boxed()
+    }
     fn detect_image_score<'a>(
         &'a self,
         project: &'a ProjectRef,
         keys: &'a Keys,
         uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CallFailure>> {
-        self.cloud.detect_image_score(project, keys, uri, now()).boxed()
+        async move {
+            self.fence.hold(IMM_DEADLINE).await;
+            self.cloud.detect_image_score(project, keys, uri, now()).await
+        }
+        .boxed()
     }
 }

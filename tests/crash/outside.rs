@@ -50,6 +50,7 @@ impl Outside {
             finalizers: Vec::new(),
             reconcile_at: None,
             abandon: false,
+            retain: false,
             place: Some(spec.bucket.clone()),
             identity: Identity::of("media", &spec.credentials),
             spec: Ok(spec),

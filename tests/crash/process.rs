@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use imm_operator::api::{BucketRef, GrantStatus, JobStatus, ProjectRef};
+use imm_operator::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobStatus, ProjectRef};
 use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
-use imm_operator::core::identity::Identity;
 use imm_operator::core::job::JobObject;
+use imm_operator::core::tenancy::{Rules, Tenant};
 use imm_operator::ports::{
-    Announcement, CallFailure, Effects, FailureKind, Keys, KeysProblem, KubeFailure, PolicyRead,
+    Announcement, Backup, CallFailure, Effects, FailureKind, Keys, KeysProblem, KubeFailure, PolicyRead,
+    RoleSession,
 };
 use imm_operator::runtime::{Engine, Key, Mark};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -163,14 +165,69 @@ impl Effects for Gate {
     fn mark_started<'a>(&'a self, _: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
         self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
     }
-    fn read_keys<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
-        self.effect(KeysProblem::Unreachable, |_| {
-            Ok(Keys {
-                id: "LTAI".to_owned(),
-                secret: "canary".into(),
-                token: None,
+    fn read_secret<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
+        let keys = Keys {
+            id: "LTAI".to_owned(),
+            secret: "canary".into(),
+            token: None,
+            expires: None,
+        };
+        self.effect(KeysProblem::Unreachable, |_| Ok(keys))
+    }
+    fn request_token<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<SecretString, KeysProblem>> {
+        self.effect(KeysProblem::Unreachable, |_| Err(KeysProblem::Missing))
+    }
+    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, KeysProblem>> {
+        self.effect(KeysProblem::Unreachable, |_| Err(KeysProblem::NotConfigured))
+    }
+    fn assume_role<'a>(
+        &'a self,
+        _: &'a RoleSession,
+        _: &'a Keys,
+    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+        self.effect(no_answer(), |_| Err(no_answer()))
+    }
+    fn assume_role_with_oidc<'a>(
+        &'a self,
+        _: &'a RoleSession,
+        _: &'a str,
+        _: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+        self.effect(no_answer(), |_| Err(no_answer()))
+    }
+    fn tenant<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| {
+            Ok(Tenant {
+                name: name.to_owned(),
+                ..Tenant::default()
             })
         })
+    }
+    fn rules(&self) -> Arc<Rules> {
+        Arc::new(Rules::default())
+    }
+    fn bucket_info<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        _: &'a Keys,
+    ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>> {
+        let seen = BucketSeen {
+            owner_uid: Some(bucket.owner_uid.clone()),
+            region: Some(bucket.region.clone()),
+        };
+        self.effect(no_answer(), |_| Ok(seen))
+    }
+    fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a Keys) -> BoxFuture<'a, Option<bool>> {
+        self.effect((), |_| Ok(false))
+            .map(|answer: Result<bool, ()>| answer.ok())
+            .boxed()
+    }
+    fn keep_backup(&self, _: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| Ok(None))
     }
     fn announce(&self, _: Announcement) -> BoxFuture<'_, ()> {
         self.effect((), |_| Ok(())).map(|_: Result<(), ()>| ()).boxed()
@@ -252,7 +309,7 @@ impl Process {
             start,
         });
         let effects: Arc<dyn Effects> = Arc::<Gate>::clone(&gate);
-        let engine = Engine::new(effects, CancellationToken::new());
+        let engine = Engine::new(effects, Arc::default(), CancellationToken::new());
         let buckets = engine.buckets.clone();
         Self {
             gate,

@@ -96,27 +96,22 @@ pub async fn a_grant_against_the_schema_is_refused_with_its_own_message(stage: A
 }
 
 // G7
-pub async fn what_this_version_lacks_is_refused_by_name(stage: Arc<Stage>) {
-    let tenant = Tenant::new(&stage, "lacking").await;
+pub async fn credentials_take_just_the_block_that_matches_their_source(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "sources").await;
     let service_account = json!({"name": "a", "roleARN": "acs:ram::6543210987654321:role/r",
         "oidcProviderARN": "acs:ram::6543210987654321:oidc-provider/p"});
+    let hop = json!({"roleARN": "acs:ram::6543210987654321:role/r"});
     all_refused(
         &tenant,
         &[
-            (json!({"mode": "Preview"}), "mode: Preview is not available in this version"),
-            (json!({"driftPolicy": "Report"}), "driftPolicy: Report is not available in this version"),
-            (json!({"adoptionPolicy": "TakeOwnership"}), "not available in this version: use Adopt or Fail"),
+            (json!({"credentials": {"source": "Operator"}}), "secretRef must be given exactly when source is Secret"),
             (
-                json!({"credentials": {"source": "Operator", "secretRef": null}}),
-                "only source: Secret is available in this version",
+                json!({"credentials": {"source": "ServiceAccount", "secretRef": null}}),
+                "serviceAccount must be given exactly when source is ServiceAccount",
             ),
             (
-                json!({"credentials": {"source": "ServiceAccount", "secretRef": null, "serviceAccount": service_account}}),
-                "only source: Secret is available in this version",
-            ),
-            (
-                json!({"credentials": {"assumeRole": {"roleARN": "acs:ram::6543210987654321:role/r"}}}),
-                "assumeRole is not available in this version",
+                json!({"credentials": {"source": "ServiceAccount", "secretRef": null, "serviceAccount": service_account, "assumeRole": hop}}),
+                "assumeRole follows Secret or Operator",
             ),
         ],
     )

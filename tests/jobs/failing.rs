@@ -203,8 +203,8 @@ pub async fn what_this_version_lacks_is_refused_by_name(stage: Arc<Stage>) {
             "spec.project.accountUID",
         ),
         (
-            json!({"credentials": {"source": "Operator", "secretRef": null}}),
-            "only source: Secret is available",
+            json!({"credentials": {"source": "Operator"}}),
+            "secretRef must be given exactly when source is Secret",
         ),
     ];
     for (changes, message) in cases {

@@ -1,7 +1,7 @@
 //! Grants and policies that read aloud.
 
 use imm_operator::api::{Action, AdoptionPolicy, EntryState, Grantee, LedgerEntry};
-use imm_operator::core::grant::{Leave, Member, ObjectKey, Plan, Scene, Stance, Wanted, plan};
+use imm_operator::core::grant::{Leave, Member, ObjectKey, Plan, Restore, Scene, Stance, Wanted, plan};
 use imm_operator::core::policy::{Document, Statement, access_statement, pass_role_statement};
 use k8s_openapi::jiff::Timestamp;
 
@@ -50,6 +50,7 @@ pub fn wants(statements: &[Statement]) -> Stance {
     Stance::Active(Wanted {
         statements: statements.to_vec(),
         adoption: AdoptionPolicy::Adopt,
+        restore: Restore::PutBack,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Single cases, one promise each.
 
 use imm_operator::api::{AdoptionPolicy, EntryState};
-use imm_operator::core::grant::{Change, Leave, Scene, Stance, Verdict, Wanted, plan};
+use imm_operator::core::grant::{Change, Leave, Restore, Scene, Stance, Verdict, Wanted, plan};
 use imm_operator::core::policy::{Document, Unreadable, could_be_ours, fingerprint};
 use k8s_openapi::jiff::SignedDuration;
 
@@ -157,6 +157,7 @@ fn adoption_fail_leaves_everything_alone() {
     let stance = Stance::Active(Wanted {
         statements: vec![access("1", &[])],
         adoption: AdoptionPolicy::Fail,
+        restore: Restore::PutBack,
     });
     let seen = document(&found);
     let plan = plan(scene(Some(&seen)), &[member("a", stance, vec![])]);

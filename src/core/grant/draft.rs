@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
 use super::plan::{Change, Plan, Scene, Verdict};
-use super::{Leave, Member, Stance, WRITE_LIFE_SECONDS, Wanted};
+use super::{Leave, Member, Restore, Stance, WRITE_LIFE_SECONDS, Wanted};
 use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
 use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, Statement};
 
@@ -208,8 +208,24 @@ impl<'a> Draft<'a> {
                 if entry.is_some_and(|e| e.state == EntryState::Applied) {
                     bump(&mut self.plan.drifted, member);
                 }
+                let lost = entry.filter(|e| matches!(e.state, EntryState::Applied | EntryState::Missing));
+                if let (Some(lost), Restore::Leave) = (lost, wanted.restore) {
+                    let (owned, text) = (lost.pre_existing, lost.statement.clone());
+                    self.record(
+                        member,
+                        statement,
+                        EntryState::Missing,
+                        owned,
+                        text,
+                        lost.unsettled_until.clone(),
+                    )?;
+                    verdict = Verdict::Missing;
+                    continue;
+                }
                 self.add_for(member, statement)?;
-                verdict = Verdict::Writing;
+                if verdict != Verdict::Missing {
+                    verdict = Verdict::Writing;
+                }
             }
         }
         if let Some(slot) = self.plan.verdicts.get_mut(member) {

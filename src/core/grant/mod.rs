@@ -1,15 +1,18 @@
 //! All grants of one bucket that share an identity, and the policy that was read: what is to be written, and what
 //! each grant is told.
 
+pub mod contest;
 mod draft;
+mod facets;
 mod plan;
 mod report;
 mod want;
 mod words;
 
+pub use facets::keys_reason;
 pub use plan::{Change, Plan, Scene, Verdict, plan};
-pub use report::{Facts, Standing, keys_reason, report};
-pub use want::{BlockState, PassRoleChoice, Wanted, parse_spec, pass_role_choice};
+pub use report::{Facts, Standing, report};
+pub use want::{BlockState, PassRoleChoice, Restore, Wanted, parse_spec, pass_role_choice};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -56,6 +59,8 @@ pub struct GrantObject {
     pub reconcile_at: Option<String>,
     /// Whether annotation `immops.dev/abandon` is `"true"`.
     pub abandon: bool,
+    /// Whether its statements stay when it is deleted, read even when the rest of the spec does not decode.
+    pub retain: bool,
     /// Bucket that the spec names, read even when the rest of the spec does not decode.
     pub place: Option<BucketRef>,
     /// Whose credentials the spec names, read likewise: a spec gone bad must not block deletion.

@@ -45,6 +45,8 @@ pub enum Verdict {
     Writing,
     /// It waits until an answer or an earlier write is certain.
     Settling,
+    /// Statements of it are gone and not put back for now.
+    Missing,
     /// An equal statement is there and it may not be adopted.
     ExistingStatement,
     /// Its statements do not fit: bytes needed for the whole document, and bytes free now.

@@ -2,14 +2,16 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::words::{Words, put_in_words, secret_name};
-use super::{GrantObject, PassRoleChoice, Verdict};
+use super::facets::{credentials_valid, granted, others};
+use super::words::put_in_words;
+use super::{GrantObject, PassRoleChoice, Verdict, contest};
 use crate::api::{
-    ConditionStatus, Drift, DriftKind, EntryState, GrantReason, GrantStatus, LedgerEntry, PolicySeen, kinds,
+    BucketSeen, ConditionStatus, Contest, Drift, DriftKind, GrantReason, GrantStatus, LedgerEntry,
+    PlannedChange, PolicySeen, kinds,
 };
-use crate::core::condition::{Conditions, seconds, status_of};
-use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
-use crate::core::policy::Unreadable;
+use crate::core::condition::{Conditions, seconds};
+use crate::core::failure::{CallFailure, KeysProblem};
+use crate::core::policy::{Effect, Unreadable};
 
 /// How a grant stands at the end of a pass, or in the middle of one.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +20,24 @@ pub enum Standing {
     Planned(Verdict),
     /// Paused by its spec.
     Suspended,
+    /// Only computed, as its spec asks.
+    Preview,
     /// A field is not as it must be.
     Invalid(String),
+    /// No tenancy rule permits it: why.
+    Denied(String),
+    /// Its namespace could not be read, so that the rules cannot be applied.
+    TenantUnknown,
+    /// The bucket belongs to this account.
+    WrongOwner(String),
+    /// The bucket is in this region.
+    WrongRegion(String),
+    /// The operator's own identity may not see whose the bucket is.
+    OwnerUnverified,
+    /// Statements are gone and the user asked to be told only.
+    DriftReported,
+    /// Statements are gone and somebody keeps removing them.
+    Contested,
     /// Its credentials cannot be used.
     Keys(KeysProblem),
     /// A call to the cloud failed.
@@ -45,6 +63,14 @@ pub struct Facts {
     pub overlaps: Option<i32>,
     /// Statements found gone in this pass.
     pub drifted: usize,
+    /// What the cloud says about the bucket.
+    pub bucket: Option<BucketSeen>,
+    /// What the Denies of the policy mean for the grant.
+    pub effect: Option<Effect>,
+    /// What would be done if it were allowed.
+    pub plan: Option<PlannedChange>,
+    /// The quarrel, as it stands after this pass.
+    pub contest: Option<Contest>,
 }
 
 /// The status that follows.
@@ -54,7 +80,7 @@ pub fn report(grant: &GrantObject, standing: &Standing, facts: Facts, now: Times
     let mut conditions = Conditions::new(&before.conditions, grant.generation, now);
     let ready = matches!(
         words.reason,
-        GrantReason::Applied | GrantReason::Suspended | GrantReason::Retained
+        GrantReason::Applied | GrantReason::Suspended | GrantReason::Preview | GrantReason::Retained
     );
     let blocked = grant.deleting && words.stalled;
     let message = if blocked {
@@ -71,7 +97,7 @@ pub fn report(grant: &GrantObject, standing: &Standing, facts: Facts, now: Times
         ConditionStatus::False
     };
     conditions.set(kinds::READY, flag, words.reason.as_str(), &message);
-    if !ready && words.stalled {
+    if (!ready && words.stalled) || contest::contested(facts.contest.as_ref()) {
         conditions.set(
             kinds::STALLED,
             ConditionStatus::True,
@@ -88,36 +114,22 @@ pub fn report(grant: &GrantObject, standing: &Standing, facts: Facts, now: Times
     }
     granted(&mut conditions, grant, standing, &facts, &words);
     credentials_valid(&mut conditions, grant, standing);
-    if matches!(standing, Standing::Suspended) {
-        conditions.set(
-            kinds::SUSPENDED,
-            ConditionStatus::True,
-            GrantReason::Suspended.as_str(),
-            "spec.suspend is true",
-        );
-    }
-    if let Standing::Planned(Verdict::Gone { residual }) = standing
-        && *residual > 0
-    {
-        let message = format!("{residual} statements that were not ours alone still name this grantee");
-        conditions.set(
-            kinds::RESIDUAL_ACCESS,
-            ConditionStatus::True,
-            GrantReason::Residual.as_str(),
-            message,
-        );
-    }
+    others(&mut conditions, grant, standing, &facts);
     GrantStatus {
         observed_generation: Some(grant.generation),
         conditions: conditions.finish(),
         policy: facts.policy.or_else(|| before.policy.clone()),
         owned: facts.ledger,
+        ledger_of: Some(grant.uid.clone()),
         overlaps: facts.overlaps.or(before.overlaps),
         pass_role: facts
             .pass_role
             .map(PassRoleChoice::describe)
             .or_else(|| before.pass_role.clone()),
         last_drift: drift(before.last_drift.as_ref(), facts.drifted, now),
+        contest: facts.contest,
+        bucket: facts.bucket.or_else(|| before.bucket.clone()),
+        plan: facts.plan,
         last_handled_reconcile_at: grant.reconcile_at.clone(),
     }
 }
@@ -133,156 +145,4 @@ fn drift(before: Option<&Drift>, drifted: usize, now: Timestamp) -> Option<Drift
         kind: DriftKind::StatementRemoved,
         count,
     })
-}
-
-fn granted(
-    conditions: &mut Conditions<'_>,
-    grant: &GrantObject,
-    standing: &Standing,
-    facts: &Facts,
-    words: &Words,
-) {
-    let last = status_of(&grant.status.conditions, kinds::GRANTED);
-    let reason = |r: GrantReason| r.as_str();
-    match standing {
-        Standing::Planned(Verdict::Applied) | Standing::PassRoleBlocked => {
-            conditions.set(
-                kinds::GRANTED,
-                ConditionStatus::True,
-                reason(GrantReason::Applied),
-                "the statements were seen in the policy",
-            );
-        }
-        Standing::Planned(Verdict::Writing) if facts.drifted > 0 || grant.deleting => {
-            conditions.set(
-                kinds::GRANTED,
-                ConditionStatus::False,
-                reason(GrantReason::Removed),
-                "the statements are not all in the policy",
-            );
-        }
-        Standing::Planned(Verdict::Gone { .. }) => {
-            conditions.set(
-                kinds::GRANTED,
-                ConditionStatus::False,
-                reason(GrantReason::Removed),
-                "the grant has let its statements go",
-            );
-        }
-        // What was not looked at, or not seen for certain, keeps its last value.
-        Standing::Suspended
-        | Standing::Contended
-        | Standing::Planned(Verdict::Settling | Verdict::Frozen)
-            if last.is_some() =>
-        {
-            conditions.carry(kinds::GRANTED);
-        }
-        Standing::Failed(failure) if last.is_some() && transient(failure.kind) => {
-            conditions.carry(kinds::GRANTED);
-        }
-        Standing::Keys(KeysProblem::Unreachable) if last.is_some() => conditions.carry(kinds::GRANTED),
-        Standing::Keys(_) | Standing::Unreadable(_) | Standing::Failed(_) => {
-            conditions.set(
-                kinds::GRANTED,
-                ConditionStatus::Unknown,
-                reason(GrantReason::Unknown),
-                "the policy could not be read or written",
-            );
-        }
-        Standing::Planned(_) | Standing::Suspended | Standing::Contended | Standing::Invalid(_) => {
-            let all_there =
-                !facts.ledger.is_empty() && facts.ledger.iter().all(|e| e.state == EntryState::Applied);
-            if all_there && words.stalled {
-                conditions.carry(kinds::GRANTED);
-            } else {
-                conditions.set(
-                    kinds::GRANTED,
-                    ConditionStatus::False,
-                    reason(GrantReason::Pending),
-                    "the statements were not yet seen in the policy",
-                );
-            }
-        }
-    }
-}
-
-fn credentials_valid(conditions: &mut Conditions<'_>, grant: &GrantObject, standing: &Standing) {
-    let kind = kinds::CREDENTIALS_VALID;
-    let secret = secret_name(grant);
-    match standing {
-        Standing::Keys(KeysProblem::Unreachable) | Standing::Suspended | Standing::Invalid(_) => {
-            conditions.carry(kind);
-        }
-        Standing::Keys(problem) => {
-            conditions.set(
-                kind,
-                ConditionStatus::False,
-                keys_reason(problem).as_str(),
-                problem.message(&grant.key.namespace, secret),
-            );
-        }
-        Standing::Failed(failure) => match failure.kind {
-            FailureKind::KeysRejected => conditions.set(
-                kind,
-                ConditionStatus::False,
-                GrantReason::Rejected.as_str(),
-                format!(
-                    "the cloud refused the keys of secret {secret} ({})",
-                    failure.reference()
-                ),
-            ),
-            FailureKind::KeysExpired => conditions.set(
-                kind,
-                ConditionStatus::False,
-                GrantReason::Expired.as_str(),
-                format!(
-                    "the keys of secret {secret} have expired ({})",
-                    failure.reference()
-                ),
-            ),
-            FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
-                conditions.carry(kind);
-            }
-            FailureKind::Denied
-            | FailureKind::PublicBlocked
-            | FailureKind::NoSuchBucket
-            | FailureKind::NoSuchProject
-            | FailureKind::WrongRegion
-            | FailureKind::DocumentRefused
-            | FailureKind::Refused => {
-                conditions.set(
-                    kind,
-                    ConditionStatus::True,
-                    GrantReason::Authenticated.as_str(),
-                    "the last call was authenticated",
-                );
-            }
-        },
-        Standing::Planned(Verdict::Gone { .. }) => conditions.carry(kind),
-        Standing::Planned(_) | Standing::Unreadable(_) | Standing::Contended | Standing::PassRoleBlocked => {
-            conditions.set(
-                kind,
-                ConditionStatus::True,
-                GrantReason::Authenticated.as_str(),
-                "the last call was authenticated",
-            );
-        }
-    }
-}
-
-/// The reason that CredentialsValid carries for a problem with the Secret.
-pub fn keys_reason(problem: &KeysProblem) -> GrantReason {
-    match problem {
-        KeysProblem::Missing => GrantReason::SecretMissing,
-        KeysProblem::Invalid(_) => GrantReason::SecretInvalid,
-        KeysProblem::Denied { .. } => GrantReason::SecretAccessDenied,
-        KeysProblem::Unreachable => GrantReason::NotChecked,
-    }
-}
-
-fn transient(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered
-    )
 }

@@ -1,8 +1,8 @@
 //! From a grant's spec to the statements it wants, with every name checked again.
 
 use crate::api::{
-    Access, Action, AdoptionPolicy, EntryState, GrantSpec, GrantStatus, PassRoleStatement, Preset,
-    StatementRole,
+    Access, Action, AdoptionPolicy, DriftPolicy, EntryState, GrantSpec, GrantStatus, PassRoleStatement,
+    Preset, StatementRole,
 };
 use crate::core::name::{NameError, check_bucket, check_prefix, check_region, check_role, check_uid};
 use crate::core::policy::{Statement, access_statement, pass_role_statement};
@@ -14,6 +14,17 @@ pub struct Wanted {
     pub statements: Vec<Statement>,
     /// What to do with an equal statement that was there before.
     pub adoption: AdoptionPolicy,
+    /// What to do when a statement of ours is gone.
+    pub restore: Restore,
+}
+
+/// What to do when a statement of ours is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    /// Put it back.
+    PutBack,
+    /// Leave it: the user asked to be told only, or there is a quarrel.
+    Leave,
 }
 
 /// Whether Block Public Access stands in the way of a public statement.
@@ -27,6 +38,8 @@ pub enum BlockState {
     OnForAccount,
     /// Could not be read.
     Unreadable,
+    /// OSS refused a public policy, although the block does not show.
+    Refused,
 }
 
 /// What was decided about the `ram:PassRole` statement.
@@ -49,6 +62,7 @@ impl PassRoleChoice {
             BlockState::OnForBucket => "Block Public Access is on for the bucket",
             BlockState::OnForAccount => "Block Public Access is on for the account",
             BlockState::Unreadable => "Block Public Access cannot be read",
+            BlockState::Refused => "OSS refuses a public policy",
             BlockState::Off => "Block Public Access is off",
         };
         match self {
@@ -100,6 +114,9 @@ pub fn pass_role_choice(
         (true, false, Some("omitted: Block Public Access is on for the account")) => {
             Some(PassRoleChoice::OmittedBecause(BlockState::OnForAccount))
         }
+        (true, false, Some("omitted: OSS refuses a public policy")) => {
+            Some(PassRoleChoice::OmittedBecause(BlockState::Refused))
+        }
         (true, false, Some("omitted: Block Public Access cannot be read")) => {
             Some(PassRoleChoice::OmittedBecause(BlockState::Unreadable))
         }
@@ -130,9 +147,14 @@ pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleChoice) -> Result<Wanted,
         statements.push(pass_role_statement(&spec.grantee));
     }
     statements.push(access);
+    let restore = match spec.drift_policy {
+        DriftPolicy::Correct => Restore::PutBack,
+        DriftPolicy::Report => Restore::Leave,
+    };
     Ok(Wanted {
         statements,
         adoption: spec.adoption_policy,
+        restore,
     })
 }
 

@@ -4,7 +4,7 @@
 use super::report::Standing;
 use super::{GrantObject, Verdict};
 use crate::api::GrantReason;
-use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
+use crate::core::failure::{CallFailure, FailureKind};
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
 
 /// The words for a standing: reason, message, and whether a person must act.
@@ -28,16 +28,6 @@ fn stalled(reason: GrantReason, message: impl Into<String>) -> Words {
         message: message.into(),
         stalled: true,
     }
-}
-
-/// The Secret that a grant names.
-pub(super) fn secret_name(grant: &GrantObject) -> &str {
-    let secret = grant
-        .spec
-        .as_ref()
-        .ok()
-        .and_then(|s| s.credentials.secret_ref.as_ref());
-    secret.map_or("(none)", |s| s.name.as_str())
 }
 
 /// The words for how a grant stands.
@@ -80,15 +70,57 @@ pub(super) fn put_in_words(grant: &GrantObject, standing: &Standing) -> Words {
             R::Suspended,
             "spec.suspend is true: nothing is added, corrected or removed",
         ),
+        Standing::Planned(Verdict::Missing) => stalled(
+            R::DriftReported,
+            "statements are gone from the policy and are not put back for now",
+        ),
+        Standing::Preview => words(
+            R::Preview,
+            "nothing is written; status.plan shows what mode: Enforce would do",
+        ),
+        Standing::Denied(message) => stalled(R::TenancyDenied, message.clone()),
+        Standing::TenantUnknown => words(
+            R::Reconciling,
+            "the namespace could not be read, which the tenancy rules need; trying again",
+        ),
+        Standing::WrongOwner(owner) => stalled(
+            R::OwnerMismatch,
+            format!(
+                "bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: create the grant anew with the right owner"
+            ),
+        ),
+        Standing::WrongRegion(region) => stalled(
+            R::RegionMismatch,
+            format!(
+                "bucket {bucket} is in {region}, not in spec.bucket.region: create the grant anew with the right region"
+            ),
+        ),
+        Standing::OwnerUnverified => stalled(
+            R::OwnerUnverified,
+            format!(
+                "the operator's own identity may not see whose bucket {bucket} is, and acts only on buckets that it can verify: grant it oss:GetBucketInfo"
+            ),
+        ),
+        Standing::DriftReported => stalled(
+            R::DriftReported,
+            "statements are gone from the policy and driftPolicy is Report: status.plan shows them; driftPolicy: Correct puts them back",
+        ),
+        Standing::Contested => stalled(
+            R::Contested,
+            "somebody has removed the statements again and again; they are put back ever more seldom: find out who it is (a Terraform alicloud_oss_bucket without ignore_changes does this)",
+        ),
         Standing::Invalid(message) => stalled(R::InvalidSpec, message.clone()),
-        Standing::Keys(problem @ KeysProblem::Unreachable) => words(
-            R::CredentialsUnavailable,
-            problem.message(&grant.key.namespace, secret_name(grant)),
-        ),
-        Standing::Keys(problem) => stalled(
-            R::CredentialsUnavailable,
-            problem.message(&grant.key.namespace, secret_name(grant)),
-        ),
+        Standing::Keys(problem) => {
+            let message = grant
+                .identity
+                .as_ref()
+                .map_or_else(String::new, |identity| problem.message(identity));
+            Words {
+                reason: R::CredentialsUnavailable,
+                message,
+                stalled: !problem.passes(),
+            }
+        }
         Standing::Unreadable(why) => stalled(
             R::PolicyUnreadable,
             format!("the policy of {bucket} is left alone because {why}: correct it at OSS"),

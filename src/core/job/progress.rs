@@ -51,6 +51,8 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 struct Retry {
     attempts: i32,
+    /// Refusals because of a rate limit in a row: they lengthen the wait and cost no attempt.
+    throttles: i32,
     due: Timestamp,
 }
 
@@ -99,6 +101,7 @@ impl Progress {
                         index(d.index),
                         Retry {
                             attempts: d.attempts,
+                            throttles: 0,
                             due: now,
                         },
                     )
@@ -153,8 +156,11 @@ impl Progress {
 
     /// Reserves up to `rate` requests, one for the canary; the caller stores the status before it sends any.
     pub fn reserve(&mut self, rate: i64, budget: Option<i64>) {
-        let left =
-            i64::try_from(self.uris.len() - self.results.len() - self.in_flight.len()).unwrap_or(i64::MAX);
+        let open = self
+            .uris
+            .len()
+            .saturating_sub(self.results.len() + self.in_flight.len());
+        let left = i64::try_from(open).unwrap_or(i64::MAX);
         let wish = if self.canary_passed {
             rate.min(left).max(1)
         } else {
@@ -203,33 +209,39 @@ impl Progress {
             FailureKind::Throttled => {
                 self.requests.throttled += 1;
                 // A rate limit is our pace, not the item's fault: it never counts against the item.
-                self.defer(index, 0, failure.retry_after, now);
+                let throttles = self.retries.get(&index).map_or(0, |r| r.throttles) + 1;
+                self.defer(index, 0, throttles, failure.retry_after, now);
                 Outcome::SlowDown
             }
             FailureKind::Unavailable | FailureKind::Unanswered => {
-                self.requests.server_errors += 1;
+                if failure.kind == FailureKind::Unavailable || failure.code == "ConnectionFailed" {
+                    self.requests.server_errors += 1;
+                } else {
+                    // It may have been carried out, and billed, all the same.
+                    self.requests.unanswered += 1;
+                }
                 let attempts = self.retries.get(&index).map_or(0, |r| r.attempts) + 1;
                 if attempts > self.backoff_limit {
                     self.exhausted += 1;
                     self.store(index, None, Some(failure.code));
                 } else {
-                    self.defer(index, 1, failure.retry_after, now);
+                    self.defer(index, 1, 0, failure.retry_after, now);
                 }
                 Outcome::GoOn
             }
             FailureKind::KeysRejected | FailureKind::KeysExpired => {
                 self.requests.client_errors += 1;
-                self.defer(index, 0, None, now);
+                self.defer(index, 0, 0, None, now);
                 Outcome::KeysRefused(failure)
             }
             FailureKind::Denied => {
                 self.requests.client_errors += 1;
-                self.defer(index, 0, None, now);
+                self.defer(index, 0, 0, None, now);
                 Outcome::Denied { canary, failure }
             }
             FailureKind::NoSuchProject => {
                 self.requests.client_errors += 1;
-                self.defer(index, 0, None, now);
+                self.defer(index, 0, 0, None, now);
                 Outcome::NoProject(failure)
             }
             FailureKind::Refused
@@ -238,8 +250,7 @@ impl Progress {
             | FailureKind::WrongRegion
             | FailureKind::DocumentRefused => {
                 self.requests.client_errors += 1;
-                // The call itself was allowed, so the rest of the job may follow.
-                self.canary_passed = true;
+                // Not yet proof that a call can succeed: the next item goes alone as well.
                 self.store(index, None, Some(failure.code));
                 Outcome::GoOn
             }
@@ -261,11 +272,11 @@ impl Progress {
         );
     }
 
-    fn defer(&mut self, index: usize, more: i32, wait: Option<Duration>, now: Timestamp) {
+    fn defer(&mut self, index: usize, more: i32, throttles: i32, wait: Option<Duration>, now: Timestamp) {
         let attempts = self.retries.get(&index).map_or(0, |r| r.attempts) + more;
         let seed = format!("{}/{index}", self.seed);
         let grown = delay::after_failures(
-            u32::try_from(attempts.max(1)).unwrap_or(1),
+            u32::try_from(attempts.max(throttles).max(1)).unwrap_or(1),
             Duration::from_secs(1),
             Duration::from_secs(60),
             &seed,
@@ -275,6 +286,7 @@ impl Progress {
             index,
             Retry {
                 attempts,
+                throttles,
                 due: now + wait,
             },
         );

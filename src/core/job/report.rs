@@ -26,6 +26,8 @@ pub enum Phase {
     Waiting(String),
     /// Calls are under way.
     Scoring,
+    /// No tenancy rule permits it: why.
+    Denied(String),
     /// Its credentials cannot be used.
     Keys(KeysProblem, String),
     /// The cloud refused the keys of this Secret.
@@ -136,10 +138,29 @@ pub fn report(job: &JobObject, phase: &Phase, progress: &Progress, now: Timestam
         }
         Phase::Waiting(_)
         | Phase::Scoring
+        | Phase::Denied(_)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
         | Phase::Restored
         | Phase::Invalid(_) => {}
+    }
+    if let Phase::Denied(message) = phase {
+        conditions.set(
+            kinds::ALLOWED,
+            ConditionStatus::False,
+            JobReason::TenancyDenied.as_str(),
+            message,
+        );
+    } else if matches!(phase, Phase::Restored | Phase::Invalid(_)) {
+        conditions.carry(kinds::ALLOWED);
+    } else {
+        let message = "the tenancy rules permit this object";
+        conditions.set(
+            kinds::ALLOWED,
+            ConditionStatus::True,
+            JobReason::Permitted.as_str(),
+            message,
+        );
     }
     grant_ready(&mut conditions, job, phase);
     credentials(&mut conditions, phase, progress);
@@ -201,14 +222,17 @@ fn grant_ready(conditions: &mut Conditions<'_>, job: &JobObject, phase: &Phase) 
                 "the grant is live and covers every image",
             );
         }
-        Phase::Keys(..) | Phase::Restored | Phase::Invalid(_) => conditions.carry(kinds::GRANT_READY),
+        Phase::Keys(..) | Phase::Denied(_) | Phase::Restored | Phase::Invalid(_) => {
+            conditions.carry(kinds::GRANT_READY);
+        }
     }
 }
 
 fn credentials(conditions: &mut Conditions<'_>, phase: &Phase, progress: &Progress) {
     let kind = kinds::CREDENTIALS_VALID;
     match phase {
-        Phase::Keys(KeysProblem::Unreachable, _)
+        Phase::Denied(_)
+        | Phase::Keys(KeysProblem::Unreachable, _)
         | Phase::Waiting(_)
         | Phase::Invalid(_)
         | Phase::Restored => conditions.carry(kind),
@@ -231,10 +255,7 @@ fn credentials(conditions: &mut Conditions<'_>, phase: &Phase, progress: &Progre
                 kind,
                 ConditionStatus::False,
                 reason.as_str(),
-                format!(
-                    "IMM refused the keys of secret {secret} ({})",
-                    failure.reference()
-                ),
+                format!("IMM refused the keys of {secret} ({})", failure.reference()),
             );
         }
         Phase::Scoring | Phase::OutOfBudget | Phase::Ended(_) if !progress.results().is_empty() => {
@@ -266,9 +287,10 @@ fn put_in_words(phase: &Phase, progress: &Progress) -> Words {
     match phase {
         Phase::Waiting(message) => words(JobReason::WaitingForGrant, message.clone()),
         Phase::Scoring => words(JobReason::Scoring, format!("{} of {} items are done", progress.results().len(), progress.total())),
+        Phase::Denied(message) => stalled(JobReason::TenancyDenied, message.clone()),
         Phase::Keys(KeysProblem::Unreachable, message) => words(JobReason::CredentialsUnavailable, message.clone()),
         Phase::Keys(_, message) => stalled(JobReason::CredentialsUnavailable, message.clone()),
-        Phase::KeysRefused(failure, secret) => stalled(JobReason::CredentialsUnavailable, format!("IMM refused the keys of secret {secret} ({}): put valid ones into it, the job then goes on", failure.reference())),
+        Phase::KeysRefused(failure, secret) => stalled(JobReason::CredentialsUnavailable, format!("IMM refused the keys of {secret} ({}): put valid ones into it, the job then goes on", failure.reference())),
         Phase::OutOfBudget => Words { reason: JobReason::BudgetExceeded, message: "budget.maxRequests is used up: raise it to go on".to_owned(), stalled: false, ready: true },
         Phase::Restored => stalled(JobReason::RestoredWithoutStatus, "the object was restored from a backup without its results: remove annotation immops.dev/started to score and pay again".to_owned()),
         Phase::Invalid(message) => stalled(JobReason::InvalidSpec, message.clone()),

@@ -1,65 +1,31 @@
 //! One identity's grants of one bucket: read the policy, plan, write what the plan says, look again, report.
 
+mod board;
+mod conclude;
+mod preview;
+mod round;
+mod seen;
+
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::letting_go::{announce, gone, keeps_statements, let_keepers_go, release};
-use super::told::tell;
+use super::letting_go::{announce, gone, let_keepers_go, release};
+use super::memory::{LaneMemory, Writes};
 use super::{retry_soon, until};
-use crate::api::{BucketRef, EventReason, PassRoleStatement};
+use crate::api::{BackupRef, BucketSeen, Contest, EventReason};
 use crate::core::delay;
 use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
-use crate::core::grant::{
-    BlockState, GrantObject, Leave, Member, PassRoleChoice, Stance, Standing, parse_spec, pass_role_choice,
-};
-use crate::core::identity::Identity;
-use crate::core::policy::could_be_ours;
-use crate::ports::Keys;
+use crate::core::grant::{BlockState, GrantObject, Member, PassRoleChoice, Standing, Wanted};
+use crate::core::identity::{Identity, Scope};
 use crate::runtime::context::Context;
-
-mod conclude;
-mod round;
-mod seen;
-
-/// How long an answer of OSS may be older than our last write.
-const LAG: SignedDuration = SignedDuration::from_secs(30);
-
-/// Our last write, to recognise answers from before it.
-#[derive(Clone)]
-struct LastWrite {
-    before: Option<Vec<u8>>,
-    after: Option<Vec<u8>>,
-    at: Timestamp,
-}
-
-/// What is remembered of a lane between passes.
-#[derive(Default)]
-pub(super) struct LaneMemory {
-    failures: u32,
-    not_before: Option<Timestamp>,
-    last_write: Option<LastWrite>,
-    /// OSS refused a write as public: Block Public Access has to be read again.
-    block_again: bool,
-    /// When the live policy is due for a look although nothing changed.
-    next_look: Option<Timestamp>,
-    /// Whether the last pass wrote the policy.
-    pub(super) wrote: bool,
-}
-
-impl LaneMemory {
-    /// Somebody else's write may have taken away what this lane wants: its next pass is not put off.
-    pub(super) fn look_now(&mut self) {
-        self.not_before = None;
-    }
-}
 
 /// A lane of a pass.
 pub(super) struct Lane<'a> {
     pub(super) context: &'a Context,
     pub(super) identity: Identity,
-    /// Until when a write of an earlier process could still take effect.
-    pub(super) unsettled: Option<Timestamp>,
+    /// The latest writes of all lanes of the bucket.
+    pub(super) writes: &'a mut Writes,
 }
 
 /// A grant on its way through the lane.
@@ -67,214 +33,159 @@ struct Passenger {
     grant: GrantObject,
     member: Member,
     pass_role: Option<PassRoleChoice>,
-    /// Known before any call: paused or invalid.
+    /// Known without the policy: paused, invalid, denied, or on the wrong bucket.
     verdict: Option<Standing>,
-    /// Statements added and taken out for it in this pass.
+    /// What it would want if it were enforced; only in preview.
+    preview: Option<Wanted>,
+    /// What the cloud says about the bucket, when it was asked.
+    bucket: Option<BucketSeen>,
+    /// Statements added and taken out for it in this pass, and found gone.
     added: usize,
     removed: usize,
     drifted: usize,
-    /// When the policy was written for it in this pass.
+    /// Whether a write of an earlier pass turned out to have landed.
+    landed: bool,
+    /// Statements found gone that nobody was told of yet, and the quarrel as it stands.
+    untold: usize,
+    contest: Option<Contest>,
+    /// When the policy was written for it in this pass, whether it is public since, and the copy from before.
     last_write: Option<Timestamp>,
+    public: Option<bool>,
+    backup: Option<BackupRef>,
+}
+
+/// What was asked about the bucket before boarding.
+#[derive(Clone, Default)]
+struct Prerequisites {
+    block: Option<BlockState>,
+    bucket: Option<BucketSeen>,
 }
 
 impl Lane<'_> {
     /// Makes a pass; gives the time until the next one.
-    pub(super) async fn pass(&self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
+    pub(super) async fn pass(&mut self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
         let now = self.context.effects.now();
         memory.wrote = false;
-        let (grants, told) = let_keepers_go(self.context, grants).await;
-        if !told {
-            return Duration::from_secs(1);
-        }
-        let grants: Vec<GrantObject> = grants.into_iter().filter(|g| !keeps_statements(g)).collect();
-        let changed = grants.iter().any(|g| {
-            g.deleting
-                || g.status.observed_generation != Some(g.generation)
-                || g.status.last_handled_reconcile_at != g.reconcile_at
-        });
-        if let Some(time) = memory.not_before
-            && time > now
-            && !changed
+        let asked = grants
+            .iter()
+            .map(|g| {
+                (
+                    g.uid.clone(),
+                    g.generation,
+                    g.deleting || g.abandon,
+                    g.reconcile_at.clone(),
+                )
+            })
+            .collect();
+        if memory.tried == asked
+            && let Some(time) = memory.not_before.filter(|time| *time > now)
         {
             return until(now, time);
         }
-        let Some(place) = grants.iter().find_map(|g| g.place.clone()) else {
-            return Duration::from_secs(3600);
+        memory.tried = asked;
+        let (grants, all_gone) = let_keepers_go(self.context, grants).await;
+        let wait = if all_gone {
+            self.go(grants, memory).await
+        } else {
+            Duration::from_secs(1)
         };
-        let keys = match self
-            .context
-            .keys
-            .get(self.context.effects.as_ref(), &self.identity)
-            .await
-        {
-            Ok(keys) => keys,
-            Err(problem) => return self.without_keys(grants, &problem).await,
-        };
-        let block = match self.block_state(&grants, &place, &keys, memory).await {
-            Ok(block) => block,
-            Err(failure) => return self.without_block(grants, &failure, memory).await,
-        };
-        let mut passengers = Vec::new();
-        for grant in grants {
-            if let Some(passenger) = self.board(grant, block).await {
-                passengers.push(passenger);
-            }
-        }
-        if passengers.is_empty() {
-            return Duration::from_secs(3600);
-        }
-        let interval = look_interval(&passengers);
-        let wait = self.rounds(passengers, &place, &keys, memory).await;
         let now = self.context.effects.now();
-        let look = memory.next_look.map_or(interval, |time| until(now, time));
+        let look = memory.next_look.map_or(wait, |time| until(now, time));
         let wait = wait.min(look);
         memory.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
         wait
     }
 
-    /// Nobody can be looked at: everyone is told, and the Secret is read again soon.
-    async fn without_keys(&self, grants: Vec<GrantObject>, problem: &KeysProblem) -> Duration {
+    async fn go(&mut self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
+        let Some(place) = grants.iter().find_map(|g| g.place.clone()) else {
+            return Duration::from_secs(3600);
+        };
+        let mut passengers = Vec::new();
         for grant in grants {
-            let standing = if suspended(&grant) {
-                Standing::Suspended
-            } else {
-                Standing::Keys(problem.clone())
-            };
-            if grant.deleting && grant.status.owned.is_empty() {
-                release(self.context, grant, 0).await;
-                continue;
-            }
-            let facts = crate::core::grant::Facts {
-                ledger: grant.status.owned.clone(),
-                ..Default::default()
-            };
-            tell(self.context, grant, &standing, facts).await;
+            passengers.push(self.triage(grant).await);
         }
-        match problem {
-            KeysProblem::Unreachable => retry_soon(2, &self.identity.secret),
-            KeysProblem::Missing | KeysProblem::Invalid(_) | KeysProblem::Denied { .. } => {
-                Duration::from_secs(30)
-            }
+        let interval = look_interval(&passengers);
+        // Nobody here may or wants to look: no call is made for them.
+        if passengers.iter().all(|p| p.verdict.is_some()) {
+            let denied = passengers
+                .iter()
+                .any(|p| matches!(p.verdict, Some(Standing::Denied(_) | Standing::TenantUnknown)));
+            self.report_all(passengers, &Standing::Suspended).await;
+            return if denied { Duration::from_secs(60) } else { interval };
         }
-    }
-
-    /// Block Public Access, read only when a decision is open: it costs two calls.
-    async fn block_state(
-        &self,
-        grants: &[GrantObject],
-        place: &BucketRef,
-        keys: &Keys,
-        memory: &mut LaneMemory,
-    ) -> Result<Option<BlockState>, CallFailure> {
-        let open = |g: &GrantObject| {
-            let spec = g.spec.as_ref().ok();
-            !g.deleting
-                && spec.is_some_and(|s| {
-                    !s.suspend && pass_role_choice(s, g.generation, &g.status, None).is_none()
-                })
-        };
-        let concerned = |g: &GrantObject| {
-            let wish = g.spec.as_ref().ok().map(|s| s.access.pass_role_statement);
-            wish.is_some_and(|w| w != PassRoleStatement::Omit)
-        };
-        let again = memory.block_again && grants.iter().any(concerned);
-        if !again && !grants.iter().any(open) {
-            return Ok(None);
-        }
-        let state = self.context.effects.read_block(place, keys).await;
-        self.context.metrics.call(
-            "GetBucketPublicAccessBlock",
-            if state.is_ok() { "ok" } else { "failed" },
-        );
-        memory.block_again &= state.is_err();
-        state.map(Some)
-    }
-
-    /// Block Public Access could not be read for now: nobody is decided about.
-    async fn without_block(
-        &self,
-        grants: Vec<GrantObject>,
-        failure: &CallFailure,
-        memory: &mut LaneMemory,
-    ) -> Duration {
-        let aboard = |grant: GrantObject| {
-            let ledger = grant.status.owned.clone();
-            let member = Member {
-                key: grant.key.clone(),
-                created: grant.created,
-                stance: Stance::Frozen,
-                ledger,
-            };
-            let verdict = suspended(&grant).then_some(Standing::Suspended);
-            Passenger {
-                grant,
-                member,
-                pass_role: None,
-                verdict,
-                added: 0,
-                removed: 0,
-                drifted: 0,
-                last_write: None,
+        let keys = self
+            .context
+            .keys
+            .get(
+                self.context.effects.as_ref(),
+                &self.identity,
+                &Scope::bucket(&place),
+            )
+            .await;
+        let keys = match keys {
+            Ok(keys) => keys,
+            Err(problem) => {
+                let leaving = self.without_keys(passengers, &problem).await;
+                // Without its Role a Secret reads as denied, which is how a terminating namespace looks from here.
+                let denied = matches!(
+                    problem,
+                    KeysProblem::Denied { .. } | KeysProblem::TokenDenied { .. }
+                );
+                let last = self
+                    .context
+                    .keys
+                    .last_that_worked(&self.identity)
+                    .filter(|_| denied);
+                let again = if problem.passes() {
+                    retry_soon(2, &self.identity.seed())
+                } else {
+                    Duration::from_secs(30)
+                };
+                let Some(keys) = last.filter(|_| !leaving.is_empty()) else {
+                    self.report_all(leaving, &Standing::Keys(problem)).await;
+                    return again;
+                };
+                // A terminating namespace loses its Secret before our finalizer runs: the last keys that worked are used
+                // for one thing, taking its statements out.
+                return self.rounds(leaving, &place, &keys, memory).await.min(again);
             }
         };
-        self.failed(grants.into_iter().map(aboard).collect(), failure, memory)
-            .await
-    }
-
-    /// Decides a grant's stance, and puts our finalizer on before anything can be written for it.
-    async fn board(&self, mut grant: GrantObject, block: Option<BlockState>) -> Option<Passenger> {
-        let bucket = grant.place.as_ref().map(|p| p.name.clone()).unwrap_or_default();
-        let mut ledger = grant.status.owned.clone();
-        // Whoever may write status could forge an entry; what we could not have written is never acted on.
-        ledger.retain(|e| could_be_ours(&bucket, &e.statement, &e.fingerprint));
-        let (mut pass_role, mut verdict) = (None, None);
-        let stance = if grant.deleting {
-            Stance::Leaving(Leave::Remove)
-        } else if suspended(&grant) {
-            verdict = Some(Standing::Suspended);
-            Stance::Frozen
+        let known = match self.prerequisites(&passengers, &place, &keys, memory).await {
+            Ok(known) => known,
+            Err(failure) => return self.failed(passengers, &failure, memory).await,
+        };
+        let count = passengers.len();
+        let mut aboard = Vec::new();
+        for passenger in passengers {
+            aboard.extend(self.board(passenger, &known).await);
+        }
+        let left_behind = aboard.len() < count;
+        let wait = if aboard.is_empty() {
+            interval
         } else {
-            match wanted(&grant, block) {
-                Ok((wanted, choice)) => {
-                    pass_role = Some(choice);
-                    Stance::Active(wanted)
-                }
-                Err(message) => {
-                    verdict = Some(Standing::Invalid(message));
-                    Stance::Frozen
-                }
-            }
+            self.rounds(aboard, &place, &keys, memory).await
         };
-        if matches!(stance, Stance::Active(_)) && !grant.guarded() {
-            match self.context.effects.add_finalizer(&grant).await {
-                Ok(version) => {
-                    grant.resource_version = version;
-                    grant.finalizers.push(crate::api::FINALIZER.to_owned());
-                }
-                Err(failure) => {
-                    // Its watch event brings the bucket back; without a finalizer nothing is written for it.
-                    tracing::info!(grant = %grant.key, %failure, "the finalizer could not be put on yet");
-                    self.context.look_at(&bucket);
-                    return None;
-                }
+        if left_behind {
+            memory.failures = memory.failures.saturating_add(1);
+            return wait.min(retry_soon(memory.failures, &self.identity.seed()));
+        }
+        wait
+    }
+
+    /// Nobody can be looked at: everyone is told, but for those that are being deleted, which are given back.
+    async fn without_keys(&self, passengers: Vec<Passenger>, problem: &KeysProblem) -> Vec<Passenger> {
+        let mut leaving = Vec::new();
+        for passenger in passengers {
+            if passenger.grant.deleting && passenger.grant.status.owned.is_empty() {
+                release(self.context, passenger.grant, 0).await;
+            } else if passenger.grant.deleting {
+                leaving.push(passenger);
+            } else {
+                self.report(passenger, Standing::Keys(problem.clone()), None)
+                    .await;
             }
         }
-        let member = Member {
-            key: grant.key.clone(),
-            created: grant.created,
-            stance,
-            ledger,
-        };
-        Some(Passenger {
-            grant,
-            member,
-            pass_role,
-            verdict,
-            added: 0,
-            removed: 0,
-            drifted: 0,
-            last_write: None,
-        })
+        leaving
     }
 
     /// A failed call: what everyone is told, and when to try again.
@@ -288,33 +199,38 @@ impl Lane<'_> {
             self.context.keys.forget(&self.identity);
         }
         let interval = look_interval(&passengers);
+        let mut again = None;
         for passenger in passengers {
             if passenger.grant.deleting && failure.kind == FailureKind::NoSuchBucket {
+                let note = "the bucket is gone, and its policy with it".to_owned();
                 announce(
                     self.context,
                     &passenger.grant,
                     EventReason::BucketGone,
-                    "the bucket is gone, and its policy with it".to_owned(),
+                    note,
                     false,
                 )
                 .await;
-                release(self.context, passenger.grant, 0).await;
+                if !release(self.context, passenger.grant, 0).await {
+                    again = Some(Duration::from_secs(1));
+                }
                 continue;
             }
             self.report(passenger, Standing::Failed(failure.clone()), None)
                 .await;
         }
         memory.failures = memory.failures.saturating_add(1);
+        if let Some(soon) = again {
+            return soon;
+        }
         match failure.kind {
             FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
-                let grown = delay::after_failures(
-                    memory.failures,
-                    Duration::from_secs(1),
-                    Duration::from_secs(420),
-                    &self.identity.secret,
-                );
+                let (first, cap) = (Duration::from_secs(1), Duration::from_secs(420));
+                let grown = delay::after_failures(memory.failures, first, cap, &self.identity.seed());
                 failure.retry_after.map_or(grown, |wait| wait.max(grown))
             }
+            // An expired session is opened anew at once; keys that stay refused are tried each minute.
+            FailureKind::KeysExpired if memory.failures <= 1 => Duration::from_secs(1),
             FailureKind::KeysRejected | FailureKind::KeysExpired => Duration::from_secs(60),
             FailureKind::Denied
             | FailureKind::PublicBlocked
@@ -325,22 +241,6 @@ impl Lane<'_> {
             | FailureKind::Refused => interval,
         }
     }
-}
-
-/// The statements that a grant wants, and what was decided about `ram:PassRole`.
-fn wanted(
-    grant: &GrantObject,
-    block: Option<BlockState>,
-) -> Result<(crate::core::grant::Wanted, PassRoleChoice), String> {
-    let spec = grant.spec.as_ref().map_err(Clone::clone)?;
-    let choice = pass_role_choice(spec, grant.generation, &grant.status, block)
-        .unwrap_or(PassRoleChoice::OmittedBecause(BlockState::Unreadable));
-    let wanted = parse_spec(spec, choice).map_err(|e| e.to_string())?;
-    Ok((wanted, choice))
-}
-
-fn suspended(grant: &GrantObject) -> bool {
-    !grant.deleting && grant.spec.as_ref().is_ok_and(|s| s.suspend)
 }
 
 /// The shortest drift interval, spread by a tenth.

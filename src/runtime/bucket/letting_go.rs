@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::told::{tell, tell_all};
-use crate::api::{DeletionPolicy, EventReason};
+use crate::api::EventReason;
 use crate::core::grant::{Facts, GrantObject, Leave, Member, Scene, Stance, Standing, Verdict, plan};
 use crate::ports::{Announcement, Subject};
 use crate::runtime::context::Context;
@@ -13,17 +13,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// Whether a grant leaves its statements where they are: by annotation, or by its deletion policy.
 pub(super) fn keeps_statements(grant: &GrantObject) -> bool {
-    let retains = grant
-        .spec
-        .as_ref()
-        .is_ok_and(|s| s.deletion_policy == DeletionPolicy::Retain);
-    grant.deleting && (grant.abandon || retains)
+    grant.deleting && (grant.abandon || grant.retain)
 }
 
 /// A grant whose spec does not even name an identity and a bucket.
 pub(super) async fn without_identity(context: &Context, grant: GrantObject) -> Duration {
     if grant.deleting && (grant.abandon || grant.status.owned.is_empty()) {
-        return release(context, grant, 0).await;
+        let released = release(context, grant, 0).await;
+        return if released {
+            LOOK_AGAIN
+        } else {
+            Duration::from_secs(1)
+        };
     }
     let message = grant
         .spec
@@ -77,24 +78,24 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
         staying.extend(go);
         return (staying, false);
     }
+    let mut all_gone = true;
     for grant in go {
         let reason = if grant.abandon {
             EventReason::Abandoned
         } else {
             EventReason::Retained
         };
-        let count = grant.status.owned.len();
-        announce(
-            context,
-            &grant,
-            reason,
-            format!("released; {count} statements may stay in the policy"),
-            grant.abandon,
-        )
-        .await;
-        release(context, grant, 0).await;
+        let (abandoned, count) = (grant.abandon, grant.status.owned.len());
+        let copy = grant.clone();
+        if release(context, grant, 0).await {
+            let note = format!("released; {count} of its statements may stay in the policy");
+            announce(context, &copy, reason, note, abandoned).await;
+        } else {
+            all_gone = false;
+            staying.push(copy);
+        }
     }
-    (staying, true)
+    (staying, all_gone)
 }
 
 fn keeper_or_frozen(grant: &GrantObject) -> Member {
@@ -111,31 +112,27 @@ fn keeper_or_frozen(grant: &GrantObject) -> Member {
     }
 }
 
-/// Takes the finalizer off: the grant owns nothing any more.
-pub(super) async fn release(context: &Context, grant: GrantObject, residual: usize) -> Duration {
+/// Takes the finalizer off: the grant owns nothing any more. `false` when that has to be tried again.
+pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
     if residual > 0 {
-        let note =
-            format!("{residual} equal statements were there before or belong to others: the access stays");
+        let note = format!("{residual} statements of others still name this grantee: the access stays");
         announce(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
-    let mut grant = grant;
-    if !grant.status.owned.is_empty() {
+    // An object that stays for the sake of another finalizer must not go on claiming anything.
+    if !grant.status.owned.is_empty() && grant.finalizers.len() > 1 {
         let status = crate::api::GrantStatus {
             owned: Vec::new(),
             ..grant.status.clone()
         };
-        // The object may stay for the sake of another finalizer; its ledger must then not claim anything.
         if !tell_all(context, &mut grant, status).await {
-            return Duration::from_secs(1);
+            return false;
         }
     }
-    match context.effects.remove_finalizer(&grant).await {
-        Ok(()) => LOOK_AGAIN,
-        Err(failure) => {
-            tracing::info!(grant = %grant.key, %failure, "the finalizer could not be taken off yet");
-            Duration::from_secs(1)
-        }
+    let released = context.effects.remove_finalizer(&grant).await;
+    if let Err(failure) = released {
+        tracing::info!(grant = %grant.key, %failure, "the finalizer could not be taken off yet");
     }
+    released.is_ok()
 }
 
 /// Tells people about a change of a grant's state.
@@ -167,6 +164,7 @@ pub(super) fn gone(verdict: &Verdict) -> Option<usize> {
         Verdict::Applied
         | Verdict::Writing
         | Verdict::Settling
+        | Verdict::Missing
         | Verdict::ExistingStatement
         | Verdict::TooLarge { .. }
         | Verdict::StatementTooLong { .. }

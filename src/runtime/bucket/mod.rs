@@ -4,6 +4,7 @@
 
 mod lane;
 mod letting_go;
+mod memory;
 mod told;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use self::lane::{Lane, LaneMemory};
+pub use self::memory::BucketMemory;
+
+use self::lane::Lane;
+use self::memory::LaneMemory;
 use super::context::Context;
 use super::queue::Next;
 use crate::core::delay;
@@ -22,18 +26,11 @@ use crate::core::identity::Identity;
 /// An identity in one region: what is read and written together.
 type LaneKey = (Identity, String);
 
-/// What is remembered of a bucket between passes: back-off and the answer expected from our last write. Losing it
-/// costs a few calls, never a statement.
-#[derive(Default)]
-pub struct BucketMemory {
-    lanes: BTreeMap<LaneKey, LaneMemory>,
-    failures: u32,
-}
-
 /// Makes one pass over a bucket.
 pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
     let memory = context.memory_of(bucket);
     let mut memory = memory.lock().await;
+    let memory = &mut *memory;
     let grants = match context.effects.list_grants(bucket).await {
         Ok(grants) => grants,
         Err(failure) => {
@@ -43,16 +40,25 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         }
     };
     memory.failures = 0;
+    let now = context.effects.now();
     // A grant that is being deleted and is not held by us any more owns nothing.
     let grants: Vec<GrantObject> = grants
         .into_iter()
         .filter(|g| !g.deleting || g.guarded())
         .collect();
     if grants.is_empty() {
+        context.looked_at(bucket);
+        // A grant made again within moments must not take an old answer for the truth.
+        if memory.writes.young(now) {
+            return Next::After(Duration::from_secs(30));
+        }
         context.forget(bucket);
         return Next::WhenChanged;
     }
-    let unsettled = unsettled_until(&grants);
+    memory.writes.read_ledgers(&grants, now);
+    if context.look_wanted(bucket) {
+        memory.lanes.values_mut().for_each(LaneMemory::look_now);
+    }
     let mut lanes: BTreeMap<LaneKey, Vec<GrantObject>> = BTreeMap::new();
     let mut wait = Duration::from_secs(3600);
     for grant in grants {
@@ -62,16 +68,20 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
             None => wait = wait.min(letting_go::without_identity(context, grant).await),
         }
     }
+    for (identity, _) in memory.lanes.keys().filter(|key| !lanes.contains_key(*key)) {
+        context.keys.drop_last(identity);
+    }
     memory.lanes.retain(|key, _| lanes.contains_key(key));
     for (key, grants) in lanes {
         let remembered = memory.lanes.entry(key.clone()).or_default();
-        let lane = Lane {
+        let mut lane = Lane {
             context,
             identity: key.0,
-            unsettled,
+            writes: &mut memory.writes,
         };
         wait = wait.min(lane.pass(grants, remembered).await);
     }
+    context.looked_at(bucket);
     // A statement that one identity took out may be wanted by another, which puts it back with its own credentials.
     let writers = memory.lanes.values().filter(|lane| lane.wrote).count();
     if writers > 0 && memory.lanes.len() > 1 {
@@ -88,15 +98,6 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
 fn lane_of(grant: &GrantObject) -> Option<LaneKey> {
     let region = grant.place.as_ref()?.region.clone();
     Some((grant.identity.clone()?, region))
-}
-
-/// Until when a write that some ledger of the bucket records could still take effect.
-fn unsettled_until(grants: &[GrantObject]) -> Option<Timestamp> {
-    let times = grants
-        .iter()
-        .flat_map(|g| &g.status.owned)
-        .filter_map(|e| e.unsettled_until.as_ref());
-    times.map(|time| time.0).max()
 }
 
 fn retry_soon(failures: u32, seed: &str) -> Duration {

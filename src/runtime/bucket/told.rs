@@ -54,6 +54,10 @@ async fn announce_change(context: &Context, grant: &GrantObject, before: &GrantS
         EventReason::AccessDenied
     } else if reason == GrantReason::CredentialsUnavailable.as_str() && stalled {
         EventReason::CredentialsUnavailable
+    } else if reason == GrantReason::TenancyDenied.as_str() {
+        EventReason::TenancyDenied
+    } else if reason == GrantReason::Contested.as_str() {
+        EventReason::Contested
     } else {
         return;
     };

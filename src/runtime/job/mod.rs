@@ -2,21 +2,23 @@
 //! good: nothing of it changes any more.
 
 mod run;
+mod store;
 
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use self::run::{Run, RunEnd};
+use self::store::{acknowledge, announce, end, tell};
 use super::context::Context;
 use super::queue::Next;
-use crate::api::{ConditionStatus, EventReason, GrantRef, JobReason, JobSpec, JobStatus, OnExceeded, kinds};
+use crate::api::{ConditionStatus, EventReason, GrantRef, JobReason, JobSpec, OnExceeded, kinds};
 use crate::core::delay;
 use crate::core::grant::ObjectKey;
-use crate::core::identity::Identity;
-use crate::core::job::{End, Gate, JobObject, Phase, Progress, gate, parse_spec, report, verdict};
+use crate::core::identity::{Identity, Scope};
+use crate::core::job::{End, Gate, JobObject, Phase, Progress, gate, parse_spec, verdict};
 use crate::core::name::ObjectUri;
-use crate::ports::{Announcement, Effects, Keys, KubeFailure, Subject};
+use crate::ports::{Keys, KubeFailure};
 
 /// How long until a Secret that cannot be used is read again.
 const KEYS_AGAIN: Duration = Duration::from_secs(30);
@@ -37,15 +39,19 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
             ));
         }
     };
-    if job.ended() || job.deleting {
+    if job.deleting {
         return Next::WhenChanged;
     }
+    if job.ended() {
+        return acknowledge(context, job).await;
+    }
+    let mut job = job;
     let now = context.effects.now();
     let (spec, images) = match checked(&job) {
         Ok(checked) => checked,
         Err(message) => {
             let progress = Progress::resume(&[], &job.status, 0, now, &job.uid);
-            tell(context, job, &Phase::Invalid(message), &progress).await;
+            tell(context, &mut job, &Phase::Invalid(message), &progress).await;
             return Next::WhenChanged;
         }
     };
@@ -57,8 +63,20 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
         &job.uid,
     );
     if job.restored() {
-        tell(context, job, &Phase::Restored, &progress).await;
+        tell(context, &mut job, &Phase::Restored, &progress).await;
         return Next::WhenChanged;
+    }
+    match context.tenant(&key.namespace).await {
+        Ok(tenant) => {
+            if let Err(message) = context.effects.rules().allow_job(&tenant, &spec, &images) {
+                tell(context, &mut job, &Phase::Denied(message), &progress).await;
+                return Next::After(GRANT_AGAIN);
+            }
+        }
+        Err(_) => return Next::After(Duration::from_secs(5)),
+    }
+    if context.in_doubt(key) {
+        return Next::After(Duration::from_millis(500));
     }
     let grant = match look_at_grant(context, &job, &spec).await {
         Ok(grant) => grant,
@@ -79,18 +97,27 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
     let Some(identity) = Identity::of(&job.key.namespace, &spec.credentials) else {
         tell(
             context,
-            job,
+            &mut job,
             &Phase::Invalid("spec.credentials cannot be used".to_owned()),
             &progress,
         )
         .await;
         return Next::WhenChanged;
     };
-    match context.keys.get(context.effects.as_ref(), &identity).await {
+    match context
+        .keys
+        .get(
+            context.effects.as_ref(),
+            &identity,
+            &Scope::project(&spec.project),
+        )
+        .await
+    {
+        Ok(keys) if context.keys.known_bad(&identity, &keys) => Next::After(KEYS_AGAIN),
         Ok(keys) => score(context, job, spec, identity, keys, progress).await,
         Err(problem) => {
-            let message = problem.message(&identity.namespace, &identity.secret);
-            tell(context, job, &Phase::Keys(problem, message), &progress).await;
+            let message = problem.message(&identity);
+            tell(context, &mut job, &Phase::Keys(problem, message), &progress).await;
             Next::After(KEYS_AGAIN)
         }
     }
@@ -119,7 +146,11 @@ async fn look_at_grant(
     spec: &JobSpec,
 ) -> Result<Option<crate::core::grant::GrantObject>, KubeFailure> {
     match &spec.grant_ref {
-        Some(reference) => context.effects.get_grant(&grant_key(job, reference)).await,
+        Some(reference) => match context.effects.get_grant(&grant_key(job, reference)).await {
+            // A grant outside the watched namespaces cannot be named from here, like one that does not exist.
+            Err(KubeFailure::Forbidden) => Ok(None),
+            found => found,
+        },
         None => Ok(None),
     }
 }
@@ -127,7 +158,7 @@ async fn look_at_grant(
 /// Waits for the grant, but not for ever.
 async fn wait_for_grant(
     context: &Context,
-    job: JobObject,
+    mut job: JobObject,
     spec: &JobSpec,
     message: String,
     until: Option<Timestamp>,
@@ -162,7 +193,7 @@ async fn wait_for_grant(
         )
         .await;
     }
-    tell(context, job, &Phase::Waiting(message), progress).await;
+    tell(context, &mut job, &Phase::Waiting(message), progress).await;
     let next = until.unwrap_or(deadline);
     let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
     Next::After(wait.clamp(Duration::from_millis(50), GRANT_AGAIN))
@@ -177,13 +208,14 @@ async fn score(
     keys: Keys,
     progress: Progress,
 ) -> Next {
-    let secret = identity.secret.clone();
+    let secret = identity.describe();
     let bucket = parse_spec(&spec)
         .ok()
         .and_then(|images| images.first().map(|i| i.bucket.clone()));
-    let run = Run::new(context, job, spec, keys, progress);
+    let pacer = context.pacers.of(&identity, &spec.project);
+    let run = Run::new(context, job, spec, keys.clone(), progress, pacer);
     let (run, end_of_run) = run.go().await;
-    let (job, spec, progress) = run.parts();
+    let (mut job, spec, progress) = run.parts();
     match end_of_run {
         RunEnd::AllDone => {
             let verdict = verdict(&progress, &spec.max_failed_items);
@@ -220,22 +252,17 @@ async fn score(
                 )
                 .await;
             }
-            // Later on, the grant may have been taken away under us: its bucket is looked at, and one call alone decides.
-            if let Some(bucket) = bucket {
-                context.look_at(&bucket);
-            }
-            tell(
-                context,
-                job,
-                &Phase::Waiting("a call was refused; looking at the grant again".to_owned()),
-                &progress,
-            )
-            .await;
-            Next::After(Duration::from_secs(2))
+            // Later on, the grant may have been taken away under us: its bucket is looked at first, and one call alone
+            // decides then.
+            let message = "a call was refused; looking at the grant again".to_owned();
+            tell(context, &mut job, &Phase::Waiting(message), &progress).await;
+            context.doubt(&job.key, bucket.as_deref().unwrap_or_default());
+            Next::After(Duration::from_millis(200))
         }
         RunEnd::KeysRefused(failure) => {
-            context.keys.forget(&identity);
-            tell(context, job, &Phase::KeysRefused(failure, secret), &progress).await;
+            // The same keys are not tried again: each refused call may be billed.
+            context.keys.refused(&identity, &keys);
+            tell(context, &mut job, &Phase::KeysRefused(failure, secret), &progress).await;
             Next::After(Duration::from_secs(60))
         }
         RunEnd::OutOfBudget => {
@@ -250,96 +277,18 @@ async fn score(
                 )
                 .await;
             }
-            announce(context, &job, EventReason::BudgetExceeded, message, true).await;
-            tell(context, job, &Phase::OutOfBudget, &progress).await;
+            let told = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
+            if tell(context, &mut job, &Phase::OutOfBudget, &progress).await && !told {
+                announce(context, &job, EventReason::BudgetExceeded, message, true).await;
+            }
             Next::WhenChanged
         }
         RunEnd::GrantLost => {
             // Stored before the next pass takes the job up from its status, and tells what it waits for.
-            tell(context, job, &Phase::Scoring, &progress).await;
+            tell(context, &mut job, &Phase::Scoring, &progress).await;
             Next::After(Duration::from_millis(100))
         }
         RunEnd::Stopped => Next::After(Duration::from_secs(1)),
         RunEnd::Gone => Next::WhenChanged,
     }
-}
-
-/// Ends a job: its last status is stored before anybody is told.
-async fn end(context: &Context, job: JobObject, end: End, mut progress: Progress) -> Next {
-    progress.release();
-    let (reason, note, warning) = match &end {
-        End::Complete => (
-            EventReason::Completed,
-            format!("{} items are done", progress.total()),
-            false,
-        ),
-        End::Failed(reason, message) => (
-            EventReason::Failed,
-            format!("{}: {message}", reason.as_str()),
-            true,
-        ),
-    };
-    let mut job = job;
-    let status = report(&job, &Phase::Ended(end), &progress, context.effects.now());
-    if store(context, &mut job, status).await == Stored::No {
-        // What was paid for is in status up to the last second; the next pass takes up from there.
-        return Next::After(Duration::from_secs(1));
-    }
-    announce(context, &job, reason, note, warning).await;
-    Next::WhenChanged
-}
-
-async fn tell(context: &Context, mut job: JobObject, phase: &Phase, progress: &Progress) {
-    let status = report(&job, phase, progress, context.effects.now());
-    store(context, &mut job, status).await;
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stored {
-    Yes,
-    No,
-    Gone,
-}
-
-/// Stores a job's status when it differs. The user may edit the object while its job runs: on a conflict the object is read
-/// again and the status, which is ours alone, is put on the new version.
-async fn store(context: &Context, job: &mut JobObject, status: JobStatus) -> Stored {
-    if status == job.status {
-        return Stored::Yes;
-    }
-    for _ in 0..3 {
-        match context.effects.replace_job_status(job, &status).await {
-            Ok(version) => {
-                job.resource_version = version;
-                job.status = status;
-                return Stored::Yes;
-            }
-            Err(KubeFailure::Conflict) => match context.effects.get_job(&job.key).await {
-                Ok(Some(fresh)) if fresh.uid == job.uid => *job = fresh,
-                Ok(_) => return Stored::Gone,
-                Err(_) => return Stored::No,
-            },
-            Err(KubeFailure::NotFound) => return Stored::Gone,
-            Err(failure @ (KubeFailure::Forbidden | KubeFailure::Invalid | KubeFailure::Unavailable)) => {
-                tracing::warn!(job = %job.key, %failure, "status not stored");
-                return Stored::No;
-            }
-        }
-    }
-    Stored::No
-}
-
-async fn announce(context: &Context, job: &JobObject, reason: EventReason, note: String, warning: bool) {
-    let (key, uid) = (job.key.clone(), job.uid.clone());
-    let effects: &dyn Effects = context.effects.as_ref();
-    effects
-        .announce(Announcement {
-            subject: Subject::Job,
-            key,
-            uid,
-            reason,
-            note,
-            warning,
-        })
-        .await;
 }

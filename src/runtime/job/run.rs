@@ -9,14 +9,15 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Stored, announce, look_at_grant, store};
+use super::look_at_grant;
+use super::store::{Stored, announce, store, tell};
 use crate::api::{EventReason, JobSpec};
 use crate::core::job::{
     End, Gate, JobObject, Outcome, Phase, Progress, Step, gate, parse_spec, report, verdict,
 };
 use crate::ports::{CallFailure, FailureKind, Keys};
 use crate::runtime::context::Context;
-use crate::runtime::pacer::{Pacer, Pacers};
+use crate::runtime::pacer::Pacer;
 
 /// How old an answer may get before it is stored: what a crash repeats.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -55,9 +56,8 @@ impl<'a> Run<'a> {
         spec: JobSpec,
         keys: Keys,
         progress: Progress,
+        pacer: Arc<Pacer>,
     ) -> Self {
-        let pacers: &Pacers = &context.pacers;
-        let pacer = pacers.of(&spec.project);
         Self {
             context,
             job,
@@ -233,39 +233,14 @@ impl<'a> Run<'a> {
     /// Stores where the job stands. `false` when the object is gone. While the API server does not answer, no new call is
     /// made and nothing that was paid for is given up.
     async fn flush(&mut self) -> bool {
-        let mut failures = 0;
-        loop {
-            let status = report(
-                &self.job,
-                &Phase::Scoring,
-                &self.progress,
-                self.context.effects.now(),
-            );
-            match store(self.context, &mut self.job, status).await {
-                Stored::Yes => break,
-                Stored::Gone => return false,
-                Stored::No => {
-                    failures += 1;
-                    let wait = crate::core::delay::after_failures(
-                        failures,
-                        FLUSH,
-                        Duration::from_secs(30),
-                        &self.job.uid,
-                    );
-                    tokio::select! {
-                        () = sleep(wait) => {}
-                        () = self.context.stop.cancelled() => break,
-                    }
-                }
-            }
-        }
+        let stored = tell(self.context, &mut self.job, &Phase::Scoring, &self.progress).await;
         self.stored_at = Instant::now();
         // What may be edited while a job runs takes effect with the next store.
         if let Ok(spec) = &self.job.spec {
             self.spec.parallelism = spec.parallelism;
             self.spec.budget.clone_from(&spec.budget);
         }
-        true
+        stored || self.context.stop.is_cancelled()
     }
 
     /// Whether the grant still allows calls; a grant that cannot be read now is judged at the next store.
@@ -285,20 +260,29 @@ impl<'a> Run<'a> {
         ) == Gate::Open
     }
 
-    /// The process is to stop: nothing new leaves, what is under way is awaited, and unused reservations are given back.
+    /// The process is to stop: nothing new leaves, what is under way is awaited and stored each second, and unused
+    /// reservations are given back.
     async fn stop_cleanly(&mut self, calls: &mut FuturesUnordered<BoxFuture<'a, Answer>>) -> RunEnd {
-        while let Some((index, answer)) = calls.next().await {
-            self.fold(index, answer).await;
-        }
         self.progress.release();
-        let status = report(
-            &self.job,
-            &Phase::Scoring,
-            &self.progress,
-            self.context.effects.now(),
-        );
-        store(self.context, &mut self.job, status).await;
-        RunEnd::Stopped
+        loop {
+            let status = report(
+                &self.job,
+                &Phase::Scoring,
+                &self.progress,
+                self.context.effects.now(),
+            );
+            let stored = store(self.context, &mut self.job, &status).await == Stored::Yes;
+            if calls.is_empty() && stored {
+                return RunEnd::Stopped;
+            }
+            let due = Instant::now() + FLUSH;
+            while let Ok(Some((index, answer))) = tokio::time::timeout_at(due, calls.next()).await {
+                self.fold(index, answer).await;
+            }
+            if calls.is_empty() && !stored {
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
     }
 }
 

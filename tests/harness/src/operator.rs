@@ -25,10 +25,12 @@ pub struct OperatorOptions {
     pub kubeconfig: PathBuf,
     /// Where OSS, IMM and STS are.
     pub cloud_url: String,
-    /// The namespace of its `ServiceAccount`; nothing reads it until the operator has a flag for it.
+    /// The namespace of its `ServiceAccount`, where its lease and its copies of policies are.
     pub namespace: String,
     /// Takes its log; appended to, so that a restart keeps what was there.
     pub log_file: PathBuf,
+    /// Whether it competes for the lease: after a kill, the next one waits the lease out.
+    pub leader_election: bool,
     /// More flags of `imm-operator run`.
     pub extra_args: Vec<String>,
     /// More environment variables.
@@ -48,12 +50,18 @@ impl Operator {
         let earlier = std::fs::metadata(&options.log_file).map_or(0, |data| data.len());
         let mut command = Command::new(&options.binary);
         command.arg("run").env("KUBECONFIG", &options.kubeconfig);
-        for flag in ["--oss-endpoint", "--imm-endpoint"] {
+        for flag in ["--oss-endpoint", "--imm-endpoint", "--sts-endpoint"] {
             command.args([flag, &options.cloud_url]);
         }
         command
             .args(["--admin-address", "127.0.0.1:0"])
+            .args(["--namespace", &options.namespace])
             .args(["--log-format", "json"])
+            .args(if options.leader_election {
+                &[][..]
+            } else {
+                &["--no-leader-election"]
+            })
             .args(&options.extra_args)
             .envs(options.extra_env);
         let process = Process::spawn("imm-operator", &mut command, &options.log_file)?;

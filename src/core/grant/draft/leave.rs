@@ -74,7 +74,7 @@ impl Draft<'_> {
         let one_fewer =
             entry.state == EntryState::Removing && entry.copies.is_some_and(|before| copies < before);
         if live.is_empty() || one_fewer {
-            if self.settled() {
+            if self.settled() && !self.scene.lagging {
                 self.forget(member, &entry.fingerprint);
             } else {
                 // An earlier write that carries it may still arrive: it stays ours until that is impossible.

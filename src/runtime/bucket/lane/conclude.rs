@@ -2,14 +2,26 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
+use super::preview::planned;
 use super::seen::{Seen, ours};
-use super::{Lane, Passenger, gone, release};
-use crate::api::{EventReason, LedgerEntry};
+use super::{Lane, Passenger, gone, look_interval, release};
+use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
+use crate::core::condition::status_of;
 use crate::core::delay;
-use crate::core::grant::{PassRoleChoice, Plan, Standing, Verdict};
-use crate::core::policy::Document;
+use crate::core::grant::{Facts, PassRoleChoice, Plan, Scene, Standing, Verdict, contest, report};
 use crate::runtime::bucket::letting_go::announce;
-use crate::runtime::bucket::told::tell;
+use crate::runtime::bucket::told::{tell, tell_all};
+
+/// A grant at the end of its pass.
+struct Arrival {
+    passenger: Passenger,
+    ledger: Vec<LedgerEntry>,
+    verdict: Verdict,
+    plan: Option<PlannedChange>,
+    loses: bool,
+}
 
 impl Lane<'_> {
     /// Nothing is left to write: everyone is told, those that gained first, and those that own nothing any more may go.
@@ -17,20 +29,29 @@ impl Lane<'_> {
         &self,
         mut passengers: Vec<Passenger>,
         plan: Plan,
-        document: Option<&Document>,
+        scene: Scene<'_>,
         regular: bool,
-        wrote: bool,
     ) -> Duration {
-        let ours = ours(&plan.ledgers, document);
+        // What one grant lets go and another takes over is in both ledgers before it leaves the first.
+        if hands_over(&passengers, &plan) && !self.store_ledgers(&mut passengers, &plan, scene.document).await
+        {
+            return Duration::from_secs(1);
+        }
         let seen = Seen {
-            document,
-            ours,
+            document: scene.document,
+            ours: ours(&plan.ledgers, scene.document),
             regular,
         };
-        let mut waiting = false;
-        let mut order: Vec<(usize, Passenger, Vec<LedgerEntry>, Verdict)> = Vec::new();
+        let interval = look_interval(&passengers);
+        let wrote = passengers.iter().any(Passenger::written);
+        let set_aside = |(p, v): (&Passenger, &Verdict)| {
+            *v == Verdict::Settling || (*v == Verdict::Frozen && p.verdict.is_none())
+        };
+        let waiting = passengers.iter().zip(&plan.verdicts).any(set_aside);
+        let members: Vec<_> = passengers.iter().map(|p| p.member.clone()).collect();
+        let mut arrivals = Vec::new();
         for (index, (passenger, (ledger, verdict))) in passengers
-            .drain(..)
+            .into_iter()
             .zip(plan.ledgers.into_iter().zip(plan.verdicts))
             .enumerate()
         {
@@ -39,31 +60,27 @@ impl Lane<'_> {
                 .ledger
                 .iter()
                 .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
-            waiting |= verdict == Verdict::Settling;
-            order.push((
-                index + if loses { 1_000_000 } else { 0 },
+            let shown = passenger.shown(verdict == Verdict::Missing);
+            let plan = shown.and_then(|wanted| planned(scene, &members, index, &wanted));
+            arrivals.push(Arrival {
                 passenger,
                 ledger,
                 verdict,
-            ));
+                plan,
+                loses,
+            });
         }
-        order.sort_by_key(|(rank, ..)| *rank);
+        // What one grant drops may be another's by now, but only if that one's ledger says so: gains are stored first.
+        arrivals.sort_by_key(|arrival| arrival.loses);
         let mut all_stored = true;
-        for (rank, mut passenger, ledger, verdict) in order {
-            // What one grant drops may be another's by now: only if that one's ledger says so.
-            if rank >= 1_000_000 && !all_stored {
+        let mut hold: Option<Duration> = None;
+        for arrival in arrivals {
+            if arrival.loses && !all_stored {
                 continue;
             }
-            passenger.member.ledger = ledger;
-            self.announce_work(&passenger, &verdict).await;
-            if let Some(residual) = gone(&verdict) {
-                passenger.grant.status.owned.retain(|_| false);
-                release(self.context, passenger.grant, residual).await;
-                continue;
-            }
-            all_stored &= self
-                .report(passenger, Standing::Planned(verdict), Some(seen))
-                .await;
+            let left = contest::hold(arrival.passenger.contest.as_ref(), scene.now);
+            hold = hold.into_iter().chain(left).min();
+            all_stored &= self.arrive(arrival, seen, interval).await;
         }
         if !all_stored {
             Duration::from_secs(1)
@@ -71,34 +88,124 @@ impl Lane<'_> {
             Duration::from_secs(5)
         } else if wrote {
             // A second look catches somebody who had read the policy before our write and wrote after it.
-            delay::between(
-                Duration::from_secs(15),
-                Duration::from_secs(45),
-                &format!("{}/{}", self.identity.secret, ours),
-            )
+            let spread = format!("{}/{}", self.identity.seed(), seen.ours);
+            delay::between(Duration::from_secs(15), Duration::from_secs(45), &spread)
         } else {
-            Duration::from_secs(3600)
+            hold.unwrap_or(Duration::from_secs(3600))
+                .max(Duration::from_secs(1))
         }
+    }
+
+    async fn arrive(&self, arrival: Arrival, seen: Seen<'_>, interval: Duration) -> bool {
+        let Arrival {
+            mut passenger,
+            ledger,
+            verdict,
+            plan,
+            ..
+        } = arrival;
+        let landed = |e: &LedgerEntry| e.state == EntryState::Intended && !e.pre_existing;
+        let was_open = |f: &str| {
+            passenger
+                .member
+                .ledger
+                .iter()
+                .any(|e| e.fingerprint == f && landed(e))
+        };
+        // A write of an earlier pass has landed after all: jobs must wait for it to settle as after any other.
+        if ledger
+            .iter()
+            .any(|e| e.state == EntryState::Applied && !e.pre_existing && was_open(&e.fingerprint))
+        {
+            passenger.landed = true;
+            passenger.last_write = passenger.last_write.or(Some(self.context.effects.now()));
+        }
+        passenger.member.ledger = ledger;
+        self.announce_work(&passenger, &verdict).await;
+        if let Some(residual) = gone(&verdict) {
+            let others = passenger
+                .overlaps(seen.document)
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(0);
+            return release(self.context, passenger.grant, residual.max(others)).await;
+        }
+        let now = self.context.effects.now();
+        let standing = passenger.standing(&verdict);
+        let mut facts = passenger.facts(Some(seen));
+        facts.plan = plan;
+        if verdict == Verdict::Applied {
+            facts.contest = contest::in_place(facts.contest.as_ref(), interval, now);
+        }
+        let new_overlap = facts
+            .overlaps
+            .filter(|n| *n > passenger.grant.status.overlaps.unwrap_or(0));
+        let status = report(&passenger.grant, &standing, facts, now);
+        let stored = tell_all(self.context, &mut passenger.grant, status).await;
+        if stored {
+            self.announce_drift(&mut passenger).await;
+        }
+        let grant = &passenger.grant;
+        if let (true, Some(count)) = (stored, new_overlap) {
+            let note = format!(
+                "{count} statements of others in the policy name the same service role; they are left alone"
+            );
+            announce(self.context, grant, EventReason::ForeignOverlap, note, false).await;
+        }
+        stored
+    }
+
+    /// One event for statements found gone, however many passes they stay so.
+    pub(super) async fn announce_drift(&self, passenger: &mut Passenger) {
+        if passenger.untold == 0 {
+            return;
+        }
+        let statements = plural(passenger.untold);
+        passenger.untold = 0;
+        let backup = passenger
+            .grant
+            .status
+            .policy
+            .as_ref()
+            .and_then(|p| p.backup_ref.as_ref());
+        let copy = backup.map(|b| {
+            format!(
+                "; the last copy of the policy is {} in ConfigMap {}",
+                b.entry, b.name
+            )
+        });
+        let note = format!(
+            "{statements} of this grant were gone from the policy{}",
+            copy.unwrap_or_default()
+        );
+        announce(
+            self.context,
+            &passenger.grant,
+            EventReason::DriftDetected,
+            note,
+            true,
+        )
+        .await;
     }
 
     async fn announce_work(&self, passenger: &Passenger, verdict: &Verdict) {
         let grant = &passenger.grant;
         if passenger.added > 0 && *verdict == Verdict::Applied {
+            let statements = plural(passenger.added);
             let (reason, note) = if passenger.drifted > 0 {
                 (
                     EventReason::DriftCorrected,
-                    format!("put {} statements back into the policy", passenger.added),
+                    format!("put {statements} back into the policy"),
                 )
             } else {
                 (
                     EventReason::StatementAdded,
-                    format!("added {} statements to the policy", passenger.added),
+                    format!("added {statements} to the policy"),
                 )
             };
             announce(self.context, grant, reason, note, false).await;
         }
         if passenger.removed > 0 {
-            let note = format!("took {} statements out of the policy", passenger.removed);
+            let note = format!("took {} out of the policy", plural(passenger.removed));
             announce(self.context, grant, EventReason::StatementRemoved, note, false).await;
         }
     }
@@ -116,14 +223,80 @@ impl Lane<'_> {
         standing: Standing,
         seen: Option<Seen<'_>>,
     ) -> bool {
-        let applied = standing == Standing::Planned(Verdict::Applied);
-        let blocked = matches!(passenger.pass_role, Some(PassRoleChoice::Blocked(_)));
-        let standing = match (passenger.verdict.clone(), applied && blocked) {
-            (Some(known), _) => known,
-            (None, true) => Standing::PassRoleBlocked,
-            (None, false) => standing,
+        let standing = if let Standing::Planned(verdict) = &standing {
+            passenger.standing(verdict)
+        } else {
+            passenger.verdict.clone().unwrap_or(standing)
         };
-        let facts = passenger.facts(seen);
+        let facts = Facts {
+            plan: passenger.grant.status.plan.clone(),
+            ..passenger.facts(seen)
+        };
         tell(self.context, passenger.grant, &standing, facts).await
+    }
+}
+
+/// Whether the plan moves a statement from one grant's ledger to another's.
+fn hands_over(passengers: &[Passenger], plan: &Plan) -> bool {
+    let held = |ledger: &[LedgerEntry], f: &str| ledger.iter().any(|e| e.fingerprint == f);
+    let mut pairs = passengers.iter().zip(&plan.ledgers);
+    pairs.any(|(giver, after)| {
+        let dropped = giver
+            .member
+            .ledger
+            .iter()
+            .filter(|e| !held(after, &e.fingerprint));
+        let gained = |f: &str| {
+            passengers
+                .iter()
+                .zip(&plan.ledgers)
+                .any(|(p, l)| held(l, f) && !held(&p.grant.status.owned, f))
+        };
+        dropped.into_iter().any(|e| gained(&e.fingerprint))
+    })
+}
+
+impl Passenger {
+    /// Its status with a ledger recorded before a write. A grant that was stuck at this very generation stays stuck until
+    /// something has come of the write: its conditions must not flap with every attempt.
+    pub(super) fn recorded(&self, standing: &Standing, facts: Facts, now: Timestamp) -> GrantStatus {
+        let before = &self.grant.status;
+        let stuck = status_of(&before.conditions, kinds::STALLED) == Some(ConditionStatus::True);
+        let same = before.observed_generation == Some(self.grant.generation);
+        if stuck && same && self.untold == 0 {
+            return GrantStatus {
+                owned: facts.ledger,
+                ledger_of: Some(self.grant.uid.clone()),
+                ..before.clone()
+            };
+        }
+        report(&self.grant, standing, facts, now)
+    }
+
+    /// How it stands, given the plan's verdict and what else is known of it.
+    fn standing(&self, verdict: &Verdict) -> Standing {
+        if let Some(known) = &self.verdict {
+            return known.clone();
+        }
+        let contested = contest::contested(self.contest.as_ref());
+        let blocked = matches!(self.pass_role, Some(PassRoleChoice::Blocked(_)));
+        if *verdict == Verdict::Applied && blocked {
+            Standing::PassRoleBlocked
+        } else if *verdict == Verdict::Missing && contested {
+            Standing::Contested
+        } else if *verdict == Verdict::Missing {
+            Standing::DriftReported
+        } else {
+            Standing::Planned(verdict.clone())
+        }
+    }
+}
+
+/// A number of statements in words.
+pub(super) fn plural(count: usize) -> String {
+    if count == 1 {
+        "1 statement".to_owned()
+    } else {
+        format!("{count} statements")
     }
 }

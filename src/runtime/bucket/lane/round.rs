@@ -6,16 +6,15 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::seen::{Seen, ours};
-use super::{LAG, Lane, LaneMemory, LastWrite, Passenger, look_interval, retry_soon};
-use crate::api::{BucketRef, EntryState, EventReason};
-
+use super::{Lane, LaneMemory, Passenger, look_interval, retry_soon};
+use crate::api::{BucketRef, EntryState};
+use crate::core::condition::cut;
 use crate::core::failure::{CallFailure, FailureKind};
 use crate::core::grant::{
-    Change, Member, PassRoleChoice, Plan, Scene, Stance, Standing, Verdict, plan, report,
+    Change, Member, PassRoleChoice, Plan, Restore, Scene, Stance, Standing, Verdict, contest, plan,
 };
 use crate::core::policy::Document;
-use crate::ports::{Keys, PolicyRead};
-use crate::runtime::bucket::letting_go::announce;
+use crate::ports::{Backup, Keys, PolicyRead};
 use crate::runtime::bucket::told::tell_all;
 
 /// Rounds in one pass: others may change the policy between two of our reads a few times, not for ever.
@@ -27,7 +26,7 @@ const LEDGER_LIFE: SignedDuration = SignedDuration::from_secs(50);
 
 impl Lane<'_> {
     pub(super) async fn rounds(
-        &self,
+        &mut self,
         mut passengers: Vec<Passenger>,
         place: &BucketRef,
         keys: &Keys,
@@ -45,7 +44,6 @@ impl Lane<'_> {
             Ok(read) => read,
             Err(failure) => return self.failed(passengers, &failure, memory).await,
         };
-        let mut wrote = false;
         for _ in 0..ROUNDS {
             let now = self.context.effects.now();
             let document = match read.bytes.as_deref().map(Document::parse).transpose() {
@@ -55,7 +53,7 @@ impl Lane<'_> {
                     return Duration::from_secs(3600);
                 }
             };
-            if before_our_write(&read, memory, now) {
+            if self.writes.is_old(&read.bytes, now) {
                 self.context.metrics.unverified();
                 self.report_all(passengers, &Standing::Planned(Verdict::Settling))
                     .await;
@@ -66,14 +64,15 @@ impl Lane<'_> {
                 document: document.as_ref(),
                 now,
                 unsettled_until: self.unsettled_for(&members),
-                lagging: lagging(&read, memory, now),
+                lagging: self.writes.lagging(&read.bytes, now),
             };
             let plan = plan(scene, &members);
+            if note_drift(&mut passengers, &plan, now) {
+                continue;
+            }
             if plan.change == Change::Keep {
                 memory.failures = 0;
-                return self
-                    .conclude(passengers, plan, document.as_ref(), regular, wrote)
-                    .await;
+                return self.conclude(passengers, plan, scene, regular).await;
             }
             if !self
                 .store_ledgers(&mut passengers, &plan, document.as_ref())
@@ -85,45 +84,123 @@ impl Lane<'_> {
                 Ok(second) => second,
                 Err(failure) => return self.failed(passengers, &failure, memory).await,
             };
-            if second.bytes != read.bytes {
-                read = second;
-                continue;
-            }
             let read_at = self.context.effects.now();
-            // The ledgers promise how long the write can live; what took too long is planned and recorded anew.
-            if read_at.duration_since(now) > LEDGER_LIFE {
+            // The ledgers promise how long the write can live; what took too long is planned and recorded anew, as is what
+            // somebody else changed meanwhile.
+            if second.bytes != read.bytes || read_at.duration_since(now) > LEDGER_LIFE {
                 read = second;
                 continue;
             }
+            if self.denied_meanwhile(&mut passengers, &plan).await {
+                continue;
+            }
+            self.keep_backup(&mut passengers, &plan, place, document.as_ref())
+                .await;
             let signed_at = second.server_time.unwrap_or(read_at) - DATED_BACK;
-            let written = match &plan.change {
-                Change::Put(text) => {
+            self.writes
+                .sending(second.bytes.clone(), after(&plan.change), read_at);
+            let (written, call) = match &plan.change {
+                Change::Put(text) => (
                     self.context
                         .effects
                         .put_policy(place, keys, text, signed_at)
-                        .await
-                }
-                Change::Delete | Change::Keep => {
-                    self.context.effects.delete_policy(place, keys, signed_at).await
-                }
+                        .await,
+                    "PutBucketPolicy",
+                ),
+                Change::Delete | Change::Keep => (
+                    self.context.effects.delete_policy(place, keys, signed_at).await,
+                    "DeleteBucketPolicy",
+                ),
             };
             self.context
                 .metrics
-                .call("PutBucketPolicy", if written.is_ok() { "ok" } else { "failed" });
+                .call(call, if written.is_ok() { "ok" } else { "failed" });
             if let Err(failure) = written {
                 return self.refused(passengers, &plan, &failure, memory).await;
             }
-            wrote = true;
             memory.wrote = true;
-            self.written(&mut passengers, &plan, &second, memory, read_at);
+            self.written(&mut passengers, &plan, read_at);
             read = match self.read(place, keys).await {
                 Ok(read) => read,
                 Err(failure) => return self.failed(passengers, &failure, memory).await,
             };
+            self.look_if_public(&mut passengers, &plan, place, keys).await;
         }
         self.report_all(passengers, &Standing::Contended).await;
         memory.failures = memory.failures.saturating_add(1);
-        retry_soon(memory.failures, &self.identity.secret)
+        retry_soon(memory.failures, &self.identity.seed())
+    }
+
+    /// The rules are applied again directly before a write: they, or a namespace's labels, may have changed meanwhile.
+    async fn denied_meanwhile(&self, passengers: &mut [Passenger], plan: &Plan) -> bool {
+        let mut any = false;
+        for (index, passenger) in passengers.iter_mut().enumerate() {
+            let gains = plan.added.get(index).is_some_and(|n| *n > 0);
+            if gains && let Some(denied) = self.denied(&passenger.grant).await {
+                passenger.verdict = Some(denied);
+                passenger.member.stance = Stance::Frozen;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Asks OSS whether the policy is public now, for those that the write was for.
+    async fn look_if_public(
+        &self,
+        passengers: &mut [Passenger],
+        plan: &Plan,
+        place: &BucketRef,
+        keys: &Keys,
+    ) {
+        if !matches!(plan.change, Change::Put(_)) {
+            return;
+        }
+        let public = self.context.effects.is_public(place, keys).await;
+        self.context.metrics.call(
+            "GetBucketPolicyStatus",
+            if public.is_some() { "ok" } else { "failed" },
+        );
+        for passenger in passengers.iter_mut().filter(|p| p.written()) {
+            passenger.public = public;
+        }
+    }
+
+    /// Keeps a copy of what is about to be replaced. Without one the write still goes on: every foreign byte is in it.
+    async fn keep_backup(
+        &self,
+        passengers: &mut [Passenger],
+        plan: &Plan,
+        place: &BucketRef,
+        document: Option<&Document>,
+    ) {
+        let Some(document) = document else { return };
+        let touched = |counts: &[usize], index: usize| counts.get(index).is_some_and(|n| *n > 0);
+        let concerned: Vec<usize> = (0..passengers.len())
+            .filter(|i| touched(&plan.added, *i) || touched(&plan.removed, *i))
+            .collect();
+        let names = concerned
+            .iter()
+            .filter_map(|i| passengers.get(*i))
+            .map(|p| p.grant.key.to_string());
+        let backup = Backup {
+            bucket: place.name.clone(),
+            document: document.text().to_owned(),
+            time: self.context.effects.now(),
+            writer: cut(&names.collect::<Vec<_>>().join(", "), 1024),
+        };
+        match self.context.effects.keep_backup(backup).await {
+            Ok(kept) => {
+                for index in concerned {
+                    if let Some(passenger) = passengers.get_mut(index) {
+                        passenger.backup.clone_from(&kept);
+                    }
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(bucket = place.name, %failure, "no copy of the policy could be kept");
+            }
+        }
     }
 
     async fn read(&self, place: &BucketRef, keys: &Keys) -> Result<PolicyRead, CallFailure> {
@@ -131,6 +208,9 @@ impl Lane<'_> {
         self.context
             .metrics
             .call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
+        if read.is_ok() {
+            self.context.keys.worked(&self.identity, keys);
+        }
         read
     }
 
@@ -142,12 +222,12 @@ impl Lane<'_> {
             .filter_map(|e| e.unsettled_until.as_ref())
             .map(|t| t.0)
             .max();
-        own.max(self.unsettled)
+        own.max(self.writes.unsettled())
     }
 
     /// Stores the ledgers that the plan needs before the write. A grant whose ledger cannot be stored is set aside, and
     /// only it; `false` asks for a new plan without it.
-    async fn store_ledgers(
+    pub(super) async fn store_ledgers(
         &self,
         passengers: &mut [Passenger],
         plan: &Plan,
@@ -170,8 +250,6 @@ impl Lane<'_> {
             if ledger == passenger.grant.status.owned {
                 continue;
             }
-            let drifted = plan.drifted.get(index).copied().unwrap_or(0);
-            let first_drift = drifted > 0 && passenger.drifted == 0;
             let verdict = plan.verdicts.get(index).cloned().unwrap_or(Verdict::Frozen);
             let standing = passenger.verdict.clone().unwrap_or(Standing::Planned(verdict));
             let mut facts = passenger.facts(Some(Seen {
@@ -180,21 +258,9 @@ impl Lane<'_> {
                 regular: false,
             }));
             facts.ledger = ledger;
-            facts.drifted = if first_drift { drifted } else { 0 };
-            let status = report(&passenger.grant, &standing, facts, self.context.effects.now());
+            let status = passenger.recorded(&standing, facts, self.context.effects.now());
             if tell_all(self.context, &mut passenger.grant, status).await {
-                if first_drift {
-                    passenger.drifted = drifted;
-                    let note = format!("{drifted} statements of this grant were gone from the policy");
-                    announce(
-                        self.context,
-                        &passenger.grant,
-                        EventReason::DriftDetected,
-                        note,
-                        true,
-                    )
-                    .await;
-                }
+                self.announce_drift(passenger).await;
             } else {
                 passenger.member.stance = Stance::Frozen;
                 passenger.verdict = None;
@@ -204,25 +270,11 @@ impl Lane<'_> {
         complete
     }
 
-    /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled.
-    fn written(
-        &self,
-        passengers: &mut [Passenger],
-        plan: &Plan,
-        before: &PolicyRead,
-        memory: &mut LaneMemory,
-        read_at: Timestamp,
-    ) {
+    /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled. What it added is ours by
+    /// its meaning from now on, however OSS spells it.
+    fn written(&mut self, passengers: &mut [Passenger], plan: &Plan, read_at: Timestamp) {
         let now = self.context.effects.now();
-        let after = match &plan.change {
-            Change::Put(text) => Some(text.clone().into_bytes()),
-            Change::Delete | Change::Keep => None,
-        };
-        memory.last_write = Some(LastWrite {
-            before: before.bytes.clone(),
-            after,
-            at: now,
-        });
+        self.writes.done(now);
         for (index, passenger) in passengers.iter_mut().enumerate() {
             let count = |counts: &[usize]| counts.get(index).copied().unwrap_or(0);
             passenger.added += count(&plan.added);
@@ -232,9 +284,15 @@ impl Lane<'_> {
             }
             let earlier = std::mem::take(&mut passenger.member.ledger);
             let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
-            for entry in ledger.iter_mut().filter(|e| e.state != EntryState::Applied) {
+            for entry in ledger
+                .iter_mut()
+                .filter(|e| matches!(e.state, EntryState::Intended | EntryState::Removing))
+            {
                 let old = earlier.iter().find(|e| e.fingerprint == entry.fingerprint);
                 entry.unsettled_until = old.and_then(|e| e.unsettled_until.clone()).filter(|t| t.0 > now);
+                if entry.state == EntryState::Intended {
+                    entry.state = EntryState::Applied;
+                }
             }
             passenger.member.ledger = ledger;
         }
@@ -253,7 +311,7 @@ impl Lane<'_> {
     /// The write failed. Refused for certain, nothing was intended after all; otherwise it may still take effect, and the
     /// ledgers keep what they recorded.
     async fn refused(
-        &self,
+        &mut self,
         passengers: Vec<Passenger>,
         plan: &Plan,
         failure: &CallFailure,
@@ -264,7 +322,13 @@ impl Lane<'_> {
                 .iter()
                 .any(|p| p.pass_role.is_some_and(PassRoleChoice::written))
         {
-            memory.block_again = true;
+            memory.public_refused = true;
+        }
+        let now = self.context.effects.now();
+        if failure.certain() {
+            self.writes.refused();
+        } else {
+            self.writes.unanswered(now);
         }
         let (mut involved, mut others) = (Vec::new(), Vec::new());
         for (index, mut passenger) in passengers.into_iter().enumerate() {
@@ -285,7 +349,7 @@ impl Lane<'_> {
             self.report(passenger, Standing::Planned(verdict), None).await;
         }
         let wait = self.failed(involved, failure, memory).await;
-        if memory.block_again {
+        if memory.public_refused {
             Duration::from_secs(1)
         } else {
             wait
@@ -293,19 +357,35 @@ impl Lane<'_> {
     }
 }
 
-/// Whether the answer is the document from before our last write: nothing is planned from it.
-fn before_our_write(read: &PolicyRead, memory: &LaneMemory, now: Timestamp) -> bool {
-    recent(memory, now).is_some_and(|last| last.before == read.bytes && last.after != read.bytes)
+/// Takes note of statements that were found gone. `true` when a quarrel began or goes on, so that they are not put back now
+/// and a new plan is needed.
+fn note_drift(passengers: &mut [Passenger], plan: &Plan, now: Timestamp) -> bool {
+    let mut again = false;
+    for (index, passenger) in passengers.iter_mut().enumerate() {
+        let drifted = plan.drifted.get(index).copied().unwrap_or(0);
+        if drifted == 0 || passenger.drifted > 0 {
+            continue;
+        }
+        passenger.drifted = drifted;
+        passenger.untold = drifted;
+        if let Stance::Active(wanted) = &mut passenger.member.stance
+            && wanted.restore == Restore::PutBack
+        {
+            let contest = contest::removed(passenger.contest.as_ref(), now);
+            if contest::hold(Some(&contest), now).is_some() {
+                wanted.restore = Restore::Leave;
+                again = true;
+            }
+            passenger.contest = Some(contest);
+        }
+    }
+    again
 }
 
-/// Whether an absence may be due to an old answer.
-fn lagging(read: &PolicyRead, memory: &LaneMemory, now: Timestamp) -> bool {
-    recent(memory, now).is_some_and(|last| last.after != read.bytes)
-}
-
-fn recent(memory: &LaneMemory, now: Timestamp) -> Option<&LastWrite> {
-    memory
-        .last_write
-        .as_ref()
-        .filter(|last| now.duration_since(last.at) < LAG)
+/// The document that a change leaves behind.
+fn after(change: &Change) -> Option<Vec<u8>> {
+    match change {
+        Change::Put(text) => Some(text.clone().into_bytes()),
+        Change::Delete | Change::Keep => None,
+    }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Passenger;
-use crate::api::{LedgerEntry, PolicySeen, WriteReason};
+use crate::api::{EntryState, LedgerEntry, PolicySeen, WriteReason};
 use crate::core::condition::seconds;
-use crate::core::grant::Facts;
-use crate::core::policy::{Document, Located, POLICY_LIMIT, principal, sha256};
+use crate::core::grant::{Facts, Stance};
+use crate::core::policy::{Document, Effect, Given, Located, POLICY_LIMIT, effect, principal, sha256};
 
 /// What a report says about the policy.
 #[derive(Clone, Copy)]
@@ -18,71 +18,106 @@ pub(super) struct Seen<'a> {
 }
 
 impl Passenger {
+    /// What is known of it at this point; what is not known stays as it was.
     pub(super) fn facts(&self, seen: Option<Seen<'_>>) -> Facts {
-        let written = self.added > 0 || self.removed > 0;
         let before = self.grant.status.policy.as_ref();
-        let policy = seen
-            .filter(|s| s.regular || written || before.is_none())
-            .map(|seen| {
-                let text = seen.document.map(Document::text);
-                let statements = seen.document.map_or(0, |d| d.statements().len());
-                let size = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-                let reason = if self.added > 0 {
-                    WriteReason::StatementMissing
-                } else {
-                    WriteReason::StatementUnwanted
-                };
-                PolicySeen {
-                    sha256: text.map(sha256),
-                    bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),
-                    limit_bytes: i64::try_from(POLICY_LIMIT).unwrap_or(i64::MAX),
-                    statements: size(statements),
-                    foreign_statements: size(statements.saturating_sub(seen.ours)),
-                    last_write_time: self
-                        .last_write
-                        .map(seconds)
-                        .or_else(|| before.and_then(|p| p.last_write_time.clone())),
-                    last_write_reason: if written {
-                        Some(reason)
-                    } else {
-                        before.and_then(|p| p.last_write_reason)
-                    },
-                }
-            });
-        let grantee = self.grant.spec.as_ref().ok().map(|s| principal(&s.grantee));
-        let overlaps = seen
-            .filter(|s| s.regular || written || before.is_none())
-            .and_then(|seen| {
-                let grantee = grantee?;
-                let document = seen.document?;
-                let owned = |s: &&Located| {
-                    s.fingerprint
-                        .as_ref()
-                        .is_some_and(|f| self.member.ledger.iter().any(|e| e.fingerprint == *f))
-                };
-                let foreign = document
-                    .statements()
-                    .iter()
-                    .filter(|s| !owned(s) && s.principals.contains(&grantee));
-                i32::try_from(foreign.count()).ok()
-            });
+        let fresh = seen.filter(|s| s.regular || self.written() || before.is_none());
         Facts {
-            policy,
+            policy: fresh.map(|seen| self.policy_seen(seen)),
             ledger: self.member.ledger.clone(),
             pass_role: self.pass_role,
-            overlaps,
-            drifted: 0,
+            overlaps: fresh.and_then(|seen| self.overlaps(seen.document)),
+            drifted: self.untold,
+            bucket: self.bucket.clone(),
+            effect: seen.and_then(|seen| self.effect(seen.document)),
+            plan: None,
+            contest: self.contest.clone(),
         }
+    }
+
+    /// Whether the policy was written for it in this pass.
+    pub(super) fn written(&self) -> bool {
+        self.added > 0 || self.removed > 0 || self.landed
+    }
+
+    fn policy_seen(&self, seen: Seen<'_>) -> PolicySeen {
+        let before = self.grant.status.policy.as_ref();
+        let text = seen.document.map(Document::text);
+        let statements = seen.document.map_or(0, |d| d.statements().len());
+        let size = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let reason = if self.added > 0 || self.landed {
+            WriteReason::StatementMissing
+        } else {
+            WriteReason::StatementUnwanted
+        };
+        let earlier =
+            |written: Option<WriteReason>| written.or_else(|| before.and_then(|p| p.last_write_reason));
+        PolicySeen {
+            sha256: text.map(sha256),
+            bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),
+            limit_bytes: i64::try_from(POLICY_LIMIT).unwrap_or(i64::MAX),
+            statements: size(statements),
+            foreign_statements: size(statements.saturating_sub(seen.ours)),
+            public: self.public.or_else(|| before.and_then(|p| p.public)),
+            backup_ref: self
+                .backup
+                .clone()
+                .or_else(|| before.and_then(|p| p.backup_ref.clone())),
+            last_write_time: self
+                .last_write
+                .map(seconds)
+                .or_else(|| before.and_then(|p| p.last_write_time.clone())),
+            last_write_reason: earlier(self.written().then_some(reason)),
+        }
+    }
+
+    /// Foreign statements that name the same principal.
+    pub(super) fn overlaps(&self, document: Option<&Document>) -> Option<i32> {
+        let grantee = principal(&self.grant.spec.as_ref().ok()?.grantee);
+        let owned = |s: &&Located| {
+            let held = |f: &String| self.member.ledger.iter().any(|e| e.fingerprint == *f);
+            s.fingerprint.as_ref().is_some_and(held)
+        };
+        let statements = document.map(Document::statements).unwrap_or_default();
+        let foreign = statements
+            .iter()
+            .filter(|s| !owned(s) && s.principals.contains(&grantee));
+        i32::try_from(foreign.count()).ok()
+    }
+
+    /// What the Denies of the policy mean for it; only for a grant that is meant to be in force.
+    fn effect(&self, document: Option<&Document>) -> Option<Effect> {
+        let spec = self.grant.spec.as_ref().ok()?;
+        if !matches!(self.member.stance, Stance::Active(_)) {
+            return None;
+        }
+        let whole = [String::new()];
+        let prefixes = if spec.access.prefixes.is_empty() {
+            whole.as_slice()
+        } else {
+            &spec.access.prefixes
+        };
+        let (owner, bucket) = (&spec.bucket.owner_uid, &spec.bucket.name);
+        let resources: Vec<String> = prefixes
+            .iter()
+            .map(|p| format!("acs:oss:*:{owner}:{bucket}/{p}*"))
+            .collect();
+        let principal = principal(&spec.grantee);
+        let given = Given {
+            principal: &principal,
+            account_uid: &spec.grantee.account_uid,
+            resources: &resources,
+        };
+        Some(effect(document, &given))
     }
 }
 
 /// Live statements that some ledger holds as ours.
 pub(super) fn ours(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) -> usize {
-    let held: BTreeSet<&str> = ledgers
+    let held = ledgers
         .iter()
         .flatten()
-        .filter(|e| !e.pre_existing)
-        .map(|e| e.fingerprint.as_str())
-        .collect();
+        .filter(|e| !e.pre_existing && e.state != EntryState::Missing);
+    let held: BTreeSet<&str> = held.map(|e| e.fingerprint.as_str()).collect();
     document.map_or(0, |d| held.iter().filter(|f| !d.live(f).is_empty()).count())
 }

@@ -1,0 +1,115 @@
+//! Leader election on a Lease, as a pure step. A holder is judged dead by *our* clock since its record last moved, never
+//! by the times in the record: clocks of two machines differ, but each runs at about the same speed.
+
+use std::time::Duration;
+
+/// How long a lease lasts and how often it is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// How long a renewal holds. Longer than any request that it fences.
+    pub duration: Duration,
+    /// How often it is renewed.
+    pub renew_every: Duration,
+}
+
+impl Default for Term {
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(40),
+            renew_every: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A lease as the API server holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Who holds it; `None` when it was given back.
+    pub holder: Option<String>,
+    /// How long its holder says that it lasts.
+    pub duration: Duration,
+    /// How often it has changed hands.
+    pub transitions: i32,
+    /// Version of the record: it moves with every renewal.
+    pub version: String,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write the lease in our name, with this number of transitions; ours if nobody else was faster.
+    Take {
+        /// Transitions to write.
+        transitions: i32,
+    },
+    /// Renew the lease that we hold.
+    Renew,
+    /// Somebody else holds it: look again after this long.
+    Wait(Duration),
+}
+
+/// Decides what `me` does about the lease as read; `unmoved` is how long its version has not changed before our eyes.
+pub fn step(record: Option<&Record>, unmoved: Duration, me: &str, term: Term) -> Step {
+    let Some(record) = record else {
+        return Step::Take { transitions: 0 };
+    };
+    match &record.holder {
+        None => Step::Take {
+            transitions: record.transitions.saturating_add(1),
+        },
+        Some(holder) if holder == me => Step::Renew,
+        // A holder may have been started with other settings: the longer of the two terms counts.
+        Some(_) => match record.duration.max(term.duration).checked_sub(unmoved) {
+            Some(left) if !left.is_zero() => Step::Wait(left.min(term.renew_every)),
+            _ => Step::Take {
+                transitions: record.transitions.saturating_add(1),
+            },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(holder: Option<&str>) -> Record {
+        Record {
+            holder: holder.map(ToOwned::to_owned),
+            duration: Duration::from_secs(40),
+            transitions: 4,
+            version: "7".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_lease_is_taken_only_when_its_record_has_not_moved_for_its_whole_term() {
+        let (me, term) = ("me", Term::default());
+        let unmoved = Duration::from_secs;
+        assert_eq!(step(None, unmoved(0), me, term), Step::Take { transitions: 0 });
+        assert_eq!(
+            step(Some(&record(None)), unmoved(0), me, term),
+            Step::Take { transitions: 5 }
+        );
+        assert_eq!(
+            step(Some(&record(Some("me"))), unmoved(99), me, term),
+            Step::Renew
+        );
+        assert_eq!(
+            step(Some(&record(Some("other"))), unmoved(0), me, term),
+            Step::Wait(unmoved(5))
+        );
+        assert_eq!(
+            step(Some(&record(Some("other"))), unmoved(39), me, term),
+            Step::Wait(unmoved(1))
+        );
+        assert_eq!(
+            step(Some(&record(Some("other"))), unmoved(40), me, term),
+            Step::Take { transitions: 5 }
+        );
+        let longer = Record {
+            duration: unmoved(60),
+            ..record(Some("other"))
+        };
+        assert_eq!(step(Some(&longer), unmoved(45), me, term), Step::Wait(unmoved(5)));
+    }
+}
