@@ -7,6 +7,7 @@ use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey, PassRoleChoi
 use imm_operator::core::identity::Identity;
 use imm_operator::core::policy::Document;
 use imm_operator::ports::KubeFailure;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// Objects, policies, and what happened to them.
 #[derive(Default)]
@@ -19,6 +20,12 @@ pub struct Outside {
     pub policy_writes: usize,
     pub status_writes: usize,
     pub broken: Vec<String>,
+    /// Which effects of a process were policy writes.
+    pub written_at: Vec<usize>,
+    /// How many seconds a read may be behind.
+    pub lag: i64,
+    /// What the policies were before each change, and until when.
+    history: Vec<(String, Timestamp, Option<String>)>,
     version: u64,
 }
 
@@ -149,9 +156,21 @@ impl Outside {
         Ok(())
     }
 
+    /// The policy as a read shows it: as it was `lag` seconds ago.
+    pub fn read_policy(&self, bucket: &str, now: Timestamp) -> Option<String> {
+        let since = now - SignedDuration::from_secs(self.lag);
+        let newer = self
+            .history
+            .iter()
+            .find(|(name, until, _)| name == bucket && *until > since);
+        newer.map_or_else(|| self.policies.get(bucket).cloned(), |(_, _, text)| text.clone())
+    }
+
     /// A policy write, with what must hold of every one: I1 foreign statements unchanged and in order, I3 nothing added that
     /// no live grant renders, and nothing added or removed that is not in a ledger.
-    pub fn write_policy(&mut self, bucket: &str, text: Option<&str>) {
+    pub fn write_policy(&mut self, bucket: &str, text: Option<&str>, now: Timestamp, late: bool) {
+        self.history
+            .push((bucket.to_owned(), now, self.policies.get(bucket).cloned()));
         self.policy_writes += 1;
         let before = self.texts(bucket);
         let after: Vec<String> = text.map(statements).unwrap_or_default();
@@ -162,11 +181,15 @@ impl Outside {
                     .push(format!("I1: a foreign statement is lost: {foreign}"));
             }
         }
+        // A late write meets ledgers that have moved on; what it brings back must still be somebody's.
         let owned = |text: &str, state: EntryState| {
-            self.grants
-                .values()
-                .flat_map(|g| &g.status.owned)
-                .any(|e| e.statement == text && e.state == state)
+            let entries = self.grants.values().flat_map(|g| &g.status.owned);
+            let mut same = entries.filter(|e| e.statement == text);
+            if late {
+                same.next().is_some()
+            } else {
+                same.any(|e| e.state == state)
+            }
         };
         let mut broken = Vec::new();
         for added in after.iter().filter(|s| !before.contains(s)) {

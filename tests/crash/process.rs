@@ -39,6 +39,11 @@ pub enum Place {
     LostOnly,
     /// It is done, the process hears of a failure and goes on.
     UnansweredOnly,
+    /// A policy write is done only so many seconds later, whoever runs then; the process hears of a failure and is stopped
+    /// at its next effect.
+    Late(u64),
+    /// Likewise, and the process goes on.
+    LateOnly(u64),
 }
 
 pub const PLACES: [Place; 6] = [
@@ -48,6 +53,14 @@ pub const PLACES: [Place; 6] = [
     Place::Answered,
     Place::LostOnly,
     Place::UnansweredOnly,
+];
+
+/// Within the lag window, beyond it, and at nearly the end of a write's life.
+pub const LATE: [Place; 4] = [
+    Place::Late(3),
+    Place::Late(60),
+    Place::Late(290),
+    Place::LateOnly(100),
 ];
 
 /// The effects of one process.
@@ -64,24 +77,32 @@ enum Pass {
     Perform,
     Lose,
     PerformUnanswered,
+    PerformLate(u64),
 }
 
 impl Gate {
-    async fn pass(&self) -> Pass {
+    async fn pass(&self, writes: bool) -> Pass {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let verdict = {
             let mut state = self.state.lock().unwrap();
             let (count, dying) = &mut *state;
             *count += 1;
+            if writes {
+                self.outside.lock().unwrap().written_at.push(*count);
+            }
             match self.stop_at {
                 _ if *dying => None,
                 Some((at, place)) if at == *count => {
-                    *dying = !matches!(place, Place::LostOnly | Place::UnansweredOnly);
+                    *dying = !matches!(
+                        place,
+                        Place::LostOnly | Place::UnansweredOnly | Place::LateOnly(_)
+                    );
                     match place {
                         Place::Before => None,
                         Place::Lost | Place::LostOnly => Some(Pass::Lose),
                         Place::Unanswered | Place::UnansweredOnly => Some(Pass::PerformUnanswered),
                         Place::Answered => Some(Pass::Perform),
+                        Place::Late(seconds) | Place::LateOnly(seconds) => Some(Pass::PerformLate(seconds)),
                     }
                 }
                 _ => Some(Pass::Perform),
@@ -100,8 +121,8 @@ impl Gate {
         perform: impl FnOnce(&mut Outside) -> Result<T, E> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, E>> {
         async move {
-            match self.pass().await {
-                Pass::Lose => Err(lost),
+            match self.pass(false).await {
+                Pass::Lose | Pass::PerformLate(_) => Err(lost),
                 Pass::Perform => perform(&mut self.outside.lock().unwrap()),
                 Pass::PerformUnanswered => {
                     let _ = perform(&mut self.outside.lock().unwrap());
@@ -111,6 +132,46 @@ impl Gate {
         }
         .boxed()
     }
+}
+
+/// A policy write; OSS refuses one whose signature is older than fifteen minutes.
+fn write<'a>(
+    gate: &'a Gate,
+    bucket: &'a BucketRef,
+    text: Option<&'a str>,
+    signed_at: Timestamp,
+) -> BoxFuture<'a, Result<(), CallFailure>> {
+    let outside = Arc::clone(&gate.outside);
+    let (bucket, text, start) = (bucket.name.clone(), text.map(ToOwned::to_owned), gate.start);
+    let perform = move |late: bool| {
+        let now = start.0 + SignedDuration::try_from(start.1.elapsed()).unwrap();
+        let mut outside = outside.lock().unwrap();
+        if now.duration_since(signed_at) <= SignedDuration::from_mins(15) {
+            outside.write_policy(&bucket, text.as_deref(), now, late);
+        }
+    };
+    async move {
+        match gate.pass(true).await {
+            Pass::Lose => Err(no_answer()),
+            Pass::Perform => {
+                perform(false);
+                Ok(())
+            }
+            Pass::PerformUnanswered => {
+                perform(false);
+                Err(no_answer())
+            }
+            Pass::PerformLate(seconds) => {
+                // The request is under way by itself: the end of its process does not stop it.
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(seconds)).await;
+                    perform(true);
+                });
+                Err(no_answer())
+            }
+        }
+    }
+    .boxed()
 }
 
 fn no_answer() -> CallFailure {
@@ -237,11 +298,12 @@ impl Effects for Gate {
         bucket: &'a BucketRef,
         _: &'a Keys,
     ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
-        let server_time = Some(self.now());
+        let now = self.now();
         self.effect(no_answer(), move |o| {
+            let bytes = o.read_policy(&bucket.name, now).map(String::into_bytes);
             Ok(PolicyRead {
-                bytes: o.policies.get(&bucket.name).map(|t| t.clone().into_bytes()),
-                server_time,
+                bytes,
+                server_time: Some(now),
             })
         })
     }
@@ -250,23 +312,17 @@ impl Effects for Gate {
         bucket: &'a BucketRef,
         _: &'a Keys,
         text: &'a str,
-        _: Timestamp,
+        signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        self.effect(no_answer(), move |o| {
-            o.write_policy(&bucket.name, Some(text));
-            Ok(())
-        })
+        write(self, bucket, Some(text), signed_at)
     }
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
         _: &'a Keys,
-        _: Timestamp,
+        signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        self.effect(no_answer(), move |o| {
-            o.write_policy(&bucket.name, None);
-            Ok(())
-        })
+        write(self, bucket, None, signed_at)
     }
     fn read_block<'a>(
         &'a self,

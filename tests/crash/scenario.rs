@@ -28,6 +28,10 @@ pub struct Scenario {
 }
 
 fn spec(account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
+    spec_of("oss-policy-admin", account, prefixes, minimal)
+}
+
+fn spec_of(secret: &str, account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
     GrantSpec {
         bucket: BucketRef {
             name: BUCKET.to_owned(),
@@ -57,7 +61,7 @@ fn spec(account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
         credentials: Credentials {
             source: CredentialSource::Secret,
             secret_ref: Some(SecretRef {
-                name: "oss-policy-admin".to_owned(),
+                name: secret.to_owned(),
             }),
             service_account: None,
             assume_role: None,
@@ -147,6 +151,42 @@ pub const SCENARIOS: &[Scenario] = &[
             |o| o.delete("a"),
         ],
     },
+    Scenario {
+        name: "S9 two identities want the same, the first leaves",
+        steps: &[
+            |o| {
+                foreign_policy(o);
+                o.apply("a", spec_of("first", "1234567890", &[], false));
+                o.apply("b", spec_of("second", "1234567890", &[], false));
+            },
+            |o| o.delete("a"),
+        ],
+    },
+    Scenario {
+        name: "S10 two grants swap their prefixes",
+        steps: &[
+            |o| {
+                o.apply("a", spec("1234567890", &["p/"], false));
+                o.apply("b", spec("1234567890", &["q/"], false));
+            },
+            |o| {
+                o.apply("a", spec("1234567890", &["q/"], false));
+                o.apply("b", spec("1234567890", &["p/"], false));
+            },
+        ],
+    },
+    Scenario {
+        name: "S11 reads are eight seconds behind",
+        steps: &[
+            |o| {
+                o.lag = 8;
+                foreign_policy(o);
+                o.apply("a", spec_of("first", "1234567890", &["p/"], false));
+                o.apply("b", spec_of("second", "9876543210", &[], true));
+            },
+            |o| o.delete("a"),
+        ],
+    },
 ];
 
 /// What a run came to.
@@ -154,6 +194,7 @@ pub struct Run {
     pub end: String,
     pub effects: usize,
     pub policy_writes: usize,
+    pub written_at: Vec<usize>,
     pub broken: Vec<String>,
 }
 
@@ -182,6 +223,7 @@ pub async fn play(scenario: &Scenario, crashes: &[(usize, Place)]) -> Run {
         end: outside.end(),
         effects,
         policy_writes: outside.policy_writes,
+        written_at: std::mem::take(&mut outside.written_at),
         broken,
     }
 }

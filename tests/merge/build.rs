@@ -80,6 +80,7 @@ pub fn scene(document: Option<&Document>) -> Scene<'_> {
         now: now(),
         unsettled_until: None,
         lagging: false,
+        elsewhere: None,
     }
 }
 

@@ -3,7 +3,7 @@
 //! The same function plans before a write and reads the result after it: planning a document that already holds what
 //! is wanted gives `Keep`. It leaves no choice to whoever carries it out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -23,6 +23,8 @@ pub struct Scene<'a> {
     pub unsettled_until: Option<Timestamp>,
     /// Whether an absence may be a late answer to our own last write, so that it does not count.
     pub lagging: bool,
+    /// Fingerprints of statements that grants of other identities have put into the policy: not ours to take out.
+    pub elsewhere: Option<&'a BTreeSet<String>>,
 }
 
 /// What is to be done to the policy.

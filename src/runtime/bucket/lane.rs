@@ -6,6 +6,7 @@ mod preview;
 mod round;
 mod seen;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -26,6 +27,8 @@ pub(super) struct Lane<'a> {
     pub(super) identity: Identity,
     /// The latest writes of all lanes of the bucket.
     pub(super) writes: &'a mut Writes,
+    /// Statements that grants of other identities have put into the policy, by fingerprint.
+    pub(super) elsewhere: BTreeSet<String>,
 }
 
 /// A grant on its way through the lane.

@@ -52,6 +52,7 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
         now: context.effects.now(),
         unsettled_until: None,
         lagging: false,
+        elsewhere: None,
     };
     let plan = plan(scene, &members);
     let (mut stay, mut go) = (Vec::new(), Vec::new());

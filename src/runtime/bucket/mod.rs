@@ -7,7 +7,7 @@ mod letting_go;
 mod memory;
 mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use self::lane::Lane;
 use self::memory::LaneMemory;
 use super::context::Context;
 use super::queue::Next;
+use crate::api::EntryState;
 use crate::core::delay;
 use crate::core::grant::GrantObject;
 use crate::core::identity::Identity;
@@ -72,12 +73,19 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         context.keys.drop_last(identity);
     }
     memory.lanes.retain(|key, _| lanes.contains_key(key));
+    let owned: Vec<(LaneKey, BTreeSet<String>)> = lanes
+        .iter()
+        .map(|(key, grants)| (key.clone(), put_there(grants)))
+        .collect();
     for (key, grants) in lanes {
+        let others = owned.iter().filter(|(other, _)| *other != key);
+        let elsewhere = others.flat_map(|(_, held)| held.iter().cloned()).collect();
         let remembered = memory.lanes.entry(key.clone()).or_default();
         let mut lane = Lane {
             context,
             identity: key.0,
             writes: &mut memory.writes,
+            elsewhere,
         };
         wait = wait.min(lane.pass(grants, remembered).await);
     }
@@ -93,6 +101,17 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         return Next::After(Duration::ZERO);
     }
     Next::After(wait)
+}
+
+/// Statements that these grants have put into the policy, by fingerprint.
+fn put_there(grants: &[GrantObject]) -> BTreeSet<String> {
+    let entries = grants
+        .iter()
+        .filter(|g| !g.deleting)
+        .flat_map(|g| &g.status.owned);
+    let held =
+        entries.filter(|e| !e.pre_existing && matches!(e.state, EntryState::Intended | EntryState::Applied));
+    held.map(|e| e.fingerprint.clone()).collect()
 }
 
 fn lane_of(grant: &GrantObject) -> Option<LaneKey> {

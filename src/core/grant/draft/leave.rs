@@ -39,7 +39,7 @@ impl Draft<'_> {
                 residual += usize::from(!group.live.is_empty());
                 self.forget(member, &entry.fingerprint);
                 self.give_up(&entry.fingerprint);
-            } else if others_want || others_hold {
+            } else if others_want || others_hold || self.held_elsewhere(&entry.fingerprint) {
                 self.forget(member, &entry.fingerprint);
             } else if group.pre_existing {
                 residual += usize::from(!group.live.is_empty());
@@ -61,6 +61,13 @@ impl Draft<'_> {
                 *slot = verdict;
             }
         }
+    }
+
+    /// Whether a grant of another identity has put the statement there with its own credentials.
+    fn held_elsewhere(&self, fingerprint: &str) -> bool {
+        self.scene
+            .elsewhere
+            .is_some_and(|held| held.contains(fingerprint))
     }
 
     /// Takes a statement of ours out, or forgets it once it is certain that it has gone.

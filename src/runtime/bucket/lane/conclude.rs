@@ -270,7 +270,11 @@ impl Passenger {
                 ..before.clone()
             };
         }
-        report(&self.grant, standing, facts, now)
+        // The annotation is answered by the end of the pass, not by its middle.
+        GrantStatus {
+            last_handled_reconcile_at: before.last_handled_reconcile_at.clone(),
+            ..report(&self.grant, standing, facts, now)
+        }
     }
 
     /// How it stands, given the plan's verdict and what else is known of it.

@@ -65,6 +65,7 @@ impl Lane<'_> {
                 now,
                 unsettled_until: self.unsettled_for(&members),
                 lagging: self.writes.lagging(&read.bytes, now),
+                elsewhere: Some(&self.elsewhere),
             };
             let plan = plan(scene, &members);
             if note_drift(&mut passengers, &plan, now) {
