@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::cloud::Endpoints;
+use crate::commands::drain::Drain;
+use crate::commands::plan::Plan;
 use crate::ports::Keys;
 use crate::runtime::telemetry::LogFormat;
 use crate::runtime::{OwnIdentity, Settings};
@@ -24,6 +26,10 @@ pub struct Arguments {
 pub enum Command {
     /// Runs the operator against the cluster of KUBECONFIG or of the pod's ServiceAccount.
     Run(Box<Run>),
+    /// Prints what a grant would change in a bucket's policy. Exit code 0: nothing, 2: something, 1: an error.
+    Plan(Plan),
+    /// Takes the finalizers off all grants before an uninstall; their statements stay.
+    Drain(Drain),
     /// Prints the CustomResourceDefinitions as YAML.
     Crd,
     /// Prints the reference of condition and event reasons as Markdown.
@@ -107,18 +113,8 @@ impl Run {
         if let Some(folder) = &self.credentials_folder {
             return OwnIdentity::Folder(folder.clone());
         }
-        let (id, secret) = (
-            variable("ALIBABA_CLOUD_ACCESS_KEY_ID"),
-            variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
-        );
-        if let (Some(id), Some(secret)) = (id, secret) {
-            let token = variable("ALIBABA_CLOUD_SECURITY_TOKEN").map(Into::into);
-            return OwnIdentity::Static(Keys {
-                id,
-                secret: secret.into(),
-                token,
-                expires: None,
-            });
+        if let Some(keys) = keys_of_the_environment() {
+            return OwnIdentity::Static(keys);
         }
         let file = variable("ALIBABA_CLOUD_OIDC_TOKEN_FILE");
         match (
@@ -134,6 +130,21 @@ impl Run {
             _ => OwnIdentity::None,
         }
     }
+}
+
+/// Static keys in the variables that Alibaba's SDKs read.
+pub fn keys_of_the_environment() -> Option<Keys> {
+    let (id, secret) = (
+        variable("ALIBABA_CLOUD_ACCESS_KEY_ID")?,
+        variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET")?,
+    );
+    let token = variable("ALIBABA_CLOUD_SECURITY_TOKEN").map(Into::into);
+    Some(Keys {
+        id,
+        secret: secret.into(),
+        token,
+        expires: None,
+    })
 }
 
 /// A variable that is set and not empty.

@@ -5,6 +5,7 @@
 //! - [`ports`]: the one trait through which everything outside is reached.
 //! - [`cloud`]: OSS and IMM over HTTP.
 //! - [`runtime`]: watches, queues, passes, probes.
+//! - [`commands`]: what the program does besides running.
 //! - [`config`], [`docs`]: the command line, and generated files.
 //!
 //! What is deliberately absent: `core` knows no time but its arguments; nothing outside `config` reads the environment;
@@ -12,6 +13,7 @@
 
 pub mod api;
 pub mod cloud;
+pub mod commands;
 pub mod config;
 pub mod core;
 pub mod docs;

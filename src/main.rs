@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use imm_operator::config::{Arguments, Command, Run};
+use imm_operator::commands::{drain, plan};
+use imm_operator::config::{Arguments, Command, Run, keys_of_the_environment};
 use imm_operator::runtime::{self, telemetry};
 use imm_operator::{api, docs};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,8 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Arguments::parse().command {
         Command::Run(run) => operate(&run),
+        Command::Plan(flags) => in_runtime(plan::run(&flags, keys_of_the_environment(), runtime::now())),
+        Command::Drain(flags) => in_runtime(drain::run(&flags)),
         Command::Crd => print(&docs::definitions(&api::definitions())),
         Command::Reasons => print(&docs::reasons()),
     }
@@ -28,17 +31,22 @@ fn print(text: &str) -> ExitCode {
 
 fn operate(run: &Run) -> ExitCode {
     telemetry::init(run.log_format, &run.log_level);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return ExitCode::FAILURE;
+    in_runtime(async {
+        match until_told_to_stop(run).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, "cannot run");
+                ExitCode::FAILURE
+            }
         }
-    };
-    match runtime.block_on(until_told_to_stop(run)) {
-        Ok(()) => ExitCode::SUCCESS,
+    })
+}
+
+fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
         Err(error) => {
-            tracing::error!(%error, "cannot run");
+            eprintln!("imm-operator: cannot start: {error}");
             ExitCode::FAILURE
         }
     }

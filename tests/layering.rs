@@ -34,7 +34,12 @@ mod layering {
             &["api", "core", "ports", "runtime", "cloud"],
             &["reqwest", "hmac", "std::env"],
         ),
-        ("config.rs", &["cloud", "ports", "runtime"], &[]),
+        ("config.rs", &["cloud", "commands", "ports", "runtime"], &[]),
+        (
+            "commands",
+            &["api", "core", "ports", "cloud", "runtime"],
+            &["reqwest", "kube::"],
+        ),
         ("docs.rs", &["api"], &["tokio", "reqwest"]),
     ];
     /// The only files of `runtime` that may name `cloud`: they wire it in.

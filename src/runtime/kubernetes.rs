@@ -95,6 +95,11 @@ impl Kubernetes {
         Ok(found)
     }
 
+    pub(super) async fn all_grants(&self) -> Result<Vec<GrantObject>, KubeFailure> {
+        let list = in_time(self.grants(None).list(&ListParams::default())).await?;
+        Ok(list.items.iter().map(grant).collect())
+    }
+
     pub(super) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeFailure> {
         let found = in_time(self.grants(Some(&key.namespace)).get_opt(&key.name)).await?;
         Ok(found.as_ref().map(grant))
@@ -354,6 +359,6 @@ pub(super) async fn in_time<T>(
 
 /// The time now, in this process's one place that asks.
 #[expect(clippy::disallowed_methods, reason = "the one clock")]
-pub(super) fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -20,6 +20,7 @@ mod world;
 
 pub use bucket::BucketMemory;
 pub use context::{Context, Key};
+pub use kubernetes::now;
 pub use own_identity::OwnIdentity;
 pub use queue::{Mark, Next};
 
@@ -46,7 +47,8 @@ use self::tenancy::{RulesError, RulesInForce};
 use self::watch::{Kind, Queues, feed, watch};
 use self::world::World;
 use crate::cloud::{Cloud, EndpointError, Endpoints};
-use crate::ports::Effects;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::ports::{Effects, KubeFailure};
 
 /// Passes over buckets at once: each waits for a few round trips most of its time.
 const BUCKET_WORKERS: usize = 16;
@@ -315,6 +317,27 @@ fn work(
             next
         })
     }
+}
+
+/// Grants that carry our finalizer, with the number of statements each owns; with `let_go` the finalizers are taken off.
+/// The operator must not run meanwhile, or it puts them on again.
+pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
+    let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
+    let failed = |failure: KubeFailure| RunError::Cluster(failure.to_string());
+    let mut held = Vec::new();
+    for grant in kubernetes
+        .all_grants()
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .filter(GrantObject::guarded)
+    {
+        if let_go {
+            kubernetes.remove_finalizer(&grant).await.map_err(failed)?;
+        }
+        held.push((grant.key, grant.status.owned.len()));
+    }
+    Ok(held)
 }
 
 /// A client without retries of its own: a request must not outlive the pass that made it.

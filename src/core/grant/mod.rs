@@ -5,12 +5,14 @@ pub mod contest;
 mod draft;
 mod facets;
 mod plan;
+mod preview;
 mod report;
 mod want;
 mod words;
 
 pub use facets::keys_reason;
 pub use plan::{Change, Plan, Scene, Verdict, plan};
+pub use preview::planned;
 pub use report::{Facts, Standing, report};
 pub use want::{BlockState, PassRoleChoice, Restore, Wanted, parse_spec, pass_role_choice};
 

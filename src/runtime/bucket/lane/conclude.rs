@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::preview::planned;
 use super::seen::{Seen, ours};
 use super::{Lane, Passenger, gone, look_interval, release};
 use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
 use crate::core::condition::status_of;
 use crate::core::delay;
-use crate::core::grant::{Facts, PassRoleChoice, Plan, Scene, Standing, Verdict, contest, report};
+use crate::core::grant::{Facts, PassRoleChoice, Plan, Scene, Standing, Verdict, contest, planned, report};
 use crate::runtime::bucket::letting_go::announce;
 use crate::runtime::bucket::told::{tell, tell_all};
 

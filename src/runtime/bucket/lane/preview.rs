@@ -1,53 +1,7 @@
-//! What would be written if it were allowed: the same plan as for real, with one grant's stance changed.
+//! Whose plan is shown in status: a grant in preview, and one whose statements are gone and not put back.
 
 use super::Passenger;
-use crate::api::{EntryState, PlannedChange};
-use crate::core::grant::{Change, Member, Restore, Scene, Stance, Wanted, plan};
-use crate::core::policy::{Document, sha256};
-
-/// The change that `wanted` would bring for the passenger at `index`.
-pub(super) fn planned(
-    scene: Scene<'_>,
-    members: &[Member],
-    index: usize,
-    wanted: &Wanted,
-) -> Option<PlannedChange> {
-    let mut members = members.to_vec();
-    let member = members.get_mut(index)?;
-    member.stance = Stance::Active(Wanted {
-        restore: Restore::PutBack,
-        ..wanted.clone()
-    });
-    let plan = plan(scene, &members);
-    let live = |fingerprint: &str| scene.document.is_some_and(|d| !d.live(fingerprint).is_empty());
-    let add = wanted
-        .statements
-        .iter()
-        .filter(|s| !live(&s.fingerprint))
-        .map(|s| s.text.clone())
-        .collect();
-    let leaving = plan
-        .ledgers
-        .get(index)
-        .into_iter()
-        .flatten()
-        .filter(|e| e.state == EntryState::Removing);
-    let remove = leaving
-        .filter(|e| live(&e.fingerprint))
-        .map(|e| e.statement.clone())
-        .collect();
-    let text = match &plan.change {
-        Change::Keep => scene.document.map(Document::text),
-        Change::Put(text) => Some(text.as_str()),
-        Change::Delete => None,
-    };
-    Some(PlannedChange {
-        add,
-        remove,
-        resulting_bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),
-        resulting_sha256: text.map(sha256),
-    })
-}
+use crate::core::grant::{Stance, Wanted};
 
 impl Passenger {
     /// What it would want if it were enforced, when that is to be shown.

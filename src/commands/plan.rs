@@ -1,0 +1,240 @@
+//! `imm-operator plan`: what a grant would change in a bucket's policy, with the bytes that the operator would write. It
+//! needs no cluster, and with a policy file no account.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use k8s_openapi::jiff::Timestamp;
+use thiserror::Error;
+
+use crate::api::{GrantSpec, GrantStatus, PlannedChange};
+use crate::cloud::{Cloud, Endpoints};
+use crate::core::grant::{
+    BlockState, Member, ObjectKey, PassRoleChoice, Scene, Stance, Wanted, parse_spec, pass_role_choice,
+    planned,
+};
+use crate::core::policy::{Document, POLICY_LIMIT};
+use crate::ports::Keys;
+
+/// Whether Block Public Access is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Block {
+    /// On for the bucket or the account.
+    On,
+    /// Off for both.
+    Off,
+}
+
+/// Flags of `plan`.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    /// Manifest with one ImmBucketGrant.
+    #[arg(long, short)]
+    file: PathBuf,
+    /// The bucket's policy as a file; an empty file stands for no policy.
+    #[arg(long, conflicts_with = "live", required_unless_present = "live")]
+    policy: Option<PathBuf>,
+    /// Read the bucket's policy from OSS, with the keys that ALIBABA_CLOUD_ACCESS_KEY_ID and its companions hold.
+    #[arg(long)]
+    live: bool,
+    /// Block Public Access of the bucket; with --policy it decides about the ram:PassRole statement. Unknown counts as on.
+    #[arg(long, value_enum)]
+    public_access_block: Option<Block>,
+    /// Address of OSS for --live; {region} stands for the bucket's region.
+    #[arg(long, env = "IMM_OPERATOR_OSS_ENDPOINT", default_value = Endpoints::OSS)]
+    oss_endpoint: String,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The manifest is not a grant.
+    #[error("{path} does not hold one ImmBucketGrant: {message}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The policy cannot be edited.
+    #[error("the policy would be left alone because {0}")]
+    Unreadable(#[from] crate::core::policy::Unreadable),
+    /// OSS could not be asked.
+    #[error("OSS could not be asked: {0}")]
+    Cloud(String),
+    /// The plan does not fit.
+    #[error("the statements do not fit into the policy, or are too long")]
+    TooLarge,
+}
+
+/// Prints the plan. Exit code 0: no change. 2: a change. 1: an error.
+pub async fn run(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> ExitCode {
+    match make(plan, own_keys, now).await {
+        Ok((text, changes)) => {
+            print!("{text}");
+            if changes {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(error) => {
+            eprintln!("imm-operator plan: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn make(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> Result<(String, bool), PlanError> {
+    let spec = read_grant(plan).await?;
+    let (bytes, block) = match &plan.policy {
+        Some(path) => {
+            let bytes = read(path).await?;
+            let block = match plan.public_access_block {
+                Some(Block::On) => BlockState::OnForBucket,
+                Some(Block::Off) => BlockState::Off,
+                None => BlockState::Unreadable,
+            };
+            (Some(bytes).filter(|b| !b.trim_ascii().is_empty()), block)
+        }
+        None => read_live(plan, &spec, own_keys, now).await?,
+    };
+    let document = bytes.as_deref().map(Document::parse).transpose()?;
+    let choice =
+        pass_role_choice(&spec, 1, &GrantStatus::default(), Some(block)).unwrap_or(PassRoleChoice::Omitted);
+    let manifest = |message: String| PlanError::Manifest {
+        path: plan.file.clone(),
+        message,
+    };
+    let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
+    let change = change(document.as_ref(), &wanted, now).ok_or(PlanError::TooLarge)?;
+    Ok((
+        show(&spec, document.as_ref(), &change, choice),
+        !change.add.is_empty() || !change.remove.is_empty(),
+    ))
+}
+
+/// The change for a grant that owns nothing yet; `None` when its statements would not get in.
+fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Option<PlannedChange> {
+    let key = ObjectKey {
+        namespace: String::new(),
+        name: String::new(),
+    };
+    let members = [Member {
+        key,
+        created: None,
+        stance: Stance::Active(wanted.clone()),
+        ledger: Vec::new(),
+    }];
+    let scene = Scene {
+        document,
+        now,
+        unsettled_until: None,
+        lagging: false,
+        elsewhere: None,
+    };
+    planned(scene, &members, 0, wanted)
+}
+
+/// The policy as a list of statements, each marked; foreign ones are shown as they stand.
+fn show(
+    spec: &GrantSpec,
+    document: Option<&Document>,
+    change: &PlannedChange,
+    choice: PassRoleChoice,
+) -> String {
+    let before = document.map_or(0, |d| d.text().len());
+    let found: Vec<&str> = document
+        .into_iter()
+        .flat_map(|d| d.statements().iter().map(|s| d.text_of(s)))
+        .collect();
+    let mut lines = vec![
+        format!("--- oss://{} policy, {before} bytes", spec.bucket.name),
+        format!(
+            "+++ oss://{} policy, {} of {POLICY_LIMIT} bytes",
+            spec.bucket.name, change.resulting_bytes
+        ),
+        format!(
+            "@@ {} statements found, untouched; {} added @@",
+            found.len(),
+            change.add.len()
+        ),
+    ];
+    // A statement may be spread over lines; each of them belongs to it.
+    lines.extend(
+        found
+            .iter()
+            .flat_map(|statement| statement.lines())
+            .map(|line| format!(" {line}")),
+    );
+    lines.extend(change.add.iter().map(|statement| format!("+{statement}")));
+    lines.push(format!("# ram:PassRole statement {}", choice.describe()));
+    lines.extend(
+        change
+            .resulting_sha256
+            .iter()
+            .map(|digest| format!("# resulting sha256 {digest}")),
+    );
+    lines.join("\n") + "\n"
+}
+
+async fn read(path: &PathBuf) -> Result<Vec<u8>, PlanError> {
+    tokio::fs::read(path).await.map_err(|source| PlanError::Read {
+        path: path.clone(),
+        source,
+    })
+}
+
+async fn read_grant(plan: &Plan) -> Result<GrantSpec, PlanError> {
+    let refuse = |message: String| PlanError::Manifest {
+        path: plan.file.clone(),
+        message,
+    };
+    let text =
+        String::from_utf8(read(&plan.file).await?).map_err(|_| refuse("it is not UTF-8 text".to_owned()))?;
+    let objects: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(&text).map_err(|error| refuse(error.to_string()))?;
+    let mut grants = objects
+        .into_iter()
+        .filter(|o| o.get("kind").is_some_and(|k| k == "ImmBucketGrant"));
+    let grant = grants
+        .next()
+        .ok_or_else(|| refuse("there is none in it".to_owned()))?;
+    if grants.next().is_some() {
+        return Err(refuse("there is more than one in it".to_owned()));
+    }
+    let spec = grant.get("spec").cloned().unwrap_or_default();
+    serde_json::from_value(spec).map_err(|error| refuse(error.to_string()))
+}
+
+async fn read_live(
+    plan: &Plan,
+    spec: &GrantSpec,
+    own_keys: Option<Keys>,
+    now: Timestamp,
+) -> Result<(Option<Vec<u8>>, BlockState), PlanError> {
+    let failed = |message: &dyn std::fmt::Display| PlanError::Cloud(message.to_string());
+    let keys = own_keys
+        .ok_or_else(|| failed(&"set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"))?;
+    let endpoints =
+        Endpoints::new(&plan.oss_endpoint, Endpoints::IMM, Endpoints::STS).map_err(|e| failed(&e))?;
+    let cloud = Cloud::new(endpoints).map_err(|e| failed(&e))?;
+    let read = cloud
+        .get_policy(&spec.bucket, &keys, now)
+        .await
+        .map_err(|f| failed(&f.reference()))?;
+    let block = cloud
+        .read_block(&spec.bucket, &keys, now)
+        .await
+        .unwrap_or(BlockState::Unreadable);
+    Ok((read.bytes, block))
+}

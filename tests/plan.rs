@@ -1,0 +1,100 @@
+//! `imm-operator plan` from the outside: exit codes, marks, and the very bytes that the operator would write.
+
+#[cfg(test)]
+mod plan {
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    const GRANT: &str = r#"
+apiVersion: immops.dev/v1alpha1
+kind: ImmBucketGrant
+metadata: {name: g, namespace: n}
+spec:
+  bucket: {name: test-bucket-2024, region: cn-hangzhou, ownerUID: "6543210987654321"}
+  grantee: {accountUID: "1234567890123456"}
+  access: {preset: Minimal, prefixes: ["p/"], passRoleStatement: Omit}
+  credentials: {source: Secret, secretRef: {name: s}}
+"#;
+    const OURS: &str = r#"{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["arn:sts::1234567890123456:assumed-role/AliyunIMMDefaultRole/*"],"Resource":["acs:oss:*:6543210987654321:test-bucket-2024/p/*"]}"#;
+
+    fn run(folder: &Path, grant: &str, policy: &[u8]) -> Output {
+        std::fs::write(folder.join("grant.yaml"), grant).unwrap();
+        std::fs::write(folder.join("policy.json"), policy).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+        command
+            .args(["plan", "--file", "grant.yaml", "--policy", "policy.json"])
+            .current_dir(folder);
+        command.output().unwrap()
+    }
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_change_is_shown_with_foreign_statements_untouched_and_exits_with_2() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = run(
+            folder.path(),
+            GRANT,
+            b"{\"Version\":\"1\",\"Statement\":[ {\"Effect\":\"Deny\",\"x\":1e400} ]}",
+        );
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        let shown = text(&output.stdout);
+        assert!(
+            shown.contains("\n {\"Effect\":\"Deny\",\"x\":1e400}\n"),
+            "{shown}"
+        );
+        assert!(shown.contains(&format!("\n+{OURS}\n")), "{shown}");
+        let written =
+            format!("{{\"Version\":\"1\",\"Statement\":[ {{\"Effect\":\"Deny\",\"x\":1e400}},{OURS} ]}}");
+        assert!(
+            shown.contains(&format!("{} of 16384 bytes", written.len())),
+            "{shown}"
+        );
+        assert!(
+            shown.contains(&imm_operator::core::policy::sha256(&written)),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn nothing_to_do_exits_with_0() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = format!("{{\"Version\":\"1\",\"Statement\":[{OURS}]}}");
+        let output = run(folder.path(), GRANT, there.as_bytes());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("0 added"));
+    }
+
+    #[test]
+    fn what_cannot_be_planned_exits_with_1_and_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let cases: &[(&str, &[u8], &str)] = &[
+            (GRANT, b"{\"Statement\":{}}", "its Statement is not an array"),
+            (GRANT, b"\xff", "it is not UTF-8 text"),
+            ("kind: ConfigMap", b"", "there is none in it"),
+            (
+                &GRANT.replace("p/", "p*"),
+                b"",
+                "spec.access.prefixes must not contain",
+            ),
+            (&GRANT.replace("Minimal", "Everything"), b"", "unknown variant"),
+            (
+                GRANT,
+                &[b"{\"Statement\":[\"".as_slice(), &[b'x'; 16_300], b"\"]}"].concat(),
+                "do not fit",
+            ),
+        ];
+        for (grant, policy, expected) in cases {
+            let output = run(folder.path(), grant, policy);
+            assert_eq!(output.status.code(), Some(1), "{expected}");
+            assert!(
+                text(&output.stderr).contains(expected),
+                "{}",
+                text(&output.stderr)
+            );
+            assert!(output.stdout.is_empty());
+        }
+    }
+}
