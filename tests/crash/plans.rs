@@ -83,7 +83,7 @@ fn a_second_crash_during_recovery_changes_nothing_either() {
         for first in 1..=reference.effects {
             for second in 1..=reference.effects {
                 turn += 1;
-                if turn % 23 != 0 {
+                if !turn.is_multiple_of(23) {
                     continue;
                 }
                 let place = |n: usize| PLACES[(turn / 23 + n) % 4];
