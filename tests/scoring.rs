@@ -32,13 +32,11 @@ mod scoring {
         if progress.next(at, 100, None) == Step::Reserve {
             progress.reserve(98, None);
         }
-        match progress.next(at, 100, None) {
-            Step::Send(index) => {
-                progress.sent(index);
-                Some(index)
-            }
-            _ => None,
-        }
+        let Step::Send(index) = progress.next(at, 100, None) else {
+            return None;
+        };
+        progress.sent(index);
+        Some(index)
     }
 
     #[test]
