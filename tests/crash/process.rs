@@ -1,6 +1,7 @@
 //! A process that can be stopped at any effect. Everything it reaches goes through here, counted; nothing sleeps but on
 //! paused time.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::outside::Outside;
@@ -82,7 +83,8 @@ enum Pass {
 
 impl Gate {
     async fn pass(&self, writes: bool) -> Pass {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // A moment passes on the paused clock with every effect.
+        let _ = timeout(Duration::from_millis(5), pending::<()>()).await;
         let verdict = {
             let mut state = self.state.lock().unwrap();
             let (count, dying) = &mut *state;
@@ -110,7 +112,7 @@ impl Gate {
         };
         let Some(pass) = verdict else {
             self.dead.notify_one();
-            return std::future::pending().await;
+            return pending().await;
         };
         pass
     }
@@ -164,7 +166,7 @@ fn write<'a>(
             Pass::PerformLate(seconds) => {
                 // The request is under way by itself: the end of its process does not stop it.
                 tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_secs(seconds)).await;
+                    let _ = timeout(Duration::from_secs(seconds), pending::<()>()).await;
                     perform(true);
                 });
                 Err(no_answer())
@@ -386,10 +388,7 @@ impl Process {
 
     /// Lets it run for so long; `true` when it was stopped before.
     pub async fn run_for(&self, time: Duration) -> bool {
-        tokio::select! {
-            () = self.dead.notified() => true,
-            () = tokio::time::sleep(time) => false,
-        }
+        timeout(time, self.dead.notified()).await.is_ok()
     }
 
     /// Effects so far.

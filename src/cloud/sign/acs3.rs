@@ -3,7 +3,7 @@
 
 use secrecy::ExposeSecret;
 
-use super::{encode, hex, hmac_sha256, sha256_hex};
+use super::{Signed, encode, hex, hmac_sha256, sha256_hex};
 use crate::ports::Keys;
 
 /// What is signed.
@@ -19,17 +19,6 @@ pub struct Request<'a> {
     pub headers: &'a [(String, String)],
     /// The body.
     pub body: &'a [u8],
-}
-
-/// A signature and what led to it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Signed {
-    /// Headers to add, `Authorization` included.
-    pub headers: Vec<(String, String)>,
-    /// The canonical request.
-    pub canonical_request: String,
-    /// The string to sign.
-    pub string_to_sign: String,
 }
 
 /// Signs a request.

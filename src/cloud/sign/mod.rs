@@ -6,6 +6,17 @@ pub mod oss4;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+/// A signature and what led to it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// Headers to add, `Authorization` included.
+    pub headers: Vec<(String, String)>,
+    /// The canonical request.
+    pub canonical_request: String,
+    /// The string to sign.
+    pub string_to_sign: String,
+}
+
 /// Percent-encodes every byte but `A-Z a-z 0-9 - _ . ~`, and keeps `/` where asked.
 pub(crate) fn encode(text: &str, keep_slash: bool) -> String {
     use std::fmt::Write as _;

@@ -4,7 +4,7 @@
 use k8s_openapi::jiff::Timestamp;
 use secrecy::ExposeSecret;
 
-use super::{encode, hex, hmac_sha256, sha256_hex};
+use super::{Signed, encode, hex, hmac_sha256, sha256_hex};
 use crate::ports::Keys;
 
 const PAYLOAD: &str = "UNSIGNED-PAYLOAD";
@@ -26,17 +26,6 @@ pub struct Request<'a> {
     pub additional: &'a [String],
     /// Region of the bucket, without `-internal`.
     pub region: &'a str,
-}
-
-/// A signature and what led to it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Signed {
-    /// Headers to add, `Authorization` included.
-    pub headers: Vec<(String, String)>,
-    /// The canonical request.
-    pub canonical_request: String,
-    /// The string to sign.
-    pub string_to_sign: String,
 }
 
 /// Signs a request as of `time`.
