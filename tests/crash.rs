@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod crash {
+    mod effects;
     mod outside;
     mod plans;
     mod process;

@@ -7,17 +7,12 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use imm_operator::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobStatus, ProjectRef};
-use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
-use imm_operator::core::job::JobObject;
-use imm_operator::core::tenancy::{Rules, Tenant};
+use imm_operator::api::BucketRef;
 use imm_operator::ports::{
-    Announcement, Backup, CallFailure, Effects, FailureKind, Keys, KeysProblem, KubeFailure, PolicyRead,
-    RoleSession,
+    CallFailure, Effects, FailureKind,
 };
 use imm_operator::runtime::{Engine, Key, Mark};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -70,7 +65,7 @@ pub struct Gate {
     stop_at: Option<(usize, Place)>,
     state: Mutex<(usize, bool)>,
     dead: Arc<Notify>,
-    start: (Timestamp, Instant),
+    pub(super) start: (Timestamp, Instant),
 }
 
 /// What a gate lets through.
@@ -117,7 +112,7 @@ impl Gate {
         pass
     }
 
-    fn effect<'a, T: Send + 'a, E: Send + 'a>(
+    pub(super) fn effect<'a, T: Send + 'a, E: Send + 'a>(
         &'a self,
         lost: E,
         perform: impl FnOnce(&mut Outside) -> Result<T, E> + Send + 'a,
@@ -137,7 +132,7 @@ impl Gate {
 }
 
 /// A policy write; OSS refuses one whose signature is older than fifteen minutes.
-fn write<'a>(
+pub(super) fn write<'a>(
     gate: &'a Gate,
     bucket: &'a BucketRef,
     text: Option<&'a str>,
@@ -176,170 +171,13 @@ fn write<'a>(
     .boxed()
 }
 
-fn no_answer() -> CallFailure {
+pub(super) fn no_answer() -> CallFailure {
     CallFailure {
         kind: FailureKind::Unanswered,
         status: None,
         code: "Timeout".to_owned(),
         request_id: None,
         retry_after: None,
-    }
-}
-
-impl Effects for Gate {
-    fn now(&self) -> Timestamp {
-        self.start.0 + SignedDuration::try_from(self.start.1.elapsed()).unwrap()
-    }
-    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
-        let of_bucket = move |g: &&GrantObject| g.place.as_ref().is_some_and(|p| p.name == bucket);
-        self.effect(KubeFailure::Unavailable, move |o| {
-            Ok(o.grants.values().filter(of_bucket).cloned().collect())
-        })
-    }
-    fn get_grant<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-    ) -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| Ok(o.grants.get(key).cloned()))
-    }
-    fn replace_grant_status<'a>(
-        &'a self,
-        grant: &'a GrantObject,
-        status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| o.replace_status(grant, status))
-    }
-    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| o.add_finalizer(grant))
-    }
-    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| o.remove_finalizer(grant))
-    }
-    fn get_job<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Ok(None))
-    }
-    fn replace_job_status<'a>(
-        &'a self,
-        _: &'a JobObject,
-        _: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
-    }
-    fn mark_started<'a>(&'a self, _: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
-    }
-    fn read_secret<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
-        let keys = Keys {
-            id: "LTAI".to_owned(),
-            secret: "canary".into(),
-            token: None,
-            expires: None,
-        };
-        self.effect(KeysProblem::Unreachable, |_| Ok(keys))
-    }
-    fn request_token<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, KeysProblem>> {
-        self.effect(KeysProblem::Unreachable, |_| Err(KeysProblem::Missing))
-    }
-    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, KeysProblem>> {
-        self.effect(KeysProblem::Unreachable, |_| Err(KeysProblem::NotConfigured))
-    }
-    fn assume_role<'a>(
-        &'a self,
-        _: &'a RoleSession,
-        _: &'a Keys,
-    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
-    }
-    fn assume_role_with_oidc<'a>(
-        &'a self,
-        _: &'a RoleSession,
-        _: &'a str,
-        _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
-    }
-    fn tenant<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| {
-            Ok(Tenant {
-                name: name.to_owned(),
-                ..Tenant::default()
-            })
-        })
-    }
-    fn rules(&self) -> Arc<Rules> {
-        Arc::new(Rules::default())
-    }
-    fn bucket_info<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        _: &'a Keys,
-    ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>> {
-        let seen = BucketSeen {
-            owner_uid: Some(bucket.owner_uid.clone()),
-            region: Some(bucket.region.clone()),
-        };
-        self.effect(no_answer(), |_| Ok(seen))
-    }
-    fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a Keys) -> BoxFuture<'a, Option<bool>> {
-        self.effect((), |_| Ok(false))
-            .map(|answer: Result<bool, ()>| answer.ok())
-            .boxed()
-    }
-    fn keep_backup(&self, _: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Ok(None))
-    }
-    fn announce(&self, _: Announcement) -> BoxFuture<'_, ()> {
-        self.effect((), |_| Ok(())).map(|_: Result<(), ()>| ()).boxed()
-    }
-    fn get_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        _: &'a Keys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
-        let now = self.now();
-        self.effect(no_answer(), move |o| {
-            let bytes = o.read_policy(&bucket.name, now).map(String::into_bytes);
-            Ok(PolicyRead {
-                bytes,
-                server_time: Some(now),
-            })
-        })
-    }
-    fn put_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        _: &'a Keys,
-        text: &'a str,
-        signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        write(self, bucket, Some(text), signed_at)
-    }
-    fn delete_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        _: &'a Keys,
-        signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        write(self, bucket, None, signed_at)
-    }
-    fn read_block<'a>(
-        &'a self,
-        _: &'a BucketRef,
-        _: &'a Keys,
-    ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
-        self.effect(no_answer(), |o| Ok(o.block.unwrap_or(BlockState::Off)))
-    }
-    fn detect_image_score<'a>(
-        &'a self,
-        _: &'a ProjectRef,
-        _: &'a Keys,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<String, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
     }
 }
 

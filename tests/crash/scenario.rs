@@ -18,7 +18,7 @@ pub const BUCKET: &str = "test-bucket-2024";
 const FOREIGN: &str = "{ \"Version\":\"1\",\r\n \"Statement\" : [ {\"Effect\":\"Deny\",\"Action\":\"oss:*\",\"N\":1000000000000000000} ,\n\t{\"Resource\":\"x\",\"Effect\":\"Allow\",\"Effect\":\"Deny\"} ] }\n";
 
 /// How long a step is given to come to rest: longer than any back-off and than the life of an unanswered write.
-const REST: Duration = Duration::from_secs(30 * 60);
+const REST: Duration = Duration::from_secs(15 * 60);
 
 pub type Step = fn(&mut Outside);
 
