@@ -10,7 +10,7 @@ use crate::commands::drain::Drain;
 use crate::commands::plan::Plan;
 use crate::ports::Keys;
 use crate::runtime::telemetry::LogFormat;
-use crate::runtime::{OwnIdentity, Settings};
+use crate::runtime::{OwnIdentity, Settings, now};
 
 /// Grants across accounts for Alibaba Cloud OSS buckets, and image scores by IMM.
 #[derive(Debug, Parser)]
@@ -101,8 +101,10 @@ impl Run {
     /// The pod's name, which Kubernetes puts into HOSTNAME; elsewhere something that no second process has.
     fn own_name(&self) -> String {
         let given = self.leader_name.clone().or_else(|| variable("HOSTNAME"));
+        // A container that is started again in its Pod has the same host name and the same process id.
+        let started = now().as_millisecond();
         format!(
-            "{}_{}",
+            "{}_{}_{started}",
             given.unwrap_or_else(|| "imm-operator".to_owned()),
             std::process::id()
         )

@@ -42,14 +42,12 @@ pub enum Step {
         /// Transitions to write.
         transitions: i32,
     },
-    /// Renew the lease that we hold.
-    Renew,
     /// Somebody else holds it: look again after this long.
     Wait(Duration),
 }
 
-/// Decides what `me` does about the lease as read; `unmoved` is how long its version has not changed before our eyes.
-pub fn step(record: Option<&Record>, unmoved: Duration, me: &str, term: Term) -> Step {
+/// Decides what somebody who does not hold the lease does about it; `unmoved` is how long its version has not changed before our eyes.
+pub fn step(record: Option<&Record>, unmoved: Duration, term: Term) -> Step {
     let Some(record) = record else {
         return Step::Take { transitions: 0 };
     };
@@ -57,8 +55,8 @@ pub fn step(record: Option<&Record>, unmoved: Duration, me: &str, term: Term) ->
         None => Step::Take {
             transitions: record.transitions.saturating_add(1),
         },
-        Some(holder) if holder == me => Step::Renew,
-        // A holder may have been started with other settings: the longer of the two terms counts.
+        // Our own name in it is another process's: one that was ended here before us. A holder may have been started with
+        // other settings: the longer of the two terms counts.
         Some(_) => match record.duration.max(term.duration).checked_sub(unmoved) {
             Some(left) if !left.is_zero() => Step::Wait(left.min(term.renew_every)),
             _ => Step::Take {
@@ -83,33 +81,29 @@ mod tests {
 
     #[test]
     fn a_lease_is_taken_only_when_its_record_has_not_moved_for_its_whole_term() {
-        let (me, term) = ("me", Term::default());
+        let term = Term::default();
         let unmoved = Duration::from_secs;
-        assert_eq!(step(None, unmoved(0), me, term), Step::Take { transitions: 0 });
+        assert_eq!(step(None, unmoved(0), term), Step::Take { transitions: 0 });
         assert_eq!(
-            step(Some(&record(None)), unmoved(0), me, term),
+            step(Some(&record(None)), unmoved(0), term),
             Step::Take { transitions: 5 }
         );
         assert_eq!(
-            step(Some(&record(Some("me"))), unmoved(99), me, term),
-            Step::Renew
-        );
-        assert_eq!(
-            step(Some(&record(Some("other"))), unmoved(0), me, term),
+            step(Some(&record(Some("other"))), unmoved(0), term),
             Step::Wait(unmoved(5))
         );
         assert_eq!(
-            step(Some(&record(Some("other"))), unmoved(39), me, term),
+            step(Some(&record(Some("other"))), unmoved(39), term),
             Step::Wait(unmoved(1))
         );
         assert_eq!(
-            step(Some(&record(Some("other"))), unmoved(40), me, term),
+            step(Some(&record(Some("other"))), unmoved(40), term),
             Step::Take { transitions: 5 }
         );
         let longer = Record {
             duration: unmoved(60),
             ..record(Some("other"))
         };
-        assert_eq!(step(Some(&longer), unmoved(45), me, term), Step::Wait(unmoved(5)));
+        assert_eq!(step(Some(&longer), unmoved(45), term), Step::Wait(unmoved(5)));
     }
 }

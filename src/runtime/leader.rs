@@ -77,13 +77,8 @@ pub(super) async fn acquire(
                 if record != seen {
                     (seen, since) = (record.clone(), Instant::now());
                 }
-                match step(record.as_ref(), since.elapsed(), &me, term) {
+                match step(record.as_ref(), since.elapsed(), term) {
                     Step::Wait(wait) => wait,
-                    // Our name with nobody behind it: a process of this name died and came back.
-                    Step::Renew => term
-                        .duration
-                        .saturating_sub(since.elapsed())
-                        .min(term.renew_every),
                     Step::Take { transitions } => {
                         let sent = Instant::now();
                         let version = record.map(|r| r.version);

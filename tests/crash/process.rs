@@ -8,9 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_operator::api::BucketRef;
-use imm_operator::ports::{
-    CallFailure, Effects, FailureKind,
-};
+use imm_operator::ports::{CallFailure, Effects, FailureKind};
 use imm_operator::runtime::{Engine, Key, Mark};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;

@@ -24,7 +24,10 @@ pub type Step = fn(&mut Outside);
 
 pub struct Scenario {
     pub name: &'static str,
+    /// Each but the last is given time to come to rest, unless the scenario is hasty.
     pub steps: &'static [Step],
+    /// Seconds between the steps of a user who does not wait.
+    pub haste: Option<u64>,
 }
 
 fn spec(account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
@@ -83,6 +86,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "S1 create, no policy",
         steps: &[|o| o.apply("a", spec("1234567890", &[], false))],
+        haste: None,
     },
     Scenario {
         name: "S2 create beside foreign statements",
@@ -91,6 +95,7 @@ pub const SCENARIOS: &[Scenario] = &[
             o.block = Some(BlockState::OnForBucket);
             o.apply("a", spec("1234567890", &["p/"], false));
         }],
+        haste: None,
     },
     Scenario {
         name: "S3 second grant of a bucket",
@@ -101,6 +106,7 @@ pub const SCENARIOS: &[Scenario] = &[
             },
             |o| o.apply("b", spec("1234567890", &["p/"], true)),
         ],
+        haste: None,
     },
     Scenario {
         name: "S4 two grants at once",
@@ -109,6 +115,7 @@ pub const SCENARIOS: &[Scenario] = &[
             o.apply("a", spec("1234567890", &[], false));
             o.apply("b", spec("9876543210", &[], false));
         }],
+        haste: None,
     },
     Scenario {
         name: "S5 spec change",
@@ -119,6 +126,7 @@ pub const SCENARIOS: &[Scenario] = &[
             },
             |o| o.apply("a", spec("1234567890", &["p/"], false)),
         ],
+        haste: None,
     },
     Scenario {
         name: "S6 delete one of several",
@@ -133,6 +141,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 o.delete("c");
             },
         ],
+        haste: None,
     },
     Scenario {
         name: "S7 delete ours, foreign stay",
@@ -143,6 +152,7 @@ pub const SCENARIOS: &[Scenario] = &[
             },
             |o| o.delete("a"),
         ],
+        haste: None,
     },
     Scenario {
         name: "S8 delete the last statement",
@@ -150,6 +160,7 @@ pub const SCENARIOS: &[Scenario] = &[
             |o| o.apply("a", spec("1234567890", &[], false)),
             |o| o.delete("a"),
         ],
+        haste: None,
     },
     Scenario {
         name: "S9 two identities want the same, the first leaves",
@@ -161,6 +172,7 @@ pub const SCENARIOS: &[Scenario] = &[
             },
             |o| o.delete("a"),
         ],
+        haste: None,
     },
     Scenario {
         name: "S10 two grants swap their prefixes",
@@ -174,6 +186,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 o.apply("b", spec("1234567890", &["p/"], false));
             },
         ],
+        haste: None,
     },
     Scenario {
         name: "S11 reads are eight seconds behind",
@@ -186,6 +199,19 @@ pub const SCENARIOS: &[Scenario] = &[
             },
             |o| o.delete("a"),
         ],
+        haste: None,
+    },
+    Scenario {
+        name: "S12 a user who deletes before the grant is live",
+        steps: &[
+            |o| {
+                foreign_policy(o);
+                o.apply("a", spec("1234567890", &[], false));
+                o.apply("b", spec("9876543210", &[], true));
+            },
+            |o| o.delete("a"),
+        ],
+        haste: Some(2),
     },
 ];
 
@@ -208,12 +234,16 @@ pub async fn play(scenario: &Scenario, crashes: &[(usize, Place)]) -> Run {
     for step in scenario.steps {
         step(&mut outside.lock().unwrap());
         process.mark(BUCKET).await;
-        while process.run_for(REST).await {
+        let last = std::ptr::eq(step, scenario.steps.last().unwrap());
+        let time = scenario.haste.filter(|_| !last).map_or(REST, Duration::from_secs);
+        while process.run_for(time).await {
             effects += process.kill().await;
             process = Process::start(&outside, start, crashes.next());
             process.mark(BUCKET).await;
         }
-        outside.lock().unwrap().check_at_rest();
+        if time == REST {
+            outside.lock().unwrap().check_at_rest();
+        }
     }
     effects += process.effects();
     process.kill().await;

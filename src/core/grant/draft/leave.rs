@@ -41,7 +41,12 @@ impl Draft<'_> {
                 self.give_up(&entry.fingerprint);
             } else if others_want || others_hold || self.held_elsewhere(&entry.fingerprint) {
                 self.forget(member, &entry.fingerprint);
-            } else if group.pre_existing {
+            } else if entry.state == EntryState::Intended
+                && !self.settled()
+                && (group.live.is_empty() || group.pre_existing)
+            {
+                // The write that carries it may still arrive, and it must find an owner then.
+            } else if entry.pre_existing || (group.pre_existing && !group.live.is_empty()) {
                 residual += usize::from(!group.live.is_empty());
                 self.forget(member, &entry.fingerprint);
             } else {

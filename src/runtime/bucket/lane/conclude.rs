@@ -203,6 +203,13 @@ impl Lane<'_> {
             };
             announce(self.context, grant, reason, note, false).await;
         }
+        if let (true, Some(copy)) = (passenger.written(), &passenger.backup) {
+            let note = format!(
+                "kept the policy from before the write as {} in ConfigMap {}",
+                copy.entry, copy.name
+            );
+            announce(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
+        }
         if passenger.removed > 0 {
             let note = format!("took {} out of the policy", plural(passenger.removed));
             announce(self.context, grant, EventReason::StatementRemoved, note, false).await;
