@@ -32,8 +32,8 @@ pub struct ProjectRef {
 #[x_kube(
     validation = Rule::new("self.uris.size() <= 100")
         .message("more than 100 uris are not available in this version: split the list over several jobs").field_path(".uris"),
-    validation = Rule::new("self.uris.map(u, u.size()).sum() <= 49152")
-        .message("the uris hold more than 49,152 characters in all, more than the results of one job may take: split the list over several jobs").field_path(".uris")
+    validation = Rule::new("self.uris.map(u, bytes(u).size()).sum() <= 49152")
+        .message("the uris hold more than 49,152 bytes in all, more than the results of one job may take: split the list over several jobs").field_path(".uris")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Source {

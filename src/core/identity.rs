@@ -76,6 +76,11 @@ impl Identity {
         Some(Self { origin, hop })
     }
 
+    /// Whether its keys are a session of ours, which is opened anew when it has ended.
+    pub fn opens_sessions(&self) -> bool {
+        self.hop.is_some() || matches!(self.origin, Origin::ServiceAccount { .. })
+    }
+
     /// What a person calls it, for messages.
     pub fn describe(&self) -> String {
         match &self.origin {

@@ -39,8 +39,7 @@ impl KeyCache {
         scope: &Scope,
     ) -> Result<Keys, KeysProblem> {
         let now = effects.now();
-        let session = identity.hop.is_some() || matches!(identity.origin, Origin::ServiceAccount { .. });
-        let key = (identity.clone(), session.then(|| scope.clone()));
+        let key = (identity.clone(), identity.opens_sessions().then(|| scope.clone()));
         {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             entries.retain(|_, (_, until)| *until > now);

@@ -5,6 +5,7 @@ mod backups;
 mod bucket;
 mod context;
 mod decode;
+mod index;
 mod job;
 mod keys;
 mod kubernetes;

@@ -139,7 +139,7 @@ pub async fn run<K, W, F>(
                 queue.ready.push_back(key);
             }
             Some(done) = running.join_next() => {
-                // A pass that panicked is a bug; its key stays busy, so that it cannot loop, and the log has the trace.
+                // In a debug build a pass may panic: its key stays busy, so that it cannot loop. A release build aborts.
                 match done {
                     Ok((key, next)) => queue.finished(key, next),
                     Err(error) => tracing::error!(%error, "a pass ended abnormally"),

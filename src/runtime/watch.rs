@@ -1,18 +1,16 @@
-//! The two watches. Of each object only a few words are kept; what changed is looked up freshly by the pass.
+//! The two watches, and what they set in motion.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::api::{ApiResource, Object};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::context::Key;
+use super::index::{Index, Wish};
 use super::queue::Mark;
 use crate::api::{ABANDON, ImageScoreJob, ImmBucketGrant, RECONCILE_AT, STARTED};
 use crate::core::grant::ObjectKey;
@@ -36,16 +34,25 @@ pub(super) struct Name {
     namespace: Option<String>,
 }
 
-type Slim = Object<Spec, IgnoredAny>;
+/// The word of a status that tells an ended job.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Status {
+    completion_time: Option<String>,
+}
 
-/// What a watch says.
+type Slim = Object<Spec, Status>;
+
+/// What a watch says, and for which namespace; `None` is all.
 pub(super) enum Seen {
+    /// It begins anew with a list.
+    Begin(Option<String>),
     /// An object is there or has changed.
     Object(Box<Slim>),
     /// An object has gone.
     Gone(ObjectKey),
-    /// All objects that were there at the start have been seen.
-    Complete,
+    /// The list is complete.
+    Complete(Option<String>),
 }
 
 /// Which kind a watch is about.
@@ -61,32 +68,37 @@ pub(super) fn watch(client: &Client, kind: Kind, namespaces: &[String]) -> impl 
         Kind::Grants => ApiResource::erase::<ImmBucketGrant>(&()),
         Kind::Jobs => ApiResource::erase::<ImageScoreJob>(&()),
     };
-    let apis: Vec<Api<Slim>> = if namespaces.is_empty() {
-        vec![Api::all_with(client.clone(), &resource)]
+    let scopes: Vec<Option<String>> = if namespaces.is_empty() {
+        vec![None]
     } else {
-        namespaces
-            .iter()
-            .map(|n| Api::namespaced_with(client.clone(), n, &resource))
-            .collect()
+        namespaces.iter().cloned().map(Some).collect()
     };
-    let streams = apis.into_iter().map(|api| {
+    let streams = scopes.into_iter().map(|scope| {
+        let api: Api<Slim> = match &scope {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
         let events = watcher(api, watcher::Config::default().page_size(250)).default_backoff();
         events
-            .filter_map(async |event| match event {
-                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                    Some(Seen::Object(Box::new(object)))
-                }
-                Ok(watcher::Event::Delete(object)) => Some(Seen::Gone(key_of(&object))),
-                Ok(watcher::Event::InitDone) => Some(Seen::Complete),
-                Ok(watcher::Event::Init) => None,
-                Err(error) => {
-                    tracing::warn!(%error, "watch interrupted");
-                    None
-                }
-            })
+            .filter_map(move |event| std::future::ready(said(event, scope.as_ref())))
             .boxed()
     });
     futures::stream::select_all(streams)
+}
+
+fn said(event: Result<watcher::Event<Slim>, watcher::Error>, scope: Option<&String>) -> Option<Seen> {
+    match event {
+        Ok(watcher::Event::Init) => Some(Seen::Begin(scope.cloned())),
+        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+            Some(Seen::Object(Box::new(object)))
+        }
+        Ok(watcher::Event::Delete(object)) => Some(Seen::Gone(key_of(&object))),
+        Ok(watcher::Event::InitDone) => Some(Seen::Complete(scope.cloned())),
+        Err(error) => {
+            tracing::warn!(%error, "watch interrupted");
+            None
+        }
+    }
 }
 
 fn key_of(object: &Slim) -> ObjectKey {
@@ -96,16 +108,6 @@ fn key_of(object: &Slim) -> ObjectKey {
     }
 }
 
-/// What a user can change about an object that asks for work: our own writes of status and finalizers do not.
-#[derive(Clone, PartialEq, Eq)]
-struct Wish {
-    uid: String,
-    generation: i64,
-    deleting: bool,
-    reconcile_at: Option<String>,
-    marks: (Option<String>, bool),
-}
-
 fn wish(object: &Slim) -> Wish {
     let annotation = |name: &str| object.annotations().get(name).cloned();
     Wish {
@@ -113,122 +115,58 @@ fn wish(object: &Slim) -> Wish {
         generation: object.metadata.generation.unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
         reconcile_at: annotation(RECONCILE_AT),
-        // Of a foreign mark only its disappearance asks for work; our own is put on by ourselves.
-        marks: (
-            annotation(ABANDON),
-            annotation(STARTED).is_some_and(|uid| Some(uid) != object.uid()),
-        ),
+        abandon: annotation(ABANDON),
+        foreign_mark: annotation(STARTED).is_some_and(|uid| Some(uid) != object.uid()),
     }
 }
 
-/// What is known of the objects: who shares a bucket, and which jobs wait for which grant.
-#[derive(Default)]
-pub(super) struct Index {
-    grants: HashMap<ObjectKey, (Wish, Arc<str>)>,
-    jobs: HashMap<ObjectKey, (Wish, Option<ObjectKey>)>,
-    waiting: HashMap<ObjectKey, Vec<ObjectKey>>,
-    buckets: HashMap<Arc<str>, usize>,
+/// The grant that a job names.
+fn grant_of(job: &Slim, key: &ObjectKey) -> Option<ObjectKey> {
+    let reference = job.spec.grant_ref.as_ref()?;
+    let namespace = reference
+        .namespace
+        .clone()
+        .unwrap_or_else(|| key.namespace.clone());
+    Some(ObjectKey {
+        namespace,
+        name: reference.name.clone(),
+    })
 }
 
-impl Index {
-    /// Takes in what the watch of grants says; gives the keys to work on.
-    fn grant(&mut self, seen: Seen) -> Vec<Key> {
-        match seen {
-            Seen::Object(object) => {
-                let key = key_of(&object);
-                let (wish, bucket) = (wish(&object), self.bucket(&object.spec.bucket.name));
-                // A grant's status may be what a job waits for.
-                let mut keys: Vec<Key> = self
-                    .waiting
-                    .get(&key)
-                    .into_iter()
-                    .flatten()
-                    .cloned()
-                    .map(Key::Job)
-                    .collect();
-                let before = self.grants.insert(key, (wish.clone(), Arc::clone(&bucket)));
-                *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
-                if let Some((_, old)) = &before {
-                    self.leave(old);
-                }
-                if before.is_none_or(|(old, _)| old != wish) {
-                    keys.push(Key::Bucket(bucket));
-                }
-                keys
-            }
-            Seen::Gone(key) => {
-                let mut keys: Vec<Key> = self
-                    .waiting
-                    .get(&key)
-                    .into_iter()
-                    .flatten()
-                    .cloned()
-                    .map(Key::Job)
-                    .collect();
-                if let Some((_, bucket)) = self.grants.remove(&key) {
-                    self.leave(&bucket);
-                    keys.push(Key::Bucket(bucket));
-                }
-                keys
-            }
-            Seen::Complete => Vec::new(),
+/// Takes in what a watch says; gives the keys to work on.
+fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
+    let within = |scope: &Option<String>, key: &ObjectKey| {
+        scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+    };
+    match (kind, seen) {
+        (Kind::Grants, Seen::Begin(scope)) => {
+            index.grants_begin(|key| within(&scope, key));
+            Vec::new()
         }
-    }
-
-    /// Takes in what the watch of jobs says.
-    fn job(&mut self, seen: Seen) -> Vec<Key> {
-        match seen {
-            Seen::Object(object) => {
-                let key = key_of(&object);
-                let wish = wish(&object);
-                let grant = object.spec.grant_ref.as_ref().map(|r| ObjectKey {
-                    namespace: r.namespace.clone().unwrap_or_else(|| key.namespace.clone()),
-                    name: r.name.clone(),
-                });
-                let before = self.jobs.insert(key.clone(), (wish.clone(), grant.clone()));
-                if let Some(grant) = grant.filter(|_| before.is_none()) {
-                    self.waiting.entry(grant).or_default().push(key.clone());
-                }
-                if before.is_none_or(|(old, _)| old != wish) {
-                    vec![Key::Job(key)]
-                } else {
-                    Vec::new()
-                }
-            }
-            Seen::Gone(key) => {
-                if let Some((_, Some(grant))) = self.jobs.remove(&key)
-                    && let Some(list) = self.waiting.get_mut(&grant)
-                {
-                    list.retain(|job| *job != key);
-                    if list.is_empty() {
-                        self.waiting.remove(&grant);
-                    }
-                }
-                Vec::new()
-            }
-            Seen::Complete => Vec::new(),
+        (Kind::Jobs, Seen::Begin(scope)) => {
+            index.jobs_begin(|key| within(&scope, key));
+            Vec::new()
         }
-    }
-
-    /// Every key that is known.
-    fn everything(&self) -> Vec<Key> {
-        let buckets = self.buckets.keys().cloned().map(Key::Bucket);
-        buckets.chain(self.jobs.keys().cloned().map(Key::Job)).collect()
-    }
-
-    /// One shared text a bucket, however many grants it has.
-    fn bucket(&self, name: &str) -> Arc<str> {
-        self.buckets
-            .get_key_value(name)
-            .map_or_else(|| name.into(), |(known, _)| Arc::clone(known))
-    }
-
-    fn leave(&mut self, bucket: &Arc<str>) {
-        if let Some(count) = self.buckets.get_mut(bucket) {
-            *count -= 1;
-            if *count == 0 {
-                self.buckets.remove(bucket);
-            }
+        (Kind::Grants, Seen::Object(object)) => {
+            index.grant(key_of(&object), wish(&object), &object.spec.bucket.name)
+        }
+        (Kind::Grants, Seen::Gone(key)) => index.grant_gone(&key),
+        (Kind::Grants, Seen::Complete(scope)) => index.grants_listed(|key| within(&scope, key)),
+        (Kind::Jobs, Seen::Object(object)) => {
+            let key = key_of(&object);
+            let ended = object
+                .status
+                .as_ref()
+                .is_some_and(|s| s.completion_time.is_some());
+            index.job(&key, wish(&object), grant_of(&object, &key), ended)
+        }
+        (Kind::Jobs, Seen::Gone(key)) => {
+            index.job_gone(&key);
+            Vec::new()
+        }
+        (Kind::Jobs, Seen::Complete(scope)) => {
+            index.jobs_listed(|key| within(&scope, key));
+            Vec::new()
         }
     }
 }
@@ -241,12 +179,11 @@ pub(super) struct Queues {
 
 /// What moves the feed.
 enum Moved {
-    Grants(Seen),
-    Jobs(Seen),
+    Watch(Kind, Seen),
     Rules,
 }
 
-/// Feeds both queues from both watches until they end; `ready` is called once all objects have been seen. When the tenancy
+/// Feeds both queues from both watches until they end; `ready` is called once all `lists` are complete. When the tenancy
 /// rules change, everything is looked at again.
 pub(super) async fn feed(
     grants: impl Stream<Item = Seen>,
@@ -259,30 +196,29 @@ pub(super) async fn feed(
     let mut index = Index::default();
     let mut ready = Some(ready);
     let mut complete = 0;
-    let watches = futures::stream::select(grants.map(Moved::Grants), jobs.map(Moved::Jobs));
-    // The rules' stream never ends; the watches' end ends the feed.
+    let grants = grants.map(|seen| Moved::Watch(Kind::Grants, seen));
+    let watches = futures::stream::select(grants, jobs.map(|seen| Moved::Watch(Kind::Jobs, seen)));
     let rules = rules.map(|()| Moved::Rules);
     tokio::pin!(watches, rules);
     loop {
+        // The rules' stream never ends; the watches' end ends the feed.
         let moved = tokio::select! {
             moved = watches.next() => moved,
             moved = rules.next() => moved,
         };
         let keys = match moved {
             None => return,
-            Some(Moved::Grants(Seen::Complete) | Moved::Jobs(Seen::Complete)) => {
-                complete += 1;
-                if complete >= lists
-                    && let Some(ready) = ready.take()
-                {
-                    ready();
-                }
-                Vec::new()
-            }
-            Some(Moved::Grants(seen)) => index.grant(seen),
-            Some(Moved::Jobs(seen)) => index.job(seen),
             Some(Moved::Rules) => index.everything(),
+            Some(Moved::Watch(kind, seen)) => {
+                complete += usize::from(matches!(seen, Seen::Complete(_)));
+                take_in(&mut index, kind, seen)
+            }
         };
+        if complete >= lists
+            && let Some(ready) = ready.take()
+        {
+            ready();
+        }
         for key in keys {
             let (queue, settle) = match &key {
                 Key::Bucket(_) => (&queues.buckets, SETTLE),

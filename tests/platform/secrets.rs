@@ -7,6 +7,7 @@ use imm_harness::until;
 use serde_json::json;
 
 use crate::support::leaks;
+use crate::support::paste::paste;
 use crate::support::tenant::{GRANT, JOB};
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
@@ -111,26 +112,7 @@ pub async fn the_two_lines_of_the_message_open_the_secret(stage: Arc<Stage>) {
         "no call without keys"
     );
 
-    // Pasted as it stands into a shell, with the plane's own kubectl first on the PATH.
-    let (_, lines) = message.split_once("open it with: ").unwrap();
-    let lines = lines.split(" (docs/").next().unwrap();
-    assert_eq!(lines.matches("kubectl create").count(), 2, "{lines}");
-    let kubectl = imm_harness::tools::Tool::Kubectl.path().unwrap();
-    let output = tokio::process::Command::new("/bin/sh")
-        .args([
-            "-c",
-            &format!("PATH={}:$PATH; {lines}", kubectl.parent().unwrap().display()),
-        ])
-        .env("KUBECONFIG", stage.plane.kubeconfig())
-        .output()
-        .await
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{lines}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-
+    paste(&stage, message).await;
     // The denial is tried again by itself; asking makes it sooner.
     until("the operator to read the Secret", PATIENCE, || async {
         let grant = tenant.pass("locked").await;

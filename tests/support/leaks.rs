@@ -1,10 +1,21 @@
-//! P10: one word is in every secret of every test. Whatever the operator wrote, and whatever a user can see without
+//! P10: one word is in every secret of every test, and what clouds and clusters give out for a while is known by how it
+//! begins. Whatever the operator wrote, and whatever a user can see without
 //! the right to read Secrets, is searched for it at the end of each test program.
 
 use super::Stage;
 
 /// Part of every invented secret.
 pub const CANARY: &str = "canary";
+
+/// How tokens of a ServiceAccount and signed headers begin.
+const MARKS: [&str; 4] = [CANARY, "eyJhbGciOi", "OSS4-HMAC-SHA256", "ACS3-HMAC-SHA256"];
+
+/// Whether a line holds a secret, a token, or a signed header.
+fn tells(line: &str) -> bool {
+    // Tokens of STS begin with four letters that may stand in any certificate, and are long.
+    let session = |word: &str| word.starts_with("CAIS") && word.len() > 60;
+    MARKS.iter().any(|mark| line.contains(mark)) || line.split(|c: char| !c.is_alphanumeric()).any(session)
+}
 
 /// Says where the word was found, if it was.
 pub async fn search(stage: &Stage) -> Result<(), String> {
@@ -34,7 +45,7 @@ pub async fn search(stage: &Stage) -> Result<(), String> {
         if text.is_empty() && *place != "kubectl describe" {
             return Err(format!("{place}: nothing to search"));
         }
-        if let Some(line) = text.lines().find(|line| line.contains(CANARY)) {
+        if let Some(line) = text.lines().find(|line| tells(line)) {
             return Err(format!("a secret is in {place}: {line}"));
         }
     }

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test program uses another part of this")]
 
 pub mod leaks;
+pub mod paste;
 pub mod play;
 pub mod seen;
 pub mod stage;

@@ -28,6 +28,11 @@ pub struct Part {
 
 /// Plays all parts that the command line asks for.
 pub fn play(parts: Vec<Part>) -> ExitCode {
+    play_with(Options::default(), parts)
+}
+
+/// The same on a control plane of more parts than etcd and the API server.
+pub fn play_with(options: Options, parts: Vec<Part>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     if arguments.list {
@@ -39,7 +44,7 @@ pub fn play(parts: Vec<Part>) -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let options = Options {
         audit: true,
-        ..Options::default()
+        ..options
     };
     let stage = Arc::new(runtime.block_on(Stage::set(options)).unwrap());
     let trials = parts

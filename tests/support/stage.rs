@@ -11,7 +11,7 @@ use imm_harness::environment::checkout;
 use imm_harness::{ControlPlane, Helm, Operator, OperatorOptions, Options, until};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, RwLock};
 
 /// Account A, which scores.
@@ -24,6 +24,10 @@ pub const REGION: &str = "cn-hangzhou";
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The operator's name at the API server.
 pub const OPERATOR: &str = "system:serviceaccount:imm-system:imm-operator";
+/// The key of the operator's own identity.
+pub const OWN_KEY: &str = "LTAI-operator-own";
+const OWN_KEYS: &str = "own-keys";
+const RULES: &str = "tenancy.yaml";
 
 /// Everything that runs.
 pub struct Stage {
@@ -32,8 +36,10 @@ pub struct Stage {
     /// Held shared by tests that get on with each other, and alone by those that stop the operator.
     pub turn: RwLock<()>,
     operator: Mutex<Option<Operator>>,
-    kubeconfig: PathBuf,
+    pub kubeconfig: PathBuf,
     tokens: AtomicU64,
+    /// The tenancy rules that tests have asked for.
+    rules: std::sync::Mutex<Vec<Value>>,
     // Dropped last: the operator talks to it.
     pub plane: ControlPlane,
 }
@@ -68,23 +74,71 @@ impl Stage {
             operator: Mutex::new(None),
             kubeconfig,
             tokens: AtomicU64::new(0),
+            rules: std::sync::Mutex::default(),
             plane,
         };
+        stage.write_rules("rules: []");
+        stage.own_identity();
         stage.start_operator().await;
         Ok(stage)
     }
 
-    /// Starts the operator and waits until it is ready.
-    pub async fn start_operator(&self) {
-        let started = Operator::start(OperatorOptions {
+    /// How an operator is started here; each log that begins with `operator` is searched at the end.
+    pub fn options(&self, log: &str) -> OperatorOptions {
+        let file = |name: &str| self.plane.folder().join(name).display().to_string();
+        OperatorOptions {
             binary: PathBuf::from(env!("CARGO_BIN_EXE_imm-operator")),
             kubeconfig: self.kubeconfig.clone(),
             cloud_url: self.cloud.url(),
             namespace: "imm-system".to_owned(),
-            log_file: self.plane.folder().join("operator.log"),
+            log_file: self.plane.folder().join(log),
+            extra_args: vec![
+                "--tenancy-rules".to_owned(),
+                file(RULES),
+                "--credentials-folder".to_owned(),
+                file(OWN_KEYS),
+            ],
             ..OperatorOptions::default()
-        });
-        let started = started.await.unwrap();
+        }
+    }
+
+    /// Adds a tenancy rule to the file; the operator sees it within seconds, and only if it did not know it yet.
+    pub fn allow(&self, rule: Value) {
+        let mut rules = self.rules.lock().unwrap();
+        rules.push(rule);
+        self.write_rules(&json!({ "rules": *rules }).to_string());
+    }
+
+    /// Forgets what was not asked for by `allow`.
+    pub fn restore_rules(&self) {
+        let rules = self.rules.lock().unwrap();
+        self.write_rules(&json!({ "rules": *rules }).to_string());
+    }
+
+    /// Replaces the file of tenancy rules, at once and whole as Kubernetes does with a mounted ConfigMap.
+    pub fn write_rules(&self, text: &str) {
+        let (new, file) = (
+            self.plane.folder().join("rules.new"),
+            self.plane.folder().join(RULES),
+        );
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    }
+
+    /// Gives the operator an identity of its own in account B, in a folder as a mounted Secret has it.
+    fn own_identity(&self) {
+        let folder = self.plane.folder().join(OWN_KEYS);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("accessKeyId"), OWN_KEY).unwrap();
+        std::fs::write(folder.join("accessKeySecret"), "canary-own\n").unwrap();
+        let seed =
+            format!("accounts: [{{uid: '{ACCOUNT_B}', keys: [{{id: {OWN_KEY}, secret: canary-own}}]}}]");
+        self.cloud.add(Seed::from_yaml(&seed).unwrap()).unwrap();
+    }
+
+    /// Starts the operator and waits until it is ready.
+    pub async fn start_operator(&self) {
+        let started = Operator::start(self.options("operator.log")).await.unwrap();
         assert!(self.operator.lock().await.replace(started).is_none());
     }
 
@@ -111,9 +165,17 @@ impl Stage {
         operator.as_ref().unwrap().admin_get(path).await.unwrap()
     }
 
-    /// Everything that the operator, with all its restarts, has logged.
+    /// Everything that operators, with all their restarts, have logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.plane.folder().join("operator.log")).unwrap()
+        let entries = std::fs::read_dir(self.plane.folder()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| {
+                let name = path.file_name().unwrap().to_string_lossy();
+                name.starts_with("operator") && name.ends_with(".log")
+            })
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect()
     }
 
     /// Sum of a metric's series whose line contains `part`.

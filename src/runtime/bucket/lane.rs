@@ -201,6 +201,12 @@ impl Lane<'_> {
         if matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) {
             self.context.keys.forget(&self.identity);
         }
+        // A session that ended before its time is opened anew; nobody needs to hear of it unless that fails too.
+        if failure.kind == FailureKind::KeysExpired && memory.failures == 0 && self.identity.opens_sessions()
+        {
+            memory.failures = 1;
+            return Duration::from_secs(1);
+        }
         let interval = look_interval(&passengers);
         let mut again = None;
         for passenger in passengers {

@@ -47,6 +47,8 @@ pub(super) struct Run<'a> {
     pacer: Arc<Pacer>,
     stored_at: Instant,
     throttled: bool,
+    /// The last reservation and when it was made.
+    reserved: Option<(i64, Instant)>,
 }
 
 impl<'a> Run<'a> {
@@ -67,6 +69,7 @@ impl<'a> Run<'a> {
             pacer,
             stored_at: Instant::now(),
             throttled: false,
+            reserved: None,
         }
     }
 
@@ -150,8 +153,24 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        self.progress.reserve(self.pacer.rate(), budget);
+        let wish = self.wish();
+        self.progress.reserve(wish, budget);
         (!self.flush().await).then_some(RunEnd::Gone)
+    }
+
+    /// How many requests to reserve: about what a second takes, because a crash spends what was reserved. A job that may
+    /// have only a few calls in flight begins with as many, and doubles while a reservation lasts less than a second.
+    fn wish(&mut self) -> i64 {
+        let rate = self.pacer.rate();
+        let few = self.spec.parallelism.map_or(rate, i64::from);
+        let wish = match self.reserved {
+            Some((last, at)) if at.elapsed() < FLUSH => last.saturating_mul(2),
+            Some((last, _)) => last,
+            None => few,
+        };
+        let wish = wish.clamp(few.min(rate), rate);
+        self.reserved = Some((wish, Instant::now()));
+        wish
     }
 
     /// Waits for the project's pace and sends one item, folding answers meanwhile.

@@ -14,6 +14,7 @@ use crate::cloud::Cloud;
 use crate::fault::Fault;
 use crate::ledger::Call;
 use crate::options::Options;
+use crate::policy::{Context, session_allows};
 use crate::seed::{BucketSeed, ProjectSeed, Seed, SeedError};
 use crate::server;
 use crate::tls;
@@ -174,6 +175,25 @@ impl Emulator {
     /// Moves the cloud's clock against the machine's.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.cloud.clock.set_offset(SignedDuration::from_secs(seconds));
+    }
+
+    /// Ends every role session that was opened so far, as if its time were over.
+    pub fn expire_sessions(&self) {
+        let now = self.cloud.clock.now();
+        for session in self.cloud.world().sessions.values_mut() {
+            session.expires = now;
+        }
+    }
+
+    /// Whether the policy of a role session, told by its key, lets an OSS action on a bucket through; a session without
+    /// a policy lets everything through. `None` if there is no such session.
+    pub fn session_lets(&self, access_key_id: &str, action: &str, bucket: &str) -> Option<bool> {
+        let world = self.cloud.world();
+        let session = world.sessions.get(access_key_id)?;
+        let found = world.buckets.get(bucket)?;
+        let resource = format!("acs:oss:{}:{}:{bucket}", found.region, found.owner);
+        let lets = |policy| session_allows(policy, action, &[resource], &Context::new());
+        Some(session.policy.as_ref().is_none_or(lets))
     }
 
     /// Adds everything in a seed to what is there.

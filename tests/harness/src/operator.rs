@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -105,6 +106,21 @@ impl Operator {
     /// An error with the end of its log if it is no longer there.
     pub fn must_run(&self) -> Result<()> {
         self.process.must_run()
+    }
+
+    /// Freezes it where it is, as a machine that is moved or out of memory does.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// Lets it go on, unaware of the time that has passed.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn end(&self, limit: Duration) -> Result<ExitStatus> {
+        self.process.end("without being asked to", limit).await
     }
 
     /// Asks it to stop, as Kubernetes does, and waits for work in flight to drain.

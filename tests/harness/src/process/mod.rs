@@ -105,7 +105,12 @@ impl Process {
     /// Sends SIGTERM and waits for the end; a process that does not listen is an error (and killed on drop).
     pub async fn terminate(&self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        let what = format!("the end of {} after SIGTERM", self.name);
+        self.end("after SIGTERM", limit).await
+    }
+
+    /// Waits for the end; `when` says in an error what it was waited for after.
+    pub async fn end(&self, when: &str, limit: Duration) -> Result<ExitStatus> {
+        let what = format!("the end of {} {when}", self.name);
         until(&what, limit, || {
             let ended = self.ended();
             async move {

@@ -1,0 +1,196 @@
+//! The ServiceAccount source: a token that the API server signs, exchanged at an STS that checks it against the API
+//! server's own published keys.
+
+use std::sync::Arc;
+
+use imm_emulator::seed::{AccountSeed, OidcProviderSeed, OidcTrustSeed, RoleSeed, TrustSeed};
+use imm_emulator::{BucketSeed, Seed};
+use imm_harness::until;
+use serde_json::{Value, json};
+
+use crate::support::paste::paste;
+use crate::support::tenant::GRANT;
+use crate::support::{ACCOUNT_B, PATIENCE, REGION, Stage, Tenant, condition};
+
+/// Makes the ServiceAccount, and at the cloud a provider with the API server's keys and a role that trusts `subject`.
+/// Gives what a grant says to use it.
+pub async fn trusted(tenant: &Tenant, subject: &str) -> Value {
+    let stage = &tenant.stage;
+    let name = &tenant.name;
+    let discovery = |path| async move {
+        let text = stage.kubectl(&["get", "--raw", path]).await;
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let about = discovery("/.well-known/openid-configuration").await;
+    let provider = OidcProviderSeed {
+        name: format!("cluster-{name}"),
+        issuer: about["issuer"].as_str().unwrap().to_owned(),
+        audiences: vec!["sts.aliyuncs.com".to_owned()],
+        jwks: Some(discovery("/openid/v1/jwks").await),
+        ..OidcProviderSeed::default()
+    };
+    let trust = OidcTrustSeed {
+        provider: provider.name.clone(),
+        subjects: vec![subject.to_owned()],
+    };
+    let role = RoleSeed {
+        name: format!("writer-{name}"),
+        trust: Some(TrustSeed {
+            oidc: vec![trust],
+            ..TrustSeed::default()
+        }),
+        ..RoleSeed::default()
+    };
+    let spec = json!({"source": "ServiceAccount", "secretRef": null, "serviceAccount": {"name": "oss-admin",
+        "roleARN": format!("acs:ram::{ACCOUNT_B}:role/{}", role.name),
+        "oidcProviderARN": format!("acs:ram::{ACCOUNT_B}:oidc-provider/{}", provider.name)}});
+    let account = AccountSeed {
+        uid: ACCOUNT_B.to_owned(),
+        roles: vec![role],
+        oidc_providers: vec![provider],
+        ..AccountSeed::default()
+    };
+    let seed = Seed {
+        accounts: vec![account],
+        ..Seed::default()
+    };
+    stage.cloud.add(seed).unwrap();
+    tenant
+        .apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "oss-admin", "namespace": name}}).to_string())
+        .await;
+    json!({ "credentials": spec })
+}
+
+/// The subject of the tenant's own ServiceAccount.
+pub fn subject(tenant: &Tenant) -> String {
+    format!("system:serviceaccount:{}:oss-admin", tenant.name)
+}
+
+/// Lets the operator mint tokens of that one ServiceAccount.
+pub async fn open(tenant: &Tenant) {
+    let (name, group) = (&tenant.name, "rbac.authorization.k8s.io");
+    let role = json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": "mint", "namespace": name},
+        "rules": [{"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["oss-admin"], "verbs": ["create"]}]});
+    let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": "mint", "namespace": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "mint"},
+        "subjects": [{"kind": "ServiceAccount", "name": "imm-operator", "namespace": "imm-system"}]});
+    tenant.apply(&format!("{role}\n---\n{binding}")).await;
+}
+
+/// The key that wrote a bucket's policy, and who that was.
+fn writer(stage: &Stage, bucket: &str) -> (String, String) {
+    let put = stage.calls(bucket, "PutBucketPolicy").remove(0);
+    (put.access_key_id.unwrap(), put.principal.unwrap())
+}
+
+// D10
+pub async fn a_token_of_a_service_account_opens_a_session_for_one_bucket(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "rrsa").await;
+    let second = BucketSeed {
+        name: "rrsa-second".to_owned(),
+        region: REGION.to_owned(),
+        owner: ACCOUNT_B.to_owned(),
+        ..BucketSeed::default()
+    };
+    stage.cloud.add_bucket(second).unwrap();
+    let credentials = trusted(&tenant, &subject(&tenant)).await;
+    open(&tenant).await;
+    let grant = tenant.granted("first", &credentials).await;
+    assert_eq!(condition(&grant, "CredentialsValid")[0], "True");
+    let mut other = credentials.clone();
+    other["bucket"] = json!({"name": "rrsa-second"});
+    tenant.granted("second", &other).await;
+
+    let (first, principal) = writer(&stage, &tenant.bucket);
+    let (second, _) = writer(&stage, "rrsa-second");
+    assert_eq!(
+        principal,
+        format!("arn:sts::{ACCOUNT_B}:assumed-role/writer-rrsa/imm-operator@rrsa"),
+        "the owner's audit log shows which namespace acted"
+    );
+    assert_ne!(first, second, "one session a bucket");
+    // The role may do everything; the session may not, and not with the other bucket.
+    let lets = |key: &str, action: &str, bucket: &str| stage.cloud.session_lets(key, action, bucket).unwrap();
+    assert!(lets(&first, "oss:PutBucketPolicy", &tenant.bucket));
+    assert!(lets(&second, "oss:PutBucketPolicy", "rrsa-second"));
+    assert!(!lets(&first, "oss:GetBucketPolicy", "rrsa-second"));
+    assert!(!lets(&second, "oss:PutBucketPolicy", &tenant.bucket));
+    for action in ["oss:DeleteBucket", "oss:PutBucketAcl", "oss:ListObjects"] {
+        assert!(!lets(&first, action, &tenant.bucket), "{action}");
+    }
+
+    // A session is used again as long as it lasts.
+    tenant.pass("first").await;
+    let used = stage.calls(&tenant.bucket, "GetBucketPolicy");
+    assert!(
+        used.iter()
+            .all(|call| call.access_key_id.as_deref() == Some(&first))
+    );
+    // That one kind of request, about that one ServiceAccount.
+    let minted: Vec<_> = stage.audited();
+    let minted = minted
+        .iter()
+        .filter(|one| one.resource == "serviceaccounts/token" && one.namespace == "rrsa");
+    assert_eq!(
+        minted
+            .map(|one| (one.name.as_str(), one.code))
+            .collect::<Vec<_>>(),
+        [("oss-admin", 201); 2]
+    );
+}
+
+// D10
+pub async fn the_two_lines_of_the_message_open_the_service_account(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "unminted").await;
+    let credentials = trusted(&tenant, &subject(&tenant)).await;
+    tenant.apply(&tenant.grant("unminted", &credentials)).await;
+    let grant = tenant
+        .until_reason(GRANT, "unminted", "CredentialsUnavailable")
+        .await;
+    let [status, reason, message] = condition(&grant, "CredentialsValid");
+    assert_eq!([status, reason], ["False", "TokenRequestDenied"]);
+    assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
+
+    paste(&stage, message).await;
+    until("the operator to mint a token", PATIENCE, || async {
+        let grant = tenant.pass("unminted").await;
+        let [_, reason, message] = condition(&grant, "Ready");
+        if reason == "Applied" {
+            Ok(())
+        } else {
+            Err(message.to_owned())
+        }
+    })
+    .await
+    .unwrap();
+    let account = "--as=system:serviceaccount:imm-system:imm-operator";
+    let other = [
+        "auth",
+        "can-i",
+        "create",
+        "serviceaccounts/default",
+        "--subresource=token",
+        "-n",
+        "unminted",
+        account,
+    ];
+    assert!(
+        stage.plane.kubectl(&other).await.is_err(),
+        "that one ServiceAccount and no other"
+    );
+}
+
+// D10
+pub async fn a_subject_that_the_role_does_not_trust_is_told_so(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "untrusted").await;
+    let credentials = trusted(&tenant, "system:serviceaccount:somewhere:else").await;
+    open(&tenant).await;
+    tenant.apply(&tenant.grant("untrusted", &credentials)).await;
+    let grant = tenant
+        .until_reason(GRANT, "untrusted", "CredentialsUnavailable")
+        .await;
+    let [_, reason, message] = condition(&grant, "CredentialsValid");
+    assert_eq!(reason, "AssumeRoleDenied");
+    assert!(message.contains("AuthenticationFail.NoPermission"), "{message}");
+    assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
+}

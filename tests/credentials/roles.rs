@@ -1,0 +1,73 @@
+//! A role after a Secret, and the operator's own identity.
+
+use std::sync::Arc;
+
+use imm_emulator::Seed;
+use imm_emulator::seed::{AccountSeed, RoleSeed, TrustSeed};
+use serde_json::json;
+
+use crate::support::stage::OWN_KEY;
+use crate::support::tenant::GRANT;
+use crate::support::{ACCOUNT_B, Stage, Tenant, condition};
+
+// D10
+pub async fn a_role_is_assumed_after_the_secret_with_its_external_id(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "hop").await;
+    let role = RoleSeed {
+        name: "hop-role".to_owned(),
+        trust: Some(TrustSeed {
+            accounts: vec![ACCOUNT_B.to_owned()],
+            external_id: Some("agreed-word".to_owned()),
+            ..TrustSeed::default()
+        }),
+        ..RoleSeed::default()
+    };
+    let account = AccountSeed {
+        uid: ACCOUNT_B.to_owned(),
+        roles: vec![role],
+        ..AccountSeed::default()
+    };
+    let seed = Seed {
+        accounts: vec![account],
+        ..Seed::default()
+    };
+    stage.cloud.add(seed).unwrap();
+    // The key of the Secret may take roles and nothing else.
+    tenant.give_rights("owner", Some(&["sts:AssumeRole"]));
+    let arn = format!("acs:ram::{ACCOUNT_B}:role/hop-role");
+    tenant
+        .apply(&tenant.grant("hop", &json!({"credentials": {"assumeRole": {"roleARN": arn}}})))
+        .await;
+    let grant = tenant.until_reason(GRANT, "hop", "CredentialsUnavailable").await;
+    assert_eq!(condition(&grant, "CredentialsValid")[1], "AssumeRoleDenied");
+    assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
+
+    let with_word = json!({"credentials": {"assumeRole": {"roleARN": arn, "externalID": "agreed-word"}}});
+    tenant.granted("hop", &with_word).await;
+    let put = tenant.puts().remove(0);
+    let session = format!("arn:sts::{ACCOUNT_B}:assumed-role/hop-role/imm-operator@hop");
+    assert_eq!(put.principal, Some(session));
+    let key = put.access_key_id.unwrap();
+    let lets = |action| stage.cloud.session_lets(&key, action, &tenant.bucket);
+    assert_eq!(
+        [lets("oss:PutBucketPolicy"), lets("oss:DeleteBucket")],
+        [Some(true), Some(false)]
+    );
+}
+
+// D10
+pub async fn the_operators_own_keys_write_where_a_rule_allows_it(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "own").await;
+    stage.allow(
+        json!({"namespaces": {"names": ["own"]}, "credentialSources": ["Operator"], "buckets": ["own-*"]}),
+    );
+    let own = json!({"credentials": {"source": "Operator", "secretRef": null}});
+    tenant.granted("own", &own).await;
+    let keys = tenant.puts().into_iter().map(|put| put.access_key_id.unwrap());
+    assert_eq!(keys.collect::<Vec<_>>(), [OWN_KEY]);
+    let read: Vec<_> = stage.audited();
+    let secrets = read
+        .iter()
+        .filter(|one| one.resource == "secrets" && one.namespace == "own");
+    assert_eq!(secrets.count(), 0, "no Secret of the tenant is needed");
+}
