@@ -50,5 +50,11 @@ pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Ar
         stage.write_rules(rule);
         until_valid(&stage, 1.0).await;
     }
+
+    // A rule that is taken away shows at once, not at the next regular look; what is live stays.
+    tenant.granted("broken", &own).await;
+    rules_in_force(&stage, "rules: []").await;
+    tenant.until_reason(GRANT, "broken", "TenancyDenied").await;
+    assert!(!tenant.policy().is_empty());
     stage.restore_rules();
 }
