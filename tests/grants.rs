@@ -16,7 +16,9 @@ mod grants {
     mod leaving;
     mod merging;
     mod owners;
+    mod preview;
     mod refusals;
+    mod rivals;
     mod troubles;
     mod untouchable;
 
@@ -49,12 +51,22 @@ mod grants {
             together troubles::a_policy_that_would_grow_too_large_is_left_alone,
             together troubles::a_throttled_bucket_is_tried_again_and_nobody_is_called,
             together troubles::a_missing_permission_heals_when_it_is_given,
+            together troubles::a_policy_that_oss_refuses_for_its_content_is_told_with_its_code,
+            together troubles::a_bucket_of_another_owner_is_reported_and_never_written,
+            together troubles::a_policy_that_has_become_public_is_told,
             together troubles::a_bucket_in_another_region_is_reported_and_never_written,
             together leaving::a_suspended_grant_is_left_alone_and_can_be_deleted,
             together leaving::a_retained_statement_stays_without_a_write,
             together leaving::the_last_statement_takes_the_policy_with_it,
             together leaving::a_grant_whose_bucket_is_gone_is_released,
             together leaving::a_grant_without_its_secret_waits_until_it_is_abandoned,
+            together preview::what_a_preview_shows_is_what_enforcing_writes,
+            together preview::a_preview_takes_nothing_out_until_it_is_deleted,
+            together preview::reported_drift_is_shown_and_not_corrected,
+            together rivals::the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write,
+            together rivals::a_deny_of_somebody_else_is_seen_and_jobs_wait,
+            together rivals::a_statement_that_somebody_widened_is_theirs_and_ours_comes_back_beside_it,
+            together rivals::of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest,
             together untouchable::a_policy_that_cannot_be_edited_safely_is_never_written,
             together untouchable::an_odd_policy_is_carried_byte_for_byte,
             alone crashes::a_crash_after_the_write_loses_and_doubles_nothing,

@@ -11,6 +11,7 @@ mod support;
 #[cfg(test)]
 mod platform {
     mod contract;
+    mod outage;
     mod rights;
     mod secrets;
     mod shown;
@@ -28,6 +29,7 @@ mod platform {
             together shown::probes_and_metrics_answer,
             together shown::every_field_is_explained,
             together shown::columns_fit_a_terminal_and_both_kinds_are_one_category,
+            alone outage::without_an_api_server_nothing_is_written_and_nothing_breaks,
             alone shown::the_operator_stops_cleanly_and_logs_json_lines,
         ])
     }

@@ -147,8 +147,8 @@ pub async fn the_two_lines_of_the_message_open_the_service_account(stage: Arc<St
     let grant = tenant
         .until_reason(GRANT, "unminted", "CredentialsUnavailable")
         .await;
-    let [status, reason, message] = condition(&grant, "CredentialsValid");
-    assert_eq!([status, reason], ["False", "TokenRequestDenied"]);
+    let [valid, reason, message] = condition(&grant, "CredentialsValid");
+    assert_eq!([valid, reason], ["False", "TokenRequestDenied"]);
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
 
     paste(&stage, message).await;

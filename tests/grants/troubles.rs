@@ -6,7 +6,7 @@ use imm_emulator::{BucketSeed, FaultAnswer, FaultEffect};
 use serde_json::json;
 
 use crate::support::tenant::GRANT;
-use crate::support::{Stage, Tenant, condition};
+use crate::support::{ACCOUNT_B, Stage, Tenant, condition};
 
 // G27
 pub async fn a_policy_that_would_grow_too_large_is_left_alone(stage: Arc<Stage>) {
@@ -104,4 +104,57 @@ pub async fn a_bucket_in_another_region_is_reported_and_never_written(stage: Arc
     assert_eq!(condition(&grant, "Stalled")[0], "True");
     tenant.pass("elsewhere").await;
     assert!(tenant.puts().is_empty());
+}
+
+// G35
+pub async fn a_bucket_of_another_owner_is_reported_and_never_written(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "misowned").await;
+    let changes = json!({"bucket": {"ownerUID": "1111222233334444"}});
+    tenant.apply(&tenant.grant("misowned", &changes)).await;
+    let grant = tenant.until_reason(GRANT, "misowned", "OwnerMismatch").await;
+    assert_eq!(condition(&grant, "Stalled")[0], "True");
+    assert!(condition(&grant, "Ready")[2].contains(ACCOUNT_B));
+    tenant.pass("misowned").await;
+    assert!(tenant.puts().is_empty());
+}
+
+// D5: what OSS itself says after a write.
+pub async fn a_policy_that_has_become_public_is_told(stage: Arc<Stage>) {
+    let closed = Tenant::new(&stage, "closed").await;
+    let grant = closed.granted("closed", &json!({})).await;
+    assert_eq!(grant["status"]["policy"]["public"], false);
+
+    let policy = format!(
+        r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["*"],"Resource":["acs:oss:*:{ACCOUNT_B}:public-bucket/*"]}}]}}"#
+    );
+    let open = BucketSeed {
+        policy: Some(policy),
+        ..BucketSeed::default()
+    };
+    let tenant = Tenant::with_bucket(&stage, "public", open).await;
+    let grant = tenant
+        .granted("public", &json!({"access": {"passRoleStatement": "Omit"}}))
+        .await;
+    assert_eq!(grant["status"]["policy"]["public"], true);
+}
+
+// G28
+pub async fn a_policy_that_oss_refuses_for_its_content_is_told_with_its_code(stage: Arc<Stage>) {
+    // A statement that was stored before OSS became stricter: a repeated wildcard makes it refuse the whole document.
+    let policy = format!(
+        r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["27490"],"Resource":["acs:oss:*:{ACCOUNT_B}:stricter-bucket/**"]}}]}}"#
+    );
+    let tenant = Tenant::with_policy(&stage, "stricter", &policy).await;
+    tenant.apply(&tenant.grant("stricter", &json!({}))).await;
+    let grant = tenant
+        .until_reason(GRANT, "stricter", "ForeignStatementRejected")
+        .await;
+    assert_eq!(condition(&grant, "Stalled")[0], "True");
+    let put = tenant.puts().remove(0);
+    let message = condition(&grant, "Ready")[2];
+    assert!(
+        message.contains(&put.code.unwrap()) && message.contains(&put.request_id),
+        "{message}"
+    );
+    assert_eq!(tenant.policy(), policy);
 }

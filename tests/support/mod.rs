@@ -2,7 +2,11 @@
 //! once for each test program; tenants with a namespace and a bucket of their own; and the end of it all, where the
 //! operator is stopped and everything it said is searched for secrets.
 
-#![allow(dead_code, reason = "each test program uses another part of this")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses another part of this"
+)]
 
 pub mod leaks;
 pub mod paste;

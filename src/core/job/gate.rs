@@ -1,10 +1,11 @@
-//! Whether a job may make its first paid call: only when its grant is live at its current generation, has settled, and
-//! covers every image. A premature call is a billed error.
+//! Whether a job may make its first paid call: only when its grant is live at its current generation, in effect, has
+//! settled, and covers every image. A premature call is a billed error.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::JobObject;
 use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Preset, kinds};
+use crate::core::condition::status_of;
 use crate::core::grant::GrantObject;
 use crate::core::name::ObjectUri;
 
@@ -58,6 +59,12 @@ pub fn gate(
             ),
             None,
         );
+    }
+    if status_of(&grant.status.conditions, kinds::EFFECTIVE) == Some(ConditionStatus::False) {
+        let message = format!(
+            "grant {name} is live, and a Deny in the same policy covers what it grants: remove that Deny at OSS"
+        );
+        return Gate::Wait(message, None);
     }
     if let Some((reason, message)) = mismatch(spec, images, granted) {
         return Gate::Never(reason, format!("grant {name} {message}"));

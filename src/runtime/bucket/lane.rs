@@ -80,12 +80,14 @@ impl Lane<'_> {
                 )
             })
             .collect();
+        let rules = Some(self.context.effects.rules());
         if memory.tried == asked
+            && memory.rules == rules
             && let Some(time) = memory.not_before.filter(|time| *time > now)
         {
             return until(now, time);
         }
-        memory.tried = asked;
+        (memory.tried, memory.rules) = (asked, rules);
         let (grants, all_gone) = let_keepers_go(self.context, grants).await;
         let wait = if all_gone {
             self.go(grants, memory).await

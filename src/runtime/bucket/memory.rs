@@ -2,11 +2,13 @@
 //! costs a few calls and half a minute, never a statement.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::LaneKey;
 use crate::core::grant::{GrantObject, WRITE_LIFE_SECONDS};
+use crate::core::tenancy::Rules;
 
 /// How long an answer of OSS may be older than a write of ours.
 const LAG: SignedDuration = SignedDuration::from_secs(30);
@@ -119,6 +121,8 @@ pub(super) struct LaneMemory {
     pub(super) not_before: Option<Timestamp>,
     /// What the grants asked for when they were last looked at: a change makes the next pass due at once.
     pub(super) tried: Vec<(String, i64, bool, Option<String>)>,
+    /// The tenancy rules as of then: others make the next pass due at once as well.
+    pub(super) rules: Option<Arc<Rules>>,
     /// OSS refused a write as public: Block Public Access has to be read again, and is presumed on.
     pub(super) public_refused: bool,
     /// When the live policy is due for a look although nothing changed.

@@ -11,6 +11,7 @@ mod nodes;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::error::{HarnessError, Result};
@@ -124,6 +125,16 @@ impl ControlPlane {
         self.store.must_run()?;
         self.server.must_run()?;
         self.actors.iter().try_for_each(Process::must_run)
+    }
+
+    /// Freezes the API server: it takes connections and answers nothing, as one behind a broken network does.
+    pub fn freeze(&self) -> Result<()> {
+        self.server.signal(Signal::STOP)
+    }
+
+    /// Lets the API server go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.server.signal(Signal::CONT)
     }
 
     /// Address of the API server.

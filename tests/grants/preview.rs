@@ -1,0 +1,111 @@
+//! Grants that look and do not write: a preview, and drift that is only reported.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::merging::FOREIGN;
+use crate::support::tenant::GRANT;
+use crate::support::{Stage, Tenant, condition};
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+// G36, G37
+pub async fn what_a_preview_shows_is_what_enforcing_writes(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "preview", FOREIGN).await;
+    let changes = json!({"mode": "Preview", "access": {"prefixes": ["photos/"]}});
+    tenant.apply(&tenant.grant("preview", &changes)).await;
+    let grant = tenant.until_reason(GRANT, "preview", "Preview").await;
+    let states = ["Ready", "Granted", "Stalled", "Reconciling"].map(|kind| condition(&grant, kind)[0]);
+    assert_eq!(states, ["True", "False", "", ""]);
+    let plan = &grant["status"]["plan"];
+    let added: Vec<Value> = plan["add"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|text| serde_json::from_str(text.as_str().unwrap()).unwrap())
+        .collect();
+    assert_eq!(added.len(), 1);
+    assert!(
+        added[0]["Resource"][0].as_str().unwrap().ends_with("/photos/*"),
+        "{added:?}"
+    );
+    assert!(plan["remove"].as_array().is_none_or(Vec::is_empty));
+    tenant.pass("preview").await;
+    assert!(tenant.puts().is_empty());
+    assert_eq!(tenant.policy(), FOREIGN);
+
+    tenant
+        .patch(GRANT, "preview", &json!({"spec": {"mode": "Enforce"}}))
+        .await;
+    let enforced = tenant.until_reason(GRANT, "preview", "Applied").await;
+    let policy = tenant.policy();
+    assert_eq!(plan["resultingSha256"], sha256(&policy));
+    assert_eq!(plan["resultingBytes"], policy.len());
+    assert_eq!(enforced["status"]["policy"]["sha256"], sha256(&policy));
+    assert!(enforced["status"]["plan"].is_null(), "the plan is done");
+}
+
+// G39
+pub async fn a_preview_takes_nothing_out_until_it_is_deleted(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "back", FOREIGN).await;
+    tenant.granted("back", &json!({})).await;
+    let policy = tenant.policy();
+    tenant
+        .patch(
+            GRANT,
+            "back",
+            &json!({"spec": {"mode": "Preview", "access": {"prefixes": ["new/"]}}}),
+        )
+        .await;
+    let grant = tenant.until_reason(GRANT, "back", "Preview").await;
+    assert_eq!(
+        condition(&grant, "Granted")[0],
+        "True",
+        "what is live is still live"
+    );
+    assert_eq!(grant["status"]["plan"]["add"].as_array().unwrap().len(), 1);
+    assert_eq!(grant["status"]["plan"]["remove"].as_array().unwrap().len(), 1);
+    assert_eq!(tenant.policy(), policy);
+
+    let never = json!({"mode": "Preview", "access": {"prefixes": ["never/"]}});
+    tenant.apply(&tenant.grant("never", &never)).await;
+    tenant.until_reason(GRANT, "never", "Preview").await;
+    for name in ["never", "back"] {
+        tenant.delete(GRANT, name).await;
+        tenant.until_gone(GRANT, name).await;
+    }
+    assert_eq!(tenant.policy(), FOREIGN);
+    assert_eq!(tenant.puts().len(), 2);
+}
+
+// G22
+pub async fn reported_drift_is_shown_and_not_corrected(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "reports", FOREIGN).await;
+    tenant.granted("reports", &json!({"driftPolicy": "Report"})).await;
+    let others = FOREIGN.replace("vpc-1", "vpc-2");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
+    let grant = tenant.until_reason(GRANT, "reports", "DriftReported").await;
+    let states = ["Ready", "Granted", "Stalled"].map(|kind| condition(&grant, kind)[0]);
+    assert_eq!(states, ["False", "False", "True"]);
+    assert_eq!(grant["status"]["plan"]["add"].as_array().unwrap().len(), 1);
+    let resulting = grant["status"]["plan"]["resultingSha256"].clone();
+    for _ in 0..2 {
+        tenant.pass("reports").await;
+    }
+    assert_eq!(tenant.policy(), others);
+    assert_eq!(tenant.puts().len(), 1);
+    tenant.one_event("reports", "DriftDetected").await;
+
+    tenant
+        .patch(GRANT, "reports", &json!({"spec": {"driftPolicy": "Correct"}}))
+        .await;
+    tenant.until_reason(GRANT, "reports", "Applied").await;
+    assert_eq!(resulting, sha256(&tenant.policy()));
+}

@@ -1,0 +1,148 @@
+//! Others at work on the same policy: somebody who keeps removing, somebody who widens, denies, or wipes everything.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::merging::FOREIGN;
+use crate::support::seen::statements;
+use crate::support::tenant::{GRANT, JOB};
+use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage, Tenant, condition};
+
+fn with(policy: &str, change: impl Fn(&mut Vec<Value>)) -> String {
+    let mut document: Value = serde_json::from_str(policy).unwrap();
+    change(document["Statement"].as_array_mut().unwrap());
+    document.to_string()
+}
+
+// G25
+pub async fn the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "quarrel", FOREIGN).await;
+    tenant.granted("quarrel", &json!({})).await;
+    for removal in 1..=2 {
+        let others = FOREIGN.replace("vpc-1", &format!("vpc-{}", removal + 1));
+        assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
+        tenant.ask_for_pass(GRANT, "quarrel").await;
+        tenant
+            .until(GRANT, "quarrel", "to have put it back", |grant| {
+                grant["status"]["lastDrift"]["count"] == removal
+                    && condition(grant, "Granted")[0] == "True"
+                    && condition(grant, "Ready")[1] == "Applied"
+            })
+            .await;
+    }
+    let others = FOREIGN.replace("vpc-1", "vpc-4");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
+    let grant = tenant.until_reason(GRANT, "quarrel", "Contested").await;
+    let states = ["Contested", "Stalled", "Granted"].map(|kind| condition(&grant, kind)[0]);
+    assert_eq!(states, ["True", "True", "False"]);
+    for _ in 0..2 {
+        tenant.pass("quarrel").await;
+    }
+    assert_eq!(tenant.puts().len(), 3, "the first and two corrections");
+    assert_eq!(tenant.policy(), others);
+    let note = tenant.one_event("quarrel", "Contested").await;
+    assert!(note.contains("alicloud_oss_bucket"), "{note}");
+}
+
+// G26, J5
+pub async fn a_deny_of_somebody_else_is_seen_and_jobs_wait(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "gainsaid").await;
+    tenant.granted("gainsaid", &json!({})).await;
+    let policy = tenant.policy();
+    let deny = json!({"Effect": "Deny", "Action": ["oss:GetObject"],
+        "Principal": [format!("arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/*")],
+        "Resource": [format!("acs:oss:*:{ACCOUNT_B}:gainsaid-bucket/*")]});
+    let mut conditional = deny.clone();
+    conditional["Condition"] = json!({"StringEquals": {"acs:SourceVpc": ["vpc-1"]}});
+    for (statement, state, reason) in [
+        (deny, "False", "ExplicitDeny"),
+        (conditional, "Unknown", "ConditionalDeny"),
+    ] {
+        let denied = with(&policy, |all| all.push(statement.clone()));
+        assert!(stage.cloud.set_policy(&tenant.bucket, Some(&denied)));
+        let grant = tenant.pass("gainsaid").await;
+        assert_eq!(condition(&grant, "Effective")[..2], [state, reason]);
+        assert_eq!(condition(&grant, "Granted")[0], "True");
+        if state == "False" {
+            let job = json!({"grantRef": {"name": "gainsaid"}, "grantWait": {"settleSeconds": 0}});
+            tenant.apply(&tenant.job("waits", &["a.jpg"], &job)).await;
+            tenant.until_reason(JOB, "waits", "WaitingForGrant").await;
+            assert!(
+                tenant.scores().is_empty(),
+                "nobody pays for a call that must fail"
+            );
+        }
+    }
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&policy)));
+    let grant = tenant.pass("gainsaid").await;
+    assert_eq!(condition(&grant, "Effective")[..2], ["True", "NoDeny"]);
+    stage
+        .until_calls("the job to go on", &tenant.bucket, "DetectImageScore", 1)
+        .await;
+    assert_eq!(tenant.puts().len(), 1);
+}
+
+// G23
+pub async fn a_statement_that_somebody_widened_is_theirs_and_ours_comes_back_beside_it(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "widened").await;
+    tenant
+        .granted("widened", &json!({"access": {"preset": "Minimal"}}))
+        .await;
+    let ours = statements(&tenant.policy()).remove(0);
+    let mut theirs = ours.clone();
+    theirs["Action"] = json!(["oss:GetObject", "oss:PutObject"]);
+    let widened = with(&tenant.policy(), |all| *all = vec![theirs.clone()]);
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&widened)));
+    tenant
+        .until(GRANT, "widened", "ours beside theirs", |grant| {
+            grant["status"]["overlaps"] == 1 && condition(grant, "Ready")[1] == "Applied"
+        })
+        .await;
+    assert_eq!(statements(&tenant.policy()), [theirs.clone(), ours]);
+    tenant.one_event("widened", "ForeignOverlap").await;
+
+    tenant.delete(GRANT, "widened").await;
+    tenant.until_gone(GRANT, "widened").await;
+    assert_eq!(statements(&tenant.policy()), [theirs]);
+    tenant.one_event("widened", "ResidualAccess").await;
+}
+
+// G24
+pub async fn of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "wiped", FOREIGN).await;
+    let grant = tenant.granted("wiped", &json!({})).await;
+    let whole = tenant.policy();
+    let copy = grant["status"]["policy"]["backupRef"].clone();
+    let [name, entry] = ["name", "entry"].map(|member| copy[member].as_str().unwrap());
+    assert!(stage.cloud.set_policy(&tenant.bucket, None));
+    tenant
+        .until(GRANT, "wiped", "ours to be back", |grant| {
+            grant["status"]["lastDrift"]["count"] == 1 && condition(grant, "Ready")[1] == "Applied"
+        })
+        .await;
+    let policy = tenant.policy();
+    assert_eq!(statements(&policy).len(), 1);
+    assert!(
+        !policy.contains("vpc-1"),
+        "what others had may be gone for a reason"
+    );
+    let note = tenant.one_event("wiped", "DriftDetected").await;
+    assert!(note.contains(name) && note.contains(entry), "{note}");
+
+    // The copy that the event names, taken out by hand and put back.
+    let kept = stage
+        .kubectl(&["get", "configmap", name, "-n", "imm-system", "-o", "json"])
+        .await;
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let lost = kept["data"][format!("{entry}.json")].as_str().unwrap();
+    assert_eq!(lost, FOREIGN, "byte for byte");
+    assert_eq!(kept["data"][format!("{entry}.writer")], "wiped/wiped");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(lost)));
+    tenant
+        .until(GRANT, "wiped", "ours beside what was put back", |grant| {
+            grant["status"]["lastDrift"]["count"] == 2 && condition(grant, "Ready")[1] == "Applied"
+        })
+        .await;
+    assert_eq!(tenant.policy(), whole);
+}

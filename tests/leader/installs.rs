@@ -1,0 +1,70 @@
+//! Two installs that know nothing of each other, each for a namespace of its own, with grants on the same bucket.
+
+use std::sync::Arc;
+
+use imm_harness::{Operator, until};
+use serde_json::json;
+
+use crate::support::seen::statements;
+use crate::support::tenant::GRANT;
+use crate::support::{PATIENCE, Stage, Tenant};
+
+const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
+
+async fn install(stage: &Stage, namespace: &str) -> Operator {
+    let mut options = stage.options(&format!("operator-of-{namespace}.log"));
+    let only = ["--watch-namespaces".to_owned(), namespace.to_owned()];
+    options.extra_args.extend(only);
+    Operator::start(options).await.unwrap()
+}
+
+// G33
+pub async fn two_installs_share_a_bucket_and_each_keeps_its_own(stage: Arc<Stage>) {
+    assert!(stage.stop_operator().await.success());
+    let here = Tenant::with_policy(&stage, "here", OTHERS).await;
+    let there = Tenant::new(&stage, "there").await;
+    let installs = [install(&stage, "here").await, install(&stage, "there").await];
+    let bucket = json!({"bucket": {"name": here.bucket}});
+    let grants = ["one", "two", "three"];
+    for name in grants {
+        for tenant in [&here, &there] {
+            let mut changes = bucket.clone();
+            changes["access"] = json!({"prefixes": [format!("{}/{name}/", tenant.name)]});
+            tenant.apply(&tenant.grant(name, &changes)).await;
+        }
+    }
+    // A write of one may undo a write of the other that it had not read; the second look finds that.
+    until("all statements in the policy at once", PATIENCE, || async {
+        let policy = here.policy();
+        let every = |tenant: &Tenant| {
+            grants
+                .iter()
+                .all(|name| policy.contains(&format!("{}/{name}/*", tenant.name)))
+        };
+        if every(&here) && every(&there) {
+            Ok(())
+        } else {
+            Err(policy)
+        }
+    })
+    .await
+    .unwrap();
+    for (tenant, name) in grants.iter().flat_map(|name| [(&here, name), (&there, name)]) {
+        tenant.until_reason(GRANT, name, "Applied").await;
+    }
+    assert_eq!(statements(&here.policy()).len(), 7);
+
+    for name in grants {
+        here.delete(GRANT, name).await;
+    }
+    for name in grants {
+        here.until_gone(GRANT, name).await;
+    }
+    let left = here.policy();
+    assert!(!left.contains("here-bucket/here/"), "{left}");
+    assert_eq!(statements(&left).len(), 4, "{left}");
+    for install in installs {
+        assert!(install.terminate().await.unwrap().success());
+    }
+    stage.start_operator().await;
+}

@@ -1,0 +1,192 @@
+//! How a lease changes hands: given back, run out, or under a process that does not know that time has passed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use imm_emulator::FaultEffect;
+use imm_harness::until;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::pair::{Rival, TERM, holder, two};
+use crate::support::seen::statements;
+use crate::support::tenant::GRANT;
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
+
+/// Two statements: that of somebody else as it was, and ours once.
+fn ours_once(tenant: &Tenant) {
+    let policy = tenant.policy();
+    assert_eq!(statements(&policy).len(), 2, "{policy}");
+    assert!(policy.contains("27490"), "{policy}");
+}
+
+/// Ends a test: the process stops as asked, and the stage has its operator again.
+async fn finish(stage: &Stage, last: Rival) {
+    assert!(last.operator.terminate().await.unwrap().success());
+    stage.start_operator().await;
+}
+
+// D12
+pub async fn a_leader_that_is_stopped_hands_over_at_once(stage: Arc<Stage>) {
+    let (first, second) = two(&stage, "first", "second").await;
+    let tenant = Tenant::with_policy(&stage, "handed", OTHERS).await;
+    tenant.granted("before", &json!({})).await;
+    assert!(first.operator.terminate().await.unwrap().success());
+    let released = Instant::now();
+    second.leads(PATIENCE).await;
+    // It looks every five seconds, and does not wait for the term of a lease that was given back.
+    assert!(
+        released.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        released.elapsed()
+    );
+    tenant.pass("before").await;
+    assert_eq!(tenant.puts().len(), 1, "nothing is written again");
+    ours_once(&tenant);
+    tenant
+        .granted("after", &json!({"access": {"prefixes": ["a/"]}}))
+        .await;
+    finish(&stage, second).await;
+    let holder = holder(&stage).await;
+    assert_eq!(holder, "", "the lease is given back");
+}
+
+// G32
+pub async fn a_rolling_replacement_loses_and_doubles_nothing(stage: Arc<Stage>) {
+    let (old, other) = two(&stage, "old-one", "old-two").await;
+    let tenant = Tenant::with_policy(&stage, "rolled", OTHERS).await;
+    // Grants come in while processes go: each is replaced by a new one as a Deployment does it.
+    let grant = |n: usize| {
+        tenant.grant(
+            &format!("grant-{n}"),
+            &json!({"access": {"prefixes": [format!("{n}/")]}}),
+        )
+    };
+    tenant.apply(&grant(0)).await;
+    let new = Rival::start(&stage, "new-one").await;
+    tenant.apply(&grant(1)).await;
+    assert!(old.operator.terminate().await.unwrap().success());
+    tenant.apply(&grant(2)).await;
+    let last = Rival::start(&stage, "new-two").await;
+    tenant.apply(&grant(3)).await;
+    assert!(other.operator.terminate().await.unwrap().success());
+    assert!(new.operator.terminate().await.unwrap().success());
+    tenant.apply(&grant(4)).await;
+    for n in 0..5 {
+        tenant.until_reason(GRANT, &format!("grant-{n}"), "Applied").await;
+    }
+    let policy = tenant.policy();
+    assert_eq!(statements(&policy).len(), 6, "{policy}");
+    for n in 0..5 {
+        assert_eq!(policy.matches(&format!("/{n}/*")).count(), 1, "{policy}");
+        tenant.delete(GRANT, &format!("grant-{n}")).await;
+    }
+    for n in 0..5 {
+        tenant.until_gone(GRANT, &format!("grant-{n}")).await;
+    }
+    assert_eq!(tenant.policy(), OTHERS);
+    finish(&stage, last).await;
+}
+
+// D12
+pub async fn a_leader_that_is_killed_is_followed_within_its_term(stage: Arc<Stage>) {
+    let (first, second) = two(&stage, "killed", "follower").await;
+    let tenant = Tenant::with_policy(&stage, "followed", OTHERS).await;
+    tenant.apply(&tenant.grant("grant", &json!({}))).await;
+    stage
+        .until_calls("the write", &tenant.bucket, "PutBucketPolicy", 1)
+        .await;
+    first.operator.kill().unwrap();
+    let killed = Instant::now();
+    second.leads(TERM).await;
+    // Not too soon either: the dead one could have been alive and writing. It may have renewed five seconds ago.
+    assert!(
+        killed.elapsed() > Duration::from_secs(30),
+        "{:?}",
+        killed.elapsed()
+    );
+    tenant.until_reason(GRANT, "grant", "Applied").await;
+    ours_once(&tenant);
+    assert_eq!(tenant.puts().len(), 1);
+    finish(&stage, second).await;
+}
+
+/// Lets the standby take over from a frozen leader, then wakes that one up, which must end by itself and in failure.
+async fn overtake(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
+    standby.leads(TERM).await;
+    let grant = tenant.until_reason(GRANT, "grant", "Applied").await;
+    frozen.operator.thaw().unwrap();
+    let status = frozen.operator.end(Duration::from_secs(30)).await.unwrap();
+    assert!(status.code().is_some_and(|code| code != 0), "{status}");
+    assert!(frozen.operator.log().contains("the lease is lost"));
+    grant
+}
+
+// G32: frozen between its last check and its write, the worst place there is.
+pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>) {
+    let (first, second) = two(&stage, "frozen", "awake").await;
+    let tenant = Tenant::with_policy(&stage, "asleep", OTHERS).await;
+    // Its second read is answered while it is frozen: the answer waits for it to wake up.
+    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(3000));
+    tenant.apply(&tenant.grant("grant", &json!({}))).await;
+    until("the ledger before the write", PATIENCE, || async {
+        let grant = tenant.object(GRANT, "grant").await;
+        (grant["status"]["owned"][0]["state"] == "Intended").then_some(())
+    })
+    .await
+    .unwrap();
+    first.operator.freeze().unwrap();
+    assert!(tenant.puts().is_empty());
+    let grant = overtake(&tenant, first, &second).await;
+    assert_eq!(condition(&grant, "Granted")[0], "True");
+    ours_once(&tenant);
+    assert_eq!(tenant.puts().len(), 1, "only the standby has written");
+    tenant.delete(GRANT, "grant").await;
+    until("the statement to be out", PATIENCE, || async {
+        let policy = tenant.policy();
+        if policy == OTHERS { Ok(()) } else { Err(policy) }
+    })
+    .await
+    .unwrap();
+    finish(&stage, second).await;
+}
+
+// G32: frozen while its write is on the way.
+pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_one(stage: Arc<Stage>) {
+    let (first, second) = two(&stage, "sleeper", "finder").await;
+    let tenant = Tenant::with_policy(&stage, "found", OTHERS).await;
+    tenant.fault("PutBucketPolicy", 0, 1, FaultEffect::DelayMs(8000));
+    let copies = || {
+        let kept = stage.audited().into_iter();
+        kept.filter(|one| one.resource == "configmaps" && one.verb == "create")
+            .count()
+    };
+    let before = copies();
+    tenant.apply(&tenant.grant("grant", &json!({}))).await;
+    // The copy of the policy is the last thing before the write, which the cloud then holds for a while.
+    until("the copy before the write", PATIENCE, || async {
+        (copies() > before).then_some(())
+    })
+    .await
+    .unwrap();
+    stage
+        .until_calls("the second read", &tenant.bucket, "GetBucketPolicy", 2)
+        .await;
+    let frozen_at = Timestamp::now();
+    first.operator.freeze().unwrap();
+    assert!(tenant.puts().is_empty(), "it is on the way");
+    overtake(&tenant, first, &second).await;
+    ours_once(&tenant);
+    let puts = tenant.puts();
+    assert_eq!(puts.len(), 1, "{puts:?}");
+    let taken_in: Timestamp = puts[0].time.parse().unwrap();
+    assert!(
+        taken_in < frozen_at,
+        "it is the frozen one's: {taken_in} {frozen_at}"
+    );
+    tenant.pass("grant").await;
+    ours_once(&tenant);
+    finish(&stage, second).await;
+}

@@ -1,0 +1,40 @@
+//! An API server that takes connections and does not answer.
+
+use std::sync::Arc;
+
+use imm_harness::until;
+use serde_json::json;
+
+use crate::support::tenant::GRANT;
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
+
+// P12
+pub async fn without_an_api_server_nothing_is_written_and_nothing_breaks(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "outage", OTHERS).await;
+    tenant.granted("outage", &json!({})).await;
+    let policy = tenant.policy();
+    stage.plane.freeze().unwrap();
+    // What would be put back at once if it could be recorded first.
+    let others = OTHERS.replace("27490", "27491");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
+    until("the second look to find no API server", PATIENCE, || async {
+        let log = stage.log();
+        let failed = |line: &str| line.contains("cannot be listed") && line.contains("outage-bucket");
+        log.lines().any(failed).then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(tenant.puts().len(), 1, "no ledger, no write");
+    assert_eq!(stage.page("/livez").await.0, 200, "a restart would not help");
+
+    stage.plane.thaw().unwrap();
+    let grant = tenant
+        .until(GRANT, "outage", "to have gone on", |grant| {
+            grant["status"]["lastDrift"]["count"] == 1 && condition(grant, "Ready")[1] == "Applied"
+        })
+        .await;
+    assert_eq!(condition(&grant, "Granted")[0], "True");
+    assert_eq!(tenant.policy(), policy.replace("27490", "27491"));
+}

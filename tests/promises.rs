@@ -1,0 +1,128 @@
+//! docs/promises.md and the tests name each other: every promise has tests that exist and run, and every number that
+//! stands above a test is promised on that page.
+
+#[cfg(test)]
+mod promises {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    fn read(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    fn root() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    }
+
+    /// Number, sentence and tests of every line.
+    fn lines() -> Vec<(String, String, Vec<String>)> {
+        let page = read(&root().join("docs/promises.md"));
+        let promises = page.lines().filter_map(|line| line.strip_prefix("- "));
+        promises
+            .map(|line| {
+                let (number, rest) = line
+                    .strip_prefix("**")
+                    .and_then(|rest| rest.split_once("** "))
+                    .unwrap();
+                let (sentence, tests) = rest.split_once(". `").unwrap();
+                let tests = tests.trim_end_matches('`').split("` `");
+                (
+                    number.to_owned(),
+                    sentence.to_owned(),
+                    tests.map(str::to_owned).collect(),
+                )
+            })
+            .collect()
+    }
+
+    /// Whether a word is the number of a promise.
+    fn is_number(word: &str) -> bool {
+        let digits = word.strip_prefix(['G', 'J', 'P']);
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
+    /// Whether a test named as `program: module::name` is written and, where the program lists its tests, listed.
+    fn exists(test: &str) -> bool {
+        let (program, path) = test.split_once(": ").unwrap();
+        let (module, name) = path.split_once("::").unwrap();
+        let main = read(&root().join(format!("tests/{program}.rs")));
+        let source = read(&root().join(format!("tests/{program}/{module}.rs")));
+        let Some((before, _)) = source.split_once(&format!("fn {name}(")) else {
+            return false;
+        };
+        let marked = before.trim_end().ends_with("#[test]");
+        marked
+            || main
+                .lines()
+                .any(|line| line.trim().ends_with(&format!(" {path},")))
+    }
+
+    #[test]
+    fn every_promise_has_tests_that_exist() {
+        let lines = lines();
+        assert!(lines.len() > 60, "only {} promises were found", lines.len());
+        let mut seen = BTreeSet::new();
+        for (number, sentence, tests) in lines {
+            assert!(
+                is_number(&number) && seen.insert(number.clone()),
+                "{number} is odd or there twice"
+            );
+            assert!(
+                sentence.len() > 20 && !sentence.contains("::"),
+                "{number}: {sentence}"
+            );
+            for test in tests {
+                assert!(exists(&test), "{number}: no test {test}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_above_a_test_is_promised() {
+        let promised: BTreeSet<String> = lines().into_iter().map(|(number, ..)| number).collect();
+        let mut judged = 0;
+        for program in [
+            "credentials",
+            "grants",
+            "jobs",
+            "leader",
+            "platform",
+            "scale",
+            "tenancy",
+        ] {
+            for entry in std::fs::read_dir(root().join("tests").join(program)).unwrap() {
+                let path = entry.unwrap().path();
+                let source = read(&path);
+                let comments = source.lines().filter_map(|line| line.strip_prefix("// "));
+                // A number that this version only keeps in part is no promise yet.
+                for comment in comments.filter(|comment| !comment.contains("as far as")) {
+                    let words = comment.split([',', ':', ' ']).filter(|word| is_number(word));
+                    for number in words {
+                        judged += 1;
+                        assert!(
+                            promised.contains(number),
+                            "{}: {number} is not promised",
+                            path.display()
+                        );
+                    }
+                }
+            }
+        }
+        assert!(judged > 60, "only {judged} numbers were found");
+    }
+
+    #[test]
+    fn a_test_that_is_not_there_is_noticed() {
+        assert!(exists(
+            "grants: merging::a_bucket_without_policy_gets_exactly_our_statements"
+        ));
+        assert!(exists(
+            "crash: plans::a_crash_after_any_effect_changes_nothing_but_the_time_it_takes"
+        ));
+        assert!(!exists("grants: merging::a_bucket"));
+        assert!(
+            !exists("grants: crashes::owned_once_and_removed"),
+            "written, but no test"
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! A namespace that is deleted loses its Secret and its Role before, or while, the grant lets go: nothing may hang, and
+//! no access may stay behind unnoticed.
+
+use std::sync::Arc;
+
+use imm_harness::until;
+use serde_json::json;
+
+use crate::support::tenant::GRANT;
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
+
+async fn until_namespace_gone(stage: &Stage, name: &str) {
+    until(&format!("namespace {name} to be gone"), PATIENCE, || async {
+        let args = [
+            "get",
+            "namespace",
+            name,
+            "-o",
+            "jsonpath={.status}",
+            "--ignore-not-found",
+        ];
+        let status = stage.kubectl(&args).await;
+        if status.is_empty() { Ok(()) } else { Err(status) }
+    })
+    .await
+    .unwrap();
+}
+
+// P14
+pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "leaving", OTHERS).await;
+    for (name, prefix) in [("one", "a/"), ("two", "b/")] {
+        tenant
+            .granted(name, &json!({"access": {"prefixes": [prefix]}}))
+            .await;
+    }
+    // Without its Role a Secret reads as denied, which is how the namespace looks to the operator half way through.
+    stage
+        .kubectl(&["delete", "role", "read-keys", "-n", "leaving"])
+        .await;
+    stage
+        .kubectl(&["delete", "namespace", "leaving", "--wait=false"])
+        .await;
+    until_namespace_gone(&stage, "leaving").await;
+    assert_eq!(tenant.policy(), OTHERS);
+}
+
+// P14: a process that never had the keys cannot use them.
+pub async fn after_a_restart_a_namespace_going_away_waits_for_a_person(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "stranded", OTHERS).await;
+    tenant.granted("stranded", &json!({})).await;
+    let policy = tenant.policy();
+    assert!(stage.stop_operator().await.success());
+    stage
+        .kubectl(&["delete", "namespace", "stranded", "--wait=false"])
+        .await;
+    until("the Secret to be gone", PATIENCE, || async {
+        let left = stage
+            .kubectl(&["get", "secrets,roles", "-n", "stranded", "-o", "name"])
+            .await;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await
+    .unwrap();
+    stage.start_operator().await;
+    let grant = tenant
+        .until_reason(GRANT, "stranded", "CredentialsUnavailable")
+        .await;
+    let [_, _, message] = condition(&grant, "Ready");
+    assert!(message.contains("immops.dev/abandon: \"true\""), "{message}");
+    assert_eq!(tenant.policy(), policy);
+
+    let change = json!({"metadata": {"annotations": {"immops.dev/abandon": "true"}}});
+    tenant.patch(GRANT, "stranded", &change).await;
+    until_namespace_gone(&stage, "stranded").await;
+    assert_eq!(tenant.policy(), policy, "the access stays, as the message warned");
+}

@@ -1,0 +1,60 @@
+//! Rules that change for everybody at once: one that is broken, and none that counts for own keys any more.
+
+use std::sync::Arc;
+
+use imm_harness::until;
+use serde_json::json;
+
+use crate::support::tenant::GRANT;
+use crate::support::{PATIENCE, Stage, Tenant};
+
+/// Replaces the rules and waits until the operator has them.
+pub async fn rules_in_force(stage: &Stage, text: &str) {
+    let changes = || stage.log().matches("the tenancy rules have changed").count();
+    let before = changes();
+    stage.write_rules(text);
+    until("the rules to be in force", PATIENCE, || async {
+        (changes() > before).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+async fn until_valid(stage: &Stage, wanted: f64) {
+    until("the alarm", PATIENCE, || async {
+        let valid = stage.metric("immops_tenancy_rules_valid", "").await;
+        if (valid - wanted).abs() < 0.5 {
+            Ok(())
+        } else {
+            Err(valid)
+        }
+    })
+    .await
+    .unwrap();
+}
+
+// D10
+pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "broken").await;
+    let own = json!({"credentials": {"source": "Operator", "secretRef": null}});
+    let rule = "rules: [{namespaces: {names: [broken]}, credentialSources: [Operator]}]";
+    rules_in_force(&stage, rule).await;
+    until_valid(&stage, 1.0).await;
+    // A word that no rule knows: a typing error must not open or close anything.
+    for broken in ["rules: [{namespace: broken}]", "strict: yes please\n", "rules: ["] {
+        stage.write_rules(broken);
+        until_valid(&stage, 0.0).await;
+        tenant.granted("broken", &own).await;
+        tenant.delete(GRANT, "broken").await;
+        tenant.until_gone(GRANT, "broken").await;
+        stage.write_rules(rule);
+        until_valid(&stage, 1.0).await;
+    }
+
+    // A rule that is taken away shows at once, not at the next regular look; what is live stays.
+    tenant.granted("broken", &own).await;
+    rules_in_force(&stage, "rules: []").await;
+    tenant.until_reason(GRANT, "broken", "TenancyDenied").await;
+    assert!(!tenant.policy().is_empty());
+    stage.restore_rules();
+}
