@@ -32,6 +32,8 @@ pub struct ProjectRef {
 #[x_kube(
     validation = Rule::new("self.uris.size() <= 100")
         .message("more than 100 uris are not available in this version: split the list over several jobs").field_path(".uris"),
+    validation = Rule::new("self.uris.all(u, bytes(u.substring(u.indexOf('/', 6) + 1)).size() <= 1023)")
+        .message("a key in uris is longer than 1,023 bytes, the most that OSS allows").field_path(".uris"),
     validation = Rule::new("self.uris.map(u, bytes(u).size()).sum() <= 49152")
         .message("the uris hold more than 49,152 bytes in all, more than the results of one job may take: split the list over several jobs").field_path(".uris")
 )]
@@ -40,7 +42,7 @@ pub struct Source {
     /// Images as oss://BUCKET/KEY, the key as it is (not URL-encoded), for example ["oss://test-bucket-2024/test-object.jpg"]; at most 100 in this version.
     #[schemars(
         length(min = 1, max = 1000),
-        inner(length(min = 10, max = 1100), regex(pattern = r"^oss://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f]+$")),
+        inner(length(min = 10, max = 1100), regex(pattern = r"^oss://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f-\x{9f}]+$")),
         extend("x-kubernetes-list-type" = "atomic")
     )]
     pub uris: Vec<String>,
