@@ -128,8 +128,9 @@ async fn overtake(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
 pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>) {
     let (first, second) = two(&stage, "frozen", "awake").await;
     let tenant = Tenant::with_policy(&stage, "asleep", OTHERS).await;
-    // Its second read is answered while it is frozen: the answer waits for it to wake up.
-    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(3000));
+    // With its second read answered it keeps a copy, and would write also without one: the fence alone is left to stop it.
+    // So the API server, too, stands still from before that read is answered until the leader does.
+    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(5000));
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
     until("the ledger before the write", PATIENCE, || async {
         let grant = tenant.object(GRANT, "grant").await;
@@ -137,7 +138,12 @@ pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>)
     })
     .await
     .unwrap();
+    stage.plane.freeze().unwrap();
+    stage
+        .until_calls("the second read", &tenant.bucket, "GetBucketPolicy", 2)
+        .await;
     first.operator.freeze().unwrap();
+    stage.plane.thaw().unwrap();
     assert!(tenant.puts().is_empty());
     let grant = overtake(&tenant, first, &second).await;
     assert_eq!(condition(&grant, "Granted")[0], "True");
