@@ -5,6 +5,9 @@ mod counts;
 mod image;
 mod stage;
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use crate::environment::{cache_folder, checkout};
 use crate::error::{HarnessError, Result};
 use counts::Counts;
@@ -103,10 +106,49 @@ async fn build(stage: &mut Stage<'_>) -> Result<()> {
         .await
 }
 
+/// Programs that mostly wait (for a lease to run out, for rules to be read again): they run beside the others.
+const PATIENT: [&str; 2] = ["leader", "tenancy"];
+
 async fn tests(stage: &mut Stage<'_>) -> Result<()> {
+    // Built first, so that what runs side by side does not wait for one lock.
     stage
-        .command("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"])
-        .await
+        .command("cargo", &["test", "--workspace", "--locked", "--no-run"])
+        .await?;
+    let mut rest = vec!["--workspace".to_owned(), "--lib".to_owned(), "--bins".to_owned()];
+    for program in test_programs(stage.root())? {
+        if !PATIENT.contains(&program.as_str()) {
+            rest.extend(["--test".to_owned(), program]);
+        }
+    }
+    let mut commands = vec![cargo_test(rest)];
+    for program in PATIENT {
+        commands.push(cargo_test(vec!["--test".to_owned(), program.to_owned()]));
+    }
+    stage.side_by_side(commands).await
+}
+
+fn cargo_test(what: Vec<String>) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--locked", "--no-fail-fast"]).args(what);
+    command
+}
+
+/// The test programs of all members, by name: every Rust file, or folder with a main.rs, directly in a folder of tests.
+fn test_programs(root: &Path) -> Result<BTreeSet<String>> {
+    let mut programs = BTreeSet::new();
+    for folder in ["tests", "tests/emulator/tests", "tests/harness/tests"] {
+        let files =
+            std::fs::read_dir(root.join(folder)).map_err(HarnessError::io(format!("reading {folder}")))?;
+        for file in files {
+            let path = file
+                .map_err(HarnessError::io(format!("reading {folder}")))?
+                .path();
+            let program = path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").is_file();
+            let name = path.file_stem().filter(|_| program);
+            programs.extend(name.map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(programs)
 }
 
 async fn clients(stage: &mut Stage<'_>) -> Result<()> {

@@ -89,23 +89,34 @@ impl<'a> Stage<'a> {
     }
 
     /// Runs a prepared command to its end, in the checkout unless it says otherwise.
-    pub(super) async fn prepared(&mut self, mut command: Command) -> Result<()> {
-        if command.as_std().get_current_dir().is_none() {
-            command.current_dir(self.root);
-        }
-        let line = shown(&command);
-        println!("--- {line}");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let doing = || HarnessError::io(format!("running `{line}`"));
-        let mut child = command.spawn().map_err(doing())?;
+    pub(super) async fn prepared(&mut self, command: Command) -> Result<()> {
+        self.side_by_side(vec![command]).await
+    }
+
+    /// Runs prepared commands at the same time, their lines mixed, and waits for all of them.
+    pub(super) async fn side_by_side(&mut self, commands: Vec<Command>) -> Result<()> {
         let (lines, mut arrived) = mpsc::channel(64);
-        tokio::spawn(forward(child.stdout.take(), lines.clone()));
-        tokio::spawn(forward(child.stderr.take(), lines));
-        let ended = async {
+        let mut children = Vec::new();
+        for mut command in commands {
+            if command.as_std().get_current_dir().is_none() {
+                command.current_dir(self.root);
+            }
+            let line = shown(&command);
+            println!("--- {line}");
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true);
+            let mut child = command
+                .spawn()
+                .map_err(HarnessError::io(format!("running `{line}`")))?;
+            tokio::spawn(forward(child.stdout.take(), lines.clone()));
+            tokio::spawn(forward(child.stderr.take(), lines.clone()));
+            children.push((line, child));
+        }
+        drop(lines);
+        let reading = async {
             while let Some(line) = arrived.recv().await {
                 if line.contains(CANARY) {
                     self.check(
@@ -117,26 +128,34 @@ impl<'a> Stage<'a> {
                 println!("{line}");
                 self.counts.extend(Counts::in_line(&line));
             }
-            child.wait().await
         };
+        let names = children
+            .iter()
+            .map(|(line, _)| line.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
         let late = |_| HarnessError::Late {
-            what: line.clone(),
+            what: names.clone(),
             limit: LIMIT,
             seen: "it still runs".to_owned(),
         };
-        let status = tokio::time::timeout(LIMIT, ended)
-            .await
-            .map_err(late)?
-            .map_err(doing())?;
-        if status.success() {
-            return Ok(());
+        tokio::time::timeout(LIMIT, reading).await.map_err(late)?;
+        let mut failed = None;
+        for (line, mut child) in children {
+            let status = child
+                .wait()
+                .await
+                .map_err(HarnessError::io(format!("running `{line}`")))?;
+            if !status.success() {
+                let output = "see above".to_owned();
+                failed = Some(HarnessError::Command {
+                    command: line,
+                    status: describe(status),
+                    output,
+                });
+            }
         }
-        let output = "see above".to_owned();
-        Err(HarnessError::Command {
-            command: line,
-            status: describe(status),
-            output,
-        })
+        failed.map_or(Ok(()), Err)
     }
 }
 
