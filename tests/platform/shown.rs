@@ -123,7 +123,7 @@ pub async fn columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<S
     for column in ["REQUESTS", "GRANT", "COMPLETED", "MESSAGE"] {
         assert!(wide.contains(column), "{wide}");
     }
-    assert!(wide.contains("all 1 items were scored"), "{wide}");
+    assert!(wide.contains("1 of 1 items were scored"), "{wide}");
     let all = stage
         .kubectl(&["get", "imm", "-n", "columns", "-o", "name"])
         .await;

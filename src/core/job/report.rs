@@ -301,7 +301,7 @@ fn put_in_words(phase: &Phase, progress: &Progress) -> Words {
             stalled: false,
             ready: true,
         },
-        Phase::Ended(End::Complete) => Words { reason: JobReason::Complete, message: format!("all {} items were scored", progress.total()), stalled: false, ready: true },
+        Phase::Ended(End::Complete) => Words { reason: JobReason::Complete, message: format!("{0} of {0} items were scored", progress.total()), stalled: false, ready: true },
     }
 }
 
