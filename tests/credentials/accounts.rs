@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use imm_emulator::seed::{AccountSeed, OidcProviderSeed, OidcTrustSeed, RoleSeed, TrustSeed};
 use imm_emulator::{BucketSeed, Seed};
-use imm_harness::until;
 use serde_json::{Value, json};
 
 use crate::support::paste::paste;
 use crate::support::tenant::GRANT;
-use crate::support::{ACCOUNT_B, PATIENCE, REGION, Stage, Tenant, condition};
+use crate::support::{ACCOUNT_B, REGION, Stage, Tenant, condition};
 
 /// Makes the ServiceAccount, and at the cloud a provider with the API server's keys and a role that trusts `subject`.
 /// Gives what a grant says to use it.
@@ -152,17 +151,7 @@ pub async fn the_two_lines_of_the_message_open_the_service_account(stage: Arc<St
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
 
     paste(&stage, message).await;
-    until("the operator to mint a token", PATIENCE, || async {
-        let grant = tenant.pass("unminted").await;
-        let [_, reason, message] = condition(&grant, "Ready");
-        if reason == "Applied" {
-            Ok(())
-        } else {
-            Err(message.to_owned())
-        }
-    })
-    .await
-    .unwrap();
+    tenant.pass_until_reason("unminted", "Applied").await;
     let account = "--as=system:serviceaccount:imm-system:imm-operator";
     let other = [
         "auth",

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use imm_emulator::{FaultAnswer, FaultEffect};
-use imm_harness::until;
 use serde_json::json;
 
 use crate::support::leaks;
 use crate::support::paste::paste;
 use crate::support::tenant::{GRANT, JOB};
-use crate::support::{PATIENCE, Stage, Tenant, condition};
+use crate::support::{Stage, Tenant, condition};
 
 // P10: the clouds themselves repeat the keys, as a careless proxy would. The same search ends every test program.
 pub async fn no_secret_is_shown_under_any_failure(stage: Arc<Stage>) {
@@ -114,17 +113,7 @@ pub async fn the_two_lines_of_the_message_open_the_secret(stage: Arc<Stage>) {
 
     paste(&stage, message).await;
     // The denial is tried again by itself; asking makes it sooner.
-    until("the operator to read the Secret", PATIENCE, || async {
-        let grant = tenant.pass("locked").await;
-        let [_, reason, message] = condition(&grant, "Ready");
-        if reason == "Applied" {
-            Ok(())
-        } else {
-            Err(message.to_owned())
-        }
-    })
-    .await
-    .unwrap();
+    tenant.pass_until_reason("locked", "Applied").await;
     let account = "--as=system:serviceaccount:imm-system:imm-operator";
     let other = ["auth", "can-i", "get", "secret/caller", "-n", "locked", account];
     assert!(

@@ -266,6 +266,25 @@ impl Tenant {
         .await
     }
 
+    /// Asks for passes until one gives the reason `wanted`, for a change outside that the operator does not watch.
+    pub async fn pass_until_reason(&self, name: &str, wanted: &str) {
+        until(
+            &format!("a pass over {name} to give {wanted}"),
+            PATIENCE,
+            || async {
+                let grant = self.pass(name).await;
+                let [_, seen, message] = condition(&grant, "Ready");
+                if seen == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("{seen}: {message}"))
+                }
+            },
+        )
+        .await
+        .unwrap();
+    }
+
     /// Asks for a pass; gives the token that is echoed.
     pub async fn ask_for_pass(&self, kind: &str, name: &str) -> String {
         let token = self.stage.token();
