@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::cloud::Endpoints;
 use crate::commands::drain::Drain;
 use crate::commands::plan::Plan;
+use crate::commands::results::Results;
 use crate::ports::Keys;
 use crate::runtime::telemetry::LogFormat;
 use crate::runtime::{OwnIdentity, Settings, now};
@@ -30,6 +31,8 @@ pub enum Command {
     Plan(Plan),
     /// Takes the finalizers off all grants before an uninstall; their statements stay.
     Drain(Drain),
+    /// Prints all results of a job, in order.
+    Results(Results),
     /// Prints the CustomResourceDefinitions as YAML.
     Crd,
     /// Prints the reference of condition and event reasons as Markdown.

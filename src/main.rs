@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use imm_operator::commands::{drain, plan};
+use imm_operator::commands::{drain, plan, results};
 use imm_operator::config::{Arguments, Command, Run, keys_of_the_environment};
 use imm_operator::runtime::{self, telemetry};
 use imm_operator::{api, docs};
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Run(run) => operate(&run),
         Command::Plan(flags) => in_runtime(plan::run(&flags, keys_of_the_environment(), runtime::now())),
         Command::Drain(flags) => in_runtime(drain::run(&flags)),
+        Command::Results(flags) => in_runtime(results::run(&flags)),
         Command::Crd => print(&docs::definitions(&api::definitions())),
         Command::Reasons => print(&docs::reasons()),
     }

@@ -8,10 +8,13 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use thiserror::Error;
 
-use crate::api::{BackupRef, BucketRef, BucketSeen, EventReason, GrantStatus, JobStatus, ProjectRef};
+use crate::api::{
+    BackupRef, BucketRef, BucketSeen, EventReason, GrantStatus, JobAccess, JobStatus, ProjectRef, Report,
+};
 pub use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
 use crate::core::grant::{BlockState, GrantObject, ObjectKey};
-use crate::core::job::JobObject;
+use crate::core::job::{JobObject, Listed};
+use crate::core::name::ObjectUri;
 use crate::core::tenancy::{Rules, Tenant};
 
 /// Keys of an identity. Nothing here can be printed.
@@ -68,6 +71,60 @@ pub struct PolicyRead {
     /// The server's clock, from the answer's Date.
     pub server_time: Option<Timestamp>,
 }
+
+/// Where a listing goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct After {
+    /// After this key.
+    pub key: Option<String>,
+    /// With this token of the page before, which wins.
+    pub token: Option<String>,
+}
+
+/// A page of a bucket's objects, in order of their keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectPage {
+    /// The objects.
+    pub objects: Vec<Listed>,
+    /// Token of the next page; `None` at the end.
+    pub next: Option<String>,
+    /// The server's clock, from the answer's Date.
+    pub server_time: Option<Timestamp>,
+}
+
+/// A piece of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Whether the object ends with it.
+    pub last: bool,
+    /// The object's ETag.
+    pub etag: String,
+    /// The server's clock, from the answer's Date.
+    pub server_time: Option<Timestamp>,
+}
+
+/// What an IMM project allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProjectLimits {
+    /// Requests in a second.
+    pub queries_per_second: u32,
+    /// Requests at one time.
+    pub concurrency: u32,
+}
+
+/// A report as the API server holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredReport {
+    /// Its body.
+    pub report: Report,
+    /// Version that a write must be based on.
+    pub resource_version: String,
+}
+
+/// Some reports, and the token of the next page.
+pub type ReportPage = (Vec<StoredReport>, Option<String>);
 
 /// A copy of a policy from before a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +195,31 @@ pub trait Effects: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<String, KubeFailure>>;
     /// Marks a job as begun with its own uid. Gives the new version.
     fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    /// Reports of a job, a page at a time, with the token of the next page.
+    fn list_reports<'a>(
+        &'a self,
+        job: &'a JobObject,
+        page: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ReportPage, KubeFailure>>;
+    /// One report of a job, by its number.
+    fn get_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        number: usize,
+    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeFailure>>;
+    /// Creates a report, or replaces the version of it that is given. Gives the new version.
+    fn put_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        report: &'a Report,
+        version: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    /// Deletes a report of a job; there need not be one.
+    fn delete_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        number: usize,
+    ) -> BoxFuture<'a, Result<(), KubeFailure>>;
     /// The keys in a Secret.
     fn read_secret<'a>(
         &'a self,
@@ -209,10 +291,37 @@ pub trait Effects: Send + Sync + 'static {
     fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, Option<bool>>;
     /// Keeps a copy of a policy that is about to be replaced; `None` when there is no place for it.
     fn keep_backup(&self, backup: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>>;
+    /// OSS `ListObjectsV2`: the next objects below a prefix.
+    fn list_objects<'a>(
+        &'a self,
+        region: &'a str,
+        bucket: &'a str,
+        prefix: &'a str,
+        after: &'a After,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<ObjectPage, CallFailure>>;
+    /// OSS `GetObject`: a piece of an object from a byte on; with an ETag, of just that version of it.
+    fn read_object<'a>(
+        &'a self,
+        region: &'a str,
+        object: &'a ObjectUri,
+        from: u64,
+        etag: Option<&'a str>,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<Piece, CallFailure>>;
+    /// STS `GetCallerIdentity`: the account that keys really belong to.
+    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CallFailure>>;
+    /// IMM `GetProject`: what the project allows.
+    fn project_limits<'a>(
+        &'a self,
+        project: &'a ProjectRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<ProjectLimits, CallFailure>>;
     /// IMM `DetectImageScore`: the score as IMM wrote it. A paid call.
     fn detect_image_score<'a>(
         &'a self,
         project: &'a ProjectRef,
+        access: &'a JobAccess,
         keys: &'a Keys,
         uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CallFailure>>;

@@ -14,6 +14,7 @@ mod jobs {
     mod keys;
     mod pace;
     mod scoring;
+    mod sources;
     mod stops;
     mod waiting;
 
@@ -35,12 +36,13 @@ mod jobs {
             together failing::a_missing_project_costs_one_request,
             together failing::a_restored_job_waits_for_a_person,
             together failing::what_was_paid_for_cannot_be_changed,
-            together failing::what_this_version_lacks_is_refused_by_name,
+            together failing::what_a_job_may_not_ask_for_is_refused_by_the_name_of_its_field,
             together pace::the_budget_pauses_the_job_until_it_is_raised,
             together pace::the_budget_fails_the_job_that_asks_for_it,
             together pace::parallelism_is_a_ceiling_and_can_be_raised_meanwhile,
             together keys::rotated_keys_are_used_without_a_restart,
             together keys::a_missing_secret_is_told_and_awaited,
+            together sources::a_prefix_is_counted_scored_and_reported,
             alone stops::a_job_that_is_drained_scores_each_image_once,
             alone stops::a_job_that_is_killed_has_each_image_once_and_forgets_no_request,
             alone stops::crashes_do_not_stretch_the_budget,

@@ -2,19 +2,30 @@
 
 #[cfg(test)]
 mod scoring {
-    use imm_operator::api::JobStatus;
+    use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::failure::{CallFailure, FailureKind};
-    use imm_operator::core::job::{Outcome, Progress, Step};
+    use imm_operator::core::job::{Filing, Found, Outcome, Progress, Step, body};
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_790_000_000).unwrap()
     }
 
+    fn spec(source: &Value) -> JobSpec {
+        let credentials = json!({"source": "Secret", "secretRef": {"name": "imm-caller"}});
+        let project = json!({"name": "immtest", "region": "cn-hangzhou", "accountUID": "1234567890123456"});
+        serde_json::from_value(json!({"project": project, "credentials": credentials, "source": source}))
+            .unwrap()
+    }
+
     fn job(items: usize) -> Progress {
         let uris: Vec<String> = (0..items).map(|n| format!("oss://pics/{n}.jpg")).collect();
-        Progress::resume(&uris, &JobStatus::default(), 2, now(), "uid")
+        let spec = spec(&json!({"uris": uris}));
+        let mut progress = Progress::resume(&spec, &JobStatus::default(), (items, true), now(), "uid");
+        progress.list(&uris);
+        progress
     }
 
     fn failure(kind: FailureKind) -> CallFailure {
@@ -32,11 +43,10 @@ mod scoring {
         if progress.next(at, 100, None) == Step::Reserve {
             progress.reserve(98, None);
         }
-        let Step::Send(index) = progress.next(at, 100, None) else {
+        if progress.next(at, 100, None) != Step::Send {
             return None;
-        };
-        progress.sent(index);
-        Some(index)
+        }
+        progress.take(at).map(|item| item.index)
     }
 
     #[test]
@@ -111,23 +121,121 @@ mod scoring {
             waits.push(due.duration_since(at));
             at = due;
         }
-        assert_eq!(progress.failed().0, 0);
+        assert_eq!(progress.tally().failed, 0);
         assert!(
             waits[11] >= SignedDuration::from_secs(30) && waits[11] <= SignedDuration::from_secs(60),
             "{waits:?}"
         );
     }
 
+    /// Stores what is not stored yet, as the API server would hold it.
+    fn store(progress: &mut Progress, reports: &mut Vec<imm_operator::api::Report>) {
+        let Filing::Reports(filing) = progress.filing_mut() else {
+            panic!("a large job")
+        };
+        while let Some((number, results)) = filing.next(false) {
+            let report = body("j", number, results, 0);
+            reports.truncate(number);
+            reports.push(report);
+            filing.stored(number);
+        }
+    }
+
     #[test]
     fn after_a_crash_what_was_reserved_counts_as_spent() {
         let mut status = JobStatus::default();
         status.requests.get_or_insert_default().reserved = 98;
-        let progress = Progress::resume(&["oss://pics/0.jpg".to_owned()], &status, 2, now(), "uid");
+        let uris = ["oss://pics/0.jpg".to_owned()];
+        let mut progress = Progress::resume(&spec(&json!({"uris": uris})), &status, (1, true), now(), "uid");
+        progress.list(&uris);
         assert_eq!((progress.requests().sent, progress.requests().reserved), (98, 98));
         assert_eq!(progress.next(now(), 1, Some(98)), Step::OutOfBudget);
     }
 
+    fn page(keys: &[String]) -> Vec<Found> {
+        let found = |key: &String| Found {
+            uri: format!("oss://pics/{key}"),
+            place: Some(key.clone()),
+            refused: None,
+        };
+        keys.iter().map(found).collect()
+    }
+
     proptest! {
+        /// A job over a prefix is killed again and again, between any two stores, while objects vanish: no stored result is
+        /// asked for again, no index is given twice, and each object that stays is scored.
+        #[test]
+        fn a_prefix_job_that_is_killed_has_each_object_once(
+            items in 101usize..220,
+            lives in proptest::collection::vec((1usize..60, 0usize..4, any::<bool>()), 1..8),
+            vanishing in proptest::collection::vec(0usize..220, 0..6),
+        ) {
+            let spec = spec(&json!({"prefix": {"bucket": "pics"}}));
+            let mut keys: Vec<String> = (0..items).map(|n| format!("{n:04}.jpg")).collect();
+            let mut status = JobStatus::default();
+            let mut reports = Vec::new();
+            let mut vanishing = vanishing.into_iter();
+            let endless = std::iter::repeat((1_000, 0, true));
+            let mut stored_twice = false;
+            for (answers, unstored, with_status) in lives.into_iter().chain(endless) {
+                let mut progress = Progress::resume(&spec, &status, (items, false), now(), "uid");
+                for report in &reports {
+                    progress.recall(report);
+                }
+                let after = progress.cursor().key.clone();
+                let rest: Vec<String> = keys.iter().filter(|k| after.as_ref().is_none_or(|a| *k > a)).cloned().collect();
+                let mut flying: Vec<(usize, String)> = Vec::new();
+                let mut done = false;
+                let mut since_store = 0;
+                for step in 0..answers * 3 {
+                    match progress.next(now(), 5, None) {
+                        Step::Done => { done = true; break }
+                        Step::Read => progress.feed(page(&rest), true),
+                        Step::Reserve => progress.reserve(7, None),
+                        Step::Send => {
+                            let item = progress.take(now()).unwrap();
+                            stored_twice |= reports.iter().any(|r: &imm_operator::api::Report| {
+                                r.results.iter().any(|result| result.uri == item.uri)
+                            });
+                            flying.push((item.index, item.uri));
+                        }
+                        Step::Wait(_) | Step::OutOfBudget => {
+                            // Answers come in any order.
+                            let (index, _) = flying.swap_remove(step % flying.len());
+                            progress.fold(index, Ok("0.5".to_owned()), now());
+                            since_store += 1;
+                        }
+                    }
+                    if since_store > unstored {
+                        since_store = 0;
+                        store(&mut progress, &mut reports);
+                        if with_status {
+                            status.cursor = Some(progress.cursor().clone());
+                        }
+                    }
+                }
+                if done {
+                    store(&mut progress, &mut reports);
+                    prop_assert_eq!(progress.tally().done(), items);
+                    break;
+                }
+                // While nobody works, an object goes.
+                if let Some(gone) = vanishing.next().filter(|n| *n < keys.len()) {
+                    keys.remove(gone);
+                }
+            }
+            prop_assert!(!stored_twice, "a stored result was asked for again");
+            let mut indices: Vec<i32> = reports.iter().flat_map(|r| r.results.iter().map(|r| r.index)).collect();
+            let count = indices.len();
+            indices.sort_unstable();
+            indices.dedup();
+            prop_assert_eq!(indices.len(), count, "an index was given twice");
+            let scored: Vec<&String> = reports.iter().flat_map(|r| r.results.iter().map(|r| &r.uri)).collect();
+            for key in &keys {
+                prop_assert!(scored.iter().any(|uri| uri.ends_with(key.as_str())), "{} is missing", key);
+            }
+        }
+
         /// Whatever the answers, every item ends once, the budget holds, and the counters add up.
         #[test]
         fn every_item_ends_once_within_the_budget(
@@ -145,12 +253,13 @@ mod scoring {
                 match progress.next(at, ceiling, Some(budget)) {
                     Step::Done | Step::OutOfBudget => break,
                     Step::Reserve => progress.reserve(7, Some(budget)),
-                    Step::Send(index) => {
+                    Step::Send => {
+                        let index = progress.take(at).unwrap().index;
                         prop_assert!(!flying.contains(&index), "{index} is in flight already");
                         flying.push(index);
-                        progress.sent(index);
                         sent += 1;
                     }
+                    Step::Read => prop_assert!(false, "a list is read at once"),
                     Step::Wait(until) => match flying.pop() {
                         Some(index) => {
                             let answer = match answers.next().unwrap() {
@@ -171,9 +280,8 @@ mod scoring {
             let requests = progress.requests();
             prop_assert_eq!(requests.sent, sent);
             prop_assert!(requests.reserved >= requests.sent && requests.reserved <= budget);
-            let mut indices: Vec<i32> = progress.results().iter().map(|r| r.index).collect();
-            indices.dedup();
-            prop_assert_eq!(indices.len(), progress.results().len());
+            let Filing::Inline(results) = progress.filing() else { panic!("a small job") };
+            prop_assert_eq!(results.len(), progress.tally().done());
         }
     }
 }

@@ -67,6 +67,10 @@ pub mod kinds {
     pub const FAILED: &str = "Failed";
     /// The grant that the job depends on is live and covers every item; absent without `grantRef`.
     pub const GRANT_READY: &str = "GrantReady";
-    /// Every result counted in status is stored in status.
+    /// The source was read and its items counted; absent for a list of uris.
+    pub const SOURCE_READY: &str = "SourceReady";
+    /// No more scores are below the threshold than it allows; absent without thresholds.
+    pub const THRESHOLD_MET: &str = "ThresholdMet";
+    /// Every result counted in status is stored, in status or in reports.
     pub const RESULTS_STORED: &str = "ResultsStored";
 }

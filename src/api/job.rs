@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, JobStatus};
+use super::{Credentials, JobAccess, JobStatus, Source};
 
 /// The IMM project that scores, and its account.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
@@ -25,46 +25,6 @@ pub struct ProjectRef {
     #[serde(rename = "accountUID")]
     #[schemars(length(min = 5, max = 20), regex(pattern = r"^[0-9]{5,20}$"))]
     pub account_uid: String,
-}
-
-/// Which images to score.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
-#[x_kube(
-    validation = Rule::new("self.uris.size() <= 100")
-        .message("more than 100 uris are not available in this version: split the list over several jobs").field_path(".uris"),
-    validation = Rule::new("self.uris.all(u, bytes(u.substring(u.indexOf('/', 6) + 1)).size() <= 1023)")
-        .message("a key in uris is longer than 1,023 bytes, the most that OSS allows").field_path(".uris"),
-    validation = Rule::new("self.uris.map(u, bytes(u).size()).sum() <= 49152")
-        .message("the uris hold more than 49,152 bytes in all, more than the results of one job may take: split the list over several jobs").field_path(".uris")
-)]
-#[serde(rename_all = "camelCase")]
-pub struct Source {
-    /// Images as oss://BUCKET/KEY, the key as it is (not URL-encoded), for example ["oss://test-bucket-2024/test-object.jpg"]; at most 100 in this version.
-    #[schemars(
-        length(min = 1, max = 1000),
-        inner(length(min = 10, max = 1100), regex(pattern = r"^oss://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f-\x{9f}]+$")),
-        extend("x-kubernetes-list-type" = "atomic")
-    )]
-    pub uris: Vec<String>,
-}
-
-/// How IMM reaches the images.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum AccessMode {
-    /// Through the bucket's policy.
-    #[default]
-    BucketPolicy,
-    /// Through a chain of roles.
-    RoleChain,
-}
-
-/// How IMM reaches the images.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
-#[serde(rename_all = "camelCase")]
-pub struct JobAccess {
-    /// BucketPolicy (default): the project's service role reads through the bucket's policy. RoleChain: through a chain of roles (not available yet).
-    #[serde(default)]
-    pub mode: AccessMode,
 }
 
 /// The grant that must be live before the first paid call.
@@ -147,6 +107,88 @@ pub struct Budget {
 
 fn default_backoff_limit() -> i32 {
     2
+}
+
+/// What a rule does with an item that failed with one of its codes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureAction {
+    /// The whole job fails.
+    FailJob,
+    /// The item fails at once.
+    FailItem,
+    /// The item counts as ignored.
+    IgnoreItem,
+    /// The item is tried again, up to backoffLimitPerItem.
+    Retry,
+}
+
+/// What to do about certain error codes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureRule {
+    /// Error codes of IMM, for example ["ResourceNotFound"]; a code also covers what follows it after a dot.
+    #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]+$")), extend("x-kubernetes-list-type" = "set"))]
+    pub codes: Vec<String>,
+    /// FailJob: the job fails with FailureRule. FailItem: the item fails at once. IgnoreItem: the item counts as ignored. Retry: the item is tried again; each try may be billed.
+    pub action: FailureAction,
+}
+
+/// What happens with scores below the threshold.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnBelow {
+    /// They are counted and shown.
+    #[default]
+    Report,
+    /// The job fails when there are too many.
+    FailJob,
+}
+
+fn default_max_below() -> IntOrString {
+    IntOrString::Int(0)
+}
+
+/// Which scores are good enough.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Thresholds {
+    /// Lowest score that is good enough, as a quoted decimal from 0 to 1 with at most six places, for example "0.60"; a score equal to it passes.
+    #[schemars(
+        length(min = 1, max = 8),
+        regex(pattern = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$")
+    )]
+    pub min_score: String,
+    /// Report (default): count scores below it. FailJob: fail with BelowThreshold when more than maxBelow are below it.
+    #[serde(default)]
+    pub on_below: OnBelow,
+    /// How many scores may be below it: a count such as 3, or a percentage of all items such as "5%". Default 0.
+    #[serde(default = "default_max_below")]
+    #[schemars(extend("maxLength" = 4))]
+    pub max_below: IntOrString,
+}
+
+/// Which results are kept after the job has ended.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Select {
+    /// All of them.
+    #[default]
+    All,
+    /// Scores below the threshold, and failed items.
+    BelowThreshold,
+    /// Failed items.
+    Failed,
+}
+
+/// What becomes of the results.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct ResultRules {
+    /// Which results stay when the job has ended: All (default), BelowThreshold (with the failed ones), or Failed. Counters and summary cover all items in any case. Immutable.
+    #[serde(default)]
+    pub select: Select,
+    /// Seconds after the end of the job until its results are removed, 0 to 31536000; the job with its summary stays. Absent (default): they stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub ttl_seconds_after_finished: Option<i64>,
 }
 
 fn default_max_failed() -> IntOrString {
@@ -245,14 +287,21 @@ fn default_max_failed() -> IntOrString {
         .message("grantRef is immutable, also by removing it or adding it later: create another ImageScoreJob").field_path(".grantRef"),
     validation = Rule::new("has(self.access) == has(oldSelf.access) && (!has(self.access) || self.access == oldSelf.access)")
         .message("access is immutable: create another ImageScoreJob").field_path(".access"),
-    validation = Rule::new("!has(self.access) || !has(self.access.mode) || self.access.mode == 'BucketPolicy'")
-        .message("access.mode: RoleChain is not available in this version: use BucketPolicy").field_path(".access"),
+    validation = Rule::new("!has(self.grantRef) || !has(self.access) || !has(self.access.roleChain)")
+        .message("grantRef goes with access.mode BucketPolicy: a chain of roles needs no grant").field_path(".grantRef"),
+    validation = Rule::new("has(self.budget) || !(has(self.source.prefix) || has(self.source.manifest))")
+        .message("a prefix or a manifest needs budget.maxRequests: it bounds the bill").field_path(".budget"),
+    validation = Rule::new("has(self.failureRules) == has(oldSelf.failureRules) && (!has(self.failureRules) || self.failureRules == oldSelf.failureRules)")
+        .message("failureRules is immutable: create another ImageScoreJob").field_path(".failureRules"),
+    validation = Rule::new("has(self.thresholds) == has(oldSelf.thresholds) && (!has(self.thresholds) || self.thresholds == oldSelf.thresholds)")
+        .message("thresholds is immutable: create another ImageScoreJob").field_path(".thresholds"),
+    validation = Rule::new("self.results.select == oldSelf.results.select").message("results.select is immutable: create another ImageScoreJob").field_path(".results.select"),
+    validation = Rule::new("self.results.select != 'BelowThreshold' || has(self.thresholds)").message("results.select: BelowThreshold needs thresholds.minScore").field_path(".results.select"),
     validation = Rule::new("self.backoffLimitPerItem == oldSelf.backoffLimitPerItem").message("backoffLimitPerItem is immutable: create another ImageScoreJob").field_path(".backoffLimitPerItem"),
     validation = Rule::new("type(self.maxFailedItems) == int ? self.maxFailedItems >= 0 : self.maxFailedItems.matches('^(100|[0-9]{1,2})%$')")
         .message("maxFailedItems must be a count such as 3, or a percentage such as \"10%\"").field_path(".maxFailedItems"),
-    validation = Rule::new("!has(self.suspend) || !self.suspend").message("suspend is not available in this version: remove it, or delete the job to stop it").field_path(".suspend"),
-    validation = Rule::new("!has(self.cancel) || !self.cancel").message("cancel is not available in this version: remove it, or delete the job to stop it").field_path(".cancel"),
-    validation = Rule::new("!has(self.activeDeadlineSeconds)").message("activeDeadlineSeconds is not available in this version: remove it").field_path(".activeDeadlineSeconds")
+    validation = Rule::new("!has(self.thresholds) || (type(self.thresholds.maxBelow) == int ? self.thresholds.maxBelow >= 0 : self.thresholds.maxBelow.matches('^(100|[0-9]{1,2})%$'))")
+        .message("thresholds.maxBelow must be a count such as 3, or a percentage such as \"5%\"").field_path(".thresholds.maxBelow")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobSpec {
@@ -275,13 +324,13 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 200))]
     pub parallelism: Option<i32>,
-    /// true pauses the job (not available yet; default false).
+    /// true pauses the job: calls in flight are awaited, results stay, and false goes on from there. Default false.
     #[serde(default)]
     pub suspend: bool,
-    /// true ends the job for good (not available yet; default false).
+    /// true ends the job for good with Cancelled; its results stay, and false changes nothing any more. Default false.
     #[serde(default)]
     pub cancel: bool,
-    /// Seconds that the job may take in all, 1 to 31536000 (not available yet).
+    /// Seconds that the job may take in all, waiting for its grant included, 1 to 31536000; the clock starts anew when a suspended job goes on. May be changed any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub active_deadline_seconds: Option<i64>,
@@ -296,4 +345,14 @@ pub struct JobSpec {
     /// How many requests the job may send, retries and refused ones included; IMM bills refused requests too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// What to do about certain error codes; the first rule that names a code decides. Codes without a rule: those that may pass are tried again, missing permissions fail the job, others fail the item. Immutable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub failure_rules: Vec<FailureRule>,
+    /// Which scores are good enough. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// What becomes of the results.
+    #[serde(default)]
+    pub results: ResultRules,
 }

@@ -34,6 +34,10 @@ pub struct Items {
 pub struct Cursor {
     /// Index of the first item that is neither stored nor deferred, from 0, for example 416.
     pub index: i32,
+    /// Where the source goes on: the last key before it (prefix), or the byte where the next line begins (manifest).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1023))]
+    pub key: Option<String>,
 }
 
 /// An item that waits for a retry.
@@ -42,8 +46,45 @@ pub struct Cursor {
 pub struct Deferred {
     /// Index of the item in the source, from 0, for example 391.
     pub index: i32,
+    /// The image, where the source would have to be read again to know it, for example oss://test-bucket-2024/a.jpg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1100))]
+    pub uri: Option<String>,
     /// Attempts made so far, for example 1.
     pub attempts: i32,
+}
+
+/// What the source held when the job started.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SourceSeen {
+    /// The time by OSS's clock that the source is looked at (RFC 3339): objects modified later are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+    /// Items in the source, for example 5000; absent until they are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<i32>,
+    /// Bytes of the images' URIs in all, for example 240000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uri_bytes: Option<i64>,
+    /// ETag of the manifest, which must stay the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub etag: Option<String>,
+}
+
+/// Where the results of a large job are: ImageScoreReports of the same namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Reports {
+    /// Number of reports, for example 4; kubectl get isr -l immops.dev/job=NAME lists them.
+    pub count: i32,
+    /// Results in them, for example 1912.
+    pub items: i32,
+    /// Name of the first one, for example nightly-2024-10-7f31c2aa-00000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub first: Option<String>,
 }
 
 /// The scores in figures: decimal strings with at most six places.
@@ -135,6 +176,9 @@ pub struct JobStatus {
     /// When the job was first worked on (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
+    /// When the clock of activeDeadlineSeconds started (RFC 3339, UTC): with the job, and anew after a pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_since: Option<Time>,
     /// When the job ended (RFC 3339, UTC); absent while it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
@@ -145,6 +189,9 @@ pub struct JobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub progress: Option<String>,
+    /// What the source held when the job started; absent for uris.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSeen>,
     /// The durable place: every item before it is stored or deferred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
@@ -162,10 +209,16 @@ pub struct JobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["code"]))]
     pub failures: Vec<FailureCount>,
-    /// Results of all items done so far, in order of index; at most 100.
+    /// Results of all items done so far, in order of index; at most 100, and none of a job whose results are in reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["index"]))]
     pub results: Vec<ItemResult>,
+    /// Where the results of a large job are; absent when they are in status.results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports: Option<Reports>,
+    /// Whether results that nobody wants to keep are gone: those that results.select leaves out, or all after their time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub results_pruned: bool,
     /// The value of annotation immops.dev/reconcile-at that the last pass has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

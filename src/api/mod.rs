@@ -18,8 +18,14 @@ mod grant_status;
     reason = "each printer column repeats the names of its settings"
 )]
 mod job;
+mod job_source;
 mod job_status;
 mod reason;
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "each printer column repeats the names of its settings"
+)]
+mod report;
 
 pub use condition::{Condition, ConditionStatus, kinds};
 pub use credentials::{AssumeRole, CredentialSource, Credentials, SecretRef, ServiceAccountRef};
@@ -32,11 +38,17 @@ pub use grant_status::{
     PolicySeen, StatementRole, WriteReason,
 };
 pub use job::{
-    AccessMode, Budget, GrantRef, GrantWait, ImageScoreJob, JobAccess, JobSpec, OnExceeded, OnTimeout,
-    ProjectRef, Source,
+    Budget, FailureAction, FailureRule, GrantRef, GrantWait, ImageScoreJob, JobSpec, OnBelow, OnExceeded,
+    OnTimeout, ProjectRef, ResultRules, Select, Thresholds,
 };
-pub use job_status::{Cursor, Deferred, FailureCount, ItemResult, Items, JobStatus, Requests, Summary};
+pub use job_source::{
+    AccessMode, ChainLink, ITEMS_LIMIT, JobAccess, ManifestSource, PrefixSource, RoleChain, RoleType, Source,
+};
+pub use job_status::{
+    Cursor, Deferred, FailureCount, ItemResult, Items, JobStatus, Reports, Requests, SourceSeen, Summary,
+};
 pub use reason::{EventReason, GrantReason, JobReason};
+pub use report::{ImageScoreReport, REPORT_BYTES, REPORT_ITEMS, REPORT_JOB, REPORT_JOB_UID, Report};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -60,10 +72,28 @@ pub const LEDGER_LIMIT: usize = 12;
 
 /// The definitions of all kinds as they are served, in the order of installation.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    [ImmBucketGrant::crd(), ImageScoreJob::crd()]
-        .into_iter()
-        .map(with_status_default)
-        .collect()
+    [
+        ImmBucketGrant::crd(),
+        ImageScoreJob::crd(),
+        with_report(ImageScoreReport::crd()),
+    ]
+    .into_iter()
+    .map(with_status_default)
+    .collect()
+}
+
+/// Names the body of a report `report`: it is an output, and a `spec` would say that somebody wishes for it.
+fn with_report(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let versions = definition.spec.versions.iter_mut();
+    let roots = versions.filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for root in roots {
+        let body = root.properties.as_mut().and_then(|p| p.remove("spec"));
+        root.properties
+            .get_or_insert_default()
+            .extend(body.map(|b| ("report".to_owned(), b)));
+        root.required = Some(vec!["report".to_owned()]);
+    }
+    definition
 }
 
 /// Gives `status` its default: kstatus takes an object without an observed generation for finished, so a new

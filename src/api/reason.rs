@@ -71,6 +71,7 @@ reasons! {
         TokenRequestDenied: "The operator may not mint a token of the ServiceAccount. Open that one ServiceAccount with the Role and RoleBinding that the message prints.",
         AssumeRoleDenied: "STS refused the role. Check its ARN, its trust policy and the external id.",
         OwnIdentityMissing: "The operator has no identity of its own. Ask whoever runs it, or use another source of credentials.",
+        OtherAccount: "The credentials belong to another account than the object names. Use credentials of that account.",
         Residual: "Statements of others still name this grantee, so access remains. Remove them at OSS if that is not wanted.",
     }
 }
@@ -83,6 +84,12 @@ reasons! {
         CompletedWithFailures: "All items are done; some failed, no more than maxFailedItems allows. See status.failures.",
         Scoring: "Calls are under way. Nobody must act.",
         Pending: "The job has not started yet. Nobody must act.",
+        Suspended: "spec.suspend is true: no call is made. Set it to false to go on from here.",
+        CountingItems: "The items of the source are being counted; no paid call is made before. Nobody must act.",
+        Counted: "The items of the source are counted. Nobody must act.",
+        SourceUnreadable: "The prefix cannot be listed, or the manifest cannot be read. Give oss:ListObjects on the bucket or oss:GetObject on the manifest to the source's credentials, or to the job's.",
+        WithinThreshold: "No more scores are below the threshold than it allows. Nobody must act.",
+        Pruned: "The results were removed when their time was over; the summary stays. Nobody must act.",
         WaitingForGrant: "The grant named in grantRef is not live yet, is settling, or cannot be named from here. No call is made until it is.",
         Live: "The grant is live and covers every item. Nobody must act.",
         Stored: "Every counted result is in status. Nobody must act.",
@@ -100,6 +107,7 @@ reasons! {
         TokenRequestDenied: "The operator may not mint a token of the ServiceAccount. Open that one ServiceAccount with the Role and RoleBinding that the message prints.",
         AssumeRoleDenied: "STS refused the role. Check its ARN, its trust policy and the external id.",
         OwnIdentityMissing: "The operator has no identity of its own. Ask whoever runs it, or use another source of credentials.",
+        OtherAccount: "The credentials belong to another account than the object names. Use credentials of that account.",
         BudgetExceeded: "budget.maxRequests is used up. Raise it to go on.",
         RestoredWithoutStatus: "The object carries the started mark of another object: it was restored from a backup without its results. Remove the annotation immops.dev/started to pay for all items again.",
         InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",
@@ -109,6 +117,12 @@ reasons! {
         ProjectNotFound: "The project does not exist in this region and account. Create it, then create the job again.",
         RegionMismatch: "The bucket is in another region than the project. IMM cannot reach it.",
         GrantMismatch: "The grant does not cover the job's account, bucket or keys. Correct the grant or the job; no call was made.",
+        SourceTooLarge: "The source holds more items, or more bytes of results, than the job may have. Raise maxObjects or split the job; no call was made.",
+        SourceChanged: "The manifest was replaced while the job ran. Create the job again for the new one.",
+        DeadlineExceeded: "The job did not end within activeDeadlineSeconds. Its results so far are kept.",
+        BelowThreshold: "More scores are below thresholds.minScore than thresholds.maxBelow allows.",
+        Cancelled: "spec.cancel was set. The results so far are kept, and the job does not go on.",
+        FailureRule: "An item failed with a code for which a failure rule fails the job. See status.failures.",
         GrantTimeout: "The grant did not become live within grantWait.timeoutSeconds. No call was made.",
     }
 }
@@ -135,6 +149,9 @@ reasons! {
         Started: "The job made its first call.",
         Throttled: "IMM asks to slow down.",
         BudgetExceeded: "The job has used up its budget.",
+        Suspended: "The job is paused.",
+        Resumed: "The job goes on.",
+        ResultsPruned: "The results of an ended job were removed when their time was over.",
         Completed: "The job is complete.",
         Failed: "The job has failed.",
     }

@@ -1,19 +1,20 @@
-//! IMM 2020-09-30: `DetectImageScore`. Every call that is answered 2xx or 4xx may be billed (IMM page "Billing overview").
+//! IMM 2020-09-30: `DetectImageScore` and `GetProject`. Every scoring call that is answered 2xx or 4xx may be billed (IMM
+//! page "Billing overview").
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use reqwest::{Method, Url};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::error;
 use super::http::{ANSWER_CAP, Cloud, Service};
 use super::sign::acs3;
-use crate::api::ProjectRef;
-use crate::ports::{CallFailure, Keys};
+use crate::api::{JobAccess, ProjectRef, RoleChain, RoleType};
+use crate::ports::{CallFailure, Keys, ProjectLimits};
 
 /// The success answer. The score is taken as IMM wrote it, digit by digit, and never through a float.
 #[derive(Deserialize)]
@@ -30,23 +31,107 @@ struct ImageScore<'a> {
     overall_quality_score: Option<&'a RawValue>,
 }
 
+/// `GetProject`'s answer: the two limits.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shown {
+    project: Limits,
+}
+
+#[derive(Deserialize)]
+struct Limits {
+    #[serde(rename = "ProjectQueriesPerSecond")]
+    queries_per_second: Option<u32>,
+    #[serde(rename = "EngineConcurrency")]
+    concurrency: Option<u32>,
+}
+
+/// `CredentialConfig` as IMM takes it (IMM structure of that name).
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CredentialConfig<'a> {
+    service_role: &'a str,
+    chain: Vec<Link<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Link<'a> {
+    assume_role_for: &'a str,
+    role: &'a str,
+    role_type: RoleType,
+}
+
+fn credential_config(chain: &RoleChain) -> String {
+    let links = chain.chain.iter().map(|link| Link {
+        assume_role_for: &link.assume_role_for,
+        role: &link.role,
+        role_type: link.role_type,
+    });
+    let config = CredentialConfig {
+        service_role: &chain.service_role,
+        chain: links.collect(),
+    };
+    serde_json::to_string(&config).unwrap_or_default()
+}
+
 impl Cloud {
     /// Scores one image. The score is the decimal number in IMM's answer.
     pub async fn detect_image_score(
         &self,
         project: &ProjectRef,
+        access: &JobAccess,
         keys: &Keys,
         uri: &str,
         now: Timestamp,
     ) -> Result<String, CallFailure> {
-        let query = [
+        let mut query = vec![
             ("ProjectName".to_owned(), project.name.clone()),
             ("SourceURI".to_owned(), uri.to_owned()),
         ];
+        if let Some(chain) = &access.role_chain {
+            query.push(("CredentialConfig".to_owned(), credential_config(chain)));
+        }
+        let body = self.imm(project, "DetectImageScore", query, keys, now).await?;
+        // A success without a score is an error, never a score of 0.
+        let scored: Option<Scored<'_>> = serde_json::from_slice(&body).ok();
+        let score = scored
+            .and_then(|s| s.image_score)
+            .and_then(|s| s.overall_quality_score);
+        score.map(|raw| raw.get().to_owned()).ok_or_else(error::no_score)
+    }
+
+    /// What the project allows; where it does not say, the documented defaults: 100 requests a second, 100 at once.
+    pub async fn project_limits(
+        &self,
+        project: &ProjectRef,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<ProjectLimits, CallFailure> {
+        let query = vec![("ProjectName".to_owned(), project.name.clone())];
+        let body = self.imm(project, "GetProject", query, keys, now).await?;
+        let shown: Shown =
+            serde_json::from_slice(&body).map_err(|_| error::unanswered("NoProjectInAnswer"))?;
+        let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
+        Ok(ProjectLimits {
+            queries_per_second: usable(shown.project.queries_per_second),
+            concurrency: usable(shown.project.concurrency),
+        })
+    }
+
+    /// One call: its parameters ride in the query. Gives the body of a success.
+    async fn imm(
+        &self,
+        project: &ProjectRef,
+        action: &str,
+        query: Vec<(String, String)>,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, CallFailure> {
         let address = self.endpoints.imm(&project.region);
         let mut headers = vec![
             ("host".to_owned(), host(&address)),
-            ("x-acs-action".to_owned(), "DetectImageScore".to_owned()),
+            ("x-acs-action".to_owned(), action.to_owned()),
             ("x-acs-version".to_owned(), "2020-09-30".to_owned()),
             (
                 "x-acs-date".to_owned(),
@@ -69,19 +154,14 @@ impl Cloud {
             .request(Method::POST, &url, &headers)
             .header("accept", "application/json");
         let answer = self.send(Service::Imm, request, ANSWER_CAP).await?;
-        if answer.status != 200 {
-            let wait = answer
-                .header("x-acs-retry-after")
-                .and_then(|ms| ms.parse().ok())
-                .map(Duration::from_millis);
-            return Err(error::imm(answer.status, &answer.body, wait));
+        if answer.status == 200 {
+            return Ok(answer.body);
         }
-        // A success without a score is an error, never a score of 0.
-        let scored: Option<Scored<'_>> = serde_json::from_slice(&answer.body).ok();
-        let score = scored
-            .and_then(|s| s.image_score)
-            .and_then(|s| s.overall_quality_score);
-        score.map(|raw| raw.get().to_owned()).ok_or_else(error::no_score)
+        let wait = answer
+            .header("x-acs-retry-after")
+            .and_then(|ms| ms.parse().ok())
+            .map(Duration::from_millis);
+        Err(error::imm(answer.status, &answer.body, wait))
     }
 }
 

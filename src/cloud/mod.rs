@@ -5,6 +5,7 @@ mod endpoints;
 mod error;
 mod http;
 mod imm;
+mod objects;
 mod oss;
 pub mod sign;
 mod sts;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::error;
 use super::http::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service};
-use super::sign::oss4;
+use super::sign::{encode, oss4};
 use crate::api::{BucketRef, BucketSeen};
 use crate::core::grant::BlockState;
 use crate::ports::{CallFailure, FailureKind, Keys, PolicyRead};
@@ -47,14 +47,18 @@ struct PolicyStatus {
     is_public: String,
 }
 
-struct Call<'a> {
-    method: Method,
-    bucket: Option<&'a str>,
-    region: &'a str,
-    query: &'a str,
-    body: Option<&'a str>,
-    time: Timestamp,
-    cap: usize,
+/// One call.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) bucket: Option<&'a str>,
+    pub(super) key: Option<&'a str>,
+    pub(super) region: &'a str,
+    pub(super) query: Vec<(String, String)>,
+    /// Headers of the operation; none of them needs to be signed.
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Option<&'a str>,
+    pub(super) time: Timestamp,
+    pub(super) cap: usize,
 }
 
 impl Cloud {
@@ -68,10 +72,7 @@ impl Cloud {
         let answer = self
             .oss(keys, bucket_call(Method::GET, bucket, "policy", now))
             .await?;
-        let server_time = answer
-            .header("date")
-            .and_then(|d| rfc2822::parse(d).ok())
-            .map(|zoned| zoned.timestamp());
+        let server_time = date(&answer);
         if answer.status == 200 {
             return Ok(PolicyRead {
                 bytes: Some(answer.body),
@@ -197,9 +198,8 @@ impl Cloud {
         Some(status.is_public.trim() == "true")
     }
 
-    async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CallFailure> {
-        let query = [(call.query.to_owned(), String::new())];
-        let mut headers = Vec::new();
+    pub(super) async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CallFailure> {
+        let mut headers = call.headers;
         if call.body.is_some() {
             headers.push(("content-type".to_owned(), "application/json".to_owned()));
         }
@@ -207,8 +207,8 @@ impl Cloud {
             oss4::Request {
                 method: call.method.as_str(),
                 bucket: call.bucket,
-                key: None,
-                query: &query,
+                key: call.key,
+                query: &call.query,
                 headers: &headers,
                 additional: &[],
                 region: call.region,
@@ -221,7 +221,9 @@ impl Cloud {
             Some(bucket) => self.endpoints.bucket(bucket, call.region).url,
             None => self.endpoints.oss_service(call.region),
         };
-        let mut request = self.request(call.method, &format!("{address}?{}", call.query), &headers);
+        let path = call.key.map(|key| encode(key, true)).unwrap_or_default();
+        let query = oss4::canonical_query(&call.query);
+        let mut request = self.request(call.method, &format!("{address}{path}?{query}"), &headers);
         if let Some(body) = call.body {
             request = request.body(body.to_owned());
         }
@@ -229,16 +231,24 @@ impl Cloud {
     }
 }
 
-fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &'a str, time: Timestamp) -> Call<'a> {
+fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &str, time: Timestamp) -> Call<'a> {
     Call {
         method,
         bucket: Some(&bucket.name),
+        key: None,
         region: &bucket.region,
-        query,
+        query: vec![(query.to_owned(), String::new())],
+        headers: Vec::new(),
         body: None,
         time,
         cap: POLICY_CAP,
     }
+}
+
+/// The server's clock.
+pub(super) fn date(answer: &Answer) -> Option<Timestamp> {
+    let date = answer.header("date")?;
+    rfc2822::parse(date).ok().map(|zoned| zoned.timestamp())
 }
 
 fn accepted(answer: &Answer) -> Result<(), CallFailure> {
@@ -249,7 +259,7 @@ fn accepted(answer: &Answer) -> Result<(), CallFailure> {
     }
 }
 
-fn failure(answer: &Answer) -> CallFailure {
+pub(super) fn failure(answer: &Answer) -> CallFailure {
     let body = answer.body.get(..ANSWER_CAP).unwrap_or(&answer.body);
     error::oss(
         answer.status,

@@ -85,6 +85,13 @@ pub enum KeysProblem {
     },
     /// STS refused the role.
     RoleDenied(CallFailure),
+    /// The keys belong to another account than the job names.
+    OtherAccount {
+        /// The account that they belong to.
+        account: String,
+        /// The account that the job names.
+        wanted: String,
+    },
     /// The operator has no identity of its own.
     NotConfigured,
     /// The API server or STS could not be asked.
@@ -112,6 +119,7 @@ impl KeysProblem {
             Self::Denied { account } => paste("read", &whose, namespace, name, "get", "secrets", account.as_deref()),
             Self::TokenDenied { account } => paste("mint a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
             Self::RoleDenied(failure) => format!("STS refused to let {whose} assume its role ({}): check the role's ARN and its trust policy (deploy/ram)", failure.reference()),
+            Self::OtherAccount { account, wanted } => format!("the keys of {whose} belong to account {account}, and spec.project.accountUID is {wanted}: use keys of that account"),
             Self::NotConfigured => "the operator has no identity of its own: ask whoever runs it, or use credentials.source Secret or ServiceAccount".to_owned(),
             Self::Unreachable => format!("{whose} could not be read or exchanged just now; trying again"),
         }

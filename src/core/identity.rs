@@ -101,6 +101,8 @@ impl Identity {
 pub enum Scope {
     /// The policy of one bucket.
     Bucket(String),
+    /// Listing and reading the objects of one bucket.
+    Objects(String),
     /// Scoring in one project.
     Project {
         /// Region of the project.
@@ -144,6 +146,10 @@ impl Scope {
                     format!("acs:oss:*:*:{bucket}"),
                 ),
                 allow(&["oss:GetPublicAccessBlock"], "*".to_owned()),
+            ],
+            Self::Objects(bucket) => vec![
+                allow(&["oss:ListObjects"], format!("acs:oss:*:*:{bucket}")),
+                allow(&["oss:GetObject"], format!("acs:oss:*:*:{bucket}/*")),
             ],
             Self::Project {
                 region,

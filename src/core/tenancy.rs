@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::api::{AdoptionPolicy, CredentialSource, Credentials, GrantSpec, JobSpec, Preset};
-use crate::core::name::ObjectUri;
 
 /// The rules, as the person who runs the operator wrote them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -99,16 +98,17 @@ impl Rules {
         self.allow(tenant, &spec.credentials, free, fits)
     }
 
-    /// Whether a job is allowed; else why not.
-    pub fn allow_job(&self, tenant: &Tenant, spec: &JobSpec, images: &[ObjectUri]) -> Result<(), String> {
+    /// Whether a job may score images of these buckets; else why not.
+    pub fn allow_job(&self, tenant: &Tenant, spec: &JobSpec, buckets: &[&str]) -> Result<(), String> {
         let fits = |rule: &Rule| {
             matches_any(&rule.projects, &spec.project.name)
                 && any_or(&rule.grantee_uids, &spec.project.account_uid)
-                && images
-                    .iter()
-                    .all(|image| matches_any(&rule.buckets, &image.bucket))
+                && buckets.iter().all(|bucket| matches_any(&rule.buckets, bucket))
         };
-        self.allow(tenant, &spec.credentials, true, fits)
+        let reader = spec.source.credentials().into_iter();
+        reader
+            .chain([&spec.credentials])
+            .try_for_each(|credentials| self.allow(tenant, credentials, true, fits))
     }
 
     fn allow(

@@ -8,13 +8,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::BucketMemory;
+use super::edits::Edits;
 use super::keys::KeyCache;
 use super::metrics::Metrics;
 use super::pacer::Pacers;
 use super::queue::Mark;
 use crate::core::grant::ObjectKey;
+use crate::core::identity::Identity;
 use crate::core::tenancy::Tenant;
-use crate::ports::{Effects, KubeFailure};
+use crate::ports::{Effects, Keys, KubeFailure};
 
 /// What is worked on: a bucket with all its grants, or a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +35,10 @@ pub struct Context {
     pub keys: KeyCache,
     /// One pace a project.
     pub pacers: Pacers,
+    /// Tells running jobs of changes.
+    pub edits: Arc<Edits>,
+    /// The account of each identity, with a key id that was asked about.
+    pub accounts: Mutex<HashMap<Identity, (String, String)>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the process is to stop: no new call is started then.
@@ -71,6 +77,26 @@ impl Context {
             name: namespace.to_owned(),
             ..Tenant::default()
         })
+    }
+
+    /// The account that an identity's keys really belong to; `None` while STS does not tell.
+    pub async fn account_of(&self, identity: &Identity, keys: &Keys) -> Option<String> {
+        let known = self.accounts().get(identity).cloned();
+        if let Some((_, account)) = known.filter(|(id, _)| *id == keys.id) {
+            return Some(account);
+        }
+        let account = self.effects.caller_account(keys).await.ok()?;
+        let mut accounts = self.accounts();
+        // Identities come and go; those in use are soon asked about again.
+        if accounts.len() >= 10_000 {
+            accounts.clear();
+        }
+        accounts.insert(identity.clone(), (keys.id.clone(), account.clone()));
+        Some(account)
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<Identity, (String, String)>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A job was refused although its grant seemed live: it waits until the grant's bucket has been looked at.

@@ -19,6 +19,17 @@ pub(super) struct Wish {
     pub(super) foreign_mark: bool,
 }
 
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has not ended.
+    Open,
+    /// It has ended, and something may be left to do.
+    Ended,
+    /// It has ended, and nothing is left to do.
+    AtRest,
+}
+
 /// A grant in the index.
 struct Grant {
     wish: Wish,
@@ -84,10 +95,12 @@ impl Index {
         key: &ObjectKey,
         wish: Wish,
         grant: Option<ObjectKey>,
-        ended: bool,
+        stage: Stage,
     ) -> Vec<Key> {
-        let grant = grant.filter(|_| !ended);
-        let changed = self.jobs.get(key).is_none_or(|old| old.wish != wish);
+        let grant = grant.filter(|_| stage == Stage::Open);
+        // After a restart, thousands of jobs that are at rest ask for nothing.
+        let old = self.jobs.get(key);
+        let changed = old.map_or(stage != Stage::AtRest, |old| old.wish != wish);
         self.missing_jobs.remove(key);
         let new = Job {
             wish,
@@ -202,11 +215,11 @@ mod tests {
             [Key::Bucket("pics".into())]
         );
         assert_eq!(
-            index.job(&key("j"), wish(1), Some(key("g")), false),
+            index.job(&key("j"), wish(1), Some(key("g")), Stage::Open),
             [Key::Job(key("j"))]
         );
         assert_eq!(index.grant(key("g"), wish(1), "pics"), [Key::Job(key("j"))]);
-        assert_eq!(index.job(&key("j"), wish(1), Some(key("g")), true), []);
+        assert_eq!(index.job(&key("j"), wish(1), Some(key("g")), Stage::Ended), []);
         assert_eq!(
             index.grant(key("g"), wish(1), "pics"),
             [],
@@ -222,7 +235,7 @@ mod tests {
     fn what_a_new_list_does_not_mention_has_gone() {
         let mut index = Index::default();
         index.grant(key("old"), wish(1), "pics");
-        index.job(&key("j"), wish(1), Some(key("old")), false);
+        index.job(&key("j"), wish(1), Some(key("old")), Stage::Open);
         index.grants_begin(|_| true);
         index.jobs_begin(|_| true);
         index.grant(key("new"), wish(1), "pics");

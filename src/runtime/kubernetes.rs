@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The API server.
 #[derive(Clone)]
 pub struct Kubernetes {
-    client: Client,
+    pub(super) client: Client,
     recorder: Recorder,
     namespaces: Vec<String>,
     /// The operator's own ServiceAccount as NAMESPACE:NAME, for messages.
@@ -317,7 +317,7 @@ impl Kubernetes {
     }
 }
 
-fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+pub(super) fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
     match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
         None => Api::all_with(client.clone(), resource),

@@ -5,6 +5,8 @@ mod backups;
 mod bucket;
 mod context;
 mod decode;
+mod edits;
+mod engine;
 mod index;
 mod job;
 mod keys;
@@ -14,6 +16,7 @@ pub mod metrics;
 mod own_identity;
 mod pacer;
 mod queue;
+mod reports;
 pub mod telemetry;
 mod tenancy;
 mod watch;
@@ -21,16 +24,15 @@ mod world;
 
 pub use bucket::BucketMemory;
 pub use context::{Context, Key};
+pub use engine::Engine;
 pub use kubernetes::now;
 pub use own_identity::OwnIdentity;
 pub use queue::{Mark, Next};
 
-use std::collections::HashMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -38,8 +40,6 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::kubernetes::Kubernetes;
@@ -47,16 +47,11 @@ use self::leader::{Fence, Leadership};
 use self::tenancy::{RulesError, RulesInForce};
 use self::watch::{Kind, Queues, feed, watch};
 use self::world::World;
+use crate::api::ItemResult;
 use crate::cloud::{Cloud, EndpointError, Endpoints};
 use crate::core::grant::{GrantObject, ObjectKey};
-use crate::ports::{Effects, KubeFailure};
+use crate::ports::KubeFailure;
 
-/// Passes over buckets at once: each waits for a few round trips most of its time.
-const BUCKET_WORKERS: usize = 16;
-/// Jobs under way at once; calls in flight are bounded by each project's pace besides.
-const JOB_WORKERS: usize = 512;
-/// Marks under way between the watches and a queue.
-const MARKS: usize = 1024;
 /// Time for calls under way when the process is asked to stop; longer than the longest call, shorter than the chart's grace period of 60 s.
 const DRAIN: Duration = Duration::from_secs(40);
 
@@ -87,7 +82,7 @@ pub struct Settings {
 #[derive(Debug, Error)]
 pub enum RunError {
     /// No cluster to talk to.
-    #[error("cannot find a cluster: {0}")]
+    #[error("the cluster does not give what is asked: {0}")]
     Cluster(String),
     /// The port is taken, or not ours.
     #[error("cannot listen on {address}: {source}")]
@@ -204,6 +199,7 @@ async fn lead(
         Queues {
             buckets: engine.buckets.clone(),
             runs: engine.runs.clone(),
+            edits: Arc::clone(&engine.context.edits),
         },
         move || {
             ready.store(true, Ordering::Release);
@@ -240,86 +236,6 @@ async fn lead(
     Ok(())
 }
 
-/// Queues and workers over any effects: what a test drives as well.
-pub struct Engine {
-    /// What passes share.
-    pub context: Arc<Context>,
-    /// Marks buckets.
-    pub buckets: mpsc::Sender<Mark<Key>>,
-    /// Marks jobs.
-    pub runs: mpsc::Sender<Mark<Key>>,
-    marks: (mpsc::Receiver<Mark<Key>>, mpsc::Receiver<Mark<Key>>),
-}
-
-impl Engine {
-    /// An engine that stops with `stop`.
-    pub fn new(effects: Arc<dyn Effects>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
-        let (buckets, bucket_marks) = mpsc::channel(MARKS);
-        let (runs, run_marks) = mpsc::channel(MARKS);
-        let context = Arc::new(Context {
-            effects,
-            keys: keys::KeyCache::default(),
-            pacers: pacer::Pacers::default(),
-            metrics,
-            stop,
-            buckets: buckets.clone(),
-            looks: Mutex::default(),
-            doubts: Mutex::default(),
-            memory: Mutex::new(HashMap::new()),
-        });
-        Self {
-            context,
-            buckets,
-            runs,
-            marks: (bucket_marks, run_marks),
-        }
-    }
-
-    /// Works until the engine is stopped and what is under way has ended.
-    pub async fn work(self) {
-        let (buckets, jobs) = self.marks;
-        let context = self.context;
-        let depth_of = |kind: &'static str| {
-            let context = Arc::clone(&context);
-            move |depth| context.metrics.depth(kind, depth)
-        };
-        let passes = queue::run(
-            buckets,
-            BUCKET_WORKERS,
-            context.stop.clone(),
-            depth_of("bucket"),
-            work(&context),
-        );
-        let runs = queue::run(
-            jobs,
-            JOB_WORKERS,
-            context.stop.clone(),
-            depth_of("job"),
-            work(&context),
-        );
-        futures::join!(passes, runs);
-    }
-}
-
-fn work(
-    context: &Arc<Context>,
-) -> impl Fn(Key) -> std::pin::Pin<Box<dyn Future<Output = Next> + Send>> + use<> {
-    let context = Arc::clone(context);
-    move |key| {
-        let context = Arc::clone(&context);
-        Box::pin(async move {
-            let started = Instant::now();
-            let (kind, next) = match &key {
-                Key::Bucket(name) => ("bucket", bucket::pass(&context, name).await),
-                Key::Job(name) => ("job", job::pass(&context, name).await),
-            };
-            context.metrics.pass(kind, started.elapsed().as_secs_f64());
-            tracing::debug!(?key, ?next, "pass ended");
-            next
-        })
-    }
-}
-
 /// Grants that carry our finalizer, with the number of statements each owns; with `let_go` the finalizers are taken off.
 /// The operator must not run meanwhile, or it puts them on again.
 pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
@@ -339,6 +255,28 @@ pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
         held.push((grant.key, grant.status.owned.len()));
     }
     Ok(held)
+}
+
+/// All results of a job, as they are stored.
+pub async fn results(key: &ObjectKey) -> Result<Vec<ItemResult>, RunError> {
+    let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
+    let failed = |failure: KubeFailure| RunError::Cluster(failure.to_string());
+    let job = kubernetes.get_job(key).await.map_err(failed)?;
+    let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
+    let mut results = job.status.results.clone();
+    let mut page = None;
+    while job.status.reports.is_some() {
+        let (reports, next) = kubernetes
+            .list_reports(&job, page.as_deref())
+            .await
+            .map_err(failed)?;
+        results.extend(reports.into_iter().flat_map(|stored| stored.report.results));
+        page = next;
+        if page.is_none() {
+            break;
+        }
+    }
+    Ok(results)
 }
 
 /// A client without retries of its own: a request must not outlive the pass that made it.

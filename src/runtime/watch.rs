@@ -1,5 +1,6 @@
 //! The two watches, and what they set in motion.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::context::Key;
-use super::index::{Index, Wish};
+use super::edits::Edits;
+use super::index::{Index, Stage, Wish};
 use super::queue::Mark;
 use crate::api::{ABANDON, ImageScoreJob, ImmBucketGrant, RECONCILE_AT, STARTED};
 use crate::core::grant::ObjectKey;
@@ -25,6 +27,15 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub(super) struct Spec {
     bucket: Name,
     grant_ref: Option<Name>,
+    results: Results,
+}
+
+/// What may still be done to the results of an ended job.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Results {
+    select: Option<String>,
+    ttl_seconds_after_finished: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -39,6 +50,7 @@ pub(super) struct Name {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {
     completion_time: Option<String>,
+    observed_generation: Option<i64>,
 }
 
 type Slim = Object<Spec, Status>;
@@ -120,6 +132,14 @@ fn wish(object: &Slim) -> Wish {
     }
 }
 
+/// Whether an ended job asks for nothing more: its generation is noted, and its results stay as they are.
+fn at_rest(job: &Slim, status: &Status) -> bool {
+    let results = &job.spec.results;
+    let kept = results.select.as_ref().is_none_or(|s| s == "All");
+    kept && results.ttl_seconds_after_finished.is_none()
+        && status.observed_generation == job.metadata.generation
+}
+
 /// The grant that a job names.
 fn grant_of(job: &Slim, key: &ObjectKey) -> Option<ObjectKey> {
     let reference = job.spec.grant_ref.as_ref()?;
@@ -154,11 +174,13 @@ fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
         (Kind::Grants, Seen::Complete(scope)) => index.grants_listed(|key| within(&scope, key)),
         (Kind::Jobs, Seen::Object(object)) => {
             let key = key_of(&object);
-            let ended = object
-                .status
-                .as_ref()
-                .is_some_and(|s| s.completion_time.is_some());
-            index.job(&key, wish(&object), grant_of(&object, &key), ended)
+            let status = object.status.clone().unwrap_or_default();
+            let stage = match status.completion_time {
+                None => Stage::Open,
+                Some(_) if at_rest(&object, &status) => Stage::AtRest,
+                Some(_) => Stage::Ended,
+            };
+            index.job(&key, wish(&object), grant_of(&object, &key), stage)
         }
         (Kind::Jobs, Seen::Gone(key)) => {
             index.job_gone(&key);
@@ -175,6 +197,8 @@ fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
 pub(super) struct Queues {
     pub(super) buckets: mpsc::Sender<Mark<Key>>,
     pub(super) runs: mpsc::Sender<Mark<Key>>,
+    /// A running job hears of a change at once.
+    pub(super) edits: Arc<Edits>,
 }
 
 /// What moves the feed.
@@ -222,7 +246,10 @@ pub(super) async fn feed(
         for key in keys {
             let (queue, settle) = match &key {
                 Key::Bucket(_) => (&queues.buckets, SETTLE),
-                Key::Job(_) => (&queues.runs, Duration::ZERO),
+                Key::Job(job) => {
+                    queues.edits.ring(job);
+                    (&queues.runs, Duration::ZERO)
+                }
             };
             // A full queue holds the watch back; nothing is dropped.
             if queue.send(Mark { key, settle }).await.is_err() {

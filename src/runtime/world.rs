@@ -12,13 +12,15 @@ use super::kubernetes::{Kubernetes, now};
 use super::leader::Fence;
 use super::own_identity::OwnIdentity;
 use super::tenancy::RulesInForce;
-use crate::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobStatus, ProjectRef};
+use crate::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobAccess, JobStatus, ProjectRef, Report};
 use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 use crate::core::grant::{BlockState, GrantObject, ObjectKey};
 use crate::core::job::JobObject;
+use crate::core::name::ObjectUri;
 use crate::core::tenancy::{Rules, Tenant};
 use crate::ports::{
-    Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, PolicyRead, RoleSession,
+    After, Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, ObjectPage, Piece,
+    PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
 
 /// Kubernetes and the clouds.
@@ -169,15 +171,81 @@ impl Effects for World {
     fn keep_backup(&self, backup: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>> {
         self.kubernetes.keep_backup(backup).boxed()
     }
+    fn list_reports<'a>(
+        &'a self,
+        job: &'a JobObject,
+        page: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ReportPage, KubeFailure>> {
+        self.kubernetes.list_reports(job, page).boxed()
+    }
+    fn get_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        number: usize,
+    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeFailure>> {
+        self.kubernetes.get_report(job, number).boxed()
+    }
+    fn put_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        report: &'a Report,
+        version: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.kubernetes.put_report(job, report, version).boxed()
+    }
+    fn delete_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        number: usize,
+    ) -> BoxFuture<'a, Result<(), KubeFailure>> {
+        self.kubernetes.delete_report(job, number).boxed()
+    }
+    fn list_objects<'a>(
+        &'a self,
+        region: &'a str,
+        bucket: &'a str,
+        prefix: &'a str,
+        after: &'a After,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<ObjectPage, CallFailure>> {
+        self.cloud
+            .list_objects(region, bucket, prefix, after, keys, now())
+            .boxed()
+    }
+    fn read_object<'a>(
+        &'a self,
+        region: &'a str,
+        object: &'a ObjectUri,
+        from: u64,
+        etag: Option<&'a str>,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<Piece, CallFailure>> {
+        self.cloud
+            .read_object(region, object, from, etag, keys, now())
+            .boxed()
+    }
+    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CallFailure>> {
+        self.cloud.caller_account(keys, now()).boxed()
+    }
+    fn project_limits<'a>(
+        &'a self,
+        project: &'a ProjectRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<ProjectLimits, CallFailure>> {
+        self.cloud.project_limits(project, keys, now()).boxed()
+    }
     fn detect_image_score<'a>(
         &'a self,
         project: &'a ProjectRef,
+        access: &'a JobAccess,
         keys: &'a Keys,
         uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CallFailure>> {
         async move {
             self.fence.hold(IMM_DEADLINE).await;
-            self.cloud.detect_image_score(project, keys, uri, now()).await
+            self.cloud
+                .detect_image_score(project, access, keys, uri, now())
+                .await
         }
         .boxed()
     }

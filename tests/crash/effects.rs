@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use imm_operator::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobStatus, ProjectRef};
+use imm_operator::api::{
+    BackupRef, BucketRef, BucketSeen, GrantStatus, JobAccess, JobStatus, ProjectRef, Report,
+};
 use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
 use imm_operator::core::job::JobObject;
+use imm_operator::core::name::ObjectUri;
 use imm_operator::core::tenancy::{Rules, Tenant};
 use imm_operator::ports::{
-    Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, PolicyRead, RoleSession,
+    After, Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, ObjectPage, Piece,
+    PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
@@ -163,9 +167,65 @@ impl Effects for Gate {
     ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
         self.effect(no_answer(), |o| Ok(o.block.unwrap_or(BlockState::Off)))
     }
+    fn list_reports<'a>(
+        &'a self,
+        _: &'a JobObject,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ReportPage, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| Ok((Vec::new(), None)))
+    }
+    fn get_report<'a>(
+        &'a self,
+        _: &'a JobObject,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| Ok(None))
+    }
+    fn put_report<'a>(
+        &'a self,
+        _: &'a JobObject,
+        _: &'a Report,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
+    }
+    fn delete_report<'a>(&'a self, _: &'a JobObject, _: usize) -> BoxFuture<'a, Result<(), KubeFailure>> {
+        self.effect(KubeFailure::Unavailable, |_| Ok(()))
+    }
+    fn list_objects<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+        _: &'a After,
+        _: &'a Keys,
+    ) -> BoxFuture<'a, Result<ObjectPage, CallFailure>> {
+        self.effect(no_answer(), |_| Err(no_answer()))
+    }
+    fn read_object<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a ObjectUri,
+        _: u64,
+        _: Option<&'a str>,
+        _: &'a Keys,
+    ) -> BoxFuture<'a, Result<Piece, CallFailure>> {
+        self.effect(no_answer(), |_| Err(no_answer()))
+    }
+    fn caller_account<'a>(&'a self, _: &'a Keys) -> BoxFuture<'a, Result<String, CallFailure>> {
+        self.effect(no_answer(), |_| Err(no_answer()))
+    }
+    fn project_limits<'a>(
+        &'a self,
+        _: &'a ProjectRef,
+        _: &'a Keys,
+    ) -> BoxFuture<'a, Result<ProjectLimits, CallFailure>> {
+        self.effect(no_answer(), |_| Err(no_answer()))
+    }
     fn detect_image_score<'a>(
         &'a self,
         _: &'a ProjectRef,
+        _: &'a JobAccess,
         _: &'a Keys,
         _: &'a str,
     ) -> BoxFuture<'a, Result<String, CallFailure>> {

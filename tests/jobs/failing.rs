@@ -155,35 +155,51 @@ pub async fn what_was_paid_for_cannot_be_changed(stage: Arc<Stage>) {
         .await;
 }
 
-// J18, J23, J24 as far as this version has them
-pub async fn what_this_version_lacks_is_refused_by_name(stage: Arc<Stage>) {
+// J18
+pub async fn what_a_job_may_not_ask_for_is_refused_by_the_name_of_its_field(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "not-yet").await;
-    let uris: Vec<String> = (0..101)
+    let uris: Vec<String> = (0..1_001)
         .map(|n| format!("oss://not-yet-bucket/{n}.jpg"))
         .collect();
+    let prefix = json!({"bucket": "not-yet-bucket", "prefix": "photos/"});
     let cases = [
         (
-            json!({"suspend": true}),
-            "suspend is not available in this version",
-        ),
-        (json!({"cancel": true}), "cancel is not available in this version"),
-        (
-            json!({"activeDeadlineSeconds": 60}),
-            "activeDeadlineSeconds is not available in this version",
-        ),
-        (
             json!({"access": {"mode": "RoleChain"}}),
-            "access.mode: RoleChain is not available in this version",
+            "roleChain must be given exactly when mode is RoleChain",
+        ),
+        (json!({"source": {"uris": uris}}), "must have at most 1000 items"),
+        (
+            json!({"source": {"prefix": prefix}, "budget": {"maxRequests": 10}}),
+            "give exactly one of uris, prefix and manifest",
         ),
         (
-            json!({"source": {"uris": uris}}),
-            "more than 100 uris are not available in this version",
+            json!({"source": {"uris": null, "prefix": prefix}}),
+            "a prefix or a manifest needs budget.maxRequests",
         ),
         (
-            json!({"source": {"prefix": {"bucket": "not-yet-bucket"}}}),
-            "spec.source.prefix",
+            json!({"source": {"uris": null, "manifest": {"uri": "oss://not-yet-bucket/list"}}}),
+            "a prefix or a manifest needs budget.maxRequests",
         ),
-        (json!({"thresholds": {"minScore": "0.6"}}), "spec.thresholds"),
+        (
+            json!({"thresholds": {"minScore": "1.5"}}),
+            "spec.thresholds.minScore",
+        ),
+        (
+            json!({"thresholds": {"minScore": 0.6}}),
+            "spec.thresholds.minScore",
+        ),
+        (
+            json!({"thresholds": {"minScore": "0.6", "maxBelow": "many"}}),
+            "thresholds.maxBelow must be a count such as 3",
+        ),
+        (
+            json!({"results": {"select": "BelowThreshold"}}),
+            "results.select: BelowThreshold needs thresholds.minScore",
+        ),
+        (
+            json!({"failureRules": [{"codes": [], "action": "IgnoreItem"}]}),
+            "spec.failureRules[0].codes",
+        ),
         (
             json!({"maxFailedItems": "many"}),
             "maxFailedItems must be a count such as 3",

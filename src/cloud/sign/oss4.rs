@@ -115,8 +115,8 @@ fn canonical_uri(bucket: Option<&str>, key: Option<&str>) -> String {
     encode(&path, true)
 }
 
-/// Sorted by encoded name; an empty value drops its `=`.
-fn canonical_query(query: &[(String, String)]) -> String {
+/// Sorted by encoded name; an empty value drops its `=`. The same text goes over the wire.
+pub(crate) fn canonical_query(query: &[(String, String)]) -> String {
     let mut pairs: Vec<(String, String)> = query
         .iter()
         .map(|(name, value)| (encode(name, false), encode(value, false)))

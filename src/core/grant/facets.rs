@@ -239,6 +239,7 @@ pub fn keys_reason(problem: &KeysProblem) -> GrantReason {
         KeysProblem::TokenDenied { .. } => GrantReason::TokenRequestDenied,
         KeysProblem::RoleDenied(_) => GrantReason::AssumeRoleDenied,
         KeysProblem::NotConfigured => GrantReason::OwnIdentityMissing,
+        KeysProblem::OtherAccount { .. } => GrantReason::OtherAccount,
         KeysProblem::Unreachable => GrantReason::NotChecked,
     }
 }

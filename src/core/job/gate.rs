@@ -3,7 +3,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::JobObject;
+use super::{Images, JobObject};
 use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Preset, kinds};
 use crate::core::condition::status_of;
 use crate::core::grant::GrantObject;
@@ -24,7 +24,7 @@ pub enum Gate {
 pub fn gate(
     job: &JobObject,
     spec: &JobSpec,
-    images: &[ObjectUri],
+    images: &Images,
     grant: Option<&GrantObject>,
     now: Timestamp,
 ) -> Gate {
@@ -98,7 +98,7 @@ fn live(grant: &GrantObject) -> bool {
 }
 
 /// What of the job the grant does not cover.
-fn mismatch(spec: &JobSpec, images: &[ObjectUri], grant: &GrantSpec) -> Option<(JobReason, String)> {
+fn mismatch(spec: &JobSpec, images: &Images, grant: &GrantSpec) -> Option<(JobReason, String)> {
     if grant.grantee.account_uid != spec.project.account_uid {
         return Some((
             JobReason::GrantMismatch,
@@ -123,14 +123,27 @@ fn mismatch(spec: &JobSpec, images: &[ObjectUri], grant: &GrantSpec) -> Option<(
             ),
         ));
     }
-    let covered = |image: &ObjectUri| {
-        let prefixes = &grant.access.prefixes;
-        image.bucket == grant.bucket.name
-            && (prefixes.is_empty() || prefixes.iter().any(|p| image.key.starts_with(p.as_str())))
+    let missed = match images {
+        Images::Listed(images) => {
+            let missed = images.iter().position(|image| !covers(grant, image))?;
+            format!("spec.source.uris[{missed}]")
+        }
+        Images::Below { bucket, prefix } if *bucket == grant.bucket.name && within(grant, prefix) => {
+            return None;
+        }
+        Images::Below { bucket, prefix } => format!("every key below oss://{bucket}/{prefix}"),
+        // Its lines are looked at as they are read.
+        Images::Written(_) => return None,
     };
-    let missed = images.iter().position(|image| !covered(image))?;
-    Some((
-        JobReason::GrantMismatch,
-        format!("does not cover spec.source.uris[{missed}]"),
-    ))
+    Some((JobReason::GrantMismatch, format!("does not cover {missed}")))
+}
+
+/// Whether a grant covers an image.
+pub fn covers(grant: &GrantSpec, image: &ObjectUri) -> bool {
+    image.bucket == grant.bucket.name && within(grant, &image.key)
+}
+
+fn within(grant: &GrantSpec, key: &str) -> bool {
+    let prefixes = &grant.access.prefixes;
+    prefixes.is_empty() || prefixes.iter().any(|p| key.starts_with(p.as_str()))
 }

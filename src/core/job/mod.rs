@@ -1,17 +1,27 @@
 //! An `ImageScoreJob`: what may be called, when, and what the answers add up to.
 
+mod answer;
+mod facets;
+mod filing;
 mod gate;
+mod intake;
 mod progress;
 mod report;
 mod score;
+mod source;
+mod tally;
+mod words;
 
-pub use gate::{Gate, gate};
-pub use progress::{Outcome, Progress, Step};
-pub use report::{End, Phase, report, verdict};
+pub use answer::Outcome;
+pub use filing::{Filing, body, report_name};
+pub use gate::{Gate, covers, gate};
+pub use progress::{Item, Progress, Step};
+pub use report::{End, Phase, counting, pruned, report, verdict};
 pub use score::Score;
+pub use source::{Count, Found, Images, Listed, items_of_lines, items_of_page, parse_spec, size};
+pub use tally::{Class, ItemRules, Tally};
 
 use super::grant::ObjectKey;
-use super::name::{NameError, ObjectUri, check_project, check_region, check_uid};
 use crate::api::{JobSpec, JobStatus};
 
 /// A job as the API server holds it.
@@ -38,7 +48,7 @@ pub struct JobObject {
 }
 
 impl JobObject {
-    /// Whether the job has ended for good: nothing of it changes any more.
+    /// Whether the job has ended for good: nothing of it changes any more but that its results may be pruned.
     pub fn ended(&self) -> bool {
         self.status.completion_time.is_some()
     }
@@ -47,16 +57,4 @@ impl JobObject {
     pub fn restored(&self) -> bool {
         self.started.as_ref().is_some_and(|uid| *uid != self.uid)
     }
-}
-
-/// Checks every name of a spec; gives the images in order.
-pub fn parse_spec(spec: &JobSpec) -> Result<Vec<ObjectUri>, NameError> {
-    check_project("spec.project.name", &spec.project.name)?;
-    check_region("spec.project.region", &spec.project.region)?;
-    check_uid("spec.project.accountUID", &spec.project.account_uid)?;
-    spec.source
-        .uris
-        .iter()
-        .map(|uri| ObjectUri::parse("spec.source.uris", uri))
-        .collect()
 }

@@ -1,25 +1,32 @@
-//! Progress of a job as a value: which item goes next, what an answer means, and what is durable.
+//! Progress of a job as a value: which item goes next, what is durable, and what is reserved.
 //!
 //! The first item of every run goes alone (the canary): a wrong project, role or grant then costs one billed request.
-//! Requests are reserved in status before they leave, so that a crash can never spend more than was recorded.
+//! Requests are reserved before they leave, so that a crash can never spend more than was recorded. What comes from the
+//! source is in `intake.rs`, what an answer means in `answer.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
-use super::Score;
-use crate::api::{Cursor, Deferred, ItemResult, JobStatus, Requests};
-use crate::core::delay;
-use crate::core::failure::{CallFailure, FailureKind};
+use super::filing::Filing;
+use super::{ItemRules, Tally};
+use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
+
+/// Most items that wait for a retry or are in flight, and most bytes of their URIs: they must fit into status.
+const DEFERRED_LIMIT: usize = 256;
+const DEFERRED_BYTES: usize = 90 * 1024;
+/// With fewer items at hand the source is read on.
+const LOW: usize = 500;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Store status first: more requests must be reserved.
+    /// Store first: more requests must be reserved.
     Reserve,
-    /// Send this item.
-    Send(usize),
+    /// Read on in the source.
+    Read,
+    /// Send the next item: `take` it.
+    Send,
     /// Wait for an answer, or until a retry is due.
     Wait(Option<Timestamp>),
     /// The budget is used up; calls in flight are still awaited.
@@ -28,57 +35,87 @@ pub enum Step {
     Done,
 }
 
-/// What an answer means for the whole job.
+/// An item under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Go on.
-    GoOn,
-    /// Slow down, and go on.
-    SlowDown,
-    /// The keys are refused; no more calls with them.
-    KeysRefused(CallFailure),
-    /// A permission is missing; `canary` tells whether the first call of the run found out.
-    Denied {
-        /// Whether the first call of the run found out.
-        canary: bool,
-        /// The failure.
-        failure: CallFailure,
-    },
-    /// The project does not exist.
-    NoProject(CallFailure),
+pub struct Item {
+    /// Its index in the source.
+    pub index: usize,
+    /// The image.
+    pub uri: String,
 }
 
+/// An item that waits for a retry.
 #[derive(Clone, Debug)]
-struct Retry {
-    attempts: i32,
+pub(super) struct Retry {
+    pub(super) uri: String,
+    pub(super) attempts: i32,
     /// Refusals because of a rate limit in a row: they lengthen the wait and cost no attempt.
-    throttles: i32,
-    due: Timestamp,
+    pub(super) throttles: i32,
+    pub(super) due: Timestamp,
+}
+
+/// An item from the cursor on that was read from the source.
+#[derive(Clone, Debug)]
+pub(super) struct Spot {
+    pub(super) place: Option<String>,
+    pub(super) settled: bool,
+}
+
+/// How far the source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// There is more, and nobody reads it now.
+    Idle,
+    /// The next items are on their way.
+    UnderWay,
+    /// It is read to its end.
+    Done,
+}
+
+/// What goes next.
+enum Candidate {
+    /// The item of this index is tried again.
+    Retry(usize),
+    /// The next item of the source.
+    Fresh,
 }
 
 /// Where a job stands.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    uris: Vec<String>,
-    results: BTreeMap<usize, ItemResult>,
-    retries: BTreeMap<usize, Retry>,
-    in_flight: BTreeSet<usize>,
+    pub(super) rules: ItemRules,
+    pub(super) tally: Tally,
+    pub(super) filing: Filing,
+    pub(super) total: usize,
+    /// Whether a deferred item can be told from its index alone.
+    pub(super) listed: bool,
+    pub(super) waiting: VecDeque<Item>,
+    pub(super) spots: BTreeMap<usize, Spot>,
+    pub(super) retries: BTreeMap<usize, Retry>,
+    pub(super) in_flight: BTreeMap<usize, Item>,
+    /// Stored by an earlier run although they come after its cursor: by index, and for a prefix by key.
+    pub(super) ahead: BTreeSet<usize>,
+    pub(super) ahead_by_uri: BTreeMap<String, usize>,
+    pub(super) cursor: Cursor,
+    pub(super) next_index: usize,
+    pub(super) reading: Reading,
     /// Items whose retries ran out on failures that may pass.
-    exhausted: usize,
-    requests: Requests,
-    /// Reserved in status and not yet used by this process.
+    pub(super) exhausted: usize,
+    pub(super) requests: Requests,
+    /// Reserved and not yet used by this process.
     allowance: i64,
-    canary_passed: bool,
-    backoff_limit: i32,
-    seed: String,
+    pub(super) canary_passed: bool,
+    pub(super) backoff_limit: i32,
+    pub(super) seed: String,
 }
 
 impl Progress {
-    /// Takes up a job where its status left it. What was reserved then counts as spent.
+    /// Takes up a job of `total` items where its status left it; `recall` adds what is in reports. What was reserved then
+    /// counts as spent.
     pub fn resume(
-        uris: &[String],
+        spec: &JobSpec,
         status: &JobStatus,
-        backoff_limit: i32,
+        size: (usize, bool),
         now: Timestamp,
         seed: &str,
     ) -> Self {
@@ -86,49 +123,73 @@ impl Progress {
         let mut requests = status.requests.clone().unwrap_or_default();
         requests.sent = requests.sent.max(requests.reserved);
         requests.reserved = requests.sent;
-        Self {
-            uris: uris.to_vec(),
-            results: status
-                .results
-                .iter()
-                .map(|r| (index(r.index), r.clone()))
-                .collect(),
-            retries: status
-                .deferred
-                .iter()
-                .map(|d| {
-                    (
-                        index(d.index),
-                        Retry {
-                            attempts: d.attempts,
-                            throttles: 0,
-                            due: now,
-                        },
-                    )
-                })
-                .collect(),
-            in_flight: BTreeSet::new(),
+        let cursor = status.cursor.clone().unwrap_or_default();
+        let retry = |d: &Deferred| {
+            let listed = spec.source.uris.get(index(d.index));
+            let uri = d.uri.clone().or_else(|| listed.cloned())?;
+            let retry = Retry {
+                uri,
+                attempts: d.attempts,
+                throttles: 0,
+                due: now,
+            };
+            Some((index(d.index), retry))
+        };
+        let mut progress = Self {
+            rules: ItemRules::of(spec),
+            tally: Tally::default(),
+            filing: Filing::new(size.1),
+            total: size.0,
+            listed: !spec.source.uris.is_empty(),
+            waiting: VecDeque::new(),
+            spots: BTreeMap::new(),
+            retries: status.deferred.iter().filter_map(retry).collect(),
+            in_flight: BTreeMap::new(),
+            ahead: BTreeSet::new(),
+            ahead_by_uri: BTreeMap::new(),
+            next_index: index(cursor.index),
+            cursor,
+            reading: Reading::Idle,
             exhausted: 0,
             requests,
             allowance: 0,
             canary_passed: false,
-            backoff_limit,
+            backoff_limit: spec.backoff_limit_per_item,
             seed: seed.to_owned(),
+        };
+        for result in &status.results {
+            progress.count_in(result);
+            progress.filing.add(result.clone());
         }
+        progress
+    }
+
+    /// Where the source is to be read on after a resume.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// Whether a call of this run was served.
+    pub fn canary_passed(&self) -> bool {
+        self.canary_passed
     }
 
     /// What to do next, with at most `ceiling` calls in flight and `budget` requests in all.
-    pub fn next(&self, now: Timestamp, ceiling: usize, budget: Option<i64>) -> Step {
-        if self.results.len() == self.uris.len() {
+    pub fn next(&mut self, now: Timestamp, ceiling: usize, budget: Option<i64>) -> Step {
+        let idle = self.waiting.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
+        if self.reading == Reading::Done && idle {
             return Step::Done;
         }
+        if self.reading == Reading::Idle && self.waiting.len() < LOW {
+            self.reading = Reading::UnderWay;
+            return Step::Read;
+        }
         let ceiling = if self.canary_passed { ceiling } else { 1 };
-        let due = self.candidate(now);
-        if self.in_flight.len() >= ceiling || due.is_none() {
+        if self.in_flight.len() >= ceiling || self.candidate(now).is_none() {
             return Step::Wait(self.retries.values().map(|r| r.due).filter(|t| *t > now).min());
         }
         if self.allowance > 0 {
-            return due.map_or(Step::Wait(None), Step::Send);
+            return Step::Send;
         }
         match budget {
             Some(limit) if self.requests.reserved >= limit && self.in_flight.is_empty() => Step::OutOfBudget,
@@ -137,29 +198,49 @@ impl Progress {
         }
     }
 
-    /// The next item: the first due retry that is not under way already, else the first that was never sent. A canary
-    /// that failed goes first again.
-    fn candidate(&self, now: Timestamp) -> Option<usize> {
-        let retry = self
-            .retries
-            .iter()
-            .find(|(index, r)| r.due <= now && !self.in_flight.contains(index))
-            .map(|(index, _)| *index);
-        let fresh = || (0..self.uris.len()).find(|i| !self.settled(*i) && !self.in_flight.contains(i));
-        let waiting_canary = !self.canary_passed && !self.retries.is_empty();
-        retry.or_else(|| if waiting_canary { None } else { fresh() })
+    /// The next item: the first due retry that is not under way already, else the next of the source. A
+    /// canary that failed goes first again.
+    fn candidate(&self, now: Timestamp) -> Option<Candidate> {
+        let mut due = self.retries.iter().filter(|(_, r)| r.due <= now);
+        if let Some((index, _)) = due.find(|(index, _)| !self.in_flight.contains_key(index)) {
+            return Some(Candidate::Retry(*index));
+        }
+        let canary_waits = !self.canary_passed && !self.retries.is_empty();
+        let open = self.retries.len() + self.in_flight.len();
+        let bytes: usize = if self.listed {
+            0
+        } else {
+            let waiting = self.retries.values().map(|r| r.uri.len());
+            waiting.chain(self.in_flight.values().map(|i| i.uri.len())).sum()
+        };
+        let room = open < DEFERRED_LIMIT && bytes < DEFERRED_BYTES;
+        (room && !canary_waits && !self.waiting.is_empty()).then_some(Candidate::Fresh)
     }
 
-    fn settled(&self, index: usize) -> bool {
-        self.results.contains_key(&index) || self.retries.contains_key(&index)
+    /// Takes the next item to send it.
+    pub fn take(&mut self, now: Timestamp) -> Option<Item> {
+        let item = match self.candidate(now)? {
+            Candidate::Retry(index) => {
+                let retry = self.retries.get(&index)?;
+                self.requests.retried += i64::from(retry.attempts > 0);
+                Item {
+                    index,
+                    uri: retry.uri.clone(),
+                }
+            }
+            Candidate::Fresh => self.waiting.pop_front()?,
+        };
+        self.allowance -= 1;
+        self.requests.sent += 1;
+        self.in_flight.insert(item.index, item.clone());
+        Some(item)
     }
 
-    /// Reserves up to `rate` requests, one for the canary; the caller stores the status before it sends any.
+    /// Reserves up to `rate` requests, one for the canary; the caller stores that before it sends any.
     pub fn reserve(&mut self, rate: i64, budget: Option<i64>) {
         let open = self
-            .uris
-            .len()
-            .saturating_sub(self.results.len() + self.in_flight.len());
+            .total
+            .saturating_sub(self.tally.done() + self.in_flight.len());
         let left = i64::try_from(open).unwrap_or(i64::MAX);
         let wish = if self.canary_passed {
             rate.min(left).max(1)
@@ -178,123 +259,18 @@ impl Progress {
         self.allowance = 0;
     }
 
-    /// An item leaves.
-    pub fn sent(&mut self, index: usize) {
-        self.allowance -= 1;
-        self.requests.sent += 1;
-        if self.retries.get(&index).is_some_and(|r| r.attempts > 0) {
-            self.requests.retried += 1;
-        }
-        self.in_flight.insert(index);
-    }
-
-    /// An answer has come.
-    pub fn fold(&mut self, index: usize, answer: Result<String, CallFailure>, now: Timestamp) -> Outcome {
-        self.in_flight.remove(&index);
-        let canary = !self.canary_passed;
-        match answer {
-            Ok(text) => {
-                let score = Score::parse(&text);
-                self.canary_passed |= score.is_some();
-                let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
-                self.store(index, score.map(|s| s.to_string()), code);
-                Outcome::GoOn
-            }
-            Err(failure) => self.fold_failure(index, failure, canary, now),
-        }
-    }
-
-    fn fold_failure(&mut self, index: usize, failure: CallFailure, canary: bool, now: Timestamp) -> Outcome {
-        match failure.kind {
-            FailureKind::Throttled => {
-                self.requests.throttled += 1;
-                // A rate limit is our pace, not the item's fault: it never counts against the item.
-                let throttles = self.retries.get(&index).map_or(0, |r| r.throttles) + 1;
-                self.defer(index, 0, throttles, failure.retry_after, now);
-                Outcome::SlowDown
-            }
-            FailureKind::Unavailable | FailureKind::Unanswered => {
-                if failure.kind == FailureKind::Unavailable || failure.code == "ConnectionFailed" {
-                    self.requests.server_errors += 1;
-                } else {
-                    // It may have been carried out, and billed, all the same.
-                    self.requests.unanswered += 1;
-                }
-                let attempts = self.retries.get(&index).map_or(0, |r| r.attempts) + 1;
-                if attempts > self.backoff_limit {
-                    self.exhausted += 1;
-                    self.store(index, None, Some(failure.code));
-                } else {
-                    self.defer(index, 1, 0, failure.retry_after, now);
-                }
-                Outcome::GoOn
-            }
-            FailureKind::KeysRejected | FailureKind::KeysExpired => {
-                self.requests.client_errors += 1;
-                self.defer(index, 0, 0, None, now);
-                Outcome::KeysRefused(failure)
-            }
-            FailureKind::Denied => {
-                self.requests.client_errors += 1;
-                self.defer(index, 0, 0, None, now);
-                Outcome::Denied { canary, failure }
-            }
-            FailureKind::NoSuchProject => {
-                self.requests.client_errors += 1;
-                self.defer(index, 0, 0, None, now);
-                Outcome::NoProject(failure)
-            }
-            FailureKind::Refused
-            | FailureKind::PublicBlocked
-            | FailureKind::NoSuchBucket
-            | FailureKind::WrongRegion
-            | FailureKind::DocumentRefused => {
-                self.requests.client_errors += 1;
-                // Not yet proof that a call can succeed: the next item goes alone as well.
-                self.store(index, None, Some(failure.code));
-                Outcome::GoOn
-            }
-        }
-    }
-
-    fn store(&mut self, index: usize, score: Option<String>, code: Option<String>) {
+    /// An item is done: its result is filed.
+    pub(super) fn settle(&mut self, index: usize, uri: String, score: Option<String>, code: Option<String>) {
         self.retries.remove(&index);
-        let uri = self.uris.get(index).cloned().unwrap_or_default();
-        let place = i32::try_from(index).unwrap_or(i32::MAX);
-        self.results.insert(
-            index,
-            ItemResult {
-                index: place,
-                uri,
-                score,
-                code,
-            },
-        );
-    }
-
-    fn defer(&mut self, index: usize, more: i32, throttles: i32, wait: Option<Duration>, now: Timestamp) {
-        let attempts = self.retries.get(&index).map_or(0, |r| r.attempts) + more;
-        let seed = format!("{}/{index}", self.seed);
-        let grown = delay::after_failures(
-            u32::try_from(attempts.max(throttles).max(1)).unwrap_or(1),
-            Duration::from_secs(1),
-            Duration::from_secs(60),
-            &seed,
-        );
-        let wait = SignedDuration::try_from(wait.unwrap_or(grown)).unwrap_or(SignedDuration::from_secs(1));
-        self.retries.insert(
-            index,
-            Retry {
-                attempts,
-                throttles,
-                due: now + wait,
-            },
-        );
-    }
-
-    /// Results in order of index.
-    pub fn results(&self) -> Vec<ItemResult> {
-        self.results.values().cloned().collect()
+        let result = ItemResult {
+            index: i32::try_from(index).unwrap_or(i32::MAX),
+            uri,
+            score,
+            code,
+        };
+        self.tally.add(&self.rules, &result);
+        self.filing.add(result);
+        self.pass_by(index);
     }
 
     /// Requests so far.
@@ -306,6 +282,26 @@ impl Progress {
         }
     }
 
+    /// What the results add up to. Once the source is read to its end, what is missing of it has vanished.
+    pub fn tally(&self) -> Tally {
+        let mut tally = self.tally.clone();
+        let idle = self.waiting.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
+        if self.reading == Reading::Done && idle {
+            tally.skipped += self.total.saturating_sub(tally.done());
+        }
+        tally
+    }
+
+    /// Where results are kept.
+    pub fn filing(&self) -> &Filing {
+        &self.filing
+    }
+
+    /// Where results are kept, to be changed.
+    pub fn filing_mut(&mut self) -> &mut Filing {
+        &mut self.filing
+    }
+
     /// Items whose call is in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
@@ -313,36 +309,26 @@ impl Progress {
 
     /// Items of the job.
     pub fn total(&self) -> usize {
-        self.uris.len()
+        self.total
     }
 
-    /// Failed items, and how many of them only ran out of retries.
-    pub fn failed(&self) -> (usize, usize) {
-        (
-            self.results.values().filter(|r| r.code.is_some()).count(),
-            self.exhausted,
-        )
+    /// How many of the failed items only ran out of retries.
+    pub fn exhausted(&self) -> usize {
+        self.exhausted
     }
 
-    /// The text of an item.
-    pub fn uri(&self, index: usize) -> &str {
-        self.uris.get(index).map_or("", String::as_str)
-    }
-
-    /// The durable place: the first item that is neither stored nor deferred, and those deferred before it.
-    pub fn cursor(&self) -> (Cursor, Vec<Deferred>) {
-        let first = (0..self.uris.len())
-            .find(|i| !self.settled(*i))
-            .unwrap_or(self.uris.len());
-        let place = |i: usize| i32::try_from(i).unwrap_or(i32::MAX);
-        let deferred = self
+    /// The items before the cursor that wait for a retry.
+    pub fn deferred(&self) -> Vec<Deferred> {
+        let before = self
             .retries
             .iter()
+            .take_while(|(index, _)| i32::try_from(**index).is_ok_and(|i| i < self.cursor.index));
+        before
             .map(|(index, retry)| Deferred {
-                index: place(*index),
+                index: i32::try_from(*index).unwrap_or(i32::MAX),
+                uri: (!self.listed).then(|| retry.uri.clone()),
                 attempts: retry.attempts,
             })
-            .collect();
-        (Cursor { index: place(first) }, deferred)
+            .collect()
     }
 }

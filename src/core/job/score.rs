@@ -62,13 +62,9 @@ impl Score {
         self.millionths
     }
 
-    /// The mean of scores, rounded half up to three places; of one score, that score.
-    pub fn mean(scores: &[Self]) -> Option<Self> {
-        if let [only] = scores {
-            return Some(only.clone());
-        }
-        let count = i64::try_from(scores.len()).ok().filter(|n| *n > 0)?;
-        let sum: i64 = scores.iter().map(Self::millionths).sum();
+    /// The mean of `count` scores that add up to `sum` millionths, rounded half up to three places.
+    pub fn mean_of(sum: i64, count: usize) -> Option<Self> {
+        let count = i64::try_from(count).ok().filter(|n| *n > 0)?;
         Some(Self::from_millionths((sum + count * 500) / (count * 1000) * 1000))
     }
 }
@@ -131,15 +127,8 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_of_one_is_itself() {
-        let score = |t: &str| Score::parse(t).unwrap();
-        assert_eq!(Score::mean(&[score("0.7271")]).unwrap().to_string(), "0.7271");
-        assert_eq!(
-            Score::mean(&[score("0.1"), score("0.2"), score("0.2")])
-                .unwrap()
-                .to_string(),
-            "0.167"
-        );
-        assert_eq!(Score::mean(&[]), None);
+    fn a_mean_is_rounded_half_up_to_three_places() {
+        assert_eq!(Score::mean_of(500_000, 3).unwrap().to_string(), "0.167");
+        assert_eq!(Score::mean_of(0, 0), None);
     }
 }

@@ -1,141 +1,167 @@
-//! One pass over one job: may it call, with which keys, and then the run itself. A job that has ended is left alone for
-//! good: nothing of it changes any more.
+//! One pass over one job: may it call, with which keys, and then the run itself. A job that has ended is left alone but for
+//! its results, which may be pruned.
 
+mod after;
+mod ended;
+mod events;
 mod run;
+mod source;
 mod store;
 
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use self::run::{Run, RunEnd};
-use self::store::{acknowledge, announce, end, tell};
+use self::run::{Means, Run};
+use self::source::{count, keys_of};
+use self::store::{Work, announce};
 use super::context::Context;
+use super::pacer::Owner;
 use super::queue::Next;
-use crate::api::{ConditionStatus, EventReason, GrantRef, JobReason, JobSpec, OnExceeded, kinds};
+use crate::api::{ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, kinds};
 use crate::core::delay;
-use crate::core::grant::ObjectKey;
+use crate::core::failure::KeysProblem;
+use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{Identity, Scope};
-use crate::core::job::{End, Gate, JobObject, Phase, Progress, gate, parse_spec, verdict};
-use crate::core::name::ObjectUri;
+use crate::core::job::{End, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
 use crate::ports::{Keys, KubeFailure};
 
 /// How long until a Secret that cannot be used is read again.
 const KEYS_AGAIN: Duration = Duration::from_secs(30);
 /// How long a waiting job goes without looking at its grant by itself; a change of the grant wakes it at once.
 const GRANT_AGAIN: Duration = Duration::from_secs(60);
+/// How long until the API server is asked again.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Makes one pass over a job, running it to its end when it may run.
 pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
     let job = match context.effects.get_job(key).await {
-        Ok(Some(job)) => job,
-        Ok(None) => return Next::WhenChanged,
+        Ok(Some(job)) if !job.deleting => job,
+        Ok(_) => return Next::WhenChanged,
         Err(failure) => {
             tracing::warn!(job = %key, %failure, "the job cannot be read");
-            return Next::After(delay::between(
-                Duration::from_secs(1),
-                Duration::from_secs(10),
-                &key.to_string(),
-            ));
+            let (low, high) = (Duration::from_secs(1), Duration::from_secs(10));
+            return Next::After(delay::between(low, high, &key.to_string()));
         }
     };
-    if job.deleting {
-        return Next::WhenChanged;
-    }
     if job.ended() {
-        return acknowledge(context, job).await;
+        return ended::pass(context, job).await;
     }
-    let mut job = job;
-    let now = context.effects.now();
-    let (spec, images) = match checked(&job) {
+    let mut work = Work::new(job);
+    let (spec, images) = match checked(&work.job) {
         Ok(checked) => checked,
         Err(message) => {
-            let progress = Progress::resume(&[], &job.status, 0, now, &job.uid);
-            tell(context, &mut job, &Phase::Invalid(message), &progress).await;
+            work.tell(context, None, &Phase::Invalid(message)).await;
             return Next::WhenChanged;
         }
     };
-    let progress = Progress::resume(
-        &spec.source.uris,
-        &job.status,
-        spec.backoff_limit_per_item,
-        now,
-        &job.uid,
-    );
-    if job.restored() {
-        tell(context, &mut job, &Phase::Restored, &progress).await;
-        return Next::WhenChanged;
-    }
-    match context.tenant(&key.namespace).await {
-        Ok(tenant) => {
-            if let Err(message) = context.effects.rules().allow_job(&tenant, &spec, &images) {
-                tell(context, &mut job, &Phase::Denied(message), &progress).await;
-                return Next::After(GRANT_AGAIN);
-            }
-        }
-        Err(_) => return Next::After(Duration::from_secs(5)),
-    }
-    if context.in_doubt(key) {
-        return Next::After(Duration::from_millis(500));
-    }
-    let grant = match look_at_grant(context, &job, &spec).await {
-        Ok(grant) => grant,
-        Err(failure) => {
-            tracing::warn!(job = %key, %failure, "the grant cannot be read");
-            return Next::After(Duration::from_secs(5));
-        }
+    let now = context.effects.now();
+    let until = deadline(&work.job, &spec);
+    let next = match may_go_on(context, work, &spec, &images, now).await {
+        Ok((work, grant)) => Box::pin(go_on(context, work, spec, &images, grant)).await,
+        Err(next) => next,
     };
-    match gate(&job, &spec, &images, grant.as_ref(), now) {
-        Gate::Open => {}
-        Gate::Wait(message, until) => {
-            return wait_for_grant(context, job, &spec, message, until, &progress).await;
-        }
-        Gate::Never(reason, message) => {
-            return end(context, job, End::Failed(reason, message), progress).await;
-        }
-    }
-    let Some(identity) = Identity::of(&job.key.namespace, &spec.credentials) else {
-        tell(
-            context,
-            &mut job,
-            &Phase::Invalid("spec.credentials cannot be used".to_owned()),
-            &progress,
-        )
-        .await;
-        return Next::WhenChanged;
-    };
-    match context
-        .keys
-        .get(
-            context.effects.as_ref(),
-            &identity,
-            &Scope::project(&spec.project),
-        )
-        .await
-    {
-        Ok(keys) if context.keys.known_bad(&identity, &keys) => Next::After(KEYS_AGAIN),
-        Ok(keys) => score(context, job, spec, identity, keys, progress).await,
-        Err(problem) => {
-            let message = problem.message(&identity);
-            tell(context, &mut job, &Phase::Keys(problem, message), &progress).await;
-            Next::After(KEYS_AGAIN)
-        }
+    // Whatever it waits for, its time may be over before.
+    match (next, until) {
+        (next, None) => next,
+        (Next::After(wait), Some(until)) => Next::After(wait.min(time_to(now, until))),
+        (Next::WhenChanged, Some(until)) => Next::After(time_to(now, until)),
     }
 }
 
-fn checked(job: &JobObject) -> Result<(JobSpec, Vec<ObjectUri>), String> {
+fn checked(job: &JobObject) -> Result<(JobSpec, Images), String> {
     let spec = job.spec.as_ref().map_err(Clone::clone)?;
     let images = parse_spec(spec).map_err(|e| e.to_string())?;
     Ok((spec.clone(), images))
 }
 
+fn time_to(now: Timestamp, time: Timestamp) -> Duration {
+    Duration::try_from(time.duration_since(now)).unwrap_or_default()
+}
+
+/// When a job's time is over; `None` without a deadline, and while it is suspended.
+fn deadline(job: &JobObject, spec: &JobSpec) -> Option<Timestamp> {
+    let seconds = spec
+        .active_deadline_seconds
+        .filter(|_| !spec.suspend && !job.ended())?;
+    let paused = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
+    let since = job.status.active_since.as_ref().filter(|_| !paused)?;
+    Some(since.0 + SignedDuration::from_secs(seconds))
+}
+
+/// Whether anything may be done for a job: its own switches, the tenancy rules, its grant.
+async fn may_go_on(
+    context: &Context,
+    mut work: Work,
+    spec: &JobSpec,
+    images: &Images,
+    now: Timestamp,
+) -> Result<(Work, Option<GrantSpec>), Next> {
+    if work.job.restored() {
+        work.tell(context, None, &Phase::Restored).await;
+        return Err(Next::WhenChanged);
+    }
+    if spec.cancel {
+        let message = "spec.cancel is true; the results so far are kept".to_owned();
+        return Err(work
+            .end(context, None, End::Failed(JobReason::Cancelled, message))
+            .await);
+    }
+    if deadline(&work.job, spec).is_some_and(|time| time <= now) {
+        let seconds = spec.active_deadline_seconds.unwrap_or_default();
+        let message = format!("the job did not end within activeDeadlineSeconds ({seconds} s)");
+        return Err(work
+            .end(context, None, End::Failed(JobReason::DeadlineExceeded, message))
+            .await);
+    }
+    let paused = paused_by_hand(&work.job);
+    if spec.suspend {
+        if work.tell(context, None, &Phase::Suspended).await && !paused {
+            let note = "spec.suspend is true: no call is made until it is false again";
+            announce(context, &work.job, EventReason::Suspended, note, false).await;
+        }
+        return Err(Next::WhenChanged);
+    }
+    if paused {
+        let note = "spec.suspend is false: the job goes on from where it was";
+        announce(context, &work.job, EventReason::Resumed, note, false).await;
+    }
+    let key = work.job.key.clone();
+    let Ok(tenant) = context.tenant(&key.namespace).await else {
+        return Err(Next::After(SOON));
+    };
+    if let Err(message) = context
+        .effects
+        .rules()
+        .allow_job(&tenant, spec, &images.buckets())
+    {
+        work.tell(context, None, &Phase::Denied(message)).await;
+        return Err(Next::After(GRANT_AGAIN));
+    }
+    if context.in_doubt(&key) {
+        return Err(Next::After(Duration::from_millis(500)));
+    }
+    let grant = look_at_grant(context, &work.job, spec).await.map_err(|failure| {
+        tracing::warn!(job = %key, %failure, "the grant cannot be read");
+        Next::After(SOON)
+    })?;
+    match gate(&work.job, spec, images, grant.as_ref(), now) {
+        Gate::Open => Ok((work, grant.and_then(|g| g.spec.ok()))),
+        Gate::Wait(message, until) => Err(wait_for_grant(context, work, spec, message, until).await),
+        Gate::Never(reason, message) => Err(work.end(context, None, End::Failed(reason, message)).await),
+    }
+}
+
+fn paused_by_hand(job: &JobObject) -> bool {
+    let suspended = |c: &&crate::api::Condition| c.kind == kinds::SUSPENDED;
+    let condition = job.status.conditions.iter().find(suspended);
+    condition.is_some_and(|c| c.reason == JobReason::Suspended.as_str())
+}
+
 fn grant_key(job: &JobObject, reference: &GrantRef) -> ObjectKey {
-    let namespace = reference
-        .namespace
-        .clone()
-        .unwrap_or_else(|| job.key.namespace.clone());
+    let namespace = reference.namespace.as_ref().unwrap_or(&job.key.namespace);
     ObjectKey {
-        namespace,
+        namespace: namespace.clone(),
         name: reference.name.clone(),
     }
 }
@@ -144,7 +170,7 @@ async fn look_at_grant(
     context: &Context,
     job: &JobObject,
     spec: &JobSpec,
-) -> Result<Option<crate::core::grant::GrantObject>, KubeFailure> {
+) -> Result<Option<GrantObject>, KubeFailure> {
     match &spec.grant_ref {
         Some(reference) => match context.effects.get_grant(&grant_key(job, reference)).await {
             // A grant outside the watched namespaces cannot be named from here, like one that does not exist.
@@ -158,137 +184,124 @@ async fn look_at_grant(
 /// Waits for the grant, but not for ever.
 async fn wait_for_grant(
     context: &Context,
-    mut job: JobObject,
+    mut work: Work,
     spec: &JobSpec,
     message: String,
     until: Option<Timestamp>,
-    progress: &Progress,
 ) -> Next {
     let now = context.effects.now();
-    let last = job
-        .status
-        .conditions
-        .iter()
-        .find(|c| c.kind == kinds::GRANT_READY && c.status == ConditionStatus::False);
-    let first_wait = last.is_none();
-    let since = last.map_or(now, |c| c.last_transition_time.0);
-    let deadline = since + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
+    let conditions = work.job.status.conditions.iter();
+    let last = conditions
+        .filter(|c| c.kind == kinds::GRANT_READY && c.status == ConditionStatus::False)
+        .map(|c| c.last_transition_time.0)
+        .next();
+    let deadline =
+        last.unwrap_or(now) + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
     if now >= deadline && until.is_none() {
         let message = format!("after {} s: {message}", spec.grant_wait.timeout_seconds);
-        return end(
-            context,
-            job,
-            End::Failed(JobReason::GrantTimeout, message),
-            progress.clone(),
-        )
-        .await;
+        return work
+            .end(context, None, End::Failed(JobReason::GrantTimeout, message))
+            .await;
     }
-    if first_wait {
-        announce(
-            context,
-            &job,
-            EventReason::WaitingForGrant,
-            message.clone(),
-            false,
-        )
-        .await;
+    if last.is_none() {
+        let note = message.as_str();
+        announce(context, &work.job, EventReason::WaitingForGrant, note, false).await;
     }
-    tell(context, &mut job, &Phase::Waiting(message), progress).await;
-    let next = until.unwrap_or(deadline);
-    let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
+    work.tell(context, None, &Phase::Waiting(message)).await;
+    let wait = time_to(now, until.unwrap_or(deadline));
     Next::After(wait.clamp(Duration::from_millis(50), GRANT_AGAIN))
 }
 
-/// Runs the job until it ends or cannot go on.
-async fn score(
+/// Obtains the keys, counts the source if need be, and runs.
+async fn go_on(
     context: &Context,
-    job: JobObject,
+    mut work: Work,
     spec: JobSpec,
-    identity: Identity,
-    keys: Keys,
-    progress: Progress,
+    images: &Images,
+    grant: Option<GrantSpec>,
 ) -> Next {
-    let secret = identity.describe();
-    let bucket = parse_spec(&spec)
-        .ok()
-        .and_then(|images| images.first().map(|i| i.bucket.clone()));
-    let pacer = context.pacers.of(&identity, &spec.project);
-    let run = Run::new(context, job, spec, keys.clone(), progress, pacer);
-    let (run, end_of_run) = run.go().await;
-    let (mut job, spec, progress) = run.parts();
-    match end_of_run {
-        RunEnd::AllDone => {
-            let verdict = verdict(&progress, &spec.max_failed_items);
-            end(context, job, verdict, progress).await
-        }
-        RunEnd::TooManyFailed(verdict) => end(context, job, verdict, progress).await,
-        RunEnd::NoProject(failure) => {
-            let message = format!(
-                "project {} does not exist in {} of account {} ({})",
-                spec.project.name,
-                spec.project.region,
-                spec.project.account_uid,
-                failure.reference()
-            );
-            end(
-                context,
-                job,
-                End::Failed(JobReason::ProjectNotFound, message),
-                progress,
-            )
-            .await
-        }
-        RunEnd::Denied { canary, failure } => {
-            let message = format!(
-                "IMM refused a call ({}): the caller needs imm:DetectImageScore on the project, and the project's service role must be able to read the image",
-                failure.reference()
-            );
-            if canary || spec.grant_ref.is_none() {
-                return end(
-                    context,
-                    job,
-                    End::Failed(JobReason::PermissionDenied, message),
-                    progress,
-                )
-                .await;
+    let mut source_keys = None;
+    if spec.source.uris.is_empty() {
+        let keys = match keys_of(context, &work, &spec, images).await {
+            Ok(keys) => keys,
+            Err(phase) => {
+                work.tell(context, None, &phase).await;
+                return Next::After(KEYS_AGAIN);
             }
-            // Later on, the grant may have been taken away under us: its bucket is looked at first, and one call alone
-            // decides then.
-            let message = "a call was refused; looking at the grant again".to_owned();
-            tell(context, &mut job, &Phase::Waiting(message), &progress).await;
-            context.doubt(&job.key, bucket.as_deref().unwrap_or_default());
-            Next::After(Duration::from_millis(200))
+        };
+        work = match count(context, work, &spec, &keys, grant.as_ref()).await {
+            Ok(work) => work,
+            Err(next) => return next,
+        };
+        source_keys = Some(keys);
+    }
+    let Some(identity) = Identity::of(&work.job.key.namespace, &spec.credentials) else {
+        let message = "spec.credentials cannot be used".to_owned();
+        work.tell(context, None, &Phase::Invalid(message)).await;
+        return Next::WhenChanged;
+    };
+    let (keys, owner) = match keys_to_score(context, &identity, &spec).await {
+        Ok(found) => found,
+        Err(None) => return Next::After(KEYS_AGAIN),
+        Err(Some(phase)) => {
+            work.tell(context, None, &phase).await;
+            return Next::After(KEYS_AGAIN);
         }
-        RunEnd::KeysRefused(failure) => {
-            // The same keys are not tried again: each refused call may be billed.
-            context.keys.refused(&identity, &keys);
-            tell(context, &mut job, &Phase::KeysRefused(failure, secret), &progress).await;
-            Next::After(Duration::from_secs(60))
+    };
+    let Some(size) = size(&spec, work.job.status.source.as_ref()) else {
+        return Next::After(SOON);
+    };
+    let mut progress = Progress::resume(
+        &spec,
+        &work.job.status,
+        size,
+        context.effects.now(),
+        &work.job.uid,
+    );
+    if let Err(failure) = work.recall(context, &mut progress).await {
+        tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
+        return Next::After(SOON);
+    }
+    let means = Means {
+        pacer: context.pacers.of(owner, &spec.project),
+        spec,
+        keys,
+        source_keys,
+        grant,
+    };
+    let (run, end) = Run::new(context, &means, work, progress).go().await;
+    let (work, spec, progress) = run.parts();
+    let left = after::Left { work, spec, progress };
+    Box::pin(after::go_on(context, left, end, &identity, &means.keys, images)).await
+}
+
+/// Keys that IMM has not refused, and whose pace they are used at. Keys of another account than the job names would read
+/// another project, so nothing is called with them.
+async fn keys_to_score(
+    context: &Context,
+    identity: &Identity,
+    spec: &JobSpec,
+) -> Result<(Keys, Owner), Option<Phase>> {
+    let scope = Scope::project(&spec.project);
+    let failed = |problem: KeysProblem| {
+        let message = problem.message(identity);
+        Some(Phase::Keys(problem, message))
+    };
+    let keys = context
+        .keys
+        .get(context.effects.as_ref(), identity, &scope)
+        .await
+        .map_err(failed)?;
+    if context.keys.known_bad(identity, &keys) {
+        return Err(None);
+    }
+    match context.account_of(identity, &keys).await {
+        Some(account) if account == spec.project.account_uid => Ok((keys, Owner::Account(account))),
+        Some(account) => {
+            context.keys.forget(identity);
+            let wanted = spec.project.account_uid.clone();
+            Err(failed(KeysProblem::OtherAccount { account, wanted }))
         }
-        RunEnd::OutOfBudget => {
-            let exceeded = spec.budget.as_ref().map(|b| b.on_exceeded);
-            let message = "budget.maxRequests is used up".to_owned();
-            if exceeded == Some(OnExceeded::Fail) {
-                return end(
-                    context,
-                    job,
-                    End::Failed(JobReason::BudgetExceeded, message),
-                    progress,
-                )
-                .await;
-            }
-            let told = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
-            if tell(context, &mut job, &Phase::OutOfBudget, &progress).await && !told {
-                announce(context, &job, EventReason::BudgetExceeded, message, true).await;
-            }
-            Next::WhenChanged
-        }
-        RunEnd::GrantLost => {
-            // Stored before the next pass takes the job up from its status, and tells what it waits for.
-            tell(context, &mut job, &Phase::Scoring, &progress).await;
-            Next::After(Duration::from_millis(100))
-        }
-        RunEnd::Stopped => Next::After(Duration::from_secs(1)),
-        RunEnd::Gone => Next::WhenChanged,
+        None => Ok((keys, Owner::Identity(identity.clone()))),
     }
 }

@@ -7,122 +7,169 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::look_at_grant;
-use super::store::{Stored, announce, store, tell};
-use crate::api::{EventReason, JobSpec};
-use crate::core::job::{
-    End, Gate, JobObject, Outcome, Phase, Progress, Step, gate, parse_spec, report, verdict,
-};
-use crate::ports::{CallFailure, FailureKind, Keys};
+use super::source::{Page, Place};
+use super::store::{Stored, What, Work, announce};
+use super::{deadline, look_at_grant};
+use crate::api::{EventReason, GrantSpec, JobSpec};
+use crate::core::job::{End, Filing, Gate, Phase, Progress, Step, gate, parse_spec, verdict};
+use crate::ports::{CallFailure, Keys, ProjectLimits};
 use crate::runtime::context::Context;
-use crate::runtime::pacer::Pacer;
+use crate::runtime::edits::Listening;
+use crate::runtime::pacer::{Pacer, Place as Seat, Ticket};
 
-/// How old an answer may get before it is stored: what a crash repeats.
+/// How old a result may get before it is stored: what a crash repeats.
 const FLUSH: Duration = Duration::from_secs(1);
+/// How old the figures in status may get while results are stored in reports.
+const FIGURES: Duration = Duration::from_secs(2);
+/// How old the look at the object and at its grant may get; a change of either is told at once.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Why a run ended.
 pub(super) enum RunEnd {
-    AllDone,
-    TooManyFailed(End),
+    /// It ends for good.
+    Over(End),
     NoProject(CallFailure),
-    Denied { canary: bool, failure: CallFailure },
+    Denied {
+        canary: bool,
+        failure: CallFailure,
+    },
     KeysRefused(CallFailure),
     OutOfBudget,
-    GrantLost,
+    /// Its source cannot be read any further.
+    Source(CallFailure),
+    /// What it may do has changed: the next pass finds out.
+    LookAgain,
     Stopped,
     Gone,
 }
 
-type Answer = (usize, Result<String, CallFailure>);
+/// What a run waits for.
+pub(super) enum Event {
+    Answer(usize, Result<String, CallFailure>),
+    Page(Result<Page, CallFailure>),
+    Limits(Result<ProjectLimits, CallFailure>),
+}
+
+type Calls<'a> = FuturesUnordered<BoxFuture<'a, Event>>;
+
+/// What a run works with.
+pub(super) struct Means {
+    pub(super) spec: JobSpec,
+    pub(super) keys: Keys,
+    /// Keys that read the source; a list of uris needs none.
+    pub(super) source_keys: Option<Keys>,
+    /// The grant that the gate has let it in by.
+    pub(super) grant: Option<GrantSpec>,
+    pub(super) pacer: Arc<Pacer>,
+}
 
 /// A job being run.
 pub(super) struct Run<'a> {
-    context: &'a Context,
-    job: JobObject,
-    spec: JobSpec,
-    keys: Keys,
-    progress: Progress,
-    pacer: Arc<Pacer>,
+    pub(super) context: &'a Context,
+    pub(super) means: &'a Means,
+    /// The spec as it stands now; what was paid for cannot change in it.
+    pub(super) spec: JobSpec,
+    pub(super) work: Work,
+    pub(super) progress: Progress,
+    listening: Listening<'a>,
+    /// Its place in the project's line, kept while it stores.
+    ticket: Option<Ticket>,
+    pub(super) place: Option<Place>,
     stored_at: Instant,
-    throttled: bool,
+    figures_at: Instant,
+    looked_at: Instant,
+    pub(super) throttled: bool,
     /// The last reservation and when it was made.
     reserved: Option<(i64, Instant)>,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(
-        context: &'a Context,
-        job: JobObject,
-        spec: JobSpec,
-        keys: Keys,
-        progress: Progress,
-        pacer: Arc<Pacer>,
-    ) -> Self {
-        Self {
+    pub(super) fn new(context: &'a Context, means: &'a Means, work: Work, progress: Progress) -> Self {
+        let now = Instant::now();
+        let mut run = Self {
             context,
-            job,
-            spec,
-            keys,
+            means,
+            spec: means.spec.clone(),
+            listening: context.edits.listen(&work.job.key),
+            ticket: None,
+            place: None,
+            work,
             progress,
-            pacer,
-            stored_at: Instant::now(),
+            stored_at: now,
+            figures_at: now,
+            looked_at: now,
             throttled: false,
             reserved: None,
+        };
+        let uris = &means.spec.source.uris;
+        if uris.is_empty() {
+            run.place = Some(Place::of(run.progress.cursor(), &means.spec));
+        } else {
+            run.progress.list(uris);
         }
+        run
     }
 
     /// What is left of it.
-    pub(super) fn parts(self) -> (JobObject, JobSpec, Progress) {
-        (self.job, self.spec, self.progress)
+    pub(super) fn parts(self) -> (Work, JobSpec, Progress) {
+        (self.work, self.spec, self.progress)
     }
 
     /// Runs until it ends or cannot go on; answers under way are always awaited and folded, and reservations that no
     /// call has used are given back: only a crash makes them count as spent.
     pub(super) async fn go(mut self) -> (Self, RunEnd) {
-        let mut calls: FuturesUnordered<BoxFuture<'a, Answer>> = FuturesUnordered::new();
+        let mut calls: Calls<'a> = FuturesUnordered::new();
         let end = self.run(&mut calls).await;
-        while let Some((index, answer)) = calls.next().await {
-            self.fold(index, answer).await;
+        while let Some(event) = calls.next().await {
+            if let Event::Answer(index, answer) = event {
+                self.fold(index, answer).await;
+            }
         }
         self.progress.release();
         (self, end)
     }
 
-    async fn run(&mut self, calls: &mut FuturesUnordered<BoxFuture<'a, Answer>>) -> RunEnd {
+    async fn run(&mut self, calls: &mut Calls<'a>) -> RunEnd {
         loop {
             if self.context.stop.is_cancelled() {
                 return self.stop_cleanly(calls).await;
             }
-            if let over @ End::Failed(..) = verdict(&self.progress, &self.spec.max_failed_items) {
-                return RunEnd::TooManyFailed(over);
+            if let over @ End::Failed(..) = verdict(&self.progress, &self.spec) {
+                return RunEnd::Over(over);
             }
-            if self.stored_at.elapsed() >= FLUSH {
-                if !self.flush().await {
-                    return RunEnd::Gone;
-                }
-                if !self.grant_is_live().await {
-                    return RunEnd::GrantLost;
-                }
+            let now = self.context.effects.now();
+            let until = deadline(&self.work.job, &self.spec);
+            if until.is_some_and(|time| time <= now) || self.spec.cancel || self.spec.suspend {
+                return RunEnd::LookAgain;
+            }
+            if self.looked_at.elapsed() >= LOOK
+                && let Some(end) = self.look().await
+            {
+                return end;
+            }
+            if self.stored_at.elapsed() >= FLUSH && !self.flush(false).await {
+                return RunEnd::Gone;
+            }
+            if self.progress.canary_passed() && self.means.pacer.wants_limits() {
+                calls.push(self.ask_limits());
             }
             let budget = self.spec.budget.as_ref().map(|b| b.max_requests);
-            let ceiling = self
-                .spec
-                .parallelism
-                .and_then(|n| usize::try_from(n).ok())
-                .unwrap_or(usize::MAX);
-            let step = self.progress.next(self.context.effects.now(), ceiling, budget);
-            let ended = match step {
-                Step::Done => return RunEnd::AllDone,
+            let parallelism = self.spec.parallelism.and_then(|n| usize::try_from(n).ok());
+            let ended = match self.progress.next(now, parallelism.unwrap_or(usize::MAX), budget) {
+                Step::Done => return RunEnd::Over(verdict(&self.progress, &self.spec)),
                 Step::OutOfBudget => return RunEnd::OutOfBudget,
                 Step::Reserve => self.reserve(budget).await,
-                Step::Send(index) => self.send(index, calls).await,
-                Step::Wait(until) => {
-                    let now = self.context.effects.now();
-                    let left = until.and_then(|t| Duration::try_from(t.duration_since(now)).ok());
-                    let pause = left.unwrap_or(FLUSH).clamp(Duration::from_millis(1), FLUSH);
-                    self.await_answer(calls, pause).await
+                Step::Read => {
+                    calls.push(self.read_on());
+                    None
+                }
+                Step::Send => self.send(calls).await,
+                Step::Wait(due) => {
+                    let due = due.into_iter().chain(until).min();
+                    self.wait(calls, pause(now, due)).await
                 }
             };
             if let Some(end) = ended {
@@ -131,37 +178,32 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Records in status what may leave next, and marks the object before its first call.
+    /// Records what may leave next, and marks the object before its first call.
     async fn reserve(&mut self, budget: Option<i64>) -> Option<RunEnd> {
-        if self.job.started.is_none() {
-            match self.context.effects.mark_started(&self.job).await {
+        if self.work.job.started.is_none() {
+            match self.context.effects.mark_started(&self.work.job).await {
                 Ok(version) => {
-                    self.job.resource_version = version;
-                    self.job.started = Some(self.job.uid.clone());
-                    announce(
-                        self.context,
-                        &self.job,
-                        EventReason::Started,
-                        "the first call is about to be made".to_owned(),
-                        false,
-                    )
-                    .await;
+                    let job = &mut self.work.job;
+                    job.resource_version = version;
+                    job.started = Some(job.uid.clone());
+                    let note = "the first call is about to be made";
+                    announce(self.context, &self.work.job, EventReason::Started, note, false).await;
                 }
                 Err(failure) => {
-                    tracing::info!(job = %self.job.key, %failure, "the job could not be marked as started yet");
+                    tracing::info!(job = %self.work.job.key, %failure, "the job could not be marked as started yet");
                     return Some(RunEnd::Stopped);
                 }
             }
         }
         let wish = self.wish();
         self.progress.reserve(wish, budget);
-        (!self.flush().await).then_some(RunEnd::Gone)
+        (!self.flush(true).await).then_some(RunEnd::Gone)
     }
 
     /// How many requests to reserve: about what a second takes, because a crash spends what was reserved. A job that may
     /// have only a few calls in flight begins with as many, and doubles while a reservation lasts less than a second.
     fn wish(&mut self) -> i64 {
-        let rate = self.pacer.rate();
+        let rate = self.means.pacer.rate();
         let few = self.spec.parallelism.map_or(rate, i64::from);
         let wish = match self.reserved {
             Some((last, at)) if at.elapsed() < FLUSH => last.saturating_mul(2),
@@ -174,129 +216,126 @@ impl<'a> Run<'a> {
     }
 
     /// Waits for the project's pace and sends one item, folding answers meanwhile.
-    async fn send(
-        &mut self,
-        index: usize,
-        calls: &mut FuturesUnordered<BoxFuture<'a, Answer>>,
-    ) -> Option<RunEnd> {
-        let pacer = Arc::clone(&self.pacer);
-        let turn = pacer.turn();
-        tokio::pin!(turn);
+    async fn send(&mut self, calls: &mut Calls<'a>) -> Option<RunEnd> {
+        let means = self.means;
+        let namespace = self.work.job.key.namespace.clone();
         let due = self.stored_at + FLUSH;
-        let place = loop {
-            tokio::select! {
-                place = &mut turn => break place,
-                Some((answered, answer)) = calls.next(), if !calls.is_empty() => {
-                    if let Some(end) = self.fold(answered, answer).await {
-                        return Some(end);
+        let mut ticket = self.ticket;
+        let seat: Result<Seat, Option<RunEnd>> = {
+            let turn = means.pacer.turn(&namespace, &mut ticket);
+            tokio::pin!(turn);
+            loop {
+                tokio::select! {
+                    seat = &mut turn => break Ok(seat),
+                    Some(event) = calls.next(), if !calls.is_empty() => {
+                        if let Some(end) = self.take_in(event).await {
+                            break Err(Some(end));
+                        }
                     }
+                    () = self.listening.bell.notified() => break Err(self.look().await),
+                    () = self.context.stop.cancelled() => break Err(None),
+                    () = sleep_until(due), if !calls.is_empty() => break Err(None),
                 }
-                () = self.context.stop.cancelled() => return None,
-                () = sleep_until(due), if !calls.is_empty() => return None,
             }
         };
-        self.progress.sent(index);
+        self.ticket = ticket;
+        let seat = match seat {
+            Ok(seat) => seat,
+            Err(end) => return end,
+        };
+        let item = self.progress.take(self.context.effects.now())?;
         let effects = Arc::clone(&self.context.effects);
-        let (project, keys, uri) = (
-            self.spec.project.clone(),
-            self.keys.clone(),
-            self.progress.uri(index).to_owned(),
-        );
         let call = async move {
-            let answer = effects.detect_image_score(&project, &keys, &uri).await;
-            drop(place);
-            (index, answer)
+            let spec = &means.spec;
+            let answer = effects
+                .detect_image_score(&spec.project, &spec.access, &means.keys, &item.uri)
+                .await;
+            drop(seat);
+            Event::Answer(item.index, answer)
         };
         calls.push(call.boxed());
         None
     }
 
-    async fn await_answer(
-        &mut self,
-        calls: &mut FuturesUnordered<BoxFuture<'a, Answer>>,
-        pause: Duration,
-    ) -> Option<RunEnd> {
+    async fn wait(&mut self, calls: &mut Calls<'a>, pause: Duration) -> Option<RunEnd> {
         tokio::select! {
-            Some((index, answer)) = calls.next(), if !calls.is_empty() => self.fold(index, answer).await,
+            Some(event) = calls.next(), if !calls.is_empty() => self.take_in(event).await,
+            () = self.listening.bell.notified() => self.look().await,
             () = sleep(pause) => None,
             () = self.context.stop.cancelled() => None,
         }
     }
 
-    async fn fold(&mut self, index: usize, answer: Result<String, CallFailure>) -> Option<RunEnd> {
-        self.context.metrics.score(outcome(&answer));
-        let served = answer.is_ok();
-        match self.progress.fold(index, answer, self.context.effects.now()) {
-            Outcome::GoOn => {
-                if served {
-                    self.pacer.speed_up();
-                }
-                None
-            }
-            Outcome::SlowDown => {
-                self.pacer.slow_down();
-                if !self.throttled {
-                    self.throttled = true;
-                    let note = "IMM asks to slow down; the pace is lowered and no item fails because of it"
-                        .to_owned();
-                    announce(self.context, &self.job, EventReason::Throttled, note, false).await;
-                }
-                None
-            }
-            Outcome::KeysRefused(failure) => Some(RunEnd::KeysRefused(failure)),
-            Outcome::Denied { canary, failure } => Some(RunEnd::Denied { canary, failure }),
-            Outcome::NoProject(failure) => Some(RunEnd::NoProject(failure)),
-        }
-    }
-
     /// Stores where the job stands. `false` when the object is gone. While the API server does not answer, no new call is
-    /// made and nothing that was paid for is given up.
-    async fn flush(&mut self) -> bool {
-        let stored = tell(self.context, &mut self.job, &Phase::Scoring, &self.progress).await;
+    /// made and nothing that was paid for is given up. In reports, results and reservations need no new status: the
+    /// figures follow a little later.
+    async fn flush(&mut self, reserving: bool) -> bool {
+        let carries = match self.progress.filing() {
+            Filing::Reports(reports) => reports.carries(),
+            Filing::Inline(_) => false,
+        };
+        let what = if carries && self.figures_at.elapsed() < FIGURES {
+            What::Reports { always: reserving }
+        } else {
+            self.figures_at = Instant::now();
+            What::All(&Phase::Scoring)
+        };
+        let kept = self.work.keep(self.context, Some(&mut self.progress), what).await;
         self.stored_at = Instant::now();
-        // What may be edited while a job runs takes effect with the next store.
-        if let Ok(spec) = &self.job.spec {
-            self.spec.parallelism = spec.parallelism;
-            self.spec.budget.clone_from(&spec.budget);
-        }
-        stored || self.context.stop.is_cancelled()
+        self.take_edits();
+        kept || self.context.stop.is_cancelled()
     }
 
-    /// Whether the grant still allows calls; a grant that cannot be read now is judged at the next store.
-    async fn grant_is_live(&self) -> bool {
-        let Ok(images) = parse_spec(&self.spec) else {
-            return false;
-        };
-        let Ok(grant) = look_at_grant(self.context, &self.job, &self.spec).await else {
-            return true;
-        };
-        gate(
-            &self.job,
-            &self.spec,
-            &images,
-            grant.as_ref(),
-            self.context.effects.now(),
-        ) == Gate::Open
+    /// What may be edited while a job runs takes effect at once.
+    fn take_edits(&mut self) {
+        if let Ok(spec) = &self.work.job.spec {
+            self.spec.clone_from(spec);
+        }
+    }
+
+    /// Looks at the object and its grant again.
+    async fn look(&mut self) -> Option<RunEnd> {
+        self.looked_at = Instant::now();
+        match self.context.effects.get_job(&self.work.job.key).await {
+            Ok(Some(fresh)) if fresh.uid == self.work.job.uid && !fresh.deleting => {
+                // The status is ours alone; on a conflict the next write finds out who else writes it.
+                if fresh.status == self.work.job.status {
+                    self.work.job = fresh;
+                    self.take_edits();
+                }
+            }
+            Ok(_) => return Some(RunEnd::Gone),
+            // It is looked at again soon.
+            Err(_) => return None,
+        }
+        let images = parse_spec(&self.spec).ok()?;
+        let grant = look_at_grant(self.context, &self.work.job, &self.spec)
+            .await
+            .ok()?;
+        let now = self.context.effects.now();
+        let open = gate(&self.work.job, &self.spec, &images, grant.as_ref(), now) == Gate::Open;
+        (!open).then_some(RunEnd::LookAgain)
     }
 
     /// The process is to stop: nothing new leaves, what is under way is awaited and stored each second, and unused
     /// reservations are given back.
-    async fn stop_cleanly(&mut self, calls: &mut FuturesUnordered<BoxFuture<'a, Answer>>) -> RunEnd {
+    async fn stop_cleanly(&mut self, calls: &mut Calls<'a>) -> RunEnd {
         self.progress.release();
         loop {
-            let status = report(
-                &self.job,
-                &Phase::Scoring,
-                &self.progress,
-                self.context.effects.now(),
-            );
-            let stored = store(self.context, &mut self.job, &status).await == Stored::Yes;
+            let what = What::All(&Phase::Scoring);
+            let stored = self
+                .work
+                .attempt(self.context, Some(&mut self.progress), what)
+                .await
+                == Stored::Yes;
             if calls.is_empty() && stored {
                 return RunEnd::Stopped;
             }
             let due = Instant::now() + FLUSH;
-            while let Ok(Some((index, answer))) = tokio::time::timeout_at(due, calls.next()).await {
-                self.fold(index, answer).await;
+            while let Ok(Some(event)) = tokio::time::timeout_at(due, calls.next()).await {
+                if let Event::Answer(index, answer) = event {
+                    self.fold(index, answer).await;
+                }
             }
             if calls.is_empty() && !stored {
                 sleep(Duration::from_millis(200)).await;
@@ -305,21 +344,9 @@ impl<'a> Run<'a> {
     }
 }
 
-fn outcome(answer: &Result<String, CallFailure>) -> &'static str {
-    match answer {
-        Ok(_) => "scored",
-        Err(failure) => match failure.kind {
-            FailureKind::Throttled => "throttled",
-            FailureKind::Unavailable => "unavailable",
-            FailureKind::Unanswered => "unanswered",
-            FailureKind::Denied => "denied",
-            FailureKind::KeysRejected | FailureKind::KeysExpired => "keys_refused",
-            FailureKind::NoSuchProject => "no_project",
-            FailureKind::Refused
-            | FailureKind::PublicBlocked
-            | FailureKind::NoSuchBucket
-            | FailureKind::WrongRegion
-            | FailureKind::DocumentRefused => "refused",
-        },
-    }
+/// How long to wait for an answer: until something is due, and no longer than until the next store.
+fn pause(now: Timestamp, due: Option<Timestamp>) -> Duration {
+    let left = due.map(|time| time.duration_since(now).max(SignedDuration::ZERO));
+    let left = left.and_then(|left| Duration::try_from(left).ok());
+    left.unwrap_or(FLUSH).clamp(Duration::from_millis(1), FLUSH)
 }

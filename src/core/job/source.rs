@@ -1,0 +1,320 @@
+//! What a job's source says: which objects of a listed page and which lines of a manifest are items, and what can be told
+//! about the images before any of it is read.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{JobSpec, PrefixSource, SourceSeen};
+use crate::core::name::{NameError, ObjectUri, check_bucket, check_project, check_region, check_uid};
+
+/// Most bytes of all results of a job.
+const RESULTS_LIMIT: i64 = 64 * 1024 * 1024;
+/// Up to so many items, and so many bytes, are results kept in status.
+const INLINE_ITEMS: i32 = 100;
+const INLINE_BYTES: i64 = 64 * 1024;
+/// Bytes of a result beside its URI: index, score or code, and punctuation.
+pub(super) const RESULT_BYTES: usize = 60;
+
+/// The images of a job, as far as the spec tells them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Images {
+    /// They are listed, in order.
+    Listed(Vec<ObjectUri>),
+    /// All objects below a prefix.
+    Below {
+        /// The bucket.
+        bucket: String,
+        /// What the keys begin with.
+        prefix: String,
+    },
+    /// The lines of an object.
+    Written(ObjectUri),
+}
+
+impl Images {
+    /// The buckets that are known before the source is read.
+    pub fn buckets(&self) -> Vec<&str> {
+        match self {
+            Self::Listed(images) => {
+                let mut buckets: Vec<&str> = images.iter().map(|i| i.bucket.as_str()).collect();
+                buckets.dedup();
+                buckets
+            }
+            Self::Below { bucket, .. } => vec![bucket],
+            Self::Written(object) => vec![&object.bucket],
+        }
+    }
+}
+
+/// Checks every name of a spec; gives the images as far as it tells them.
+pub fn parse_spec(spec: &JobSpec) -> Result<Images, NameError> {
+    check_project("spec.project.name", &spec.project.name)?;
+    check_region("spec.project.region", &spec.project.region)?;
+    check_uid("spec.project.accountUID", &spec.project.account_uid)?;
+    let source = &spec.source;
+    match (&source.prefix, &source.manifest) {
+        (Some(prefix), None) if source.uris.is_empty() => {
+            check_bucket("spec.source.prefix.bucket", &prefix.bucket)?;
+            Ok(Images::Below {
+                bucket: prefix.bucket.clone(),
+                prefix: prefix.prefix.clone(),
+            })
+        }
+        (None, Some(manifest)) if source.uris.is_empty() => {
+            let object = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri)?;
+            // HTTP clients fold such segments, so that another object would be read.
+            if object.key.split('/').any(|s| s == "." || s == "..") {
+                let rule = "must not have . or .. between slashes";
+                return Err(NameError {
+                    field: "spec.source.manifest.uri",
+                    rule,
+                });
+            }
+            Ok(Images::Written(object))
+        }
+        (None, None) if !source.uris.is_empty() => {
+            let uris = source.uris.iter();
+            let images = uris.map(|uri| ObjectUri::parse("spec.source.uris", uri));
+            Ok(Images::Listed(images.collect::<Result<_, _>>()?))
+        }
+        _ => Err(NameError {
+            field: "spec.source",
+            rule: "must have exactly one of uris, prefix and manifest",
+        }),
+    }
+}
+
+/// An item as a source gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The image; of one that is refused, its name made printable.
+    pub uri: String,
+    /// Where the source goes on after it.
+    pub place: Option<String>,
+    /// Why it can only be refused, without a call.
+    pub refused: Option<&'static str>,
+}
+
+/// An object as OSS lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key; `None` when it is not UTF-8.
+    pub key: Option<String>,
+    /// The key as it came, percent-encoded.
+    pub raw: String,
+    /// When it was last modified.
+    pub modified: Timestamp,
+}
+
+/// The items among the objects of a page.
+pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<Listed>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for object in page {
+        let after = source
+            .modified_after
+            .as_ref()
+            .is_none_or(|t| object.modified > t.0);
+        if object.modified > as_of || !after {
+            continue;
+        }
+        let Some(key) = object.key else {
+            let uri = uri(&source.bucket, &object.raw);
+            found.push(Found {
+                uri,
+                place: None,
+                refused: Some("KeyNotUtf8"),
+            });
+            continue;
+        };
+        let ends = |suffix: &String| key.ends_with(suffix.as_str());
+        let fits = if source.suffixes.is_empty() {
+            !key.ends_with('/')
+        } else {
+            source.suffixes.iter().any(ends)
+        };
+        if fits {
+            found.push(item(uri(&source.bucket, &key), Some(key)));
+        }
+    }
+    found
+}
+
+fn uri(bucket: &str, key: &str) -> String {
+    format!("oss://{bucket}/{key}")
+}
+
+/// An item, or why it is none.
+fn item(uri: String, place: Option<String>) -> Found {
+    if ObjectUri::parse("uri", &uri).is_ok() {
+        return Found {
+            uri,
+            place,
+            refused: None,
+        };
+    }
+    let shown: String = uri.escape_debug().take(1000).collect();
+    Found {
+        uri: shown,
+        place,
+        refused: Some("NotAnImageUri"),
+    }
+}
+
+/// Takes the whole lines out of a piece of a manifest that begins at byte `offset`; what is left of it is the beginning of
+/// a line. At the end of the object the rest is a line as well.
+pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<Found>, usize) {
+    let mut found = Vec::new();
+    let mut used = 0;
+    while let Some(rest) = piece.get(used..).filter(|rest| !rest.is_empty()) {
+        let end = rest.iter().position(|b| *b == b'\n');
+        let Some(length) = end.map(|e| e + 1).or_else(|| last.then_some(rest.len())) else {
+            break;
+        };
+        let line = rest.get(..length).unwrap_or_default().trim_ascii_end();
+        used += length;
+        // A mark of byte order is no part of the first line.
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        let place = Some((offset + u64::try_from(used).unwrap_or(u64::MAX)).to_string());
+        if let Ok(text) = std::str::from_utf8(line) {
+            found.push(item(text.to_owned(), place));
+            continue;
+        }
+        let uri = line.escape_ascii().to_string().chars().take(1000).collect();
+        found.push(Found {
+            uri,
+            place,
+            refused: Some("LineNotUtf8"),
+        });
+    }
+    (found, used)
+}
+
+/// Counts a source; an error says how it is too large.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    items: i32,
+    uri_bytes: i64,
+}
+
+impl Count {
+    /// Adds a page; `Err` when the job would have more items or results than it may.
+    pub fn add(&mut self, page: &[Found], most: i32) -> Result<(), String> {
+        let bytes: usize = page.iter().map(|f| f.uri.len()).sum();
+        self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
+        self.uri_bytes += i64::try_from(bytes).unwrap_or(i64::MAX);
+        if self.items > most {
+            return Err(format!(
+                "the source holds at least {} items and may hold {most}",
+                self.items
+            ));
+        }
+        let results = self.uri_bytes + i64::from(self.items) * i64::try_from(RESULT_BYTES).unwrap_or(60);
+        if results > RESULTS_LIMIT {
+            return Err(format!(
+                "the results of {} items and more would take over 64 MiB: split the job",
+                self.items
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is recorded of a counted source.
+    pub fn seen(&self, before: &SourceSeen) -> SourceSeen {
+        SourceSeen {
+            items: Some(self.items),
+            uri_bytes: Some(self.uri_bytes),
+            ..before.clone()
+        }
+    }
+}
+
+/// How many items a job has, as far as it is known, and whether their results fit into its status. Decided before the first
+/// paid call and never again.
+pub fn size(spec: &JobSpec, seen: Option<&SourceSeen>) -> Option<(usize, bool)> {
+    let (items, bytes) = if spec.source.uris.is_empty() {
+        (seen?.items?, seen?.uri_bytes?)
+    } else {
+        let bytes: usize = spec.source.uris.iter().map(String::len).sum();
+        (
+            i32::try_from(spec.source.uris.len()).ok()?,
+            i64::try_from(bytes).ok()?,
+        )
+    };
+    let results = bytes + i64::from(items) * i64::try_from(RESULT_BYTES).ok()?;
+    let inline = items <= INLINE_ITEMS && results <= INLINE_BYTES;
+    Some((usize::try_from(items).ok()?, inline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_items_with_the_place_after_them() {
+        let text =
+            b"\xef\xbb\xbfoss://pics/a b.jpg\r\n\noss://pics/\xc3\xbc%2F+.jpg\nnonsense\noss://pics/half";
+        let (found, used) = items_of_lines(text, 100, false);
+        let shown: Vec<(&str, Option<&str>, bool)> = found
+            .iter()
+            .map(|f| (f.uri.as_str(), f.place.as_deref(), f.refused.is_some()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("oss://pics/a b.jpg", Some("123"), false),
+                ("oss://pics/ü%2F+.jpg", Some("146"), false),
+                ("nonsense", Some("155"), true)
+            ]
+        );
+        assert_eq!(text.get(used..).unwrap(), b"oss://pics/half");
+        assert_eq!(items_of_lines(b"oss://pics/half", 0, true).0.len(), 1);
+        let (bad, _) = items_of_lines(b"oss://pics/\xff\n", 0, false);
+        assert_eq!(
+            (bad[0].uri.as_str(), bad[0].refused),
+            ("oss://pics/\\xff", Some("LineNotUtf8"))
+        );
+    }
+
+    #[test]
+    fn newer_objects_folders_and_other_suffixes_are_no_items_and_odd_keys_are_kept() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let source = PrefixSource {
+            bucket: "pics".to_owned(),
+            prefix: String::new(),
+            suffixes: Vec::new(),
+            max_objects: 10,
+            modified_after: None,
+            credentials: None,
+        };
+        let object = |key: &str, second| Listed {
+            key: Some(key.to_owned()),
+            raw: String::new(),
+            modified: at(second),
+        };
+        let page = vec![
+            object("/lead/../x+%41.jpg", 10),
+            object("folder/", 10),
+            object("new.jpg", 11),
+            object("bell\u{7}.jpg", 10),
+        ];
+        let found = items_of_page(&source, at(10), page.clone());
+        let uris: Vec<(&str, bool)> = found
+            .iter()
+            .map(|f| (f.uri.as_str(), f.refused.is_some()))
+            .collect();
+        assert_eq!(
+            uris,
+            [
+                ("oss://pics//lead/../x+%41.jpg", false),
+                ("oss://pics/bell\\u{7}.jpg", true)
+            ]
+        );
+        let png = PrefixSource {
+            suffixes: vec![".png".to_owned()],
+            ..source
+        };
+        assert!(items_of_page(&png, at(10), page).is_empty());
+    }
+}

@@ -1,0 +1,252 @@
+//! What the results of a job add up to. A tally is folded from results, so that after a crash it follows from what is stored.
+
+use std::collections::BTreeMap;
+
+use super::Score;
+use crate::api::{FailureAction, FailureCount, FailureRule, ItemResult, JobSpec, Select, Summary};
+
+/// Most different error codes that are told apart; a hostile service could send any number.
+const CODES: usize = 100;
+
+/// What a result counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It has a score; whether that is below the threshold.
+    Scored {
+        /// Below the threshold.
+        below: bool,
+    },
+    /// It failed.
+    Failed,
+    /// It failed in a way that a rule ignores.
+    Ignored,
+    /// It vanished before its turn.
+    Skipped,
+}
+
+/// The parts of a spec that say what a result means. All of them are immutable.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ItemRules {
+    rules: Vec<FailureRule>,
+    /// Of a prefix, an object may vanish between listing and scoring; elsewhere a missing image is a failure.
+    pub(super) may_vanish: bool,
+    min_score: Option<i64>,
+}
+
+impl ItemRules {
+    /// The rules of a spec.
+    pub fn of(spec: &JobSpec) -> Self {
+        let min = spec.thresholds.as_ref().and_then(|t| Score::parse(&t.min_score));
+        Self {
+            rules: spec.failure_rules.clone(),
+            may_vanish: spec.source.prefix.is_some(),
+            min_score: min.map(|s| s.millionths()),
+        }
+    }
+
+    /// What the first rule says that names a code, or what stands before a dot in it.
+    pub fn action(&self, code: &str) -> Option<FailureAction> {
+        let names = |known: &String| {
+            code.strip_prefix(known.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let rule = self.rules.iter().find(|rule| rule.codes.iter().any(names));
+        rule.map(|rule| rule.action)
+    }
+
+    /// What a result counts as.
+    pub fn class(&self, result: &ItemResult) -> Class {
+        if let Some(score) = result.score.as_deref().and_then(Score::parse) {
+            let below = self.min_score.is_some_and(|min| score.millionths() < min);
+            return Class::Scored { below };
+        }
+        let code = result.code.as_deref().unwrap_or_default();
+        match self.action(code) {
+            Some(FailureAction::IgnoreItem) => Class::Ignored,
+            None if self.may_vanish && code.starts_with("ResourceNotFound") => Class::Skipped,
+            Some(FailureAction::FailItem | FailureAction::FailJob | FailureAction::Retry) | None => {
+                Class::Failed
+            }
+        }
+    }
+
+    /// Whether a result is kept once the job has ended.
+    pub fn keeps(&self, select: Select, result: &ItemResult) -> bool {
+        match (select, self.class(result)) {
+            (Select::All, _) => true,
+            (Select::BelowThreshold, Class::Scored { below }) => below,
+            (_, Class::Failed) => true,
+            (_, Class::Scored { .. } | Class::Ignored | Class::Skipped) => false,
+        }
+    }
+}
+
+/// What results add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Items with a score.
+    pub succeeded: usize,
+    /// Items that failed.
+    pub failed: usize,
+    /// Items whose failure a rule ignores.
+    pub ignored: usize,
+    /// Items that vanished before their turn.
+    pub skipped: usize,
+    /// Items with a score below the threshold.
+    pub below: usize,
+    codes: BTreeMap<String, FailureCount>,
+    /// How often each score came, in millionths: enough for the median.
+    scores: BTreeMap<i64, usize>,
+    sum: i64,
+    only: Option<Score>,
+    lowest: Option<Score>,
+    highest: Option<Score>,
+}
+
+impl Tally {
+    /// Adds a result.
+    pub fn add(&mut self, rules: &ItemRules, result: &ItemResult) {
+        match rules.class(result) {
+            Class::Scored { below } => {
+                self.succeeded += 1;
+                self.below += usize::from(below);
+            }
+            Class::Failed => self.failed += 1,
+            Class::Ignored => self.ignored += 1,
+            Class::Skipped => self.skipped += 1,
+        }
+        if let Some(score) = result.score.as_deref().and_then(Score::parse) {
+            self.add_score(score);
+        } else if let Some(code) = &result.code {
+            let known = self.codes.contains_key(code) || self.codes.len() < CODES;
+            let code = if known { code.as_str() } else { "Other" };
+            let fresh = || FailureCount {
+                code: code.to_owned(),
+                count: 0,
+                sample_index: result.index,
+            };
+            self.codes.entry(code.to_owned()).or_insert_with(fresh).count += 1;
+        }
+    }
+
+    fn add_score(&mut self, score: Score) {
+        *self.scores.entry(score.millionths()).or_default() += 1;
+        self.sum += score.millionths();
+        self.only = (self.succeeded == 1).then(|| score.clone());
+        if self.lowest.as_ref().is_none_or(|low| score < *low) {
+            self.lowest = Some(score.clone());
+        }
+        if self.highest.as_ref().is_none_or(|high| score > *high) {
+            self.highest = Some(score);
+        }
+    }
+
+    /// Items that are done.
+    pub fn done(&self) -> usize {
+        self.succeeded + self.failed + self.ignored + self.skipped
+    }
+
+    /// The scores in figures; `None` without any.
+    pub fn summary(&self) -> Option<Summary> {
+        let (lowest, highest) = (self.lowest.as_ref()?, self.highest.as_ref()?);
+        let mut histogram = vec![0; 10];
+        let (mut seen, mut median) = (0, None);
+        let middle = self.succeeded.div_ceil(2);
+        for (millionths, count) in &self.scores {
+            seen += count;
+            if median.is_none() && seen >= middle {
+                median = Some(Score::from_millionths(*millionths));
+            }
+            // The last bin holds 1 as well.
+            let bin = usize::try_from(millionths / 100_000).unwrap_or(0).min(9);
+            if let Some(bin) = histogram.get_mut(bin) {
+                *bin += i32::try_from(*count).unwrap_or(i32::MAX);
+            }
+        }
+        let mean = match &self.only {
+            Some(only) => only.clone(),
+            None => Score::mean_of(self.sum, self.succeeded)?,
+        };
+        Some(Summary {
+            min: lowest.to_string(),
+            max: highest.to_string(),
+            mean: mean.to_string(),
+            p50: self.only.clone().or(median)?.to_string(),
+            histogram,
+        })
+    }
+
+    /// Items without a score by error code, at most 20 codes, the most frequent first.
+    pub fn failures(&self) -> Vec<FailureCount> {
+        let mut list: Vec<FailureCount> = self.codes.values().cloned().collect();
+        list.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.code.cmp(&b.code)));
+        list.truncate(20);
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scored(index: i32, score: &str) -> ItemResult {
+        ItemResult {
+            index,
+            uri: String::new(),
+            score: Some(score.to_owned()),
+            code: None,
+        }
+    }
+
+    #[test]
+    fn a_tally_has_the_median_the_bins_and_the_text_of_a_single_score() {
+        let rules = ItemRules {
+            min_score: Some(600_000),
+            ..ItemRules::default()
+        };
+        let mut tally = Tally::default();
+        tally.add(&rules, &scored(0, "0.7270"));
+        assert_eq!(tally.summary().unwrap().mean, "0.7270");
+        for (index, score) in ["0.1", "0.6", "0.599999", "1"].iter().enumerate() {
+            tally.add(&rules, &scored(i32::try_from(index).unwrap(), score));
+        }
+        let summary = tally.summary().unwrap();
+        assert_eq!((summary.p50.as_str(), summary.mean.as_str()), ("0.6", "0.605"));
+        assert_eq!(summary.histogram, [0, 1, 0, 0, 0, 1, 1, 1, 0, 1]);
+        assert_eq!(
+            (tally.below, tally.done()),
+            (2, 5),
+            "a score of exactly 0.6 passes"
+        );
+    }
+
+    #[test]
+    fn the_first_rule_that_names_a_code_decides() {
+        let rule = |codes: &[&str], action| FailureRule {
+            codes: codes.iter().map(|c| (*c).to_owned()).collect(),
+            action,
+        };
+        let rules = ItemRules {
+            rules: vec![
+                rule(&["ResourceNotFound.Object"], FailureAction::FailItem),
+                rule(&["ResourceNotFound", "Odd"], FailureAction::IgnoreItem),
+            ],
+            may_vanish: true,
+            min_score: None,
+        };
+        for (code, class) in [
+            ("ResourceNotFound.Object", Class::Failed),
+            ("ResourceNotFound.Project", Class::Ignored),
+            ("ResourceNotFoundElse", Class::Skipped),
+            ("Odd", Class::Ignored),
+            ("Oddly", Class::Failed),
+        ] {
+            let result = ItemResult {
+                code: Some(code.to_owned()),
+                score: None,
+                ..scored(0, "")
+            };
+            assert_eq!(rules.class(&result), class, "{code}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What follows from the end of a run.
+
+use std::time::Duration;
+
+use super::run::RunEnd;
+use super::source::trouble;
+use super::store::{Work, announce};
+use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
+use crate::core::identity::Identity;
+use crate::core::job::{End, Images, Phase, Progress};
+use crate::ports::Keys;
+use crate::runtime::context::Context;
+use crate::runtime::queue::Next;
+
+/// What a run has left.
+pub(super) struct Left {
+    pub(super) work: Work,
+    pub(super) spec: JobSpec,
+    pub(super) progress: Progress,
+}
+
+/// Stores and tells it, and says when the job is to be looked at again.
+pub(super) async fn go_on(
+    context: &Context,
+    left: Left,
+    end: RunEnd,
+    identity: &Identity,
+    keys: &Keys,
+    images: &Images,
+) -> Next {
+    let Left {
+        mut work,
+        spec,
+        mut progress,
+    } = left;
+    let fail = |reason, message| End::Failed(reason, message);
+    let ended = match end {
+        RunEnd::Over(end) => end,
+        RunEnd::NoProject(failure) => {
+            let (project, reference) = (&spec.project, failure.reference());
+            let message = format!(
+                "project {} does not exist in {} of account {} ({reference})",
+                project.name, project.region, project.account_uid
+            );
+            fail(JobReason::ProjectNotFound, message)
+        }
+        RunEnd::Denied { canary, failure } if canary || spec.grant_ref.is_none() => {
+            let reference = failure.reference();
+            let message = format!(
+                "IMM refused a call ({reference}): the caller needs imm:DetectImageScore on the project, and the project's service role, or the last role of the chain, must be able to read the image"
+            );
+            fail(JobReason::PermissionDenied, message)
+        }
+        RunEnd::Denied { .. } => {
+            // Later on, the grant may have been taken away under us: its bucket is looked at first, and one call alone
+            // decides then.
+            let phase = Phase::Waiting("a call was refused; looking at the grant again".to_owned());
+            work.tell(context, Some(&mut progress), &phase).await;
+            let bucket = images.buckets().first().copied().unwrap_or_default().to_owned();
+            context.doubt(&work.job.key, &bucket);
+            return Next::After(Duration::from_millis(200));
+        }
+        RunEnd::KeysRefused(failure) => {
+            // The same keys are not tried again: each refused call may be billed.
+            context.keys.refused(identity, keys);
+            let phase = Phase::KeysRefused(failure, identity.describe());
+            work.tell(context, Some(&mut progress), &phase).await;
+            return Next::After(Duration::from_secs(60));
+        }
+        RunEnd::OutOfBudget => {
+            let message = "budget.maxRequests is used up";
+            if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) {
+                let told = work
+                    .job
+                    .status
+                    .conditions
+                    .iter()
+                    .any(|c| c.kind == kinds::SUSPENDED);
+                let stored = work.tell(context, Some(&mut progress), &Phase::OutOfBudget).await;
+                if stored && !told {
+                    announce(context, &work.job, EventReason::BudgetExceeded, message, true).await;
+                }
+                return Next::WhenChanged;
+            }
+            fail(JobReason::BudgetExceeded, message.to_owned())
+        }
+        RunEnd::Source(failure) => return trouble(context, work, Some(&mut progress), &spec, &failure).await,
+        RunEnd::LookAgain => {
+            // Stored before the next pass takes the job up from its status, and tells what it waits for.
+            work.tell(context, Some(&mut progress), &Phase::Scoring).await;
+            return Next::After(Duration::from_millis(20));
+        }
+        RunEnd::Stopped => return Next::After(Duration::from_secs(1)),
+        RunEnd::Gone => return Next::WhenChanged,
+    };
+    work.end(context, Some(&mut progress), ended).await
+}

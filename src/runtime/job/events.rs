@@ -1,0 +1,141 @@
+//! What a running job waits for, and what it does about it: answers of IMM, pages of the source, limits of the project.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::time::sleep;
+
+use super::run::{Event, Run, RunEnd};
+use super::source::{Page, admit, read};
+use super::store::announce;
+use crate::api::{EventReason, JobReason, SourceSeen};
+use crate::core::job::{End, Outcome, Phase};
+use crate::ports::{CallFailure, FailureKind};
+
+/// A page that could not be read is asked for again after this.
+const PAGE_AGAIN: Duration = Duration::from_secs(2);
+
+impl<'a> Run<'a> {
+    /// Asks for the next items of the source.
+    pub(super) fn read_on(&mut self) -> BoxFuture<'a, Event> {
+        let (context, means, place) = (self.context, self.means, self.place.clone());
+        let seen: SourceSeen = self.work.job.status.source.clone().unwrap_or_default();
+        async move {
+            let (Some(place), Some(keys)) = (place, &means.source_keys) else {
+                return Event::Page(Ok(Page {
+                    found: Vec::new(),
+                    next: None,
+                }));
+            };
+            let page = read(context, &means.spec, &seen, keys, &place).await;
+            if page.is_err() {
+                sleep(PAGE_AGAIN).await;
+            }
+            Event::Page(page)
+        }
+        .boxed()
+    }
+
+    /// Asks what the project allows, in its turn like any other call.
+    pub(super) fn ask_limits(&self) -> BoxFuture<'a, Event> {
+        let (context, means) = (self.context, self.means);
+        let namespace = self.work.job.key.namespace.clone();
+        async move {
+            let seat = means.pacer.turn(&namespace, &mut None).await;
+            let limits = context
+                .effects
+                .project_limits(&means.spec.project, &means.keys)
+                .await;
+            drop(seat);
+            Event::Limits(limits)
+        }
+        .boxed()
+    }
+
+    pub(super) async fn take_in(&mut self, event: Event) -> Option<RunEnd> {
+        match event {
+            Event::Answer(index, answer) => self.fold(index, answer).await,
+            Event::Limits(Ok(limits)) => {
+                self.means.pacer.set_limits(limits);
+                None
+            }
+            Event::Limits(Err(failure)) => {
+                if matches!(failure.kind, FailureKind::Denied | FailureKind::Refused) {
+                    self.means.pacer.stop_asking();
+                }
+                None
+            }
+            Event::Page(Ok(page)) => {
+                let grant = self.means.grant.as_ref();
+                match admit(self.context, &self.work, &self.spec, grant, &page.found).await {
+                    Ok(()) => {}
+                    Err(Phase::Ended(end)) => return Some(RunEnd::Over(end)),
+                    Err(_) => return Some(RunEnd::LookAgain),
+                }
+                self.progress.feed(page.found, page.next.is_none());
+                self.place = page.next;
+                None
+            }
+            Event::Page(Err(failure)) => {
+                self.progress.read_failed();
+                let passes = matches!(
+                    failure.kind,
+                    FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered
+                );
+                (!passes).then_some(RunEnd::Source(failure))
+            }
+        }
+    }
+
+    pub(super) async fn fold(&mut self, index: usize, answer: Result<String, CallFailure>) -> Option<RunEnd> {
+        self.context.metrics.score(outcome(&answer));
+        let served = answer.is_ok();
+        match self.progress.fold(index, answer, self.context.effects.now()) {
+            Outcome::GoOn => {
+                if served {
+                    self.means.pacer.speed_up();
+                }
+                None
+            }
+            Outcome::SlowDown => {
+                self.means.pacer.slow_down();
+                if !self.throttled {
+                    self.throttled = true;
+                    let note = "IMM asks to slow down; the pace is lowered and no item fails because of it";
+                    announce(self.context, &self.work.job, EventReason::Throttled, note, false).await;
+                }
+                None
+            }
+            Outcome::KeysRefused(failure) => Some(RunEnd::KeysRefused(failure)),
+            Outcome::Denied { canary, failure } => Some(RunEnd::Denied { canary, failure }),
+            Outcome::NoProject(failure) => Some(RunEnd::NoProject(failure)),
+            Outcome::RuleFailsJob(failure) => {
+                let message = format!(
+                    "an item failed with a code for which failureRules fails the job ({})",
+                    failure.reference()
+                );
+                Some(RunEnd::Over(End::Failed(JobReason::FailureRule, message)))
+            }
+        }
+    }
+}
+
+fn outcome(answer: &Result<String, CallFailure>) -> &'static str {
+    match answer {
+        Ok(_) => "scored",
+        Err(failure) => match failure.kind {
+            FailureKind::Throttled => "throttled",
+            FailureKind::Unavailable => "unavailable",
+            FailureKind::Unanswered => "unanswered",
+            FailureKind::Denied => "denied",
+            FailureKind::KeysRejected | FailureKind::KeysExpired => "keys_refused",
+            FailureKind::NoSuchProject => "no_project",
+            FailureKind::Refused
+            | FailureKind::PublicBlocked
+            | FailureKind::NoSuchBucket
+            | FailureKind::WrongRegion
+            | FailureKind::DocumentRefused => "refused",
+        },
+    }
+}

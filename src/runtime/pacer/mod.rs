@@ -1,0 +1,280 @@
+//! One pace a project, whoever's jobs they are: calls evenly spaced a little under the project's limit, no more in flight
+//! than it allows, slower after throttling and faster again when that stops. `GetProject` tells the limits; until it has,
+//! the documented defaults hold: 100 requests a second and 100 at once.
+
+mod line;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use self::line::Line;
+pub use self::line::Ticket;
+use crate::api::ProjectRef;
+use crate::core::identity::Identity;
+use crate::ports::ProjectLimits;
+
+/// Share of the limit that is used: the limit's window is not ours, so a call may fall into the second before.
+const SHARE: f64 = 0.98;
+/// How far behind its time a turn may be without slowing the next ones: timers are late by a millisecond or so, and a call
+/// every ten would lose a tenth of the pace. What bunches up is within the share that is left free.
+const SLACK: Duration = Duration::from_millis(20);
+/// How long limits are believed.
+const LIMITS_FRESH: Duration = Duration::from_secs(300);
+const DEFAULTS: ProjectLimits = ProjectLimits {
+    queries_per_second: 100,
+    concurrency: 100,
+};
+
+/// Whose project it is: the account that the keys really belong to, because what a spec claims is no proof and nobody may
+/// slow another's project down by naming it; while that cannot be found out, the identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The account's UID.
+    Account(String),
+    /// The identity.
+    Identity(Identity),
+}
+
+/// Paces by project.
+#[derive(Default)]
+pub struct Pacers {
+    all: Mutex<HashMap<(Owner, String, String), Arc<Pacer>>>,
+}
+
+impl Pacers {
+    /// The pace of a project; it lives as long as a job uses it.
+    pub fn of(&self, owner: Owner, project: &ProjectRef) -> Arc<Pacer> {
+        let key = (owner, project.region.clone(), project.name.clone());
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|k, pacer| *k == key || Arc::strong_count(pacer) > 1);
+        Arc::clone(all.entry(key).or_insert_with(|| Arc::new(Pacer::new())))
+    }
+}
+
+/// The pace of one project.
+pub struct Pacer {
+    state: Mutex<Pace>,
+}
+
+struct Pace {
+    limits: ProjectLimits,
+    /// When the limits are to be asked for again; `None` once the project has refused to tell them.
+    ask_at: Option<Instant>,
+    /// Share of the full rate, from 0.05 to 1.
+    factor: f64,
+    next: Instant,
+    slowed: Instant,
+    in_flight: u32,
+    line: Line,
+}
+
+impl Pace {
+    /// Calls a second.
+    fn rate(&self) -> f64 {
+        f64::from(self.limits.queries_per_second) * SHARE * self.factor
+    }
+
+    /// As many calls in flight as may be; throttling takes from these as well.
+    fn places(&self) -> u32 {
+        self.limits.concurrency.max(1)
+    }
+}
+
+/// A call's place among those in flight; dropping it gives the place back.
+pub struct Place {
+    pacer: Arc<Pacer>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut pace = self.pacer.pace();
+        pace.in_flight -= 1;
+        pace.line.ring();
+    }
+}
+
+/// Standing in line; dropping it leaves the line.
+struct Standing<'a> {
+    pacer: &'a Pacer,
+    ticket: Ticket,
+    taken: bool,
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.pacer.pace().line.leave(self.ticket, self.taken);
+    }
+}
+
+impl Pacer {
+    fn new() -> Self {
+        let now = Instant::now();
+        let state = Mutex::new(Pace {
+            limits: DEFAULTS,
+            ask_at: Some(now),
+            factor: 1.0,
+            next: now,
+            slowed: now,
+            in_flight: 0,
+            line: Line::default(),
+        });
+        Self { state }
+    }
+
+    /// Calls a second at the present pace, at least one.
+    pub fn rate(&self) -> i64 {
+        let rate = self.pace().rate();
+        // A float becomes an integer without a cast: the longest duration that holds so many milliseconds.
+        let whole = Duration::from_secs_f64(rate.clamp(1.0, 1e6)).as_secs();
+        i64::try_from(whole).unwrap_or(1).max(1)
+    }
+
+    /// Waits for this namespace's turn, for a place and for the time. Dropping the future leaves the line; with the ticket
+    /// that is left then, a later call comes back to the same place in it.
+    pub async fn turn(self: &Arc<Self>, namespace: &str, kept: &mut Option<Ticket>) -> Place {
+        let (ticket, bell) = {
+            let mut pace = self.pace();
+            let ticket = *kept.get_or_insert_with(|| pace.line.ticket(namespace));
+            (ticket, pace.line.stand(ticket))
+        };
+        let mut standing = Standing {
+            pacer: self,
+            ticket,
+            taken: false,
+        };
+        loop {
+            let due = {
+                let mut pace = self.pace();
+                let free = pace.line.first(ticket) && pace.in_flight < pace.places();
+                let (now, due) = (Instant::now(), pace.next);
+                if free && due <= now {
+                    let interval = Duration::from_secs_f64(1.0 / pace.rate());
+                    let earliest = now.checked_sub(SLACK).unwrap_or(now);
+                    pace.next = due.max(earliest) + interval;
+                    pace.in_flight += 1;
+                    standing.taken = true;
+                    *kept = None;
+                    let pacer = Arc::clone(self);
+                    return Place { pacer };
+                }
+                free.then_some(due)
+            };
+            match due {
+                // Somebody of another namespace may come first meanwhile; then it is theirs.
+                Some(due) => sleep_until(due).await,
+                None => bell.notified().await,
+            }
+        }
+    }
+
+    /// Whether the limits are to be asked for; the asker has to say what came of it.
+    pub fn wants_limits(&self) -> bool {
+        let mut pace = self.pace();
+        let now = Instant::now();
+        let due = pace.ask_at.is_some_and(|at| at <= now);
+        if due {
+            // Nobody else asks meanwhile.
+            pace.ask_at = Some(now + LIMITS_FRESH);
+        }
+        due
+    }
+
+    /// What the project allows.
+    pub fn set_limits(&self, limits: ProjectLimits) {
+        let mut pace = self.pace();
+        pace.limits = limits;
+        pace.line.ring();
+    }
+
+    /// The project does not tell: each further question might be billed, so there is none.
+    pub fn stop_asking(&self) {
+        self.pace().ask_at = None;
+    }
+
+    /// The project refused a call because of its rate: two thirds of the pace, at most once a second.
+    pub fn slow_down(&self) {
+        let mut pace = self.pace();
+        let now = Instant::now();
+        if now.duration_since(pace.slowed) >= Duration::from_secs(1) || pace.factor >= 1.0 {
+            pace.factor = (pace.factor * 0.66).max(0.05);
+            pace.slowed = now;
+        }
+    }
+
+    /// A call was served: a hundredth faster, up to the full pace.
+    pub fn speed_up(&self) {
+        let mut pace = self.pace();
+        if pace.factor < 1.0 {
+            pace.factor = (pace.factor + 0.01).min(1.0);
+        }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
+        let pacer = Arc::new(Pacer::new());
+        let start = Instant::now();
+        for _ in 0..980 {
+            drop(pacer.turn("n", &mut None).await);
+        }
+        let tenth = start.elapsed();
+        assert!(
+            tenth >= Duration::from_millis(9_950) && tenth <= Duration::from_millis(10_050),
+            "late timers do not add up: {tenth:?}"
+        );
+        pacer.slow_down();
+        assert_eq!(pacer.rate(), 64);
+        for _ in 0..100 {
+            pacer.speed_up();
+        }
+        assert_eq!(pacer.rate(), 98);
+        pacer.set_limits(ProjectLimits {
+            queries_per_second: 5,
+            concurrency: 1,
+        });
+        assert_eq!(pacer.rate(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_in_flight_than_the_project_allows_and_a_place_given_back_is_taken() {
+        let pacer = Arc::new(Pacer::new());
+        pacer.set_limits(ProjectLimits {
+            queries_per_second: 1_000,
+            concurrency: 2,
+        });
+        let first = pacer.turn("a", &mut None).await;
+        let _second = pacer.turn("b", &mut None).await;
+        let mut ticket = None;
+        let third = pacer.turn("c", &mut ticket);
+        tokio::pin!(third);
+        let waits = tokio::time::timeout(Duration::from_secs(5), &mut third).await;
+        assert!(waits.is_err(), "a third call is in flight");
+        drop(first);
+        assert!(tokio::time::timeout(Duration::from_secs(1), third).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gives_up_its_turn_holds_nobody_back() {
+        let pacer = Arc::new(Pacer::new());
+        drop(pacer.turn("a", &mut None).await);
+        let mut kept = None;
+        let soon = tokio::time::timeout(Duration::from_millis(1), pacer.turn("a", &mut kept)).await;
+        assert!(soon.is_err() && kept.is_some());
+        let mut other = None;
+        let next = tokio::time::timeout(Duration::from_secs(1), pacer.turn("b", &mut other)).await;
+        assert!(next.is_ok());
+        let back = tokio::time::timeout(Duration::from_secs(1), pacer.turn("a", &mut kept)).await;
+        assert!(back.is_ok() && kept.is_none(), "whoever comes back has its place");
+    }
+}

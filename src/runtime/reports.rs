@@ -1,0 +1,111 @@
+//! Reports of large jobs in Kubernetes: owned by their job, so that they go with it, and labelled, so that they can be listed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::kubernetes::{Kubernetes, api, in_time};
+use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
+use crate::core::job::{JobObject, report_name};
+use crate::ports::{KubeFailure, ReportPage, StoredReport};
+
+/// Reports read at once: a page holds some 2 MiB at most.
+const PAGE: u32 = 8;
+
+impl Kubernetes {
+    pub(super) async fn list_reports(
+        &self,
+        job: &JobObject,
+        page: Option<&str>,
+    ) -> Result<ReportPage, KubeFailure> {
+        let mut params = ListParams::default()
+            .labels(&format!("{REPORT_JOB_UID}={}", job.uid))
+            .limit(PAGE);
+        params.continue_token = page.map(ToOwned::to_owned);
+        let list = in_time(reports(&self.client, &job.key.namespace).list(&params)).await?;
+        let next = list.metadata.continue_.filter(|token| !token.is_empty());
+        Ok((list.items.iter().filter_map(stored).collect(), next))
+    }
+
+    pub(super) async fn get_report(
+        &self,
+        job: &JobObject,
+        number: usize,
+    ) -> Result<Option<StoredReport>, KubeFailure> {
+        let name = report_name(&job.key.name, &job.uid, number);
+        let found = in_time(reports(&self.client, &job.key.namespace).get_opt(&name)).await?;
+        Ok(found.as_ref().and_then(stored))
+    }
+
+    pub(super) async fn put_report(
+        &self,
+        job: &JobObject,
+        report: &Report,
+        version: Option<&str>,
+    ) -> Result<String, KubeFailure> {
+        let number = usize::try_from(report.number).unwrap_or_default();
+        let name = report_name(&job.key.name, &job.uid, number);
+        let mut object = object(job, &name);
+        object.data = json!({"report": report});
+        let reports = reports(&self.client, &job.key.namespace);
+        let params = PostParams::default();
+        let stored = match version {
+            None => in_time(reports.create(&params, &object)).await?,
+            Some(version) => {
+                object.metadata.resource_version = Some(version.to_owned());
+                in_time(reports.replace(&name, &params, &object)).await?
+            }
+        };
+        Ok(stored.resource_version().unwrap_or_default())
+    }
+
+    pub(super) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeFailure> {
+        let name = report_name(&job.key.name, &job.uid, number);
+        let reports = reports(&self.client, &job.key.namespace);
+        match in_time(reports.delete(&name, &DeleteParams::default())).await {
+            Ok(_) | Err(KubeFailure::NotFound) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn reports(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    api(
+        client,
+        &ApiResource::erase::<ImageScoreReport>(&()),
+        Some(namespace),
+    )
+}
+
+fn object(job: &JobObject, name: &str) -> DynamicObject {
+    let resource = ApiResource::erase::<ImageScoreReport>(&());
+    let mut object = DynamicObject::new(name, &resource).within(&job.key.namespace);
+    let label: String = job.key.name.chars().take(63).collect();
+    let label = label.trim_end_matches(['.', '-']).to_owned();
+    object.metadata.labels = Some(
+        [
+            (REPORT_JOB.to_owned(), label),
+            (REPORT_JOB_UID.to_owned(), job.uid.clone()),
+        ]
+        .into(),
+    );
+    object.metadata.owner_references = Some(vec![OwnerReference {
+        api_version: ImageScoreJob::api_version(&()).into_owned(),
+        kind: ImageScoreJob::kind(&()).into_owned(),
+        name: job.key.name.clone(),
+        uid: job.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }]);
+    object
+}
+
+/// A report; one that does not decode is none of ours.
+fn stored(object: &DynamicObject) -> Option<StoredReport> {
+    let body: Value = object.data.get("report")?.clone();
+    Some(StoredReport {
+        report: serde_json::from_value(body).ok()?,
+        resource_version: object.resource_version()?,
+    })
+}
