@@ -4,7 +4,7 @@ import alibabacloud_oss_v2 as oss
 from alibabacloud_imm20200930.client import Client
 from alibabacloud_imm20200930 import models
 from alibabacloud_tea_openapi.models import Config
-from checks import BUCKET, CALLER, HOST, NOWHERE, OWNER, POLICY, REGION, URL, check, error_of, same
+from checks import BUCKET, CALLER, HOST, NOWHERE, OWNER, OWNER_UID, POLICY, REGION, URL, check, error_of, same
 
 
 def client(key, secret):
@@ -53,7 +53,25 @@ def missing_project():
     refused(lambda: score(client(*OWNER)), 400, "ResourceNotFound")
 
 
+def chained(role, service_role="AliyunSTSAssumeForIMMServiceRole", role_type="user"):
+    link = models.CredentialConfigChain(assume_role_for=OWNER_UID, role=role, role_type=role_type)
+    config = models.CredentialConfig(service_role=service_role, chain=[link])
+    request = models.DetectImageScoreRequest(
+        project_name="immtest", source_uri=f"oss://{BUCKET}/picture.jpg", credential_config=config)
+    return caller.detect_image_score(request).body
+
+
+def scored_through_a_chain():
+    same(chained("sdk-reader").image_score.overall_quality_score, 0.727)
+    refused(lambda: chained("sdk-session"), 403, "AccessDenied")
+    refused(lambda: chained("nobody"), 403, "AccessDenied")
+    refused(lambda: chained("sdk-reader", service_role="nobody"), 403, "AccessDenied")
+    refused(lambda: chained("sdk-reader", service_role=""), 400, "InvalidArgument")
+    refused(lambda: chained("sdk-reader", role_type="owner"), 400, "InvalidArgument")
+
+
 for name, act in [
+    ("a role chain", scored_through_a_chain),
     ("denied, scored, denied", scored_through_the_grant),
     ("a key that needs encoding", lambda: refused(lambda: score(uri=f"oss://{BUCKET}/a b+ü~*'().jpg"), 403, "AccessDenied")),
     ("get project", project),

@@ -1,6 +1,8 @@
 //! Orders over HTTP, under `/-/` on the same port: everything the library's handle can do.
 //! Orders are not signed and not recorded: they stand for people and programs outside the test.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -11,9 +13,9 @@ use crate::cloud::Cloud;
 use crate::encoding::percent_decode;
 use crate::fault::Fault;
 use crate::request::{Request, value_of};
-use crate::seed::Seed;
+use crate::seed::{ManySeed, Seed};
 use crate::world::Lag;
-use crate::world::buckets::Object;
+use crate::world::buckets::{Object, Scoring};
 
 /// No bucket can be called `-`, so nothing of OSS is hidden by it.
 pub(crate) const PREFIX: &str = "/-/";
@@ -65,12 +67,14 @@ pub(crate) fn obey(cloud: &Cloud, request: &Request) -> Answer {
     match (request.method.as_str(), first.unwrap_or_default(), bucket) {
         ("GET", "health", None) => Answer::json(&json!({"status": "ok"})),
         ("GET", "ledger", None) => {
-            Answer::json(&json!({"calls": cloud.ledger.calls(), "billed": cloud.ledger.billed()}))
+            Answer::json(&json!({"calls": cloud.ledger.calls(), "billed": cloud.ledger.counts().billed}))
         }
         ("DELETE", "ledger", None) => {
-            cloud.ledger.clear();
+            cloud.forget_calls();
             Answer::empty(204)
         }
+        ("GET", "counts", None) => Answer::json(&json!(cloud.counts())),
+        ("GET", "billed", None) => billed(cloud),
         ("POST", "faults", None) => with_json(&request.body, |fault: Fault| cloud.faults.add(fault)),
         ("DELETE", "faults", None) => {
             cloud.faults.clear();
@@ -85,6 +89,7 @@ pub(crate) fn obey(cloud: &Cloud, request: &Request) -> Answer {
         ("POST", "seed", None) => add_seed(cloud, &request.body),
         (method, "buckets", Some(bucket)) => match (method, aspect, key) {
             (_, Some("policy"), None) => policy(cloud, request, &bucket),
+            ("POST", Some("many"), None) => put_many(cloud, &request.body, &bucket),
             ("PUT", Some("publicAccessBlock"), None) => block(cloud, request, &bucket),
             (_, Some("objects"), Some(key)) => object(cloud, request, &bucket, &key),
             _ => problem(404, "there is no such order"),
@@ -93,12 +98,41 @@ pub(crate) fn obey(cloud: &Cloud, request: &Request) -> Answer {
     }
 }
 
+/// Rows in the answer to `billed`: enough to see what went wrong, however much did.
+const MOST_ROWS: usize = 1000;
+
+/// Which images were paid for more than once, the dearest first.
+fn billed(cloud: &Cloud) -> Answer {
+    let images = cloud.ledger.billed_images();
+    let mut repeated: Vec<(&String, &u64)> = images.iter().filter(|(_, billed)| **billed > 1).collect();
+    repeated.sort_by_key(|(uri, billed)| (Reverse(**billed), uri.as_str()));
+    let rows = repeated.iter().take(MOST_ROWS);
+    let rows: Vec<_> = rows
+        .map(|(uri, billed)| json!({"uri": uri, "billed": billed}))
+        .collect();
+    Answer::json(&json!({
+        "billed": cloud.ledger.counts().billed, "images": images.len(), "repeatedImages": repeated.len(),
+        "repeated": rows,
+    }))
+}
+
 fn block(cloud: &Cloud, request: &Request, name: &str) -> Answer {
     let mut world = cloud.world();
     let Some(bucket) = world.buckets.get_mut(name) else {
         return done(false, "bucket");
     };
     with_json(&request.body, |on: bool| bucket.block_public_access = on)
+}
+
+fn put_many(cloud: &Cloud, body: &[u8], bucket: &str) -> Answer {
+    let seed: ManySeed = match serde_json::from_slice(body) {
+        Ok(seed) => seed,
+        Err(error) => return problem(400, &error.to_string()),
+    };
+    match cloud.put_many(bucket, seed) {
+        Ok(found) => done(found, "bucket"),
+        Err(error) => problem(400, &error.to_string()),
+    }
 }
 
 fn add_seed(cloud: &Cloud, body: &[u8]) -> Answer {
@@ -134,8 +168,14 @@ fn object(cloud: &Cloud, request: &Request, bucket: &str, key: &str) -> Answer {
     let mut world = cloud.world();
     match request.method.as_str() {
         "PUT" => {
-            let pinned = value_of(&request.oss_query(), "score").map(str::to_owned);
-            let object = Object::new(request.body.clone(), cloud.clock.now(), pinned);
+            let query = request.oss_query();
+            let modified = match value_of(&query, "modified").map(str::parse) {
+                None => cloud.clock.now(),
+                Some(Ok(modified)) => modified,
+                Some(Err(_)) => return problem(400, "modified is no RFC 3339 time"),
+            };
+            let scoring = Scoring::pinned(value_of(&query, "score"));
+            let object = Object::new(request.body.clone(), modified, scoring);
             done(world.put_object(bucket, key, object), "bucket")
         }
         "DELETE" => {

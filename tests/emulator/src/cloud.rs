@@ -9,12 +9,15 @@ use crate::answer::Answer;
 use crate::clock::{Clock, http_date, iso_millis};
 use crate::digest::random_hex;
 use crate::fault::{FaultAnswer, FaultEffect, Faults};
-use crate::ledger::{Call, Ledger};
+use crate::ledger::{Call, Counts, Ledger};
 use crate::nonces::Nonces;
 use crate::options::Options;
 use crate::policy::SessionWildcard;
 use crate::request::Request;
+use crate::seed::{ManySeed, SeedError};
+use crate::traffic::Traffic;
 use crate::world::World;
+use crate::world::buckets::many;
 use crate::{imm, oss, rpc, sts};
 
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(crate) struct Cloud {
     pub(crate) faults: Faults,
     pub(crate) clock: Clock,
     pub(crate) nonces: Nonces,
+    traffic: Traffic,
     pub(crate) options: Options,
 }
 
@@ -51,12 +55,22 @@ impl Cloud {
             faults: Faults::default(),
             clock,
             nonces: Nonces::default(),
+            traffic: Traffic::default(),
             options,
         }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts many objects; the world is locked only once they are made.
+    pub(crate) fn put_many(&self, bucket: &str, mut seed: ManySeed) -> Result<bool, SeedError> {
+        seed.fill()?;
+        let mut made = many(&seed).collect();
+        let mut world = self.world();
+        let bucket = world.buckets.get_mut(bucket);
+        Ok(bucket.map(|bucket| bucket.objects.append(&mut made)).is_some())
     }
 
     pub(crate) fn session_wildcard(&self) -> SessionWildcard {
@@ -67,31 +81,63 @@ impl Cloud {
         }
     }
 
+    /// The ledger in numbers, with what the projects saw.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            projects: self.traffic.counts(),
+            ..self.ledger.counts()
+        }
+    }
+
+    pub(crate) fn forget_calls(&self) {
+        self.ledger.clear();
+        self.traffic.clear();
+    }
+
     /// One call of a client: faults, effect, ledger.
     pub(crate) async fn serve(&self, request: &Request) -> Outcome {
         let (target, mut call) = self.recognise(request);
-        let (delay_ms, effect) = self.faults.take(&call);
+        let route = call.project.clone().map(|project| {
+            let id = call.access_key_id.as_deref().unwrap_or_default();
+            let account = self.world().account_of(id).unwrap_or_default().to_owned();
+            (account, project)
+        });
+        if let Some(route) = &route {
+            self.traffic.arrive(route);
+        }
+        let outcome = self.answer(target, request, &mut call).await;
+        if let Some(route) = &route {
+            let throttled = |code: &String| code.starts_with("Throttling");
+            self.traffic
+                .leave(route, call.code.as_ref().is_some_and(throttled));
+        }
+        self.ledger.record(call);
+        outcome
+    }
+
+    /// The call under the faults that are about it, up to what goes out.
+    async fn answer(&self, target: Target, request: &Request, call: &mut Call) -> Outcome {
+        let (delay_ms, effect) = self.faults.take(call);
         if delay_ms > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
         }
         let answer = match &effect {
             Some(FaultEffect::DropBefore) => {
                 call.fault = Some("dropBefore".to_owned());
-                self.ledger.record(call);
                 return Outcome::Close;
             }
             Some(FaultEffect::Answer(wanted)) => {
                 call.fault = Some("answer".to_owned());
-                ordered_answer(wanted, &call, request)
+                ordered_answer(wanted, call, request)
             }
             Some(FaultEffect::DropAfter | FaultEffect::TruncateBody(_) | FaultEffect::DelayMs(_)) | None => {
-                self.perform(target, request, &mut call).await
+                self.perform(target, request, call).await
             }
         };
         call.status = Some(answer.status);
         call.code.clone_from(&answer.code);
-        let answer = self.finish(answer, &call);
-        let outcome = match effect {
+        let answer = self.finish(answer, call);
+        match effect {
             Some(FaultEffect::DropAfter) => {
                 call.fault = Some("dropAfter".to_owned());
                 Outcome::Close
@@ -103,9 +149,7 @@ impl Cloud {
             Some(FaultEffect::DropBefore | FaultEffect::Answer(_) | FaultEffect::DelayMs(_)) | None => {
                 Outcome::Answer(answer, None)
             }
-        };
-        self.ledger.record(call);
-        outcome
+        }
     }
 
     fn recognise(&self, request: &Request) -> (Target, Call) {

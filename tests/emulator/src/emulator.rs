@@ -1,6 +1,7 @@
 //! The handle that tests hold: a running emulator, its ledger, and the orders it takes.
 //! It sees the newest state of everything, whatever lag the clients are made to see.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,13 +13,13 @@ use tokio::task::JoinHandle;
 
 use crate::cloud::Cloud;
 use crate::fault::Fault;
-use crate::ledger::Call;
+use crate::ledger::{Call, Counts};
 use crate::options::Options;
 use crate::policy::{Context, session_allows};
-use crate::seed::{BucketSeed, ProjectSeed, Seed, SeedError};
+use crate::seed::{BucketSeed, ManySeed, ProjectSeed, Seed, SeedError};
 use crate::server;
 use crate::tls;
-use crate::world::buckets::Object;
+use crate::world::buckets::{Object, Scoring};
 use crate::world::{Lag, World};
 
 /// Why an emulator did not start.
@@ -90,12 +91,22 @@ impl Emulator {
 
     /// How many of them cost money.
     pub fn billed(&self) -> u64 {
-        self.cloud.ledger.billed()
+        self.cloud.ledger.counts().billed
+    }
+
+    /// The ledger in numbers, and how each project was used. Cheap, however many calls there were.
+    pub fn counts(&self) -> Counts {
+        self.cloud.counts()
+    }
+
+    /// How many billed calls there were for each image, by its URI.
+    pub fn billed_images(&self) -> BTreeMap<String, u64> {
+        self.cloud.ledger.billed_images()
     }
 
     /// Forgets the calls.
     pub fn clear_calls(&self) {
-        self.cloud.ledger.clear();
+        self.cloud.forget_calls();
     }
 
     /// The newest policy of a bucket, whatever the lag; `None` if there is no policy or no bucket.
@@ -134,9 +145,27 @@ impl Emulator {
         let object = Object::new(
             bytes.into(),
             self.cloud.clock.now(),
-            pinned_score.map(str::to_owned),
+            Scoring::pinned(pinned_score),
         );
         self.cloud.world().put_object(bucket, key, object)
+    }
+
+    /// Puts many objects at once. False if there is no such bucket.
+    pub fn put_many(&self, bucket: &str, many: ManySeed) -> Result<bool, SeedError> {
+        self.cloud.put_many(bucket, many)
+    }
+
+    /// Sets when an object was last written. False if there is no such object.
+    pub fn set_modified(&self, bucket: &str, key: &str, modified: jiff::Timestamp) -> bool {
+        let mut world = self.cloud.world();
+        let object = world
+            .buckets
+            .get_mut(bucket)
+            .and_then(|bucket| bucket.objects.get_mut(key));
+        object.is_some_and(|object| {
+            object.modified = modified;
+            true
+        })
     }
 
     /// Removes an object. False if it was not there.

@@ -24,6 +24,10 @@ pub struct FaultMatch {
     pub key_suffix: Option<String>,
     /// The key that the request names.
     pub access_key_id: Option<String>,
+    /// The IMM project's exact name.
+    pub project: Option<String>,
+    /// Only each so-many-th of the calls that match the rest, counted from those that `skip` let by.
+    pub every: Option<u32>,
 }
 
 /// An answer sent in place of the real one; the call has no effect.
@@ -104,20 +108,36 @@ impl Fault {
             && same(&self.matching.action, Some(&call.action))
             && same(&self.matching.bucket, call.bucket.as_deref())
             && same(&self.matching.access_key_id, call.access_key_id.as_deref())
+            && same(&self.matching.project, call.project.as_deref())
             && self
                 .matching
                 .key_suffix
                 .as_deref()
                 .is_none_or(|suffix| key.ends_with(suffix))
     }
+}
 
+/// An order with the calls it has seen.
+#[derive(Debug)]
+struct Standing {
+    fault: Fault,
+    seen: u32,
+}
+
+impl Standing {
     /// Counts one matching call; whether the fault is applied to it.
     fn strike(&mut self) -> bool {
-        if self.skip > 0 {
-            self.skip -= 1;
+        let fault = &mut self.fault;
+        if fault.skip > 0 {
+            fault.skip -= 1;
             return false;
         }
-        match &mut self.times {
+        self.seen = self.seen.wrapping_add(1);
+        let every = fault.matching.every.unwrap_or(1);
+        if !self.seen.is_multiple_of(every) {
+            return false;
+        }
+        match &mut fault.times {
             None => true,
             Some(0) => false,
             Some(left) => {
@@ -130,7 +150,7 @@ impl Fault {
 
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    orders: Mutex<Vec<Fault>>,
+    orders: Mutex<Vec<Standing>>,
 }
 
 impl Faults {
@@ -138,7 +158,7 @@ impl Faults {
         self.orders
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(fault);
+            .push(Standing { fault, seen: 0 });
     }
 
     pub(crate) fn clear(&self) {
@@ -150,14 +170,14 @@ impl Faults {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let mut delay: u64 = 0;
         let mut effect = None;
-        for order in orders.iter_mut().filter(|order| order.is_about(call)) {
-            if let FaultEffect::DelayMs(millis) = order.effect {
+        for order in orders.iter_mut().filter(|order| order.fault.is_about(call)) {
+            if let FaultEffect::DelayMs(millis) = order.fault.effect {
                 delay = delay.saturating_add(if order.strike() { millis } else { 0 });
             } else if effect.is_none() && order.strike() {
-                effect = Some(order.effect.clone());
+                effect = Some(order.fault.effect.clone());
             }
         }
-        orders.retain(|order| order.times != Some(0));
+        orders.retain(|order| order.fault.times != Some(0));
         (delay, effect)
     }
 }

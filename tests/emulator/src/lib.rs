@@ -27,14 +27,19 @@ mod server;
 pub mod signing;
 mod sts;
 mod tls;
+mod traffic;
 mod world;
+
+/// The type of every time in a seed.
+pub use jiff::Timestamp;
 
 pub use emulator::{Emulator, StartError};
 pub use fault::{Fault, FaultAnswer, FaultEffect, FaultMatch};
-pub use ledger::Call;
+pub use ledger::{ActionCount, Call, Counts};
 pub use options::{Options, TlsFiles};
 pub use oss::Address;
 pub use request::Request;
-pub use seed::{BucketSeed, ObjectSeed, ProjectSeed, Seed, SeedError};
+pub use seed::{BucketSeed, ManySeed, ObjectSeed, ProjectSeed, Seed, SeedError};
 pub use sts::{TokenFault, check_token};
+pub use traffic::ProjectCount;
 pub use world::Lag;

@@ -14,6 +14,15 @@ impl std::fmt::Display for Score {
     }
 }
 
+/// A score that follows from an object's key alone, for objects that need no pixels: the FNV-1a hash of its bytes,
+/// both halves of it folded together, modulo 1001, in thousandths.
+pub fn of_key(key: &str) -> Score {
+    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Score(u16::try_from((hash ^ (hash >> 32)) % 1001).unwrap_or(0))
+}
+
 /// Large pictures are judged at this size: the same scene scores alike whatever its resolution.
 const LONGEST_SIDE: u32 = 512;
 

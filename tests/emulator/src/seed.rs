@@ -79,12 +79,30 @@ pub struct RoleSeed {
     pub max_session_seconds: Option<i64>,
 }
 
+impl RoleSeed {
+    /// Whether callers of an account may assume this role of account `own`, with the word they give.
+    pub(crate) fn trusts_account(&self, own: &str, account: &str, word: Option<&str>) -> bool {
+        self.trust.as_ref().map_or(own == account, |trust| {
+            let agreed = trust.external_id.as_deref();
+            trust.accounts.iter().any(|one| one == account) && (agreed.is_none() || agreed == word)
+        })
+    }
+
+    /// Whether a service of the cloud may assume this role.
+    pub(crate) fn trusts_service(&self, service: &str) -> bool {
+        let trust = self.trust.as_ref();
+        trust.is_some_and(|trust| trust.services.iter().any(|one| one == service))
+    }
+}
+
 /// Who may assume a role.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TrustSeed {
     /// UIDs of accounts.
     pub accounts: Vec<String>,
+    /// Services of the cloud, `imm.aliyuncs.com`.
+    pub services: Vec<String>,
     /// Identity providers of the role's account, with the subjects they may speak for.
     pub oidc: Vec<OidcTrustSeed>,
     /// An `ExternalId` that must be given.
@@ -135,6 +153,8 @@ pub struct BucketSeed {
     pub policy_file: Option<PathBuf>,
     /// Its objects.
     pub objects: Vec<ObjectSeed>,
+    /// Many more objects, each row a whole set of them.
+    pub many: Vec<ManySeed>,
 }
 
 /// An object: a file, a picture to be made, or the bytes themselves.
@@ -150,9 +170,68 @@ pub struct ObjectSeed {
     /// The score to answer instead of one computed from the pixels.
     #[serde(deserialize_with = "decimal")]
     pub score: Option<String>,
+    /// When it was last written; absent means long ago.
+    pub modified: Option<jiff::Timestamp>,
     /// The bytes, once file or picture were read.
     #[serde(skip)]
     pub bytes: Bytes,
+}
+
+/// Many objects with the same bytes, called `{prefix}{seven digits}{suffix}`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ManySeed {
+    /// What every key begins with.
+    pub prefix: String,
+    /// What every key ends with, `.jpg` unless told.
+    pub suffix: String,
+    /// The first number.
+    pub first: u64,
+    /// How many there are.
+    pub count: u64,
+    /// When they were last written; absent means long ago.
+    pub modified: Option<jiff::Timestamp>,
+    /// The picture all of them are; a tiny one unless told.
+    pub image: Picture,
+    /// The score of all of them; absent means one that follows from each key, `score::of_key`.
+    #[serde(deserialize_with = "decimal")]
+    pub score: Option<String>,
+    /// The bytes, once the picture was drawn.
+    #[serde(skip)]
+    pub bytes: Bytes,
+}
+
+impl Default for ManySeed {
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            suffix: ".jpg".to_owned(),
+            first: 0,
+            count: 0,
+            modified: None,
+            image: Picture {
+                kind: pictures::Kind::Sharp,
+                width: 8,
+                height: 8,
+                seed: 0,
+            },
+            score: None,
+            bytes: Bytes::new(),
+        }
+    }
+}
+
+impl ManySeed {
+    /// The key of one of them.
+    pub fn key(&self, number: u64) -> String {
+        format!("{}{number:07}{}", self.prefix, self.suffix)
+    }
+
+    /// Draws the picture.
+    pub(crate) fn fill(&mut self) -> Result<(), SeedError> {
+        self.bytes = drawn(&self.image, &self.prefix)?;
+        Ok(())
+    }
 }
 
 /// An IMM project.
@@ -264,14 +343,17 @@ impl ObjectSeed {
         if let Some(name) = &self.file {
             self.bytes = file(&base.join(name))?.into();
         } else if let Some(picture) = &self.image {
-            let reason = |reason: image::ImageError| reason.to_string();
-            self.bytes = pictures::jpeg(picture).map_err(|error| SeedError::Picture {
-                key: self.key.clone(),
-                reason: reason(error),
-            })?;
+            self.bytes = drawn(picture, &self.key)?;
         }
         Ok(())
     }
+}
+
+fn drawn(picture: &Picture, key: &str) -> Result<Bytes, SeedError> {
+    pictures::jpeg(picture).map_err(|error| SeedError::Picture {
+        key: key.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 fn file(path: &Path) -> Result<Vec<u8>, SeedError> {

@@ -1,16 +1,25 @@
-//! `DetectImageScore`: reads the object as the project's service role, through the bucket's policy, and scores it.
-//! The caller needs no right to the object, and has no say in how it is read.
+//! `DetectImageScore`: reads the object as the project's service role, or as the role of a chain, and scores it.
+//! The caller needs no right to the object: what counts is what the role may do under the bucket's policy.
+
+use std::sync::Arc;
 
 use serde_json::json;
 
+use super::chain::CredentialConfig;
 use super::{enter_project, throttled};
 use crate::answer::{Answer, RpcError};
 use crate::cloud::Cloud;
 use crate::ledger::Call;
 use crate::policy::Context;
 use crate::rpc::{Order, source};
-use crate::world::buckets::Object;
+use crate::world::buckets::Content;
 use crate::world::callers::Caller;
+
+/// What was read: a picture, or a score that needs none.
+enum Source {
+    Scored(String),
+    Picture(Arc<Content>),
+}
 
 /// Gives the place among the requests in flight back, however the request ends.
 struct Place<'a> {
@@ -44,11 +53,13 @@ pub(super) async fn detect_image_score(
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let object = read_as_service_role(cloud, order, &place.project)?;
-    // Decoding a large picture takes a while; other calls go on meanwhile.
-    let score = tokio::task::spawn_blocking(move || object.score())
-        .await
-        .unwrap_or(None);
+    let score = match read_source(cloud, order, &place.project, call)? {
+        Source::Scored(score) => Some(score),
+        // Decoding a large picture takes a while; other calls go on meanwhile.
+        Source::Picture(content) => tokio::task::spawn_blocking(move || content.score())
+            .await
+            .unwrap_or(None),
+    };
     let score = score.ok_or_else(|| {
         RpcError::new(
             400,
@@ -61,11 +72,12 @@ pub(super) async fn detect_image_score(
     Ok(Answer::json(&body))
 }
 
-fn read_as_service_role(
+fn read_source(
     cloud: &Cloud,
     order: &Order,
     project: &(String, String),
-) -> Result<Object, RpcError> {
+    call: &mut Call,
+) -> Result<Source, RpcError> {
     let missing = |what: &str| {
         RpcError::new(
             400,
@@ -81,6 +93,7 @@ fn read_as_service_role(
             "SourceURI must have the form oss://bucket/key.",
         )
     })?;
+    let config = CredentialConfig::read(order)?;
     let world = cloud.world();
     let project = world.projects.get(project).ok_or_else(|| missing("project"))?;
     let bucket = world.buckets.get(bucket).ok_or_else(|| missing("bucket"))?;
@@ -88,14 +101,16 @@ fn read_as_service_role(
         let message = format!("The bucket is not in the project's region {}.", project.region);
         return Err(RpcError::new(400, "InvalidArgument", message));
     }
-    let denied = || {
-        let message = format!(
-            "The service role {} has no right to read the source.",
-            project.service_role
-        );
+    let denied = |role: &str| {
+        let message = format!("The role {role} has no right to read the source.");
         RpcError::new(403, "AccessDenied", message)
     };
-    let role = Caller::service_session(&world, &project.account, &project.service_role).ok_or_else(denied)?;
+    let own = &project.service_role;
+    let role = match config {
+        Some(config) => config.session(&world, &project.account)?,
+        None => Caller::service_session(&world, &project.account, own).ok_or_else(|| denied(own))?,
+    };
+    let reader = role.principal();
     // IMM's own request to OSS: it comes from inside the cloud, with none of the caller's facts.
     let context = Context::from([("acs:CurrentTime".to_owned(), cloud.clock.now().to_string())]);
     if !world.allows(
@@ -106,7 +121,10 @@ fn read_as_service_role(
         &context,
         cloud.session_wildcard(),
     ) {
-        return Err(denied());
+        return Err(denied(&reader));
     }
-    bucket.objects.get(key).cloned().ok_or_else(|| missing("object"))
+    call.read_as = Some(reader);
+    let object = bucket.objects.get(key).ok_or_else(|| missing("object"))?;
+    let picture = || Source::Picture(Arc::clone(&object.content));
+    Ok(object.known_score(key).map_or_else(picture, Source::Scored))
 }

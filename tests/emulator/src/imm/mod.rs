@@ -1,6 +1,7 @@
 //! IMM 2020-09-30: projects, and the score of one image read through the bucket's policy.
 //! The caller's own rights end at the project; the object is read by the project's role.
 
+mod chain;
 mod detect;
 mod projects;
 

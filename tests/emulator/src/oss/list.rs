@@ -1,6 +1,8 @@
 //! Listing objects in key order, with prefix, delimiter and continuation, plain or URL-encoded.
 //! Keys come in byte order, as the service gives them, so that a listing can be resumed by key.
 
+use std::ops::Bound;
+
 use super::Visit;
 use crate::answer::{Answer, OssError};
 use crate::clock::iso_millis;
@@ -70,7 +72,14 @@ impl Visit<'_> {
         let (mut contents, mut prefixes, mut count, mut last) =
             (String::new(), Vec::<String>::new(), 0, String::new());
         let mut truncated = false;
-        for (key, object) in bucket.objects.iter().filter(|(key, _)| key.starts_with(prefix)) {
+        // The map is entered where the answer begins and left where the prefix ends, however many objects it holds.
+        let start = if after < prefix {
+            Bound::Included(prefix)
+        } else {
+            Bound::Excluded(after)
+        };
+        let found = bucket.objects.range::<str, _>((start, Bound::Unbounded));
+        for (key, object) in found.take_while(|(key, _)| key.starts_with(prefix)) {
             let rest = key.get(prefix.len()..).unwrap_or_default();
             let folder = if delimiter.is_empty() {
                 None
@@ -104,9 +113,9 @@ impl Visit<'_> {
             contents.push_str("<Contents>");
             contents.push_str(&element("Key", &shown(key)));
             contents.push_str(&element("LastModified", &iso_millis(object.modified)));
-            contents.push_str(&element("ETag", &format!("\"{}\"", object.etag)));
+            contents.push_str(&element("ETag", &format!("\"{}\"", object.content.etag)));
             contents.push_str(&element("Type", "Normal"));
-            contents.push_str(&element("Size", &object.bytes.len().to_string()));
+            contents.push_str(&element("Size", &object.content.bytes.len().to_string()));
             contents.push_str(&element("StorageClass", "Standard"));
             contents.push_str(&owner);
             contents.push_str("</Contents>");

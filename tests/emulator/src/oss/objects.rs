@@ -4,7 +4,7 @@
 use super::Visit;
 use crate::answer::{Answer, OssError};
 use crate::clock::{http_date, read_date};
-use crate::world::buckets::Object;
+use crate::world::buckets::{Object, Scoring};
 
 fn no_such_key(key: &str) -> OssError {
     OssError::new(404, "NoSuchKey", "The specified key does not exist.")
@@ -12,17 +12,38 @@ fn no_such_key(key: &str) -> OssError {
         .detail("Key", key)
 }
 
-/// First and last byte of a `Range` header; `None` if there is none, or it is to be ignored.
-fn range(header: Option<&str>, length: usize) -> Option<(usize, usize)> {
-    let (first, last) = header?.strip_prefix("bytes=")?.split_once('-')?;
-    let end = length.checked_sub(1)?;
-    let (first, last) = match (first.parse::<usize>(), last.parse::<usize>()) {
-        (Ok(first), Ok(last)) => (first, last.min(end)),
-        (Ok(first), Err(_)) if last.is_empty() => (first, end),
-        (Err(_), Ok(count)) if first.is_empty() => (length.saturating_sub(count), end),
-        (Ok(_) | Err(_), Ok(_) | Err(_)) => return None,
+/// The part of an object that a `Range` header asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Bytes(usize, usize),
+    Unsatisfiable,
+}
+
+/// Reads a `Range` header as the service does: a range that does not lie within the object is ignored, unless the
+/// client asks for the standard behaviour by `x-oss-range-behavior`. Anything that is no range is always ignored.
+fn part(header: Option<&str>, standard: bool, length: usize) -> Part {
+    let bounds = header
+        .and_then(|header| header.strip_prefix("bytes="))
+        .and_then(|range| range.split_once('-'));
+    let Some((first, last)) = bounds else {
+        return Part::Whole;
     };
-    (first <= last).then_some((first, last))
+    let (first, last) = match (first.parse::<usize>(), last.parse::<usize>()) {
+        (Ok(first), Ok(last)) if first <= last => (first, last),
+        (Ok(first), Err(_)) if last.is_empty() => (first, length.saturating_sub(1).max(first)),
+        (Err(_), Ok(count)) if first.is_empty() && count <= length => {
+            (length - count, length.saturating_sub(1))
+        }
+        (Err(_), Ok(_)) if first.is_empty() && standard => (0, length.saturating_sub(1)),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => return Part::Whole,
+    };
+    match (first < length, last < length) {
+        (true, true) => Part::Bytes(first, last),
+        (true, false) if standard => Part::Bytes(first, length - 1),
+        (false, _) if standard => Part::Unsatisfiable,
+        (true | false, _) => Part::Whole,
+    }
 }
 
 impl Visit<'_> {
@@ -30,7 +51,7 @@ impl Visit<'_> {
         let named = self.request.header(header)?;
         Some(named.split(',').any(|one| {
             let one = one.trim().trim_matches('"');
-            one == "*" || one.eq_ignore_ascii_case(&object.etag)
+            one == "*" || one.eq_ignore_ascii_case(&object.content.etag)
         }))
     }
 
@@ -62,29 +83,31 @@ impl Visit<'_> {
         if let Some(error) = self.unmet_condition(object) {
             return Err(error);
         }
-        let length = object.bytes.len();
-        let part = range(self.request.header("range"), length);
-        let body = part.map_or_else(
-            || object.bytes.clone(),
-            |(first, last)| {
-                object
-                    .bytes
-                    .get(first..=last)
-                    .map(bytes::Bytes::copy_from_slice)
-                    .unwrap_or_default()
-            },
-        );
+        let bytes = &object.content.bytes;
+        let length = bytes.len();
+        let standard = self.request.header("x-oss-range-behavior") == Some("standard");
+        let range = match part(self.request.header("range"), standard, length) {
+            Part::Whole => None,
+            Part::Bytes(first, last) => Some((first, last)),
+            Part::Unsatisfiable => {
+                let message = "The requested range cannot be satisfied";
+                return Err(OssError::new(416, "InvalidRange", message)
+                    .ec("0026-00000201")
+                    .detail("ActualObjectSize", length.to_string()));
+            }
+        };
+        let body = range.map_or_else(|| bytes.clone(), |(first, last)| bytes.slice(first..=last));
         let kind = object
             .content_type
             .as_deref()
             .unwrap_or("application/octet-stream");
-        let mut answer = Answer::of(if part.is_some() { 206 } else { 200 }, kind, body.clone())
-            .with("ETag", format!("\"{}\"", object.etag))
+        let mut answer = Answer::of(if range.is_some() { 206 } else { 200 }, kind, body.clone())
+            .with("ETag", format!("\"{}\"", object.content.etag))
             .with("Last-Modified", http_date(object.modified))
             .with("Accept-Ranges", "bytes")
             .with("x-oss-object-type", "Normal")
             .with("x-oss-storage-class", "Standard");
-        if let Some((first, last)) = part {
+        if let Some((first, last)) = range {
             answer = answer.with("Content-Range", format!("bytes {first}-{last}/{length}"));
         }
         if self.request.method == "HEAD" {
@@ -105,9 +128,9 @@ impl Visit<'_> {
                 "The specified object is not valid.",
             ));
         }
-        let mut object = Object::new(self.request.body.clone(), self.cloud.clock.now(), None);
+        let mut object = Object::new(self.request.body.clone(), self.cloud.clock.now(), Scoring::Pixels);
         object.content_type = self.request.header("content-type").map(str::to_owned);
-        let etag = format!("\"{}\"", object.etag);
+        let etag = format!("\"{}\"", object.content.etag);
         world.put_object(&self.bucket, &key, object);
         Ok(Answer::empty(200).with("ETag", etag))
     }
@@ -124,16 +147,41 @@ impl Visit<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::range;
+    use super::{Part, part};
 
     #[test]
-    fn ranges_are_clipped_and_nonsense_is_ignored() {
-        assert_eq!(range(Some("bytes=2-5"), 10), Some((2, 5)));
-        assert_eq!(range(Some("bytes=2-"), 10), Some((2, 9)));
-        assert_eq!(range(Some("bytes=-3"), 10), Some((7, 9)));
-        assert_eq!(range(Some("bytes=5-50"), 10), Some((5, 9)));
-        for ignored in ["bytes=8-3", "bytes=20-30", "lines=1-2", "bytes=a-b"] {
-            assert_eq!(range(Some(ignored), 10), None, "{ignored}");
+    fn a_range_within_the_object_is_that_part_of_it() {
+        for standard in [false, true] {
+            for (range, first, last) in [
+                ("2-5", 2, 5),
+                ("2-", 2, 9),
+                ("-3", 7, 9),
+                ("0-9", 0, 9),
+                ("9-9", 9, 9),
+            ] {
+                let found = part(Some(&format!("bytes={range}")), standard, 10);
+                assert_eq!(found, Part::Bytes(first, last), "{range}");
+            }
+            for ignored in ["bytes=8-3", "lines=1-2", "bytes=a-b", "bytes=1-2,4-5"] {
+                assert_eq!(part(Some(ignored), standard, 10), Part::Whole, "{ignored}");
+            }
         }
+    }
+
+    #[test]
+    fn a_range_that_reaches_beyond_is_ignored_or_clipped_or_refused() {
+        for (range, standard) in [
+            ("5-50", Part::Bytes(5, 9)),
+            ("-20", Part::Bytes(0, 9)),
+            ("10-", Part::Unsatisfiable),
+            ("10-20", Part::Unsatisfiable),
+            ("-0", Part::Unsatisfiable),
+        ] {
+            let range = format!("bytes={range}");
+            assert_eq!(part(Some(&range), false, 10), Part::Whole, "{range}");
+            assert_eq!(part(Some(&range), true, 10), standard, "{range}");
+        }
+        assert_eq!(part(Some("bytes=0-"), true, 0), Part::Unsatisfiable);
+        assert_eq!(part(Some("bytes=0-"), false, 0), Part::Whole);
     }
 }

@@ -4,7 +4,7 @@
 use super::Visit;
 use crate::answer::{Answer, OssError};
 use crate::encoding::element;
-use crate::policy::{Document, is_public, read_submission};
+use crate::policy::{is_public, read_submission};
 
 const CONDITIONAL_HEADERS: [&str; 4] = [
     "if-match",
@@ -18,7 +18,7 @@ impl Visit<'_> {
         let world = self.cloud.world();
         let bucket = self.allowed_bucket(&world)?;
         match bucket.policy.read(world.lag) {
-            Some(bytes) => Ok(Answer::of(200, "application/json", bytes)),
+            Some(policy) => Ok(Answer::of(200, "application/json", policy.bytes.clone())),
             None => Err(
                 OssError::new(404, "NoSuchBucketPolicy", "The bucket policy does not exist.")
                     .ec("0030-00000006")
@@ -64,11 +64,9 @@ impl Visit<'_> {
     pub(super) fn policy_status(&self) -> Result<Answer, OssError> {
         let world = self.cloud.world();
         let bucket = self.allowed_bucket(&world)?;
-        let document = bucket
-            .policy
-            .read(world.lag)
-            .and_then(|bytes| Document::from_bytes(&bytes));
-        let public = document.is_some_and(|document| is_public(&document, self.cloud.session_wildcard()));
+        let policy = bucket.policy.read(world.lag);
+        let document = policy.and_then(|policy| policy.document.as_ref());
+        let public = document.is_some_and(|document| is_public(document, self.cloud.session_wildcard()));
         Ok(Answer::xml(
             "PolicyStatus",
             &element("IsPublic", if public { "true" } else { "false" }),

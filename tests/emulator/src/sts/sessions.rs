@@ -124,11 +124,7 @@ pub(super) fn assume_role(
     call: &mut Call,
 ) -> Result<Answer, RpcError> {
     let (account, role) = wanted_role(cloud, order)?;
-    let trusted = role.trust.as_ref().map_or(caller.account == account, |trust| {
-        let secret_word = trust.external_id.as_deref();
-        trust.accounts.contains(&caller.account)
-            && (secret_word.is_none() || secret_word == order.parameter("ExternalId"))
-    });
+    let trusted = role.trusts_account(&account, &caller.account, order.parameter("ExternalId"));
     if !trusted || !caller.may("sts:AssumeRole", order.required("RoleArn")?) {
         return Err(RpcError::new(
             403,

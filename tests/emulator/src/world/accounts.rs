@@ -122,6 +122,12 @@ impl World {
         Ok((key.secret.clone(), caller))
     }
 
+    /// The account that a key id belongs to, whether or not it may be used.
+    pub(crate) fn account_of(&self, id: &str) -> Option<&str> {
+        let session = self.sessions.get(id).map(|session| session.account.as_str());
+        session.or_else(|| self.keys.get(id).map(|key| key.account.as_str()))
+    }
+
     fn check_token(&self, presented: Option<&str>, expected: Option<&SecretText>) -> Result<(), KeyFault> {
         let expected = expected.map(|token| token.0.as_str());
         if presented == expected {

@@ -9,77 +9,127 @@ use bytes::Bytes;
 
 use super::Lag;
 use crate::digest::md5_hex_upper;
+use crate::policy::Document;
 use crate::score::{self, Score};
-use crate::seed::BucketSeed;
+use crate::seed::{BucketSeed, ManySeed};
 
-/// An object with what is computed from its bytes at most once.
-#[derive(Clone, Debug)]
-pub(crate) struct Object {
+/// Bytes, which many objects may share, with what is computed from them at most once.
+#[derive(Debug)]
+pub(crate) struct Content {
     pub(crate) bytes: Bytes,
     pub(crate) etag: String,
+    computed: OnceLock<Option<Score>>,
+}
+
+impl Content {
+    pub(crate) fn new(bytes: Bytes) -> Arc<Self> {
+        let etag = md5_hex_upper(&bytes);
+        Arc::new(Self {
+            bytes,
+            etag,
+            computed: OnceLock::new(),
+        })
+    }
+
+    /// The score of the pixels; `None` if it is no picture. Slow the first time.
+    pub(crate) fn score(&self) -> Option<String> {
+        let computed = self.computed.get_or_init(|| score::score(&self.bytes).ok());
+        computed.map(|score| score.to_string())
+    }
+}
+
+/// Where an object's score comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Scoring {
+    Pixels,
+    Pinned(Arc<str>),
+    Key,
+}
+
+impl Scoring {
+    pub(crate) fn pinned(score: Option<&str>) -> Self {
+        score.map_or(Self::Pixels, |score| Self::Pinned(score.into()))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    pub(crate) content: Arc<Content>,
     pub(crate) content_type: Option<String>,
     pub(crate) modified: jiff::Timestamp,
-    pinned: Option<String>,
-    computed: Arc<OnceLock<Option<Score>>>,
+    pub(crate) scoring: Scoring,
 }
 
 impl Object {
-    pub(crate) fn new(bytes: Bytes, modified: jiff::Timestamp, pinned: Option<String>) -> Self {
-        let etag = md5_hex_upper(&bytes);
+    pub(crate) fn new(bytes: Bytes, modified: jiff::Timestamp, scoring: Scoring) -> Self {
         Self {
-            bytes,
-            etag,
+            content: Content::new(bytes),
             content_type: None,
             modified,
-            pinned,
-            computed: Arc::default(),
+            scoring,
         }
     }
 
-    /// The pinned score, else the one of the pixels; `None` if it is no picture. Slow the first time.
-    pub(crate) fn score(&self) -> Option<String> {
-        let computed = || *self.computed.get_or_init(|| score::score(&self.bytes).ok());
-        self.pinned
-            .clone()
-            .or_else(|| computed().map(|score| score.to_string()))
+    /// The score, if it does not have to be computed from the pixels.
+    pub(crate) fn known_score(&self, key: &str) -> Option<String> {
+        match &self.scoring {
+            Scoring::Pixels => None,
+            Scoring::Pinned(score) => Some(score.to_string()),
+            Scoring::Key => Some(score::of_key(key).to_string()),
+        }
     }
 }
+
+/// The bytes of a policy as they were written, and what they say if they can be read.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) bytes: Bytes,
+    pub(crate) document: Option<Document>,
+}
+
+impl From<Bytes> for Policy {
+    fn from(bytes: Bytes) -> Self {
+        let document = Document::from_bytes(&bytes);
+        Self { bytes, document }
+    }
+}
+
+/// Older than any job, so that "objects newer than the job's start" are only those put later.
+const CREATED: jiff::Timestamp = jiff::Timestamp::constant(1_702_944_000, 0);
 
 /// A policy and its past versions, newest last.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyHistory {
-    versions: Vec<(Instant, Option<Bytes>)>,
-    seeded: Option<Bytes>,
+    versions: Vec<(Instant, Option<Policy>)>,
+    seeded: Option<Policy>,
 }
 
 impl PolicyHistory {
     /// Replaces the policy, or takes it away.
     pub(crate) fn set(&mut self, policy: Option<Bytes>) {
-        self.versions.push((Instant::now(), policy));
+        self.versions.push((Instant::now(), policy.map(Policy::from)));
     }
 
     pub(crate) fn newest(&self) -> Option<Bytes> {
-        self.versions
-            .last()
-            .map_or(&self.seeded, |(_, policy)| policy)
-            .clone()
+        let newest = self.versions.last().map_or(&self.seeded, |(_, policy)| policy);
+        newest.as_ref().map(|policy| policy.bytes.clone())
     }
 
-    fn as_of(&self, lag_ms: u64) -> Option<Bytes> {
+    fn as_of(&self, lag_ms: u64) -> Option<&Policy> {
         let lag = Duration::from_millis(lag_ms);
         let settled = self
             .versions
             .iter()
             .rev()
             .find(|(written, _)| written.elapsed() >= lag);
-        settled.map_or(&self.seeded, |(_, policy)| policy).clone()
+        settled.map_or(&self.seeded, |(_, policy)| policy).as_ref()
     }
 
-    pub(crate) fn read(&self, lag: Lag) -> Option<Bytes> {
+    pub(crate) fn read(&self, lag: Lag) -> Option<&Policy> {
         self.as_of(lag.policy_read_ms)
     }
 
-    pub(crate) fn enforced(&self, lag: Lag) -> Option<Bytes> {
+    pub(crate) fn enforced(&self, lag: Lag) -> Option<&Policy> {
         self.as_of(lag.policy_enforcement_ms)
     }
 }
@@ -97,26 +147,39 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) fn new(seed: BucketSeed) -> Self {
-        // Older than any job, so that "objects newer than the job's start" are only those put later.
-        let created = jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 * 365 * 54);
-        let objects = seed
-            .objects
-            .into_iter()
-            .map(|object| (object.key, Object::new(object.bytes, created, object.score)))
-            .collect();
+        let named = seed.objects.into_iter().map(|object| {
+            let modified = object.modified.unwrap_or(CREATED);
+            let scoring = Scoring::pinned(object.score.as_deref());
+            (object.key, Object::new(object.bytes, modified, scoring))
+        });
+        let mut objects: BTreeMap<String, Object> = named.collect();
+        objects.extend(seed.many.iter().flat_map(many));
         Self {
             name: seed.name,
             region: seed.region,
             owner: seed.owner,
             block_public_access: seed.block_public_access,
-            created,
+            created: CREATED,
             policy: PolicyHistory {
                 versions: Vec::new(),
-                seeded: seed.policy.map(Bytes::from),
+                seeded: seed.policy.map(|text| Policy::from(Bytes::from(text))),
             },
             objects,
         }
     }
+}
+
+/// The objects of an order for many, which share one content.
+pub(crate) fn many(seed: &ManySeed) -> impl Iterator<Item = (String, Object)> {
+    let scoring = seed
+        .score
+        .as_deref()
+        .map_or(Scoring::Key, |score| Scoring::Pinned(score.into()));
+    let object = Object {
+        scoring,
+        ..Object::new(seed.bytes.clone(), seed.modified.unwrap_or(CREATED), Scoring::Key)
+    };
+    (seed.first..seed.first.saturating_add(seed.count)).map(move |number| (seed.key(number), object.clone()))
 }
 
 /// 3 to 63 of `a-z 0-9 -`, no hyphen at either end.

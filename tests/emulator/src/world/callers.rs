@@ -9,6 +9,7 @@ use crate::policy::{
     Access, Context, Decision, Document, SessionWildcard, Subject, decide, is_public, matches_ignoring_case,
     session_allows,
 };
+use crate::seed::RoleSeed;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
@@ -75,19 +76,29 @@ impl Caller {
     /// The session as which IMM reads for a project: a session name of its own every time, so that a policy
     /// which names one fixed session does not work.
     pub(crate) fn service_session(world: &World, account: &str, role: &str) -> Option<Self> {
-        let declared = world.accounts.get(account).and_then(|account| account.role(role));
-        if declared.is_none() && role != DEFAULT_SERVICE_ROLE {
-            return None;
+        if let Some(declared) = world.accounts.get(account).and_then(|account| account.role(role)) {
+            return Some(Self::session_of(account, declared));
         }
-        Some(Self {
+        // The service made this one for itself: it reads and writes objects, and assumes no other role.
+        let made = || RoleSeed {
+            name: role.to_owned(),
+            allow: Some(vec!["oss:*".to_owned()]),
+            ..RoleSeed::default()
+        };
+        (role == DEFAULT_SERVICE_ROLE).then(|| Self::session_of(account, &made()))
+    }
+
+    /// A session that IMM opens of a role.
+    pub(crate) fn session_of(account: &str, role: &RoleSeed) -> Self {
+        Self {
             account: account.to_owned(),
             identity: Identity::Session {
-                role: role.to_owned(),
+                role: role.name.clone(),
                 session: format!("imm-{}", random_hex(8)),
             },
-            allow: declared.and_then(|role| role.allow.clone()),
+            allow: role.allow.clone(),
             policy: None,
-        })
+        }
     }
 }
 
@@ -114,22 +125,18 @@ impl World {
     ) -> bool {
         let resources = resource_names(bucket, key);
         let subject = caller.map_or(Subject::Anonymous, |caller| caller.subject(&bucket.owner));
-        let policy = bucket
-            .policy
-            .enforced(self.lag)
-            .and_then(|bytes| Document::from_bytes(&bytes));
+        let policy = bucket.policy.enforced(self.lag);
+        let policy = policy.and_then(|policy| policy.document.as_ref());
         let access = Access {
             subject: &subject,
             action,
             resources: &resources,
             context,
         };
-        let said = policy
-            .as_ref()
-            .map_or(Decision::NotMentioned, |policy| decide(policy, &access));
+        let said = policy.map_or(Decision::NotMentioned, |policy| decide(policy, &access));
         // A public policy under Block Public Access grants nothing any more; what it denies stays denied.
-        let muted = policy.as_ref().is_some_and(|policy| is_public(policy, reading))
-            && self.blocks_public_access(bucket);
+        let muted =
+            policy.is_some_and(|policy| is_public(policy, reading)) && self.blocks_public_access(bucket);
         let granted = said == Decision::Allowed && !muted;
         if said == Decision::Denied {
             return false;

@@ -58,7 +58,7 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn add_bucket(&mut self, seed: BucketSeed) -> Result<(), SeedError> {
+    pub(crate) fn add_bucket(&mut self, mut seed: BucketSeed) -> Result<(), SeedError> {
         let problem = if self.buckets.contains_key(&seed.name) {
             Some("is there already")
         } else if !buckets::is_name(&seed.name) {
@@ -75,6 +75,9 @@ impl World {
                 "bucket {:?} {problem}",
                 seed.name
             )));
+        }
+        for many in &mut seed.many {
+            many.fill()?;
         }
         self.buckets.insert(seed.name.clone(), Bucket::new(seed));
         Ok(())

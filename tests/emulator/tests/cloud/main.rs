@@ -9,15 +9,19 @@
     reason = "a test that fails says so by a panic, and helpers of tests are tests"
 )]
 
+mod chain;
 mod client;
+mod counts;
 mod decisions;
 mod faults;
 mod grant;
 mod limits;
+mod many;
 mod orders;
 mod pictures;
 mod policy_calls;
 mod program;
+mod ranges;
 mod sessions;
 mod submissions;
 mod tokens;

@@ -1,0 +1,111 @@
+//! `CredentialConfig`: the object is read as the last role of a chain, with that role's own rights.
+//! The page names the members and little else; the checks are those that each AssumeRole on the way would make.
+
+use serde::Deserialize;
+
+use crate::answer::RpcError;
+use crate::policy::Document;
+use crate::rpc::Order;
+use crate::world::World;
+use crate::world::callers::Caller;
+
+/// As roles name it in their trust.
+const SERVICE: &str = "imm.aliyuncs.com";
+
+/// Who a role of the chain has to trust.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoleType {
+    /// The account of the role before it.
+    #[default]
+    User,
+    /// IMM itself.
+    Service,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Link {
+    assume_role_for: String,
+    role: String,
+    #[serde(default)]
+    role_type: RoleType,
+}
+
+/// The parameter, read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+pub(super) struct CredentialConfig {
+    service_role: String,
+    policy: String,
+    chain: Vec<Link>,
+}
+
+impl CredentialConfig {
+    /// `None` if the call names no role: then the project's service role reads.
+    pub(super) fn read(order: &Order) -> Result<Option<Self>, RpcError> {
+        let invalid = |what: &str| RpcError::new(400, "InvalidArgument", format!("CredentialConfig {what}."));
+        let Some(text) = order.parameter("CredentialConfig") else {
+            return Ok(None);
+        };
+        let config: Self =
+            serde_json::from_str(text).map_err(|_| invalid("is not JSON of the documented form"))?;
+        let unnamed = |link: &Link| link.assume_role_for.is_empty() || link.role.is_empty();
+        if config.chain.iter().any(unnamed) {
+            return Err(invalid("has a Chain entry without AssumeRoleFor or Role"));
+        }
+        match (config.service_role.is_empty(), config.chain.is_empty()) {
+            (true, true) => Ok(None),
+            (true, false) => Err(invalid("has a Chain and no ServiceRole")),
+            (false, true | false) if config.document().is_none() => {
+                Err(invalid("has a Policy that is not one"))
+            }
+            (false, true | false) => Ok(Some(config)),
+        }
+    }
+
+    /// What narrows the last session, if anything does; `None` if it cannot be read.
+    fn document(&self) -> Option<Option<Document>> {
+        if self.policy.is_empty() {
+            return Some(None);
+        }
+        let short = self.policy.len() <= 2048;
+        short
+            .then(|| Document::from_bytes(self.policy.as_bytes()))
+            .flatten()
+            .map(Some)
+    }
+
+    /// The last session of the chain, which begins in the project's account.
+    pub(super) fn session(&self, world: &World, account: &str) -> Result<Caller, RpcError> {
+        let refused = |account: &str, role: &str, why: &str| {
+            let message = format!("The role acs:ram::{account}:role/{role} {why}.");
+            RpcError::new(403, "AccessDenied", message)
+        };
+        let first = world.accounts.get(account);
+        let first = first.and_then(|account| account.role(&self.service_role));
+        if first.is_some_and(|role| !role.trusts_service(SERVICE)) {
+            return Err(refused(account, &self.service_role, "does not trust IMM"));
+        }
+        let mut caller = Caller::service_session(world, account, &self.service_role)
+            .ok_or_else(|| refused(account, &self.service_role, "does not exist"))?;
+        for link in &self.chain {
+            let (owner, name) = (link.assume_role_for.as_str(), link.role.as_str());
+            let role = world.accounts.get(owner).and_then(|account| account.role(name));
+            let role = role.ok_or_else(|| refused(owner, name, "does not exist"))?;
+            let trusted = match link.role_type {
+                RoleType::User => role.trusts_account(owner, &caller.account, None),
+                RoleType::Service => role.trusts_service(SERVICE),
+            };
+            if !trusted {
+                return Err(refused(owner, name, "does not trust the one before it"));
+            }
+            if !caller.may("sts:AssumeRole", &format!("acs:ram::{owner}:role/{name}")) {
+                return Err(refused(owner, name, "may not be assumed by the one before it"));
+            }
+            caller = Caller::session_of(owner, role);
+        }
+        caller.policy = self.document().flatten();
+        Ok(caller)
+    }
+}
