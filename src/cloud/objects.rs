@@ -98,7 +98,11 @@ impl Cloud {
         keys: &Keys,
         now: Timestamp,
     ) -> Result<Piece, CallFailure> {
-        let mut headers = vec![("range".to_owned(), format!("bytes={from}-{}", from + PIECE - 1))];
+        let mut headers = vec![
+            ("range".to_owned(), format!("bytes={from}-{}", from + PIECE - 1)),
+            // Otherwise OSS answers a range that reaches beyond the end with the whole object.
+            ("x-oss-range-behavior".to_owned(), "standard".to_owned()),
+        ];
         headers.extend(etag.map(|etag| ("if-match".to_owned(), etag.to_owned())));
         let call = Call {
             headers,
