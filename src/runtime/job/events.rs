@@ -56,14 +56,8 @@ impl<'a> Run<'a> {
     pub(super) async fn take_in(&mut self, event: Event) -> Option<RunEnd> {
         match event {
             Event::Answer(index, answer) => self.fold(index, answer).await,
-            Event::Limits(Ok(limits)) => {
-                self.means.pacer.set_limits(limits);
-                None
-            }
-            Event::Limits(Err(failure)) => {
-                if matches!(failure.kind, FailureKind::Denied | FailureKind::Refused) {
-                    self.means.pacer.stop_asking();
-                }
+            Event::Limits(answer) => {
+                self.means.pacer.set_limits(&answer);
                 None
             }
             Event::Page(Ok(page)) => {

@@ -124,8 +124,13 @@ impl<'a> Run<'a> {
         let mut calls: Calls<'a> = FuturesUnordered::new();
         let end = self.run(&mut calls).await;
         while let Some(event) = calls.next().await {
-            if let Event::Answer(index, answer) = event {
-                self.fold(index, answer).await;
+            match event {
+                Event::Answer(index, answer) => {
+                    self.fold(index, answer).await;
+                }
+                // Other jobs of the project wait for it.
+                Event::Limits(answer) => self.means.pacer.set_limits(&answer),
+                Event::Page(_) => {}
             }
         }
         self.progress.release();
@@ -141,7 +146,7 @@ impl<'a> Run<'a> {
                 return RunEnd::Over(over);
             }
             let now = self.context.effects.now();
-            let until = deadline(&self.work.job, &self.spec);
+            let until = deadline(&self.work.job, &self.spec, now);
             if until.is_some_and(|time| time <= now) || self.spec.cancel || self.spec.suspend {
                 return RunEnd::LookAgain;
             }
