@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{ItemRules, Tally};
 use crate::api::{ItemResult, REPORT_BYTES, REPORT_ITEMS, Report};
 
+/// Most bytes of a report beside its results: the job's name, numbers and figures.
+const BESIDE: usize = 1024;
+
 /// Results of a job that are stored, or to be stored.
 #[derive(Clone, Debug)]
 pub enum Filing {
@@ -54,7 +57,7 @@ impl Filing {
 impl Reports {
     fn add(&mut self, result: ItemResult) {
         let size = size(&result);
-        if self.open.len() >= REPORT_ITEMS || self.bytes + size > REPORT_BYTES {
+        if self.open.len() >= REPORT_ITEMS || self.bytes + size > REPORT_BYTES - BESIDE {
             self.full.push_back((self.number, std::mem::take(&mut self.open)));
             self.number += 1;
             self.bytes = 0;
