@@ -23,7 +23,7 @@ use crate::core::delay;
 use crate::core::failure::KeysProblem;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{Identity, Scope};
-use crate::core::job::{End, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
+use crate::core::job::{End, Gate, Images, JobObject, Phase, gate, parse_spec};
 use crate::ports::{Keys, KubeFailure};
 
 /// How long until a Secret that cannot be used is read again.
@@ -56,7 +56,7 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
         }
     };
     let now = context.effects.now();
-    let until = deadline(&work.job, &spec);
+    let until = deadline(&work.job, &spec, now);
     let next = match may_go_on(context, work, &spec, &images, now).await {
         Ok((work, grant)) => Box::pin(go_on(context, work, spec, &images, grant)).await,
         Err(next) => next,
@@ -79,14 +79,15 @@ fn time_to(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
-/// When a job's time is over; `None` without a deadline, and while it is suspended.
-fn deadline(job: &JobObject, spec: &JobSpec) -> Option<Timestamp> {
+/// When a job's time is over; `None` without a deadline, and while it is suspended. The time of a job that is new, or that
+/// goes on after a pause, begins now.
+fn deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
     let seconds = spec
         .active_deadline_seconds
         .filter(|_| !spec.suspend && !job.ended())?;
     let paused = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
-    let since = job.status.active_since.as_ref().filter(|_| !paused)?;
-    Some(since.0 + SignedDuration::from_secs(seconds))
+    let since = job.status.active_since.as_ref().filter(|_| !paused);
+    Some(since.map_or(now, |time| time.0) + SignedDuration::from_secs(seconds))
 }
 
 /// Whether anything may be done for a job: its own switches, the tenancy rules, its grant.
@@ -107,7 +108,7 @@ async fn may_go_on(
             .end(context, None, End::Failed(JobReason::Cancelled, message))
             .await);
     }
-    if deadline(&work.job, spec).is_some_and(|time| time <= now) {
+    if deadline(&work.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
         let message = format!("the job did not end within activeDeadlineSeconds ({seconds} s)");
         return Err(work
@@ -248,20 +249,14 @@ async fn go_on(
             return Next::After(KEYS_AGAIN);
         }
     };
-    let Some(size) = size(&spec, work.job.status.source.as_ref()) else {
-        return Next::After(SOON);
+    let progress = match work.resume(context, &spec).await {
+        Ok(Some(progress)) => progress,
+        Ok(None) => return Next::After(SOON),
+        Err(failure) => {
+            tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
+            return Next::After(SOON);
+        }
     };
-    let mut progress = Progress::resume(
-        &spec,
-        &work.job.status,
-        size,
-        context.effects.now(),
-        &work.job.uid,
-    );
-    if let Err(failure) = work.recall(context, &mut progress).await {
-        tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
-        return Next::After(SOON);
-    }
     let means = Means {
         pacer: context.pacers.of(owner, &spec.project),
         spec,
