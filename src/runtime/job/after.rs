@@ -91,7 +91,7 @@ pub(super) async fn go_on(
             return Next::After(Duration::from_millis(20));
         }
         RunEnd::Stopped => return Next::After(Duration::from_secs(1)),
-        RunEnd::Gone => return Next::WhenChanged,
+        RunEnd::Gone => return work.again(),
     };
     work.end(context, Some(&mut progress), ended).await
 }

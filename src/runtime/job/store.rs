@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::api::{EventReason, JobStatus, Report};
+use crate::api::{EventReason, JobSpec, JobStatus, Report};
 use crate::core::delay;
-use crate::core::job::{End, Filing, JobObject, Phase, Progress, body, report};
+use crate::core::job::{End, Filing, JobObject, Phase, Progress, body, report, size};
 use crate::ports::{Announcement, KubeFailure, Subject};
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
+
+/// How long until a job is taken up again.
+const SOON: Duration = Duration::from_secs(5);
 
 /// What became of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,19 +43,39 @@ pub(super) enum What<'a> {
 pub(super) struct Work {
     pub(super) job: JobObject,
     open: Option<(usize, String)>,
+    /// Whether somebody else has changed results in a report: the job is to be taken up anew from what is stored.
+    changed: bool,
 }
 
 impl Work {
     pub(super) fn new(job: JobObject) -> Self {
-        Self { job, open: None }
+        Self {
+            job,
+            open: None,
+            changed: false,
+        }
     }
 
-    /// Adds to a progress what is stored in reports.
-    pub(super) async fn recall(
+    /// When a job is looked at again that could not be stored.
+    pub(super) fn again(&self) -> Next {
+        if self.changed {
+            Next::After(SOON)
+        } else {
+            Next::WhenChanged
+        }
+    }
+
+    /// Takes a job up where its status and its reports left it; `None` before its items are counted.
+    pub(super) async fn resume(
         &mut self,
         context: &Context,
-        progress: &mut Progress,
-    ) -> Result<(), KubeFailure> {
+        spec: &JobSpec,
+    ) -> Result<Option<Progress>, KubeFailure> {
+        let Some(size) = size(spec, self.job.status.source.as_ref()) else {
+            return Ok(None);
+        };
+        let now = context.effects.now();
+        let mut progress = Progress::resume(spec, &self.job.status, size, now, &self.job.uid);
         let mut page = None;
         while self.job.status.reports.is_some() {
             let (reports, next) = context.effects.list_reports(&self.job, page.as_deref()).await?;
@@ -68,7 +91,7 @@ impl Work {
                 None => break,
             }
         }
-        Ok(())
+        Ok(Some(progress))
     }
 
     /// Stores what is asked for, once.
@@ -151,7 +174,8 @@ impl Work {
                         self.open = Some((number, stored.resource_version));
                     }
                     Ok(Some(_)) => {
-                        tracing::error!(job = %self.job.key, number, "somebody else writes this report; leaving it to them");
+                        tracing::error!(job = %self.job.key, number, "somebody else writes this report; taking the job up from what is stored");
+                        self.changed = true;
                         return Stored::Gone;
                     }
                     Ok(None) => self.open = None,
@@ -175,6 +199,21 @@ impl Work {
         mut progress: Option<&mut Progress>,
         end: End,
     ) -> Next {
+        // After a crash reports may hold more than status counts, and nothing looks at them once the job has ended.
+        let mut stored;
+        if progress.is_none()
+            && self.job.status.reports.is_some()
+            && let Ok(spec) = self.job.spec.clone()
+        {
+            stored = match self.resume(context, &spec).await {
+                Ok(stored) => stored,
+                Err(failure) => {
+                    tracing::warn!(job = %self.job.key, %failure, "the reports cannot be read");
+                    return Next::After(SOON);
+                }
+            };
+            progress = stored.as_mut();
+        }
         if let Some(progress) = progress.as_deref_mut() {
             progress.release();
         }
@@ -185,12 +224,13 @@ impl Work {
                 Some(format!("{}: {message}", reason.as_str())),
             ),
         };
-        if self.tell(context, progress, &Phase::Ended(end)).await {
-            let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
-            let warning = failure.is_some();
-            let note = failure.unwrap_or_else(|| format!("{} done", items(total)));
-            announce(context, &self.job, reason, note, warning).await;
+        if !self.tell(context, progress, &Phase::Ended(end)).await {
+            return self.again();
         }
+        let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
+        let warning = failure.is_some();
+        let note = failure.unwrap_or_else(|| format!("{} done", items(total)));
+        announce(context, &self.job, reason, note, warning).await;
         super::ended::next(context, &self.job)
     }
 }
