@@ -17,7 +17,7 @@ pub mod tenant;
 
 pub use play::{Part, play};
 pub use seen::{condition, reason};
-pub use stage::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage};
+pub use stage::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage, chart};
 pub use tenant::Tenant;
 
 /// Lists tests by module and name; a test that is written and not listed is dead code, which the lints refuse.

@@ -10,7 +10,6 @@ use imm_harness::Options;
 use libtest_mimic::{Arguments, Trial};
 
 use super::Stage;
-use super::leaks;
 
 /// Tests mostly wait for others, so many more than there are cores can run at once.
 const AT_ONCE: usize = 10;
@@ -33,6 +32,15 @@ pub fn play(parts: Vec<Part>) -> ExitCode {
 
 /// The same on a control plane of more parts than etcd and the API server.
 pub fn play_with(options: Options, parts: Vec<Part>) -> ExitCode {
+    play_on(options, true, parts)
+}
+
+/// The same for parts that each run operators of their own.
+pub fn play_without_operator(parts: Vec<Part>) -> ExitCode {
+    play_on(Options::default(), false, parts)
+}
+
+fn play_on(options: Options, operator: bool, parts: Vec<Part>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     if arguments.list {
@@ -47,6 +55,9 @@ pub fn play_with(options: Options, parts: Vec<Part>) -> ExitCode {
         ..options
     };
     let stage = Arc::new(runtime.block_on(Stage::set(options)).unwrap());
+    if !operator {
+        assert!(runtime.block_on(stage.stop_operator()).success());
+    }
     let trials = parts
         .into_iter()
         .map(|part| {
@@ -66,19 +77,7 @@ pub fn play_with(options: Options, parts: Vec<Part>) -> ExitCode {
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let ended = runtime.block_on(async {
-        leaks::search(&stage).await?;
-        // A pass that panics leaves its key alone for good; a test may be over before that shows.
-        if let Some(line) = stage.log().lines().find(|line| line.contains("panicked at")) {
-            return Err(format!("the operator has a bug: {line}"));
-        }
-        let status = stage.stop_operator().await;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("the operator ended with {status} after SIGTERM"))
-        }
-    });
+    let ended = runtime.block_on(stage.finish());
     // Everything else ends when the last owner goes: processes, ports and the folder.
     drop(stage);
     match ended {
