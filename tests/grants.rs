@@ -10,6 +10,7 @@ mod support;
 
 #[cfg(test)]
 mod grants {
+    mod clusters;
     mod crashes;
     mod drift;
     mod guards;
@@ -24,6 +25,7 @@ mod grants {
 
     pub fn main() -> std::process::ExitCode {
         crate::support::play(crate::parts![
+            together clusters::two_clusters_share_a_statement_and_the_survivor_restores_it,
             together merging::a_bucket_without_policy_gets_exactly_our_statements,
             together merging::foreign_statements_stay_byte_for_byte_and_come_back_alone,
             together merging::a_second_apply_and_forced_passes_write_nothing,
