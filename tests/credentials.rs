@@ -19,6 +19,7 @@ mod credentials {
             together accounts::a_token_of_a_service_account_opens_a_session_for_one_bucket,
             together accounts::the_two_lines_of_the_message_open_the_service_account,
             together accounts::a_subject_that_the_role_does_not_trust_is_told_so,
+            together accounts::a_token_that_the_provider_does_not_vouch_for_opens_nothing,
             together roles::a_role_is_assumed_after_the_secret_with_its_external_id,
             together roles::the_operators_own_keys_write_where_a_rule_allows_it,
             together renewal::a_rotated_secret_is_used_without_a_restart,
