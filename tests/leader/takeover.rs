@@ -110,6 +110,48 @@ pub async fn a_leader_that_is_killed_is_followed_within_its_term(stage: Arc<Stag
     finish(second).await;
 }
 
+// D12
+pub async fn a_living_leader_is_left_alone_and_ends_when_its_lease_is_taken(stage: Arc<Stage>) {
+    let tenant = room(&stage, "living").await;
+    let (first, second) = two(&tenant, "living", "patient").await;
+    let home = home(&tenant);
+    // Longer than a term: each renewal starts it anew in the eyes of the standby.
+    let started = Instant::now();
+    until("a term to be over", PATIENCE, || async {
+        let holder = holder(&stage, &home).await;
+        assert!(holder.starts_with("living_"), "{holder}");
+        (started.elapsed() > TERM).then_some(())
+    })
+    .await
+    .unwrap();
+    let times = "jsonpath={.spec.acquireTime} {.spec.renewTime}";
+    let times = stage
+        .kubectl(&["get", "lease", "imm-operator", "-n", &home, "-o", times])
+        .await;
+    let times: Vec<Timestamp> = times.split(' ').map(|time| time.parse().unwrap()).collect();
+    assert!(
+        times[1].duration_since(times[0]).as_secs() >= 40,
+        "how long it is held can be seen: {times:?}"
+    );
+    // Whatever takes the lease: the holder does not wait for the end of its term.
+    let taken = r#"{"spec": {"holderIdentity": "somebody"}}"#;
+    let patch = [
+        "patch",
+        "lease",
+        "imm-operator",
+        "-n",
+        &home,
+        "--type=merge",
+        "-p",
+        taken,
+    ];
+    stage.kubectl(&patch).await;
+    let status = first.operator.end(Duration::from_secs(25)).await.unwrap();
+    assert!(status.code().is_some_and(|code| code != 0), "{status}");
+    assert!(!second.works().await);
+    finish(second).await;
+}
+
 /// Lets the standby take over from a frozen leader, then wakes that one up, which must end by itself and in failure.
 async fn overtake(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
     standby.leads(TERM).await;
