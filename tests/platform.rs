@@ -20,11 +20,11 @@ mod platform {
 
     pub fn main() -> std::process::ExitCode {
         crate::support::play(crate::parts![
-            together outage::without_an_api_server_nothing_is_written_and_nothing_breaks,
+            apart outage::without_an_api_server_nothing_is_written_and_nothing_breaks,
             together health::tools_see_the_health_of_a_grant,
             together health::tools_see_the_health_of_a_job,
-            together lifecycle::helm_3_brings_the_definitions_and_leaves_what_people_made,
-            together lifecycle::helm_4_brings_the_definitions_and_leaves_what_people_made,
+            apart lifecycle::helm_3_brings_the_definitions_and_leaves_what_people_made,
+            apart lifecycle::helm_4_brings_the_definitions_and_leaves_what_people_made,
             together contract::the_observed_generation_follows_a_change_while_failing,
             together contract::an_idle_grant_is_written_only_to_echo_a_token,
             alone contract::a_new_object_is_in_progress_before_the_operator_runs,

@@ -5,6 +5,7 @@
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use imm_harness::Options;
 use libtest_mimic::{Arguments, Trial};
@@ -17,11 +18,21 @@ const AT_ONCE: usize = 10;
 /// What a test does, from its start to its end.
 pub type Course = fn(Arc<Stage>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// What may run beside a test, in the order in which tests are begun.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// Everything: it has a cluster of its own.
+    Apart,
+    /// Everything but what is alone.
+    Together,
+    /// Nothing but what is apart.
+    Alone,
+}
+
 /// A test: its name is a sentence.
 pub struct Part {
     pub name: &'static str,
-    /// Whether nothing else may run beside it.
-    pub alone: bool,
+    pub how: How,
     pub run: Course,
 }
 
@@ -40,7 +51,9 @@ pub fn play_without_operator(parts: Vec<Part>) -> ExitCode {
     play_on(Options::default(), false, parts)
 }
 
-fn play_on(options: Options, operator: bool, parts: Vec<Part>) -> ExitCode {
+fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
+    // One that waits to be alone would hold up all that come after it.
+    parts.sort_by_key(|part| part.how);
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     if arguments.list {
@@ -64,13 +77,15 @@ fn play_on(options: Options, operator: bool, parts: Vec<Part>) -> ExitCode {
             let (stage, handle) = (Arc::clone(&stage), runtime.handle().clone());
             Trial::test(part.name, move || {
                 handle.block_on(async {
-                    if part.alone {
-                        let _turn = stage.turn.write().await;
-                        (part.run)(Arc::clone(&stage)).await;
-                    } else {
-                        let _turn = stage.turn.read().await;
-                        (part.run)(Arc::clone(&stage)).await;
-                    }
+                    let (alone, beside) = match part.how {
+                        How::Apart => (None, None),
+                        How::Together => (None, Some(stage.turn.read().await)),
+                        How::Alone => (Some(stage.turn.write().await), None),
+                    };
+                    let started = Instant::now();
+                    (part.run)(Arc::clone(&stage)).await;
+                    println!("{:5.1} s {}", started.elapsed().as_secs_f32(), part.name);
+                    drop((alone, beside));
                 });
                 Ok(())
             })
