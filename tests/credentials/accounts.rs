@@ -17,8 +17,11 @@ pub async fn trusted(tenant: &Tenant, subject: &str) -> Value {
     trusted_by(tenant, subject, |_| {}).await
 }
 
-/// The same with a provider that is changed before the cloud has it.
-async fn trusted_by(tenant: &Tenant, subject: &str, change: fn(&mut OidcProviderSeed)) -> Value {
+/// A change of a provider before the cloud has it.
+type Change = fn(&mut OidcProviderSeed);
+
+/// The same with a provider that is changed.
+async fn trusted_by(tenant: &Tenant, subject: &str, change: Change) -> Value {
     let stage = &tenant.stage;
     let name = &tenant.name;
     let discovery = |path| async move {
@@ -198,7 +201,7 @@ pub async fn a_subject_that_the_role_does_not_trust_is_told_so(stage: Arc<Stage>
 
 // P16
 pub async fn a_token_that_the_provider_does_not_vouch_for_opens_nothing(stage: Arc<Stage>) {
-    let changes: [(&str, fn(&mut OidcProviderSeed)); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("other-keys", |provider| {
             // Another key under the same name, as somebody else's cluster could publish it.
             let key = &mut provider.jwks.as_mut().unwrap()["keys"][0]["n"];
