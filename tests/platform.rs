@@ -32,7 +32,7 @@ mod platform {
             together secrets::no_secret_is_shown_under_any_failure,
             together secrets::the_two_lines_of_the_message_open_the_secret,
             together rights::only_named_secrets_are_read_and_none_is_listed,
-            together rights::the_rights_of_the_chart_are_enough_and_no_more,
+            apart rights::the_rights_of_the_chart_are_enough_and_no_more,
             together shown::probes_and_metrics_answer,
             together shown::every_field_is_explained,
             together shown::columns_fit_a_terminal_and_both_kinds_are_one_category,

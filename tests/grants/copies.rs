@@ -34,8 +34,7 @@ pub async fn the_last_five_copies_are_kept_and_each_is_what_was_there(stage: Arc
     // The keys sort by time.
     let copies: Vec<&str> = data
         .iter()
-        .filter(|(key, _)| key.ends_with(".json"))
-        .map(|(_, copy)| copy.as_str().unwrap())
+        .filter_map(|(key, copy)| key.strip_suffix(".json").and(copy.as_str()))
         .collect();
     assert_eq!(copies, before[2..], "the oldest two have made room");
     assert_eq!(data.len(), 2 * KEPT, "each with its writer: {:?}", data.keys());
