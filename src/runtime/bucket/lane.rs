@@ -136,11 +136,7 @@ impl Lane<'_> {
                     problem,
                     KeysProblem::Denied { .. } | KeysProblem::TokenDenied { .. }
                 );
-                let last = self
-                    .context
-                    .keys
-                    .last_that_worked(&self.identity)
-                    .filter(|_| denied);
+                let last = memory.last_keys.clone().filter(|_| denied);
                 let again = if problem.passes() {
                     retry_soon(2, &self.identity.seed())
                 } else {

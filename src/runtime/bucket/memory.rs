@@ -9,6 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::LaneKey;
 use crate::core::grant::{GrantObject, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::Rules;
+use crate::ports::Keys;
 
 /// How long an answer of OSS may be older than a write of ours.
 const LAG: SignedDuration = SignedDuration::from_secs(30);
@@ -129,6 +130,8 @@ pub(super) struct LaneMemory {
     pub(super) next_look: Option<Timestamp>,
     /// Whether the last pass wrote the policy.
     pub(super) wrote: bool,
+    /// The last keys that read the policy. They go with the lane, so not after its last grant.
+    pub(super) last_keys: Option<Keys>,
 }
 
 impl LaneMemory {

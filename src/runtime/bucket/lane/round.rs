@@ -40,7 +40,7 @@ impl Lane<'_> {
                 .unwrap_or(SignedDuration::from_secs(600));
             memory.next_look = Some(started + interval);
         }
-        let mut read = match self.read(place, keys).await {
+        let mut read = match self.read(place, keys, memory).await {
             Ok(read) => read,
             Err(failure) => return self.failed(passengers, &failure, memory).await,
         };
@@ -81,7 +81,7 @@ impl Lane<'_> {
             {
                 continue;
             }
-            let second = match self.read(place, keys).await {
+            let second = match self.read(place, keys, memory).await {
                 Ok(second) => second,
                 Err(failure) => return self.failed(passengers, &failure, memory).await,
             };
@@ -121,7 +121,7 @@ impl Lane<'_> {
             }
             memory.wrote = true;
             self.written(&mut passengers, &plan, read_at);
-            read = match self.read(place, keys).await {
+            read = match self.read(place, keys, memory).await {
                 Ok(read) => read,
                 Err(failure) => return self.failed(passengers, &failure, memory).await,
             };
@@ -204,13 +204,18 @@ impl Lane<'_> {
         }
     }
 
-    async fn read(&self, place: &BucketRef, keys: &Keys) -> Result<PolicyRead, CallFailure> {
+    async fn read(
+        &self,
+        place: &BucketRef,
+        keys: &Keys,
+        memory: &mut LaneMemory,
+    ) -> Result<PolicyRead, CallFailure> {
         let read = self.context.effects.get_policy(place, keys).await;
         self.context
             .metrics
             .call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
         if read.is_ok() {
-            self.context.keys.worked(&self.identity, keys);
+            memory.last_keys = Some(keys.clone());
         }
         read
     }
