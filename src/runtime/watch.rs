@@ -1,15 +1,18 @@
 //! The two watches, and what they set in motion.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use kube::api::{ApiResource, Object};
+use kube::api::{ApiResource, ObjectMeta};
+use kube::core::DynamicResourceScope;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
-use serde::{Deserialize, Serialize};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::context::Key;
+use super::decode::metadata;
 use super::index::{Index, Wish};
 use super::queue::Mark;
 use crate::api::{ABANDON, ImageScoreJob, ImmBucketGrant, RECONCILE_AT, STARTED};
@@ -20,14 +23,14 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// The words of a spec that decide who is concerned. Everything is optional: an object that an older version stored must
 /// not stop the watch.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Spec {
     bucket: Name,
     grant_ref: Option<Name>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Name {
     name: String,
@@ -35,13 +38,45 @@ pub(super) struct Name {
 }
 
 /// The word of a status that tells an ended job.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {
     completion_time: Option<String>,
 }
 
-type Slim = Object<Spec, Status>;
+/// An object as a watch gives it. Not kube's `Object`, which reads everything that is stored before it forgets most of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Slim {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+    status: Option<Status>,
+}
+
+impl Resource for Slim {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &ApiResource) -> Cow<'_, str> {
+        kind.kind.as_str().into()
+    }
+    fn group(kind: &ApiResource) -> Cow<'_, str> {
+        kind.group.as_str().into()
+    }
+    fn version(kind: &ApiResource) -> Cow<'_, str> {
+        kind.version.as_str().into()
+    }
+    fn plural(kind: &ApiResource) -> Cow<'_, str> {
+        kind.plural.as_str().into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
 
 /// What a watch says, and for which namespace; `None` is all.
 pub(super) enum Seen {
@@ -148,7 +183,7 @@ fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
             Vec::new()
         }
         (Kind::Grants, Seen::Object(object)) => {
-            index.grant(key_of(&object), wish(&object), &object.spec.bucket.name)
+            index.grant(key_of(&object), &wish(&object), &object.spec.bucket.name)
         }
         (Kind::Grants, Seen::Gone(key)) => index.grant_gone(&key),
         (Kind::Grants, Seen::Complete(scope)) => index.grants_listed(|key| within(&scope, key)),
@@ -158,7 +193,7 @@ fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
                 .status
                 .as_ref()
                 .is_some_and(|s| s.completion_time.is_some());
-            index.job(&key, wish(&object), grant_of(&object, &key), ended)
+            index.job(&key, &wish(&object), grant_of(&object, &key), ended)
         }
         (Kind::Jobs, Seen::Gone(key)) => {
             index.job_gone(&key);
