@@ -266,7 +266,7 @@ mod tests {
             "source": {"uris": ["oss://pics-1/a.jpg"]},
         }))
         .unwrap();
-        let images = [ObjectUri::parse("uris", "oss://pics-1/a.jpg").unwrap()];
+        let images = ["pics-1"];
         let fitting = json!({"namespaces": {"matchLabels": {"team": "media", "site": "north"}}, "buckets": ["pics-*"],
             "projects": ["sc*"], "granteeUIDs": ["12345"]});
         let unfit = [

@@ -289,12 +289,13 @@ mod tests {
             token: None,
             expires: None,
         };
+        let access = JobAccess::default();
         let patience = Duration::from_millis(500);
         let writes = async {
             tokio::join!(
                 world.put_policy(&bucket, &keys, "{}", now()),
                 world.delete_policy(&bucket, &keys, now()),
-                world.detect_image_score(&project, &keys, "oss://pics/a.jpg"),
+                world.detect_image_score(&project, &access, &keys, "oss://pics/a.jpg"),
             )
         };
         assert!(tokio::time::timeout(patience, writes).await.is_err());

@@ -20,6 +20,7 @@ use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
 use crate::core::grant::{BlockState, GrantObject, Member, PassRoleChoice, Standing, Wanted};
 use crate::core::identity::{Identity, Scope};
 use crate::runtime::context::Context;
+use crate::runtime::digest::Digest;
 
 /// A lane of a pass.
 pub(super) struct Lane<'a> {
@@ -71,15 +72,8 @@ impl Lane<'_> {
         memory.wrote = false;
         let asked = grants
             .iter()
-            .map(|g| {
-                (
-                    g.uid.clone(),
-                    g.generation,
-                    g.deleting || g.abandon,
-                    g.reconcile_at.clone(),
-                )
-            })
-            .collect();
+            .map(|g| (&g.uid, g.generation, g.deleting || g.abandon, &g.reconcile_at));
+        let asked = Some(Digest::of(asked.collect::<Vec<_>>()));
         let rules = Some(self.context.effects.rules());
         if memory.tried == asked
             && memory.rules == rules

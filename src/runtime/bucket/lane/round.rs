@@ -81,6 +81,9 @@ impl Lane<'_> {
             {
                 continue;
             }
+            // Before the second read: whatever takes time after it widens the window in which a foreign change would be lost.
+            self.keep_backup(&mut passengers, &plan, place, document.as_ref())
+                .await;
             let second = match self.read(place, keys, memory).await {
                 Ok(second) => second,
                 Err(failure) => return self.failed(passengers, &failure, memory).await,
@@ -95,8 +98,6 @@ impl Lane<'_> {
             if self.denied_meanwhile(&mut passengers, &plan).await {
                 continue;
             }
-            self.keep_backup(&mut passengers, &plan, place, document.as_ref())
-                .await;
             let signed_at = second.server_time.unwrap_or(read_at) - DATED_BACK;
             self.writes
                 .sending(second.bytes.clone(), after(&plan.change), read_at);
