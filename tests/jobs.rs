@@ -10,16 +10,30 @@ mod support;
 
 #[cfg(test)]
 mod jobs {
+    mod chain;
+    mod crashes;
     mod failing;
     mod keys;
+    mod manifests;
     mod pace;
+    mod results;
+    mod rules;
     mod scoring;
+    mod shelf;
+    mod shown;
     mod sources;
     mod stops;
+    mod thresholds;
+    mod time;
     mod waiting;
 
     pub fn main() -> std::process::ExitCode {
-        crate::support::play(crate::parts![
+        // The garbage collector is one of the controllers: reports go with their job.
+        let options = imm_harness::Options {
+            controllers: true,
+            ..imm_harness::Options::default()
+        };
+        let parts = crate::parts![
             together scoring::the_recipe_scores_one_image,
             together scoring::an_ended_job_is_left_alone,
             together scoring::a_few_failed_items_do_not_fail_the_job,
@@ -43,9 +57,43 @@ mod jobs {
             together keys::rotated_keys_are_used_without_a_restart,
             together keys::a_missing_secret_is_told_and_awaited,
             together sources::a_prefix_is_counted_scored_and_reported,
+            together chain::a_chain_of_roles_needs_no_grant_and_costs_one_request_when_broken,
+            together chain::a_chain_says_the_same_of_a_grant_and_of_itself,
+            together keys::keys_of_another_account_are_told_and_call_nothing,
+            together manifests::a_manifest_is_scored_line_by_line,
+            together manifests::a_manifest_that_is_replaced_ends_the_job_with_what_it_has,
+            together manifests::a_line_that_the_grant_does_not_cover_costs_nothing,
+            together manifests::a_manifest_that_is_missing_empty_or_too_long_costs_nothing,
+            together pace::two_namespaces_with_keys_of_one_account_share_the_pace_of_a_project,
+            together pace::a_project_with_a_low_limit_is_asked_and_spared,
+            together pace::a_project_that_does_not_tell_its_limits_is_asked_once,
+            together results::a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports,
+            together results::reports_and_status_stay_small_however_long_the_keys,
+            together results::a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_call,
+            together results::a_report_with_other_results_in_it_does_not_stop_the_job_for_good,
+            together results::only_the_results_asked_for_are_kept,
+            together results::results_go_when_their_time_is_over_and_the_job_stays,
+            together rules::rules_say_which_items_fail_are_ignored_or_are_tried_again,
+            together rules::a_rule_can_fail_the_whole_job_at_its_first_code,
+            together shown::columns_and_messages_read_well,
+            together sources::what_comes_goes_or_changes_while_a_prefix_is_scored,
+            together sources::an_object_that_vanishes_between_listing_and_call_is_skipped,
+            together sources::a_prefix_can_be_narrowed_by_time_and_suffix,
+            together sources::a_prefix_that_holds_too_much_costs_nothing,
+            together sources::a_listing_that_is_refused_is_told_and_taken_up_again,
+            together thresholds::a_score_equal_to_the_threshold_passes_and_one_just_below_does_not,
+            together time::a_suspended_job_makes_no_call_and_goes_on_where_it_was,
+            together time::a_cancelled_job_keeps_its_results_and_stays_ended,
+            together time::a_job_that_runs_out_of_time_fails_with_what_it_has,
+            together time::time_runs_while_a_job_waits_for_its_grant_or_its_keys,
             alone stops::a_job_that_is_drained_scores_each_image_once,
             alone stops::a_job_that_is_killed_has_each_image_once_and_forgets_no_request,
             alone stops::crashes_do_not_stretch_the_budget,
-        ])
+            alone crashes::ten_thousand_images_survive_kills_and_errors,
+            alone crashes::twenty_kills_at_any_moment_lose_and_double_nothing,
+            alone manifests::under_strict_rules_a_manifest_reaches_no_bucket_that_none_names,
+            alone results::results_whose_time_ends_while_nobody_looks_go_after_a_restart,
+        ];
+        crate::support::play::play_with(options, parts)
     }
 }

@@ -85,12 +85,86 @@ pub async fn a_restored_job_waits_for_a_person(stage: Arc<Stage>) {
     assert_eq!(tenant.scores().len(), 2);
 }
 
+/// Edits of what says how an image is reached and what its result means: changed, removed, and added where there was none.
+fn of_rules() -> Vec<(&'static str, serde_json::Value, &'static str)> {
+    let rule = json!([{"codes": ["Other"], "action": "FailJob"}]);
+    let of_both = [
+        (json!({"failureRules": rule}), "failureRules is immutable"),
+        (json!({"failureRules": null}), "failureRules is immutable"),
+        (
+            json!({"thresholds": {"minScore": "0.4"}}),
+            "thresholds is immutable",
+        ),
+        (json!({"thresholds": null}), "thresholds is immutable"),
+        (json!({"thresholds": {"maxBelow": 3}}), "thresholds is immutable"),
+        (
+            json!({"results": {"select": "All"}}),
+            "results.select is immutable",
+        ),
+        (json!({"results": null}), "results.select is immutable"),
+        (json!({"access": null}), "access is immutable"),
+        (
+            json!({"access": {"mode": "BucketPolicy", "roleChain": null}}),
+            "access is immutable",
+        ),
+        (
+            json!({"access": {"roleChain": {"serviceRole": "other"}}}),
+            "access is immutable",
+        ),
+        (
+            json!({"source": {"uris": ["oss://fixed-bucket/a.jpg", "oss://fixed-bucket/b.jpg"]}}),
+            "source is immutable",
+        ),
+        (
+            json!({"source": {"uris": null, "prefix": {"bucket": "fixed-bucket"}}, "budget": {"maxRequests": 1}}),
+            "source is immutable",
+        ),
+        (
+            json!({"project": {"region": "cn-beijing"}}),
+            "project is immutable",
+        ),
+        (
+            json!({"project": {"accountUID": "1111222233334444"}}),
+            "project is immutable",
+        ),
+        (
+            json!({"credentials": {"source": "Operator", "secretRef": null}}),
+            "credentials is immutable",
+        ),
+    ];
+    let added = [
+        (json!({"failureRules": rule}), "failureRules is immutable"),
+        (
+            json!({"thresholds": {"minScore": "0.4"}}),
+            "thresholds is immutable",
+        ),
+        (
+            json!({"results": {"select": "Failed"}}),
+            "results.select is immutable",
+        ),
+    ];
+    let of_both = of_both.into_iter().map(|(change, said)| ("ruled", change, said));
+    of_both
+        .chain(added.into_iter().map(|(change, said)| ("free", change, said)))
+        .collect()
+}
+
 // J30
 pub async fn what_was_paid_for_cannot_be_changed(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "fixed").await;
     tenant
         .apply(&tenant.job("waits", &["a.jpg"], &json!({"grantRef": {"name": "none"}})))
         .await;
+    let chain =
+        json!({"serviceRole": "start", "chain": [{"role": "reader", "assumeRoleFor": "6543210987654321"}]});
+    let ruled = json!({
+        "access": {"mode": "RoleChain", "roleChain": chain},
+        "failureRules": [{"codes": ["Odd"], "action": "IgnoreItem"}],
+        "thresholds": {"minScore": "0.5"},
+        "results": {"select": "Failed"},
+        "suspend": true,
+    });
+    tenant.apply(&tenant.job("ruled", &["a.jpg"], &ruled)).await;
     tenant
         .apply(&tenant.job(
             "free",
@@ -135,7 +209,7 @@ pub async fn what_was_paid_for_cannot_be_changed(stage: Arc<Stage>) {
             "backoffLimitPerItem is immutable",
         ),
     ];
-    for (name, change, message) in edits {
+    for (name, change, message) in edits.into_iter().chain(of_rules()) {
         let patch = json!({"spec": change}).to_string();
         let patched = ["patch", "isj", name, "-n", "fixed", "--type=merge", "-p", &patch];
         let said = stage.plane.kubectl(&patched).await.unwrap_err().to_string();

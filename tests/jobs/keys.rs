@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::scoring::{gallery, over};
 use crate::support::tenant::JOB;
-use crate::support::{Stage, condition};
+use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage, condition};
 
 // P9
 pub async fn rotated_keys_are_used_without_a_restart(stage: Arc<Stage>) {
@@ -48,4 +48,33 @@ pub async fn a_missing_secret_is_told_and_awaited(stage: Arc<Stage>) {
     // Nobody tells the operator: it looks again by itself.
     tenant.apply(&tenant.keys("caller")).await;
     tenant.until_true(JOB, "keyless", "Complete").await;
+}
+
+// P9
+pub async fn keys_of_another_account_are_told_and_call_nothing(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "foreign", 2).await;
+    let owners = json!({"credentials": {"secretRef": {"name": "owner"}}});
+    tenant.apply(&over(&tenant, "foreign", &keys, &owners)).await;
+    let job = tenant
+        .until_reason(JOB, "foreign", "CredentialsUnavailable")
+        .await;
+    let [status, reason, message] = condition(&job, "CredentialsValid");
+    assert_eq!([status, reason], ["False", "OtherAccount"]);
+    assert!(
+        message.contains(ACCOUNT_A) && message.contains(ACCOUNT_B),
+        "{message}"
+    );
+    let of_owner = |call: &imm_emulator::Call| {
+        call.service == "imm" && call.access_key_id.as_deref() == Some(&tenant.key_id("owner"))
+    };
+    assert!(!stage.cloud.calls().iter().any(of_owner));
+
+    // Put right in the Secret, the job goes on.
+    let right = tenant
+        .keys("caller")
+        .replace(r#""name":"caller""#, r#""name":"owner""#);
+    tenant.apply(&right).await;
+    tenant.ask_for_pass(JOB, "foreign").await;
+    tenant.until_true(JOB, "foreign", "Complete").await;
+    assert_eq!(tenant.scores().len(), 2);
 }

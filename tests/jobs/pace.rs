@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use imm_emulator::{Call, ProjectSeed};
+use imm_emulator::{Call, ProjectCount, ProjectSeed};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::scoring::{gallery, over};
+use super::shelf::balanced;
 use crate::support::tenant::JOB;
 use crate::support::{Stage, condition};
 
@@ -106,4 +107,87 @@ pub async fn parallelism_is_a_ceiling_and_can_be_raised_meanwhile(stage: Arc<Sta
     assert!((4..=12).contains(&most), "{most} at once");
     assert_eq!(job["status"]["items"]["succeeded"], 60);
     assert_eq!(tenant.scores().len(), 60);
+}
+
+/// What the cloud has measured of a project.
+fn measured(stage: &Stage, project: &str) -> ProjectCount {
+    let projects = stage.cloud.counts().projects.into_iter();
+    projects.filter(|one| one.project == project).next().unwrap()
+}
+
+fn asked_for_limits(stage: &Stage, project: &str) -> usize {
+    let calls = stage.cloud.calls().into_iter();
+    calls
+        .filter(|call| call.action == "GetProject" && call.project.as_deref() == Some(project))
+        .count()
+}
+
+// J12
+pub async fn two_namespaces_with_keys_of_one_account_share_the_pace_of_a_project(stage: Arc<Stage>) {
+    let (first, keys) = gallery(&stage, "share-one", 150).await;
+    let (second, _) = gallery(&stage, "share-two", 150).await;
+    let same = json!({"project": {"name": first.project}});
+    tokio::join!(
+        async { first.apply(&over(&first, "share", &keys, &json!({}))).await },
+        async { second.apply(&over(&second, "share", &keys, &same)).await },
+    );
+    for tenant in [&first, &second] {
+        let job = tenant.until_true(JOB, "share", "Complete").await;
+        assert_eq!(job["status"]["requests"]["throttled"], 0);
+        balanced(tenant, &job);
+    }
+    let seen = measured(&stage, &first.project);
+    // A busy machine lets requests arrive in bunches.
+    assert!(seen.highest_per_second <= 110, "{seen:?}");
+    assert_eq!(seen.throttled, 0, "{seen:?}");
+    assert!(
+        asked_for_limits(&stage, &first.project) <= 1,
+        "one question for both"
+    );
+    let own = |call: &Call| call.access_key_id.clone();
+    assert_ne!(
+        first.scores().first().and_then(own),
+        second.scores().first().and_then(own)
+    );
+}
+
+// J12
+pub async fn a_project_with_a_low_limit_is_asked_and_spared(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "modest", 60).await;
+    stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        queries_per_second: Some(20),
+        concurrency: Some(5),
+        latency_ms: 100,
+        ..ProjectSeed::default()
+    });
+    tenant.apply(&over(&tenant, "modest", &keys, &json!({}))).await;
+    let job = tenant.until_true(JOB, "modest", "Complete").await;
+    let seen = measured(&stage, &tenant.project);
+    println!("a limit of 20 a second and 5 at once: {seen:?}");
+    assert!(
+        seen.highest_per_second <= 23 && seen.highest_in_flight <= 6,
+        "{seen:?}"
+    );
+    assert_eq!(seen.throttled, 0, "{seen:?}");
+    assert_eq!(asked_for_limits(&stage, &tenant.project), 1);
+    balanced(&tenant, &job);
+}
+
+// J12
+pub async fn a_project_that_does_not_tell_its_limits_is_asked_once(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "secretive", 40).await;
+    tenant.give_rights("caller", Some(&["imm:DetectImageScore", "sts:*"]));
+    for name in ["one", "two"] {
+        tenant.apply(&over(&tenant, name, &keys[..20], &json!({}))).await;
+    }
+    for name in ["one", "two"] {
+        let job = tenant.until_true(JOB, name, "Complete").await;
+        assert_eq!(job["status"]["requests"]["estimatedBillable"], 20);
+    }
+    assert!(
+        asked_for_limits(&stage, &tenant.project) <= 2,
+        "once while it is in use"
+    );
+    assert_eq!(tenant.scores().len(), 40);
 }

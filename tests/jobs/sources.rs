@@ -1,57 +1,41 @@
-//! Prefixes and manifests: what is scored, what is left out, and where the results are.
+//! Prefixes: what is counted, scored, left out and gone.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use imm_harness::until;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
 
+use super::shelf::{balanced, below, count, each_once, figures, fill, listable, quick, results_of};
 use crate::support::tenant::JOB;
-use crate::support::{Stage, Tenant};
+use crate::support::{PATIENCE, Stage, condition};
 
 /// Keys that tempt a client to change them.
-const ODD: [&str; 7] = [
+const ODD: [&str; 9] = [
     "photos/a b.jpg",
     "photos/a+b.jpg",
     "photos/100%25.jpg",
     "photos/../up.jpg",
+    "photos/./here.jpg",
     "photos//double.jpg",
     "photos/\u{fc}\u{1f4f7}.jpg",
     "photos/a,\"b\".jpg",
+    "photos/a&b=c?d#e.jpg",
 ];
-
-/// A tenant with a grant that covers everything and keys of account B that may list.
-async fn listable(stage: &Arc<Stage>, name: &str) -> Tenant {
-    let tenant = Tenant::new(stage, name).await;
-    tenant.granted("open", &json!({})).await;
-    tenant
-}
-
-fn below(tenant: &Tenant, name: &str, prefix: &Value, changes: &Value) -> String {
-    let reader = json!({"source": "Secret", "secretRef": {"name": "owner"}});
-    let mut source = json!({"bucket": tenant.bucket, "prefix": "photos/", "credentials": reader});
-    crate::support::tenant::merge(&mut source, prefix);
-    let mut spec = json!({
-        "grantRef": {"name": "open"}, "grantWait": {"settleSeconds": 0}, "budget": {"maxRequests": 10_000},
-        "source": {"uris": null, "prefix": source},
-    });
-    crate::support::tenant::merge(&mut spec, changes);
-    tenant.job(name, &["x"], &spec)
-}
 
 // J16, J20, J21
 pub async fn a_prefix_is_counted_scored_and_reported(stage: Arc<Stage>) {
     let tenant = listable(&stage, "prefix").await;
     let cloud = &stage.cloud;
-    for n in 0..120 {
-        assert!(cloud.put_object(
-            &tenant.bucket,
-            &format!("photos/{n:04}.jpg"),
-            "pixels",
-            Some("0.5")
-        ));
-    }
-    for key in ODD {
+    fill(&tenant, 120, Some("0.5"));
+    let long = format!("photos/{}.jpg", "l".repeat(1_023 - 11));
+    assert_eq!(long.len(), 1_023);
+    let odd = ODD.iter().copied().chain([long.as_str()]);
+    for key in odd.clone() {
         assert!(cloud.put_object(&tenant.bucket, key, "pixels", Some("0.75")));
     }
+    // A name that cannot be a URI of ours is no call, and is told.
+    assert!(cloud.put_object(&tenant.bucket, "photos/bell\u{7}.jpg", "pixels", None));
     for other in ["elsewhere.jpg", "photos/notes.txt", "photos/folder/"] {
         assert!(cloud.put_object(&tenant.bucket, other, "pixels", Some("0.1")));
     }
@@ -59,42 +43,204 @@ pub async fn a_prefix_is_counted_scored_and_reported(stage: Arc<Stage>) {
         .apply(&below(&tenant, "all", &json!({"suffixes": [".jpg"]}), &json!({})))
         .await;
     let job = tenant.until_true(JOB, "all", "Complete").await;
-    assert_eq!(job["status"]["progress"], "127/127", "{job}");
+    assert_eq!(job["status"]["progress"], "131/131", "{job}");
     assert!(job["status"]["results"].is_null(), "results are in reports");
-    let count = job["status"]["reports"]["count"].as_i64().unwrap();
-    let listed = stage
-        .kubectl(&[
-            "get",
-            "isr",
-            "-n",
-            "prefix",
-            "-l",
-            "immops.dev/job=all",
-            "--no-headers",
-        ])
-        .await;
-    assert_eq!(i64::try_from(listed.lines().count()).unwrap(), count, "{listed}");
-    let reports = stage.kubectl(&["get", "isr", "-n", "prefix", "-o", "json"]).await;
-    let reports: Value = serde_json::from_str(&reports).unwrap();
-    let mut uris: Vec<(i64, String)> = reports["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|r| r["report"]["results"].as_array().unwrap().clone())
-        .map(|r| {
-            (
-                r["index"].as_i64().unwrap(),
-                r["uri"].as_str().unwrap().to_owned(),
-            )
-        })
-        .collect();
-    uris.sort();
-    let indexes: Vec<i64> = uris.iter().map(|(index, _)| *index).collect();
-    assert_eq!(indexes, (0..127).collect::<Vec<i64>>());
-    for key in ODD {
+    let results = results_of(&tenant, "all").await;
+    each_once(&results, 131);
+    for key in odd {
         let uri = format!("oss://{}/{key}", tenant.bucket);
-        assert!(uris.iter().any(|(_, known)| *known == uri), "{uri}");
+        let found = results.iter().find(|result| result["uri"] == *uri);
+        assert_eq!(found.expect(&uri)["score"], "0.75", "{uri}");
     }
-    assert_eq!(tenant.scores().len(), 127, "each object is asked for once");
-    assert_eq!(job["status"]["requests"]["estimatedBillable"], 127);
+    let refused = results.iter().find(|result| result["code"] == "NotAnImageUri");
+    assert!(
+        refused.unwrap()["uri"]
+            .as_str()
+            .unwrap()
+            .ends_with("bell\\u{7}.jpg")
+    );
+    assert_eq!(tenant.scores().len(), 130, "each object is asked for once");
+    balanced(&tenant, &job);
+}
+
+// J16
+pub async fn what_comes_goes_or_changes_while_a_prefix_is_scored(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "moving").await;
+    fill(&tenant, 2_500, Some("0.5"));
+    quick(&tenant, 1_000, 50);
+    tenant
+        .apply(&below(&tenant, "moving", &json!({}), &json!({"parallelism": 60})))
+        .await;
+    stage
+        .until_calls("the first calls", &tenant.bucket, "DetectImageScore", 2)
+        .await;
+    // The second page is not read yet: these three are gone, replaced and new by then.
+    let cloud = &stage.cloud;
+    assert!(cloud.delete_object(&tenant.bucket, "photos/0002400.jpg"));
+    assert!(cloud.put_object(&tenant.bucket, "photos/0002401.jpg", "other pixels", Some("0.9")));
+    assert!(cloud.put_object(&tenant.bucket, "photos/zzz.jpg", "pixels", Some("0.9")));
+    let job = tenant.until_true(JOB, "moving", "Complete").await;
+    assert_eq!(
+        figures(&job, ["total", "succeeded", "skipped", "pending"]),
+        [2_500, 2_498, 2, 0],
+        "{job}"
+    );
+    assert_eq!(job["status"]["progress"], "2500/2500");
+    let [_, _, message] = condition(&job, "Complete");
+    assert!(message.contains("2 were gone before their turn"), "{message}");
+    let results = results_of(&tenant, "moving").await;
+    each_once(&results, 2_498);
+    assert!(results.iter().all(|result| result["score"] == "0.5"));
+    assert_eq!(tenant.scores().len(), 2_498);
+    balanced(&tenant, &job);
+    let lists = stage.calls(&tenant.bucket, "ListObjectsV2");
+    let first_score = tenant.scores().iter().map(|call| call.seq).min().unwrap();
+    let before = lists.iter().filter(|call| call.seq < first_score).count();
+    assert!(
+        before >= 4,
+        "all pages are counted before the first paid call: {before}"
+    );
+}
+
+// J16
+pub async fn an_object_that_vanishes_between_listing_and_call_is_skipped(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "vanish").await;
+    fill(&tenant, 30, Some("0.5"));
+    quick(&tenant, 100, 300);
+    tenant
+        .apply(&below(
+            &tenant,
+            "vanish",
+            &json!({}),
+            &json!({"parallelism": 1, "maxFailedItems": 0}),
+        ))
+        .await;
+    stage
+        .until_calls("the first calls", &tenant.bucket, "DetectImageScore", 2)
+        .await;
+    for n in [28, 29] {
+        assert!(
+            stage
+                .cloud
+                .delete_object(&tenant.bucket, &format!("photos/{n:07}.jpg"))
+        );
+    }
+    tenant
+        .patch(JOB, "vanish", &json!({"spec": {"parallelism": 20}}))
+        .await;
+    let job = tenant.until_true(JOB, "vanish", "Complete").await;
+    assert_eq!(figures(&job, ["succeeded", "failed", "skipped"]), [28, 0, 2]);
+    assert_eq!(job["status"]["failures"][0]["code"], "ResourceNotFound");
+    assert_eq!(tenant.scores().len(), 30);
+    balanced(&tenant, &job);
+}
+
+// J16
+pub async fn a_prefix_can_be_narrowed_by_time_and_suffix(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "narrow").await;
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    for (key, modified) in [
+        ("photos/old.jpg", "2024-01-01T00:00:00Z"),
+        ("photos/equal.jpg", "2024-06-01T00:00:00Z"),
+        ("photos/new.jpg", "2024-06-01T00:00:01Z"),
+        ("photos/new.png", "2024-06-02T00:00:00Z"),
+        ("photos/new.txt", "2024-06-02T00:00:00Z"),
+        ("photos/folder.jpg/", "2024-06-02T00:00:00Z"),
+    ] {
+        assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
+        let modified = at(modified).to_string().parse().unwrap();
+        assert!(stage.cloud.set_modified(&tenant.bucket, key, modified));
+    }
+    let prefix = json!({"suffixes": [".jpg", ".png"], "modifiedAfter": "2024-06-01T00:00:00Z"});
+    tenant.apply(&below(&tenant, "narrow", &prefix, &json!({}))).await;
+    let job = tenant.until_true(JOB, "narrow", "Complete").await;
+    let uris: Vec<String> = results_of(&tenant, "narrow")
+        .await
+        .iter()
+        .map(|result| result["uri"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        uris,
+        ["new.jpg", "new.png"].map(|key| format!("oss://narrow-bucket/photos/{key}"))
+    );
+    balanced(&tenant, &job);
+
+    // A prefix without an object is a job without an item: it ends at once and says so.
+    tenant
+        .apply(&below(&tenant, "none", &json!({"prefix": "empty/"}), &json!({})))
+        .await;
+    let job = tenant.until_true(JOB, "none", "Complete").await;
+    assert_eq!(job["status"]["progress"], "0/0");
+    assert_eq!(tenant.scores().len(), 2);
+}
+
+// J17
+pub async fn a_prefix_that_holds_too_much_costs_nothing(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "large").await;
+    fill(&tenant, 1_200, None);
+    tenant
+        .apply(&below(
+            &tenant,
+            "large",
+            &json!({"maxObjects": 1_100}),
+            &json!({}),
+        ))
+        .await;
+    let job = tenant.until_true(JOB, "large", "Failed").await;
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "SourceTooLarge");
+    assert!(message.contains("1200") && message.contains("1100"), "{message}");
+    assert_eq!(condition(&job, "SourceReady")[..2], ["False", "SourceTooLarge"]);
+    assert!(tenant.scores().is_empty());
+    assert_eq!(job["status"]["requests"]["sent"].as_u64().unwrap_or_default(), 0);
+    tenant.one_event("large", "Failed").await;
+
+    // Exactly as many as allowed are scored.
+    tenant
+        .apply(&below(
+            &tenant,
+            "exact",
+            &json!({"prefix": "photos/00000", "maxObjects": 100}),
+            &json!({}),
+        ))
+        .await;
+    let job = tenant.until_true(JOB, "exact", "Complete").await;
+    assert_eq!(job["status"]["progress"], "100/100");
+    balanced(&tenant, &job);
+}
+
+// J16
+pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "unlisted").await;
+    fill(&tenant, 3, Some("0.5"));
+    tenant.give_rights("owner", Some(&["oss:*BucketPolicy", "oss:GetBucketInfo"]));
+    tenant
+        .apply(&below(&tenant, "unlisted", &json!({}), &json!({})))
+        .await;
+    let job = tenant.until_reason(JOB, "unlisted", "SourceUnreadable").await;
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(
+        message.contains("oss:ListObjects") && message.contains("oss://unlisted-bucket/photos/"),
+        "{message}"
+    );
+    assert_eq!(condition(&job, "SourceReady")[..2], ["False", "SourceUnreadable"]);
+    assert!(tenant.scores().is_empty());
+    tenant.give_rights("owner", None);
+    tenant.ask_for_pass(JOB, "unlisted").await;
+    let job = tenant.until_true(JOB, "unlisted", "Complete").await;
+    assert_eq!(condition(&job, "SourceReady")[..2], ["True", "Counted"]);
+    balanced(&tenant, &job);
+
+    // A page that breaks on the way is asked for again, and nothing is scored twice.
+    tenant.fault("ListObjectsV2", 2, 1, imm_emulator::FaultEffect::DropAfter);
+    tenant
+        .apply(&below(&tenant, "broken", &json!({}), &json!({})))
+        .await;
+    tenant.until_true(JOB, "broken", "Complete").await;
+    assert_eq!(tenant.scores().len(), 6);
+    until("the pages", PATIENCE, || async {
+        (count(&tenant, "ListObjectsV2") >= 3).then_some(())
+    })
+    .await
+    .unwrap();
 }

@@ -113,7 +113,9 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<Listed>)
             .modified_after
             .as_ref()
             .is_none_or(|t| object.modified > t.0);
-        if object.modified > as_of || !after {
+        // In whole seconds, as the time of the first look is: whatever came within that second was there when the items
+        // were counted, with a finer clock at OSS as well.
+        if object.modified.as_second() > as_of.as_second() || !after {
             continue;
         }
         let Some(key) = object.key else {
@@ -297,6 +299,10 @@ mod tests {
             object("/lead/../x+%41.jpg", 10),
             object("folder/", 10),
             object("new.jpg", 11),
+            Listed {
+                modified: Timestamp::from_millisecond(10_900).unwrap(),
+                ..object("same second.jpg", 0)
+            },
             object("bell\u{7}.jpg", 10),
         ];
         let found = items_of_page(&source, at(10), page.clone());
@@ -308,6 +314,7 @@ mod tests {
             uris,
             [
                 ("oss://pics//lead/../x+%41.jpg", false),
+                ("oss://pics/same second.jpg", false),
                 ("oss://pics/bell\\u{7}.jpg", true)
             ]
         );

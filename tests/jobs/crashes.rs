@@ -1,0 +1,150 @@
+//! Large jobs whose operator is killed again and again: nothing is lost, nothing is there twice, and little is paid twice.
+//! Nothing else runs beside these.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use imm_emulator::ProjectCount;
+use imm_harness::until;
+use serde_json::{Value, json};
+
+use super::shelf::{answer, below, each_once, fill, listable, quick, results_of, strike};
+use crate::support::tenant::JOB;
+use crate::support::{PATIENCE, Stage, Tenant};
+
+/// Calls of a job in flight, at most.
+const PARALLELISM: u64 = 60;
+
+/// A job over so many objects, whose every tenth call fails.
+async fn begin(stage: &Arc<Stage>, name: &str, images: u64, queries_per_second: u32) -> Tenant {
+    let tenant = listable(stage, name).await;
+    fill(&tenant, images, None);
+    quick(&tenant, queries_per_second, 50);
+    strike(&tenant, ".jpg", Some(10), answer(500, "InternalError"));
+    let changes = json!({"parallelism": PARALLELISM, "backoffLimitPerItem": 6});
+    tenant.apply(&below(&tenant, name, &json!({}), &changes)).await;
+    tenant
+}
+
+/// What the cloud has measured of the tenant's project; nothing before its first call.
+fn measured(tenant: &Tenant) -> ProjectCount {
+    let projects = tenant.stage.cloud.counts().projects.into_iter();
+    let mut own = projects.filter(|one| one.project == tenant.project);
+    own.next().unwrap_or_default()
+}
+
+async fn until_requests(tenant: &Tenant, count: u64) {
+    until(&format!("{count} requests"), PATIENCE, || async {
+        let seen = measured(tenant).requests;
+        if seen >= count { Ok(()) } else { Err(seen) }
+    })
+    .await
+    .unwrap();
+}
+
+/// Kills the operator and starts it again; gives the time from its start to its first new request.
+async fn kill(tenant: &Tenant) -> Duration {
+    tenant.stage.kill_operator().await;
+    let start = Instant::now();
+    tenant.stage.start_operator().await;
+    let before = measured(tenant).requests;
+    until_requests(tenant, before + 1).await;
+    start.elapsed()
+}
+
+/// What holds at the end of a job that was killed so often.
+async fn ends_well(tenant: &Tenant, images: u64, kills: u64) {
+    let name = tenant.name.as_str();
+    let job = tenant.until_true(JOB, name, "Complete").await;
+    let total = usize::try_from(images).unwrap();
+    let results = results_of(tenant, name).await;
+    each_once(&results, total);
+    for result in &results {
+        let uri = format!(
+            "oss://{}/photos/{:07}.jpg",
+            tenant.bucket,
+            result["index"].as_u64().unwrap()
+        );
+        assert_eq!(result["uri"], *uri);
+        let key = uri.splitn(4, '/').nth(3).unwrap();
+        let score: f64 = result["score"].as_str().unwrap().parse().unwrap();
+        let expected: f64 = imm_emulator::score::of_key(key).to_string().parse().unwrap();
+        assert!((score - expected).abs() < 1e-9, "{result}");
+    }
+    let number = |value: &Value| value.as_u64().unwrap();
+    let (items, requests) = (&job["status"]["items"], &job["status"]["requests"]);
+    assert_eq!(
+        [number(&items["succeeded"]), number(&items["total"])],
+        [images, images],
+        "{items}"
+    );
+    assert_eq!(number(&job["status"]["reports"]["items"]), images);
+
+    let own = format!("oss://{}/", tenant.bucket);
+    let billed: Vec<u64> = tenant
+        .stage
+        .cloud
+        .billed_images()
+        .into_iter()
+        .filter(|(uri, _)| uri.starts_with(&own))
+        .map(|(_, times)| times)
+        .collect();
+    let paid: u64 = billed.iter().sum();
+    let (seen, calls) = (measured(tenant), u64::try_from(tenant.scores().len()).unwrap());
+    println!(
+        "{name}: {images} images, {kills} kills, {calls} calls, {paid} billed, {} billed twice or more, at most {}; \
+         {} recorded as sent; {} a second and {} at once at most",
+        billed.iter().filter(|times| **times > 1).count(),
+        billed.iter().max().unwrap(),
+        requests["sent"],
+        seen.highest_per_second,
+        seen.highest_in_flight
+    );
+    assert_eq!(billed.len(), total, "each image was asked for");
+    let repeated = kills * (PARALLELISM + seen.highest_per_second);
+    assert!(paid <= images + repeated, "{paid} billed for {images} images");
+    assert!(
+        number(&requests["sent"]) >= calls,
+        "{requests}: no request is forgotten"
+    );
+    assert!(number(&requests["estimatedBillable"]) >= paid, "{requests}");
+    assert_eq!(seen.throttled, 0);
+}
+
+// J16, J22
+pub async fn ten_thousand_images_survive_kills_and_errors(stage: Arc<Stage>) {
+    const IMAGES: u64 = 10_000;
+    let tenant = begin(&stage, "tenthousand", IMAGES, 1_000).await;
+    let start = Instant::now();
+    for quarter in 1..=3 {
+        until_requests(&tenant, IMAGES * quarter / 4).await;
+        let away = kill(&tenant).await;
+        println!("killed at {quarter}/4, the next call came {away:?} after the start");
+        assert!(away < Duration::from_secs(20), "{away:?}");
+    }
+    ends_well(&tenant, IMAGES, 3).await;
+    println!("took {:?}", start.elapsed());
+}
+
+/// Numbers that look like chance and come again with the same seed.
+fn chance(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+// J22
+pub async fn twenty_kills_at_any_moment_lose_and_double_nothing(stage: Arc<Stage>) {
+    const IMAGES: u64 = 1_200;
+    const KILLS: u64 = 20;
+    let mut state = 0x5eed_2024;
+    let tenant = begin(&stage, "twenty", IMAGES, 200).await;
+    until_requests(&tenant, 1).await;
+    for _ in 0..KILLS {
+        let more = chance(&mut state) % 60;
+        until_requests(&tenant, measured(&tenant).requests + more).await;
+        kill(&tenant).await;
+    }
+    ends_well(&tenant, IMAGES, KILLS).await;
+}

@@ -1,0 +1,197 @@
+//! Manifests: lines as people and other systems write them, and lists that are missing, change, or say too much.
+
+use std::sync::Arc;
+
+use imm_harness::until;
+use serde_json::json;
+
+use super::shelf::{balanced, each_once, figures, listable, of_lines, quick, results_of};
+use crate::support::tenant::JOB;
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+fn put(tenant: &Tenant, key: &str, bytes: &[u8]) {
+    let cloud = &tenant.stage.cloud;
+    assert!(cloud.put_object(&tenant.bucket, key, bytes.to_vec(), Some("0.5")));
+}
+
+// J16
+pub async fn a_manifest_is_scored_line_by_line(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "lines").await;
+    let good = ["a.jpg", "b c+%41.jpg", "\u{fc}.jpg", "../up.jpg", "last.jpg"];
+    for key in good {
+        put(&tenant, key, b"pixels");
+    }
+    let uri = |key: &str| format!("oss://{}/{key}", tenant.bucket);
+    let mut text = format!("\u{feff}{}\r\n\r\n \n\n{}\n", uri("a.jpg"), uri("b c+%41.jpg")).into_bytes();
+    text.extend(format!("nonsense\nhttps://host/a.jpg\n{}\t\n", uri("\u{fc}.jpg")).bytes());
+    text.extend(b"oss://lines-bucket/\xff.jpg\n");
+    text.extend(format!("{}\n{}\n", uri("gone.jpg"), uri("../up.jpg")).bytes());
+    text.extend(uri("last.jpg").bytes());
+    put(&tenant, "list.txt", &text);
+    let changes = json!({"maxFailedItems": 4});
+    tenant
+        .apply(&of_lines(&tenant, "lines", "list.txt", &changes))
+        .await;
+    let job = tenant.until_true(JOB, "lines", "Complete").await;
+    assert_eq!(
+        figures(&job, ["total", "succeeded", "failed", "skipped"]),
+        [9, 5, 4, 0],
+        "{job}"
+    );
+    let results = results_of(&tenant, "lines").await;
+    each_once(&results, 9);
+    let told: Vec<(&str, &str)> = results
+        .iter()
+        .map(|one| {
+            let outcome = one["score"].as_str().or(one["code"].as_str()).unwrap();
+            (one["uri"].as_str().unwrap(), outcome)
+        })
+        .collect();
+    let own = |key| uri(key);
+    let expected = [
+        (own("a.jpg"), "0.5"),
+        (own("b c+%41.jpg"), "0.5"),
+        ("nonsense".to_owned(), "NotAnImageUri"),
+        ("https://host/a.jpg".to_owned(), "NotAnImageUri"),
+        (own("\u{fc}.jpg"), "0.5"),
+        ("oss://lines-bucket/\\xff.jpg".to_owned(), "LineNotUtf8"),
+        (own("gone.jpg"), "ResourceNotFound"),
+        (own("../up.jpg"), "0.5"),
+        (own("last.jpg"), "0.5"),
+    ];
+    let expected: Vec<(&str, &str)> = expected.iter().map(|(uri, told)| (uri.as_str(), *told)).collect();
+    assert_eq!(told, expected);
+    assert_eq!(tenant.scores().len(), 6, "a line that is no image is no call");
+    balanced(&tenant, &job);
+}
+
+// J16
+pub async fn a_manifest_that_is_replaced_ends_the_job_with_what_it_has(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "replaced").await;
+    quick(&tenant, 1_000, 50);
+    let key = format!("{}.jpg", "k".repeat(1_000));
+    put(&tenant, &key, b"pixels");
+    // More than one piece, so that the rest is read while the first is scored.
+    let text = format!("oss://replaced-bucket/{key}\n").repeat(1_800);
+    put(&tenant, "list.txt", text.as_bytes());
+    let changes = json!({"parallelism": 20});
+    tenant
+        .apply(&of_lines(&tenant, "replaced", "list.txt", &changes))
+        .await;
+    stage
+        .until_calls("the first calls", &tenant.bucket, "DetectImageScore", 2)
+        .await;
+    put(&tenant, "list.txt", format!("{text}\n").as_bytes());
+    let job = tenant.until_true(JOB, "replaced", "Failed").await;
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "SourceChanged");
+    assert!(message.contains("oss://replaced-bucket/list.txt"), "{message}");
+    assert_eq!(condition(&job, "SourceReady")[..2], ["False", "SourceChanged"]);
+    let results = results_of(&tenant, "replaced").await;
+    each_once(&results, tenant.scores().len());
+    assert!(results.len() < 1_800);
+    balanced(&tenant, &job);
+}
+
+// J5, J16
+pub async fn a_line_that_the_grant_does_not_cover_costs_nothing(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "outside").await;
+    tenant
+        .granted("open", &json!({"access": {"prefixes": ["photos/"]}}))
+        .await;
+    put(&tenant, "photos/a.jpg", b"pixels");
+    let text = "oss://outside-bucket/photos/a.jpg\noss://outside-bucket/private/b.jpg\n";
+    put(&tenant, "photos/list.txt", text.as_bytes());
+    tenant
+        .apply(&of_lines(&tenant, "outside", "photos/list.txt", &json!({})))
+        .await;
+    let job = tenant.until_true(JOB, "outside", "Failed").await;
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "GrantMismatch");
+    assert!(
+        message.contains("oss://outside-bucket/private/b.jpg"),
+        "{message}"
+    );
+    assert!(tenant.scores().is_empty());
+}
+
+// J16, J17
+pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "lists").await;
+    tenant
+        .apply(&of_lines(&tenant, "missing", "none.txt", &json!({})))
+        .await;
+    let job = tenant.until_reason(JOB, "missing", "SourceUnreadable").await;
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(
+        message.contains("oss://lists-bucket/none.txt") && message.contains("NoSuchKey"),
+        "{message}"
+    );
+    put(&tenant, "empty.txt", b"");
+    tenant
+        .apply(&of_lines(&tenant, "empty", "empty.txt", &json!({})))
+        .await;
+    let job = tenant.until_true(JOB, "empty", "Complete").await;
+    assert_eq!(job["status"]["progress"], "0/0");
+
+    put(
+        &tenant,
+        "long.txt",
+        "oss://lists-bucket/a\n".repeat(250_001).as_bytes(),
+    );
+    tenant
+        .apply(&of_lines(&tenant, "long", "long.txt", &json!({})))
+        .await;
+    let job = tenant.until_true(JOB, "long", "Failed").await;
+    assert_eq!(condition(&job, "Failed")[1], "SourceTooLarge");
+    assert!(tenant.scores().is_empty());
+
+    // Put there later, the first one goes on.
+    put(&tenant, "a.jpg", b"pixels");
+    put(&tenant, "none.txt", b"oss://lists-bucket/a.jpg");
+    tenant.ask_for_pass(JOB, "missing").await;
+    let job = tenant.until_true(JOB, "missing", "Complete").await;
+    balanced(&tenant, &job);
+}
+
+// J16, D10: alone, because the rules are everybody's.
+pub async fn under_strict_rules_a_manifest_reaches_no_bucket_that_none_names(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "ruled").await;
+    let other = Tenant::new(&stage, "unruled").await;
+    for key in ["a.jpg", "b.jpg"] {
+        put(&tenant, key, b"pixels");
+    }
+    put(&other, "c.jpg", b"pixels");
+    put(
+        &tenant,
+        "good.txt",
+        b"oss://ruled-bucket/a.jpg\noss://ruled-bucket/b.jpg\n",
+    );
+    put(
+        &tenant,
+        "bad.txt",
+        b"oss://ruled-bucket/a.jpg\noss://unruled-bucket/c.jpg\n",
+    );
+    let changes = || stage.log().matches("the tenancy rules have changed").count();
+    let before = changes();
+    stage.write_rules("strict: true\nrules: [{namespaces: {names: [ruled]}, buckets: [ruled-bucket]}]");
+    until("the rules to be in force", PATIENCE, || async {
+        (changes() > before).then_some(())
+    })
+    .await
+    .unwrap();
+    for name in ["good", "bad"] {
+        let ungranted = json!({"grantRef": null});
+        tenant
+            .apply(&of_lines(&tenant, name, &format!("{name}.txt"), &ungranted))
+            .await;
+    }
+    let job = tenant.until_true(JOB, "good", "Complete").await;
+    assert_eq!(job["status"]["progress"], "2/2");
+    let job = tenant.until_reason(JOB, "bad", "TenancyDenied").await;
+    assert_eq!(condition(&job, "Allowed")[0], "False");
+    assert_eq!(tenant.scores().len(), 2);
+    assert!(other.scores().is_empty());
+    stage.restore_rules();
+    tenant.delete(JOB, "bad").await;
+}

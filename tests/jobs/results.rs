@@ -1,0 +1,303 @@
+//! Where results are, what is left of them, and what hands that touch them can do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::scoring::{gallery, over};
+use super::shelf::{
+    balanced, below, each_once, figures, fill, listable, of_lines, quick, reports_of, results_of,
+};
+use crate::support::tenant::JOB;
+use crate::support::{Stage, Tenant, condition};
+
+/// What `imm-operator results` prints, and its exit code.
+async fn printed(tenant: &Tenant, job: &str, output: &str) -> (String, Option<i32>) {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_imm-operator"));
+    let output = Command::new(program)
+        .args(["results", "-n", &tenant.name, job, "--output", output])
+        .env("KUBECONFIG", tenant.stage.plane.kubeconfig())
+        .output()
+        .await
+        .unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+/// Both outputs hold exactly these results, in order.
+async fn prints(tenant: &Tenant, job: &str, results: &[Value]) {
+    let (lines, code) = printed(tenant, job, "jsonl").await;
+    assert_eq!(code, Some(0), "{lines}");
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines, results);
+    let (table, code) = printed(tenant, job, "csv").await;
+    assert_eq!(code, Some(0), "{table}");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |one: &Value| {
+        let fields = [&one["uri"], &one["score"], &one["code"]].map(text);
+        format!("{},{}", one["index"], fields.join(","))
+    };
+    let rows: Vec<String> = std::iter::once("index,uri,score,code".to_owned())
+        .chain(results.iter().map(row))
+        .collect();
+    assert_eq!(table.lines().collect::<Vec<_>>(), rows);
+}
+
+// J21
+pub async fn a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "hundred", 101).await;
+    assert!(
+        stage
+            .cloud
+            .put_object(&tenant.bucket, &keys[7], "no picture", None)
+    );
+    tenant
+        .apply(&over(&tenant, "few", &keys[..100], &json!({})))
+        .await;
+    tenant.apply(&over(&tenant, "more", &keys, &json!({}))).await;
+    let long: Vec<String> = (0..100)
+        .map(|n| format!("{}/{n:03}.jpg", "l".repeat(700)))
+        .collect();
+    for key in &long {
+        assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
+    }
+    tenant.apply(&over(&tenant, "long", &long, &json!({}))).await;
+    for (name, total, inline) in [("few", 100, true), ("more", 101, false), ("long", 100, false)] {
+        let job = tenant.until_true(JOB, name, "Complete").await;
+        let (kept, reports) = (&job["status"]["results"], &job["status"]["reports"]);
+        assert_eq!(
+            [kept.is_null(), reports.is_null()],
+            [!inline, inline],
+            "{name}: {reports}"
+        );
+        assert_eq!(
+            reports_of(&tenant, name).await.len(),
+            usize::from(!inline),
+            "{name}"
+        );
+        let results = results_of(&tenant, name).await;
+        each_once(&results, total);
+        let told = condition(&job, "ResultsStored");
+        assert_eq!(told[0], "True");
+        let says = told[2].contains(&format!("imm-operator results -n hundred {name}"));
+        assert_eq!(says, !inline, "{}", told[2]);
+        prints(&tenant, name, &results).await;
+    }
+    let (said, code) = printed(&tenant, "none", "csv").await;
+    assert_eq!((said.as_str(), code), ("", Some(1)));
+    let report = &reports_of(&tenant, "more").await[0];
+    let owner = &report["metadata"]["ownerReferences"][0];
+    let job = tenant.object(JOB, "more").await;
+    assert_eq!(owner["uid"], job["metadata"]["uid"]);
+    assert_eq!([&owner["kind"], &owner["name"]], ["ImageScoreJob", "more"]);
+    // What a job leaves behind goes with it.
+    tenant.delete(JOB, "more").await;
+    let name = report["metadata"]["name"].as_str().unwrap();
+    tenant.until_gone("ImageScoreReport", name).await;
+    assert_eq!(reports_of(&tenant, "long").await.len(), 1);
+}
+
+// J20
+pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "bulky").await;
+    quick(&tenant, 1_000, 0);
+    let keys: Vec<String> = (0..700)
+        .map(|n| format!("{}{n:04}.jpg", "\u{4e2d}".repeat(338)))
+        .collect();
+    for key in &keys {
+        assert!(
+            stage
+                .cloud
+                .put_object(&tenant.bucket, key, "pixels", Some("0.123456"))
+        );
+    }
+    let text: String = keys
+        .iter()
+        .map(|key| format!("oss://bulky-bucket/{key}\n"))
+        .collect();
+    assert!(stage.cloud.put_object(&tenant.bucket, "list.txt", text, None));
+    tenant
+        .apply(&of_lines(&tenant, "bulky", "list.txt", &json!({})))
+        .await;
+    let job = tenant.until_true(JOB, "bulky", "Complete").await;
+    let reports = reports_of(&tenant, "bulky").await;
+    assert!(reports.len() >= 3, "{}", reports.len());
+    for report in &reports {
+        let results = report["report"]["results"].as_array().unwrap();
+        let bytes = report["report"].to_string().len();
+        assert!(
+            results.len() <= 500 && bytes <= 256 * 1024,
+            "{} in {bytes}",
+            results.len()
+        );
+        assert_eq!(report["report"]["items"], results.len());
+    }
+    let numbers: Vec<&Value> = reports.iter().map(|report| &report["report"]["number"]).collect();
+    assert_eq!(numbers, (0..reports.len()).collect::<Vec<_>>(), "no gap");
+    assert_eq!(
+        [
+            &job["status"]["reports"]["count"],
+            &job["status"]["reports"]["items"]
+        ],
+        [reports.len(), 700]
+    );
+    assert!(job["status"].to_string().len() < 128 * 1024);
+    let results = results_of(&tenant, "bulky").await;
+    each_once(&results, 700);
+    assert!(results.iter().all(|result| result["score"] == "0.123456"));
+    balanced(&tenant, &job);
+}
+
+// J20
+pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_call(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "touched").await;
+    fill(&tenant, 150, Some("0.5"));
+    quick(&tenant, 100, 400);
+    tenant
+        .apply(&below(&tenant, "touched", &json!({}), &json!({"parallelism": 8})))
+        .await;
+    let stored = |count: u64| {
+        let tenant = &tenant;
+        async move {
+            let enough = move |job: &Value| job["status"]["reports"]["items"].as_u64() >= Some(count);
+            tenant.until(JOB, "touched", "results in a report", enough).await;
+            let name = reports_of(tenant, "touched").await[0]["metadata"]["name"].clone();
+            name.as_str().unwrap().to_owned()
+        }
+    };
+    let name = stored(10).await;
+    tenant.delete("ImageScoreReport", &name).await;
+    let name = stored(40).await;
+    stage
+        .kubectl(&["label", "isr", &name, "-n", "touched", "somebody=was-here"])
+        .await;
+    // A score that is not ours: the job takes up what is stored, and pays for nothing again.
+    stored(60).await;
+    tenant
+        .patch(
+            "ImageScoreReport",
+            &name,
+            &json!({"report": {"min": "0.1", "reserved": 1}}),
+        )
+        .await;
+    tenant
+        .patch(JOB, "touched", &json!({"spec": {"parallelism": 50}}))
+        .await;
+    let job = tenant.until_true(JOB, "touched", "Complete").await;
+    each_once(&results_of(&tenant, "touched").await, 150);
+    assert_eq!(tenant.scores().len(), 150, "each image once");
+    balanced(&tenant, &job);
+}
+
+// J20
+pub async fn a_report_with_other_results_in_it_does_not_stop_the_job_for_good(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "forged").await;
+    fill(&tenant, 120, Some("0.5"));
+    quick(&tenant, 100, 400);
+    tenant
+        .apply(&below(&tenant, "forged", &json!({}), &json!({"parallelism": 8})))
+        .await;
+    let enough = |job: &Value| job["status"]["reports"]["items"].as_u64() >= Some(10);
+    tenant.until(JOB, "forged", "results in a report", enough).await;
+    let mut report = reports_of(&tenant, "forged").await.remove(0);
+    let name = report["metadata"]["name"].as_str().unwrap().to_owned();
+    report["report"]["results"][3]["score"] = json!("0.9");
+    let results = json!({"report": {"results": report["report"]["results"]}});
+    tenant.patch("ImageScoreReport", &name, &results).await;
+    tenant
+        .patch(JOB, "forged", &json!({"spec": {"parallelism": 50}}))
+        .await;
+    tenant.until_true(JOB, "forged", "Complete").await;
+    each_once(&results_of(&tenant, "forged").await, 120);
+}
+
+// J28
+pub async fn only_the_results_asked_for_are_kept(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "select", 120).await;
+    let cloud = &stage.cloud;
+    for (index, score) in [(3, "0.1"), (70, "0.599999"), (71, "0.6")] {
+        assert!(cloud.put_object(&tenant.bucket, &keys[index], "pixels", Some(score)));
+    }
+    assert!(cloud.put_object(&tenant.bucket, &keys[4], "no picture", None));
+    let mut calls = 0;
+    for (name, images, select, kept) in [
+        ("inline-below", 100, "BelowThreshold", vec![3, 4, 70]),
+        ("inline-failed", 100, "Failed", vec![4]),
+        ("reports-below", 120, "BelowThreshold", vec![3, 4, 70]),
+        ("reports-failed", 120, "Failed", vec![4]),
+    ] {
+        let changes = json!({"thresholds": {"minScore": "0.6"}, "results": {"select": select}});
+        tenant
+            .apply(&over(&tenant, name, &keys[..images], &changes))
+            .await;
+        let pruned = |job: &Value| job["status"]["resultsPruned"] == true;
+        let job = tenant
+            .until(JOB, name, "what is left of the results", pruned)
+            .await;
+        assert_eq!(condition(&job, "Complete")[0], "True");
+        let results = results_of(&tenant, name).await;
+        let indexes: Vec<&Value> = results.iter().map(|result| &result["index"]).collect();
+        assert_eq!(indexes, kept, "{name}");
+        let [total, below] = figures(&job, ["total", "belowThreshold"]);
+        assert_eq!((usize::try_from(total).unwrap(), below), (images, 2), "{name}");
+        assert_eq!(job["status"]["summary"]["min"], "0.1", "{name}");
+        prints(&tenant, name, &results).await;
+        calls += images;
+        assert_eq!(tenant.scores().len(), calls, "{name}");
+    }
+}
+
+// J28
+pub async fn results_go_when_their_time_is_over_and_the_job_stays(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "brief", 101).await;
+    let mut calls = 0;
+    for (name, images) in [("inline", 10), ("reports", 101)] {
+        let changes = json!({"results": {"ttlSecondsAfterFinished": 1}});
+        let manifest = over(&tenant, name, &keys[..images], &changes);
+        tenant.apply(&manifest).await;
+        let job = tenant
+            .until(JOB, name, "its results to go", |job| {
+                condition(job, "ResultsStored")[1] == "Pruned"
+            })
+            .await;
+        assert_eq!(results_of(&tenant, name).await, Vec::<Value>::new());
+        assert_eq!(condition(&job, "Complete")[0], "True");
+        assert_eq!(job["status"]["summary"]["mean"], "0.727");
+        assert_eq!(job["status"]["progress"], format!("{images}/{images}"));
+        tenant.one_event(name, "ResultsPruned").await;
+        prints(&tenant, name, &[]).await;
+        // As GitOps does: the same manifest again, and again.
+        for _ in 0..2 {
+            tenant.apply(&manifest).await;
+            tenant.ask_for_pass(JOB, name).await;
+        }
+        calls += images;
+        assert_eq!(tenant.object(JOB, name).await["status"], job["status"]);
+        assert_eq!(tenant.scores().len(), calls);
+        tenant.one_event(name, "ResultsPruned").await;
+    }
+}
+
+// J28: alone, because the operator is killed.
+pub async fn results_whose_time_ends_while_nobody_looks_go_after_a_restart(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "asleep", 101).await;
+    let keep = json!({"results": {"ttlSecondsAfterFinished": 3}});
+    tenant.apply(&over(&tenant, "asleep", &keys, &keep)).await;
+    let job = tenant.until_true(JOB, "asleep", "Complete").await;
+    stage.kill_operator().await;
+    assert_eq!(condition(&job, "ResultsStored")[0], "True");
+    stage.start_operator().await;
+    tenant
+        .until(JOB, "asleep", "its results to go", |job| {
+            condition(job, "ResultsStored")[1] == "Pruned"
+        })
+        .await;
+    assert!(reports_of(&tenant, "asleep").await.is_empty());
+    tenant.apply(&over(&tenant, "asleep", &keys, &keep)).await;
+    assert_eq!(tenant.scores().len(), 101);
+    tenant.one_event("asleep", "ResultsPruned").await;
+}

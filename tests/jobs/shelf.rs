@@ -1,0 +1,152 @@
+//! What the tests of large jobs share: sources to score, projects that are quick, and results and counters as users and the
+//! cloud see them.
+
+use std::sync::Arc;
+
+use imm_emulator::seed::ManySeed;
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch, ProjectSeed};
+use serde_json::{Value, json};
+
+use crate::support::tenant::{JOB, merge};
+use crate::support::{Stage, Tenant};
+
+/// A tenant with a grant that covers everything.
+pub async fn listable(stage: &Arc<Stage>, name: &str) -> Tenant {
+    let tenant = Tenant::new(stage, name).await;
+    tenant.granted("open", &json!({})).await;
+    tenant
+}
+
+/// Objects `photos/0000000.jpg` and so on, written long ago; without a score each has one that follows from its key.
+pub fn fill(tenant: &Tenant, count: u64, score: Option<&str>) {
+    let many = ManySeed {
+        prefix: "photos/".to_owned(),
+        count,
+        score: score.map(ToOwned::to_owned),
+        ..ManySeed::default()
+    };
+    assert!(tenant.stage.cloud.put_many(&tenant.bucket, many).unwrap());
+}
+
+/// Gives the project more than the usual limits, and calls that take so long.
+pub fn quick(tenant: &Tenant, queries_per_second: u32, latency_ms: u64) {
+    tenant.stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        queries_per_second: Some(queries_per_second),
+        concurrency: Some(200),
+        latency_ms,
+        ..ProjectSeed::default()
+    });
+}
+
+/// Keys of account B, which may list and read.
+pub fn reader() -> Value {
+    json!({"source": "Secret", "secretRef": {"name": "owner"}})
+}
+
+/// A job over a source that is read, with the grant `open` and a budget.
+fn read(tenant: &Tenant, name: &str, source: &Value, changes: &Value) -> String {
+    let mut spec = json!({
+        "grantRef": {"name": "open"}, "grantWait": {"settleSeconds": 0}, "budget": {"maxRequests": 100_000},
+        "source": {"uris": null},
+    });
+    merge(&mut spec, &json!({ "source": source }));
+    merge(&mut spec, changes);
+    tenant.job(name, &["x"], &spec)
+}
+
+/// A job over the objects below `photos/`; `prefix` is merged into its source.
+pub fn below(tenant: &Tenant, name: &str, prefix: &Value, changes: &Value) -> String {
+    let mut source = json!({"bucket": tenant.bucket, "prefix": "photos/", "credentials": reader()});
+    merge(&mut source, prefix);
+    read(tenant, name, &json!({ "prefix": source }), changes)
+}
+
+/// A job over the lines of an object of the tenant's bucket.
+pub fn of_lines(tenant: &Tenant, name: &str, key: &str, changes: &Value) -> String {
+    let uri = format!("oss://{}/{key}", tenant.bucket);
+    let manifest = json!({"uri": uri, "credentials": reader()});
+    read(tenant, name, &json!({ "manifest": manifest }), changes)
+}
+
+pub fn answer(status: u16, code: &str) -> FaultEffect {
+    FaultEffect::Answer(FaultAnswer {
+        status,
+        code: code.to_owned(),
+        ..FaultAnswer::default()
+    })
+}
+
+/// Orders a fault for the calls about keys with an end, and of those for each so-many-th.
+pub fn strike(tenant: &Tenant, key_suffix: &str, every: Option<u32>, effect: FaultEffect) {
+    tenant.stage.cloud.add_fault(Fault {
+        matching: FaultMatch {
+            action: Some("DetectImageScore".to_owned()),
+            bucket: Some(tenant.bucket.clone()),
+            key_suffix: Some(key_suffix.to_owned()),
+            every,
+            ..FaultMatch::default()
+        },
+        skip: 0,
+        times: None,
+        effect,
+    });
+}
+
+/// The reports of a job, as kubectl lists them.
+pub async fn reports_of(tenant: &Tenant, name: &str) -> Vec<Value> {
+    let label = format!("immops.dev/job={name}");
+    let listed = ["get", "isr", "-n", &tenant.name, "-l", &label, "-o", "json"];
+    let listed: Value = serde_json::from_str(&tenant.stage.kubectl(&listed).await).unwrap();
+    listed["items"].as_array().unwrap().clone()
+}
+
+/// All results of a job, in its status and in its reports, in order.
+pub async fn results_of(tenant: &Tenant, name: &str) -> Vec<Value> {
+    let job = tenant.object(JOB, name).await;
+    let mut results = job["status"]["results"].as_array().cloned().unwrap_or_default();
+    for report in reports_of(tenant, name).await {
+        results.extend(report["report"]["results"].as_array().unwrap().iter().cloned());
+    }
+    results.sort_by_key(|result| result["index"].as_u64());
+    results
+}
+
+/// Each index from 0 on is there once.
+pub fn each_once(results: &[Value], total: usize) {
+    let indexes: Vec<usize> = results
+        .iter()
+        .map(|result| usize::try_from(result["index"].as_u64().unwrap()).unwrap())
+        .collect();
+    assert_eq!(indexes.len(), total, "results");
+    let odd = indexes.iter().enumerate().find(|(place, index)| place != *index);
+    assert_eq!(odd, None, "each index once");
+}
+
+/// What a job without a crash counts is what the cloud's ledger says of its bucket, and its items add up.
+pub fn balanced(tenant: &Tenant, job: &Value) {
+    let calls = tenant.scores();
+    let billed = calls.iter().filter(|call| call.billed).count();
+    let (items, requests) = (&job["status"]["items"], &job["status"]["requests"]);
+    let number = |value: &Value| usize::try_from(value.as_u64().unwrap()).unwrap();
+    let counted =
+        ["sent", "reserved", "estimatedBillable", "serverErrors"].map(|name| number(&requests[name]));
+    assert_eq!(
+        counted,
+        [calls.len(), calls.len(), billed, calls.len() - billed],
+        "{requests}"
+    );
+    let parts = ["succeeded", "failed", "ignored", "skipped", "active", "pending"];
+    let sum: usize = parts.iter().map(|name| number(&items[*name])).sum();
+    assert_eq!(sum, number(&items["total"]), "{items}");
+}
+
+/// Figures of a job's items by name.
+pub fn figures<const N: usize>(job: &Value, names: [&str; N]) -> [u64; N] {
+    names.map(|name| job["status"]["items"][name].as_u64().unwrap())
+}
+
+/// How many calls of an action the cloud has seen on the tenant's bucket.
+pub fn count(tenant: &Tenant, action: &str) -> usize {
+    tenant.stage.calls(&tenant.bucket, action).len()
+}

@@ -1,0 +1,169 @@
+//! Pausing, ending and running out of time: what is in flight is awaited, what is paid for is kept, and people are told once.
+
+use std::sync::Arc;
+
+use imm_harness::until;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::scoring::{gallery, over};
+use super::shelf::{balanced, each_once, quick, results_of};
+use crate::support::tenant::JOB;
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+/// A job of sixty images that is under way, three calls at a time.
+async fn under_way(stage: &Arc<Stage>, name: &str, changes: &Value) -> Tenant {
+    let (tenant, keys) = gallery(stage, name, 60).await;
+    quick(&tenant, 100, 400);
+    let mut all = json!({"parallelism": 3});
+    crate::support::tenant::merge(&mut all, changes);
+    tenant.apply(&over(&tenant, name, &keys, &all)).await;
+    stage
+        .until_calls("a part of the calls", &tenant.bucket, "DetectImageScore", 7)
+        .await;
+    tenant
+}
+
+/// Every call is answered, and its result is kept.
+async fn drained(tenant: &Tenant, name: &str, job: &Value) -> usize {
+    let calls = tenant.scores().len();
+    assert!(calls < 60, "it was stopped in the middle");
+    assert_eq!(job["status"]["items"]["active"], 0);
+    each_once(&results_of(tenant, name).await, calls);
+    balanced(tenant, job);
+    calls
+}
+
+async fn passed(tenant: &Tenant, name: &str) -> Value {
+    let token = tenant.ask_for_pass(JOB, name).await;
+    tenant
+        .until(JOB, name, "a pass", |job| {
+            job["status"]["lastHandledReconcileAt"] == *token
+        })
+        .await
+}
+
+fn time(value: &Value) -> Timestamp {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+// J23
+pub async fn a_suspended_job_makes_no_call_and_goes_on_where_it_was(stage: Arc<Stage>) {
+    let tenant = under_way(&stage, "pause", &json!({})).await;
+    tenant
+        .patch(JOB, "pause", &json!({"spec": {"suspend": true}}))
+        .await;
+    let job = tenant.until_true(JOB, "pause", "Suspended").await;
+    assert_eq!(condition(&job, "Suspended")[1], "Suspended");
+    assert_eq!(condition(&job, "Ready")[..2], ["True", "Suspended"]);
+    let calls = drained(&tenant, "pause", &job).await;
+    tenant.one_event("pause", "Suspended").await;
+
+    // Its time does not run, and a pass makes no call.
+    tenant
+        .patch(JOB, "pause", &json!({"spec": {"activeDeadlineSeconds": 1}}))
+        .await;
+    let since = time(&job["status"]["activeSince"]);
+    until("its deadline", PATIENCE, || async {
+        (Timestamp::now() > since + SignedDuration::from_secs(2)).then_some(())
+    })
+    .await
+    .unwrap();
+    let job = passed(&tenant, "pause").await;
+    assert_eq!(condition(&job, "Ready")[1], "Suspended");
+    assert_eq!(tenant.scores().len(), calls);
+
+    tenant
+        .patch(
+            JOB,
+            "pause",
+            &json!({"spec": {"suspend": false, "activeDeadlineSeconds": 600, "parallelism": 50}}),
+        )
+        .await;
+    let job = tenant.until_true(JOB, "pause", "Complete").await;
+    assert_eq!(condition(&job, "Suspended")[0], "");
+    assert!(
+        time(&job["status"]["activeSince"]) > since,
+        "its clock has started anew"
+    );
+    assert_eq!(tenant.scores().len(), 60, "each image once");
+    balanced(&tenant, &job);
+    tenant.one_event("pause", "Resumed").await;
+    tenant.one_event("pause", "Suspended").await;
+    tenant.one_event("pause", "Completed").await;
+}
+
+// J24
+pub async fn a_cancelled_job_keeps_its_results_and_stays_ended(stage: Arc<Stage>) {
+    let tenant = under_way(&stage, "cancel", &json!({})).await;
+    tenant
+        .patch(JOB, "cancel", &json!({"spec": {"cancel": true}}))
+        .await;
+    let job = tenant.until_true(JOB, "cancel", "Failed").await;
+    assert_eq!(condition(&job, "Failed")[1], "Cancelled");
+    assert_eq!(condition(&job, "Complete")[0], "");
+    let calls = drained(&tenant, "cancel", &job).await;
+    tenant.one_event("cancel", "Failed").await;
+
+    tenant
+        .patch(JOB, "cancel", &json!({"spec": {"cancel": false}}))
+        .await;
+    let generation = |job: &Value| job["status"]["observedGeneration"] == job["metadata"]["generation"];
+    let after = tenant
+        .until(JOB, "cancel", "the edit to be noted", generation)
+        .await;
+    for part in ["items", "results", "completionTime", "requests", "summary"] {
+        assert_eq!(after["status"][part], job["status"][part], "{part}");
+    }
+    assert_eq!(condition(&after, "Failed")[1], "Cancelled");
+    assert_eq!(tenant.scores().len(), calls);
+
+    // Before its first call a job costs nothing.
+    let waits = json!({"grantRef": {"name": "none"}, "cancel": true});
+    tenant
+        .apply(&tenant.job("early", &["image-000.jpg"], &waits))
+        .await;
+    let job = tenant.until_true(JOB, "early", "Failed").await;
+    assert_eq!(condition(&job, "Failed")[1], "Cancelled");
+    assert_eq!(tenant.scores().len(), calls);
+}
+
+// J25
+pub async fn a_job_that_runs_out_of_time_fails_with_what_it_has(stage: Arc<Stage>) {
+    let tenant = under_way(&stage, "late", &json!({})).await;
+    tenant
+        .patch(JOB, "late", &json!({"spec": {"activeDeadlineSeconds": 1}}))
+        .await;
+    let job = tenant.until_true(JOB, "late", "Failed").await;
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "DeadlineExceeded");
+    assert!(message.contains("activeDeadlineSeconds"), "{message}");
+    assert_eq!(condition(&job, "Complete")[0], "");
+    let calls = drained(&tenant, "late", &job).await;
+    tenant.one_event("late", "Failed").await;
+    passed(&tenant, "late").await;
+    assert_eq!(tenant.scores().len(), calls);
+}
+
+// J25
+pub async fn time_runs_while_a_job_waits_for_its_grant_or_its_keys(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "overdue").await;
+    let cases = [
+        ("grant", json!({"grantRef": {"name": "none"}})),
+        ("keys", json!({"credentials": {"secretRef": {"name": "reader"}}})),
+    ];
+    for (name, changes) in &cases {
+        let mut all = json!({"activeDeadlineSeconds": 3});
+        crate::support::tenant::merge(&mut all, changes);
+        tenant.apply(&tenant.job(name, &["a.jpg"], &all)).await;
+    }
+    for (name, _) in &cases {
+        let job = tenant.until_true(JOB, name, "Failed").await;
+        assert_eq!(condition(&job, "Failed")[1], "DeadlineExceeded", "{name}");
+        let (from, to) = (&job["status"]["startTime"], &job["status"]["completionTime"]);
+        let took = time(to).duration_since(time(from));
+        assert!(took < SignedDuration::from_secs(20), "{name}: {took:#}");
+        tenant.one_event(name, "Failed").await;
+    }
+    assert!(tenant.scores().is_empty());
+}
