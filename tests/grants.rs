@@ -10,6 +10,8 @@ mod support;
 
 #[cfg(test)]
 mod grants {
+    mod clusters;
+    mod copies;
     mod crashes;
     mod drift;
     mod guards;
@@ -24,6 +26,11 @@ mod grants {
 
     pub fn main() -> std::process::ExitCode {
         crate::support::play(crate::parts![
+            // Those that wait longest come first.
+            together clusters::two_clusters_share_a_statement_and_the_survivor_restores_it,
+            together rivals::the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write,
+            together rivals::of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest,
+            together copies::the_last_five_copies_are_kept_and_each_is_what_was_there,
             together merging::a_bucket_without_policy_gets_exactly_our_statements,
             together merging::foreign_statements_stay_byte_for_byte_and_come_back_alone,
             together merging::a_second_apply_and_forced_passes_write_nothing,
@@ -63,10 +70,8 @@ mod grants {
             together preview::what_a_preview_shows_is_what_enforcing_writes,
             together preview::a_preview_takes_nothing_out_until_it_is_deleted,
             together preview::reported_drift_is_shown_and_not_corrected,
-            together rivals::the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write,
             together rivals::a_deny_of_somebody_else_is_seen_and_jobs_wait,
             together rivals::a_statement_that_somebody_widened_is_theirs_and_ours_comes_back_beside_it,
-            together rivals::of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest,
             together untouchable::a_policy_that_cannot_be_edited_safely_is_never_written,
             together untouchable::an_odd_policy_is_carried_byte_for_byte,
             alone crashes::a_crash_after_the_write_loses_and_doubles_nothing,

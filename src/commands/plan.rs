@@ -142,7 +142,7 @@ fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Optio
         lagging: false,
         elsewhere: None,
     };
-    planned(scene, &members, 0, wanted)
+    planned(scene, &members, 0, wanted).ok()
 }
 
 /// The policy as a list of statements, each marked; foreign ones are shown as they stand.

@@ -186,6 +186,8 @@ fn glob(pattern: &str, value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -202,5 +204,89 @@ mod tests {
         ] {
             assert_eq!(glob(pattern, value), fits, "{pattern} {value}");
         }
+    }
+
+    fn rules(rule: &Value) -> Rules {
+        serde_json::from_value(json!({"strict": true, "rules": [rule]})).unwrap()
+    }
+
+    fn tenant(labels: &[(&str, &str)]) -> Tenant {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Tenant {
+            name: "media".to_owned(),
+            labels: labels.iter().map(own).collect(),
+        }
+    }
+
+    /// A rule that allows `spec`, with one member changed at a time: each of these no longer does.
+    fn judge(fitting: &Value, unfit: &[(&str, Value)], allows: impl Fn(&Rules) -> bool) {
+        assert!(allows(&rules(fitting)), "{fitting}");
+        for (member, value) in unfit {
+            let mut rule = fitting.clone();
+            rule[*member] = value.clone();
+            assert!(!allows(&rules(&rule)), "{member}: {value}");
+        }
+    }
+
+    #[test]
+    fn each_member_of_a_rule_can_deny_a_grant() {
+        let spec: GrantSpec = serde_json::from_value(json!({
+            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+            "grantee": {"accountUID": "12345", "roleName": "R"},
+            "access": {"preset": "Minimal"}, "adoptionPolicy": "TakeOwnership",
+            "credentials": {"source": "Operator", "assumeRole": {"roleARN": "acs:ram::65432:role/w"}},
+        }))
+        .unwrap();
+        let fitting = json!({"namespaces": {"names": ["med*"]}, "credentialSources": ["Operator"], "ownerUIDs": ["65432"],
+            "buckets": ["pics-*"], "granteeUIDs": ["12345"], "roleNames": ["R"], "presets": ["Minimal"],
+            "takeOwnership": true, "assumeRoleARNs": ["acs:ram::65432:role/w"]});
+        let unfit = [
+            ("namespaces", json!({})),
+            ("namespaces", json!({"names": ["press"]})),
+            ("credentialSources", json!([])),
+            ("credentialSources", json!(["Secret"])),
+            ("ownerUIDs", json!(["1"])),
+            ("buckets", json!(["docs-*"])),
+            ("granteeUIDs", json!(["1"])),
+            ("roleNames", json!(["S"])),
+            ("presets", json!(["Documented"])),
+            ("takeOwnership", json!(false)),
+            ("assumeRoleARNs", json!([])),
+        ];
+        judge(&fitting, &unfit, |rules| {
+            rules.allow_grant(&tenant(&[]), &spec).is_ok()
+        });
+    }
+
+    #[test]
+    fn each_member_of_a_rule_can_deny_a_job() {
+        let spec: JobSpec = serde_json::from_value(json!({
+            "project": {"name": "scores", "region": "cn-hangzhou", "accountUID": "12345"},
+            "credentials": {"source": "Secret", "secretRef": {"name": "keys"}},
+            "source": {"uris": ["oss://pics-1/a.jpg"]},
+        }))
+        .unwrap();
+        let images = ["pics-1"];
+        let fitting = json!({"namespaces": {"matchLabels": {"team": "media", "site": "north"}}, "buckets": ["pics-*"],
+            "projects": ["sc*"], "granteeUIDs": ["12345"]});
+        let unfit = [
+            (
+                "namespaces",
+                json!({"matchLabels": {"team": "media", "site": "south"}}),
+            ),
+            (
+                "namespaces",
+                json!({"matchLabels": {"team": "media", "floor": "1"}}),
+            ),
+            ("credentialSources", json!(["ServiceAccount"])),
+            ("buckets", json!(["docs-*"])),
+            ("projects", json!(["other"])),
+            ("granteeUIDs", json!(["1"])),
+        ];
+        judge(&fitting, &unfit, |rules| {
+            rules
+                .allow_job(&tenant(&[("team", "media"), ("site", "north")]), &spec, &images)
+                .is_ok()
+        });
     }
 }

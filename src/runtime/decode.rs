@@ -1,16 +1,88 @@
 //! From an object as the API server holds it to what a pass looks at. What an older or newer version stored must not stop a
 //! pass: each part is read by itself.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 use crate::api::{ABANDON, BucketRef, Credentials, DeletionPolicy, GrantStatus, RECONCILE_AT, STARTED};
 use crate::core::condition::cut;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::JobObject;
+
+/// Grants as a list has them.
+#[derive(Deserialize)]
+pub(super) struct Listed {
+    pub(super) items: Vec<Reduced>,
+}
+
+/// A grant, reduced while the list is read: a hundred whole objects as trees would be megabytes for each worker.
+pub(super) struct Reduced(pub(super) GrantObject);
+
+impl<'de> Deserialize<'de> for Reduced {
+    fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
+        let Stored {
+            metadata,
+            spec,
+            status,
+        } = Stored::deserialize(stored)?;
+        let data = json!({"spec": spec, "status": status});
+        let object = DynamicObject {
+            types: None,
+            metadata,
+            data,
+        };
+        Ok(Self(grant(&object)))
+    }
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+}
+
+/// The metadata that we look at. Managed fields are half of a stored object, and reading them is most of the work.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    finalizers: Option<Vec<String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Reads metadata without what we never look at.
+pub(super) fn metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<ObjectMeta, D::Error> {
+    let read = Metadata::deserialize(stored)?;
+    Ok(ObjectMeta {
+        name: read.name,
+        namespace: read.namespace,
+        uid: read.uid,
+        resource_version: read.resource_version,
+        generation: read.generation,
+        creation_timestamp: read.creation_timestamp,
+        deletion_timestamp: read.deletion_timestamp,
+        finalizers: read.finalizers,
+        annotations: read.annotations,
+        ..ObjectMeta::default()
+    })
+}
 
 fn key_of(object: &DynamicObject) -> ObjectKey {
     ObjectKey {
@@ -21,13 +93,11 @@ fn key_of(object: &DynamicObject) -> ObjectKey {
 
 /// A part of an object's data; `None` when it is absent or does not decode.
 fn part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
-    data.pointer(pointer)
-        .and_then(|value| serde_json::from_value(value.clone()).ok())
+    data.pointer(pointer).and_then(|value| T::deserialize(value).ok())
 }
 
 fn spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
-    let spec = data.get("spec").cloned().unwrap_or_default();
-    serde_json::from_value(spec)
+    T::deserialize(data.get("spec").unwrap_or(&Value::Null))
         .map_err(|error| format!("spec does not decode: {}", cut(&error.to_string(), 200)))
 }
 

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::context::Key;
+use super::digest::Digest;
 use crate::core::grant::ObjectKey;
 
 /// What a user can change about an object that asks for work: our own writes of status and finalizers do not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Wish {
     pub(super) uid: String,
     pub(super) generation: i64,
@@ -32,13 +33,13 @@ pub(super) enum Stage {
 
 /// A grant in the index.
 struct Grant {
-    wish: Wish,
+    wish: Digest,
     bucket: Arc<str>,
 }
 
 /// A job in the index.
 struct Job {
-    wish: Wish,
+    wish: Digest,
     grant: Option<ObjectKey>,
 }
 
@@ -56,7 +57,7 @@ pub(super) struct Index {
 
 impl Index {
     /// A grant is there or has changed.
-    pub(super) fn grant(&mut self, key: ObjectKey, wish: Wish, bucket: &str) -> Vec<Key> {
+    pub(super) fn grant(&mut self, key: ObjectKey, wish: &Wish, bucket: &str) -> Vec<Key> {
         let bucket = self
             .buckets
             .get_key_value(bucket)
@@ -66,7 +67,7 @@ impl Index {
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
         self.missing_grants.remove(&key);
         let new = Grant {
-            wish,
+            wish: Digest::of(wish),
             bucket: Arc::clone(&bucket),
         };
         let changed = self.grants.get(&key).is_none_or(|old| old.wish != new.wish);
@@ -93,11 +94,12 @@ impl Index {
     pub(super) fn job(
         &mut self,
         key: &ObjectKey,
-        wish: Wish,
+        wish: &Wish,
         grant: Option<ObjectKey>,
         stage: Stage,
     ) -> Vec<Key> {
         let grant = grant.filter(|_| stage == Stage::Open);
+        let wish = Digest::of(wish);
         // After a restart, thousands of jobs that are at rest ask for nothing.
         let old = self.jobs.get(key);
         let changed = old.map_or(stage != Stage::AtRest, |old| old.wish != wish);
@@ -211,22 +213,22 @@ mod tests {
     fn our_own_writes_ask_for_no_work_but_wake_the_jobs_that_wait() {
         let mut index = Index::default();
         assert_eq!(
-            index.grant(key("g"), wish(1), "pics"),
+            index.grant(key("g"), &wish(1), "pics"),
             [Key::Bucket("pics".into())]
         );
         assert_eq!(
-            index.job(&key("j"), wish(1), Some(key("g")), Stage::Open),
+            index.job(&key("j"), &wish(1), Some(key("g")), Stage::Open),
             [Key::Job(key("j"))]
         );
-        assert_eq!(index.grant(key("g"), wish(1), "pics"), [Key::Job(key("j"))]);
-        assert_eq!(index.job(&key("j"), wish(1), Some(key("g")), Stage::Ended), []);
+        assert_eq!(index.grant(key("g"), &wish(1), "pics"), [Key::Job(key("j"))]);
+        assert_eq!(index.job(&key("j"), &wish(1), Some(key("g")), Stage::Ended), []);
         assert_eq!(
-            index.grant(key("g"), wish(1), "pics"),
+            index.grant(key("g"), &wish(1), "pics"),
             [],
             "an ended job is not woken"
         );
         assert_eq!(
-            index.grant(key("g"), wish(2), "pics"),
+            index.grant(key("g"), &wish(2), "pics"),
             [Key::Bucket("pics".into())]
         );
     }
@@ -234,11 +236,11 @@ mod tests {
     #[test]
     fn what_a_new_list_does_not_mention_has_gone() {
         let mut index = Index::default();
-        index.grant(key("old"), wish(1), "pics");
-        index.job(&key("j"), wish(1), Some(key("old")), Stage::Open);
+        index.grant(key("old"), &wish(1), "pics");
+        index.job(&key("j"), &wish(1), Some(key("old")), Stage::Open);
         index.grants_begin(|_| true);
         index.jobs_begin(|_| true);
-        index.grant(key("new"), wish(1), "pics");
+        index.grant(key("new"), &wish(1), "pics");
         assert_eq!(
             index.grants_listed(|_| true),
             [Key::Job(key("j")), Key::Bucket("pics".into())]

@@ -26,8 +26,6 @@ pub struct KeyCache {
     entries: Mutex<Entries>,
     /// Digests of keys that IMM refused: a job does not pay to hear the same again.
     bad: Mutex<HashMap<Identity, String>>,
-    /// The last keys that read a policy, while a grant of their identity lives.
-    last: Mutex<HashMap<Identity, Keys>>,
 }
 
 impl KeyCache {
@@ -48,40 +46,12 @@ impl KeyCache {
             }
         }
         let keys = obtain(effects, identity, scope).await?;
-        // A static Secret may be rotated any time; a session lasts as long as it says.
-        let until = keys.expires.map_or(now + FRESH, |end| {
-            (end - MARGIN).max(now + SignedDuration::from_secs(1))
-        });
+        let until = used_until(keys.expires, now);
         self.entries
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key, (keys.clone(), until));
         Ok(keys)
-    }
-
-    /// A policy was read with these keys.
-    pub fn worked(&self, identity: &Identity, keys: &Keys) {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(identity.clone(), keys.clone());
-    }
-
-    /// The last keys that read a policy.
-    pub fn last_that_worked(&self, identity: &Identity) -> Option<Keys> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(identity)
-            .cloned()
-    }
-
-    /// No grant of this identity is left in a bucket.
-    pub fn drop_last(&self, identity: &Identity) {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(identity);
     }
 
     /// IMM refused these keys; they are obtained again next time, and not used unless they have changed.
@@ -110,6 +80,13 @@ impl KeyCache {
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(known, _), _| known != identity);
     }
+}
+
+/// Until when keys are used. A static Secret may be rotated any time; a session lasts as long as it says.
+fn used_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    expires.map_or(now + FRESH, |end| {
+        (end - MARGIN).max(now + SignedDuration::from_secs(1))
+    })
 }
 
 /// What tells keys apart without keeping them.
@@ -177,5 +154,26 @@ fn refused(failure: CallFailure) -> KeysProblem {
         | FailureKind::KeysExpired
         | FailureKind::DocumentRefused
         | FailureKind::Refused => KeysProblem::RoleDenied(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_obtained_anew_while_the_old_ones_still_work() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let used = |lasts: Option<i64>| {
+            let end = lasts.map(|seconds| now + SignedDuration::from_secs(seconds));
+            used_until(end, now).duration_since(now).as_secs()
+        };
+        assert_eq!(used(None), 60, "a Secret is read again");
+        assert_eq!(
+            used(Some(3600)),
+            3300,
+            "a call that takes long must not outlive its session"
+        );
+        assert_eq!(used(Some(200)), 1, "nearly over: for one call, not for ever");
     }
 }

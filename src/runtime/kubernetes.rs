@@ -6,14 +6,16 @@ use std::time::Duration;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Request,
+};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::backups;
-use super::decode::{grant, job};
+use super::decode::{Listed, Reduced, grant, job};
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
 use crate::core::condition::cut;
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -89,15 +91,21 @@ impl Kubernetes {
             self.namespaces.iter().map(|n| Some(n.as_str())).collect()
         };
         for scope in scopes {
-            let list = in_time(self.grants(scope).list(&of_bucket)).await?;
-            found.extend(list.items.iter().map(grant));
+            found.extend(self.list(scope, &of_bucket).await?);
         }
         Ok(found)
     }
 
     pub(super) async fn all_grants(&self) -> Result<Vec<GrantObject>, KubeFailure> {
-        let list = in_time(self.grants(None).list(&ListParams::default())).await?;
-        Ok(list.items.iter().map(grant).collect())
+        self.list(None, &ListParams::default()).await
+    }
+
+    /// A list without kube's own list of objects: each is reduced to what a pass looks at while it is read.
+    async fn list(&self, scope: Option<&str>, which: &ListParams) -> Result<Vec<GrantObject>, KubeFailure> {
+        let path = ImmBucketGrant::url_path(&(), scope);
+        let request = Request::new(path).list(which).map_err(|_| KubeFailure::Invalid)?;
+        let list: Listed = in_time(self.client.request(request)).await?;
+        Ok(list.items.into_iter().map(|Reduced(grant)| grant).collect())
     }
 
     pub(super) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeFailure> {

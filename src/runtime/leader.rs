@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -33,6 +34,14 @@ impl Fence {
         }
     }
 
+    /// A lease that is over.
+    #[cfg(test)]
+    pub fn shut() -> Self {
+        Self {
+            until: watch::channel(Some(Instant::now())).1,
+        }
+    }
+
     /// Returns when a call of at most `deadline` would end before the lease can. Never, once the lease is lost: the process
     /// is about to end then.
     pub async fn hold(&self, deadline: Duration) {
@@ -56,6 +65,7 @@ pub(super) struct Leadership {
     api: Api<Lease>,
     me: String,
     term: Term,
+    acquired: Timestamp,
     record: Record,
     until: watch::Sender<Option<Instant>>,
 }
@@ -80,15 +90,18 @@ pub(super) async fn acquire(
                 match step(record.as_ref(), since.elapsed(), term) {
                     Step::Wait(wait) => wait,
                     Step::Take { transitions } => {
-                        let sent = Instant::now();
+                        let (sent, acquired) = (Instant::now(), now());
                         let version = record.map(|r| r.version);
-                        if let Some(record) = write(&api, Some(&me), transitions, version, term).await {
+                        if let Some(record) =
+                            write(&api, Some(&me), acquired, transitions, version, term).await
+                        {
                             tracing::info!(me, transitions, "holding the lease");
                             let until = watch::channel(Some(sent + term.duration)).0;
                             return Some(Leadership {
                                 api,
                                 me,
                                 term,
+                                acquired,
                                 record,
                                 until,
                             });
@@ -131,6 +144,7 @@ impl Leadership {
             match write(
                 &self.api,
                 Some(&self.me),
+                self.acquired,
                 self.record.transitions,
                 version,
                 self.term,
@@ -167,7 +181,8 @@ impl Leadership {
     /// Gives the lease back after everything under way has ended, so that the next holder need not wait.
     pub(super) async fn release(self) {
         let version = Some(self.record.version.clone());
-        if write(&self.api, None, self.record.transitions, version, self.term)
+        let transitions = self.record.transitions;
+        if write(&self.api, None, self.acquired, transitions, version, self.term)
             .await
             .is_some()
         {
@@ -180,6 +195,7 @@ impl Leadership {
 async fn write(
     api: &Api<Lease>,
     holder: Option<&str>,
+    acquired: Timestamp,
     transitions: i32,
     version: Option<String>,
     term: Term,
@@ -188,7 +204,7 @@ async fn write(
         holder_identity: holder.map(ToOwned::to_owned),
         lease_duration_seconds: i32::try_from(term.duration.as_secs()).ok(),
         renew_time: Some(MicroTime(now())),
-        acquire_time: Some(MicroTime(now())),
+        acquire_time: Some(MicroTime(acquired)),
         lease_transitions: Some(transitions),
         ..LeaseSpec::default()
     };
@@ -227,5 +243,38 @@ fn record(lease: &Lease) -> Record {
         duration: Duration::from_secs(seconds),
         transitions: spec.lease_transitions.unwrap_or(0),
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_starts_only_when_its_whole_deadline_fits_into_the_lease() {
+        let seconds = Duration::from_secs;
+        let (until, receiver) = watch::channel(Some(Instant::now() + seconds(40)));
+        let fence = Fence { until: receiver };
+        assert!(fence.hold(seconds(30)).now_or_never().is_some());
+        tokio::time::advance(seconds(10)).await;
+        assert!(fence.hold(seconds(29)).now_or_never().is_some());
+        let mut call = std::pin::pin!(fence.hold(seconds(30)));
+        assert!(
+            call.as_mut().now_or_never().is_none(),
+            "it could still be under way when the lease is over"
+        );
+        until.send_replace(Some(Instant::now() + seconds(20)));
+        assert!(call.as_mut().now_or_never().is_none(), "that is not enough");
+        until.send_replace(Some(Instant::now() + seconds(40)));
+        assert!(call.now_or_never().is_some(), "the renewal lets it go on");
+
+        let mut late = std::pin::pin!(fence.hold(seconds(50)));
+        assert!(late.as_mut().now_or_never().is_none());
+        drop(until);
+        let ever = timeout(seconds(3600), late).await;
+        assert!(ever.is_err(), "a lease that is lost never comes back");
+        assert!(Fence::open().hold(seconds(30)).now_or_never().is_some());
     }
 }

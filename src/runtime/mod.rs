@@ -5,6 +5,7 @@ mod backups;
 mod bucket;
 mod context;
 mod decode;
+mod digest;
 mod edits;
 mod engine;
 mod index;

@@ -1,16 +1,19 @@
 //! The two watches, and what they set in motion.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use kube::api::{ApiResource, Object};
+use kube::api::{ApiResource, ObjectMeta};
+use kube::core::DynamicResourceScope;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
-use serde::{Deserialize, Serialize};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::context::Key;
+use super::decode::metadata;
 use super::edits::Edits;
 use super::index::{Index, Stage, Wish};
 use super::queue::Mark;
@@ -22,7 +25,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// The words of a spec that decide who is concerned. Everything is optional: an object that an older version stored must
 /// not stop the watch.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Spec {
     bucket: Name,
@@ -31,14 +34,14 @@ pub(super) struct Spec {
 }
 
 /// What may still be done to the results of an ended job.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Results {
     select: Option<String>,
     ttl_seconds_after_finished: Option<i64>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Name {
     name: String,
@@ -46,14 +49,46 @@ pub(super) struct Name {
 }
 
 /// The word of a status that tells an ended job.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {
     completion_time: Option<String>,
     observed_generation: Option<i64>,
 }
 
-type Slim = Object<Spec, Status>;
+/// An object as a watch gives it. Not kube's `Object`, which reads everything that is stored before it forgets most of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Slim {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+    status: Option<Status>,
+}
+
+impl Resource for Slim {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &ApiResource) -> Cow<'_, str> {
+        kind.kind.as_str().into()
+    }
+    fn group(kind: &ApiResource) -> Cow<'_, str> {
+        kind.group.as_str().into()
+    }
+    fn version(kind: &ApiResource) -> Cow<'_, str> {
+        kind.version.as_str().into()
+    }
+    fn plural(kind: &ApiResource) -> Cow<'_, str> {
+        kind.plural.as_str().into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
 
 /// What a watch says, and for which namespace; `None` is all.
 pub(super) enum Seen {
@@ -168,7 +203,7 @@ fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
             Vec::new()
         }
         (Kind::Grants, Seen::Object(object)) => {
-            index.grant(key_of(&object), wish(&object), &object.spec.bucket.name)
+            index.grant(key_of(&object), &wish(&object), &object.spec.bucket.name)
         }
         (Kind::Grants, Seen::Gone(key)) => index.grant_gone(&key),
         (Kind::Grants, Seen::Complete(scope)) => index.grants_listed(|key| within(&scope, key)),
@@ -180,7 +215,7 @@ fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
                 Some(_) if at_rest(&object, &status) => Stage::AtRest,
                 Some(_) => Stage::Ended,
             };
-            index.job(&key, wish(&object), grant_of(&object, &key), stage)
+            index.job(&key, &wish(&object), grant_of(&object, &key), stage)
         }
         (Kind::Jobs, Seen::Gone(key)) => {
             index.job_gone(&key);

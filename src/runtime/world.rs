@@ -250,3 +250,60 @@ impl Effects for World {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cloud::Endpoints;
+
+    #[tokio::test]
+    async fn what_must_not_happen_twice_is_not_even_begun_without_the_lease() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let world = World {
+            kubernetes: Kubernetes::new(client, Vec::new(), None, None),
+            cloud: Cloud::new(Endpoints::new(&url, &url, &url).unwrap()).unwrap(),
+            fence: Fence::shut(),
+            own: OwnIdentity::None,
+            rules: RulesInForce::default(),
+        };
+        let bucket = BucketRef {
+            name: "pics".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            owner_uid: "65432".to_owned(),
+        };
+        let project = ProjectRef {
+            name: "scores".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            account_uid: "12345".to_owned(),
+        };
+        let keys = Keys {
+            id: "id".to_owned(),
+            secret: "secret".into(),
+            token: None,
+            expires: None,
+        };
+        let access = JobAccess::default();
+        let patience = Duration::from_millis(500);
+        let writes = async {
+            tokio::join!(
+                world.put_policy(&bucket, &keys, "{}", now()),
+                world.delete_policy(&bucket, &keys, now()),
+                world.detect_image_score(&project, &access, &keys, "oss://pics/a.jpg"),
+            )
+        };
+        assert!(tokio::time::timeout(patience, writes).await.is_err());
+        assert!(listener.accept().is_err(), "somebody was called");
+
+        // A read is begun all the same, so the silence above means something.
+        let read = tokio::time::timeout(patience, world.get_policy(&bucket, &keys));
+        let _ = read.await;
+        assert!(listener.accept().is_ok());
+    }
+}

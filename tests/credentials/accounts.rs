@@ -14,6 +14,14 @@ use crate::support::{ACCOUNT_B, REGION, Stage, Tenant, condition};
 /// Makes the ServiceAccount, and at the cloud a provider with the API server's keys and a role that trusts `subject`.
 /// Gives what a grant says to use it.
 pub async fn trusted(tenant: &Tenant, subject: &str) -> Value {
+    trusted_by(tenant, subject, |_| {}).await
+}
+
+/// A change of a provider before the cloud has it.
+type Change = fn(&mut OidcProviderSeed);
+
+/// The same with a provider that is changed.
+async fn trusted_by(tenant: &Tenant, subject: &str, change: Change) -> Value {
     let stage = &tenant.stage;
     let name = &tenant.name;
     let discovery = |path| async move {
@@ -21,13 +29,20 @@ pub async fn trusted(tenant: &Tenant, subject: &str) -> Value {
         serde_json::from_str::<Value>(&text).unwrap()
     };
     let about = discovery("/.well-known/openid-configuration").await;
-    let provider = OidcProviderSeed {
+    let mut provider = OidcProviderSeed {
         name: format!("cluster-{name}"),
         issuer: about["issuer"].as_str().unwrap().to_owned(),
         audiences: vec!["sts.aliyuncs.com".to_owned()],
         jwks: Some(discovery("/openid/v1/jwks").await),
         ..OidcProviderSeed::default()
     };
+    let kinds = &provider.jwks.as_ref().unwrap()["keys"][0];
+    assert_eq!(
+        [&kinds["kty"], &kinds["alg"]],
+        ["RSA", "RS256"],
+        "as clusters sign"
+    );
+    change(&mut provider);
     let trust = OidcTrustSeed {
         provider: provider.name.clone(),
         subjects: vec![subject.to_owned()],
@@ -82,7 +97,7 @@ fn writer(stage: &Stage, bucket: &str) -> (String, String) {
     (put.access_key_id.unwrap(), put.principal.unwrap())
 }
 
-// D10
+// P16
 pub async fn a_token_of_a_service_account_opens_a_session_for_one_bucket(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "rrsa").await;
     let second = BucketSeed {
@@ -182,4 +197,39 @@ pub async fn a_subject_that_the_role_does_not_trust_is_told_so(stage: Arc<Stage>
     assert_eq!(reason, "AssumeRoleDenied");
     assert!(message.contains("AuthenticationFail.NoPermission"), "{message}");
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
+}
+
+// P16
+pub async fn a_token_that_the_provider_does_not_vouch_for_opens_nothing(stage: Arc<Stage>) {
+    let changes: [(&str, Change); 3] = [
+        ("other-keys", |provider| {
+            // Another key under the same name, as somebody else's cluster could publish it.
+            let key = &mut provider.jwks.as_mut().unwrap()["keys"][0]["n"];
+            let modulus: String = key.as_str().unwrap().chars().rev().collect();
+            *key = json!(modulus);
+        }),
+        ("other-issuer", |provider| {
+            provider.issuer = "https://elsewhere.example.com".to_owned();
+        }),
+        ("other-audience", |provider| {
+            provider.audiences = vec!["somebody-else".to_owned()];
+        }),
+    ];
+    for (name, change) in changes {
+        let tenant = Tenant::new(&stage, name).await;
+        let credentials = trusted_by(&tenant, &subject(&tenant), change).await;
+        open(&tenant).await;
+        tenant.apply(&tenant.grant(name, &credentials)).await;
+        let grant = tenant.until_reason(GRANT, name, "CredentialsUnavailable").await;
+        let [_, reason, message] = condition(&grant, "CredentialsValid");
+        assert_eq!(reason, "AssumeRoleDenied", "{name}");
+        assert!(
+            message.contains("AuthenticationFail.OIDCToken.Invalid"),
+            "{name}: {message}"
+        );
+        assert!(
+            stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty(),
+            "{name}"
+        );
+    }
 }

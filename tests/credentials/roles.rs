@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use imm_emulator::Seed;
 use imm_emulator::seed::{AccountSeed, RoleSeed, TrustSeed};
+use imm_emulator::{ProjectSeed, Seed};
 use serde_json::json;
 
 use crate::support::stage::OWN_KEY;
-use crate::support::tenant::GRANT;
-use crate::support::{ACCOUNT_B, Stage, Tenant, condition};
+use crate::support::tenant::{GRANT, JOB};
+use crate::support::{ACCOUNT_A, ACCOUNT_B, REGION, Stage, Tenant, condition};
 
 // D10
 pub async fn a_role_is_assumed_after_the_secret_with_its_external_id(stage: Arc<Stage>) {
@@ -53,6 +53,64 @@ pub async fn a_role_is_assumed_after_the_secret_with_its_external_id(stage: Arc<
         [lets("oss:PutBucketPolicy"), lets("oss:DeleteBucket")],
         [Some(true), Some(false)]
     );
+}
+
+// D10
+pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "scorer").await;
+    stage.add_project(ProjectSeed {
+        name: "second-project".to_owned(),
+        ..ProjectSeed::default()
+    });
+    let role = RoleSeed {
+        name: "scorer".to_owned(),
+        trust: Some(TrustSeed {
+            accounts: vec![ACCOUNT_A.to_owned()],
+            ..TrustSeed::default()
+        }),
+        ..RoleSeed::default()
+    };
+    let account = AccountSeed {
+        uid: ACCOUNT_A.to_owned(),
+        roles: vec![role],
+        ..AccountSeed::default()
+    };
+    let seed = Seed {
+        accounts: vec![account],
+        ..Seed::default()
+    };
+    stage.cloud.add(seed).unwrap();
+    tenant.granted("scorer", &json!({})).await;
+    let arn = format!("acs:ram::{ACCOUNT_A}:role/scorer");
+    let mut keys = Vec::new();
+    for project in [tenant.project.as_str(), "second-project"] {
+        let key = format!("{project}.jpg");
+        assert!(
+            stage
+                .cloud
+                .put_object(&tenant.bucket, &key, "pixels", Some("0.5"))
+        );
+        let job = json!({"project": {"name": project}, "credentials": {"assumeRole": {"roleARN": arn}},
+            "grantRef": {"name": "scorer"}, "grantWait": {"settleSeconds": 0}});
+        tenant.apply(&tenant.job(project, &[&key], &job)).await;
+        tenant.until_true(JOB, project, "Complete").await;
+        keys.extend(tenant.scores().pop().unwrap().access_key_id);
+    }
+    assert_ne!(keys[0], keys[1], "one session a project");
+    let on = |project: &str| format!("acs:imm:{REGION}:{ACCOUNT_A}:project/{project}");
+    let lets = |action, resource: &str| stage.cloud.session_lets_on(&keys[0], action, resource);
+    let own = on(&tenant.project);
+    assert_eq!(lets("imm:DetectImageScore", &own), Some(true));
+    for (action, resource) in [
+        ("imm:DetectImageScore", on("second-project")),
+        ("imm:DeleteProject", own),
+        (
+            "oss:GetObject",
+            format!("acs:oss:{REGION}:{ACCOUNT_B}:scorer-bucket/a.jpg"),
+        ),
+    ] {
+        assert_eq!(lets(action, &resource), Some(false), "{action} {resource}");
+    }
 }
 
 // D10

@@ -30,6 +30,12 @@ pub async fn a_policy_that_would_grow_too_large_is_left_alone(stage: Arc<Stage>)
     assert!(tenant.puts().is_empty());
     assert_eq!(tenant.policy(), before);
 
+    // A preview of the same says so, and shows no plan, for there is none.
+    let preview = json!({"mode": "Preview", "access": {"prefixes": ["a/"]}});
+    tenant.apply(&tenant.grant("looked-at", &preview)).await;
+    let grant = tenant.until_reason(GRANT, "looked-at", "PolicyTooLarge").await;
+    assert!(grant["status"]["plan"].is_null(), "{grant}");
+
     // Another grant of the bucket that does fit is not held back.
     tenant
         .granted("small", &json!({"access": {"preset": "Minimal"}}))

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use imm_harness::{Operator, until};
 use serde_json::json;
 
+use super::pair::OTHERS;
 use crate::support::seen::statements;
 use crate::support::tenant::GRANT;
 use crate::support::{PATIENCE, Stage, Tenant};
-
-const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
 
 async fn install(stage: &Stage, namespace: &str) -> Operator {
     let mut options = stage.options(&format!("operator-of-{namespace}.log"));
@@ -20,7 +19,6 @@ async fn install(stage: &Stage, namespace: &str) -> Operator {
 
 // G33
 pub async fn two_installs_share_a_bucket_and_each_keeps_its_own(stage: Arc<Stage>) {
-    assert!(stage.stop_operator().await.success());
     let here = Tenant::with_policy(&stage, "here", OTHERS).await;
     let there = Tenant::new(&stage, "there").await;
     let installs = [install(&stage, "here").await, install(&stage, "there").await];
@@ -66,5 +64,4 @@ pub async fn two_installs_share_a_bucket_and_each_keeps_its_own(stage: Arc<Stage
     for install in installs {
         assert!(install.terminate().await.unwrap().success());
     }
-    stage.start_operator().await;
 }

@@ -1,34 +1,45 @@
-//! A leader and a standby, and what tells them apart.
+//! A tenant whose grants are looked after by processes of its own, which compete for a lease of their own: many such
+//! pairs get on beside each other.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use imm_harness::{Operator, OperatorOptions, until};
+use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Stage};
+use crate::support::{PATIENCE, Stage, Tenant};
 
 /// The term of a lease and some time for a busy machine: a leader that says nothing is followed within it.
 pub const TERM: Duration = Duration::from_secs(40 + 10);
+
+/// A bucket's policy before anything is granted.
+pub const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
 
 /// A process that competes for the lease.
 pub struct Rival {
     pub name: String,
     stage: Arc<Stage>,
+    home: String,
     pub operator: Operator,
 }
 
 impl Rival {
-    /// Starts a process under a name, with a log of its own.
-    pub async fn start(stage: &Arc<Stage>, name: &str) -> Self {
-        let log = format!("operator-{name}-{}.log", stage.token());
+    /// Starts a process under a name, with a log of its own, that looks after one tenant.
+    pub async fn start(tenant: &Tenant, name: &str) -> Self {
+        let stage = &tenant.stage;
+        let options = stage.options(&format!("operator-{name}-{}.log", stage.token()));
+        let only = ["--watch-namespaces".to_owned(), tenant.name.clone()];
         let options = OperatorOptions {
             leader_election: true,
+            namespace: home(tenant),
+            extra_args: options.extra_args.iter().cloned().chain(only).collect(),
             extra_env: vec![("IMM_OPERATOR_LEADER_NAME".to_owned(), name.to_owned())],
-            ..stage.options(&log)
+            ..options
         };
         Self {
             name: name.to_owned(),
             stage: Arc::clone(stage),
+            home: home(tenant),
             operator: Operator::start(options).await.unwrap(),
         }
     }
@@ -37,7 +48,7 @@ impl Rival {
     pub async fn leads(&self, within: Duration) {
         let what = format!("{} to hold the lease", self.name);
         until(&what, within, || async {
-            let holder = holder(&self.stage).await;
+            let holder = holder(&self.stage, &self.home).await;
             if holder.starts_with(&format!("{}_", self.name)) {
                 Ok(())
             } else {
@@ -55,23 +66,40 @@ impl Rival {
     }
 }
 
-/// Who holds the lease; empty when nobody does.
-pub async fn holder(stage: &Stage) -> String {
+/// Where the processes of a tenant have their lease and their copies of policies.
+pub fn home(tenant: &Tenant) -> String {
+    format!("home-of-{}", tenant.name)
+}
+
+/// Who holds the lease in a namespace; empty when nobody does.
+pub async fn holder(stage: &Stage, home: &str) -> String {
     let path = "jsonpath={.spec.holderIdentity}";
     stage
-        .kubectl(&["get", "lease", "imm-operator", "-n", "imm-system", "-o", path])
+        .kubectl(&["get", "lease", "imm-operator", "-n", home, "-o", path])
         .await
 }
 
-/// Stops the stage's own operator and starts two that compete; the first one leads.
-pub async fn two(stage: &Arc<Stage>, leader: &str, standby: &str) -> (Rival, Rival) {
-    if stage.running().await {
-        assert!(stage.stop_operator().await.success());
+/// A tenant that the stage's operator does not look after, and a home with the rights of the chart's own namespace.
+pub async fn room(stage: &Arc<Stage>, name: &str) -> Tenant {
+    let tenant = Tenant::with_policy(stage, name, OTHERS).await;
+    let home = home(&tenant);
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}});
+    let mut manifests = vec![namespace.to_string()];
+    for kind in ["role", "rolebinding"] {
+        let own = ["get", kind, "imm-operator-own", "-n", "imm-system", "-o", "json"];
+        let mut own: Value = serde_json::from_str(&stage.kubectl(&own).await).unwrap();
+        own["metadata"] = json!({"name": "imm-operator-own", "namespace": home});
+        manifests.push(own.to_string());
     }
-    let first = Rival::start(stage, leader).await;
-    // A lease that the test before left behind has to run out.
+    tenant.apply(&manifests.join("\n---\n")).await;
+    tenant
+}
+
+/// Two that compete for the lease of a tenant; the first one leads.
+pub async fn two(tenant: &Tenant, leader: &str, standby: &str) -> (Rival, Rival) {
+    let first = Rival::start(tenant, leader).await;
     first.leads(PATIENCE).await;
-    let second = Rival::start(stage, standby).await;
+    let second = Rival::start(tenant, standby).await;
     assert!(first.works().await && !second.works().await);
     (first, second)
 }

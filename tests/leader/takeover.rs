@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imm_emulator::FaultEffect;
-use imm_harness::until;
+use imm_harness::{Helm, until};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::pair::{Rival, TERM, holder, two};
+use super::pair::{OTHERS, Rival, TERM, holder, home, room, two};
 use crate::support::seen::statements;
 use crate::support::tenant::GRANT;
-use crate::support::{PATIENCE, Stage, Tenant, condition};
-
-const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
+use crate::support::{PATIENCE, Stage, Tenant, chart, condition};
 
 /// Two statements: that of somebody else as it was, and ours once.
 fn ours_once(tenant: &Tenant) {
@@ -22,16 +20,15 @@ fn ours_once(tenant: &Tenant) {
     assert!(policy.contains("27490"), "{policy}");
 }
 
-/// Ends a test: the process stops as asked, and the stage has its operator again.
-async fn finish(stage: &Stage, last: Rival) {
+/// Ends a test: the process stops as asked.
+async fn finish(last: Rival) {
     assert!(last.operator.terminate().await.unwrap().success());
-    stage.start_operator().await;
 }
 
 // D12
 pub async fn a_leader_that_is_stopped_hands_over_at_once(stage: Arc<Stage>) {
-    let (first, second) = two(&stage, "first", "second").await;
-    let tenant = Tenant::with_policy(&stage, "handed", OTHERS).await;
+    let tenant = room(&stage, "handed").await;
+    let (first, second) = two(&tenant, "first", "second").await;
     tenant.granted("before", &json!({})).await;
     assert!(first.operator.terminate().await.unwrap().success());
     let released = Instant::now();
@@ -48,15 +45,15 @@ pub async fn a_leader_that_is_stopped_hands_over_at_once(stage: Arc<Stage>) {
     tenant
         .granted("after", &json!({"access": {"prefixes": ["a/"]}}))
         .await;
-    finish(&stage, second).await;
-    let holder = holder(&stage).await;
+    finish(second).await;
+    let holder = holder(&stage, &home(&tenant)).await;
     assert_eq!(holder, "", "the lease is given back");
 }
 
 // G32
 pub async fn a_rolling_replacement_loses_and_doubles_nothing(stage: Arc<Stage>) {
-    let (old, other) = two(&stage, "old-one", "old-two").await;
-    let tenant = Tenant::with_policy(&stage, "rolled", OTHERS).await;
+    let tenant = room(&stage, "rolled").await;
+    let (old, other) = two(&tenant, "old-one", "old-two").await;
     // Grants come in while processes go: each is replaced by a new one as a Deployment does it.
     let grant = |n: usize| {
         tenant.grant(
@@ -65,11 +62,11 @@ pub async fn a_rolling_replacement_loses_and_doubles_nothing(stage: Arc<Stage>) 
         )
     };
     tenant.apply(&grant(0)).await;
-    let new = Rival::start(&stage, "new-one").await;
+    let new = Rival::start(&tenant, "new-one").await;
     tenant.apply(&grant(1)).await;
     assert!(old.operator.terminate().await.unwrap().success());
     tenant.apply(&grant(2)).await;
-    let last = Rival::start(&stage, "new-two").await;
+    let last = Rival::start(&tenant, "new-two").await;
     tenant.apply(&grant(3)).await;
     assert!(other.operator.terminate().await.unwrap().success());
     assert!(new.operator.terminate().await.unwrap().success());
@@ -87,13 +84,13 @@ pub async fn a_rolling_replacement_loses_and_doubles_nothing(stage: Arc<Stage>) 
         tenant.until_gone(GRANT, &format!("grant-{n}")).await;
     }
     assert_eq!(tenant.policy(), OTHERS);
-    finish(&stage, last).await;
+    finish(last).await;
 }
 
 // D12
 pub async fn a_leader_that_is_killed_is_followed_within_its_term(stage: Arc<Stage>) {
-    let (first, second) = two(&stage, "killed", "follower").await;
-    let tenant = Tenant::with_policy(&stage, "followed", OTHERS).await;
+    let tenant = room(&stage, "followed").await;
+    let (first, second) = two(&tenant, "killed", "follower").await;
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
     stage
         .until_calls("the write", &tenant.bucket, "PutBucketPolicy", 1)
@@ -110,7 +107,49 @@ pub async fn a_leader_that_is_killed_is_followed_within_its_term(stage: Arc<Stag
     tenant.until_reason(GRANT, "grant", "Applied").await;
     ours_once(&tenant);
     assert_eq!(tenant.puts().len(), 1);
-    finish(&stage, second).await;
+    finish(second).await;
+}
+
+// D12
+pub async fn a_living_leader_is_left_alone_and_ends_when_its_lease_is_taken(stage: Arc<Stage>) {
+    let tenant = room(&stage, "living").await;
+    let (first, second) = two(&tenant, "living", "patient").await;
+    let home = home(&tenant);
+    // Longer than a term: each renewal starts it anew in the eyes of the standby.
+    let started = Instant::now();
+    until("a term to be over", PATIENCE, || async {
+        let holder = holder(&stage, &home).await;
+        assert!(holder.starts_with("living_"), "{holder}");
+        (started.elapsed() > TERM).then_some(())
+    })
+    .await
+    .unwrap();
+    let times = "jsonpath={.spec.acquireTime} {.spec.renewTime}";
+    let times = stage
+        .kubectl(&["get", "lease", "imm-operator", "-n", &home, "-o", times])
+        .await;
+    let times: Vec<Timestamp> = times.split(' ').map(|time| time.parse().unwrap()).collect();
+    assert!(
+        times[1].duration_since(times[0]).as_secs() >= 40,
+        "how long it is held can be seen: {times:?}"
+    );
+    // Whatever takes the lease: the holder does not wait for the end of its term.
+    let taken = r#"{"spec": {"holderIdentity": "somebody"}}"#;
+    let patch = [
+        "patch",
+        "lease",
+        "imm-operator",
+        "-n",
+        &home,
+        "--type=merge",
+        "-p",
+        taken,
+    ];
+    stage.kubectl(&patch).await;
+    let status = first.operator.end(Duration::from_secs(25)).await.unwrap();
+    assert!(status.code().is_some_and(|code| code != 0), "{status}");
+    assert!(!second.works().await);
+    finish(second).await;
 }
 
 /// Lets the standby take over from a frozen leader, then wakes that one up, which must end by itself and in failure.
@@ -126,8 +165,11 @@ async fn overtake(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
 
 // G32: frozen between its last check and its write, the worst place there is.
 pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>) {
-    let (first, second) = two(&stage, "frozen", "awake").await;
-    let tenant = Tenant::with_policy(&stage, "asleep", OTHERS).await;
+    // The API server will stand still for all, so this needs one of its own.
+    let stage = stage.another(Helm::Four, &chart()).await;
+    assert!(stage.stop_operator().await.success());
+    let tenant = room(&stage, "asleep").await;
+    let (first, second) = two(&tenant, "frozen", "awake").await;
     // With its second read answered it keeps a copy, and would write also without one: the fence alone is left to stop it.
     // So the API server, too, stands still from before that read is answered until the leader does.
     tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(5000));
@@ -156,24 +198,24 @@ pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>)
     })
     .await
     .unwrap();
-    finish(&stage, second).await;
+    finish(second).await;
+    stage.finish().await.unwrap();
 }
 
 // G32: frozen while its write is on the way.
 pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_one(stage: Arc<Stage>) {
-    let (first, second) = two(&stage, "sleeper", "finder").await;
-    let tenant = Tenant::with_policy(&stage, "found", OTHERS).await;
+    let tenant = room(&stage, "found").await;
+    let (first, second) = two(&tenant, "sleeper", "finder").await;
     tenant.fault("PutBucketPolicy", 0, 1, FaultEffect::DelayMs(8000));
     let copies = || {
         let kept = stage.audited().into_iter();
-        kept.filter(|one| one.resource == "configmaps" && one.verb == "create")
-            .count()
+        let created = kept.filter(|one| one.right() == "create configmaps");
+        created.filter(|one| one.namespace == home(&tenant)).count()
     };
-    let before = copies();
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
     // The copy of the policy is the last thing before the write, which the cloud then holds for a while.
     until("the copy before the write", PATIENCE, || async {
-        (copies() > before).then_some(())
+        (copies() > 0).then_some(())
     })
     .await
     .unwrap();
@@ -194,5 +236,5 @@ pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_one(stage: Arc<Stag
     );
     tenant.pass("grant").await;
     ours_once(&tenant);
-    finish(&stage, second).await;
+    finish(second).await;
 }

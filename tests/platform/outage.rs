@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use imm_harness::until;
+use imm_harness::{Helm, until};
 use serde_json::json;
 
 use crate::support::tenant::GRANT;
-use crate::support::{PATIENCE, Stage, Tenant, condition};
+use crate::support::{PATIENCE, Stage, Tenant, chart, condition};
 
 const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
 
 // P12
 pub async fn without_an_api_server_nothing_is_written_and_nothing_breaks(stage: Arc<Stage>) {
+    // It stands still for all, so this needs a cluster of its own.
+    let stage = stage.another(Helm::Four, &chart()).await;
     let tenant = Tenant::with_policy(&stage, "outage", OTHERS).await;
     tenant.granted("outage", &json!({})).await;
     let policy = tenant.policy();
@@ -37,4 +39,5 @@ pub async fn without_an_api_server_nothing_is_written_and_nothing_breaks(stage: 
         .await;
     assert_eq!(condition(&grant, "Granted")[0], "True");
     assert_eq!(tenant.policy(), policy.replace("27490", "27491"));
+    stage.finish().await.unwrap();
 }

@@ -17,19 +17,21 @@ pub mod tenant;
 
 pub use play::{Part, play};
 pub use seen::{condition, reason};
-pub use stage::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage};
+pub use stage::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage, chart};
 pub use tenant::Tenant;
 
 /// Lists tests by module and name; a test that is written and not listed is dead code, which the lints refuse.
-/// `alone` tests stop the operator or take its rights away, so no other test runs beside them.
+/// `alone` tests stop the operator or take its rights away, so no other test runs beside them, but for those that are
+/// `apart`: they have a cluster of their own.
 #[macro_export]
 macro_rules! parts {
-    (@one alone $module:ident :: $name:ident) => { $crate::parts!(@part true, $module, $name) };
-    (@one together $module:ident :: $name:ident) => { $crate::parts!(@part false, $module, $name) };
-    (@part $alone:literal, $module:ident, $name:ident) => {
+    (@one apart $module:ident :: $name:ident) => { $crate::parts!(@part Apart, $module, $name) };
+    (@one together $module:ident :: $name:ident) => { $crate::parts!(@part Together, $module, $name) };
+    (@one alone $module:ident :: $name:ident) => { $crate::parts!(@part Alone, $module, $name) };
+    (@part $how:ident, $module:ident, $name:ident) => {
         $crate::support::Part {
             name: concat!(stringify!($module), "::", stringify!($name)),
-            alone: $alone,
+            how: $crate::support::play::How::$how,
             run: |stage| Box::pin($module::$name(stage)),
         }
     };

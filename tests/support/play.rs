@@ -5,12 +5,12 @@
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use imm_harness::Options;
 use libtest_mimic::{Arguments, Trial};
 
 use super::Stage;
-use super::leaks;
 
 /// Tests mostly wait for others, so many more than there are cores can run at once.
 const AT_ONCE: usize = 10;
@@ -18,11 +18,21 @@ const AT_ONCE: usize = 10;
 /// What a test does, from its start to its end.
 pub type Course = fn(Arc<Stage>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// What may run beside a test, in the order in which tests are begun.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// Everything: it has a cluster of its own.
+    Apart,
+    /// Everything but what is alone.
+    Together,
+    /// Nothing but what is apart.
+    Alone,
+}
+
 /// A test: its name is a sentence.
 pub struct Part {
     pub name: &'static str,
-    /// Whether nothing else may run beside it.
-    pub alone: bool,
+    pub how: How,
     pub run: Course,
 }
 
@@ -33,6 +43,17 @@ pub fn play(parts: Vec<Part>) -> ExitCode {
 
 /// The same on a control plane of more parts than etcd and the API server.
 pub fn play_with(options: Options, parts: Vec<Part>) -> ExitCode {
+    play_on(options, true, parts)
+}
+
+/// The same for parts that each run operators of their own.
+pub fn play_without_operator(parts: Vec<Part>) -> ExitCode {
+    play_on(Options::default(), false, parts)
+}
+
+fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
+    // One that waits to be alone would hold up all that come after it.
+    parts.sort_by_key(|part| part.how);
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     if arguments.list {
@@ -47,38 +68,31 @@ pub fn play_with(options: Options, parts: Vec<Part>) -> ExitCode {
         ..options
     };
     let stage = Arc::new(runtime.block_on(Stage::set(options)).unwrap());
+    if !operator {
+        assert!(runtime.block_on(stage.stop_operator()).success());
+    }
     let trials = parts
         .into_iter()
         .map(|part| {
             let (stage, handle) = (Arc::clone(&stage), runtime.handle().clone());
             Trial::test(part.name, move || {
                 handle.block_on(async {
-                    if part.alone {
-                        let _turn = stage.turn.write().await;
-                        (part.run)(Arc::clone(&stage)).await;
-                    } else {
-                        let _turn = stage.turn.read().await;
-                        (part.run)(Arc::clone(&stage)).await;
-                    }
+                    let (alone, beside) = match part.how {
+                        How::Apart => (None, None),
+                        How::Together => (None, Some(stage.turn.read().await)),
+                        How::Alone => (Some(stage.turn.write().await), None),
+                    };
+                    let started = Instant::now();
+                    (part.run)(Arc::clone(&stage)).await;
+                    println!("{:5.1} s {}", started.elapsed().as_secs_f32(), part.name);
+                    drop((alone, beside));
                 });
                 Ok(())
             })
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let ended = runtime.block_on(async {
-        leaks::search(&stage).await?;
-        // A pass that panics leaves its key alone for good; a test may be over before that shows.
-        if let Some(line) = stage.log().lines().find(|line| line.contains("panicked at")) {
-            return Err(format!("the operator has a bug: {line}"));
-        }
-        let status = stage.stop_operator().await;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("the operator ended with {status} after SIGTERM"))
-        }
-    });
+    let ended = runtime.block_on(stage.finish());
     // Everything else ends when the last owner goes: processes, ports and the folder.
     drop(stage);
     match ended {

@@ -1,8 +1,9 @@
 //! One control plane with an audit log, one stand-in cloud, the chart installed by Helm, and the operator as a process
 //! with a token of the chart's `ServiceAccount`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, RwLock};
+
+use super::leaks;
 
 /// Account A, which scores.
 pub const ACCOUNT_A: &str = "1234567890123456";
@@ -29,10 +32,16 @@ pub const OWN_KEY: &str = "LTAI-operator-own";
 const OWN_KEYS: &str = "own-keys";
 const RULES: &str = "tenancy.yaml";
 
+/// The chart as it is released.
+pub fn chart() -> PathBuf {
+    checkout().join("charts/imm-operator")
+}
+
 /// Everything that runs.
 pub struct Stage {
     pub client: Client,
-    pub cloud: Emulator,
+    /// Shared with other clusters, if a test has any.
+    pub cloud: Arc<Emulator>,
     /// Held shared by tests that get on with each other, and alone by those that stop the operator.
     pub turn: RwLock<()>,
     operator: Mutex<Option<Operator>>,
@@ -47,8 +56,34 @@ pub struct Stage {
 impl Stage {
     /// Starts everything.
     pub async fn set(options: Options) -> imm_harness::Result<Self> {
+        let seed = Seed::from_yaml(&format!(
+            "accounts: [{{uid: '{ACCOUNT_A}'}}, {{uid: '{ACCOUNT_B}'}}]"
+        ));
+        let cloud = Emulator::start(seed.unwrap(), imm_emulator::Options::default()).await;
+        Self::install(options, Helm::Four, &chart(), Arc::new(cloud.unwrap())).await
+    }
+
+    /// Another cluster on the same cloud, with an operator of its own; whoever asks for it calls `finish`.
+    pub async fn another(&self, helm: Helm, chart: &Path) -> Arc<Self> {
+        let options = Options {
+            audit: true,
+            ..Options::default()
+        };
+        Arc::new(
+            Self::install(options, helm, chart, Arc::clone(&self.cloud))
+                .await
+                .unwrap(),
+        )
+    }
+
+    async fn install(
+        options: Options,
+        helm: Helm,
+        chart: &Path,
+        cloud: Arc<Emulator>,
+    ) -> imm_harness::Result<Self> {
         let plane = ControlPlane::start(options).await?;
-        let chart = checkout().join("charts/imm-operator").display().to_string();
+        let chart = chart.display().to_string();
         let install = [
             "install",
             "imm-operator",
@@ -57,19 +92,15 @@ impl Stage {
             "imm-system",
             "--create-namespace",
         ];
-        plane.helm(Helm::Four, &install).await?;
+        plane.helm(helm, &install).await?;
         let kubeconfig = plane
             .service_account_kubeconfig("imm-system", "imm-operator")
             .await?;
-        let seed = Seed::from_yaml(&format!(
-            "accounts: [{{uid: '{ACCOUNT_A}'}}, {{uid: '{ACCOUNT_B}'}}]"
-        ));
-        let cloud = Emulator::start(seed.unwrap(), imm_emulator::Options::default()).await;
         let admin = Kubeconfig::read_from(plane.kubeconfig()).unwrap();
         let config = Config::from_custom_kubeconfig(admin, &KubeConfigOptions::default()).await;
         let stage = Self {
             client: Client::try_from(config.unwrap()).unwrap(),
-            cloud: cloud.unwrap(),
+            cloud,
             turn: RwLock::new(()),
             operator: Mutex::new(None),
             kubeconfig,
@@ -81,6 +112,24 @@ impl Stage {
         stage.own_identity();
         stage.start_operator().await;
         Ok(stage)
+    }
+
+    /// The end: nothing secret was told, no pass has panicked, and the operator stops as it should.
+    pub async fn finish(&self) -> Result<(), String> {
+        leaks::search(self).await?;
+        // A pass that panics leaves its key alone for good; a test may be over before that shows.
+        if let Some(line) = self.log().lines().find(|line| line.contains("panicked at")) {
+            return Err(format!("the operator has a bug: {line}"));
+        }
+        if !self.running().await {
+            return Ok(());
+        }
+        let status = self.stop_operator().await;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("the operator ended with {status} after SIGTERM"))
+        }
     }
 
     /// How an operator is started here; each log that begins with `operator` is searched at the end.
@@ -259,6 +308,11 @@ pub struct Audited {
 }
 
 impl Audited {
+    /// Verb and resource, as a rule grants them.
+    pub fn right(&self) -> String {
+        format!("{} {}", self.verb, self.resource)
+    }
+
     fn of(event: &Value) -> Self {
         let object = &event["objectRef"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

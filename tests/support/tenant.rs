@@ -80,7 +80,26 @@ impl Tenant {
         });
         tenant.give_rights("owner", None);
         tenant.give_rights("caller", None);
-        let keys = ["owner", "caller"].map(|who| tenant.keys(who)).join("\n---\n");
+        tenant.move_in().await;
+        tenant
+    }
+
+    /// The same tenant in another cluster: the same namespace, keys, bucket and project.
+    pub async fn in_cluster(&self, stage: &Arc<Stage>) -> Self {
+        let tenant = Self {
+            stage: Arc::clone(stage),
+            name: self.name.clone(),
+            bucket: self.bucket.clone(),
+            project: self.project.clone(),
+        };
+        tenant.move_in().await;
+        tenant
+    }
+
+    /// Makes the namespace, the keys in it, and the Role that opens them to the operator.
+    async fn move_in(&self) {
+        let name = &self.name;
+        let keys = ["owner", "caller"].map(|who| self.keys(who)).join("\n---\n");
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
             "metadata": {"name": "read-keys", "namespace": name},
@@ -89,12 +108,8 @@ impl Tenant {
             "metadata": {"name": "read-keys", "namespace": name},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "read-keys"},
             "subjects": [{"kind": "ServiceAccount", "name": "imm-operator", "namespace": "imm-system"}]});
-        stage
-            .plane
-            .apply(&format!("{namespace}\n---\n{keys}\n---\n{role}\n---\n{binding}"))
-            .await
-            .unwrap();
-        tenant
+        self.apply(&format!("{namespace}\n---\n{keys}\n---\n{role}\n---\n{binding}"))
+            .await;
     }
 
     /// The Secret of one of the two accounts.

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use imm_emulator::BucketSeed;
 use imm_harness::until;
 use serde_json::json;
 
 use crate::support::tenant::GRANT;
-use crate::support::{PATIENCE, Stage, Tenant, condition};
+use crate::support::{ACCOUNT_B, PATIENCE, REGION, Stage, Tenant, condition};
 
 const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
 
@@ -36,6 +37,23 @@ pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<
             .granted(name, &json!({"access": {"prefixes": [prefix]}}))
             .await;
     }
+    // Another bucket, where a grant with the same keys leaves before: the keys are still needed here.
+    let second = BucketSeed {
+        name: "leaving-second".to_owned(),
+        region: REGION.to_owned(),
+        owner: ACCOUNT_B.to_owned(),
+        ..BucketSeed::default()
+    };
+    stage.cloud.add_bucket(second).unwrap();
+    tenant.give_rights("reader", None);
+    tenant.apply(&tenant.keys("reader")).await;
+    for (name, secret) in [("passing", "owner"), ("staying", "reader")] {
+        let changes = json!({"bucket": {"name": "leaving-second"}, "access": {"prefixes": [format!("{name}/")]},
+            "credentials": {"secretRef": {"name": secret}}});
+        tenant.granted(name, &changes).await;
+    }
+    tenant.delete(GRANT, "passing").await;
+    tenant.until_gone(GRANT, "passing").await;
     // Without its Role a Secret reads as denied, which is how the namespace looks to the operator half way through.
     stage
         .kubectl(&["delete", "role", "read-keys", "-n", "leaving"])
@@ -45,6 +63,7 @@ pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<
         .await;
     until_namespace_gone(&stage, "leaving").await;
     assert_eq!(tenant.policy(), OTHERS);
+    assert_eq!(stage.cloud.policy("leaving-second"), None);
 }
 
 // P14: a process that never had the keys cannot use them.

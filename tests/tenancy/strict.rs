@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use imm_harness::until;
+use imm_harness::{Helm, until};
 use serde_json::json;
 
 use crate::support::tenant::GRANT;
-use crate::support::{PATIENCE, Stage, Tenant};
+use crate::support::{PATIENCE, Stage, Tenant, chart};
 
 /// Replaces the rules and waits until the operator has them.
 pub async fn rules_in_force(stage: &Stage, text: &str) {
@@ -35,6 +35,8 @@ async fn until_valid(stage: &Stage, wanted: f64) {
 
 // D10
 pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Arc<Stage>) {
+    // Rules are those of a whole cluster, so this needs one of its own.
+    let stage = stage.another(Helm::Four, &chart()).await;
     let tenant = Tenant::new(&stage, "broken").await;
     let own = json!({"credentials": {"source": "Operator", "secretRef": null}});
     let rule = "rules: [{namespaces: {names: [broken]}, credentialSources: [Operator]}]";
@@ -56,5 +58,5 @@ pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Ar
     rules_in_force(&stage, "rules: []").await;
     tenant.until_reason(GRANT, "broken", "TenancyDenied").await;
     assert!(!tenant.policy().is_empty());
-    stage.restore_rules();
+    stage.finish().await.unwrap();
 }

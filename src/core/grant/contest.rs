@@ -108,4 +108,18 @@ mod tests {
             start + SignedDuration::from_mins(61)
         ))));
     }
+
+    #[test]
+    fn only_removals_within_one_hour_are_counted() {
+        let start = Timestamp::from_second(1_790_000_000).unwrap();
+        let after = |minutes: i64| start + SignedDuration::from_mins(minutes);
+        let seldom = (0..5).fold(None, |c: Option<Contest>, n| {
+            Some(removed(c.as_ref(), after(31 * n)))
+        });
+        assert!(!contested(seldom.as_ref()), "two within an hour, again and again");
+        let often = (0..3).fold(None, |c: Option<Contest>, n| {
+            Some(removed(c.as_ref(), after(29 * n)))
+        });
+        assert!(contested(often.as_ref()));
+    }
 }

@@ -5,21 +5,26 @@ use super::{Change, Member, Restore, Scene, Stance, Verdict, Wanted, plan};
 use crate::api::{EntryState, PlannedChange};
 use crate::core::policy::{Document, sha256};
 
-/// The change that `wanted` would bring for the grant at `index`; `None` when its statements would not get in.
-pub fn planned(scene: Scene<'_>, members: &[Member], index: usize, wanted: &Wanted) -> Option<PlannedChange> {
+/// The change that `wanted` would bring for the grant at `index`; else why its statements would not get in.
+pub fn planned(
+    scene: Scene<'_>,
+    members: &[Member],
+    index: usize,
+    wanted: &Wanted,
+) -> Result<PlannedChange, Verdict> {
     let mut members = members.to_vec();
-    let member = members.get_mut(index)?;
+    let member = members.get_mut(index).ok_or(Verdict::Frozen)?;
     member.stance = Stance::Active(Wanted {
         restore: Restore::PutBack,
         ..wanted.clone()
     });
     let plan = plan(scene, &members);
-    let verdict = plan.verdicts.get(index)?;
+    let verdict = plan.verdicts.get(index).unwrap_or(&Verdict::Frozen);
     if matches!(
         verdict,
         Verdict::TooLarge { .. } | Verdict::StatementTooLong { .. } | Verdict::LedgerFull
     ) {
-        return None;
+        return Err(verdict.clone());
     }
     let live = |fingerprint: &str| scene.document.is_some_and(|d| !d.live(fingerprint).is_empty());
     let add = wanted
@@ -43,7 +48,7 @@ pub fn planned(scene: Scene<'_>, members: &[Member], index: usize, wanted: &Want
         Change::Put(text) => Some(text.as_str()),
         Change::Delete => None,
     };
-    Some(PlannedChange {
+    Ok(PlannedChange {
         add,
         remove,
         resulting_bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),

@@ -178,6 +178,14 @@ mod tests {
                 Effect::Effective,
             ),
             (
+                deny(r#""Action":["oss:GetObject"],"Principal":[],"Resource":"*""#),
+                Effect::ExplicitDeny,
+            ),
+            (
+                deny(r#""Action":["oss:GetObject"],"Resource":"*""#),
+                Effect::ExplicitDeny,
+            ),
+            (
                 deny(r#""Action":"oss:*","Principal":["999"],"Resource":"*""#),
                 Effect::Effective,
             ),

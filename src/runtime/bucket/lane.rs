@@ -20,6 +20,7 @@ use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
 use crate::core::grant::{BlockState, GrantObject, Member, PassRoleChoice, Standing, Wanted};
 use crate::core::identity::{Identity, Scope};
 use crate::runtime::context::Context;
+use crate::runtime::digest::Digest;
 
 /// A lane of a pass.
 pub(super) struct Lane<'a> {
@@ -71,15 +72,8 @@ impl Lane<'_> {
         memory.wrote = false;
         let asked = grants
             .iter()
-            .map(|g| {
-                (
-                    g.uid.clone(),
-                    g.generation,
-                    g.deleting || g.abandon,
-                    g.reconcile_at.clone(),
-                )
-            })
-            .collect();
+            .map(|g| (&g.uid, g.generation, g.deleting || g.abandon, &g.reconcile_at));
+        let asked = Some(Digest::of(asked.collect::<Vec<_>>()));
         let rules = Some(self.context.effects.rules());
         if memory.tried == asked
             && memory.rules == rules
@@ -136,11 +130,7 @@ impl Lane<'_> {
                     problem,
                     KeysProblem::Denied { .. } | KeysProblem::TokenDenied { .. }
                 );
-                let last = self
-                    .context
-                    .keys
-                    .last_that_worked(&self.identity)
-                    .filter(|_| denied);
+                let last = memory.last_keys.clone().filter(|_| denied);
                 let again = if problem.passes() {
                     retry_soon(2, &self.identity.seed())
                 } else {

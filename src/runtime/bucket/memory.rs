@@ -9,6 +9,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::LaneKey;
 use crate::core::grant::{GrantObject, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::Rules;
+use crate::ports::Keys;
+use crate::runtime::digest::Digest;
 
 /// How long an answer of OSS may be older than a write of ours.
 const LAG: SignedDuration = SignedDuration::from_secs(30);
@@ -120,7 +122,7 @@ pub(super) struct LaneMemory {
     pub(super) failures: u32,
     pub(super) not_before: Option<Timestamp>,
     /// What the grants asked for when they were last looked at: a change makes the next pass due at once.
-    pub(super) tried: Vec<(String, i64, bool, Option<String>)>,
+    pub(super) tried: Option<Digest>,
     /// The tenancy rules as of then: others make the next pass due at once as well.
     pub(super) rules: Option<Arc<Rules>>,
     /// OSS refused a write as public: Block Public Access has to be read again, and is presumed on.
@@ -129,6 +131,8 @@ pub(super) struct LaneMemory {
     pub(super) next_look: Option<Timestamp>,
     /// Whether the last pass wrote the policy.
     pub(super) wrote: bool,
+    /// The last keys that read the policy. They go with the lane, so not after its last grant.
+    pub(super) last_keys: Option<Keys>,
 }
 
 impl LaneMemory {

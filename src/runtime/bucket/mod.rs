@@ -69,9 +69,6 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
             None => wait = wait.min(letting_go::without_identity(context, grant).await),
         }
     }
-    for (identity, _) in memory.lanes.keys().filter(|key| !lanes.contains_key(*key)) {
-        context.keys.drop_last(identity);
-    }
     memory.lanes.retain(|key, _| lanes.contains_key(key));
     let owned: Vec<(LaneKey, BTreeSet<String>)> = lanes
         .iter()

@@ -217,11 +217,19 @@ impl Emulator {
     /// Whether the policy of a role session, told by its key, lets an OSS action on a bucket through; a session without
     /// a policy lets everything through. `None` if there is no such session.
     pub fn session_lets(&self, access_key_id: &str, action: &str, bucket: &str) -> Option<bool> {
+        let resource = {
+            let world = self.cloud.world();
+            let found = world.buckets.get(bucket)?;
+            format!("acs:oss:{}:{}:{bucket}", found.region, found.owner)
+        };
+        self.session_lets_on(access_key_id, action, &resource)
+    }
+
+    /// The same for any action and resource, `acs:SERVICE:REGION:ACCOUNT:PATH`.
+    pub fn session_lets_on(&self, access_key_id: &str, action: &str, resource: &str) -> Option<bool> {
         let world = self.cloud.world();
         let session = world.sessions.get(access_key_id)?;
-        let found = world.buckets.get(bucket)?;
-        let resource = format!("acs:oss:{}:{}:{bucket}", found.region, found.owner);
-        let lets = |policy| session_allows(policy, action, &[resource], &Context::new());
+        let lets = |policy| session_allows(policy, action, &[resource.to_owned()], &Context::new());
         Some(session.policy.as_ref().is_none_or(lets))
     }
 

@@ -91,6 +91,11 @@ impl Operator {
         format!("http://{}", self.admin)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Fetches a page of its admin address: the status code and the body.
     pub async fn admin_get(&self, path: &str) -> Result<(u16, String)> {
         get(&self.admin, path)

@@ -1,6 +1,8 @@
 //! Who comes aboard, and how: what can be said of a grant without any call, what has to be asked about the bucket first,
 //! and our finalizer before anything can be written for it.
 
+use futures::future::OptionFuture;
+
 use super::{Lane, Passenger, Prerequisites};
 use crate::api::{BucketRef, BucketSeen, FINALIZER, GrantSpec, Mode, PassRoleStatement};
 use crate::core::failure::CallFailure;
@@ -105,21 +107,29 @@ impl Lane<'_> {
                 .as_ref()
                 .is_none_or(|seen| new || self.mismatch(g, seen).is_some())
         };
-        if going().any(|p| unseen(&p.grant)) {
-            let seen = self.context.effects.bucket_info(place, keys).await;
-            self.context
-                .metrics
-                .call("GetBucketInfo", if seen.is_ok() { "ok" } else { "failed" });
-            known.bucket = Some(seen?);
-        }
         let wish = |g: &GrantObject| g.spec.as_ref().ok().map(|s| s.access.pass_role_statement);
         let open = |g: &GrantObject| {
             let spec = g.spec.as_ref().ok();
             spec.is_some_and(|s| pass_role_choice(s, g.generation, &g.status, None).is_none())
         };
         let again = memory.public_refused && going().any(|p| wish(&p.grant) != Some(PassRoleStatement::Omit));
-        if again || going().any(|p| open(&p.grant)) {
-            let state = self.context.effects.read_block(place, keys).await;
+        let (ask_bucket, ask_block) = (
+            going().any(|p| unseen(&p.grant)),
+            again || going().any(|p| open(&p.grant)),
+        );
+        // Both at once: a new grant waits for these answers.
+        let effects = &self.context.effects;
+        let (bucket, block) = futures::join!(
+            OptionFuture::from(ask_bucket.then(|| effects.bucket_info(place, keys))),
+            OptionFuture::from(ask_block.then(|| effects.read_block(place, keys))),
+        );
+        if let Some(seen) = bucket {
+            self.context
+                .metrics
+                .call("GetBucketInfo", if seen.is_ok() { "ok" } else { "failed" });
+            known.bucket = Some(seen?);
+        }
+        if let Some(state) = block {
             self.context.metrics.call(
                 "GetBucketPublicAccessBlock",
                 if state.is_ok() { "ok" } else { "failed" },

@@ -49,7 +49,7 @@ impl Lane<'_> {
         let waiting = passengers.iter().zip(&plan.verdicts).any(set_aside);
         let members: Vec<_> = passengers.iter().map(|p| p.member.clone()).collect();
         let mut arrivals = Vec::new();
-        for (index, (passenger, (ledger, verdict))) in passengers
+        for (index, (mut passenger, (ledger, verdict))) in passengers
             .into_iter()
             .zip(plan.ledgers.into_iter().zip(plan.verdicts))
             .enumerate()
@@ -60,7 +60,15 @@ impl Lane<'_> {
                 .iter()
                 .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
             let shown = passenger.shown(verdict == Verdict::Missing);
-            let plan = shown.and_then(|wanted| planned(scene, &members, index, &wanted));
+            let plan = match shown.map(|wanted| planned(scene, &members, index, &wanted)) {
+                Some(Ok(plan)) => Some(plan),
+                // A preview of what could not be written says so in place of a plan.
+                Some(Err(unfit)) => {
+                    passenger.verdict = Some(Standing::Planned(unfit));
+                    None
+                }
+                None => None,
+            };
             arrivals.push(Arrival {
                 passenger,
                 ledger,

@@ -40,7 +40,7 @@ impl Lane<'_> {
                 .unwrap_or(SignedDuration::from_secs(600));
             memory.next_look = Some(started + interval);
         }
-        let mut read = match self.read(place, keys).await {
+        let mut read = match self.read(place, keys, memory).await {
             Ok(read) => read,
             Err(failure) => return self.failed(passengers, &failure, memory).await,
         };
@@ -81,7 +81,10 @@ impl Lane<'_> {
             {
                 continue;
             }
-            let second = match self.read(place, keys).await {
+            // Before the second read: whatever takes time after it widens the window in which a foreign change would be lost.
+            self.keep_backup(&mut passengers, &plan, place, document.as_ref())
+                .await;
+            let second = match self.read(place, keys, memory).await {
                 Ok(second) => second,
                 Err(failure) => return self.failed(passengers, &failure, memory).await,
             };
@@ -95,8 +98,6 @@ impl Lane<'_> {
             if self.denied_meanwhile(&mut passengers, &plan).await {
                 continue;
             }
-            self.keep_backup(&mut passengers, &plan, place, document.as_ref())
-                .await;
             let signed_at = second.server_time.unwrap_or(read_at) - DATED_BACK;
             self.writes
                 .sending(second.bytes.clone(), after(&plan.change), read_at);
@@ -121,7 +122,7 @@ impl Lane<'_> {
             }
             memory.wrote = true;
             self.written(&mut passengers, &plan, read_at);
-            read = match self.read(place, keys).await {
+            read = match self.read(place, keys, memory).await {
                 Ok(read) => read,
                 Err(failure) => return self.failed(passengers, &failure, memory).await,
             };
@@ -204,13 +205,18 @@ impl Lane<'_> {
         }
     }
 
-    async fn read(&self, place: &BucketRef, keys: &Keys) -> Result<PolicyRead, CallFailure> {
+    async fn read(
+        &self,
+        place: &BucketRef,
+        keys: &Keys,
+        memory: &mut LaneMemory,
+    ) -> Result<PolicyRead, CallFailure> {
         let read = self.context.effects.get_policy(place, keys).await;
         self.context
             .metrics
             .call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
         if read.is_ok() {
-            self.context.keys.worked(&self.identity, keys);
+            memory.last_keys = Some(keys.clone());
         }
         read
     }

@@ -39,6 +39,8 @@ pub(super) struct CredentialConfig {
     service_role: String,
     policy: String,
     chain: Vec<Link>,
+    #[serde(skip)]
+    document: Option<Document>,
 }
 
 impl CredentialConfig {
@@ -48,36 +50,34 @@ impl CredentialConfig {
         let Some(text) = order.parameter("CredentialConfig") else {
             return Ok(None);
         };
-        let config: Self =
-            serde_json::from_str(text).map_err(|_| invalid("is not JSON of the documented form"))?;
+        // An array would do for serde: it takes one for a struct's members in their order.
+        let object = text.trim_start().starts_with('{').then_some(text);
+        let config: Option<Self> = object.and_then(|text| serde_json::from_str(text).ok());
+        let mut config = config.ok_or_else(|| invalid("is not JSON of the documented form"))?;
         let unnamed = |link: &Link| link.assume_role_for.is_empty() || link.role.is_empty();
         if config.chain.iter().any(unnamed) {
             return Err(invalid("has a Chain entry without AssumeRoleFor or Role"));
         }
-        match (config.service_role.is_empty(), config.chain.is_empty()) {
-            (true, true) => Ok(None),
-            (true, false) => Err(invalid("has a Chain and no ServiceRole")),
-            (false, true | false) if config.document().is_none() => {
-                Err(invalid("has a Policy that is not one"))
+        if config.service_role.is_empty() {
+            let own = config.chain.is_empty();
+            return if own {
+                Ok(None)
+            } else {
+                Err(invalid("has a Chain and no ServiceRole"))
+            };
+        }
+        if !config.policy.is_empty() {
+            let short = config.policy.len() <= 2048;
+            config.document = Document::from_bytes(config.policy.as_bytes()).filter(|_| short);
+            if config.document.is_none() {
+                return Err(invalid("has a Policy that is not one"));
             }
-            (false, true | false) => Ok(Some(config)),
         }
-    }
-
-    /// What narrows the last session, if anything does; `None` if it cannot be read.
-    fn document(&self) -> Option<Option<Document>> {
-        if self.policy.is_empty() {
-            return Some(None);
-        }
-        let short = self.policy.len() <= 2048;
-        short
-            .then(|| Document::from_bytes(self.policy.as_bytes()))
-            .flatten()
-            .map(Some)
+        Ok(Some(config))
     }
 
     /// The last session of the chain, which begins in the project's account.
-    pub(super) fn session(&self, world: &World, account: &str) -> Result<Caller, RpcError> {
+    pub(super) fn session(self, world: &World, account: &str) -> Result<Caller, RpcError> {
         let refused = |account: &str, role: &str, why: &str| {
             let message = format!("The role acs:ram::{account}:role/{role} {why}.");
             RpcError::new(403, "AccessDenied", message)
@@ -105,7 +105,7 @@ impl CredentialConfig {
             }
             caller = Caller::session_of(owner, role);
         }
-        caller.policy = self.document().flatten();
+        caller.policy = self.document;
         Ok(caller)
     }
 }

@@ -62,8 +62,13 @@ fn throttled(cloud: &Cloud, what: &str) -> RpcError {
 fn enter_project(cloud: &Cloud, order: &Order, caller: &Caller, call: &mut Call) -> Result<String, RpcError> {
     let name = order.required("ProjectName")?;
     let asked = call.region.clone();
-    check_right(caller, &order.action, asked.as_deref().unwrap_or("*"), name)?;
     let mut world = cloud.world();
+    let own = world.projects.get(&(caller.account.clone(), name.to_owned()));
+    // An address without a region is that of the project's own.
+    let region = asked
+        .clone()
+        .or_else(|| own.map(|project| project.region.clone()));
+    check_right(caller, &order.action, region.as_deref().unwrap_or("*"), name)?;
     let project = world
         .projects
         .get_mut(&(caller.account.clone(), name.to_owned()))

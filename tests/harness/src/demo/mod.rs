@@ -2,6 +2,7 @@
 //! trace. Any surprise ends it with the reason.
 
 mod difference;
+mod gallery;
 mod show;
 mod stage;
 mod steps;
@@ -27,7 +28,7 @@ pub struct DemoOptions {
 pub async fn run(options: DemoOptions) -> Result<()> {
     let show = Show::new();
     show.step("A cloud with two accounts, and a Kubernetes API server without nodes.");
-    let mut stage = Stage::set(show).await?;
+    let mut stage = Stage::set(show, options.operator).await?;
     stage
         .show
         .step("Account B owns a bucket whose policy already holds two statements of somebody else.");
@@ -46,7 +47,7 @@ pub async fn run(options: DemoOptions) -> Result<()> {
     stage
         .show
         .line("  waiting for its readiness probe (at most 30 s) ...");
-    stage.start_operator(options.operator).await?;
+    stage.start_operator().await?;
     stage
         .show
         .step("Account A applies a job before its grant exists: it waits, and costs nothing.");
@@ -59,8 +60,8 @@ pub async fn run(options: DemoOptions) -> Result<()> {
     steps::score(&stage).await?;
     stage
         .show
-        .step("A second job scores a dozen pictures, sharp and spoilt.");
-    steps::gallery(&stage).await?;
+        .step("A second job scores 400 pictures below a prefix, sharp and spoilt, at the project's pace.");
+    gallery::gallery(&stage).await?;
     stage.show.step("Everything at one glance.");
     steps::overview(&stage).await?;
     stage
@@ -97,6 +98,10 @@ export KUBECONFIG={config} PATH={}:$PATH
     );
     stage.show.line(&line);
     stage.show.line("kubectl get imm -A -o wide");
+    stage.show.line(&format!(
+        "{} results -n analytics gallery",
+        stage.binary.display()
+    ));
     stage.show.line("kubectl explain immbucketgrant.spec.access");
     stage.show.line(&format!(
         "curl -s {}/-/buckets/{BUCKET}/policy",

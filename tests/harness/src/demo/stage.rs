@@ -22,6 +22,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Everything that runs during a demo. The operator is dropped before the cluster and the cloud it talks to.
 pub(super) struct Stage {
     pub(super) show: Show,
+    /// The operator's program.
+    pub(super) binary: PathBuf,
     pub(super) operator: Option<Operator>,
     pub(super) plane: ControlPlane,
     pub(super) cloud: Emulator,
@@ -31,7 +33,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts the cloud and the control plane.
-    pub(super) async fn set(show: Show) -> Result<Self> {
+    pub(super) async fn set(show: Show, binary: PathBuf) -> Result<Self> {
         let seed = checkout().join("tests/emulator/seeds/recipe.yaml");
         let seed = Seed::from_file(&seed).map_err(surprise)?;
         let bucket = seed.buckets.iter().find(|bucket| bucket.name == BUCKET);
@@ -49,6 +51,7 @@ impl Stage {
         show.line(&format!("  kube-apiserver is ready on {}", plane.url()));
         Ok(Self {
             show,
+            binary,
             operator: None,
             plane,
             cloud,
@@ -57,10 +60,10 @@ impl Stage {
     }
 
     /// Starts the operator with a token of the chart's `ServiceAccount`.
-    pub(super) async fn start_operator(&mut self, binary: PathBuf) -> Result<()> {
+    pub(super) async fn start_operator(&mut self) -> Result<()> {
         let kubeconfig = self.plane.service_account_kubeconfig(SYSTEM, ACCOUNT).await?;
         let operator = Operator::start(OperatorOptions {
-            binary,
+            binary: self.binary.clone(),
             kubeconfig,
             cloud_url: self.cloud.url(),
             namespace: SYSTEM.to_owned(),

@@ -6,7 +6,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_RSA_SHA256,
+};
 
 use super::kubeconfig::write_private;
 use crate::error::{HarnessError, Result};
@@ -42,7 +45,8 @@ impl Keys {
             .push(DnType::CommonName, "kube-apiserver");
         let server_key = KeyPair::generate()?;
         let certificate = server.signed_by(&server_key, &issuer)?;
-        let account_key = KeyPair::generate()?;
+        // Clusters sign the tokens of their ServiceAccounts with RSA, and clouds that check them expect it.
+        let account_key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
 
         let keys = Self {
             authority: folder.join("ca.crt"),

@@ -1,0 +1,16 @@
+//! A few bytes in place of many words, for what is only ever compared with what was there before.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A digest of words. Two that differ are taken for equal once in 2^64 comparisons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Digest(u64);
+
+impl Digest {
+    /// Of these words.
+    pub(super) fn of(words: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        words.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}

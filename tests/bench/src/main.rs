@@ -1,0 +1,155 @@
+//! `imm-bench`: what the operator costs and how fast it is, beside what a user would run instead and beside what is
+//! possible at all. `make bench` builds everything and runs it; docs/benchmarks.md says what each benchmark means.
+//! A benchmark that cannot run is an error; a goal that is missed is shown.
+
+mod apply;
+mod burst;
+mod peer;
+mod race;
+mod rest;
+mod resync;
+mod size;
+mod stage;
+mod stub;
+mod table;
+mod usage;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::json;
+
+use self::table::{Row, render};
+
+/// What can go wrong is somebody else's error most of the time; it ends the benchmark and is printed.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+/// The result of everything that measures.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Measures the operator.
+#[derive(Parser)]
+#[command(name = "imm-bench", version)]
+pub struct Arguments {
+    /// Benchmarks to run, separated by commas, for example B5,B8; all without it.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// The operator's binary; default: the one beside this program.
+    #[arg(long)]
+    operator: Option<PathBuf>,
+    /// Takes the figures as JSON; default: bench.json in the folder above this program's.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// A Python with the packages of requirements.txt.
+    #[arg(long)]
+    python: PathBuf,
+    /// How often memory and start are measured; the median counts.
+    #[arg(long, default_value_t = 3)]
+    repeat: usize,
+    /// Sizes at which memory and start are measured on a real API server.
+    #[arg(long, value_delimiter = ',', default_value = "1,1000,10000")]
+    sizes: Vec<usize>,
+    /// The size that is served by a stand-in for the API server; 0 for none.
+    #[arg(long, default_value_t = 100_000)]
+    large: usize,
+    /// How long an idle operator is watched.
+    #[arg(long, default_value_t = 60)]
+    quiet_seconds: u64,
+}
+
+impl Arguments {
+    /// Whether a benchmark is to run.
+    fn wants(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|one| one.eq_ignore_ascii_case(id))
+    }
+
+    /// A program that is built beside this one.
+    fn beside(name: &str) -> Result<PathBuf> {
+        let path = std::env::current_exe()?.with_file_name(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+        Err(format!("{} is missing: tests/bench/run.sh builds it", path.display()).into())
+    }
+
+    /// The operator that is measured.
+    fn operator(&self) -> Result<PathBuf> {
+        match &self.operator {
+            Some(path) if path.is_file() => Ok(path.clone()),
+            Some(path) => Err(format!("{} is no file", path.display()).into()),
+            None => Self::beside("imm-operator"),
+        }
+    }
+}
+
+type Course = for<'a> fn(&'a Arguments) -> Pin<Box<dyn Future<Output = Result<Vec<Row>>> + 'a>>;
+
+/// Every benchmark: the ids that it measures together, and how. Each file has one.
+const BENCHMARKS: [(&[&str], Course); 6] = [
+    (&["B5", "B6", "B7"], |arguments| Box::pin(rest::run(arguments))),
+    (&["B8"], |arguments| Box::pin(resync::run(arguments))),
+    (&["B9"], |arguments| Box::pin(apply::run(arguments))),
+    (&["B10"], |arguments| Box::pin(race::run(arguments))),
+    (&["B11"], |arguments| Box::pin(burst::run(arguments))),
+    (&["B14"], |arguments| {
+        Box::pin(std::future::ready(size::run(arguments)))
+    }),
+];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let arguments = Arguments::parse();
+    let known = |id: &str| {
+        BENCHMARKS
+            .iter()
+            .any(|(ids, _)| ids.iter().any(|one| one.eq_ignore_ascii_case(id)))
+    };
+    if let Some(stranger) = arguments.only.iter().find(|id| !known(id)) {
+        let all: Vec<&str> = BENCHMARKS
+            .iter()
+            .flat_map(|(ids, _)| ids.iter().copied())
+            .collect();
+        eprintln!("there is no benchmark {stranger}; there are {}", all.join(", "));
+        return ExitCode::FAILURE;
+    }
+    let (mut rows, mut failed) = (Vec::new(), false);
+    for (ids, course) in BENCHMARKS {
+        if !ids.iter().any(|id| arguments.wants(id)) {
+            continue;
+        }
+        eprintln!("{} ...", ids.join(", "));
+        match course(&arguments).await {
+            Ok(found) => rows.extend(found),
+            Err(error) => {
+                eprintln!("{} could not run: {error}", ids.join(", "));
+                failed = true;
+            }
+        }
+        // After each, so that an end in the middle costs one benchmark and not all.
+        if let Err(error) = keep(&arguments, &rows) {
+            eprintln!("the figures could not be written: {error}");
+            failed = true;
+        }
+    }
+    println!("{}", render(&rows));
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn keep(arguments: &Arguments, rows: &[Row]) -> Result<()> {
+    let path = if let Some(path) = &arguments.json {
+        path.clone()
+    } else {
+        let here = std::env::current_exe()?;
+        let folder = here.ancestors().nth(2).ok_or("this program has no folder")?;
+        folder.join("bench.json")
+    };
+    let text = serde_json::to_string_pretty(&json!({ "rows": rows }))?;
+    std::fs::write(&path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! What benchmarks play on: a real API server with the chart, the stand-in cloud, and the operator with a token of the
+//! chart's `ServiceAccount`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use imm_emulator::{BucketSeed, Call, Emulator, Seed};
+use imm_harness::environment::checkout;
+use imm_harness::{ControlPlane, Helm, Operator, OperatorOptions, Options, until};
+use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, CustomResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::Result;
+
+/// Account A, which scores, and account B, which owns the buckets.
+const ACCOUNT_A: &str = "1234567890123456";
+const ACCOUNT_B: &str = "6543210987654321";
+pub const REGION: &str = "cn-hangzhou";
+/// The keys of account B.
+pub const KEY: &str = "LTAI-bench-owner";
+pub const SECRET: &str = "canary-bench-owner";
+/// The namespace of all grants.
+pub const NAMESPACE: &str = "bench";
+const OPERATOR: &str = "system:serviceaccount:imm-system:imm-operator";
+/// Requests under way at once when many objects are made.
+const AT_ONCE: usize = 32;
+/// For waits on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Everything that runs, but for the operator.
+pub struct Stage {
+    pub client: Client,
+    pub cloud: Emulator,
+    binary: PathBuf,
+    kubeconfig: PathBuf,
+    // Dropped last: everything else talks to it.
+    pub plane: ControlPlane,
+}
+
+impl Stage {
+    /// Starts everything.
+    pub async fn set(binary: PathBuf) -> Result<Self> {
+        let audit = Options {
+            audit: true,
+            ..Options::default()
+        };
+        let plane = ControlPlane::start(audit).await?;
+        let chart = checkout().join("charts/imm-operator").display().to_string();
+        let install = [
+            "install",
+            "imm-operator",
+            &chart,
+            "-n",
+            "imm-system",
+            "--create-namespace",
+        ];
+        plane.helm(Helm::Four, &install).await?;
+        let kubeconfig = plane
+            .service_account_kubeconfig("imm-system", "imm-operator")
+            .await?;
+        let admin = Kubeconfig::read_from(plane.kubeconfig())?;
+        let config = Config::from_custom_kubeconfig(admin, &KubeConfigOptions::default()).await?;
+        let stage = Self {
+            client: Client::try_from(config)?,
+            cloud: cloud().await?,
+            binary,
+            kubeconfig,
+            plane,
+        };
+        stage.open_namespace().await?;
+        Ok(stage)
+    }
+
+    /// The namespace, with keys that the operator may read.
+    async fn open_namespace(&self) -> Result<()> {
+        let objects = [
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "owner", "namespace": NAMESPACE},
+                "stringData": {"accessKeyId": KEY, "accessKeySecret": SECRET}}),
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+                "metadata": {"name": "read-keys", "namespace": NAMESPACE},
+                "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["owner"], "verbs": ["get"]}]}),
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": "read-keys", "namespace": NAMESPACE},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "read-keys"},
+                "subjects": [{"kind": "ServiceAccount", "name": "imm-operator", "namespace": "imm-system"}]}),
+        ];
+        let text: Vec<String> = objects.iter().map(Value::to_string).collect();
+        self.plane.apply(&text.join("\n---\n")).await?;
+        Ok(())
+    }
+
+    /// Starts the operator and waits until it has seen everything.
+    pub async fn operator(&self, leader_election: bool) -> Result<Operator> {
+        let log = self.plane.folder().join("operator.log");
+        // Each run has a log of its own: what one says is about itself.
+        if log.exists() {
+            std::fs::remove_file(&log)?;
+        }
+        let url = self.cloud.url();
+        start_operator(&self.binary, &self.kubeconfig, &url, &log, leader_election).await
+    }
+
+    pub fn grants(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &kind())
+    }
+
+    /// Makes grants, many at once.
+    pub async fn create(&self, grants: impl IntoIterator<Item = Value>) -> Result<()> {
+        let (api, params) = (self.grants(), PostParams::default());
+        let objects = grants.into_iter().map(serde_json::from_value::<DynamicObject>);
+        futures::stream::iter(objects)
+            .map(|object| async { Ok::<_, crate::Error>(api.create(&params, &object?).await?) })
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|_| std::future::ready(Ok(())))
+            .await
+    }
+
+    /// Waits until so many grants say `reason`, without keeping the API server busy: a look a second.
+    pub async fn until_all(&self, reason: &str, count: usize) -> Result<()> {
+        let what = format!("{count} grants to be {reason}");
+        until(&what, PATIENCE, || async {
+            let list = self
+                .grants()
+                .list(&ListParams::default())
+                .await
+                .map_err(|e| e.to_string())?;
+            let right = list
+                .items
+                .iter()
+                .filter(|grant| self::reason(grant) == Some(reason))
+                .count();
+            if right == count {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Err(format!("{right} of {} are", list.items.len()))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Adds a bucket with Block Public Access on.
+    pub fn bucket(&self, name: &str, policy: Option<String>) -> Result<()> {
+        let seed = BucketSeed {
+            name: name.to_owned(),
+            region: REGION.to_owned(),
+            owner: ACCOUNT_B.to_owned(),
+            block_public_access: true,
+            policy,
+            ..BucketSeed::default()
+        };
+        Ok(self.cloud.add_bucket(seed)?)
+    }
+
+    /// What the operator asked of the API server since line `from` of the audit log, as verb and resource.
+    pub fn asked_since(&self, from: usize) -> Result<Vec<(String, String)>> {
+        let log = self.plane.audit_log()?;
+        let events = log.lines().skip(from).filter(|line| line.contains(OPERATOR));
+        let events = events.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let text = |event: &Value, pointer: &str| {
+            event
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Ok(events
+            .map(|event| {
+                let (resource, part) = (
+                    text(&event, "/objectRef/resource"),
+                    text(&event, "/objectRef/subresource"),
+                );
+                (
+                    text(&event, "/verb"),
+                    if part.is_empty() {
+                        resource
+                    } else {
+                        format!("{resource}/{part}")
+                    },
+                )
+            })
+            .collect())
+    }
+
+    /// Where the audit log ends now.
+    pub fn audited(&self) -> Result<usize> {
+        Ok(self.plane.audit_log()?.lines().count())
+    }
+
+    /// Policy writes of the operator's key on a bucket whose name begins so.
+    pub fn puts(&self, bucket: &str) -> Vec<Call> {
+        let mut calls = self.cloud.calls();
+        calls.retain(|call| {
+            call.action == "PutBucketPolicy" && call.bucket.as_deref().is_some_and(|b| b.starts_with(bucket))
+        });
+        calls
+    }
+}
+
+/// The stand-in cloud with both accounts.
+pub async fn cloud() -> Result<Emulator> {
+    let seed = format!(
+        "accounts: [{{uid: '{ACCOUNT_A}'}}, {{uid: '{ACCOUNT_B}', keys: [{{id: {KEY}, secret: {SECRET}}}]}}]"
+    );
+    Ok(Emulator::start(Seed::from_yaml(&seed)?, imm_emulator::Options::default()).await?)
+}
+
+/// Starts an operator on any API server.
+pub async fn start_operator(
+    binary: &Path,
+    kubeconfig: &Path,
+    cloud_url: &str,
+    log: &Path,
+    leader_election: bool,
+) -> Result<Operator> {
+    let options = OperatorOptions {
+        binary: binary.to_owned(),
+        kubeconfig: kubeconfig.to_owned(),
+        cloud_url: cloud_url.to_owned(),
+        namespace: "imm-system".to_owned(),
+        log_file: log.to_owned(),
+        leader_election,
+        ..OperatorOptions::default()
+    };
+    Ok(Operator::start(options).await?)
+}
+
+fn kind() -> ApiResource {
+    imm_operator::api::ImmBucketGrant::api_resource()
+}
+
+/// A grant of that name on that bucket; `changes` are members of its spec.
+pub fn grant(name: &str, bucket: &str, changes: Value) -> Value {
+    let mut spec = json!({
+        "bucket": {"name": bucket, "region": REGION, "ownerUID": ACCOUNT_B},
+        "grantee": {"accountUID": ACCOUNT_A},
+        "access": {"preset": "Minimal"},
+        "credentials": {"source": "Secret", "secretRef": {"name": "owner"}},
+    });
+    if let (Value::Object(spec), Value::Object(changes)) = (&mut spec, changes) {
+        spec.extend(changes);
+    }
+    json!({"apiVersion": "immops.dev/v1alpha1", "kind": "ImmBucketGrant",
+        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec})
+}
+
+/// The reason of Ready, once the status is about the present generation.
+pub fn reason(grant: &DynamicObject) -> Option<&str> {
+    let status = grant.data.get("status")?;
+    let seen = status.get("observedGeneration").and_then(Value::as_i64);
+    if seen != grant.metadata.generation {
+        return None;
+    }
+    let mut conditions = status.get("conditions")?.as_array()?.iter();
+    conditions
+        .find(|one| one.get("type").and_then(Value::as_str) == Some("Ready"))?
+        .get("reason")?
+        .as_str()
+}
+
+/// A count as a measurement.
+pub fn float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}

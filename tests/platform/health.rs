@@ -1,0 +1,213 @@
+//! What tools make of our objects: the check that we ship for Argo CD, run by Lua as it does, and the expressions for Flux,
+//! run by the API server's own CEL, over real objects in each state that they can be in.
+
+use std::sync::Arc;
+
+use imm_emulator::{FaultAnswer, FaultEffect};
+use imm_harness::until;
+use mlua::{Lua, Table};
+use serde_json::{Value, json};
+
+use crate::support::tenant::{GRANT, JOB};
+use crate::support::{PATIENCE, Stage, Tenant, condition, reason};
+
+fn shipped(file: &str) -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/gitops");
+    let text = std::fs::read_to_string(path.join(file)).unwrap();
+    serde_saphyr::from_str(&text).unwrap()
+}
+
+fn lua_value(lua: &Lua, value: &Value) -> mlua::Value {
+    match value {
+        Value::Null => mlua::Value::Nil,
+        Value::Bool(yes) => mlua::Value::Boolean(*yes),
+        Value::Number(number) => mlua::Value::Number(number.as_f64().unwrap()),
+        Value::String(text) => mlua::Value::String(lua.create_string(text).unwrap()),
+        Value::Array(list) => {
+            let items = list.iter().map(|item| lua_value(lua, item));
+            mlua::Value::Table(lua.create_sequence_from(items).unwrap())
+        }
+        Value::Object(members) => {
+            let members = members
+                .iter()
+                .map(|(name, member)| (name.as_str(), lua_value(lua, member)));
+            mlua::Value::Table(lua.create_table_from(members).unwrap())
+        }
+    }
+}
+
+/// Health and message as Argo CD shows them.
+fn argo(object: &Value) -> (String, String) {
+    let key = format!(
+        "resource.customizations.health.immops.dev_{}",
+        object["kind"].as_str().unwrap()
+    );
+    let script = shipped("argocd-cm.yaml")["data"][key]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let lua = Lua::new();
+    lua.globals().set("obj", lua_value(&lua, object)).unwrap();
+    let health: Table = lua.load(script).eval().unwrap();
+    (health.get("status").unwrap(), health.get("message").unwrap())
+}
+
+/// Has the API server say at each dry run of a change what Flux would make of the object: the generation first, then the
+/// expressions in their order, with the object's members as variables.
+async fn install_expressions(stage: &Stage) {
+    let kustomization = shipped("flux-kustomization.yaml");
+    let mut manifests = Vec::new();
+    for check in kustomization["spec"]["healthCheckExprs"].as_array().unwrap() {
+        let plural = format!("{}s", check["kind"].as_str().unwrap().to_lowercase());
+        let holds = |name: &str| {
+            let expression = check[name].as_str().unwrap();
+            format!("[object.status].exists(status, [object.spec].exists(spec, {expression}))")
+        };
+        let [in_progress, failed, current] = ["inProgress", "failed", "current"].map(holds);
+        let verdict = format!(
+            "'health=' + (object.status.observedGeneration != object.metadata.generation ? 'InProgress' : \
+             {in_progress} ? 'InProgress' : {failed} ? 'Failed' : {current} ? 'Current' : 'InProgress')"
+        );
+        let rule = json!({"apiGroups": ["immops.dev"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"], "resources": [plural]});
+        let (api, name) = ("admissionregistration.k8s.io/v1", format!("health-of-{plural}"));
+        manifests.push(
+            json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+            "spec": {"matchConstraints": {"resourceRules": [rule]},
+                "matchConditions": [{"name": "asked", "expression": "request.dryRun"}],
+                "validations": [{"expression": "false", "messageExpression": verdict}]}}),
+        );
+        manifests.push(
+            json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]}}),
+        );
+    }
+    let manifests: Vec<String> = manifests.iter().map(Value::to_string).collect();
+    stage.plane.apply(&manifests.join("\n---\n")).await.unwrap();
+}
+
+/// Status as Flux sees it.
+async fn flux(tenant: &Tenant, object: &Value) -> String {
+    let [kind, name] =
+        [&object["kind"], &object["metadata"]["name"]].map(|text| text.as_str().unwrap().to_lowercase());
+    let args = [
+        "annotate",
+        &kind,
+        &name,
+        "-n",
+        &tenant.name,
+        "asked=now",
+        "--dry-run=server",
+    ];
+    until("the expressions to be in force", PATIENCE, || async {
+        let said = match tenant.stage.plane.kubectl(&args).await {
+            Ok(said) => said,
+            Err(refusal) => refusal.to_string(),
+        };
+        let health = said.split_once("health=").map(|(_, rest)| {
+            let end = rest.find(|c: char| !c.is_ascii_alphabetic());
+            rest[..end.unwrap_or(rest.len())].to_owned()
+        });
+        health.ok_or(said)
+    })
+    .await
+    .unwrap()
+}
+
+async fn is(tenant: &Tenant, object: &Value, in_argo: &str, in_flux: &str) {
+    let (health, message) = argo(object);
+    let seen = (health.as_str(), flux(tenant, object).await);
+    assert_eq!(seen, (in_argo, in_flux.to_owned()), "{object}");
+    if !reason(object).is_empty() {
+        assert_eq!(message, condition(object, "Ready")[2], "what to do is shown too");
+    }
+}
+
+// P4
+pub async fn tools_see_the_health_of_a_grant(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "grants-health").await;
+    install_expressions(&stage).await;
+    tenant.fault("GetBucketPolicy", 0, 1, FaultEffect::DelayMs(9000));
+    tenant.apply(&tenant.grant("healthy", &json!({}))).await;
+    let unseen = tenant.object(GRANT, "healthy").await;
+    assert_eq!(unseen["status"]["observedGeneration"], -1);
+    is(&tenant, &unseen, "Progressing", "InProgress").await;
+    let applied = tenant.until_reason(GRANT, "healthy", "Applied").await;
+    is(&tenant, &applied, "Healthy", "Current").await;
+
+    let slow = FaultAnswer {
+        status: 503,
+        code: "MetaOperationQpsLimitExceeded".to_owned(),
+        ..FaultAnswer::default()
+    };
+    tenant.fault("GetBucketPolicy", 0, 4, FaultEffect::Answer(slow));
+    tenant.ask_for_pass(GRANT, "healthy").await;
+    let waiting = tenant.until_reason(GRANT, "healthy", "RateLimited").await;
+    let (health, _) = argo(&waiting);
+    assert_eq!(health, "Progressing", "{waiting}");
+    tenant.until_reason(GRANT, "healthy", "Applied").await;
+
+    for (changes, reason, in_argo) in [
+        (json!({"suspend": true}), "Suspended", "Suspended"),
+        (json!({"mode": "Preview"}), "Preview", "Healthy"),
+    ] {
+        tenant.apply(&tenant.grant("healthy", &changes)).await;
+        let grant = tenant.until_reason(GRANT, "healthy", reason).await;
+        is(&tenant, &grant, in_argo, "Current").await;
+    }
+    let wrong = json!({"bucket": {"ownerUID": "1111222233334444"}});
+    tenant.apply(&tenant.grant("stalled", &wrong)).await;
+    let stalled = tenant.until_reason(GRANT, "stalled", "OwnerMismatch").await;
+    is(&tenant, &stalled, "Degraded", "Failed").await;
+}
+
+// P4
+pub async fn tools_see_the_health_of_a_job(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "jobs-health").await;
+    install_expressions(&stage).await;
+    for key in ["a.jpg", "b.jpg"] {
+        assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
+    }
+    tenant.granted("granted", &json!({})).await;
+    let after = |changes: Value| {
+        let mut spec = json!({"grantRef": {"name": "granted"}, "grantWait": {"settleSeconds": 0}});
+        crate::support::tenant::merge(&mut spec, &changes);
+        spec
+    };
+    for (name, changes, wanted, in_argo, in_flux) in [
+        (
+            "waiting",
+            json!({"grantRef": {"name": "none"}}),
+            "WaitingForGrant",
+            "Progressing",
+            "InProgress",
+        ),
+        ("complete", json!({}), "Complete", "Healthy", "Current"),
+        (
+            "paused",
+            json!({"budget": {"maxRequests": 1}}),
+            "BudgetExceeded",
+            "Suspended",
+            "Current",
+        ),
+        (
+            "failed",
+            json!({"project": {"name": "no-such-project"}}),
+            "ProjectNotFound",
+            "Degraded",
+            "Failed",
+        ),
+        (
+            "stalled",
+            json!({"credentials": {"secretRef": {"name": "reader"}}}),
+            "CredentialsUnavailable",
+            "Degraded",
+            "Failed",
+        ),
+    ] {
+        tenant
+            .apply(&tenant.job(name, &["a.jpg", "b.jpg"], &after(changes)))
+            .await;
+        let job = tenant.until_reason(JOB, name, wanted).await;
+        is(&tenant, &job, in_argo, in_flux).await;
+    }
+}

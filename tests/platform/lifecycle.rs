@@ -1,0 +1,145 @@
+//! From one release of the chart to the next, and the end of it: what Helm brings along, what it leaves, and how to
+//! finish what it has left. Each with a cluster of its own, because a release is one of a cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use imm_harness::Helm;
+use serde_json::json;
+
+use crate::support::tenant::{GRANT, JOB};
+use crate::support::{Stage, Tenant, chart};
+
+const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
+
+/// A copy of the chart as an earlier release could have been: its definition has another column.
+fn earlier(folder: &Path) -> PathBuf {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let (from, to) = entry.map(|e| (e.path(), to.join(e.file_name()))).unwrap();
+            if from.is_dir() {
+                copy(&from, &to);
+            } else {
+                std::fs::copy(&from, &to).unwrap();
+            }
+        }
+    }
+    let earlier = folder.join("earlier");
+    copy(&chart(), &earlier);
+    for (file, now, then) in [
+        (
+            "templates/crds/immbucketgrants.yaml",
+            "name: Last-Write",
+            "name: Written",
+        ),
+        ("Chart.yaml", "version: 0.1.0", "version: 0.0.9"),
+    ] {
+        let text = std::fs::read_to_string(earlier.join(file)).unwrap();
+        assert!(text.contains(now), "{file}");
+        std::fs::write(earlier.join(file), text.replacen(now, then, 1)).unwrap();
+    }
+    earlier
+}
+
+/// Runs `imm-operator drain` as the administrator.
+fn drain(stage: &Stage, flags: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+    command
+        .arg("drain")
+        .args(flags)
+        .env("KUBECONFIG", stage.plane.kubeconfig());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn columns(stage: &Stage) -> String {
+    let shown = stage.kubectl(&["get", "ibg", "-A", "-o", "wide"]).await;
+    shown.lines().next().unwrap_or_default().to_owned()
+}
+
+async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = &stage.another(helm, &earlier(folder.path())).await;
+    let tenant = Tenant::with_policy(stage, name, OTHERS).await;
+    for (grant, prefix) in [("finished", "a/"), ("drained", "b/")] {
+        tenant
+            .granted(grant, &json!({"access": {"prefixes": [prefix]}}))
+            .await;
+    }
+    tenant
+        .apply(&tenant.job("kept", &["a.jpg"], &json!({"grantRef": {"name": "none"}})))
+        .await;
+    assert!(columns(stage).await.contains("WRITTEN"));
+
+    let chart = chart().display().to_string();
+    let release = |verb| [verb, "imm-operator", &chart, "-n", "imm-system"];
+    let notes = stage.plane.helm(helm, &release("upgrade")).await.unwrap();
+    assert!(columns(stage).await.contains("LAST-WRITE"));
+    assert!(
+        notes.contains("imm-operator drain"),
+        "whoever uninstalls is told how to finish: {notes}"
+    );
+    tenant.pass("finished").await;
+    tenant.until_reason(GRANT, "finished", "Applied").await;
+
+    assert!(stage.stop_operator().await.success());
+    let uninstall = ["uninstall", "imm-operator", "-n", "imm-system"];
+    stage.plane.helm(helm, &uninstall).await.unwrap();
+    let left = stage.kubectl(&["get", "imm", "-n", name, "-o", "name"]).await;
+    assert_eq!(left.lines().count(), 3, "{left}");
+    // What is deleted now waits for an operator.
+    tenant.delete(JOB, "kept").await;
+    tenant.until_gone(JOB, "kept").await;
+    for grant in ["finished", "drained"] {
+        tenant.delete(GRANT, grant).await;
+        let waiting = tenant.object(GRANT, grant).await;
+        assert_eq!(waiting["metadata"]["finalizers"], json!(["immops.dev/grant"]));
+        assert!(!waiting["metadata"]["deletionTimestamp"].is_null());
+    }
+
+    // One way to finish is an operator again.
+    let both = tenant.policy();
+    let listed = drain(stage, &[]);
+    assert_eq!(
+        listed.matches("1 statements stay in the policy").count(),
+        2,
+        "{listed}"
+    );
+    assert_eq!(tenant.policy(), both, "listing changes nothing");
+    stage.plane.helm(helm, &release("install")).await.unwrap();
+    let account = stage
+        .plane
+        .service_account_kubeconfig("imm-system", "imm-operator");
+    assert_eq!(account.await.unwrap(), stage.kubeconfig);
+    stage.start_operator().await;
+    for grant in ["finished", "drained"] {
+        tenant.until_gone(GRANT, grant).await;
+    }
+    assert_eq!(tenant.policy(), OTHERS);
+
+    // The other one, where that cannot be, is to let go: the access stays.
+    tenant.granted("drained", &json!({})).await;
+    let granted = tenant.policy();
+    assert!(stage.stop_operator().await.success());
+    stage.plane.helm(helm, &uninstall).await.unwrap();
+    stage.kubectl(&["delete", "secret", "owner", "-n", name]).await;
+    tenant.delete(GRANT, "drained").await;
+    let told = drain(stage, &["--yes"]);
+    assert!(told.contains(&format!("{name}/drained: released")), "{told}");
+    tenant.until_gone(GRANT, "drained").await;
+    assert_eq!(tenant.policy(), granted);
+    stage.finish().await.unwrap();
+}
+
+// P11
+pub async fn helm_3_brings_the_definitions_and_leaves_what_people_made(stage: Arc<Stage>) {
+    lives(&stage, Helm::Three, "lived-three").await;
+}
+
+// P11
+pub async fn helm_4_brings_the_definitions_and_leaves_what_people_made(stage: Arc<Stage>) {
+    lives(&stage, Helm::Four, "lived-four").await;
+}
