@@ -198,7 +198,7 @@ impl Pacer {
         match answer {
             Ok(limits) => pace.limits = *limits,
             Err(failure) if matches!(failure.kind, FailureKind::Denied | FailureKind::Refused) => {
-                pace.ask_at = None
+                pace.ask_at = None;
             }
             Err(_) => {}
         }
@@ -284,6 +284,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_gives_up_its_turn_holds_nobody_back() {
         let pacer = Arc::new(Pacer::new());
+        pacer.set_limits(&Ok(DEFAULTS));
         drop(pacer.turn("a", &mut None).await);
         let mut kept = None;
         let soon = tokio::time::timeout(Duration::from_millis(1), pacer.turn("a", &mut kept)).await;
