@@ -115,7 +115,7 @@ fn kind(status: u16, code: &str, text: &str) -> FailureKind {
     }
     // IMM's page gives one code for every missing thing and names the thing in the text.
     if code.starts_with("ResourceNotFound.Project")
-        || (code.starts_with("ResourceNotFound") && text.to_lowercase().contains("project"))
+        || (code.starts_with("ResourceNotFound") && text.to_lowercase().contains("resource project"))
     {
         return FailureKind::NoSuchProject;
     }
