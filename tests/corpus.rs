@@ -166,6 +166,7 @@ mod corpus {
         texts.extend(["中".repeat(512), "中".repeat(513)]);
         for bytes in [1022, 1023, 1024] {
             texts.push(format!("oss://abc/{}", "a".repeat(bytes)));
+            texts.push("a".repeat(bytes));
         }
         texts.extend([
             format!("oss://abc/{}", "中".repeat(341)),
@@ -208,6 +209,12 @@ mod corpus {
             "/spec/project/name",
             "/spec/project/region",
             "/spec/source/uris/0",
+            "/spec/source/prefix/bucket",
+            "/spec/source/prefix/prefix",
+            "/spec/source/manifest/uri",
+            "/spec/access/roleChain/serviceRole",
+            "/spec/access/roleChain/chain/0/role",
+            "/spec/access/roleChain/chain/0/assumeRoleFor",
         ];
         let mut objects = BTreeMap::new();
         for (place, field) in fields.iter().enumerate() {
@@ -220,6 +227,19 @@ mod corpus {
                 }
                 if place >= 6 {
                     object["spec"].as_object_mut().unwrap().remove("grantee");
+                }
+                if place >= 9 {
+                    object["spec"]["budget"] = json!({"maxRequests": 1});
+                }
+                match place {
+                    9 | 10 => object["spec"]["source"] = json!({"prefix": {"bucket": "abc", "prefix": ""}}),
+                    11 => object["spec"]["source"] = json!({"manifest": {"uri": ""}}),
+                    12.. => {
+                        let link = json!({"role": "r", "assumeRoleFor": "12345"});
+                        let chain = json!({"serviceRole": "s", "chain": [link]});
+                        object["spec"]["access"] = json!({"mode": "RoleChain", "roleChain": chain});
+                    }
+                    _ => {}
                 }
                 *object.pointer_mut(field).unwrap() = json!(text);
                 objects.insert(name, object);

@@ -90,6 +90,7 @@ mod jobs {
             alone stops::a_job_that_is_killed_has_each_image_once_and_forgets_no_request,
             alone stops::crashes_do_not_stretch_the_budget,
             alone crashes::ten_thousand_images_survive_kills_and_errors,
+            alone crashes::a_job_that_is_cancelled_after_a_crash_counts_what_its_reports_hold,
             alone crashes::twenty_kills_at_any_moment_lose_and_double_nothing,
             alone manifests::under_strict_rules_a_manifest_reaches_no_bucket_that_none_names,
             alone results::results_whose_time_ends_while_nobody_looks_go_after_a_restart,

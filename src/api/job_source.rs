@@ -67,7 +67,11 @@ pub struct ManifestSource {
     validation = Rule::new("!has(self.uris) || self.uris.all(u, bytes(u.substring(u.indexOf('/', 6) + 1)).size() <= 1023)")
         .message("a key in uris is longer than 1,023 bytes, the most that OSS allows").field_path(".uris"),
     validation = Rule::new("!has(self.uris) || self.uris.map(u, bytes(u).size()).sum() <= 131072")
-        .message("the uris hold more than 128 KiB in all: put them into a manifest, or split them over several jobs").field_path(".uris")
+        .message("the uris hold more than 128 KiB in all: put them into a manifest, or split them over several jobs").field_path(".uris"),
+    validation = Rule::new("!has(self.manifest) || bytes(self.manifest.uri.substring(self.manifest.uri.indexOf('/', 6) + 1)).size() <= 1023")
+        .message("the key is longer than 1,023 bytes, the most that OSS allows").field_path(".manifest.uri"),
+    validation = Rule::new("!has(self.manifest) || !self.manifest.uri.split('/').exists(s, s == '.' || s == '..')")
+        .message("must not have . or .. between slashes").field_path(".manifest.uri")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Source {

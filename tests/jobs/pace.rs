@@ -111,8 +111,8 @@ pub async fn parallelism_is_a_ceiling_and_can_be_raised_meanwhile(stage: Arc<Sta
 
 /// What the cloud has measured of a project.
 fn measured(stage: &Stage, project: &str) -> ProjectCount {
-    let projects = stage.cloud.counts().projects.into_iter();
-    projects.filter(|one| one.project == project).next().unwrap()
+    let mut projects = stage.cloud.counts().projects.into_iter();
+    projects.find(|one| one.project == project).unwrap()
 }
 
 fn asked_for_limits(stage: &Stage, project: &str) -> usize {

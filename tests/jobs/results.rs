@@ -199,7 +199,7 @@ pub async fn a_report_with_other_results_in_it_does_not_stop_the_job_for_good(st
     fill(&tenant, 120, Some("0.5"));
     quick(&tenant, 100, 400);
     tenant
-        .apply(&below(&tenant, "forged", &json!({}), &json!({"parallelism": 8})))
+        .apply(&below(&tenant, "forged", &json!({}), &json!({"parallelism": 20})))
         .await;
     let enough = |job: &Value| job["status"]["reports"]["items"].as_u64() >= Some(10);
     tenant.until(JOB, "forged", "results in a report", enough).await;
@@ -208,9 +208,6 @@ pub async fn a_report_with_other_results_in_it_does_not_stop_the_job_for_good(st
     report["report"]["results"][3]["score"] = json!("0.9");
     let results = json!({"report": {"results": report["report"]["results"]}});
     tenant.patch("ImageScoreReport", &name, &results).await;
-    tenant
-        .patch(JOB, "forged", &json!({"spec": {"parallelism": 50}}))
-        .await;
     tenant.until_true(JOB, "forged", "Complete").await;
     each_once(&results_of(&tenant, "forged").await, 120);
 }

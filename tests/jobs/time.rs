@@ -141,7 +141,13 @@ pub async fn a_job_that_runs_out_of_time_fails_with_what_it_has(stage: Arc<Stage
     assert_eq!(condition(&job, "Complete")[0], "");
     let calls = drained(&tenant, "late", &job).await;
     tenant.one_event("late", "Failed").await;
-    passed(&tenant, "late").await;
+    // More time comes too late.
+    tenant
+        .patch(JOB, "late", &json!({"spec": {"activeDeadlineSeconds": 600}}))
+        .await;
+    let noted = |job: &Value| job["status"]["observedGeneration"] == job["metadata"]["generation"];
+    let after = tenant.until(JOB, "late", "the edit to be noted", noted).await;
+    assert_eq!(after["status"]["items"], job["status"]["items"]);
     assert_eq!(tenant.scores().len(), calls);
 }
 

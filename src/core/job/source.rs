@@ -4,7 +4,9 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{JobSpec, PrefixSource, SourceSeen};
-use crate::core::name::{NameError, ObjectUri, check_bucket, check_project, check_region, check_uid};
+use crate::core::name::{
+    NameError, ObjectUri, check_bucket, check_project, check_region, check_role, check_uid,
+};
 
 /// Most bytes of all results of a job.
 const RESULTS_LIMIT: i64 = 64 * 1024 * 1024;
@@ -50,10 +52,24 @@ pub fn parse_spec(spec: &JobSpec) -> Result<Images, NameError> {
     check_project("spec.project.name", &spec.project.name)?;
     check_region("spec.project.region", &spec.project.region)?;
     check_uid("spec.project.accountUID", &spec.project.account_uid)?;
+    if let Some(chain) = &spec.access.role_chain {
+        check_role("spec.access.roleChain.serviceRole", &chain.service_role)?;
+        for link in &chain.chain {
+            check_role("spec.access.roleChain.chain.role", &link.role)?;
+            check_uid("spec.access.roleChain.chain.assumeRoleFor", &link.assume_role_for)?;
+        }
+    }
     let source = &spec.source;
     match (&source.prefix, &source.manifest) {
         (Some(prefix), None) if source.uris.is_empty() => {
             check_bucket("spec.source.prefix.bucket", &prefix.bucket)?;
+            if prefix.prefix.chars().count() > 1023 || prefix.prefix.chars().any(char::is_control) {
+                let rule = "must be at most 1,023 characters without control characters";
+                return Err(NameError {
+                    field: "spec.source.prefix.prefix",
+                    rule,
+                });
+            }
             Ok(Images::Below {
                 bucket: prefix.bucket.clone(),
                 prefix: prefix.prefix.clone(),

@@ -55,26 +55,18 @@ impl<'a> Run<'a> {
     /// What the project allows, or why it does not tell. A wrong role or a missing project is found out without a paid call.
     fn limits(&mut self, limits: Result<ProjectLimits, CallFailure>) -> Option<RunEnd> {
         let asked_first = std::mem::take(&mut self.asking);
-        let pacer = &self.means.pacer;
+        self.means.pacer.answer(&limits);
         match limits {
-            Ok(limits) => pacer.set_limits(limits),
-            Err(failure) => match failure.kind {
-                FailureKind::NoSuchProject if asked_first => return Some(RunEnd::NoProject(failure)),
-                FailureKind::KeysRejected | FailureKind::KeysExpired if asked_first => {
-                    return Some(RunEnd::KeysRefused(failure));
-                }
-                FailureKind::Denied | FailureKind::Refused => pacer.stop_asking(),
-                FailureKind::Throttled
-                | FailureKind::Unavailable
-                | FailureKind::Unanswered
-                | FailureKind::NoSuchProject
-                | FailureKind::KeysRejected
-                | FailureKind::KeysExpired
-                | FailureKind::PublicBlocked
-                | FailureKind::NoSuchBucket
-                | FailureKind::WrongRegion
-                | FailureKind::DocumentRefused => {}
-            },
+            Err(failure) if asked_first && failure.kind == FailureKind::NoSuchProject => {
+                return Some(RunEnd::NoProject(failure));
+            }
+            Err(failure)
+                if asked_first
+                    && matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) =>
+            {
+                return Some(RunEnd::KeysRefused(failure));
+            }
+            Ok(_) | Err(_) => {}
         }
         self.other_role()
     }

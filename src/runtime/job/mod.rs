@@ -57,7 +57,7 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
         }
     };
     let now = context.effects.now();
-    let until = deadline(&work.job, &spec);
+    let until = deadline(&work.job, &spec, now);
     let next = match Box::pin(may_go_on(context, work, &spec, &images, now)).await {
         Ok((work, grant)) => Box::pin(go_on(context, work, spec, &images, grant)).await,
         Err(next) => next,
@@ -80,14 +80,15 @@ fn time_to(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
-/// When a job's time is over; `None` without a deadline, and while it is suspended.
-fn deadline(job: &JobObject, spec: &JobSpec) -> Option<Timestamp> {
+/// When a job's time is over; `None` without a deadline, and while it is suspended. The time of a job that is new, or that
+/// goes on after a pause, begins now.
+fn deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
     let seconds = spec
         .active_deadline_seconds
         .filter(|_| !spec.suspend && !job.ended())?;
     let paused = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
-    let since = job.status.active_since.as_ref().filter(|_| !paused)?;
-    Some(since.0 + SignedDuration::from_secs(seconds))
+    let since = job.status.active_since.as_ref().filter(|_| !paused);
+    Some(since.map_or(now, |time| time.0) + SignedDuration::from_secs(seconds))
 }
 
 /// Whether anything may be done for a job: its own switches, the tenancy rules, its grant.
@@ -106,7 +107,7 @@ async fn may_go_on(
         let message = "spec.cancel is true; the results so far are kept".to_owned();
         return Err(finish(context, work, spec, JobReason::Cancelled, message, now).await);
     }
-    if deadline(&work.job, spec).is_some_and(|time| time <= now) {
+    if deadline(&work.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
         let message = format!("the job did not end within activeDeadlineSeconds ({seconds} s)");
         return Err(finish(context, work, spec, JobReason::DeadlineExceeded, message, now).await);

@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
                 return RunEnd::Over(over);
             }
             let now = self.context.effects.now();
-            let until = deadline(&self.work.job, &self.spec);
+            let until = deadline(&self.work.job, &self.spec, now);
             if until.is_some_and(|time| time <= now) || self.spec.cancel || self.spec.suspend {
                 return RunEnd::LookAgain;
             }

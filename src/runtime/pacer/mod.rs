@@ -14,7 +14,7 @@ use self::line::Line;
 pub use self::line::Ticket;
 use crate::api::ProjectRef;
 use crate::core::identity::Identity;
-use crate::ports::ProjectLimits;
+use crate::ports::{CallFailure, FailureKind, ProjectLimits};
 
 /// Share of the limit that is used: the limit's window is not ours, so a call may fall into the second before.
 const SHARE: f64 = 0.98;
@@ -74,6 +74,9 @@ struct Pace {
     limits: ProjectLimits,
     /// When the limits are to be asked for again; `None` once the project has refused to tell them.
     ask_at: Option<Instant>,
+    /// Whether the project has told its limits, or why not: until then one call goes at a time, because the defaults may be
+    /// far too fast for it.
+    answered: bool,
     /// Share of the full rate, from 0.05 to 1.
     factor: f64,
     /// The share at which the project last refused a call for its rate.
@@ -93,7 +96,11 @@ impl Pace {
 
     /// As many calls in flight as may be; throttling takes from these as well.
     fn places(&self) -> u32 {
-        self.limits.concurrency.max(1)
+        if self.answered {
+            self.limits.concurrency.max(1)
+        } else {
+            1
+        }
     }
 }
 
@@ -129,6 +136,7 @@ impl Pacer {
         let state = Mutex::new(Pace {
             limits: DEFAULTS,
             ask_at: Some(now),
+            answered: false,
             factor: 1.0,
             refused: 1.0,
             next: now,
@@ -197,16 +205,19 @@ impl Pacer {
         due
     }
 
-    /// What the project allows.
-    pub fn set_limits(&self, limits: ProjectLimits) {
+    /// What came of the question for the limits. A project that refuses to tell is not asked again, because each further
+    /// question might be billed; one that could not be reached is, later.
+    pub fn answer(&self, answer: &Result<ProjectLimits, CallFailure>) {
         let mut pace = self.pace();
-        pace.limits = limits;
+        pace.answered = true;
+        match answer {
+            Ok(limits) => pace.limits = limits.clone(),
+            Err(failure) if matches!(failure.kind, FailureKind::Denied | FailureKind::Refused) => {
+                pace.ask_at = None;
+            }
+            Err(_) => {}
+        }
         pace.line.ring();
-    }
-
-    /// The project does not tell: each further question might be billed, so there is none.
-    pub fn stop_asking(&self) {
-        self.pace().ask_at = None;
     }
 
     /// The role as which the project reads, when it has told.
@@ -254,6 +265,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
         let pacer = Arc::new(Pacer::new());
+        pacer.answer(&Ok(DEFAULTS));
         let start = Instant::now();
         for _ in 0..980 {
             drop(pacer.turn("n", &mut None).await);
@@ -278,22 +290,29 @@ mod tests {
         tokio::time::advance(STEP).await;
         pacer.speed_up();
         assert_eq!(pacer.rate(), 88, "slowly beyond");
-        pacer.set_limits(ProjectLimits {
+        pacer.answer(&Ok(ProjectLimits {
             queries_per_second: 5,
             concurrency: 1,
             service_role: None,
-        });
+        }));
         assert_eq!(pacer.rate(), 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_are_in_flight_than_the_project_allows_and_a_place_given_back_is_taken() {
         let pacer = Arc::new(Pacer::new());
-        pacer.set_limits(ProjectLimits {
+        let early = pacer.turn("a", &mut None).await;
+        let soon = tokio::time::timeout(Duration::from_secs(5), pacer.turn("b", &mut None)).await;
+        assert!(
+            soon.is_err(),
+            "before the limits are known, one call goes at a time"
+        );
+        drop(early);
+        pacer.answer(&Ok(ProjectLimits {
             queries_per_second: 1_000,
             concurrency: 2,
             service_role: None,
-        });
+        }));
         let first = pacer.turn("a", &mut None).await;
         let _second = pacer.turn("b", &mut None).await;
         let mut ticket = None;
