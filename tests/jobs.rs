@@ -81,6 +81,7 @@ mod jobs {
             together sources::a_prefix_can_be_narrowed_by_time_and_suffix,
             together sources::a_prefix_that_holds_too_much_costs_nothing,
             together sources::a_listing_that_is_refused_is_told_and_taken_up_again,
+            together sources::a_prefix_in_another_region_costs_nothing,
             together thresholds::a_score_equal_to_the_threshold_passes_and_one_just_below_does_not,
             together time::a_suspended_job_makes_no_call_and_goes_on_where_it_was,
             together time::a_cancelled_job_keeps_its_results_and_stays_ended,

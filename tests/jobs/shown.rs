@@ -69,5 +69,4 @@ pub async fn columns_and_messages_read_well(stage: Arc<Stage>) {
     ] {
         assert!(described.contains(part), "{part}: {described}");
     }
-    println!("{shown}\n{wide}\n{reports}\n{described}");
 }

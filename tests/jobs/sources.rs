@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use imm_emulator::BucketSeed;
 use imm_harness::until;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::shelf::{balanced, below, count, each_once, figures, fill, listable, quick, results_of};
 use crate::support::tenant::JOB;
-use crate::support::{PATIENCE, Stage, condition};
+use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 /// Keys that tempt a client to change them.
 const ODD: [&str; 9] = [
@@ -243,4 +244,23 @@ pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Sta
     })
     .await
     .unwrap();
+}
+
+// J13, J16
+pub async fn a_prefix_in_another_region_costs_nothing(stage: Arc<Stage>) {
+    let bucket = BucketSeed {
+        region: "cn-beijing".to_owned(),
+        ..BucketSeed::default()
+    };
+    let tenant = Tenant::with_bucket(&stage, "faraway", bucket).await;
+    fill(&tenant, 3, None);
+    let ungranted = json!({"grantRef": null});
+    tenant
+        .apply(&below(&tenant, "faraway", &json!({}), &ungranted))
+        .await;
+    let job = tenant.until_true(JOB, "faraway", "Failed").await;
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "RegionMismatch");
+    assert!(message.contains("is not in cn-hangzhou"), "{message}");
+    assert!(tenant.scores().is_empty());
 }

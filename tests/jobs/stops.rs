@@ -97,7 +97,7 @@ pub async fn a_job_that_is_killed_has_each_image_once_and_forgets_no_request(sta
 
 // J19: whatever was reserved before a crash counts as spent, so no number of crashes gets round the budget.
 pub async fn crashes_do_not_stretch_the_budget(stage: Arc<Stage>) {
-    const BUDGET: usize = 300;
+    const BUDGET: usize = 200;
     let (tenant, keys) = gallery(&stage, "spent", IMAGES).await;
     let project = tenant.project.clone();
     stage.add_project(ProjectSeed {

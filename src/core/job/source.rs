@@ -195,7 +195,7 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<Found>, usi
         used += length;
         // A mark of byte order is no part of the first line.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        if line.is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
         let place = Some((offset + u64::try_from(used).unwrap_or(u64::MAX)).to_string());
@@ -203,7 +203,11 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<Found>, usi
             Ok(text) if text.starts_with("oss://") => found.push(item(text.to_owned(), place)),
             // Not shown: a job must not be the way to read an object of another kind.
             other => found.push(Found {
-                uri: format!("line at byte {begin}"),
+                uri: if line.starts_with(b"oss://") {
+                    line.escape_ascii().to_string().chars().take(1000).collect()
+                } else {
+                    format!("line at byte {begin}")
+                },
                 place,
                 refused: Some(if other.is_ok() {
                     "NotAnImageUri"
@@ -303,7 +307,7 @@ mod tests {
         let (bad, _) = items_of_lines(b"oss://pics/\xff\n", 0, false);
         assert_eq!(
             (bad[0].uri.as_str(), bad[0].refused),
-            ("line at byte 0", Some("LineNotUtf8"))
+            ("oss://pics/\\xff", Some("LineNotUtf8"))
         );
     }
 
