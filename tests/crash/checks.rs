@@ -74,9 +74,7 @@ impl Outside {
             });
         }
         let copies = |list: &[String], text: &String| list.iter().filter(|s| *s == text).count();
-        let twice = after
-            .iter()
-            .find(|s| copies(&after, s) > copies(&kept, s).max(1));
+        let twice = after.iter().find(|s| copies(&after, s) > copies(&kept, s).max(1));
         let twice = twice.cloned();
         self.must(twice.is_none(), || format!("{twice:?} is there twice"));
     }
@@ -93,7 +91,9 @@ impl Outside {
             ..planned.clone()
         };
         for text in self.rendered(&with_choice) {
-            let there = document.as_ref().is_some_and(|d| !d.live(&meaning(&text)).is_empty());
+            let there = document
+                .as_ref()
+                .is_some_and(|d| !d.live(&meaning(&text)).is_empty());
             self.must(there, || {
                 format!("I11: {} is told that {text} is applied", planned.key)
             });
@@ -135,9 +135,10 @@ impl Outside {
             }
             let choice = grant.status.pass_role.as_deref().unwrap_or_default();
             let open = matches!(self.block, None | Some(BlockState::Off)) && !self.public_refused;
-            self.must(choice.starts_with("included") == open || self.public_refused, || {
-                format!("{}: ram:PassRole is {choice}", grant.key)
-            });
+            self.must(
+                choice.starts_with("included") == open || self.public_refused,
+                || format!("{}: ram:PassRole is {choice}", grant.key),
+            );
             let odd = grant
                 .status
                 .owned
@@ -153,9 +154,16 @@ impl Outside {
             }
         }
         let texts = self.texts(BUCKET);
-        for text in texts.iter().filter(|t| !self.ever_foreign.contains(*t)).cloned().collect::<Vec<_>>() {
+        for text in texts
+            .iter()
+            .filter(|t| !self.ever_foreign.contains(*t))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             let asked_for = gone || wanted.contains(&meaning(&text));
-            self.must(asked_for, || format!("I4: a statement of ours is left over: {text}"));
+            self.must(asked_for, || {
+                format!("I4: a statement of ours is left over: {text}")
+            });
         }
         let live = self.foreign_of(self.policies.get(BUCKET).map(String::as_str));
         let foreign = self.foreign.clone();
@@ -201,7 +209,11 @@ impl Outside {
             (None, None | Some(BlockState::Off)) => PassRoleChoice::Included,
             (None, Some(state)) => PassRoleChoice::OmittedBecause(state),
         };
-        let wanted = grant.spec.as_ref().ok().and_then(|spec| parse_spec(spec, choice).ok());
+        let wanted = grant
+            .spec
+            .as_ref()
+            .ok()
+            .and_then(|spec| parse_spec(spec, choice).ok());
         let statements = wanted.map(|w| w.statements).unwrap_or_default();
         statements.into_iter().map(|s| s.text).collect()
     }

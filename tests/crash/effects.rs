@@ -65,9 +65,11 @@ impl Effects for Gate {
             token: None,
             expires: None,
         };
-        self.effect(KeysProblem::Unreachable, |o| match o.no_secret {
-            true => Err(KeysProblem::Missing),
-            false => Ok(keys),
+        self.effect(KeysProblem::Unreachable, |o| {
+            if o.no_secret {
+                return Err(KeysProblem::Missing);
+            }
+            Ok(keys)
         })
     }
     fn request_token<'a>(

@@ -131,7 +131,15 @@ pub fn cloud_failures(writes: bool) -> impl Iterator<Item = Fault> {
 
 impl Fault {
     fn all() -> impl Iterator<Item = Self> {
-        let lists = [&CRASHES[..], &HICCUPS, &LATE, &TWICE, &FROZEN, &BEHIND, &[Self::Hidden]];
+        let lists = [
+            &CRASHES[..],
+            &HICCUPS,
+            &LATE,
+            &TWICE,
+            &FROZEN,
+            &BEHIND,
+            &[Self::Hidden],
+        ];
         let lists = lists.into_iter().flatten().copied().collect::<Vec<_>>();
         let edits = Edit::ALL.into_iter().map(Self::Rival);
         lists
@@ -155,7 +163,13 @@ impl Fault {
             }
             Self::Unanswered | Self::UnansweredOnly => Some(Effect::Done),
             Self::Kube(_, effect) | Self::Cloud(_, effect) => Some(effect),
-            _ => None,
+            Self::Before
+            | Self::Answered
+            | Self::Twice(_)
+            | Self::Frozen(_)
+            | Self::Behind(_)
+            | Self::Hidden
+            | Self::Rival(_) => None,
         }
     }
 }
@@ -182,21 +196,22 @@ pub enum Call {
 impl Refusal for KubeFailure {
     const CALL: Call = Call::Kube;
     fn of(fault: Fault) -> Option<Self> {
-        match fault {
-            Fault::Kube(failure, _) => Some(failure),
-            _ => None,
+        if let Fault::Kube(failure, _) = fault {
+            return Some(failure);
         }
+        None
     }
 }
 
 impl Refusal for KeysProblem {
     const CALL: Call = Call::Keys;
     fn of(fault: Fault) -> Option<Self> {
-        match fault {
-            Fault::Keys(NoKeys::Missing) => Some(Self::Missing),
-            Fault::Keys(NoKeys::Invalid) => Some(Self::Invalid("accessKeyId")),
-            Fault::Keys(NoKeys::Denied) => Some(Self::Denied { account: None }),
-            _ => None,
+        let Fault::Keys(why) = fault else { return None };
+        match why {
+            NoKeys::Missing => Some(Self::Missing),
+            NoKeys::Invalid => Some(Self::Invalid("accessKeyId")),
+            NoKeys::Denied => Some(Self::Denied { account: None }),
+            NoKeys::Unreachable => None,
         }
     }
 }
@@ -204,15 +219,15 @@ impl Refusal for KeysProblem {
 impl Refusal for CallFailure {
     const CALL: Call = Call::Cloud;
     fn of(fault: Fault) -> Option<Self> {
-        match fault {
-            Fault::Cloud(kind, Effect::None) => Some(refused(kind)),
+        let Fault::Cloud(kind, effect) = fault else {
+            return None;
+        };
+        let mut failure = refused(kind);
+        if effect == Effect::Done {
             // Only an answer that is not the service's own can come although the effect was done.
-            Fault::Cloud(kind, Effect::Done) => Some(CallFailure {
-                code: "OSSHttp403".to_owned(),
-                ..refused(kind)
-            }),
-            _ => None,
+            "OSSHttp403".clone_into(&mut failure.code);
         }
+        Some(failure)
     }
 }
 

@@ -24,6 +24,10 @@ pub struct Counts {
 
 /// Objects, policies, and what happened to them.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own that scenarios set"
+)]
 pub struct Outside {
     pub grants: BTreeMap<ObjectKey, GrantObject>,
     pub policies: BTreeMap<String, String>,
@@ -134,7 +138,12 @@ impl Outside {
         let past = behind.checked_sub(1).map(|n| self.past.iter().rev().nth(n));
         let grants = past.map_or(Some(&self.grants), |past| past.or(self.past.first()));
         let of_bucket = |g: &&GrantObject| g.place.as_ref().is_some_and(|p| p.name == bucket);
-        grants.unwrap_or(&self.grants).values().filter(of_bucket).cloned().collect()
+        grants
+            .unwrap_or(&self.grants)
+            .values()
+            .filter(of_bucket)
+            .cloned()
+            .collect()
     }
 
     /// The object as it stands, if the version is the one that a write was planned from.

@@ -50,7 +50,9 @@ impl Player {
         let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
         let mut faults = plan.faults.clone().into_iter();
         let first = faults.next();
-        let hidden = first.filter(|(_, fault)| *fault == Fault::Hidden).map(|(at, _)| at);
+        let hidden = first
+            .filter(|(_, fault)| *fault == Fault::Hidden)
+            .map(|(at, _)| at);
         Self {
             process: Process::start(&outside, start, first),
             outside,
@@ -75,7 +77,8 @@ impl Player {
         };
         // It wakes up, sends what it was about to send, and ends a moment later. The lease was waited for already.
         tokio::spawn(async move {
-            pass_time(wakes_after + Duration::from_millis(100) - Duration::from_secs(LEASE)).await;
+            pass_time((wakes_after + Duration::from_millis(100)).saturating_sub(Duration::from_secs(LEASE)))
+                .await;
             last.kill().await;
         });
     }
@@ -120,7 +123,9 @@ impl Player {
                 }
                 self.restart().await;
                 // Its rest begins when the frozen one has done its worst.
-                let worst = wakes_after.map_or(Duration::ZERO, |time| time - lease);
+                let worst = wakes_after
+                    .filter(|_| time == REST)
+                    .map_or(Duration::ZERO, |time| time.saturating_sub(lease));
                 if self.process.run_for(worst).await {
                     self.restart().await;
                 }
@@ -137,6 +142,7 @@ impl Player {
 
     /// I9 and I10: for ten hours nothing is written and nobody is told anything; the policy is only looked at.
     async fn stay_quiet(&mut self) {
+        self.process.spare();
         // That a statement was found gone is remembered for an hour; the end of that is one more write.
         let quarrels = |o: &Outside| o.grants.values().any(|g| g.status.contest.is_some());
         if quarrels(&self.outside.lock().unwrap()) {
@@ -146,7 +152,8 @@ impl Player {
         self.run_for(Duration::from_secs(QUIET_HOURS * 3600)).await;
         let mut outside = self.outside.lock().unwrap();
         let after = outside.counts;
-        let lanes: std::collections::BTreeSet<_> = outside.grants.values().map(|g| g.identity.clone()).collect();
+        let lanes: std::collections::BTreeSet<_> =
+            outside.grants.values().map(|g| g.identity.clone()).collect();
         let written = (
             after.policy_writes - before.policy_writes,
             after.status_writes - before.status_writes,

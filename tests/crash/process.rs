@@ -33,6 +33,8 @@ struct State {
     /// The fault, from when it strikes until somebody asks.
     struck: Option<Fault>,
     frozen: bool,
+    /// Whether no fault may strike any more.
+    spared: bool,
     /// The policy as read last, and how often others had changed it by then.
     seen: (Option<String>, usize),
 }
@@ -61,6 +63,7 @@ impl Gate {
             let here = self.fault.filter(|(at, _)| *at == state.calls.len());
             let here = here
                 .map(|(_, fault)| fault)
+                .filter(|_| !state.spared)
                 .filter(|fault| !self.outside.lock().unwrap().would_lie(*fault));
             if state.dying {
                 Err(())
@@ -71,29 +74,22 @@ impl Gate {
                     .map_or(Ok(here), |_| Err(()))
             }
         };
-        match struck {
-            Ok(fault) => {
-                self.befall(fault);
-                fault
-            }
-            Err(()) => {
-                self.dead.notify_one();
-                pending().await
-            }
-        }
+        let Ok(fault) = struck else {
+            self.dead.notify_one();
+            return pending().await;
+        };
+        self.befall(fault);
+        fault
     }
 
     /// What a fault changes outside.
     fn befall(&self, fault: Option<Fault>) {
         let mut outside = self.outside.lock().unwrap();
-        match fault {
-            Some(Fault::Rival(edit)) => {
-                let edited = outside.rival(edit);
-                outside.rival_has_edited |= edited;
-            }
-            Some(Fault::Cloud(FailureKind::PublicBlocked, _)) => outside.public_refused = true,
-            _ => {}
+        if let Some(Fault::Rival(edit)) = fault {
+            let edited = outside.rival(edit);
+            outside.rival_has_edited |= edited;
         }
+        outside.public_refused |= matches!(fault, Some(Fault::Cloud(FailureKind::PublicBlocked, _)));
     }
 
     /// An effect of the kind that its failure tells; `lost` is how it looks when there is no answer.
@@ -217,7 +213,9 @@ impl UnderWay {
         let mut world = outside.lock().unwrap();
         world.under_way += 1;
         if world.under_way > 1 {
-            world.broken.push("I13: two writes are under way at once".to_owned());
+            world
+                .broken
+                .push("I13: two writes are under way at once".to_owned());
         }
         Self(Arc::clone(outside))
     }
@@ -290,6 +288,11 @@ impl Process {
     /// The fault that has struck since this was last asked.
     pub fn was_struck(&self) -> Option<Fault> {
         std::mem::take(&mut self.gate.state.lock().unwrap().struck)
+    }
+
+    /// No fault strikes it from now on.
+    pub fn spare(&self) {
+        self.gate.state.lock().unwrap().spared = true;
     }
 
     /// How long it stays frozen.

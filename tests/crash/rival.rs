@@ -54,7 +54,11 @@ impl Outside {
             (Edit::Duplicate, Some(at), _) => texts.push(texts[at].clone()),
             (Edit::Delete, Some(at), _) => drop(texts.remove(at)),
             (Edit::CopyOurs, ..) => {
-                let wanted = self.grants.values().find(|g| !g.deleting).map(|g| self.rendered(g));
+                let wanted = self
+                    .grants
+                    .values()
+                    .find(|g| !g.deleting)
+                    .map(|g| self.rendered(g));
                 let Some(text) = wanted.and_then(|all| all.into_iter().next_back()) else {
                     return false;
                 };

@@ -68,8 +68,13 @@ fn found() -> impl Strategy<Value = Option<String>> {
 
 /// A document that something has happened to: a byte order mark, a second list of statements, a cut, a stray byte.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    (document_text(), 0u8..5, any::<proptest::sample::Index>(), any::<u8>()).prop_map(
-        |(text, damage, place, stray)| {
+    (
+        document_text(),
+        0u8..5,
+        any::<proptest::sample::Index>(),
+        any::<u8>(),
+    )
+        .prop_map(|(text, damage, place, stray)| {
             let mut bytes = text.into_bytes();
             let at = place.index(bytes.len());
             match damage {
@@ -80,8 +85,7 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
                 _ => drop(bytes.splice(at..at, vec![b'['; 1_000])),
             }
             bytes
-        },
-    )
+        })
 }
 
 /// Which accounts and prefixes the grants want.
