@@ -28,6 +28,8 @@ pub struct Run {
     /// How often a change of others was undone, and whether a rival has changed what is not ours.
     pub lost: usize,
     pub rival_has_edited: bool,
+    /// How often statements of ours are said to have been found gone.
+    pub drifts: i32,
     pub broken: Vec<String>,
 }
 
@@ -198,6 +200,12 @@ pub async fn play(plan: &Plan, quiet: bool) -> Run {
         marks: player.marks,
         counts: outside.counts,
         lost: outside.lost,
+        drifts: outside
+            .grants
+            .values()
+            .filter_map(|g| g.status.last_drift.as_ref())
+            .map(|d| d.count)
+            .sum(),
         rival_has_edited: outside.rival_has_edited,
         broken,
     }

@@ -30,8 +30,8 @@ fn foreign() -> impl Strategy<Value = String> {
         Just(r#"{"Effect":"Allow","Effect":"Deny"}"#.to_owned()),
         Just(r#"{"n":1000000000000000000000,"m":1e400,"k":-0.0,"l":1000000000000000000}"#.to_owned()),
         Just("7".to_owned()),
-        (1usize..120).prop_map(|depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth))),
-        (1usize..60).prop_map(|depth| format!("{}1{}", "{\"a\":[".repeat(depth), "]}".repeat(depth))),
+        (1usize..60).prop_map(|depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth))),
+        (1usize..30).prop_map(|depth| format!("{}1{}", "{\"a\":[".repeat(depth), "]}".repeat(depth))),
         (word(), word(), blank())
             .prop_map(|(name, text, ws)| format!("{{{ws}\"{name}\" :{ws}[\"{text}\",null]{ws}}}")),
         // Statements equal to ours, spelled otherwise: somebody else's, to be left alone.
