@@ -105,13 +105,15 @@ pub struct Piece {
     pub server_time: Option<Timestamp>,
 }
 
-/// What an IMM project allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an IMM project allows, and as whom it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectLimits {
     /// Requests in a second.
     pub queries_per_second: u32,
     /// Requests at one time.
     pub concurrency: u32,
+    /// The role of the project's account as which it reads images; `None` when it does not say.
+    pub service_role: Option<String>,
 }
 
 /// A report as the API server holds it.

@@ -1,11 +1,17 @@
-//! Crashes everywhere: each scenario runs under paused time, and the process is stopped after every single effect in four
-//! ways, restarted, and must reach the same end; likewise when the effect is only lost or not answered. The harness counts the effects itself, so the plans grow with the code.
+//! Faults everywhere: each scenario is played on paused time, and whatever befalls any single effect of it, it must come to
+//! the same end. The reference runs count the effects, so the plans grow with the code. A plan that fails prints its name:
+//! `PLAN='S5 12=Unanswered' cargo test --test crash replay -- --nocapture` plays it alone.
 
 #[cfg(test)]
 mod crash {
+    mod checks;
     mod effects;
+    mod fault;
     mod outside;
     mod plans;
+    mod play;
     mod process;
+    mod rival;
+    mod runner;
     mod scenario;
 }

@@ -47,7 +47,7 @@ mod jobs {
             together waiting::a_bucket_in_another_region_fails_the_job_without_a_call,
             together waiting::a_lost_grant_stops_the_calls_until_it_is_back,
             together failing::a_refused_role_costs_one_request,
-            together failing::a_missing_project_costs_one_request,
+            together failing::a_missing_project_costs_no_paid_request,
             together failing::a_restored_job_waits_for_a_person,
             together failing::what_was_paid_for_cannot_be_changed,
             together failing::what_a_job_may_not_ask_for_is_refused_by_the_name_of_its_field,

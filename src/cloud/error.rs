@@ -115,7 +115,7 @@ fn kind(status: u16, code: &str, text: &str) -> FailureKind {
     }
     // IMM's page gives one code for every missing thing and names the thing in the text.
     if code.starts_with("ResourceNotFound.Project")
-        || (code.starts_with("ResourceNotFound") && text.to_lowercase().contains("project"))
+        || (code.starts_with("ResourceNotFound") && text.to_lowercase().contains("resource project"))
     {
         return FailureKind::NoSuchProject;
     }
@@ -176,6 +176,8 @@ pub(super) fn unanswered(word: &str) -> CallFailure {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -230,5 +232,39 @@ mod tests {
             imm(400, br#"{"Code":"Throttling.User"}"#, None).kind,
             FailureKind::Throttled
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        /// Whatever a service, a proxy or an attacker answers: what is left for status and events is a code and a request id
+        /// of harmless signs, and nothing of its text.
+        #[test]
+        fn of_a_hostile_body_only_a_clean_code_and_a_clean_id_survive(
+            status in 400u16..600,
+            code in ".{0,200}",
+            message in ".{0,200}",
+            id in ".{0,200}",
+            frame in 0usize..6,
+            noise in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let hidden = "canary words of the answer";
+            let json = serde_json::json!({"Code": code, "Message": format!("{hidden} {message}"), "RequestId": id});
+            let body = match frame {
+                0 => format!("<Error><Code>{code}</Code><Message>{hidden} {message}</Message><RequestId>{id}</RequestId></Error>").into_bytes(),
+                1 => format!("<Error><Code><![CDATA[{code}]]></Code><Message>{hidden}</Message></Error>").into_bytes(),
+                2 => json.to_string().into_bytes(),
+                3 => format!("{{\"Code\": {{\"Code\": \"{hidden}\"}}, \"Message\": [{hidden:?}]}}").into_bytes(),
+                4 => format!("<html><body>{hidden} {message}</body></html>").into_bytes(),
+                _ => noise,
+            };
+            for failure in [oss(status, &body, Some(id.clone())), imm(status, &body, None)] {
+                let shown = failure.reference();
+                let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);
+                prop_assert!(shown.chars().all(harmless) && shown.len() <= 150, "{shown}");
+                prop_assert!(!shown.contains("canary"), "{shown}");
+                prop_assert!(!failure.code.is_empty());
+            }
+        }
     }
 }

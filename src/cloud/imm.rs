@@ -31,7 +31,7 @@ struct ImageScore<'a> {
     overall_quality_score: Option<&'a RawValue>,
 }
 
-/// `GetProject`'s answer: the two limits.
+/// `GetProject`'s answer: the two limits and the role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Shown {
@@ -44,6 +44,8 @@ struct Limits {
     queries_per_second: Option<u32>,
     #[serde(rename = "EngineConcurrency")]
     concurrency: Option<u32>,
+    #[serde(rename = "ServiceRole")]
+    service_role: Option<String>,
 }
 
 /// `CredentialConfig` as IMM takes it (IMM structure of that name).
@@ -116,6 +118,7 @@ impl Cloud {
         Ok(ProjectLimits {
             queries_per_second: usable(shown.project.queries_per_second),
             concurrency: usable(shown.project.concurrency),
+            service_role: shown.project.service_role.filter(|r| !r.is_empty()),
         })
     }
 

@@ -18,6 +18,9 @@ use crate::core::identity::Identity;
 use crate::core::tenancy::Tenant;
 use crate::ports::{Effects, Keys, KubeFailure};
 
+/// Jobs of one namespace that run at once: with more, one namespace could take all workers.
+pub const RUNS_OF_A_NAMESPACE: usize = 32;
+
 /// What is worked on: a bucket with all its grants, or a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
@@ -37,6 +40,8 @@ pub struct Context {
     pub pacers: Pacers,
     /// Tells running jobs of changes.
     pub edits: Arc<Edits>,
+    /// Running jobs by namespace.
+    pub runs: Mutex<HashMap<String, usize>>,
     /// The account of each identity, with a key id that was asked about.
     pub accounts: Mutex<HashMap<Identity, (String, String)>>,
     /// What is counted.
@@ -76,6 +81,21 @@ impl Context {
         Ok(Tenant {
             name: namespace.to_owned(),
             ..Tenant::default()
+        })
+    }
+
+    /// Counts a job among the running ones of its namespace until the place is dropped; `None` when there are enough.
+    pub fn start_run(&self, namespace: &str) -> Option<RunPlace<'_>> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = runs.entry(namespace.to_owned()).or_default();
+        if *count >= RUNS_OF_A_NAMESPACE {
+            return None;
+        }
+        *count += 1;
+        let namespace = namespace.to_owned();
+        Some(RunPlace {
+            context: self,
+            namespace,
         })
     }
 
@@ -142,5 +162,23 @@ impl Context {
             key: Key::Bucket(bucket.into()),
             settle: Duration::ZERO,
         });
+    }
+}
+
+/// A running job's place among those of its namespace.
+pub struct RunPlace<'a> {
+    context: &'a Context,
+    namespace: String,
+}
+
+impl Drop for RunPlace<'_> {
+    fn drop(&mut self) {
+        let mut runs = self.context.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = runs.get_mut(&self.namespace) {
+            *count -= 1;
+            if *count == 0 {
+                runs.remove(&self.namespace);
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::ports::Effects;
 /// Passes over buckets at once: each waits for a few round trips most of its time.
 const BUCKET_WORKERS: usize = 16;
 /// Jobs under way at once; calls in flight are bounded by each project's pace besides.
-const JOB_WORKERS: usize = 512;
+const JOB_WORKERS: usize = 1024;
 /// Marks under way between the watches and a queue.
 const MARKS: usize = 1024;
 
@@ -41,6 +41,7 @@ impl Engine {
             keys: keys::KeyCache::default(),
             pacers: pacer::Pacers::default(),
             edits: Arc::default(),
+            runs: Mutex::default(),
             accounts: Mutex::default(),
             metrics,
             stop,

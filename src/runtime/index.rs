@@ -123,10 +123,13 @@ impl Index {
     }
 
     /// A job has gone.
-    pub(super) fn job_gone(&mut self, key: &ObjectKey) {
-        if let Some(job) = self.jobs.remove(key) {
-            self.stop_waiting(job.grant.as_ref(), key);
-        }
+    pub(super) fn job_gone(&mut self, key: &ObjectKey) -> Vec<Key> {
+        let Some(job) = self.jobs.remove(key) else {
+            return Vec::new();
+        };
+        self.stop_waiting(job.grant.as_ref(), key);
+        // It may be running.
+        vec![Key::Job(key.clone())]
     }
 
     /// A list of grants begins.
@@ -148,11 +151,9 @@ impl Index {
     }
 
     /// A list of jobs is complete, likewise.
-    pub(super) fn jobs_listed(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
+    pub(super) fn jobs_listed(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<Key> {
         let gone: Vec<ObjectKey> = self.missing_jobs.extract_if(covers).collect();
-        for key in &gone {
-            self.job_gone(key);
-        }
+        gone.iter().flat_map(|key| self.job_gone(key)).collect()
     }
 
     /// Every key that is known.

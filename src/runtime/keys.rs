@@ -24,8 +24,8 @@ type Entries = HashMap<(Identity, Option<Scope>), (Keys, Timestamp)>;
 #[derive(Default)]
 pub struct KeyCache {
     entries: Mutex<Entries>,
-    /// Digests of keys that IMM refused: a job does not pay to hear the same again.
-    bad: Mutex<HashMap<Identity, String>>,
+    /// Digests of keys that IMM refused, and how: a job does not pay to hear the same again.
+    bad: Mutex<HashMap<Identity, (String, CallFailure)>>,
 }
 
 impl KeyCache {
@@ -55,22 +55,23 @@ impl KeyCache {
     }
 
     /// IMM refused these keys; they are obtained again next time, and not used unless they have changed.
-    pub fn refused(&self, identity: &Identity, keys: &Keys) {
+    pub fn refused(&self, identity: &Identity, keys: &Keys, failure: CallFailure) {
         self.forget(identity);
         self.bad
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(identity.clone(), digest(keys));
+            .insert(identity.clone(), (digest(keys), failure));
     }
 
-    /// Whether IMM has refused just these keys before.
-    pub fn known_bad(&self, identity: &Identity, keys: &Keys) -> bool {
+    /// How IMM has refused just these keys before.
+    pub fn known_bad(&self, identity: &Identity, keys: &Keys) -> Option<CallFailure> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = bad.get(identity).is_some_and(|old| *old == digest(keys));
-        if !same {
+        let known = bad.get(identity).cloned();
+        let same = known.filter(|(old, _)| *old == digest(keys));
+        if same.is_none() {
             bad.remove(identity);
         }
-        same
+        same.map(|(_, failure)| failure)
     }
 
     /// The cloud refused these keys: they are obtained again next time.

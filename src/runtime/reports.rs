@@ -25,7 +25,8 @@ impl Kubernetes {
         params.continue_token = page.map(ToOwned::to_owned);
         let list = in_time(reports(&self.client, &job.key.namespace).list(&params)).await?;
         let next = list.metadata.continue_.filter(|token| !token.is_empty());
-        Ok((list.items.iter().filter_map(stored).collect(), next))
+        let reports = list.items.iter().map(stored).collect::<Result<_, _>>()?;
+        Ok((reports, next))
     }
 
     pub(super) async fn get_report(
@@ -35,7 +36,7 @@ impl Kubernetes {
     ) -> Result<Option<StoredReport>, KubeFailure> {
         let name = report_name(&job.key.name, &job.uid, number);
         let found = in_time(reports(&self.client, &job.key.namespace).get_opt(&name)).await?;
-        Ok(found.as_ref().and_then(stored))
+        found.as_ref().map(stored).transpose()
     }
 
     pub(super) async fn put_report(
@@ -101,11 +102,15 @@ fn object(job: &JobObject, name: &str) -> DynamicObject {
     object
 }
 
-/// A report; one that does not decode is none of ours.
-fn stored(object: &DynamicObject) -> Option<StoredReport> {
-    let body: Value = object.data.get("report")?.clone();
-    Some(StoredReport {
-        report: serde_json::from_value(body).ok()?,
-        resource_version: object.resource_version()?,
+/// A report. One that does not decode, perhaps another version's, is a failure: what it holds must not be paid for again.
+fn stored(object: &DynamicObject) -> Result<StoredReport, KubeFailure> {
+    let body: Value = object.data.get("report").cloned().unwrap_or_default();
+    let report = serde_json::from_value(body).map_err(|error| {
+        tracing::error!(report = object.name_any(), %error, "a report cannot be read");
+        KubeFailure::Invalid
+    })?;
+    Ok(StoredReport {
+        report,
+        resource_version: object.resource_version().unwrap_or_default(),
     })
 }

@@ -217,14 +217,8 @@ fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
             };
             index.job(&key, &wish(&object), grant_of(&object, &key), stage)
         }
-        (Kind::Jobs, Seen::Gone(key)) => {
-            index.job_gone(&key);
-            Vec::new()
-        }
-        (Kind::Jobs, Seen::Complete(scope)) => {
-            index.jobs_listed(|key| within(&scope, key));
-            Vec::new()
-        }
+        (Kind::Jobs, Seen::Gone(key)) => index.job_gone(&key),
+        (Kind::Jobs, Seen::Complete(scope)) => index.jobs_listed(|key| within(&scope, key)),
     }
 }
 

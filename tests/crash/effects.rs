@@ -15,20 +15,18 @@ use imm_operator::ports::{
     After, Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, ObjectPage, Piece,
     PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::process::{Gate, no_answer, write};
+use super::outside::Outside;
+use super::process::{Gate, no_answer};
 
 impl Effects for Gate {
     fn now(&self) -> Timestamp {
-        self.start.0 + SignedDuration::try_from(self.start.1.elapsed()).unwrap()
+        self.time()
     }
     fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
-        let of_bucket = move |g: &&GrantObject| g.place.as_ref().is_some_and(|p| p.name == bucket);
-        self.effect(KubeFailure::Unavailable, move |o| {
-            Ok(o.grants.values().filter(of_bucket).cloned().collect())
-        })
+        self.listing(bucket)
     }
     fn get_grant<'a>(
         &'a self,
@@ -41,7 +39,9 @@ impl Effects for Gate {
         grant: &'a GrantObject,
         status: &'a GrantStatus,
     ) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| o.replace_status(grant, status))
+        self.effect(KubeFailure::Unavailable, move |o| {
+            o.replace_status(grant, status, self.seen().as_deref())
+        })
     }
     fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
         self.effect(KubeFailure::Unavailable, move |o| o.add_finalizer(grant))
@@ -69,7 +69,12 @@ impl Effects for Gate {
             token: None,
             expires: None,
         };
-        self.effect(KeysProblem::Unreachable, |_| Ok(keys))
+        self.effect(KeysProblem::Unreachable, |o| {
+            if o.no_secret {
+                return Err(KeysProblem::Missing);
+            }
+            Ok(keys)
+        })
     }
     fn request_token<'a>(
         &'a self,
@@ -86,7 +91,7 @@ impl Effects for Gate {
         _: &'a RoleSession,
         _: &'a Keys,
     ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
+        self.effect(no_answer(), |o| Ok(o.open_session(self.time())))
     }
     fn assume_role_with_oidc<'a>(
         &'a self,
@@ -110,13 +115,13 @@ impl Effects for Gate {
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        _: &'a Keys,
+        keys: &'a Keys,
     ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>> {
         let seen = BucketSeen {
             owner_uid: Some(bucket.owner_uid.clone()),
             region: Some(bucket.region.clone()),
         };
-        self.effect(no_answer(), |_| Ok(seen))
+        self.effect(no_answer(), |o| o.admit(keys).map(|()| seen))
     }
     fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a Keys) -> BoxFuture<'a, Option<bool>> {
         self.effect((), |_| Ok(false))
@@ -127,45 +132,53 @@ impl Effects for Gate {
         self.effect(KubeFailure::Unavailable, |_| Ok(None))
     }
     fn announce(&self, _: Announcement) -> BoxFuture<'_, ()> {
-        self.effect((), |_| Ok(())).map(|_: Result<(), ()>| ()).boxed()
+        let publish = |o: &mut Outside| {
+            o.counts.events += 1;
+            Ok(())
+        };
+        self.effect((), publish).map(|_: Result<(), ()>| ()).boxed()
     }
     fn get_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        _: &'a Keys,
+        keys: &'a Keys,
     ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
-        let now = self.now();
         self.effect(no_answer(), move |o| {
-            let bytes = o.read_policy(&bucket.name, now).map(String::into_bytes);
+            o.admit(keys)?;
+            let policy = o.read_policy(&bucket.name, self.time());
+            self.saw(policy.clone(), o.foreign_edits);
             Ok(PolicyRead {
-                bytes,
-                server_time: Some(now),
+                bytes: policy.map(String::into_bytes),
+                server_time: Some(self.time()),
             })
         })
     }
     fn put_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        _: &'a Keys,
+        keys: &'a Keys,
         text: &'a str,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        write(self, bucket, Some(text), signed_at)
+        self.write(bucket, keys, Some(text), signed_at)
     }
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        _: &'a Keys,
+        keys: &'a Keys,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        write(self, bucket, None, signed_at)
+        self.write(bucket, keys, None, signed_at)
     }
     fn read_block<'a>(
         &'a self,
         _: &'a BucketRef,
-        _: &'a Keys,
+        keys: &'a Keys,
     ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
-        self.effect(no_answer(), |o| Ok(o.block.unwrap_or(BlockState::Off)))
+        self.effect(no_answer(), |o| {
+            o.admit(keys)?;
+            Ok(o.block.unwrap_or(BlockState::Off))
+        })
     }
     fn list_reports<'a>(
         &'a self,

@@ -1,46 +1,93 @@
-//! What survives a crash: the API server's objects and the buckets' policies, with the invariants checked at each change.
+//! What survives a crash: the API server's objects and the buckets' policies. What must hold of each change is in
+//! `checks.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use imm_operator::api::{EntryState, FINALIZER, GrantSpec, GrantStatus};
-use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey, PassRoleChoice, parse_spec};
+use imm_operator::api::{FINALIZER, GrantSpec, GrantStatus};
+use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::policy::Document;
-use imm_operator::ports::KubeFailure;
+use imm_operator::ports::{CallFailure, FailureKind, Keys, KubeFailure};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::fault::{Fault, refused};
+
+/// How often each thing was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub lists: usize,
+    pub reads: usize,
+    pub policy_writes: usize,
+    pub status_writes: usize,
+    pub events: usize,
+}
 
 /// Objects, policies, and what happened to them.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own that scenarios set"
+)]
 pub struct Outside {
     pub grants: BTreeMap<ObjectKey, GrantObject>,
     pub policies: BTreeMap<String, String>,
     pub block: Option<BlockState>,
-    /// Foreign statements that every write must carry, in order.
+    /// Statements of others, in order; and all that there ever were.
     pub foreign: Vec<String>,
-    pub policy_writes: usize,
-    pub status_writes: usize,
+    pub ever_foreign: BTreeSet<String>,
+    /// Changes of others so far, and how often a write of ours undid one.
+    pub foreign_edits: usize,
+    pub lost: usize,
+    pub rival_has_edited: bool,
+    pub counts: Counts,
     pub broken: Vec<String>,
-    /// Which effects of a process were policy writes.
-    pub written_at: Vec<usize>,
     /// How many seconds a read may be behind.
     pub lag: i64,
+    /// How every call to the cloud is refused for now.
+    pub refuses: Option<FailureKind>,
+    /// The Secret with the keys is not there.
+    pub no_secret: bool,
+    /// A policy with this text in it is refused.
+    pub poison: Option<&'static str>,
+    /// The session ends at the next write; sessions opened so far, and how many of them have ended.
+    pub session_ends_at_write: bool,
+    pub sessions: usize,
+    pub ended_sessions: usize,
+    /// What grants say at rest, if it is not `Applied`.
+    pub expected: BTreeMap<&'static str, &'static str>,
+    /// OSS has refused a public policy, so that a grant may go without its `ram:PassRole`.
+    pub public_refused: bool,
+    /// The user has changed an object, so that the watch tells of it.
+    pub changed: bool,
+    /// The process is to be replaced now.
+    pub take_over: bool,
+    /// Policy writes under way.
+    pub under_way: usize,
+    /// The grants before each change, for a list that is behind.
+    pub past: Vec<BTreeMap<ObjectKey, GrantObject>>,
     /// What the policies were before each change, and until when.
-    history: Vec<(String, Timestamp, Option<String>)>,
+    pub history: Vec<(String, Timestamp, Option<String>)>,
     version: u64,
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey {
+        namespace: "media".to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 impl Outside {
     fn next_version(&mut self) -> String {
+        self.past.push(self.grants.clone());
         self.version += 1;
         self.version.to_string()
     }
 
     /// A user applies a grant.
     pub fn apply(&mut self, name: &str, spec: GrantSpec) {
-        let key = ObjectKey {
-            namespace: "media".to_owned(),
-            name: name.to_owned(),
-        };
+        self.changed = true;
+        let key = key(name);
         let version = self.next_version();
         if let Some(grant) = self.grants.get_mut(&key) {
             grant.generation += 1;
@@ -72,10 +119,8 @@ impl Outside {
 
     /// A user deletes a grant.
     pub fn delete(&mut self, name: &str) {
-        let key = ObjectKey {
-            namespace: "media".to_owned(),
-            name: name.to_owned(),
-        };
+        self.changed = true;
+        let key = key(name);
         let version = self.next_version();
         if let Some(grant) = self.grants.get_mut(&key) {
             grant.deleting = true;
@@ -85,6 +130,20 @@ impl Outside {
                 self.grants.remove(&key);
             }
         }
+    }
+
+    /// The grants of a bucket, as they were so many changes ago.
+    pub fn list(&mut self, bucket: &str, behind: usize) -> Vec<GrantObject> {
+        self.counts.lists += 1;
+        let past = behind.checked_sub(1).map(|n| self.past.iter().rev().nth(n));
+        let grants = past.map_or(Some(&self.grants), |past| past.or(self.past.first()));
+        let of_bucket = |g: &&GrantObject| g.place.as_ref().is_some_and(|p| p.name == bucket);
+        grants
+            .unwrap_or(&self.grants)
+            .values()
+            .filter(of_bucket)
+            .cloned()
+            .collect()
     }
 
     /// The object as it stands, if the version is the one that a write was planned from.
@@ -101,23 +160,27 @@ impl Outside {
         }
     }
 
+    /// `seen` is the policy that the process read last.
     pub fn replace_status(
         &mut self,
         planned: &GrantObject,
         status: &GrantStatus,
+        seen: Option<&str>,
     ) -> Result<String, KubeFailure> {
         let version = self.next_version();
         let stored = self.current(planned)?;
         stored.status = status.clone();
         stored.resource_version.clone_from(&version);
-        self.status_writes += 1;
+        self.counts.status_writes += 1;
+        self.check_status(planned, status, seen);
         Ok(version)
     }
 
     pub fn add_finalizer(&mut self, planned: &GrantObject) -> Result<String, KubeFailure> {
         let version = self.next_version();
         let stored = self.grants.get_mut(&planned.key).ok_or(KubeFailure::NotFound)?;
-        if stored.uid != planned.uid || stored.finalizers != planned.finalizers {
+        // The API server takes no new finalizer on an object that is being deleted.
+        if stored.uid != planned.uid || stored.finalizers != planned.finalizers || stored.deleting {
             return Err(KubeFailure::Invalid);
         }
         stored.finalizers.push(FINALIZER.to_owned());
@@ -125,39 +188,51 @@ impl Outside {
         Ok(version)
     }
 
-    /// I5: the finalizer goes only when none of the grant's statements is left that nobody else owns.
     pub fn remove_finalizer(&mut self, planned: &GrantObject) -> Result<(), KubeFailure> {
-        let stored = self
-            .grants
-            .get(&planned.key)
-            .ok_or(KubeFailure::NotFound)?
-            .clone();
-        for text in self.rendered(&stored) {
-            let live = self
-                .documents()
-                .any(|d| d.statements().iter().any(|s| d.text_of(s) == text));
-            let others = self
-                .grants
-                .values()
-                .any(|g| g.key != stored.key && self.rendered(g).contains(&text));
-            let foreign = self.foreign.contains(&text);
-            if live && !others && !foreign {
-                self.broken.push(format!(
-                    "I5: {} is released while its statement is live",
-                    stored.key
-                ));
-            }
+        let version = self.next_version();
+        let stored = self.grants.get(&planned.key).ok_or(KubeFailure::NotFound)?;
+        if stored.uid != planned.uid || stored.finalizers != planned.finalizers {
+            return Err(KubeFailure::Invalid);
         }
+        self.check_release(&stored.clone());
         let stored = self.grants.get_mut(&planned.key).ok_or(KubeFailure::NotFound)?;
         stored.finalizers.retain(|f| f != FINALIZER);
+        stored.resource_version = version;
         if stored.deleting && stored.finalizers.is_empty() {
             self.grants.remove(&planned.key);
         }
         Ok(())
     }
 
+    /// A session of STS.
+    pub fn open_session(&mut self, now: Timestamp) -> Keys {
+        self.sessions += 1;
+        Keys {
+            id: format!("STS.{}", self.sessions),
+            secret: "canary".into(),
+            token: Some("canary".into()),
+            expires: Some(now + SignedDuration::from_hours(1)),
+        }
+    }
+
+    /// Of a bucket that is gone OSS says so, and leaving grants rightly go: it does not say so of one that is there.
+    pub fn would_lie(&self, fault: Fault) -> bool {
+        let gone = matches!(fault, Fault::Cloud(FailureKind::NoSuchBucket, _));
+        gone && self.grants.values().any(|g| g.deleting)
+    }
+
+    /// Whether OSS lets these keys in at all.
+    pub fn admit(&self, keys: &Keys) -> Result<(), CallFailure> {
+        let session = keys.id.strip_prefix("STS.").and_then(|n| n.parse::<usize>().ok());
+        if session.is_some_and(|n| n <= self.ended_sessions) {
+            return Err(refused(FailureKind::KeysExpired));
+        }
+        self.refuses.map_or(Ok(()), |kind| Err(refused(kind)))
+    }
+
     /// The policy as a read shows it: as it was `lag` seconds ago.
-    pub fn read_policy(&self, bucket: &str, now: Timestamp) -> Option<String> {
+    pub fn read_policy(&mut self, bucket: &str, now: Timestamp) -> Option<String> {
+        self.counts.reads += 1;
         let since = now - SignedDuration::from_secs(self.lag);
         let newer = self
             .history
@@ -166,159 +241,49 @@ impl Outside {
         newer.map_or_else(|| self.policies.get(bucket).cloned(), |(_, _, text)| text.clone())
     }
 
-    /// A policy write, with what must hold of every one: I1 foreign statements unchanged and in order, I3 nothing added that
-    /// no live grant renders, and nothing added or removed that is not in a ledger.
-    pub fn write_policy(&mut self, bucket: &str, text: Option<&str>, now: Timestamp, late: bool) {
+    pub fn write_policy(&mut self, write: &Write, keys: &Keys, now: Timestamp) -> Result<(), CallFailure> {
+        if std::mem::take(&mut self.session_ends_at_write) {
+            self.ended_sessions = self.sessions;
+        }
+        self.admit(keys)?;
+        let text = write.text.as_deref();
+        if self.poison.is_some_and(|p| text.is_some_and(|t| t.contains(p))) {
+            return Err(refused(FailureKind::DocumentRefused));
+        }
+        self.check_write(write);
+        let bucket = &write.bucket;
         self.history
-            .push((bucket.to_owned(), now, self.policies.get(bucket).cloned()));
-        self.policy_writes += 1;
-        let before = self.texts(bucket);
-        let after: Vec<String> = text.map(statements).unwrap_or_default();
-        let mut rest = after.iter();
-        for foreign in self.foreign.iter().filter(|f| before.contains(f)) {
-            if !rest.any(|s| s == foreign) {
-                self.broken
-                    .push(format!("I1: a foreign statement is lost: {foreign}"));
-            }
-        }
-        // A late write meets ledgers that have moved on; what it brings back must still be somebody's.
-        let owned = |text: &str, state: EntryState| {
-            let entries = self.grants.values().flat_map(|g| &g.status.owned);
-            let mut same = entries.filter(|e| e.statement == text);
-            if late {
-                same.next().is_some()
-            } else {
-                same.any(|e| e.state == state)
-            }
-        };
-        let mut broken = Vec::new();
-        for added in after.iter().filter(|s| !before.contains(s)) {
-            // A pass may have begun before its grant was deleted; then the next one takes the statement out again.
-            if !late && !self.grants.values().any(|g| self.rendered(g).contains(added)) {
-                broken.push(format!("I3: no live grant renders {added}"));
-            }
-            if !owned(added, EntryState::Intended) {
-                broken.push(format!("ledger: {added} is written without being recorded"));
-            }
-        }
-        for gone in before
-            .iter()
-            .filter(|s| !after.contains(s) && !self.foreign.contains(s))
-        {
-            if !owned(gone, EntryState::Removing) {
-                broken.push(format!("ledger: {gone} is taken out without being recorded"));
-            }
-        }
-        if after
-            .iter()
-            .enumerate()
-            .any(|(i, s)| after.iter().skip(i + 1).any(|t| t == s))
-        {
-            broken.push("a statement is there twice".to_owned());
-        }
-        self.broken.append(&mut broken);
+            .push((bucket.clone(), now, self.policies.get(bucket).cloned()));
+        self.counts.policy_writes += 1;
         match text {
-            Some(text) => self.policies.insert(bucket.to_owned(), text.to_owned()),
+            Some(text) => self.policies.insert(bucket.clone(), text.to_owned()),
             None => self.policies.remove(bucket),
         };
+        self.foreign = self.foreign_of(text);
+        Ok(())
     }
 
-    /// I4 and I11 at rest: each live grant's statements are there, says so, and nothing of ours is left without a grant.
-    pub fn check_at_rest(&mut self) {
-        let mut broken = Vec::new();
-        let wanted: Vec<String> = self.grants.values().flat_map(|g| self.rendered(g)).collect();
-        let live: Vec<String> = self.policies.keys().flat_map(|b| self.texts(b)).collect();
-        for text in wanted.iter().filter(|t| !live.contains(t)) {
-            broken.push(format!("a wanted statement is missing: {text}"));
-        }
-        for text in live
-            .iter()
-            .filter(|t| !wanted.contains(t) && !self.foreign.contains(t))
-        {
-            broken.push(format!("I4: a statement of ours is left over: {text}"));
-        }
-        for grant in self.grants.values() {
-            let ready = grant
-                .status
-                .conditions
-                .iter()
-                .any(|c| c.kind == "Ready" && c.reason == "Applied");
-            if !ready || grant.deleting || grant.status.observed_generation != Some(grant.generation) {
-                broken.push(format!(
-                    "{} is not Applied: {:?}",
-                    grant.key, grant.status.conditions
-                ));
-            }
-            if let Some(odd) = grant
-                .status
-                .owned
-                .iter()
-                .find(|e| e.state != EntryState::Applied || e.unsettled_until.is_some())
-            {
-                broken.push(format!("{} has an open entry at rest: {odd:?}", grant.key));
-            }
-        }
-        self.broken.append(&mut broken);
-    }
-
-    /// What the end of a run must equal: each policy's statements, and each grant's ledger without its times.
-    pub fn end(&self) -> String {
-        let ledger = |g: &GrantObject| {
-            let mut entries: Vec<String> = g
-                .status
-                .owned
-                .iter()
-                .map(|e| format!("{} {:?} {}", e.fingerprint, e.state, e.pre_existing))
-                .collect();
-            entries.sort();
-            format!("{}: {}", g.key, entries.join(", "))
-        };
-        let ledgers: Vec<String> = self.grants.values().map(ledger).collect();
-        // Two grants applied at once may be written in either order when one of them was held up.
-        let policy = |bucket: &String| {
-            let mut texts = self.texts(bucket);
-            texts.sort_by_key(|t| {
-                if self.foreign.contains(t) {
-                    String::new()
-                } else {
-                    t.clone()
-                }
-            });
-            format!("{bucket}: {}", texts.join("\n"))
-        };
-        let policies: Vec<String> = self.policies.keys().map(policy).collect();
-        format!("{}\n{}", policies.join("\n"), ledgers.join("\n"))
-    }
-
-    fn rendered(&self, grant: &GrantObject) -> Vec<String> {
-        let choice = match self.block {
-            None | Some(BlockState::Off) => PassRoleChoice::Included,
-            Some(state) => PassRoleChoice::OmittedBecause(state),
-        };
-        let spec = grant.spec.as_ref().unwrap();
-        parse_spec(spec, choice)
-            .unwrap()
-            .statements
-            .into_iter()
-            .map(|s| s.text)
-            .collect()
-    }
-
-    fn texts(&self, bucket: &str) -> Vec<String> {
+    pub fn texts(&self, bucket: &str) -> Vec<String> {
         self.policies
             .get(bucket)
             .map(|t| statements(t))
             .unwrap_or_default()
     }
-
-    fn documents(&self) -> impl Iterator<Item = Document> {
-        self.policies
-            .values()
-            .map(|t| Document::parse(t.as_bytes()).unwrap())
-    }
 }
 
-fn statements(text: &str) -> Vec<String> {
+/// A policy write under way.
+#[derive(Clone)]
+pub struct Write {
+    pub bucket: String,
+    pub text: Option<String>,
+    /// What the process had read last, and how often others had changed the policy by then.
+    pub based_on: Option<String>,
+    pub edits_then: usize,
+    /// It arrives after its process has heard what it will hear.
+    pub late: bool,
+}
+
+pub fn statements(text: &str) -> Vec<String> {
     let document = Document::parse(text.as_bytes()).unwrap();
     document
         .statements()

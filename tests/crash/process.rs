@@ -1,4 +1,4 @@
-//! A process that can be stopped at any effect. Everything it reaches goes through here, counted; nothing sleeps but on
+//! A process that can be stopped at any effect. Everything it reaches goes through here, counted; nothing waits but on
 //! paused time.
 
 use std::future::pending;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_operator::api::BucketRef;
-use imm_operator::ports::{CallFailure, Effects, FailureKind};
+use imm_operator::core::grant::GrantObject;
+use imm_operator::ports::{CallFailure, Effects, FailureKind, Keys, KubeFailure};
 use imm_operator::runtime::{Engine, Key, Mark};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -16,157 +17,214 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::outside::Outside;
+use super::fault::{Call, Effect, Fault, Refusal};
+use super::outside::{Outside, Write};
 
-/// What befalls one effect, and where the process is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Just before it is sent.
-    Before,
-    /// It is lost; the process hears of a failure and is stopped at its next effect.
-    Lost,
-    /// It is done; the process hears of a failure and is stopped at its next effect.
-    Unanswered,
-    /// It is done and answered; the process is stopped at its next effect.
-    Answered,
-    /// It is lost, and the process goes on.
-    LostOnly,
-    /// It is done, the process hears of a failure and goes on.
-    UnansweredOnly,
-    /// A policy write is done only so many seconds later, whoever runs then; the process hears of a failure and is stopped
-    /// at its next effect.
-    Late(u64),
-    /// Likewise, and the process goes on.
-    LateOnly(u64),
+/// Lets paused time go by.
+pub async fn pass_time(time: Duration) {
+    let _ = timeout(time, pending::<()>()).await;
 }
 
-pub const PLACES: [Place; 6] = [
-    Place::Before,
-    Place::Lost,
-    Place::Unanswered,
-    Place::Answered,
-    Place::LostOnly,
-    Place::UnansweredOnly,
-];
-
-/// Within the lag window, beyond it, and at nearly the end of a write's life.
-pub const LATE: [Place; 4] = [
-    Place::Late(3),
-    Place::Late(60),
-    Place::Late(290),
-    Place::LateOnly(100),
-];
+#[derive(Default)]
+struct State {
+    /// Effects so far, by their kinds.
+    calls: Vec<Call>,
+    dying: bool,
+    /// The fault, from when it strikes until somebody asks.
+    struck: Option<Fault>,
+    frozen: bool,
+    /// Whether no fault may strike any more.
+    spared: bool,
+    /// The policy as read last, and how often others had changed it by then.
+    seen: (Option<String>, usize),
+}
 
 /// The effects of one process.
 pub struct Gate {
     outside: Arc<Mutex<Outside>>,
-    stop_at: Option<(usize, Place)>,
-    state: Mutex<(usize, bool)>,
+    fault: Option<(usize, Fault)>,
+    state: Mutex<State>,
     dead: Arc<Notify>,
-    pub(super) start: (Timestamp, Instant),
-}
-
-/// What a gate lets through.
-enum Pass {
-    Perform,
-    Lose,
-    PerformUnanswered,
-    PerformLate(u64),
+    start: (Timestamp, Instant),
 }
 
 impl Gate {
-    async fn pass(&self, writes: bool) -> Pass {
+    pub(super) fn time(&self) -> Timestamp {
+        self.start.0 + SignedDuration::try_from(self.start.1.elapsed()).unwrap()
+    }
+
+    /// Lets an effect through, with what befalls it.
+    async fn pass(&self, call: Call) -> Option<Fault> {
         // A moment passes on the paused clock with every effect.
-        let _ = timeout(Duration::from_millis(5), pending::<()>()).await;
-        let verdict = {
+        pass_time(Duration::from_millis(5)).await;
+        let struck = {
             let mut state = self.state.lock().unwrap();
-            let (count, dying) = &mut *state;
-            *count += 1;
-            if writes {
-                self.outside.lock().unwrap().written_at.push(*count);
-            }
-            match self.stop_at {
-                _ if *dying => None,
-                Some((at, place)) if at == *count => {
-                    *dying = !matches!(
-                        place,
-                        Place::LostOnly | Place::UnansweredOnly | Place::LateOnly(_)
-                    );
-                    match place {
-                        Place::Before => None,
-                        Place::Lost | Place::LostOnly => Some(Pass::Lose),
-                        Place::Unanswered | Place::UnansweredOnly => Some(Pass::PerformUnanswered),
-                        Place::Answered => Some(Pass::Perform),
-                        Place::Late(seconds) | Place::LateOnly(seconds) => Some(Pass::PerformLate(seconds)),
-                    }
-                }
-                _ => Some(Pass::Perform),
+            state.calls.push(call);
+            let here = self.fault.filter(|(at, _)| *at == state.calls.len());
+            let here = here
+                .map(|(_, fault)| fault)
+                .filter(|_| !state.spared)
+                .filter(|fault| !self.outside.lock().unwrap().would_lie(*fault));
+            if state.dying {
+                Err(())
+            } else {
+                state.struck = state.struck.or(here);
+                state.dying |= here.is_some_and(Fault::stops);
+                here.filter(|fault| *fault == Fault::Before)
+                    .map_or(Ok(here), |_| Err(()))
             }
         };
-        let Some(pass) = verdict else {
+        let Ok(fault) = struck else {
             self.dead.notify_one();
             return pending().await;
         };
-        pass
+        self.befall(fault);
+        fault
     }
 
-    pub(super) fn effect<'a, T: Send + 'a, E: Send + 'a>(
+    /// What a fault changes outside.
+    fn befall(&self, fault: Option<Fault>) {
+        let mut outside = self.outside.lock().unwrap();
+        if let Some(Fault::Rival(edit)) = fault {
+            let edited = outside.rival(edit);
+            outside.rival_has_edited |= edited;
+        }
+        outside.public_refused |= matches!(fault, Some(Fault::Cloud(FailureKind::PublicBlocked, _)));
+    }
+
+    /// An effect of the kind that its failure tells; `lost` is how it looks when there is no answer.
+    pub(super) fn effect<'a, T: Send + 'a, E: Refusal + Send + 'a>(
         &'a self,
         lost: E,
         perform: impl FnOnce(&mut Outside) -> Result<T, E> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, E>> {
+        self.effect_of(E::CALL, lost, move |o, _| perform(o))
+    }
+
+    fn effect_of<'a, T: Send + 'a, E: Refusal + Send + 'a>(
+        &'a self,
+        call: Call,
+        lost: E,
+        perform: impl FnOnce(&mut Outside, Option<Fault>) -> Result<T, E> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, E>> {
         async move {
-            match self.pass(false).await {
-                Pass::Lose | Pass::PerformLate(_) => Err(lost),
-                Pass::Perform => perform(&mut self.outside.lock().unwrap()),
-                Pass::PerformUnanswered => {
-                    let _ = perform(&mut self.outside.lock().unwrap());
-                    Err(lost)
-                }
+            let fault = self.pass(call).await;
+            let mut outside = self.outside.lock().unwrap();
+            let failure = fault.and_then(Fault::failure);
+            if failure == Some(Effect::None) {
+                return Err(fault.and_then(E::of).unwrap_or(lost));
             }
+            let answer = perform(&mut outside, fault);
+            match failure {
+                Some(_) => Err(fault.and_then(E::of).unwrap_or(lost)),
+                None => answer,
+            }
+        }
+        .boxed()
+    }
+
+    /// The grants of a bucket; the list may be behind.
+    pub(super) fn listing<'a>(
+        &'a self,
+        bucket: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
+        self.effect_of(Call::List, KubeFailure::Unavailable, move |o, fault| {
+            let behind = match fault {
+                Some(Fault::Behind(changes)) => changes,
+                _ => 0,
+            };
+            Ok(o.list(bucket, behind))
+        })
+    }
+
+    /// The policy as read last.
+    pub(super) fn seen(&self) -> Option<String> {
+        self.state.lock().unwrap().seen.0.clone()
+    }
+
+    pub(super) fn saw(&self, policy: Option<String>, edits: usize) {
+        self.state.lock().unwrap().seen = (policy, edits);
+    }
+
+    /// A policy write; OSS refuses one whose signature is older than fifteen minutes.
+    pub(super) fn write<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+        text: Option<&'a str>,
+        signed_at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        let (outside, start, keys) = (Arc::clone(&self.outside), self.start, keys.clone());
+        let perform = move |write: &Write| {
+            let now = start.0 + SignedDuration::try_from(start.1.elapsed()).unwrap();
+            if now.duration_since(signed_at) > SignedDuration::from_mins(15) {
+                return Err(super::fault::refused(FailureKind::Unavailable));
+            }
+            outside.lock().unwrap().write_policy(write, &keys, now)
+        };
+        async move {
+            if self.state.lock().unwrap().frozen {
+                // The fence: the lease has run out.
+                return pending().await;
+            }
+            let fault = self.pass(Call::Write).await;
+            let (based_on, edits_then) = self.state.lock().unwrap().seen.clone();
+            let mut write = Write {
+                bucket: bucket.name.clone(),
+                text: text.map(ToOwned::to_owned),
+                based_on,
+                edits_then,
+                late: false,
+            };
+            if let Some(Fault::Frozen(seconds)) = fault {
+                self.state.lock().unwrap().frozen = true;
+                self.dead.notify_one();
+                pass_time(Duration::from_secs(seconds)).await;
+                write.late = true;
+                return perform(&write);
+            }
+            let _under_way = UnderWay::begin(&self.outside);
+            pass_time(Duration::from_millis(5)).await;
+            if let Some(Fault::Late(seconds) | Fault::LateOnly(seconds) | Fault::Twice(seconds)) = fault {
+                // The request is under way by itself: the end of its process does not stop it.
+                let (perform, mut write) = (perform.clone(), write.clone());
+                write.late = true;
+                tokio::spawn(async move {
+                    pass_time(Duration::from_secs(seconds)).await;
+                    let _ = perform(&write);
+                });
+            }
+            match fault.and_then(Fault::failure) {
+                Some(Effect::None) => {}
+                Some(Effect::Done) => drop(perform(&write)),
+                None => return perform(&write),
+            }
+            Err(fault.and_then(CallFailure::of).unwrap_or_else(no_answer))
         }
         .boxed()
     }
 }
 
-/// A policy write; OSS refuses one whose signature is older than fifteen minutes.
-pub(super) fn write<'a>(
-    gate: &'a Gate,
-    bucket: &'a BucketRef,
-    text: Option<&'a str>,
-    signed_at: Timestamp,
-) -> BoxFuture<'a, Result<(), CallFailure>> {
-    let outside = Arc::clone(&gate.outside);
-    let (bucket, text, start) = (bucket.name.clone(), text.map(ToOwned::to_owned), gate.start);
-    let perform = move |late: bool| {
-        let now = start.0 + SignedDuration::try_from(start.1.elapsed()).unwrap();
-        let mut outside = outside.lock().unwrap();
-        if now.duration_since(signed_at) <= SignedDuration::from_mins(15) {
-            outside.write_policy(&bucket, text.as_deref(), now, late);
+/// I13: no two writes of one bucket are under way at once.
+struct UnderWay(Arc<Mutex<Outside>>);
+
+impl UnderWay {
+    fn begin(outside: &Arc<Mutex<Outside>>) -> Self {
+        let mut world = outside.lock().unwrap();
+        world.under_way += 1;
+        if world.under_way > 1 {
+            world
+                .broken
+                .push("I13: two writes are under way at once".to_owned());
         }
-    };
-    async move {
-        match gate.pass(true).await {
-            Pass::Lose => Err(no_answer()),
-            Pass::Perform => {
-                perform(false);
-                Ok(())
-            }
-            Pass::PerformUnanswered => {
-                perform(false);
-                Err(no_answer())
-            }
-            Pass::PerformLate(seconds) => {
-                // The request is under way by itself: the end of its process does not stop it.
-                tokio::spawn(async move {
-                    let _ = timeout(Duration::from_secs(seconds), pending::<()>()).await;
-                    perform(true);
-                });
-                Err(no_answer())
-            }
-        }
+        Self(Arc::clone(outside))
     }
-    .boxed()
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().under_way -= 1;
+    }
 }
 
 pub(super) fn no_answer() -> CallFailure {
@@ -192,13 +250,13 @@ impl Process {
     pub fn start(
         outside: &Arc<Mutex<Outside>>,
         start: (Timestamp, Instant),
-        stop_at: Option<(usize, Place)>,
+        fault: Option<(usize, Fault)>,
     ) -> Self {
         let dead = Arc::new(Notify::new());
         let gate = Arc::new(Gate {
             outside: Arc::clone(outside),
-            stop_at,
-            state: Mutex::new((0, false)),
+            fault: fault.filter(|(_, fault)| *fault != Fault::Hidden),
+            state: Mutex::default(),
             dead: Arc::clone(&dead),
             start,
         });
@@ -227,15 +285,33 @@ impl Process {
         timeout(time, self.dead.notified()).await.is_ok()
     }
 
+    /// The fault that has struck since this was last asked.
+    pub fn was_struck(&self) -> Option<Fault> {
+        std::mem::take(&mut self.gate.state.lock().unwrap().struck)
+    }
+
+    /// No fault strikes it from now on.
+    pub fn spare(&self) {
+        self.gate.state.lock().unwrap().spared = true;
+    }
+
+    /// How long it stays frozen.
+    pub fn frozen(&self) -> Option<Duration> {
+        let frozen = self.gate.state.lock().unwrap().frozen;
+        match self.gate.fault {
+            Some((_, Fault::Frozen(seconds))) if frozen => Some(Duration::from_secs(seconds)),
+            _ => None,
+        }
+    }
+
     /// Effects so far.
-    pub fn effects(&self) -> usize {
-        self.gate.state.lock().unwrap().0
+    pub fn calls(&self) -> Vec<Call> {
+        self.gate.state.lock().unwrap().calls.clone()
     }
 
     /// Ends it at once, whatever it is doing.
-    pub async fn kill(self) -> usize {
+    pub async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
-        self.gate.state.lock().unwrap().0
     }
 }

@@ -1,40 +1,41 @@
-//! What users do, one step after the other, each when the last has come to rest.
+//! What users, owners of buckets and OSS do, one step after the other, each when the last has come to rest.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imm_operator::api::{
-    Access, AdoptionPolicy, BucketRef, CredentialSource, Credentials, DeletionPolicy, DriftPolicy, GrantSpec,
-    Grantee, Mode, Preset, SecretRef,
+    Access, AdoptionPolicy, AssumeRole, BucketRef, CredentialSource, Credentials, DeletionPolicy,
+    DriftPolicy, GrantSpec, Grantee, Mode, Preset, SecretRef,
 };
 use imm_operator::core::grant::BlockState;
-use k8s_openapi::jiff::Timestamp;
-use tokio::time::Instant;
+use imm_operator::ports::FailureKind;
 
 use super::outside::Outside;
-use super::process::{Place, Process};
+use super::rival::Edit;
 
 pub const BUCKET: &str = "test-bucket-2024";
 const FOREIGN: &str = "{ \"Version\":\"1\",\r\n \"Statement\" : [ {\"Effect\":\"Deny\",\"Action\":\"oss:*\",\"N\":1000000000000000000} ,\n\t{\"Resource\":\"x\",\"Effect\":\"Allow\",\"Effect\":\"Deny\"} ] }\n";
 
-/// How long a step is given to come to rest: longer than any back-off and than the life of an unanswered write.
-const REST: Duration = Duration::from_secs(15 * 60);
-
 pub type Step = fn(&mut Outside);
 
 pub struct Scenario {
+    /// A number, and what happens.
     pub name: &'static str,
     /// Each but the last is given time to come to rest, unless the scenario is hasty.
     pub steps: &'static [Step],
-    /// Seconds between the steps of a user who does not wait.
-    pub haste: Option<u64>,
+    /// Time between the steps of a user who does not wait.
+    pub haste: Option<Duration>,
+    /// Policy writes that it takes without a fault.
+    pub writes: usize,
 }
 
-fn spec(account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
-    spec_of("oss-policy-admin", account, prefixes, minimal)
+impl Scenario {
+    pub fn tag(&self) -> &'static str {
+        self.name.split(' ').next().unwrap()
+    }
 }
 
-fn spec_of(secret: &str, account: &str, prefixes: &[&str], minimal: bool) -> GrantSpec {
+/// A grant for an account, with all prefixes and actions.
+fn grant(account: &str) -> GrantSpec {
     GrantSpec {
         bucket: BucketRef {
             name: BUCKET.to_owned(),
@@ -46,12 +47,8 @@ fn spec_of(secret: &str, account: &str, prefixes: &[&str], minimal: bool) -> Gra
             role_name: "AliyunIMMDefaultRole".to_owned(),
         },
         access: Access {
-            preset: if minimal {
-                Preset::Minimal
-            } else {
-                Preset::Documented
-            },
-            prefixes: prefixes.iter().map(|p| (*p).to_owned()).collect(),
+            preset: Preset::Documented,
+            prefixes: Vec::new(),
             ..Access::default()
         },
         mode: Mode::Enforce,
@@ -64,7 +61,7 @@ fn spec_of(secret: &str, account: &str, prefixes: &[&str], minimal: bool) -> Gra
         credentials: Credentials {
             source: CredentialSource::Secret,
             secret_ref: Some(SecretRef {
-                name: secret.to_owned(),
+                name: "oss-policy-admin".to_owned(),
             }),
             service_account: None,
             assume_role: None,
@@ -72,188 +69,317 @@ fn spec_of(secret: &str, account: &str, prefixes: &[&str], minimal: bool) -> Gra
     }
 }
 
-fn foreign_policy(outside: &mut Outside) {
-    outside.policies.insert(BUCKET.to_owned(), FOREIGN.to_owned());
-    let document = imm_operator::core::policy::Document::parse(FOREIGN.as_bytes()).unwrap();
-    outside.foreign = document
-        .statements()
-        .iter()
-        .map(|s| document.text_of(s).to_owned())
-        .collect();
+fn on(mut grant: GrantSpec, prefixes: &[&str]) -> GrantSpec {
+    grant.access.prefixes = prefixes.iter().map(|p| (*p).to_owned()).collect();
+    grant
+}
+
+fn minimal(mut grant: GrantSpec) -> GrantSpec {
+    grant.access.preset = Preset::Minimal;
+    grant
+}
+
+fn with_keys(mut grant: GrantSpec, secret: &str) -> GrantSpec {
+    grant.credentials.secret_ref = Some(SecretRef {
+        name: secret.to_owned(),
+    });
+    grant
+}
+
+fn through_a_role(mut grant: GrantSpec) -> GrantSpec {
+    grant.credentials.assume_role = Some(AssumeRole {
+        role_arn: "acs:ram::6543210987654321:role/policy-admin".to_owned(),
+        external_id: None,
+    });
+    grant
+}
+
+/// A policy of others with this text in it.
+fn long_policy(note: &str) -> String {
+    format!("{{\"Version\":\"1\",\"Statement\":[{{\"Effect\":\"Deny\",\"Note\":\"{note}\"}}]}}")
+}
+
+const A: &str = "1234567890";
+const B: &str = "9876543210";
+
+const fn patient(name: &'static str, writes: usize, steps: &'static [Step]) -> Scenario {
+    Scenario {
+        name,
+        steps,
+        haste: None,
+        writes,
+    }
 }
 
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "S1 create, no policy",
-        steps: &[|o| o.apply("a", spec("1234567890", &[], false))],
-        haste: None,
-    },
-    Scenario {
-        name: "S2 create beside foreign statements",
-        steps: &[|o| {
-            foreign_policy(o);
+    patient("S1 create, no policy", 1, &[|o| o.apply("a", grant(A))]),
+    patient(
+        "S2 create beside statements of others",
+        1,
+        &[|o| {
+            o.foreign_policy(FOREIGN);
             o.block = Some(BlockState::OnForBucket);
-            o.apply("a", spec("1234567890", &["p/"], false));
+            o.apply("a", on(grant(A), &["p/"]));
         }],
-        haste: None,
-    },
-    Scenario {
-        name: "S3 second grant of a bucket",
-        steps: &[
+    ),
+    patient(
+        "S3 second grant of a bucket",
+        2,
+        &[
             |o| {
-                foreign_policy(o);
-                o.apply("a", spec("1234567890", &[], false));
+                o.foreign_policy(FOREIGN);
+                o.apply("a", grant(A));
             },
-            |o| o.apply("b", spec("1234567890", &["p/"], true)),
+            |o| o.apply("b", minimal(on(grant(A), &["p/"]))),
         ],
-        haste: None,
-    },
-    Scenario {
-        name: "S4 two grants at once",
-        steps: &[|o| {
-            foreign_policy(o);
-            o.apply("a", spec("1234567890", &[], false));
-            o.apply("b", spec("9876543210", &[], false));
+    ),
+    patient(
+        "S4 two grants at once are one write",
+        1,
+        &[|o| {
+            o.foreign_policy(FOREIGN);
+            o.apply("a", grant(A));
+            o.apply("b", grant(B));
         }],
-        haste: None,
-    },
-    Scenario {
-        name: "S5 spec change",
-        steps: &[
+    ),
+    patient(
+        "S5 the spec changes",
+        2,
+        &[
             |o| {
-                foreign_policy(o);
-                o.apply("a", spec("1234567890", &["p/", "q/"], false));
+                o.foreign_policy(FOREIGN);
+                o.apply("a", on(grant(A), &["p/", "q/"]));
             },
-            |o| o.apply("a", spec("1234567890", &["p/"], false)),
+            |o| o.apply("a", on(grant(A), &["p/"])),
         ],
-        haste: None,
-    },
-    Scenario {
-        name: "S6 delete one of several",
-        steps: &[
+    ),
+    patient(
+        "S6 some of several are deleted",
+        2,
+        &[
             |o| {
-                o.apply("a", spec("1234567890", &[], false));
-                o.apply("b", spec("1234567890", &[], false));
-                o.apply("c", spec("9876543210", &[], true));
+                o.apply("a", grant(A));
+                o.apply("b", grant(A));
+                o.apply("c", minimal(grant(B)));
             },
             |o| {
                 o.delete("a");
                 o.delete("c");
             },
         ],
-        haste: None,
-    },
-    Scenario {
-        name: "S7 delete ours, foreign stay",
-        steps: &[
+    ),
+    patient(
+        "S7 the last grant is deleted, statements of others stay",
+        2,
+        &[
             |o| {
-                foreign_policy(o);
-                o.apply("a", spec("1234567890", &[], false));
+                o.foreign_policy(FOREIGN);
+                o.apply("a", grant(A));
             },
             |o| o.delete("a"),
         ],
-        haste: None,
-    },
-    Scenario {
-        name: "S8 delete the last statement",
-        steps: &[
-            |o| o.apply("a", spec("1234567890", &[], false)),
-            |o| o.delete("a"),
+    ),
+    patient(
+        "S8 the last statement is deleted, and the policy with it",
+        2,
+        &[|o| o.apply("a", grant(A)), |o| o.delete("a")],
+    ),
+    patient(
+        "S9 ours are removed by hand",
+        2,
+        &[
+            |o| {
+                o.foreign_policy(FOREIGN);
+                o.apply("a", on(grant(A), &["p/"]));
+            },
+            |o| {
+                o.by_hand(Some(FOREIGN));
+            },
         ],
-        haste: None,
-    },
+    ),
+    patient(
+        "S10 only statements of others change",
+        1,
+        &[
+            |o| {
+                o.foreign_policy(FOREIGN);
+                o.apply("a", grant(A));
+            },
+            |o| {
+                o.rival(Edit::Insert);
+                o.rival(Edit::Reorder);
+            },
+        ],
+    ),
+    patient(
+        "S11 nothing happens",
+        1,
+        &[
+            |o| {
+                o.foreign_policy(FOREIGN);
+                o.apply("a", grant(A));
+                o.apply("b", minimal(grant(B)));
+            },
+            |_| {},
+        ],
+    ),
+    patient(
+        "S12 the bucket is gone when its grant is deleted",
+        1,
+        &[
+            |o| o.apply("a", grant(A)),
+            |o| {
+                o.refuses = Some(FailureKind::NoSuchBucket);
+                o.by_hand(None);
+                o.delete("a");
+            },
+        ],
+    ),
+    patient(
+        "S13 access is denied, and given later",
+        1,
+        &[
+            |o| {
+                o.foreign_policy(FOREIGN);
+                o.refuses = Some(FailureKind::Denied);
+                o.expected.insert("a", "AccessDenied");
+                o.apply("a", grant(A));
+            },
+            |o| {
+                o.refuses = None;
+                o.expected.clear();
+            },
+        ],
+    ),
+    patient(
+        "S14 one grant does not fit, the other does, and later both",
+        2,
+        &[
+            |o| {
+                o.block = Some(BlockState::OnForBucket);
+                o.foreign_policy(&long_policy(&"x".repeat(16_050)));
+                o.expected.insert("a", "PolicyTooLarge");
+                o.apply("a", grant(A));
+                o.apply("b", minimal(grant(B)));
+            },
+            |o| {
+                o.rival(Edit::Delete);
+                o.expected.clear();
+            },
+        ],
+    ),
+    patient(
+        "S15 a statement of others makes OSS refuse every write",
+        1,
+        &[
+            |o| {
+                o.poison = Some("poison");
+                o.foreign_policy(&long_policy("poison"));
+                o.expected.insert("a", "ForeignStatementRejected");
+                o.apply("a", grant(A));
+            },
+            |o| {
+                o.rival(Edit::Alter);
+                o.expected.clear();
+            },
+        ],
+    ),
+    patient(
+        "S16 the session ends between reading and writing",
+        1,
+        &[|o| {
+            o.foreign_policy(FOREIGN);
+            o.session_ends_at_write = true;
+            o.apply("a", through_a_role(grant(A)));
+        }],
+    ),
     Scenario {
-        name: "S9 two identities want the same, the first leaves",
+        name: "S17 another process takes over in the middle",
+        writes: 1,
         steps: &[
             |o| {
-                foreign_policy(o);
-                o.apply("a", spec_of("first", "1234567890", &[], false));
-                o.apply("b", spec_of("second", "1234567890", &[], false));
+                o.foreign_policy(FOREIGN);
+                o.block = Some(BlockState::OnForBucket);
+                o.apply("a", on(grant(A), &["p/"]));
+            },
+            |o| o.take_over = true,
+        ],
+        // Between recording what is intended and writing it.
+        haste: Some(Duration::from_millis(1_040)),
+    },
+    patient(
+        "X1 two identities want the same, the first leaves",
+        3,
+        &[
+            |o| {
+                o.foreign_policy(FOREIGN);
+                o.apply("a", with_keys(grant(A), "first"));
+                o.apply("b", with_keys(grant(A), "second"));
             },
             |o| o.delete("a"),
         ],
-        haste: None,
-    },
-    Scenario {
-        name: "S10 two grants swap their prefixes",
-        steps: &[
+    ),
+    patient(
+        "X2 two grants swap their prefixes",
+        1,
+        &[
             |o| {
-                o.apply("a", spec("1234567890", &["p/"], false));
-                o.apply("b", spec("1234567890", &["q/"], false));
+                o.apply("a", on(grant(A), &["p/"]));
+                o.apply("b", on(grant(A), &["q/"]));
             },
             |o| {
-                o.apply("a", spec("1234567890", &["q/"], false));
-                o.apply("b", spec("1234567890", &["p/"], false));
+                o.apply("a", on(grant(A), &["q/"]));
+                o.apply("b", on(grant(A), &["p/"]));
             },
         ],
-        haste: None,
-    },
-    Scenario {
-        name: "S11 reads are eight seconds behind",
-        steps: &[
+    ),
+    patient(
+        "X3 reads are eight seconds behind",
+        3,
+        &[
             |o| {
                 o.lag = 8;
-                foreign_policy(o);
-                o.apply("a", spec_of("first", "1234567890", &["p/"], false));
-                o.apply("b", spec_of("second", "9876543210", &[], true));
+                o.foreign_policy(FOREIGN);
+                o.apply("a", with_keys(on(grant(A), &["p/"]), "first"));
+                o.apply("b", with_keys(minimal(grant(B)), "second"));
             },
             |o| o.delete("a"),
         ],
-        haste: None,
-    },
+    ),
     Scenario {
-        name: "S12 a user who deletes before the grant is live",
+        name: "X4 a user deletes before the grant is live",
+        writes: 2,
         steps: &[
             |o| {
-                foreign_policy(o);
-                o.apply("a", spec("1234567890", &[], false));
-                o.apply("b", spec("9876543210", &[], true));
+                o.foreign_policy(FOREIGN);
+                o.apply("a", grant(A));
+                o.apply("b", minimal(grant(B)));
             },
             |o| o.delete("a"),
         ],
-        haste: Some(2),
+        haste: Some(Duration::from_secs(2)),
     },
+    patient(
+        "X5 an unusable grant among good ones",
+        2,
+        &[
+            |o| {
+                o.expected.insert("bad", "InvalidSpec");
+                o.apply("bad", grant("no account"));
+                o.apply("good", minimal(grant(A)));
+            },
+            |o| o.delete("good"),
+        ],
+    ),
+    patient(
+        "X6 the Secret is gone for good",
+        1,
+        &[
+            |o| o.apply("a", grant(A)),
+            |o| {
+                o.no_secret = true;
+                o.expected.insert("a", "CredentialsUnavailable");
+            },
+        ],
+    ),
 ];
-
-/// What a run came to.
-pub struct Run {
-    pub end: String,
-    pub effects: usize,
-    pub policy_writes: usize,
-    pub written_at: Vec<usize>,
-    pub broken: Vec<String>,
-}
-
-/// Plays a scenario; `crashes` stop one process after the other, each restarted at once.
-pub async fn play(scenario: &Scenario, crashes: &[(usize, Place)]) -> Run {
-    let outside = Arc::new(Mutex::new(Outside::default()));
-    let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
-    let mut crashes = crashes.iter().copied();
-    let mut process = Process::start(&outside, start, crashes.next());
-    let mut effects = 0;
-    for step in scenario.steps {
-        step(&mut outside.lock().unwrap());
-        process.mark(BUCKET).await;
-        let last = std::ptr::eq(step, scenario.steps.last().unwrap());
-        let time = scenario.haste.filter(|_| !last).map_or(REST, Duration::from_secs);
-        while process.run_for(time).await {
-            effects += process.kill().await;
-            process = Process::start(&outside, start, crashes.next());
-            process.mark(BUCKET).await;
-        }
-        if time == REST {
-            outside.lock().unwrap().check_at_rest();
-        }
-    }
-    effects += process.effects();
-    process.kill().await;
-    let mut outside = outside.lock().unwrap();
-    let broken = std::mem::take(&mut outside.broken);
-    Run {
-        end: outside.end(),
-        effects,
-        policy_writes: outside.policy_writes,
-        written_at: std::mem::take(&mut outside.written_at),
-        broken,
-    }
-}

@@ -1,25 +1,39 @@
-//! Properties over arbitrary documents and sets of grants. PROPTEST_CASES raises the number of cases.
+//! Properties over arbitrary documents and sets of grants. PROPTEST_CASES says how many cases each one gets.
 
-use imm_operator::core::grant::{Change, Leave, plan};
+use imm_operator::core::grant::{Change, Leave, Member, plan};
 use imm_operator::core::policy::Document;
 use proptest::prelude::*;
 
 use super::build::*;
 
 /// White space as JSON allows it.
-fn blank() -> impl Strategy<Value = String> {
-    "[ \t\r\n]{0,3}"
+fn blank() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec!["", " ", "\t", "\r\n", "\n\n ", "\r\n\t"])
 }
 
-/// A foreign statement: odd numbers, duplicate members, nesting, non-ASCII text, escapes; or no object at all.
+/// A text inside quotes: non-ASCII, escapes, brackets that mean nothing.
+fn word() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "",
+        "a",
+        "\u{e4}\u{4e2d}\u{1f600}",
+        "\\u00e9\\ud83d\\ude00",
+        "]}\\\"",
+        "Statement",
+        "\u{2028}\u{feff}",
+    ])
+}
+
+/// A foreign statement: odd numbers, duplicate members, deep nesting, non-ASCII text, escapes; or no object at all.
 fn foreign() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(r#"{"Effect":"Allow","Effect":"Deny"}"#.to_owned()),
-        Just(r#"{"n":1000000000000000000000,"m":1e400,"k":-0.0}"#.to_owned()),
+        Just(r#"{"n":1000000000000000000000,"m":1e400,"k":-0.0,"l":1000000000000000000}"#.to_owned()),
         Just("7".to_owned()),
-        (1usize..200).prop_map(|depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth))),
-        ("[a-z\u{e4}\u{4e2d}]{0,6}", blank())
-            .prop_map(|(text, ws)| format!("{{{ws}\"\\u00e9{text}\" :{ws}[\"]}}\\\"\",null]{ws}}}")),
+        (1usize..60).prop_map(|depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth))),
+        (1usize..30).prop_map(|depth| format!("{}1{}", "{\"a\":[".repeat(depth), "]}".repeat(depth))),
+        (word(), word(), blank())
+            .prop_map(|(name, text, ws)| format!("{{{ws}\"{name}\" :{ws}[\"{text}\",null]{ws}}}")),
         // Statements equal to ours, spelled otherwise: somebody else's, to be left alone.
         (0u8..3, blank()).prop_map(|(account, ws)| access(&account.to_string(), &[])
             .text
@@ -27,25 +41,51 @@ fn foreign() -> impl Strategy<Value = String> {
     ]
 }
 
-fn found() -> impl Strategy<Value = Option<String>> {
+fn document_text() -> impl Strategy<Value = String> {
     let document = (
         proptest::collection::vec((foreign(), blank(), blank()), 1..5),
         blank(),
-        any::<bool>(),
+        0u8..4,
     );
-    let document = document.prop_map(|(items, ws, version_first)| {
+    document.prop_map(|(items, ws, shape)| {
         let list: Vec<String> = items
             .into_iter()
             .map(|(item, a, b)| format!("{a}{item}{b}"))
             .collect();
         let statement = format!("\"Statement\"{ws}:{ws}[{}]", list.join(","));
-        if version_first {
-            format!("{ws}{{\"Version\":\"1\",{ws}{statement}}}{ws}")
-        } else {
-            format!("{{{statement},\"Version\":{ws}\"1\"}}")
+        match shape {
+            0 => format!("{ws}{{\"Version\":\"1\",{ws}{statement}}}{ws}"),
+            1 => format!("{{{statement},\"Version\":{ws}\"1\"}}"),
+            2 => format!("{{\"Version\":\"1\",\"Version\":\"1\",{statement}}}"),
+            _ => format!("{{\"Id\":{{\"Statement\":[1]}},{statement}{ws}}}"),
         }
-    });
-    proptest::option::of(document)
+    })
+}
+
+fn found() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of(document_text())
+}
+
+/// A document that something has happened to: a byte order mark, a second list of statements, a cut, a stray byte.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    (
+        document_text(),
+        0u8..5,
+        any::<proptest::sample::Index>(),
+        any::<u8>(),
+    )
+        .prop_map(|(text, damage, place, stray)| {
+            let mut bytes = text.into_bytes();
+            let at = place.index(bytes.len());
+            match damage {
+                0 => drop(bytes.splice(0..0, [0xef, 0xbb, 0xbf])),
+                1 => drop(bytes.splice(1..1, b"\"Statement\":[],".iter().copied())),
+                2 => bytes.truncate(at),
+                3 => bytes[at] = stray,
+                _ => drop(bytes.splice(at..at, vec![b'['; 1_000])),
+            }
+            bytes
+        })
 }
 
 /// Which accounts and prefixes the grants want.
@@ -53,7 +93,7 @@ fn grants() -> impl Strategy<Value = Vec<(u8, u8, bool)>> {
     proptest::collection::vec((0u8..3, 0u8..3, any::<bool>()), 0..6)
 }
 
-fn members(wishes: &[(u8, u8, bool)]) -> Vec<imm_operator::core::grant::Member> {
+fn members(wishes: &[(u8, u8, bool)]) -> Vec<Member> {
     let wish = |(index, (account, prefix, role)): (usize, &(u8, u8, bool))| {
         let account = account.to_string();
         let prefix = format!("p{prefix}/");
@@ -73,18 +113,29 @@ fn texts(document: Option<&Document>) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// Planning twice equals once, what was there comes first, unchanged and in order, and taking all grants away gives back
+/// the document found, byte for byte.
+fn there_and_back(found: Option<String>, mut grants: Vec<Member>) -> Result<(), TestCaseError> {
+    let with = carry_out(found.as_deref(), &mut grants);
+    let seen = with.as_deref().map(document);
+    prop_assert_eq!(plan(scene(seen.as_ref()), &grants).change, Change::Keep);
+    let (before, after) = (
+        texts(found.as_deref().map(document).as_ref()),
+        texts(seen.as_ref()),
+    );
+    prop_assert!(after.starts_with(&before));
+    leave(&mut grants, Leave::Remove);
+    // A list of statements that was empty goes with the last of ours.
+    let kept = found.filter(|_| !before.is_empty() || grants.is_empty());
+    prop_assert_eq!(carry_out(with.as_deref(), &mut grants), kept);
+    prop_assert!(grants.iter().all(|g| g.ledger.is_empty()));
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn planning_twice_equals_once_foreign_bytes_stay_and_removal_undoes(found in found(), wishes in grants()) {
-        let mut grants = members(&wishes);
-        let with = carry_out(found.as_deref(), &mut grants);
-        let seen = with.as_deref().map(document);
-        prop_assert_eq!(plan(scene(seen.as_ref()), &grants).change, Change::Keep);
-        let (before, after) = (texts(found.as_deref().map(document).as_ref()), texts(seen.as_ref()));
-        prop_assert!(after.starts_with(&before), "foreign statements come first, unchanged and in order");
-        leave(&mut grants, Leave::Remove);
-        prop_assert_eq!(carry_out(with.as_deref(), &mut grants), found);
-        prop_assert!(grants.iter().all(|g| g.ledger.is_empty()));
+        there_and_back(found, members(&wishes))?;
     }
 
     #[test]
@@ -92,5 +143,16 @@ proptest! {
         let mut grants = members(&wishes);
         let mut turned: Vec<_> = grants.iter().rev().cloned().collect();
         prop_assert_eq!(carry_out(found.as_deref(), &mut grants), carry_out(found.as_deref(), &mut turned));
+        turned.reverse();
+        prop_assert_eq!(grants, turned);
+    }
+
+    #[test]
+    fn a_damaged_document_is_refused_or_kept_like_any_other(bytes in damaged(), wishes in grants()) {
+        if let Ok(document) = Document::parse(&bytes) {
+            prop_assert!(!bytes.starts_with(b"\xef\xbb\xbf"));
+            prop_assert_eq!(document.text().as_bytes(), bytes.as_slice());
+            there_and_back(Some(document.text().to_owned()), members(&wishes))?;
+        }
     }
 }

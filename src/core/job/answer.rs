@@ -29,8 +29,6 @@ pub enum Outcome {
     },
     /// The project does not exist.
     NoProject(CallFailure),
-    /// A rule of the spec fails the job.
-    RuleFailsJob(CallFailure),
 }
 
 impl Progress {
@@ -65,7 +63,8 @@ impl Progress {
                 self.defer(&item, 0, 0, None, now);
                 return Outcome::KeysRefused(failure);
             }
-            FailureKind::NoSuchProject => {
+            // A project that has served a call is there: what is missing then is the image.
+            FailureKind::NoSuchProject if canary => {
                 self.defer(&item, 0, 0, None, now);
                 return Outcome::NoProject(failure);
             }
@@ -74,14 +73,11 @@ impl Progress {
             | FailureKind::Refused
             | FailureKind::PublicBlocked
             | FailureKind::NoSuchBucket
+            | FailureKind::NoSuchProject
             | FailureKind::WrongRegion
             | FailureKind::DocumentRefused => false,
         };
         match self.rules.action(&failure.code) {
-            Some(FailureAction::FailJob) => {
-                self.settle(item.index, item.uri, None, Some(failure.code.clone()));
-                return Outcome::RuleFailsJob(failure);
-            }
             Some(FailureAction::Retry) => self.retry(item, failure, now),
             None if passing => self.retry(item, failure, now),
             None if failure.kind == FailureKind::Denied => {
@@ -89,7 +85,7 @@ impl Progress {
                 return Outcome::Denied { canary, failure };
             }
             // Not yet proof that a call can succeed: after a refused canary the next item goes alone as well.
-            Some(FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
+            Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
                 self.settle(item.index, item.uri, None, Some(failure.code));
             }
         }

@@ -110,6 +110,7 @@ fn outcome(list: &mut Conditions<'_>, phase: &Phase, words: &Words, status: &Job
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Scoring
+        | Phase::Queued(_)
         | Phase::Denied(_)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
@@ -133,6 +134,7 @@ fn allowed(list: &mut Conditions<'_>, phase: &Phase) {
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Scoring
+        | Phase::Queued(_)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
         | Phase::OutOfBudget
@@ -204,7 +206,14 @@ fn grant_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase) {
             reason @ (JobReason::GrantMismatch | JobReason::GrantTimeout | JobReason::RegionMismatch),
             message,
         )) => list.set(kind, ConditionStatus::False, reason.as_str(), message),
-        Phase::Scoring | Phase::Counting(_) | Phase::OutOfBudget | Phase::KeysRefused(..) => {
+        // All of these are behind the gate.
+        Phase::Scoring
+        | Phase::Counting(_)
+        | Phase::SourceUnreadable(..)
+        | Phase::Keys(..)
+        | Phase::KeysRefused(..)
+        | Phase::Queued(_)
+        | Phase::OutOfBudget => {
             let message = "the grant is live and covers every image";
             list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
         }
@@ -212,13 +221,9 @@ fn grant_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase) {
             let message = "the grant was live and covered every image";
             list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
         }
-        Phase::Keys(..)
-        | Phase::Denied(_)
-        | Phase::Restored
-        | Phase::Invalid(_)
-        | Phase::Suspended
-        | Phase::SourceUnreadable(..)
-        | Phase::Ended(End::Failed(..)) => list.carry(kind),
+        Phase::Ended(End::Failed(..)) => list.carry(kind),
+        // Not looked at; whoever waits again, waits anew.
+        Phase::Denied(_) | Phase::Restored | Phase::Invalid(_) | Phase::Suspended => {}
     }
 }
 
@@ -260,6 +265,7 @@ fn credentials(list: &mut Conditions<'_>, phase: &Phase, status: &JobStatus) {
         | Phase::Waiting(_)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
+        | Phase::Queued(_)
         | Phase::Suspended
         | Phase::Invalid(_)
         | Phase::Restored => list.carry(kind),

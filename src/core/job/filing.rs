@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{ItemRules, Tally};
 use crate::api::{ItemResult, REPORT_BYTES, REPORT_ITEMS, Report};
 
-/// Most bytes of a report beside its results: the job's name, numbers and figures.
-const BESIDE: usize = 1024;
+/// Bytes of a report beside its results.
+const FRAME: usize = 1024;
 
 /// Results of a job that are stored, or to be stored.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Filing {
 impl Reports {
     fn add(&mut self, result: ItemResult) {
         let size = size(&result);
-        if self.open.len() >= REPORT_ITEMS || self.bytes + size > REPORT_BYTES - BESIDE {
+        if self.open.len() >= REPORT_ITEMS || self.bytes + size > REPORT_BYTES - FRAME {
             self.full.push_back((self.number, std::mem::take(&mut self.open)));
             self.number += 1;
             self.bytes = 0;
@@ -68,15 +68,17 @@ impl Reports {
         self.dirty = true;
     }
 
-    /// Takes in a stored report; the last of them is filled further.
-    pub fn recall(&mut self, report: &Report) {
+    /// Takes in a stored report; the last of them is filled further. Whether this is the last so far.
+    pub fn recall(&mut self, report: &Report) -> bool {
         let number = usize::try_from(report.number).unwrap_or_default();
         self.filed += report.results.len();
-        if number >= self.number {
+        let last = number >= self.number;
+        if last {
             self.number = number;
             self.bytes = report.results.iter().map(size).sum();
             self.open.clone_from(&report.results);
         }
+        last
     }
 
     /// The report that is to be stored next: its number and results; the open one counts when it has news, or when `always`.
@@ -178,8 +180,8 @@ mod tests {
             reports.stored(1);
             assert_eq!(reports.next(false), None);
             let mut again = Reports::default();
-            again.recall(&stored);
-            again.recall(&body("j", 1, &[result(most, &uri)], 9));
+            assert!(again.recall(&stored));
+            assert!(again.recall(&body("j", 1, &[result(most, &uri)], 9)));
             again.add(result(most + 1, &uri));
             assert_eq!(again.next(false).map(|(n, r)| (n, r.len())), Some((1, 2)));
             assert_eq!(again.count(), (2, usize::try_from(most).unwrap() + 2));

@@ -7,16 +7,19 @@ use super::source::Found;
 use crate::api::{Cursor, ItemResult, Report};
 
 impl Progress {
-    /// Adds a stored report. Its results may be newer than the status, because they are stored first.
+    /// Adds a stored report. Its results may be newer than the status, because they are stored first; what is reserved is
+    /// in the newest of them.
     pub fn recall(&mut self, report: &Report) {
         for result in &report.results {
             self.count_in(result);
         }
-        if let Filing::Reports(reports) = &mut self.filing {
-            reports.recall(report);
+        let Filing::Reports(reports) = &mut self.filing else {
+            return;
+        };
+        if reports.recall(report) {
+            self.requests.sent = self.spent.max(report.reserved);
+            self.requests.reserved = self.requests.sent;
         }
-        self.requests.sent = self.requests.sent.max(report.reserved);
-        self.requests.reserved = self.requests.sent;
     }
 
     pub(super) fn count_in(&mut self, result: &ItemResult) {
@@ -69,6 +72,12 @@ impl Progress {
             refused: None,
         });
         self.feed(found.collect(), true);
+    }
+
+    /// Whether anything is left to be sent.
+    pub fn open(&self) -> bool {
+        let idle = self.waiting.is_empty() && self.retries.is_empty();
+        !(idle && self.reading == Reading::Done)
     }
 
     /// A page could not be read; it is asked for again.

@@ -53,8 +53,10 @@ impl JobObject {
         self.status.completion_time.is_some()
     }
 
-    /// Whether the object carries another object's mark: it was restored without what was paid for.
+    /// Whether the object has lost what was paid for: it carries another object's mark, because it was restored, or its own
+    /// without any record, because somebody dropped its status. The record is written before the mark.
     pub fn restored(&self) -> bool {
-        self.started.as_ref().is_some_and(|uid| *uid != self.uid)
+        let lost = self.status.requests.is_none();
+        self.started.as_ref().is_some_and(|uid| *uid != self.uid || lost)
     }
 }

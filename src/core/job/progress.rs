@@ -102,6 +102,8 @@ pub struct Progress {
     /// Items whose retries ran out on failures that may pass.
     pub(super) exhausted: usize,
     pub(super) requests: Requests,
+    /// What the status holds as spent.
+    pub(super) spent: i64,
     /// Reserved and not yet used by this process.
     allowance: i64,
     pub(super) canary_passed: bool,
@@ -151,6 +153,7 @@ impl Progress {
             cursor,
             reading: Reading::Idle,
             exhausted: 0,
+            spent: requests.sent,
             requests,
             allowance: 0,
             canary_passed: false,
@@ -206,12 +209,16 @@ impl Progress {
             return Some(Candidate::Retry(*index));
         }
         let canary_waits = !self.canary_passed && !self.retries.is_empty();
-        let open = self.retries.len() + self.in_flight.len();
+        let under_way = self
+            .in_flight
+            .iter()
+            .filter(|(index, _)| !self.retries.contains_key(index));
+        let open = self.retries.len() + under_way.clone().count();
         let bytes: usize = if self.listed {
             0
         } else {
             let waiting = self.retries.values().map(|r| r.uri.len());
-            waiting.chain(self.in_flight.values().map(|i| i.uri.len())).sum()
+            waiting.chain(under_way.map(|(_, item)| item.uri.len())).sum()
         };
         let room = open < DEFERRED_LIMIT && bytes < DEFERRED_BYTES;
         (room && !canary_waits && !self.waiting.is_empty()).then_some(Candidate::Fresh)

@@ -5,8 +5,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::facets::conditions;
 use super::{Filing, ItemRules, JobObject, Progress, Tally, report_name};
-use crate::api::{Items, JobReason, JobSpec, JobStatus, OnBelow, Reports, Select, SourceSeen, kinds};
-use crate::core::condition::seconds;
+use crate::api::{
+    ConditionStatus, Items, JobReason, JobSpec, JobStatus, OnBelow, Reports, Select, SourceSeen, kinds,
+};
+use crate::core::condition::{Conditions, seconds};
 use crate::core::failure::{CallFailure, KeysProblem};
 
 /// How a job ended.
@@ -27,6 +29,8 @@ pub enum Phase {
     Counting(SourceSeen),
     /// Its source cannot be read now: why, and whether a person must act.
     SourceUnreadable(String, bool),
+    /// As many jobs of its namespace as may are running; it starts when one of them ends: how many that is.
+    Queued(usize),
     /// Calls are under way.
     Scoring,
     /// Paused by `spec.suspend`.
@@ -61,6 +65,10 @@ pub(super) fn allowance(allowed: &IntOrString, total: usize) -> usize {
 /// How a job ends that stops here: it fails as soon as more items failed, or are below the threshold, than it allows.
 pub fn verdict(progress: &Progress, spec: &JobSpec) -> End {
     let (tally, total) = (&progress.tally, progress.total());
+    if let Some(code) = &tally.fatal {
+        let message = format!("an item failed with {code}, for which failureRules fails the job");
+        return End::Failed(JobReason::FailureRule, message);
+    }
     let limit = allowance(&spec.max_failed_items, total);
     if tally.failed > limit {
         let reason = if progress.exhausted() == tally.failed {
@@ -95,8 +103,9 @@ pub fn verdict(progress: &Progress, spec: &JobSpec) -> End {
 pub fn report(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: Timestamp) -> JobStatus {
     let before = &job.status;
     let ended = matches!(phase, Phase::Ended(_));
-    let mut status = match progress {
-        Some(progress) => figures(job, progress),
+    let tally = progress.map(Progress::tally);
+    let mut status = match progress.zip(tally.as_ref()) {
+        Some((progress, tally)) => figures(job, progress, tally),
         None => carried(job),
     };
     if ended {
@@ -119,16 +128,14 @@ pub fn report(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: 
         .or_else(|| Some(seconds(now)));
     status.completion_time = ended.then(|| seconds(now));
     status.last_handled_reconcile_at.clone_from(&job.reconcile_at);
-    let tally = progress.map(Progress::tally);
     status.conditions = conditions(job, &status, phase, tally.as_ref(), now);
     status
 }
 
 /// The figures of a job that is being worked on.
-fn figures(job: &JobObject, progress: &Progress) -> JobStatus {
-    let tally = progress.tally();
+fn figures(job: &JobObject, progress: &Progress, tally: &Tally) -> JobStatus {
     let mut status = JobStatus {
-        items: Some(items(progress, &tally)),
+        items: Some(items(progress, tally)),
         progress: Some(format!("{}/{}", tally.done(), progress.total())),
         source: job.status.source.clone(),
         cursor: Some(progress.cursor().clone()),
@@ -214,27 +221,26 @@ fn select(status: &mut JobStatus, spec: &JobSpec) {
 pub fn pruned(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
     let mut status = job.status.clone();
     status.results_pruned = true;
-    if all {
+    let mut list = Conditions::new(&job.status.conditions, job.generation, now);
+    let others = job
+        .status
+        .conditions
+        .iter()
+        .filter(|c| c.kind != kinds::RESULTS_STORED);
+    for condition in others {
+        list.carry(&condition.kind);
+    }
+    let (flag, reason, message) = if all {
         status.results = Vec::new();
         status.reports = None;
-        let mut conditions =
-            crate::core::condition::Conditions::new(&job.status.conditions, job.generation, now);
-        let others = job
-            .status
-            .conditions
-            .iter()
-            .filter(|c| c.kind != kinds::RESULTS_STORED);
-        for condition in others {
-            conditions.carry(&condition.kind);
-        }
-        conditions.set(
-            kinds::RESULTS_STORED,
-            crate::api::ConditionStatus::False,
-            JobReason::Pruned.as_str(),
-            "results.ttlSecondsAfterFinished is over; the summary stays",
-        );
-        status.conditions = conditions.finish();
-    }
+        let message = "results.ttlSecondsAfterFinished is over; the summary stays";
+        (ConditionStatus::False, JobReason::Pruned, message)
+    } else {
+        let message = "the results that results.select asks for are kept; the summary covers all";
+        (ConditionStatus::True, JobReason::Stored, message)
+    };
+    list.set(kinds::RESULTS_STORED, flag, reason.as_str(), message);
+    status.conditions = list.finish();
     status
 }
 

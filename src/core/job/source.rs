@@ -14,7 +14,7 @@ const RESULTS_LIMIT: i64 = 64 * 1024 * 1024;
 const INLINE_ITEMS: i32 = 100;
 const INLINE_BYTES: i64 = 64 * 1024;
 /// Bytes of a result beside its URI: index, score or code, and punctuation.
-pub(super) const RESULT_BYTES: usize = 60;
+const RESULT_BYTES: i64 = 110;
 
 /// The images of a job, as far as the spec tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,24 +187,35 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<Found>, usi
         let Some(length) = end.map(|e| e + 1).or_else(|| last.then_some(rest.len())) else {
             break;
         };
-        let line = rest.get(..length).unwrap_or_default().trim_ascii_end();
+        let line = rest.get(..length).unwrap_or_default();
+        // Only what ends a line is no part of it: a key may end with a blank.
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let begin = offset + u64::try_from(used).unwrap_or(u64::MAX);
         used += length;
         // A mark of byte order is no part of the first line.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        if line.is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
         let place = Some((offset + u64::try_from(used).unwrap_or(u64::MAX)).to_string());
-        if let Ok(text) = std::str::from_utf8(line) {
-            found.push(item(text.to_owned(), place));
-            continue;
+        match std::str::from_utf8(line) {
+            Ok(text) if text.starts_with("oss://") => found.push(item(text.to_owned(), place)),
+            // Not shown: a job must not be the way to read an object of another kind.
+            other => found.push(Found {
+                uri: if line.starts_with(b"oss://") {
+                    line.escape_ascii().to_string().chars().take(1000).collect()
+                } else {
+                    format!("line at byte {begin}")
+                },
+                place,
+                refused: Some(if other.is_ok() {
+                    "NotAnImageUri"
+                } else {
+                    "LineNotUtf8"
+                }),
+            }),
         }
-        let uri = line.escape_ascii().to_string().chars().take(1000).collect();
-        found.push(Found {
-            uri,
-            place,
-            refused: Some("LineNotUtf8"),
-        });
     }
     (found, used)
 }
@@ -219,7 +230,7 @@ pub struct Count {
 impl Count {
     /// Adds a page; `Err` when the job would have more items or results than it may.
     pub fn add(&mut self, page: &[Found], most: i32) -> Result<(), String> {
-        let bytes: usize = page.iter().map(|f| f.uri.len()).sum();
+        let bytes: usize = page.iter().map(|f| stored_bytes(&f.uri)).sum();
         self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
         self.uri_bytes += i64::try_from(bytes).unwrap_or(i64::MAX);
         if self.items > most {
@@ -228,7 +239,7 @@ impl Count {
                 self.items
             ));
         }
-        let results = self.uri_bytes + i64::from(self.items) * i64::try_from(RESULT_BYTES).unwrap_or(60);
+        let results = self.uri_bytes + i64::from(self.items) * RESULT_BYTES;
         if results > RESULTS_LIMIT {
             return Err(format!(
                 "the results of {} items and more would take over 64 MiB: split the job",
@@ -248,19 +259,24 @@ impl Count {
     }
 }
 
+/// Bytes of a URI as JSON holds it: some characters take two.
+fn stored_bytes(uri: &str) -> usize {
+    serde_json::to_string(uri).map_or(uri.len(), |text| text.len())
+}
+
 /// How many items a job has, as far as it is known, and whether their results fit into its status. Decided before the first
 /// paid call and never again.
 pub fn size(spec: &JobSpec, seen: Option<&SourceSeen>) -> Option<(usize, bool)> {
     let (items, bytes) = if spec.source.uris.is_empty() {
         (seen?.items?, seen?.uri_bytes?)
     } else {
-        let bytes: usize = spec.source.uris.iter().map(String::len).sum();
+        let bytes: usize = spec.source.uris.iter().map(|uri| stored_bytes(uri)).sum();
         (
             i32::try_from(spec.source.uris.len()).ok()?,
             i64::try_from(bytes).ok()?,
         )
     };
-    let results = bytes + i64::from(items) * i64::try_from(RESULT_BYTES).ok()?;
+    let results = bytes + i64::from(items) * RESULT_BYTES;
     let inline = items <= INLINE_ITEMS && results <= INLINE_BYTES;
     Some((usize::try_from(items).ok()?, inline))
 }
@@ -283,7 +299,7 @@ mod tests {
             [
                 ("oss://pics/a b.jpg", Some("123"), false),
                 ("oss://pics/ü%2F+.jpg", Some("146"), false),
-                ("nonsense", Some("155"), true)
+                ("line at byte 146", Some("155"), true)
             ]
         );
         assert_eq!(text.get(used..).unwrap(), b"oss://pics/half");

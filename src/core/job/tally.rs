@@ -94,6 +94,8 @@ pub struct Tally {
     pub skipped: usize,
     /// Items with a score below the threshold.
     pub below: usize,
+    /// The first code for which a rule fails the whole job.
+    pub fatal: Option<String>,
     codes: BTreeMap<String, FailureCount>,
     /// How often each score came, in millionths: enough for the median.
     scores: BTreeMap<i64, usize>,
@@ -118,6 +120,9 @@ impl Tally {
         if let Some(score) = result.score.as_deref().and_then(Score::parse) {
             self.add_score(score);
         } else if let Some(code) = &result.code {
+            if self.fatal.is_none() && rules.action(code) == Some(FailureAction::FailJob) {
+                self.fatal = Some(code.clone());
+            }
             let known = self.codes.contains_key(code) || self.codes.len() < CODES;
             let code = if known { code.as_str() } else { "Other" };
             let fresh = || FailureCount {

@@ -54,6 +54,12 @@ pub(super) fn put_in_words(phase: &Phase, status: &JobStatus) -> Words {
             let done = total - items.pending - items.active;
             Words::under_way(JobReason::Scoring, format!("{done} of {total} items are done"))
         }
+        Phase::Queued(most) => {
+            let message = format!(
+                "{most} jobs of this namespace are running, the most at once: this one starts when one of them ends"
+            );
+            Words::under_way(JobReason::Pending, message)
+        }
         Phase::Suspended => {
             let message = "spec.suspend is true: set it to false to go on from here";
             Words::at_rest(JobReason::Suspended, message)

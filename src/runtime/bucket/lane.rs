@@ -89,8 +89,9 @@ impl Lane<'_> {
             Duration::from_secs(1)
         };
         let now = self.context.effects.now();
-        let look = memory.next_look.map_or(wait, |time| until(now, time));
-        let wait = wait.min(look);
+        // A look that is overdue was not taken because this pass could not: it waits for the next one that can.
+        let look = memory.next_look.filter(|time| *time > now);
+        let wait = look.map_or(wait, |time| wait.min(until(now, time)));
         memory.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
         wait
     }

@@ -1,13 +1,13 @@
 //! What follows from the end of a run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::run::RunEnd;
+use super::run::{Means, RunEnd};
 use super::source::trouble;
-use super::store::{Work, announce};
+use super::store::{AGAIN, Work, announce};
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
-use crate::core::identity::Identity;
-use crate::core::job::{End, Images, Phase, Progress};
+use crate::core::job::{End, Phase, Progress};
 use crate::ports::Keys;
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
@@ -17,21 +17,16 @@ pub(super) struct Left {
     pub(super) work: Work,
     pub(super) spec: JobSpec,
     pub(super) progress: Progress,
+    pub(super) keys: Arc<Keys>,
 }
 
 /// Stores and tells it, and says when the job is to be looked at again.
-pub(super) async fn go_on(
-    context: &Context,
-    left: Left,
-    end: RunEnd,
-    identity: &Identity,
-    keys: &Keys,
-    images: &Images,
-) -> Next {
+pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Means) -> Next {
     let Left {
         mut work,
         spec,
         mut progress,
+        keys,
     } = left;
     let fail = |reason, message| End::Failed(reason, message);
     let ended = match end {
@@ -56,14 +51,14 @@ pub(super) async fn go_on(
             // decides then.
             let phase = Phase::Waiting("a call was refused; looking at the grant again".to_owned());
             work.tell(context, Some(&mut progress), &phase).await;
-            let bucket = images.buckets().first().copied().unwrap_or_default().to_owned();
-            context.doubt(&work.job.key, &bucket);
+            let bucket = means.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
+            context.doubt(&work.job.key, bucket);
             return Next::After(Duration::from_millis(200));
         }
         RunEnd::KeysRefused(failure) => {
             // The same keys are not tried again: each refused call may be billed.
-            context.keys.refused(identity, keys);
-            let phase = Phase::KeysRefused(failure, identity.describe());
+            context.keys.refused(&means.identity, &keys, failure.clone());
+            let phase = Phase::KeysRefused(failure, means.identity.describe());
             work.tell(context, Some(&mut progress), &phase).await;
             return Next::After(Duration::from_secs(60));
         }
@@ -90,8 +85,13 @@ pub(super) async fn go_on(
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
             return Next::After(Duration::from_millis(20));
         }
+        RunEnd::Blocked(phase) => {
+            work.tell(context, Some(&mut progress), &phase).await;
+            return Next::After(Duration::from_secs(60));
+        }
+        RunEnd::Taken => return Next::After(AGAIN),
         RunEnd::Stopped => return Next::After(Duration::from_secs(1)),
-        RunEnd::Gone => return work.again(),
+        RunEnd::Gone => return Next::WhenChanged,
     };
     work.end(context, Some(&mut progress), ended).await
 }

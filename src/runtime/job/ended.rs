@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::store::{Stored, announce, store};
+use super::store::{AGAIN, Stored, announce, store};
 use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
 use crate::core::condition::status_of;
 use crate::core::job::{ItemRules, JobObject, body, pruned};
 use crate::ports::KubeFailure;
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
-
-/// How long until a write that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
 
 /// When the results of a job are to go; `None` when they stay or are gone.
 fn over(job: &JobObject) -> Option<Timestamp> {
@@ -60,7 +57,7 @@ pub(super) async fn pass(context: &Context, mut job: JobObject) -> Next {
         return match store(context, &mut job, &status).await {
             Stored::Yes => next(context, &job),
             Stored::Gone => Next::WhenChanged,
-            Stored::No => Next::After(AGAIN),
+            Stored::No | Stored::Taken => Next::After(AGAIN),
         };
     }
     acknowledge(context, job).await
@@ -78,18 +75,15 @@ async fn acknowledge(context: &Context, mut job: JobObject) -> Next {
     match store(context, &mut job, &status).await {
         Stored::Yes => next(context, &job),
         Stored::Gone => Next::WhenChanged,
-        Stored::No => Next::After(AGAIN),
+        Stored::No | Stored::Taken => Next::After(AGAIN),
     }
 }
 
 /// All results go; the job and its summary stay, because a job that disappears is created again by GitOps, and paid again.
 async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Next {
-    let count = job.status.reports.as_ref().map_or(0, |r| r.count);
-    for number in 0..usize::try_from(count).unwrap_or_default() {
-        if let Err(failure) = context.effects.delete_report(&job, number).await {
-            tracing::info!(job = %job.key, %failure, "reports not removed yet");
-            return Next::After(AGAIN);
-        }
+    if let Err(failure) = remove_reports(context, &job).await {
+        tracing::info!(job = %job.key, %failure, "reports not removed yet");
+        return Next::After(AGAIN);
     }
     let status = pruned(&job, true, now);
     match store(context, &mut job, &status).await {
@@ -99,8 +93,23 @@ async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Next {
             Next::WhenChanged
         }
         Stored::Gone => Next::WhenChanged,
-        Stored::No => Next::After(AGAIN),
+        Stored::No | Stored::Taken => Next::After(AGAIN),
     }
+}
+
+/// Removes all reports of a job, also one that was stored after the last status.
+async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeFailure> {
+    while job.status.reports.is_some() {
+        let (reports, _) = context.effects.list_reports(job, None).await?;
+        if reports.is_empty() {
+            break;
+        }
+        for stored in reports {
+            let number = usize::try_from(stored.report.number).unwrap_or_default();
+            context.effects.delete_report(job, number).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Leaves out of the reports what `results.select` does not ask for. A report that is left empty stays, so that their

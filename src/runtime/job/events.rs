@@ -1,5 +1,6 @@
 //! What a running job waits for, and what it does about it: answers of IMM, pages of the source, limits of the project.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -7,11 +8,11 @@ use futures::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::run::{Event, Run, RunEnd};
-use super::source::{Page, admit, read};
+use super::source::{Page, admit, passes, read};
 use super::store::announce;
 use crate::api::{EventReason, JobReason, SourceSeen};
 use crate::core::job::{End, Outcome, Phase};
-use crate::ports::{CallFailure, FailureKind};
+use crate::ports::{CallFailure, FailureKind, ProjectLimits};
 
 /// A page that could not be read is asked for again after this.
 const PAGE_AGAIN: Duration = Duration::from_secs(2);
@@ -20,15 +21,16 @@ impl<'a> Run<'a> {
     /// Asks for the next items of the source.
     pub(super) fn read_on(&mut self) -> BoxFuture<'a, Event> {
         let (context, means, place) = (self.context, self.means, self.place.clone());
+        let keys = self.source_keys.clone();
         let seen: SourceSeen = self.work.job.status.source.clone().unwrap_or_default();
         async move {
-            let (Some(place), Some(keys)) = (place, &means.source_keys) else {
+            let (Some(place), Some(keys)) = (place, keys) else {
                 return Event::Page(Ok(Page {
                     found: Vec::new(),
                     next: None,
                 }));
             };
-            let page = read(context, &means.spec, &seen, keys, &place).await;
+            let page = read(context, &means.spec, &seen, &keys, &place).await;
             if page.is_err() {
                 sleep(PAGE_AGAIN).await;
             }
@@ -39,33 +41,70 @@ impl<'a> Run<'a> {
 
     /// Asks what the project allows, in its turn like any other call.
     pub(super) fn ask_limits(&self) -> BoxFuture<'a, Event> {
-        let (context, means) = (self.context, self.means);
+        let (context, means, keys) = (self.context, self.means, Arc::clone(&self.keys));
         let namespace = self.work.job.key.namespace.clone();
         async move {
             let seat = means.pacer.turn(&namespace, &mut None).await;
-            let limits = context
-                .effects
-                .project_limits(&means.spec.project, &means.keys)
-                .await;
+            let limits = context.effects.project_limits(&means.spec.project, &keys).await;
             drop(seat);
             Event::Limits(limits)
         }
         .boxed()
     }
 
+    /// What the project allows, or why it does not tell. A wrong role or a missing project is found out without a paid call.
+    fn limits(&mut self, limits: Result<ProjectLimits, CallFailure>) -> Option<RunEnd> {
+        let asked_first = std::mem::take(&mut self.asking);
+        self.means.pacer.answer(&limits);
+        match limits {
+            Err(failure) if asked_first && failure.kind == FailureKind::NoSuchProject => {
+                return Some(RunEnd::NoProject(failure));
+            }
+            Err(failure)
+                if asked_first
+                    && matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) =>
+            {
+                return Some(RunEnd::KeysRefused(failure));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        self.other_role()
+    }
+
+    /// The grant opens the bucket to one role; a project that reads as another is refused each image.
+    fn other_role(&self) -> Option<RunEnd> {
+        let granted = &self.means.grant.as_ref()?.grantee.role_name;
+        let role = self.means.pacer.service_role().filter(|role| role != granted)?;
+        let message = format!(
+            "the grant is for role {granted}, and project {} reads as {role}",
+            self.spec.project.name
+        );
+        Some(RunEnd::Over(End::Failed(JobReason::GrantMismatch, message)))
+    }
+
+    /// Takes in what still comes when the run has ended: nothing new follows from it.
+    pub(super) async fn settle(&mut self, event: Event) {
+        match event {
+            Event::Answer(index, answer) => {
+                self.fold(index, answer).await;
+            }
+            Event::Limits(limits) => {
+                self.limits(limits);
+            }
+            Event::Page(_) => {}
+        }
+    }
+
     pub(super) async fn take_in(&mut self, event: Event) -> Option<RunEnd> {
         match event {
             Event::Answer(index, answer) => self.fold(index, answer).await,
-            Event::Limits(answer) => {
-                self.means.pacer.set_limits(&answer);
-                None
-            }
+            Event::Limits(limits) => self.limits(limits),
             Event::Page(Ok(page)) => {
                 let grant = self.means.grant.as_ref();
                 match admit(self.context, &self.work, &self.spec, grant, &page.found).await {
                     Ok(()) => {}
                     Err(Phase::Ended(end)) => return Some(RunEnd::Over(end)),
-                    Err(_) => return Some(RunEnd::LookAgain),
+                    Err(phase) => return Some(RunEnd::Blocked(phase)),
                 }
                 self.progress.feed(page.found, page.next.is_none());
                 self.place = page.next;
@@ -73,11 +112,7 @@ impl<'a> Run<'a> {
             }
             Event::Page(Err(failure)) => {
                 self.progress.read_failed();
-                let passes = matches!(
-                    failure.kind,
-                    FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered
-                );
-                (!passes).then_some(RunEnd::Source(failure))
+                (!passes(&failure)).then_some(RunEnd::Source(failure))
             }
         }
     }
@@ -104,13 +139,6 @@ impl<'a> Run<'a> {
             Outcome::KeysRefused(failure) => Some(RunEnd::KeysRefused(failure)),
             Outcome::Denied { canary, failure } => Some(RunEnd::Denied { canary, failure }),
             Outcome::NoProject(failure) => Some(RunEnd::NoProject(failure)),
-            Outcome::RuleFailsJob(failure) => {
-                let message = format!(
-                    "an item failed with a code for which failureRules fails the job ({})",
-                    failure.reference()
-                );
-                Some(RunEnd::Over(End::Failed(JobReason::FailureRule, message)))
-            }
         }
     }
 }

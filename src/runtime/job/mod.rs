@@ -4,6 +4,7 @@
 mod after;
 mod ended;
 mod events;
+mod look;
 mod run;
 mod source;
 mod store;
@@ -15,7 +16,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use self::run::{Means, Run};
 use self::source::{count, keys_of};
 use self::store::{Work, announce};
-use super::context::Context;
+use super::context::{Context, RUNS_OF_A_NAMESPACE};
 use super::pacer::Owner;
 use super::queue::Next;
 use crate::api::{ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, kinds};
@@ -23,7 +24,7 @@ use crate::core::delay;
 use crate::core::failure::KeysProblem;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{Identity, Scope};
-use crate::core::job::{End, Gate, Images, JobObject, Phase, gate, parse_spec};
+use crate::core::job::{End, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
 use crate::ports::{Keys, KubeFailure};
 
 /// How long until a Secret that cannot be used is read again.
@@ -57,7 +58,7 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
     };
     let now = context.effects.now();
     let until = deadline(&work.job, &spec, now);
-    let next = match may_go_on(context, work, &spec, &images, now).await {
+    let next = match Box::pin(may_go_on(context, work, &spec, &images, now)).await {
         Ok((work, grant)) => Box::pin(go_on(context, work, spec, &images, grant)).await,
         Err(next) => next,
     };
@@ -104,16 +105,12 @@ async fn may_go_on(
     }
     if spec.cancel {
         let message = "spec.cancel is true; the results so far are kept".to_owned();
-        return Err(work
-            .end(context, None, End::Failed(JobReason::Cancelled, message))
-            .await);
+        return Err(finish(context, work, spec, JobReason::Cancelled, message, now).await);
     }
     if deadline(&work.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
         let message = format!("the job did not end within activeDeadlineSeconds ({seconds} s)");
-        return Err(work
-            .end(context, None, End::Failed(JobReason::DeadlineExceeded, message))
-            .await);
+        return Err(finish(context, work, spec, JobReason::DeadlineExceeded, message, now).await);
     }
     let paused = paused_by_hand(&work.job);
     if spec.suspend {
@@ -149,8 +146,48 @@ async fn may_go_on(
     match gate(&work.job, spec, images, grant.as_ref(), now) {
         Gate::Open => Ok((work, grant.and_then(|g| g.spec.ok()))),
         Gate::Wait(message, until) => Err(wait_for_grant(context, work, spec, message, until).await),
-        Gate::Never(reason, message) => Err(work.end(context, None, End::Failed(reason, message)).await),
+        Gate::Never(reason, message) => Err(finish(context, work, spec, reason, message, now).await),
     }
+}
+
+/// Takes a job up from what is stored: its status, and reports that may be newer.
+async fn take_up(
+    context: &Context,
+    work: &mut Work,
+    spec: &JobSpec,
+    now: Timestamp,
+) -> Result<Option<Progress>, Next> {
+    let Some(size) = size(spec, work.job.status.source.as_ref()) else {
+        return Ok(None);
+    };
+    let mut progress = Progress::resume(spec, &work.job.status, size, now, &work.job.uid);
+    match work.recall(context, &mut progress).await {
+        Ok(()) => Ok(Some(progress)),
+        Err(failure) => {
+            tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
+            Err(Next::After(SOON))
+        }
+    }
+}
+
+/// Ends a job that is not running. After a crash its last figures may be behind what was reserved and stored.
+async fn finish(
+    context: &Context,
+    mut work: Work,
+    spec: &JobSpec,
+    reason: JobReason,
+    message: String,
+    now: Timestamp,
+) -> Next {
+    let mut progress = None;
+    if work.job.status.requests.is_some() {
+        progress = match take_up(context, &mut work, spec, now).await {
+            Ok(progress) => progress,
+            Err(next) => return next,
+        };
+    }
+    work.end(context, progress.as_mut(), End::Failed(reason, message))
+        .await
 }
 
 fn paused_by_hand(job: &JobObject) -> bool {
@@ -200,9 +237,7 @@ async fn wait_for_grant(
         last.unwrap_or(now) + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
     if now >= deadline && until.is_none() {
         let message = format!("after {} s: {message}", spec.grant_wait.timeout_seconds);
-        return work
-            .end(context, None, End::Failed(JobReason::GrantTimeout, message))
-            .await;
+        return finish(context, work, spec, JobReason::GrantTimeout, message, now).await;
     }
     if last.is_none() {
         let note = message.as_str();
@@ -243,31 +278,38 @@ async fn go_on(
     };
     let (keys, owner) = match keys_to_score(context, &identity, &spec).await {
         Ok(found) => found,
-        Err(None) => return Next::After(KEYS_AGAIN),
-        Err(Some(phase)) => {
+        Err(phase) => {
             work.tell(context, None, &phase).await;
             return Next::After(KEYS_AGAIN);
         }
     };
-    let progress = match work.resume(context, &spec).await {
+    let Some(_place) = context.start_run(&work.job.key.namespace) else {
+        work.tell(context, None, &Phase::Queued(RUNS_OF_A_NAMESPACE))
+            .await;
+        return Next::After(SOON);
+    };
+    let progress = match take_up(context, &mut work, &spec, context.effects.now()).await {
         Ok(Some(progress)) => progress,
         Ok(None) => return Next::After(SOON),
-        Err(failure) => {
-            tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
-            return Next::After(SOON);
-        }
+        Err(next) => return next,
     };
     let means = Means {
         pacer: context.pacers.of(owner, &spec.project),
         spec,
-        keys,
-        source_keys,
+        identity,
+        images: images.clone(),
         grant,
     };
-    let (run, end) = Run::new(context, &means, work, progress).go().await;
-    let (work, spec, progress) = run.parts();
-    let left = after::Left { work, spec, progress };
-    Box::pin(after::go_on(context, left, end, &identity, &means.keys, images)).await
+    let run = Run::new(context, &means, (keys, source_keys), work, progress);
+    let (run, end) = Box::pin(run.go()).await;
+    let (work, spec, progress, keys) = run.parts();
+    let left = after::Left {
+        work,
+        spec,
+        progress,
+        keys,
+    };
+    Box::pin(after::go_on(context, left, end, &means)).await
 }
 
 /// Keys that IMM has not refused, and whose pace they are used at. Keys of another account than the job names would read
@@ -276,19 +318,19 @@ async fn keys_to_score(
     context: &Context,
     identity: &Identity,
     spec: &JobSpec,
-) -> Result<(Keys, Owner), Option<Phase>> {
+) -> Result<(Keys, Owner), Phase> {
     let scope = Scope::project(&spec.project);
     let failed = |problem: KeysProblem| {
         let message = problem.message(identity);
-        Some(Phase::Keys(problem, message))
+        Phase::Keys(problem, message)
     };
     let keys = context
         .keys
         .get(context.effects.as_ref(), identity, &scope)
         .await
         .map_err(failed)?;
-    if context.keys.known_bad(identity, &keys) {
-        return Err(None);
+    if let Some(failure) = context.keys.known_bad(identity, &keys) {
+        return Err(Phase::KeysRefused(failure, identity.describe()));
     }
     match context.account_of(identity, &keys).await {
         Some(account) if account == spec.project.account_uid => Ok((keys, Owner::Account(account))),

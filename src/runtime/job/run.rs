@@ -10,11 +10,12 @@ use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::deadline;
 use super::source::{Page, Place};
 use super::store::{Stored, What, Work, announce};
-use super::{deadline, look_at_grant};
 use crate::api::{EventReason, GrantSpec, JobSpec};
-use crate::core::job::{End, Filing, Gate, Phase, Progress, Step, gate, parse_spec, verdict};
+use crate::core::identity::Identity;
+use crate::core::job::{End, Filing, Images, Phase, Progress, Step, verdict};
 use crate::ports::{CallFailure, Keys, ProjectLimits};
 use crate::runtime::context::Context;
 use crate::runtime::edits::Listening;
@@ -40,9 +41,13 @@ pub(super) enum RunEnd {
     OutOfBudget,
     /// Its source cannot be read any further.
     Source(CallFailure),
+    /// It may not go on now: why.
+    Blocked(Phase),
     /// What it may do has changed: the next pass finds out.
     LookAgain,
     Stopped,
+    /// What is stored is not what this run knows.
+    Taken,
     Gone,
 }
 
@@ -58,9 +63,8 @@ type Calls<'a> = FuturesUnordered<BoxFuture<'a, Event>>;
 /// What a run works with.
 pub(super) struct Means {
     pub(super) spec: JobSpec,
-    pub(super) keys: Keys,
-    /// Keys that read the source; a list of uris needs none.
-    pub(super) source_keys: Option<Keys>,
+    pub(super) identity: Identity,
+    pub(super) images: Images,
     /// The grant that the gate has let it in by.
     pub(super) grant: Option<GrantSpec>,
     pub(super) pacer: Arc<Pacer>,
@@ -72,6 +76,12 @@ pub(super) struct Run<'a> {
     pub(super) means: &'a Means,
     /// The spec as it stands now; what was paid for cannot change in it.
     pub(super) spec: JobSpec,
+    /// Renewed as they end or are rotated.
+    pub(super) keys: Arc<Keys>,
+    /// Keys that read the source; a list of uris needs none.
+    pub(super) source_keys: Option<Arc<Keys>>,
+    /// Whether the project is asked for its limits and its role before the first call.
+    pub(super) asking: bool,
     pub(super) work: Work,
     pub(super) progress: Progress,
     listening: Listening<'a>,
@@ -80,19 +90,28 @@ pub(super) struct Run<'a> {
     pub(super) place: Option<Place>,
     stored_at: Instant,
     figures_at: Instant,
-    looked_at: Instant,
+    pub(super) looked_at: Instant,
     pub(super) throttled: bool,
     /// The last reservation and when it was made.
     reserved: Option<(i64, Instant)>,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(context: &'a Context, means: &'a Means, work: Work, progress: Progress) -> Self {
+    pub(super) fn new(
+        context: &'a Context,
+        means: &'a Means,
+        (keys, source_keys): (Keys, Option<Keys>),
+        work: Work,
+        progress: Progress,
+    ) -> Self {
         let now = Instant::now();
         let mut run = Self {
             context,
             means,
             spec: means.spec.clone(),
+            keys: Arc::new(keys),
+            source_keys: source_keys.map(Arc::new),
+            asking: false,
             listening: context.edits.listen(&work.job.key),
             ticket: None,
             place: None,
@@ -113,9 +132,9 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// What is left of it.
-    pub(super) fn parts(self) -> (Work, JobSpec, Progress) {
-        (self.work, self.spec, self.progress)
+    /// What is left of it, and the keys that it used last.
+    pub(super) fn parts(self) -> (Work, JobSpec, Progress, Arc<Keys>) {
+        (self.work, self.spec, self.progress, self.keys)
     }
 
     /// Runs until it ends or cannot go on; answers under way are always awaited and folded, and reservations that no
@@ -124,14 +143,7 @@ impl<'a> Run<'a> {
         let mut calls: Calls<'a> = FuturesUnordered::new();
         let end = self.run(&mut calls).await;
         while let Some(event) = calls.next().await {
-            match event {
-                Event::Answer(index, answer) => {
-                    self.fold(index, answer).await;
-                }
-                // Other jobs of the project wait for it.
-                Event::Limits(answer) => self.means.pacer.set_limits(&answer),
-                Event::Page(_) => {}
-            }
+            self.settle(event).await;
         }
         self.progress.release();
         (self, end)
@@ -155,23 +167,33 @@ impl<'a> Run<'a> {
             {
                 return end;
             }
-            if self.stored_at.elapsed() >= FLUSH && !self.flush(false).await {
-                return RunEnd::Gone;
+            if self.stored_at.elapsed() >= FLUSH
+                && let Some(end) = self.flush(calls, false).await
+            {
+                return end;
             }
-            if self.progress.canary_passed() && self.means.pacer.wants_limits() {
+            if self.progress.open() && self.means.pacer.wants_limits() {
+                // Before its first call a run waits for the answer: it may spare that call.
+                self.asking = !self.progress.canary_passed();
                 calls.push(self.ask_limits());
+            }
+            if self.asking {
+                if let Some(end) = self.wait(calls, FLUSH).await {
+                    return end;
+                }
+                continue;
             }
             let budget = self.spec.budget.as_ref().map(|b| b.max_requests);
             let parallelism = self.spec.parallelism.and_then(|n| usize::try_from(n).ok());
             let ended = match self.progress.next(now, parallelism.unwrap_or(usize::MAX), budget) {
                 Step::Done => return RunEnd::Over(verdict(&self.progress, &self.spec)),
                 Step::OutOfBudget => return RunEnd::OutOfBudget,
-                Step::Reserve => self.reserve(budget).await,
+                Step::Reserve => self.reserve(calls, budget).await,
                 Step::Read => {
                     calls.push(self.read_on());
                     None
                 }
-                Step::Send => self.send(calls).await,
+                Step::Send => self.send(calls, until).await,
                 Step::Wait(due) => {
                     let due = due.into_iter().chain(until).min();
                     self.wait(calls, pause(now, due)).await
@@ -183,26 +205,31 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Records what may leave next, and marks the object before its first call.
-    async fn reserve(&mut self, budget: Option<i64>) -> Option<RunEnd> {
-        if self.work.job.started.is_none() {
-            match self.context.effects.mark_started(&self.work.job).await {
-                Ok(version) => {
-                    let job = &mut self.work.job;
-                    job.resource_version = version;
-                    job.started = Some(job.uid.clone());
-                    let note = "the first call is about to be made";
-                    announce(self.context, &self.work.job, EventReason::Started, note, false).await;
-                }
-                Err(failure) => {
-                    tracing::info!(job = %self.work.job.key, %failure, "the job could not be marked as started yet");
-                    return Some(RunEnd::Stopped);
-                }
-            }
-        }
+    /// Records what may leave next, and marks the object before its first call. An object that is marked has a record: one
+    /// without was restored, or robbed of its status.
+    async fn reserve(&mut self, calls: &mut Calls<'a>, budget: Option<i64>) -> Option<RunEnd> {
         let wish = self.wish();
         self.progress.reserve(wish, budget);
-        (!self.flush(true).await).then_some(RunEnd::Gone)
+        if let Some(end) = self.flush(calls, true).await {
+            return Some(end);
+        }
+        if self.work.job.started.is_some() {
+            return None;
+        }
+        match self.context.effects.mark_started(&self.work.job).await {
+            Ok(version) => {
+                let job = &mut self.work.job;
+                job.resource_version = version;
+                job.started = Some(job.uid.clone());
+                let note = "the first call is about to be made";
+                announce(self.context, &self.work.job, EventReason::Started, note, false).await;
+                None
+            }
+            Err(failure) => {
+                tracing::info!(job = %self.work.job.key, %failure, "the job could not be marked as started yet");
+                Some(RunEnd::LookAgain)
+            }
+        }
     }
 
     /// How many requests to reserve: about what a second takes, because a crash spends what was reserved. A job that may
@@ -220,40 +247,34 @@ impl<'a> Run<'a> {
         wish
     }
 
-    /// Waits for the project's pace and sends one item, folding answers meanwhile.
-    async fn send(&mut self, calls: &mut Calls<'a>) -> Option<RunEnd> {
+    /// Waits for the project's pace and sends one item. Whatever happens meanwhile is seen to first: nobody stands in line
+    /// while it does something else, and keeps its place.
+    async fn send(&mut self, calls: &mut Calls<'a>, until: Option<Timestamp>) -> Option<RunEnd> {
         let means = self.means;
         let namespace = self.work.job.key.namespace.clone();
-        let due = self.stored_at + FLUSH;
+        let left = pause(self.context.effects.now(), until);
+        let due = (self.stored_at + FLUSH).min(Instant::now() + left);
         let mut ticket = self.ticket;
-        let seat: Result<Seat, Option<RunEnd>> = {
-            let turn = means.pacer.turn(&namespace, &mut ticket);
-            tokio::pin!(turn);
-            loop {
-                tokio::select! {
-                    seat = &mut turn => break Ok(seat),
-                    Some(event) = calls.next(), if !calls.is_empty() => {
-                        if let Some(end) = self.take_in(event).await {
-                            break Err(Some(end));
-                        }
-                    }
-                    () = self.listening.bell.notified() => break Err(self.look().await),
-                    () = self.context.stop.cancelled() => break Err(None),
-                    () = sleep_until(due), if !calls.is_empty() => break Err(None),
-                }
-            }
+        let woken = tokio::select! {
+            seat = means.pacer.turn(&namespace, &mut ticket) => Woken::Seat(seat),
+            Some(event) = calls.next(), if !calls.is_empty() => Woken::Event(event),
+            () = self.listening.bell.notified() => Woken::Bell,
+            () = self.context.stop.cancelled() => Woken::Time,
+            () = sleep_until(due) => Woken::Time,
         };
         self.ticket = ticket;
-        let seat = match seat {
-            Ok(seat) => seat,
-            Err(end) => return end,
+        let seat = match woken {
+            Woken::Seat(seat) => seat,
+            Woken::Event(event) => return self.take_in(event).await,
+            Woken::Bell => return self.look().await,
+            Woken::Time => return None,
         };
         let item = self.progress.take(self.context.effects.now())?;
-        let effects = Arc::clone(&self.context.effects);
+        let (effects, keys) = (Arc::clone(&self.context.effects), Arc::clone(&self.keys));
         let call = async move {
             let spec = &means.spec;
             let answer = effects
-                .detect_image_score(&spec.project, &spec.access, &means.keys, &item.uri)
+                .detect_image_score(&spec.project, &spec.access, &keys, &item.uri)
                 .await;
             drop(seat);
             Event::Answer(item.index, answer)
@@ -271,10 +292,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Stores where the job stands. `false` when the object is gone. While the API server does not answer, no new call is
-    /// made and nothing that was paid for is given up. In reports, results and reservations need no new status: the
-    /// figures follow a little later.
-    async fn flush(&mut self, reserving: bool) -> bool {
+    /// Stores where the job stands. While the API server does not answer, no new call is made and nothing that was paid
+    /// for is given up; answers still come in, so that the project's places are free for others. In reports, results and
+    /// reservations need no new status: the figures follow a little later.
+    async fn flush(&mut self, calls: &mut Calls<'a>, reserving: bool) -> Option<RunEnd> {
         let carries = match self.progress.filing() {
             Filing::Reports(reports) => reports.carries(),
             Filing::Inline(_) => false,
@@ -285,41 +306,29 @@ impl<'a> Run<'a> {
             self.figures_at = Instant::now();
             What::All(&Phase::Scoring)
         };
-        let kept = self.work.keep(self.context, Some(&mut self.progress), what).await;
-        self.stored_at = Instant::now();
-        self.take_edits();
-        kept || self.context.stop.is_cancelled()
-    }
-
-    /// What may be edited while a job runs takes effect at once.
-    fn take_edits(&mut self) {
-        if let Ok(spec) = &self.work.job.spec {
-            self.spec.clone_from(spec);
-        }
-    }
-
-    /// Looks at the object and its grant again.
-    async fn look(&mut self) -> Option<RunEnd> {
-        self.looked_at = Instant::now();
-        match self.context.effects.get_job(&self.work.job.key).await {
-            Ok(Some(fresh)) if fresh.uid == self.work.job.uid && !fresh.deleting => {
-                // The status is ours alone; on a conflict the next write finds out who else writes it.
-                if fresh.status == self.work.job.status {
-                    self.work.job = fresh;
-                    self.take_edits();
+        let mut came = Vec::new();
+        let kept = {
+            let keeping = self.work.keep(self.context, Some(&mut self.progress), what);
+            tokio::pin!(keeping);
+            loop {
+                tokio::select! {
+                    kept = &mut keeping => break kept,
+                    Some(event) = calls.next(), if !calls.is_empty() => came.push(event),
                 }
             }
-            Ok(_) => return Some(RunEnd::Gone),
-            // It is looked at again soon.
-            Err(_) => return None,
+        };
+        self.stored_at = Instant::now();
+        self.take_edits();
+        let mut end = match kept {
+            Stored::Yes | Stored::No => None,
+            Stored::Gone => Some(RunEnd::Gone),
+            Stored::Taken => Some(RunEnd::Taken),
+        };
+        for event in came {
+            let other = self.take_in(event).await;
+            end = end.or(other);
         }
-        let images = parse_spec(&self.spec).ok()?;
-        let grant = look_at_grant(self.context, &self.work.job, &self.spec)
-            .await
-            .ok()?;
-        let now = self.context.effects.now();
-        let open = gate(&self.work.job, &self.spec, &images, grant.as_ref(), now) == Gate::Open;
-        (!open).then_some(RunEnd::LookAgain)
+        end
     }
 
     /// The process is to stop: nothing new leaves, what is under way is awaited and stored each second, and unused
@@ -327,26 +336,27 @@ impl<'a> Run<'a> {
     async fn stop_cleanly(&mut self, calls: &mut Calls<'a>) -> RunEnd {
         self.progress.release();
         loop {
-            let what = What::All(&Phase::Scoring);
-            let stored = self
-                .work
-                .attempt(self.context, Some(&mut self.progress), what)
-                .await
-                == Stored::Yes;
+            let stored = self.work.last_words(self.context, &mut self.progress).await != Stored::No;
             if calls.is_empty() && stored {
                 return RunEnd::Stopped;
             }
             let due = Instant::now() + FLUSH;
             while let Ok(Some(event)) = tokio::time::timeout_at(due, calls.next()).await {
-                if let Event::Answer(index, answer) = event {
-                    self.fold(index, answer).await;
-                }
+                self.settle(event).await;
             }
             if calls.is_empty() && !stored {
                 sleep(Duration::from_millis(200)).await;
             }
         }
     }
+}
+
+/// What ends the wait for a turn.
+enum Woken {
+    Seat(Seat),
+    Event(Event),
+    Bell,
+    Time,
 }
 
 /// How long to wait for an answer: until something is due, and no longer than until the next store.

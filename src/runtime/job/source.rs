@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::store::Work;
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, SourceSeen};
 use crate::core::identity::{Identity, Scope};
@@ -18,6 +20,12 @@ const NEXT_SECOND: Duration = Duration::from_millis(1_100);
 /// How long until a source that could not be read is tried again: by itself, and when a person must act.
 const SOON: Duration = Duration::from_secs(5);
 const LATER: Duration = Duration::from_secs(60);
+
+/// Pages of a source that are looked at at most, and bytes of a manifest.
+const MOST_PAGES: usize = 5_000;
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
+/// So often the object is looked at while its source is counted.
+const LOOK_PAGES: usize = 20;
 
 /// Where a source goes on.
 #[derive(Clone, Debug)]
@@ -155,12 +163,22 @@ pub(super) async fn count(
         .as_ref()
         .map_or(crate::api::ITEMS_LIMIT, |p| p.max_objects);
     let (mut count, mut place) = (Count::default(), Some(Place::of(&Cursor::default(), spec)));
+    let mut pages = 0;
     while let Some(at) = place {
-        let page = match read(context, spec, &seen, keys, &at).await {
+        let page = match read_patiently(context, spec, &seen, keys, &at).await {
             Ok(page) => page,
             Err(failure) => return Err(trouble(context, work, None, spec, &failure).await),
         };
-        if let Err(message) = count.add(&page.found, most) {
+        pages += 1;
+        if context.stop.is_cancelled() || (pages % LOOK_PAGES == 0 && changed(context, &work).await) {
+            return Err(Next::After(Duration::ZERO));
+        }
+        let long = pages > MOST_PAGES || matches!(&page.next, Some(Place::Byte(at)) if *at > MOST_BYTES);
+        let fits = count.add(&page.found, most).and_then(|()| {
+            let message = "the prefix holds more than 5,000,000 objects, or the manifest more than 64 MiB";
+            if long { Err(message.to_owned()) } else { Ok(()) }
+        });
+        if let Err(message) = fits {
             let end = End::Failed(JobReason::SourceTooLarge, message);
             return Err(work.end(context, None, end).await);
         }
@@ -177,6 +195,45 @@ pub(super) async fn count(
         Ok(work)
     } else {
         Err(Next::WhenChanged)
+    }
+}
+
+/// Reads on, trying again after a failure that may pass: a count of many pages must not begin anew for one of them.
+async fn read_patiently(
+    context: &Context,
+    spec: &JobSpec,
+    seen: &SourceSeen,
+    keys: &Keys,
+    place: &Place,
+) -> Result<Page, CallFailure> {
+    let mut tries = 0;
+    loop {
+        match read(context, spec, seen, keys, place).await {
+            Err(failure) if passes(&failure) && tries < 3 => {
+                tries += 1;
+                sleep(NEXT_SECOND * tries).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether a failure may pass by itself.
+pub(super) fn passes(failure: &CallFailure) -> bool {
+    matches!(
+        failure.kind,
+        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered
+    )
+}
+
+/// Whether a job was changed, or has gone, since it was taken up.
+async fn changed(context: &Context, work: &Work) -> bool {
+    match context.effects.get_job(&work.job.key).await {
+        Ok(Some(fresh)) => {
+            fresh.uid != work.job.uid || fresh.deleting || fresh.generation != work.job.generation
+        }
+        Ok(None) => true,
+        Err(_) => false,
     }
 }
 
@@ -202,9 +259,9 @@ async fn first_look(context: &Context, spec: &JobSpec, keys: &Keys) -> Result<So
                 .effects
                 .read_object(region, &object, 0, None, keys)
                 .await?;
-            let etag: String = piece.etag.chars().take(128).collect();
-            // An empty object is answered without one, and nothing would match an empty ETag.
-            (piece.server_time, Some(etag).filter(|etag| !etag.is_empty()))
+            // An empty object has none in its answer; one that is too long to be stored cannot be compared.
+            let etag = Some(piece.etag).filter(|etag| !etag.is_empty() && etag.len() <= 128);
+            (piece.server_time, etag)
         }
     };
     Ok(counting(time.unwrap_or_else(|| context.effects.now()), etag))

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::api::{EventReason, JobSpec, JobStatus, Report};
+use crate::api::{EventReason, JobStatus, Report};
 use crate::core::delay;
-use crate::core::job::{End, Filing, JobObject, Phase, Progress, body, report, size};
+use crate::core::job::{End, Filing, JobObject, Phase, Progress, body, report};
 use crate::ports::{Announcement, KubeFailure, Subject};
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
 
-/// How long until a job is taken up again.
-const SOON: Duration = Duration::from_secs(5);
+/// How long until a job is looked at afresh whose stored state was not the one known here.
+pub(super) const AGAIN: Duration = Duration::from_secs(3);
 
 /// What became of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,11 @@ pub(super) enum Stored {
     Yes,
     /// Not now; it is worth trying again.
     No,
-    /// The object is gone or going, or what is stored is somebody else's by now.
+    /// The object is gone or going.
     Gone,
+    /// What is stored is not what this process knows: somebody else's write, or a late one of an earlier process. A fresh
+    /// look finds out.
+    Taken,
 }
 
 /// What is to be stored.
@@ -43,8 +46,8 @@ pub(super) enum What<'a> {
 pub(super) struct Work {
     pub(super) job: JobObject,
     open: Option<(usize, String)>,
-    /// Whether somebody else has changed results in a report: the job is to be taken up anew from what is stored.
-    changed: bool,
+    /// What the open report says is reserved.
+    filed: Option<i64>,
 }
 
 impl Work {
@@ -52,30 +55,16 @@ impl Work {
         Self {
             job,
             open: None,
-            changed: false,
+            filed: None,
         }
     }
 
-    /// When a job is looked at again that could not be stored.
-    pub(super) fn again(&self) -> Next {
-        if self.changed {
-            Next::After(SOON)
-        } else {
-            Next::WhenChanged
-        }
-    }
-
-    /// Takes a job up where its status and its reports left it; `None` before its items are counted.
-    pub(super) async fn resume(
+    /// Adds to a progress what is stored in reports.
+    pub(super) async fn recall(
         &mut self,
         context: &Context,
-        spec: &JobSpec,
-    ) -> Result<Option<Progress>, KubeFailure> {
-        let Some(size) = size(spec, self.job.status.source.as_ref()) else {
-            return Ok(None);
-        };
-        let now = context.effects.now();
-        let mut progress = Progress::resume(spec, &self.job.status, size, now, &self.job.uid);
+        progress: &mut Progress,
+    ) -> Result<(), KubeFailure> {
         let mut page = None;
         while self.job.status.reports.is_some() {
             let (reports, next) = context.effects.list_reports(&self.job, page.as_deref()).await?;
@@ -84,6 +73,7 @@ impl Work {
                 let number = usize::try_from(stored.report.number).unwrap_or_default();
                 if self.open.as_ref().is_none_or(|(open, _)| *open <= number) {
                     self.open = Some((number, stored.resource_version));
+                    self.filed = Some(stored.report.reserved);
                 }
             }
             match next {
@@ -91,63 +81,100 @@ impl Work {
                 None => break,
             }
         }
-        Ok(Some(progress))
+        Ok(())
     }
 
-    /// Stores what is asked for, once.
-    pub(super) async fn attempt(
+    /// Stores what is asked for, once; `status` is what the figures and the phase come to.
+    async fn attempt(
         &mut self,
         context: &Context,
-        mut progress: Option<&mut Progress>,
-        what: What<'_>,
+        progress: Option<&mut Progress>,
+        always: bool,
+        status: Option<&JobStatus>,
     ) -> Stored {
-        if let Some(progress) = progress.as_deref_mut() {
-            let always = matches!(what, What::Reports { always: true });
+        if let Some(progress) = progress {
             let filed = self.file(context, progress, always).await;
             if filed != Stored::Yes {
                 return filed;
             }
         }
-        match what {
-            What::Reports { .. } => Stored::Yes,
-            What::All(phase) => {
-                let status = report(&self.job, phase, progress.as_deref(), context.effects.now());
-                store(context, &mut self.job, &status).await
-            }
+        match status {
+            Some(status) => store(context, &mut self.job, status).await,
+            None => Stored::Yes,
         }
     }
 
-    /// Stores what is asked for, trying until it is; `false` when there is nothing to store it in, or the process stops.
+    /// Stores what is asked for, trying until it is, or until there is nothing to store it in. Gives `No` only when the
+    /// process stops.
     pub(super) async fn keep(
         &mut self,
         context: &Context,
         mut progress: Option<&mut Progress>,
         what: What<'_>,
-    ) -> bool {
+    ) -> Stored {
         let mut failures = 0;
+        let mut status = self.status(context, progress.as_deref(), what);
         loop {
-            match self.attempt(context, progress.as_deref_mut(), what).await {
-                Stored::Yes => return true,
-                Stored::Gone => return false,
-                Stored::No => failures += 1,
+            // What is reserved may have been given back: the open report must not say otherwise.
+            let reserved = progress.as_ref().map(|p| p.requests().reserved);
+            let always = match what {
+                What::Reports { always } => always,
+                What::All(_) => self.filed.is_some() && self.filed != reserved,
+            };
+            let stored = self
+                .attempt(context, progress.as_deref_mut(), always, status.as_ref())
+                .await;
+            if stored == Stored::Yes || stored == Stored::Gone {
+                return stored;
+            }
+            failures += 1;
+            // Where nothing was done that could get lost, what is stored counts, and is told anew. It also tells whether
+            // there is still something to store in: a namespace that goes away takes no report any more.
+            match context.effects.get_job(&self.job.key).await {
+                Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => {
+                    if stored == Stored::Taken {
+                        if progress.is_some() || fresh.ended() || failures > 5 {
+                            return Stored::Taken;
+                        }
+                        self.job = fresh;
+                        status = self.status(context, None, what);
+                        continue;
+                    }
+                }
+                Ok(_) => return Stored::Gone,
+                Err(_) => {}
             }
             let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
             let wait = delay::after_failures(failures, base, cap, &self.job.uid);
             tokio::select! {
                 () = sleep(wait) => {}
-                () = context.stop.cancelled() => return false,
+                () = context.stop.cancelled() => return Stored::No,
             }
         }
     }
 
-    /// Tells how the job stands.
+    /// The status is worked out once: after a lost answer it is found stored just as it is.
+    fn status(&self, context: &Context, progress: Option<&Progress>, what: What<'_>) -> Option<JobStatus> {
+        match what {
+            What::All(phase) => Some(report(&self.job, phase, progress, context.effects.now())),
+            What::Reports { .. } => None,
+        }
+    }
+
+    /// Stores everything once more while the process stops.
+    pub(super) async fn last_words(&mut self, context: &Context, progress: &mut Progress) -> Stored {
+        let status = self.status(context, Some(progress), What::All(&Phase::Scoring));
+        self.attempt(context, Some(progress), true, status.as_ref()).await
+    }
+
+    /// Tells how the job stands; whether that is stored.
     pub(super) async fn tell(
         &mut self,
         context: &Context,
         progress: Option<&mut Progress>,
         phase: &Phase,
     ) -> bool {
-        self.keep(context, progress, What::All(phase)).await
+        self.keep(context, progress, What::All(phase)).await == Stored::Yes
     }
 
     /// Stores the reports that have news; with `always` the open one in any case, because of what it says is reserved.
@@ -167,6 +194,7 @@ impl Work {
                 Ok(version) => {
                     reports.stored(number);
                     self.open = Some((number, version));
+                    self.filed = Some(reserved);
                     always = false;
                 }
                 Err(KubeFailure::Conflict) => match context.effects.get_report(&self.job, number).await {
@@ -174,9 +202,8 @@ impl Work {
                         self.open = Some((number, stored.resource_version));
                     }
                     Ok(Some(_)) => {
-                        tracing::error!(job = %self.job.key, number, "somebody else writes this report; taking the job up from what is stored");
-                        self.changed = true;
-                        return Stored::Gone;
+                        tracing::error!(job = %self.job.key, number, "this report holds results that are not known here");
+                        return Stored::Taken;
                     }
                     Ok(None) => self.open = None,
                     Err(_) => return Stored::No,
@@ -199,21 +226,6 @@ impl Work {
         mut progress: Option<&mut Progress>,
         end: End,
     ) -> Next {
-        // After a crash reports may hold more than status counts, and nothing looks at them once the job has ended.
-        let mut stored;
-        if progress.is_none()
-            && self.job.status.reports.is_some()
-            && let Ok(spec) = self.job.spec.clone()
-        {
-            stored = match self.resume(context, &spec).await {
-                Ok(stored) => stored,
-                Err(failure) => {
-                    tracing::warn!(job = %self.job.key, %failure, "the reports cannot be read");
-                    return Next::After(SOON);
-                }
-            };
-            progress = stored.as_mut();
-        }
         if let Some(progress) = progress.as_deref_mut() {
             progress.release();
         }
@@ -224,13 +236,16 @@ impl Work {
                 Some(format!("{}: {message}", reason.as_str())),
             ),
         };
-        if !self.tell(context, progress, &Phase::Ended(end)).await {
-            return self.again();
+        let kept = self.keep(context, progress, What::All(&Phase::Ended(end))).await;
+        if kept == Stored::Taken {
+            return Next::After(AGAIN);
         }
-        let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
-        let warning = failure.is_some();
-        let note = failure.unwrap_or_else(|| format!("{} done", items(total)));
-        announce(context, &self.job, reason, note, warning).await;
+        if kept == Stored::Yes {
+            let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
+            let warning = failure.is_some();
+            let note = failure.unwrap_or_else(|| format!("{} done", items(total)));
+            announce(context, &self.job, reason, note, warning).await;
+        }
         super::ended::next(context, &self.job)
     }
 }
@@ -265,8 +280,8 @@ pub(super) async fn store(context: &Context, job: &mut JobObject, status: &JobSt
                 }
                 Ok(Some(fresh)) if fresh.status == job.status => *job = fresh,
                 Ok(Some(_)) => {
-                    tracing::error!(job = %job.key, "somebody else writes this job's status; leaving it to them");
-                    return Stored::Gone;
+                    tracing::error!(job = %job.key, "this job's status is not the one that was stored last");
+                    return Stored::Taken;
                 }
                 Ok(None) => return Stored::Gone,
                 Err(_) => return Stored::No,

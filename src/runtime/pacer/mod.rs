@@ -23,10 +23,15 @@ const SHARE: f64 = 0.98;
 const SLACK: Duration = Duration::from_millis(20);
 /// How long limits are believed.
 const LIMITS_FRESH: Duration = Duration::from_secs(300);
+/// How often the pace changes at most.
+const STEP: Duration = Duration::from_secs(1);
 const DEFAULTS: ProjectLimits = ProjectLimits {
     queries_per_second: 100,
     concurrency: 100,
+    service_role: None,
 };
+/// How long a pace that nobody uses is remembered: small jobs that follow each other do not ask again each time.
+const KEPT: Duration = Duration::from_secs(300);
 
 /// Whose project it is: the account that the keys really belong to, because what a spec claims is no proof and nobody may
 /// slow another's project down by naming it; while that cannot be found out, the identity.
@@ -38,19 +43,25 @@ pub enum Owner {
     Identity(Identity),
 }
 
+/// Owner, region and name.
+type Project = (Owner, String, String);
+
 /// Paces by project.
 #[derive(Default)]
 pub struct Pacers {
-    all: Mutex<HashMap<(Owner, String, String), Arc<Pacer>>>,
+    all: Mutex<HashMap<Project, (Arc<Pacer>, Instant)>>,
 }
 
 impl Pacers {
-    /// The pace of a project; it lives as long as a job uses it.
+    /// The pace of a project; it lives as long as a job uses it, and a little longer.
     pub fn of(&self, owner: Owner, project: &ProjectRef) -> Arc<Pacer> {
         let key = (owner, project.region.clone(), project.name.clone());
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|k, pacer| *k == key || Arc::strong_count(pacer) > 1);
-        Arc::clone(all.entry(key).or_insert_with(|| Arc::new(Pacer::new())))
+        let now = Instant::now();
+        all.retain(|_, (pacer, used)| Arc::strong_count(pacer) > 1 || now.duration_since(*used) < KEPT);
+        let (pacer, used) = all.entry(key).or_insert_with(|| (Arc::new(Pacer::new()), now));
+        *used = now;
+        Arc::clone(pacer)
     }
 }
 
@@ -68,8 +79,11 @@ struct Pace {
     answered: bool,
     /// Share of the full rate, from 0.05 to 1.
     factor: f64,
+    /// The share at which the project last refused a call for its rate.
+    refused: f64,
     next: Instant,
-    slowed: Instant,
+    /// When the share was last lowered or raised.
+    changed: Instant,
     in_flight: u32,
     line: Line,
 }
@@ -124,8 +138,9 @@ impl Pacer {
             ask_at: Some(now),
             answered: false,
             factor: 1.0,
+            refused: 1.0,
             next: now,
-            slowed: now,
+            changed: now,
             in_flight: 0,
             line: Line::default(),
         });
@@ -192,11 +207,11 @@ impl Pacer {
 
     /// What came of the question for the limits. A project that refuses to tell is not asked again, because each further
     /// question might be billed; one that could not be reached is, later.
-    pub fn set_limits(&self, answer: &Result<ProjectLimits, CallFailure>) {
+    pub fn answer(&self, answer: &Result<ProjectLimits, CallFailure>) {
         let mut pace = self.pace();
         pace.answered = true;
         match answer {
-            Ok(limits) => pace.limits = *limits,
+            Ok(limits) => pace.limits = limits.clone(),
             Err(failure) if matches!(failure.kind, FailureKind::Denied | FailureKind::Refused) => {
                 pace.ask_at = None;
             }
@@ -205,22 +220,37 @@ impl Pacer {
         pace.line.ring();
     }
 
+    /// The role as which the project reads, when it has told.
+    pub fn service_role(&self) -> Option<String> {
+        self.pace().limits.service_role.clone()
+    }
+
     /// The project refused a call because of its rate: two thirds of the pace, at most once a second.
     pub fn slow_down(&self) {
         let mut pace = self.pace();
         let now = Instant::now();
-        if now.duration_since(pace.slowed) >= Duration::from_secs(1) || pace.factor >= 1.0 {
+        if now.duration_since(pace.changed) >= STEP || pace.factor >= 1.0 {
+            pace.refused = pace.factor;
             pace.factor = (pace.factor * 0.66).max(0.05);
-            pace.slowed = now;
+            pace.changed = now;
         }
     }
 
-    /// A call was served: a hundredth faster, up to the full pace.
+    /// A call was served: once a second a little faster, quickly up to nine tenths of what was refused last and slowly
+    /// beyond, because a refusal may be billed.
     pub fn speed_up(&self) {
         let mut pace = self.pace();
-        if pace.factor < 1.0 {
-            pace.factor = (pace.factor + 0.01).min(1.0);
+        let now = Instant::now();
+        if pace.factor >= 1.0 || now.duration_since(pace.changed) < STEP {
+            return;
         }
+        let near = pace.refused * 0.9;
+        pace.factor = if pace.factor < near {
+            (pace.factor + pace.refused * 0.1).min(near)
+        } else {
+            (pace.factor + 0.003).min(1.0)
+        };
+        pace.changed = now;
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
@@ -235,7 +265,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
         let pacer = Arc::new(Pacer::new());
-        pacer.set_limits(&Ok(DEFAULTS));
+        pacer.answer(&Ok(DEFAULTS));
         let start = Instant::now();
         for _ in 0..980 {
             drop(pacer.turn("n", &mut None).await);
@@ -247,13 +277,23 @@ mod tests {
         );
         pacer.slow_down();
         assert_eq!(pacer.rate(), 64);
-        for _ in 0..100 {
+        for _ in 0..3 {
+            tokio::time::advance(STEP).await;
+            pacer.speed_up();
             pacer.speed_up();
         }
-        assert_eq!(pacer.rate(), 98);
-        pacer.set_limits(&Ok(ProjectLimits {
+        assert_eq!(
+            pacer.rate(),
+            88,
+            "once a second, up to nine tenths of what was refused"
+        );
+        tokio::time::advance(STEP).await;
+        pacer.speed_up();
+        assert_eq!(pacer.rate(), 88, "slowly beyond");
+        pacer.answer(&Ok(ProjectLimits {
             queries_per_second: 5,
             concurrency: 1,
+            service_role: None,
         }));
         assert_eq!(pacer.rate(), 4);
     }
@@ -261,16 +301,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_are_in_flight_than_the_project_allows_and_a_place_given_back_is_taken() {
         let pacer = Arc::new(Pacer::new());
-        let first = pacer.turn("a", &mut None).await;
+        let early = pacer.turn("a", &mut None).await;
         let soon = tokio::time::timeout(Duration::from_secs(5), pacer.turn("b", &mut None)).await;
         assert!(
             soon.is_err(),
             "before the limits are known, one call goes at a time"
         );
-        pacer.set_limits(&Ok(ProjectLimits {
+        drop(early);
+        pacer.answer(&Ok(ProjectLimits {
             queries_per_second: 1_000,
             concurrency: 2,
+            service_role: None,
         }));
+        let first = pacer.turn("a", &mut None).await;
         let _second = pacer.turn("b", &mut None).await;
         let mut ticket = None;
         let third = pacer.turn("c", &mut ticket);

@@ -37,7 +37,7 @@ enum Order {
     },
     /// Runs everything and ends with the sum; or the named stages only.
     Test {
-        /// Stages: tools, format, lint, licences, build, tests, clients, demo, image.
+        /// Stages: tools, format, lint, licences, build, tests, plans, clients, demo, image.
         #[arg(value_parser = suite::STAGES)]
         stages: Vec<String>,
     },

@@ -18,8 +18,8 @@ use tokio::process::Command;
 const CARGO_DENY: &str = "0.20.2";
 
 /// The stages in their order.
-pub const STAGES: [&str; 9] = [
-    "tools", "format", "lint", "licences", "build", "tests", "clients", "demo", "image",
+pub const STAGES: [&str; 10] = [
+    "tools", "format", "lint", "licences", "build", "tests", "plans", "clients", "demo", "image",
 ];
 
 /// Runs the named stages, or all of them when none is named; true when nothing failed.
@@ -37,6 +37,7 @@ pub async fn run(names: &[String]) -> bool {
             "licences" => Stage::run(stage, &root, licences).await,
             "build" => Stage::run(stage, &root, build).await,
             "tests" => Stage::run(stage, &root, tests).await,
+            "plans" => Stage::run(stage, &root, plans).await,
             "clients" => Stage::run(stage, &root, clients).await,
             "demo" => Stage::run(stage, &root, demo).await,
             _ => Stage::run(stage, &root, image::stage).await,
@@ -108,6 +109,10 @@ async fn build(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Programs that mostly wait (for a lease to run out, for rules to be read again): they run beside the others.
 const PATIENT: [&str; 2] = ["leader", "tenancy"];
+/// Programs that play tens of thousands of cases: they are worth an optimised build and have a stage of their own.
+const PLANS: [&str; 2] = ["crash", "merge"];
+/// Cases of each property in that stage.
+const CASES: &str = "20000";
 
 async fn tests(stage: &mut Stage<'_>) -> Result<()> {
     // Built first, so that what runs side by side does not wait for one lock.
@@ -116,7 +121,7 @@ async fn tests(stage: &mut Stage<'_>) -> Result<()> {
         .await?;
     let mut rest = vec!["--workspace".to_owned(), "--lib".to_owned(), "--bins".to_owned()];
     for program in test_programs(stage.root())? {
-        if !PATIENT.contains(&program.as_str()) {
+        if !PATIENT.contains(&program.as_str()) && !PLANS.contains(&program.as_str()) {
             rest.extend(["--test".to_owned(), program]);
         }
     }
@@ -125,6 +130,16 @@ async fn tests(stage: &mut Stage<'_>) -> Result<()> {
         commands.push(cargo_test(vec!["--test".to_owned(), program.to_owned()]));
     }
     stage.side_by_side(commands).await
+}
+
+async fn plans(stage: &mut Stage<'_>) -> Result<()> {
+    let mut what = vec!["--profile".to_owned(), "plans".to_owned()];
+    for program in PLANS {
+        what.extend(["--test".to_owned(), program.to_owned()]);
+    }
+    let mut command = cargo_test(what);
+    command.env("PROPTEST_CASES", CASES);
+    stage.prepared(command).await
 }
 
 fn cargo_test(what: Vec<String>) -> Command {

@@ -1,0 +1,220 @@
+//! What must hold of every write, every status, every release, and at rest.
+
+use imm_operator::api::{ConditionStatus, EntryState, GrantStatus, kinds};
+use imm_operator::core::grant::{BlockState, GrantObject, PassRoleChoice, parse_spec};
+use imm_operator::core::policy::{Document, fingerprint};
+
+use super::outside::{Outside, Write, statements};
+use super::scenario::BUCKET;
+
+fn meaning(text: &str) -> String {
+    fingerprint(text).unwrap_or_else(|| text.to_owned())
+}
+
+/// Ready and its reason.
+fn ready(status: &GrantStatus) -> Option<(ConditionStatus, &str)> {
+    let ready = status.conditions.iter().find(|c| c.kind == kinds::READY);
+    ready.map(|c| (c.status, c.reason.as_str()))
+}
+
+impl Outside {
+    fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.broken.push(what());
+        }
+    }
+
+    /// I1, I2, I3, and the ledger.
+    pub fn check_write(&mut self, write: &Write) {
+        let before: Vec<String> = write.based_on.as_deref().map(statements).unwrap_or_default();
+        let after: Vec<String> = write.text.as_deref().map(statements).unwrap_or_default();
+        // I1: each statement of others in the version that it is based on, unchanged and in order, and no other.
+        let (read, kept) = (
+            self.foreign_of(write.based_on.as_deref()),
+            self.foreign_of(write.text.as_deref()),
+        );
+        self.must(read == kept, || {
+            format!("I1: the statements of others were {read:?} and are {kept:?}")
+        });
+        // I2: a change of others is undone only when it fell between the read and the write.
+        if self.foreign != kept {
+            self.lost += 1;
+            let in_between = self.foreign_edits > write.edits_then || self.lag > 0;
+            self.must(in_between, || {
+                format!("I2: a change of others that was read is undone: {kept:?}")
+            });
+        }
+        // A late write meets ledgers that have moved on; what it brings back must still be somebody's.
+        let owned = |o: &Self, text: &str, state: EntryState| {
+            let meaning = meaning(text);
+            let entries = o.grants.values().flat_map(|g| &g.status.owned);
+            let mut same = entries.filter(|e| e.fingerprint == meaning);
+            same.any(|e| write.late || e.state == state)
+        };
+        for added in after.iter().filter(|s| !before.contains(s) && !kept.contains(s)) {
+            // A pass may have begun before its grant was deleted; then the next one takes the statement out again.
+            let asked_for = self
+                .grants
+                .values()
+                .any(|g| self.rendered(g).iter().any(|r| meaning(r) == meaning(added)));
+            self.must(write.late || asked_for, || {
+                format!("I3: no live grant renders {added}")
+            });
+            let recorded = owned(self, added, EntryState::Intended);
+            self.must(recorded, || {
+                format!("ledger: {added} is written without being recorded")
+            });
+        }
+        let live = self.texts(&write.bucket);
+        for gone in before.iter().filter(|s| !after.contains(s) && live.contains(s)) {
+            let recorded = self.ever_foreign.contains(gone) || owned(self, gone, EntryState::Removing);
+            let rewritten = after.iter().any(|s| meaning(s) == meaning(gone));
+            self.must(recorded || rewritten, || {
+                format!("ledger: {gone} is taken out without being recorded")
+            });
+        }
+        let copies = |list: &[String], text: &String| list.iter().filter(|s| *s == text).count();
+        let twice = after.iter().find(|s| copies(&after, s) > copies(&kept, s).max(1));
+        let twice = twice.cloned();
+        self.must(twice.is_none(), || format!("{twice:?} is there twice"));
+    }
+
+    /// I11: a grant that is said to be applied was seen to be so.
+    pub fn check_status(&mut self, planned: &GrantObject, status: &GrantStatus, seen: Option<&str>) {
+        let applied = ready(status) == Some((ConditionStatus::True, "Applied"));
+        if !applied || status.observed_generation != Some(planned.generation) {
+            return;
+        }
+        let document = seen.map(|text| Document::parse(text.as_bytes()).unwrap());
+        let with_choice = GrantObject {
+            status: status.clone(),
+            ..planned.clone()
+        };
+        for text in self.rendered(&with_choice) {
+            let there = document
+                .as_ref()
+                .is_some_and(|d| !d.live(&meaning(&text)).is_empty());
+            self.must(there, || {
+                format!("I11: {} is told that {text} is applied", planned.key)
+            });
+        }
+    }
+
+    /// I5: the finalizer goes only when none of the grant's statements is left that nobody else owns.
+    pub fn check_release(&mut self, grant: &GrantObject) {
+        for text in self.rendered(grant) {
+            let (live, foreign) = self.live(BUCKET, &meaning(&text));
+            let others = self
+                .grants
+                .values()
+                .any(|g| g.key != grant.key && self.rendered(g).contains(&text));
+            self.must(live <= foreign || others, || {
+                format!("I5: {} is released while its statement is live", grant.key)
+            });
+        }
+    }
+
+    /// I2, I4, I11 and I14 at rest: each live grant's statements are there and it says so, whatever became of the others;
+    /// nothing of ours is left without a grant, and nothing of others has gone.
+    pub fn check_at_rest(&mut self) {
+        let gone = self.refuses == Some(imm_operator::ports::FailureKind::NoSuchBucket);
+        let grants: Vec<GrantObject> = self.grants.values().cloned().collect();
+        let mut wanted = Vec::new();
+        for grant in &grants {
+            let expected = self.expected.get(grant.key.name.as_str()).copied();
+            let reason = ready(&grant.status).map(|(_, reason)| reason.to_owned());
+            self.must(reason.as_deref() == Some(expected.unwrap_or("Applied")), || {
+                format!("{} is {reason:?}", grant.key)
+            });
+            let current = !grant.deleting && grant.status.observed_generation == Some(grant.generation);
+            self.must(current, || format!("{} is not up to date", grant.key));
+            if expected.is_some() {
+                // What it holds stays.
+                wanted.extend(grant.status.owned.iter().map(|e| e.fingerprint.clone()));
+                continue;
+            }
+            let choice = grant.status.pass_role.as_deref().unwrap_or_default();
+            let open = matches!(self.block, None | Some(BlockState::Off)) && !self.public_refused;
+            self.must(
+                choice.starts_with("included") == open || self.public_refused,
+                || format!("{}: ram:PassRole is {choice}", grant.key),
+            );
+            let odd = grant
+                .status
+                .owned
+                .iter()
+                .find(|e| e.state != EntryState::Applied || e.unsettled_until.is_some());
+            self.must(odd.is_none(), || {
+                format!("{} has an open entry at rest: {odd:?}", grant.key)
+            });
+            for text in self.rendered(grant) {
+                let there = self.live(BUCKET, &meaning(&text)).0 > 0;
+                self.must(there, || format!("a wanted statement is missing: {text}"));
+                wanted.push(meaning(&text));
+            }
+        }
+        let texts = self.texts(BUCKET);
+        for text in texts
+            .iter()
+            .filter(|t| !self.ever_foreign.contains(*t))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            let asked_for = gone || wanted.contains(&meaning(&text));
+            self.must(asked_for, || {
+                format!("I4: a statement of ours is left over: {text}")
+            });
+        }
+        let live = self.foreign_of(self.policies.get(BUCKET).map(String::as_str));
+        let foreign = self.foreign.clone();
+        self.must(live == foreign, || {
+            format!("I2: the statements of others were {foreign:?} and are {live:?}")
+        });
+    }
+
+    /// What the end of a run must equal: each policy's statements, and each grant's ledger without its times.
+    pub fn end(&self) -> String {
+        let ledger = |g: &GrantObject| {
+            let mut entries: Vec<String> = g
+                .status
+                .owned
+                .iter()
+                .map(|e| format!("{} {:?} {}", e.fingerprint, e.state, e.pre_existing))
+                .collect();
+            entries.sort();
+            format!("{}: {}", g.key, entries.join(", "))
+        };
+        let ledgers: Vec<String> = self.grants.values().map(ledger).collect();
+        // Two grants applied at once may be written in either order when one of them was held up.
+        let policy = |bucket: &String| {
+            let mut texts = self.texts(bucket);
+            texts.sort_by_key(|t| {
+                if self.ever_foreign.contains(t) {
+                    String::new()
+                } else {
+                    t.clone()
+                }
+            });
+            format!("{bucket}: {}", texts.join("\n"))
+        };
+        let policies: Vec<String> = self.policies.keys().map(policy).collect();
+        format!("{}\n{}", policies.join("\n"), ledgers.join("\n"))
+    }
+
+    /// The statements that a grant asks for; what became of `ram:PassRole` is as its status says, once it says so.
+    pub fn rendered(&self, grant: &GrantObject) -> Vec<String> {
+        let choice = match (grant.status.pass_role.as_deref(), self.block) {
+            (Some(said), _) if said.starts_with("included") => PassRoleChoice::Included,
+            (Some(_), _) => PassRoleChoice::Omitted,
+            (None, None | Some(BlockState::Off)) => PassRoleChoice::Included,
+            (None, Some(state)) => PassRoleChoice::OmittedBecause(state),
+        };
+        let wanted = grant
+            .spec
+            .as_ref()
+            .ok()
+            .and_then(|spec| parse_spec(spec, choice).ok());
+        let statements = wanted.map(|w| w.statements).unwrap_or_default();
+        statements.into_iter().map(|s| s.text).collect()
+    }
+}

@@ -1,0 +1,212 @@
+//! Plays a plan: the steps of its scenario, each fault when its turn comes, and a new process for one that was stopped.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::fault::{Call, Fault, LEASE, Plan};
+use super::outside::{Counts, Outside};
+use super::process::{Process, pass_time};
+use super::scenario::BUCKET;
+
+/// How long a step is given to come to rest: longer than any back-off, than the drift interval, and than the life of an
+/// unanswered write. A fault that strikes meanwhile is given as long again.
+const REST: Duration = Duration::from_secs(15 * 60);
+/// Time in which nothing may happen at the end.
+const QUIET_HOURS: u64 = 10;
+
+/// What a run came to.
+pub struct Run {
+    pub end: String,
+    /// Effects of each process.
+    pub calls: Vec<Vec<Call>>,
+    /// Marks of the steps.
+    pub marks: usize,
+    pub counts: Counts,
+    /// How often a change of others was undone, and whether a rival has changed what is not ours.
+    pub lost: usize,
+    pub rival_has_edited: bool,
+    /// How often statements of ours are said to have been found gone.
+    pub drifts: i32,
+    pub broken: Vec<String>,
+}
+
+struct Player {
+    outside: Arc<Mutex<Outside>>,
+    start: (Timestamp, Instant),
+    process: Process,
+    faults: std::vec::IntoIter<(usize, Fault)>,
+    /// Number of the mark that is swallowed.
+    hidden: Option<usize>,
+    calls: Vec<Vec<Call>>,
+    marks: usize,
+    /// Whether the process has ever been told of the bucket.
+    told: bool,
+}
+
+impl Player {
+    fn new(plan: &Plan) -> Self {
+        let outside = Arc::new(Mutex::new(Outside::default()));
+        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+        let mut faults = plan.faults.clone().into_iter();
+        let first = faults.next();
+        let hidden = first
+            .filter(|(_, fault)| *fault == Fault::Hidden)
+            .map(|(at, _)| at);
+        Self {
+            process: Process::start(&outside, start, first),
+            outside,
+            start,
+            faults,
+            hidden,
+            calls: Vec::new(),
+            marks: 0,
+            told: false,
+        }
+    }
+
+    /// A new process lists everything when it begins to watch.
+    async fn restart(&mut self) {
+        let next = Process::start(&self.outside, self.start, self.faults.next());
+        next.mark(BUCKET).await;
+        let last = std::mem::replace(&mut self.process, next);
+        self.calls.push(last.calls());
+        self.told = true;
+        let Some(wakes_after) = last.frozen() else {
+            return last.kill().await;
+        };
+        // It wakes up, sends what it was about to send, and ends a moment later. The lease was waited for already.
+        tokio::spawn(async move {
+            pass_time((wakes_after + Duration::from_millis(100)).saturating_sub(Duration::from_secs(LEASE)))
+                .await;
+            last.kill().await;
+        });
+    }
+
+    async fn step(&mut self, step: fn(&mut Outside), time: Duration) {
+        let (changed, take_over) = {
+            let mut outside = self.outside.lock().unwrap();
+            step(&mut outside);
+            (
+                std::mem::take(&mut outside.changed),
+                std::mem::take(&mut outside.take_over),
+            )
+        };
+        if take_over {
+            self.restart().await;
+        }
+        if changed {
+            self.marks += 1;
+            if self.hidden != Some(self.marks) {
+                self.told = true;
+                self.process.mark(BUCKET).await;
+            }
+        }
+        self.run_for(time).await;
+        // What nobody was ever told of comes up when the watch begins anew; all else by the drift interval.
+        if time == REST && !self.told {
+            self.restart().await;
+            self.run_for(time).await;
+        }
+        if time == REST {
+            self.outside.lock().unwrap().check_at_rest();
+        }
+    }
+
+    async fn run_for(&mut self, time: Duration) {
+        loop {
+            if self.process.run_for(time).await {
+                let lease = Duration::from_secs(LEASE);
+                let wakes_after = self.process.frozen();
+                if wakes_after.is_some() {
+                    pass_time(lease).await;
+                }
+                self.restart().await;
+                // Its rest begins when the frozen one has done its worst.
+                let worst = wakes_after
+                    .filter(|_| time == REST)
+                    .map_or(Duration::ZERO, |time| time.saturating_sub(lease));
+                if self.process.run_for(worst).await {
+                    self.restart().await;
+                }
+            } else if let Some(fault) = self.process.was_struck().filter(|_| time == REST) {
+                // The events that the list did not have yet come after it.
+                if matches!(fault, Fault::Behind(_)) {
+                    self.process.mark(BUCKET).await;
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// I9 and I10: for ten hours nothing is written and nobody is told anything; the policy is only looked at.
+    async fn stay_quiet(&mut self) {
+        self.process.spare();
+        // That a statement was found gone is remembered for an hour; the end of that is one more write.
+        let quarrels = |o: &Outside| o.grants.values().any(|g| g.status.contest.is_some());
+        if quarrels(&self.outside.lock().unwrap()) {
+            self.run_for(Duration::from_secs(2 * 3600)).await;
+        }
+        let before = self.outside.lock().unwrap().counts;
+        self.run_for(Duration::from_secs(QUIET_HOURS * 3600)).await;
+        let mut outside = self.outside.lock().unwrap();
+        let after = outside.counts;
+        let lanes: std::collections::BTreeSet<_> =
+            outside.grants.values().map(|g| g.identity.clone()).collect();
+        let written = (
+            after.policy_writes - before.policy_writes,
+            after.status_writes - before.status_writes,
+            after.events - before.events,
+        );
+        // Keys that are missing are asked for every half minute; nothing is done more often at rest.
+        let (passes, most) = (after.lists - before.lists, QUIET_HOURS * 3600 / 25);
+        if u64::try_from(passes).unwrap() > most {
+            outside.broken.push(format!("I9: {passes} passes at rest"));
+        }
+        // The drift interval is ten minutes, less or more a tenth.
+        let looks = lanes.len() * usize::try_from(QUIET_HOURS * 3600 / 540 + 1).unwrap();
+        if written != (0, 0, 0) || after.reads - before.reads > looks {
+            outside.broken.push(format!(
+                "I9: at rest {written:?} writes and events, {} reads",
+                after.reads - before.reads
+            ));
+        }
+        outside.check_at_rest();
+    }
+}
+
+/// Plays a plan; with `quiet` it is also watched for hours at the end.
+pub async fn play(plan: &Plan, quiet: bool) -> Run {
+    let scenario = plan.scenario();
+    let mut player = Player::new(plan);
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let last = index + 1 == scenario.steps.len();
+        let time = scenario.haste.filter(|_| !last).unwrap_or(REST);
+        player.step(*step, time).await;
+    }
+    player.calls.push(player.process.calls());
+    if quiet {
+        player.stay_quiet().await;
+    }
+    player.process.kill().await;
+    let mut outside = player.outside.lock().unwrap();
+    let broken = std::mem::take(&mut outside.broken);
+    Run {
+        end: outside.end(),
+        calls: player.calls,
+        marks: player.marks,
+        counts: outside.counts,
+        lost: outside.lost,
+        drifts: outside
+            .grants
+            .values()
+            .filter_map(|g| g.status.last_drift.as_ref())
+            .map(|d| d.count)
+            .sum(),
+        rival_has_edited: outside.rival_has_edited,
+        broken,
+    }
+}

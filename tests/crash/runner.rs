@@ -1,0 +1,137 @@
+//! Plays many plans on all processors and holds each against the run without faults.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use imm_operator::ports::FailureKind;
+
+use super::fault::{CRASHES, Call, Fault, HICCUPS, Plan};
+use super::play::{Run, play};
+use super::scenario::SCENARIOS;
+
+/// Of so many plans one is played: all in an optimised build, else too few minutes would be left for anything else. Both
+/// numbers are primes, so that all kinds of plans take part.
+const EACH: usize = if cfg!(debug_assertions) { 11 } else { 1 };
+/// Every so many plans one is watched for hours at its end.
+const QUIET: usize = 53;
+
+/// Plans of one kind, and what they may cost.
+pub struct Family {
+    pub name: &'static str,
+    pub plans: Vec<Plan>,
+    /// Policy writes beyond those of the run without faults.
+    pub repeats: usize,
+    /// Whether the end must equal that of the run without faults.
+    pub same_end: bool,
+}
+
+/// The runs without faults, in the order of the scenarios.
+pub static REFERENCES: LazyLock<Vec<Run>> = LazyLock::new(|| {
+    let plans = (0..SCENARIOS.len()).map(|scenario| Plan::new(scenario, &[]));
+    plans.map(|plan| on_paused_time(play(&plan, true))).collect()
+});
+
+pub fn on_paused_time<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(future)
+}
+
+/// Plays a plan and says what is wrong with it.
+pub fn judge(plan: &Plan, repeats: usize, same_end: bool, quiet: bool) -> Result<(), String> {
+    let run = on_paused_time(play(plan, quiet));
+    let reference = &REFERENCES[plan.scenario];
+    let mut wrong = run.broken;
+    // Once OSS has called a policy public, grants go without their `ram:PassRole`.
+    let public = |(_, fault): &(usize, Fault)| matches!(fault, Fault::Cloud(FailureKind::PublicBlocked, _));
+    let same_end = same_end && !plan.faults.iter().any(public);
+    if same_end && run.end != reference.end {
+        wrong.push(format!("the end is\n{}\nnot\n{}", run.end, reference.end));
+    }
+    let (writes, without) = (run.counts.policy_writes, reference.counts.policy_writes);
+    if writes > without + repeats {
+        wrong.push(format!(
+            "I8: {writes} policy writes, {without} without the faults"
+        ));
+    }
+    // What a process did not see because it had just started, or an answer was old, nobody has taken away.
+    let crashes = |(_, fault): &(usize, Fault)| CRASHES.contains(fault) || HICCUPS.contains(fault);
+    if plan.faults.iter().all(crashes) && run.drifts != reference.drifts {
+        wrong.push(format!("{} statements are said to have gone", run.drifts));
+    }
+    // I2, the other way round: only a change between our last read and our write is undone.
+    if let [(at, Fault::Rival(_))] = plan.faults.as_slice() {
+        let in_between = reference.calls[0].get(at - 1) == Some(&Call::Write) && run.rival_has_edited;
+        // The first write of this scenario is refused: it undoes nothing.
+        let refused = plan.scenario().tag() == "S16";
+        if (run.lost > 0) != in_between && !(refused && run.lost == 0) {
+            wrong.push(format!("I2: {} changes of others were undone", run.lost));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n"))
+    }
+}
+
+/// Plays a family, one at a time so that each has all processors, and prints how many plans it is and how long they took.
+pub fn run(family: &Family) {
+    static TURN: Mutex<(usize, Duration)> = Mutex::new((0, Duration::ZERO));
+    let mut turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    LazyLock::force(&REFERENCES);
+    let started = Instant::now();
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let index = next.fetch_add(EACH, Ordering::Relaxed);
+            let Some(plan) = family.plans.get(index) else {
+                return;
+            };
+            let quiet = index.is_multiple_of(QUIET);
+            if let Err(wrong) = judge(plan, family.repeats, family.same_end, quiet) {
+                failures.lock().unwrap().push((index, wrong));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..workers {
+            scope.spawn(work);
+        }
+    });
+    let seconds = started.elapsed();
+    let played = family.plans.len().div_ceil(EACH);
+    turn.0 += played;
+    turn.1 += seconds;
+    // Past the test harness, which keeps back what a passing test prints.
+    writeln!(
+        std::io::stdout(),
+        "plans: {played:>6} {}, {:.1} s (so far {} in {:.1} s)",
+        family.name,
+        seconds.as_secs_f64(),
+        turn.0,
+        turn.1.as_secs_f64()
+    )
+    .unwrap();
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort();
+    // The first few in full, and the names of more.
+    let told = failures.iter().take(100).enumerate().map(|(n, (index, wrong))| {
+        let name = format!("PLAN='{}'", family.plans[*index]);
+        if n < 3 { format!("{name}\n{wrong}") } else { name }
+    });
+    let told: Vec<String> = told.collect();
+    assert!(
+        failures.is_empty(),
+        "{} of {played} plans failed:\n{}",
+        failures.len(),
+        told.join("\n")
+    );
+}

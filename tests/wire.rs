@@ -1,0 +1,173 @@
+//! What can go wrong between the operator and OSS on the wire: answers of proxies, cut, endless or slow ones, and none.
+
+#[cfg(test)]
+mod wire {
+    use std::time::Duration;
+
+    use imm_operator::api::BucketRef;
+    use imm_operator::cloud::{Cloud, Endpoints};
+    use imm_operator::core::policy::Document;
+    use imm_operator::ports::{CallFailure, Keys, PolicyRead};
+    use k8s_openapi::jiff::Timestamp;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// What the other side sends after a request.
+    #[derive(Clone, Copy)]
+    enum Answer {
+        /// These bytes; then it closes the connection.
+        Bytes(&'static str),
+        /// These bytes, and zeros without an end.
+        Endless(&'static str),
+        /// These bytes, and one more each second.
+        Slow(&'static str),
+    }
+
+    async fn answer(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
+        let mut request = [0; 16 * 1024];
+        let _ = stream.read(&mut request).await?;
+        let (Answer::Bytes(head) | Answer::Endless(head) | Answer::Slow(head)) = answer;
+        stream.write_all(head.as_bytes()).await?;
+        while let Answer::Endless(_) = answer {
+            stream.write_all(&[0; 4096]).await?;
+        }
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        while let Answer::Slow(_) = answer {
+            seconds.tick().await;
+            stream.write_all(b" ").await?;
+        }
+        stream.shutdown().await
+    }
+
+    async fn cloud(what: Answer) -> Cloud {
+        // Whichever test comes first installs it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, what));
+            }
+        });
+        Cloud::new(Endpoints::new(&address, &address, &address).unwrap()).unwrap()
+    }
+
+    fn bucket() -> BucketRef {
+        BucketRef {
+            name: "test-bucket-2024".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            owner_uid: "6543210987654321".to_owned(),
+        }
+    }
+
+    fn keys() -> Keys {
+        Keys {
+            id: "LTAI".to_owned(),
+            secret: "canary".into(),
+            token: None,
+            expires: None,
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    async fn get(what: Answer) -> Result<PolicyRead, CallFailure> {
+        cloud(what).await.get_policy(&bucket(), &keys(), NOW).await
+    }
+
+    async fn put(what: Answer) -> Result<(), CallFailure> {
+        let cloud = cloud(what).await;
+        cloud
+            .put_policy(&bucket(), &keys(), "{\"Statement\":[]}", NOW)
+            .await
+    }
+
+    fn told(failure: &CallFailure) -> String {
+        format!("{:?} {}", failure.kind, failure.code)
+    }
+
+    const HTML: Answer =
+        Answer::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n<html>please log in</htm");
+    const NO_POLICY: Answer = Answer::Bytes(
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 46\r\n\r\n<Error><Code>NoSuchBucketPolicy</Code></Error>",
+    );
+
+    /// Answers that leave it open what became of the request, and how each is told.
+    const UNCERTAIN: &[(Answer, &str)] = &[
+        (
+            Answer::Bytes("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 6\r\n\r\n<html>"),
+            "Unavailable OSSHttp502",
+        ),
+        (
+            Answer::Bytes("HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\n<html>"),
+            "Denied OSSHttp403",
+        ),
+        (
+            Answer::Bytes("HTTP/1.1 404 Not Found\r\ncontent-length: 6\r\n\r\n<html>"),
+            "Refused OSSHttp404",
+        ),
+        (
+            Answer::Bytes(
+                "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+            ),
+            "Refused OSSHttp307",
+        ),
+        (
+            Answer::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"Statement\":[]}"),
+            "Unanswered AnswerCutShort",
+        ),
+        (
+            Answer::Bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n{\"Statement\":[]}"),
+            "Unanswered AnswerCutShort",
+        ),
+        (
+            Answer::Endless("HTTP/1.1 200 OK\r\ncontent-length: 104857600\r\n\r\n"),
+            "Unanswered AnswerTooLarge",
+        ),
+        (Answer::Bytes(""), "Unanswered ConnectionLost"),
+        (Answer::Bytes("SSH-2.0-OpenSSH\r\n"), "Unanswered ConnectionLost"),
+        (
+            Answer::Bytes("HTTP/1.1 200 OK\r\ncontent-le"),
+            "Unanswered ConnectionLost",
+        ),
+        (
+            Answer::Endless("HTTP/1.1 200 OK\r\nx: "),
+            "Unanswered ConnectionLost",
+        ),
+    ];
+
+    #[tokio::test]
+    async fn an_answer_that_makes_no_sense_is_no_policy_to_read() {
+        for (what, expected) in UNCERTAIN {
+            let failure = get(*what).await.unwrap_err();
+            assert_eq!(told(&failure), *expected);
+        }
+        // A page with status 200 is taken for a document, which then cannot be edited.
+        let page = get(HTML).await.unwrap().bytes.unwrap();
+        assert!(Document::parse(&page).is_err());
+        assert_eq!(get(NO_POLICY).await.unwrap().bytes, None);
+    }
+
+    #[tokio::test]
+    async fn after_an_answer_that_makes_no_sense_a_write_may_still_take_effect() {
+        for (what, expected) in UNCERTAIN {
+            let failure = put(*what).await.unwrap_err();
+            assert_eq!(told(&failure), *expected);
+            assert!(!failure.certain(), "{expected}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_a_byte_a_second_is_given_up_at_the_deadline() {
+        for head in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nx: ",
+        ] {
+            let started = tokio::time::Instant::now();
+            let failure = put(Answer::Slow(head)).await.unwrap_err();
+            assert_eq!(told(&failure), "Unanswered Timeout");
+            assert!(!failure.certain());
+            assert!(started.elapsed() < imm_operator::cloud::OSS_DEADLINE + Duration::from_secs(1));
+        }
+    }
+}
