@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use imm_emulator::ProjectCount;
 use imm_harness::until;
 use serde_json::{Value, json};
 
-use super::shelf::{answer, below, each_once, fill, listable, quick, results_of, strike};
+use super::shelf::{answer, below, each_once, fill, listable, measured, quick, results_of, strike};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant};
 
@@ -25,13 +24,6 @@ async fn begin(stage: &Arc<Stage>, name: &str, images: u64, queries_per_second: 
     let changes = json!({"parallelism": PARALLELISM, "backoffLimitPerItem": 6});
     tenant.apply(&below(&tenant, name, &json!({}), &changes)).await;
     tenant
-}
-
-/// What the cloud has measured of the tenant's project; nothing before its first call.
-fn measured(tenant: &Tenant) -> ProjectCount {
-    let projects = tenant.stage.cloud.counts().projects.into_iter();
-    let mut own = projects.filter(|one| one.project == tenant.project);
-    own.next().unwrap_or_default()
 }
 
 async fn until_requests(tenant: &Tenant, count: u64) {
@@ -175,23 +167,23 @@ pub async fn ten_thousand_images_survive_kills_and_errors(stage: Arc<Stage>) {
 }
 
 /// Numbers that look like chance and come again with the same seed.
-fn chance(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
+fn chance(dice: &mut u64) -> u64 {
+    *dice ^= *dice << 13;
+    *dice ^= *dice >> 7;
+    *dice ^= *dice << 17;
+    *dice
 }
 
 // J22
 pub async fn twenty_kills_at_any_moment_lose_and_double_nothing(stage: Arc<Stage>) {
     const IMAGES: u64 = 1_200;
     const KILLS: u64 = 20;
-    let mut seed = 0x5eed_2024;
+    let mut dice = 0x5eed_2024;
     let tenant = begin(&stage, "twenty", IMAGES, 200).await;
     until_requests(&tenant, 1).await;
     let mut kills = Vec::new();
     for _ in 0..KILLS {
-        let more = chance(&mut seed) % 60;
+        let more = chance(&mut dice) % 60;
         until_requests(&tenant, measured(&tenant).requests + more).await;
         kills.push(kill(&tenant).await.0);
     }

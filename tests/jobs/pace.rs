@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use imm_emulator::{Call, ProjectCount, ProjectSeed};
+use imm_emulator::{Call, ProjectSeed};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::scoring::{gallery, over};
-use super::shelf::balanced;
+use super::shelf::{balanced, measured};
 use crate::support::tenant::JOB;
 use crate::support::{Stage, condition};
 
@@ -109,12 +109,6 @@ pub async fn parallelism_is_a_ceiling_and_can_be_raised_meanwhile(stage: Arc<Sta
     assert_eq!(tenant.scores().len(), 60);
 }
 
-/// What the cloud has measured of a project.
-fn measured(stage: &Stage, project: &str) -> ProjectCount {
-    let mut projects = stage.cloud.counts().projects.into_iter();
-    projects.find(|one| one.project == project).unwrap()
-}
-
 fn asked_for_limits(stage: &Stage, project: &str) -> usize {
     let calls = stage.cloud.calls().into_iter();
     calls
@@ -136,7 +130,7 @@ pub async fn two_namespaces_with_keys_of_one_account_share_the_pace_of_a_project
         assert_eq!(job["status"]["requests"]["throttled"], 0);
         balanced(tenant, &job);
     }
-    let seen = measured(&stage, &first.project);
+    let seen = measured(&first);
     // A busy machine lets requests arrive in bunches.
     assert!(seen.highest_per_second <= 110, "{seen:?}");
     assert_eq!(seen.throttled, 0, "{seen:?}");
@@ -163,7 +157,7 @@ pub async fn a_project_with_a_low_limit_is_asked_and_spared(stage: Arc<Stage>) {
     });
     tenant.apply(&over(&tenant, "modest", &keys, &json!({}))).await;
     let job = tenant.until_true(JOB, "modest", "Complete").await;
-    let seen = measured(&stage, &tenant.project);
+    let seen = measured(&tenant);
     println!("a limit of 20 a second and 5 at once: {seen:?}");
     assert!(
         seen.highest_per_second <= 23 && seen.highest_in_flight <= 6,

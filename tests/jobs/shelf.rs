@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use imm_emulator::seed::ManySeed;
-use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch, ProjectSeed};
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch, ProjectCount, ProjectSeed};
 use serde_json::{Value, json};
 
 use crate::support::tenant::{JOB, merge};
@@ -149,4 +149,12 @@ pub fn figures<const N: usize>(job: &Value, names: [&str; N]) -> [u64; N] {
 /// How many calls of an action the cloud has seen on the tenant's bucket.
 pub fn count(tenant: &Tenant, action: &str) -> usize {
     tenant.stage.calls(&tenant.bucket, action).len()
+}
+
+/// What the cloud has measured of the tenant's project; nothing before its first call.
+pub fn measured(tenant: &Tenant) -> ProjectCount {
+    let mut projects = tenant.stage.cloud.counts().projects.into_iter();
+    projects
+        .find(|one| one.project == tenant.project)
+        .unwrap_or_default()
 }

@@ -252,13 +252,13 @@ pub async fn a_prefix_in_another_region_costs_nothing(stage: Arc<Stage>) {
         region: "cn-beijing".to_owned(),
         ..BucketSeed::default()
     };
-    let tenant = Tenant::with_bucket(&stage, "faraway", bucket).await;
+    let tenant = Tenant::with_bucket(&stage, "distant", bucket).await;
     fill(&tenant, 3, None);
     let ungranted = json!({"grantRef": null});
     tenant
-        .apply(&below(&tenant, "faraway", &json!({}), &ungranted))
+        .apply(&below(&tenant, "distant", &json!({}), &ungranted))
         .await;
-    let job = tenant.until_true(JOB, "faraway", "Failed").await;
+    let job = tenant.until_true(JOB, "distant", "Failed").await;
     let [_, reason, message] = condition(&job, "Failed");
     assert_eq!(reason, "RegionMismatch");
     assert!(message.contains("is not in cn-hangzhou"), "{message}");

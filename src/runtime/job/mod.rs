@@ -265,7 +265,7 @@ async fn go_on(
                 return Next::After(KEYS_AGAIN);
             }
         };
-        work = match count(context, work, &spec, &keys, grant.as_ref()).await {
+        work = match Box::pin(count(context, work, &spec, &keys, grant.as_ref())).await {
             Ok(work) => work,
             Err(next) => return next,
         };

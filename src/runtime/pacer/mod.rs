@@ -327,6 +327,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_gives_up_its_turn_holds_nobody_back() {
         let pacer = Arc::new(Pacer::new());
+        pacer.set_limits(&Ok(DEFAULTS));
         drop(pacer.turn("a", &mut None).await);
         let mut kept = None;
         let soon = tokio::time::timeout(Duration::from_millis(1), pacer.turn("a", &mut kept)).await;
