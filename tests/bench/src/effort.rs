@@ -20,7 +20,7 @@ const BARE: f64 = 10.0;
 /// Runs it.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
-    gallery::open(&stage)?;
+    gallery::open(&stage).await?;
     gallery::wide_project(&stage, "effort", UNLIMITED, AT_ONCE, 0)?;
     gallery::hang(&stage, "warm", 500)?;
     let operator = stage.operator(false).await?;

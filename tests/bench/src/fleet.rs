@@ -124,7 +124,7 @@ fn list(counts: &BTreeMap<String, usize>) -> String {
 
 /// Has one job run, and makes others that look as if they had.
 async fn ended_jobs(stage: &Stage, operator: imm_harness::Operator) -> Result<()> {
-    gallery::open(stage)?;
+    gallery::open(stage).await?;
     gallery::project(stage, "fleet", 100, 0)?;
     gallery::hang(stage, "job-0000", RESULTS)?;
     submit(stage, job("job-0000", "fleet", json!({}))).await?;

@@ -53,7 +53,7 @@ fn ideal(images: usize) -> f64 {
 /// Runs it.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
-    gallery::open(&stage)?;
+    gallery::open(&stage).await?;
     for latency in LATENCIES {
         gallery::hang(&stage, &format!("pace-{latency}"), IMAGES)?;
     }

@@ -21,7 +21,7 @@ const WRITTEN: [&str; 2] = ["imagescorejobs", "imagescorereports"];
 /// Runs it.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
-    gallery::open(&stage)?;
+    gallery::open(&stage).await?;
     gallery::hang(&stage, "storing", IMAGES)?;
     gallery::project(&stage, "storing", RATE, LATENCY_MS)?;
     let operator = stage.operator(false).await?;
@@ -60,7 +60,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
 
 /// Bytes of all bodies that concerned jobs and reports.
 async fn sent(stage: &Stage) -> Result<f64> {
-    let request = kube::api::Request::new("/metrics").get("", &kube::api::GetParams::default())?;
+    let request = kube::api::Request::new("/metrics").list(&ListParams::default())?;
     let page = stage.client.request_text(request).await?;
     let lines = page.lines().filter_map(|line| line.strip_prefix(BODIES));
     let own = lines.filter(|line| {

@@ -19,7 +19,7 @@ const LATENCY_MS: u64 = 50;
 /// Runs it.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
-    gallery::open(&stage)?;
+    gallery::open(&stage).await?;
     gallery::project(&stage, "turns", RATE, LATENCY_MS)?;
     let operator = stage.operator(false).await?;
     let alone = small_jobs(&stage, "alone").await?;
