@@ -8,11 +8,12 @@ use imm_harness::until;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 
-use crate::support::tenant::GRANT;
+use crate::support::tenant::{GRANT, JOB};
 use crate::support::{ACCOUNT_B, REGION, Stage, Tenant, condition};
 
 const BUCKETS: usize = 50;
 const GRANTS_OF_EACH: usize = 20;
+const JOBS: usize = 100;
 /// A thousand grants on a busy machine with two cores.
 const LONG: Duration = Duration::from_secs(400);
 
@@ -22,11 +23,38 @@ async fn all(tenant: &Tenant) -> Vec<Value> {
     list.items.into_iter().map(value).collect()
 }
 
+/// Jobs that have ended by the time of the restart.
+async fn finished_jobs(tenant: &Tenant) {
+    let cloud = &tenant.stage.cloud;
+    assert!(cloud.put_object("scale-00", "0/a.jpg", "pixels", Some("0.5")));
+    let source = json!({"uris": ["oss://scale-00/0/a.jpg"]});
+    let job = |n| tenant.job(&format!("job-{n}"), &["x"], &json!({"source": source}));
+    let manifests: Vec<String> = (0..JOBS).map(job).collect();
+    tenant.apply(&manifests.join("\n---\n")).await;
+    until("all jobs to be complete", LONG, || async {
+        let list = tenant.api(JOB).list(&ListParams::default()).await.unwrap();
+        let jobs = list
+            .items
+            .into_iter()
+            .map(|job| serde_json::to_value(job).unwrap());
+        let ended = jobs
+            .filter(|job| condition(job, "Ready")[1] == "Complete")
+            .count();
+        if ended == JOBS {
+            Ok(())
+        } else {
+            Err(format!("{ended} are"))
+        }
+    })
+    .await
+    .unwrap();
+}
+
 fn count(calls: &[Call], action: &str) -> usize {
     calls.iter().filter(|call| call.action == action).count()
 }
 
-// G9, P13
+// G9, P8, P13
 pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and_writes_nothing(
     stage: Arc<Stage>,
 ) {
@@ -72,6 +100,7 @@ pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and
     .await
     .unwrap();
     println!("1,000 grants live after {:.1} s", started.elapsed().as_secs_f32());
+    finished_jobs(&tenant).await;
     let puts = count(&stage.cloud.calls(), "PutBucketPolicy");
     println!("{puts} policy writes for {BUCKETS} buckets");
     assert!(puts <= 3 * BUCKETS, "{puts} writes");
@@ -108,6 +137,14 @@ pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and
         .iter()
         .filter(|one| !["get", "list", "watch"].contains(&one.verb.as_str()))
         .collect();
+    let about_jobs: Vec<_> = asked
+        .iter()
+        .filter(|one| one.resource.starts_with("imagescorejobs") && one.verb == "get")
+        .collect();
+    assert!(
+        about_jobs.is_empty(),
+        "a finished job asks for nothing: {about_jobs:?}"
+    );
     // The one question about its own name.
     assert!(
         writes.iter().all(|one| one.resource == "selfsubjectreviews"),
