@@ -64,8 +64,9 @@ async fn sent(stage: &Stage) -> Result<f64> {
     let page = stage.client.request_text(request).await?;
     let lines = page.lines().filter_map(|line| line.strip_prefix(BODIES));
     let own = lines.filter(|line| {
-        let resource = |name: &&str| line.contains(&format!("resource=\"{name}\""));
-        WRITTEN.iter().any(|name| resource(&name))
+        WRITTEN
+            .iter()
+            .any(|name| line.contains(&format!("resource=\"{name}\"")))
     });
     let values: Vec<f64> = own
         .filter_map(|line| line.rsplit(' ').next()?.parse().ok())

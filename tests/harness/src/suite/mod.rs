@@ -107,8 +107,9 @@ async fn build(stage: &mut Stage<'_>) -> Result<()> {
         .await
 }
 
-/// Programs that mostly wait (for a lease to run out, for rules to be read again): they run beside the others.
-const PATIENT: [&str; 2] = ["leader", "tenancy"];
+/// Programs that mostly wait (for a lease to run out, for rules to be read again, for a project's pace): they run beside
+/// the others.
+const PATIENT: [&str; 3] = ["leader", "tenancy", "jobs"];
 /// Programs that play tens of thousands of cases: they are worth an optimised build and have a stage of their own.
 const PLANS: [&str; 2] = ["crash", "merge"];
 /// Cases of each property in that stage.
