@@ -16,7 +16,7 @@ mod leader {
 
     pub fn main() -> std::process::ExitCode {
         crate::support::play::play_without_operator(crate::parts![
-            apart takeover::a_frozen_leader_wakes_up_to_end_and_not_to_write,
+            together takeover::a_frozen_leader_wakes_up_to_end_and_not_to_write,
             together installs::two_installs_share_a_bucket_and_each_keeps_its_own,
             together takeover::a_leader_that_is_stopped_hands_over_at_once,
             together takeover::a_rolling_replacement_loses_and_doubles_nothing,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imm_emulator::FaultEffect;
-use imm_harness::{Helm, until};
+use imm_harness::until;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::pair::{OTHERS, Rival, TERM, holder, home, room, two};
 use crate::support::seen::statements;
 use crate::support::tenant::GRANT;
-use crate::support::{PATIENCE, Stage, Tenant, chart, condition};
+use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 /// Two statements: that of somebody else as it was, and ours once.
 fn ours_once(tenant: &Tenant) {
@@ -163,29 +163,35 @@ async fn overtake(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
     grant
 }
 
-// G32: frozen between its last check and its write, the worst place there is.
+/// Copies of policies that were kept by the processes of a tenant.
+fn copies(tenant: &Tenant) -> usize {
+    let kept = tenant.stage.audited().into_iter();
+    let created = kept.filter(|one| one.right() == "create configmaps");
+    created.filter(|one| one.namespace == home(tenant)).count()
+}
+
+// G32: frozen while its second read is under way. Awake again it finds the answer, and its write would be next.
 pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>) {
-    // The API server will stand still for all, so this needs one of its own.
-    let stage = stage.another(Helm::Four, &chart()).await;
-    assert!(stage.stop_operator().await.success());
     let tenant = room(&stage, "asleep").await;
     let (first, second) = two(&tenant, "frozen", "awake").await;
-    // With its second read answered it keeps a copy, and would write also without one: the fence alone is left to stop it.
-    // So the API server, too, stands still from before that read is answered until the leader does.
-    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(5000));
+    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(8000));
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
-    until("the ledger before the write", PATIENCE, || async {
-        let grant = tenant.object(GRANT, "grant").await;
-        (grant["status"]["owned"][0]["state"] == "Intended").then_some(())
+    // The copy of the policy is the last thing before the second read, which the cloud then holds for a while.
+    until("the copy before the second read", PATIENCE, || async {
+        (copies(&tenant) > 0).then_some(())
     })
     .await
     .unwrap();
-    stage.plane.freeze().unwrap();
+    let kept = Instant::now();
+    until("the read to be on its way", PATIENCE, || async {
+        (kept.elapsed() > Duration::from_secs(1)).then_some(())
+    })
+    .await
+    .unwrap();
+    first.operator.freeze().unwrap();
     stage
         .until_calls("the second read", &tenant.bucket, "GetBucketPolicy", 2)
         .await;
-    first.operator.freeze().unwrap();
-    stage.plane.thaw().unwrap();
     assert!(tenant.puts().is_empty());
     let grant = overtake(&tenant, first, &second).await;
     assert_eq!(condition(&grant, "Granted")[0], "True");
@@ -199,7 +205,6 @@ pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>)
     .await
     .unwrap();
     finish(second).await;
-    stage.finish().await.unwrap();
 }
 
 // G32: frozen while its write is on the way.
@@ -207,15 +212,10 @@ pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_one(stage: Arc<Stag
     let tenant = room(&stage, "found").await;
     let (first, second) = two(&tenant, "sleeper", "finder").await;
     tenant.fault("PutBucketPolicy", 0, 1, FaultEffect::DelayMs(8000));
-    let copies = || {
-        let kept = stage.audited().into_iter();
-        let created = kept.filter(|one| one.right() == "create configmaps");
-        created.filter(|one| one.namespace == home(&tenant)).count()
-    };
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
-    // The copy of the policy is the last thing before the write, which the cloud then holds for a while.
+    // After the copy comes the second read, and at once the write, which the cloud then holds for a while.
     until("the copy before the write", PATIENCE, || async {
-        (copies() > 0).then_some(())
+        (copies(&tenant) > 0).then_some(())
     })
     .await
     .unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::stage::Audited;
 use crate::support::tenant::{GRANT, JOB};
-use crate::support::{PATIENCE, Stage, Tenant, chart};
+use crate::support::{PATIENCE, Stage, Tenant, chart, condition};
 
 // P6, P7
 pub async fn only_named_secrets_are_read_and_none_is_listed(stage: Arc<Stage>) {
@@ -65,6 +65,15 @@ async fn everything_asked(stage: &Arc<Stage>) {
     let job = json!({"grantRef": {"name": "rights"}, "grantWait": {"settleSeconds": 0}});
     tenant.apply(&tenant.job("rights", &["a.jpg"], &job)).await;
     tenant.until_true(JOB, "rights", "Complete").await;
+    // One that takes more than a second writes its report twice, and has it removed.
+    let long = json!({"grantRef": {"name": "rights"}, "grantWait": {"settleSeconds": 0},
+        "results": {"ttlSecondsAfterFinished": 0}});
+    tenant.apply(&tenant.job("long", &["a.jpg"; 250], &long)).await;
+    tenant
+        .until(JOB, "long", "its results to be gone", |job| {
+            condition(job, "ResultsStored")[1] == "Pruned"
+        })
+        .await;
     // The second event of a kind is counted in the first one; a second write keeps a second copy.
     for _ in 1..=2 {
         tenant.give_rights("owner", Some(&[]));

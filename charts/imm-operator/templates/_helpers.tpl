@@ -81,7 +81,7 @@ rules:
   # Results of large jobs: written by the operator alone, and removed when their time is over.
   - apiGroups: [immops.dev]
     resources: [imagescorereports]
-    verbs: [get, list, create, update, delete]
+    verbs: [list, create, update, delete]
   # Tell what was done, once per change of state.
   - apiGroups: [events.k8s.io]
     resources: [events]
