@@ -293,6 +293,27 @@ fn a_narrowed_grant_changes_in_one_write_without_a_gap() {
 }
 
 #[test]
+fn while_an_absence_does_not_count_what_is_to_be_replaced_stays() {
+    let (wide, narrow) = (access("1", &["a/", "b/"]), access("1", &["a/"]));
+    let ledger = vec![
+        entry(&wide, EntryState::Removing),
+        entry(&narrow, EntryState::Intended),
+    ];
+    let grant = member("a", wants(std::slice::from_ref(&narrow)), ledger);
+    let seen = document(&format!(r#"{{"Version":"1","Statement":[{}]}}"#, wide.text));
+    let lagging = Scene {
+        lagging: true,
+        ..scene(Some(&seen))
+    };
+    let plan = plan(lagging, std::slice::from_ref(&grant));
+    assert_eq!(
+        (plan.change, plan.verdicts[0].clone()),
+        (Change::Keep, Verdict::Settling)
+    );
+    assert_eq!(plan.ledgers[0], grant.ledger);
+}
+
+#[test]
 fn a_retained_statement_stays_and_was_there_before_for_the_others() {
     let shared = access("1", &[]);
     let mut grants = [

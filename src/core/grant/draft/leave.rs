@@ -49,6 +49,8 @@ impl Draft<'_> {
             } else if entry.pre_existing || (group.pre_existing && !group.live.is_empty()) {
                 residual += usize::from(!group.live.is_empty());
                 self.forget(member, &entry.fingerprint);
+            } else if self.active(member).is_some() && self.settles(member) {
+                // What takes its place could not be added yet: until then it stays, or the grant would lose both.
             } else {
                 self.take_out(member, entry);
             }
@@ -66,6 +68,11 @@ impl Draft<'_> {
                 *slot = verdict;
             }
         }
+    }
+
+    /// Whether a statement that a grant wants may be there although it was not seen.
+    fn settles(&self, member: usize) -> bool {
+        self.plan.verdicts.get(member) == Some(&Verdict::Settling)
     }
 
     /// Whether a grant of another identity has put the statement there with its own credentials.

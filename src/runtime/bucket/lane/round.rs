@@ -282,6 +282,8 @@ impl Lane<'_> {
     fn written(&mut self, passengers: &mut [Passenger], plan: &Plan, read_at: Timestamp) {
         let now = self.context.effects.now();
         self.writes.done(now);
+        // While an absence does not count, a write may take out but does not add: what was intended before stays so.
+        let adds = plan.added.iter().any(|n| *n > 0);
         for (index, passenger) in passengers.iter_mut().enumerate() {
             let count = |counts: &[usize]| counts.get(index).copied().unwrap_or(0);
             passenger.added += count(&plan.added);
@@ -293,7 +295,7 @@ impl Lane<'_> {
             let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
             for entry in ledger
                 .iter_mut()
-                .filter(|e| matches!(e.state, EntryState::Intended | EntryState::Removing))
+                .filter(|e| e.state == EntryState::Removing || (e.state == EntryState::Intended && adds))
             {
                 let old = earlier.iter().find(|e| e.fingerprint == entry.fingerprint);
                 entry.unsettled_until = old.and_then(|e| e.unsettled_until.clone()).filter(|t| t.0 > now);
