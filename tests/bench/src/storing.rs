@@ -64,9 +64,8 @@ async fn sent(stage: &Stage) -> Result<f64> {
     let page = stage.client.request_text(request).await?;
     let lines = page.lines().filter_map(|line| line.strip_prefix(BODIES));
     let own = lines.filter(|line| {
-        WRITTEN
-            .iter()
-            .any(|name| line.contains(&format!("resource=\"{name}\"")))
+        let resource = |name: &&str| line.contains(&format!("resource=\"{name}\""));
+        WRITTEN.iter().any(resource)
     });
     let values: Vec<f64> = own
         .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
