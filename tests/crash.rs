@@ -7,6 +7,7 @@ mod crash {
     mod checks;
     mod effects;
     mod fault;
+    mod jobs;
     mod outside;
     mod plans;
     mod play;

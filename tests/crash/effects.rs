@@ -18,6 +18,8 @@ use imm_operator::ports::{
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 
+use super::fault::{Call, Fault};
+use super::jobs::ACCOUNT;
 use super::outside::Outside;
 use super::process::{Gate, no_answer};
 
@@ -49,31 +51,32 @@ impl Effects for Gate {
     fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeFailure>> {
         self.effect(KubeFailure::Unavailable, move |o| o.remove_finalizer(grant))
     }
-    fn get_job<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Ok(None))
+    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>> {
+        self.effect_of(Call::Look, KubeFailure::Unavailable, move |o, fault| {
+            Ok(o.jobs.get(key, matches!(fault, Some(Fault::Behind(_)))))
+        })
     }
     fn replace_job_status<'a>(
         &'a self,
-        _: &'a JobObject,
-        _: &'a JobStatus,
+        job: &'a JobObject,
+        status: &'a JobStatus,
     ) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
+        self.store(move |o| o.jobs.replace_status(job, status, self.number))
     }
-    fn mark_started<'a>(&'a self, _: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
+    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.store(move |o| o.jobs.mark_started(job))
     }
     fn read_secret<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
-        let keys = Keys {
-            id: "LTAI".to_owned(),
-            secret: "canary".into(),
-            token: None,
-            expires: None,
-        };
         self.effect(KeysProblem::Unreachable, |o| {
             if o.no_secret {
                 return Err(KeysProblem::Missing);
             }
-            Ok(keys)
+            Ok(Keys {
+                id: format!("LTAI{}", o.jobs.keys),
+                secret: "canary".into(),
+                token: None,
+                expires: None,
+            })
         })
     }
     fn request_token<'a>(
@@ -183,65 +186,76 @@ impl Effects for Gate {
     fn list_reports<'a>(
         &'a self,
         _: &'a JobObject,
-        _: Option<&'a str>,
+        page: Option<&'a str>,
     ) -> BoxFuture<'a, Result<ReportPage, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Ok((Vec::new(), None)))
+        self.effect(KubeFailure::Unavailable, move |o| Ok(o.jobs.list_reports(page)))
     }
     fn get_report<'a>(
         &'a self,
         _: &'a JobObject,
-        _: usize,
+        number: usize,
     ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Ok(None))
+        self.effect(KubeFailure::Unavailable, move |o| {
+            Ok(o.jobs.reports.get(&number).cloned())
+        })
     }
     fn put_report<'a>(
         &'a self,
         _: &'a JobObject,
-        _: &'a Report,
-        _: Option<&'a str>,
+        report: &'a Report,
+        version: Option<&'a str>,
     ) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Err(KubeFailure::NotFound))
+        self.store(move |o| o.jobs.put_report(report, version))
     }
-    fn delete_report<'a>(&'a self, _: &'a JobObject, _: usize) -> BoxFuture<'a, Result<(), KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Ok(()))
+    fn delete_report<'a>(
+        &'a self,
+        _: &'a JobObject,
+        number: usize,
+    ) -> BoxFuture<'a, Result<(), KubeFailure>> {
+        self.store(move |o| {
+            o.jobs.reports.remove(&number);
+            Ok(())
+        })
     }
     fn list_objects<'a>(
         &'a self,
         _: &'a str,
         _: &'a str,
-        _: &'a str,
-        _: &'a After,
+        prefix: &'a str,
+        after: &'a After,
         _: &'a Keys,
     ) -> BoxFuture<'a, Result<ObjectPage, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
+        self.effect(no_answer(), move |o| {
+            Ok(o.jobs.list_objects(prefix, after, self.time()))
+        })
     }
     fn read_object<'a>(
         &'a self,
         _: &'a str,
         _: &'a ObjectUri,
-        _: u64,
+        from: u64,
         _: Option<&'a str>,
         _: &'a Keys,
     ) -> BoxFuture<'a, Result<Piece, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
+        self.effect(no_answer(), move |o| Ok(o.jobs.read_manifest(from, self.time())))
     }
     fn caller_account<'a>(&'a self, _: &'a Keys) -> BoxFuture<'a, Result<String, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
+        self.effect(no_answer(), |_| Ok(ACCOUNT.to_owned()))
     }
     fn project_limits<'a>(
         &'a self,
         _: &'a ProjectRef,
         _: &'a Keys,
     ) -> BoxFuture<'a, Result<ProjectLimits, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
+        self.effect(no_answer(), |o| Ok(o.jobs.limits()))
     }
     fn detect_image_score<'a>(
         &'a self,
         _: &'a ProjectRef,
         _: &'a JobAccess,
         _: &'a Keys,
-        _: &'a str,
+        uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CallFailure>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
+        self.score(uri)
     }
 }

@@ -83,6 +83,15 @@ pub const FROZEN: [Fault; 5] = [
     Fault::Frozen(290),
     Fault::Frozen(400),
 ];
+/// When a job's writes and calls wake up: before the next process has looked at the job, in the middle of its run, and at
+/// the end of it.
+pub const FROZEN_JOBS: [Fault; 5] = [
+    Fault::Frozen(LEASE),
+    Fault::Frozen(LEASE + 1),
+    Fault::Frozen(LEASE + 2),
+    Fault::Frozen(LEASE + 3),
+    Fault::Frozen(LEASE + 20),
+];
 pub const BEHIND: [Fault; 3] = [Fault::Behind(1), Fault::Behind(2), Fault::Behind(3)];
 const KUBE: [KubeFailure; 5] = [
     KubeFailure::Conflict,
@@ -137,6 +146,7 @@ impl Fault {
             &LATE,
             &TWICE,
             &FROZEN,
+            &FROZEN_JOBS,
             &BEHIND,
             &[Self::Hidden],
         ];
@@ -147,6 +157,7 @@ impl Fault {
             .chain(kube_failures())
             .chain(no_keys())
             .chain(cloud_failures(true))
+            .chain([Self::Cloud(FailureKind::NoSuchProject, Effect::None)])
             .chain(edits)
     }
 
@@ -189,6 +200,12 @@ pub enum Call {
     Keys,
     Cloud,
     Write,
+    /// A look at a job.
+    Look,
+    /// A write of a job's report or status.
+    Store,
+    /// A paid call.
+    Score,
     /// Its failure is told to nobody.
     Unheard,
 }
@@ -248,6 +265,11 @@ pub fn refused(kind: FailureKind) -> CallFailure {
     }
 }
 
+/// Those of grants, and after them those of jobs.
+pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().chain(super::jobs::SCENARIOS)
+}
+
 /// A scenario and what befalls its effects: each fault concerns the process that runs when those before it have struck.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -264,14 +286,14 @@ impl Plan {
     }
 
     pub fn scenario(&self) -> &'static Scenario {
-        &SCENARIOS[self.scenario]
+        scenarios().nth(self.scenario).unwrap()
     }
 
     /// The plan of a name, as a failure prints it.
     pub fn named(name: &str) -> Self {
         let mut words = name.split_whitespace();
         let tag = words.next().unwrap();
-        let scenario = SCENARIOS.iter().position(|s| s.tag() == tag);
+        let scenario = scenarios().position(|s| s.tag() == tag);
         let fault = |word: &str| {
             let (at, name) = word.split_once('=').unwrap();
             let fault = Fault::all().find(|fault| fault.to_string() == name);

@@ -11,6 +11,7 @@ use imm_operator::ports::{CallFailure, FailureKind, Keys, KubeFailure};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::fault::{Fault, refused};
+use super::jobs::JobWorld;
 
 /// How often each thing was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,9 +69,11 @@ pub struct Outside {
     /// What the policies were before each change, and until when.
     pub history: Vec<(String, Timestamp, Option<String>)>,
     version: u64,
+    /// Jobs, and all that they reach.
+    pub jobs: JobWorld,
 }
 
-fn key(name: &str) -> ObjectKey {
+pub fn key(name: &str) -> ObjectKey {
     ObjectKey {
         namespace: "media".to_owned(),
         name: name.to_owned(),

@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_operator::api::BucketRef;
-use imm_operator::core::grant::GrantObject;
+use imm_operator::core::grant::{GrantObject, ObjectKey};
 use imm_operator::ports::{CallFailure, Effects, FailureKind, Keys, KubeFailure};
-use imm_operator::runtime::{Engine, Key, Mark};
+use imm_operator::runtime::{Context, Engine, Key, Mark};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,9 @@ struct State {
 
 /// The effects of one process.
 pub struct Gate {
-    outside: Arc<Mutex<Outside>>,
+    pub(super) outside: Arc<Mutex<Outside>>,
+    /// Which process it is.
+    pub(super) number: usize,
     fault: Option<(usize, Fault)>,
     state: Mutex<State>,
     dead: Arc<Notify>,
@@ -54,7 +57,7 @@ impl Gate {
     }
 
     /// Lets an effect through, with what befalls it.
-    async fn pass(&self, call: Call) -> Option<Fault> {
+    pub(super) async fn pass(&self, call: Call) -> Option<Fault> {
         // A moment passes on the paused clock with every effect.
         pass_time(Duration::from_millis(5)).await;
         let struck = {
@@ -65,21 +68,42 @@ impl Gate {
                 .map(|(_, fault)| fault)
                 .filter(|_| !state.spared)
                 .filter(|fault| !self.outside.lock().unwrap().would_lie(*fault));
-            if state.dying {
+            if state.dying || state.frozen {
                 Err(())
             } else {
                 state.struck = state.struck.or(here);
-                state.dying |= here.is_some_and(Fault::stops);
+                // The answer of a paid call is a while on its way.
+                state.dying |= call != Call::Score && here.is_some_and(Fault::stops);
                 here.filter(|fault| *fault == Fault::Before)
                     .map_or(Ok(here), |_| Err(()))
             }
         };
         let Ok(fault) = struck else {
-            self.dead.notify_one();
+            self.end();
             return pending().await;
         };
         self.befall(fault);
         fault
+    }
+
+    /// From now on nothing that this process does gets out.
+    fn end(&self) {
+        let mut outside = self.outside.lock().unwrap();
+        outside.jobs.ends.entry(self.number).or_insert(self.time());
+        self.dead.notify_one();
+    }
+
+    /// The next effect is its last.
+    pub(super) fn doom(&self) {
+        self.state.lock().unwrap().dying = true;
+    }
+
+    /// Stands still; what it was about to do comes afterwards.
+    pub(super) async fn freeze(&self, seconds: u64) {
+        self.state.lock().unwrap().frozen = true;
+        self.end();
+        pass_time(Duration::from_secs(seconds)).await;
+        self.outside.lock().unwrap().jobs.late = true;
     }
 
     /// What a fault changes outside.
@@ -89,6 +113,10 @@ impl Gate {
             let edited = outside.rival(edit);
             outside.rival_has_edited |= edited;
         }
+        // Whoever is told that keys are refused makes others.
+        let refused = |kind| matches!(kind, FailureKind::KeysRejected | FailureKind::KeysExpired);
+        let rotated = matches!(fault, Some(Fault::Cloud(kind, _)) if refused(kind));
+        outside.jobs.keys += usize::from(rotated);
         outside.public_refused |= matches!(fault, Some(Fault::Cloud(FailureKind::PublicBlocked, _)));
     }
 
@@ -101,7 +129,7 @@ impl Gate {
         self.effect_of(E::CALL, lost, move |o, _| perform(o))
     }
 
-    fn effect_of<'a, T: Send + 'a, E: Refusal + Send + 'a>(
+    pub(super) fn effect_of<'a, T: Send + 'a, E: Refusal + Send + 'a>(
         &'a self,
         call: Call,
         lost: E,
@@ -109,6 +137,9 @@ impl Gate {
     ) -> BoxFuture<'a, Result<T, E>> {
         async move {
             let fault = self.pass(call).await;
+            if let Some(Fault::Frozen(seconds)) = fault {
+                self.freeze(seconds).await;
+            }
             let mut outside = self.outside.lock().unwrap();
             let failure = fault.and_then(Fault::failure);
             if failure == Some(Effect::None) {
@@ -177,9 +208,7 @@ impl Gate {
                 late: false,
             };
             if let Some(Fault::Frozen(seconds)) = fault {
-                self.state.lock().unwrap().frozen = true;
-                self.dead.notify_one();
-                pass_time(Duration::from_secs(seconds)).await;
+                self.freeze(seconds).await;
                 write.late = true;
                 return perform(&write);
             }
@@ -240,7 +269,9 @@ pub(super) fn no_answer() -> CallFailure {
 /// A running process, and how to notice its end.
 pub struct Process {
     gate: Arc<Gate>,
-    buckets: tokio::sync::mpsc::Sender<Mark<Key>>,
+    buckets: Sender<Mark<Key>>,
+    runs: Sender<Mark<Key>>,
+    context: Arc<Context>,
     task: JoinHandle<()>,
     dead: Arc<Notify>,
 }
@@ -253,7 +284,13 @@ impl Process {
         fault: Option<(usize, Fault)>,
     ) -> Self {
         let dead = Arc::new(Notify::new());
+        let number = {
+            let mut outside = outside.lock().unwrap();
+            outside.jobs.processes += 1;
+            outside.jobs.processes
+        };
         let gate = Arc::new(Gate {
+            number,
             outside: Arc::clone(outside),
             fault: fault.filter(|(_, fault)| *fault != Fault::Hidden),
             state: Mutex::default(),
@@ -262,10 +299,11 @@ impl Process {
         });
         let effects: Arc<dyn Effects> = Arc::<Gate>::clone(&gate);
         let engine = Engine::new(effects, Arc::default(), CancellationToken::new());
-        let buckets = engine.buckets.clone();
         Self {
             gate,
-            buckets,
+            buckets: engine.buckets.clone(),
+            runs: engine.runs.clone(),
+            context: Arc::clone(&engine.context),
             task: tokio::spawn(engine.work()),
             dead,
         }
@@ -278,6 +316,16 @@ impl Process {
             settle: Duration::from_secs(1),
         };
         self.buckets.send(mark).await.unwrap();
+    }
+
+    /// A watch event about a job.
+    pub async fn mark_job(&self, job: ObjectKey) {
+        self.context.edits.ring(&job);
+        let mark = Mark {
+            key: Key::Job(job),
+            settle: Duration::ZERO,
+        };
+        self.runs.send(mark).await.unwrap();
     }
 
     /// Lets it run for so long; `true` when it was stopped before.

@@ -35,7 +35,7 @@ impl Scenario {
 }
 
 /// A grant for an account, with all prefixes and actions.
-fn grant(account: &str) -> GrantSpec {
+pub fn grant(account: &str) -> GrantSpec {
     GrantSpec {
         bucket: BucketRef {
             name: BUCKET.to_owned(),

@@ -284,10 +284,12 @@ impl<'a> Run<'a> {
     }
 
     async fn wait(&mut self, calls: &mut Calls<'a>, pause: Duration) -> Option<RunEnd> {
+        // Answers that have come are stored in time, however long the next one takes.
+        let due = (self.stored_at + FLUSH).min(Instant::now() + pause);
         tokio::select! {
             Some(event) = calls.next(), if !calls.is_empty() => self.take_in(event).await,
             () = self.listening.bell.notified() => self.look().await,
-            () = sleep(pause) => None,
+            () = sleep_until(due) => None,
             () = self.context.stop.cancelled() => None,
         }
     }

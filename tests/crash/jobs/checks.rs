@@ -1,0 +1,239 @@
+//! What must hold of every call, every report and every status of a job, and at rest.
+
+use std::collections::BTreeMap;
+
+use imm_operator::api::{
+    Condition, ConditionStatus, ItemResult, JobStatus, REPORT_BYTES, REPORT_ITEMS, Report, kinds,
+};
+use k8s_openapi::jiff::SignedDuration;
+
+use super::world::{JobWorld, Sent, score};
+
+/// Most bytes of a status, by far less than the API server takes.
+const STATUS_BYTES: usize = 256 * 1024;
+/// How old a result may be that is not stored: a second, and the moment that storing it takes.
+const UNSTORED: SignedDuration = SignedDuration::from_millis(1_100);
+
+/// Why a job ended.
+fn reason(status: &JobStatus) -> Option<&str> {
+    let over = |c: &&Condition| {
+        c.status == ConditionStatus::True && [kinds::COMPLETE, kinds::FAILED].contains(&c.kind.as_str())
+    };
+    status.conditions.iter().find(over).map(|c| c.reason.as_str())
+}
+
+fn index(result: &ItemResult) -> i32 {
+    result.index
+}
+
+impl JobWorld {
+    fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.broken.push(what());
+        }
+    }
+
+    /// All results that are stored with this status; each index once.
+    fn results(&mut self, status: &JobStatus) -> BTreeMap<i32, ItemResult> {
+        let filed = self.reports.values().flat_map(|r| &r.report.results);
+        let all: Vec<ItemResult> = status.results.iter().chain(filed).cloned().collect();
+        let results: BTreeMap<i32, ItemResult> = all.iter().map(|r| (r.index, r.clone())).collect();
+        self.must(results.len() == all.len(), || {
+            "an index is stored twice".to_owned()
+        });
+        results
+    }
+
+    /// Whether it is clear why the result of a call that settled its item is not stored.
+    fn is_explained(&self, sent: &Sent) -> bool {
+        let end = self.ends.get(&sent.process);
+        let unstored = |end| sent.answered.is_none_or(|at| end < at + UNSTORED);
+        sent.distorted || end.is_some_and(|end| unstored(*end))
+    }
+
+    /// R9, I6 and I7: a call leaves only when it is recorded as reserved, within the budget, and never for an item that is
+    /// stored; one that is repeated has a reason.
+    pub fn check_call(&mut self, uri: &str) {
+        let Some(job) = self.job.clone().filter(|_| !self.late) else {
+            return;
+        };
+        let of_reports = self.reports.values().map(|r| r.report.reserved).max();
+        let requests = job.status.requests.clone().unwrap_or_default();
+        let reserved = requests.reserved.max(requests.sent).max(of_reports.unwrap_or(0));
+        let sent = i64::try_from(self.ledger.len() + 1).unwrap();
+        self.must(sent <= reserved, || {
+            format!("call {sent} leaves, and {reserved} are reserved")
+        });
+        let budget = job.spec.as_ref().ok().and_then(|s| s.budget.clone());
+        self.must(budget.is_none_or(|b| sent <= b.max_requests), || {
+            format!("call {sent} exceeds the budget")
+        });
+        self.must(job.started.is_some(), || {
+            "a call leaves before the job is marked".to_owned()
+        });
+        self.must(!job.ended(), || format!("{uri} is called after the end"));
+        let stored = self.results(&job.status).values().any(|r| r.uri == uri);
+        self.must(!stored, || {
+            format!("I6: {uri} is called although its result is stored")
+        });
+        let mut settled = self.ledger.iter().filter(|s| s.uri == uri && s.settles);
+        let odd = settled.find(|s| !self.is_explained(s)).map(|s| format!("{s:?}"));
+        self.must(odd.is_none(), || {
+            format!("I6: {uri} is paid for again after {odd:?}")
+        });
+    }
+
+    /// A report keeps what it has, and stays small.
+    pub fn check_report(&mut self, before: Option<&Report>, report: &Report) {
+        let kept = before.is_none_or(|b| b.results.iter().all(|r| report.results.contains(r)));
+        self.must(kept, || format!("report {} loses results", report.number));
+        let bytes = serde_json::to_vec(&report.results).unwrap().len();
+        self.must(
+            report.results.len() <= REPORT_ITEMS && bytes <= REPORT_BYTES,
+            || format!("report {} is too large", report.number),
+        );
+    }
+
+    /// A status counts only what is stored, passes no item that is neither stored nor deferred, and ends a job only when
+    /// nothing is under way.
+    pub fn check_status(&mut self, before: &JobStatus, status: &JobStatus, process: usize) {
+        let results = self.results(status);
+        let bytes = serde_json::to_vec(status).unwrap().len();
+        self.must(bytes <= STATUS_BYTES, || format!("a status of {bytes} bytes"));
+        let items = status.items.clone().unwrap_or_default();
+        let counted = usize::try_from(items.succeeded + items.failed).unwrap();
+        self.must(counted <= results.len(), || {
+            format!("{counted} results are counted, {} stored", results.len())
+        });
+        let cursor = status.cursor.as_ref().map_or(0, |c| c.index);
+        let deferred: Vec<i32> = status.deferred.iter().map(|d| d.index).collect();
+        let passed = (0..cursor).find(|i| !results.contains_key(i) && !deferred.contains(i));
+        let open = !(status.completion_time.is_some() && passed.is_some_and(|_| items.pending > 0));
+        self.must(passed.is_none() || !open, || {
+            format!("the cursor is at {cursor} and has passed {passed:?}")
+        });
+        let sent = |s: &JobStatus| s.requests.as_ref().map_or(0, |r| r.sent);
+        self.must(sent(status) >= sent(before), || {
+            "requests are forgotten".to_owned()
+        });
+        let retried = status.requests.as_ref().map_or(0, |r| r.retried);
+        let uris: std::collections::BTreeSet<&String> = self.ledger.iter().map(|s| &s.uri).collect();
+        let repeats = i64::try_from(self.ledger.len() - uris.len()).unwrap();
+        self.must(retried <= repeats, || {
+            format!("{retried} retries are counted, and {repeats} were made")
+        });
+        let lost = before
+            .results
+            .iter()
+            .find(|r| results.get(&r.index) != Some(r))
+            .map(index);
+        self.must(lost.is_none(), || format!("the result of {lost:?} is lost"));
+        // That an edit was seen is noted of an ended job as well.
+        let lasting = |s: &JobStatus| (s.items.clone(), s.requests.clone(), s.completion_time.clone());
+        let changed = before.completion_time.is_some() && lasting(before) != lasting(status);
+        self.must(!changed, || "an ended job changes".to_owned());
+        if status.completion_time.is_some() {
+            let own = self.ledger.iter().filter(|s| s.process == process);
+            let under_way = own.clone().filter(|s| s.answered.is_none()).count();
+            let mut settled = own.filter(|s| s.settles && !s.distorted);
+            let of = |uri: &String| results.values().any(|r| r.uri == *uri);
+            let missing = settled.find(|s| !of(&s.uri)).map(|s| s.uri.clone());
+            let missing = missing.filter(|_| !self.late && !self.denies);
+            self.must(under_way == 0 && items.active == 0, || {
+                format!("the job ends with {under_way} calls under way")
+            });
+            self.must(missing.is_none(), || format!("the job ends without {missing:?}"));
+        }
+    }
+
+    /// At rest the job is as expected, and each image that was paid for has its result unless there is a reason.
+    pub fn check_at_rest(&mut self, as_expected: bool) {
+        let Some(job) = self.job.clone() else {
+            let reports = self.reports.len();
+            return self.must(reports == 0, || {
+                format!("{reports} reports are left without a job")
+            });
+        };
+        let status = &job.status;
+        let results = self.results(status);
+        let items = status.items.clone().unwrap_or_default();
+        let current = status.observed_generation == Some(job.generation);
+        self.must(job.ended() && current, || {
+            format!("the job has not ended: {:#?}", status.conditions)
+        });
+        let done = usize::try_from(items.succeeded + items.failed).unwrap();
+        self.must(done == results.len(), || {
+            format!("{done} results are counted, {} stored", results.len())
+        });
+        let complete = reason(status) == Some("Completed");
+        self.must(
+            !complete || (items.pending == 0 && items.total == items.succeeded + items.failed),
+            || format!("complete with {items:?}"),
+        );
+        for result in results.values() {
+            let right = result.score.as_ref().is_none_or(|s| *s == score(&result.uri));
+            let paid = self.ledger.iter().any(|s| s.uri == result.uri && s.settles);
+            self.must(right && (paid || result.score.is_none()), || {
+                format!("odd: {result:?}")
+            });
+        }
+        let stored = |s: &Sent| results.values().any(|r| r.uri == s.uri);
+        let mut settled = self.ledger.iter().filter(|s| s.settles);
+        let missing = settled
+            .find(|s| !stored(s) && !self.is_explained(s))
+            .map(|s| s.uri.clone());
+        let missing = missing.filter(|_| !self.late && !self.denies);
+        self.must(missing.is_none(), || {
+            format!("{missing:?} is paid for and not stored")
+        });
+        let sent = status.requests.as_ref().map_or(0, |r| r.sent);
+        let left = i64::try_from(self.ledger.len()).unwrap();
+        self.must(sent >= left, || format!("{left} calls left, {sent} are told"));
+        if let Some((why, counts)) = self.expected.filter(|_| as_expected) {
+            let counted = (items.succeeded, items.failed);
+            let right = reason(status) == Some(why) && counts.is_none_or(|c| c == counted);
+            self.must(right, || {
+                format!("the end is {:?} with {items:?}", reason(status))
+            });
+        }
+    }
+
+    /// Without a fault the figures are exact.
+    pub fn check_figures(&mut self) {
+        let Some(job) = self.job.clone() else { return };
+        let requests = job.status.requests.unwrap_or_default();
+        let billed = self.ledger.iter().filter(|s| s.billed).count();
+        let told = (requests.sent, requests.estimated_billable);
+        let true_ones = (self.ledger.len(), billed);
+        self.must(
+            told == (true_ones.0.try_into().unwrap(), true_ones.1.try_into().unwrap()),
+            || format!("{told:?} requests and bills are told, {true_ones:?} were made"),
+        );
+        let mut paid: Vec<&String> = self.ledger.iter().filter(|s| s.settles).map(|s| &s.uri).collect();
+        let all = paid.len();
+        paid.sort_unstable();
+        paid.dedup();
+        let once = paid.len() == all;
+        self.must(once, || "an image is paid for twice".to_owned());
+    }
+
+    /// What the end of a run must equal: why it ended, and each result; how far a job came that was stopped depends on
+    /// the time that faults take.
+    pub fn end(&mut self) -> String {
+        let Some(job) = self.job.clone() else {
+            return "gone".to_owned();
+        };
+        let exact = self.expected.is_some_and(|(_, counts)| counts.is_some());
+        let results = self.results(&job.status);
+        // Which of two bad images was asked for first, faults may change.
+        let failures = job.status.failures.iter().map(|f| (&f.code, f.count));
+        let failures: Vec<(&String, i32)> = failures.collect();
+        let figures = (&job.status.items, &job.status.summary, failures, results);
+        let told = format!("{:?}", reason(&job.status));
+        if exact {
+            format!("{told} {figures:?}")
+        } else {
+            told
+        }
+    }
+}

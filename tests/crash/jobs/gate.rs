@@ -1,0 +1,53 @@
+//! Effects of jobs that differ from the others: writes may come late, and a paid call is a while under way.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use imm_operator::ports::{CallFailure, KubeFailure};
+
+use super::super::fault::{Call, Effect, Fault, Refusal};
+use super::super::outside::Outside;
+use super::super::process::{Gate, no_answer, pass_time};
+
+/// How long IMM takes.
+const CALL: Duration = Duration::from_millis(150);
+
+impl Gate {
+    /// A write of a job's report or object.
+    pub fn store<'a, T: Send + 'a>(
+        &'a self,
+        perform: impl FnOnce(&mut Outside) -> Result<T, KubeFailure> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, KubeFailure>> {
+        self.effect_of(Call::Store, KubeFailure::Unavailable, move |o, _| perform(o))
+    }
+
+    /// A paid call. Whatever becomes of its process, what has left arrives, and is billed.
+    pub fn score<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<String, CallFailure>> {
+        async move {
+            let fault = self.pass(Call::Score).await;
+            if let Some(Fault::Frozen(seconds)) = fault {
+                self.freeze(seconds).await;
+            }
+            let failure = fault.and_then(Fault::failure);
+            let (call, answer) = {
+                let mut outside = self.outside.lock().unwrap();
+                let call = outside.jobs.leave(uri, self.number, self.time());
+                let arrives = failure != Some(Effect::None);
+                (call, arrives.then(|| outside.jobs.serve(call)))
+            };
+            pass_time(CALL).await;
+            self.outside
+                .lock()
+                .unwrap()
+                .jobs
+                .answered(call, self.time(), failure.is_some());
+            if fault.is_some_and(Fault::stops) {
+                self.doom();
+            }
+            let told = || Err(fault.and_then(CallFailure::of).unwrap_or_else(no_answer));
+            answer.filter(|_| failure.is_none()).unwrap_or_else(told)
+        }
+        .boxed()
+    }
+}

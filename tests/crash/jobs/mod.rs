@@ -1,0 +1,12 @@
+//! The life of jobs, on the machinery that plays the life of grants.
+
+mod checks;
+mod gate;
+mod plans;
+mod play;
+mod scenario;
+mod world;
+
+pub use plans::judge;
+pub use scenario::SCENARIOS;
+pub use world::{ACCOUNT, JobWorld};

@@ -1,0 +1,159 @@
+//! The families of plans of jobs, and what each plan must come to.
+
+use std::sync::LazyLock;
+
+use imm_operator::ports::{FailureKind, KubeFailure};
+
+use super::super::fault::{
+    CRASHES, Call, Effect, FROZEN_JOBS, Fault, HICCUPS, Plan, cloud_failures, kube_failures, no_keys,
+};
+use super::super::runner::{on_paused_time, run_plans};
+use super::super::scenario::SCENARIOS as GRANTS;
+use super::SCENARIOS;
+use super::play::{Run, play};
+
+/// The runs without faults.
+static REFERENCES: LazyLock<Vec<Run>> = LazyLock::new(|| {
+    let plans = (0..SCENARIOS.len()).map(|n| Plan::new(GRANTS.len() + n, &[]));
+    plans.map(|plan| on_paused_time(play(&plan, true))).collect()
+});
+
+/// Whether a fault rightly ends an item, or the whole job, in another way.
+pub fn decides(fault: Fault) -> bool {
+    let Fault::Cloud(kind, _) = fault else {
+        return false;
+    };
+    use FailureKind::{Denied, NoSuchBucket, NoSuchProject, Refused, WrongRegion};
+    matches!(
+        kind,
+        Denied | NoSuchBucket | NoSuchProject | Refused | WrongRegion
+    )
+}
+
+/// Plays a plan and says what is wrong with it.
+pub fn judge(plan: &Plan, quiet: bool) -> Result<(), String> {
+    let run = on_paused_time(play(plan, quiet));
+    let reference = &REFERENCES[plan.scenario - GRANTS.len()];
+    let mut wrong = run.broken;
+    let decided = plan.faults.iter().any(|(_, fault)| decides(*fault));
+    if !decided && run.end != reference.end {
+        wrong.push(format!("the end is\n{}\nnot\n{}", run.end, reference.end));
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n"))
+    }
+}
+
+fn at_each_effect<F: IntoIterator<Item = Fault>>(faults: impl Fn(Call) -> F) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for (scenario, reference) in REFERENCES.iter().enumerate() {
+        for (index, call) in reference.calls[0].iter().enumerate() {
+            let of_call = faults(*call).into_iter();
+            plans.extend(of_call.map(|fault| Plan::new(GRANTS.len() + scenario, &[(index + 1, fault)])));
+        }
+    }
+    plans
+}
+
+#[test]
+fn without_a_fault_every_job_comes_to_its_end_and_stays_there() {
+    let mut wrong = Vec::new();
+    for (scenario, reference) in SCENARIOS.iter().zip(REFERENCES.iter()) {
+        println!("{}: {} effects", scenario.name, reference.calls[0].len());
+        if !reference.broken.is_empty() {
+            wrong.push(format!("{}: {}", scenario.name, reference.broken.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_job_that_is_stopped_at_any_effect_ends_the_same() {
+    let plans = at_each_effect(|_| CRASHES.into_iter().chain(HICCUPS));
+    assert!(plans.len() > 2_000, "only {} plans", plans.len());
+    run_plans("jobs: single faults", &plans, judge);
+}
+
+/// Of so many pairs one is played: a prime, so that all places take part.
+const EACH_PAIR: usize = 331;
+
+#[test]
+fn a_job_that_is_stopped_twice_ends_the_same() {
+    let singles = at_each_effect(|_| CRASHES);
+    let mut plans = Vec::new();
+    let mut turn = 0_usize;
+    for first in &singles {
+        for second in singles.iter().filter(|second| second.scenario == first.scenario) {
+            turn += 1;
+            if turn.is_multiple_of(EACH_PAIR) {
+                let faults = [first.faults.as_slice(), second.faults.as_slice()].concat();
+                plans.push(Plan::new(first.scenario, &faults));
+            }
+        }
+    }
+    assert!(plans.len() > 500, "only {} plans", plans.len());
+    run_plans("jobs: double crashes", &plans, judge);
+}
+
+#[test]
+fn whatever_the_api_server_answers_the_job_ends_the_same() {
+    let plans = at_each_effect(|call| match call {
+        Call::List | Call::Kube | Call::Look | Call::Store => kube_failures().collect(),
+        Call::Keys => no_keys().collect(),
+        Call::Cloud | Call::Write | Call::Score | Call::Unheard => Vec::new(),
+    });
+    let lies = |fault: Fault| matches!(fault, Fault::Kube(KubeFailure::NotFound, _));
+    let plans: Vec<Plan> = plans.into_iter().filter(|p| !lies(p.faults[0].1)).collect();
+    assert!(plans.len() > 300, "only {} plans", plans.len());
+    run_plans("jobs: answers of the API server", &plans, judge);
+}
+
+/// Failures of a paid call; one that was carried out has no answer, or one of a server on the way.
+fn of_calls() -> Vec<Fault> {
+    let fits = |fault: &Fault| match fault {
+        Fault::Cloud(FailureKind::Unavailable | FailureKind::Unanswered, _) => true,
+        Fault::Cloud(_, effect) => *effect == Effect::None,
+        _ => false,
+    };
+    let no_project = Fault::Cloud(FailureKind::NoSuchProject, Effect::None);
+    cloud_failures(false).filter(fits).chain([no_project]).collect()
+}
+
+#[test]
+fn whatever_the_cloud_answers_a_job_loses_and_doubles_nothing() {
+    let plans = at_each_effect(|call| match call {
+        Call::Cloud | Call::Score => of_calls(),
+        _ => Vec::new(),
+    });
+    assert!(plans.len() > 1_000, "only {} plans", plans.len());
+    run_plans("jobs: answers of the cloud", &plans, judge);
+}
+
+#[test]
+fn a_look_at_a_job_that_is_behind_costs_nothing_but_time() {
+    let plans = at_each_effect(|call| (call == Call::Look).then_some(Fault::Behind(1)));
+    assert!(plans.len() > 20, "only {} plans", plans.len());
+    run_plans("jobs: looks that are behind", &plans, judge);
+}
+
+#[test]
+fn an_event_of_a_job_that_nobody_sees_is_made_up_for() {
+    let marks = REFERENCES.iter().map(|reference| 1..=reference.marks).enumerate();
+    let plans: Vec<Plan> = marks
+        .flat_map(|(n, marks)| marks.map(move |at| Plan::new(GRANTS.len() + n, &[(at, Fault::Hidden)])))
+        .collect();
+    assert!(plans.len() > SCENARIOS.len(), "only {} plans", plans.len());
+    run_plans("jobs: events that nobody sees", &plans, judge);
+}
+
+#[test]
+fn a_process_that_freezes_while_another_runs_its_job_loses_and_doubles_nothing() {
+    let plans = at_each_effect(|call| match call {
+        Call::Store | Call::Score => FROZEN_JOBS.to_vec(),
+        _ => Vec::new(),
+    });
+    assert!(plans.len() > 100, "only {} plans", plans.len());
+    run_plans("jobs: frozen processes", &plans, judge);
+}

@@ -1,0 +1,288 @@
+//! What jobs reach: their object and reports, a bucket's images, and an IMM that keeps a ledger of what it bills.
+
+use std::collections::BTreeMap;
+
+use imm_operator::api::{JobSpec, JobStatus, Report};
+use imm_operator::core::grant::ObjectKey;
+use imm_operator::core::job::{JobObject, Listed};
+use imm_operator::ports::{
+    After, CallFailure, FailureKind, KubeFailure, ObjectPage, Piece, ProjectLimits, ReportPage, StoredReport,
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::super::fault::refused;
+
+/// Account A, which scores.
+pub const ACCOUNT: &str = "1234567890";
+/// Objects of a page of a listing, and bytes of a piece of a manifest.
+const PAGE: usize = 60;
+const PIECE: usize = 150;
+/// Reports of a page.
+const REPORTS: usize = 8;
+
+/// A call that has left.
+#[derive(Debug)]
+pub struct Sent {
+    pub uri: String,
+    pub process: usize,
+    /// Whether its answer settles the item: a score, or a refusal that repeating does not change.
+    pub settles: bool,
+    /// IMM bills everything but its own failures.
+    pub billed: bool,
+    pub answered: Option<Timestamp>,
+    /// A fault has made its answer another one.
+    pub distorted: bool,
+}
+
+/// All that jobs reach.
+#[derive(Default)]
+pub struct JobWorld {
+    pub job: Option<JobObject>,
+    /// The job before each change.
+    past: Vec<Option<JobObject>>,
+    pub reports: BTreeMap<usize, StoredReport>,
+    /// Keys of the bucket's images, in order.
+    pub images: Vec<String>,
+    pub manifest: String,
+    /// How often images still fail.
+    pub flaky: BTreeMap<String, usize>,
+    /// How many calls are still refused because of a rate limit.
+    pub throttles: usize,
+    /// IMM may not read the images.
+    pub denies: bool,
+    pub ledger: Vec<Sent>,
+    /// Processes so far, and when they ended.
+    pub processes: usize,
+    pub ends: BTreeMap<usize, Timestamp>,
+    /// Something came late: what the process that worked by then knew was no longer what is stored.
+    pub late: bool,
+    /// How often the keys were made anew.
+    pub keys: usize,
+    /// The user has changed the job, so that the watch tells of it.
+    pub changed: bool,
+    /// Why the job ends, and how many items are scored and failed then.
+    pub expected: Option<(&'static str, Option<(i32, i32)>)>,
+    pub writes: usize,
+    pub broken: Vec<String>,
+    version: u64,
+}
+
+pub fn key() -> ObjectKey {
+    super::super::outside::key("job")
+}
+
+/// Seconds of a day before the test.
+fn before(now: Timestamp) -> Timestamp {
+    now - SignedDuration::from_hours(24)
+}
+
+impl JobWorld {
+    fn next_version(&mut self) -> String {
+        self.past.push(self.job.clone());
+        self.version += 1;
+        self.version.to_string()
+    }
+
+    /// A user creates the job.
+    pub fn create(&mut self, spec: JobSpec) {
+        let resource_version = self.next_version();
+        self.job = Some(JobObject {
+            key: key(),
+            uid: "uid-job".to_owned(),
+            resource_version,
+            generation: 1,
+            deleting: false,
+            started: None,
+            reconcile_at: None,
+            spec: Ok(spec),
+            status: JobStatus::default(),
+        });
+        self.changed = true;
+    }
+
+    /// A user edits the job.
+    pub fn edit(&mut self, edit: impl FnOnce(&mut JobSpec)) {
+        let version = self.next_version();
+        let job = self.job.as_mut().unwrap();
+        edit(job.spec.as_mut().unwrap());
+        job.generation += 1;
+        job.resource_version = version;
+        self.changed = true;
+    }
+
+    /// A user deletes the job; its reports go with it.
+    pub fn delete(&mut self) {
+        self.next_version();
+        self.job = None;
+        self.reports.clear();
+        self.changed = true;
+    }
+
+    /// The job, or what it was one change ago.
+    pub fn get(&self, wanted: &ObjectKey, behind: bool) -> Option<JobObject> {
+        let last = self.past.last().filter(|_| behind);
+        last.unwrap_or(&self.job).clone().filter(|job| job.key == *wanted)
+    }
+
+    fn current(&self, planned: &JobObject) -> Result<JobObject, KubeFailure> {
+        let stored = self.job.clone().filter(|j| j.uid == planned.uid);
+        let stored = stored.ok_or(KubeFailure::NotFound)?;
+        if stored.resource_version == planned.resource_version {
+            Ok(stored)
+        } else {
+            Err(KubeFailure::Conflict)
+        }
+    }
+
+    pub fn replace_status(
+        &mut self,
+        planned: &JobObject,
+        status: &JobStatus,
+        process: usize,
+    ) -> Result<String, KubeFailure> {
+        let mut stored = self.current(planned)?;
+        self.check_status(&stored.status, status, process);
+        stored.status = status.clone();
+        self.put(stored)
+    }
+
+    fn put(&mut self, mut job: JobObject) -> Result<String, KubeFailure> {
+        job.resource_version = self.next_version();
+        let version = job.resource_version.clone();
+        self.job = Some(job);
+        self.writes += 1;
+        Ok(version)
+    }
+
+    pub fn mark_started(&mut self, planned: &JobObject) -> Result<String, KubeFailure> {
+        let mut stored = self.current(planned)?;
+        stored.started = Some(stored.uid.clone());
+        self.put(stored)
+    }
+
+    pub fn list_reports(&self, page: Option<&str>) -> ReportPage {
+        let from = page.map_or(0, |token| token.parse().unwrap());
+        let mut reports: Vec<StoredReport> = self.reports.range(from..).map(|(_, r)| r.clone()).collect();
+        let more = reports.len() > REPORTS;
+        reports.truncate(REPORTS);
+        (reports, more.then(|| (from + REPORTS).to_string()))
+    }
+
+    pub fn put_report(&mut self, report: &Report, version: Option<&str>) -> Result<String, KubeFailure> {
+        let number = usize::try_from(report.number).unwrap();
+        let stored = self.reports.get(&number);
+        match (stored, version) {
+            (Some(stored), Some(version)) if stored.resource_version == version => {}
+            (None, None) => {}
+            (Some(_), _) => return Err(KubeFailure::Conflict),
+            (None, Some(_)) => return Err(KubeFailure::NotFound),
+        }
+        self.check_report(stored.map(|s| s.report.clone()).as_ref(), report);
+        self.version += 1;
+        self.writes += 1;
+        let resource_version = self.version.to_string();
+        // What is stored without its job is collected at once.
+        if self.job.is_some() {
+            let stored = StoredReport {
+                report: report.clone(),
+                resource_version: resource_version.clone(),
+            };
+            self.reports.insert(number, stored);
+        }
+        Ok(resource_version)
+    }
+
+    pub fn list_objects(&self, prefix: &str, after: &After, now: Timestamp) -> ObjectPage {
+        let from = after.token.as_ref().or(after.key.as_ref());
+        let keys = self.images.iter().filter(|key| key.starts_with(prefix));
+        let keys: Vec<&String> = keys.filter(|key| from.is_none_or(|from| *key > from)).collect();
+        let page = keys.iter().take(PAGE).map(|key| Listed {
+            key: Some((*key).clone()),
+            raw: (*key).clone(),
+            modified: before(now),
+        });
+        ObjectPage {
+            objects: page.collect(),
+            next: keys.get(PAGE).map(|_| keys[PAGE - 1].clone()),
+            server_time: Some(now),
+        }
+    }
+
+    pub fn read_manifest(&self, from: u64, now: Timestamp) -> Piece {
+        let from = usize::try_from(from).unwrap();
+        let rest = self.manifest.as_bytes().get(from..).unwrap_or_default();
+        Piece {
+            bytes: rest.iter().take(PIECE).copied().collect(),
+            last: rest.len() <= PIECE,
+            etag: "e1".to_owned(),
+            server_time: Some(now),
+        }
+    }
+
+    pub fn limits(&self) -> ProjectLimits {
+        ProjectLimits {
+            // What is listed whole is few.
+            queries_per_second: if self.images.is_empty() { 10 } else { 50 },
+            concurrency: 5,
+            service_role: Some("AliyunIMMDefaultRole".to_owned()),
+        }
+    }
+
+    /// A call leaves its process.
+    pub fn leave(&mut self, uri: &str, process: usize, _: Timestamp) -> usize {
+        self.check_call(uri);
+        self.ledger.push(Sent {
+            uri: uri.to_owned(),
+            process,
+            settles: false,
+            billed: false,
+            answered: None,
+            distorted: false,
+        });
+        self.ledger.len() - 1
+    }
+
+    /// A call arrives at IMM.
+    pub fn serve(&mut self, call: usize) -> Result<String, CallFailure> {
+        let uri = self.ledger[call].uri.clone();
+        let served = self.ledger.iter().filter(|sent| sent.settles).count();
+        let passing = match self.flaky.get_mut(&uri) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                Some(FailureKind::Unavailable)
+            }
+            // Not before one call was served.
+            _ if self.throttles > 0 && served > 0 => {
+                self.throttles -= 1;
+                Some(FailureKind::Throttled)
+            }
+            _ => None,
+        };
+        let sent = &mut self.ledger[call];
+        sent.billed = passing != Some(FailureKind::Unavailable);
+        if let Some(kind) = passing {
+            return Err(refused(kind));
+        }
+        sent.settles = true;
+        if self.denies {
+            return Err(refused(FailureKind::Denied));
+        }
+        if uri.contains("bad") {
+            return Err(refused(FailureKind::Refused));
+        }
+        Ok(score(&uri))
+    }
+
+    /// Its answer, or what a fault has made of it, comes back.
+    pub fn answered(&mut self, call: usize, now: Timestamp, distorted: bool) {
+        let sent = &mut self.ledger[call];
+        sent.answered = Some(now);
+        sent.distorted = distorted;
+    }
+}
+
+/// What an image scores.
+pub fn score(uri: &str) -> String {
+    let sum: u32 = uri.bytes().map(u32::from).sum();
+    format!("0.{:03}", 100 + sum % 900)
+}
