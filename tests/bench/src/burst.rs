@@ -67,8 +67,8 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
 
     let script_started = Instant::now();
     let orders: Vec<Value> = (0..GRANTS).map(order).collect();
-    Script::start(arguments, &stage.cloud.url(), BUCKETS)?
-        .obey(&orders)
+    Script::policies(arguments, &stage.cloud, BUCKETS)?
+        .obey::<Vec<f64>>(&orders)
         .await?;
     let (script, script_puts) = (
         script_started.elapsed().as_secs_f64(),

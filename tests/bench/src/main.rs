@@ -4,14 +4,22 @@
 
 mod apply;
 mod burst;
+mod effort;
+mod fleet;
+mod gallery;
+mod kills;
+mod missing;
+mod pace;
 mod peer;
 mod race;
 mod rest;
 mod resync;
 mod size;
 mod stage;
+mod storing;
 mod stub;
 mod table;
+mod turns;
 mod usage;
 
 use std::path::PathBuf;
@@ -86,15 +94,22 @@ impl Arguments {
 type Course = for<'a> fn(&'a Arguments) -> Pin<Box<dyn Future<Output = Result<Vec<Row>>> + 'a>>;
 
 /// Every benchmark: the ids that it measures together, and how. Each file has one.
-const BENCHMARKS: [(&[&str], Course); 6] = [
+const BENCHMARKS: [(&[&str], Course); 13] = [
+    (&["B1"], |arguments| Box::pin(pace::run(arguments))),
+    (&["B2"], |arguments| Box::pin(effort::run(arguments))),
+    (&["B3"], |arguments| Box::pin(missing::run(arguments))),
+    (&["B4"], |arguments| Box::pin(kills::run(arguments))),
     (&["B5", "B6", "B7"], |arguments| Box::pin(rest::run(arguments))),
     (&["B8"], |arguments| Box::pin(resync::run(arguments))),
     (&["B9"], |arguments| Box::pin(apply::run(arguments))),
     (&["B10"], |arguments| Box::pin(race::run(arguments))),
     (&["B11"], |arguments| Box::pin(burst::run(arguments))),
+    (&["B13"], |arguments| Box::pin(storing::run(arguments))),
     (&["B14"], |arguments| {
         Box::pin(std::future::ready(size::run(arguments)))
     }),
+    (&["B15"], |arguments| Box::pin(turns::run(arguments))),
+    (&["P8"], |arguments| Box::pin(fleet::run(arguments))),
 ];
 
 #[tokio::main]

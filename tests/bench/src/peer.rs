@@ -4,14 +4,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use imm_emulator::Emulator;
 use imm_harness::environment::checkout;
 use imm_harness::process::Process;
 use imm_harness::until;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use crate::stage::{KEY, REGION, SECRET};
+use crate::stage::{CALLER, OWNER, REGION};
 use crate::{Arguments, Result};
 
 /// kopf at ten thousand objects, on a machine that does other things as well.
@@ -74,7 +76,7 @@ async fn watcher(
     })
 }
 
-/// The script that changes policies with the official client.
+/// A script with an official client: it reads an order a line, and answers each with a line.
 pub struct Script {
     // Ended when dropped.
     _child: Child,
@@ -83,16 +85,33 @@ pub struct Script {
 }
 
 impl Script {
-    /// Starts it with that many threads.
-    pub fn start(arguments: &Arguments, cloud_url: &str, threads: usize) -> Result<Self> {
+    /// Starts the one that changes policies, with that many threads.
+    pub fn policies(arguments: &Arguments, cloud: &Emulator, threads: usize) -> Result<Self> {
+        let threads = ("BENCH_THREADS", threads.to_string());
+        Self::start(arguments, "policy.py", OWNER, cloud, threads)
+    }
+
+    /// Starts the one that scores.
+    pub fn scores(arguments: &Arguments, cloud: &Emulator) -> Result<Self> {
+        let host = ("BENCH_HOST", cloud.address().to_string());
+        Self::start(arguments, "score.py", CALLER, cloud, host)
+    }
+
+    fn start(
+        arguments: &Arguments,
+        file: &str,
+        [key, secret]: [&str; 2],
+        cloud: &Emulator,
+        more: (&str, String),
+    ) -> Result<Self> {
         let mut child = tokio::process::Command::new(&arguments.python)
-            .arg(checkout().join("tests/bench/peers/policy.py"))
+            .arg(checkout().join("tests/bench/peers").join(file))
             .envs([
-                ("BENCH_KEY", KEY),
-                ("BENCH_SECRET", SECRET),
+                ("BENCH_KEY", key),
+                ("BENCH_SECRET", secret),
                 ("BENCH_REGION", REGION),
             ])
-            .envs([("BENCH_URL", cloud_url), ("BENCH_THREADS", &threads.to_string())])
+            .envs([("BENCH_URL", cloud.url()), more])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -107,9 +126,9 @@ impl Script {
         })
     }
 
-    /// Has orders carried out at once; gives the seconds that each took.
-    pub async fn obey(&mut self, orders: &[Value]) -> Result<Vec<f64>> {
-        let line = serde_json::to_string(orders)? + "\n";
+    /// Has an order carried out. What the two scripts take and answer is in their first lines.
+    pub async fn obey<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> Result<T> {
+        let line = serde_json::to_string(order)? + "\n";
         self.orders.write_all(line.as_bytes()).await?;
         let answer = self.answers.next_line().await?;
         let answer = answer.ok_or("the script of the official client ended; its words are above")?;

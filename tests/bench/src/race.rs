@@ -36,20 +36,20 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         }
     }
     let operator = stage.operator(false).await?;
-    let mut script = Script::start(arguments, &stage.cloud.url(), BUCKETS)?;
+    let mut script = Script::policies(arguments, &stage.cloud, BUCKETS)?;
     far_away(&stage);
     // Threads and connections are there before anything is counted.
     let looks: Vec<Value> = (0..BUCKETS)
         .map(|n| json!({"bucket": bucket("script", 0, n)}))
         .collect();
-    script.obey(&looks).await?;
+    script.obey::<Vec<f64>>(&looks).await?;
 
     // Each side's foreign writers work only while it does, turn by turn.
     let (mut ours, mut scripts) = (Foreign::default(), Foreign::default());
     for turn in 0..TURNS {
         beside(&stage, "ours", turn, &mut ours, apply(&stage, turn)).await?;
         beside(&stage, "script", turn, &mut scripts, async {
-            script.obey(&orders(turn)).await.map(drop)
+            script.obey::<Vec<f64>>(&orders(turn)).await.map(drop)
         })
         .await?;
     }

@@ -189,7 +189,15 @@ fn lines(
 /// Waits until the operator has passed over every bucket and has nothing left to do.
 async fn ours_at_rest(seen: &mut Seen, started: Timestamp, operator: &Operator, size: usize) -> Result<()> {
     let start = usage::of(operator.id())?;
-    let buckets = float(size.div_ceil(OF_EACH));
+    passes(operator, size.div_ceil(OF_EACH)).await?;
+    let seconds = seconds_until_seen(&operator.log(), started)?;
+    seen.add(seconds, start, usage::at_rest(operator.id()).await?);
+    Ok(())
+}
+
+/// Waits until the operator has made so many passes over buckets.
+pub async fn passes(operator: &Operator, buckets: usize) -> Result<()> {
+    let buckets = float(buckets);
     until("a pass over every bucket", PATIENCE, || async {
         let (_, page) = operator
             .admin_get("/metrics")
@@ -206,13 +214,11 @@ async fn ours_at_rest(seen: &mut Seen, started: Timestamp, operator: &Operator, 
         }
     })
     .await?;
-    let seconds = seconds_until_seen(&operator.log(), started)?;
-    seen.add(seconds, start, usage::at_rest(operator.id()).await?);
     Ok(())
 }
 
 /// From the start of the process to the line that says that all was seen.
-fn seconds_until_seen(log: &str, started: Timestamp) -> Result<f64> {
+pub fn seconds_until_seen(log: &str, started: Timestamp) -> Result<f64> {
     let line = log
         .lines()
         .find(|line| line.contains("all grants and jobs have been seen"));

@@ -69,8 +69,8 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
 
     stage.cloud.clear_calls();
     let looks = vec![json!({"bucket": BUCKET}); GRANTS];
-    Script::start(arguments, &stage.cloud.url(), 10)?
-        .obey(&looks)
+    Script::policies(arguments, &stage.cloud, 10)?
+        .obey::<Vec<f64>>(&looks)
         .await?;
     let peer = stage.cloud.calls().len();
     let what = format!("a look at {GRANTS} healthy grants of one bucket: ");

@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use crate::Result;
 
 /// Account A, which scores, and account B, which owns the buckets.
-const ACCOUNT_A: &str = "1234567890123456";
-const ACCOUNT_B: &str = "6543210987654321";
+pub const ACCOUNT_A: &str = "1234567890123456";
+pub const ACCOUNT_B: &str = "6543210987654321";
 pub const REGION: &str = "cn-hangzhou";
 /// The keys of account B.
-pub const KEY: &str = "LTAI-bench-owner";
-pub const SECRET: &str = "canary-bench-owner";
+pub const OWNER: [&str; 2] = ["LTAI-bench-owner", "canary-bench-owner"];
+/// The keys of account A.
+pub const CALLER: [&str; 2] = ["LTAI-bench-caller", "canary-bench-caller"];
 /// The namespace of all grants.
 pub const NAMESPACE: &str = "bench";
 const OPERATOR: &str = "system:serviceaccount:imm-system:imm-operator";
@@ -78,11 +79,11 @@ impl Stage {
     async fn open_namespace(&self) -> Result<()> {
         let objects = [
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "owner", "namespace": NAMESPACE},
-                "stringData": {"accessKeyId": KEY, "accessKeySecret": SECRET}}),
+            keys("owner", OWNER),
+            keys("caller", CALLER),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
                 "metadata": {"name": "read-keys", "namespace": NAMESPACE},
-                "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["owner"], "verbs": ["get"]}]}),
+                "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["owner", "caller"], "verbs": ["get"]}]}),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
                 "metadata": {"name": "read-keys", "namespace": NAMESPACE},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "read-keys"},
@@ -122,7 +123,8 @@ impl Stage {
     /// Waits until so many grants say `reason`, without keeping the API server busy: a look a second.
     pub async fn until_all(&self, reason: &str, count: usize) -> Result<()> {
         let what = format!("{count} grants to be {reason}");
-        until(&what, PATIENCE, || async {
+        let patience = PATIENCE.max(Duration::from_millis(100) * u32::try_from(count)?);
+        until(&what, patience, || async {
             let list = self
                 .grants()
                 .list(&ListParams::default())
@@ -201,12 +203,20 @@ impl Stage {
     }
 }
 
+fn keys(name: &str, [id, secret]: [&str; 2]) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE},
+        "stringData": {"accessKeyId": id, "accessKeySecret": secret}})
+}
+
 /// The stand-in cloud with both accounts.
 pub async fn cloud() -> Result<Emulator> {
-    let seed = format!(
-        "accounts: [{{uid: '{ACCOUNT_A}'}}, {{uid: '{ACCOUNT_B}', keys: [{{id: {KEY}, secret: {SECRET}}}]}}]"
-    );
-    Ok(Emulator::start(Seed::from_yaml(&seed)?, imm_emulator::Options::default()).await?)
+    let account = |uid, [id, secret]: [&str; 2]| json!({"uid": uid, "keys": [{"id": id, "secret": secret}]});
+    let seed = json!({"accounts": [account(ACCOUNT_A, CALLER), account(ACCOUNT_B, OWNER)]});
+    Ok(Emulator::start(
+        Seed::from_yaml(&seed.to_string())?,
+        imm_emulator::Options::default(),
+    )
+    .await?)
 }
 
 /// Starts an operator on any API server.
