@@ -43,8 +43,12 @@ fn operate(run: &Run) -> ExitCode {
     })
 }
 
+/// Threads that work. It waits for others nearly all its time; one for each processor of a large node would only take memory.
+const WORKERS: usize = 2;
+
 fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    match runtime.worker_threads(WORKERS).enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
             eprintln!("imm-operator: cannot start: {error}");
