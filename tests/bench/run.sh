@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Builds what is measured and what measures, installs the Python peers once outside the checkout, and runs the benchmarks.
-# Arguments go to imm-bench. The operator is built by itself, as its image has it: a build of the whole workspace would
-# give its dependencies features that only tests need.
+# Arguments go to imm-bench. The operator is built by itself and static, as its image has it: a build of the whole workspace
+# would give its dependencies features that only tests need, and another C library takes twice the memory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-for program in cargo cc python3 gzip sha256sum flock; do
+for program in cargo rustup cc musl-gcc python3 gzip sha256sum flock; do
   command -v "$program" >/dev/null || { echo "$program is missing, and the benchmarks need it" >&2; exit 1; }
 done
 
-cargo build --release --locked --package imm-operator
+static="$(uname -m)-unknown-linux-musl"
+rustup target add "$static"
+cargo build --release --locked --package imm-operator --target "$static"
 cargo build --release --locked --package imm-bench
 tests/tools/build.sh etcd kube-apiserver kubectl helm4 >/dev/null
 

@@ -43,7 +43,7 @@ pub struct Arguments {
     /// Benchmarks to run, separated by commas, for example B5,B8; all without it.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// The operator's binary; default: the one beside this program.
+    /// The operator's binary; default: the static one in the target folder, which is what the image has.
     #[arg(long)]
     operator: Option<PathBuf>,
     /// Takes the figures as JSON; default: bench.json in the folder above this program's.
@@ -74,11 +74,7 @@ impl Arguments {
 
     /// A program that is built beside this one.
     fn beside(name: &str) -> Result<PathBuf> {
-        let path = std::env::current_exe()?.with_file_name(name);
-        if path.is_file() {
-            return Ok(path);
-        }
-        Err(format!("{} is missing: tests/bench/run.sh builds it", path.display()).into())
+        built(std::env::current_exe()?.with_file_name(name))
     }
 
     /// The operator that is measured.
@@ -86,9 +82,29 @@ impl Arguments {
         match &self.operator {
             Some(path) if path.is_file() => Ok(path.clone()),
             Some(path) => Err(format!("{} is no file", path.display()).into()),
-            None => Self::beside("imm-operator"),
+            None => {
+                let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+                built(target_folder()?.join(target).join("release/imm-operator"))
+            }
         }
     }
+}
+
+fn built(path: PathBuf) -> Result<PathBuf> {
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(format!("{} is missing: tests/bench/run.sh builds it", path.display()).into())
+}
+
+/// The target folder, in which this program is in a profile's folder.
+fn target_folder() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    Ok(here
+        .ancestors()
+        .nth(2)
+        .ok_or("this program has no folder")?
+        .to_owned())
 }
 
 type Course = for<'a> fn(&'a Arguments) -> Pin<Box<dyn Future<Output = Result<Vec<Row>>> + 'a>>;
@@ -160,9 +176,7 @@ fn keep(arguments: &Arguments, rows: &[Row]) -> Result<()> {
     let path = if let Some(path) = &arguments.json {
         path.clone()
     } else {
-        let here = std::env::current_exe()?;
-        let folder = here.ancestors().nth(2).ok_or("this program has no folder")?;
-        folder.join("bench.json")
+        target_folder()?.join("bench.json")
     };
     let text = serde_json::to_string_pretty(&json!({ "rows": rows }))?;
     std::fs::write(&path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
