@@ -1,18 +1,17 @@
 //! B11: a thousand grants at once on ten buckets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use futures::{StreamExt, TryStreamExt, pin_mut};
+use futures::{StreamExt, TryStreamExt};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 
 use imm_harness::until;
 
 use crate::peer::Script;
-use crate::stage::{PATIENCE, Stage, float, grant, reason};
+use crate::stage::{PATIENCE, Stage, float, grant};
 use crate::table::Row;
 use crate::{Arguments, Result};
 
@@ -45,13 +44,10 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     stage.cloud.clear_calls();
     let audited = stage.audited()?;
     let started = Instant::now();
-    let all = async {
-        let (made, done) = tokio::join!(stage.create(grants(&json!({}))), all_applied(&stage));
-        made.and(done)
-    };
-    tokio::time::timeout(PATIENCE, all)
-        .await
-        .map_err(|_| "not all grants were applied in time")??;
+    futures::try_join!(
+        stage.create(grants(&json!({}))),
+        stage.until_all("Applied", GRANTS)
+    )?;
     let seconds = started.elapsed().as_secs_f64();
     operator.must_run()?;
     let (puts, asked) = (stage.puts("burst-").len(), stage.asked_since(audited)?);
@@ -136,18 +132,4 @@ async fn api_server_alone(stage: &Stage) -> Result<(f64, f64)> {
     })
     .await?;
     Ok((create, status))
-}
-
-/// Watches until every grant says that it is applied.
-async fn all_applied(stage: &Stage) -> Result<()> {
-    let events = watcher(stage.grants(), watcher::Config::default()).applied_objects();
-    pin_mut!(events);
-    let mut applied = BTreeSet::new();
-    while applied.len() < GRANTS {
-        let grant = events.try_next().await?.ok_or("the watch ended")?;
-        if reason(&grant) == Some("Applied") {
-            applied.insert(grant.name_any());
-        }
-    }
-    Ok(())
 }

@@ -41,8 +41,10 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         let name = format!("grant-{number:05}");
         grant(&name, &bucket(number / OF_EACH), json!({ "access": access }))
     };
-    stage.create((0..grants).map(one)).await?;
-    stage.until_all("Applied", grants).await?;
+    futures::try_join!(
+        stage.create((0..grants).map(one)),
+        stage.until_all("Applied", grants)
+    )?;
     operator.kill()?;
 
     stage.cloud.clear_calls();

@@ -1,16 +1,18 @@
 //! What benchmarks play on: a real API server with the chart, the stand-in cloud, and the operator with a token of the
 //! chart's `ServiceAccount`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, pin_mut};
 use imm_emulator::{BucketSeed, Call, Emulator, Seed};
 use imm_harness::environment::checkout;
-use imm_harness::{ControlPlane, Helm, Operator, OperatorOptions, Options, until};
-use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use imm_harness::{ControlPlane, Helm, Operator, OperatorOptions, Options};
+use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, CustomResourceExt as _};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Config, CustomResourceExt as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -120,29 +122,23 @@ impl Stage {
             .await
     }
 
-    /// Waits until so many grants say `reason`, without keeping the API server busy: a look a second.
+    /// Watches until so many grants have said `reason`.
     pub async fn until_all(&self, reason: &str, count: usize) -> Result<()> {
-        let what = format!("{count} grants to be {reason}");
-        let patience = PATIENCE.max(Duration::from_millis(100) * u32::try_from(count)?);
-        until(&what, patience, || async {
-            let list = self
-                .grants()
-                .list(&ListParams::default())
-                .await
-                .map_err(|e| e.to_string())?;
-            let right = list
-                .items
-                .iter()
-                .filter(|grant| self::reason(grant) == Some(reason))
-                .count();
-            if right == count {
-                return Ok(());
+        let events = watcher(self.grants(), watcher::Config::default()).applied_objects();
+        pin_mut!(events);
+        let mut right = BTreeSet::new();
+        let all = async {
+            while right.len() < count {
+                let grant = events.try_next().await?.ok_or("the watch ended")?;
+                if self::reason(&grant) == Some(reason) {
+                    right.insert(grant.name_any());
+                }
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Err(format!("{right} of {} are", list.items.len()))
-        })
-        .await?;
-        Ok(())
+            Ok::<(), crate::Error>(())
+        };
+        let patience = PATIENCE.max(Duration::from_millis(100) * u32::try_from(count)?);
+        let in_time = tokio::time::timeout(patience, all).await;
+        in_time.map_err(|_| format!("not {count} grants were {reason} in time"))?
     }
 
     /// Adds a bucket with Block Public Access on.
