@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::gallery::{self, Scored, completed, images, job, submit};
+use crate::gallery::{self, Said, completed, images, job, submit};
 use crate::peer::Script;
 use crate::stage::{Stage, float};
 use crate::table::{Row, Samples};
@@ -38,7 +38,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         rates.push(float(IMAGES) / done.duration_since(started).as_secs_f64());
 
         let order = json!({"project": "effort", "images": images(&name, SCRIPT_IMAGES), "threads": SCRIPT_THREADS, "tries": 1});
-        let said: Scored = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
+        let said: Said = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
         scripts.push(1e6 * said.cpu / float(said.calls));
         script_rate = float(said.calls) / said.seconds;
     }

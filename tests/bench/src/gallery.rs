@@ -178,7 +178,7 @@ pub fn throttled(calls: &[Call]) -> f64 {
 
 /// What the script that scores says.
 #[derive(Deserialize)]
-pub struct Scored {
+pub struct Said {
     pub scored: usize,
     pub calls: usize,
     pub seconds: f64,

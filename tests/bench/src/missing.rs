@@ -3,7 +3,7 @@
 use imm_emulator::ManySeed;
 use serde_json::{Value, json};
 
-use crate::gallery::{self, Scored, ended, job, scorings, submit};
+use crate::gallery::{self, Said, ended, job, scorings, submit};
 use crate::peer::Script;
 use crate::stage::{NAMESPACE, Stage, float};
 use crate::table::Row;
@@ -38,7 +38,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         .collect();
     stage.cloud.clear_calls();
     let order = json!({"project": "missing", "images": images, "threads": THREADS, "tries": 1});
-    let said: Scored = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
+    let said: Said = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
     if said.scored > 0 {
         return Err("an image of a closed bucket was scored".into());
     }

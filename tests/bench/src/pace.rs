@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::gallery::{self, Scored, completed, images, job, scorings, span, submit, throttled};
+use crate::gallery::{self, Said, completed, images, job, scorings, span, submit, throttled};
 use crate::peer::Script;
 use crate::stage::{Stage, float};
 use crate::table::Row;
@@ -93,7 +93,7 @@ async fn scripts(arguments: &Arguments, stage: &Stage, latency: u64) -> Result<V
         let images = images(&format!("pace-{latency}"), SCRIPT_IMAGES.min(most));
         stage.cloud.clear_calls();
         let order = json!({"project": project, "images": images, "threads": threads, "tries": tries});
-        let said: Scored = script.obey(&order).await?;
+        let said: Said = script.obey(&order).await?;
         courses.push((peer, Course::seen(stage, images.len(), said.scored)?));
     }
     Ok(courses)

@@ -65,7 +65,7 @@ async fn sent(stage: &Stage) -> Result<f64> {
     let lines = page.lines().filter_map(|line| line.strip_prefix(BODIES));
     let own = lines.filter(|line| {
         let resource = |name: &&str| line.contains(&format!("resource=\"{name}\""));
-        WRITTEN.iter().any(|name| resource(&name))
+        WRITTEN.iter().any(resource)
     });
     let values: Vec<f64> = own
         .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
