@@ -28,6 +28,11 @@ pub fn between(low: Duration, high: Duration, seed: &str) -> Duration {
     low + (high.saturating_sub(low)) * steps / 1000
 }
 
+/// A time anywhere in `interval`, by `seed`, for what begins together and shall not go on together.
+pub fn somewhere_in(interval: Duration, seed: &str) -> Duration {
+    between(interval / 10, interval, seed)
+}
+
 /// Full delay after the n-th failure in a row: `base` doubled each time up to `cap`, then spread over its upper half.
 pub fn after_failures(failures: u32, base: Duration, cap: Duration, seed: &str) -> Duration {
     let factor = 2u32.saturating_pow(failures.saturating_sub(1).min(20));
@@ -50,5 +55,19 @@ mod tests {
         let spread = spread_by_a_tenth(Duration::from_secs(600), "uid");
         assert!(spread >= Duration::from_secs(540) && spread <= Duration::from_secs(660));
         assert_ne!(spread, spread_by_a_tenth(Duration::from_secs(600), "another"));
+    }
+
+    #[test]
+    fn five_hundred_that_begin_together_do_not_stay_together() {
+        let mut minutes = [0; 11];
+        for number in 0..500 {
+            let delay = somewhere_in(Duration::from_secs(600), &format!("uid-{number}"));
+            minutes[usize::try_from(delay.as_secs() / 60).unwrap()] += 1;
+        }
+        // Two a second would be 120.
+        assert!(
+            minutes[0] == 0 && minutes[1..10].iter().all(|n| (20..120).contains(n)),
+            "{minutes:?}"
+        );
     }
 }

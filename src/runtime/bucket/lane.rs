@@ -246,6 +246,23 @@ impl Lane<'_> {
 
 /// The shortest drift interval, spread by a tenth.
 fn look_interval(passengers: &[Passenger]) -> Duration {
+    let (interval, seed) = drift_interval(passengers);
+    delay::spread_by_a_tenth(interval, seed)
+}
+
+/// Until the next look although nothing changes. The first one of a process is anywhere in the interval: it passes over all
+/// buckets when it starts, and would look at them together again and again.
+fn next_look(passengers: &[Passenger], regular: bool) -> SignedDuration {
+    let wait = if regular {
+        look_interval(passengers)
+    } else {
+        let (interval, seed) = drift_interval(passengers);
+        delay::somewhere_in(interval, seed)
+    };
+    SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(600))
+}
+
+fn drift_interval(passengers: &[Passenger]) -> (Duration, &str) {
     let seconds = passengers
         .iter()
         .filter_map(|p| p.grant.spec.as_ref().ok())
@@ -255,5 +272,5 @@ fn look_interval(passengers: &[Passenger]) -> Duration {
         .unwrap_or(600)
         .clamp(60, 86_400);
     let seed = passengers.first().map_or("", |p| p.grant.uid.as_str());
-    delay::spread_by_a_tenth(Duration::from_secs(seconds), seed)
+    (Duration::from_secs(seconds), seed)
 }

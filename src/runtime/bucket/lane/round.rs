@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::seen::{Seen, ours};
-use super::{Lane, LaneMemory, Passenger, look_interval, retry_soon};
+use super::{Lane, LaneMemory, Passenger, next_look, retry_soon};
 use crate::api::{BucketRef, EntryState};
 use crate::core::condition::cut;
 use crate::core::failure::{CallFailure, FailureKind};
@@ -36,9 +36,7 @@ impl Lane<'_> {
         // The first pass of a process is no regular look: a restart of a healthy operator writes nothing.
         let regular = memory.next_look.is_some_and(|time| started >= time);
         if regular || memory.next_look.is_none() {
-            let interval = SignedDuration::try_from(look_interval(&passengers))
-                .unwrap_or(SignedDuration::from_secs(600));
-            memory.next_look = Some(started + interval);
+            memory.next_look = Some(started + next_look(&passengers, regular));
         }
         let mut read = match self.read(place, keys, memory).await {
             Ok(read) => read,
