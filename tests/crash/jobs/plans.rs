@@ -20,10 +20,10 @@ static REFERENCES: LazyLock<Vec<Run>> = LazyLock::new(|| {
 
 /// Whether a fault rightly ends an item, or the whole job, in another way.
 pub fn decides(fault: Fault) -> bool {
+    use FailureKind::{Denied, NoSuchBucket, NoSuchProject, Refused, WrongRegion};
     let Fault::Cloud(kind, _) = fault else {
         return false;
     };
-    use FailureKind::{Denied, NoSuchBucket, NoSuchProject, Refused, WrongRegion};
     matches!(
         kind,
         Denied | NoSuchBucket | NoSuchProject | Refused | WrongRegion
@@ -112,10 +112,12 @@ fn whatever_the_api_server_answers_the_job_ends_the_same() {
 
 /// Failures of a paid call; one that was carried out has no answer, or one of a server on the way.
 fn of_calls() -> Vec<Fault> {
-    let fits = |fault: &Fault| match fault {
-        Fault::Cloud(FailureKind::Unavailable | FailureKind::Unanswered, _) => true,
-        Fault::Cloud(_, effect) => *effect == Effect::None,
-        _ => false,
+    let fits = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Cloud(FailureKind::Unavailable | FailureKind::Unanswered, _)
+                | Fault::Cloud(_, Effect::None)
+        )
     };
     let no_project = Fault::Cloud(FailureKind::NoSuchProject, Effect::None);
     cloud_failures(false).filter(fits).chain([no_project]).collect()
@@ -123,9 +125,12 @@ fn of_calls() -> Vec<Fault> {
 
 #[test]
 fn whatever_the_cloud_answers_a_job_loses_and_doubles_nothing() {
-    let plans = at_each_effect(|call| match call {
-        Call::Cloud | Call::Score => of_calls(),
-        _ => Vec::new(),
+    let plans = at_each_effect(|call| {
+        if matches!(call, Call::Cloud | Call::Score) {
+            of_calls()
+        } else {
+            Vec::new()
+        }
     });
     assert!(plans.len() > 1_000, "only {} plans", plans.len());
     run_plans("jobs: answers of the cloud", &plans, judge);
@@ -150,9 +155,12 @@ fn an_event_of_a_job_that_nobody_sees_is_made_up_for() {
 
 #[test]
 fn a_process_that_freezes_while_another_runs_its_job_loses_and_doubles_nothing() {
-    let plans = at_each_effect(|call| match call {
-        Call::Store | Call::Score => FROZEN_JOBS.to_vec(),
-        _ => Vec::new(),
+    let plans = at_each_effect(|call| {
+        if matches!(call, Call::Store | Call::Score) {
+            FROZEN_JOBS.to_vec()
+        } else {
+            Vec::new()
+        }
     });
     assert!(plans.len() > 100, "only {} plans", plans.len());
     run_plans("jobs: frozen processes", &plans, judge);

@@ -143,21 +143,21 @@ impl JobWorld {
         let mut stored = self.current(planned)?;
         self.check_status(&stored.status, status, process);
         stored.status = status.clone();
-        self.put(stored)
+        Ok(self.put(stored))
     }
 
-    fn put(&mut self, mut job: JobObject) -> Result<String, KubeFailure> {
+    fn put(&mut self, mut job: JobObject) -> String {
         job.resource_version = self.next_version();
         let version = job.resource_version.clone();
         self.job = Some(job);
         self.writes += 1;
-        Ok(version)
+        version
     }
 
     pub fn mark_started(&mut self, planned: &JobObject) -> Result<String, KubeFailure> {
         let mut stored = self.current(planned)?;
         stored.started = Some(stored.uid.clone());
-        self.put(stored)
+        Ok(self.put(stored))
     }
 
     pub fn list_reports(&self, page: Option<&str>) -> ReportPage {
