@@ -41,10 +41,11 @@ mod promises {
         digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
-    /// Whether a test named as `program: module::name` is written and, where the program lists its tests, listed.
+    /// Whether a test named as `program: module::name`, with as many modules as there are is written and, where the program lists its tests, listed.
     fn exists(test: &str) -> bool {
         let (program, path) = test.split_once(": ").unwrap();
-        let (module, name) = path.split_once("::").unwrap();
+        let (module, name) = path.rsplit_once("::").unwrap();
+        let module = module.replace("::", "/");
         let main = read(&root().join(format!("tests/{program}.rs")));
         let source = read(&root().join(format!("tests/{program}/{module}.rs")));
         let Some((before, _)) = source.split_once(&format!("fn {name}(")) else {
