@@ -141,6 +141,7 @@ fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Optio
         unsettled_until: None,
         lagging: false,
         elsewhere: None,
+        taken_out: None,
     };
     planned(scene, &members, 0, wanted).ok()
 }

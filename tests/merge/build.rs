@@ -81,6 +81,7 @@ pub fn scene(document: Option<&Document>) -> Scene<'_> {
         unsettled_until: None,
         lagging: false,
         elsewhere: None,
+        taken_out: None,
     }
 }
 

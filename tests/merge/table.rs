@@ -1,5 +1,7 @@
 //! Single cases, one promise each.
 
+use std::collections::BTreeSet;
+
 use imm_operator::api::{AdoptionPolicy, EntryState};
 use imm_operator::core::grant::{Change, Leave, Restore, Scene, Stance, Verdict, Wanted, plan};
 use imm_operator::core::policy::{Document, Unreadable, could_be_ours, fingerprint};
@@ -232,6 +234,34 @@ fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_bring_it_back() 
         ..waiting
     };
     assert_eq!(plan(later, &[grant]).verdicts[0], Verdict::Gone { residual: 0 });
+}
+
+#[test]
+fn an_equal_statement_that_comes_after_ours_went_is_somebody_elses() {
+    let statement = access("1", &[]);
+    let found = document(&format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text));
+    let grant = member(
+        "a",
+        Stance::Leaving(Leave::Remove),
+        vec![entry(&statement, EntryState::Removing)],
+    );
+    let taken = BTreeSet::from([statement.fingerprint.clone()]);
+    let after = Scene {
+        taken_out: Some(&taken),
+        ..scene(Some(&found))
+    };
+    let planned = plan(after, std::slice::from_ref(&grant));
+    assert_eq!((planned.change, planned.ledgers[0].len()), (Change::Keep, 0));
+    let lagging = Scene {
+        lagging: true,
+        ..after
+    };
+    let planned = plan(lagging, &[grant]);
+    assert_eq!(
+        (planned.change, planned.ledgers[0].len()),
+        (Change::Keep, 1),
+        "an old answer proves nothing"
+    );
 }
 
 #[test]

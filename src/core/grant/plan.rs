@@ -25,6 +25,9 @@ pub struct Scene<'a> {
     pub lagging: bool,
     /// Fingerprints of statements that grants of other identities have put into the policy: not ours to take out.
     pub elsewhere: Option<&'a BTreeSet<String>>,
+    /// Fingerprints of statements that answered writes of this process have taken out for certain: one that is seen all the
+    /// same, and not in an old answer, is somebody else's.
+    pub taken_out: Option<&'a BTreeSet<String>>,
 }
 
 /// What is to be done to the policy.

@@ -53,6 +53,7 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
         unsettled_until: None,
         lagging: false,
         elsewhere: None,
+        taken_out: None,
     };
     let plan = plan(scene, &members);
     let (mut stay, mut go) = (Vec::new(), Vec::new());

@@ -1,13 +1,14 @@
 //! What is remembered of a bucket between passes: back-off, and the writes whose answers may still surprise us. Losing it
 //! costs a few calls and half a minute, never a statement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::LaneKey;
-use crate::core::grant::{GrantObject, WRITE_LIFE_SECONDS};
+use crate::api::EntryState;
+use crate::core::grant::{GrantObject, Plan, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::Rules;
 use crate::ports::Keys;
 use crate::runtime::digest::Digest;
@@ -42,6 +43,8 @@ pub(super) struct Writes {
     unsettled: Option<Timestamp>,
     /// Until when answers may be from before a write of an earlier process.
     cold_until: Option<Timestamp>,
+    /// Fingerprints of what answered writes have taken out and none has added since.
+    pub(super) taken: BTreeSet<String>,
 }
 
 impl Writes {
@@ -75,9 +78,17 @@ impl Writes {
     }
 
     /// It was answered: it is done.
-    pub(super) fn done(&mut self, now: Timestamp) {
+    pub(super) fn done(&mut self, plan: &Plan, now: Timestamp) {
         if let Some(last) = self.recent.last_mut() {
             last.at = now;
+        }
+        for entry in plan.ledgers.iter().flatten() {
+            // Of several copies one may be left, and it may be ours.
+            if entry.state == EntryState::Removing && entry.copies.is_none() {
+                self.taken.insert(entry.fingerprint.clone());
+            } else {
+                self.taken.remove(&entry.fingerprint);
+            }
         }
     }
 

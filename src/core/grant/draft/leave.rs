@@ -82,6 +82,13 @@ impl Draft<'_> {
             .is_some_and(|held| held.contains(fingerprint))
     }
 
+    /// Whether we have taken the statement out already.
+    fn taken(&self, fingerprint: &str) -> bool {
+        self.scene
+            .taken_out
+            .is_some_and(|taken| taken.contains(fingerprint))
+    }
+
     /// Takes a statement of ours out, or forgets it once it is certain that it has gone.
     fn take_out(&mut self, member: usize, entry: &LedgerEntry) {
         let live = self
@@ -92,7 +99,8 @@ impl Draft<'_> {
         let copies = i32::try_from(live.len()).unwrap_or(i32::MAX);
         let one_fewer =
             entry.state == EntryState::Removing && entry.copies.is_some_and(|before| copies < before);
-        if live.is_empty() || one_fewer {
+        let another = entry.state == EntryState::Removing && self.settled() && self.taken(&entry.fingerprint);
+        if live.is_empty() || one_fewer || another {
             if self.settled() && !self.scene.lagging {
                 self.forget(member, &entry.fingerprint);
             } else {

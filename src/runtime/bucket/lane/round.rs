@@ -64,6 +64,7 @@ impl Lane<'_> {
                 unsettled_until: self.unsettled_for(&members),
                 lagging: self.writes.lagging(&read.bytes, now),
                 elsewhere: Some(&self.elsewhere),
+                taken_out: Some(&self.writes.taken),
             };
             let plan = plan(scene, &members);
             if note_drift(&mut passengers, &plan, now) {
@@ -279,7 +280,7 @@ impl Lane<'_> {
     /// its meaning from now on, however OSS spells it.
     fn written(&mut self, passengers: &mut [Passenger], plan: &Plan, read_at: Timestamp) {
         let now = self.context.effects.now();
-        self.writes.done(now);
+        self.writes.done(plan, now);
         // While an absence does not count, a write may take out but does not add: what was intended before stays so.
         let adds = plan.added.iter().any(|n| *n > 0);
         for (index, passenger) in passengers.iter_mut().enumerate() {
