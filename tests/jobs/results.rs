@@ -194,7 +194,7 @@ pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_c
 }
 
 // J20
-pub async fn a_report_with_other_results_in_it_does_not_stop_the_job_for_good(stage: Arc<Stage>) {
+pub async fn a_report_that_somebody_edits_meanwhile_is_put_right(stage: Arc<Stage>) {
     let tenant = listable(&stage, "forged").await;
     fill(&tenant, 120, Some("0.5"));
     quick(&tenant, 100, 400);
@@ -209,7 +209,13 @@ pub async fn a_report_with_other_results_in_it_does_not_stop_the_job_for_good(st
     let results = json!({"report": {"results": report["report"]["results"]}});
     tenant.patch("ImageScoreReport", &name, &results).await;
     tenant.until_true(JOB, "forged", "Complete").await;
-    each_once(&results_of(&tenant, "forged").await, 120);
+    let results = results_of(&tenant, "forged").await;
+    each_once(&results, 120);
+    assert!(
+        results.iter().all(|one| one["score"] == "0.5"),
+        "the edit is undone"
+    );
+    assert_eq!(tenant.scores().len(), 120, "nothing is asked for again");
 }
 
 // J28

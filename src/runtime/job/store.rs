@@ -250,12 +250,11 @@ impl Work {
     }
 }
 
-/// Whether a stored report holds nothing but results of ours: an earlier state of it, or a write whose answer was lost.
+/// Whether a stored report holds no item that is not known here: an earlier state of it, a write whose answer was lost, or
+/// one that somebody has edited. Ours may replace it; only a process that scored further items must not be overwritten.
 fn ours(stored: &Report, report: &Report) -> bool {
-    stored
-        .results
-        .iter()
-        .all(|result| report.results.contains(result))
+    let known = |index: i32| report.results.binary_search_by_key(&index, |r| r.index).is_ok();
+    stored.results.iter().all(|result| known(result.index))
 }
 
 /// Stores a job's status when it differs. The user may edit the object while its job runs: on a conflict the object is
