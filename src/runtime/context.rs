@@ -1,6 +1,6 @@
 //! What a pass may use.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,8 +40,10 @@ pub struct Context {
     pub pacers: Pacers,
     /// Tells running jobs of changes.
     pub edits: Arc<Edits>,
-    /// Running jobs by namespace.
-    pub runs: Mutex<HashMap<String, usize>>,
+    /// Running jobs of each namespace, and those that wait for one of them to end.
+    pub running: Mutex<HashMap<String, Running>>,
+    /// Marks jobs for a pass.
+    pub runs: mpsc::Sender<Mark<Key>>,
     /// The account of each identity, with a key id that was asked about.
     pub accounts: Mutex<HashMap<Identity, (String, String)>>,
     /// What is counted.
@@ -84,19 +86,28 @@ impl Context {
         })
     }
 
-    /// Counts a job among the running ones of its namespace until the place is dropped; `None` when there are enough.
-    pub fn start_run(&self, namespace: &str) -> Option<RunPlace<'_>> {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = runs.entry(namespace.to_owned()).or_default();
-        if *count >= RUNS_OF_A_NAMESPACE {
+    /// Counts a job among the running ones of its namespace until the place is dropped; `None` when there are enough, and
+    /// then it is woken in its turn.
+    pub fn start_run(&self, job: &ObjectKey) -> Option<RunPlace<'_>> {
+        let mut all = self.running();
+        let running = all.entry(job.namespace.clone()).or_default();
+        if running.count >= RUNS_OF_A_NAMESPACE {
+            if !running.waiting.contains(job) {
+                running.waiting.push_back(job.clone());
+            }
             return None;
         }
-        *count += 1;
-        let namespace = namespace.to_owned();
+        running.count += 1;
+        running.waiting.retain(|other| other != job);
+        let namespace = job.namespace.clone();
         Some(RunPlace {
             context: self,
             namespace,
         })
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The account that an identity's keys really belong to; `None` while STS does not tell.
@@ -165,6 +176,14 @@ impl Context {
     }
 }
 
+/// The running jobs of a namespace.
+#[derive(Default)]
+pub struct Running {
+    count: usize,
+    /// First come, first served.
+    waiting: VecDeque<ObjectKey>,
+}
+
 /// A running job's place among those of its namespace.
 pub struct RunPlace<'a> {
     context: &'a Context,
@@ -173,12 +192,26 @@ pub struct RunPlace<'a> {
 
 impl Drop for RunPlace<'_> {
     fn drop(&mut self) {
-        let mut runs = self.context.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = runs.get_mut(&self.namespace) {
-            *count -= 1;
-            if *count == 0 {
-                runs.remove(&self.namespace);
-            }
+        let mut all = self.context.running();
+        let Some(running) = all.get_mut(&self.namespace) else {
+            return;
+        };
+        running.count -= 1;
+        // With the last one all are woken: some of those that wait may be gone by now.
+        let free = if running.count == 0 {
+            running.waiting.len()
+        } else {
+            1
+        };
+        for job in running.waiting.drain(..free.min(running.waiting.len())) {
+            // A full queue loses the mark; the job looks again by itself after a while.
+            let _ = self.context.runs.try_send(Mark {
+                key: Key::Job(job),
+                settle: Duration::ZERO,
+            });
+        }
+        if running.count == 0 {
+            all.remove(&self.namespace);
         }
     }
 }

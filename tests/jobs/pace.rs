@@ -1,15 +1,18 @@
 //! How much and how fast: the budget, and calls at once as the cloud sees them.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use imm_emulator::{Call, ProjectSeed};
+use imm_harness::until;
 use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
 use serde_json::json;
 
 use super::scoring::{gallery, over};
-use super::shelf::{balanced, measured};
+use super::shelf::{balanced, measured, quick};
 use crate::support::tenant::JOB;
-use crate::support::{Stage, condition};
+use crate::support::{PATIENCE, Stage, condition};
 
 const LATENCY_MS: u64 = 400;
 
@@ -183,5 +186,44 @@ pub async fn a_project_that_does_not_tell_its_limits_is_asked_once(stage: Arc<St
         asked_for_limits(&stage, &tenant.project) <= 2,
         "once while it is in use"
     );
+    assert_eq!(tenant.scores().len(), 40);
+}
+
+// J12
+pub async fn more_jobs_than_a_namespace_may_run_wait_for_their_turn(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "crowd", 1).await;
+    // Long enough for all forty to be applied before the first one ends.
+    quick(&tenant, 1_000, 10_000);
+    let job = |n| over(&tenant, &format!("job-{n}"), &keys, &json!({}));
+    let manifests: Vec<String> = (0..40).map(job).collect();
+    tenant.apply(&manifests.join("\n---\n")).await;
+    let reasons = || async {
+        let jobs = tenant.api(JOB).list(&ListParams::default()).await.unwrap();
+        let jobs = jobs
+            .items
+            .into_iter()
+            .map(|job| serde_json::to_value(job).unwrap());
+        jobs.map(|job| condition(&job, "Ready")[1].to_owned())
+            .collect::<Vec<_>>()
+    };
+    let count = |reasons: &[String], reason: &str| reasons.iter().filter(|one| *one == reason).count();
+    until("some jobs to wait for their turn", PATIENCE, || async {
+        (count(&reasons().await, "Pending") > 0).then_some(())
+    })
+    .await
+    .unwrap();
+    let ended = Instant::now();
+    until("all jobs to be complete", PATIENCE, || async {
+        let complete = count(&reasons().await, "Complete");
+        if complete == 40 {
+            Ok(())
+        } else {
+            Err(format!("{complete} are"))
+        }
+    })
+    .await
+    .unwrap();
+    // Whoever waits is woken; by itself it would look again after a minute.
+    assert!(ended.elapsed() < Duration::from_secs(45), "{:?}", ended.elapsed());
     assert_eq!(tenant.scores().len(), 40);
 }

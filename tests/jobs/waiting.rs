@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use imm_emulator::ProjectSeed;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -218,4 +219,26 @@ pub async fn a_lost_grant_stops_the_calls_until_it_is_back(stage: Arc<Stage>) {
         calls - stored,
         "nothing is refused after that"
     );
+}
+
+// J5
+pub async fn a_project_that_reads_as_another_role_costs_no_paid_request(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "other-role", 3).await;
+    stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        service_role: Some("SomebodyElse".to_owned()),
+        ..ProjectSeed::default()
+    });
+    // The second one knows from the first, and does not ask again.
+    for name in ["asks", "knows"] {
+        tenant.apply(&over(&tenant, name, &keys, &json!({}))).await;
+        let job = tenant.until_true(JOB, name, "Failed").await;
+        let [_, reason, message] = condition(&job, "Failed");
+        assert_eq!(reason, "GrantMismatch");
+        assert!(
+            message.contains("AliyunIMMDefaultRole") && message.contains("SomebodyElse"),
+            "{message}"
+        );
+    }
+    assert!(tenant.scores().is_empty());
 }

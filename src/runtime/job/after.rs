@@ -1,6 +1,5 @@
 //! What follows from the end of a run.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::run::{Means, RunEnd};
@@ -8,7 +7,6 @@ use super::source::trouble;
 use super::store::{AGAIN, Work, announce};
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
 use crate::core::job::{End, Phase, Progress};
-use crate::ports::Keys;
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
 
@@ -17,7 +15,6 @@ pub(super) struct Left {
     pub(super) work: Work,
     pub(super) spec: JobSpec,
     pub(super) progress: Progress,
-    pub(super) keys: Arc<Keys>,
 }
 
 /// Stores and tells it, and says when the job is to be looked at again.
@@ -26,7 +23,6 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
         mut work,
         spec,
         mut progress,
-        keys,
     } = left;
     let fail = |reason, message| End::Failed(reason, message);
     let ended = match end {
@@ -55,7 +51,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             context.doubt(&work.job.key, bucket);
             return Next::After(Duration::from_millis(200));
         }
-        RunEnd::KeysRefused(failure) => {
+        RunEnd::KeysRefused(failure, keys) => {
             // The same keys are not tried again: each refused call may be billed.
             context.keys.refused(&means.identity, &keys, failure.clone());
             let phase = Phase::KeysRefused(failure, means.identity.describe());

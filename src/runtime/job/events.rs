@@ -7,12 +7,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 
-use super::run::{Event, Run, RunEnd};
+use super::run::{Answer, Event, Run, RunEnd};
 use super::source::{Page, admit, passes, read};
 use super::store::announce;
 use crate::api::{EventReason, JobReason, SourceSeen};
 use crate::core::job::{End, Outcome, Phase};
-use crate::ports::{CallFailure, FailureKind, ProjectLimits};
+use crate::ports::{CallFailure, FailureKind, Keys, ProjectLimits};
 
 /// A page that could not be read is asked for again after this.
 const PAGE_AGAIN: Duration = Duration::from_secs(2);
@@ -47,13 +47,13 @@ impl<'a> Run<'a> {
             let seat = means.pacer.turn(&namespace, &mut None).await;
             let limits = context.effects.project_limits(&means.spec.project, &keys).await;
             drop(seat);
-            Event::Limits(limits)
+            Event::Limits(limits, keys)
         }
         .boxed()
     }
 
     /// What the project allows, or why it does not tell. A wrong role or a missing project is found out without a paid call.
-    fn limits(&mut self, limits: Result<ProjectLimits, CallFailure>) -> Option<RunEnd> {
+    fn limits(&mut self, limits: Result<ProjectLimits, CallFailure>, keys: Arc<Keys>) -> Option<RunEnd> {
         let asked_first = std::mem::take(&mut self.asking);
         self.means.pacer.answer(&limits);
         match limits {
@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
                 if asked_first
                     && matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) =>
             {
-                return Some(RunEnd::KeysRefused(failure));
+                return Some(RunEnd::KeysRefused(failure, keys));
             }
             Ok(_) | Err(_) => {}
         }
@@ -72,7 +72,7 @@ impl<'a> Run<'a> {
     }
 
     /// The grant opens the bucket to one role; a project that reads as another is refused each image.
-    fn other_role(&self) -> Option<RunEnd> {
+    pub(super) fn other_role(&self) -> Option<RunEnd> {
         let granted = &self.means.grant.as_ref()?.grantee.role_name;
         let role = self.means.pacer.service_role().filter(|role| role != granted)?;
         let message = format!(
@@ -85,11 +85,11 @@ impl<'a> Run<'a> {
     /// Takes in what still comes when the run has ended: nothing new follows from it.
     pub(super) async fn settle(&mut self, event: Event) {
         match event {
-            Event::Answer(index, answer) => {
-                self.fold(index, answer).await;
+            Event::Answer(answer) => {
+                self.fold(answer).await;
             }
-            Event::Limits(limits) => {
-                self.limits(limits);
+            Event::Limits(limits, keys) => {
+                self.limits(limits, keys);
             }
             Event::Page(_) => {}
         }
@@ -97,8 +97,8 @@ impl<'a> Run<'a> {
 
     pub(super) async fn take_in(&mut self, event: Event) -> Option<RunEnd> {
         match event {
-            Event::Answer(index, answer) => self.fold(index, answer).await,
-            Event::Limits(limits) => self.limits(limits),
+            Event::Answer(answer) => self.fold(answer).await,
+            Event::Limits(limits, keys) => self.limits(limits, keys),
             Event::Page(Ok(page)) => {
                 let grant = self.means.grant.as_ref();
                 match admit(self.context, &self.work, &self.spec, grant, &page.found).await {
@@ -117,10 +117,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) async fn fold(&mut self, index: usize, answer: Result<String, CallFailure>) -> Option<RunEnd> {
-        self.context.metrics.score(outcome(&answer));
-        let served = answer.is_ok();
-        match self.progress.fold(index, answer, self.context.effects.now()) {
+    async fn fold(&mut self, answer: Answer) -> Option<RunEnd> {
+        let Answer { index, result, keys } = answer;
+        self.context.metrics.score(outcome(&result));
+        let served = result.is_ok();
+        match self.progress.fold(index, result, self.context.effects.now()) {
             Outcome::GoOn => {
                 if served {
                     self.means.pacer.speed_up();
@@ -136,7 +137,7 @@ impl<'a> Run<'a> {
                 }
                 None
             }
-            Outcome::KeysRefused(failure) => Some(RunEnd::KeysRefused(failure)),
+            Outcome::KeysRefused(failure) => Some(RunEnd::KeysRefused(failure, keys)),
             Outcome::Denied { canary, failure } => Some(RunEnd::Denied { canary, failure }),
             Outcome::NoProject(failure) => Some(RunEnd::NoProject(failure)),
         }

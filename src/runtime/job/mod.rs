@@ -62,8 +62,8 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
         Ok((work, grant)) => Box::pin(go_on(context, work, spec, &images, grant)).await,
         Err(next) => next,
     };
-    // Whatever it waits for, its time may be over before.
-    match (next, until) {
+    // Whatever it waits for, its time may be over before. Once it is over, what could not be stored is tried again by and by.
+    match (next, until.filter(|time| *time > now)) {
         (next, None) => next,
         (Next::After(wait), Some(until)) => Next::After(wait.min(time_to(now, until))),
         (Next::WhenChanged, Some(until)) => Next::After(time_to(now, until)),
@@ -283,10 +283,11 @@ async fn go_on(
             return Next::After(KEYS_AGAIN);
         }
     };
-    let Some(_place) = context.start_run(&work.job.key.namespace) else {
+    let Some(_place) = context.start_run(&work.job.key) else {
         work.tell(context, None, &Phase::Queued(RUNS_OF_A_NAMESPACE))
             .await;
-        return Next::After(SOON);
+        // It is woken when a place is free.
+        return Next::After(GRANT_AGAIN);
     };
     let progress = match take_up(context, &mut work, &spec, context.effects.now()).await {
         Ok(Some(progress)) => progress,
@@ -302,13 +303,8 @@ async fn go_on(
     };
     let run = Run::new(context, &means, (keys, source_keys), work, progress);
     let (run, end) = Box::pin(run.go()).await;
-    let (work, spec, progress, keys) = run.parts();
-    let left = after::Left {
-        work,
-        spec,
-        progress,
-        keys,
-    };
+    let (work, spec, progress) = run.parts();
+    let left = after::Left { work, spec, progress };
     Box::pin(after::go_on(context, left, end, &means)).await
 }
 

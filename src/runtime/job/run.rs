@@ -37,7 +37,8 @@ pub(super) enum RunEnd {
         canary: bool,
         failure: CallFailure,
     },
-    KeysRefused(CallFailure),
+    /// With the keys of the call that was refused: the run may have newer ones by now.
+    KeysRefused(CallFailure, Arc<Keys>),
     OutOfBudget,
     /// Its source cannot be read any further.
     Source(CallFailure),
@@ -53,9 +54,16 @@ pub(super) enum RunEnd {
 
 /// What a run waits for.
 pub(super) enum Event {
-    Answer(usize, Result<String, CallFailure>),
+    Answer(Answer),
     Page(Result<Page, CallFailure>),
-    Limits(Result<ProjectLimits, CallFailure>),
+    Limits(Result<ProjectLimits, CallFailure>, Arc<Keys>),
+}
+
+/// What IMM answered to a paid call, and with which keys it was asked.
+pub(super) struct Answer {
+    pub(super) index: usize,
+    pub(super) result: Result<String, CallFailure>,
+    pub(super) keys: Arc<Keys>,
 }
 
 type Calls<'a> = FuturesUnordered<BoxFuture<'a, Event>>;
@@ -132,9 +140,9 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// What is left of it, and the keys that it used last.
-    pub(super) fn parts(self) -> (Work, JobSpec, Progress, Arc<Keys>) {
-        (self.work, self.spec, self.progress, self.keys)
+    /// What is left of it.
+    pub(super) fn parts(self) -> (Work, JobSpec, Progress) {
+        (self.work, self.spec, self.progress)
     }
 
     /// Runs until it ends or cannot go on; answers under way are always awaited and folded, and reservations that no
@@ -150,6 +158,10 @@ impl<'a> Run<'a> {
     }
 
     async fn run(&mut self, calls: &mut Calls<'a>) -> RunEnd {
+        // An earlier job of the project may have found out already.
+        if let Some(end) = self.other_role() {
+            return end;
+        }
         loop {
             if self.context.stop.is_cancelled() {
                 return self.stop_cleanly(calls).await;
@@ -273,11 +285,12 @@ impl<'a> Run<'a> {
         let (effects, keys) = (Arc::clone(&self.context.effects), Arc::clone(&self.keys));
         let call = async move {
             let spec = &means.spec;
-            let answer = effects
+            let result = effects
                 .detect_image_score(&spec.project, &spec.access, &keys, &item.uri)
                 .await;
             drop(seat);
-            Event::Answer(item.index, answer)
+            let index = item.index;
+            Event::Answer(Answer { index, result, keys })
         };
         calls.push(call.boxed());
         None
