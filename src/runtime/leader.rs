@@ -277,4 +277,39 @@ mod tests {
         assert!(ever.is_err(), "a lease that is lost never comes back");
         assert!(Fence::open().hold(seconds(30)).now_or_never().is_some());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_holds_for_the_term_from_when_it_was_sent_and_no_longer() {
+        // An API server that takes two seconds for a renewal, and answers no more after the first one.
+        let mut renewals = 0;
+        let server = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            renewals += 1;
+            let first = renewals == 1;
+            async move {
+                sleep(Duration::from_secs(2)).await;
+                let lease = r#"{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"resourceVersion": "2"}, "spec": {"holderIdentity": "me"}}"#;
+                let (code, body) = if first { (200, lease) } else { (503, "{}") };
+                http::Response::builder()
+                    .status(code)
+                    .body(kube::client::Body::from(body.as_bytes().to_vec()))
+            }
+        });
+        let (start, term) = (Instant::now(), Term::default());
+        let mut leadership = Leadership {
+            api: Api::namespaced(Client::new(server, "n"), "n"),
+            me: "me".to_owned(),
+            term,
+            acquired: now(),
+            record: Record {
+                holder: Some("me".to_owned()),
+                duration: term.duration,
+                transitions: 0,
+                version: "1".to_owned(),
+            },
+            until: watch::channel(Some(start + term.duration)).0,
+        };
+        leadership.keep().await;
+        // Sent after five seconds, and good for forty from then on.
+        assert_eq!(start.elapsed().as_secs(), 45);
+    }
 }
