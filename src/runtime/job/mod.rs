@@ -303,9 +303,7 @@ async fn go_on(
     };
     let run = Run::new(context, &means, (keys, source_keys), work, progress);
     let (run, end) = Box::pin(run.go()).await;
-    let (work, spec, progress) = run.parts();
-    let left = after::Left { work, spec, progress };
-    Box::pin(after::go_on(context, left, end, &means)).await
+    Box::pin(after::go_on(context, run.left(), end, &means)).await
 }
 
 /// Keys that IMM has not refused, and whose pace they are used at. Keys of another account than the job names would read

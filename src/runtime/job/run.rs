@@ -10,6 +10,7 @@ use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::after::Left;
 use super::deadline;
 use super::source::{Page, Place};
 use super::store::{Stored, What, Work, announce};
@@ -141,8 +142,12 @@ impl<'a> Run<'a> {
     }
 
     /// What is left of it.
-    pub(super) fn parts(self) -> (Work, JobSpec, Progress) {
-        (self.work, self.spec, self.progress)
+    pub(super) fn left(self) -> Left {
+        Left {
+            work: self.work,
+            spec: self.spec,
+            progress: self.progress,
+        }
     }
 
     /// Runs until it ends or cannot go on; answers under way are always awaited and folded, and reservations that no
