@@ -31,7 +31,7 @@ pub enum Command {
     Plan(Plan),
     /// Takes the finalizers off all grants before an uninstall; their statements stay.
     Drain(Drain),
-    /// Prints all results of a job, in order.
+    /// Prints the results of a job: all of them in order, or the lowest scores.
     Results(Results),
     /// Prints the CustomResourceDefinitions as YAML.
     Crd,

@@ -1,4 +1,5 @@
-//! `imm-operator results`: all results of a job in order of index, whether they are in its status or in reports.
+//! `imm-operator results`: the results of a job, whether they are in its status or in reports: all of them in order of
+//! index, or those with the lowest scores.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use clap::ValueEnum;
 
 use crate::api::ItemResult;
 use crate::core::grant::ObjectKey;
+use crate::core::job::Score;
 use crate::runtime::results;
 
 /// How results are printed.
@@ -29,6 +31,9 @@ pub struct Results {
     /// How to print them.
     #[arg(long, short, value_enum, default_value_t = Output::Csv)]
     output: Output,
+    /// Only the N lowest scores, lowest first.
+    #[arg(long, value_name = "N")]
+    worst: Option<usize>,
 }
 
 /// Prints the results. Exit code 1 when the job cannot be read or an index appears twice.
@@ -37,25 +42,39 @@ pub async fn run(flags: &Results) -> ExitCode {
         namespace: flags.namespace.clone(),
         name: flags.job.clone(),
     };
-    let mut results = match results(&key).await {
-        Ok(results) => results,
-        Err(error) => {
-            eprintln!("imm-operator results: {error}");
-            return ExitCode::FAILURE;
+    let mut kept = Vec::new();
+    let read = results(&key, |page| {
+        kept.extend(page);
+        if let Some(most) = flags.worst {
+            keep_worst(&mut kept, most);
         }
-    };
-    results.sort_by_key(|r| r.index);
-    let doubled = results
-        .windows(2)
-        .any(|pair| matches!(pair, [a, b] if a.index == b.index));
+    });
+    if let Err(error) = read.await {
+        eprintln!("imm-operator results: {error}");
+        return ExitCode::FAILURE;
+    }
+    if flags.worst.is_none() {
+        kept.sort_by_key(|r| r.index);
+    }
+    let mut indexes: Vec<i32> = kept.iter().map(|r| r.index).collect();
+    indexes.sort_unstable();
+    let doubled = indexes.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
     let mut out = BufWriter::new(io::stdout().lock());
     // A reader that goes away early (head) is no failure of ours.
-    let _ = print(&mut out, flags.output, &results).and_then(|()| out.flush());
+    let _ = print(&mut out, flags.output, &kept).and_then(|()| out.flush());
     if doubled {
         eprintln!("imm-operator results: an index appears twice; somebody else has written reports");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Keeps the lowest scores, lowest first. Done after each page, so that of a large job no more is held than is asked for.
+fn keep_worst(results: &mut Vec<ItemResult>, most: usize) {
+    let score = |result: &ItemResult| Some(Score::parse(result.score.as_deref()?)?.millionths());
+    results.retain(|result| score(result).is_some());
+    results.sort_by_key(|result| (score(result), result.index));
+    results.truncate(most);
 }
 
 fn print(out: &mut impl Write, output: Output, results: &[ItemResult]) -> io::Result<()> {

@@ -258,26 +258,31 @@ pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
     Ok(held)
 }
 
-/// All results of a job, as they are stored.
-pub async fn results(key: &ObjectKey) -> Result<Vec<ItemResult>, RunError> {
+/// Hands over the results of a job as they are stored, page by page.
+pub async fn results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
     let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
     let failed = |failure: KubeFailure| RunError::Cluster(failure.to_string());
     let job = kubernetes.get_job(key).await.map_err(failed)?;
     let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
-    let mut results = job.status.results.clone();
+    page_of(job.status.results.clone());
     let mut page = None;
     while job.status.reports.is_some() {
         let (reports, next) = kubernetes
             .list_reports(&job, page.as_deref())
             .await
             .map_err(failed)?;
-        results.extend(reports.into_iter().flat_map(|stored| stored.report.results));
+        page_of(
+            reports
+                .into_iter()
+                .flat_map(|stored| stored.report.results)
+                .collect(),
+        );
         page = next;
         if page.is_none() {
             break;
         }
     }
-    Ok(results)
+    Ok(())
 }
 
 /// A client without retries of its own: a request must not outlive the pass that made it.

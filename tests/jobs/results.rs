@@ -14,10 +14,11 @@ use crate::support::tenant::JOB;
 use crate::support::{Stage, Tenant, condition};
 
 /// What `imm-operator results` prints, and its exit code.
-async fn printed(tenant: &Tenant, job: &str, output: &str) -> (String, Option<i32>) {
+async fn printed(tenant: &Tenant, job: &str, flags: &[&str]) -> (String, Option<i32>) {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_imm-operator"));
     let output = Command::new(program)
-        .args(["results", "-n", &tenant.name, job, "--output", output])
+        .args(["results", "-n", &tenant.name, job])
+        .args(flags)
         .env("KUBECONFIG", tenant.stage.plane.kubeconfig())
         .output()
         .await
@@ -27,14 +28,14 @@ async fn printed(tenant: &Tenant, job: &str, output: &str) -> (String, Option<i3
 
 /// Both outputs hold exactly these results, in order.
 async fn prints(tenant: &Tenant, job: &str, results: &[Value]) {
-    let (lines, code) = printed(tenant, job, "jsonl").await;
+    let (lines, code) = printed(tenant, job, &["--output", "jsonl"]).await;
     assert_eq!(code, Some(0), "{lines}");
     let lines: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(lines, results);
-    let (table, code) = printed(tenant, job, "csv").await;
+    let (table, code) = printed(tenant, job, &[]).await;
     assert_eq!(code, Some(0), "{table}");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let row = |one: &Value| {
@@ -87,7 +88,7 @@ pub async fn a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports(
         assert_eq!(says, !inline, "{}", told[2]);
         prints(&tenant, name, &results).await;
     }
-    let (said, code) = printed(&tenant, "none", "csv").await;
+    let (said, code) = printed(&tenant, "none", &[]).await;
     assert_eq!((said.as_str(), code), ("", Some(1)));
     let report = &reports_of(&tenant, "more").await[0];
     let owner = &report["metadata"]["ownerReferences"][0];
@@ -99,6 +100,47 @@ pub async fn a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports(
     let name = report["metadata"]["name"].as_str().unwrap();
     tenant.until_gone("ImageScoreReport", name).await;
     assert_eq!(reports_of(&tenant, "long").await.len(), 1);
+}
+
+// J31
+pub async fn the_worst_are_printed_lowest_first_from_status_and_from_reports(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "worst", 120).await;
+    let scores = [(3, "0.1"), (2, "0.10"), (90, "0.05"), (5, "0.6")];
+    for (index, score) in scores {
+        assert!(
+            stage
+                .cloud
+                .put_object(&tenant.bucket, &keys[index], "pixels", Some(score))
+        );
+    }
+    assert!(
+        stage
+            .cloud
+            .put_object(&tenant.bucket, &keys[4], "no picture", None)
+    );
+    for (name, images, lowest) in [("few", 20, [2, 3, 5]), ("many", 120, [90, 2, 3])] {
+        tenant
+            .apply(&over(&tenant, name, &keys[..images], &json!({})))
+            .await;
+        tenant.until_true(JOB, name, "Complete").await;
+        let all = results_of(&tenant, name).await;
+        let wanted = |index: &usize| all[*index].to_string();
+        let (lines, code) = printed(&tenant, name, &["--worst", "3", "-o", "jsonl"]).await;
+        assert_eq!(code, Some(0), "{lines}");
+        let parsed = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let parsed: Vec<String> = parsed.map(|one| one.to_string()).collect();
+        assert_eq!(parsed, lowest.iter().map(wanted).collect::<Vec<_>>(), "{name}");
+        let (table, _) = printed(&tenant, name, &["--worst", "1000"]).await;
+        assert_eq!(
+            table.lines().count(),
+            images,
+            "a header, and no failed image: {table}"
+        );
+        let first = format!("{},{},", lowest[0], all[lowest[0]]["uri"].as_str().unwrap());
+        assert!(table.lines().nth(1).unwrap().starts_with(&first), "{table}");
+    }
 }
 
 // J20

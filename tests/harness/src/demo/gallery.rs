@@ -11,6 +11,7 @@ use crate::tools::Tool;
 const GALLERY: [&str; 3] = ["imagescorejob", "analytics", "gallery"];
 const WATCH: [&str; 6] = ["get", "isj", "gallery", "-n", "analytics", "-w"];
 const RESULTS: [&str; 4] = ["results", "-n", "analytics", "gallery"];
+const WORST: [&str; 6] = ["results", "-n", "analytics", "gallery", "--worst", "10"];
 const IMAGES: usize = 400;
 
 /// Scores the gallery, and shows how it went.
@@ -75,13 +76,24 @@ async fn summary(stage: &Stage) -> Result<()> {
     })
 }
 
-/// All results in order, and the ten worst of them.
-async fn worst(stage: &Stage) -> Result<()> {
+/// What the operator's program prints.
+async fn printed(stage: &Stage, arguments: &[&str]) -> Result<String> {
     let mut command = tokio::process::Command::new(&stage.binary);
-    command.args(RESULTS).env("KUBECONFIG", stage.plane.kubeconfig());
+    command
+        .args(arguments)
+        .env("KUBECONFIG", stage.plane.kubeconfig());
     let doing = HarnessError::io("running imm-operator results");
     let output = command.output().await.map_err(doing)?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The ten worst, and all results for the checks.
+async fn worst(stage: &Stage) -> Result<()> {
+    let table = printed(stage, &WORST).await?;
+    stage
+        .show
+        .command(&format!("imm-operator {}", WORST.join(" ")), table.trim_end());
+    let text = printed(stage, &RESULTS).await?;
     let rows = text
         .lines()
         .skip(1)
@@ -92,18 +104,6 @@ async fn worst(stage: &Stage) -> Result<()> {
     });
     let mut scored: Vec<(f64, String)> = scored.collect();
     scored.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let table: Vec<String> = scored
-        .iter()
-        .take(10)
-        .map(|(score, uri)| format!("{score:<6} {uri}"))
-        .collect();
-    stage.show.command(
-        &format!(
-            "imm-operator {}   # sorted by score: the ten worst",
-            RESULTS.join(" ")
-        ),
-        &format!("SCORE  IMAGE\n{}", table.join("\n")),
-    );
     stage.demand(
         "each of the 400 images has its score",
         scored.len() == IMAGES,
