@@ -134,6 +134,8 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
         .await;
     let job = tenant.until_true(JOB, "empty", "Complete").await;
     assert_eq!(job["status"]["progress"], "0/0");
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(message.contains("holds no item"), "{message}");
 
     put(
         &tenant,
@@ -144,7 +146,9 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
         .apply(&of_lines(&tenant, "long", "long.txt", &json!({})))
         .await;
     let job = tenant.until_true(JOB, "long", "Failed").await;
-    assert_eq!(condition(&job, "Failed")[1], "SourceTooLarge");
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "SourceTooLarge");
+    assert!(message.contains("split it"), "{message}");
     assert!(tenant.scores().is_empty());
 
     // Put there later, the first one goes on.

@@ -191,6 +191,10 @@ pub async fn a_prefix_that_holds_too_much_costs_nothing(stage: Arc<Stage>) {
     let [_, reason, message] = condition(&job, "Failed");
     assert_eq!(reason, "SourceTooLarge");
     assert!(message.contains("1200") && message.contains("1100"), "{message}");
+    assert!(
+        message.contains("another job with a higher maxObjects"),
+        "{message}"
+    );
     assert_eq!(condition(&job, "SourceReady")[..2], ["False", "SourceTooLarge"]);
     assert!(tenant.scores().is_empty());
     assert_eq!(job["status"]["requests"]["sent"].as_u64().unwrap_or_default(), 0);
@@ -244,6 +248,25 @@ pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Sta
     })
     .await
     .unwrap();
+
+    // Keys that OSS refuses are told as that, and not as a missing right.
+    let right = tenant
+        .keys("owner")
+        .replace(r#""name":"owner""#, r#""name":"reader""#);
+    tenant.apply(&right.replace("canary-owner", "canary-wrong")).await;
+    let reader = json!({"credentials": {"secretRef": {"name": "reader"}}});
+    tenant
+        .apply(&below(&tenant, "wrong-keys", &reader, &json!({})))
+        .await;
+    let job = tenant.until_reason(JOB, "wrong-keys", "SourceUnreadable").await;
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(
+        message.contains("the keys of secret reader (SignatureDoesNotMatch"),
+        "{message}"
+    );
+    tenant.apply(&right).await;
+    tenant.ask_for_pass(JOB, "wrong-keys").await;
+    tenant.until_true(JOB, "wrong-keys", "Complete").await;
 }
 
 // J13, J16

@@ -9,6 +9,9 @@ use crate::api::{Condition, ConditionStatus, JobReason, JobStatus, kinds};
 use crate::core::condition::Conditions;
 use crate::core::failure::{FailureKind, KeysProblem};
 
+/// Said of results once those that nobody wants to keep are gone.
+pub(super) const KEPT: &str = "the results that results.select asks for are kept; the summary covers all";
+
 /// All conditions; `status` holds the new figures.
 pub(super) fn conditions(
     job: &JobObject,
@@ -29,10 +32,15 @@ pub(super) fn conditions(
     threshold(list_of, job, status, tally);
     if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
         let message = match &status.reports {
+            None if status.results_pruned => KEPT.to_owned(),
             None => "every counted result is in status.results".to_owned(),
+            Some(reports) if reports.count == 0 => "there is no result yet".to_owned(),
             Some(reports) => format!(
-                "every counted result is in {} ImageScoreReports: imm-operator results -n {} {}",
-                reports.count, job.key.namespace, job.key.name
+                "every counted result is in {} ImageScoreReport{}: imm-operator results -n {} {}",
+                reports.count,
+                if reports.count == 1 { "" } else { "s" },
+                job.key.namespace,
+                job.key.name
             ),
         };
         list.set(
@@ -177,7 +185,7 @@ fn source_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase, statu
             list.set(kind, ConditionStatus::True, JobReason::Counted.as_str(), message);
         }
         (Phase::Counting(_), None) => {
-            let message = "the items are being counted; no call is made before";
+            let message = "the source is being counted; no paid call is made until it is";
             list.set(
                 kind,
                 ConditionStatus::False,

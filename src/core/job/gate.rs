@@ -103,7 +103,7 @@ fn mismatch(spec: &JobSpec, images: &Images, grant: &GrantSpec) -> Option<(JobRe
         return Some((
             JobReason::GrantMismatch,
             format!(
-                "is for account {}, not for {}",
+                "is for account {}, not for {}: correct one of the two, then create the job again",
                 grant.grantee.account_uid, spec.project.account_uid
             ),
         ));
@@ -111,14 +111,14 @@ fn mismatch(spec: &JobSpec, images: &Images, grant: &GrantSpec) -> Option<(JobRe
     if grant.access.preset == Preset::Custom && !grant.access.actions.contains(&Action::GetObject) {
         return Some((
             JobReason::GrantMismatch,
-            "does not include oss:GetObject".to_owned(),
+            "does not include oss:GetObject: add it to access.actions, then create the job again".to_owned(),
         ));
     }
     if grant.bucket.region != spec.project.region {
         return Some((
             JobReason::RegionMismatch,
             format!(
-                "is for a bucket in {}, and the project is in {}",
+                "is for a bucket in {}, and the project is in {}: IMM reaches buckets of its own region only, use a project there",
                 grant.bucket.region, spec.project.region
             ),
         ));
@@ -135,7 +135,11 @@ fn mismatch(spec: &JobSpec, images: &Images, grant: &GrantSpec) -> Option<(JobRe
         // Its lines are looked at as they are read.
         Images::Written(_) => return None,
     };
-    Some((JobReason::GrantMismatch, format!("does not cover {missed}")))
+    let cure = "widen its access.prefixes or name the grant of that bucket, then create the job again";
+    Some((
+        JobReason::GrantMismatch,
+        format!("does not cover {missed}: {cure}"),
+    ))
 }
 
 /// Whether a grant covers an image.

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
-use super::facets::conditions;
+use super::facets::{KEPT, conditions};
 use super::{Filing, ItemRules, JobObject, Progress, Tally, report_name};
 use crate::api::{
     ConditionStatus, Items, JobReason, JobSpec, JobStatus, OnBelow, Reports, Select, SourceSeen, kinds,
@@ -66,7 +66,9 @@ pub(super) fn allowance(allowed: &IntOrString, total: usize) -> usize {
 pub fn verdict(progress: &Progress, spec: &JobSpec) -> End {
     let (tally, total) = (&progress.tally, progress.total());
     if let Some(code) = &tally.fatal {
-        let message = format!("an item failed with {code}, for which failureRules fails the job");
+        let message = format!(
+            "an item failed with {code}, for which failureRules fails the job: see status.failures, then create another job"
+        );
         return End::Failed(JobReason::FailureRule, message);
     }
     let limit = allowance(&spec.max_failed_items, total);
@@ -78,7 +80,7 @@ pub fn verdict(progress: &Progress, spec: &JobSpec) -> End {
         };
         let failed = tally.failed;
         let message = format!(
-            "{failed} of {total} items failed and maxFailedItems allows {limit}: see status.failures"
+            "{failed} of {total} items failed and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems"
         );
         return End::Failed(reason, message);
     }
@@ -90,7 +92,7 @@ pub fn verdict(progress: &Progress, spec: &JobSpec) -> End {
         let limit = allowance(&thresholds.max_below, total);
         if tally.below > limit {
             let message = format!(
-                "{} of {total} items are below {} and thresholds.maxBelow allows {limit}",
+                "{} of {total} items are below {} and thresholds.maxBelow allows {limit}: look at those images, or create another job with a lower minScore or a higher maxBelow",
                 tally.below, thresholds.min_score
             );
             return End::Failed(JobReason::BelowThreshold, message);
@@ -236,8 +238,7 @@ pub fn pruned(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
         let message = "results.ttlSecondsAfterFinished is over; the summary stays";
         (ConditionStatus::False, JobReason::Pruned, message)
     } else {
-        let message = "the results that results.select asks for are kept; the summary covers all";
-        (ConditionStatus::True, JobReason::Stored, message)
+        (ConditionStatus::True, JobReason::Stored, KEPT)
     };
     list.set(kinds::RESULTS_STORED, flag, reason.as_str(), message);
     status.conditions = list.finish();

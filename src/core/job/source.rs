@@ -3,7 +3,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{JobSpec, PrefixSource, SourceSeen};
+use crate::api::{ITEMS_LIMIT, JobSpec, PrefixSource, SourceSeen};
 use crate::core::name::{
     NameError, ObjectUri, check_bucket, check_project, check_region, check_role, check_uid,
 };
@@ -234,8 +234,13 @@ impl Count {
         self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
         self.uri_bytes += i64::try_from(bytes).unwrap_or(i64::MAX);
         if self.items > most {
+            let cure = if most < ITEMS_LIMIT {
+                "create another job with a higher maxObjects (at most 250000), or split it"
+            } else {
+                "split it over several jobs"
+            };
             return Err(format!(
-                "the source holds at least {} items and may hold {most}",
+                "the source holds at least {} items and may hold {most}: {cure}",
                 self.items
             ));
         }

@@ -45,7 +45,7 @@ pub(super) fn put_in_words(phase: &Phase, status: &JobStatus) -> Words {
     match phase {
         Phase::Waiting(message) => Words::under_way(JobReason::WaitingForGrant, message),
         Phase::Counting(_) => {
-            let message = "the items of the source are being counted; no call is made before";
+            let message = "the source is being counted; no paid call is made until it is";
             Words::under_way(JobReason::CountingItems, message)
         }
         Phase::SourceUnreadable(message, true) => Words::stalled(JobReason::SourceUnreadable, message),
@@ -69,10 +69,10 @@ pub(super) fn put_in_words(phase: &Phase, status: &JobStatus) -> Words {
             Words::under_way(JobReason::CredentialsUnavailable, message)
         }
         Phase::Keys(_, message) => Words::stalled(JobReason::CredentialsUnavailable, message),
-        Phase::KeysRefused(failure, secret) => {
+        Phase::KeysRefused(failure, whose) => {
             let reference = failure.reference();
             let message = format!(
-                "IMM refused the keys of {secret} ({reference}): put valid ones into it, the job then goes on"
+                "IMM refused the keys of {whose} ({reference}): give it valid ones, the job then goes on"
             );
             Words::stalled(JobReason::CredentialsUnavailable, message)
         }
@@ -86,6 +86,10 @@ pub(super) fn put_in_words(phase: &Phase, status: &JobStatus) -> Words {
         }
         Phase::Invalid(message) => Words::stalled(JobReason::InvalidSpec, message),
         Phase::Ended(End::Failed(reason, message)) => Words::stalled(*reason, message),
+        Phase::Ended(End::Complete) if total == 0 => {
+            let message = "the source holds no item, so nothing was scored: check spec.source (prefix, suffixes, modifiedAfter, or the manifest's lines), then create another job";
+            Words::at_rest(JobReason::Complete, message)
+        }
         Phase::Ended(End::Complete) => {
             let others = [
                 (items.failed, "failed: see status.failures"),

@@ -30,7 +30,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
         RunEnd::NoProject(failure) => {
             let (project, reference) = (&spec.project, failure.reference());
             let message = format!(
-                "project {} does not exist in {} of account {} ({reference})",
+                "project {} does not exist in {} of account {} ({reference}): create it or correct the name, then create the job again",
                 project.name, project.region, project.account_uid
             );
             fail(JobReason::ProjectNotFound, message)
@@ -38,7 +38,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
         RunEnd::Denied { canary, failure } if canary || spec.grant_ref.is_none() => {
             let reference = failure.reference();
             let message = format!(
-                "IMM refused a call ({reference}): the caller needs imm:DetectImageScore on the project, and the project's service role, or the last role of the chain, must be able to read the image"
+                "IMM refused a call ({reference}): the caller needs imm:DetectImageScore on the project, and the project's service role, or the last role of the chain, must be able to read the image; then create the job again"
             );
             fail(JobReason::PermissionDenied, message)
         }
@@ -59,7 +59,6 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             return Next::After(Duration::from_secs(60));
         }
         RunEnd::OutOfBudget => {
-            let message = "budget.maxRequests is used up";
             if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) {
                 let told = work
                     .job
@@ -69,10 +68,12 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
                     .any(|c| c.kind == kinds::SUSPENDED);
                 let stored = work.tell(context, Some(&mut progress), &Phase::OutOfBudget).await;
                 if stored && !told {
-                    announce(context, &work.job, EventReason::BudgetExceeded, message, true).await;
+                    let note = "budget.maxRequests is used up: raise it to go on";
+                    announce(context, &work.job, EventReason::BudgetExceeded, note, true).await;
                 }
                 return Next::WhenChanged;
             }
+            let message = "budget.maxRequests is used up: create another job with a higher one";
             fail(JobReason::BudgetExceeded, message.to_owned())
         }
         RunEnd::Source(failure) => return trouble(context, work, Some(&mut progress), &spec, &failure).await,

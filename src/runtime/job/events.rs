@@ -76,7 +76,7 @@ impl<'a> Run<'a> {
         let granted = &self.means.grant.as_ref()?.grantee.role_name;
         let role = self.means.pacer.service_role().filter(|role| role != granted)?;
         let message = format!(
-            "the grant is for role {granted}, and project {} reads as {role}",
+            "the grant is for role {granted}, and project {} reads as {role}: set the grant's grantee.roleName to that role, then create the job again",
             self.spec.project.name
         );
         Some(RunEnd::Over(End::Failed(JobReason::GrantMismatch, message)))

@@ -104,12 +104,16 @@ async fn may_go_on(
         return Err(Next::WhenChanged);
     }
     if spec.cancel {
-        let message = "spec.cancel is true; the results so far are kept".to_owned();
+        let message =
+            "spec.cancel is true: the results so far are kept; create another job to score the rest"
+                .to_owned();
         return Err(finish(context, work, spec, JobReason::Cancelled, message, now).await);
     }
     if deadline(&work.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
-        let message = format!("the job did not end within activeDeadlineSeconds ({seconds} s)");
+        let message = format!(
+            "the job did not end within activeDeadlineSeconds ({seconds} s): the results so far are kept; create another job with more time"
+        );
         return Err(finish(context, work, spec, JobReason::DeadlineExceeded, message, now).await);
     }
     let paused = paused_by_hand(&work.job);

@@ -175,7 +175,11 @@ pub(super) async fn count(
         }
         let long = pages > MOST_PAGES || matches!(&page.next, Some(Place::Byte(at)) if *at > MOST_BYTES);
         let fits = count.add(&page.found, most).and_then(|()| {
-            let message = "the prefix holds more than 5,000,000 objects, or the manifest more than 64 MiB";
+            let message = if spec.source.prefix.is_some() {
+                "the prefix holds more than 5,000,000 objects: create another job with a longer prefix"
+            } else {
+                "the manifest holds more than 64 MiB: split it over several jobs"
+            };
             if long { Err(message.to_owned()) } else { Ok(()) }
         });
         if let Err(message) = fits {
@@ -286,7 +290,7 @@ pub(super) async fn admit(
         && let Some(image) = images.iter().find(|image| !covers(grant, image))
     {
         let message = format!(
-            "the grant does not cover oss://{}/{} of the manifest",
+            "the grant does not cover oss://{}/{} of the manifest: widen its access.prefixes or correct the line, then create the job again",
             image.bucket, image.key
         );
         return Err(Phase::Ended(End::Failed(JobReason::GrantMismatch, message)));
@@ -331,14 +335,15 @@ pub(super) async fn trouble(
             Phase::Ended(End::Failed(JobReason::RegionMismatch, message))
         }
         FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
-            Phase::SourceUnreadable(format!("{what} could not be read just now ({reference})"), false)
+            Phase::SourceUnreadable(
+                format!("{what} could not be read just now ({reference}); trying again"),
+                false,
+            )
         }
         FailureKind::Denied
         | FailureKind::PublicBlocked
         | FailureKind::NoSuchBucket
         | FailureKind::NoSuchProject
-        | FailureKind::KeysRejected
-        | FailureKind::KeysExpired
         | FailureKind::DocumentRefused
         | FailureKind::Refused => {
             let right = if spec.source.prefix.is_some() {
@@ -351,13 +356,21 @@ pub(super) async fn trouble(
             );
             Phase::SourceUnreadable(message, true)
         }
-    };
-    if matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) {
-        let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
-        if let Some(identity) = Identity::of(&work.job.key.namespace, credentials) {
-            context.keys.forget(&identity);
+        FailureKind::KeysRejected | FailureKind::KeysExpired => {
+            let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
+            let identity = Identity::of(&work.job.key.namespace, credentials);
+            let whose = identity
+                .as_ref()
+                .map_or_else(|| "the source".to_owned(), Identity::describe);
+            if let Some(identity) = &identity {
+                context.keys.forget(identity);
+            }
+            let message = format!(
+                "OSS refused the keys of {whose} ({reference}): give it valid ones, the job then goes on"
+            );
+            Phase::SourceUnreadable(message, true)
         }
-    }
+    };
     let wait = if matches!(phase, Phase::SourceUnreadable(_, true)) {
         LATER
     } else {
