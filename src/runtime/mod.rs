@@ -241,7 +241,7 @@ async fn lead(
 /// The operator must not run meanwhile, or it puts them on again.
 pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
     let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
-    let failed = |failure: KubeFailure| RunError::Cluster(failure.to_string());
+    let failed = |failure| refused(failure, "list and patch immbucketgrants in all namespaces");
     let mut held = Vec::new();
     for grant in kubernetes
         .all_grants()
@@ -261,7 +261,11 @@ pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
 /// Hands over the results of a job as they are stored, page by page.
 pub async fn results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
     let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
-    let failed = |failure: KubeFailure| RunError::Cluster(failure.to_string());
+    let rights = format!(
+        "get imagescorejobs and list imagescorereports in namespace {} (role view may)",
+        key.namespace
+    );
+    let failed = |failure| refused(failure, &rights);
     let job = kubernetes.get_job(key).await.map_err(failed)?;
     let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
     page_of(job.status.results.clone());
@@ -283,6 +287,15 @@ pub async fn results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) 
         }
     }
     Ok(())
+}
+
+/// What a person who runs a command is told: whoever lacks a right there is not the operator.
+fn refused(failure: KubeFailure, rights: &str) -> RunError {
+    RunError::Cluster(if failure == KubeFailure::Forbidden {
+        format!("you need the right to {rights}")
+    } else {
+        failure.to_string()
+    })
 }
 
 /// A client without retries of its own: a request must not outlive the pass that made it.

@@ -26,6 +26,22 @@ async fn printed(tenant: &Tenant, job: &str, flags: &[&str]) -> (String, Option<
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
 
+/// What it says to somebody without rights in the tenant's namespace.
+async fn refused(tenant: &Tenant, job: &str) -> String {
+    let account = tenant
+        .stage
+        .plane
+        .service_account_kubeconfig(&tenant.name, "nobody");
+    let output = Command::new(env!("CARGO_BIN_EXE_imm-operator"))
+        .args(["results", "-n", &tenant.name, job])
+        .env("KUBECONFIG", account.await.unwrap())
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
 /// Both outputs hold exactly these results, in order.
 async fn prints(tenant: &Tenant, job: &str, results: &[Value]) {
     let (lines, code) = printed(tenant, job, &["--output", "jsonl"]).await;
@@ -84,7 +100,9 @@ pub async fn a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports(
         each_once(&results, total);
         let told = condition(&job, "ResultsStored");
         assert_eq!(told[0], "True");
-        let says = told[2].contains(&format!("imm-operator results -n hundred {name}"));
+        let says = told[2].contains(&format!(
+            "1 ImageScoreReport: imm-operator results -n hundred {name}"
+        ));
         assert_eq!(says, !inline, "{}", told[2]);
         prints(&tenant, name, &results).await;
     }
@@ -141,6 +159,14 @@ pub async fn the_worst_are_printed_lowest_first_from_status_and_from_reports(sta
         let first = format!("{},{},", lowest[0], all[lowest[0]]["uri"].as_str().unwrap());
         assert!(table.lines().nth(1).unwrap().starts_with(&first), "{table}");
     }
+    stage
+        .kubectl(&["create", "serviceaccount", "nobody", "-n", "worst"])
+        .await;
+    let said = refused(&tenant, "few").await;
+    assert!(
+        said.contains("you need the right to get imagescorejobs") && said.contains("namespace worst"),
+        "{said}"
+    );
 }
 
 // J20
@@ -284,6 +310,8 @@ pub async fn only_the_results_asked_for_are_kept(stage: Arc<Stage>) {
             .until(JOB, name, "what is left of the results", pruned)
             .await;
         assert_eq!(condition(&job, "Complete")[0], "True");
+        let [_, _, told] = condition(&job, "ResultsStored");
+        assert!(told.contains("results.select"), "{name}: {told}");
         let results = results_of(&tenant, name).await;
         let indexes: Vec<&Value> = results.iter().map(|result| &result["index"]).collect();
         assert_eq!(indexes, kept, "{name}");
