@@ -64,11 +64,11 @@ pub struct GrantWait {
     #[serde(default = "default_settle")]
     #[schemars(range(min = 0, max = 3600))]
     pub settle_seconds: i32,
-    /// Seconds to wait for the grant in all, 1 to 604800. Default 3600.
+    /// Seconds to wait for the grant at a stretch, 1 to 604800; counted anew when a grant is lost. Default 3600.
     #[serde(default = "default_grant_timeout")]
     #[schemars(range(min = 1, max = 604_800))]
     pub timeout_seconds: i32,
-    /// Fail (default, the only choice): the job fails with GrantTimeout, no call made.
+    /// Fail (default, the only choice): the job fails with GrantTimeout; no call is made while it waits.
     #[serde(default)]
     pub on_timeout: OnTimeout,
 }
@@ -330,19 +330,19 @@ pub struct JobSpec {
     /// true ends the job for good with Cancelled; its results stay, and false changes nothing any more. Default false.
     #[serde(default)]
     pub cancel: bool,
-    /// Seconds that the job may take in all, waiting for its grant included, 1 to 31536000; the clock starts anew when a suspended job goes on. May be changed any time.
+    /// Seconds that the job may take in all, waiting for its grant included, 1 to 31536000; the clock starts anew when a suspended job goes on. May be changed any time. Absent (default): no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub active_deadline_seconds: Option<i64>,
-    /// Retries of one item after a failure that may pass (5xx, throttling, no answer), 0 to 10. Immutable. Default 2.
+    /// Retries of one item after a failure that may pass (5xx, no answer) or that a failureRules entry retries, 0 to 10; refusals for rate do not count. Immutable. Default 2.
     #[serde(default = "default_backoff_limit")]
     #[schemars(range(min = 0, max = 10))]
     pub backoff_limit_per_item: i32,
-    /// How many items may fail before the whole job fails: a count such as 3, or a percentage of all items such as "10%". Default "10%".
+    /// How many items may fail before the whole job fails: a count such as 3, or a percentage of all items such as "10%". A percentage is rounded down: of fewer than ten items the default allows none. Default "10%".
     #[serde(default = "default_max_failed")]
     #[schemars(extend("maxLength" = 4))]
     pub max_failed_items: IntOrString,
-    /// How many requests the job may send, retries and refused ones included; IMM bills refused requests too.
+    /// How many requests the job may send, retries and refused ones included; IMM bills refused requests too. Needed with prefix and manifest; absent for uris: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
     /// What to do about certain error codes; the first rule that names a code decides. Codes without a rule: those that may pass are tried again, missing permissions fail the job, others fail the item. Immutable.

@@ -32,7 +32,7 @@ pub struct PrefixSource {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub suffixes: Vec<String>,
-    /// Most objects, 1 to 250000; a prefix that holds more fails the job with SourceTooLarge before the first paid call. Default 10000.
+    /// Most objects that fit suffixes and modifiedAfter, 1 to 250000; a prefix that holds more fails the job with SourceTooLarge before the first paid call. Default 10000.
     #[serde(default = "default_max_objects")]
     #[schemars(range(min = 1, max = 250_000))]
     pub max_objects: i32,

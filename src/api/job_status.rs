@@ -100,10 +100,10 @@ pub struct Summary {
     /// Mean of all scores, for example "0.663"; of one image, its score.
     #[schemars(length(max = 16))]
     pub mean: String,
-    /// Median of all scores, for example "0.684".
+    /// Median of all scores (of an even number the lower of the two), for example "0.684".
     #[schemars(length(max = 16))]
     pub p50: String,
-    /// Number of scores in each of ten equal bins from 0 to 1, for example [0,3,10,20,40,90,120,80,40,9].
+    /// Number of scores in ten bins, lowest first: 0 to below 0.1, 0.1 to below 0.2 and so on, 0.9 to 1; for example [0,3,10,20,40,90,120,80,40,9].
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub histogram: Vec<i32>,
 }
@@ -130,11 +130,11 @@ pub struct Requests {
     pub estimated_billable: i64,
 }
 
-/// Failed items by error code.
+/// Items without a score by error code.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureCount {
-    /// Error code of the cloud, for example InvalidArgument.
+    /// Error code of the cloud, or of the operator (docs/jobs.md lists them), for example InvalidArgument.
     #[schemars(length(max = 64))]
     pub code: String,
     /// Items that ended with this code, for example 3.
@@ -205,7 +205,7 @@ pub struct JobStatus {
     /// Requests to IMM: what the bill follows from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
-    /// Failed items by error code, at most 20 codes, the most frequent first.
+    /// Items without a score by error code, ignored and skipped ones included; at most 20 codes, the most frequent first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["code"]))]
     pub failures: Vec<FailureCount>,

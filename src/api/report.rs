@@ -89,7 +89,7 @@ pub struct Report {
     pub items: i32,
     /// Items in it with a score, for example 409.
     pub succeeded: i32,
-    /// Items in it without a score, for example 3.
+    /// Items in it without a score (failed, ignored or skipped), for example 3.
     pub failed: i32,
     /// Lowest score in it, for example "0.112".
     #[serde(default, skip_serializing_if = "Option::is_none")]
