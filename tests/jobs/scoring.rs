@@ -157,7 +157,13 @@ pub async fn more_failed_items_than_allowed_fail_the_job(stage: Arc<Stage>) {
             &json!({"maxFailedItems": 2, "parallelism": 1}),
         ))
         .await;
-    let job = tenant.until_true(JOB, "many", "Failed").await;
+    // The way to wait for a job that may fail as well.
+    let ended = "--for=jsonpath={.status.completionTime}";
+    stage
+        .kubectl(&["wait", ended, "isj/many", "-n", "many", "--timeout=60s"])
+        .await;
+    let job = tenant.object(JOB, "many").await;
+    assert_eq!(condition(&job, "Failed")[0], "True");
     assert_eq!(condition(&job, "Failed")[1], "MaxFailedItems");
     assert_eq!(job["status"]["items"]["active"], 0);
     assert_eq!(tenant.scores().len(), 3, "the others are not asked for");
