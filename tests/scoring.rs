@@ -38,10 +38,16 @@ mod scoring {
         }
     }
 
+    /// Reserves, as if it were stored at once.
+    fn reserve(progress: &mut Progress, rate: i64, budget: Option<i64>) {
+        progress.reserve(rate, budget);
+        progress.stored();
+    }
+
     /// Reserves if that is asked for, and sends what comes next.
     fn send(progress: &mut Progress, at: Timestamp) -> Option<usize> {
         if progress.next(at, 100, None) == Step::Reserve {
-            progress.reserve(98, None);
+            reserve(progress, 98, None);
         }
         if progress.next(at, 100, None) != Step::Send {
             return None;
@@ -133,12 +139,11 @@ mod scoring {
         let Filing::Reports(filing) = progress.filing_mut() else {
             panic!("a large job")
         };
-        while let Some((number, results)) = filing.next(false) {
-            let report = body("j", number, results, 0);
+        for (number, results) in filing.draft(false) {
             reports.truncate(number);
-            reports.push(report);
-            filing.stored(number);
+            reports.push(body("j", number, results, 0));
         }
+        progress.stored();
     }
 
     #[test]
@@ -191,7 +196,7 @@ mod scoring {
                     match progress.next(now(), 5, None) {
                         Step::Done => { done = true; break }
                         Step::Read => progress.feed(page(&rest), true),
-                        Step::Reserve => progress.reserve(7, None),
+                        Step::Reserve => reserve(&mut progress, 7, None),
                         Step::Send => {
                             let item = progress.take(now()).unwrap();
                             stored_twice |= reports.iter().any(|r: &imm_operator::api::Report| {
@@ -252,7 +257,7 @@ mod scoring {
             for _ in 0..5_000 {
                 match progress.next(at, ceiling, Some(budget)) {
                     Step::Done | Step::OutOfBudget => break,
-                    Step::Reserve => progress.reserve(7, Some(budget)),
+                    Step::Reserve => reserve(&mut progress, 7, Some(budget)),
                     Step::Send => {
                         let index = progress.take(at).unwrap().index;
                         prop_assert!(!flying.contains(&index), "{index} is in flight already");

@@ -112,10 +112,10 @@ async fn ends_well(tenant: &Tenant, images: u64, kills: &[Kill]) {
         "{items}"
     );
     let reports = &job["status"]["reports"];
-    assert_eq!(
-        [number(&reports["count"]), number(&reports["items"])],
-        [images.div_ceil(500), images]
-    );
+    assert_eq!(number(&reports["items"]), images);
+    // A report is closed when it is more than half full and the next second's results would not fit.
+    let count = number(&reports["count"]);
+    assert!(count >= images.div_ceil(500) && count <= images.div_ceil(250), "{reports}");
     assert!(job["status"].to_string().len() < 128 * 1024);
 
     let own = format!("oss://{}/", tenant.bucket);

@@ -1,5 +1,6 @@
 //! Where results are kept until and while they are stored: all of a small job in its status, those of a large one in reports
-//! of bounded size. The report that is not full yet is written again as it grows.
+//! of bounded size. The report that is not full yet is written again as it grows; what is to be written is drawn up at one
+//! moment, and results that come while it is written belong to the next draft.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,10 +28,14 @@ pub struct Reports {
     number: usize,
     open: Vec<ItemResult>,
     bytes: usize,
+    /// How many results of the open report are stored.
+    kept: usize,
+    /// Whether the open report takes no more: it is not full, but what comes until it is written next would not fit.
+    closed: bool,
     /// Results in all reports.
     filed: usize,
-    /// Whether the open report holds results that are not stored.
-    dirty: bool,
+    /// Number and size of the reports in the last draft.
+    drafted: Vec<(usize, usize)>,
 }
 
 impl Filing {
@@ -57,15 +62,17 @@ impl Filing {
 impl Reports {
     fn add(&mut self, result: ItemResult) {
         let size = size(&result);
-        if self.open.len() >= REPORT_ITEMS || self.bytes + size > REPORT_BYTES - FRAME {
-            self.full.push_back((self.number, std::mem::take(&mut self.open)));
+        if self.closed || self.open.len() >= REPORT_ITEMS || self.bytes + size > REPORT_BYTES - FRAME {
+            let full = std::mem::take(&mut self.open);
+            if self.kept < full.len() {
+                self.full.push_back((self.number, full));
+            }
             self.number += 1;
-            self.bytes = 0;
+            (self.bytes, self.kept, self.closed) = (0, 0, false);
         }
         self.bytes += size;
         self.open.push(result);
         self.filed += 1;
-        self.dirty = true;
     }
 
     /// Takes in a stored report; the last of them is filled further. Whether this is the last so far.
@@ -77,24 +84,44 @@ impl Reports {
             self.number = number;
             self.bytes = report.results.iter().map(size).sum();
             self.open.clone_from(&report.results);
+            self.kept = self.open.len();
         }
         last
     }
 
-    /// The report that is to be stored next: its number and results; the open one counts when it has news, or when `always`.
-    pub fn next(&self, always: bool) -> Option<(usize, &[ItemResult])> {
-        if let Some((number, results)) = self.full.front() {
-            return Some((*number, results));
-        }
-        ((self.dirty || always) && !self.open.is_empty()).then_some((self.number, &self.open))
+    /// The reports that are to be stored now, by number; the open one when it has news, or when `always`. It is closed
+    /// when it is more than half full and would not hold as much again as came since it was written: topping it up would
+    /// cost one more write of all of it.
+    pub fn draft(&mut self, always: bool) -> Vec<(usize, Vec<ItemResult>)> {
+        let (len, grown) = (self.open.len(), self.open.len() - self.kept);
+        let bytes = self.open.iter().skip(self.kept).map(size).sum::<usize>();
+        let fits = len + grown <= REPORT_ITEMS && self.bytes + bytes <= REPORT_BYTES - FRAME;
+        let half = len >= REPORT_ITEMS / 2 || self.bytes >= REPORT_BYTES / 2;
+        self.closed |= half && !fits;
+        let open = (grown > 0 || (always && len > 0)).then(|| (self.number, self.open.clone()));
+        let draft: Vec<_> = self.full.iter().cloned().chain(open).collect();
+        self.drafted = draft
+            .iter()
+            .map(|(number, results)| (*number, results.len()))
+            .collect();
+        draft
     }
 
-    /// A report is stored.
-    pub fn stored(&mut self, number: usize) {
-        if self.full.front().is_some_and(|(full, _)| *full == number) {
-            self.full.pop_front();
-        } else if number == self.number {
-            self.dirty = false;
+    /// Results that are not stored.
+    pub fn unsaved(&self) -> usize {
+        let full: usize = self.full.iter().map(|(_, results)| results.len()).sum();
+        full + self.open.len() - self.kept
+    }
+
+    /// The last draft is stored.
+    pub fn stored(&mut self) {
+        for (number, len) in std::mem::take(&mut self.drafted) {
+            if number == self.number {
+                self.kept = len;
+            } else {
+                self.full
+                    .retain(|(full, results)| *full != number || results.len() > len);
+            }
         }
     }
 
@@ -115,8 +142,7 @@ fn size(result: &ItemResult) -> usize {
 }
 
 /// A report's body.
-pub fn body(job: &str, number: usize, results: &[ItemResult], reserved: i64) -> Report {
-    let mut results = results.to_vec();
+pub fn body(job: &str, number: usize, mut results: Vec<ItemResult>, reserved: i64) -> Report {
     results.sort_by_key(|r| r.index);
     let mut tally = Tally::default();
     let rules = ItemRules::default();
@@ -170,21 +196,65 @@ mod tests {
                 most += 1;
                 reports.add(result(most, &uri));
             }
-            let (number, full) = reports.next(false).unwrap();
-            assert_eq!((number, full.len()), (0, usize::try_from(most).unwrap()));
+            let draft = reports.draft(false);
+            let (number, full) = draft.first().unwrap();
+            assert_eq!((*number, full.len()), (0, usize::try_from(most).unwrap()));
             assert!(most >= least && most <= 500, "{most}");
-            let stored = body("j", number, full, 7);
+            let stored = body("j", 0, full.clone(), 7);
             assert!(serde_json::to_string(&stored).unwrap().len() <= REPORT_BYTES);
-            reports.stored(0);
-            assert_eq!(reports.next(false).map(|(n, r)| (n, r.len())), Some((1, 1)));
-            reports.stored(1);
-            assert_eq!(reports.next(false), None);
+            assert_eq!(sizes(&draft), [(0, full.len()), (1, 1)]);
+            assert_eq!(
+                sizes(&reports.draft(false)),
+                sizes(&draft),
+                "nothing is stored yet"
+            );
+            reports.stored();
+            assert_eq!(reports.draft(false), []);
             let mut again = Reports::default();
             assert!(again.recall(&stored));
-            assert!(again.recall(&body("j", 1, &[result(most, &uri)], 9)));
+            assert!(again.recall(&body("j", 1, vec![result(most, &uri)], 9)));
             again.add(result(most + 1, &uri));
-            assert_eq!(again.next(false).map(|(n, r)| (n, r.len())), Some((1, 2)));
+            assert_eq!(sizes(&again.draft(false)), [(1, 2)]);
             assert_eq!(again.count(), (2, usize::try_from(most).unwrap() + 2));
         }
+    }
+
+    fn sizes(draft: &[(usize, Vec<ItemResult>)]) -> Vec<(usize, usize)> {
+        draft
+            .iter()
+            .map(|(number, results)| (*number, results.len()))
+            .collect()
+    }
+
+    #[test]
+    fn a_report_that_would_be_topped_up_is_closed_and_what_comes_meanwhile_is_in_the_next_draft() {
+        let mut reports = Reports::default();
+        let mut index = 0;
+        let mut writes = Vec::new();
+        for _ in 0..10 {
+            for _ in 0..98 {
+                reports.add(result(index, "oss://pics/a.jpg"));
+                index += 1;
+            }
+            writes.extend(sizes(&reports.draft(false)));
+            reports.stored();
+        }
+        let expected = [98, 196, 294, 392, 490];
+        assert_eq!(writes, [0, 1].map(|n| expected.map(|len| (n, len))).concat());
+        assert_eq!(
+            sizes(&reports.draft(true)),
+            [(1, 490)],
+            "it still tells what is reserved"
+        );
+
+        reports.add(result(index, "oss://pics/a.jpg"));
+        assert_eq!(sizes(&reports.draft(false)), [(2, 1)]);
+        for more in 1..=600 {
+            reports.add(result(index + more, "oss://pics/a.jpg"));
+        }
+        reports.stored();
+        assert_eq!(sizes(&reports.draft(false)), [(2, 500), (3, 101)]);
+        reports.stored();
+        assert_eq!(sizes(&reports.draft(false)), []);
     }
 }

@@ -104,8 +104,10 @@ pub struct Progress {
     pub(super) requests: Requests,
     /// What the status holds as spent.
     pub(super) spent: i64,
-    /// Reserved and not yet used by this process.
+    /// Reserved, stored, and not yet used by this process.
     allowance: i64,
+    /// Reserved and not stored yet: no call may use it.
+    pending: i64,
     pub(super) canary_passed: bool,
     pub(super) backoff_limit: i32,
     pub(super) seed: String,
@@ -156,6 +158,7 @@ impl Progress {
             spent: requests.sent,
             requests,
             allowance: 0,
+            pending: 0,
             canary_passed: false,
             backoff_limit: spec.backoff_limit_per_item,
             seed: seed.to_owned(),
@@ -193,6 +196,9 @@ impl Progress {
         }
         if self.allowance > 0 {
             return Step::Send;
+        }
+        if self.pending > 0 {
+            return Step::Wait(None);
         }
         match budget {
             Some(limit) if self.requests.reserved >= limit && self.in_flight.is_empty() => Step::OutOfBudget,
@@ -243,7 +249,7 @@ impl Progress {
         Some(item)
     }
 
-    /// Reserves up to `rate` requests, one for the canary; the caller stores that before it sends any.
+    /// Reserves so many requests that `rate` may be sent, one for the canary; none of them leaves before it is `stored`.
     pub fn reserve(&mut self, rate: i64, budget: Option<i64>) {
         let open = self
             .total
@@ -255,15 +261,23 @@ impl Progress {
             1
         };
         let room = budget.map_or(i64::MAX, |limit| (limit - self.requests.reserved).max(0));
-        let granted = wish.min(room);
+        let granted = (wish - self.allowance - self.pending).clamp(0, room);
         self.requests.reserved += granted;
-        self.allowance += granted;
+        self.pending += granted;
+    }
+
+    /// What was drawn up last is stored.
+    pub fn stored(&mut self) {
+        self.allowance += std::mem::take(&mut self.pending);
+        if let Filing::Reports(reports) = &mut self.filing {
+            reports.stored();
+        }
     }
 
     /// Gives back what was reserved and not used: this process is about to stop cleanly.
     pub fn release(&mut self) {
-        self.requests.reserved -= self.allowance;
-        self.allowance = 0;
+        self.requests.reserved -= self.allowance + self.pending;
+        (self.allowance, self.pending) = (0, 0);
     }
 
     /// An item is done: its result is filed.

@@ -133,7 +133,7 @@ async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<()
                 .collect();
             if kept.len() < before {
                 let number = usize::try_from(number).unwrap_or_default();
-                let report = body(&job.key.name, number, &kept, reserved);
+                let report = body(&job.key.name, number, kept, reserved);
                 let version = Some(stored.resource_version.as_str());
                 context.effects.put_report(job, &report, version).await?;
             }

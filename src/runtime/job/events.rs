@@ -91,6 +91,9 @@ impl<'a> Run<'a> {
             Event::Limits(limits, keys) => {
                 self.limits(limits, keys);
             }
+            Event::Kept(work, stored) => {
+                self.kept(*work, stored);
+            }
             Event::Page(_) => {}
         }
     }
@@ -99,6 +102,10 @@ impl<'a> Run<'a> {
         match event {
             Event::Answer(answer) => self.fold(answer).await,
             Event::Limits(limits, keys) => self.limits(limits, keys),
+            Event::Kept(work, stored) => match self.kept(*work, stored) {
+                None => self.mark().await,
+                end => end,
+            },
             Event::Page(Ok(page)) => {
                 let grant = self.means.grant.as_ref();
                 match admit(self.context, &self.work, &self.spec, grant, &page.found).await {

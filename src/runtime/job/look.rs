@@ -20,7 +20,7 @@ impl Run<'_> {
 
     /// Looks at the object and its grant again.
     pub(super) async fn look(&mut self) -> Option<RunEnd> {
-        self.looked_at = Instant::now();
+        self.looked_at = Some(Instant::now());
         match self.context.effects.get_job(&self.work.job.key).await {
             Ok(Some(fresh)) if fresh.uid == self.work.job.uid && !fresh.deleting => {
                 // The status is ours alone; on a conflict the next write finds out who else writes it.

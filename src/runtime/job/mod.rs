@@ -5,6 +5,7 @@ mod after;
 mod ended;
 mod events;
 mod look;
+mod reserve;
 mod run;
 mod source;
 mod store;

@@ -1,5 +1,5 @@
-//! The run of a job: reserve, send at the project's pace, fold the answers, store at least once a second. When it ends,
-//! no call is in flight.
+//! The run of a job: reserve, send at the project's pace, fold the answers, store once a second meanwhile. When it ends, no
+//! call is in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +13,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::after::Left;
 use super::deadline;
 use super::source::{Page, Place};
-use super::store::{Stored, What, Work, announce};
-use crate::api::{EventReason, GrantSpec, JobSpec};
+use super::store::{Stored, Work};
+use crate::api::{GrantSpec, JobSpec};
 use crate::core::identity::Identity;
-use crate::core::job::{End, Filing, Images, Phase, Progress, Step, verdict};
+use crate::core::job::{End, Images, Phase, Progress, Step, verdict};
 use crate::ports::{CallFailure, Keys, ProjectLimits};
 use crate::runtime::context::Context;
 use crate::runtime::edits::Listening;
 use crate::runtime::pacer::{Pacer, Place as Seat, Ticket};
 
-/// How old a result may get before it is stored: what a crash repeats.
-const FLUSH: Duration = Duration::from_secs(1);
-/// How old the figures in status may get while results are stored in reports.
-const FIGURES: Duration = Duration::from_secs(2);
+/// How often results are stored: what a crash repeats.
+pub(super) const FLUSH: Duration = Duration::from_secs(1);
 /// How old the look at the object and at its grant may get; a change of either is told at once.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -58,6 +56,8 @@ pub(super) enum Event {
     Answer(Answer),
     Page(Result<Page, CallFailure>),
     Limits(Result<ProjectLimits, CallFailure>, Arc<Keys>),
+    /// What was drawn up is stored, or why not; the object as it is stored now.
+    Kept(Box<Work>, Stored),
 }
 
 /// What IMM answered to a paid call, and with which keys it was asked.
@@ -67,7 +67,7 @@ pub(super) struct Answer {
     pub(super) keys: Arc<Keys>,
 }
 
-type Calls<'a> = FuturesUnordered<BoxFuture<'a, Event>>;
+pub(super) type Calls<'a> = FuturesUnordered<BoxFuture<'a, Event>>;
 
 /// What a run works with.
 pub(super) struct Means {
@@ -97,12 +97,16 @@ pub(super) struct Run<'a> {
     /// Its place in the project's line, kept while it stores.
     ticket: Option<Ticket>,
     pub(super) place: Option<Place>,
-    stored_at: Instant,
-    figures_at: Instant,
-    pub(super) looked_at: Instant,
+    /// Whether something is being stored. What is known of the object is as it was before, until that is done.
+    pub(super) storing: bool,
+    /// When what was stored last was drawn up.
+    pub(super) stored_at: Instant,
+    pub(super) figures_at: Instant,
+    /// When the object and its grant were looked at; `None` when something has changed since.
+    pub(super) looked_at: Option<Instant>,
     pub(super) throttled: bool,
     /// The last reservation and when it was made.
-    reserved: Option<(i64, Instant)>,
+    pub(super) reserved: Option<(i64, Instant)>,
 }
 
 impl<'a> Run<'a> {
@@ -126,9 +130,10 @@ impl<'a> Run<'a> {
             place: None,
             work,
             progress,
+            storing: false,
             stored_at: now,
             figures_at: now,
-            looked_at: now,
+            looked_at: Some(now),
             throttled: false,
             reserved: None,
         };
@@ -179,15 +184,14 @@ impl<'a> Run<'a> {
             if until.is_some_and(|time| time <= now) || self.spec.cancel || self.spec.suspend {
                 return RunEnd::LookAgain;
             }
-            if self.looked_at.elapsed() >= LOOK
+            if !self.storing
+                && self.looked_at.is_none_or(|at| at.elapsed() >= LOOK)
                 && let Some(end) = self.look().await
             {
                 return end;
             }
-            if self.stored_at.elapsed() >= FLUSH
-                && let Some(end) = self.flush(calls, false).await
-            {
-                return end;
+            if !self.storing && self.to_store() {
+                self.store(calls);
             }
             if self.progress.open() && self.means.pacer.wants_limits() {
                 // Before its first call a run waits for the answer: it may spare that call.
@@ -200,12 +204,19 @@ impl<'a> Run<'a> {
                 }
                 continue;
             }
-            let budget = self.spec.budget.as_ref().map(|b| b.max_requests);
             let parallelism = self.spec.parallelism.and_then(|n| usize::try_from(n).ok());
-            let ended = match self.progress.next(now, parallelism.unwrap_or(usize::MAX), budget) {
+            let ended = match self
+                .progress
+                .next(now, parallelism.unwrap_or(usize::MAX), self.budget())
+            {
                 Step::Done => return RunEnd::Over(verdict(&self.progress, &self.spec)),
                 Step::OutOfBudget => return RunEnd::OutOfBudget,
-                Step::Reserve => self.reserve(calls, budget).await,
+                Step::Reserve if self.storing => self.wait(calls, FLUSH).await,
+                Step::Reserve => {
+                    self.reserve();
+                    self.store(calls);
+                    None
+                }
                 Step::Read => {
                     calls.push(self.read_on());
                     None
@@ -222,55 +233,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Records what may leave next, and marks the object before its first call. An object that is marked has a record: one
-    /// without was restored, or robbed of its status.
-    async fn reserve(&mut self, calls: &mut Calls<'a>, budget: Option<i64>) -> Option<RunEnd> {
-        let wish = self.wish();
-        self.progress.reserve(wish, budget);
-        if let Some(end) = self.flush(calls, true).await {
-            return Some(end);
-        }
-        if self.work.job.started.is_some() {
-            return None;
-        }
-        match self.context.effects.mark_started(&self.work.job).await {
-            Ok(version) => {
-                let job = &mut self.work.job;
-                job.resource_version = version;
-                job.started = Some(job.uid.clone());
-                let note = "the first call is about to be made";
-                announce(self.context, &self.work.job, EventReason::Started, note, false).await;
-                None
-            }
-            Err(failure) => {
-                tracing::info!(job = %self.work.job.key, %failure, "the job could not be marked as started yet");
-                Some(RunEnd::LookAgain)
-            }
-        }
-    }
-
-    /// How many requests to reserve: about what a second takes, because a crash spends what was reserved. A job that may
-    /// have only a few calls in flight begins with as many, and doubles while a reservation lasts less than a second.
-    fn wish(&mut self) -> i64 {
-        let rate = self.means.pacer.rate();
-        let few = self.spec.parallelism.map_or(rate, i64::from);
-        let wish = match self.reserved {
-            Some((last, at)) if at.elapsed() < FLUSH => last.saturating_mul(2),
-            Some((last, _)) => last,
-            None => few,
-        };
-        let wish = wish.clamp(few.min(rate), rate);
-        self.reserved = Some((wish, Instant::now()));
-        wish
-    }
-
     /// Waits for the project's pace and sends one item. Whatever happens meanwhile is seen to first: nobody stands in line
     /// while it does something else, and keeps its place.
     async fn send(&mut self, calls: &mut Calls<'a>, until: Option<Timestamp>) -> Option<RunEnd> {
         let means = self.means;
         let namespace = self.work.job.key.namespace.clone();
         let left = pause(self.context.effects.now(), until);
-        let due = (self.stored_at + FLUSH).min(Instant::now() + left);
+        let due = self.due(left);
         let mut ticket = self.ticket;
         let woken = tokio::select! {
             seat = means.pacer.turn(&namespace, &mut ticket) => Woken::Seat(seat),
@@ -283,7 +252,10 @@ impl<'a> Run<'a> {
         let seat = match woken {
             Woken::Seat(seat) => seat,
             Woken::Event(event) => return self.take_in(event).await,
-            Woken::Bell => return self.look().await,
+            Woken::Bell => {
+                self.looked_at = None;
+                return None;
+            }
             Woken::Time => return None,
         };
         let item = self.progress.take(self.context.effects.now())?;
@@ -302,58 +274,37 @@ impl<'a> Run<'a> {
     }
 
     async fn wait(&mut self, calls: &mut Calls<'a>, pause: Duration) -> Option<RunEnd> {
-        // Answers that have come are stored in time, however long the next one takes.
-        let due = (self.stored_at + FLUSH).min(Instant::now() + pause);
+        let due = self.due(pause);
         tokio::select! {
             Some(event) = calls.next(), if !calls.is_empty() => self.take_in(event).await,
-            () = self.listening.bell.notified() => self.look().await,
+            () = self.listening.bell.notified() => {
+                self.looked_at = None;
+                None
+            }
             () = sleep_until(due) => None,
             () = self.context.stop.cancelled() => None,
         }
     }
 
-    /// Stores where the job stands. While the API server does not answer, no new call is made and nothing that was paid
-    /// for is given up; answers still come in, so that the project's places are free for others. In reports, results and
-    /// reservations need no new status: the figures follow a little later.
-    async fn flush(&mut self, calls: &mut Calls<'a>, reserving: bool) -> Option<RunEnd> {
-        let carries = match self.progress.filing() {
-            Filing::Reports(reports) => reports.carries(),
-            Filing::Inline(_) => false,
-        };
-        let what = if carries && self.figures_at.elapsed() < FIGURES {
-            What::Reports { always: reserving }
+    /// When to stop waiting: answers that have come are stored in time, however long the next one takes.
+    fn due(&self, pause: Duration) -> Instant {
+        let due = Instant::now() + pause;
+        if self.storing {
+            due
         } else {
-            self.figures_at = Instant::now();
-            What::All(&Phase::Scoring)
-        };
-        let mut came = Vec::new();
-        let kept = {
-            let keeping = self.work.keep(self.context, Some(&mut self.progress), what);
-            tokio::pin!(keeping);
-            loop {
-                tokio::select! {
-                    kept = &mut keeping => break kept,
-                    Some(event) = calls.next(), if !calls.is_empty() => came.push(event),
-                }
-            }
-        };
-        self.stored_at = Instant::now();
-        self.take_edits();
-        let mut end = match kept {
-            Stored::Yes | Stored::No => None,
-            Stored::Gone => Some(RunEnd::Gone),
-            Stored::Taken => Some(RunEnd::Taken),
-        };
-        for event in came {
-            let other = self.take_in(event).await;
-            end = end.or(other);
+            due.min(self.stored_at + FLUSH)
         }
-        end
     }
 
     /// The process is to stop: nothing new leaves, what is under way is awaited and stored each second, and unused
     /// reservations are given back.
     async fn stop_cleanly(&mut self, calls: &mut Calls<'a>) -> RunEnd {
+        // A store that is under way holds the object; it gives up as well.
+        while self.storing
+            && let Some(event) = calls.next().await
+        {
+            self.settle(event).await;
+        }
         self.progress.release();
         loop {
             let stored = self.work.last_words(self.context, &mut self.progress).await != Stored::No;

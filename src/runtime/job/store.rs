@@ -1,6 +1,7 @@
 //! Storing what a job has come to: reports first, then the status that counts them. What was paid for is kept in memory
 //! until it is stored: a failed write is tried again and never forgotten.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -29,24 +30,19 @@ pub(super) enum Stored {
     Taken,
 }
 
-/// What is to be stored.
-#[derive(Clone, Copy)]
-pub(super) enum What<'a> {
-    /// Results, and the status of a phase.
-    All(&'a Phase),
-    /// Results in reports; the open one in any case when what is reserved has changed.
-    Reports {
-        /// Also without news.
-        always: bool,
-    },
+/// What is to be stored, as it stood at one moment: reports, and the status that counts them.
+pub(super) struct Draft {
+    reports: VecDeque<Report>,
+    status: Option<JobStatus>,
 }
 
 /// A job in hand: the object as it is stored, and the version of the report that is being filled. Without progress nothing
 /// was looked at but the object itself, and its figures stay as they are.
+#[derive(Clone)]
 pub(super) struct Work {
     pub(super) job: JobObject,
     open: Option<(usize, String)>,
-    /// What the open report says is reserved.
+    /// What the newest report says is reserved.
     filed: Option<i64>,
 }
 
@@ -84,63 +80,42 @@ impl Work {
         Ok(())
     }
 
-    /// Stores what is asked for, once; `status` is what the figures and the phase come to.
-    async fn attempt(
-        &mut self,
-        context: &Context,
-        progress: Option<&mut Progress>,
-        always: bool,
-        status: Option<&JobStatus>,
-    ) -> Stored {
-        if let Some(progress) = progress {
-            let filed = self.file(context, progress, always).await;
-            if filed != Stored::Yes {
-                return filed;
-            }
+    /// Draws up what is to be stored: reports with news, or whose word on what is reserved is out of date, and the status
+    /// of a phase, if one is given.
+    pub(super) fn draft(&self, context: &Context, progress: &mut Progress, phase: Option<&Phase>) -> Draft {
+        let status = phase.map(|phase| report(&self.job, phase, Some(progress), context.effects.now()));
+        let reserved = progress.requests().reserved;
+        let mut reports = VecDeque::new();
+        if let Filing::Reports(filing) = progress.filing_mut() {
+            let always = self.filed != Some(reserved);
+            let drafts = filing.draft(always).into_iter();
+            reports
+                .extend(drafts.map(|(number, results)| body(&self.job.key.name, number, results, reserved)));
         }
-        match status {
-            Some(status) => store(context, &mut self.job, status).await,
-            None => Stored::Yes,
-        }
+        Draft { reports, status }
     }
 
-    /// Stores what is asked for, trying until it is, or until there is nothing to store it in. Gives `No` only when the
-    /// process stops.
-    pub(super) async fn keep(
-        &mut self,
-        context: &Context,
-        mut progress: Option<&mut Progress>,
-        what: What<'_>,
-    ) -> Stored {
+    /// Stores a draft, trying until it is, or until there is nothing to store it in. Gives `No` only when the process
+    /// stops. Where nothing was done that could get lost, what is stored counts, and the phase `anew` is told of that.
+    pub(super) async fn keep(&mut self, context: &Context, mut draft: Draft, anew: Option<&Phase>) -> Stored {
         let mut failures = 0;
-        let mut status = self.status(context, progress.as_deref(), what);
         loop {
-            // What is reserved may have been given back: the open report must not say otherwise.
-            let reserved = progress.as_ref().map(|p| p.requests().reserved);
-            let always = match what {
-                What::Reports { always } => always,
-                What::All(_) => self.filed.is_some() && self.filed != reserved,
-            };
-            let stored = self
-                .attempt(context, progress.as_deref_mut(), always, status.as_ref())
-                .await;
+            let stored = self.attempt(context, &mut draft).await;
             if stored == Stored::Yes || stored == Stored::Gone {
                 return stored;
             }
             failures += 1;
-            // Where nothing was done that could get lost, what is stored counts, and is told anew. It also tells whether
-            // there is still something to store in: a namespace that goes away takes no report any more.
+            // Is there still something to store in? A namespace that goes away takes no report any more.
             match context.effects.get_job(&self.job.key).await {
-                Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => {
-                    if stored == Stored::Taken {
-                        if progress.is_some() || fresh.ended() || failures > 5 {
-                            return Stored::Taken;
-                        }
+                Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match anew {
+                    _ if stored == Stored::No => {}
+                    Some(phase) if !fresh.ended() && failures <= 5 => {
                         self.job = fresh;
-                        status = self.status(context, None, what);
+                        draft.status = Some(report(&self.job, phase, None, context.effects.now()));
                         continue;
                     }
-                }
+                    Some(_) | None => return Stored::Taken,
+                },
                 Ok(_) => return Stored::Gone,
                 Err(_) => {}
             }
@@ -153,18 +128,45 @@ impl Work {
         }
     }
 
-    /// The status is worked out once: after a lost answer it is found stored just as it is.
-    fn status(&self, context: &Context, progress: Option<&Progress>, what: What<'_>) -> Option<JobStatus> {
-        match what {
-            What::All(phase) => Some(report(&self.job, phase, progress, context.effects.now())),
-            What::Reports { .. } => None,
+    /// Stores a draft once. A status is worked out once: after a lost answer it is found stored just as it is.
+    async fn attempt(&mut self, context: &Context, draft: &mut Draft) -> Stored {
+        while let Some(report) = draft.reports.front() {
+            match self.file(context, report).await {
+                Stored::Yes => draft.reports.pop_front(),
+                other @ (Stored::No | Stored::Gone | Stored::Taken) => return other,
+            };
         }
+        match &draft.status {
+            Some(status) => store(context, &mut self.job, status).await,
+            None => Stored::Yes,
+        }
+    }
+
+    /// Stores how the job stands in a phase.
+    async fn put(&mut self, context: &Context, progress: Option<&mut Progress>, phase: &Phase) -> Stored {
+        let Some(progress) = progress else {
+            let draft = Draft {
+                reports: VecDeque::new(),
+                status: Some(report(&self.job, phase, None, context.effects.now())),
+            };
+            return self.keep(context, draft, Some(phase)).await;
+        };
+        let draft = self.draft(context, progress, Some(phase));
+        let stored = self.keep(context, draft, None).await;
+        if stored == Stored::Yes {
+            progress.stored();
+        }
+        stored
     }
 
     /// Stores everything once more while the process stops.
     pub(super) async fn last_words(&mut self, context: &Context, progress: &mut Progress) -> Stored {
-        let status = self.status(context, Some(progress), What::All(&Phase::Scoring));
-        self.attempt(context, Some(progress), true, status.as_ref()).await
+        let mut draft = self.draft(context, progress, Some(&Phase::Scoring));
+        let stored = self.attempt(context, &mut draft).await;
+        if stored == Stored::Yes {
+            progress.stored();
+        }
+        stored
     }
 
     /// Tells how the job stands; whether that is stored.
@@ -174,31 +176,23 @@ impl Work {
         progress: Option<&mut Progress>,
         phase: &Phase,
     ) -> bool {
-        self.keep(context, progress, What::All(phase)).await == Stored::Yes
+        self.put(context, progress, phase).await == Stored::Yes
     }
 
-    /// Stores the reports that have news; with `always` the open one in any case, because of what it says is reserved.
-    async fn file(&mut self, context: &Context, progress: &mut Progress, mut always: bool) -> Stored {
+    /// Stores a report.
+    async fn file(&mut self, context: &Context, report: &Report) -> Stored {
+        let number = usize::try_from(report.number).unwrap_or_default();
         loop {
-            let reserved = progress.requests().reserved;
-            let Filing::Reports(reports) = progress.filing_mut() else {
-                return Stored::Yes;
-            };
-            let Some((number, results)) = reports.next(always) else {
-                return Stored::Yes;
-            };
-            let report = body(&self.job.key.name, number, results, reserved);
             let known = self.open.as_ref().filter(|(open, _)| *open == number);
             let version = known.map(|(_, version)| version.as_str());
-            match context.effects.put_report(&self.job, &report, version).await {
+            match context.effects.put_report(&self.job, report, version).await {
                 Ok(version) => {
-                    reports.stored(number);
                     self.open = Some((number, version));
-                    self.filed = Some(reserved);
-                    always = false;
+                    self.filed = Some(report.reserved);
+                    return Stored::Yes;
                 }
                 Err(KubeFailure::Conflict) => match context.effects.get_report(&self.job, number).await {
-                    Ok(Some(stored)) if ours(&stored.report, &report) => {
+                    Ok(Some(stored)) if ours(&stored.report, report) => {
                         self.open = Some((number, stored.resource_version));
                     }
                     Ok(Some(_)) => {
@@ -236,7 +230,7 @@ impl Work {
                 Some(format!("{}: {message}", reason.as_str())),
             ),
         };
-        let kept = self.keep(context, progress, What::All(&Phase::Ended(end))).await;
+        let kept = self.put(context, progress, &Phase::Ended(end)).await;
         if kept == Stored::Taken {
             return Next::After(AGAIN);
         }

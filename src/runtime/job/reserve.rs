@@ -1,0 +1,120 @@
+//! Storing while a run goes on. Results are stored once a second and, with them, what may be sent until the next time; calls go
+//! on meanwhile, as far as what is reserved and stored already reaches. While the API server does not answer, that is used
+//! up soon, and no new call is made; answers still come in, and nothing that was paid for is given up.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use super::run::{Calls, Event, FLUSH, Run, RunEnd};
+use super::store::{Stored, Work, announce};
+use crate::api::{EventReason, REPORT_ITEMS};
+use crate::core::job::{Filing, Phase};
+
+/// How old the figures in status may get while results are stored in reports.
+const FIGURES: Duration = Duration::from_secs(2);
+
+impl<'a> Run<'a> {
+    /// Requests that the job may make in all.
+    pub(super) fn budget(&self) -> Option<i64> {
+        self.spec.budget.as_ref().map(|budget| budget.max_requests)
+    }
+
+    /// Reserves what may leave next.
+    pub(super) fn reserve(&mut self) {
+        let wish = self.wish();
+        self.progress.reserve(wish, self.budget());
+    }
+
+    /// How many requests to have in hand: what a second takes and what leaves while that is stored. No more, because a
+    /// crash spends what was reserved. A job that may have only a few calls in flight begins with as many, and doubles
+    /// while a reservation lasts less than a second.
+    fn wish(&mut self) -> i64 {
+        let rate = self.means.pacer.rate();
+        let most = rate + rate / 4;
+        let few = self.spec.parallelism.map_or(most, i64::from);
+        let wish = match self.reserved {
+            Some((last, at)) if at.elapsed() < FLUSH => last.saturating_mul(2),
+            Some((last, _)) => last,
+            None => few,
+        };
+        let wish = wish.clamp(few.min(most), most);
+        self.reserved = Some((wish, Instant::now()));
+        wish
+    }
+
+    /// Whether it is time to store: each second, and at a high pace whenever a report can be filled.
+    pub(super) fn to_store(&self) -> bool {
+        let full = match self.progress.filing() {
+            Filing::Reports(reports) => reports.unsaved() >= REPORT_ITEMS,
+            Filing::Inline(_) => false,
+        };
+        full || self.stored_at.elapsed() >= FLUSH
+    }
+
+    /// Begins to store where the job stands. In reports, results and reservations need no new status: the figures follow
+    /// a little later.
+    pub(super) fn store(&mut self, calls: &mut Calls<'a>) {
+        self.stored_at = Instant::now();
+        if self.progress.canary_passed() && self.progress.open() {
+            self.reserve();
+        }
+        let carries = match self.progress.filing() {
+            Filing::Reports(reports) => reports.carries(),
+            Filing::Inline(_) => false,
+        };
+        let phase = if carries && self.figures_at.elapsed() < FIGURES {
+            None
+        } else {
+            self.figures_at = Instant::now();
+            Some(&Phase::Scoring)
+        };
+        let (context, mut work) = (self.context, self.work.clone());
+        let draft = work.draft(context, &mut self.progress, phase);
+        self.storing = true;
+        let storing = async move {
+            let stored = work.keep(context, draft, None).await;
+            Event::Kept(Box::new(work), stored)
+        };
+        calls.push(storing.boxed());
+    }
+
+    /// Takes in what became of a store.
+    pub(super) fn kept(&mut self, work: Work, stored: Stored) -> Option<RunEnd> {
+        self.storing = false;
+        self.work = work;
+        self.take_edits();
+        match stored {
+            Stored::Yes => {
+                self.progress.stored();
+                None
+            }
+            Stored::No => None,
+            Stored::Gone => Some(RunEnd::Gone),
+            Stored::Taken => Some(RunEnd::Taken),
+        }
+    }
+
+    /// Marks the object before its first call leaves, and after that is on record: an object that is marked has a record,
+    /// so one without was restored, or robbed of its status.
+    pub(super) async fn mark(&mut self) -> Option<RunEnd> {
+        if self.work.job.started.is_some() || self.progress.requests().reserved == 0 {
+            return None;
+        }
+        match self.context.effects.mark_started(&self.work.job).await {
+            Ok(version) => {
+                let job = &mut self.work.job;
+                job.resource_version = version;
+                job.started = Some(job.uid.clone());
+                let note = "the first call is about to be made";
+                announce(self.context, &self.work.job, EventReason::Started, note, false).await;
+                None
+            }
+            Err(failure) => {
+                tracing::info!(job = %self.work.job.key, %failure, "the job could not be marked as started yet");
+                Some(RunEnd::LookAgain)
+            }
+        }
+    }
+}
