@@ -124,7 +124,7 @@ pub struct Requests {
     pub server_errors: i64,
     /// Requests without an answer that may have been carried out all the same, for example 1.
     pub unanswered: i64,
-    /// Requests refused because of a rate limit, for example 4.
+    /// Requests refused because of a rate limit, for example 4; those answered 5xx are in serverErrors as well.
     pub throttled: i64,
     /// Requests that IMM probably bills: sent without serverErrors, for example 424. An estimate: prices and rules change.
     pub estimated_billable: i64,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::core::failure::CLOCK_CODES;
 use crate::ports::{CallFailure, FailureKind};
 
 /// An answer that is not a success.
@@ -92,7 +93,11 @@ fn kind(status: u16, code: &str, text: &str) -> FailureKind {
     {
         return FailureKind::Throttled;
     }
-    if status >= 500 || code == "RequestTimeTooSkewed" || code.starts_with("ServiceUnavailable") {
+    // Nothing is wrong with what was asked: a clock, a number used once, or a proxy that did not wait.
+    let passing = [408, 425].contains(&status)
+        || starts(&["ServiceUnavailable", "SignatureNonceUsed"])
+        || starts(&CLOCK_CODES);
+    if status >= 500 || passing {
         return FailureKind::Unavailable;
     }
     if starts(&[
@@ -125,6 +130,10 @@ fn kind(status: u16, code: &str, text: &str) -> FailureKind {
     // The only sign by which OSS tells a blocked public policy from a missing permission is its text.
     if code == "AccessDenied" && text.to_lowercase().contains("public bucket policy") {
         return FailureKind::PublicBlocked;
+    }
+    // IMM reads only buckets of the project's own region, and says so in the text alone.
+    if code.starts_with("InvalidArgument") && text.to_lowercase().contains("region") {
+        return FailureKind::WrongRegion;
     }
     if code == "PermanentRedirect" || (code == "AccessDenied" && text.contains("specified endpoint")) {
         return FailureKind::WrongRegion;

@@ -49,7 +49,23 @@ pub struct CallFailure {
     pub retry_after: Option<Duration>,
 }
 
+/// How the codes begin with which OSS, IMM and STS refuse a request whose time is not theirs.
+pub const CLOCK_CODES: [&str; 3] = ["RequestTimeTooSkewed", "InvalidTimeStamp", "IllegalTimestamp"];
+
 impl CallFailure {
+    /// Whether the clock of this machine is to blame: every request is refused until it is right.
+    pub fn clock_is_off(&self) -> bool {
+        CLOCK_CODES.iter().any(|code| self.code.starts_with(code))
+    }
+
+    /// Whether the same request may be served in a moment.
+    pub fn passes(&self) -> bool {
+        matches!(
+            self.kind,
+            FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered
+        )
+    }
+
     /// Whether it is certain that the request had no effect: an answer refused it.
     pub fn certain(&self) -> bool {
         let refused = !matches!(self.kind, FailureKind::Unanswered | FailureKind::Unavailable);

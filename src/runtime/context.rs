@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::BucketMemory;
@@ -16,10 +17,14 @@ use super::queue::Mark;
 use crate::core::grant::ObjectKey;
 use crate::core::identity::Identity;
 use crate::core::tenancy::Tenant;
-use crate::ports::{Effects, Keys, KubeFailure};
+use crate::ports::{CallFailure, Effects, Keys, KubeFailure};
 
 /// Jobs of one namespace that run at once: with more, one namespace could take all workers.
 pub const RUNS_OF_A_NAMESPACE: usize = 32;
+
+/// How often STS is asked for an account, and the pause between.
+const ACCOUNT_TIMES: u32 = 3;
+const ACCOUNT_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is worked on: a bucket with all its grants, or a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -110,20 +115,28 @@ impl Context {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account that an identity's keys really belong to; `None` while STS does not tell.
-    pub async fn account_of(&self, identity: &Identity, keys: &Keys) -> Option<String> {
+    /// The account that an identity's keys really belong to. STS tells that to everybody, free of charge; it is asked a few
+    /// times before a job goes on without knowing.
+    pub async fn account_of(&self, identity: &Identity, keys: &Keys) -> Result<String, CallFailure> {
         let known = self.accounts().get(identity).cloned();
         if let Some((_, account)) = known.filter(|(id, _)| *id == keys.id) {
-            return Some(account);
+            return Ok(account);
         }
-        let account = self.effects.caller_account(keys).await.ok()?;
+        let mut asked = 1;
+        let account = loop {
+            match self.effects.caller_account(keys).await {
+                Err(failure) if failure.passes() && asked < ACCOUNT_TIMES => asked += 1,
+                answer => break answer?,
+            }
+            sleep(ACCOUNT_AGAIN).await;
+        };
         let mut accounts = self.accounts();
         // Identities come and go; those in use are soon asked about again.
         if accounts.len() >= 10_000 {
             accounts.clear();
         }
         accounts.insert(identity.clone(), (keys.id.clone(), account.clone()));
-        Some(account)
+        Ok(account)
     }
 
     fn accounts(&self) -> MutexGuard<'_, HashMap<Identity, (String, String)>> {

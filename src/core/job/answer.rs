@@ -28,7 +28,16 @@ pub enum Outcome {
         failure: CallFailure,
     },
     /// The project does not exist.
-    NoProject(CallFailure),
+    NoProject {
+        /// Whether the first call of the run found out.
+        canary: bool,
+        /// The failure.
+        failure: CallFailure,
+    },
+    /// The images are in another region than the project.
+    OtherRegion(CallFailure),
+    /// The cloud refuses the time of the request; no more calls until the clock is right.
+    ClockIsOff(CallFailure),
 }
 
 impl Progress {
@@ -42,6 +51,7 @@ impl Progress {
                 let score = Score::parse(&text);
                 self.canary_passed |= score.is_some();
                 let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
+                self.close(&item.uri);
                 self.settle(index, item.uri, score.map(|s| s.to_string()), code);
                 Outcome::GoOn
             }
@@ -63,17 +73,26 @@ impl Progress {
                 self.defer(&item, 0, 0, None, now);
                 return Outcome::KeysRefused(failure);
             }
-            // A project that has served a call is there: what is missing then is the image.
-            FailureKind::NoSuchProject if canary => {
+            FailureKind::NoSuchProject => {
                 self.defer(&item, 0, 0, None, now);
-                return Outcome::NoProject(failure);
+                return Outcome::NoProject { canary, failure };
+            }
+            // Once an image was scored, another one of another region is that one's own fault.
+            FailureKind::WrongRegion
+                if canary && self.tally.succeeded == 0 && self.rules.action(&failure.code).is_none() =>
+            {
+                self.defer(&item, 0, 0, None, now);
+                return Outcome::OtherRegion(failure);
+            }
+            FailureKind::Unavailable if failure.clock_is_off() => {
+                self.defer(&item, 0, 0, None, now);
+                return Outcome::ClockIsOff(failure);
             }
             FailureKind::Unavailable | FailureKind::Unanswered => true,
             FailureKind::Denied
             | FailureKind::Refused
             | FailureKind::PublicBlocked
             | FailureKind::NoSuchBucket
-            | FailureKind::NoSuchProject
             | FailureKind::WrongRegion
             | FailureKind::DocumentRefused => false,
         };
@@ -86,30 +105,25 @@ impl Progress {
             }
             // Not yet proof that a call can succeed: after a refused canary the next item goes alone as well.
             Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
+                self.close(&item.uri);
                 self.settle(item.index, item.uri, None, Some(failure.code));
             }
         }
         Outcome::GoOn
     }
 
+    /// What is billed follows the status of the answer, not what it means: every request but one that failed in the service.
     fn count(&mut self, failure: &CallFailure) {
-        let counter = match failure.kind {
-            FailureKind::Throttled => &mut self.requests.throttled,
-            FailureKind::Unavailable => &mut self.requests.server_errors,
-            FailureKind::Unanswered if failure.code == "ConnectionFailed" => &mut self.requests.server_errors,
+        let throttled = failure.kind == FailureKind::Throttled;
+        self.requests.throttled += i64::from(throttled);
+        match failure.status {
+            Some(500..) => self.requests.server_errors += 1,
+            Some(_) if throttled => {}
+            Some(_) => self.requests.client_errors += 1,
+            None if failure.code == "ConnectionFailed" => self.requests.server_errors += 1,
             // It may have been carried out, and billed, all the same.
-            FailureKind::Unanswered => &mut self.requests.unanswered,
-            FailureKind::KeysRejected
-            | FailureKind::KeysExpired
-            | FailureKind::Denied
-            | FailureKind::NoSuchProject
-            | FailureKind::Refused
-            | FailureKind::PublicBlocked
-            | FailureKind::NoSuchBucket
-            | FailureKind::WrongRegion
-            | FailureKind::DocumentRefused => &mut self.requests.client_errors,
-        };
-        *counter += 1;
+            None => self.requests.unanswered += 1,
+        }
     }
 
     /// Tries an item again later, unless it has been tried often enough.
@@ -117,6 +131,7 @@ impl Progress {
         let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + 1;
         if attempts > self.backoff_limit {
             self.exhausted += 1;
+            self.close(&item.uri);
             self.settle(item.index, item.uri, None, Some(failure.code));
         } else {
             self.defer(&item, 1, 0, failure.retry_after, now);

@@ -119,6 +119,7 @@ fn outcome(list: &mut Conditions<'_>, phase: &Phase, words: &Words, status: &Job
         | Phase::SourceUnreadable(..)
         | Phase::Scoring
         | Phase::Queued(_)
+        | Phase::ResultsMissing(_)
         | Phase::Denied(_)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
@@ -137,12 +138,15 @@ fn allowed(list: &mut Conditions<'_>, phase: &Phase) {
                 message,
             );
         }
-        Phase::Restored | Phase::Invalid(_) | Phase::Suspended => list.carry(kinds::ALLOWED),
+        Phase::Restored | Phase::Invalid(_) | Phase::Suspended | Phase::Ended(End::Failed(..)) => {
+            list.carry(kinds::ALLOWED);
+        }
         Phase::Waiting(_)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Scoring
         | Phase::Queued(_)
+        | Phase::ResultsMissing(_)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
         | Phase::OutOfBudget
@@ -221,6 +225,7 @@ fn grant_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase) {
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
         | Phase::Queued(_)
+        | Phase::ResultsMissing(_)
         | Phase::OutOfBudget => {
             let message = "the grant is live and covers every image";
             list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
@@ -256,7 +261,7 @@ fn credentials(list: &mut Conditions<'_>, phase: &Phase, status: &JobStatus) {
             let message = format!("IMM refused the keys of {secret} ({})", failure.reference());
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
-        Phase::Scoring | Phase::OutOfBudget | Phase::Ended(_) if answered => {
+        Phase::Scoring | Phase::OutOfBudget | Phase::Ended(End::Complete) if answered => {
             let message = "the last call was authenticated";
             list.set(
                 kind,
@@ -274,6 +279,7 @@ fn credentials(list: &mut Conditions<'_>, phase: &Phase, status: &JobStatus) {
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Queued(_)
+        | Phase::ResultsMissing(_)
         | Phase::Suspended
         | Phase::Invalid(_)
         | Phase::Restored => list.carry(kind),

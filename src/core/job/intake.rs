@@ -25,7 +25,9 @@ impl Progress {
     pub(super) fn count_in(&mut self, result: &ItemResult) {
         let index = usize::try_from(result.index).unwrap_or(usize::MAX);
         self.tally.add(&self.rules, result);
-        self.retries.remove(&index);
+        if let Some(retry) = self.retries.remove(&index) {
+            self.close(&retry.uri);
+        }
         if index >= self.next_index {
             self.ahead.insert(index);
             if self.rules.may_vanish {

@@ -16,7 +16,7 @@ pub use answer::Outcome;
 pub use filing::{Filing, body, report_name};
 pub use gate::{Gate, covers, gate};
 pub use progress::{Item, Progress, Step};
-pub use report::{End, Phase, counting, pruned, report, verdict};
+pub use report::{End, Phase, acknowledged, counting, pruned, report, settled, unstored, verdict};
 pub use score::Score;
 pub use source::{Count, Found, Images, Listed, items_of_lines, items_of_page, parse_spec, size};
 pub use tally::{Class, ItemRules, Tally};
@@ -58,5 +58,13 @@ impl JobObject {
     pub fn restored(&self) -> bool {
         let lost = self.status.requests.is_none();
         self.started.as_ref().is_some_and(|uid| *uid != self.uid || lost)
+    }
+
+    /// Whether the status says that calls are under way. While none are, the process that made them has ended without a
+    /// word, and the status is behind what was spent and stored.
+    pub fn under_way(&self) -> bool {
+        let open = self.status.requests.as_ref().is_some_and(|r| r.reserved > r.sent);
+        let active = self.status.items.as_ref().is_some_and(|items| items.active > 0);
+        !self.ended() && (open || active)
     }
 }

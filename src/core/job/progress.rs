@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use k8s_openapi::jiff::Timestamp;
 
 use super::filing::Filing;
+use super::source::stored_bytes;
 use super::{ItemRules, Tally};
 use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
 
-/// Most items that wait for a retry or are in flight, and most bytes of their URIs: they must fit into status.
+/// Most items that wait for a retry or are in flight, and most bytes of their URIs as JSON: they must fit into status.
 const DEFERRED_LIMIT: usize = 256;
 const DEFERRED_BYTES: usize = 90 * 1024;
 /// With fewer items at hand the source is read on.
@@ -93,6 +94,8 @@ pub struct Progress {
     pub(super) spots: BTreeMap<usize, Spot>,
     pub(super) retries: BTreeMap<usize, Retry>,
     pub(super) in_flight: BTreeMap<usize, Item>,
+    /// Items that wait for a retry or are in flight, and bytes of their URIs.
+    pub(super) under_way: (usize, usize),
     /// Stored by an earlier run although they come after its cursor: by index, and for a prefix by key.
     pub(super) ahead: BTreeSet<usize>,
     pub(super) ahead_by_uri: BTreeMap<String, usize>,
@@ -149,6 +152,7 @@ impl Progress {
             spots: BTreeMap::new(),
             retries: status.deferred.iter().filter_map(retry).collect(),
             in_flight: BTreeMap::new(),
+            under_way: (0, 0),
             ahead: BTreeSet::new(),
             ahead_by_uri: BTreeMap::new(),
             next_index: index(cursor.index),
@@ -163,6 +167,8 @@ impl Progress {
             backoff_limit: spec.backoff_limit_per_item,
             seed: seed.to_owned(),
         };
+        let open = progress.retries.values().map(|retry| stored_bytes(&retry.uri));
+        progress.under_way = open.fold((0, 0), |(count, bytes), more| (count + 1, bytes + more));
         for result in &status.results {
             progress.count_in(result);
             progress.filing.add(result.clone());
@@ -194,10 +200,12 @@ impl Progress {
         if self.in_flight.len() >= ceiling || self.candidate(now).is_none() {
             return Step::Wait(self.retries.values().map(|r| r.due).filter(|t| *t > now).min());
         }
-        if self.allowance > 0 {
+        // A budget may be lowered below what is reserved.
+        let spent = budget.is_some_and(|limit| self.requests.sent >= limit);
+        if self.allowance > 0 && !spent {
             return Step::Send;
         }
-        if self.pending > 0 {
+        if self.pending > 0 && !spent {
             return Step::Wait(None);
         }
         match budget {
@@ -215,18 +223,8 @@ impl Progress {
             return Some(Candidate::Retry(*index));
         }
         let canary_waits = !self.canary_passed && !self.retries.is_empty();
-        let under_way = self
-            .in_flight
-            .iter()
-            .filter(|(index, _)| !self.retries.contains_key(index));
-        let open = self.retries.len() + under_way.clone().count();
-        let bytes: usize = if self.listed {
-            0
-        } else {
-            let waiting = self.retries.values().map(|r| r.uri.len());
-            waiting.chain(under_way.map(|(_, item)| item.uri.len())).sum()
-        };
-        let room = open < DEFERRED_LIMIT && bytes < DEFERRED_BYTES;
+        let (open, bytes) = self.under_way;
+        let room = open < DEFERRED_LIMIT && (self.listed || bytes < DEFERRED_BYTES);
         (room && !canary_waits && !self.waiting.is_empty()).then_some(Candidate::Fresh)
     }
 
@@ -235,13 +233,17 @@ impl Progress {
         let item = match self.candidate(now)? {
             Candidate::Retry(index) => {
                 let retry = self.retries.get(&index)?;
-                self.requests.retried += i64::from(retry.attempts > 0);
+                self.requests.retried += 1;
                 Item {
                     index,
                     uri: retry.uri.clone(),
                 }
             }
-            Candidate::Fresh => self.waiting.pop_front()?,
+            Candidate::Fresh => {
+                let item = self.waiting.pop_front()?;
+                self.under_way = (self.under_way.0 + 1, self.under_way.1 + stored_bytes(&item.uri));
+                item
+            }
         };
         self.allowance -= 1;
         self.requests.sent += 1;
@@ -280,6 +282,11 @@ impl Progress {
         (self.allowance, self.pending) = (0, 0);
     }
 
+    /// An item neither waits for a retry any more nor is in flight.
+    pub(super) fn close(&mut self, uri: &str) {
+        self.under_way = (self.under_way.0 - 1, self.under_way.1 - stored_bytes(uri));
+    }
+
     /// An item is done: its result is filed.
     pub(super) fn settle(&mut self, index: usize, uri: String, score: Option<String>, code: Option<String>) {
         self.retries.remove(&index);
@@ -303,11 +310,11 @@ impl Progress {
         }
     }
 
-    /// What the results add up to. Once the source is read to its end, what is missing of it has vanished.
+    /// What the results add up to. Once a prefix is read to its end, what is missing of it has vanished.
     pub fn tally(&self) -> Tally {
         let mut tally = self.tally.clone();
         let idle = self.waiting.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
-        if self.reading == Reading::Done && idle {
+        if self.rules.may_vanish && self.reading == Reading::Done && idle {
             tally.skipped += self.total.saturating_sub(tally.done());
         }
         tally

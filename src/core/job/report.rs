@@ -45,6 +45,8 @@ pub enum Phase {
     OutOfBudget,
     /// Restored from a backup without its results.
     Restored,
+    /// Reports with so many stored results are gone.
+    ResultsMissing(usize),
     /// A field is not as it must be.
     Invalid(String),
     /// It has ended.
@@ -134,6 +136,23 @@ pub fn report(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: 
     status
 }
 
+/// The status of a job whose process ended without a word: its figures follow from what is stored, the rest is as it was.
+pub fn settled(job: &JobObject, progress: &Progress) -> JobStatus {
+    let figures = figures(job, progress, &progress.tally());
+    JobStatus {
+        items: figures.items,
+        progress: figures.progress,
+        cursor: figures.cursor,
+        deferred: figures.deferred,
+        summary: figures.summary,
+        requests: figures.requests,
+        failures: figures.failures,
+        results: figures.results,
+        reports: figures.reports,
+        ..job.status.clone()
+    }
+}
+
 /// The figures of a job that is being worked on.
 fn figures(job: &JobObject, progress: &Progress, tally: &Tally) -> JobStatus {
     let mut status = JobStatus {
@@ -219,19 +238,23 @@ fn select(status: &mut JobStatus, spec: &JobSpec) {
     status.results_pruned = true;
 }
 
+/// The status of an ended job once an edit of it was seen: it must not look unfinished for ever.
+pub fn acknowledged(job: &JobObject) -> JobStatus {
+    let mut status = job.status.clone();
+    status.last_handled_reconcile_at.clone_from(&job.reconcile_at);
+    if status.observed_generation != Some(job.generation) {
+        status.observed_generation = Some(job.generation);
+        for condition in &mut status.conditions {
+            condition.observed_generation = Some(job.generation);
+        }
+    }
+    status
+}
+
 /// The status of an ended job whose results have been gone through; `all` when their time is over.
 pub fn pruned(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
-    let mut status = job.status.clone();
+    let mut status = acknowledged(job);
     status.results_pruned = true;
-    let mut list = Conditions::new(&job.status.conditions, job.generation, now);
-    let others = job
-        .status
-        .conditions
-        .iter()
-        .filter(|c| c.kind != kinds::RESULTS_STORED);
-    for condition in others {
-        list.carry(&condition.kind);
-    }
     let (flag, reason, message) = if all {
         status.results = Vec::new();
         status.reports = None;
@@ -240,6 +263,32 @@ pub fn pruned(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
     } else {
         (ConditionStatus::True, JobReason::Stored, KEPT)
     };
+    results_stored(status, flag, reason, message, (job.generation, now))
+}
+
+/// The status of a job whose results cannot be stored now, and why: nothing else of it is news.
+pub fn unstored(job: &JobObject, why: &str, now: Timestamp) -> JobStatus {
+    let message = format!(
+        "the API server refuses an ImageScoreReport ({why}): look at resource quotas, admission policies and the operator's rights; the results are kept in memory, and no new call is made"
+    );
+    let of = (job.generation, now);
+    let flag = ConditionStatus::False;
+    results_stored(job.status.clone(), flag, JobReason::Storing, &message, of)
+}
+
+/// A status with this condition anew and the others as they were.
+fn results_stored(
+    mut status: JobStatus,
+    flag: ConditionStatus,
+    reason: JobReason,
+    message: &str,
+    (generation, now): (i64, Timestamp),
+) -> JobStatus {
+    let before = std::mem::take(&mut status.conditions);
+    let mut list = Conditions::new(&before, generation, now);
+    for condition in before.iter().filter(|c| c.kind != kinds::RESULTS_STORED) {
+        list.carry(&condition.kind);
+    }
     list.set(kinds::RESULTS_STORED, flag, reason.as_str(), message);
     status.conditions = list.finish();
     status

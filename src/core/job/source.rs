@@ -265,7 +265,7 @@ impl Count {
 }
 
 /// Bytes of a URI as JSON holds it: some characters take two.
-fn stored_bytes(uri: &str) -> usize {
+pub(super) fn stored_bytes(uri: &str) -> usize {
     serde_json::to_string(uri).map_or(uri.len(), |text| text.len())
 }
 

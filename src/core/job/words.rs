@@ -84,6 +84,12 @@ pub(super) fn put_in_words(phase: &Phase, status: &JobStatus) -> Words {
             let message = "the object was restored from a backup without its results: remove annotation immops.dev/started to score and pay again";
             Words::stalled(JobReason::RestoredWithoutStatus, message)
         }
+        Phase::ResultsMissing(count) => {
+            let message = format!(
+                "{count} stored results are gone with their ImageScoreReports, and are not paid for again unasked: restore the reports, or cancel the job and create another one"
+            );
+            Words::stalled(JobReason::ResultsMissing, message)
+        }
         Phase::Invalid(message) => Words::stalled(JobReason::InvalidSpec, message),
         Phase::Ended(End::Failed(reason, message)) => Words::stalled(*reason, message),
         Phase::Ended(End::Complete) if total == 0 => {

@@ -57,7 +57,9 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         return Next::WhenChanged;
     }
     memory.writes.read_ledgers(&grants, now);
-    if context.look_wanted(bucket) {
+    // What is asked for while this pass goes on is for the next one.
+    let wanted = context.look_wanted(bucket);
+    if wanted {
         memory.lanes.values_mut().for_each(LaneMemory::look_now);
     }
     let mut lanes: BTreeMap<LaneKey, Vec<GrantObject>> = BTreeMap::new();
@@ -86,7 +88,9 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         };
         wait = wait.min(lane.pass(grants, remembered).await);
     }
-    context.looked_at(bucket);
+    if wanted {
+        context.looked_at(bucket);
+    }
     // A statement that one identity took out may be wanted by another, which puts it back with its own credentials.
     let writers = memory.lanes.values().filter(|lane| lane.wrote).count();
     if writers > 0 && memory.lanes.len() > 1 {

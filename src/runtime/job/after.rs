@@ -6,7 +6,8 @@ use super::run::{Means, RunEnd};
 use super::source::trouble;
 use super::store::{AGAIN, Work, announce};
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
-use crate::core::job::{End, Phase, Progress};
+use crate::core::failure::KeysProblem;
+use crate::core::job::{End, Phase, Progress, verdict};
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
 
@@ -26,14 +27,45 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
     } = left;
     let fail = |reason, message| End::Failed(reason, message);
     let ended = match end {
+        RunEnd::Judged => match verdict(&progress, &spec) {
+            // What is allowed to fail was raised while calls were awaited.
+            End::Complete if progress.open() => {
+                work.tell(context, Some(&mut progress), &Phase::Scoring).await;
+                return Next::After(Duration::from_millis(20));
+            }
+            end @ (End::Complete | End::Failed(..)) => end,
+        },
         RunEnd::Over(end) => end,
-        RunEnd::NoProject(failure) => {
+        RunEnd::NoProject { canary: false, .. } => {
+            // It has served calls before: it is asked whether it is still there, and one call alone decides then.
+            means.pacer.doubt();
+            work.tell(context, Some(&mut progress), &Phase::Scoring).await;
+            return Next::After(Duration::from_millis(200));
+        }
+        RunEnd::NoProject { failure, .. } => {
             let (project, reference) = (&spec.project, failure.reference());
             let message = format!(
                 "project {} does not exist in {} of account {} ({reference}): create it or correct the name, then create the job again",
                 project.name, project.region, project.account_uid
             );
             fail(JobReason::ProjectNotFound, message)
+        }
+        RunEnd::OtherRegion(failure) => {
+            let (project, reference) = (&spec.project, failure.reference());
+            let message = format!(
+                "IMM reads images only in {}, the region of project {} ({reference}): use a project in the bucket's region",
+                project.region, project.name
+            );
+            fail(JobReason::RegionMismatch, message)
+        }
+        RunEnd::ClockIsOff(failure) => {
+            let message = format!(
+                "the cloud refuses the time of our requests ({}): set the clock of the operator's node right; the job then goes on",
+                failure.reference()
+            );
+            let phase = Phase::Keys(KeysProblem::Unreachable, message);
+            work.tell(context, Some(&mut progress), &phase).await;
+            return Next::After(Duration::from_secs(60));
         }
         RunEnd::Denied { canary, failure } if canary || spec.grant_ref.is_none() => {
             let reference = failure.reference();
@@ -81,6 +113,10 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             // Stored before the next pass takes the job up from its status, and tells what it waits for.
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
             return Next::After(Duration::from_millis(20));
+        }
+        RunEnd::Unmarked => {
+            work.tell(context, Some(&mut progress), &Phase::Scoring).await;
+            return Next::After(Duration::from_secs(5));
         }
         RunEnd::Blocked(phase) => {
             work.tell(context, Some(&mut progress), &phase).await;

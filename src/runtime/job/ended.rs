@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::store::{AGAIN, Stored, announce, store};
 use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
 use crate::core::condition::status_of;
-use crate::core::job::{ItemRules, JobObject, body, pruned};
+use crate::core::job::{ItemRules, JobObject, acknowledged, body, pruned};
 use crate::ports::KubeFailure;
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
@@ -63,15 +63,9 @@ pub(super) async fn pass(context: &Context, mut job: JobObject) -> Next {
     acknowledge(context, job).await
 }
 
-/// An edit must not make an ended job look unfinished for ever.
+/// Notes that an edit was seen.
 async fn acknowledge(context: &Context, mut job: JobObject) -> Next {
-    let mut status = job.status.clone();
-    status.observed_generation = Some(job.generation);
-    if status.observed_generation != job.status.observed_generation {
-        for condition in &mut status.conditions {
-            condition.observed_generation = Some(job.generation);
-        }
-    }
+    let status = acknowledged(&job);
     match store(context, &mut job, &status).await {
         Stored::Yes => next(context, &job),
         Stored::Gone => Next::WhenChanged,
@@ -97,12 +91,17 @@ async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Next {
     }
 }
 
-/// Removes all reports of a job, also one that was stored after the last status.
+/// Removes all reports of a job, also one that was stored after the last status. One that stays although it was deleted has
+/// a finalizer, or its number was edited: it is tried again later.
 async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeFailure> {
+    let mut last = None;
     while job.status.reports.is_some() {
         let (reports, _) = context.effects.list_reports(job, None).await?;
-        if reports.is_empty() {
+        let Some(first) = reports.first().map(|stored| stored.report.number) else {
             break;
+        };
+        if last.replace(first) == Some(first) {
+            return Err(KubeFailure::Conflict);
         }
         for stored in reports {
             let number = usize::try_from(stored.report.number).unwrap_or_default();

@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::run::{Answer, Event, Run, RunEnd};
-use super::source::{Page, admit, passes, read};
-use super::store::announce;
+use super::source::{Page, admit, read};
+use super::store::{Stored, announce};
 use crate::api::{EventReason, JobReason, SourceSeen};
 use crate::core::job::{End, Outcome, Phase};
 use crate::ports::{CallFailure, FailureKind, Keys, ProjectLimits};
@@ -57,18 +57,17 @@ impl<'a> Run<'a> {
         let asked_first = std::mem::take(&mut self.asking);
         self.means.pacer.answer(&limits);
         match limits {
-            Err(failure) if asked_first && failure.kind == FailureKind::NoSuchProject => {
-                return Some(RunEnd::NoProject(failure));
+            Err(failure) if failure.kind == FailureKind::NoSuchProject => {
+                let canary = asked_first;
+                Some(RunEnd::NoProject { canary, failure })
             }
-            Err(failure)
-                if asked_first
-                    && matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) =>
-            {
-                return Some(RunEnd::KeysRefused(failure, keys));
+            Err(failure) if failure.clock_is_off() => Some(RunEnd::ClockIsOff(failure)),
+            Err(failure) if matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) => {
+                Some(RunEnd::KeysRefused(failure, keys))
             }
-            Ok(_) | Err(_) => {}
+            Ok(_) => self.other_role(),
+            Err(_) => None,
         }
-        self.other_role()
     }
 
     /// The grant opens the bucket to one role; a project that reads as another is refused each image.
@@ -103,7 +102,7 @@ impl<'a> Run<'a> {
             Event::Answer(answer) => self.fold(answer).await,
             Event::Limits(limits, keys) => self.limits(limits, keys),
             Event::Kept(work, stored) => match self.kept(*work, stored) {
-                None => self.mark().await,
+                None if stored == Stored::Yes => self.mark().await,
                 end => end,
             },
             Event::Page(Ok(page)) => {
@@ -119,7 +118,7 @@ impl<'a> Run<'a> {
             }
             Event::Page(Err(failure)) => {
                 self.progress.read_failed();
-                (!passes(&failure)).then_some(RunEnd::Source(failure))
+                (!failure.passes()).then_some(RunEnd::Source(failure))
             }
         }
     }
@@ -146,7 +145,9 @@ impl<'a> Run<'a> {
             }
             Outcome::KeysRefused(failure) => Some(RunEnd::KeysRefused(failure, keys)),
             Outcome::Denied { canary, failure } => Some(RunEnd::Denied { canary, failure }),
-            Outcome::NoProject(failure) => Some(RunEnd::NoProject(failure)),
+            Outcome::NoProject { canary, failure } => Some(RunEnd::NoProject { canary, failure }),
+            Outcome::OtherRegion(failure) => Some(RunEnd::OtherRegion(failure)),
+            Outcome::ClockIsOff(failure) => Some(RunEnd::ClockIsOff(failure)),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use self::run::{Means, Run};
+use self::run::{Means, Run, cancelled};
 use self::source::{count, keys_of};
 use self::store::{Work, announce};
 use super::context::{Context, RUNS_OF_A_NAMESPACE};
@@ -22,10 +22,10 @@ use super::pacer::Owner;
 use super::queue::Next;
 use crate::api::{ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, kinds};
 use crate::core::delay;
-use crate::core::failure::KeysProblem;
+use crate::core::failure::{FailureKind, KeysProblem};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{Identity, Scope};
-use crate::core::job::{End, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
+use crate::core::job::{End, Filing, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
 use crate::ports::{Keys, KubeFailure};
 
 /// How long until a Secret that cannot be used is read again.
@@ -102,20 +102,25 @@ async fn may_go_on(
 ) -> Result<(Work, Option<GrantSpec>), Next> {
     if work.job.restored() {
         work.tell(context, None, &Phase::Restored).await;
-        return Err(Next::WhenChanged);
+        return Err(Next::After(GRANT_AGAIN));
+    }
+    if work.job.under_way() {
+        // Whatever comes next: what was spent and stored until then is told first.
+        let progress = take_up(context, &mut work, spec, now).await?;
+        if let Some(progress) = progress.filter(|progress| missing(&work, progress) == 0) {
+            work.settle(context, &progress).await;
+        }
     }
     if spec.cancel {
-        let message =
-            "spec.cancel is true: the results so far are kept; create another job to score the rest"
-                .to_owned();
-        return Err(finish(context, work, spec, JobReason::Cancelled, message, now).await);
+        return Err(finish(context, work, spec, cancelled(), now).await);
     }
     if deadline(&work.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
         let message = format!(
             "the job did not end within activeDeadlineSeconds ({seconds} s): the results so far are kept; create another job with more time"
         );
-        return Err(finish(context, work, spec, JobReason::DeadlineExceeded, message, now).await);
+        let end = End::Failed(JobReason::DeadlineExceeded, message);
+        return Err(finish(context, work, spec, end, now).await);
     }
     let paused = paused_by_hand(&work.job);
     if spec.suspend {
@@ -151,7 +156,9 @@ async fn may_go_on(
     match gate(&work.job, spec, images, grant.as_ref(), now) {
         Gate::Open => Ok((work, grant.and_then(|g| g.spec.ok()))),
         Gate::Wait(message, until) => Err(wait_for_grant(context, work, spec, message, until).await),
-        Gate::Never(reason, message) => Err(finish(context, work, spec, reason, message, now).await),
+        Gate::Never(reason, message) => {
+            Err(finish(context, work, spec, End::Failed(reason, message), now).await)
+        }
     }
 }
 
@@ -175,15 +182,19 @@ async fn take_up(
     }
 }
 
+/// How many results the status counts that no report holds any more.
+fn missing(work: &Work, progress: &Progress) -> usize {
+    let counted = work.job.status.reports.as_ref().map_or(0, |r| r.items);
+    let Filing::Reports(reports) = progress.filing() else {
+        return 0;
+    };
+    usize::try_from(counted)
+        .unwrap_or(0)
+        .saturating_sub(reports.count().1)
+}
+
 /// Ends a job that is not running. After a crash its last figures may be behind what was reserved and stored.
-async fn finish(
-    context: &Context,
-    mut work: Work,
-    spec: &JobSpec,
-    reason: JobReason,
-    message: String,
-    now: Timestamp,
-) -> Next {
+async fn finish(context: &Context, mut work: Work, spec: &JobSpec, end: End, now: Timestamp) -> Next {
     let mut progress = None;
     if work.job.status.requests.is_some() {
         progress = match take_up(context, &mut work, spec, now).await {
@@ -191,8 +202,7 @@ async fn finish(
             Err(next) => return next,
         };
     }
-    work.end(context, progress.as_mut(), End::Failed(reason, message))
-        .await
+    work.end(context, progress.as_mut(), end).await
 }
 
 fn paused_by_hand(job: &JobObject) -> bool {
@@ -242,7 +252,8 @@ async fn wait_for_grant(
         last.unwrap_or(now) + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
     if now >= deadline && until.is_none() {
         let message = format!("after {} s: {message}", spec.grant_wait.timeout_seconds);
-        return finish(context, work, spec, JobReason::GrantTimeout, message, now).await;
+        let end = End::Failed(JobReason::GrantTimeout, message);
+        return finish(context, work, spec, end, now).await;
     }
     if last.is_none() {
         let note = message.as_str();
@@ -261,6 +272,12 @@ async fn go_on(
     images: &Images,
     grant: Option<GrantSpec>,
 ) -> Next {
+    let Some(_place) = context.start_run(&work.job.key) else {
+        work.tell(context, None, &Phase::Queued(RUNS_OF_A_NAMESPACE))
+            .await;
+        // It is woken when a place is free.
+        return Next::After(GRANT_AGAIN);
+    };
     let mut source_keys = None;
     if spec.source.uris.is_empty() {
         let keys = match keys_of(context, &work, &spec, images).await {
@@ -288,17 +305,16 @@ async fn go_on(
             return Next::After(KEYS_AGAIN);
         }
     };
-    let Some(_place) = context.start_run(&work.job.key) else {
-        work.tell(context, None, &Phase::Queued(RUNS_OF_A_NAMESPACE))
-            .await;
-        // It is woken when a place is free.
-        return Next::After(GRANT_AGAIN);
-    };
     let progress = match take_up(context, &mut work, &spec, context.effects.now()).await {
         Ok(Some(progress)) => progress,
         Ok(None) => return Next::After(SOON),
         Err(next) => return next,
     };
+    let missing = missing(&work, &progress);
+    if missing > 0 {
+        work.tell(context, None, &Phase::ResultsMissing(missing)).await;
+        return Next::After(GRANT_AGAIN);
+    }
     let means = Means {
         pacer: context.pacers.of(owner, &spec.project),
         spec,
@@ -332,12 +348,16 @@ async fn keys_to_score(
         return Err(Phase::KeysRefused(failure, identity.describe()));
     }
     match context.account_of(identity, &keys).await {
-        Some(account) if account == spec.project.account_uid => Ok((keys, Owner::Account(account))),
-        Some(account) => {
+        Ok(account) if account == spec.project.account_uid => Ok((keys, Owner::Account(account))),
+        Ok(account) => {
             context.keys.forget(identity);
             let wanted = spec.project.account_uid.clone();
             Err(failed(KeysProblem::OtherAccount { account, wanted }))
         }
-        None => Ok((keys, Owner::Identity(identity.clone()))),
+        Err(failure) if matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) => {
+            context.keys.refused(identity, &keys, failure.clone());
+            Err(Phase::KeysRefused(failure, identity.describe()))
+        }
+        Err(_) => Ok((keys, Owner::Identity(identity.clone()))),
     }
 }

@@ -11,20 +11,15 @@ use super::run::{Calls, Event, FLUSH, Run, RunEnd};
 use super::store::{Stored, Work, announce};
 use crate::api::{EventReason, REPORT_ITEMS};
 use crate::core::job::{Filing, Phase};
+use crate::ports::KubeFailure;
 
 /// How old the figures in status may get while results are stored in reports.
-const FIGURES: Duration = Duration::from_secs(2);
+const FIGURES: Duration = Duration::from_secs(3);
 
 impl<'a> Run<'a> {
     /// Requests that the job may make in all.
     pub(super) fn budget(&self) -> Option<i64> {
         self.spec.budget.as_ref().map(|budget| budget.max_requests)
-    }
-
-    /// Reserves what may leave next.
-    pub(super) fn reserve(&mut self) {
-        let wish = self.wish();
-        self.progress.reserve(wish, self.budget());
     }
 
     /// How many requests to have in hand: what a second takes and what leaves while that is stored. No more, because a
@@ -53,18 +48,24 @@ impl<'a> Run<'a> {
         full || self.stored_at.elapsed() >= FLUSH
     }
 
-    /// Begins to store where the job stands. In reports, results and reservations need no new status: the figures follow
+    /// Begins to store where the job stands and, if asked for, reserves what may leave next. In reports, results and reservations need no new status: the figures follow
     /// a little later.
-    pub(super) fn store(&mut self, calls: &mut Calls<'a>) {
+    pub(super) fn store(&mut self, calls: &mut Calls<'a>, reserve: bool) {
         self.stored_at = Instant::now();
-        if self.progress.canary_passed() && self.progress.open() {
-            self.reserve();
+        if reserve {
+            let wish = if self.progress.canary_passed() {
+                self.wish()
+            } else {
+                1
+            };
+            self.progress.reserve(wish, self.budget());
         }
         let carries = match self.progress.filing() {
             Filing::Reports(reports) => reports.carries(),
             Filing::Inline(_) => false,
         };
-        let phase = if carries && self.figures_at.elapsed() < FIGURES {
+        // A status that says that calls are under way may be late; one that says that none are may not.
+        let phase = if carries && self.work.job.under_way() && self.figures_at.elapsed() < FIGURES {
             None
         } else {
             self.figures_at = Instant::now();
@@ -111,9 +112,10 @@ impl<'a> Run<'a> {
                 announce(self.context, &self.work.job, EventReason::Started, note, false).await;
                 None
             }
+            Err(KubeFailure::Conflict) => Some(RunEnd::LookAgain),
             Err(failure) => {
-                tracing::info!(job = %self.work.job.key, %failure, "the job could not be marked as started yet");
-                Some(RunEnd::LookAgain)
+                tracing::warn!(job = %self.work.job.key, %failure, "the job could not be marked as started");
+                Some(RunEnd::Unmarked)
             }
         }
     }

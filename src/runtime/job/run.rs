@@ -14,7 +14,7 @@ use super::after::Left;
 use super::deadline;
 use super::source::{Page, Place};
 use super::store::{Stored, Work};
-use crate::api::{GrantSpec, JobSpec};
+use crate::api::{GrantSpec, JobReason, JobSpec};
 use crate::core::identity::Identity;
 use crate::core::job::{End, Images, Phase, Progress, Step, verdict};
 use crate::ports::{CallFailure, Keys, ProjectLimits};
@@ -29,9 +29,17 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Why a run ended.
 pub(super) enum RunEnd {
+    /// All items are done, or more of them failed than may.
+    Judged,
     /// It ends for good.
     Over(End),
-    NoProject(CallFailure),
+    NoProject {
+        canary: bool,
+        failure: CallFailure,
+    },
+    OtherRegion(CallFailure),
+    /// The cloud refuses the time of the requests.
+    ClockIsOff(CallFailure),
     Denied {
         canary: bool,
         failure: CallFailure,
@@ -45,6 +53,8 @@ pub(super) enum RunEnd {
     Blocked(Phase),
     /// What it may do has changed: the next pass finds out.
     LookAgain,
+    /// The object cannot be marked as started.
+    Unmarked,
     Stopped,
     /// What is stored is not what this run knows.
     Taken,
@@ -168,37 +178,53 @@ impl<'a> Run<'a> {
     }
 
     async fn run(&mut self, calls: &mut Calls<'a>) -> RunEnd {
-        // An earlier job of the project may have found out already.
-        if let Some(end) = self.other_role() {
-            return end;
+        // An earlier job of the project has found that out; it may have been put right since.
+        if self.other_role().is_some() {
+            self.means.pacer.doubt();
         }
         loop {
             if self.context.stop.is_cancelled() {
                 return self.stop_cleanly(calls).await;
             }
-            if let over @ End::Failed(..) = verdict(&self.progress, &self.spec) {
-                return RunEnd::Over(over);
+            if verdict(&self.progress, &self.spec) != End::Complete {
+                return RunEnd::Judged;
             }
             let now = self.context.effects.now();
             let until = deadline(&self.work.job, &self.spec, now);
-            if until.is_some_and(|time| time <= now) || self.spec.cancel || self.spec.suspend {
+            if self.spec.cancel {
+                // It sticks from here on, also when it is taken back while calls are awaited.
+                return RunEnd::Over(cancelled());
+            }
+            if until.is_some_and(|time| time <= now) || self.spec.suspend {
                 return RunEnd::LookAgain;
             }
             if !self.storing
-                && self.looked_at.is_none_or(|at| at.elapsed() >= LOOK)
+                && self.to_look()
                 && let Some(end) = self.look().await
             {
                 return end;
             }
             if !self.storing && self.to_store() {
-                self.store(calls);
+                self.store(calls, self.progress.canary_passed() && self.progress.open());
             }
             if self.progress.open() && self.means.pacer.wants_limits() {
                 // Before its first call a run waits for the answer: it may spare that call.
                 self.asking = !self.progress.canary_passed();
                 calls.push(self.ask_limits());
             }
-            if self.asking {
+            if self.asking || (!self.progress.canary_passed() && !self.means.pacer.answered()) {
+                if let Some(end) = self.wait(calls, FLUSH).await {
+                    return end;
+                }
+                continue;
+            }
+            if !self.progress.canary_passed()
+                && let Some(end) = self.other_role()
+            {
+                return end;
+            }
+            // What has changed is looked at before anything else is sent, and that waits for a store that is under way.
+            if self.storing && self.to_look() {
                 if let Some(end) = self.wait(calls, FLUSH).await {
                     return end;
                 }
@@ -209,12 +235,11 @@ impl<'a> Run<'a> {
                 .progress
                 .next(now, parallelism.unwrap_or(usize::MAX), self.budget())
             {
-                Step::Done => return RunEnd::Over(verdict(&self.progress, &self.spec)),
+                Step::Done => return RunEnd::Judged,
                 Step::OutOfBudget => return RunEnd::OutOfBudget,
                 Step::Reserve if self.storing => self.wait(calls, FLUSH).await,
                 Step::Reserve => {
-                    self.reserve();
-                    self.store(calls);
+                    self.store(calls, true);
                     None
                 }
                 Step::Read => {
@@ -286,6 +311,10 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn to_look(&self) -> bool {
+        self.looked_at.is_none_or(|at| at.elapsed() >= LOOK)
+    }
+
     /// When to stop waiting: answers that have come are stored in time, however long the next one takes.
     fn due(&self, pause: Duration) -> Instant {
         let due = Instant::now() + pause;
@@ -320,6 +349,12 @@ impl<'a> Run<'a> {
             }
         }
     }
+}
+
+/// How a job ends that its user does not want any more.
+pub(super) fn cancelled() -> End {
+    let message = "spec.cancel is true: the results so far are kept; create another job to score the rest";
+    End::Failed(JobReason::Cancelled, message.to_owned())
 }
 
 /// What ends the wait for a turn.

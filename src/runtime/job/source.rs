@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::deadline;
 use super::store::Work;
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, SourceSeen};
 use crate::core::identity::{Identity, Scope};
@@ -25,7 +26,7 @@ const LATER: Duration = Duration::from_secs(60);
 const MOST_PAGES: usize = 5_000;
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 /// So often the object is looked at while its source is counted.
-const LOOK_PAGES: usize = 20;
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Where a source goes on.
 #[derive(Clone, Debug)]
@@ -163,15 +164,21 @@ pub(super) async fn count(
         .as_ref()
         .map_or(crate::api::ITEMS_LIMIT, |p| p.max_objects);
     let (mut count, mut place) = (Count::default(), Some(Place::of(&Cursor::default(), spec)));
-    let mut pages = 0;
+    let (mut pages, mut looked_at) = (0, Instant::now());
     while let Some(at) = place {
         let page = match read_patiently(context, spec, &seen, keys, &at).await {
             Ok(page) => page,
             Err(failure) => return Err(trouble(context, work, None, spec, &failure).await),
         };
         pages += 1;
-        if context.stop.is_cancelled() || (pages % LOOK_PAGES == 0 && changed(context, &work).await) {
+        let now = context.effects.now();
+        let late = deadline(&work.job, spec, now).is_some_and(|time| time <= now);
+        let look = looked_at.elapsed() >= LOOK;
+        if late || context.stop.is_cancelled() || (look && changed(context, &work).await) {
             return Err(Next::After(Duration::ZERO));
+        }
+        if look {
+            looked_at = Instant::now();
         }
         let long = pages > MOST_PAGES || matches!(&page.next, Some(Place::Byte(at)) if *at > MOST_BYTES);
         let fits = count.add(&page.found, most).and_then(|()| {
@@ -213,21 +220,13 @@ async fn read_patiently(
     let mut tries = 0;
     loop {
         match read(context, spec, seen, keys, place).await {
-            Err(failure) if passes(&failure) && tries < 3 => {
+            Err(failure) if failure.passes() && tries < 3 => {
                 tries += 1;
                 sleep(NEXT_SECOND * tries).await;
             }
             other => return other,
         }
     }
-}
-
-/// Whether a failure may pass by itself.
-pub(super) fn passes(failure: &CallFailure) -> bool {
-    matches!(
-        failure.kind,
-        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered
-    )
 }
 
 /// Whether a job was changed, or has gone, since it was taken up.

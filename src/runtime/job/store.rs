@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::api::{EventReason, JobStatus, Report};
 use crate::core::delay;
-use crate::core::job::{End, Filing, JobObject, Phase, Progress, body, report};
+use crate::core::job::{End, Filing, JobObject, Phase, Progress, body, report, settled, unstored};
 use crate::ports::{Announcement, KubeFailure, Subject};
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
@@ -44,6 +44,8 @@ pub(super) struct Work {
     open: Option<(usize, String)>,
     /// What the newest report says is reserved.
     filed: Option<i64>,
+    /// Why the API server refused the last report.
+    refused: Option<KubeFailure>,
 }
 
 impl Work {
@@ -52,6 +54,7 @@ impl Work {
             job,
             open: None,
             filed: None,
+            refused: None,
         }
     }
 
@@ -99,6 +102,7 @@ impl Work {
     /// stops. Where nothing was done that could get lost, what is stored counts, and the phase `anew` is told of that.
     pub(super) async fn keep(&mut self, context: &Context, mut draft: Draft, anew: Option<&Phase>) -> Stored {
         let mut failures = 0;
+        let mut told = None;
         loop {
             let stored = self.attempt(context, &mut draft).await;
             if stored == Stored::Yes || stored == Stored::Gone {
@@ -107,6 +111,14 @@ impl Work {
             failures += 1;
             // Is there still something to store in? A namespace that goes away takes no report any more.
             match context.effects.get_job(&self.job.key).await {
+                // Our own word on what is not stored, whose answer was lost.
+                Ok(Some(fresh))
+                    if fresh.uid == self.job.uid
+                        && !fresh.deleting
+                        && told.as_ref() == Some(&fresh.status) =>
+                {
+                    self.job = fresh;
+                }
                 Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match anew {
                     _ if stored == Stored::No => {}
                     Some(phase) if !fresh.ended() && failures <= 5 => {
@@ -118,6 +130,11 @@ impl Work {
                 },
                 Ok(_) => return Stored::Gone,
                 Err(_) => {}
+            }
+            if let Some(why) = self.refused.take() {
+                let now = context.effects.now();
+                let status = told.get_or_insert_with(|| unstored(&self.job, &why.to_string(), now));
+                store(context, &mut self.job, status).await;
             }
             let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
             let wait = delay::after_failures(failures, base, cap, &self.job.uid);
@@ -157,6 +174,12 @@ impl Work {
             progress.stored();
         }
         stored
+    }
+
+    /// Stores what the figures of a job come to whose process ended without a word.
+    pub(super) async fn settle(&mut self, context: &Context, progress: &Progress) -> Stored {
+        let status = settled(&self.job, progress);
+        store(context, &mut self.job, &status).await
     }
 
     /// Stores everything once more while the process stops.
@@ -207,6 +230,7 @@ impl Work {
                 Err(KubeFailure::NotFound) => return Stored::Gone,
                 Err(failure @ (KubeFailure::Forbidden | KubeFailure::Invalid | KubeFailure::Unavailable)) => {
                     tracing::warn!(job = %self.job.key, %failure, "report not stored");
+                    self.refused = Some(failure).filter(|failure| *failure != KubeFailure::Unavailable);
                     return Stored::No;
                 }
             }

@@ -23,6 +23,9 @@ const SHARE: f64 = 0.98;
 const SLACK: Duration = Duration::from_millis(20);
 /// How long limits are believed.
 const LIMITS_FRESH: Duration = Duration::from_secs(300);
+/// How long until a project that could not be asked is asked again, and how often before the documented limits are taken.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+const ASK_TIMES: u32 = 5;
 /// How often the pace changes at most.
 const STEP: Duration = Duration::from_secs(1);
 const DEFAULTS: ProjectLimits = ProjectLimits {
@@ -77,6 +80,8 @@ struct Pace {
     /// Whether the project has told its limits, or why not: until then one call goes at a time, because the defaults may be
     /// far too fast for it.
     answered: bool,
+    /// How often in a row it could not be asked.
+    unheard: u32,
     /// Share of the full rate, from 0.05 to 1.
     factor: f64,
     /// The share at which the project last refused a call for its rate.
@@ -137,6 +142,7 @@ impl Pacer {
             limits: DEFAULTS,
             ask_at: Some(now),
             answered: false,
+            unheard: 0,
             factor: 1.0,
             refused: 1.0,
             next: now,
@@ -206,18 +212,49 @@ impl Pacer {
     }
 
     /// What came of the question for the limits. A project that refuses to tell is not asked again, because each further
-    /// question might be billed; one that could not be reached is, later.
+    /// question might be billed; one that could not be reached is, soon; and whatever is wrong with the project or the keys
+    /// may be right for the next job.
     pub fn answer(&self, answer: &Result<ProjectLimits, CallFailure>) {
         let mut pace = self.pace();
-        pace.answered = true;
+        let now = Instant::now();
         match answer {
-            Ok(limits) => pace.limits = limits.clone(),
-            Err(failure) if matches!(failure.kind, FailureKind::Denied | FailureKind::Refused) => {
-                pace.ask_at = None;
+            Ok(limits) => {
+                pace.limits = limits.clone();
+                (pace.answered, pace.unheard) = (true, 0);
             }
-            Err(_) => {}
+            Err(failure) if failure.passes() && !failure.clock_is_off() => {
+                pace.unheard += 1;
+                let often = pace.unheard >= ASK_TIMES;
+                pace.answered |= often;
+                pace.ask_at = Some(now + if often { LIMITS_FRESH } else { ASK_AGAIN });
+            }
+            Err(failure)
+                if failure.clock_is_off()
+                    || matches!(
+                        failure.kind,
+                        FailureKind::NoSuchProject | FailureKind::KeysRejected | FailureKind::KeysExpired
+                    ) =>
+            {
+                (pace.answered, pace.ask_at) = (false, Some(now + ASK_AGAIN));
+            }
+            Err(_) => (pace.answered, pace.ask_at) = (true, None),
         }
+        // The question itself took its turn at a pace that may have been too fast.
+        pace.next = pace.next.max(now + Duration::from_secs_f64(1.0 / pace.rate()));
         pace.line.ring();
+    }
+
+    /// Whether it is known at which pace the project may be called, as far as it can be.
+    pub fn answered(&self) -> bool {
+        self.pace().answered
+    }
+
+    /// What the project has told may be out of date: it is asked before the next job's first call.
+    pub fn doubt(&self) {
+        let mut pace = self.pace();
+        pace.answered = false;
+        pace.ask_at = Some(Instant::now());
+        pace.limits.service_role = None;
     }
 
     /// The role as which the project reads, when it has told.
