@@ -11,11 +11,15 @@ mod support;
 #[cfg(test)]
 mod jobs {
     mod chain;
+    mod clock;
     mod crashes;
+    mod edits;
     mod failing;
     mod keys;
+    mod losses;
     mod manifests;
     mod pace;
+    mod projects;
     mod results;
     mod rules;
     mod scoring;
@@ -34,6 +38,8 @@ mod jobs {
             ..imm_harness::Options::default()
         };
         let parts = crate::parts![
+            // Waits for a minute, so it is begun first.
+            together losses::a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so,
             together scoring::the_recipe_scores_one_image,
             together scoring::an_ended_job_is_left_alone,
             together scoring::a_few_failed_items_do_not_fail_the_job,
@@ -90,11 +96,28 @@ mod jobs {
             together time::time_runs_while_a_job_waits_for_its_grant_or_its_keys,
             together waiting::a_project_that_reads_as_another_role_costs_no_paid_request,
             together pace::more_jobs_than_a_namespace_may_run_wait_for_their_turn,
+            together projects::a_project_that_goes_while_its_job_runs_ends_the_job_within_a_few_calls,
+            together projects::one_answer_that_a_project_is_missing_fails_no_job_whose_project_is_there,
+            together projects::a_role_that_was_put_right_is_seen_by_the_next_job,
+            together projects::a_project_whose_limits_could_not_be_had_is_asked_again_before_it_is_hurried,
+            together projects::a_project_that_was_missing_is_asked_for_its_limits_by_the_next_job,
+            together projects::a_bucket_that_imm_finds_in_another_region_costs_one_request,
+            together edits::a_job_that_is_cancelled_stays_cancelled_though_its_calls_still_drain,
+            together edits::a_budget_that_is_lowered_meanwhile_holds_for_what_was_reserved_before,
+            together edits::a_cancelled_job_says_still_what_it_was_denied,
+            together edits::results_that_are_to_go_at_once_go_and_the_edit_is_noted,
+            together edits::a_look_at_an_ended_job_is_echoed_and_changes_nothing_else,
+            together losses::results_that_may_not_be_stored_are_kept_until_there_is_room,
+            together losses::results_that_a_quota_keeps_out_are_stored_when_there_is_room,
+            together losses::a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time,
+            alone losses::a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job,
+            alone clock::a_clock_that_is_off_fails_no_job_and_costs_next_to_nothing,
             alone stops::a_job_that_is_drained_scores_each_image_once,
             alone stops::a_job_that_is_killed_has_each_image_once_and_forgets_no_request,
             alone stops::crashes_do_not_stretch_the_budget,
             alone crashes::ten_thousand_images_survive_kills_and_errors,
             alone crashes::a_job_that_is_cancelled_after_a_crash_counts_what_its_reports_hold,
+            alone crashes::a_job_that_is_suspended_after_a_crash_shows_what_its_reports_hold,
             alone crashes::twenty_kills_at_any_moment_lose_and_double_nothing,
             alone manifests::under_strict_rules_a_manifest_reaches_no_bucket_that_none_names,
             alone results::results_whose_time_ends_while_nobody_looks_go_after_a_restart,

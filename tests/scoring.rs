@@ -29,10 +29,14 @@ mod scoring {
     }
 
     fn failure(kind: FailureKind) -> CallFailure {
+        answered(kind, None, &format!("{kind:?}"))
+    }
+
+    fn answered(kind: FailureKind, status: Option<u16>, code: &str) -> CallFailure {
         CallFailure {
             kind,
-            status: None,
-            code: format!("{kind:?}"),
+            status,
+            code: code.to_owned(),
             request_id: None,
             retry_after: None,
         }
@@ -103,7 +107,10 @@ mod scoring {
             ),
             (
                 FailureKind::NoSuchProject,
-                Outcome::NoProject(failure(FailureKind::NoSuchProject)),
+                Outcome::NoProject {
+                    canary: true,
+                    failure: failure(FailureKind::NoSuchProject),
+                },
             ),
         ];
         for (kind, expected) in cases {
@@ -132,6 +139,91 @@ mod scoring {
             waits[11] >= SignedDuration::from_secs(30) && waits[11] <= SignedDuration::from_secs(60),
             "{waits:?}"
         );
+    }
+
+    #[test]
+    fn a_budget_that_is_lowered_holds_for_what_was_reserved_before() {
+        let mut progress = job(10);
+        send(&mut progress, now());
+        progress.fold(0, Ok("0.5".to_owned()), now());
+        for index in [1, 2] {
+            assert_eq!(send(&mut progress, now()), Some(index));
+        }
+        assert_eq!(progress.requests().sent, 3);
+        assert!(
+            progress.requests().reserved > 4,
+            "an allowance is left: {:?}",
+            progress.requests()
+        );
+        // One more than was sent may leave, and then none.
+        assert_eq!(progress.next(now(), 100, Some(4)), Step::Send);
+        assert_eq!(progress.take(now()).unwrap().index, 3);
+        for limit in [4, 3, 1] {
+            assert_eq!(
+                progress.next(now(), 100, Some(limit)),
+                Step::Wait(None),
+                "answers are awaited"
+            );
+        }
+        for index in [1, 2, 3] {
+            progress.fold(index, Ok("0.5".to_owned()), now());
+        }
+        for limit in [4, 3, 1] {
+            assert_eq!(progress.next(now(), 100, Some(limit)), Step::OutOfBudget);
+        }
+        let raised = progress.next(now(), 100, Some(5));
+        assert!(matches!(raised, Step::Send | Step::Reserve), "{raised:?}");
+    }
+
+    #[test]
+    fn what_is_billed_follows_from_the_status_of_an_answer_and_its_cause_from_its_kind() {
+        use FailureKind::{Denied, Refused, Throttled, Unanswered, Unavailable};
+        // What counts: clientErrors, serverErrors, unanswered, throttled, estimatedBillable.
+        let cases = [
+            (Refused, Some(400), "InvalidArgument", [1, 0, 0, 0, 1]),
+            (Denied, Some(403), "AccessDenied", [1, 0, 0, 0, 1]),
+            (Unavailable, Some(400), "ServiceUnavailable", [1, 0, 0, 0, 1]),
+            (Unavailable, Some(500), "InternalError", [0, 1, 0, 0, 0]),
+            (Unavailable, Some(503), "ServiceUnavailable", [0, 1, 0, 0, 0]),
+            (Throttled, Some(400), "Throttling.User", [0, 0, 0, 1, 1]),
+            (Throttled, Some(429), "Throttling", [0, 0, 0, 1, 1]),
+            (Throttled, Some(503), "Throttling.User", [0, 1, 0, 1, 0]),
+            (Unanswered, None, "ConnectionFailed", [0, 1, 0, 0, 0]),
+            (Unanswered, None, "Timeout", [0, 0, 1, 0, 1]),
+        ];
+        for (kind, status, code, expected) in cases {
+            let mut progress = job(1);
+            send(&mut progress, now());
+            progress.fold(0, Err(answered(kind, status, code)), now());
+            let seen = progress.requests();
+            let counted = [
+                seen.client_errors,
+                seen.server_errors,
+                seen.unanswered,
+                seen.throttled,
+                seen.estimated_billable,
+            ];
+            assert_eq!(counted, expected, "{kind:?} {status:?} {code}");
+            assert_eq!(seen.sent, 1);
+        }
+    }
+
+    #[test]
+    fn a_repeat_counts_as_retried_whatever_it_repeats() {
+        for kind in [
+            FailureKind::Unavailable,
+            FailureKind::Unanswered,
+            FailureKind::Throttled,
+        ] {
+            let mut progress = job(1);
+            let mut at = now();
+            for repeats in 0..3 {
+                assert_eq!(send(&mut progress, at), Some(0));
+                assert_eq!(progress.requests().retried, repeats, "{kind:?}");
+                progress.fold(0, Err(failure(kind)), at);
+                at += SignedDuration::from_secs(120);
+            }
+        }
     }
 
     /// Stores what is not stored yet, as the API server would hold it.

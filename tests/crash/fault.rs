@@ -256,9 +256,14 @@ impl Refusal for () {
 }
 
 pub fn refused(kind: FailureKind) -> CallFailure {
+    let answered = if kind == FailureKind::Unavailable {
+        503
+    } else {
+        403
+    };
     CallFailure {
         kind,
-        status: Some(403),
+        status: (kind != FailureKind::Unanswered).then_some(answered),
         code: format!("{kind:?}"),
         request_id: None,
         retry_after: None,

@@ -8,7 +8,8 @@ use tokio::process::Command;
 
 use super::scoring::{gallery, over};
 use super::shelf::{
-    balanced, below, each_once, figures, fill, listable, of_lines, quick, reports_of, results_of,
+    balanced, below, but_echo, each_once, figures, filed, fill, listable, of_lines, quick, reports_of,
+    results_of,
 };
 use crate::support::tenant::JOB;
 use crate::support::{Stage, Tenant, condition};
@@ -228,14 +229,9 @@ pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_c
     tenant
         .apply(&below(&tenant, "touched", &json!({}), &json!({"parallelism": 8})))
         .await;
-    let stored = |count: u64| {
-        let tenant = &tenant;
-        async move {
-            let enough = move |job: &Value| job["status"]["reports"]["items"].as_u64() >= Some(count);
-            tenant.until(JOB, "touched", "results in a report", enough).await;
-            let name = reports_of(tenant, "touched").await[0]["metadata"]["name"].clone();
-            name.as_str().unwrap().to_owned()
-        }
+    let stored = async |count| {
+        let report = filed(&tenant, "touched", count).await;
+        report["metadata"]["name"].as_str().unwrap().to_owned()
     };
     let name = stored(10).await;
     tenant.delete("ImageScoreReport", &name).await;
@@ -269,9 +265,7 @@ pub async fn a_report_that_somebody_edits_meanwhile_is_put_right(stage: Arc<Stag
     tenant
         .apply(&below(&tenant, "forged", &json!({}), &json!({"parallelism": 20})))
         .await;
-    let enough = |job: &Value| job["status"]["reports"]["items"].as_u64() >= Some(10);
-    tenant.until(JOB, "forged", "results in a report", enough).await;
-    let mut report = reports_of(&tenant, "forged").await.remove(0);
+    let mut report = filed(&tenant, "forged", 10).await;
     let name = report["metadata"]["name"].as_str().unwrap().to_owned();
     report["report"]["results"][3]["score"] = json!("0.9");
     let results = json!({"report": {"results": report["report"]["results"]}});
@@ -349,7 +343,7 @@ pub async fn results_go_when_their_time_is_over_and_the_job_stays(stage: Arc<Sta
             tenant.ask_for_pass(JOB, name).await;
         }
         calls += images;
-        assert_eq!(tenant.object(JOB, name).await["status"], job["status"]);
+        assert_eq!(but_echo(&tenant.object(JOB, name).await), but_echo(&job));
         assert_eq!(tenant.scores().len(), calls);
         tenant.one_event(name, "ResultsPruned").await;
     }

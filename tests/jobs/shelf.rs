@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use imm_emulator::seed::ManySeed;
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch, ProjectCount, ProjectSeed};
+use imm_harness::until;
 use serde_json::{Value, json};
 
 use crate::support::tenant::{JOB, merge};
-use crate::support::{Stage, Tenant};
+use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 /// A tenant with a grant that covers everything.
 pub async fn listable(stage: &Arc<Stage>, name: &str) -> Tenant {
@@ -101,6 +102,17 @@ pub async fn reports_of(tenant: &Tenant, name: &str) -> Vec<Value> {
     listed["items"].as_array().unwrap().clone()
 }
 
+/// The first report of a job, once it holds so many results.
+pub async fn filed(tenant: &Tenant, name: &str, count: u64) -> Value {
+    until("results in a report", PATIENCE, || async {
+        let first = reports_of(tenant, name).await.into_iter().next().ok_or(0u64)?;
+        let items = first["report"]["items"].as_u64().unwrap();
+        if items >= count { Ok(first) } else { Err(items) }
+    })
+    .await
+    .unwrap()
+}
+
 /// All results of a job, in its status and in its reports, in order.
 pub async fn results_of(tenant: &Tenant, name: &str) -> Vec<Value> {
     let job = tenant.object(JOB, name).await;
@@ -139,6 +151,29 @@ pub fn balanced(tenant: &Tenant, job: &Value) {
     let parts = ["succeeded", "failed", "ignored", "skipped", "active", "pending"];
     let sum: usize = parts.iter().map(|name| number(&items[*name])).sum();
     assert_eq!(sum, number(&items["total"]), "{items}");
+}
+
+/// The job once it has ended, however it did: a test that waits for one end would wait long for another.
+pub async fn ended(tenant: &Tenant, name: &str) -> Value {
+    let over = |job: &Value| job["status"]["completionTime"].is_string();
+    tenant.until(JOB, name, "its end", over).await
+}
+
+/// How a job has ended: the condition that says so, and its reason.
+pub fn end(job: &Value) -> [&str; 2] {
+    let kind = ["Complete", "Failed"]
+        .into_iter()
+        .find(|kind| condition(job, kind)[0] == "True");
+    kind.map_or(["", ""], |kind| [kind, condition(job, kind)[1]])
+}
+
+/// A job's status but for the echo of the last look that was asked for.
+pub fn but_echo(job: &Value) -> Value {
+    let mut status = job["status"].clone();
+    if let Some(members) = status.as_object_mut() {
+        members.remove("lastHandledReconcileAt");
+    }
+    status
 }
 
 /// Figures of a job's items by name.

@@ -1,0 +1,90 @@
+//! Clocks that disagree. Nothing else runs beside this: the cloud has one clock for all.
+
+use std::sync::Arc;
+
+use imm_harness::until;
+use serde_json::{Value, json};
+
+use super::scoring::{gallery, over};
+use super::shelf::{each_once, end, ended, quick, results_of};
+use crate::support::tenant::JOB;
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+/// The cloud's clock is an hour ahead of the operator's while this lives.
+struct Ahead<'a>(&'a Stage);
+
+impl<'a> Ahead<'a> {
+    fn of(stage: &'a Stage) -> Self {
+        stage.cloud.set_clock_offset(3_600);
+        Self(stage)
+    }
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        self.0.cloud.set_clock_offset(0);
+    }
+}
+
+/// The job says that the clocks disagree, and has not ended over it.
+async fn blames_the_clock(tenant: &Tenant, name: &str) -> Value {
+    let told = |job: &Value| {
+        condition(job, "Ready")[2].contains("clock") || job["status"]["completionTime"].is_string()
+    };
+    let job = tenant
+        .until(JOB, name, "a word about the clock, or its end", told)
+        .await;
+    assert_eq!(end(&job), ["", ""], "{name}: {}", condition(&job, "Ready")[2]);
+    assert_eq!(condition(&job, "Ready")[0], "False");
+    job
+}
+
+/// Calls about some images that were refused because of the clock.
+fn refused(tenant: &Tenant, keys: &[String]) -> usize {
+    let of_keys = |key: &Option<String>| key.as_ref().is_some_and(|key| keys.contains(key));
+    let calls = tenant.scores().into_iter();
+    calls
+        .filter(|call| call.code.as_deref() == Some("InvalidTimeStamp.Expired") && of_keys(&call.key))
+        .count()
+}
+
+// P9
+pub async fn a_clock_that_is_off_fails_no_job_and_costs_next_to_nothing(stage: Arc<Stage>) {
+    const PARALLELISM: usize = 4;
+    let (tenant, keys) = gallery(&stage, "skewed", 50).await;
+    quick(&tenant, 100, 200);
+    let (early, late) = keys.split_at(40);
+    let changes = json!({"parallelism": PARALLELISM});
+    tenant.apply(&over(&tenant, "early", early, &changes)).await;
+    stage
+        .until_calls("a part of the calls", &tenant.bucket, "DetectImageScore", 9)
+        .await;
+    let ahead = Ahead::of(&stage);
+    tenant.apply(&over(&tenant, "late", late, &changes)).await;
+    for name in ["early", "late"] {
+        blames_the_clock(&tenant, name).await;
+        let token = tenant.ask_for_pass(JOB, name).await;
+        until("a look that is asked for", PATIENCE, || async {
+            let job = blames_the_clock(&tenant, name).await;
+            (job["status"]["lastHandledReconcileAt"] == *token).then_some(())
+        })
+        .await
+        .unwrap();
+    }
+    // Those that left before the first one came back, and one for each look: asked for, or by itself after a minute.
+    let costs = [refused(&tenant, early), refused(&tenant, late)];
+    assert!(
+        costs[0] <= PARALLELISM + 3 && costs[1] <= 3,
+        "{costs:?} calls are billed"
+    );
+
+    drop(ahead);
+    for (name, images) in [("early", 40), ("late", 10)] {
+        tenant.ask_for_pass(JOB, name).await;
+        let job = ended(&tenant, name).await;
+        assert_eq!(end(&job), ["Complete", "Completed"]);
+        let results = results_of(&tenant, name).await;
+        each_once(&results, images);
+        assert!(results.iter().all(|result| result["score"] == "0.727"));
+    }
+}

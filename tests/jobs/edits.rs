@@ -1,0 +1,171 @@
+//! Edits of a job at awkward moments: while its calls drain, with a budget that is half spent, and after its end.
+
+use std::sync::Arc;
+
+use imm_emulator::ProjectSeed;
+use imm_harness::until;
+use serde_json::{Value, json};
+
+use super::scoring::{gallery, over};
+use super::shelf::{answer, balanced, but_echo, each_once, end, ended, measured, quick, results_of};
+use crate::support::tenant::JOB;
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+/// Waits until so many calls are under way at once.
+async fn until_in_flight(tenant: &Tenant, count: u64) {
+    until(&format!("{count} calls in flight"), PATIENCE, || async {
+        let seen = measured(tenant);
+        if seen.in_flight >= count {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// How often the operator has read a job so far.
+fn reads(tenant: &Tenant, name: &str) -> usize {
+    let asked = tenant.stage.audited().into_iter();
+    let asked = asked.filter(|one| one.verb == "get" && one.resource == "imagescorejobs");
+    asked
+        .filter(|one| one.namespace == tenant.name && one.name == name)
+        .count()
+}
+
+// J24
+pub async fn a_job_that_is_cancelled_stays_cancelled_though_its_calls_still_drain(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "undecided", 12).await;
+    quick(&tenant, 100, 2_500);
+    tenant
+        .apply(&over(&tenant, "undecided", &keys, &json!({"parallelism": 3})))
+        .await;
+    until_in_flight(&tenant, 3).await;
+    let before = reads(&tenant, "undecided");
+    let cancel = |yes: bool| json!({"spec": {"cancel": yes}});
+    tenant.patch(JOB, "undecided", &cancel(true)).await;
+    until("the operator to see that", PATIENCE, || async {
+        (reads(&tenant, "undecided") > before).then_some(())
+    })
+    .await
+    .unwrap();
+    tenant.patch(JOB, "undecided", &cancel(false)).await;
+    let job = ended(&tenant, "undecided").await;
+    assert_eq!(end(&job), ["Failed", "Cancelled"]);
+    // The first image, and the three that were under way.
+    assert_eq!(tenant.scores().len(), 4);
+    each_once(&results_of(&tenant, "undecided").await, 4);
+    balanced(&tenant, &job);
+}
+
+// J19
+pub async fn a_budget_that_is_lowered_meanwhile_holds_for_what_was_reserved_before(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "frugal", 60).await;
+    // Calls leave slowly though the project's rate is high: most of what is reserved for a second is still there.
+    stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        concurrency: Some(2),
+        latency_ms: 700,
+        ..ProjectSeed::default()
+    });
+    tenant
+        .apply(&over(
+            &tenant,
+            "frugal",
+            &keys,
+            &json!({"budget": {"maxRequests": 100}}),
+        ))
+        .await;
+    let more = |job: &Value| job["status"]["requests"]["reserved"].as_u64() >= Some(20);
+    let job = tenant.until(JOB, "frugal", "a large reservation", more).await;
+    let sent = usize::try_from(job["status"]["requests"]["sent"].as_u64().unwrap()).unwrap();
+    // Not yet reached when the edit is seen, and by far less than what is reserved.
+    let lowered = sent + 6;
+    tenant
+        .patch(
+            JOB,
+            "frugal",
+            &json!({"spec": {"budget": {"maxRequests": lowered}}}),
+        )
+        .await;
+    let over = |job: &Value| {
+        condition(job, "Ready")[1] == "BudgetExceeded" || job["status"]["completionTime"].is_string()
+    };
+    let job = tenant.until(JOB, "frugal", "the end of the budget", over).await;
+    assert_eq!(condition(&job, "Ready")[1], "BudgetExceeded");
+    let calls = tenant.scores().len();
+    // Two more may have left before the edit was seen.
+    assert!((lowered..=lowered + 2).contains(&calls), "{calls} calls");
+    each_once(&results_of(&tenant, "frugal").await, calls);
+    balanced(&tenant, &job);
+}
+
+// J24, J26
+pub async fn a_cancelled_job_says_still_what_it_was_denied(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "denied-anyway", 20).await;
+    tenant.fault(
+        "DetectImageScore",
+        5,
+        1_000,
+        answer(400, "InvalidAccessKeyId.NotFound"),
+    );
+    let operator = json!({"credentials": {"source": "Operator", "secretRef": null}});
+    tenant.apply(&over(&tenant, "rules", &keys, &operator)).await;
+    let slow = json!({"parallelism": 1});
+    tenant.apply(&over(&tenant, "keys", &keys, &slow)).await;
+    let cases = [
+        ("rules", "TenancyDenied", "Allowed", "TenancyDenied"),
+        ("keys", "CredentialsUnavailable", "CredentialsValid", "Rejected"),
+    ];
+    for (name, ready, kind, reason) in cases {
+        let job = tenant.until_reason(JOB, name, ready).await;
+        assert_eq!(condition(&job, kind)[..2], ["False", reason]);
+        tenant.patch(JOB, name, &json!({"spec": {"cancel": true}})).await;
+    }
+    for (name, _, kind, reason) in cases {
+        let job = ended(&tenant, name).await;
+        assert_eq!(end(&job), ["Failed", "Cancelled"]);
+        assert_eq!(condition(&job, kind)[..2], ["False", reason], "{name}");
+    }
+    assert_eq!(tenant.scores().len(), 6, "five images, and one refusal");
+}
+
+// J28, P2
+pub async fn results_that_are_to_go_at_once_go_and_the_edit_is_noted(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "afterthought", 3).await;
+    tenant
+        .apply(&over(&tenant, "afterthought", &keys, &json!({})))
+        .await;
+    tenant.until_true(JOB, "afterthought", "Complete").await;
+    let change = json!({"spec": {"results": {"ttlSecondsAfterFinished": 0}}});
+    let patched = tenant.patch(JOB, "afterthought", &change).await;
+    let generation = &patched["metadata"]["generation"];
+    assert_eq!(*generation, 2);
+    let gone = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
+    tenant.until(JOB, "afterthought", "its results to go", gone).await;
+    let noted = |job: &Value| job["status"]["observedGeneration"] == *generation;
+    let job = tenant
+        .until(JOB, "afterthought", "the edit to be noted", noted)
+        .await;
+    assert_eq!(end(&job), ["Complete", "Completed"]);
+    for condition in job["status"]["conditions"].as_array().unwrap() {
+        assert_eq!(condition["observedGeneration"], *generation, "{condition}");
+    }
+    assert_eq!(job["status"]["summary"]["mean"], "0.727");
+}
+
+// J26
+pub async fn a_look_at_an_ended_job_is_echoed_and_changes_nothing_else(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "echoing", 2).await;
+    let keep = json!({"results": {"ttlSecondsAfterFinished": 86_400}});
+    for (name, changes) in [("at-rest", json!({})), ("kept-a-day", keep)] {
+        tenant.apply(&over(&tenant, name, &keys, &changes)).await;
+        let before = tenant.until_true(JOB, name, "Complete").await;
+        let token = tenant.ask_for_pass(JOB, name).await;
+        let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
+        let after = tenant.until(JOB, name, "the echo", echoed).await;
+        assert_eq!(but_echo(&after), but_echo(&before), "{name}");
+    }
+    assert_eq!(tenant.scores().len(), 4);
+}

@@ -1,0 +1,266 @@
+//! What others take from a job: its status, its reports, the room for them; and reports that somebody holds on to.
+
+use std::sync::Arc;
+
+use imm_harness::until;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+use super::scoring::{gallery, over};
+use super::shelf::{balanced, below, each_once, end, ended, fill, listable, quick, reports_of, results_of};
+use crate::support::tenant::JOB;
+use crate::support::{PATIENCE, Stage, Tenant, condition};
+
+const REPORT: &str = "ImageScoreReport";
+
+/// Waits until Ready has that reason, or the job has ended without ever having it.
+async fn tells(tenant: &Tenant, name: &str, reason: &str) -> Value {
+    let told =
+        |job: &Value| condition(job, "Ready")[1] == reason || job["status"]["completionTime"].is_string();
+    let job = tenant.until(JOB, name, reason, told).await;
+    assert_eq!(condition(&job, "Ready")[1], reason);
+    job
+}
+
+// J29
+pub async fn a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "robbed", 30).await;
+    quick(&tenant, 100, 200);
+    tenant
+        .apply(&over(&tenant, "robbed", &keys, &json!({"parallelism": 2})))
+        .await;
+    stage
+        .until_calls("some calls", &tenant.bucket, "DetectImageScore", 5)
+        .await;
+    let suspend = |yes: bool| json!({"spec": {"suspend": yes}});
+    tenant.patch(JOB, "robbed", &suspend(true)).await;
+    tenant.until_true(JOB, "robbed", "Suspended").await;
+    let calls = tenant.scores().len();
+    let empty = r#"[{"op": "replace", "path": "/status", "value": {}}]"#;
+    let rob = [
+        "patch",
+        "isj",
+        "robbed",
+        "-n",
+        "robbed",
+        "--subresource=status",
+        "--type=json",
+        "-p",
+        empty,
+    ];
+    stage.kubectl(&rob).await;
+    tenant.patch(JOB, "robbed", &suspend(false)).await;
+    let job = tells(&tenant, "robbed", "RestoredWithoutStatus").await;
+    assert_eq!(condition(&job, "Stalled")[0], "True");
+    assert_eq!(tenant.scores().len(), calls, "nothing is paid for again unasked");
+
+    // Its own mark, so nothing but the mark's going tells the operator: it sees that by itself.
+    let unmark = ["annotate", "isj", "robbed", "-n", "robbed", "immops.dev/started-"];
+    stage.kubectl(&unmark).await;
+    let job = ended(&tenant, "robbed").await;
+    assert_eq!(end(&job), ["Complete", "Completed"]);
+    each_once(&results_of(&tenant, "robbed").await, 30);
+    assert_eq!(tenant.scores().len(), calls + 30);
+}
+
+// J20
+pub async fn results_that_a_quota_keeps_out_are_stored_when_there_is_room(stage: Arc<Stage>) {
+    const IMAGES: usize = 600;
+    let tenant = listable(&stage, "cramped").await;
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "reports", "namespace": "cramped"},
+        "spec": {"hard": {"count/imagescorereports.immops.dev": "0"}}});
+    tenant.apply(&quota.to_string()).await;
+    fill(&tenant, u64::try_from(IMAGES).unwrap(), Some("0.5"));
+    quick(&tenant, 400, 20);
+    tenant
+        .apply(&below(&tenant, "cramped", &json!({}), &json!({})))
+        .await;
+    let told =
+        |job: &Value| condition(job, "ResultsStored")[..2] == ["False", "Storing"] || !end(job)[0].is_empty();
+    let job = tenant
+        .until(JOB, "cramped", "a word about what is not stored", told)
+        .await;
+    let [_, reason, message] = condition(&job, "ResultsStored");
+    assert_eq!(reason, "Storing", "{:?}", end(&job));
+    assert!(
+        message.to_lowercase().contains("imagescorereport"),
+        "it says what may not be made: {message}"
+    );
+    assert_eq!(reports_of(&tenant, "cramped").await.len(), 0);
+    assert_eq!(
+        tenant.scores().len(),
+        1,
+        "no call is made while its result could not be stored"
+    );
+
+    stage
+        .kubectl(&["delete", "quota", "reports", "-n", "cramped"])
+        .await;
+    let job = ended(&tenant, "cramped").await;
+    assert_eq!(end(&job), ["Complete", "Completed"]);
+    assert_eq!(condition(&job, "ResultsStored")[..2], ["True", "Stored"]);
+    each_once(&results_of(&tenant, "cramped").await, IMAGES);
+    assert_eq!(tenant.scores().len(), IMAGES, "nothing is billed twice");
+    balanced(&tenant, &job);
+}
+
+/// Refuses the second report of each job of the namespace, with the answer that a quota of one report gives; to count
+/// reports, a quota needs more of a control plane than is there.
+fn one_report_each(tenant: &Tenant) -> String {
+    let (api, name) = ("admissionregistration.k8s.io/v1", format!("full-{}", tenant.name));
+    let rule = json!({"apiGroups": ["immops.dev"], "apiVersions": ["v1alpha1"], "operations": ["CREATE"], "resources": ["imagescorereports"]});
+    let refusal = json!({"expression": "!object.metadata.name.endsWith('-00001')", "reason": "Forbidden"});
+    let policy = json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {"matchConstraints": {"resourceRules": [rule]}, "validations": [refusal]}});
+    let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": tenant.name}}});
+    let binding = json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": here}});
+    format!("{policy}\n---\n{binding}")
+}
+
+/// Whether a second report would be refused now.
+async fn is_full(tenant: &Tenant) -> bool {
+    let body = json!({"job": "probe", "number": 1, "firstIndex": 0, "lastIndex": 0, "items": 0, "succeeded": 0,
+        "failed": 0, "reserved": 0, "results": []});
+    let probe = json!({"apiVersion": "immops.dev/v1alpha1", "kind": REPORT, "report": body,
+        "metadata": {"name": "probe-00001", "namespace": tenant.name}});
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let probe = serde_json::from_value(probe).unwrap();
+    match tenant.api(REPORT).create(&params, &probe).await {
+        Ok(_) => false,
+        Err(kube::Error::Api(refusal)) if refusal.code == 403 => true,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+// J20
+pub async fn results_that_may_not_be_stored_are_kept_until_there_is_room(stage: Arc<Stage>) {
+    const IMAGES: usize = 600;
+    let tenant = listable(&stage, "crowded").await;
+    fill(&tenant, u64::try_from(IMAGES).unwrap(), Some("0.5"));
+    quick(&tenant, 400, 20);
+    let full = one_report_each(&tenant);
+    tenant.apply(&full).await;
+    until("the policy to be in force", PATIENCE, || async {
+        is_full(&tenant).await.then_some(())
+    })
+    .await
+    .unwrap();
+    tenant
+        .apply(&below(&tenant, "crowded", &json!({}), &json!({})))
+        .await;
+    let told =
+        |job: &Value| condition(job, "ResultsStored")[..2] == ["False", "Storing"] || !end(job)[0].is_empty();
+    let job = tenant
+        .until(JOB, "crowded", "a word about what is not stored", told)
+        .await;
+    let [_, reason, message] = condition(&job, "ResultsStored");
+    assert_eq!(reason, "Storing", "{:?}", end(&job));
+    assert!(
+        message.to_lowercase().contains("imagescorereport"),
+        "it says what may not be made: {message}"
+    );
+    assert_eq!(reports_of(&tenant, "crowded").await.len(), 1);
+
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        stage.kubectl(&["delete", kind, "full-crowded"]).await;
+    }
+    let job = ended(&tenant, "crowded").await;
+    assert_eq!(end(&job), ["Complete", "Completed"]);
+    assert_eq!(condition(&job, "ResultsStored")[..2], ["True", "Stored"]);
+    each_once(&results_of(&tenant, "crowded").await, IMAGES);
+    assert_eq!(tenant.scores().len(), IMAGES, "nothing is billed twice");
+    balanced(&tenant, &job);
+}
+
+/// How often the operator has listed or deleted reports in a namespace.
+fn asked_for_reports(tenant: &Tenant) -> usize {
+    let asked = tenant.stage.audited().into_iter();
+    let asked = asked.filter(|one| one.namespace == tenant.name && one.resource == "imagescorereports");
+    asked
+        .filter(|one| one.verb == "list" || one.verb == "delete")
+        .count()
+}
+
+// J28
+pub async fn a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "clinging", 101).await;
+    tenant.apply(&over(&tenant, "clinging", &keys, &json!({}))).await;
+    tenant.until_true(JOB, "clinging", "Complete").await;
+    let report = reports_of(&tenant, "clinging").await.remove(0);
+    let name = report["metadata"]["name"].as_str().unwrap();
+    let hold = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+    tenant
+        .patch(REPORT, name, &hold(json!(["example.com/archive"])))
+        .await;
+    let change = json!({"spec": {"results": {"ttlSecondsAfterFinished": 0}}});
+    tenant.patch(JOB, "clinging", &change).await;
+    let going = |report: &Value| report["metadata"]["deletionTimestamp"].is_string();
+    tenant.until(REPORT, name, "to be going", going).await;
+    let (before, since) = (asked_for_reports(&tenant), Timestamp::now());
+    let seconds = until("three seconds", PATIENCE, || async {
+        let gone_by = Timestamp::now().duration_since(since);
+        (gone_by >= SignedDuration::from_secs(3)).then(|| gone_by.as_secs())
+    })
+    .await
+    .unwrap();
+    let asked = asked_for_reports(&tenant) - before;
+    let most = usize::try_from(4 * (seconds + 1)).unwrap();
+    assert!(asked <= most, "{asked} requests in {seconds} seconds");
+
+    tenant.patch(REPORT, name, &hold(Value::Null)).await;
+    tenant.until_gone(REPORT, name).await;
+    let pruned = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
+    tenant.until(JOB, "clinging", "its results to go", pruned).await;
+    assert_eq!(tenant.scores().len(), 101);
+}
+
+// J20: alone, because the operator is killed.
+pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "bereft").await;
+    fill(&tenant, 1_200, Some("0.5"));
+    quick(&tenant, 200, 50);
+    tenant
+        .apply(&below(&tenant, "bereft", &json!({}), &json!({"parallelism": 60})))
+        .await;
+    let two = |job: &Value| job["status"]["reports"]["count"].as_u64() >= Some(2);
+    tenant.until(JOB, "bereft", "a second report", two).await;
+    let suspend = |yes: bool| json!({"spec": {"suspend": yes}});
+    tenant.patch(JOB, "bereft", &suspend(true)).await;
+    tenant.until_true(JOB, "bereft", "Suspended").await;
+    let calls = tenant.scores().len();
+    assert!(calls < 1_200, "it was stopped in the middle");
+    let first = reports_of(&tenant, "bereft").await.remove(0);
+    assert_eq!(first["report"]["number"], 0);
+    tenant
+        .delete(REPORT, first["metadata"]["name"].as_str().unwrap())
+        .await;
+    stage.kill_operator().await;
+    stage.start_operator().await;
+    tenant.patch(JOB, "bereft", &suspend(false)).await;
+
+    let job = tells(&tenant, "bereft", "ResultsMissing").await;
+    let [status, _, message] = condition(&job, "Ready");
+    assert_eq!([status, condition(&job, "Stalled")[0]], ["False", "True"]);
+    let missing = first["report"]["items"].to_string();
+    assert!(
+        message.contains(&missing) && message.contains("cancel"),
+        "{missing} are missing: {message}"
+    );
+    let token = tenant.ask_for_pass(JOB, "bereft").await;
+    let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
+    let job = tenant.until(JOB, "bereft", "a pass", echoed).await;
+    assert_eq!(condition(&job, "Ready")[1], "ResultsMissing");
+    assert_eq!(tenant.scores().len(), calls, "nothing is paid for again");
+
+    tenant
+        .patch(JOB, "bereft", &json!({"spec": {"cancel": true}}))
+        .await;
+    let job = ended(&tenant, "bereft").await;
+    assert_eq!(end(&job), ["Failed", "Cancelled"]);
+    assert_eq!(tenant.scores().len(), calls);
+}

@@ -1,0 +1,187 @@
+//! Projects that go, come, do not answer, or are put right, while jobs need them.
+
+use std::sync::Arc;
+
+use imm_emulator::{BucketSeed, Call, Fault, FaultAnswer, FaultEffect, FaultMatch, ProjectSeed};
+use serde_json::json;
+
+use super::scoring::{gallery, over};
+use super::shelf::{
+    answer, balanced, below, end, ended, figures, fill, listable, measured, quick, results_of,
+};
+use crate::support::{Stage, Tenant, condition};
+
+/// What IMM says of a project that is not there.
+fn no_project() -> FaultEffect {
+    FaultEffect::Answer(FaultAnswer {
+        status: 400,
+        code: "ResourceNotFound".to_owned(),
+        message: Some("The specified resource project is not found.".to_owned()),
+        ..FaultAnswer::default()
+    })
+}
+
+/// Orders a fault for the calls that name the tenant's project, of one action or of all.
+fn strike_project(tenant: &Tenant, action: Option<&str>, skip: u32, times: Option<u32>, effect: FaultEffect) {
+    tenant.stage.cloud.add_fault(Fault {
+        matching: FaultMatch {
+            action: action.map(ToOwned::to_owned),
+            project: Some(tenant.project.clone()),
+            ..FaultMatch::default()
+        },
+        skip,
+        times,
+        effect,
+    });
+}
+
+/// Calls that name a project, in the order in which they were answered.
+fn calls_of(stage: &Stage, project: &str) -> Vec<Call> {
+    let calls = stage.cloud.calls().into_iter();
+    calls
+        .filter(|call| call.project.as_deref() == Some(project))
+        .collect()
+}
+
+// J14
+pub async fn a_project_that_goes_while_its_job_runs_ends_the_job_within_a_few_calls(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "bulldozed").await;
+    fill(&tenant, 300, Some("0.5"));
+    quick(&tenant, 100, 100);
+    // The question for the limits and a hundred images, and then there is no project for any call.
+    strike_project(&tenant, None, 101, None, no_project());
+    let changes = json!({"parallelism": 10, "maxFailedItems": "100%"});
+    tenant
+        .apply(&below(&tenant, "bulldozed", &json!({}), &changes))
+        .await;
+    let job = ended(&tenant, "bulldozed").await;
+    assert_eq!(end(&job), ["Failed", "ProjectNotFound"]);
+    let [_, _, message] = condition(&job, "Failed");
+    assert!(message.contains(&tenant.project), "{message}");
+    let calls = tenant.scores();
+    let served = calls.iter().filter(|call| call.status == Some(200)).count();
+    let refused = calls.iter().filter(|call| call.billed).count() - served;
+    // Those in flight when the first one came back, and a few that left meanwhile.
+    assert!(refused <= 15, "{refused} refused calls are billed");
+    let served = u64::try_from(served).unwrap();
+    assert_eq!(
+        figures(&job, ["succeeded", "failed", "skipped", "ignored"]),
+        [served, 0, 0, 0]
+    );
+    assert_eq!(
+        u64::try_from(results_of(&tenant, "bulldozed").await.len()).unwrap(),
+        served
+    );
+    balanced(&tenant, &job);
+}
+
+// J14
+pub async fn one_answer_that_a_project_is_missing_fails_no_job_whose_project_is_there(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "blinking").await;
+    fill(&tenant, 120, Some("0.5"));
+    quick(&tenant, 100, 50);
+    tenant.fault("DetectImageScore", 40, 1, no_project());
+    tenant
+        .apply(&below(
+            &tenant,
+            "blinking",
+            &json!({}),
+            &json!({"parallelism": 10}),
+        ))
+        .await;
+    let job = ended(&tenant, "blinking").await;
+    assert_eq!(end(&job), ["Complete", "Completed"]);
+    assert_eq!(figures(&job, ["succeeded", "failed", "skipped"]), [120, 0, 0]);
+    assert_eq!(tenant.scores().len(), 121, "one image is asked for again");
+    balanced(&tenant, &job);
+}
+
+// J5
+pub async fn a_role_that_was_put_right_is_seen_by_the_next_job(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "mended-role", 3).await;
+    let project = |role: Option<&str>| ProjectSeed {
+        name: tenant.project.clone(),
+        service_role: role.map(ToOwned::to_owned),
+        ..ProjectSeed::default()
+    };
+    stage.add_project(project(Some("SomebodyElse")));
+    tenant.apply(&over(&tenant, "before", &keys, &json!({}))).await;
+    let job = ended(&tenant, "before").await;
+    assert_eq!(end(&job), ["Failed", "GrantMismatch"]);
+    stage.add_project(project(None));
+    tenant.apply(&over(&tenant, "after", &keys, &json!({}))).await;
+    let job = ended(&tenant, "after").await;
+    assert_eq!(end(&job), ["Complete", "Completed"]);
+    assert_eq!(tenant.scores().len(), 3);
+}
+
+// J12
+pub async fn a_project_whose_limits_could_not_be_had_is_asked_again_before_it_is_hurried(stage: Arc<Stage>) {
+    let failures = [
+        ("stutters", answer(500, "InternalError")),
+        ("hangs-up", FaultEffect::DropAfter),
+    ];
+    let mut tenants = Vec::new();
+    for (name, failure) in failures {
+        let (tenant, keys) = gallery(&stage, name, 30).await;
+        stage.add_project(ProjectSeed {
+            name: tenant.project.clone(),
+            queries_per_second: Some(5),
+            ..ProjectSeed::default()
+        });
+        strike_project(&tenant, Some("GetProject"), 0, Some(1), failure);
+        tenant.apply(&over(&tenant, name, &keys, &json!({}))).await;
+        tenants.push(tenant);
+    }
+    for tenant in &tenants {
+        let job = ended(tenant, &tenant.name).await;
+        assert_eq!(end(&job), ["Complete", "Completed"]);
+        let seen = measured(tenant);
+        println!("a limit of 5 a second, first not told: {seen:?}");
+        // A busy machine lets requests arrive in bunches.
+        assert!(seen.highest_per_second <= 7 && seen.throttled == 0, "{seen:?}");
+        balanced(tenant, &job);
+    }
+}
+
+// J12
+pub async fn a_project_that_was_missing_is_asked_for_its_limits_by_the_next_job(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "late-comer", 5).await;
+    let elsewhere = json!({"project": {"name": "late-project"}});
+    tenant.apply(&over(&tenant, "before", &keys, &elsewhere)).await;
+    let job = ended(&tenant, "before").await;
+    assert_eq!(end(&job), ["Failed", "ProjectNotFound"]);
+    let asked = calls_of(&stage, "late-project").len();
+    stage.add_project(ProjectSeed {
+        name: "late-project".to_owned(),
+        ..ProjectSeed::default()
+    });
+    tenant.apply(&over(&tenant, "after", &keys, &elsewhere)).await;
+    let job = ended(&tenant, "after").await;
+    assert_eq!(end(&job), ["Complete", "Completed"]);
+    let calls = calls_of(&stage, "late-project");
+    let actions: Vec<&str> = calls[asked..].iter().map(|call| call.action.as_str()).collect();
+    assert_eq!(actions.first(), Some(&"GetProject"), "{actions:?}");
+    assert_eq!(tenant.scores().len(), 5);
+}
+
+// J13
+pub async fn a_bucket_that_imm_finds_in_another_region_costs_one_request(stage: Arc<Stage>) {
+    let bucket = BucketSeed {
+        region: "cn-beijing".to_owned(),
+        ..BucketSeed::default()
+    };
+    let tenant = Tenant::with_bucket(&stage, "overseas", bucket).await;
+    let keys: Vec<String> = (0..30).map(|n| format!("{n}.jpg")).collect();
+    for key in &keys {
+        assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
+    }
+    let changes = json!({"grantRef": null, "maxFailedItems": "100%"});
+    tenant.apply(&over(&tenant, "overseas", &keys, &changes)).await;
+    let job = ended(&tenant, "overseas").await;
+    assert_eq!(end(&job), ["Failed", "RegionMismatch"]);
+    let [_, _, message] = condition(&job, "Failed");
+    assert!(message.contains("cn-hangzhou"), "{message}");
+    assert_eq!(tenant.scores().len(), 1);
+    assert_eq!(job["status"]["requests"]["clientErrors"], 1);
+}
