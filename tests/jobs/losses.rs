@@ -189,6 +189,7 @@ fn asked_for_reports(tenant: &Tenant) -> usize {
 // J28
 pub async fn a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "clinging", 101).await;
+    quick(&tenant, 1_000, 0);
     tenant.apply(&over(&tenant, "clinging", &keys, &json!({}))).await;
     tenant.until_true(JOB, "clinging", "Complete").await;
     let report = reports_of(&tenant, "clinging").await.remove(0);

@@ -283,6 +283,7 @@ pub async fn a_report_that_somebody_edits_meanwhile_is_put_right(stage: Arc<Stag
 // J28
 pub async fn only_the_results_asked_for_are_kept(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "select", 120).await;
+    quick(&tenant, 1_000, 0);
     let cloud = &stage.cloud;
     for (index, score) in [(3, "0.1"), (70, "0.599999"), (71, "0.6")] {
         assert!(cloud.put_object(&tenant.bucket, &keys[index], "pixels", Some(score)));
@@ -321,6 +322,7 @@ pub async fn only_the_results_asked_for_are_kept(stage: Arc<Stage>) {
 // J28
 pub async fn results_go_when_their_time_is_over_and_the_job_stays(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "brief", 101).await;
+    quick(&tenant, 1_000, 0);
     let mut calls = 0;
     for (name, images) in [("inline", 10), ("reports", 101)] {
         let changes = json!({"results": {"ttlSecondsAfterFinished": 1}});
@@ -352,6 +354,7 @@ pub async fn results_go_when_their_time_is_over_and_the_job_stays(stage: Arc<Sta
 // J28: alone, because the operator is killed.
 pub async fn results_whose_time_ends_while_nobody_looks_go_after_a_restart(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "asleep", 101).await;
+    quick(&tenant, 1_000, 0);
     let keep = json!({"results": {"ttlSecondsAfterFinished": 3}});
     tenant.apply(&over(&tenant, "asleep", &keys, &keep)).await;
     let job = tenant.until_true(JOB, "asleep", "Complete").await;

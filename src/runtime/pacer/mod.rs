@@ -20,7 +20,7 @@ use crate::ports::{CallFailure, FailureKind, ProjectLimits};
 const SHARE: f64 = 0.98;
 /// How far behind its time a turn may be without slowing the next ones: timers are late by a millisecond or so, and a call
 /// every ten would lose a tenth of the pace. What bunches up is within the share that is left free.
-const SLACK: Duration = Duration::from_millis(20);
+const SLACK: Duration = Duration::from_millis(10);
 /// How long limits are believed.
 const LIMITS_FRESH: Duration = Duration::from_secs(300);
 /// How long until a project that could not be asked is asked again, and how often before the documented limits are taken.
