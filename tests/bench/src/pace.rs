@@ -120,7 +120,7 @@ fn lines(latency: u64, ours: &Course, complete: f64, scripts: &[(&'static str, C
     };
     vec![
         row("share not scored", |course| course.unscored).goal(0.0),
-        wall.goal(1.03),
+        wall.goal(1.03 * share),
         row("share of calls throttled", |course| course.throttled).goal(0.001),
         Row::new(
             "B1",
