@@ -64,47 +64,6 @@ pub async fn a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so(s
     assert_eq!(tenant.scores().len(), calls + 30);
 }
 
-// J20
-pub async fn results_that_a_quota_keeps_out_are_stored_when_there_is_room(stage: Arc<Stage>) {
-    const IMAGES: usize = 600;
-    let tenant = listable(&stage, "cramped").await;
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "reports", "namespace": "cramped"},
-        "spec": {"hard": {"count/imagescorereports.immops.dev": "0"}}});
-    tenant.apply(&quota.to_string()).await;
-    fill(&tenant, u64::try_from(IMAGES).unwrap(), Some("0.5"));
-    quick(&tenant, 400, 20);
-    tenant
-        .apply(&below(&tenant, "cramped", &json!({}), &json!({})))
-        .await;
-    let told =
-        |job: &Value| condition(job, "ResultsStored")[..2] == ["False", "Storing"] || !end(job)[0].is_empty();
-    let job = tenant
-        .until(JOB, "cramped", "a word about what is not stored", told)
-        .await;
-    let [_, reason, message] = condition(&job, "ResultsStored");
-    assert_eq!(reason, "Storing", "{:?}", end(&job));
-    assert!(
-        message.to_lowercase().contains("imagescorereport"),
-        "it says what may not be made: {message}"
-    );
-    assert_eq!(reports_of(&tenant, "cramped").await.len(), 0);
-    assert_eq!(
-        tenant.scores().len(),
-        1,
-        "no call is made while its result could not be stored"
-    );
-
-    stage
-        .kubectl(&["delete", "quota", "reports", "-n", "cramped"])
-        .await;
-    let job = ended(&tenant, "cramped").await;
-    assert_eq!(end(&job), ["Complete", "Completed"]);
-    assert_eq!(condition(&job, "ResultsStored")[..2], ["True", "Stored"]);
-    each_once(&results_of(&tenant, "cramped").await, IMAGES);
-    assert_eq!(tenant.scores().len(), IMAGES, "nothing is billed twice");
-    balanced(&tenant, &job);
-}
-
 /// Refuses the second report of each job of the namespace, with the answer that a quota of one report gives; to count
 /// reports, a quota needs more of a control plane than is there.
 fn one_report_each(tenant: &Tenant) -> String {

@@ -48,6 +48,14 @@ impl Filing {
         }
     }
 
+    /// The reports of a large job.
+    pub fn reports(&self) -> Option<&Reports> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Reports(reports) => Some(reports),
+        }
+    }
+
     /// Adds a result.
     pub fn add(&mut self, result: ItemResult) {
         match self {

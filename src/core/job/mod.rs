@@ -13,7 +13,7 @@ mod tally;
 mod words;
 
 pub use answer::Outcome;
-pub use filing::{Filing, body, report_name};
+pub use filing::{Filing, Reports, body, report_name};
 pub use gate::{Gate, covers, gate};
 pub use progress::{Item, Progress, Step};
 pub use report::{End, Phase, acknowledged, counting, pruned, report, settled, unstored, verdict};

@@ -25,7 +25,7 @@ use crate::core::delay;
 use crate::core::failure::{FailureKind, KeysProblem};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{Identity, Scope};
-use crate::core::job::{End, Filing, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
+use crate::core::job::{End, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
 use crate::ports::{Keys, KubeFailure};
 
 /// How long until a Secret that cannot be used is read again.
@@ -185,12 +185,10 @@ async fn take_up(
 /// How many results the status counts that no report holds any more.
 fn missing(work: &Work, progress: &Progress) -> usize {
     let counted = work.job.status.reports.as_ref().map_or(0, |r| r.items);
-    let Filing::Reports(reports) = progress.filing() else {
-        return 0;
-    };
-    usize::try_from(counted)
-        .unwrap_or(0)
-        .saturating_sub(reports.count().1)
+    let found = progress.filing().reports().map(|reports| reports.count().1);
+    found.map_or(0, |found| {
+        usize::try_from(counted).unwrap_or(0).saturating_sub(found)
+    })
 }
 
 /// Ends a job that is not running. After a crash its last figures may be behind what was reserved and stored.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::run::{Calls, Event, FLUSH, Run, RunEnd};
 use super::store::{Stored, Work, announce};
 use crate::api::{EventReason, REPORT_ITEMS};
-use crate::core::job::{Filing, Phase};
+use crate::core::job::{Phase, Reports};
 use crate::ports::KubeFailure;
 
 /// How old the figures in status may get while results are stored in reports.
@@ -41,15 +41,13 @@ impl<'a> Run<'a> {
 
     /// Whether it is time to store: each second, and at a high pace whenever a report can be filled.
     pub(super) fn to_store(&self) -> bool {
-        let full = match self.progress.filing() {
-            Filing::Reports(reports) => reports.unsaved() >= REPORT_ITEMS,
-            Filing::Inline(_) => false,
-        };
+        let reports = self.progress.filing().reports();
+        let full = reports.is_some_and(|reports| reports.unsaved() >= REPORT_ITEMS);
         full || self.stored_at.elapsed() >= FLUSH
     }
 
-    /// Begins to store where the job stands and, if asked for, reserves what may leave next. In reports, results and reservations need no new status: the figures follow
-    /// a little later.
+    /// Begins to store where the job stands and, if asked for, reserves what may leave next. In reports, results and
+    /// reservations need no new status: the figures follow a little later.
     pub(super) fn store(&mut self, calls: &mut Calls<'a>, reserve: bool) {
         self.stored_at = Instant::now();
         if reserve {
@@ -60,10 +58,7 @@ impl<'a> Run<'a> {
             };
             self.progress.reserve(wish, self.budget());
         }
-        let carries = match self.progress.filing() {
-            Filing::Reports(reports) => reports.carries(),
-            Filing::Inline(_) => false,
-        };
+        let carries = self.progress.filing().reports().is_some_and(Reports::carries);
         // A status that says that calls are under way may be late; one that says that none are may not.
         let phase = if carries && self.work.job.under_way() && self.figures_at.elapsed() < FIGURES {
             None
