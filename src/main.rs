@@ -43,12 +43,10 @@ fn operate(run: &Run) -> ExitCode {
     })
 }
 
-/// Threads that work. It waits for others nearly all its time; one for each processor of a large node would only take memory.
-const WORKERS: usize = 2;
-
+/// One thread does it all: it waits for others nearly all its time. A second one takes a third more processor time for an
+/// image, which goes into waking each other, and more memory.
 fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    match runtime.worker_threads(WORKERS).enable_all().build() {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
             eprintln!("imm-operator: cannot start: {error}");

@@ -53,7 +53,7 @@ spec:
             "{shown}"
         );
         assert!(
-            shown.contains(&imm_operator::core::policy::sha256(&written)),
+            shown.contains(&imm_operator::core::hash::sha256(&written)),
             "{shown}"
         );
     }

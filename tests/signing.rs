@@ -110,7 +110,7 @@ mod signing {
             let request = acs3::Request {
                 method: text(inputs, "method"),
                 path: inputs["path"].as_str().unwrap_or("/"),
-                query: &pairs(&inputs["query"]),
+                query: &acs3::query(&pairs(&inputs["query"])),
                 headers: &map(&inputs["headers"]),
                 body: text(inputs, "body").as_bytes(),
             };

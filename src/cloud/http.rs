@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::{Client, Method, RequestBuilder, Response, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 
 use super::endpoints::Endpoints;
 use super::error;
@@ -65,7 +65,7 @@ impl Cloud {
     }
 
     /// A request with signed headers; the values that authenticate are marked so that nothing prints them.
-    pub(super) fn request(&self, method: Method, url: &str, headers: &[(String, String)]) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, url: Url, headers: &[(String, String)]) -> RequestBuilder {
         let mut request = self.client.request(method, url);
         for (name, value) in headers {
             if let Ok(mut value) = reqwest::header::HeaderValue::from_str(value) {
@@ -96,6 +96,11 @@ impl Cloud {
             .await
             .unwrap_or_else(|_| Err(error::unanswered("Timeout")))
     }
+}
+
+/// Reads an address. The endpoints were checked at the start, and a bucket or region by its pattern.
+pub(super) fn url(address: &str) -> Result<Url, CallFailure> {
+    Url::parse(address).map_err(|_| error::unanswered("AddressUnusable"))
 }
 
 fn word(error: &reqwest::Error) -> &'static str {

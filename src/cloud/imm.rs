@@ -8,12 +8,12 @@ use k8s_openapi::jiff::Timestamp;
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::error;
-use super::http::{ANSWER_CAP, Cloud, Service};
+use super::http::{ANSWER_CAP, Cloud, Service, url};
 use super::sign::acs3;
 use crate::api::{JobAccess, ProjectRef, RoleChain, RoleType};
+use crate::core::hash::sha256;
 use crate::ports::{CallFailure, Keys, ProjectLimits};
 
 /// The success answer. The score is taken as IMM wrote it, digit by digit, and never through a float.
@@ -131,9 +131,11 @@ impl Cloud {
         keys: &Keys,
         now: Timestamp,
     ) -> Result<Vec<u8>, CallFailure> {
-        let address = self.endpoints.imm(&project.region);
+        let query = acs3::query(&query);
+        let mut url = url(&self.endpoints.imm(&project.region))?;
+        url.set_query(Some(&query));
         let mut headers = vec![
-            ("host".to_owned(), host(&address)),
+            ("host".to_owned(), host(&url)),
             ("x-acs-action".to_owned(), action.to_owned()),
             ("x-acs-version".to_owned(), "2020-09-30".to_owned()),
             (
@@ -152,9 +154,8 @@ impl Cloud {
         let signed = acs3::sign(request, keys);
         headers.retain(|(name, _)| name != "host");
         headers.extend(signed.headers);
-        let url = format!("{address}?{}", acs3::query(&query));
         let request = self
-            .request(Method::POST, &url, &headers)
+            .request(Method::POST, url, &headers)
             .header("accept", "application/json");
         let answer = self.send(Service::Imm, request, ANSWER_CAP).await?;
         if answer.status == 200 {
@@ -169,11 +170,9 @@ impl Cloud {
 }
 
 /// The Host header as it goes over the wire: the port is part of it unless it is the scheme's own.
-pub(super) fn host(address: &str) -> String {
-    let url = Url::parse(address).ok();
-    let name = url.as_ref().and_then(|u| u.host_str()).unwrap_or_default();
-    url.as_ref()
-        .and_then(Url::port)
+pub(super) fn host(url: &Url) -> String {
+    let name = url.host_str().unwrap_or_default();
+    url.port()
         .map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
@@ -182,8 +181,5 @@ pub(super) fn nonce(key_id: &str, now: Timestamp) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let seed = format!("{key_id}/{}/{}/{count}", std::process::id(), now.as_nanosecond());
-    Sha256::digest(seed.as_bytes())
-        .iter()
-        .take(16)
-        .fold(String::new(), |out, byte| out + &format!("{byte:02x}"))
+    sha256(seed).chars().take(32).collect()
 }

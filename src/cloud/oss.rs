@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::error;
-use super::http::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service};
+use super::http::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service, url};
 use super::sign::{encode, oss4};
 use crate::api::{BucketRef, BucketSeen};
 use crate::core::grant::BlockState;
@@ -223,7 +223,8 @@ impl Cloud {
         };
         let path = call.key.map(|key| encode(key, true)).unwrap_or_default();
         let query = oss4::canonical_query(&call.query);
-        let mut request = self.request(call.method, &format!("{address}{path}?{query}"), &headers);
+        let url = url(&format!("{address}{path}?{query}"))?;
+        let mut request = self.request(call.method, url, &headers);
         if let Some(body) = call.body {
             request = request.body(body.to_owned());
         }

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::error;
-use super::http::{ANSWER_CAP, Cloud, Service};
+use super::http::{ANSWER_CAP, Cloud, Service, url};
 use super::imm::{host, nonce};
 use super::sign::acs3;
 use crate::ports::{CallFailure, Keys, RoleSession};
@@ -81,9 +81,9 @@ impl Cloud {
         keys: Option<&Keys>,
         now: Timestamp,
     ) -> Result<Vec<u8>, CallFailure> {
-        let address = self.endpoints.sts();
+        let url = url(&self.endpoints.sts())?;
         let mut headers = vec![
-            ("host".to_owned(), host(&address)),
+            ("host".to_owned(), host(&url)),
             (
                 "content-type".to_owned(),
                 "application/x-www-form-urlencoded".to_owned(),
@@ -103,7 +103,7 @@ impl Cloud {
             let request = acs3::Request {
                 method: "POST",
                 path: "/",
-                query: &[],
+                query: "",
                 headers: &headers,
                 body: body.as_bytes(),
             };
@@ -111,7 +111,7 @@ impl Cloud {
         }
         headers.retain(|(name, _)| name != "host");
         let request = self
-            .request(Method::POST, &address, &headers)
+            .request(Method::POST, url, &headers)
             .header("accept", "application/json");
         let answer = self
             .send(Service::Oss, request.body(body.to_owned()), ANSWER_CAP)

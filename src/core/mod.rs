@@ -4,6 +4,7 @@ pub mod condition;
 pub mod delay;
 pub mod failure;
 pub mod grant;
+pub mod hash;
 pub mod identity;
 pub mod job;
 pub mod lease;

@@ -9,7 +9,7 @@ use kube::{Api, Client};
 
 use super::kubernetes::in_time;
 use crate::api::BackupRef;
-use crate::core::policy::sha256;
+use crate::core::hash::sha256;
 use crate::ports::{Backup, KubeFailure};
 
 /// Copies kept of each bucket; with 16 KB each far below what a ConfigMap may hold.

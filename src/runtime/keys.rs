@@ -8,8 +8,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 
 use crate::core::failure::{CallFailure, FailureKind};
+use crate::core::hash::sha256;
 use crate::core::identity::{Identity, Origin, Scope};
-use crate::core::policy::sha256;
 use crate::ports::{Effects, Keys, KeysProblem, RoleSession};
 
 /// How long keys from a Secret are used before it is read again.
@@ -93,7 +93,7 @@ fn used_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
 /// What tells keys apart without keeping them.
 fn digest(keys: &Keys) -> String {
     let token = keys.token.as_ref().map_or("", |t| t.expose_secret());
-    sha256(&format!("{}\n{}\n{token}", keys.id, keys.secret.expose_secret()))
+    sha256(format!("{}\n{}\n{token}", keys.id, keys.secret.expose_secret()))
 }
 
 async fn obtain(effects: &dyn Effects, identity: &Identity, scope: &Scope) -> Result<Keys, KeysProblem> {

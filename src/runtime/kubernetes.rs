@@ -7,11 +7,13 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{
-    ApiResource, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Request,
+    ApiResource, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
+    Request, TypeMeta,
 };
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use secrecy::SecretString;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::backups;
@@ -123,16 +125,9 @@ impl Kubernetes {
         grant: &GrantObject,
         status: &GrantStatus,
     ) -> Result<String, KubeFailure> {
-        let api = self.grants(Some(&grant.key.namespace));
-        replace_status(
-            &api,
-            &ApiResource::erase::<ImmBucketGrant>(&()),
-            &grant.key,
-            &grant.uid,
-            &grant.resource_version,
-            json!(status),
-        )
-        .await
+        let (key, uid, version) = (&grant.key, &grant.uid, &grant.resource_version);
+        let resource = ApiResource::erase::<ImmBucketGrant>(&());
+        replace_status(&self.client, &resource, key, uid, version, status).await
     }
 
     pub(super) async fn replace_job_status(
@@ -140,16 +135,9 @@ impl Kubernetes {
         job: &JobObject,
         status: &JobStatus,
     ) -> Result<String, KubeFailure> {
-        let api = self.jobs(&job.key.namespace);
-        replace_status(
-            &api,
-            &ApiResource::erase::<ImageScoreJob>(&()),
-            &job.key,
-            &job.uid,
-            &job.resource_version,
-            json!(status),
-        )
-        .await
+        let (key, uid, version) = (&job.key, &job.uid, &job.resource_version);
+        let resource = ApiResource::erase::<ImageScoreJob>(&());
+        replace_status(&self.client, &resource, key, uid, version, status).await
     }
 
     pub(super) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeFailure> {
@@ -332,19 +320,41 @@ pub(super) fn api(client: &Client, resource: &ApiResource, namespace: Option<&st
     }
 }
 
+/// A status as it is written: it goes out as it is, and of the answer only the metadata is read.
+#[derive(Serialize)]
+struct Written<S> {
+    #[serde(flatten)]
+    types: TypeMeta,
+    metadata: ObjectMeta,
+    status: S,
+}
+
 async fn replace_status(
-    api: &Api<DynamicObject>,
+    client: &Client,
     resource: &ApiResource,
     key: &ObjectKey,
     uid: &str,
     version: &str,
-    status: Value,
+    status: impl Serialize,
 ) -> Result<String, KubeFailure> {
-    let mut object = DynamicObject::new(&key.name, resource).within(&key.namespace);
-    object.metadata.uid = Some(uid.to_owned());
-    object.metadata.resource_version = Some(version.to_owned());
-    object.data = json!({"status": status});
-    let replaced = in_time(api.replace_status(&key.name, &PostParams::default(), &object)).await?;
+    let metadata = ObjectMeta {
+        name: Some(key.name.clone()),
+        namespace: Some(key.namespace.clone()),
+        uid: Some(uid.to_owned()),
+        resource_version: Some(version.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let written = Written {
+        types: TypeMeta {
+            api_version: resource.api_version.clone(),
+            kind: resource.kind.clone(),
+        },
+        metadata,
+        status,
+    };
+    let api: Api<PartialObjectMeta> = Api::namespaced_with(client.clone(), &key.namespace, resource);
+    let params = PostParams::default();
+    let replaced = in_time(api.replace_subresource("status", &key.name, &params, &written)).await?;
     Ok(replaced.resource_version().unwrap_or_default())
 }
 

@@ -3,7 +3,8 @@
 
 use secrecy::ExposeSecret;
 
-use super::{Signed, encode, hex, hmac_sha256, sha256_hex};
+use super::{Signed, encode, hmac_sha256};
+use crate::core::hash::{hex, sha256};
 use crate::ports::Keys;
 
 /// What is signed.
@@ -13,8 +14,8 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// Path; `/` for the products we call.
     pub path: &'a str,
-    /// Decoded query parameters.
-    pub query: &'a [(String, String)],
+    /// The query, as [`query`] writes it.
+    pub query: &'a str,
     /// All headers to sign, `host` included; date and nonce are among them.
     pub headers: &'a [(String, String)],
     /// The body.
@@ -23,7 +24,7 @@ pub struct Request<'a> {
 
 /// Signs a request.
 pub fn sign(request: Request<'_>, keys: &Keys) -> Signed {
-    let body_hash = sha256_hex(request.body);
+    let body_hash = sha256(request.body);
     let mut added = vec![("x-acs-content-sha256".to_owned(), body_hash.clone())];
     if let Some(token) = &keys.token {
         let given = |name: &str| request.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
@@ -41,23 +42,19 @@ pub fn sign(request: Request<'_>, keys: &Keys) -> Signed {
         .headers
         .iter()
         .chain(&added)
-        .map(|(name, value)| (name.to_lowercase(), value.trim()))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
         .collect();
     headers.sort();
     headers.dedup_by(|a, b| a.0 == b.0);
     let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
     let names = names.join(";");
-    let lines: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
-    let canonical_request = format!(
-        "{}\n{}\n{}\n{lines}\n{names}\n{body_hash}",
-        request.method,
-        encode(request.path, true),
-        query(request.query),
-    );
-    let string_to_sign = format!("ACS3-HMAC-SHA256\n{}", sha256_hex(canonical_request.as_bytes()));
+    let mut lines = String::new();
+    for (name, value) in &headers {
+        lines.extend([name, ":", value, "\n"]);
+    }
+    let path = encode(request.path, true);
+    let canonical_request = [request.method, &path, request.query, &lines, &names, &body_hash].join("\n");
+    let string_to_sign = format!("ACS3-HMAC-SHA256\n{}", sha256(&canonical_request));
     let signature = hex(&hmac_sha256(
         keys.secret.expose_secret().as_bytes(),
         string_to_sign.as_bytes(),
@@ -78,7 +75,7 @@ pub fn sign(request: Request<'_>, keys: &Keys) -> Signed {
 pub fn query(pairs: &[(String, String)]) -> String {
     let mut pairs: Vec<String> = pairs
         .iter()
-        .map(|(name, value)| format!("{}={}", encode(name, false), encode(value, false)))
+        .map(|(name, value)| encode(name, false) + "=" + &encode(value, false))
         .collect();
     pairs.sort();
     pairs.join("&")

@@ -3,8 +3,19 @@
 pub mod acs3;
 pub mod oss4;
 
+use std::borrow::Cow;
+
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::Sha256;
+
+/// What is percent-encoded: all that RFC 3986 does not call unreserved.
+const RESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+const NOT_IN_PATH: AsciiSet = RESERVED.remove(b'/');
 
 /// A signature and what led to it.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,32 +30,8 @@ pub struct Signed {
 
 /// Percent-encodes every byte but `A-Z a-z 0-9 - _ . ~`, and keeps `/` where asked.
 pub(crate) fn encode(text: &str, keep_slash: bool) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-        if plain || (keep_slash && byte == b'/') {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
-}
-
-fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    let reserved = if keep_slash { &NOT_IN_PATH } else { &RESERVED };
+    Cow::from(utf8_percent_encode(text, reserved)).into_owned()
 }
 
 fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {

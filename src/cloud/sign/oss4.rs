@@ -4,7 +4,8 @@
 use k8s_openapi::jiff::Timestamp;
 use secrecy::ExposeSecret;
 
-use super::{Signed, encode, hex, hmac_sha256, sha256_hex};
+use super::{Signed, encode, hmac_sha256};
+use crate::core::hash::{hex, sha256};
 use crate::ports::Keys;
 
 const PAYLOAD: &str = "UNSIGNED-PAYLOAD";
@@ -50,13 +51,13 @@ pub fn sign(request: Request<'_>, keys: &Keys, time: Timestamp) -> Signed {
         .headers
         .iter()
         .chain(&added)
-        .map(|(name, value)| (name.to_lowercase(), value.trim()))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
         .collect();
     let always = |name: &str| name.starts_with("x-oss-") || name == "content-type" || name == "content-md5";
     let mut additional: Vec<String> = request
         .additional
         .iter()
-        .map(|name| name.to_lowercase())
+        .map(|name| name.to_ascii_lowercase())
         .collect();
     additional.retain(|name| !always(name) && all.iter().any(|(n, value)| n == name && !value.is_empty()));
     additional.sort();
@@ -82,7 +83,7 @@ pub fn sign(request: Request<'_>, keys: &Keys, time: Timestamp) -> Signed {
     let scope = format!("{date}/{}/oss/aliyun_v4_request", request.region);
     let string_to_sign = format!(
         "OSS4-HMAC-SHA256\n{date_time}\n{scope}\n{}",
-        sha256_hex(canonical_request.as_bytes())
+        sha256(&canonical_request)
     );
     let seed = format!("aliyun_v4{}", keys.secret.expose_secret());
     let key = [date, request.region, "oss", "aliyun_v4_request"]

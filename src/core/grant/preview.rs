@@ -3,7 +3,8 @@
 
 use super::{Change, Member, Restore, Scene, Stance, Verdict, Wanted, plan};
 use crate::api::{EntryState, PlannedChange};
-use crate::core::policy::{Document, sha256};
+use crate::core::hash::sha256;
+use crate::core::policy::Document;
 
 /// The change that `wanted` would bring for the grant at `index`; else why its statements would not get in.
 pub fn planned(

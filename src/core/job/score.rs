@@ -27,12 +27,11 @@ impl Score {
             return None;
         }
         // Digits as one number, and the place of the point behind the exponent's shift.
-        let all = format!("{whole}{fraction}");
         let point = i32::try_from(whole.len()).ok()? + exponent;
         let digit_at = |place: i32| -> i64 {
             let index = usize::try_from(point + place).ok();
             index
-                .and_then(|i| all.as_bytes().get(i))
+                .and_then(|i| whole.bytes().chain(fraction.bytes()).nth(i))
                 .map_or(0, |b| i64::from(b - b'0'))
         };
         let above: i64 = (-point..0)

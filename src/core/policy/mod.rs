@@ -8,5 +8,4 @@ pub use document::{Document, Located, POLICY_LIMIT, Unreadable};
 pub use effect::{Effect, Given, effect};
 pub use statement::{
     STATEMENT_LIMIT, Statement, access_statement, could_be_ours, fingerprint, pass_role_statement, principal,
-    sha256,
 };

@@ -2,13 +2,12 @@
 //! Source of the grammar: OSS pages "Bucket policy" and "Policy syntax and elements".
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::api::{Action, Grantee, StatementRole};
+use crate::core::hash::sha256;
 
 /// Most bytes of one statement (error 0030-00000003; the page's two languages say field and statement, so the stricter).
 pub const STATEMENT_LIMIT: usize = 4095;
@@ -217,16 +216,6 @@ fn canonical(value: &Value) -> Option<BTreeMap<String, Value>> {
 fn hash(canonical: &BTreeMap<String, Value>) -> String {
     format!(
         "sha256:{}",
-        sha256(&serde_json::to_string(canonical).unwrap_or_default())
+        sha256(serde_json::to_string(canonical).unwrap_or_default())
     )
-}
-
-/// SHA-256 of a text, 64 hexadecimal digits.
-pub fn sha256(text: &str) -> String {
-    let mut out = String::with_capacity(64);
-    for byte in Sha256::digest(text.as_bytes()) {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
 }

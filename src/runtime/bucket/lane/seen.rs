@@ -6,7 +6,8 @@ use super::Passenger;
 use crate::api::{EntryState, LedgerEntry, PolicySeen, WriteReason};
 use crate::core::condition::seconds;
 use crate::core::grant::{Facts, Stance};
-use crate::core::policy::{Document, Effect, Given, Located, POLICY_LIMIT, effect, principal, sha256};
+use crate::core::hash::sha256;
+use crate::core::policy::{Document, Effect, Given, Located, POLICY_LIMIT, effect, principal};
 
 /// What a report says about the policy.
 #[derive(Clone, Copy)]
