@@ -92,6 +92,7 @@ mod jobs {
             together thresholds::a_score_equal_to_the_threshold_passes_and_one_just_below_does_not,
             together time::a_suspended_job_makes_no_call_and_goes_on_where_it_was,
             together time::a_cancelled_job_keeps_its_results_and_stays_ended,
+            together time::what_comes_while_a_job_drains_is_stored_meanwhile,
             together time::a_job_that_runs_out_of_time_fails_with_what_it_has,
             together time::time_runs_while_a_job_waits_for_its_grant_or_its_keys,
             together waiting::a_project_that_reads_as_another_role_costs_no_paid_request,
@@ -117,7 +118,7 @@ mod jobs {
             alone crashes::ten_thousand_images_survive_kills_and_errors,
             alone crashes::a_job_that_is_cancelled_after_a_crash_counts_what_its_reports_hold,
             alone crashes::a_job_that_is_suspended_after_a_crash_shows_what_its_reports_hold,
-            alone crashes::twenty_kills_at_any_moment_lose_and_double_nothing,
+            alone crashes::fifty_kills_at_any_moment_lose_and_double_nothing,
             alone manifests::under_strict_rules_a_manifest_reaches_no_bucket_that_none_names,
             alone results::results_whose_time_ends_while_nobody_looks_go_after_a_restart,
         ];

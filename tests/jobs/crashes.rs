@@ -178,11 +178,11 @@ fn chance(dice: &mut u64) -> u64 {
 }
 
 // J22
-pub async fn twenty_kills_at_any_moment_lose_and_double_nothing(stage: Arc<Stage>) {
-    const IMAGES: u64 = 1_200;
-    const KILLS: u64 = 20;
+pub async fn fifty_kills_at_any_moment_lose_and_double_nothing(stage: Arc<Stage>) {
+    const IMAGES: u64 = 2_500;
+    const KILLS: u64 = 50;
     let mut dice = 0x5eed_2024;
-    let tenant = begin(&stage, "twenty", IMAGES, 200).await;
+    let tenant = begin(&stage, "fifty", IMAGES, 200).await;
     until_requests(&tenant, 1).await;
     let mut kills = Vec::new();
     for _ in 0..KILLS {

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use imm_emulator::ManySeed;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::scoring::{gallery, over};
 use super::shelf::{
-    balanced, below, but_echo, each_once, figures, filed, fill, listable, of_lines, quick, reports_of,
-    results_of,
+    balanced, below, but_echo, each_once, figures, filed, fill, listable, quick, reports_of, results_of,
 };
 use crate::support::tenant::JOB;
 use crate::support::{Stage, Tenant, condition};
@@ -172,29 +172,29 @@ pub async fn the_worst_are_printed_lowest_first_from_status_and_from_reports(sta
 
 // J20
 pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stage>) {
+    const IMAGES: u64 = 20_000;
     let tenant = listable(&stage, "bulky").await;
-    quick(&tenant, 1_000, 0);
-    let keys: Vec<String> = (0..700)
-        .map(|n| format!("{}{n:04}.jpg", "\u{4e2d}".repeat(338)))
-        .collect();
-    for key in &keys {
-        assert!(
-            stage
-                .cloud
-                .put_object(&tenant.bucket, key, "pixels", Some("0.123456"))
-        );
-    }
-    let text: String = keys
-        .iter()
-        .map(|key| format!("oss://bulky-bucket/{key}\n"))
-        .collect();
-    assert!(stage.cloud.put_object(&tenant.bucket, "list.txt", text, None));
+    quick(&tenant, 2_000, 0);
+    let prefix = format!("photos/{}/", "\u{4e2d}".repeat(330));
+    let many = ManySeed {
+        prefix: prefix.clone(),
+        count: IMAGES,
+        score: Some("0.123456".to_owned()),
+        ..ManySeed::default()
+    };
+    assert!(tenant.stage.cloud.put_many(&tenant.bucket, many).unwrap());
     tenant
-        .apply(&of_lines(&tenant, "bulky", "list.txt", &json!({})))
+        .apply(&below(
+            &tenant,
+            "bulky",
+            &json!({"maxObjects": IMAGES}),
+            &json!({}),
+        ))
         .await;
     let job = tenant.until_true(JOB, "bulky", "Complete").await;
     let reports = reports_of(&tenant, "bulky").await;
-    assert!(reports.len() >= 3, "{}", reports.len());
+    // Some 240 of them fill a report.
+    assert!(reports.len() >= 80, "{}", reports.len());
     for report in &reports {
         let results = report["report"]["results"].as_array().unwrap();
         let bytes = report["report"].to_string().len();
@@ -212,11 +212,11 @@ pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stag
             &job["status"]["reports"]["count"],
             &job["status"]["reports"]["items"]
         ],
-        [reports.len(), 700]
+        [reports.len(), usize::try_from(IMAGES).unwrap()]
     );
     assert!(job["status"].to_string().len() < 128 * 1024);
     let results = results_of(&tenant, "bulky").await;
-    each_once(&results, 700);
+    each_once(&results, usize::try_from(IMAGES).unwrap());
     assert!(results.iter().all(|result| result["score"] == "0.123456"));
     balanced(&tenant, &job);
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use imm_emulator::FaultEffect;
 use imm_harness::until;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::scoring::{gallery, over};
-use super::shelf::{balanced, each_once, quick, results_of};
+use super::shelf::{balanced, each_once, quick, results_of, strike};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
@@ -126,6 +127,31 @@ pub async fn a_cancelled_job_keeps_its_results_and_stays_ended(stage: Arc<Stage>
     let job = tenant.until_true(JOB, "early", "Failed").await;
     assert_eq!(condition(&job, "Failed")[1], "Cancelled");
     assert_eq!(tenant.scores().len(), calls);
+}
+
+// J24: an answer that takes its time does not put those at risk that came before it.
+pub async fn what_comes_while_a_job_drains_is_stored_meanwhile(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "drains", 10).await;
+    quick(&tenant, 100, 2_000);
+    strike(&tenant, "image-009.jpg", None, FaultEffect::DelayMs(9_000));
+    tenant.apply(&over(&tenant, "drains", &keys, &json!({}))).await;
+    let sent = |job: &Value| job["status"]["requests"]["sent"] == 10;
+    tenant.until(JOB, "drains", "all calls to have left", sent).await;
+    tenant
+        .patch(JOB, "drains", &json!({"spec": {"cancel": true}}))
+        .await;
+    let stored = |job: &Value| job["status"]["items"]["succeeded"].as_u64() >= Some(9);
+    let job = tenant.until(JOB, "drains", "nine scores", stored).await;
+    assert_eq!(
+        job["status"]["completionTime"],
+        Value::Null,
+        "it waits for the last one"
+    );
+    assert_eq!(job["status"]["items"]["active"], 1);
+    let job = tenant.until_true(JOB, "drains", "Failed").await;
+    assert_eq!(condition(&job, "Failed")[1], "Cancelled");
+    each_once(&results_of(&tenant, "drains").await, 10);
+    balanced(&tenant, &job);
 }
 
 // J25

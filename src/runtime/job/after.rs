@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::run::{Means, RunEnd};
 use super::source::trouble;
-use super::store::{AGAIN, Work, announce};
+use super::store::{AGAIN, Stored, Work, announce};
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
 use crate::core::failure::KeysProblem;
 use crate::core::job::{End, Phase, Progress, verdict};
@@ -123,7 +125,12 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             return Next::After(Duration::from_secs(60));
         }
         RunEnd::Taken => return Next::After(AGAIN),
-        RunEnd::Stopped => return Next::After(Duration::from_secs(1)),
+        RunEnd::Stopped => {
+            while work.last_words(context, &mut progress).await == Stored::No {
+                sleep(Duration::from_millis(200)).await;
+            }
+            return Next::WhenChanged;
+        }
         RunEnd::Gone => return Next::WhenChanged,
     };
     work.end(context, Some(&mut progress), ended).await

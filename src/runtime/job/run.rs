@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::after::Left;
 use super::deadline;
@@ -165,16 +165,28 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs until it ends or cannot go on; answers under way are always awaited and folded, and reservations that no
-    /// call has used are given back: only a crash makes them count as spent.
+    /// Runs until it ends or cannot go on; answers under way are always awaited, folded and stored.
     pub(super) async fn go(mut self) -> (Self, RunEnd) {
         let mut calls: Calls<'a> = FuturesUnordered::new();
         let end = self.run(&mut calls).await;
-        while let Some(event) = calls.next().await {
-            self.settle(event).await;
-        }
-        self.progress.release();
+        self.drain(&mut calls).await;
         (self, end)
+    }
+
+    /// Nothing new leaves. What is under way is awaited, and stored each second meanwhile as it was before; reservations
+    /// that no call has used are given back at once: only a crash makes them count as spent.
+    async fn drain(&mut self, calls: &mut Calls<'a>) {
+        self.progress.release();
+        loop {
+            if !self.storing && self.progress.in_flight() > 0 && self.to_store() {
+                self.store(calls, false);
+            }
+            match timeout(FLUSH, calls.next()).await {
+                Ok(Some(event)) => self.settle(event).await,
+                Ok(None) => return,
+                Err(_) => {}
+            }
+        }
     }
 
     async fn run(&mut self, calls: &mut Calls<'a>) -> RunEnd {
@@ -184,7 +196,7 @@ impl<'a> Run<'a> {
         }
         loop {
             if self.context.stop.is_cancelled() {
-                return self.stop_cleanly(calls).await;
+                return RunEnd::Stopped;
             }
             if verdict(&self.progress, &self.spec) != End::Complete {
                 return RunEnd::Judged;
@@ -322,31 +334,6 @@ impl<'a> Run<'a> {
             due
         } else {
             due.min(self.stored_at + FLUSH)
-        }
-    }
-
-    /// The process is to stop: nothing new leaves, what is under way is awaited and stored each second, and unused
-    /// reservations are given back.
-    async fn stop_cleanly(&mut self, calls: &mut Calls<'a>) -> RunEnd {
-        // A store that is under way holds the object; it gives up as well.
-        while self.storing
-            && let Some(event) = calls.next().await
-        {
-            self.settle(event).await;
-        }
-        self.progress.release();
-        loop {
-            let stored = self.work.last_words(self.context, &mut self.progress).await != Stored::No;
-            if calls.is_empty() && stored {
-                return RunEnd::Stopped;
-            }
-            let due = Instant::now() + FLUSH;
-            while let Ok(Some(event)) = tokio::time::timeout_at(due, calls.next()).await {
-                self.settle(event).await;
-            }
-            if calls.is_empty() && !stored {
-                sleep(Duration::from_millis(200)).await;
-            }
         }
     }
 }
