@@ -75,7 +75,7 @@ mod jobs {
             together pace::a_project_that_does_not_tell_its_limits_is_asked_once,
             together results::a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports,
             together results::the_worst_are_printed_lowest_first_from_status_and_from_reports,
-            together results::reports_and_status_stay_small_however_long_the_keys,
+            alone results::reports_and_status_stay_small_however_long_the_keys,
             together results::a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_call,
             together results::a_report_that_somebody_edits_meanwhile_is_put_right,
             together results::only_the_results_asked_for_are_kept,

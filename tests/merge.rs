@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod merge {
     mod build;
+    mod crowd;
     mod properties;
     mod table;
 }

@@ -67,6 +67,20 @@ struct Metadata {
     annotations: Option<BTreeMap<String, String>>,
 }
 
+/// The answer to a write: nothing of it is read but which version is stored now.
+#[derive(Deserialize)]
+pub(super) struct Answer {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+}
+
+impl Answer {
+    /// The version that is stored now.
+    pub(super) fn version(self) -> String {
+        self.metadata.resource_version.unwrap_or_default()
+    }
+}
+
 /// Reads metadata without what we never look at.
 pub(super) fn metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<ObjectMeta, D::Error> {
     let read = Metadata::deserialize(stored)?;

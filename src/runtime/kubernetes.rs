@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::backups;
-use super::decode::{Listed, Reduced, grant, job};
+use super::decode::{Answer, Listed, Reduced, grant, job};
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
 use crate::core::condition::cut;
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -352,10 +352,11 @@ async fn replace_status(
         metadata,
         status,
     };
-    let api: Api<PartialObjectMeta> = Api::namespaced_with(client.clone(), &key.namespace, resource);
-    let params = PostParams::default();
-    let replaced = in_time(api.replace_subresource("status", &key.name, &params, &written)).await?;
-    Ok(replaced.resource_version().unwrap_or_default())
+    let body = serde_json::to_vec(&written).map_err(|_| KubeFailure::Invalid)?;
+    let place = Request::new(DynamicObject::url_path(resource, Some(&key.namespace)));
+    let request = place.replace_subresource("status", &key.name, &PostParams::default(), body);
+    let answer: Answer = in_time(client.request(request.map_err(|_| KubeFailure::Invalid)?)).await?;
+    Ok(answer.version())
 }
 
 /// Bounds a request in time and reduces its error to what a pass can act on.

@@ -2,13 +2,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, PostParams, Request,
-    TypeMeta,
+    ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams, Request, TypeMeta,
 };
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::decode::Answer;
 use super::kubernetes::{Kubernetes, api, in_time};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};
@@ -77,8 +77,8 @@ impl Kubernetes {
             Some(_) => place.replace(&name, &params, body),
         };
         let request = request.map_err(|_| KubeFailure::Invalid)?;
-        let stored: PartialObjectMeta<ImageScoreReport> = in_time(self.client.request(request)).await?;
-        Ok(stored.resource_version().unwrap_or_default())
+        let answer: Answer = in_time(self.client.request(request)).await?;
+        Ok(answer.version())
     }
 
     pub(super) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeFailure> {

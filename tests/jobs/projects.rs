@@ -138,8 +138,8 @@ pub async fn a_project_whose_limits_could_not_be_had_is_asked_again_before_it_is
         assert_eq!(end(&job), ["Complete", "Completed"]);
         let seen = measured(tenant);
         println!("a limit of 5 a second, first not told: {seen:?}");
-        // A busy machine lets requests arrive in bunches.
-        assert!(seen.highest_per_second <= 7 && seen.throttled == 0, "{seen:?}");
+        // A busy machine lets requests arrive in bunches; hurried, it would be refused most of its calls.
+        assert!(seen.highest_per_second <= 7 && seen.throttled <= 2, "{seen:?}");
         balanced(tenant, &job);
     }
 }

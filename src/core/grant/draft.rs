@@ -140,9 +140,9 @@ impl<'a> Draft<'a> {
         Time(self.scene.now + SignedDuration::from_secs(WRITE_LIFE_SECONDS))
     }
 
-    pub(super) fn finish(mut self) -> Result<Plan, (usize, Verdict)> {
+    pub(super) fn finish(mut self) -> Result<Plan, Vec<(usize, Verdict)>> {
         for member in self.order.clone() {
-            self.keep_wanted(member)?;
+            self.keep_wanted(member).map_err(|unfit| vec![unfit])?;
         }
         for member in self.order.clone() {
             self.drop_unwanted(member);
@@ -311,9 +311,10 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Refuses one grant whose additions make the document too large: one that does not fit by itself, or it would
-    /// hold back those that do; else the youngest.
-    fn check_room(&self) -> Result<(), (usize, Verdict)> {
+    /// Refuses grants whose additions make the document too large: those that do not fit by themselves, or they would hold
+    /// back those that do; else the youngest, as many as must go in any case. A plan takes time for each round of these, and
+    /// a bucket may have any number of grants.
+    fn check_room(&self) -> Result<(), Vec<(usize, Verdict)>> {
         if self.add.is_empty() {
             return Ok(());
         }
@@ -329,18 +330,28 @@ impl<'a> Draft<'a> {
         // What stays, counted by what is added: a document that would be left without statements still has its frame.
         let before = total.saturating_sub(self.add.iter().map(|text| text.len() + 1).sum());
         let free = POLICY_LIMIT.saturating_sub(before);
-        let adding = || {
-            let youngest_first = self.order.iter().rev().copied();
-            youngest_first
-                .filter(|i| self.plan.added.get(*i).is_some_and(|n| *n > 0))
-                .map(|i| (i, self.needed(i)))
-        };
-        let victim = adding()
-            .find(|(_, needed)| *needed > free)
-            .or_else(|| adding().next());
-        victim.map_or(Ok(()), |(member, needed)| {
-            Err((member, Verdict::TooLarge { needed, free }))
-        })
+        let youngest_first = self.order.iter().rev().copied();
+        let adding: Vec<_> = youngest_first
+            .filter(|i| self.plan.added.get(*i).is_some_and(|n| *n > 0))
+            .map(|i| (i, self.needed(i)))
+            .collect();
+        let alone = adding.iter().filter(|(_, needed)| *needed > free);
+        let mut victims: Vec<_> = alone.copied().collect();
+        let mut over = total - POLICY_LIMIT;
+        if victims.is_empty() {
+            // Statements that several want go only with the last of them, so these may not be enough yet.
+            let youngest = adding.into_iter().take_while(|(_, needed)| {
+                let goes = over > 0;
+                over = over.saturating_sub(*needed);
+                goes
+            });
+            victims = youngest.collect();
+        }
+        if victims.is_empty() {
+            return Ok(());
+        }
+        let unfit = |(member, needed)| (member, Verdict::TooLarge { needed, free });
+        Err(victims.into_iter().map(unfit).collect())
     }
 
     /// Bytes that a grant's additions take.

@@ -97,14 +97,12 @@ pub struct Plan {
 /// Plans for `members`, which are all grants of the bucket with one identity.
 pub fn plan(scene: Scene<'_>, members: &[Member]) -> Plan {
     let mut frozen = BTreeMap::new();
-    // A grant that does not fit is carried as it is, and the others are planned without it; each round freezes one more.
+    // A grant that does not fit is carried as it is, and the others are planned without it; each round freezes some more.
     loop {
         let draft = Draft::new(scene, members, &frozen);
         match draft.finish() {
             Ok(plan) => return plan,
-            Err((member, verdict)) => {
-                frozen.insert(member, verdict);
-            }
+            Err(unfit) => frozen.extend(unfit),
         }
     }
 }

@@ -81,8 +81,9 @@ impl<'a> Run<'a> {
         Some(RunEnd::Over(End::Failed(JobReason::GrantMismatch, message)))
     }
 
-    /// Takes in what still comes when the run has ended: nothing new follows from it.
-    pub(super) async fn settle(&mut self, event: Event) {
+    /// Takes in what still comes when the run has ended: nothing new follows from it, but that there may be nothing to store
+    /// in any more.
+    pub(super) async fn settle(&mut self, event: Event) -> Option<RunEnd> {
         match event {
             Event::Answer(answer) => {
                 self.fold(answer).await;
@@ -90,11 +91,10 @@ impl<'a> Run<'a> {
             Event::Limits(limits, keys) => {
                 self.limits(limits, keys);
             }
-            Event::Kept(work, stored) => {
-                self.kept(*work, stored);
-            }
+            Event::Kept(work, stored) => return self.kept(*work, stored),
             Event::Page(_) => {}
         }
+        None
     }
 
     pub(super) async fn take_in(&mut self, event: Event) -> Option<RunEnd> {

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::after::Left;
 use super::deadline;
@@ -169,22 +169,26 @@ impl<'a> Run<'a> {
     pub(super) async fn go(mut self) -> (Self, RunEnd) {
         let mut calls: Calls<'a> = FuturesUnordered::new();
         let end = self.run(&mut calls).await;
-        self.drain(&mut calls).await;
+        self.drain(&mut calls, &end).await;
         (self, end)
     }
 
     /// Nothing new leaves. What is under way is awaited, and stored each second meanwhile as it was before; reservations
     /// that no call has used are given back at once: only a crash makes them count as spent.
-    async fn drain(&mut self, calls: &mut Calls<'a>) {
+    async fn drain(&mut self, calls: &mut Calls<'a>, end: &RunEnd) {
         self.progress.release();
-        loop {
-            if !self.storing && self.progress.in_flight() > 0 && self.to_store() {
+        let mut stores = !matches!(end, RunEnd::Gone | RunEnd::Taken);
+        while !calls.is_empty() {
+            if stores && !self.storing && self.stored_at.elapsed() >= FLUSH {
                 self.store(calls, false);
             }
-            match timeout(FLUSH, calls.next()).await {
-                Ok(Some(event)) => self.settle(event).await,
-                Ok(None) => return,
-                Err(_) => {}
+            let due = if stores {
+                self.due(FLUSH)
+            } else {
+                Instant::now() + FLUSH
+            };
+            if let Ok(Some(event)) = timeout_at(due, calls.next()).await {
+                stores &= self.settle(event).await.is_none();
             }
         }
     }
