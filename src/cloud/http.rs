@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect, retry};
 
 use super::endpoints::Endpoints;
 use super::error;
@@ -52,6 +52,8 @@ impl Cloud {
     pub fn new(endpoints: Endpoints) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .redirect(redirect::Policy::none())
+            // Each call is counted before it leaves and may be billed: nothing beneath us sends one again, nor keeps a copy.
+            .retry(retry::never().max_retries_per_request(0))
             .connect_timeout(Duration::from_secs(5))
             .pool_idle_timeout(Duration::from_secs(50))
             .referer(false)

@@ -1,0 +1,115 @@
+//! The status of a large job stays small, whatever becomes of its items.
+
+#[cfg(test)]
+mod status {
+    use std::collections::HashSet;
+
+    use imm_operator::api::{JobSpec, JobStatus};
+    use imm_operator::core::failure::{CallFailure, FailureKind};
+    use imm_operator::core::grant::ObjectKey;
+    use imm_operator::core::job::{Filing, Found, JobObject, Phase, Progress, Step, report};
+    use k8s_openapi::jiff::{SignedDuration, Timestamp};
+    use serde_json::{Value, json};
+
+    const ITEMS: usize = 100_000;
+    const LIMIT: usize = 128 * 1024;
+
+    fn job() -> JobObject {
+        let spec: Value = json!({
+            "project": {"name": "immtest", "region": "cn-hangzhou", "accountUID": "1234567890123456"},
+            "credentials": {"source": "Secret", "secretRef": {"name": "imm-caller"}},
+            "source": {"prefix": {"bucket": "pics", "maxObjects": ITEMS}},
+            "backoffLimitPerItem": 3,
+        });
+        JobObject {
+            key: ObjectKey {
+                namespace: "n".to_owned(),
+                name: "large".to_owned(),
+            },
+            uid: "uid".to_owned(),
+            resource_version: "1".to_owned(),
+            generation: 1,
+            deleting: false,
+            started: Some("uid".to_owned()),
+            reconcile_at: None,
+            spec: Ok(serde_json::from_value::<JobSpec>(spec).unwrap()),
+            status: JobStatus::default(),
+        }
+    }
+
+    /// A page of objects with keys of about a thousand bytes.
+    fn page(from: usize) -> Vec<Found> {
+        let found = |n: usize| {
+            let key = format!("{}{n:07}.jpg", "k".repeat(990));
+            Found {
+                uri: format!("oss://pics/{key}"),
+                place: Some(key),
+                refused: None,
+            }
+        };
+        (from..(from + 1_000).min(ITEMS)).map(found).collect()
+    }
+
+    /// Every third item needs a second call, and every fifth is refused with a code of its own.
+    fn answer(index: usize, again: bool) -> Result<String, CallFailure> {
+        let failed = |kind, code| CallFailure {
+            kind,
+            status: None,
+            code,
+            request_id: None,
+            retry_after: None,
+        };
+        match index {
+            0 => Ok("0.5".to_owned()),
+            n if n % 3 == 0 && !again => Err(failed(FailureKind::Unavailable, "ServiceBusy".to_owned())),
+            n if n % 5 == 0 => Err(failed(FailureKind::Refused, format!("Code{n}"))),
+            n => Ok(format!("0.{n:06}")),
+        }
+    }
+
+    #[test]
+    fn of_a_hundred_thousand_items_it_holds_no_more_than_figures_and_what_waits() {
+        let mut job = job();
+        let spec = job.spec.clone().unwrap();
+        let mut now = Timestamp::from_second(1_790_000_000).unwrap();
+        let mut progress = Progress::resume(&spec, &job.status, (ITEMS, false), now, "uid");
+        let (mut read, mut tried, mut flying) = (0, HashSet::new(), Vec::new());
+        let (mut answers, mut largest, mut most_waiting) = (0, 0, 0);
+        loop {
+            match progress.next(now, 300, None) {
+                Step::Done => break,
+                Step::Read => {
+                    let found = page(read);
+                    read += found.len();
+                    progress.feed(found, read == ITEMS);
+                }
+                Step::Reserve => {
+                    progress.reserve(1_000, None);
+                    progress.stored();
+                }
+                Step::Send => flying.push(progress.take(now).unwrap().index),
+                Step::Wait(due) => match flying.pop() {
+                    Some(index) => {
+                        progress.fold(index, answer(index, !tried.insert(index)), now);
+                        answers += 1;
+                    }
+                    None => now = due.unwrap_or(now + SignedDuration::from_secs(1)),
+                },
+                Step::OutOfBudget => panic!("it has no budget"),
+            }
+            if answers % 2_000 == 1 {
+                answers += 1;
+                if let Filing::Reports(filing) = progress.filing_mut() {
+                    filing.draft(false);
+                }
+                progress.stored();
+                job.status = report(&job, &Phase::Scoring, Some(&progress), now);
+                largest = largest.max(serde_json::to_string(&job.status).unwrap().len());
+                most_waiting = most_waiting.max(job.status.deferred.len());
+            }
+        }
+        assert_eq!(progress.tally().done(), ITEMS);
+        assert!(most_waiting > 50, "{most_waiting} waited at once: too easy");
+        assert!(largest < LIMIT, "{largest} bytes, {most_waiting} waiting");
+    }
+}
