@@ -102,7 +102,7 @@ impl Cloud {
 
 /// Reads an address. The endpoints were checked at the start, and a bucket or region by its pattern.
 pub(super) fn url(address: &str) -> Result<Url, CallFailure> {
-    Url::parse(address).map_err(|_| error::unanswered("AddressUnusable"))
+    Url::parse(address).map_err(|_| error::unanswered("ConnectionFailed"))
 }
 
 fn word(error: &reqwest::Error) -> &'static str {
