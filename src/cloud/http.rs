@@ -1,13 +1,15 @@
 //! One HTTP client for both services: deadlines, size caps, no redirects, and nothing of a URL or header in an error.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect, retry};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Body, Client, Method, Request, Response, Url, redirect, retry};
 
 use super::endpoints::Endpoints;
 use super::error;
+use super::sign::Header;
 use crate::ports::CallFailure;
 
 /// Time for one OSS call. The lease and the life of a policy write are sized on it.
@@ -30,7 +32,7 @@ pub struct Cloud {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
-    headers: reqwest::header::HeaderMap,
+    headers: HeaderMap,
 }
 
 impl Answer {
@@ -66,23 +68,11 @@ impl Cloud {
         })
     }
 
-    /// A request with signed headers; the values that authenticate are marked so that nothing prints them.
-    pub(super) fn request(&self, method: Method, url: Url, headers: &[(String, String)]) -> RequestBuilder {
-        let mut request = self.client.request(method, url);
-        for (name, value) in headers {
-            if let Ok(mut value) = reqwest::header::HeaderValue::from_str(value) {
-                value.set_sensitive(true);
-                request = request.header(name.as_str(), value);
-            }
-        }
-        request
-    }
-
     /// Sends a request and reads at most `cap` bytes of its answer, all within the service's deadline.
     pub(super) async fn send(
         &self,
         service: Service,
-        request: RequestBuilder,
+        request: Request,
         cap: usize,
     ) -> Result<Answer, CallFailure> {
         let deadline = match service {
@@ -91,13 +81,36 @@ impl Cloud {
         };
         let whole = async {
             // reqwest's errors carry the URL; only our own word for the failure leaves this function.
-            let response = request.send().await.map_err(|e| error::unanswered(word(&e)))?;
-            read(response, cap).await
+            let response = self.client.execute(request).await;
+            read(response.map_err(|e| error::unanswered(word(&e)))?, cap).await
         };
         tokio::time::timeout(deadline, whole)
             .await
             .unwrap_or_else(|_| Err(error::unanswered("Timeout")))
     }
+}
+
+/// A request with signed headers; their values are marked, so that nothing prints those that authenticate.
+pub(super) fn request(
+    method: Method,
+    url: Url,
+    headers: Vec<Header<'static>>,
+    body: Option<String>,
+) -> Request {
+    let mut request = Request::new(method, url);
+    request.headers_mut().reserve(headers.len() + 1);
+    for (name, value) in headers {
+        let value = match value {
+            Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
+            Cow::Owned(text) => HeaderValue::try_from(text),
+        };
+        if let Ok(mut value) = value {
+            value.set_sensitive(true);
+            request.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    *request.body_mut() = body.map(Body::from);
+    request
 }
 
 /// Reads an address. The endpoints were checked at the start, and a bucket or region by its pattern.
@@ -115,13 +128,15 @@ fn word(error: &reqwest::Error) -> &'static str {
     }
 }
 
-async fn read(response: Response, cap: usize) -> Result<Answer, CallFailure> {
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+async fn read(mut response: Response, cap: usize) -> Result<Answer, CallFailure> {
+    let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
     let declared = response.content_length();
     let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| error::unanswered("AnswerCutShort"))?;
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|_| error::unanswered("AnswerCutShort"))?
+    {
         if body.len() + chunk.len() > cap {
             return Err(error::unanswered("AnswerTooLarge"));
         }

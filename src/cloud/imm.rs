@@ -1,19 +1,17 @@
 //! IMM 2020-09-30: `DetectImageScore` and `GetProject`. Every scoring call that is answered 2xx or 4xx may be billed (IMM
 //! page "Billing overview").
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::acs::Call;
 use super::error;
-use super::http::{ANSWER_CAP, Cloud, Service, url};
+use super::http::{ANSWER_CAP, Cloud, Service};
 use super::sign::acs3;
 use crate::api::{JobAccess, ProjectRef, RoleChain, RoleType};
-use crate::core::hash::sha256;
 use crate::ports::{CallFailure, Keys, ProjectLimits};
 
 /// The success answer. The score is taken as IMM wrote it, digit by digit, and never through a float.
@@ -87,14 +85,11 @@ impl Cloud {
         uri: &str,
         now: Timestamp,
     ) -> Result<String, CallFailure> {
-        let mut query = vec![
-            ("ProjectName".to_owned(), project.name.clone()),
-            ("SourceURI".to_owned(), uri.to_owned()),
-        ];
-        if let Some(chain) = &access.role_chain {
-            query.push(("CredentialConfig".to_owned(), credential_config(chain)));
-        }
-        let body = self.imm(project, "DetectImageScore", query, keys, now).await?;
+        let mut query = vec![("ProjectName", project.name.as_str()), ("SourceURI", uri)];
+        let chain = access.role_chain.as_ref().map(credential_config);
+        query.extend(chain.iter().map(|chain| ("CredentialConfig", chain.as_str())));
+        let query = acs3::query(&query);
+        let body = self.imm(project, "DetectImageScore", &query, keys, now).await?;
         // A success without a score is an error, never a score of 0.
         let scored: Option<Scored<'_>> = serde_json::from_slice(&body).ok();
         let score = scored
@@ -110,8 +105,8 @@ impl Cloud {
         keys: &Keys,
         now: Timestamp,
     ) -> Result<ProjectLimits, CallFailure> {
-        let query = vec![("ProjectName".to_owned(), project.name.clone())];
-        let body = self.imm(project, "GetProject", query, keys, now).await?;
+        let query = acs3::query(&[("ProjectName", &project.name)]);
+        let body = self.imm(project, "GetProject", &query, keys, now).await?;
         let shown: Shown =
             serde_json::from_slice(&body).map_err(|_| error::unanswered("NoProjectInAnswer"))?;
         let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
@@ -122,41 +117,22 @@ impl Cloud {
         })
     }
 
-    /// One call: its parameters ride in the query. Gives the body of a success.
+    /// One call: its parameters ride in the query, encoded. Gives the body of a success.
     async fn imm(
         &self,
         project: &ProjectRef,
-        action: &str,
-        query: Vec<(String, String)>,
+        action: &'static str,
+        query: &str,
         keys: &Keys,
         now: Timestamp,
     ) -> Result<Vec<u8>, CallFailure> {
-        let query = acs3::query(&query);
-        let mut url = url(&self.endpoints.imm(&project.region))?;
-        url.set_query(Some(&query));
-        let mut headers = vec![
-            ("host".to_owned(), host(&url)),
-            ("x-acs-action".to_owned(), action.to_owned()),
-            ("x-acs-version".to_owned(), "2020-09-30".to_owned()),
-            (
-                "x-acs-date".to_owned(),
-                now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            ),
-            ("x-acs-signature-nonce".to_owned(), nonce(&keys.id, now)),
-        ];
-        let request = acs3::Request {
-            method: "POST",
-            path: "/",
-            query: &query,
-            headers: &headers,
-            body: b"",
+        let call = Call {
+            address: &[&self.endpoints.imm(&project.region), "?", query].concat(),
+            action,
+            version: "2020-09-30",
+            form: None,
         };
-        let signed = acs3::sign(request, keys);
-        headers.retain(|(name, _)| name != "host");
-        headers.extend(signed.headers);
-        let request = self
-            .request(Method::POST, url, &headers)
-            .header("accept", "application/json");
+        let request = call.request(Some(keys), now)?;
         let answer = self.send(Service::Imm, request, ANSWER_CAP).await?;
         if answer.status == 200 {
             return Ok(answer.body);
@@ -167,19 +143,4 @@ impl Cloud {
             .map(Duration::from_millis);
         Err(error::imm(answer.status, &answer.body, wait))
     }
-}
-
-/// The Host header as it goes over the wire: the port is part of it unless it is the scheme's own.
-pub(super) fn host(url: &Url) -> String {
-    let name = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
-}
-
-/// A value that no other request of ours carries: process, time and a counter.
-pub(super) fn nonce(key_id: &str, now: Timestamp) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let seed = format!("{key_id}/{}/{}/{count}", std::process::id(), now.as_nanosecond());
-    sha256(seed).chars().take(32).collect()
 }

@@ -1,6 +1,7 @@
 //! Alibaba Cloud over HTTP: the only place that knows a URL, a header or an error body. It makes one attempt a call
 //! and decides nothing.
 
+mod acs;
 mod endpoints;
 mod error;
 mod http;

@@ -99,11 +99,11 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<Piece, CallFailure> {
         let mut headers = vec![
-            ("range".to_owned(), format!("bytes={from}-{}", from + PIECE - 1)),
+            ("range", format!("bytes={from}-{}", from + PIECE - 1).into()),
             // Otherwise OSS answers a range that reaches beyond the end with the whole object.
-            ("x-oss-range-behavior".to_owned(), "standard".to_owned()),
+            ("x-oss-range-behavior", "standard".into()),
         ];
-        headers.extend(etag.map(|etag| ("if-match".to_owned(), etag.to_owned())));
+        headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
         let call = Call {
             headers,
             // A server that ignores ranges sends the whole object.
@@ -166,8 +166,7 @@ fn get<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Timesta
 /// An object of a page; keys come percent-encoded, because XML cannot hold every character.
 fn listed(contents: &Contents) -> Option<Listed> {
     Some(Listed {
-        key: decoded(&contents.key),
-        raw: contents.key.chars().take(1000).collect(),
+        key: decoded(&contents.key).ok_or_else(|| contents.key.chars().take(1000).collect()),
         modified: contents.last_modified.parse().ok()?,
     })
 }

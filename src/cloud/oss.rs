@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::error;
-use super::http::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service, url};
-use super::sign::{encode, oss4};
+use super::http::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service, request, url};
+use super::sign::{Header, encode, oss4};
 use crate::api::{BucketRef, BucketSeen};
 use crate::core::grant::BlockState;
 use crate::ports::{CallFailure, FailureKind, Keys, PolicyRead};
@@ -55,7 +55,7 @@ pub(super) struct Call<'a> {
     pub(super) region: &'a str,
     pub(super) query: Vec<(String, String)>,
     /// Headers of the operation; none of them needs to be signed.
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Vec<Header<'static>>,
     pub(super) body: Option<&'a str>,
     pub(super) time: Timestamp,
     pub(super) cap: usize,
@@ -201,7 +201,7 @@ impl Cloud {
     pub(super) async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CallFailure> {
         let mut headers = call.headers;
         if call.body.is_some() {
-            headers.push(("content-type".to_owned(), "application/json".to_owned()));
+            headers.push(("content-type", "application/json".into()));
         }
         let signed = oss4::sign(
             oss4::Request {
@@ -224,10 +224,8 @@ impl Cloud {
         let path = call.key.map(|key| encode(key, true)).unwrap_or_default();
         let query = oss4::canonical_query(&call.query);
         let url = url(&format!("{address}{path}?{query}"))?;
-        let mut request = self.request(call.method, url, &headers);
-        if let Some(body) = call.body {
-            request = request.body(body.to_owned());
-        }
+        let body = call.body.map(ToOwned::to_owned);
+        let request = request(call.method, url, headers, body);
         self.send(Service::Oss, request, call.cap).await
     }
 }

@@ -2,13 +2,12 @@
 //! URL, so that no log of an address can hold it.
 
 use k8s_openapi::jiff::Timestamp;
-use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::acs::Call;
 use super::error;
-use super::http::{ANSWER_CAP, Cloud, Service, url};
-use super::imm::{host, nonce};
+use super::http::{ANSWER_CAP, Cloud, Service};
 use super::sign::acs3;
 use crate::ports::{CallFailure, Keys, RoleSession};
 
@@ -44,7 +43,7 @@ impl Cloud {
     ) -> Result<Keys, CallFailure> {
         let mut parameters = common(session);
         if let Some(id) = &session.external_id {
-            parameters.push(("ExternalId".to_owned(), id.clone()));
+            parameters.push(("ExternalId", id));
         }
         let body = acs3::query(&parameters);
         issued(&self.sts("AssumeRole", &body, Some(keys), now).await?)
@@ -59,8 +58,8 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<Keys, CallFailure> {
         let mut parameters = common(session);
-        parameters.push(("OIDCProviderArn".to_owned(), provider_arn.to_owned()));
-        parameters.push(("OIDCToken".to_owned(), token.expose_secret().to_owned()));
+        parameters.push(("OIDCProviderArn", provider_arn));
+        parameters.push(("OIDCToken", token.expose_secret()));
         let body = acs3::query(&parameters);
         issued(&self.sts("AssumeRoleWithOIDC", &body, None, now).await?)
     }
@@ -76,46 +75,19 @@ impl Cloud {
     /// One call; signed unless it is anonymous. Parameters ride in a form body.
     async fn sts(
         &self,
-        action: &str,
+        action: &'static str,
         body: &str,
         keys: Option<&Keys>,
         now: Timestamp,
     ) -> Result<Vec<u8>, CallFailure> {
-        let url = url(&self.endpoints.sts())?;
-        let mut headers = vec![
-            ("host".to_owned(), host(&url)),
-            (
-                "content-type".to_owned(),
-                "application/x-www-form-urlencoded".to_owned(),
-            ),
-            ("x-acs-action".to_owned(), action.to_owned()),
-            ("x-acs-version".to_owned(), "2015-04-01".to_owned()),
-            (
-                "x-acs-date".to_owned(),
-                now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            ),
-            (
-                "x-acs-signature-nonce".to_owned(),
-                nonce(keys.map_or("", |k| k.id.as_str()), now),
-            ),
-        ];
-        if let Some(keys) = keys {
-            let request = acs3::Request {
-                method: "POST",
-                path: "/",
-                query: "",
-                headers: &headers,
-                body: body.as_bytes(),
-            };
-            headers.extend(acs3::sign(request, keys).headers);
-        }
-        headers.retain(|(name, _)| name != "host");
-        let request = self
-            .request(Method::POST, url, &headers)
-            .header("accept", "application/json");
-        let answer = self
-            .send(Service::Oss, request.body(body.to_owned()), ANSWER_CAP)
-            .await?;
+        let call = Call {
+            address: &self.endpoints.sts(),
+            action,
+            version: "2015-04-01",
+            form: Some(body),
+        };
+        let request = call.request(keys, now)?;
+        let answer = self.send(Service::Oss, request, ANSWER_CAP).await?;
         if answer.status == 200 {
             Ok(answer.body)
         } else {
@@ -124,14 +96,14 @@ impl Cloud {
     }
 }
 
-fn common(session: &RoleSession) -> Vec<(String, String)> {
+fn common(session: &RoleSession) -> Vec<(&str, &str)> {
     let mut parameters = vec![
-        ("RoleArn".to_owned(), session.role_arn.clone()),
-        ("RoleSessionName".to_owned(), session.name.clone()),
-        ("DurationSeconds".to_owned(), "3600".to_owned()),
+        ("RoleArn", session.role_arn.as_str()),
+        ("RoleSessionName", &session.name),
+        ("DurationSeconds", "3600"),
     ];
     if let Some(policy) = &session.policy {
-        parameters.push(("Policy".to_owned(), policy.clone()));
+        parameters.push(("Policy", policy));
     }
     parameters
 }

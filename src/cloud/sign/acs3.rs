@@ -3,7 +3,7 @@
 
 use secrecy::ExposeSecret;
 
-use super::{Signed, encode, hmac_sha256};
+use super::{Header, Signed, encode, hmac_sha256};
 use crate::core::hash::{hex, sha256};
 use crate::ports::Keys;
 
@@ -16,8 +16,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// The query, as [`query`] writes it.
     pub query: &'a str,
-    /// All headers to sign, `host` included; date and nonce are among them.
-    pub headers: &'a [(String, String)],
+    /// All headers to sign, by names in lower case, `host` included; date and nonce are among them.
+    pub headers: &'a [Header<'a>],
     /// The body.
     pub body: &'a [u8],
 }
@@ -25,45 +25,48 @@ pub struct Request<'a> {
 /// Signs a request.
 pub fn sign(request: Request<'_>, keys: &Keys) -> Signed {
     let body_hash = sha256(request.body);
-    let mut added = vec![("x-acs-content-sha256".to_owned(), body_hash.clone())];
+    let mut added: Vec<Header<'static>> = vec![("x-acs-content-sha256", body_hash.clone().into())];
     if let Some(token) = &keys.token {
-        let given = |name: &str| request.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        let given = |name: &str| request.headers.iter().any(|(n, _)| *n == name);
         if !given("x-acs-accesskey-id") {
-            added.push(("x-acs-accesskey-id".to_owned(), keys.id.clone()));
+            added.push(("x-acs-accesskey-id", keys.id.clone().into()));
         }
         if !given("x-acs-security-token") {
-            added.push((
-                "x-acs-security-token".to_owned(),
-                token.expose_secret().to_owned(),
-            ));
+            let token = token.expose_secret().to_owned();
+            added.push(("x-acs-security-token", token.into()));
         }
     }
-    let mut headers: Vec<(String, &str)> = request
+    let mut headers: Vec<(&str, &str)> = request
         .headers
         .iter()
         .chain(&added)
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
+        .map(|(name, value)| (*name, value.trim()))
         .collect();
-    headers.sort();
-    headers.dedup_by(|a, b| a.0 == b.0);
-    let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+    headers.sort_unstable();
+    headers.dedup_by_key(|(name, _)| *name);
+    let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
     let names = names.join(";");
-    let mut lines = String::new();
-    for (name, value) in &headers {
-        lines.extend([name, ":", value, "\n"]);
-    }
     let path = encode(request.path, true);
-    let canonical_request = [request.method, &path, request.query, &lines, &names, &body_hash].join("\n");
-    let string_to_sign = format!("ACS3-HMAC-SHA256\n{}", sha256(&canonical_request));
+    let head = [request.method, "\n", &path, "\n", request.query, "\n"];
+    let lines = headers.iter().flat_map(|(name, value)| [name, ":", value, "\n"]);
+    let tail = ["\n", &names, "\n", &body_hash];
+    // A usual request is less than this.
+    let mut canonical_request = String::with_capacity(1024);
+    canonical_request.extend(head.into_iter().chain(lines).chain(tail));
+    let string_to_sign = ["ACS3-HMAC-SHA256\n", &sha256(&canonical_request)].concat();
     let signature = hex(&hmac_sha256(
         keys.secret.expose_secret().as_bytes(),
         string_to_sign.as_bytes(),
     ));
-    let authorization = format!(
-        "ACS3-HMAC-SHA256 Credential={},SignedHeaders={names},Signature={signature}",
-        keys.id
-    );
-    added.push(("Authorization".to_owned(), authorization));
+    let authorization = [
+        "ACS3-HMAC-SHA256 Credential=",
+        &keys.id,
+        ",SignedHeaders=",
+        &names,
+        ",Signature=",
+        &signature,
+    ];
+    added.push(("authorization", authorization.concat().into()));
     Signed {
         headers: added,
         canonical_request,
@@ -72,11 +75,10 @@ pub fn sign(request: Request<'_>, keys: &Keys) -> Signed {
 }
 
 /// The query as it is signed, and as we send it: sorted by name, an empty value keeps its `=`.
-pub fn query(pairs: &[(String, String)]) -> String {
-    let mut pairs: Vec<String> = pairs
-        .iter()
-        .map(|(name, value)| encode(name, false) + "=" + &encode(value, false))
-        .collect();
-    pairs.sort();
+pub fn query(pairs: &[(&str, &str)]) -> String {
+    let pair =
+        |(name, value): &(&str, &str)| [encode(name, false), "=".into(), encode(value, false)].concat();
+    let mut pairs: Vec<String> = pairs.iter().map(pair).collect();
+    pairs.sort_unstable();
     pairs.join("&")
 }

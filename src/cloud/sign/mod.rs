@@ -17,11 +17,14 @@ const RESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'~');
 const NOT_IN_PATH: AsciiSet = RESERVED.remove(b'/');
 
+/// A header: its name in lower case, and its value.
+pub type Header<'a> = (&'a str, Cow<'a, str>);
+
 /// A signature and what led to it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// Headers to add, `Authorization` included.
-    pub headers: Vec<(String, String)>,
+    /// Headers to add, `authorization` included.
+    pub headers: Vec<Header<'static>>,
     /// The canonical request.
     pub canonical_request: String,
     /// The string to sign.
@@ -29,9 +32,9 @@ pub struct Signed {
 }
 
 /// Percent-encodes every byte but `A-Z a-z 0-9 - _ . ~`, and keeps `/` where asked.
-pub(crate) fn encode(text: &str, keep_slash: bool) -> String {
+pub(crate) fn encode(text: &str, keep_slash: bool) -> Cow<'_, str> {
     let reserved = if keep_slash { &NOT_IN_PATH } else { &RESERVED };
-    Cow::from(utf8_percent_encode(text, reserved)).into_owned()
+    utf8_percent_encode(text, reserved).into()
 }
 
 fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {

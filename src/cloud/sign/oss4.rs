@@ -1,10 +1,12 @@
 //! OSS signature V4 (`OSS4-HMAC-SHA256`) in the header form. Source: OSS page "Include a V4 signature in the
 //! Authorization header". The only payload hash that OSS supports is `UNSIGNED-PAYLOAD`.
 
+use std::borrow::Cow;
+
 use k8s_openapi::jiff::Timestamp;
 use secrecy::ExposeSecret;
 
-use super::{Signed, encode, hmac_sha256};
+use super::{Header, Signed, encode, hmac_sha256};
 use crate::core::hash::{hex, sha256};
 use crate::ports::Keys;
 
@@ -21,8 +23,8 @@ pub struct Request<'a> {
     pub key: Option<&'a str>,
     /// Decoded query parameters; an empty value means none.
     pub query: &'a [(String, String)],
-    /// Headers of the operation.
-    pub headers: &'a [(String, String)],
+    /// Headers of the operation, by names in lower case.
+    pub headers: &'a [Header<'a>],
     /// Names of further headers to sign.
     pub additional: &'a [String],
     /// Region of the bucket, without `-internal`.
@@ -33,25 +35,21 @@ pub struct Request<'a> {
 pub fn sign(request: Request<'_>, keys: &Keys, time: Timestamp) -> Signed {
     let date_time = time.strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = date_time.get(..8).unwrap_or_default();
-    let mut added = vec![
-        ("x-oss-date".to_owned(), date_time.clone()),
-        (
-            "Date".to_owned(),
-            time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-        ),
-        ("x-oss-content-sha256".to_owned(), PAYLOAD.to_owned()),
+    let day = time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let mut added: Vec<Header<'static>> = vec![
+        ("x-oss-date", date_time.clone().into()),
+        ("date", day.into()),
+        ("x-oss-content-sha256", PAYLOAD.into()),
     ];
     if let Some(token) = &keys.token {
-        added.push((
-            "x-oss-security-token".to_owned(),
-            token.expose_secret().to_owned(),
-        ));
+        let token = token.expose_secret().to_owned();
+        added.push(("x-oss-security-token", token.into()));
     }
-    let all: Vec<(String, &str)> = request
+    let all: Vec<(&str, &str)> = request
         .headers
         .iter()
         .chain(&added)
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
+        .map(|(name, value)| (*name, value.trim()))
         .collect();
     let always = |name: &str| name.starts_with("x-oss-") || name == "content-type" || name == "content-md5";
     let mut additional: Vec<String> = request
@@ -66,8 +64,8 @@ pub fn sign(request: Request<'_>, keys: &Keys, time: Timestamp) -> Signed {
 
     let mut signed: Vec<(&str, &str)> = all
         .iter()
-        .filter(|(n, _)| always(n) || additional.split(';').any(|a| a == n))
-        .map(|(n, v)| (n.as_str(), *v))
+        .filter(|(n, _)| always(n) || additional.split(';').any(|a| a == *n))
+        .copied()
         .collect();
     signed.sort_unstable();
     let headers: String = signed
@@ -99,7 +97,7 @@ pub fn sign(request: Request<'_>, keys: &Keys, time: Timestamp) -> Signed {
         "OSS4-HMAC-SHA256 Credential={}/{scope}{named},Signature={signature}",
         keys.id
     );
-    added.push(("Authorization".to_owned(), authorization));
+    added.push(("authorization", authorization.into()));
     Signed {
         headers: added,
         canonical_request,
@@ -113,19 +111,19 @@ fn canonical_uri(bucket: Option<&str>, key: Option<&str>) -> String {
         || "/".to_owned(),
         |bucket| format!("/{bucket}/{}", key.unwrap_or_default()),
     );
-    encode(&path, true)
+    encode(&path, true).into_owned()
 }
 
 /// Sorted by encoded name; an empty value drops its `=`. The same text goes over the wire.
 pub(crate) fn canonical_query(query: &[(String, String)]) -> String {
-    let mut pairs: Vec<(String, String)> = query
+    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = query
         .iter()
         .map(|(name, value)| (encode(name, false), encode(value, false)))
         .collect();
     pairs.sort();
-    let join = |(name, value): &(String, String)| {
+    let join = |(name, value): &(Cow<str>, Cow<str>)| {
         if value.is_empty() {
-            name.clone()
+            name.to_string()
         } else {
             format!("{name}={value}")
         }
