@@ -130,6 +130,15 @@ pub struct ObjectUri {
 impl ObjectUri {
     /// Parses `oss://BUCKET/KEY`.
     pub fn parse(field: &'static str, uri: &str) -> Result<Self, NameError> {
+        let (bucket, key) = Self::split(field, uri)?;
+        Ok(Self {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+
+    /// The bucket and the key of `oss://BUCKET/KEY`.
+    pub fn split<'a>(field: &'static str, uri: &'a str) -> Result<(&'a str, &'a str), NameError> {
         let rule = "must be oss://BUCKET/KEY with a key of 1 to 1,023 bytes and no control characters";
         let (bucket, key) = uri
             .strip_prefix("oss://")
@@ -141,10 +150,7 @@ impl ObjectUri {
             field,
             rule,
         )?;
-        Ok(Self {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-        })
+        Ok((bucket, key))
     }
 }
 

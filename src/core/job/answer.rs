@@ -52,7 +52,7 @@ impl Progress {
                 self.canary_passed |= score.is_some();
                 let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
                 self.close(&item.uri);
-                self.settle(index, item.uri, score.map(|s| s.to_string()), code);
+                self.settle(index, item.uri, score.map(Score::into_text), code);
                 Outcome::GoOn
             }
             Err(failure) => self.fold_failure(item, failure, now),

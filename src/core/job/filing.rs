@@ -3,8 +3,8 @@
 //! moment, and results that come while it is written belong to the next draft.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 
+use super::bytes::bytes;
 use super::{ItemRules, Tally};
 use crate::api::{ItemResult, REPORT_BYTES, REPORT_ITEMS, Report};
 
@@ -147,22 +147,7 @@ impl Reports {
 
 /// Bytes of a result as it is stored, with its comma.
 fn size(result: &ItemResult) -> usize {
-    let mut counted = Counted(1);
-    serde_json::to_writer(&mut counted, result).map_or(0, |()| counted.0)
-}
-
-/// Counts the bytes that are written to it, and keeps none.
-struct Counted(usize);
-
-impl io::Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    bytes(result) + 1
 }
 
 /// A report's body.

@@ -1,6 +1,7 @@
 //! An `ImageScoreJob`: what may be called, when, and what the answers add up to.
 
 mod answer;
+mod bytes;
 mod facets;
 mod filing;
 mod gate;

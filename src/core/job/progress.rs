@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::bytes::bytes;
 use super::filing::Filing;
-use super::source::stored_bytes;
 use super::{ItemRules, Tally};
 use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
 
@@ -167,8 +167,8 @@ impl Progress {
             backoff_limit: spec.backoff_limit_per_item,
             seed: seed.to_owned(),
         };
-        let open = progress.retries.values().map(|retry| stored_bytes(&retry.uri));
-        progress.under_way = open.fold((0, 0), |(count, bytes), more| (count + 1, bytes + more));
+        let open = progress.retries.values().map(|retry| bytes(&retry.uri));
+        progress.under_way = open.fold((0, 0), |(count, all), more| (count + 1, all + more));
         for result in &status.results {
             progress.count_in(result);
             progress.filing.add(result.clone());
@@ -223,8 +223,8 @@ impl Progress {
             return Some(Candidate::Retry(*index));
         }
         let canary_waits = !self.canary_passed && !self.retries.is_empty();
-        let (open, bytes) = self.under_way;
-        let room = open < DEFERRED_LIMIT && (self.listed || bytes < DEFERRED_BYTES);
+        let (open, uri_bytes) = self.under_way;
+        let room = open < DEFERRED_LIMIT && (self.listed || uri_bytes < DEFERRED_BYTES);
         (room && !canary_waits && !self.waiting.is_empty()).then_some(Candidate::Fresh)
     }
 
@@ -241,7 +241,7 @@ impl Progress {
             }
             Candidate::Fresh => {
                 let item = self.waiting.pop_front()?;
-                self.under_way = (self.under_way.0 + 1, self.under_way.1 + stored_bytes(&item.uri));
+                self.under_way = (self.under_way.0 + 1, self.under_way.1 + bytes(&item.uri));
                 item
             }
         };
@@ -284,7 +284,7 @@ impl Progress {
 
     /// An item neither waits for a retry any more nor is in flight.
     pub(super) fn close(&mut self, uri: &str) {
-        self.under_way = (self.under_way.0 - 1, self.under_way.1 - stored_bytes(uri));
+        self.under_way = (self.under_way.0 - 1, self.under_way.1 - bytes(uri));
     }
 
     /// An item is done: its result is filed.

@@ -61,6 +61,11 @@ impl Score {
         self.millionths
     }
 
+    /// The score as it is shown.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
     /// The mean of `count` scores that add up to `sum` millionths, rounded half up to three places.
     pub fn mean_of(sum: i64, count: usize) -> Option<Self> {
         let count = i64::try_from(count).ok().filter(|n| *n > 0)?;

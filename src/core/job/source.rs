@@ -3,6 +3,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::bytes::bytes;
 use crate::api::{ITEMS_LIMIT, JobSpec, PrefixSource, SourceSeen};
 use crate::core::name::{
     NameError, ObjectUri, check_bucket, check_project, check_region, check_role, check_uid,
@@ -113,10 +114,8 @@ pub struct Found {
 /// An object as OSS lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its key; `None` when it is not UTF-8.
-    pub key: Option<String>,
-    /// The key as it came, percent-encoded.
-    pub raw: String,
+    /// Its key; when that is not UTF-8, as it came, percent-encoded.
+    pub key: Result<String, String>,
     /// When it was last modified.
     pub modified: Timestamp,
 }
@@ -134,14 +133,16 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<Listed>)
         if object.modified.as_second() > as_of.as_second() || !after {
             continue;
         }
-        let Some(key) = object.key else {
-            let uri = uri(&source.bucket, &object.raw);
-            found.push(Found {
-                uri,
-                place: None,
-                refused: Some("KeyNotUtf8"),
-            });
-            continue;
+        let key = match object.key {
+            Ok(key) => key,
+            Err(raw) => {
+                found.push(Found {
+                    uri: uri(&source.bucket, &raw),
+                    place: None,
+                    refused: Some("KeyNotUtf8"),
+                });
+                continue;
+            }
         };
         let ends = |suffix: &String| key.ends_with(suffix.as_str());
         let fits = if source.suffixes.is_empty() {
@@ -157,12 +158,12 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<Listed>)
 }
 
 fn uri(bucket: &str, key: &str) -> String {
-    format!("oss://{bucket}/{key}")
+    ["oss://", bucket, "/", key].concat()
 }
 
 /// An item, or why it is none.
 fn item(uri: String, place: Option<String>) -> Found {
-    if ObjectUri::parse("uri", &uri).is_ok() {
+    if ObjectUri::split("uri", &uri).is_ok() {
         return Found {
             uri,
             place,
@@ -230,9 +231,9 @@ pub struct Count {
 impl Count {
     /// Adds a page; `Err` when the job would have more items or results than it may.
     pub fn add(&mut self, page: &[Found], most: i32) -> Result<(), String> {
-        let bytes: usize = page.iter().map(|f| stored_bytes(&f.uri)).sum();
+        let added: usize = page.iter().map(|f| bytes(&f.uri)).sum();
         self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
-        self.uri_bytes += i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.uri_bytes += i64::try_from(added).unwrap_or(i64::MAX);
         if self.items > most {
             let cure = if most < ITEMS_LIMIT {
                 "create another job with a higher maxObjects (at most 250000), or split it"
@@ -264,24 +265,19 @@ impl Count {
     }
 }
 
-/// Bytes of a URI as JSON holds it: some characters take two.
-pub(super) fn stored_bytes(uri: &str) -> usize {
-    serde_json::to_string(uri).map_or(uri.len(), |text| text.len())
-}
-
 /// How many items a job has, as far as it is known, and whether their results fit into its status. Decided before the first
 /// paid call and never again.
 pub fn size(spec: &JobSpec, seen: Option<&SourceSeen>) -> Option<(usize, bool)> {
-    let (items, bytes) = if spec.source.uris.is_empty() {
+    let (items, uri_bytes) = if spec.source.uris.is_empty() {
         (seen?.items?, seen?.uri_bytes?)
     } else {
-        let bytes: usize = spec.source.uris.iter().map(|uri| stored_bytes(uri)).sum();
+        let all: usize = spec.source.uris.iter().map(bytes).sum();
         (
             i32::try_from(spec.source.uris.len()).ok()?,
-            i64::try_from(bytes).ok()?,
+            i64::try_from(all).ok()?,
         )
     };
-    let results = bytes + i64::from(items) * RESULT_BYTES;
+    let results = uri_bytes + i64::from(items) * RESULT_BYTES;
     let inline = items <= INLINE_ITEMS && results <= INLINE_BYTES;
     Some((usize::try_from(items).ok()?, inline))
 }
@@ -328,8 +324,7 @@ mod tests {
             credentials: None,
         };
         let object = |key: &str, second| Listed {
-            key: Some(key.to_owned()),
-            raw: String::new(),
+            key: Ok(key.to_owned()),
             modified: at(second),
         };
         let page = vec![

@@ -56,7 +56,11 @@ impl ItemRules {
 
     /// What a result counts as.
     pub fn class(&self, result: &ItemResult) -> Class {
-        if let Some(score) = result.score.as_deref().and_then(Score::parse) {
+        self.class_of(score_of(result).as_ref(), result)
+    }
+
+    fn class_of(&self, score: Option<&Score>, result: &ItemResult) -> Class {
+        if let Some(score) = score {
             let below = self.min_score.is_some_and(|min| score.millionths() < min);
             return Class::Scored { below };
         }
@@ -79,6 +83,10 @@ impl ItemRules {
             (_, Class::Scored { .. } | Class::Ignored | Class::Skipped) => false,
         }
     }
+}
+
+fn score_of(result: &ItemResult) -> Option<Score> {
+    result.score.as_deref().and_then(Score::parse)
 }
 
 /// What results add up to.
@@ -108,7 +116,8 @@ pub struct Tally {
 impl Tally {
     /// Adds a result.
     pub fn add(&mut self, rules: &ItemRules, result: &ItemResult) {
-        match rules.class(result) {
+        let score = score_of(result);
+        match rules.class_of(score.as_ref(), result) {
             Class::Scored { below } => {
                 self.succeeded += 1;
                 self.below += usize::from(below);
@@ -117,7 +126,7 @@ impl Tally {
             Class::Ignored => self.ignored += 1,
             Class::Skipped => self.skipped += 1,
         }
-        if let Some(score) = result.score.as_deref().and_then(Score::parse) {
+        if let Some(score) = score {
             self.add_score(score);
         } else if let Some(code) = &result.code {
             if self.fatal.is_none() && rules.action(code) == Some(FailureAction::FailJob) {

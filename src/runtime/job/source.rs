@@ -76,7 +76,7 @@ pub(super) async fn read(
                 .effects
                 .list_objects(region, &prefix.bucket, &prefix.prefix, after, keys)
                 .await?;
-            let key = page.objects.iter().rev().find_map(|o| o.key.clone());
+            let key = page.objects.iter().rev().find_map(|o| o.key.clone().ok());
             let as_of = seen.as_of.as_ref().map_or_else(|| context.effects.now(), |t| t.0);
             let found = items_of_page(prefix, as_of, page.objects);
             let next = page.next.map(|token| {

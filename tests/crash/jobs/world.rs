@@ -197,8 +197,7 @@ impl JobWorld {
         let keys = self.images.iter().filter(|key| key.starts_with(prefix));
         let keys: Vec<&String> = keys.filter(|key| from.is_none_or(|from| *key > from)).collect();
         let page = keys.iter().take(PAGE).map(|key| Listed {
-            key: Some((*key).clone()),
-            raw: (*key).clone(),
+            key: Ok((*key).clone()),
             modified: before(now),
         });
         ObjectPage {
