@@ -96,26 +96,24 @@ async fn is_full(tenant: &Tenant) -> bool {
     }
 }
 
-// J20
-pub async fn results_that_may_not_be_stored_are_kept_until_there_is_room(stage: Arc<Stage>) {
-    const IMAGES: usize = 600;
-    let tenant = listable(&stage, "crowded").await;
-    fill(&tenant, u64::try_from(IMAGES).unwrap(), Some("0.5"));
+const CROWD: usize = 600;
+
+/// A job of six hundred images whose second report is refused; it says so.
+async fn crowded(stage: &Arc<Stage>, name: &str) -> Tenant {
+    let tenant = listable(stage, name).await;
+    fill(&tenant, u64::try_from(CROWD).unwrap(), Some("0.5"));
     quick(&tenant, 400, 20);
-    let full = one_report_each(&tenant);
-    tenant.apply(&full).await;
+    tenant.apply(&one_report_each(&tenant)).await;
     until("the policy to be in force", PATIENCE, || async {
         is_full(&tenant).await.then_some(())
     })
     .await
     .unwrap();
-    tenant
-        .apply(&below(&tenant, "crowded", &json!({}), &json!({})))
-        .await;
+    tenant.apply(&below(&tenant, name, &json!({}), &json!({}))).await;
     let told =
         |job: &Value| condition(job, "ResultsStored")[..2] == ["False", "Storing"] || !end(job)[0].is_empty();
     let job = tenant
-        .until(JOB, "crowded", "a word about what is not stored", told)
+        .until(JOB, name, "a word about what is not stored", told)
         .await;
     let [_, reason, message] = condition(&job, "ResultsStored");
     assert_eq!(reason, "Storing", "{:?}", end(&job));
@@ -123,17 +121,43 @@ pub async fn results_that_may_not_be_stored_are_kept_until_there_is_room(stage: 
         message.to_lowercase().contains("imagescorereport"),
         "it says what may not be made: {message}"
     );
-    assert_eq!(reports_of(&tenant, "crowded").await.len(), 1);
+    assert_eq!(reports_of(&tenant, name).await.len(), 1);
+    tenant
+}
 
+async fn make_room(tenant: &Tenant) {
     for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-        stage.kubectl(&["delete", kind, "full-crowded"]).await;
+        let name = format!("full-{}", tenant.name);
+        tenant.stage.kubectl(&["delete", kind, &name]).await;
     }
-    let job = ended(&tenant, "crowded").await;
+}
+
+async fn all_is_stored(tenant: &Tenant) {
+    let job = ended(tenant, &tenant.name).await;
     assert_eq!(end(&job), ["Complete", "Completed"]);
     assert_eq!(condition(&job, "ResultsStored")[..2], ["True", "Stored"]);
-    each_once(&results_of(&tenant, "crowded").await, IMAGES);
-    assert_eq!(tenant.scores().len(), IMAGES, "nothing is billed twice");
-    balanced(&tenant, &job);
+    each_once(&results_of(tenant, &tenant.name).await, CROWD);
+    assert_eq!(tenant.scores().len(), CROWD, "nothing is billed twice");
+    balanced(tenant, &job);
+}
+
+// J20
+pub async fn results_that_may_not_be_stored_are_kept_until_there_is_room(stage: Arc<Stage>) {
+    let tenant = crowded(&stage, "crowded").await;
+    make_room(&tenant).await;
+    all_is_stored(&tenant).await;
+}
+
+// J20, J22: alone, because the operator is stopped.
+pub async fn a_stop_waits_for_room_for_what_was_paid_for(stage: Arc<Stage>) {
+    let tenant = crowded(&stage, "leaving").await;
+    stage
+        .until_calls("all calls", &tenant.bucket, "DetectImageScore", CROWD)
+        .await;
+    let (status, ()) = tokio::join!(stage.stop_operator(), make_room(&tenant));
+    assert!(status.success(), "{status}");
+    stage.start_operator().await;
+    all_is_stored(&tenant).await;
 }
 
 /// How often the operator has listed or deleted reports in a namespace.

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use super::run::{Means, RunEnd};
 use super::source::trouble;
-use super::store::{AGAIN, Stored, Work, announce};
+use super::store::{AGAIN, Work, announce};
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
 use crate::core::failure::KeysProblem;
 use crate::core::job::{End, Phase, Progress, verdict};
@@ -126,9 +124,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
         }
         RunEnd::Taken => return Next::After(AGAIN),
         RunEnd::Stopped => {
-            while work.last_words(context, &mut progress).await == Stored::No {
-                sleep(Duration::from_millis(200)).await;
-            }
+            work.tell(context, Some(&mut progress), &Phase::Scoring).await;
             return Next::WhenChanged;
         }
         RunEnd::Gone => return Next::WhenChanged,

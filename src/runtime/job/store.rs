@@ -15,6 +15,8 @@ use crate::runtime::queue::Next;
 
 /// How long until a job is looked at afresh whose stored state was not the one known here.
 pub(super) const AGAIN: Duration = Duration::from_secs(3);
+/// How long until a write is tried again while the process stops: there is little time left.
+const STOPPING: Duration = Duration::from_millis(200);
 
 /// What became of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,8 +100,9 @@ impl Work {
         Draft { reports, status }
     }
 
-    /// Stores a draft, trying until it is, or until there is nothing to store it in. Gives `No` only when the process
-    /// stops. Where nothing was done that could get lost, what is stored counts, and the phase `anew` is told of that.
+    /// Stores a draft, trying until it is, or until there is nothing to store it in; also while the process stops, as long
+    /// as it waits for that. Where nothing was done that could get lost, what is stored counts, and the phase `anew` is
+    /// told of that; only then a stop gives up, with `No`.
     pub(super) async fn keep(&mut self, context: &Context, mut draft: Draft, anew: Option<&Phase>) -> Stored {
         let mut failures = 0;
         let mut told = None;
@@ -136,11 +139,18 @@ impl Work {
                 let status = told.get_or_insert_with(|| unstored(&self.job, &why.to_string(), now));
                 store(context, &mut self.job, status).await;
             }
+            if context.stop.is_cancelled() {
+                if anew.is_some() {
+                    return Stored::No;
+                }
+                sleep(STOPPING).await;
+                continue;
+            }
             let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
             let wait = delay::after_failures(failures, base, cap, &self.job.uid);
             tokio::select! {
                 () = sleep(wait) => {}
-                () = context.stop.cancelled() => return Stored::No,
+                () = context.stop.cancelled() => {}
             }
         }
     }
@@ -180,16 +190,6 @@ impl Work {
     pub(super) async fn settle(&mut self, context: &Context, progress: &Progress) -> Stored {
         let status = settled(&self.job, progress);
         store(context, &mut self.job, &status).await
-    }
-
-    /// Stores everything once more while the process stops.
-    pub(super) async fn last_words(&mut self, context: &Context, progress: &mut Progress) -> Stored {
-        let mut draft = self.draft(context, progress, Some(&Phase::Scoring));
-        let stored = self.attempt(context, &mut draft).await;
-        if stored == Stored::Yes {
-            progress.stored();
-        }
-        stored
     }
 
     /// Tells how the job stands; whether that is stored.
