@@ -8,16 +8,16 @@ use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{
     ApiResource, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
-    Request, TypeMeta,
+    Request,
 };
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use secrecy::SecretString;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::backups;
-use super::decode::{Answer, Listed, Reduced, grant, job};
+use super::decode::{Listed, Reduced, grant, job};
+use super::written::{How, Part, write};
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
 use crate::core::condition::cut;
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -125,9 +125,8 @@ impl Kubernetes {
         grant: &GrantObject,
         status: &GrantStatus,
     ) -> Result<String, KubeFailure> {
-        let (key, uid, version) = (&grant.key, &grant.uid, &grant.resource_version);
-        let resource = ApiResource::erase::<ImmBucketGrant>(&());
-        replace_status(&self.client, &resource, key, uid, version, status).await
+        let metadata = version_of(&grant.key, &grant.uid, &grant.resource_version);
+        write::<ImmBucketGrant>(&self.client, How::ReplaceStatus, metadata, Part::Status(status)).await
     }
 
     pub(super) async fn replace_job_status(
@@ -135,9 +134,8 @@ impl Kubernetes {
         job: &JobObject,
         status: &JobStatus,
     ) -> Result<String, KubeFailure> {
-        let (key, uid, version) = (&job.key, &job.uid, &job.resource_version);
-        let resource = ApiResource::erase::<ImageScoreJob>(&());
-        replace_status(&self.client, &resource, key, uid, version, status).await
+        let metadata = version_of(&job.key, &job.uid, &job.resource_version);
+        write::<ImageScoreJob>(&self.client, How::ReplaceStatus, metadata, Part::Status(status)).await
     }
 
     pub(super) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeFailure> {
@@ -320,43 +318,15 @@ pub(super) fn api(client: &Client, resource: &ApiResource, namespace: Option<&st
     }
 }
 
-/// A status as it is written: it goes out as it is, and of the answer only the metadata is read.
-#[derive(Serialize)]
-struct Written<S> {
-    #[serde(flatten)]
-    types: TypeMeta,
-    metadata: ObjectMeta,
-    status: S,
-}
-
-async fn replace_status(
-    client: &Client,
-    resource: &ApiResource,
-    key: &ObjectKey,
-    uid: &str,
-    version: &str,
-    status: impl Serialize,
-) -> Result<String, KubeFailure> {
-    let metadata = ObjectMeta {
+/// The version of an object that a status is written for.
+fn version_of(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
+    ObjectMeta {
         name: Some(key.name.clone()),
         namespace: Some(key.namespace.clone()),
         uid: Some(uid.to_owned()),
         resource_version: Some(version.to_owned()),
         ..ObjectMeta::default()
-    };
-    let written = Written {
-        types: TypeMeta {
-            api_version: resource.api_version.clone(),
-            kind: resource.kind.clone(),
-        },
-        metadata,
-        status,
-    };
-    let body = serde_json::to_vec(&written).map_err(|_| KubeFailure::Invalid)?;
-    let place = Request::new(DynamicObject::url_path(resource, Some(&key.namespace)));
-    let request = place.replace_subresource("status", &key.name, &PostParams::default(), body);
-    let answer: Answer = in_time(client.request(request.map_err(|_| KubeFailure::Invalid)?)).await?;
-    Ok(answer.version())
+    }
 }
 
 /// Bounds a request in time and reduces its error to what a pass can act on.

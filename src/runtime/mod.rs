@@ -22,6 +22,7 @@ pub mod telemetry;
 mod tenancy;
 mod watch;
 mod world;
+mod written;
 
 pub use bucket::BucketMemory;
 pub use context::{Context, Key};

@@ -1,31 +1,18 @@
 //! Reports of large jobs in Kubernetes: owned by their job, so that they go with it, and labelled, so that they can be listed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams, Request, TypeMeta,
-};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
 use serde_json::Value;
 
-use super::decode::Answer;
 use super::kubernetes::{Kubernetes, api, in_time};
+use super::written::{How, Part, write};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};
 use crate::ports::{KubeFailure, ReportPage, StoredReport};
 
 /// Reports read at once: a page holds some 2 MiB at most.
 const PAGE: u32 = 8;
-
-/// A report as it is written: its results go out as they are, and of the answer only the metadata is read. A tree of values
-/// both ways takes some microseconds for each image.
-#[derive(Serialize)]
-struct Written<'a> {
-    #[serde(flatten)]
-    types: TypeMeta,
-    metadata: ObjectMeta,
-    report: &'a Report,
-}
 
 impl Kubernetes {
     pub(super) async fn list_reports(
@@ -63,22 +50,10 @@ impl Kubernetes {
     ) -> Result<String, KubeFailure> {
         let number = usize::try_from(report.number).unwrap_or_default();
         let name = report_name(&job.key.name, &job.uid, number);
-        let mut written = Written {
-            types: TypeMeta::resource::<ImageScoreReport>(),
-            metadata: metadata(job, &name),
-            report,
-        };
-        written.metadata.resource_version = version.map(ToOwned::to_owned);
-        let body = serde_json::to_vec(&written).map_err(|_| KubeFailure::Invalid)?;
-        let place = Request::new(ImageScoreReport::url_path(&(), Some(&job.key.namespace)));
-        let params = PostParams::default();
-        let request = match version {
-            None => place.create(&params, body),
-            Some(_) => place.replace(&name, &params, body),
-        };
-        let request = request.map_err(|_| KubeFailure::Invalid)?;
-        let answer: Answer = in_time(self.client.request(request)).await?;
-        Ok(answer.version())
+        let mut metadata = metadata(job, &name);
+        metadata.resource_version = version.map(ToOwned::to_owned);
+        let how = version.map_or(How::Create, |_| How::Replace);
+        write::<ImageScoreReport>(&self.client, how, metadata, Part::Report(report)).await
     }
 
     pub(super) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeFailure> {
