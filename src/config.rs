@@ -155,5 +155,7 @@ pub fn keys_of_the_environment() -> Option<Keys> {
 /// A variable that is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    let value = std::env::var(name).ok()?;
+    // A Secret that was made with echo ends in a line break.
+    Some(value.trim().to_owned()).filter(|value| !value.is_empty())
 }

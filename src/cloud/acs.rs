@@ -49,7 +49,7 @@ impl Call<'_> {
         headers.retain(|(name, _)| *name != "host");
         headers.push(("accept", "application/json".into()));
         let body = self.form.map(ToOwned::to_owned);
-        Ok(request(Method::POST, url, headers, body))
+        request(Method::POST, url, headers, body)
     }
 }
 

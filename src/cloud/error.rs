@@ -172,6 +172,14 @@ pub(super) fn no_score() -> CallFailure {
     }
 }
 
+/// Keys that no header can hold: nobody was asked.
+pub(super) fn unusable_keys() -> CallFailure {
+    CallFailure {
+        kind: FailureKind::KeysRejected,
+        ..unanswered("InvalidKeyCharacters")
+    }
+}
+
 /// No answer at all, or one that makes no sense.
 pub(super) fn unanswered(word: &str) -> CallFailure {
     CallFailure {

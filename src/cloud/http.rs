@@ -96,7 +96,7 @@ pub(super) fn request(
     url: Url,
     headers: Vec<Header<'static>>,
     body: Option<String>,
-) -> Request {
+) -> Result<Request, CallFailure> {
     let mut request = Request::new(method, url);
     request.headers_mut().reserve(headers.len() + 1);
     for (name, value) in headers {
@@ -104,13 +104,13 @@ pub(super) fn request(
             Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
             Cow::Owned(text) => HeaderValue::try_from(text),
         };
-        if let Ok(mut value) = value {
-            value.set_sensitive(true);
-            request.headers_mut().insert(HeaderName::from_static(name), value);
-        }
+        // Without one of them the request would go out anonymous; only keys can hold such characters.
+        let mut value = value.map_err(|_| error::unusable_keys())?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(HeaderName::from_static(name), value);
     }
     *request.body_mut() = body.map(Body::from);
-    request
+    Ok(request)
 }
 
 /// Reads an address. The endpoints were checked at the start, and a bucket or region by its pattern.
@@ -150,4 +150,23 @@ async fn read(mut response: Response, cap: usize) -> Result<Answer, CallFailure>
         body,
         headers,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::FailureKind;
+
+    #[test]
+    fn a_request_that_cannot_carry_its_signature_is_not_made() {
+        let made = |value: &str| {
+            let url = Url::parse("https://imm.cn-hangzhou.aliyuncs.com/").unwrap();
+            let headers = vec![("authorization", value.to_owned().into())];
+            request(Method::POST, url, headers, None)
+        };
+        assert!(made("ACS3-HMAC-SHA256 Credential=id").is_ok());
+        let refused = made("ACS3-HMAC-SHA256 Credential=id\n").unwrap_err();
+        assert_eq!(refused.kind, FailureKind::KeysRejected);
+        assert!(!refused.reference().contains("Credential"));
+    }
 }

@@ -225,7 +225,7 @@ impl Cloud {
         let query = oss4::canonical_query(&call.query);
         let url = url(&format!("{address}{path}?{query}"))?;
         let body = call.body.map(ToOwned::to_owned);
-        let request = request(call.method, url, headers, body);
+        let request = request(call.method, url, headers, body)?;
         self.send(Service::Oss, request, call.cap).await
     }
 }
