@@ -60,8 +60,14 @@ pub async fn run(flags: &Results) -> ExitCode {
     indexes.sort_unstable();
     let doubled = indexes.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
     let mut out = BufWriter::new(io::stdout().lock());
-    // A reader that goes away early (head) is no failure of ours.
-    let _ = print(&mut out, flags.output, &kept).and_then(|()| out.flush());
+    match print(&mut out, flags.output, &kept).and_then(|()| out.flush()) {
+        // A reader that goes away early (head) is no failure of ours.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("imm-operator results: the results are not all written: {error}");
+            return ExitCode::FAILURE;
+        }
+        Ok(()) | Err(_) => {}
+    }
     if doubled {
         eprintln!("imm-operator results: an index appears twice; somebody else has written reports");
         return ExitCode::FAILURE;

@@ -27,6 +27,17 @@ async fn printed(tenant: &Tenant, job: &str, flags: &[&str]) -> (String, Option<
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
 
+/// Its exit code when what it prints has no room.
+async fn printed_to_a_full_disk(tenant: &Tenant, job: &str) -> Option<i32> {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+    command
+        .args(["results", "-n", &tenant.name, job])
+        .env("KUBECONFIG", tenant.stage.plane.kubeconfig())
+        .stdout(full);
+    command.status().await.unwrap().code()
+}
+
 /// What it says to somebody without rights in the tenant's namespace.
 async fn refused(tenant: &Tenant, job: &str) -> String {
     let account = tenant
@@ -54,6 +65,7 @@ async fn prints(tenant: &Tenant, job: &str, results: &[Value]) {
     assert_eq!(lines, results);
     let (table, code) = printed(tenant, job, &[]).await;
     assert_eq!(code, Some(0), "{table}");
+    assert_eq!(printed_to_a_full_disk(tenant, job).await, Some(1));
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let row = |one: &Value| {
         let fields = [&one["uri"], &one["score"], &one["code"]].map(text);
