@@ -181,6 +181,7 @@ mod scoring {
         // What counts: clientErrors, serverErrors, unanswered, throttled, estimatedBillable.
         let cases = [
             (Refused, Some(400), "InvalidArgument", [1, 0, 0, 0, 1]),
+            (Refused, Some(200), "NoScoreInAnswer", [0, 0, 0, 0, 1]),
             (Denied, Some(403), "AccessDenied", [1, 0, 0, 0, 1]),
             (Unavailable, Some(400), "ServiceUnavailable", [1, 0, 0, 0, 1]),
             (Unavailable, Some(500), "InternalError", [0, 1, 0, 0, 0]),

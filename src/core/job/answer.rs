@@ -118,8 +118,9 @@ impl Progress {
         self.requests.throttled += i64::from(throttled);
         match failure.status {
             Some(500..) => self.requests.server_errors += 1,
-            Some(_) if throttled => {}
-            Some(_) => self.requests.client_errors += 1,
+            Some(400..) if !throttled => self.requests.client_errors += 1,
+            // A success without a score was served all the same.
+            Some(_) => {}
             None if failure.code == "ConnectionFailed" => self.requests.server_errors += 1,
             // It may have been carried out, and billed, all the same.
             None => self.requests.unanswered += 1,

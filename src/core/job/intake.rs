@@ -42,7 +42,8 @@ impl Progress {
         for Found { uri, place, refused } in found {
             let known = self.ahead_by_uri.remove(&uri);
             let index = known.unwrap_or_else(|| self.free_index());
-            self.next_index = index + 1;
+            // One that an earlier run has stored may come after others that have taken its neighbours' indexes.
+            self.next_index = self.next_index.max(index + 1);
             let settled = self.ahead.remove(&index);
             self.spots.insert(index, Spot { place, settled });
             match refused {
@@ -106,5 +107,51 @@ impl Progress {
                 };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use k8s_openapi::jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{JobSpec, JobStatus};
+
+    #[test]
+    fn no_index_is_given_twice_when_an_object_comes_back_before_a_stored_one() {
+        let spec: JobSpec = serde_json::from_value(json!({
+            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
+            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
+            "source": {"prefix": {"bucket": "pics"}},
+        }))
+        .unwrap();
+        let status = JobStatus {
+            cursor: Some(Cursor {
+                index: 10,
+                key: Some("09".to_owned()),
+            }),
+            ..JobStatus::default()
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let mut progress = Progress::resume(&spec, &status, (14, false), now, "uid");
+        progress.count_in(&ItemResult {
+            index: 12,
+            uri: "oss://pics/12".to_owned(),
+            score: Some("0.5".to_owned()),
+            code: None,
+        });
+        let found = |key: &str| Found {
+            uri: format!("oss://pics/{key}"),
+            place: Some(key.to_owned()),
+            refused: None,
+        };
+        progress.feed(["10", "10a", "11", "12", "13"].map(found).into(), true);
+        let given: Vec<usize> = progress.waiting.iter().map(|item| item.index).collect();
+        let all: BTreeSet<usize> = given.iter().copied().collect();
+        assert_eq!((given.len(), all.len()), (4, 4), "{given:?}");
+        assert!(!all.contains(&12), "the stored one keeps its index");
     }
 }
