@@ -7,10 +7,10 @@ use imm_emulator::{Call, ProjectSeed};
 use imm_harness::until;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scoring::{gallery, over};
-use super::shelf::{balanced, measured, quick};
+use super::shelf::{balanced, below, count, fill, listable, measured, quick};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, condition};
 
@@ -48,6 +48,40 @@ pub async fn the_budget_pauses_the_job_until_it_is_raised(stage: Arc<Stage>) {
         .await;
     let job = tenant.until_true(JOB, "budget", "Complete").await;
     assert_eq!(condition(&job, "Suspended")[0], "");
+    assert_eq!(tenant.scores().len(), 20);
+}
+
+// J19
+pub async fn a_job_that_rests_on_its_budget_asks_the_cloud_for_nothing(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "resting").await;
+    fill(&tenant, 20, Some("0.5"));
+    let budget = json!({"budget": {"maxRequests": 7}, "activeDeadlineSeconds": 600});
+    tenant
+        .apply(&below(&tenant, "resting", &json!({}), &budget))
+        .await;
+    tenant.until_reason(JOB, "resting", "BudgetExceeded").await;
+    let before = [
+        count(&tenant, "ListObjectsV2"),
+        count(&tenant, "DetectImageScore"),
+    ];
+    // Its time does not run meanwhile.
+    let shorter = json!({"spec": {"activeDeadlineSeconds": 1}});
+    tenant.patch(JOB, "resting", &shorter).await;
+    for _ in 0..3 {
+        let token = tenant.ask_for_pass(JOB, "resting").await;
+        let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
+        let job = tenant.until(JOB, "resting", "a pass", echoed).await;
+        assert_eq!(condition(&job, "Ready")[1], "BudgetExceeded");
+    }
+    let after = [
+        count(&tenant, "ListObjectsV2"),
+        count(&tenant, "DetectImageScore"),
+    ];
+    assert_eq!(after, before);
+    tenant.one_event("resting", "BudgetExceeded").await;
+    let more = json!({"spec": {"budget": {"maxRequests": 20}, "activeDeadlineSeconds": 600}});
+    tenant.patch(JOB, "resting", &more).await;
+    tenant.until_true(JOB, "resting", "Complete").await;
     assert_eq!(tenant.scores().len(), 20);
 }
 

@@ -16,11 +16,13 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use self::run::{Means, Run, cancelled};
 use self::source::{count, keys_of};
-use self::store::{Work, announce};
+use self::store::{AGAIN, Stored, Work, announce};
 use super::context::{Context, RUNS_OF_A_NAMESPACE};
 use super::pacer::Owner;
 use super::queue::Next;
-use crate::api::{ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, kinds};
+use crate::api::{
+    Budget, ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, OnExceeded, kinds,
+};
 use crate::core::delay;
 use crate::core::failure::{FailureKind, KeysProblem};
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -84,9 +86,8 @@ fn time_to(now: Timestamp, time: Timestamp) -> Duration {
 /// When a job's time is over; `None` without a deadline, and while it is suspended. The time of a job that is new, or that
 /// goes on after a pause, begins now.
 fn deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
-    let seconds = spec
-        .active_deadline_seconds
-        .filter(|_| !spec.suspend && !job.ended())?;
+    let rests = spec.suspend || job.ended() || out_of_budget(job, spec);
+    let seconds = spec.active_deadline_seconds.filter(|_| !rests)?;
     let paused = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
     let since = job.status.active_since.as_ref().filter(|_| !paused);
     Some(since.map_or(now, |time| time.0) + SignedDuration::from_secs(seconds))
@@ -107,8 +108,10 @@ async fn may_go_on(
     if work.job.under_way() {
         // Whatever comes next: what was spent and stored until then is told first.
         let progress = take_up(context, &mut work, spec, now).await?;
-        if let Some(progress) = progress.filter(|progress| missing(&work, progress) == 0) {
-            work.settle(context, &progress).await;
+        if let Some(progress) = progress.filter(|progress| missing(&work, progress) == 0)
+            && work.settle(context, &progress).await != Stored::Yes
+        {
+            return Err(Next::After(AGAIN));
         }
     }
     if spec.cancel {
@@ -128,6 +131,10 @@ async fn may_go_on(
             let note = "spec.suspend is true: no call is made until it is false again";
             announce(context, &work.job, EventReason::Suspended, note, false).await;
         }
+        return Err(Next::WhenChanged);
+    }
+    if out_of_budget(&work.job, spec) {
+        work.tell(context, None, &Phase::OutOfBudget).await;
         return Err(Next::WhenChanged);
     }
     if paused {
@@ -204,9 +211,19 @@ async fn finish(context: &Context, mut work: Work, spec: &JobSpec, end: End, now
 }
 
 fn paused_by_hand(job: &JobObject) -> bool {
-    let suspended = |c: &&crate::api::Condition| c.kind == kinds::SUSPENDED;
-    let condition = job.status.conditions.iter().find(suspended);
-    condition.is_some_and(|c| c.reason == JobReason::Suspended.as_str())
+    paused_for(job, JobReason::Suspended)
+}
+
+/// Whether the job rests since its budget was used up, and nobody has changed that.
+fn out_of_budget(job: &JobObject, spec: &JobSpec) -> bool {
+    let sent = job.status.requests.as_ref().map_or(0, |requests| requests.sent);
+    let used = |budget: &Budget| budget.on_exceeded == OnExceeded::Suspend && sent >= budget.max_requests;
+    paused_for(job, JobReason::BudgetExceeded) && spec.budget.as_ref().is_some_and(used)
+}
+
+fn paused_for(job: &JobObject, reason: JobReason) -> bool {
+    let mut conditions = job.status.conditions.iter();
+    conditions.any(|c| c.kind == kinds::SUSPENDED && c.reason == reason.as_str())
 }
 
 fn grant_key(job: &JobObject, reference: &GrantRef) -> ObjectKey {
