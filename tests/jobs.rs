@@ -38,8 +38,9 @@ mod jobs {
             ..imm_harness::Options::default()
         };
         let parts = crate::parts![
-            // Waits for a minute, so it is begun first.
+            // These wait for a minute, so they are begun first.
             together losses::a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so,
+            together keys::keys_of_another_account_are_not_taken_up_by_a_running_job,
             together scoring::the_recipe_scores_one_image,
             together scoring::an_ended_job_is_left_alone,
             together scoring::a_few_failed_items_do_not_fail_the_job,
@@ -58,6 +59,7 @@ mod jobs {
             together failing::what_was_paid_for_cannot_be_changed,
             together failing::what_a_job_may_not_ask_for_is_refused_by_the_name_of_its_field,
             together pace::the_budget_pauses_the_job_until_it_is_raised,
+            together pace::a_job_that_rests_on_its_budget_asks_the_cloud_for_nothing,
             together pace::the_budget_fails_the_job_that_asks_for_it,
             together pace::parallelism_is_a_ceiling_and_can_be_raised_meanwhile,
             together keys::rotated_keys_are_used_without_a_restart,
@@ -88,6 +90,7 @@ mod jobs {
             together sources::a_prefix_can_be_narrowed_by_time_and_suffix,
             together sources::a_prefix_that_holds_too_much_costs_nothing,
             together sources::a_listing_that_is_refused_is_told_and_taken_up_again,
+            together sources::a_grant_that_goes_while_a_source_is_counted_costs_no_call,
             together sources::a_prefix_in_another_region_costs_nothing,
             together thresholds::a_score_equal_to_the_threshold_passes_and_one_just_below_does_not,
             together time::a_suspended_job_makes_no_call_and_goes_on_where_it_was,
@@ -109,6 +112,7 @@ mod jobs {
             together edits::results_that_are_to_go_at_once_go_and_the_edit_is_noted,
             together edits::a_look_at_an_ended_job_is_echoed_and_changes_nothing_else,
             together losses::results_that_may_not_be_stored_are_kept_until_there_is_room,
+            together losses::a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing,
             together losses::a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time,
             alone losses::a_stop_waits_for_room_for_what_was_paid_for,
             alone losses::a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job,

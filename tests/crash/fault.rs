@@ -41,6 +41,8 @@ pub enum Fault {
     Frozen(u64),
     /// The API server answers with this failure.
     Kube(KubeFailure, Effect),
+    /// The API server refuses a write of a job; it does the next one, and the process hears of a failure.
+    RefusedThenUnanswered,
     /// The keys cannot be had.
     Keys(NoKeys),
     /// The cloud answers with this failure.
@@ -148,7 +150,7 @@ impl Fault {
             &FROZEN,
             &FROZEN_JOBS,
             &BEHIND,
-            &[Self::Hidden],
+            &[Self::Hidden, Self::RefusedThenUnanswered],
         ];
         let lists = lists.into_iter().flatten().copied().collect::<Vec<_>>();
         let edits = Edit::ALL.into_iter().map(Self::Rival);
@@ -172,6 +174,7 @@ impl Fault {
             Self::Lost | Self::LostOnly | Self::Late(_) | Self::LateOnly(_) | Self::Keys(_) => {
                 Some(Effect::None)
             }
+            Self::RefusedThenUnanswered => Some(Effect::None),
             Self::Unanswered | Self::UnansweredOnly => Some(Effect::Done),
             Self::Kube(_, effect) | Self::Cloud(_, effect) => Some(effect),
             Self::Before
@@ -216,7 +219,7 @@ impl Refusal for KubeFailure {
         if let Fault::Kube(failure, _) = fault {
             return Some(failure);
         }
-        None
+        (fault == Fault::RefusedThenUnanswered).then_some(Self::Forbidden)
     }
 }
 

@@ -34,6 +34,8 @@ struct State {
     /// The fault, from when it strikes until somebody asks.
     struck: Option<Fault>,
     frozen: bool,
+    /// What befalls the next write of a job.
+    next_store: Option<Fault>,
     /// Whether no fault may strike any more.
     spared: bool,
     /// The policy as read last, and how often others had changed it by then.
@@ -68,6 +70,11 @@ impl Gate {
                 .map(|(_, fault)| fault)
                 .filter(|_| !state.spared)
                 .filter(|fault| !self.outside.lock().unwrap().would_lie(*fault));
+            let next = (call == Call::Store).then(|| state.next_store.take());
+            let here = here.or(next.flatten());
+            if here == Some(Fault::RefusedThenUnanswered) {
+                state.next_store = Some(Fault::UnansweredOnly);
+            }
             if state.dying || state.frozen {
                 Err(())
             } else {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use imm_emulator::ProjectSeed;
 use serde_json::json;
 
 use super::scoring::{gallery, over};
@@ -78,4 +79,43 @@ pub async fn keys_of_another_account_are_told_and_call_nothing(stage: Arc<Stage>
     tenant.ask_for_pass(JOB, "foreign").await;
     tenant.until_true(JOB, "foreign", "Complete").await;
     assert_eq!(tenant.scores().len(), 2);
+}
+
+// P9
+pub async fn keys_of_another_account_are_not_taken_up_by_a_running_job(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "swapped", 200).await;
+    stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        latency_ms: 500,
+        ..ProjectSeed::default()
+    });
+    tenant
+        .apply(&over(&tenant, "swapped", &keys, &json!({"parallelism": 1})))
+        .await;
+    stage
+        .until_calls("some calls", &tenant.bucket, "DetectImageScore", 3)
+        .await;
+    let swapped = tenant
+        .keys("owner")
+        .replace(r#""name":"owner""#, r#""name":"caller""#);
+    tenant.apply(&swapped).await;
+    let job = tenant
+        .until_reason(JOB, "swapped", "CredentialsUnavailable")
+        .await;
+    assert_eq!(
+        condition(&job, "CredentialsValid")[..2],
+        ["False", "OtherAccount"]
+    );
+    let of_owner =
+        |call: &&imm_emulator::Call| call.access_key_id.as_deref() == Some(&tenant.key_id("owner"));
+    let scores = tenant.scores();
+    assert_eq!(scores.iter().filter(of_owner).count(), 0, "calls of account B");
+    assert!(scores.len() < 200, "it was stopped in the middle");
+
+    tenant.apply(&tenant.keys("caller")).await;
+    let quick = json!({"spec": {"parallelism": 100}});
+    tenant.patch(JOB, "swapped", &quick).await;
+    tenant.ask_for_pass(JOB, "swapped").await;
+    tenant.until_true(JOB, "swapped", "Complete").await;
+    assert_eq!(tenant.scores().len(), 200, "nothing is paid twice");
 }

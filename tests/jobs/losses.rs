@@ -67,9 +67,15 @@ pub async fn a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so(s
 /// Refuses the second report of each job of the namespace, with the answer that a quota of one report gives; to count
 /// reports, a quota needs more of a control plane than is there.
 fn one_report_each(tenant: &Tenant) -> String {
+    let second = "!object.metadata.name.endsWith('-00001')";
+    admits(tenant, "CREATE", "imagescorereports", second)
+}
+
+/// An admission policy for the tenant's namespace: such writes must fulfil an expression.
+fn admits(tenant: &Tenant, operation: &str, resource: &str, expression: &str) -> String {
     let (api, name) = ("admissionregistration.k8s.io/v1", format!("full-{}", tenant.name));
-    let rule = json!({"apiGroups": ["immops.dev"], "apiVersions": ["v1alpha1"], "operations": ["CREATE"], "resources": ["imagescorereports"]});
-    let refusal = json!({"expression": "!object.metadata.name.endsWith('-00001')", "reason": "Forbidden"});
+    let rule = json!({"apiGroups": ["immops.dev"], "apiVersions": ["v1alpha1"], "operations": [operation], "resources": [resource]});
+    let refusal = json!({"expression": expression, "reason": "Forbidden"});
     let policy = json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
         "spec": {"matchConstraints": {"resourceRules": [rule]}, "validations": [refusal]}});
     let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": tenant.name}}});
@@ -141,9 +147,16 @@ async fn all_is_stored(tenant: &Tenant) {
     balanced(tenant, &job);
 }
 
-// J20
+// J20, P2
 pub async fn results_that_may_not_be_stored_are_kept_until_there_is_room(stage: Arc<Stage>) {
     let tenant = crowded(&stage, "crowded").await;
+    // An edit meanwhile is told as seen.
+    tenant
+        .patch(JOB, "crowded", &json!({"spec": {"maxFailedItems": 7}}))
+        .await;
+    let noted = |job: &Value| job["status"]["observedGeneration"] == job["metadata"]["generation"];
+    let job = tenant.until(JOB, "crowded", "the edit to be noted", noted).await;
+    assert_eq!(condition(&job, "ResultsStored")[1], "Storing");
     make_room(&tenant).await;
     all_is_stored(&tenant).await;
 }
@@ -158,6 +171,46 @@ pub async fn a_stop_waits_for_room_for_what_was_paid_for(stage: Arc<Stage>) {
     assert!(status.success(), "{status}");
     stage.start_operator().await;
     all_is_stored(&tenant).await;
+}
+
+// J29
+pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "unmarked", 2).await;
+    let unmarked =
+        "!has(object.metadata.annotations) || !('immops.dev/started' in object.metadata.annotations)";
+    tenant
+        .apply(&admits(&tenant, "UPDATE", "imagescorejobs", unmarked))
+        .await;
+    tenant
+        .apply(&over(&tenant, "probe", &keys, &json!({"suspend": true})))
+        .await;
+    until("the policy to be in force", PATIENCE, || async {
+        let mark = [
+            "annotate",
+            "isj",
+            "probe",
+            "-n",
+            "unmarked",
+            "--dry-run=server",
+            "immops.dev/started=x",
+        ];
+        tenant.stage.plane.kubectl(&mark).await.is_err().then_some(())
+    })
+    .await
+    .unwrap();
+    tenant.apply(&over(&tenant, "unmarked", &keys, &json!({}))).await;
+    let job = tells(&tenant, "unmarked", "NotStarted").await;
+    assert_eq!(condition(&job, "Stalled")[0], "True");
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(message.contains("admission"), "{message}");
+    assert!(tenant.scores().is_empty());
+
+    make_room(&tenant).await;
+    let job = tenant.until(JOB, "unmarked", "its end", |job| {
+        job["status"]["completionTime"].is_string()
+    });
+    assert_eq!(end(&job.await), ["Complete", "Completed"]);
+    assert_eq!(tenant.scores().len(), 2);
 }
 
 /// How often the operator has listed or deleted reports in a namespace.
@@ -230,6 +283,7 @@ pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(st
     let job = tells(&tenant, "bereft", "ResultsMissing").await;
     let [status, _, message] = condition(&job, "Ready");
     assert_eq!([status, condition(&job, "Stalled")[0]], ["False", "True"]);
+    assert_eq!(condition(&job, "ResultsStored")[..2], ["False", "ResultsMissing"]);
     let missing = first["report"]["items"].to_string();
     assert!(
         message.contains(&missing) && message.contains("cancel"),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use imm_emulator::BucketSeed;
+use imm_emulator::{BucketSeed, Fault, FaultEffect, FaultMatch};
 use imm_harness::until;
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::shelf::{balanced, below, count, each_once, figures, fill, listable, quick, results_of};
-use crate::support::tenant::JOB;
+use super::shelf::{balanced, below, count, each_once, end, figures, fill, listable, quick, results_of};
+use crate::support::tenant::{GRANT, JOB};
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 /// Keys that tempt a client to change them.
@@ -286,4 +286,42 @@ pub async fn a_prefix_in_another_region_costs_nothing(stage: Arc<Stage>) {
     assert_eq!(reason, "RegionMismatch");
     assert!(message.contains("is not in cn-hangzhou"), "{message}");
     assert!(tenant.scores().is_empty());
+}
+
+// D6: the grant is looked at once more before the first call, however long that took.
+pub async fn a_grant_that_goes_while_a_source_is_counted_costs_no_call(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "counted").await;
+    fill(&tenant, 30, Some("0.5"));
+    stage.cloud.add_fault(Fault {
+        matching: FaultMatch {
+            action: Some("ListObjectsV2".to_owned()),
+            bucket: Some(tenant.bucket.clone()),
+            ..FaultMatch::default()
+        },
+        // The first one only asks for the time.
+        skip: 1,
+        times: Some(1),
+        effect: FaultEffect::DelayMs(9_000),
+    });
+    tenant
+        .apply(&below(&tenant, "counted", &json!({}), &json!({})))
+        .await;
+    tenant.until_reason(JOB, "counted", "CountingItems").await;
+    // The count begins within a second, and its answer is nine seconds on its way.
+    let since = Timestamp::now();
+    until("the count to have begun", PATIENCE, || async {
+        (Timestamp::now().duration_since(since).as_secs() >= 2).then_some(())
+    })
+    .await
+    .unwrap();
+    tenant.delete(GRANT, "open").await;
+    tenant.until_gone(GRANT, "open").await;
+    let job = tenant.object(JOB, "counted").await;
+    assert_eq!(condition(&job, "Ready")[1], "CountingItems");
+    let told = |job: &Value| condition(job, "Ready")[1] == "WaitingForGrant" || !end(job)[0].is_empty();
+    let job = tenant.until(JOB, "counted", "a word about the grant", told).await;
+    assert_eq!(end(&job), ["", ""]);
+    assert!(tenant.scores().is_empty());
+    tenant.granted("open", &json!({})).await;
+    tenant.until_true(JOB, "counted", "Complete").await;
 }

@@ -30,7 +30,15 @@ pub(super) fn conditions(
     grant_ready(list_of, job, phase);
     credentials(list_of, phase, status);
     threshold(list_of, job, status, tally);
-    if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
+    if let Phase::ResultsMissing(_) = phase {
+        let reason = words.reason.as_str();
+        list.set(
+            kinds::RESULTS_STORED,
+            ConditionStatus::False,
+            reason,
+            &words.message,
+        );
+    } else if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
         let message = match &status.reports {
             None if status.results_pruned => KEPT.to_owned(),
             None => "every counted result is in status.results".to_owned(),
@@ -120,6 +128,7 @@ fn outcome(list: &mut Conditions<'_>, phase: &Phase, words: &Words, status: &Job
         | Phase::Scoring
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
+        | Phase::Unmarked(_)
         | Phase::Denied(_)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
@@ -147,6 +156,7 @@ fn allowed(list: &mut Conditions<'_>, phase: &Phase) {
         | Phase::Scoring
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
+        | Phase::Unmarked(_)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
         | Phase::OutOfBudget
@@ -226,6 +236,7 @@ fn grant_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase) {
         | Phase::KeysRefused(..)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
+        | Phase::Unmarked(_)
         | Phase::OutOfBudget => {
             let message = "the grant is live and covers every image";
             list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
@@ -280,6 +291,7 @@ fn credentials(list: &mut Conditions<'_>, phase: &Phase, status: &JobStatus) {
         | Phase::SourceUnreadable(..)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
+        | Phase::Unmarked(_)
         | Phase::Suspended
         | Phase::Invalid(_)
         | Phase::Restored => list.carry(kind),

@@ -47,6 +47,8 @@ pub enum Phase {
     Restored,
     /// Reports with so many stored results are gone.
     ResultsMissing(usize),
+    /// The API server refuses the mark that goes before the first call: why.
+    Unmarked(String),
     /// A field is not as it must be.
     Invalid(String),
     /// It has ended.
@@ -273,7 +275,11 @@ pub fn unstored(job: &JobObject, why: &str, now: Timestamp) -> JobStatus {
     );
     let of = (job.generation, now);
     let flag = ConditionStatus::False;
-    results_stored(job.status.clone(), flag, JobReason::Storing, &message, of)
+    let status = JobStatus {
+        observed_generation: Some(job.generation),
+        ..job.status.clone()
+    };
+    results_stored(status, flag, JobReason::Storing, &message, of)
 }
 
 /// A status with this condition anew and the others as they were.

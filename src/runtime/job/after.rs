@@ -8,6 +8,7 @@ use super::store::{AGAIN, Work, announce};
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
 use crate::core::failure::KeysProblem;
 use crate::core::job::{End, Phase, Progress, verdict};
+use crate::ports::KubeFailure;
 use crate::runtime::context::Context;
 use crate::runtime::queue::Next;
 
@@ -98,8 +99,10 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
                     .conditions
                     .iter()
                     .any(|c| c.kind == kinds::SUSPENDED);
-                let stored = work.tell(context, Some(&mut progress), &Phase::OutOfBudget).await;
-                if stored && !told {
+                if !work.tell(context, Some(&mut progress), &Phase::OutOfBudget).await {
+                    return Next::After(AGAIN);
+                }
+                if !told {
                     let note = "budget.maxRequests is used up: raise it to go on";
                     announce(context, &work.job, EventReason::BudgetExceeded, note, true).await;
                 }
@@ -114,9 +117,14 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
             return Next::After(Duration::from_millis(20));
         }
-        RunEnd::Unmarked => {
+        RunEnd::Unmarked(KubeFailure::Unavailable | KubeFailure::Conflict) => {
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
             return Next::After(Duration::from_secs(5));
+        }
+        RunEnd::Unmarked(failure) => {
+            let phase = Phase::Unmarked(failure.to_string());
+            work.tell(context, Some(&mut progress), &phase).await;
+            return Next::After(Duration::from_secs(60));
         }
         RunEnd::Blocked(phase) => {
             work.tell(context, Some(&mut progress), &phase).await;

@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
             Err(KubeFailure::Conflict) => Some(RunEnd::LookAgain),
             Err(failure) => {
                 tracing::warn!(job = %self.work.job.key, %failure, "the job could not be marked as started");
-                Some(RunEnd::Unmarked)
+                Some(RunEnd::Unmarked(failure))
             }
         }
     }

@@ -17,15 +17,15 @@ use super::store::{Stored, Work};
 use crate::api::{GrantSpec, JobReason, JobSpec};
 use crate::core::identity::Identity;
 use crate::core::job::{End, Images, Phase, Progress, Step, verdict};
-use crate::ports::{CallFailure, Keys, ProjectLimits};
+use crate::ports::{CallFailure, Keys, KubeFailure, ProjectLimits};
 use crate::runtime::context::Context;
 use crate::runtime::edits::Listening;
 use crate::runtime::pacer::{Pacer, Place as Seat, Ticket};
 
 /// How often results are stored: what a crash repeats.
 pub(super) const FLUSH: Duration = Duration::from_secs(1);
-/// How old the look at the object and at its grant may get; a change of either is told at once.
-const LOOK: Duration = Duration::from_secs(10);
+/// How long until the object and its grant are looked at again; a change of either is told at once.
+pub(super) const LOOK: Duration = Duration::from_secs(10);
 
 /// Why a run ended.
 pub(super) enum RunEnd {
@@ -53,8 +53,8 @@ pub(super) enum RunEnd {
     Blocked(Phase),
     /// What it may do has changed: the next pass finds out.
     LookAgain,
-    /// The object cannot be marked as started.
-    Unmarked,
+    /// The object cannot be marked as started: why.
+    Unmarked(KubeFailure),
     Stopped,
     /// What is stored is not what this run knows.
     Taken,
@@ -112,8 +112,8 @@ pub(super) struct Run<'a> {
     /// When what was stored last was drawn up.
     pub(super) stored_at: Instant,
     pub(super) figures_at: Instant,
-    /// When the object and its grant were looked at; `None` when something has changed since.
-    pub(super) looked_at: Option<Instant>,
+    /// When the object and its grant are to be looked at again; `None` when something has changed since they were.
+    pub(super) look_due: Option<Instant>,
     pub(super) throttled: bool,
     /// The last reservation and when it was made.
     pub(super) reserved: Option<(i64, Instant)>,
@@ -143,7 +143,8 @@ impl<'a> Run<'a> {
             storing: false,
             stored_at: now,
             figures_at: now,
-            looked_at: Some(now),
+            // Counting and obtaining keys may have taken minutes since the gate was passed.
+            look_due: None,
             throttled: false,
             reserved: None,
         };
@@ -294,7 +295,7 @@ impl<'a> Run<'a> {
             Woken::Seat(seat) => seat,
             Woken::Event(event) => return self.take_in(event).await,
             Woken::Bell => {
-                self.looked_at = None;
+                self.look_due = None;
                 return None;
             }
             Woken::Time => return None,
@@ -319,7 +320,7 @@ impl<'a> Run<'a> {
         tokio::select! {
             Some(event) = calls.next(), if !calls.is_empty() => self.take_in(event).await,
             () = self.listening.bell.notified() => {
-                self.looked_at = None;
+                self.look_due = None;
                 None
             }
             () = sleep_until(due) => None,
@@ -328,7 +329,7 @@ impl<'a> Run<'a> {
     }
 
     fn to_look(&self) -> bool {
-        self.looked_at.is_none_or(|at| at.elapsed() >= LOOK)
+        self.look_due.is_none_or(|due| due <= Instant::now())
     }
 
     /// When to stop waiting: answers that have come are stored in time, however long the next one takes.

@@ -105,24 +105,21 @@ impl Work {
     /// told of that; only then a stop gives up, with `No`.
     pub(super) async fn keep(&mut self, context: &Context, mut draft: Draft, anew: Option<&Phase>) -> Stored {
         let mut failures = 0;
-        let mut told = None;
+        let mut told: Option<JobStatus> = None;
         loop {
-            let stored = self.attempt(context, &mut draft).await;
+            let stored = match &told {
+                Some(told) if !self.confirm(context, told).await => Stored::No,
+                _ => self.attempt(context, &mut draft).await,
+            };
             if stored == Stored::Yes || stored == Stored::Gone {
                 return stored;
             }
             failures += 1;
             // Is there still something to store in? A namespace that goes away takes no report any more.
             match context.effects.get_job(&self.job.key).await {
-                // Our own word on what is not stored, whose answer was lost.
-                Ok(Some(fresh))
-                    if fresh.uid == self.job.uid
-                        && !fresh.deleting
-                        && told.as_ref() == Some(&fresh.status) =>
-                {
-                    self.job = fresh;
-                }
                 Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match anew {
+                    // What was edited meanwhile is told as seen; it takes effect once the results are stored.
+                    _ if stored == Stored::No && fresh.status == self.job.status => self.job = fresh,
                     _ if stored == Stored::No => {}
                     Some(phase) if !fresh.ended() && failures <= 5 => {
                         self.job = fresh;
@@ -135,9 +132,9 @@ impl Work {
                 Err(_) => {}
             }
             if let Some(why) = self.refused.take() {
-                let now = context.effects.now();
-                let status = told.get_or_insert_with(|| unstored(&self.job, &why.to_string(), now));
-                store(context, &mut self.job, status).await;
+                let status = unstored(&self.job, &why.to_string(), context.effects.now());
+                store(context, &mut self.job, &status).await;
+                told = Some(status);
             }
             if context.stop.is_cancelled() {
                 if anew.is_some() {
@@ -152,6 +149,23 @@ impl Work {
                 () = sleep(wait) => {}
                 () = context.stop.cancelled() => {}
             }
+        }
+    }
+
+    /// Makes sure that our own word on what is not stored is known to be there or not: its answer may have been lost.
+    async fn confirm(&mut self, context: &Context, told: &JobStatus) -> bool {
+        if self.job.status == *told {
+            return true;
+        }
+        match context.effects.get_job(&self.job.key).await {
+            Ok(Some(fresh)) => {
+                if fresh.uid == self.job.uid && fresh.status == *told {
+                    self.job = fresh;
+                }
+                true
+            }
+            Ok(None) => true,
+            Err(_) => false,
         }
     }
 

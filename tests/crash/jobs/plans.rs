@@ -110,6 +110,13 @@ fn whatever_the_api_server_answers_the_job_ends_the_same() {
     run_plans("jobs: answers of the API server", &plans, judge);
 }
 
+#[test]
+fn a_word_on_what_is_not_stored_whose_answer_is_lost_costs_nothing() {
+    let plans = at_each_effect(|call| (call == Call::Store).then_some(Fault::RefusedThenUnanswered));
+    assert!(plans.len() > 50, "only {} plans", plans.len());
+    run_plans("jobs: refused, then unanswered", &plans, judge);
+}
+
 /// Failures of a paid call; one that was carried out has no answer, or one of a server on the way.
 fn of_calls() -> Vec<Fault> {
     let fits = |fault: &Fault| {
