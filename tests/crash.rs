@@ -15,4 +15,5 @@ mod crash {
     mod rival;
     mod runner;
     mod scenario;
+    mod stories;
 }

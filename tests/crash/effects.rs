@@ -68,8 +68,8 @@ impl Effects for Gate {
     }
     fn read_secret<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
         self.effect(KeysProblem::Unreachable, |o| {
-            if o.no_secret {
-                return Err(KeysProblem::Missing);
+            if let Some(problem) = o.no_secret.clone() {
+                return Err(problem);
             }
             Ok(Keys {
                 id: format!("LTAI{}", o.jobs.keys),

@@ -7,7 +7,7 @@ use imm_operator::api::{FINALIZER, GrantSpec, GrantStatus};
 use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::policy::Document;
-use imm_operator::ports::{CallFailure, FailureKind, Keys, KubeFailure};
+use imm_operator::ports::{CallFailure, FailureKind, Keys, KeysProblem, KubeFailure};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::fault::{Fault, refused};
@@ -46,8 +46,10 @@ pub struct Outside {
     pub lag: i64,
     /// How every call to the cloud is refused for now.
     pub refuses: Option<FailureKind>,
-    /// The Secret with the keys is not there.
-    pub no_secret: bool,
+    /// Why the Secret with the keys cannot be read.
+    pub no_secret: Option<KeysProblem>,
+    /// The API server lets no finalizer on.
+    pub no_finalizer: bool,
     /// A policy with this text in it is refused.
     pub poison: Option<&'static str>,
     /// The session ends at the next write; sessions opened so far, and how many of them have ended.
@@ -183,7 +185,8 @@ impl Outside {
         let version = self.next_version();
         let stored = self.grants.get_mut(&planned.key).ok_or(KubeFailure::NotFound)?;
         // The API server takes no new finalizer on an object that is being deleted.
-        if stored.uid != planned.uid || stored.finalizers != planned.finalizers || stored.deleting {
+        let changed = stored.uid != planned.uid || stored.finalizers != planned.finalizers;
+        if self.no_finalizer || changed || stored.deleting {
             return Err(KubeFailure::Invalid);
         }
         stored.finalizers.push(FINALIZER.to_owned());

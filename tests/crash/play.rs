@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::fault::{Call, Fault, LEASE, Plan};
 use super::outside::{Counts, Outside};
 use super::process::{Process, pass_time};
-use super::scenario::BUCKET;
+use super::scenario::{BUCKET, Scenario};
 
 /// How long a step is given to come to rest: longer than any back-off, than the drift interval, and than the life of an
 /// unanswered write. A fault that strikes meanwhile is given as long again.
@@ -47,10 +47,10 @@ struct Player {
 }
 
 impl Player {
-    fn new(plan: &Plan) -> Self {
+    fn new(faults: Vec<(usize, Fault)>) -> Self {
         let outside = Arc::new(Mutex::new(Outside::default()));
         let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
-        let mut faults = plan.faults.clone().into_iter();
+        let mut faults = faults.into_iter();
         let first = faults.next();
         let hidden = first
             .filter(|(_, fault)| *fault == Fault::Hidden)
@@ -180,8 +180,12 @@ impl Player {
 
 /// Plays a plan; with `quiet` it is also watched for hours at the end.
 pub async fn play(plan: &Plan, quiet: bool) -> Run {
-    let scenario = plan.scenario();
-    let mut player = Player::new(plan);
+    play_scenario(plan.scenario(), plan.faults.clone(), quiet).await
+}
+
+/// Plays a scenario, which need not be one of those that all faults befall.
+pub async fn play_scenario(scenario: &Scenario, faults: Vec<(usize, Fault)>, quiet: bool) -> Run {
+    let mut player = Player::new(faults);
     for (index, step) in scenario.steps.iter().enumerate() {
         let last = index + 1 == scenario.steps.len();
         let time = scenario.haste.filter(|_| !last).unwrap_or(REST);

@@ -7,7 +7,7 @@ use imm_operator::api::{
     DriftPolicy, GrantSpec, Grantee, Mode, Preset, SecretRef,
 };
 use imm_operator::core::grant::BlockState;
-use imm_operator::ports::FailureKind;
+use imm_operator::ports::{FailureKind, KeysProblem};
 
 use super::outside::Outside;
 use super::rival::Edit;
@@ -69,7 +69,7 @@ pub fn grant(account: &str) -> GrantSpec {
     }
 }
 
-fn on(mut grant: GrantSpec, prefixes: &[&str]) -> GrantSpec {
+pub fn on(mut grant: GrantSpec, prefixes: &[&str]) -> GrantSpec {
     grant.access.prefixes = prefixes.iter().map(|p| (*p).to_owned()).collect();
     grant
 }
@@ -79,7 +79,7 @@ fn minimal(mut grant: GrantSpec) -> GrantSpec {
     grant
 }
 
-fn with_keys(mut grant: GrantSpec, secret: &str) -> GrantSpec {
+pub fn with_keys(mut grant: GrantSpec, secret: &str) -> GrantSpec {
     grant.credentials.secret_ref = Some(SecretRef {
         name: secret.to_owned(),
     });
@@ -377,7 +377,7 @@ pub const SCENARIOS: &[Scenario] = &[
         &[
             |o| o.apply("a", grant(A)),
             |o| {
-                o.no_secret = true;
+                o.no_secret = Some(KeysProblem::Missing);
                 o.expected.insert("a", "CredentialsUnavailable");
             },
         ],

@@ -218,8 +218,11 @@ impl Lane<'_> {
                 }
                 continue;
             }
-            self.report(passenger, Standing::Failed(failure.clone()), None)
-                .await;
+            let free = passenger.free();
+            let told = self.report(passenger, Standing::Failed(failure.clone()), None);
+            if !told.await && free {
+                again = Some(Duration::from_secs(1));
+            }
         }
         memory.failures = memory.failures.saturating_add(1);
         if let Some(soon) = again {

@@ -224,19 +224,30 @@ impl Lane<'_> {
         }
     }
 
-    pub(super) async fn report_all(&self, passengers: Vec<Passenger>, standing: &Standing) {
+    /// Tells everyone the same. `false` when it could not be stored for all of them.
+    pub(super) async fn report_all(&self, passengers: Vec<Passenger>, standing: &Standing) -> bool {
+        let mut all_told = true;
         for passenger in passengers {
-            self.report(passenger, standing.clone(), None).await;
+            all_told &= self.report(passenger, standing.clone(), None).await;
         }
+        all_told
     }
 
-    /// Tells a grant how it stands, unless it is known otherwise.
+    /// Tells a grant how it stands, unless it is known otherwise. One that may go anyway is let go instead.
     pub(super) async fn report(
         &self,
         passenger: Passenger,
         standing: Standing,
         seen: Option<Seen<'_>>,
     ) -> bool {
+        if passenger.free() {
+            let residual = if let Standing::Planned(verdict) = &standing {
+                gone(verdict)
+            } else {
+                None
+            };
+            return release(self.context, passenger.grant, residual.unwrap_or(0)).await;
+        }
         let standing = if let Standing::Planned(verdict) = &standing {
             passenger.standing(verdict)
         } else {
@@ -271,6 +282,12 @@ fn hands_over(passengers: &[Passenger], plan: &Plan) -> bool {
 }
 
 impl Passenger {
+    /// Whether it is being deleted and owns nothing. An entry is stored before its write, so none can be under way, and
+    /// nothing that is wrong with the keys or the policy need hold the grant back.
+    pub(super) fn free(&self) -> bool {
+        self.grant.deleting && self.grant.status.owned.is_empty()
+    }
+
     /// Its status with a ledger recorded before a write. A grant that was stuck at this very generation stays stuck until
     /// something has come of the write: its conditions must not flap with every attempt.
     pub(super) fn recorded(&self, standing: &Standing, facts: Facts, now: Timestamp) -> GrantStatus {

@@ -47,8 +47,8 @@ impl Lane<'_> {
             let document = match read.bytes.as_deref().map(Document::parse).transpose() {
                 Ok(document) => document,
                 Err(why) => {
-                    self.report_all(passengers, &Standing::Unreadable(why)).await;
-                    return Duration::from_secs(3600);
+                    let told = self.report_all(passengers, &Standing::Unreadable(why)).await;
+                    return Duration::from_secs(if told { 3600 } else { 30 });
                 }
             };
             if self.writes.is_old(&read.bytes, now) {
