@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use imm_operator::ports::FailureKind;
+use imm_operator::ports::{FailureKind, KeysProblem};
 
 use super::outside::{Outside, key};
 use super::play::play_scenario;
 use super::runner::on_paused_time;
-use super::scenario::{Scenario, Step, grant};
+use super::scenario::{BUCKET, Scenario, Step, grant, on};
 
 const A: &str = "1234567890";
+const CLOSED: Option<KeysProblem> = Some(KeysProblem::Denied { account: None });
 
 fn tell(writes: usize, haste: Option<Duration>, steps: &'static [Step]) {
     let scenario = Scenario {
@@ -23,6 +24,12 @@ fn tell(writes: usize, haste: Option<Duration>, steps: &'static [Step]) {
     assert_eq!(run.counts.policy_writes, writes, "{}", run.end);
 }
 
+fn must_be_live(outside: &mut Outside, part: &str) {
+    if !outside.texts(BUCKET).iter().any(|text| text.contains(part)) {
+        outside.broken.push(format!("{part} is gone"));
+    }
+}
+
 /// Without its finalizer an object is gone at once.
 fn must_be_gone(outside: &mut Outside, name: &str) {
     if let Some(grant) = outside.grants.get(&key(name)) {
@@ -30,6 +37,56 @@ fn must_be_gone(outside: &mut Outside, name: &str) {
             .broken
             .push(format!("{name} is still there: {:?}", grant.status.conditions));
     }
+}
+
+#[test]
+fn a_grant_without_keys_keeps_what_it_shares_with_one_that_leaves() {
+    tell(
+        2,
+        None,
+        &[
+            |o| {
+                o.apply("a", on(grant(A), &["p/"]));
+                o.apply("b", on(grant(A), &["q/"]));
+            },
+            |o| {
+                o.no_secret = CLOSED;
+                o.expected
+                    .extend([("a", "CredentialsUnavailable"), ("b", "CredentialsUnavailable")]);
+            },
+            |o| o.delete("b"),
+            |o| {
+                must_be_gone(o, "b");
+                must_be_live(o, "ram:PassRole");
+            },
+        ],
+    );
+}
+
+#[test]
+fn a_grant_that_gets_no_finalizer_keeps_what_it_shares_with_one_that_leaves() {
+    tell(
+        2,
+        None,
+        &[
+            |o| {
+                o.apply("a", on(grant(A), &["p/"]));
+                o.apply("b", on(grant(A), &["q/"]));
+            },
+            |o| {
+                o.grants.get_mut(&key("a")).unwrap().finalizers.clear();
+                o.no_finalizer = true;
+                o.expected.insert("a", "Reconciling");
+                o.delete("b");
+            },
+            |o| {
+                must_be_gone(o, "b");
+                must_be_live(o, "ram:PassRole");
+                o.no_finalizer = false;
+                o.expected.clear();
+            },
+        ],
+    );
 }
 
 #[test]

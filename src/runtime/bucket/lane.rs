@@ -125,7 +125,12 @@ impl Lane<'_> {
         let keys = match keys {
             Ok(keys) => keys,
             Err(problem) => {
-                let leaving = self.without_keys(passengers, &problem).await;
+                // Nobody else can be looked at; but what they own is theirs still.
+                for passenger in passengers.iter_mut().filter(|p| !p.grant.deleting) {
+                    let known = &mut passenger.verdict;
+                    known.get_or_insert_with(|| Standing::Keys(problem.clone()));
+                }
+                let leaving = passengers.iter().any(|p| p.grant.deleting && !p.free());
                 // Without its Role a Secret reads as denied, which is how a terminating namespace looks from here.
                 let denied = matches!(
                     problem,
@@ -137,51 +142,30 @@ impl Lane<'_> {
                 } else {
                     Duration::from_secs(30)
                 };
-                let Some(keys) = last.filter(|_| !leaving.is_empty()) else {
-                    self.report_all(leaving, &Standing::Keys(problem)).await;
+                let Some(keys) = last.filter(|_| leaving) else {
+                    self.report_all(passengers, &Standing::Keys(problem)).await;
                     return again;
                 };
                 // A terminating namespace loses its Secret before our finalizer runs: the last keys that worked are used
                 // for one thing, taking its statements out.
-                return self.rounds(leaving, &place, &keys, memory).await.min(again);
+                return self.rounds(passengers, &place, &keys, memory).await.min(again);
             }
         };
         let known = match self.prerequisites(&passengers, &place, &keys, memory).await {
             Ok(known) => known,
             Err(failure) => return self.failed(passengers, &failure, memory).await,
         };
-        let count = passengers.len();
-        let mut aboard = Vec::new();
-        for passenger in passengers {
-            aboard.extend(self.board(passenger, &known).await);
+        let mut all_aboard = true;
+        for passenger in &mut passengers {
+            all_aboard &= self.board(passenger, &known).await;
         }
-        let left_behind = aboard.len() < count;
-        let wait = if aboard.is_empty() {
-            interval
-        } else {
-            self.rounds(aboard, &place, &keys, memory).await
-        };
-        if left_behind {
-            memory.failures = memory.failures.saturating_add(1);
+        let failures = memory.failures;
+        let wait = self.rounds(passengers, &place, &keys, memory).await;
+        if !all_aboard {
+            memory.failures = failures.saturating_add(1);
             return wait.min(retry_soon(memory.failures, &self.identity.seed()));
         }
         wait
-    }
-
-    /// Nobody can be looked at: everyone is told, but for those that are being deleted, which are given back.
-    async fn without_keys(&self, passengers: Vec<Passenger>, problem: &KeysProblem) -> Vec<Passenger> {
-        let mut leaving = Vec::new();
-        for passenger in passengers {
-            if passenger.grant.deleting && passenger.grant.status.owned.is_empty() {
-                release(self.context, passenger.grant, 0).await;
-            } else if passenger.grant.deleting {
-                leaving.push(passenger);
-            } else {
-                self.report(passenger, Standing::Keys(problem.clone()), None)
-                    .await;
-            }
-        }
-        leaving
     }
 
     /// A failed call: what everyone is told, and when to try again.

@@ -7,8 +7,8 @@ use super::{Lane, Passenger, Prerequisites};
 use crate::api::{BucketRef, BucketSeen, FINALIZER, GrantSpec, Mode, PassRoleStatement};
 use crate::core::failure::CallFailure;
 use crate::core::grant::{
-    BlockState, GrantObject, Leave, Member, PassRoleChoice, Restore, Stance, Standing, Wanted, contest,
-    parse_spec, pass_role_choice,
+    BlockState, GrantObject, Leave, Member, PassRoleChoice, Restore, Stance, Standing, Verdict, Wanted,
+    contest, parse_spec, pass_role_choice,
 };
 use crate::core::identity::Origin;
 use crate::core::policy::could_be_ours;
@@ -155,27 +155,33 @@ impl Lane<'_> {
         }
     }
 
-    /// Decides a grant's stance. `None` when its finalizer could not be put on yet: nothing is written for it then.
-    pub(super) async fn board(&self, mut passenger: Passenger, known: &Prerequisites) -> Option<Passenger> {
+    /// Decides a grant's stance. `false` when its finalizer could not be put on yet: it is carried then.
+    pub(super) async fn board(&self, passenger: &mut Passenger, known: &Prerequisites) -> bool {
         if passenger.grant.deleting || passenger.verdict.is_some() {
-            return Some(passenger);
+            return true;
         }
         let grant = &passenger.grant;
         let seen = known.bucket.clone().or_else(|| grant.status.bucket.clone());
         passenger.verdict = seen.as_ref().and_then(|seen| self.mismatch(grant, seen));
         passenger.bucket.clone_from(&known.bucket);
         if passenger.verdict.is_some() {
-            return Some(passenger);
+            return true;
         }
-        let spec = grant.spec.as_ref().ok()?;
-        let (wanted, choice) = self.wanted(spec, grant, known.block)?;
+        // A spec that cannot be used has a verdict already.
+        let Some((spec, (wanted, choice))) = grant
+            .spec
+            .as_ref()
+            .ok()
+            .and_then(|spec| Some((spec, self.wanted(spec, grant, known.block)?)))
+        else {
+            return false;
+        };
         passenger.pass_role = Some(choice);
         if spec.mode == Mode::Preview {
             passenger.verdict = Some(Standing::Preview);
             passenger.preview = Some(wanted);
-            return Some(passenger);
+            return true;
         }
-        passenger.member.stance = Stance::Active(wanted);
         if !grant.guarded() {
             match self.context.effects.add_finalizer(grant).await {
                 Ok(version) => {
@@ -184,11 +190,13 @@ impl Lane<'_> {
                 }
                 Err(failure) => {
                     tracing::warn!(grant = %grant.key, %failure, "the finalizer could not be put on yet");
-                    return None;
+                    passenger.verdict = Some(Standing::Planned(Verdict::Frozen));
+                    return false;
                 }
             }
         }
-        Some(passenger)
+        passenger.member.stance = Stance::Active(wanted);
+        true
     }
 
     /// What a grant wants, and what was decided about `ram:PassRole`.
