@@ -100,8 +100,11 @@ impl Outside {
         }
     }
 
-    /// I5: the finalizer goes only when none of the grant's statements is left that nobody else owns.
+    /// I5: the finalizer goes only when none of the grant's statements is left that nobody else owns, or somebody says so.
     pub fn check_release(&mut self, grant: &GrantObject) {
+        if grant.abandon {
+            return;
+        }
         for text in self.rendered(grant) {
             let (live, foreign) = self.live(BUCKET, &meaning(&text));
             let others = self

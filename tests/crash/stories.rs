@@ -90,6 +90,29 @@ fn a_grant_that_gets_no_finalizer_keeps_what_it_shares_with_one_that_leaves() {
 }
 
 #[test]
+fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_at_once() {
+    tell(
+        1,
+        Some(Duration::from_secs(20)),
+        &[
+            |o| o.apply("a", grant(A)),
+            |o| {
+                o.refuses = Some(FailureKind::Denied);
+                o.delete("a");
+            },
+            |o| {
+                o.grants.get_mut(&key("a")).unwrap().abandon = true;
+                o.changed = true;
+            },
+            |o| {
+                must_be_gone(o, "a");
+                o.by_hand(None);
+            },
+        ],
+    );
+}
+
+#[test]
 fn a_grant_that_owns_nothing_goes_although_no_call_is_admitted() {
     tell(
         0,

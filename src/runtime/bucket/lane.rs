@@ -72,7 +72,7 @@ impl Lane<'_> {
         memory.wrote = false;
         let asked = grants
             .iter()
-            .map(|g| (&g.uid, g.generation, g.deleting || g.abandon, &g.reconcile_at));
+            .map(|g| (&g.uid, g.generation, (g.deleting, g.abandon), &g.reconcile_at));
         let asked = Some(Digest::of(asked.collect::<Vec<_>>()));
         let rules = Some(self.context.effects.rules());
         if memory.tried == asked
