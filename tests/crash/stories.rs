@@ -7,7 +7,7 @@ use imm_operator::ports::{FailureKind, KeysProblem};
 use super::outside::{Outside, key};
 use super::play::play_scenario;
 use super::runner::on_paused_time;
-use super::scenario::{BUCKET, Scenario, Step, grant, on};
+use super::scenario::{BUCKET, Scenario, Step, grant, on, with_keys};
 
 const A: &str = "1234567890";
 const CLOSED: Option<KeysProblem> = Some(KeysProblem::Denied { account: None });
@@ -84,6 +84,32 @@ fn a_grant_that_gets_no_finalizer_keeps_what_it_shares_with_one_that_leaves() {
                 must_be_live(o, "ram:PassRole");
                 o.no_finalizer = false;
                 o.expected.clear();
+            },
+        ],
+    );
+}
+
+#[test]
+fn what_two_identities_own_and_both_drop_is_taken_out_by_the_last_of_them() {
+    tell(
+        4,
+        None,
+        &[
+            |o| o.apply("a", with_keys(on(grant(A), &["p/"]), "second")),
+            |o| o.apply("b", with_keys(on(grant(A), &["p/"]), "first")),
+            // What "b" found is gone and put back by it; so both own it.
+            |o| {
+                o.by_hand(None);
+                for grant in o.grants.values_mut() {
+                    grant.reconcile_at = Some("now".to_owned());
+                }
+                o.changed = true;
+            },
+            |o| {
+                let owned = |name| o.grants[&key(name)].status.owned.iter().all(|e| !e.pre_existing);
+                assert!(owned("a") && owned("b"));
+                o.apply("a", with_keys(on(grant(A), &["q/"]), "second"));
+                o.apply("b", with_keys(on(grant(A), &["q/"]), "first"));
             },
         ],
     );

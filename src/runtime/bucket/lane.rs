@@ -7,14 +7,16 @@ mod round;
 mod seen;
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::letting_go::{announce, gone, let_keepers_go, release};
 use super::memory::{LaneMemory, Writes};
-use super::{retry_soon, until};
-use crate::api::{BackupRef, BucketSeen, Contest, EventReason};
+use super::told::tell_all;
+use super::{Held, put_there, retry_soon, until};
+use crate::api::{BackupRef, BucketSeen, Contest, EventReason, GrantStatus};
 use crate::core::delay;
 use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
 use crate::core::grant::{BlockState, GrantObject, Member, PassRoleChoice, Standing, Wanted};
@@ -30,6 +32,8 @@ pub(super) struct Lane<'a> {
     pub(super) writes: &'a mut Writes,
     /// Statements that grants of other identities have put into the policy, by fingerprint.
     pub(super) elsewhere: BTreeSet<String>,
+    /// What this lane's own grants have put there, as it is stored.
+    pub(super) held: Mutex<Held>,
 }
 
 /// A grant on its way through the lane.
@@ -166,6 +170,18 @@ impl Lane<'_> {
             return wait.min(retry_soon(memory.failures, &self.identity.seed()));
         }
         wait
+    }
+
+    /// Stores a status. What cannot be stored may be all the same: then only what the grant holds either way counts for the
+    /// other lanes.
+    async fn store(&self, grant: &mut GrantObject, status: GrantStatus) -> bool {
+        let before = put_there(grant.deleting, &grant.status.owned);
+        let after = put_there(grant.deleting, &status.owned);
+        let stored = tell_all(self.context, grant, status).await;
+        let holds = if stored { after } else { &before & &after };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(grant.uid.clone(), holds);
+        stored
     }
 
     /// A failed call: what everyone is told, and when to try again.

@@ -8,7 +8,7 @@ mod memory;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -19,13 +19,16 @@ use self::lane::Lane;
 use self::memory::LaneMemory;
 use super::context::Context;
 use super::queue::Next;
-use crate::api::EntryState;
+use crate::api::{EntryState, LedgerEntry};
 use crate::core::delay;
 use crate::core::grant::GrantObject;
 use crate::core::identity::Identity;
 
 /// An identity in one region: what is read and written together.
 type LaneKey = (Identity, String);
+
+/// Statements that grants have put into the policy: fingerprints by the uid of the grant.
+type Held = BTreeMap<String, BTreeSet<String>>;
 
 /// Makes one pass over a bucket.
 pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
@@ -72,21 +75,33 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         }
     }
     memory.lanes.retain(|key, _| lanes.contains_key(key));
-    let owned: Vec<(LaneKey, BTreeSet<String>)> = lanes
+    let put_there_by = |grants: &[GrantObject]| -> Held {
+        grants
+            .iter()
+            .map(|g| (g.uid.clone(), put_there(g.deleting, &g.status.owned)))
+            .collect()
+    };
+    let mut held: BTreeMap<LaneKey, Held> = lanes
         .iter()
-        .map(|(key, grants)| (key.clone(), put_there(grants)))
+        .map(|(key, grants)| (key.clone(), put_there_by(grants)))
         .collect();
     for (key, grants) in lanes {
-        let others = owned.iter().filter(|(other, _)| *other != key);
-        let elsewhere = others.flat_map(|(_, held)| held.iter().cloned()).collect();
+        let own = held.remove(&key).unwrap_or_default();
+        let elsewhere = held.values().flat_map(BTreeMap::values).flatten();
         let remembered = memory.lanes.entry(key.clone()).or_default();
         let mut lane = Lane {
             context,
-            identity: key.0,
+            identity: key.0.clone(),
             writes: &mut memory.writes,
-            elsewhere,
+            elsewhere: elsewhere.cloned().collect(),
+            held: Mutex::new(own),
         };
         wait = wait.min(lane.pass(grants, remembered).await);
+        // What this lane has let go is not its any more: of two that let the same go, the later one takes it out.
+        held.insert(
+            key,
+            lane.held.into_inner().unwrap_or_else(PoisonError::into_inner),
+        );
     }
     if wanted {
         context.looked_at(bucket);
@@ -104,12 +119,9 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
     Next::After(wait)
 }
 
-/// Statements that these grants have put into the policy, by fingerprint.
-fn put_there(grants: &[GrantObject]) -> BTreeSet<String> {
-    let entries = grants
-        .iter()
-        .filter(|g| !g.deleting)
-        .flat_map(|g| &g.status.owned);
+/// Statements that a grant has put into the policy, by fingerprint; one that is being deleted holds none for others.
+fn put_there(deleting: bool, ledger: &[LedgerEntry]) -> BTreeSet<String> {
+    let entries = ledger.iter().filter(|_| !deleting);
     let held =
         entries.filter(|e| !e.pre_existing && matches!(e.state, EntryState::Intended | EntryState::Applied));
     held.map(|e| e.fingerprint.clone()).collect()

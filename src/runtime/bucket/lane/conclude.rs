@@ -11,7 +11,6 @@ use crate::core::condition::status_of;
 use crate::core::delay;
 use crate::core::grant::{Facts, PassRoleChoice, Plan, Scene, Standing, Verdict, contest, planned, report};
 use crate::runtime::bucket::letting_go::announce;
-use crate::runtime::bucket::told::{tell, tell_all};
 
 /// A grant at the end of its pass.
 struct Arrival {
@@ -147,7 +146,7 @@ impl Lane<'_> {
             .overlaps
             .filter(|n| *n > passenger.grant.status.overlaps.unwrap_or(0));
         let status = report(&passenger.grant, &standing, facts, now);
-        let stored = tell_all(self.context, &mut passenger.grant, status).await;
+        let stored = self.store(&mut passenger.grant, status).await;
         if stored {
             self.announce_drift(&mut passenger).await;
         }
@@ -236,7 +235,7 @@ impl Lane<'_> {
     /// Tells a grant how it stands, unless it is known otherwise. One that may go anyway is let go instead.
     pub(super) async fn report(
         &self,
-        passenger: Passenger,
+        mut passenger: Passenger,
         standing: Standing,
         seen: Option<Seen<'_>>,
     ) -> bool {
@@ -257,7 +256,8 @@ impl Lane<'_> {
             plan: passenger.grant.status.plan.clone(),
             ..passenger.facts(seen)
         };
-        tell(self.context, passenger.grant, &standing, facts).await
+        let status = report(&passenger.grant, &standing, facts, self.context.effects.now());
+        self.store(&mut passenger.grant, status).await
     }
 }
 

@@ -15,7 +15,6 @@ use crate::core::grant::{
 };
 use crate::core::policy::Document;
 use crate::ports::{Backup, Keys, PolicyRead};
-use crate::runtime::bucket::told::tell_all;
 
 /// Rounds in one pass: others may change the policy between two of our reads a few times, not for ever.
 const ROUNDS: usize = 6;
@@ -265,7 +264,7 @@ impl Lane<'_> {
             }));
             facts.ledger = ledger;
             let status = passenger.recorded(&standing, facts, self.context.effects.now());
-            if tell_all(self.context, &mut passenger.grant, status).await {
+            if self.store(&mut passenger.grant, status).await {
                 self.announce_drift(passenger).await;
             } else {
                 passenger.member.stance = Stance::Frozen;
