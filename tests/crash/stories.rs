@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imm_operator::core::grant::BlockState;
 use imm_operator::ports::{FailureKind, KeysProblem};
 
 use super::outside::{Outside, key};
@@ -154,6 +155,27 @@ fn a_grant_that_owns_nothing_goes_although_no_call_is_admitted() {
                 o.delete("a");
             },
             |o| must_be_gone(o, "a"),
+        ],
+    );
+}
+
+#[test]
+fn what_was_not_asked_for_an_edit_without_keys_is_asked_when_they_are_back() {
+    tell(
+        2,
+        None,
+        &[
+            |o| o.apply("a", on(grant(A), &["p/"])),
+            |o| {
+                o.no_secret = CLOSED;
+                o.block = Some(BlockState::OnForBucket);
+                o.expected.insert("a", "CredentialsUnavailable");
+                o.apply("a", on(grant(A), &["q/"]));
+            },
+            |o| {
+                o.no_secret = None;
+                o.expected.clear();
+            },
         ],
     );
 }

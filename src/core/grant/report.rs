@@ -115,6 +115,8 @@ pub fn report(grant: &GrantObject, standing: &Standing, facts: Facts, now: Times
     granted(&mut conditions, grant, standing, &facts, &words);
     credentials_valid(&mut conditions, grant, standing);
     others(&mut conditions, grant, standing, &facts);
+    // An answer that was given for another generation must not pass for one about this: it will be asked for.
+    let same = before.observed_generation == Some(grant.generation) || grant.deleting;
     GrantStatus {
         observed_generation: Some(grant.generation),
         conditions: conditions.finish(),
@@ -125,10 +127,10 @@ pub fn report(grant: &GrantObject, standing: &Standing, facts: Facts, now: Times
         pass_role: facts
             .pass_role
             .map(PassRoleChoice::describe)
-            .or_else(|| before.pass_role.clone()),
+            .or_else(|| before.pass_role.clone().filter(|_| same)),
         last_drift: drift(before.last_drift.as_ref(), facts.drifted, now),
         contest: facts.contest,
-        bucket: facts.bucket.or_else(|| before.bucket.clone()),
+        bucket: facts.bucket.or_else(|| before.bucket.clone().filter(|_| same)),
         plan: facts.plan,
         last_handled_reconcile_at: grant.reconcile_at.clone(),
     }

@@ -107,7 +107,7 @@ pub fn pass_role_choice(
         .iter()
         .any(|e| e.role == StatementRole::PassRole && e.state != EntryState::Removing);
     match (decided, held, status.pass_role.as_deref()) {
-        (true, true, _) | (true, _, Some("included")) => Some(PassRoleChoice::Included),
+        (true, true, Some(_)) | (true, _, Some("included")) => Some(PassRoleChoice::Included),
         (true, false, Some("omitted: Block Public Access is on for the bucket")) => {
             Some(PassRoleChoice::OmittedBecause(BlockState::OnForBucket))
         }
