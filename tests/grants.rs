@@ -31,6 +31,8 @@ mod grants {
             together rivals::the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write,
             together rivals::of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest,
             together copies::the_last_five_copies_are_kept_and_each_is_what_was_there,
+            together copies::a_write_that_is_refused_again_and_again_pushes_no_copy_out,
+            together copies::the_copies_of_another_bucket_are_not_touched,
             together merging::a_bucket_without_policy_gets_exactly_our_statements,
             together merging::foreign_statements_stay_byte_for_byte_and_come_back_alone,
             together merging::a_second_apply_and_forced_passes_write_nothing,

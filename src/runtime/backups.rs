@@ -14,15 +14,56 @@ use crate::ports::{Backup, KubeFailure};
 
 /// Copies kept of each bucket; with 16 KB each far below what a ConfigMap may hold.
 const KEPT: usize = 5;
+/// Annotation that names the bucket whose copies a ConfigMap holds.
+const BUCKET: &str = "immops.dev/bucket";
 
-/// Adds a copy, and drops the oldest beyond five.
+/// Digits of the bucket's hash in the ConfigMap's name: short ones for people, and all where another bucket has the short
+/// ones, for these can be made to match on purpose.
+const DIGITS: [usize; 2] = [10, 64];
+
+/// Adds a copy, and drops the oldest beyond five. What equals the newest copy is kept already: a write that is refused each
+/// time must not push out the copies that are of use.
 pub(super) async fn keep(client: &Client, home: &str, backup: Backup) -> Result<BackupRef, KubeFailure> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
     let digest = sha256(&backup.bucket);
-    let name = format!("policy-backup-{}", digest.get(..10).unwrap_or_default());
+    for digits in DIGITS {
+        let name = format!("policy-backup-{}", digest.get(..digits).unwrap_or_default());
+        let found = in_time(api.get_opt(&name)).await?;
+        if !found
+            .as_ref()
+            .is_some_and(|map| is_of_another(map, &backup.bucket))
+        {
+            return keep_in(&api, name, found, backup).await;
+        }
+        tracing::warn!(
+            bucket = backup.bucket,
+            configmap = name,
+            "the ConfigMap for copies of the policy is of another bucket"
+        );
+    }
+    Err(KubeFailure::Conflict)
+}
+
+fn is_of_another(map: &ConfigMap, bucket: &str) -> bool {
+    let named = map.metadata.annotations.as_ref().and_then(|all| all.get(BUCKET));
+    named.is_some_and(|named| named != bucket)
+}
+
+async fn keep_in(
+    api: &Api<ConfigMap>,
+    name: String,
+    found: Option<ConfigMap>,
+    backup: Backup,
+) -> Result<BackupRef, KubeFailure> {
+    let newest = found.as_ref().and_then(|map| map.data.as_ref()).and_then(newest);
+    if let Some((entry, document)) = newest
+        && *document == backup.document
+    {
+        let entry = entry.to_owned();
+        return Ok(BackupRef { name, entry });
+    }
     // Keys sort by time, and hold what a ConfigMap's key may hold.
     let entry = backup.time.strftime("%Y-%m-%dt%H-%M-%S.%3fz").to_string();
-    let found = in_time(api.get_opt(&name)).await?;
     let exists = found.is_some();
     let mut map = found.unwrap_or_else(|| ConfigMap {
         metadata: ObjectMeta {
@@ -31,10 +72,7 @@ pub(super) async fn keep(client: &Client, home: &str, backup: Backup) -> Result<
                 "app.kubernetes.io/managed-by".to_owned(),
                 "imm-operator".to_owned(),
             )])),
-            annotations: Some(BTreeMap::from([(
-                "immops.dev/bucket".to_owned(),
-                backup.bucket.clone(),
-            )])),
+            annotations: Some(BTreeMap::from([(BUCKET.to_owned(), backup.bucket.clone())])),
             ..ObjectMeta::default()
         },
         ..ConfigMap::default()
@@ -60,4 +98,10 @@ pub(super) async fn keep(client: &Client, home: &str, backup: Backup) -> Result<
         in_time(api.create(&params, &map)).await?;
     }
     Ok(BackupRef { name, entry })
+}
+
+/// The newest copy: keys sort by time.
+fn newest(data: &BTreeMap<String, String>) -> Option<(&str, &String)> {
+    let mut newest_first = data.iter().rev();
+    newest_first.find_map(|(key, copy)| Some((key.strip_suffix(".json")?, copy)))
 }

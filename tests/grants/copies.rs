@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::merging::FOREIGN;
+use crate::support::tenant::GRANT;
 use crate::support::{Stage, Tenant};
 
 /// Copies kept of each bucket.
@@ -21,11 +23,7 @@ pub async fn the_last_five_copies_are_kept_and_each_is_what_was_there(stage: Arc
         assert_eq!(tenant.puts().len(), n + 1);
     }
     let newest = &last["status"]["policy"]["backupRef"];
-    let name = newest["name"].as_str().unwrap();
-    let kept = stage
-        .kubectl(&["get", "configmap", name, "-n", "imm-system", "-o", "json"])
-        .await;
-    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let kept = config_map(&stage, newest["name"].as_str().unwrap()).await;
     assert_eq!(
         kept["metadata"]["annotations"]["immops.dev/bucket"],
         tenant.bucket
@@ -40,4 +38,58 @@ pub async fn the_last_five_copies_are_kept_and_each_is_what_was_there(stage: Arc
     assert_eq!(data.len(), 2 * KEPT, "each with its writer: {:?}", data.keys());
     let entry = format!("{}.json", newest["entry"].as_str().unwrap());
     assert_eq!(data[&entry], before[KEPT + 1]);
+}
+
+async fn config_map(stage: &Stage, name: &str) -> Value {
+    let kept = stage
+        .kubectl(&["get", "configmap", name, "-n", "imm-system", "-o", "json"])
+        .await;
+    serde_json::from_str(&kept).unwrap()
+}
+
+// G46
+pub async fn a_write_that_is_refused_again_and_again_pushes_no_copy_out(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "refused-copy", FOREIGN).await;
+    tenant.granted("copied", &json!({})).await;
+    tenant.give_rights(
+        "owner",
+        Some(&["oss:GetBucketPolicy", "oss:GetBucketPublicAccessBlock"]),
+    );
+    let access = json!({"access": {"prefixes": ["a/"]}});
+    tenant.apply(&tenant.grant("copied", &access)).await;
+    tenant.until_reason(GRANT, "copied", "AccessDenied").await;
+    for _ in 0..KEPT {
+        tenant.pass("copied").await;
+    }
+    let refused = stage.calls(&tenant.bucket, "PutBucketPolicy").len();
+    assert!(refused > KEPT, "{refused} writes");
+
+    let grant = tenant.object(GRANT, "copied").await;
+    let copy = &grant["status"]["policy"]["backupRef"];
+    let kept = config_map(&stage, copy["name"].as_str().unwrap()).await;
+    let entry = format!("{}.json", copy["entry"].as_str().unwrap());
+    assert_eq!(
+        kept["data"][&entry], FOREIGN,
+        "the copy that status names is there"
+    );
+    assert_eq!(kept["data"].as_object().unwrap().len(), 2 * 2, "{kept}");
+}
+
+// G46: the short name of a bucket's copies can be had by another bucket, on purpose.
+pub async fn the_copies_of_another_bucket_are_not_touched(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "namesake", FOREIGN).await;
+    let digest: String = Sha256::digest(&tenant.bucket)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let name = format!("policy-backup-{}", &digest[..10]);
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "imm-system", "annotations": {"immops.dev/bucket": "another"}},
+        "data": {"2026-01-01t00-00-00.000z.json": "{}"}});
+    tenant.apply(&theirs.to_string()).await;
+    let grant = tenant.granted("copied", &json!({})).await;
+    assert_eq!(config_map(&stage, &name).await["data"], theirs["data"]);
+    let own = &grant["status"]["policy"]["backupRef"]["name"];
+    let own = config_map(&stage, own.as_str().unwrap()).await;
+    assert_eq!(own["metadata"]["annotations"]["immops.dev/bucket"], tenant.bucket);
 }
