@@ -2,6 +2,7 @@
 
 mod board;
 mod conclude;
+mod outcome;
 mod preview;
 mod round;
 mod seen;

@@ -7,12 +7,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::seen::{Seen, ours};
 use super::{Lane, LaneMemory, Passenger, next_look, retry_soon};
-use crate::api::{BucketRef, EntryState};
+use crate::api::BucketRef;
 use crate::core::condition::cut;
-use crate::core::failure::{CallFailure, FailureKind};
-use crate::core::grant::{
-    Change, Member, PassRoleChoice, Plan, Restore, Scene, Stance, Standing, Verdict, contest, plan,
-};
+use crate::core::failure::CallFailure;
+use crate::core::grant::{Change, Member, Plan, Restore, Scene, Stance, Standing, Verdict, contest, plan};
 use crate::core::policy::Document;
 use crate::ports::{Backup, Keys, PolicyRead};
 
@@ -273,94 +271,6 @@ impl Lane<'_> {
             }
         }
         complete
-    }
-
-    /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled. What it added is ours by
-    /// its meaning from now on, however OSS spells it.
-    fn written(&mut self, passengers: &mut [Passenger], plan: &Plan, read_at: Timestamp) {
-        let now = self.context.effects.now();
-        self.writes.done(plan, now);
-        // While an absence does not count, a write may take out but does not add: what was intended before stays so.
-        let adds = plan.added.iter().any(|n| *n > 0);
-        for (index, passenger) in passengers.iter_mut().enumerate() {
-            let count = |counts: &[usize]| counts.get(index).copied().unwrap_or(0);
-            passenger.added += count(&plan.added);
-            passenger.removed += count(&plan.removed);
-            if count(&plan.added) + count(&plan.removed) > 0 {
-                passenger.last_write = Some(now);
-            }
-            let earlier = std::mem::take(&mut passenger.member.ledger);
-            let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
-            for entry in ledger
-                .iter_mut()
-                .filter(|e| e.state == EntryState::Removing || (e.state == EntryState::Intended && adds))
-            {
-                let old = earlier.iter().find(|e| e.fingerprint == entry.fingerprint);
-                entry.unsettled_until = old.and_then(|e| e.unsettled_until.clone()).filter(|t| t.0 > now);
-                if entry.state == EntryState::Intended {
-                    entry.state = EntryState::Applied;
-                }
-            }
-            passenger.member.ledger = ledger;
-        }
-        let added: usize = plan.added.iter().sum();
-        let reason = if added > 0 { "added" } else { "removed" };
-        let window = now.duration_since(read_at).as_secs_f64();
-        self.context.metrics.write(reason, window);
-        tracing::info!(
-            added,
-            removed = plan.removed.iter().sum::<usize>(),
-            window_seconds = window,
-            "policy written"
-        );
-    }
-
-    /// The write failed. Refused for certain, nothing was intended after all; otherwise it may still take effect, and the
-    /// ledgers keep what they recorded.
-    async fn refused(
-        &mut self,
-        passengers: Vec<Passenger>,
-        plan: &Plan,
-        failure: &CallFailure,
-        memory: &mut LaneMemory,
-    ) -> Duration {
-        if failure.kind == FailureKind::PublicBlocked
-            && passengers
-                .iter()
-                .any(|p| p.pass_role.is_some_and(PassRoleChoice::written))
-        {
-            memory.public_refused = true;
-        }
-        let now = self.context.effects.now();
-        if failure.certain() {
-            self.writes.refused();
-        } else {
-            self.writes.unanswered(now);
-        }
-        let (mut involved, mut others) = (Vec::new(), Vec::new());
-        for (index, mut passenger) in passengers.into_iter().enumerate() {
-            let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
-            if !failure.certain() {
-                passenger.member.ledger.clone_from(&passenger.grant.status.owned);
-            }
-            if touched(&plan.added) || touched(&plan.removed) {
-                involved.push(passenger);
-            } else {
-                others.push((
-                    passenger,
-                    plan.verdicts.get(index).cloned().unwrap_or(Verdict::Frozen),
-                ));
-            }
-        }
-        for (passenger, verdict) in others {
-            self.report(passenger, Standing::Planned(verdict), None).await;
-        }
-        let wait = self.failed(involved, failure, memory).await;
-        if memory.public_refused {
-            Duration::from_secs(1)
-        } else {
-            wait
-        }
     }
 }
 
