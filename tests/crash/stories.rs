@@ -179,3 +179,24 @@ fn what_was_not_asked_for_an_edit_without_keys_is_asked_when_they_are_back() {
         ],
     );
 }
+
+#[test]
+fn a_statement_that_was_decided_against_goes_although_the_first_write_is_refused() {
+    tell(
+        2,
+        None,
+        &[
+            |o| o.apply("a", on(grant(A), &["p/"])),
+            |o| {
+                o.block = Some(BlockState::OnForBucket);
+                o.poison = Some("q/");
+                o.expected.insert("a", "ForeignStatementRejected");
+                o.apply("a", on(grant(A), &["q/"]));
+            },
+            |o| {
+                o.poison = None;
+                o.expected.clear();
+            },
+        ],
+    );
+}

@@ -1,8 +1,7 @@
 //! From a grant's spec to the statements it wants, with every name checked again.
 
 use crate::api::{
-    Access, Action, AdoptionPolicy, DriftPolicy, EntryState, GrantSpec, GrantStatus, PassRoleStatement,
-    Preset, StatementRole,
+    Access, Action, AdoptionPolicy, DriftPolicy, GrantSpec, GrantStatus, PassRoleStatement, Preset,
 };
 use crate::core::name::{NameError, check_bucket, check_prefix, check_region, check_role, check_uid};
 use crate::core::policy::{Statement, access_statement, pass_role_statement};
@@ -101,23 +100,21 @@ pub fn pass_role_choice(
             }
         });
     }
-    let decided = status.observed_generation == Some(generation);
-    let held = status
-        .owned
-        .iter()
-        .any(|e| e.role == StatementRole::PassRole && e.state != EntryState::Removing);
-    match (decided, held, status.pass_role.as_deref()) {
-        (true, true, Some(_)) | (true, _, Some("included")) => Some(PassRoleChoice::Included),
-        (true, false, Some("omitted: Block Public Access is on for the bucket")) => {
+    if status.observed_generation != Some(generation) {
+        return None;
+    }
+    match status.pass_role.as_deref() {
+        Some("included") => Some(PassRoleChoice::Included),
+        Some("omitted: Block Public Access is on for the bucket") => {
             Some(PassRoleChoice::OmittedBecause(BlockState::OnForBucket))
         }
-        (true, false, Some("omitted: Block Public Access is on for the account")) => {
+        Some("omitted: Block Public Access is on for the account") => {
             Some(PassRoleChoice::OmittedBecause(BlockState::OnForAccount))
         }
-        (true, false, Some("omitted: OSS refuses a public policy")) => {
+        Some("omitted: OSS refuses a public policy") => {
             Some(PassRoleChoice::OmittedBecause(BlockState::Refused))
         }
-        (true, false, Some("omitted: Block Public Access cannot be read")) => {
+        Some("omitted: Block Public Access cannot be read") => {
             Some(PassRoleChoice::OmittedBecause(BlockState::Unreadable))
         }
         _ => None,
