@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use imm_operator::api::GrantSpec;
 use imm_operator::core::grant::BlockState;
 use imm_operator::ports::{FailureKind, KeysProblem};
 
+use super::fault::{Call, Fault};
 use super::outside::{Outside, key};
 use super::play::play_scenario;
 use super::runner::on_paused_time;
@@ -199,4 +201,32 @@ fn a_statement_that_was_decided_against_goes_although_the_first_write_is_refused
             },
         ],
     );
+}
+
+#[test]
+fn what_a_late_write_brings_back_goes_again() {
+    let scenario = Scenario {
+        name: "a story",
+        steps: &[
+            |o| o.apply("a", seldom(&["p/"])),
+            |o| o.apply("a", seldom(&["q/"])),
+        ],
+        haste: Some(Duration::from_secs(20)),
+        writes: 0,
+    };
+    let run = on_paused_time(play_scenario(&scenario, Vec::new(), false));
+    let write = run.calls[0].iter().position(|call| *call == Call::Write).unwrap();
+    for late in [100, 200, 280] {
+        let faults = vec![(write + 1, Fault::LateOnly(late))];
+        let run = on_paused_time(play_scenario(&scenario, faults, false));
+        assert!(run.broken.is_empty(), "{late}: {:#?}\n{}", run.broken, run.end);
+    }
+}
+
+/// A grant that is looked at once a day.
+fn seldom(prefixes: &[&str]) -> GrantSpec {
+    GrantSpec {
+        drift_interval_seconds: 86_400,
+        ..on(grant(A), prefixes)
+    }
 }

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::seen::{Seen, ours};
-use super::{Lane, Passenger, gone, look_interval, release};
+use super::{Lane, Passenger, gone, look_interval, release, until};
 use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
 use crate::core::condition::status_of;
 use crate::core::delay;
 use crate::core::grant::{Facts, PassRoleChoice, Plan, Scene, Standing, Verdict, contest, planned, report};
 use crate::runtime::bucket::letting_go::announce;
+
+/// A write can take effect until a call's time before its ledger counts it as settled: the last look falls between.
+const LAST_LOOK: SignedDuration = SignedDuration::from_secs(5);
 
 /// A grant at the end of its pass.
 struct Arrival {
@@ -41,6 +44,7 @@ impl Lane<'_> {
             regular,
         };
         let interval = look_interval(&passengers);
+        let settles = settles(&plan.ledgers, scene);
         let wrote = passengers.iter().any(Passenger::written);
         let set_aside = |(p, v): (&Passenger, &Verdict)| {
             *v == Verdict::Settling || (*v == Verdict::Frozen && p.verdict.is_none())
@@ -97,7 +101,10 @@ impl Lane<'_> {
             let spread = format!("{}/{}", self.identity.seed(), seen.ours);
             delay::between(Duration::from_secs(15), Duration::from_secs(45), &spread)
         } else {
-            hold.unwrap_or(Duration::from_secs(3600))
+            hold.into_iter()
+                .chain(settles)
+                .min()
+                .unwrap_or(Duration::from_secs(3600))
                 .max(Duration::from_secs(1))
         }
     }
@@ -259,6 +266,17 @@ impl Lane<'_> {
         let status = report(&passenger.grant, &standing, facts, self.context.effects.now());
         self.store(&mut passenger.grant, status).await
     }
+}
+
+/// How long until what an unanswered write may bring back has to be looked for: shortly before it can come no more, since what
+/// is seen later is taken for somebody else's, and then to forget it.
+fn settles(ledgers: &[Vec<LedgerEntry>], scene: Scene<'_>) -> Option<Duration> {
+    let open = |e: &LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
+    let settled = scene.unsettled_until.filter(|time| *time > scene.now)?;
+    let last = settled - LAST_LOOK;
+    let look = if last > scene.now { last } else { settled };
+    let any = ledgers.iter().flatten().any(open);
+    any.then(|| until(scene.now, look))
 }
 
 /// Whether the plan moves a statement from one grant's ledger to another's.
