@@ -66,10 +66,10 @@ fn judge(text: &str, given: &Given<'_>) -> Effect {
     let to_us = principals.is_empty()
         || principals
             .iter()
-            .any(|p| *p == given.account_uid || meet(p.as_bytes(), given.principal.as_bytes()));
+            .any(|p| *p == given.account_uid || meet(p, given.principal));
     let reads = match (list("Action"), list("NotAction")) {
-        (Some(actions), _) => actions.iter().any(|a| meet(a.as_bytes(), b"oss:GetObject")),
-        (None, Some(spared)) => !spared.iter().any(|a| meet(a.as_bytes(), b"oss:GetObject")),
+        (Some(actions), _) => actions.iter().any(|a| meet(a, "oss:GetObject")),
+        (None, Some(spared)) => !spared.iter().any(|a| meet(a, "oss:GetObject")),
         (None, None) => false,
     };
     let resources = list("Resource").unwrap_or_default();
@@ -86,42 +86,37 @@ fn judge(text: &str, given: &Given<'_>) -> Effect {
 /// Whether two resources `acs:oss:REGION:OWNER:PATH` have an object in common. Field by field, because a `*` in one field
 /// must not reach into the next.
 fn same_objects(a: &str, b: &str) -> bool {
-    let fields = |text: &str| {
-        text.splitn(5, ':')
-            .map(|f| f.as_bytes().to_vec())
-            .collect::<Vec<_>>()
-    };
-    let (first, second) = (fields(a), fields(b));
-    if first.len() != second.len() {
-        return meet(a.as_bytes(), b.as_bytes());
+    let fields = |text| str::splitn(text, 5, ':');
+    if fields(a).count() != fields(b).count() {
+        return meet(a, b);
     }
-    first.iter().zip(&second).all(|(x, y)| meet(x, y))
+    fields(a).zip(fields(b)).all(|(x, y)| meet(x, y))
 }
 
-/// Whether some text follows both patterns, in which `*` stands for any text. One row of a table at a time: its cost is
-/// bounded by the product of the lengths, whatever a hostile policy holds.
-fn meet(a: &[u8], b: &[u8]) -> bool {
-    // below[j]: whether the rest of `a` behind the present byte meets b[j..].
-    let mut below: Vec<bool> = (0..=b.len())
-        .map(|j| b.iter().skip(j).all(|byte| *byte == b'*'))
-        .collect();
-    for x in a.iter().rev() {
-        let mut row = vec![false; b.len() + 1];
-        let at = |cells: &[bool], j: usize| cells.get(j).copied().unwrap_or(false);
-        for j in (0..=b.len()).rev() {
-            let here = match b.get(j) {
-                _ if *x == b'*' => at(&below, j) || (j < b.len() && at(&row, j + 1)),
-                Some(b'*') => at(&row, j + 1) || at(&below, j),
-                Some(y) => x == y && at(&below, j + 1),
-                None => false,
-            };
-            if let Some(cell) = row.get_mut(j) {
-                *cell = here;
-            }
+/// Whether some text follows both patterns, in which `*` stands for any text. Its cost is bounded by the sum of the lengths,
+/// whatever a hostile policy holds.
+fn meet(a: &str, b: &str) -> bool {
+    match (a.split_once('*'), b.split_once('*')) {
+        (None, None) => a == b,
+        (Some((head, rest)), None) => follows(b, head, rest),
+        (None, Some((head, rest))) => follows(a, head, rest),
+        // Each one's `*` takes in what the other has in its middle, so that only the ends can disagree.
+        (Some((head, rest)), Some((other_head, other_rest))) => {
+            let tail = rest.rsplit('*').next().unwrap_or_default();
+            let other_tail = other_rest.rsplit('*').next().unwrap_or_default();
+            (head.starts_with(other_head) || other_head.starts_with(head))
+                && (tail.ends_with(other_tail) || other_tail.ends_with(tail))
         }
-        below = row;
     }
-    below.first().copied().unwrap_or(false)
+}
+
+/// Whether a text follows the pattern `head*rest`. Taking each piece where it is first found leaves the most for the others.
+fn follows(text: &str, head: &str, rest: &str) -> bool {
+    let mut pieces = rest.split('*');
+    let tail = pieces.next_back().unwrap_or_default();
+    let between = text.strip_prefix(head).and_then(|t| t.strip_suffix(tail));
+    let left = between.and_then(|t| pieces.try_fold(t, |left, piece| Some(left.split_once(piece)?.1)));
+    left.is_some()
 }
 
 #[cfg(test)]
@@ -140,8 +135,54 @@ mod tests {
             ("*a", "*b", false),
             ("a**b", "ab", true),
         ] {
-            assert_eq!(meet(a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
-            assert_eq!(meet(b.as_bytes(), a.as_bytes()), expected, "{b} {a}");
+            assert_eq!(meet(a, b), expected, "{a} {b}");
+            assert_eq!(meet(b, a), expected, "{b} {a}");
+        }
+    }
+
+    /// By the letter, at the cost of every way to go on.
+    fn meet_slowly(a: &[u8], b: &[u8]) -> bool {
+        match (a, b) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) if meet_slowly(rest, b) => true,
+            (_, [b'*', rest @ ..]) if meet_slowly(a, rest) => true,
+            ([b'*', ..], [_, rest @ ..]) => meet_slowly(a, rest),
+            ([_, rest @ ..], [b'*', ..]) => meet_slowly(rest, b),
+            ([x, left @ ..], [y, right @ ..]) => x == y && meet_slowly(left, right),
+            ([], [..]) | ([..], []) => false,
+        }
+    }
+
+    #[test]
+    fn all_short_patterns_meet_as_the_definition_says() {
+        let mut patterns = vec![String::new()];
+        for length in 0..5 {
+            let longest: Vec<_> = patterns.iter().filter(|p| p.len() == length).cloned().collect();
+            patterns.extend(
+                longest
+                    .iter()
+                    .flat_map(|p| ["a", "b", "*"].map(|end| format!("{p}{end}"))),
+            );
+        }
+        for a in &patterns {
+            for b in &patterns {
+                assert_eq!(meet(a, b), meet_slowly(a.as_bytes(), b.as_bytes()), "{a} {b}");
+            }
+        }
+    }
+
+    /// The process has one thread: a table of each byte against each would hold it for minutes, and cost it its lease.
+    #[test]
+    fn long_patterns_cost_no_more_than_their_length() {
+        let long = "a".repeat(1_000_000);
+        for (a, b, expected) in [
+            (format!("{long}*"), format!("{long}b*"), true),
+            (format!("{long}c*"), format!("{long}b*"), false),
+            (format!("{}b", "*a".repeat(500_000)), long.clone(), false),
+            (format!("*{long}*"), format!("{long}{long}"), true),
+            ("*".repeat(1_000_000), long.clone(), true),
+        ] {
+            assert_eq!(meet(&a, &b), expected);
         }
     }
 

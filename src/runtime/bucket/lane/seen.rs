@@ -7,7 +7,9 @@ use crate::api::{EntryState, LedgerEntry, PolicySeen, WriteReason};
 use crate::core::condition::seconds;
 use crate::core::grant::{Facts, Stance};
 use crate::core::hash::sha256;
-use crate::core::policy::{Document, Effect, Given, Located, POLICY_LIMIT, effect, principal};
+use crate::core::policy::{
+    Document, Effect, Given, Located, POLICY_LIMIT, STATEMENT_LIMIT, effect, principal,
+};
 
 /// What a report says about the policy.
 #[derive(Clone, Copy)]
@@ -86,10 +88,14 @@ impl Passenger {
         i32::try_from(foreign.count()).ok()
     }
 
-    /// What the Denies of the policy mean for it; only for a grant that is meant to be in force.
+    /// What the Denies of the policy mean for it; only for a grant that is meant to be in force, and can be: what OSS takes for
+    /// a statement also bounds what is compared here.
     fn effect(&self, document: Option<&Document>) -> Option<Effect> {
         let spec = self.grant.spec.as_ref().ok()?;
-        if !matches!(self.member.stance, Stance::Active(_)) {
+        let Stance::Active(wanted) = &self.member.stance else {
+            return None;
+        };
+        if wanted.statements.iter().any(|s| s.text.len() > STATEMENT_LIMIT) {
             return None;
         }
         let whole = [String::new()];
