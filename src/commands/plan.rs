@@ -129,7 +129,7 @@ fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Optio
         namespace: String::new(),
         name: String::new(),
     };
-    let members = [Member {
+    let mut members = [Member {
         key,
         created: None,
         stance: Stance::Active(wanted.clone()),
@@ -143,7 +143,7 @@ fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Optio
         elsewhere: None,
         taken_out: None,
     };
-    planned(scene, &members, 0, wanted).ok()
+    planned(scene, &mut members, 0, wanted).ok()
 }
 
 /// The policy as a list of statements, each marked; foreign ones are shown as they stand.

@@ -1,6 +1,7 @@
 //! A plan in the making: one round over all grants, in which some may be set aside.
 
 mod leave;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +11,25 @@ use k8s_openapi::jiff::SignedDuration;
 use super::plan::{Change, Plan, Scene, Verdict};
 use super::{Leave, Member, Restore, Stance, WRITE_LIFE_SECONDS, Wanted};
 use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
-use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, Statement};
+use crate::core::policy::{Document, STATEMENT_LIMIT, Statement};
 
 /// What happens to one equal group of statements.
 #[derive(Default)]
-struct Group {
+struct Group<'a> {
     /// Copies in the document.
     live: Vec<usize>,
     /// Members that want it and may.
-    wanted_by: Vec<usize>,
+    wanted_by: BTreeSet<usize>,
+    /// Equal statements may be spelled differently (order of prefixes): the first grant's text stands for all.
+    text: &'a str,
+    /// What the ledgers hold of it.
+    entries: Vec<&'a LedgerEntry>,
+    /// Members whose ledgers hold it and that are only carried.
+    carried_by: Vec<usize>,
+    /// Members that the plan adds it for.
+    added_by: BTreeSet<usize>,
+    /// Whether it is live and somebody who owns it does not want it.
+    let_go: bool,
     /// Whether it belongs to somebody else.
     pre_existing: bool,
 }
@@ -28,7 +39,7 @@ pub(super) struct Draft<'a> {
     members: &'a [Member],
     order: Vec<usize>,
     frozen: &'a BTreeMap<usize, Verdict>,
-    groups: BTreeMap<String, Group>,
+    groups: BTreeMap<&'a str, Group<'a>>,
     plan: Plan,
     add: Vec<String>,
     remove: BTreeSet<usize>,
@@ -38,7 +49,7 @@ impl<'a> Draft<'a> {
     pub(super) fn new(scene: Scene<'a>, members: &'a [Member], frozen: &'a BTreeMap<usize, Verdict>) -> Self {
         let count = members.len();
         let mut order: Vec<usize> = (0..count).collect();
-        order.sort_by_key(|i| members.get(*i).map(|m| (m.created, m.key.clone())));
+        order.sort_by_key(|i| members.get(*i).map(|m| (m.created, &m.key)));
         let plan = Plan {
             change: Change::Keep,
             ledgers: members.iter().map(|m| m.ledger.clone()).collect(),
@@ -81,34 +92,34 @@ impl<'a> Draft<'a> {
 
     /// Sorts every statement that is wanted or owned into groups of equal meaning, and says whose each group is.
     fn group(&mut self) {
-        for (index, member) in self.members.iter().enumerate() {
-            let wanted = self
-                .active(index)
-                .map(|w| w.statements.as_slice())
-                .unwrap_or_default();
-            for statement in wanted {
-                self.groups
-                    .entry(statement.fingerprint.clone())
-                    .or_default()
-                    .wanted_by
-                    .push(index);
+        for index in self.order.iter().copied() {
+            let wanted = self.active(index).map(|w| w.statements.as_slice());
+            for statement in wanted.unwrap_or_default() {
+                let group = self.groups.entry(&statement.fingerprint).or_default();
+                if group.wanted_by.is_empty() {
+                    group.text = &statement.text;
+                }
+                group.wanted_by.insert(index);
             }
-            for entry in &member.ledger {
-                self.groups.entry(entry.fingerprint.clone()).or_default();
+            let carried = self.carried(index);
+            for entry in self.members.get(index).into_iter().flat_map(|m| &m.ledger) {
+                let group = self.groups.entry(&entry.fingerprint).or_default();
+                group.entries.push(entry);
+                if carried {
+                    group.carried_by.push(index);
+                }
             }
         }
-        for (fingerprint, group) in &mut self.groups {
-            group.live = self
-                .scene
-                .document
-                .map(|d| d.live(fingerprint))
-                .unwrap_or_default();
-            let entries: Vec<&LedgerEntry> = self
-                .members
-                .iter()
-                .flat_map(|m| m.ledger.iter().filter(|e| e.fingerprint == *fingerprint))
-                .collect();
-            let live_text = |entry: &&LedgerEntry| {
+        let found = self.scene.document.map(Document::statements).unwrap_or_default();
+        for (index, statement) in found.iter().enumerate() {
+            let fingerprint = statement.fingerprint.as_deref();
+            if let Some(group) = fingerprint.and_then(|f| self.groups.get_mut(f)) {
+                group.live.push(index);
+            }
+        }
+        for group in self.groups.values_mut() {
+            let entries = &group.entries;
+            let live_text = |entry: &LedgerEntry| {
                 let document = self.scene.document?;
                 let texts = group.live.iter().filter_map(|i| document.statements().get(*i));
                 Some(
@@ -118,10 +129,10 @@ impl<'a> Draft<'a> {
                 )
             };
             // An intended write that cannot be told from somebody else's is ours only byte by byte.
-            let landed = |e: &&LedgerEntry| e.state == EntryState::Intended && live_text(e) == Some(true);
+            let landed = |e: &LedgerEntry| e.state == EntryState::Intended && live_text(e) == Some(true);
             let intended_only =
                 !entries.is_empty() && entries.iter().all(|e| e.state == EntryState::Intended);
-            group.pre_existing = if entries.iter().any(landed) {
+            group.pre_existing = if entries.iter().any(|e| landed(e)) {
                 false
             } else {
                 entries.iter().any(|e| e.pre_existing) || intended_only || entries.is_empty()
@@ -141,8 +152,13 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn finish(mut self) -> Result<Plan, Vec<(usize, Verdict)>> {
+        let mut unfit = Vec::new();
         for member in self.order.clone() {
-            self.keep_wanted(member).map_err(|unfit| vec![unfit])?;
+            unfit.extend(self.keep_wanted(member).err());
+        }
+        // All of them at once: each round takes time, and a bucket may have any number of grants.
+        if !unfit.is_empty() {
+            return Err(unfit);
         }
         for member in self.order.clone() {
             self.drop_unwanted(member);
@@ -179,7 +195,7 @@ impl<'a> Draft<'a> {
                     },
                 ));
             }
-            let Some(group) = self.groups.get(&statement.fingerprint) else {
+            let Some(group) = self.groups.get(statement.fingerprint.as_str()) else {
                 continue;
             };
             let (live, foreign) = (!group.live.is_empty(), group.pre_existing);
@@ -236,43 +252,30 @@ impl<'a> Draft<'a> {
 
     /// Adds a statement, once for all that want it; grants that are only carried but own it are told as well.
     fn add_for(&mut self, member: usize, statement: &Statement) -> Result<(), (usize, Verdict)> {
-        let first = self.first_text(statement);
-        if !self.add.contains(&first) {
-            self.add.push(first.clone());
-        }
+        let Some(group) = self.groups.get_mut(statement.fingerprint.as_str()) else {
+            return Ok(());
+        };
+        let text = group.text;
+        let owners = if group.added_by.is_empty() {
+            self.add.push(text.to_owned());
+            group.carried_by.clone()
+        } else {
+            Vec::new()
+        };
+        group.added_by.insert(member);
         bump(&mut self.plan.added, member);
         let until = Some(self.write_life());
-        self.record(
-            member,
-            statement,
-            EntryState::Intended,
-            false,
-            first.clone(),
-            until.clone(),
-        )?;
-        for other in 0..self.members.len() {
-            if self.carried(other) && self.entry(other, &statement.fingerprint).is_some() {
-                self.record(
-                    other,
-                    statement,
-                    EntryState::Intended,
-                    false,
-                    first.clone(),
-                    until.clone(),
-                )?;
-            }
+        for owner in [member].into_iter().chain(owners) {
+            self.record(
+                owner,
+                statement,
+                EntryState::Intended,
+                false,
+                text.to_owned(),
+                until.clone(),
+            )?;
         }
         Ok(())
-    }
-
-    /// Equal statements may be spelled differently (order of prefixes): the first grant's text stands for all.
-    fn first_text(&self, statement: &Statement) -> String {
-        let wanting = self.order.iter().filter_map(|i| self.active(*i));
-        let mut same = wanting
-            .flat_map(|w| w.statements.iter())
-            .filter(|s| s.fingerprint == statement.fingerprint);
-        same.next()
-            .map_or_else(|| statement.text.clone(), |s| s.text.clone())
     }
 
     fn entry(&self, member: usize, fingerprint: &str) -> Option<&'a LedgerEntry> {
@@ -309,59 +312,6 @@ impl<'a> Draft<'a> {
             None => ledger.push(entry),
         }
         Ok(())
-    }
-
-    /// Refuses grants whose additions make the document too large: those that do not fit by themselves, or they would hold
-    /// back those that do; else the youngest, as many as must go in any case. A plan takes time for each round of these, and
-    /// a bucket may have any number of grants.
-    fn check_room(&self) -> Result<(), Vec<(usize, Verdict)>> {
-        if self.add.is_empty() {
-            return Ok(());
-        }
-        let remove: Vec<usize> = self.remove.iter().copied().collect();
-        let text = match self.scene.document {
-            Some(document) => document.splice(&remove, &self.add),
-            None => Document::fresh(&self.add),
-        };
-        let total = text.map_or(0, |text| text.len());
-        if total <= POLICY_LIMIT {
-            return Ok(());
-        }
-        // What stays, counted by what is added: a document that would be left without statements still has its frame.
-        let before = total.saturating_sub(self.add.iter().map(|text| text.len() + 1).sum());
-        let free = POLICY_LIMIT.saturating_sub(before);
-        let youngest_first = self.order.iter().rev().copied();
-        let adding: Vec<_> = youngest_first
-            .filter(|i| self.plan.added.get(*i).is_some_and(|n| *n > 0))
-            .map(|i| (i, self.needed(i)))
-            .collect();
-        let alone = adding.iter().filter(|(_, needed)| *needed > free);
-        let mut victims: Vec<_> = alone.copied().collect();
-        let mut over = total - POLICY_LIMIT;
-        if victims.is_empty() {
-            // Statements that several want go only with the last of them, so these may not be enough yet.
-            let youngest = adding.into_iter().take_while(|(_, needed)| {
-                let goes = over > 0;
-                over = over.saturating_sub(*needed);
-                goes
-            });
-            victims = youngest.collect();
-        }
-        if victims.is_empty() {
-            return Ok(());
-        }
-        let unfit = |(member, needed)| (member, Verdict::TooLarge { needed, free });
-        Err(victims.into_iter().map(unfit).collect())
-    }
-
-    /// Bytes that a grant's additions take.
-    fn needed(&self, member: usize) -> usize {
-        let wanted = self
-            .active(member)
-            .map(|w| w.statements.as_slice())
-            .unwrap_or_default();
-        let missing = wanted.iter().filter(|s| self.add.contains(&s.text));
-        missing.map(|s| s.text.len() + 1).sum()
     }
 }
 

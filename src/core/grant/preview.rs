@@ -1,25 +1,34 @@
 //! What would be written if it were allowed: the same plan as for real, with one grant's stance changed. Status shows it in
 //! preview, and `imm-operator plan` prints it.
 
+use std::mem;
+
 use super::{Change, Member, Restore, Scene, Stance, Verdict, Wanted, plan};
 use crate::api::{EntryState, PlannedChange};
 use crate::core::hash::sha256;
 use crate::core::policy::Document;
 
-/// The change that `wanted` would bring for the grant at `index`; else why its statements would not get in.
+/// The change that `wanted` would bring for the grant at `index`; else why its statements would not get in. `members` are
+/// afterwards as they were.
 pub fn planned(
     scene: Scene<'_>,
-    members: &[Member],
+    members: &mut [Member],
     index: usize,
     wanted: &Wanted,
 ) -> Result<PlannedChange, Verdict> {
-    let mut members = members.to_vec();
-    let member = members.get_mut(index).ok_or(Verdict::Frozen)?;
-    member.stance = Stance::Active(Wanted {
+    let mut stance = Stance::Active(Wanted {
         restore: Restore::PutBack,
         ..wanted.clone()
     });
-    let plan = plan(scene, &members);
+    // Lent for the time of the plan: to copy all grants for each one that is shown would take longer than to plan.
+    let mut swap = |members: &mut [Member]| {
+        members
+            .get_mut(index)
+            .map(|m| mem::swap(&mut m.stance, &mut stance))
+    };
+    swap(members).ok_or(Verdict::Frozen)?;
+    let plan = plan(scene, members);
+    swap(members);
     let verdict = plan.verdicts.get(index).unwrap_or(&Verdict::Frozen);
     if matches!(
         verdict,

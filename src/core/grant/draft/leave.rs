@@ -29,12 +29,14 @@ impl Draft<'_> {
             .iter()
             .filter(|e| !wanted.contains(e.fingerprint.as_str()))
         {
-            let Some(group) = self.groups.get(&entry.fingerprint) else {
+            if let Some(group) = self.groups.get_mut(entry.fingerprint.as_str()) {
+                group.let_go = !group.live.is_empty();
+            }
+            let Some(group) = self.groups.get(entry.fingerprint.as_str()) else {
                 continue;
             };
             let others_want = group.wanted_by.iter().any(|other| *other != member);
-            let others_hold = (0..self.members.len())
-                .any(|o| o != member && self.carried(o) && self.entry(o, &entry.fingerprint).is_some());
+            let others_hold = !group.carried_by.is_empty();
             if self.leaving(member) == Some(Leave::Keep) {
                 residual += usize::from(!group.live.is_empty());
                 self.forget(member, &entry.fingerprint);
@@ -93,7 +95,7 @@ impl Draft<'_> {
     fn take_out(&mut self, member: usize, entry: &LedgerEntry) {
         let live = self
             .groups
-            .get(&entry.fingerprint)
+            .get(entry.fingerprint.as_str())
             .map(|g| g.live.clone())
             .unwrap_or_default();
         let copies = i32::try_from(live.len()).unwrap_or(i32::MAX);

@@ -1,5 +1,6 @@
 //! The end of a pass: everyone is told how they stand, and those that own nothing any more may go.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -50,7 +51,7 @@ impl Lane<'_> {
             *v == Verdict::Settling || (*v == Verdict::Frozen && p.verdict.is_none())
         };
         let waiting = passengers.iter().zip(&plan.verdicts).any(set_aside);
-        let members: Vec<_> = passengers.iter().map(|p| p.member.clone()).collect();
+        let mut members: Vec<_> = passengers.iter().map(|p| p.member.clone()).collect();
         let mut arrivals = Vec::new();
         for (index, (mut passenger, (ledger, verdict))) in passengers
             .into_iter()
@@ -63,7 +64,11 @@ impl Lane<'_> {
                 .iter()
                 .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
             let shown = passenger.shown(verdict == Verdict::Missing);
-            let plan = match shown.map(|wanted| planned(scene, &members, index, &wanted)) {
+            if shown.is_some() {
+                // Each is a whole plan: between two of them others have their turn.
+                tokio::task::yield_now().await;
+            }
+            let plan = match shown.map(|wanted| planned(scene, &mut members, index, &wanted)) {
                 Some(Ok(plan)) => Some(plan),
                 // A preview of what could not be written says so in place of a plan.
                 Some(Err(unfit)) => {
@@ -283,22 +288,18 @@ fn settles(ledgers: &[Vec<LedgerEntry>], scene: Scene<'_>) -> Option<Duration> {
 
 /// Whether the plan moves a statement from one grant's ledger to another's.
 fn hands_over(passengers: &[Passenger], plan: &Plan) -> bool {
-    let held = |ledger: &[LedgerEntry], f: &str| ledger.iter().any(|e| e.fingerprint == f);
-    let mut pairs = passengers.iter().zip(&plan.ledgers);
-    pairs.any(|(giver, after)| {
-        let dropped = giver
-            .member
-            .ledger
-            .iter()
-            .filter(|e| !held(after, &e.fingerprint));
-        let gained = |f: &str| {
-            passengers
-                .iter()
-                .zip(&plan.ledgers)
-                .any(|(p, l)| held(l, f) && !held(&p.grant.status.owned, f))
-        };
-        dropped.into_iter().any(|e| gained(&e.fingerprint))
-    })
+    // What is in the one ledger and not in the other.
+    fn news<'a>(now: &'a [LedgerEntry], before: &'a [LedgerEntry]) -> impl Iterator<Item = &'a str> {
+        let known = |f: &str| before.iter().any(|e| e.fingerprint == f);
+        now.iter()
+            .map(|e| e.fingerprint.as_str())
+            .filter(move |f| !known(f))
+    }
+    let pairs = || passengers.iter().zip(&plan.ledgers);
+    let gained: BTreeSet<&str> = pairs()
+        .flat_map(|(p, after)| news(after, &p.grant.status.owned))
+        .collect();
+    pairs().any(|(p, after)| news(&p.member.ledger, after).any(|f| gained.contains(f)))
 }
 
 impl Passenger {

@@ -126,5 +126,10 @@ pub(super) fn ours(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) ->
         .flatten()
         .filter(|e| !e.pre_existing && e.state != EntryState::Missing);
     let held: BTreeSet<&str> = held.map(|e| e.fingerprint.as_str()).collect();
-    document.map_or(0, |d| held.iter().filter(|f| !d.live(f).is_empty()).count())
+    let statements = document.map(Document::statements).unwrap_or_default();
+    let live: BTreeSet<&str> = statements
+        .iter()
+        .filter_map(|s| s.fingerprint.as_deref())
+        .collect();
+    held.intersection(&live).count()
 }
