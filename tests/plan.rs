@@ -67,6 +67,24 @@ spec:
         assert!(text(&output.stdout).contains("0 added"));
     }
 
+    /// Enforced it would stall, also when only one of its statements is there.
+    #[test]
+    fn a_statement_that_may_not_be_adopted_exits_with_1_and_names_the_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let grant = GRANT
+            .replace("Omit", "Include")
+            .replace("  credentials", "  adoptionPolicy: Fail\n  credentials");
+        let pass_role = r#"{"Effect":"Allow","Action":["ram:PassRole"],"Principal":[],"Resource":["arn:sts::1234567890123456:assumed-role/AliyunIMMDefaultRole/*"]}"#;
+        for there in [pass_role, OURS] {
+            let policy = format!("{{\"Version\":\"1\",\"Statement\":[{there}]}}");
+            let output = run(folder.path(), &grant, policy.as_bytes());
+            assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+            let said = text(&output.stderr);
+            assert!(said.contains("adoptionPolicy is Fail: set it to Adopt"), "{said}");
+            assert!(output.stdout.is_empty());
+        }
+    }
+
     #[test]
     fn what_cannot_be_planned_exits_with_1_and_says_why() {
         let folder = tempfile::tempdir().unwrap();

@@ -11,8 +11,8 @@ use thiserror::Error;
 use crate::api::{GrantSpec, GrantStatus, PlannedChange};
 use crate::cloud::{Cloud, Endpoints};
 use crate::core::grant::{
-    BlockState, Member, ObjectKey, PassRoleChoice, Scene, Stance, Wanted, parse_spec, pass_role_choice,
-    planned,
+    BlockState, Member, ObjectKey, PassRoleChoice, Scene, Stance, Verdict, Wanted, parse_spec,
+    pass_role_choice, planned,
 };
 use crate::core::policy::{Document, POLICY_LIMIT};
 use crate::ports::Keys;
@@ -74,6 +74,11 @@ pub enum PlanError {
     /// The plan does not fit.
     #[error("the statements do not fit into the policy, or are too long")]
     TooLarge,
+    /// A statement that may not be adopted is in the way.
+    #[error(
+        "an equal statement is in the policy already and adoptionPolicy is Fail: set it to Adopt, or remove the statement"
+    )]
+    Existing,
 }
 
 /// Prints the plan. Exit code 0: no change. 2: a change. 1: an error.
@@ -116,15 +121,21 @@ async fn make(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> Result<(St
         message,
     };
     let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
-    let change = change(document.as_ref(), &wanted, now).ok_or(PlanError::TooLarge)?;
+    let change = change(document.as_ref(), &wanted, now).map_err(|verdict| {
+        if verdict == Verdict::ExistingStatement {
+            PlanError::Existing
+        } else {
+            PlanError::TooLarge
+        }
+    })?;
     Ok((
         show(&spec, document.as_ref(), &change, choice),
         !change.add.is_empty() || !change.remove.is_empty(),
     ))
 }
 
-/// The change for a grant that owns nothing yet; `None` when its statements would not get in.
-fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Option<PlannedChange> {
+/// The change for a grant that owns nothing yet; else why its statements would not get in.
+fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Result<PlannedChange, Verdict> {
     let key = ObjectKey {
         namespace: String::new(),
         name: String::new(),
@@ -143,7 +154,7 @@ fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Optio
         elsewhere: None,
         taken_out: None,
     };
-    planned(scene, &mut members, 0, wanted).ok()
+    planned(scene, &mut members, 0, wanted)
 }
 
 /// The policy as a list of statements, each marked; foreign ones are shown as they stand.

@@ -32,7 +32,10 @@ pub fn planned(
     let verdict = plan.verdicts.get(index).unwrap_or(&Verdict::Frozen);
     if matches!(
         verdict,
-        Verdict::TooLarge { .. } | Verdict::StatementTooLong { .. } | Verdict::LedgerFull
+        Verdict::TooLarge { .. }
+            | Verdict::StatementTooLong { .. }
+            | Verdict::LedgerFull
+            | Verdict::ExistingStatement
     ) {
         return Err(verdict.clone());
     }
