@@ -30,6 +30,7 @@ mod grants {
             together clusters::two_clusters_share_a_statement_and_the_survivor_restores_it,
             together rivals::the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write,
             together rivals::of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest,
+            together preview::a_preview_that_lost_or_never_had_what_a_job_needs_starts_none,
             together copies::the_last_five_copies_are_kept_and_each_is_what_was_there,
             together copies::a_write_that_is_refused_again_and_again_pushes_no_copy_out,
             together copies::the_copies_of_another_bucket_are_not_touched,

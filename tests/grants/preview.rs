@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::merging::FOREIGN;
-use crate::support::tenant::GRANT;
+use crate::support::tenant::{GRANT, JOB};
 use crate::support::{Stage, Tenant, condition};
 
 fn sha256(text: &str) -> String {
@@ -83,6 +83,50 @@ pub async fn a_preview_takes_nothing_out_until_it_is_deleted(stage: Arc<Stage>) 
     }
     assert_eq!(tenant.policy(), FOREIGN);
     assert_eq!(tenant.puts().len(), 2);
+}
+
+// J5
+pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "lost", FOREIGN).await;
+    tenant
+        .granted("lost", &json!({"access": {"prefixes": ["old/"]}}))
+        .await;
+    let policy = tenant.policy();
+    tenant
+        .patch(GRANT, "lost", &json!({"spec": {"mode": "Preview"}}))
+        .await;
+    let grant = tenant.until_reason(GRANT, "lost", "Preview").await;
+    assert_eq!(condition(&grant, "Granted")[0], "True");
+
+    let others = FOREIGN.replace("vpc-1", "vpc-2");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
+    tenant.pass("lost").await;
+    // Within half a minute of our write the answer might be an old one, and is asked for again.
+    let gone = |grant: &Value| condition(grant, "Granted")[..2] == ["False", "Removed"];
+    let grant = tenant.until(GRANT, "lost", "to be told", gone).await;
+    assert_eq!(condition(&grant, "Ready")[..2], ["True", "Preview"]);
+    let named = json!({"grantRef": {"name": "lost"}, "grantWait": {"settleSeconds": 0}});
+    tenant.apply(&tenant.job("first", &["old/a.jpg"], &named)).await;
+    tenant.until_reason(JOB, "first", "WaitingForGrant").await;
+    assert!(
+        tenant.scores().is_empty(),
+        "nobody pays for a call that must fail"
+    );
+
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&policy)));
+    let grant = tenant.pass("lost").await;
+    assert_eq!(condition(&grant, "Granted")[..2], ["True", "Applied"]);
+    stage
+        .until_calls("the job to go on", &tenant.bucket, "DetectImageScore", 1)
+        .await;
+
+    let change = json!({"spec": {"access": {"prefixes": ["new/"]}}});
+    tenant.patch(GRANT, "lost", &change).await;
+    let grant = tenant.until_reason(GRANT, "lost", "Preview").await;
+    assert_eq!(condition(&grant, "Granted")[0], "True", "the old one is there");
+    tenant.apply(&tenant.job("second", &["new/a.jpg"], &named)).await;
+    tenant.until_reason(JOB, "second", "WaitingForGrant").await;
+    assert_eq!((tenant.scores().len(), tenant.puts().len()), (1, 1));
 }
 
 // G22

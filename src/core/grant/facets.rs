@@ -34,11 +34,20 @@ pub(super) fn granted(
                 "the statements were seen in the policy",
             );
         }
-        Standing::Preview if there => set(
+        Standing::Preview if there && facts.live == Some(true) => set(
             yes,
             GrantReason::Applied,
             "the statements were seen in the policy",
         ),
+        Standing::Preview if there && known && facts.live.is_none() => conditions.carry(kinds::GRANTED),
+        // Nobody puts back what a grant that may not write has lost, and its ledger keeps it.
+        _ if there && facts.live == Some(false) => {
+            set(
+                no,
+                GrantReason::Removed,
+                "the statements are not all in the policy",
+            );
+        }
         Standing::Preview => set(no, GrantReason::Preview, "nothing is written in preview"),
         Standing::Planned(Verdict::Writing) if facts.drifted > 0 || grant.deleting => {
             set(

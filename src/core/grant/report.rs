@@ -59,6 +59,8 @@ pub struct Facts {
     pub ledger: Vec<LedgerEntry>,
     /// The decision about the `ram:PassRole` statement.
     pub pass_role: Option<PassRoleChoice>,
+    /// Whether all that the ledger holds as applied is in the policy; `None` when that was not seen for certain.
+    pub live: Option<bool>,
     /// Foreign statements that name the same principal.
     pub overlaps: Option<i32>,
     /// Statements found gone in this pass.

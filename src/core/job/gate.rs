@@ -94,7 +94,9 @@ fn live(grant: &GrantObject) -> bool {
             && c.status == ConditionStatus::True
             && c.observed_generation == Some(grant.generation)
     });
-    current && granted
+    // What a preview holds is what an earlier spec asked for, and only this one is compared with the job.
+    let lacks = grant.status.plan.as_ref().is_some_and(|p| !p.add.is_empty());
+    current && granted && !lacks
 }
 
 /// What of the job the grant does not cover.

@@ -43,6 +43,7 @@ impl Lane<'_> {
             document: scene.document,
             ours: ours(&plan.ledgers, scene.document),
             regular,
+            certain: !scene.lagging,
         };
         let interval = look_interval(&passengers);
         let settles = settles(&plan.ledgers, scene);
@@ -50,7 +51,8 @@ impl Lane<'_> {
         let set_aside = |(p, v): (&Passenger, &Verdict)| {
             *v == Verdict::Settling || (*v == Verdict::Frozen && p.verdict.is_none())
         };
-        let waiting = passengers.iter().zip(&plan.verdicts).any(set_aside);
+        let unsure = |p: &Passenger| p.preview.is_some() && p.live(seen).is_none();
+        let waiting = passengers.iter().zip(&plan.verdicts).any(set_aside) || passengers.iter().any(unsure);
         let mut members: Vec<_> = passengers.iter().map(|p| p.member.clone()).collect();
         let mut arrivals = Vec::new();
         for (index, (mut passenger, (ledger, verdict))) in passengers

@@ -259,6 +259,7 @@ impl Lane<'_> {
                 document,
                 ours,
                 regular: false,
+                certain: false,
             }));
             facts.ledger = ledger;
             let status = passenger.recorded(&standing, facts, self.context.effects.now());

@@ -18,6 +18,8 @@ pub(super) struct Seen<'a> {
     pub(super) ours: usize,
     /// Whether this pass is a regular look: only then are mere figures of the policy brought up to date.
     pub(super) regular: bool,
+    /// Whether an absence counts: the answer is not an old one, and the pass is at its end.
+    pub(super) certain: bool,
 }
 
 impl Passenger {
@@ -28,6 +30,7 @@ impl Passenger {
         Facts {
             policy: fresh.map(|seen| self.policy_seen(seen)),
             ledger: self.member.ledger.clone(),
+            live: seen.and_then(|seen| self.live(seen)),
             pass_role: self.pass_role,
             overlaps: fresh.and_then(|seen| self.overlaps(seen.document)),
             drifted: self.untold,
@@ -72,6 +75,18 @@ impl Passenger {
                 .or_else(|| before.and_then(|p| p.last_write_time.clone())),
             last_write_reason: earlier(self.written().then_some(reason)),
         }
+    }
+
+    /// Whether all that it holds as applied is in the policy.
+    pub(super) fn live(&self, seen: Seen<'_>) -> Option<bool> {
+        let there = |e: &LedgerEntry| seen.document.is_some_and(|d| !d.live(&e.fingerprint).is_empty());
+        let mut applied = self
+            .member
+            .ledger
+            .iter()
+            .filter(|e| e.state == EntryState::Applied);
+        let all = applied.all(there);
+        (all || seen.certain).then_some(all)
     }
 
     /// Foreign statements that name the same principal.
