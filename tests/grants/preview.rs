@@ -120,12 +120,27 @@ pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage
         .until_calls("the job to go on", &tenant.bucket, "DetectImageScore", 1)
         .await;
 
-    let change = json!({"spec": {"access": {"prefixes": ["new/"]}}});
+    let wide = format!("{}/", "w".repeat(500));
+    let change = json!({"spec": {"access": {"prefixes": ["new/", wide]}}});
     tenant.patch(GRANT, "lost", &change).await;
     let grant = tenant.until_reason(GRANT, "lost", "Preview").await;
     assert_eq!(condition(&grant, "Granted")[0], "True", "the old one is there");
     tenant.apply(&tenant.job("second", &["new/a.jpg"], &named)).await;
     tenant.until_reason(JOB, "second", "WaitingForGrant").await;
+    // Nor when there is no plan to be shown, because others have taken the room.
+    let mut full: Value = serde_json::from_str(&policy).unwrap();
+    let resource = format!("acs:oss:*:*:{}/{}*", tenant.bucket, "x".repeat(15_000));
+    full["Statement"].as_array_mut().unwrap().push(
+        json!({"Effect": "Allow", "Action": ["oss:GetObject"], "Principal": ["1111"], "Resource": [resource]}),
+    );
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&full.to_string())));
+    let grant = tenant.pass("lost").await;
+    assert_eq!(condition(&grant, "Granted")[0], "True");
+    assert_eq!(grant["status"]["plan"], Value::Null);
+    let token = tenant.ask_for_pass(JOB, "second").await;
+    let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
+    let job = tenant.until(JOB, "second", "a pass", echoed).await;
+    assert_eq!(condition(&job, "Ready")[1], "WaitingForGrant");
     assert_eq!((tenant.scores().len(), tenant.puts().len()), (1, 1));
 }
 

@@ -40,8 +40,8 @@ pub(super) fn granted(
             "the statements were seen in the policy",
         ),
         Standing::Preview if there && known && facts.live.is_none() => conditions.carry(kinds::GRANTED),
-        // Nobody puts back what a grant that may not write has lost, and its ledger keeps it.
-        _ if there && facts.live == Some(false) => {
+        // Nobody puts back what a preview has lost, and its ledger keeps it.
+        Standing::Preview if there && facts.live == Some(false) => {
             set(
                 no,
                 GrantReason::Removed,

@@ -4,7 +4,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Images, JobObject};
-use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Preset, kinds};
+use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, Preset, kinds};
 use crate::core::condition::status_of;
 use crate::core::grant::GrantObject;
 use crate::core::name::ObjectUri;
@@ -94,8 +94,11 @@ fn live(grant: &GrantObject) -> bool {
             && c.status == ConditionStatus::True
             && c.observed_generation == Some(grant.generation)
     });
-    // What a preview holds is what an earlier spec asked for, and only this one is compared with the job.
-    let lacks = grant.status.plan.as_ref().is_some_and(|p| !p.add.is_empty());
+    // What a preview holds is what an earlier spec asked for, and only this one is compared with the job. It shows no plan
+    // while what it lacks does not fit.
+    let preview = grant.spec.as_ref().is_ok_and(|s| s.mode == Mode::Preview);
+    let plan = grant.status.plan.as_ref();
+    let lacks = plan.map_or(preview, |p| !p.add.is_empty());
     current && granted && !lacks
 }
 
