@@ -28,7 +28,10 @@ impl Progress {
         if let Some(retry) = self.retries.remove(&index) {
             self.close(&retry.uri);
         }
-        if index >= self.next_index {
+        // Of a prefix, one that is behind the cursor's key may have an index before it: others have come back in between.
+        let key = result.uri.splitn(4, '/').nth(3);
+        let behind = self.rules.may_vanish && self.cursor.key.is_some() && key > self.cursor.key.as_deref();
+        if index >= self.next_index || behind {
             self.ahead.insert(index);
             if self.rules.may_vanish {
                 self.ahead_by_uri.insert(result.uri.clone(), index);
@@ -42,6 +45,8 @@ impl Progress {
         for Found { uri, place, refused } in found {
             let known = self.ahead_by_uri.remove(&uri);
             let index = known.unwrap_or_else(|| self.free_index());
+            // The cursor moves by indexes, and must not pass those that have come back before it and are not done.
+            let place = place.filter(|_| index >= self.next_index);
             // One that an earlier run has stored may come after others that have taken its neighbours' indexes.
             self.next_index = self.next_index.max(index + 1);
             let settled = self.ahead.remove(&index);
@@ -137,12 +142,13 @@ mod tests {
         };
         let now = Timestamp::UNIX_EPOCH;
         let mut progress = Progress::resume(&spec, &status, (14, false), now, "uid");
-        progress.count_in(&ItemResult {
+        let stored = ItemResult {
             index: 12,
             uri: "oss://pics/12".to_owned(),
             score: Some("0.5".to_owned()),
             code: None,
-        });
+        };
+        progress.count_in(&stored);
         let found = |key: &str| Found {
             uri: format!("oss://pics/{key}"),
             place: Some(key.to_owned()),
@@ -153,5 +159,27 @@ mod tests {
         let all: BTreeSet<usize> = given.iter().copied().collect();
         assert_eq!((given.len(), all.len()), (4, 4), "{given:?}");
         assert!(!all.contains(&12), "the stored one keeps its index");
+
+        // The cursor does not pass what came back and is not done, and goes on before the stored one.
+        let score = |progress: &mut Progress, key: &str| {
+            let uri = format!("oss://pics/{key}");
+            let index = progress.waiting.iter().find(|i| i.uri == uri).unwrap().index;
+            progress.waiting.retain(|item| item.uri != uri);
+            progress.settle(index, uri, Some("0.5".to_owned()), None);
+        };
+        score(&mut progress, "10");
+        score(&mut progress, "10a");
+        assert_eq!(progress.cursor().key.as_deref(), Some("10a"));
+        score(&mut progress, "11");
+        let status = JobStatus {
+            cursor: Some(progress.cursor().clone()),
+            ..JobStatus::default()
+        };
+        assert_eq!(progress.cursor().key.as_deref(), Some("11"));
+        let mut again = Progress::resume(&spec, &status, (15, false), now, "uid");
+        again.count_in(&stored);
+        again.feed(["12", "13"].map(found).into(), true);
+        let left: Vec<&str> = again.waiting.iter().map(|item| item.uri.as_str()).collect();
+        assert_eq!(left, ["oss://pics/13"]);
     }
 }
