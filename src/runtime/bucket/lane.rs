@@ -202,7 +202,7 @@ impl Lane<'_> {
             return Duration::from_secs(1);
         }
         let interval = look_interval(&passengers);
-        let mut again = None;
+        let mut again = false;
         for passenger in passengers {
             if passenger.grant.deleting && failure.kind == FailureKind::NoSuchBucket {
                 let note = "the bucket is gone, and its policy with it".to_owned();
@@ -214,20 +214,17 @@ impl Lane<'_> {
                     false,
                 )
                 .await;
-                if !release(self.context, passenger.grant, 0).await {
-                    again = Some(Duration::from_secs(1));
-                }
+                again |= !release(self.context, passenger.grant, 0).await;
                 continue;
             }
             let free = passenger.free();
             let told = self.report(passenger, Standing::Failed(failure.clone()), None);
-            if !told.await && free {
-                again = Some(Duration::from_secs(1));
-            }
+            again |= !told.await && free;
         }
         memory.failures = memory.failures.saturating_add(1);
-        if let Some(soon) = again {
-            return soon;
+        if again {
+            let soon = retry_soon(memory.failures, &self.identity.seed());
+            return failure.retry_after.map_or(soon, |wait| wait.max(soon));
         }
         match failure.kind {
             FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
