@@ -40,6 +40,7 @@ mod jobs {
         let parts = crate::parts![
             // These wait for a minute, so they are begun first.
             together losses::a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so,
+            together losses::a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing,
             together keys::keys_of_another_account_are_not_taken_up_by_a_running_job,
             together scoring::the_recipe_scores_one_image,
             together scoring::an_ended_job_is_left_alone,
@@ -112,7 +113,6 @@ mod jobs {
             together edits::results_that_are_to_go_at_once_go_and_the_edit_is_noted,
             together edits::a_look_at_an_ended_job_is_echoed_and_changes_nothing_else,
             together losses::results_that_may_not_be_stored_are_kept_until_there_is_room,
-            together losses::a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing,
             together losses::a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time,
             alone losses::a_stop_waits_for_room_for_what_was_paid_for,
             alone losses::a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job,

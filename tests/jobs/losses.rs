@@ -204,6 +204,19 @@ pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage
     let [_, _, message] = condition(&job, "Ready");
     assert!(message.contains("admission"), "{message}");
     assert!(tenant.scores().is_empty());
+    // Another try is no news.
+    let since = Timestamp::now();
+    until("another second", PATIENCE, || async {
+        (Timestamp::now().duration_since(since) > SignedDuration::from_secs(1)).then_some(())
+    })
+    .await
+    .unwrap();
+    let token = tenant.ask_for_pass(JOB, "unmarked").await;
+    let tried = |job: &Value| {
+        job["status"]["lastHandledReconcileAt"] == *token && job["status"]["requests"]["reserved"] == 0
+    };
+    let again = tenant.until(JOB, "unmarked", "another try", tried).await;
+    assert_eq!(again["status"]["conditions"], job["status"]["conditions"]);
 
     make_room(&tenant).await;
     let job = tenant.until(JOB, "unmarked", "its end", |job| {

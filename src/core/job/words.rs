@@ -90,12 +90,7 @@ pub(super) fn put_in_words(phase: &Phase, status: &JobStatus) -> Words {
             );
             Words::stalled(JobReason::ResultsMissing, message)
         }
-        Phase::Unmarked(why) => {
-            let message = format!(
-                "the API server refuses annotation immops.dev/started on this job ({why}), and no call is made without it: look at admission policies and the operator's rights"
-            );
-            Words::stalled(JobReason::NotStarted, message)
-        }
+        Phase::Unmarked(message) => Words::stalled(JobReason::NotStarted, message),
         Phase::Invalid(message) => Words::stalled(JobReason::InvalidSpec, message),
         Phase::Ended(End::Failed(reason, message)) => Words::stalled(*reason, message),
         Phase::Ended(End::Complete) if total == 0 => {

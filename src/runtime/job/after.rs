@@ -122,7 +122,10 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             return Next::After(Duration::from_secs(5));
         }
         RunEnd::Unmarked(failure) => {
-            let phase = Phase::Unmarked(failure.to_string());
+            let message = format!(
+                "the API server refuses annotation immops.dev/started on this job ({failure}), and no call is made without it: look at admission policies and the operator's rights"
+            );
+            let phase = Phase::Unmarked(message);
             work.tell(context, Some(&mut progress), &phase).await;
             return Next::After(Duration::from_secs(60));
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::run::{Calls, Event, FLUSH, Run, RunEnd};
 use super::store::{Stored, Work, announce};
-use crate::api::{EventReason, REPORT_ITEMS};
+use crate::api::{EventReason, JobReason, REPORT_ITEMS, kinds};
 use crate::core::job::{Phase, Reports};
 use crate::ports::KubeFailure;
 
@@ -64,16 +64,25 @@ impl<'a> Run<'a> {
             None
         } else {
             self.figures_at = Instant::now();
-            Some(&Phase::Scoring)
+            Some(self.unmarked().unwrap_or(Phase::Scoring))
         };
         let (context, mut work) = (self.context, self.work.clone());
-        let draft = work.draft(context, &mut self.progress, phase);
+        let draft = work.draft(context, &mut self.progress, phase.as_ref());
         self.storing = true;
         let storing = async move {
             let stored = work.keep(context, draft, None).await;
             Event::Kept(Box::new(work), stored)
         };
         calls.push(storing.boxed());
+    }
+
+    /// What was told of a mark that was refused stands until one is taken: a new try alone is no news.
+    fn unmarked(&self) -> Option<Phase> {
+        let mut conditions = self.work.job.status.conditions.iter();
+        let refused =
+            conditions.find(|c| c.kind == kinds::READY && c.reason == JobReason::NotStarted.as_str());
+        let refused = refused.filter(|_| self.work.job.started.is_none())?;
+        Some(Phase::Unmarked(refused.message.clone()))
     }
 
     /// Takes in what became of a store.

@@ -117,6 +117,14 @@ impl Work {
             failures += 1;
             // Is there still something to store in? A namespace that goes away takes no report any more.
             match context.effects.get_job(&self.job.key).await {
+                // Our own word, late: whatever it met meanwhile is tried again.
+                Ok(Some(fresh))
+                    if fresh.uid == self.job.uid
+                        && !fresh.deleting
+                        && told.as_ref() == Some(&fresh.status) =>
+                {
+                    self.job = fresh;
+                }
                 Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match anew {
                     // What was edited meanwhile is told as seen; it takes effect once the results are stored.
                     _ if stored == Stored::No && fresh.status == self.job.status => self.job = fresh,
@@ -133,8 +141,10 @@ impl Work {
             }
             if let Some(why) = self.refused.take() {
                 let status = unstored(&self.job, &why.to_string(), context.effects.now());
-                store(context, &mut self.job, &status).await;
-                told = Some(status);
+                // What was told before may have come in between; it is known by its own text only.
+                if store(context, &mut self.job, &status).await != Stored::Taken {
+                    told = Some(status);
+                }
             }
             if context.stop.is_cancelled() {
                 if anew.is_some() {
