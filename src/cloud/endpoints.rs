@@ -21,12 +21,6 @@ pub struct Endpoints {
     sts: String,
 }
 
-/// An address for one bucket.
-pub(super) struct BucketAddress {
-    /// URL of the bucket itself, without query.
-    pub(super) url: String,
-}
-
 impl Endpoints {
     /// The public service.
     pub const OSS: &'static str = "https://oss-{region}.aliyuncs.com";
@@ -65,19 +59,18 @@ impl Endpoints {
 
     /// Virtual-hosted style, the only one that OSS serves; an address by IP number takes the bucket in the path, as
     /// the official clients do.
-    pub(super) fn bucket(&self, bucket: &str, region: &str) -> BucketAddress {
+    pub(super) fn bucket(&self, bucket: &str, region: &str) -> String {
         let service = self.oss.replace("{region}", region);
         let (scheme, host) = service.split_once("://").unwrap_or(("https", &service));
         let name = host
             .rsplit_once(':')
             .map_or(host, |(name, _)| name)
             .trim_matches(['[', ']']);
-        let url = if name.parse::<IpAddr>().is_ok() {
+        if name.parse::<IpAddr>().is_ok() {
             format!("{service}/{bucket}/")
         } else {
             format!("{scheme}://{bucket}.{host}/")
-        };
-        BucketAddress { url }
+        }
     }
 
     /// The service itself in a region.
@@ -104,15 +97,12 @@ mod tests {
     fn a_bucket_is_in_the_host_unless_the_host_is_a_number() {
         let public = Endpoints::new(Endpoints::OSS, Endpoints::IMM, Endpoints::STS).unwrap();
         assert_eq!(
-            public.bucket("pics", "cn-hangzhou").url,
+            public.bucket("pics", "cn-hangzhou"),
             "https://pics.oss-cn-hangzhou.aliyuncs.com/"
         );
         let local =
             Endpoints::new("http://127.0.0.1:9000", "http://127.0.0.1:9000/", Endpoints::STS).unwrap();
-        assert_eq!(
-            local.bucket("pics", "cn-hangzhou").url,
-            "http://127.0.0.1:9000/pics/"
-        );
+        assert_eq!(local.bucket("pics", "cn-hangzhou"), "http://127.0.0.1:9000/pics/");
         assert_eq!(local.imm("cn-hangzhou"), "http://127.0.0.1:9000/");
         assert!(Endpoints::new("ftp://x", Endpoints::IMM, Endpoints::STS).is_err());
         assert!(Endpoints::new("https://user@host", Endpoints::IMM, Endpoints::STS).is_err());

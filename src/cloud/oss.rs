@@ -218,7 +218,7 @@ impl Cloud {
         );
         headers.extend(signed.headers);
         let address = match call.bucket {
-            Some(bucket) => self.endpoints.bucket(bucket, call.region).url,
+            Some(bucket) => self.endpoints.bucket(bucket, call.region),
             None => self.endpoints.oss_service(call.region),
         };
         let path = call.key.map(|key| encode(key, true)).unwrap_or_default();

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
-use super::kubernetes::in_time;
+use super::request::in_time;
 use crate::api::BackupRef;
 use crate::core::hash::sha256;
 use crate::ports::{Backup, KubeFailure};

@@ -1,7 +1,4 @@
-//! Kubernetes, as effects: every request has a deadline and no retry of its own, because the next pass is the retry.
-
-use std::future::Future;
-use std::time::Duration;
+//! Kubernetes, as effects: grants, jobs, Secrets, tokens, namespaces and events.
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
@@ -17,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::backups;
 use super::decode::{Listed, Reduced, grant, job};
+use super::request::{DEADLINE, in_time};
 use super::written::{How, Part, write};
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
 use crate::core::condition::cut;
@@ -24,9 +22,6 @@ use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::tenancy::Tenant;
 use crate::ports::{Announcement, Backup, Keys, KeysProblem, KubeFailure, Subject};
-
-/// Time for one request.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The API server.
 #[derive(Clone)]
@@ -326,23 +321,6 @@ fn version_of(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
         uid: Some(uid.to_owned()),
         resource_version: Some(version.to_owned()),
         ..ObjectMeta::default()
-    }
-}
-
-/// Bounds a request in time and reduces its error to what a pass can act on.
-pub(super) async fn in_time<T>(
-    request: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, KubeFailure> {
-    match tokio::time::timeout(DEADLINE, request).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-            404 => KubeFailure::NotFound,
-            409 => KubeFailure::Conflict,
-            401 | 403 => KubeFailure::Forbidden,
-            400 | 422 => KubeFailure::Invalid,
-            _ => KubeFailure::Unavailable,
-        }),
-        Ok(Err(_)) | Err(_) => Err(KubeFailure::Unavailable),
     }
 }
 

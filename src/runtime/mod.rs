@@ -18,6 +18,7 @@ mod own_identity;
 mod pacer;
 mod queue;
 mod reports;
+mod request;
 pub mod telemetry;
 mod tenancy;
 mod watch;

@@ -5,7 +5,8 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::Value;
 
-use super::kubernetes::{Kubernetes, api, in_time};
+use super::kubernetes::{Kubernetes, api};
+use super::request::in_time;
 use super::written::{How, Part, write};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};

@@ -6,7 +6,7 @@ use kube::{Client, Resource};
 use serde::Serialize;
 
 use super::decode::Answer;
-use super::kubernetes::in_time;
+use super::request::in_time;
 use crate::ports::KubeFailure;
 
 /// How an object is written.
