@@ -115,6 +115,7 @@ mod jobs {
             together losses::results_that_may_not_be_stored_are_kept_until_there_is_room,
             together losses::a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time,
             alone losses::a_stop_waits_for_room_for_what_was_paid_for,
+            alone losses::reports_that_may_not_be_read_stall_the_job_and_cost_nothing,
             alone losses::a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job,
             alone clock::a_clock_that_is_off_fails_no_job_and_costs_next_to_nothing,
             alone stops::a_job_that_is_drained_scores_each_image_once,

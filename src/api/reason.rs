@@ -109,6 +109,7 @@ reasons! {
         OtherAccount: "The credentials belong to another account than the object names. Use credentials of that account.",
         BudgetExceeded: "budget.maxRequests is used up. Raise it to go on; with onExceeded: Fail create another job.",
         RestoredWithoutStatus: "The object carries the started mark of another object: it was restored from a backup without its results. Remove the annotation immops.dev/started to pay for all items again.",
+        ResultsUnreadable: "The reports of the job cannot be read, so that it is not known what was paid for. The message says what to look at.",
         NotStarted: "The API server refuses the annotation that goes before the first call, so none is made. The message says what to look at.",
         ResultsMissing: "Reports of the job are gone, and with them results that were paid for. Restore them, or cancel the job and create another one.",
         InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",

@@ -315,3 +315,75 @@ pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(st
     assert_eq!(end(&job), ["Failed", "Cancelled"]);
     assert_eq!(tenant.scores().len(), calls);
 }
+
+/// Makes these the operator's rights.
+async fn give(stage: &Stage, rules: &Value) {
+    let patch = json!([{"op": "replace", "path": "/rules", "value": rules}]).to_string();
+    let role = [
+        "patch",
+        "clusterrole",
+        "imm-operator",
+        "--type=json",
+        "-p",
+        &patch,
+    ];
+    stage.kubectl(&role).await;
+}
+
+// J20: alone, because the operator loses a right.
+pub async fn reports_that_may_not_be_read_stall_the_job_and_cost_nothing(stage: Arc<Stage>) {
+    let tenant = listable(&stage, "unread").await;
+    fill(&tenant, 1_000, Some("0.5"));
+    quick(&tenant, 100, 50);
+    tenant
+        .apply(&below(&tenant, "unread", &json!({}), &json!({"parallelism": 20})))
+        .await;
+    let some = |job: &Value| job["status"]["reports"]["items"].as_u64() >= Some(100);
+    tenant.until(JOB, "unread", "some results", some).await;
+    let suspend = |yes: bool| json!({"spec": {"suspend": yes}});
+    tenant.patch(JOB, "unread", &suspend(true)).await;
+    tenant.until_true(JOB, "unread", "Suspended").await;
+    let calls = tenant.scores().len();
+    assert!(calls < 1_000, "it was stopped in the middle");
+
+    let role = ["get", "clusterrole", "imm-operator", "-o", "json"];
+    let role: Value = serde_json::from_str(&stage.kubectl(&role).await).unwrap();
+    let all = role["rules"].as_array().unwrap();
+    let others = all
+        .iter()
+        .filter(|rule| !rule["resources"].to_string().contains("imagescorereports"));
+    let others: Vec<&Value> = others.collect();
+    give(&stage, &json!(others)).await;
+    until("the right to be gone", PATIENCE, || async {
+        let operator = "--as=system:serviceaccount:imm-system:imm-operator";
+        let asked = [
+            "auth",
+            "can-i",
+            "list",
+            "imagescorereports",
+            "-n",
+            "unread",
+            operator,
+        ];
+        stage.plane.kubectl(&asked).await.is_err().then_some(())
+    })
+    .await
+    .unwrap();
+    tenant.patch(JOB, "unread", &suspend(false)).await;
+    let job = tells(&tenant, "unread", "ResultsUnreadable").await;
+    assert_eq!(condition(&job, "Stalled")[0], "True");
+    assert_eq!(
+        condition(&job, "ResultsStored")[..2],
+        ["False", "ResultsUnreadable"]
+    );
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(message.contains("rights"), "{message}");
+    assert_eq!(tenant.scores().len(), calls, "nothing is paid for");
+
+    give(&stage, &json!(all)).await;
+    tenant.ask_for_pass(JOB, "unread").await;
+    let job = ended(&tenant, "unread").await;
+    assert_eq!(end(&job), ["Complete", "Completed"]);
+    each_once(&results_of(&tenant, "unread").await, 1_000);
+    assert_eq!(tenant.scores().len(), 1_000, "nothing is billed twice");
+}

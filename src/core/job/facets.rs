@@ -30,7 +30,7 @@ pub(super) fn conditions(
     grant_ready(list_of, job, phase);
     credentials(list_of, phase, status);
     threshold(list_of, job, status, tally);
-    if let Phase::ResultsMissing(_) = phase {
+    if let Phase::ResultsMissing(_) | Phase::Stuck(JobReason::ResultsUnreadable, _) = phase {
         let reason = words.reason.as_str();
         list.set(
             kinds::RESULTS_STORED,
@@ -128,7 +128,7 @@ fn outcome(list: &mut Conditions<'_>, phase: &Phase, words: &Words, status: &Job
         | Phase::Scoring
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
-        | Phase::Unmarked(_)
+        | Phase::Stuck(..)
         | Phase::Denied(_)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
@@ -156,7 +156,7 @@ fn allowed(list: &mut Conditions<'_>, phase: &Phase) {
         | Phase::Scoring
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
-        | Phase::Unmarked(_)
+        | Phase::Stuck(..)
         | Phase::Keys(..)
         | Phase::KeysRefused(..)
         | Phase::OutOfBudget
@@ -236,7 +236,7 @@ fn grant_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase) {
         | Phase::KeysRefused(..)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
-        | Phase::Unmarked(_)
+        | Phase::Stuck(..)
         | Phase::OutOfBudget => {
             let message = "the grant is live and covers every image";
             list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
@@ -291,7 +291,7 @@ fn credentials(list: &mut Conditions<'_>, phase: &Phase, status: &JobStatus) {
         | Phase::SourceUnreadable(..)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
-        | Phase::Unmarked(_)
+        | Phase::Stuck(..)
         | Phase::Suspended
         | Phase::Invalid(_)
         | Phase::Restored => list.carry(kind),

@@ -47,8 +47,8 @@ pub enum Phase {
     Restored,
     /// Reports with so many stored results are gone.
     ResultsMissing(usize),
-    /// The API server refuses the mark that goes before the first call: why.
-    Unmarked(String),
+    /// Something is in the way that a person must see to: what, and what to do about it.
+    Stuck(JobReason, String),
     /// A field is not as it must be.
     Invalid(String),
     /// It has ended.

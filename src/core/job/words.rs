@@ -90,7 +90,7 @@ pub(super) fn put_in_words(phase: &Phase, status: &JobStatus) -> Words {
             );
             Words::stalled(JobReason::ResultsMissing, message)
         }
-        Phase::Unmarked(message) => Words::stalled(JobReason::NotStarted, message),
+        Phase::Stuck(reason, message) => Words::stalled(*reason, message),
         Phase::Invalid(message) => Words::stalled(JobReason::InvalidSpec, message),
         Phase::Ended(End::Failed(reason, message)) => Words::stalled(*reason, message),
         Phase::Ended(End::Complete) if total == 0 => {

@@ -125,7 +125,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             let message = format!(
                 "the API server refuses annotation immops.dev/started on this job ({failure}), and no call is made without it: look at admission policies and the operator's rights"
             );
-            let phase = Phase::Unmarked(message);
+            let phase = Phase::Stuck(JobReason::NotStarted, message);
             work.tell(context, Some(&mut progress), &phase).await;
             return Next::After(Duration::from_secs(60));
         }

@@ -184,7 +184,15 @@ async fn take_up(
         Ok(()) => Ok(Some(progress)),
         Err(failure) => {
             tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
-            Err(Next::After(SOON))
+            if !matches!(failure, KubeFailure::Forbidden | KubeFailure::Invalid) {
+                return Err(Next::After(SOON));
+            }
+            let message = format!(
+                "the ImageScoreReports of this job cannot be read ({failure}), and nothing is paid for before they can: look at the operator's rights and at who else writes them"
+            );
+            let phase = Phase::Stuck(JobReason::ResultsUnreadable, message);
+            work.tell(context, None, &phase).await;
+            Err(Next::After(GRANT_AGAIN))
         }
     }
 }

@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
         let refused =
             conditions.find(|c| c.kind == kinds::READY && c.reason == JobReason::NotStarted.as_str());
         let refused = refused.filter(|_| self.work.job.started.is_none())?;
-        Some(Phase::Unmarked(refused.message.clone()))
+        Some(Phase::Stuck(JobReason::NotStarted, refused.message.clone()))
     }
 
     /// Takes in what became of a store.
