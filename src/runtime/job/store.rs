@@ -121,7 +121,8 @@ impl Work {
                 Ok(Some(fresh))
                     if fresh.uid == self.job.uid
                         && !fresh.deleting
-                        && told.as_ref() == Some(&fresh.status) =>
+                        && told.as_ref() == Some(&fresh.status)
+                        && fresh.status != self.job.status =>
                 {
                     self.job = fresh;
                 }
