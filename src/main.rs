@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use imm_operator::commands::{drain, plan, results};
-use imm_operator::config::{Arguments, Command, Run, keys_of_the_environment};
-use imm_operator::runtime::{self, telemetry};
-use imm_operator::{api, docs};
+use imm_operator::cli::{Arguments, Command, Run, keys_of_the_environment};
+use imm_operator::cli::{generate, plan, release_finalizers, results};
+use imm_operator::runtime::telemetry;
+use imm_operator::{api, app, kubernetes};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,11 +15,11 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Arguments::parse().command {
         Command::Run(run) => operate(&run),
-        Command::Plan(flags) => in_runtime(plan::run(&flags, keys_of_the_environment(), runtime::now())),
-        Command::Drain(flags) => in_runtime(drain::run(&flags)),
+        Command::Plan(flags) => in_runtime(plan::run(&flags, keys_of_the_environment(), kubernetes::now())),
+        Command::Drain(flags) => in_runtime(release_finalizers::run(&flags)),
         Command::Results(flags) => in_runtime(results::run(&flags)),
-        Command::Crd => print(&docs::definitions(&api::definitions())),
-        Command::Reasons => print(&docs::reasons()),
+        Command::Crd => print(&generate::definitions(&api::definitions())),
+        Command::Reasons => print(&generate::reasons()),
     }
 }
 
@@ -66,5 +66,5 @@ async fn until_told_to_stop(run: &Run) -> Result<(), Box<dyn std::error::Error>>
         }
         told.cancel();
     });
-    Ok(runtime::run(run.settings(), stop).await?)
+    Ok(app::run(run.settings(), stop).await?)
 }

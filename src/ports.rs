@@ -11,11 +11,11 @@ use thiserror::Error;
 use crate::api::{
     BackupRef, BucketRef, BucketSeen, EventReason, GrantStatus, JobAccess, JobStatus, ProjectRef, Report,
 };
-pub use crate::core::failure::{CallFailure, FailureKind, KeysProblem};
+pub use crate::core::error::{CallFailure, FailureKind, KeysProblem};
 use crate::core::grant::{BlockState, GrantObject, ObjectKey};
 use crate::core::job::{JobObject, Listed};
-use crate::core::name::ObjectUri;
 use crate::core::tenancy::{Rules, Tenant};
+use crate::core::validate::ObjectUri;
 
 /// Keys of an identity. Nothing here can be printed.
 #[derive(Clone)]

@@ -7,10 +7,11 @@ mod corpus {
 
     use imm_harness::tools::Tool;
     use imm_harness::{ControlPlane, Options};
+    use imm_operator::api;
     use imm_operator::api::{GrantSpec, JobSpec};
+    use imm_operator::cli::generate;
     use imm_operator::core::grant::{PassRoleChoice, parse_spec};
     use imm_operator::core::job;
-    use imm_operator::{api, docs};
     use serde_json::{Value, json};
 
     /// Texts that somebody might hope to smuggle into a policy, a URL, a path or a log.
@@ -264,7 +265,7 @@ mod corpus {
     async fn the_schema_and_the_operator_agree_on_every_hostile_name() {
         let plane = ControlPlane::start(Options::default()).await.unwrap();
         plane
-            .apply(&docs::definitions(&api::definitions()))
+            .apply(&generate::definitions(&api::definitions()))
             .await
             .unwrap();
         for kind in ["immbucketgrants", "imagescorejobs"] {

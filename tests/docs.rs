@@ -7,7 +7,7 @@ mod docs {
 
     use clap::CommandFactory;
     use imm_operator::api::{GrantWait, ImageScoreJob, ImmBucketGrant};
-    use imm_operator::config::Arguments;
+    use imm_operator::cli::Arguments;
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()

@@ -4,7 +4,8 @@
 mod generated {
     use std::path::Path;
 
-    use imm_operator::{api, docs};
+    use imm_operator::api;
+    use imm_operator::cli::generate;
     use serde_json::Value;
 
     fn checked_in(path: &str) -> String {
@@ -14,8 +15,8 @@ mod generated {
 
     #[tokio::test]
     async fn every_generated_file_is_fresh() {
-        let crds = docs::definitions(&api::definitions());
-        let files = imm_harness::generate::generated(&crds, &docs::reasons())
+        let crds = generate::definitions(&api::definitions());
+        let files = imm_harness::generate::generated(&crds, &generate::reasons())
             .await
             .expect("the chart renders");
         assert!(files.len() >= 5, "only {} generated files", files.len());

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod scoring {
     use imm_operator::api::{JobSpec, JobStatus};
-    use imm_operator::core::failure::{CallFailure, FailureKind};
+    use imm_operator::core::error::{CallFailure, FailureKind};
     use imm_operator::core::job::{Filing, Found, Outcome, Progress, Step, body};
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use proptest::prelude::*;

@@ -4,7 +4,7 @@
 mod signing {
     use std::path::Path;
 
-    use imm_operator::cloud::sign::{Header, Signed, acs3, oss4};
+    use imm_operator::cloud::sign::{Header, Signed, acs3, oss_v4};
     use imm_operator::ports::Keys;
     use k8s_openapi::jiff::Timestamp;
     use proptest::prelude::*;
@@ -98,7 +98,7 @@ mod signing {
                 .map(|v| v.as_str().unwrap().to_owned())
                 .collect();
             let given = map(&inputs["headers"]);
-            let request = oss4::Request {
+            let request = oss_v4::Request {
                 method: text(inputs, "method"),
                 bucket: inputs["bucket"].as_str(),
                 key: inputs["key"].as_str(),
@@ -108,7 +108,7 @@ mod signing {
                 region: text(inputs, "region"),
             };
             let time: Timestamp = text(inputs, "timestamp").parse().unwrap();
-            let signed = oss4::sign(request, &keys(inputs), time);
+            let signed = oss_v4::sign(request, &keys(inputs), time);
             let name = text(&case, "name");
             assert_signed(&signed, expected, name);
             for (added, value) in map(&expected["headers_added"]) {
@@ -183,7 +183,7 @@ mod signing {
             let sent: Vec<String> = query.iter().map(|(n, v)| format!("{n}={}", encoded(v))).collect();
             let (time, theirs) = reqsign(method, &path, &sent.join("&"), token.as_deref());
             let keys = Keys { id: "LTAI-id".to_owned(), secret: "secret".into(), token: token.map(Into::into), expires: None };
-            let request = oss4::Request {
+            let request = oss_v4::Request {
                 method,
                 bucket: Some("pics"),
                 key: Some(&key),
@@ -192,7 +192,7 @@ mod signing {
                 additional: &[],
                 region: "cn-hangzhou",
             };
-            let signed = oss4::sign(request, &keys, time);
+            let signed = oss_v4::sign(request, &keys, time);
             prop_assert!(header(&signed.headers, "authorization").ends_with(&format!("Signature={theirs}")), "{signed:?}");
         }
     }

@@ -5,7 +5,7 @@ mod status {
     use std::collections::HashSet;
 
     use imm_operator::api::{JobSpec, JobStatus};
-    use imm_operator::core::failure::{CallFailure, FailureKind};
+    use imm_operator::core::error::{CallFailure, FailureKind};
     use imm_operator::core::grant::ObjectKey;
     use imm_operator::core::job::{Filing, Found, JobObject, Phase, Progress, Step, report};
     use k8s_openapi::jiff::{SignedDuration, Timestamp};

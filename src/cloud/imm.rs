@@ -7,9 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::acs::Call;
-use super::error;
-use super::http::{ANSWER_CAP, Cloud, Service};
+use super::classify;
+use super::client::{ANSWER_CAP, Cloud, Service};
+use super::rpc::Call;
 use super::sign::acs3;
 use crate::api::{JobAccess, ProjectRef, RoleChain, RoleType};
 use crate::ports::{CallFailure, Keys, ProjectLimits};
@@ -95,7 +95,9 @@ impl Cloud {
         let score = scored
             .and_then(|s| s.image_score)
             .and_then(|s| s.overall_quality_score);
-        score.map(|raw| raw.get().to_owned()).ok_or_else(error::no_score)
+        score
+            .map(|raw| raw.get().to_owned())
+            .ok_or_else(classify::no_score)
     }
 
     /// What the project allows; where it does not say, the documented defaults: 100 requests a second, 100 at once.
@@ -108,7 +110,7 @@ impl Cloud {
         let query = acs3::query(&[("ProjectName", &project.name)]);
         let body = self.imm(project, "GetProject", &query, keys, now).await?;
         let shown: Shown =
-            serde_json::from_slice(&body).map_err(|_| error::unanswered("NoProjectInAnswer"))?;
+            serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoProjectInAnswer"))?;
         let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
         Ok(ProjectLimits {
             queries_per_second: usable(shown.project.queries_per_second),
@@ -141,6 +143,6 @@ impl Cloud {
             .header("x-acs-retry-after")
             .and_then(|ms| ms.parse().ok())
             .map(Duration::from_millis);
-        Err(error::imm(answer.status, &answer.body, wait))
+        Err(classify::imm(answer.status, &answer.body, wait))
     }
 }

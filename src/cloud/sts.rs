@@ -5,9 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::acs::Call;
-use super::error;
-use super::http::{ANSWER_CAP, Cloud, Service};
+use super::classify;
+use super::client::{ANSWER_CAP, Cloud, Service};
+use super::rpc::Call;
 use super::sign::acs3;
 use crate::ports::{CallFailure, Keys, RoleSession};
 
@@ -68,7 +68,7 @@ impl Cloud {
     pub async fn caller_account(&self, keys: &Keys, now: Timestamp) -> Result<String, CallFailure> {
         let body = self.sts("GetCallerIdentity", "", Some(keys), now).await?;
         let identity: Identity =
-            serde_json::from_slice(&body).map_err(|_| error::unanswered("NoIdentityInAnswer"))?;
+            serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoIdentityInAnswer"))?;
         Ok(identity.account_id)
     }
 
@@ -91,7 +91,7 @@ impl Cloud {
         if answer.status == 200 {
             Ok(answer.body)
         } else {
-            Err(error::imm(answer.status, &answer.body, None))
+            Err(classify::imm(answer.status, &answer.body, None))
         }
     }
 }
@@ -110,7 +110,7 @@ fn common(session: &RoleSession) -> Vec<(&str, &str)> {
 
 fn issued(body: &[u8]) -> Result<Keys, CallFailure> {
     let answer: Answer =
-        serde_json::from_slice(body).map_err(|_| error::unanswered("NoCredentialsInAnswer"))?;
+        serde_json::from_slice(body).map_err(|_| classify::unanswered("NoCredentialsInAnswer"))?;
     let Issued {
         access_key_id,
         access_key_secret,
@@ -119,7 +119,7 @@ fn issued(body: &[u8]) -> Result<Keys, CallFailure> {
     } = answer.credentials;
     let expires = expiration
         .parse()
-        .map_err(|_| error::unanswered("NoExpirationInAnswer"))?;
+        .map_err(|_| classify::unanswered("NoExpirationInAnswer"))?;
     Ok(Keys {
         id: access_key_id,
         secret: access_key_secret,

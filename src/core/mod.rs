@@ -1,13 +1,14 @@
 //! Every decision, and nothing but decisions: no async, no I/O, no clock, no randomness. Time is an argument.
 
-pub mod condition;
-pub mod delay;
-pub mod failure;
+pub mod condition_builder;
+pub mod error;
 pub mod grant;
 pub mod hash;
 pub mod identity;
 pub mod job;
-pub mod lease;
-pub mod name;
+mod json;
+pub mod leader_election;
 pub mod policy;
+pub mod requeue;
 pub mod tenancy;
+pub mod validate;

@@ -9,8 +9,8 @@ use imm_operator::api::{
 };
 use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
 use imm_operator::core::job::JobObject;
-use imm_operator::core::name::ObjectUri;
 use imm_operator::core::tenancy::{Rules, Tenant};
+use imm_operator::core::validate::ObjectUri;
 use imm_operator::ports::{
     After, Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, ObjectPage, Piece,
     PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,

@@ -1,7 +1,7 @@
 //! Signatures, as pure functions of a request, keys and a time.
 
 pub mod acs3;
-pub mod oss4;
+pub mod oss_v4;
 
 use std::borrow::Cow;
 

@@ -1,20 +1,19 @@
 //! All grants of one bucket that share an identity, and the policy that was read: what is to be written, and what
 //! each grant is told.
 
-pub mod contest;
-mod draft;
-mod facets;
+mod conditions;
+mod desired;
+pub mod drift;
 mod plan;
 mod preview;
-mod report;
-mod want;
-mod words;
+mod ready_summary;
+mod status;
 
-pub use facets::keys_reason;
+pub use conditions::keys_reason;
+pub use desired::{BlockState, PassRoleChoice, Restore, Wanted, parse_spec, pass_role_choice};
 pub use plan::{Change, Plan, Scene, Verdict, plan};
 pub use preview::planned;
-pub use report::{Facts, Standing, report};
-pub use want::{BlockState, PassRoleChoice, Restore, Wanted, parse_spec, pass_role_choice};
+pub use status::{Facts, Standing, report};
 
 use k8s_openapi::jiff::Timestamp;
 

@@ -5,9 +5,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Images, JobObject};
 use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, Preset, kinds};
-use crate::core::condition::status_of;
+use crate::core::condition_builder::status_of;
 use crate::core::grant::GrantObject;
-use crate::core::name::ObjectUri;
+use crate::core::validate::ObjectUri;
 
 /// Whether the job may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,26 +1,23 @@
 //! An `ImageScoreJob`: what may be called, when, and what the answers add up to.
 
-mod answer;
-mod bytes;
-mod facets;
-mod filing;
+mod conditions;
 mod gate;
-mod intake;
 mod progress;
-mod report;
+mod ready_summary;
+mod result_buffer;
 mod score;
 mod source;
-mod tally;
-mod words;
+mod stats;
+mod status;
 
-pub use answer::Outcome;
-pub use filing::{Filing, Reports, body, report_name};
 pub use gate::{Gate, covers, gate};
+pub use progress::Outcome;
 pub use progress::{Item, Progress, Step};
-pub use report::{End, Phase, acknowledged, counting, pruned, report, settled, unstored, verdict};
+pub use result_buffer::{Filing, Reports, body, report_name};
 pub use score::Score;
 pub use source::{Count, Found, Images, Listed, items_of_lines, items_of_page, parse_spec, size};
-pub use tally::{Class, ItemRules, Tally};
+pub use stats::{Class, ItemRules, Tally};
+pub use status::{End, Phase, acknowledged, counting, pruned, report, settled, unstored, verdict};
 
 use super::grant::ObjectKey;
 use crate::api::{JobSpec, JobStatus};

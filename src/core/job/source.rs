@@ -3,9 +3,9 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::bytes::bytes;
 use crate::api::{ITEMS_LIMIT, JobSpec, PrefixSource, SourceSeen};
-use crate::core::name::{
+use crate::core::json::bytes;
+use crate::core::validate::{
     NameError, ObjectUri, check_bucket, check_project, check_region, check_role, check_uid,
 };
 

@@ -48,10 +48,12 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     operator.kill()?;
 
     stage.cloud.clear_calls();
-    let (audited, started) = (stage.audited()?, imm_operator::runtime::now());
+    let (audited, started) = (stage.audited()?, imm_operator::kubernetes::now());
     let operator = stage.operator(false).await?;
     passes(&operator, BUCKETS).await?;
-    let full = imm_operator::runtime::now().duration_since(started).as_secs_f64();
+    let full = imm_operator::kubernetes::now()
+        .duration_since(started)
+        .as_secs_f64();
     let seen = seconds_until_seen(&operator.log(), started)?;
     let rest = usage::at_rest(operator.id()).await?;
     let asked = counted(

@@ -53,7 +53,7 @@ async fn watcher(
     if log.exists() {
         std::fs::remove_file(log)?;
     }
-    let started = imm_operator::runtime::now().as_duration().as_secs_f64();
+    let started = imm_operator::kubernetes::now().as_duration().as_secs_f64();
     let process = Process::spawn(name, command.env("KUBECONFIG", kubeconfig), log)?;
     let line = format!("seen {wanted} at ");
     let seen = until(&format!("{name} to see {wanted} grants"), SEEN_WITHIN, || {

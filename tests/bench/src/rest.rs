@@ -126,7 +126,7 @@ async fn measure(arguments: &Arguments, stage: &Stage, size: usize) -> Result<Ve
     let mut lists = Vec::new();
     for _ in 0..arguments.repeat.max(1) {
         lists.push(list_alone(stage).await?);
-        let started = imm_operator::runtime::now();
+        let started = imm_operator::kubernetes::now();
         let operator = stage.operator(false).await?;
         ours_at_rest(&mut ours, started, &operator, size).await?;
         operator.kill()?;
@@ -246,7 +246,7 @@ async fn large(arguments: &Arguments, template: Value) -> Result<Vec<Row>> {
         if log.exists() {
             std::fs::remove_file(&log)?;
         }
-        let started = imm_operator::runtime::now();
+        let started = imm_operator::kubernetes::now();
         let operator = start_operator(&binary, &stub.kubeconfig, &cloud.url(), &log, false).await?;
         ours_at_rest(&mut ours, started, &operator, size).await?;
         operator.kill()?;
@@ -268,7 +268,7 @@ async fn quiet(arguments: &Arguments, stage: &Stage, size: usize) -> Result<Vec<
     // With the lease, as installed: renewing it is what an idle operator does.
     let operator = stage.operator(true).await?;
     let mut settled = Seen::default();
-    ours_at_rest(&mut settled, imm_operator::runtime::now(), &operator, size).await?;
+    ours_at_rest(&mut settled, imm_operator::kubernetes::now(), &operator, size).await?;
     let (kopf, stock) = idle_peers(arguments, stage, size).await?;
     let (audited, calls) = (stage.audited()?, stage.cloud.calls().len());
     let before = [operator.id(), kopf.id(), stock.id()].map(usage::of);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use imm_operator::api::ImmBucketGrant;
-use imm_operator::runtime::now;
+use imm_operator::kubernetes::now;
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;

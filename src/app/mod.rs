@@ -1,0 +1,299 @@
+//! The shell: watches, queues, passes, probes. It carries decisions out and makes none.
+
+mod operator_identity;
+mod wiring;
+
+pub use self::operator_identity::OwnIdentity;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::wiring::World;
+use crate::api::ItemResult;
+use crate::cloud::{Cloud, EndpointError, Endpoints};
+use crate::controller::Engine;
+use crate::controller::feed::{Kind, Queues, feed, watch};
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::kubernetes::Kubernetes;
+use crate::kubernetes::lease::{self, Fence, Leadership};
+use crate::ports::KubeFailure;
+use crate::runtime::tenancy_file::{RulesError, RulesInForce};
+use crate::runtime::{http_server, metrics};
+
+/// Time for calls under way when the process is asked to stop; longer than the longest call, shorter than the chart's grace period of 60 s.
+const DRAIN: Duration = Duration::from_secs(40);
+
+/// What the process needs to run.
+#[derive(Clone)]
+pub struct Settings {
+    /// Address of probes and metrics.
+    pub admin_address: SocketAddr,
+    /// Address of OSS; `{region}` stands for the region.
+    pub oss_endpoint: String,
+    /// Address of IMM; likewise.
+    pub imm_endpoint: String,
+    /// Address of STS.
+    pub sts_endpoint: String,
+    /// Namespaces to work in; none means all.
+    pub namespaces: Vec<String>,
+    /// The operator's own namespace: its lease and the copies of policies are there.
+    pub home: Option<String>,
+    /// Name under which it holds the lease; `None` works without one.
+    pub leader_name: Option<String>,
+    /// File with the tenancy rules.
+    pub tenancy_rules: Option<PathBuf>,
+    /// The operator's own identity at the cloud.
+    pub own_identity: OwnIdentity,
+}
+
+/// Why the process cannot run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// No cluster to talk to.
+    #[error("the cluster does not give what is asked: {0}")]
+    Cluster(String),
+    /// The port is taken, or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An endpoint cannot be used.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The tenancy rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// Another process holds the lease.
+    #[error("the lease is lost; ending, so that a fresh start can compete for it")]
+    LeaseLost,
+    /// The HTTP client cannot be made.
+    #[error("cannot make an HTTP client: {0}")]
+    Http(String),
+}
+
+/// Runs until `stop` or until the lease is lost, then drains what is under way.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
+    let listen = |source| RunError::Listen {
+        address: settings.admin_address,
+        source,
+    };
+    let listener = TcpListener::bind(settings.admin_address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let rules = RulesInForce::default();
+    if let Some(path) = &settings.tenancy_rules {
+        rules.load(path).await?;
+    }
+    let client = client().await?;
+    let endpoints = Endpoints::new(
+        &settings.oss_endpoint,
+        &settings.imm_endpoint,
+        &settings.sts_endpoint,
+    )?;
+    let cloud = Cloud::new(endpoints).map_err(|e| RunError::Http(e.to_string()))?;
+    let metrics = Arc::new(metrics::Metrics::default());
+    let ready = Arc::new(AtomicBool::new(false));
+
+    // Probes and metrics are served until the very end, so that a drain can be watched.
+    let closing = CancellationToken::new();
+    let admin = http_server::Admin {
+        metrics: Arc::clone(&metrics),
+        ready: Arc::clone(&ready),
+    };
+    let serving = tokio::spawn(http_server::serve(listener, admin, closing.clone()));
+    tracing::info!(%address, "serving probes and metrics");
+
+    let account = own_account(&client).await;
+    tracing::info!(
+        account = account.as_deref().unwrap_or("unknown"),
+        "connected to the cluster"
+    );
+    let leadership = match (&settings.home, &settings.leader_name) {
+        (Some(home), Some(name)) => {
+            // A standby is ready: it can take over at once, and a rolling update must not wait for it to lead.
+            ready.store(true, Ordering::Release);
+            lease::acquire(&client, home, name.clone(), &stop).await
+        }
+        _ => None,
+    };
+    let fenced = settings.home.is_some() && settings.leader_name.is_some();
+    let outcome = if fenced && leadership.is_none() {
+        Ok(())
+    } else {
+        let fence = leadership.as_ref().map_or_else(Fence::open, Leadership::fence);
+        let kubernetes = Kubernetes::new(
+            client.clone(),
+            settings.namespaces.clone(),
+            account,
+            settings.home.clone(),
+        );
+        let world = World {
+            kubernetes,
+            cloud,
+            fence,
+            own: settings.own_identity.clone(),
+            rules: rules.clone(),
+        };
+        metrics.leads();
+        lead(&settings, &client, world, &metrics, &ready, leadership, &stop).await
+    };
+    closing.cancel();
+    let _ = serving.await;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// Works while the lease is held, or until told to stop.
+async fn lead(
+    settings: &Settings,
+    client: &Client,
+    world: World,
+    metrics: &Arc<metrics::Metrics>,
+    ready: &Arc<AtomicBool>,
+    leadership: Option<Leadership>,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let rules = world.rules.clone();
+    let engine = Engine::new(Arc::new(world), Arc::clone(metrics), stop.clone());
+    let lists = 2 * settings.namespaces.len().max(1);
+    let alarm = Arc::clone(metrics);
+    let fed = feed(
+        watch(client, Kind::Grants, &settings.namespaces),
+        watch(client, Kind::Jobs, &settings.namespaces),
+        rules.changes(settings.tenancy_rules.clone(), move |good| alarm.rules(good)),
+        lists,
+        Queues {
+            buckets: engine.buckets.clone(),
+            runs: engine.runs.clone(),
+            edits: Arc::clone(&engine.context.edits),
+        },
+        move || {
+            ready.store(true, Ordering::Release);
+            metrics.ready();
+            tracing::info!("all grants and jobs have been seen");
+        },
+    );
+    let work = engine.work();
+    let drained = async {
+        stop.cancelled().await;
+        tracing::info!("stopping; waiting for calls under way");
+        tokio::time::sleep(DRAIN).await;
+        tracing::warn!("not everything under way ended in time");
+    };
+    let mut leadership = leadership;
+    let lost = async {
+        match &mut leadership {
+            Some(leadership) => leadership.keep().await,
+            None => std::future::pending().await,
+        }
+    };
+    let kept = tokio::select! {
+        () = async { tokio::select! { () = fed => std::future::pending().await, () = work => {} } } => true,
+        () = drained => true,
+        () = lost => false,
+    };
+    if !kept {
+        // Whoever holds it now may be at work already: nothing of ours may go on.
+        return Err(RunError::LeaseLost);
+    }
+    if let Some(leadership) = leadership {
+        leadership.release().await;
+    }
+    Ok(())
+}
+
+/// Grants that carry our finalizer, with the number of statements each owns; with `let_go` the finalizers are taken off.
+/// The operator must not run meanwhile, or it puts them on again.
+pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
+    let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
+    let failed = |failure| refused(failure, "list and patch immbucketgrants in all namespaces");
+    let mut held = Vec::new();
+    for grant in kubernetes
+        .all_grants()
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .filter(GrantObject::guarded)
+    {
+        if let_go {
+            kubernetes.remove_finalizer(&grant).await.map_err(failed)?;
+        }
+        held.push((grant.key, grant.status.owned.len()));
+    }
+    Ok(held)
+}
+
+/// Hands over the results of a job as they are stored, page by page.
+pub async fn results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
+    let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
+    let rights = format!(
+        "get imagescorejobs and list imagescorereports in namespace {} (role view may)",
+        key.namespace
+    );
+    let failed = |failure| refused(failure, &rights);
+    let job = kubernetes.get_job(key).await.map_err(failed)?;
+    let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
+    page_of(job.status.results.clone());
+    let mut page = None;
+    while job.status.reports.is_some() {
+        let (reports, next) = kubernetes
+            .list_reports(&job, page.as_deref())
+            .await
+            .map_err(failed)?;
+        page_of(
+            reports
+                .into_iter()
+                .flat_map(|stored| stored.report.results)
+                .collect(),
+        );
+        page = next;
+        if page.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What a person who runs a command is told: whoever lacks a right there is not the operator.
+fn refused(failure: KubeFailure, rights: &str) -> RunError {
+    RunError::Cluster(if failure == KubeFailure::Forbidden {
+        format!("you need the right to {rights}")
+    } else {
+        failure.to_string()
+    })
+}
+
+/// A client without retries of its own: a request must not outlive the pass that made it.
+async fn client() -> Result<Client, RunError> {
+    let mut config = kube::Config::infer()
+        .await
+        .map_err(|e| RunError::Cluster(e.to_string()))?;
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(10));
+    Client::try_from(config).map_err(|e| RunError::Cluster(e.to_string()))
+}
+
+/// The operator's own ServiceAccount as NAMESPACE:NAME. It is only used in messages, so a failure is no failure.
+async fn own_account(client: &Client) -> Option<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let (params, question) = (PostParams::default(), SelfSubjectReview::default());
+    let review = reviews.create(&params, &question);
+    let review = tokio::time::timeout(Duration::from_secs(10), review)
+        .await
+        .ok()?
+        .ok()?;
+    let name = review.status?.user_info?.username?;
+    name.strip_prefix("system:serviceaccount:").map(ToOwned::to_owned)
+}

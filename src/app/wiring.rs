@@ -1,0 +1,309 @@
+//! The real effects: Kubernetes and the clouds together.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use k8s_openapi::jiff::Timestamp;
+
+use secrecy::SecretString;
+
+use super::operator_identity::OwnIdentity;
+use crate::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobAccess, JobStatus, ProjectRef, Report};
+use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
+use crate::core::grant::{BlockState, GrantObject, ObjectKey};
+use crate::core::job::JobObject;
+use crate::core::tenancy::{Rules, Tenant};
+use crate::core::validate::ObjectUri;
+use crate::kubernetes::lease::Fence;
+use crate::kubernetes::{Kubernetes, now};
+use crate::ports::{
+    After, Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, ObjectPage, Piece,
+    PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,
+};
+use crate::runtime::tenancy_file::RulesInForce;
+
+/// Kubernetes and the clouds.
+pub struct World {
+    /// The API server.
+    pub kubernetes: Kubernetes,
+    /// OSS, IMM and STS.
+    pub cloud: Cloud,
+    /// Until when cloud writes and paid calls may be in flight.
+    pub fence: Fence,
+    /// The operator's own identity.
+    pub own: OwnIdentity,
+    /// The tenancy rules.
+    pub rules: RulesInForce,
+}
+
+impl Effects for World {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
+        self.kubernetes.list_grants(bucket).boxed()
+    }
+    fn get_grant<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>> {
+        self.kubernetes.get_grant(key).boxed()
+    }
+    fn replace_grant_status<'a>(
+        &'a self,
+        grant: &'a GrantObject,
+        status: &'a GrantStatus,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.kubernetes.replace_grant_status(grant, status).boxed()
+    }
+    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.kubernetes.add_finalizer(grant).boxed()
+    }
+    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeFailure>> {
+        self.kubernetes.remove_finalizer(grant).boxed()
+    }
+    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>> {
+        self.kubernetes.get_job(key).boxed()
+    }
+    fn replace_job_status<'a>(
+        &'a self,
+        job: &'a JobObject,
+        status: &'a JobStatus,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.kubernetes.replace_job_status(job, status).boxed()
+    }
+    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.kubernetes.mark_started(job).boxed()
+    }
+    fn read_secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
+        self.kubernetes.read_secret(namespace, name).boxed()
+    }
+    fn request_token<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretString, KeysProblem>> {
+        self.kubernetes.request_token(namespace, name).boxed()
+    }
+    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, KeysProblem>> {
+        self.own.keys(&self.cloud, now()).boxed()
+    }
+    fn assume_role<'a>(
+        &'a self,
+        session: &'a RoleSession,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+        self.cloud.assume_role(session, keys, now()).boxed()
+    }
+    fn assume_role_with_oidc<'a>(
+        &'a self,
+        session: &'a RoleSession,
+        provider_arn: &'a str,
+        token: &'a SecretString,
+    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+        self.cloud
+            .assume_role_with_oidc(session, provider_arn, token, now())
+            .boxed()
+    }
+    fn tenant<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>> {
+        self.kubernetes.tenant(namespace).boxed()
+    }
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.get()
+    }
+    fn announce(&self, announcement: Announcement) -> BoxFuture<'_, ()> {
+        self.kubernetes.announce(announcement).boxed()
+    }
+    fn get_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
+        self.cloud.get_policy(bucket, keys, now()).boxed()
+    }
+    fn put_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+        text: &'a str,
+        signed_at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        async move {
+            self.fence.hold(OSS_DEADLINE).await;
+            self.cloud.put_policy(bucket, keys, text, signed_at).await
+        }
+        .boxed()
+    }
+    fn delete_policy<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+        signed_at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        async move {
+            self.fence.hold(OSS_DEADLINE).await;
+            self.cloud.delete_policy(bucket, keys, signed_at).await
+        }
+        .boxed()
+    }
+    fn read_block<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
+        self.cloud.read_block(bucket, keys, now()).boxed()
+    }
+    fn bucket_info<'a>(
+        &'a self,
+        bucket: &'a BucketRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>> {
+        self.cloud.bucket_info(bucket, keys, now()).boxed()
+    }
+    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, Option<bool>> {
+        self.cloud.is_public(bucket, keys, now()).boxed()
+    }
+    fn keep_backup(&self, backup: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>> {
+        self.kubernetes.keep_backup(backup).boxed()
+    }
+    fn list_reports<'a>(
+        &'a self,
+        job: &'a JobObject,
+        page: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ReportPage, KubeFailure>> {
+        self.kubernetes.list_reports(job, page).boxed()
+    }
+    fn get_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        number: usize,
+    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeFailure>> {
+        self.kubernetes.get_report(job, number).boxed()
+    }
+    fn put_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        report: &'a Report,
+        version: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+        self.kubernetes.put_report(job, report, version).boxed()
+    }
+    fn delete_report<'a>(
+        &'a self,
+        job: &'a JobObject,
+        number: usize,
+    ) -> BoxFuture<'a, Result<(), KubeFailure>> {
+        self.kubernetes.delete_report(job, number).boxed()
+    }
+    fn list_objects<'a>(
+        &'a self,
+        region: &'a str,
+        bucket: &'a str,
+        prefix: &'a str,
+        after: &'a After,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<ObjectPage, CallFailure>> {
+        self.cloud
+            .list_objects(region, bucket, prefix, after, keys, now())
+            .boxed()
+    }
+    fn read_object<'a>(
+        &'a self,
+        region: &'a str,
+        object: &'a ObjectUri,
+        from: u64,
+        etag: Option<&'a str>,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<Piece, CallFailure>> {
+        self.cloud
+            .read_object(region, object, from, etag, keys, now())
+            .boxed()
+    }
+    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CallFailure>> {
+        self.cloud.caller_account(keys, now()).boxed()
+    }
+    fn project_limits<'a>(
+        &'a self,
+        project: &'a ProjectRef,
+        keys: &'a Keys,
+    ) -> BoxFuture<'a, Result<ProjectLimits, CallFailure>> {
+        self.cloud.project_limits(project, keys, now()).boxed()
+    }
+    fn detect_image_score<'a>(
+        &'a self,
+        project: &'a ProjectRef,
+        access: &'a JobAccess,
+        keys: &'a Keys,
+        uri: &'a str,
+    ) -> BoxFuture<'a, Result<String, CallFailure>> {
+        async move {
+            self.fence.hold(IMM_DEADLINE).await;
+            self.cloud
+                .detect_image_score(project, access, keys, uri, now())
+                .await
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cloud::Endpoints;
+
+    #[tokio::test]
+    async fn what_must_not_happen_twice_is_not_even_begun_without_the_lease() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let world = World {
+            kubernetes: Kubernetes::new(client, Vec::new(), None, None),
+            cloud: Cloud::new(Endpoints::new(&url, &url, &url).unwrap()).unwrap(),
+            fence: Fence::shut(),
+            own: OwnIdentity::None,
+            rules: RulesInForce::default(),
+        };
+        let bucket = BucketRef {
+            name: "pics".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            owner_uid: "65432".to_owned(),
+        };
+        let project = ProjectRef {
+            name: "scores".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            account_uid: "12345".to_owned(),
+        };
+        let keys = Keys {
+            id: "id".to_owned(),
+            secret: "secret".into(),
+            token: None,
+            expires: None,
+        };
+        let access = JobAccess::default();
+        let patience = Duration::from_millis(500);
+        let writes = async {
+            tokio::join!(
+                world.put_policy(&bucket, &keys, "{}", now()),
+                world.delete_policy(&bucket, &keys, now()),
+                world.detect_image_score(&project, &access, &keys, "oss://pics/a.jpg"),
+            )
+        };
+        assert!(tokio::time::timeout(patience, writes).await.is_err());
+        assert!(listener.accept().is_err(), "somebody was called");
+
+        // A read is begun all the same, so the silence above means something.
+        let read = tokio::time::timeout(patience, world.get_policy(&bucket, &keys));
+        let _ = read.await;
+        assert!(listener.accept().is_ok());
+    }
+}

@@ -1,0 +1,136 @@
+//! `imm-operator results`: the results of a job, whether they are in its status or in reports: all of them in order of
+//! index, or those with the lowest scores.
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use crate::api::ItemResult;
+use crate::app::results;
+use crate::core::grant::ObjectKey;
+use crate::core::job::Score;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Comma-separated values with a header (RFC 4180).
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// Flags of `results`.
+#[derive(Debug, clap::Args)]
+pub struct Results {
+    /// Namespace of the job.
+    #[arg(long, short, default_value = "default")]
+    namespace: String,
+    /// Name of the ImageScoreJob.
+    job: String,
+    /// How to print them.
+    #[arg(long, short, value_enum, default_value_t = Output::Csv)]
+    output: Output,
+    /// Only the N lowest scores, lowest first.
+    #[arg(long, value_name = "N")]
+    worst: Option<usize>,
+}
+
+/// Prints the results. Exit code 1 when the job cannot be read or an index appears twice.
+pub async fn run(flags: &Results) -> ExitCode {
+    let key = ObjectKey {
+        namespace: flags.namespace.clone(),
+        name: flags.job.clone(),
+    };
+    let mut kept = Vec::new();
+    let read = results(&key, |page| {
+        kept.extend(page);
+        if let Some(most) = flags.worst {
+            keep_worst(&mut kept, most);
+        }
+    });
+    if let Err(error) = read.await {
+        eprintln!("imm-operator results: {error}");
+        return ExitCode::FAILURE;
+    }
+    if flags.worst.is_none() {
+        kept.sort_by_key(|r| r.index);
+    }
+    let mut indexes: Vec<i32> = kept.iter().map(|r| r.index).collect();
+    indexes.sort_unstable();
+    let doubled = indexes.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+    let mut out = BufWriter::new(io::stdout().lock());
+    match print(&mut out, flags.output, &kept).and_then(|()| out.flush()) {
+        // A reader that goes away early (head) is no failure of ours.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("imm-operator results: the results are not all written: {error}");
+            return ExitCode::FAILURE;
+        }
+        Ok(()) | Err(_) => {}
+    }
+    if doubled {
+        eprintln!("imm-operator results: an index appears twice; somebody else has written reports");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Keeps the lowest scores, lowest first. Done after each page, so that of a large job no more is held than is asked for.
+fn keep_worst(results: &mut Vec<ItemResult>, most: usize) {
+    let score = |result: &ItemResult| Some(Score::parse(result.score.as_deref()?)?.millionths());
+    results.retain(|result| score(result).is_some());
+    results.sort_by_key(|result| (score(result), result.index));
+    results.truncate(most);
+}
+
+fn print(out: &mut impl Write, output: Output, results: &[ItemResult]) -> io::Result<()> {
+    if output == Output::Csv {
+        writeln!(out, "index,uri,score,code")?;
+    }
+    for result in results {
+        match output {
+            Output::Csv => {
+                let text = |value: &Option<String>| value.clone().unwrap_or_default();
+                let (score, code) = (text(&result.score), text(&result.code));
+                writeln!(out, "{},{},{score},{code}", result.index, quoted(&result.uri))?;
+            }
+            Output::Jsonl => writeln!(out, "{}", serde_json::to_string(result)?)?,
+        }
+    }
+    Ok(())
+}
+
+/// A field of a CSV line: in quotes where a reader could take it for more than one.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_keys_stay_one_field() {
+        let result = |index, uri: &str, score: Option<&str>| ItemResult {
+            index,
+            uri: uri.to_owned(),
+            score: score.map(ToOwned::to_owned),
+            code: score.is_none().then(|| "InvalidArgument".to_owned()),
+        };
+        let results = [
+            result(0, "oss://pics/a,\"b\".jpg", Some("0.5")),
+            result(1, "oss://pics/c", None),
+        ];
+        let mut out = Vec::new();
+        print(&mut out, Output::Csv, &results).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "index,uri,score,code\n0,\"oss://pics/a,\"\"b\"\".jpg\",0.5,\n1,oss://pics/c,,InvalidArgument\n"
+        );
+    }
+}

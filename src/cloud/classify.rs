@@ -1,0 +1,287 @@
+//! From an error answer to a closed kind. Decided by error *code*, because IMM answers a missing project with 400 and OSS
+//! answers a blocked policy with the same 403 as a missing permission. The cloud's own text stays here.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::core::error::CLOCK_CODES;
+use crate::ports::{CallFailure, FailureKind};
+
+/// An answer that is not a success.
+pub(super) struct ErrorAnswer<'a> {
+    pub(super) status: u16,
+    pub(super) code: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) service: &'a str,
+}
+
+/// The members of an OSS error body that we read (`<Error>`).
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct OssBody {
+    code: Option<String>,
+    message: Option<String>,
+    request_id: Option<String>,
+}
+
+/// The members of an IMM or STS error body that we read.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct ImmBody {
+    code: Option<String>,
+    message: Option<String>,
+    request_id: Option<String>,
+}
+
+/// Reads an OSS error body; an unreadable one leaves only the status.
+pub(super) fn oss(status: u16, body: &[u8], request_id: Option<String>) -> CallFailure {
+    let text = String::from_utf8_lossy(body);
+    let parsed: OssBody = quick_xml::de::from_str(&text).unwrap_or_default();
+    classify(&ErrorAnswer {
+        status,
+        code: parsed.code,
+        text: parsed.message,
+        request_id: parsed.request_id.or(request_id),
+        retry_after: None,
+        service: "OSS",
+    })
+}
+
+/// Reads an IMM error body; an unreadable one leaves only the status.
+pub(super) fn imm(status: u16, body: &[u8], retry_after: Option<Duration>) -> CallFailure {
+    let parsed: ImmBody = serde_json::from_slice(body).unwrap_or_default();
+    classify(&ErrorAnswer {
+        status,
+        code: parsed.code,
+        text: parsed.message,
+        request_id: parsed.request_id,
+        retry_after,
+        service: "IMM",
+    })
+}
+
+fn classify(answer: &ErrorAnswer<'_>) -> CallFailure {
+    let code = answer.code.as_deref().map(clean_code).filter(|c| !c.is_empty());
+    let kind = kind(
+        answer.status,
+        code.as_deref().unwrap_or_default(),
+        answer.text.as_deref().unwrap_or_default(),
+    );
+    CallFailure {
+        kind,
+        status: Some(answer.status),
+        code: code.unwrap_or_else(|| format!("{}Http{}", answer.service, answer.status)),
+        request_id: answer
+            .request_id
+            .as_deref()
+            .map(clean_request_id)
+            .filter(|id| !id.is_empty()),
+        // The official SDK caps every wait at 120 s.
+        retry_after: answer.retry_after.map(|wait| wait.min(Duration::from_secs(120))),
+    }
+}
+
+fn kind(status: u16, code: &str, text: &str) -> FailureKind {
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|p| code.starts_with(p));
+    if code.contains("Throttling")
+        || code.contains("QpsLimitExceeded")
+        || status == 429
+        || code == "ActiveRequestLimitExceeded"
+    {
+        return FailureKind::Throttled;
+    }
+    // Nothing is wrong with what was asked: a clock, a number used once, or a proxy that did not wait.
+    let passing = [408, 425].contains(&status)
+        || starts(&["ServiceUnavailable", "SignatureNonceUsed"])
+        || starts(&CLOCK_CODES);
+    if status >= 500 || passing {
+        return FailureKind::Unavailable;
+    }
+    if starts(&[
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "IncompleteSignature",
+        "UserDisable",
+        "AccessKeyIdAndSecurityTokenNotMatch",
+        "SecurityTokenNotSupported",
+        "Forbidden.AccessKeyDisabled",
+    ]) {
+        return FailureKind::KeysRejected;
+    }
+    if starts(&[
+        "SecurityTokenExpired",
+        "InvalidSecurityToken",
+        "InvalidSecurityToken.Expired",
+    ]) {
+        return FailureKind::KeysExpired;
+    }
+    // IMM's page gives one code for every missing thing and names the thing in the text.
+    if code.starts_with("ResourceNotFound.Project")
+        || (code.starts_with("ResourceNotFound") && text.to_lowercase().contains("resource project"))
+    {
+        return FailureKind::NoSuchProject;
+    }
+    if code == "NoSuchBucket" {
+        return FailureKind::NoSuchBucket;
+    }
+    // The only sign by which OSS tells a blocked public policy from a missing permission is its text.
+    if code == "AccessDenied" && text.to_lowercase().contains("public bucket policy") {
+        return FailureKind::PublicBlocked;
+    }
+    // IMM reads only buckets of the project's own region, and says so in the text alone.
+    if code.starts_with("InvalidArgument") && text.to_lowercase().contains("region") {
+        return FailureKind::WrongRegion;
+    }
+    if code == "PermanentRedirect" || (code == "AccessDenied" && text.contains("specified endpoint")) {
+        return FailureKind::WrongRegion;
+    }
+    if starts(&["InvalidPolicyDocument", "MalformedPolicyDocument"]) {
+        return FailureKind::DocumentRefused;
+    }
+    if status == 403 || starts(&["AccessDenied", "NoPermission", "Forbidden", "Unauthorized"]) {
+        return FailureKind::Denied;
+    }
+    FailureKind::Refused
+}
+
+fn clean_code(code: &str) -> String {
+    code.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        .take(64)
+        .collect()
+}
+
+fn clean_request_id(id: &str) -> String {
+    id.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(64)
+        .collect()
+}
+
+/// A success without a score: paid for, and no better when repeated.
+pub(super) fn no_score() -> CallFailure {
+    CallFailure {
+        kind: FailureKind::Refused,
+        status: Some(200),
+        code: "NoScoreInAnswer".to_owned(),
+        request_id: None,
+        retry_after: None,
+    }
+}
+
+/// Keys that no header can hold: nobody was asked.
+pub(super) fn unusable_keys() -> CallFailure {
+    CallFailure {
+        kind: FailureKind::KeysRejected,
+        ..unanswered("InvalidKeyCharacters")
+    }
+}
+
+/// No answer at all, or one that makes no sense.
+pub(super) fn unanswered(word: &str) -> CallFailure {
+    CallFailure {
+        kind: FailureKind::Unanswered,
+        status: None,
+        code: word.to_owned(),
+        request_id: None,
+        retry_after: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart_by_code_and_nothing_of_their_text_survives() {
+        let body = |code: &str, text: &str| {
+            format!(
+                "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{text}</Message><RequestId>R-1</RequestId><EC>0</EC></Error>"
+            )
+        };
+        let cases = [
+            (403, "AccessDenied", "no", FailureKind::Denied),
+            (
+                403,
+                "AccessDenied",
+                "Put public bucket policy is not allowed",
+                FailureKind::PublicBlocked,
+            ),
+            (
+                403,
+                "AccessDenied",
+                "must be addressed using the specified endpoint",
+                FailureKind::WrongRegion,
+            ),
+            (404, "NoSuchBucket", "", FailureKind::NoSuchBucket),
+            (503, "MetaOperationQpsLimitExceeded", "", FailureKind::Throttled),
+            (403, "InvalidAccessKeyId", "", FailureKind::KeysRejected),
+            (403, "SecurityTokenExpired", "", FailureKind::KeysExpired),
+            (400, "InvalidPolicyDocument", "", FailureKind::DocumentRefused),
+            (400, "NotImplemented", "", FailureKind::Refused),
+            (500, "InternalError", "", FailureKind::Unavailable),
+        ];
+        for (status, code, text, kind) in cases {
+            let failure = oss(status, body(code, text).as_bytes(), None);
+            assert_eq!((failure.kind, failure.code.as_str()), (kind, code));
+            assert_eq!(failure.request_id.as_deref(), Some("R-1"));
+        }
+        let html = oss(502, b"<html><body>secret words</body></html>", None);
+        assert_eq!(
+            (html.kind, html.code.as_str()),
+            (FailureKind::Unavailable, "OSSHttp502")
+        );
+        let hostile = imm(
+            400,
+            br#"{"Code":"Bad\u0000<script>","RequestId":"x y\nz","Message":"m"}"#,
+            None,
+        );
+        assert_eq!(
+            (hostile.code.as_str(), hostile.request_id.as_deref()),
+            ("Badscript", Some("xyz"))
+        );
+        assert_eq!(
+            imm(400, br#"{"Code":"Throttling.User"}"#, None).kind,
+            FailureKind::Throttled
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        /// Whatever a service, a proxy or an attacker answers: what is left for status and events is a code and a request id
+        /// of harmless signs, and nothing of its text.
+        #[test]
+        fn of_a_hostile_body_only_a_clean_code_and_a_clean_id_survive(
+            status in 400u16..600,
+            code in ".{0,200}",
+            message in ".{0,200}",
+            id in ".{0,200}",
+            frame in 0usize..6,
+            noise in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let hidden = "canary words of the answer";
+            let json = serde_json::json!({"Code": code, "Message": format!("{hidden} {message}"), "RequestId": id});
+            let body = match frame {
+                0 => format!("<Error><Code>{code}</Code><Message>{hidden} {message}</Message><RequestId>{id}</RequestId></Error>").into_bytes(),
+                1 => format!("<Error><Code><![CDATA[{code}]]></Code><Message>{hidden}</Message></Error>").into_bytes(),
+                2 => json.to_string().into_bytes(),
+                3 => format!("{{\"Code\": {{\"Code\": \"{hidden}\"}}, \"Message\": [{hidden:?}]}}").into_bytes(),
+                4 => format!("<html><body>{hidden} {message}</body></html>").into_bytes(),
+                _ => noise,
+            };
+            for failure in [oss(status, &body, Some(id.clone())), imm(status, &body, None)] {
+                let shown = failure.reference();
+                let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);
+                prop_assert!(shown.chars().all(harmless) && shown.len() <= 150, "{shown}");
+                prop_assert!(!shown.contains("canary"), "{shown}");
+                prop_assert!(!failure.code.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! OSS: listing a bucket and reading an object in pieces. Source: OSS pages ListObjectsV2 and GetObject.
+
+use k8s_openapi::jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::classify;
+use super::client::Cloud;
+use super::oss_policy::{Call, date, failure};
+use crate::core::job::Listed;
+use crate::core::validate::ObjectUri;
+use crate::ports::{After, CallFailure, Keys, ObjectPage, Piece};
+
+/// Objects of a page, the most that OSS gives.
+const PAGE: &str = "1000";
+/// Most bytes of a page: a thousand keys of 1,023 bytes, encoded, with what stands beside them.
+const PAGE_CAP: usize = 6 * 1024 * 1024;
+/// Bytes of a piece of a manifest.
+const PIECE: u64 = 1024 * 1024;
+
+/// `<ListBucketResult>`: what we read of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListBucketResult {
+    #[serde(default)]
+    contents: Vec<Contents>,
+    next_continuation_token: Option<String>,
+    #[serde(default)]
+    is_truncated: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Contents {
+    key: String,
+    last_modified: String,
+}
+
+impl Cloud {
+    /// The next objects below a prefix, in order of their keys.
+    pub async fn list_objects(
+        &self,
+        region: &str,
+        bucket: &str,
+        prefix: &str,
+        after: &After,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<ObjectPage, CallFailure> {
+        let mut query = vec![
+            ("list-type".to_owned(), "2".to_owned()),
+            ("encoding-type".to_owned(), "url".to_owned()),
+            ("max-keys".to_owned(), PAGE.to_owned()),
+            ("prefix".to_owned(), prefix.to_owned()),
+        ];
+        match after {
+            After {
+                token: Some(token), ..
+            } => query.push(("continuation-token".to_owned(), token.clone())),
+            After { key: Some(key), .. } => query.push(("start-after".to_owned(), key.clone())),
+            After { .. } => {}
+        }
+        // An empty value would drop its sign of equality and mean another parameter.
+        query.retain(|(_, value)| !value.is_empty());
+        let call = Call {
+            query,
+            cap: PAGE_CAP,
+            ..get(bucket, None, region, now)
+        };
+        let answer = self.oss(keys, call).await?;
+        if answer.status != 200 {
+            return Err(failure(&answer));
+        }
+        let text = std::str::from_utf8(&answer.body).unwrap_or_default();
+        let list: ListBucketResult =
+            quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoListInAnswer"))?;
+        let objects = list.contents.iter().map(listed).collect::<Option<Vec<_>>>();
+        let more = list.is_truncated.trim() == "true";
+        let token = list.next_continuation_token.map(|t| decoded(&t).unwrap_or(t));
+        if more && token.is_none() {
+            return Err(classify::unanswered("NoTokenInAnswer"));
+        }
+        Ok(ObjectPage {
+            objects: objects.ok_or_else(|| classify::unanswered("NoListInAnswer"))?,
+            next: token.filter(|_| more),
+            server_time: date(&answer),
+        })
+    }
+
+    /// A piece of an object from byte `from` on; with an ETag, of just that version of it.
+    pub async fn read_object(
+        &self,
+        region: &str,
+        object: &ObjectUri,
+        from: u64,
+        etag: Option<&str>,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<Piece, CallFailure> {
+        let mut headers = vec![
+            ("range", format!("bytes={from}-{}", from + PIECE - 1).into()),
+            // Otherwise OSS answers a range that reaches beyond the end with the whole object.
+            ("x-oss-range-behavior", "standard".into()),
+        ];
+        headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
+        let call = Call {
+            headers,
+            // A server that ignores ranges sends the whole object.
+            cap: 64 * 1024 * 1024 + 1,
+            ..get(&object.bucket, Some(&object.key), region, now)
+        };
+        let answer = self.oss(keys, call).await?;
+        let etag = answer.header("etag").unwrap_or_default().to_owned();
+        let server_time = date(&answer);
+        match answer.status {
+            206 => {
+                let total = answer
+                    .header("content-range")
+                    .and_then(|range| range.rsplit_once('/')?.1.parse::<u64>().ok())
+                    .ok_or_else(|| classify::unanswered("NoRangeInAnswer"))?;
+                let read = from + u64::try_from(answer.body.len()).unwrap_or(0);
+                Ok(Piece {
+                    last: read >= total,
+                    bytes: answer.body,
+                    etag,
+                    server_time,
+                })
+            }
+            200 => {
+                let skipped = usize::try_from(from).unwrap_or(usize::MAX);
+                let bytes = answer.body.get(skipped..).unwrap_or_default().to_vec();
+                Ok(Piece {
+                    bytes,
+                    last: true,
+                    etag,
+                    server_time,
+                })
+            }
+            // An empty object, or one that ends just here.
+            416 => Ok(Piece {
+                bytes: Vec::new(),
+                last: true,
+                etag,
+                server_time,
+            }),
+            _ => Err(failure(&answer)),
+        }
+    }
+}
+
+fn get<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Timestamp) -> Call<'a> {
+    Call {
+        method: Method::GET,
+        bucket: Some(bucket),
+        key,
+        region,
+        query: Vec::new(),
+        headers: Vec::new(),
+        body: None,
+        time,
+        cap: PAGE_CAP,
+    }
+}
+
+/// An object of a page; keys come percent-encoded, because XML cannot hold every character.
+fn listed(contents: &Contents) -> Option<Listed> {
+    Some(Listed {
+        key: decoded(&contents.key).ok_or_else(|| contents.key.chars().take(1000).collect()),
+        modified: contents.last_modified.parse().ok()?,
+    })
+}
+
+/// Takes percent-encoding off a text; `None` when that gives no UTF-8. A plus sign stands for itself.
+fn decoded(text: &str) -> Option<String> {
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_out_of_their_encoding_as_they_are() {
+        for (text, key) in [
+            ("a%20b%2Bc%25.jpg", Some("a b+c%.jpg")),
+            ("%C3%BC/..//x", Some("ü/..//x")),
+            ("100%", Some("100%")),
+            ("a+b", Some("a+b")),
+            ("%FF", None),
+        ] {
+            assert_eq!(decoded(text).as_deref(), key, "{text}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! OSS: the policy of a bucket, and Block Public Access. Source: OSS pages PutBucketPolicy, GetBucketPolicy,
+//! DeleteBucketPolicy, GetBucketPublicAccessBlock and PutPublicAccessBlock.
+
+use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::classify;
+use super::client::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service, request, url};
+use super::sign::{Header, encode, oss_v4};
+use crate::api::{BucketRef, BucketSeen};
+use crate::core::grant::BlockState;
+use crate::ports::{CallFailure, FailureKind, Keys, PolicyRead};
+
+/// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as Terraform's provider reads it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PublicAccessBlock {
+    #[serde(default)]
+    block_public_access: String,
+}
+
+/// `<BucketInfo>`: what we read of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BucketInfo {
+    bucket: BucketInfoBucket,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BucketInfoBucket {
+    location: String,
+    owner: Owner,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    #[serde(rename = "ID")]
+    id: String,
+}
+
+/// `<PolicyStatus>`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PolicyStatus {
+    is_public: String,
+}
+
+/// One call.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) bucket: Option<&'a str>,
+    pub(super) key: Option<&'a str>,
+    pub(super) region: &'a str,
+    pub(super) query: Vec<(String, String)>,
+    /// Headers of the operation; none of them needs to be signed.
+    pub(super) headers: Vec<Header<'static>>,
+    pub(super) body: Option<&'a str>,
+    pub(super) time: Timestamp,
+    pub(super) cap: usize,
+}
+
+impl Cloud {
+    /// The policy of a bucket, and the server's clock.
+    pub async fn get_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<PolicyRead, CallFailure> {
+        let answer = self
+            .oss(keys, bucket_call(Method::GET, bucket, "policy", now))
+            .await?;
+        let server_time = date(&answer);
+        if answer.status == 200 {
+            return Ok(PolicyRead {
+                bytes: Some(answer.body),
+                server_time,
+            });
+        }
+        let failure = failure(&answer);
+        // Nothing else means "no policy": a client that reads any failure as an empty policy erases it at the next write.
+        if answer.status == 404 && failure.code == "NoSuchBucketPolicy" {
+            return Ok(PolicyRead {
+                bytes: None,
+                server_time,
+            });
+        }
+        Err(failure)
+    }
+
+    /// Replaces the policy. `signed_at` bounds how late it can still take effect.
+    pub async fn put_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &Keys,
+        text: &str,
+        signed_at: Timestamp,
+    ) -> Result<(), CallFailure> {
+        let call = Call {
+            body: Some(text),
+            ..bucket_call(Method::PUT, bucket, "policy", signed_at)
+        };
+        accepted(&self.oss(keys, call).await?)
+    }
+
+    /// Deletes the policy; there need not be one.
+    pub async fn delete_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &Keys,
+        signed_at: Timestamp,
+    ) -> Result<(), CallFailure> {
+        accepted(
+            &self
+                .oss(keys, bucket_call(Method::DELETE, bucket, "policy", signed_at))
+                .await?,
+        )
+    }
+
+    /// Block Public Access of the bucket and, when that is off, of the account. A missing permission is an answer
+    /// (`Unreadable`); a passing failure is none, because the decision made on it would last.
+    pub async fn read_block(
+        &self,
+        bucket: &BucketRef,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<BlockState, CallFailure> {
+        let of_bucket = bucket_call(Method::GET, bucket, "publicAccessBlock", now);
+        match block_of(&self.oss(keys, of_bucket).await?)? {
+            Some(true) => return Ok(BlockState::OnForBucket),
+            Some(false) => {}
+            None => return Ok(BlockState::Unreadable),
+        }
+        let of_account = Call {
+            bucket: None,
+            ..bucket_call(Method::GET, bucket, "publicAccessBlock", now)
+        };
+        Ok(match block_of(&self.oss(keys, of_account).await?)? {
+            Some(true) => BlockState::OnForAccount,
+            Some(false) => BlockState::Off,
+            None => BlockState::Unreadable,
+        })
+    }
+
+    /// The bucket's owner and region. A missing permission is an answer: neither is known.
+    pub async fn bucket_info(
+        &self,
+        bucket: &BucketRef,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<BucketSeen, CallFailure> {
+        let answer = self
+            .oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
+            .await?;
+        if answer.status != 200 {
+            let failure = failure(&answer);
+            return match failure.kind {
+                FailureKind::Denied => Ok(BucketSeen {
+                    owner_uid: None,
+                    region: None,
+                }),
+                FailureKind::PublicBlocked
+                | FailureKind::NoSuchBucket
+                | FailureKind::NoSuchProject
+                | FailureKind::WrongRegion
+                | FailureKind::KeysRejected
+                | FailureKind::KeysExpired
+                | FailureKind::Throttled
+                | FailureKind::DocumentRefused
+                | FailureKind::Refused
+                | FailureKind::Unavailable
+                | FailureKind::Unanswered => Err(failure),
+            };
+        }
+        let text = std::str::from_utf8(&answer.body).unwrap_or_default();
+        let info: BucketInfo =
+            quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoBucketInfoInAnswer"))?;
+        let digits = |id: &String| (5..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+        let region = info.bucket.location.trim_start_matches("oss-").to_owned();
+        Ok(BucketSeen {
+            owner_uid: Some(info.bucket.owner.id).filter(digits),
+            region: Some(region).filter(|r| r.len() <= 40),
+        })
+    }
+
+    /// Whether the policy is public, by OSS's own judgement; `None` when it does not say.
+    pub async fn is_public(&self, bucket: &BucketRef, keys: &Keys, now: Timestamp) -> Option<bool> {
+        let answer = self
+            .oss(keys, bucket_call(Method::GET, bucket, "policyStatus", now))
+            .await
+            .ok()?;
+        let text = std::str::from_utf8(&answer.body)
+            .ok()
+            .filter(|_| answer.status == 200)?;
+        let status: PolicyStatus = quick_xml::de::from_str(text).ok()?;
+        Some(status.is_public.trim() == "true")
+    }
+
+    pub(super) async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CallFailure> {
+        let mut headers = call.headers;
+        if call.body.is_some() {
+            headers.push(("content-type", "application/json".into()));
+        }
+        let signed = oss_v4::sign(
+            oss_v4::Request {
+                method: call.method.as_str(),
+                bucket: call.bucket,
+                key: call.key,
+                query: &call.query,
+                headers: &headers,
+                additional: &[],
+                region: call.region,
+            },
+            keys,
+            call.time,
+        );
+        headers.extend(signed.headers);
+        let address = match call.bucket {
+            Some(bucket) => self.endpoints.bucket(bucket, call.region),
+            None => self.endpoints.oss_service(call.region),
+        };
+        let path = call.key.map(|key| encode(key, true)).unwrap_or_default();
+        let query = oss_v4::canonical_query(&call.query);
+        let url = url(&format!("{address}{path}?{query}"))?;
+        let body = call.body.map(ToOwned::to_owned);
+        let request = request(call.method, url, headers, body)?;
+        self.send(Service::Oss, request, call.cap).await
+    }
+}
+
+fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &str, time: Timestamp) -> Call<'a> {
+    Call {
+        method,
+        bucket: Some(&bucket.name),
+        key: None,
+        region: &bucket.region,
+        query: vec![(query.to_owned(), String::new())],
+        headers: Vec::new(),
+        body: None,
+        time,
+        cap: POLICY_CAP,
+    }
+}
+
+/// The server's clock.
+pub(super) fn date(answer: &Answer) -> Option<Timestamp> {
+    let date = answer.header("date")?;
+    rfc2822::parse(date).ok().map(|zoned| zoned.timestamp())
+}
+
+fn accepted(answer: &Answer) -> Result<(), CallFailure> {
+    if (200..300).contains(&answer.status) {
+        Ok(())
+    } else {
+        Err(failure(answer))
+    }
+}
+
+pub(super) fn failure(answer: &Answer) -> CallFailure {
+    let body = answer.body.get(..ANSWER_CAP).unwrap_or(&answer.body);
+    classify::oss(
+        answer.status,
+        body,
+        answer.header("x-oss-request-id").map(ToOwned::to_owned),
+    )
+}
+
+/// Whether the block is on; `None` when it may not be read. OSS answers 404 where none was ever set.
+fn block_of(answer: &Answer) -> Result<Option<bool>, CallFailure> {
+    if answer.status != 200 {
+        let failure = failure(answer);
+        if failure.code.starts_with("NoSuchPublicAccessBlock") {
+            return Ok(Some(false));
+        }
+        let barred = matches!(failure.kind, FailureKind::Denied | FailureKind::Refused);
+        return if barred { Ok(None) } else { Err(failure) };
+    }
+    let text = std::str::from_utf8(&answer.body).unwrap_or_default();
+    let block: Option<PublicAccessBlock> = quick_xml::de::from_str(text).ok();
+    Ok(block.map(|b| b.block_public_access.trim() == "true"))
+}

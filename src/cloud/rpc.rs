@@ -1,0 +1,61 @@
+//! Requests to IMM and STS: what both have in common. Source: Alibaba page "V3 request structure and signature".
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use k8s_openapi::jiff::Timestamp;
+use reqwest::{Method, Request};
+
+use super::client::{request, url};
+use super::sign::{Header, acs3};
+use crate::ports::{CallFailure, Keys};
+
+/// One call.
+pub(super) struct Call<'a> {
+    /// The address, with the query if there is one.
+    pub(super) address: &'a str,
+    pub(super) action: &'static str,
+    pub(super) version: &'static str,
+    /// Parameters that ride in a form body, encoded.
+    pub(super) form: Option<&'a str>,
+}
+
+impl Call<'_> {
+    /// The request, signed with the keys if there are any.
+    pub(super) fn request(self, keys: Option<&Keys>, now: Timestamp) -> Result<Request, CallFailure> {
+        let url = url(self.address)?;
+        let date = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let mut headers: Vec<Header<'static>> = vec![
+            ("host", url.authority().to_owned().into()),
+            ("x-acs-action", self.action.into()),
+            ("x-acs-version", self.version.into()),
+            ("x-acs-date", date.into()),
+            ("x-acs-signature-nonce", nonce(now)),
+        ];
+        if self.form.is_some() {
+            headers.push(("content-type", "application/x-www-form-urlencoded".into()));
+        }
+        if let Some(keys) = keys {
+            let signed = acs3::Request {
+                method: "POST",
+                path: "/",
+                query: url.query().unwrap_or_default(),
+                headers: &headers,
+                body: self.form.unwrap_or_default().as_bytes(),
+            };
+            headers.extend(acs3::sign(signed, keys).headers);
+        }
+        // The client writes this one.
+        headers.retain(|(name, _)| *name != "host");
+        headers.push(("accept", "application/json".into()));
+        let body = self.form.map(ToOwned::to_owned);
+        request(Method::POST, url, headers, body)
+    }
+}
+
+/// A value that no other request of ours carries: process, time and a counter.
+fn nonce(now: Timestamp) -> Cow<'static, str> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{:x}-{:x}-{count:x}", std::process::id(), now.as_nanosecond()).into()
+}

@@ -1,0 +1,311 @@
+//! The rounds of a lane: plan on what was read; store the ledgers; read once more, and start over if it changed; write;
+//! read again, and plan on that. A round that finds nothing to do ends the pass with its reports.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::cache::LaneMemory;
+use super::grant_set::{Lane, Passenger, next_look};
+use super::observation::{Seen, ours};
+use super::retry_soon;
+use crate::api::BucketRef;
+use crate::core::condition_builder::cut;
+use crate::core::error::CallFailure;
+use crate::core::grant::{Change, Member, Plan, Restore, Scene, Stance, Standing, Verdict, drift, plan};
+use crate::core::policy::Document;
+use crate::ports::{Backup, Keys, PolicyRead};
+
+/// Rounds in one pass: others may change the policy between two of our reads a few times, not for ever.
+const ROUNDS: usize = 6;
+/// How far back a write is dated, so that OSS (which accepts 15 minutes) refuses it five minutes later.
+const DATED_BACK: SignedDuration = SignedDuration::from_mins(10);
+/// Longest time from a ledger's promise to the read that dates the write: the minute in `WRITE_LIFE_SECONDS`, less a call.
+const LEDGER_LIFE: SignedDuration = SignedDuration::from_secs(50);
+
+impl Lane<'_> {
+    pub(super) async fn rounds(
+        &mut self,
+        mut passengers: Vec<Passenger>,
+        place: &BucketRef,
+        keys: &Keys,
+        memory: &mut LaneMemory,
+    ) -> Duration {
+        let started = self.context.effects.now();
+        // The first pass of a process is no regular look: a restart of a healthy operator writes nothing.
+        let regular = memory.next_look.is_some_and(|time| started >= time);
+        if regular || memory.next_look.is_none() {
+            memory.next_look = Some(started + next_look(&passengers, regular));
+        }
+        let mut read = match self.read(place, keys, memory).await {
+            Ok(read) => read,
+            Err(failure) => return self.failed(passengers, &failure, memory).await,
+        };
+        for _ in 0..ROUNDS {
+            let now = self.context.effects.now();
+            let document = match read.bytes.as_deref().map(Document::parse).transpose() {
+                Ok(document) => document,
+                Err(why) => {
+                    let told = self.report_all(passengers, &Standing::Unreadable(why)).await;
+                    return Duration::from_secs(if told { 3600 } else { 30 });
+                }
+            };
+            if self.writes.is_old(&read.bytes, now) {
+                self.context.metrics.unverified();
+                self.report_all(passengers, &Standing::Planned(Verdict::Settling))
+                    .await;
+                return Duration::from_secs(2);
+            }
+            let members: Vec<Member> = passengers.iter().map(|p| p.member.clone()).collect();
+            let scene = Scene {
+                document: document.as_ref(),
+                now,
+                unsettled_until: self.unsettled_for(&members),
+                lagging: self.writes.lagging(&read.bytes, now),
+                elsewhere: Some(&self.elsewhere),
+                taken_out: Some(&self.writes.taken),
+            };
+            let plan = plan(scene, &members);
+            if note_drift(&mut passengers, &plan, now) {
+                continue;
+            }
+            if plan.change == Change::Keep {
+                memory.failures = 0;
+                return self.conclude(passengers, plan, scene, regular).await;
+            }
+            if !self
+                .store_ledgers(&mut passengers, &plan, document.as_ref())
+                .await
+            {
+                continue;
+            }
+            // Before the second read: whatever takes time after it widens the window in which a foreign change would be lost.
+            self.keep_backup(&mut passengers, &plan, place, document.as_ref())
+                .await;
+            let second = match self.read(place, keys, memory).await {
+                Ok(second) => second,
+                Err(failure) => return self.failed(passengers, &failure, memory).await,
+            };
+            let read_at = self.context.effects.now();
+            // The ledgers promise how long the write can live; what took too long is planned and recorded anew, as is what
+            // somebody else changed meanwhile.
+            if second.bytes != read.bytes || read_at.duration_since(now) > LEDGER_LIFE {
+                read = second;
+                continue;
+            }
+            if self.denied_meanwhile(&mut passengers, &plan).await {
+                continue;
+            }
+            let signed_at = second.server_time.unwrap_or(read_at) - DATED_BACK;
+            self.writes
+                .sending(second.bytes.clone(), after(&plan.change), read_at);
+            let (written, call) = match &plan.change {
+                Change::Put(text) => (
+                    self.context
+                        .effects
+                        .put_policy(place, keys, text, signed_at)
+                        .await,
+                    "PutBucketPolicy",
+                ),
+                Change::Delete | Change::Keep => (
+                    self.context.effects.delete_policy(place, keys, signed_at).await,
+                    "DeleteBucketPolicy",
+                ),
+            };
+            self.context
+                .metrics
+                .call(call, if written.is_ok() { "ok" } else { "failed" });
+            if let Err(failure) = written {
+                return self.refused(passengers, &plan, &failure, memory).await;
+            }
+            memory.wrote = true;
+            self.written(&mut passengers, &plan, read_at);
+            read = match self.read(place, keys, memory).await {
+                Ok(read) => read,
+                Err(failure) => return self.failed(passengers, &failure, memory).await,
+            };
+            self.look_if_public(&mut passengers, &plan, place, keys).await;
+        }
+        self.report_all(passengers, &Standing::Contended).await;
+        memory.failures = memory.failures.saturating_add(1);
+        retry_soon(memory.failures, &self.identity.seed())
+    }
+
+    /// The rules are applied again directly before a write: they, or a namespace's labels, may have changed meanwhile.
+    async fn denied_meanwhile(&self, passengers: &mut [Passenger], plan: &Plan) -> bool {
+        let mut any = false;
+        for (index, passenger) in passengers.iter_mut().enumerate() {
+            let gains = plan.added.get(index).is_some_and(|n| *n > 0);
+            if gains && let Some(denied) = self.denied(&passenger.grant).await {
+                passenger.verdict = Some(denied);
+                passenger.member.stance = Stance::Frozen;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Asks OSS whether the policy is public now, for those that the write was for.
+    async fn look_if_public(
+        &self,
+        passengers: &mut [Passenger],
+        plan: &Plan,
+        place: &BucketRef,
+        keys: &Keys,
+    ) {
+        if !matches!(plan.change, Change::Put(_)) {
+            return;
+        }
+        let public = self.context.effects.is_public(place, keys).await;
+        self.context.metrics.call(
+            "GetBucketPolicyStatus",
+            if public.is_some() { "ok" } else { "failed" },
+        );
+        for passenger in passengers.iter_mut().filter(|p| p.written()) {
+            passenger.public = public;
+        }
+    }
+
+    /// Keeps a copy of what is about to be replaced. Without one the write still goes on: every foreign byte is in it.
+    async fn keep_backup(
+        &self,
+        passengers: &mut [Passenger],
+        plan: &Plan,
+        place: &BucketRef,
+        document: Option<&Document>,
+    ) {
+        let Some(document) = document else { return };
+        let touched = |counts: &[usize], index: usize| counts.get(index).is_some_and(|n| *n > 0);
+        let concerned: Vec<usize> = (0..passengers.len())
+            .filter(|i| touched(&plan.added, *i) || touched(&plan.removed, *i))
+            .collect();
+        let names = concerned
+            .iter()
+            .filter_map(|i| passengers.get(*i))
+            .map(|p| p.grant.key.to_string());
+        let backup = Backup {
+            bucket: place.name.clone(),
+            document: document.text().to_owned(),
+            time: self.context.effects.now(),
+            writer: cut(&names.collect::<Vec<_>>().join(", "), 1024),
+        };
+        match self.context.effects.keep_backup(backup).await {
+            Ok(kept) => {
+                for index in concerned {
+                    if let Some(passenger) = passengers.get_mut(index) {
+                        passenger.backup.clone_from(&kept);
+                    }
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(bucket = place.name, %failure, "no copy of the policy could be kept");
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        place: &BucketRef,
+        keys: &Keys,
+        memory: &mut LaneMemory,
+    ) -> Result<PolicyRead, CallFailure> {
+        let read = self.context.effects.get_policy(place, keys).await;
+        self.context
+            .metrics
+            .call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
+        if read.is_ok() {
+            memory.last_keys = Some(keys.clone());
+        }
+        read
+    }
+
+    /// Until when an unanswered write, of this or an earlier process, could still take effect.
+    fn unsettled_for(&self, members: &[Member]) -> Option<Timestamp> {
+        let own = members
+            .iter()
+            .flat_map(|m| &m.ledger)
+            .filter_map(|e| e.unsettled_until.as_ref())
+            .map(|t| t.0)
+            .max();
+        own.max(self.writes.unsettled())
+    }
+
+    /// Stores the ledgers that the plan needs before the write. A grant whose ledger cannot be stored is set aside, and
+    /// only it; `false` asks for a new plan without it.
+    pub(super) async fn store_ledgers(
+        &self,
+        passengers: &mut [Passenger],
+        plan: &Plan,
+        document: Option<&Document>,
+    ) -> bool {
+        let mut complete = true;
+        let ours = ours(&plan.ledgers, document);
+        for (index, passenger) in passengers.iter_mut().enumerate() {
+            let Some(planned) = plan.ledgers.get(index) else {
+                continue;
+            };
+            // Nothing leaves a stored ledger before the write: what the plan drops may still be another grant's to take over.
+            let mut ledger = planned.clone();
+            let dropped = passenger
+                .member
+                .ledger
+                .iter()
+                .filter(|old| !planned.iter().any(|e| e.fingerprint == old.fingerprint));
+            ledger.extend(dropped.cloned());
+            if ledger == passenger.grant.status.owned {
+                continue;
+            }
+            let verdict = plan.verdicts.get(index).cloned().unwrap_or(Verdict::Frozen);
+            let standing = passenger.verdict.clone().unwrap_or(Standing::Planned(verdict));
+            let mut facts = passenger.facts(Some(Seen {
+                document,
+                ours,
+                regular: false,
+                certain: false,
+            }));
+            facts.ledger = ledger;
+            let status = passenger.recorded(&standing, facts, self.context.effects.now());
+            if self.store(&mut passenger.grant, status).await {
+                self.announce_drift(passenger).await;
+            } else {
+                passenger.member.stance = Stance::Frozen;
+                passenger.verdict = None;
+                complete = false;
+            }
+        }
+        complete
+    }
+}
+
+/// Takes note of statements that were found gone. `true` when a quarrel began or goes on, so that they are not put back now
+/// and a new plan is needed.
+fn note_drift(passengers: &mut [Passenger], plan: &Plan, now: Timestamp) -> bool {
+    let mut again = false;
+    for (index, passenger) in passengers.iter_mut().enumerate() {
+        let drifted = plan.drifted.get(index).copied().unwrap_or(0);
+        if drifted == 0 || passenger.drifted > 0 {
+            continue;
+        }
+        passenger.drifted = drifted;
+        passenger.untold = drifted;
+        if let Stance::Active(wanted) = &mut passenger.member.stance
+            && wanted.restore == Restore::PutBack
+        {
+            let contest = drift::removed(passenger.contest.as_ref(), now);
+            if drift::hold(Some(&contest), now).is_some() {
+                wanted.restore = Restore::Leave;
+                again = true;
+            }
+            passenger.contest = Some(contest);
+        }
+    }
+    again
+}
+
+/// The document that a change leaves behind.
+fn after(change: &Change) -> Option<Vec<u8>> {
+    match change {
+        Change::Put(text) => Some(text.clone().into_bytes()),
+        Change::Delete | Change::Keep => None,
+    }
+}

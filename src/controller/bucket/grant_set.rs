@@ -1,0 +1,271 @@
+//! One identity's grants of one bucket: read the policy, plan, write what the plan says, look again, report.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::cache::{LaneMemory, Writes};
+use super::release::{announce, let_keepers_go, release};
+use super::write_status::tell_all;
+use super::{Held, put_there, retry_soon, until};
+use crate::api::{BackupRef, BucketSeen, Contest, EventReason, GrantStatus};
+use crate::controller::context::Context;
+use crate::controller::digest::Digest;
+use crate::core::error::{CallFailure, FailureKind, KeysProblem};
+use crate::core::grant::{BlockState, GrantObject, Member, PassRoleChoice, Standing, Wanted};
+use crate::core::identity::{Identity, Scope};
+use crate::core::requeue;
+
+/// A lane of a pass.
+pub(super) struct Lane<'a> {
+    pub(super) context: &'a Context,
+    pub(super) identity: Identity,
+    /// The latest writes of all lanes of the bucket.
+    pub(super) writes: &'a mut Writes,
+    /// Statements that grants of other identities have put into the policy, by fingerprint.
+    pub(super) elsewhere: BTreeSet<String>,
+    /// What this lane's own grants have put there, as it is stored.
+    pub(super) held: Mutex<Held>,
+}
+
+/// A grant on its way through the lane.
+pub(super) struct Passenger {
+    pub(super) grant: GrantObject,
+    pub(super) member: Member,
+    pub(super) pass_role: Option<PassRoleChoice>,
+    /// Known without the policy: paused, invalid, denied, or on the wrong bucket.
+    pub(super) verdict: Option<Standing>,
+    /// What it would want if it were enforced; only in preview.
+    pub(super) preview: Option<Wanted>,
+    /// What the cloud says about the bucket, when it was asked.
+    pub(super) bucket: Option<BucketSeen>,
+    /// Statements added and taken out for it in this pass, and found gone.
+    pub(super) added: usize,
+    pub(super) removed: usize,
+    pub(super) drifted: usize,
+    /// Whether a write of an earlier pass turned out to have landed.
+    pub(super) landed: bool,
+    /// Statements found gone that nobody was told of yet, and the quarrel as it stands.
+    pub(super) untold: usize,
+    pub(super) contest: Option<Contest>,
+    /// When the policy was written for it in this pass, whether it is public since, and the copy from before.
+    pub(super) last_write: Option<Timestamp>,
+    pub(super) public: Option<bool>,
+    pub(super) backup: Option<BackupRef>,
+}
+
+/// What was asked about the bucket before boarding.
+#[derive(Clone, Default)]
+pub(super) struct Prerequisites {
+    pub(super) block: Option<BlockState>,
+    pub(super) bucket: Option<BucketSeen>,
+}
+
+impl Lane<'_> {
+    /// Makes a pass; gives the time until the next one.
+    pub(super) async fn pass(&mut self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
+        let now = self.context.effects.now();
+        memory.wrote = false;
+        let asked = grants
+            .iter()
+            .map(|g| (&g.uid, g.generation, (g.deleting, g.abandon), &g.reconcile_at));
+        let asked = Some(Digest::of(asked.collect::<Vec<_>>()));
+        let rules = Some(self.context.effects.rules());
+        if memory.tried == asked
+            && memory.rules == rules
+            && let Some(time) = memory.not_before.filter(|time| *time > now)
+        {
+            return until(now, time);
+        }
+        (memory.tried, memory.rules) = (asked, rules);
+        let (grants, all_gone) = let_keepers_go(self.context, grants).await;
+        let wait = if all_gone {
+            self.go(grants, memory).await
+        } else {
+            Duration::from_secs(1)
+        };
+        let now = self.context.effects.now();
+        // A look that is overdue was not taken because this pass could not: it waits for the next one that can.
+        let look = memory.next_look.filter(|time| *time > now);
+        let wait = look.map_or(wait, |time| wait.min(until(now, time)));
+        memory.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
+        wait
+    }
+
+    pub(super) async fn go(&mut self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
+        let Some(place) = grants.iter().find_map(|g| g.place.clone()) else {
+            return Duration::from_secs(3600);
+        };
+        let mut passengers = Vec::new();
+        for grant in grants {
+            passengers.push(self.triage(grant).await);
+        }
+        let interval = look_interval(&passengers);
+        // Nobody here may or wants to look: no call is made for them.
+        if passengers.iter().all(|p| p.verdict.is_some()) {
+            let denied = passengers
+                .iter()
+                .any(|p| matches!(p.verdict, Some(Standing::Denied(_) | Standing::TenantUnknown)));
+            self.report_all(passengers, &Standing::Suspended).await;
+            return if denied { Duration::from_secs(60) } else { interval };
+        }
+        let keys = self
+            .context
+            .keys
+            .get(
+                self.context.effects.as_ref(),
+                &self.identity,
+                &Scope::bucket(&place),
+            )
+            .await;
+        let keys = match keys {
+            Ok(keys) => keys,
+            Err(problem) => {
+                // Nobody else can be looked at; but what they own is theirs still.
+                for passenger in passengers.iter_mut().filter(|p| !p.grant.deleting) {
+                    let known = &mut passenger.verdict;
+                    known.get_or_insert_with(|| Standing::Keys(problem.clone()));
+                }
+                let leaving = passengers.iter().any(|p| p.grant.deleting && !p.free());
+                // Without its Role a Secret reads as denied, which is how a terminating namespace looks from here.
+                let denied = matches!(
+                    problem,
+                    KeysProblem::Denied { .. } | KeysProblem::TokenDenied { .. }
+                );
+                let last = memory.last_keys.clone().filter(|_| denied);
+                let again = if problem.passes() {
+                    retry_soon(2, &self.identity.seed())
+                } else {
+                    Duration::from_secs(30)
+                };
+                let Some(keys) = last.filter(|_| leaving) else {
+                    self.report_all(passengers, &Standing::Keys(problem)).await;
+                    return again;
+                };
+                // A terminating namespace loses its Secret before our finalizer runs: the last keys that worked are used
+                // for one thing, taking its statements out.
+                return self.rounds(passengers, &place, &keys, memory).await.min(again);
+            }
+        };
+        let known = match self.prerequisites(&passengers, &place, &keys, memory).await {
+            Ok(known) => known,
+            Err(failure) => return self.failed(passengers, &failure, memory).await,
+        };
+        let mut all_aboard = true;
+        for passenger in &mut passengers {
+            all_aboard &= self.board(passenger, &known).await;
+        }
+        let failures = memory.failures;
+        let wait = self.rounds(passengers, &place, &keys, memory).await;
+        if !all_aboard {
+            memory.failures = failures.saturating_add(1);
+            return wait.min(retry_soon(memory.failures, &self.identity.seed()));
+        }
+        wait
+    }
+
+    /// Stores a status. What cannot be stored may be all the same: then only what the grant holds either way counts for the
+    /// other lanes.
+    pub(super) async fn store(&self, grant: &mut GrantObject, status: GrantStatus) -> bool {
+        let before = put_there(grant.deleting, &grant.status.owned);
+        let after = put_there(grant.deleting, &status.owned);
+        let stored = tell_all(self.context, grant, status).await;
+        let holds = if stored { after } else { &before & &after };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(grant.uid.clone(), holds);
+        stored
+    }
+
+    /// A failed call: what everyone is told, and when to try again.
+    pub(super) async fn failed(
+        &self,
+        passengers: Vec<Passenger>,
+        failure: &CallFailure,
+        memory: &mut LaneMemory,
+    ) -> Duration {
+        if matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) {
+            self.context.keys.forget(&self.identity);
+        }
+        // A session that ended before its time is opened anew; nobody needs to hear of it unless that fails too.
+        if failure.kind == FailureKind::KeysExpired && memory.failures == 0 && self.identity.opens_sessions()
+        {
+            memory.failures = 1;
+            return Duration::from_secs(1);
+        }
+        let interval = look_interval(&passengers);
+        let mut again = false;
+        for passenger in passengers {
+            if passenger.grant.deleting && failure.kind == FailureKind::NoSuchBucket {
+                let note = "the bucket is gone, and its policy with it".to_owned();
+                announce(
+                    self.context,
+                    &passenger.grant,
+                    EventReason::BucketGone,
+                    note,
+                    false,
+                )
+                .await;
+                again |= !release(self.context, passenger.grant, 0).await;
+                continue;
+            }
+            let free = passenger.free();
+            let told = self.report(passenger, Standing::Failed(failure.clone()), None);
+            again |= !told.await && free;
+        }
+        memory.failures = memory.failures.saturating_add(1);
+        if again {
+            let soon = retry_soon(memory.failures, &self.identity.seed());
+            return failure.retry_after.map_or(soon, |wait| wait.max(soon));
+        }
+        match failure.kind {
+            FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
+                let (first, cap) = (Duration::from_secs(1), Duration::from_secs(420));
+                let grown = requeue::after_failures(memory.failures, first, cap, &self.identity.seed());
+                failure.retry_after.map_or(grown, |wait| wait.max(grown))
+            }
+            // An expired session is opened anew at once; keys that stay refused are tried each minute.
+            FailureKind::KeysExpired if memory.failures <= 1 => Duration::from_secs(1),
+            FailureKind::KeysRejected | FailureKind::KeysExpired => Duration::from_secs(60),
+            FailureKind::Denied
+            | FailureKind::PublicBlocked
+            | FailureKind::NoSuchBucket
+            | FailureKind::NoSuchProject
+            | FailureKind::WrongRegion
+            | FailureKind::DocumentRefused
+            | FailureKind::Refused => interval,
+        }
+    }
+}
+
+/// The shortest drift interval, spread by a tenth.
+pub(super) fn look_interval(passengers: &[Passenger]) -> Duration {
+    let (interval, seed) = drift_interval(passengers);
+    requeue::spread_by_a_tenth(interval, seed)
+}
+
+/// Until the next look although nothing changes. The first one of a process is anywhere in the interval: it passes over all
+/// buckets when it starts, and would look at them together again and again.
+pub(super) fn next_look(passengers: &[Passenger], regular: bool) -> SignedDuration {
+    let wait = if regular {
+        look_interval(passengers)
+    } else {
+        let (interval, seed) = drift_interval(passengers);
+        requeue::somewhere_in(interval, seed)
+    };
+    SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(600))
+}
+
+pub(super) fn drift_interval(passengers: &[Passenger]) -> (Duration, &str) {
+    let seconds = passengers
+        .iter()
+        .filter_map(|p| p.grant.spec.as_ref().ok())
+        .map(|s| s.drift_interval_seconds)
+        .min();
+    let seconds = u64::try_from(seconds.unwrap_or(600))
+        .unwrap_or(600)
+        .clamp(60, 86_400);
+    let seed = passengers.first().map_or("", |p| p.grant.uid.as_str());
+    (Duration::from_secs(seconds), seed)
+}

@@ -1,0 +1,158 @@
+//! What a report says about the policy, and when mere figures of it are brought up to date.
+
+use std::collections::BTreeSet;
+
+use super::grant_set::Passenger;
+use crate::api::{EntryState, LedgerEntry, PolicySeen, WriteReason};
+use crate::core::condition_builder::seconds;
+use crate::core::grant::{Facts, Stance, Wanted};
+use crate::core::hash::sha256;
+use crate::core::policy::{
+    Document, Effect, Given, Located, POLICY_LIMIT, STATEMENT_LIMIT, effect, principal,
+};
+
+/// What a report says about the policy.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) document: Option<&'a Document>,
+    pub(super) ours: usize,
+    /// Whether this pass is a regular look: only then are mere figures of the policy brought up to date.
+    pub(super) regular: bool,
+    /// Whether an absence counts: the answer is not an old one, and the pass is at its end.
+    pub(super) certain: bool,
+}
+
+impl Passenger {
+    /// What is known of it at this point; what is not known stays as it was.
+    pub(super) fn facts(&self, seen: Option<Seen<'_>>) -> Facts {
+        let before = self.grant.status.policy.as_ref();
+        let fresh = seen.filter(|s| s.regular || self.written() || before.is_none());
+        Facts {
+            policy: fresh.map(|seen| self.policy_seen(seen)),
+            ledger: self.member.ledger.clone(),
+            live: seen.and_then(|seen| self.live(seen)),
+            pass_role: self.pass_role,
+            overlaps: fresh.and_then(|seen| self.overlaps(seen.document)),
+            drifted: self.untold,
+            bucket: self.bucket.clone(),
+            effect: seen.and_then(|seen| self.effect(seen.document)),
+            plan: None,
+            contest: self.contest.clone(),
+        }
+    }
+
+    /// Whether the policy was written for it in this pass.
+    pub(super) fn written(&self) -> bool {
+        self.added > 0 || self.removed > 0 || self.landed
+    }
+
+    fn policy_seen(&self, seen: Seen<'_>) -> PolicySeen {
+        let before = self.grant.status.policy.as_ref();
+        let text = seen.document.map(Document::text);
+        let statements = seen.document.map_or(0, |d| d.statements().len());
+        let size = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let reason = if self.added > 0 || self.landed {
+            WriteReason::StatementMissing
+        } else {
+            WriteReason::StatementUnwanted
+        };
+        let earlier =
+            |written: Option<WriteReason>| written.or_else(|| before.and_then(|p| p.last_write_reason));
+        PolicySeen {
+            sha256: text.map(sha256),
+            bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),
+            limit_bytes: i64::try_from(POLICY_LIMIT).unwrap_or(i64::MAX),
+            statements: size(statements),
+            foreign_statements: size(statements.saturating_sub(seen.ours)),
+            public: self.public.or_else(|| before.and_then(|p| p.public)),
+            backup_ref: self
+                .backup
+                .clone()
+                .or_else(|| before.and_then(|p| p.backup_ref.clone())),
+            last_write_time: self
+                .last_write
+                .map(seconds)
+                .or_else(|| before.and_then(|p| p.last_write_time.clone())),
+            last_write_reason: earlier(self.written().then_some(reason)),
+        }
+    }
+
+    /// Whether all that it holds as applied is in the policy.
+    pub(super) fn live(&self, seen: Seen<'_>) -> Option<bool> {
+        let there = |e: &LedgerEntry| seen.document.is_some_and(|d| !d.live(&e.fingerprint).is_empty());
+        let mut applied = self
+            .member
+            .ledger
+            .iter()
+            .filter(|e| e.state == EntryState::Applied);
+        let all = applied.all(there);
+        (all || seen.certain).then_some(all)
+    }
+
+    /// Foreign statements that name the same principal.
+    pub(super) fn overlaps(&self, document: Option<&Document>) -> Option<i32> {
+        let grantee = principal(&self.grant.spec.as_ref().ok()?.grantee);
+        let owned = |s: &&Located| {
+            let held = |f: &String| self.member.ledger.iter().any(|e| e.fingerprint == *f);
+            s.fingerprint.as_ref().is_some_and(held)
+        };
+        let statements = document.map(Document::statements).unwrap_or_default();
+        let foreign = statements
+            .iter()
+            .filter(|s| !owned(s) && s.principals.contains(&grantee));
+        i32::try_from(foreign.count()).ok()
+    }
+
+    /// What the Denies of the policy mean for it; only for a grant that is meant to be in force, and can be: what OSS takes for
+    /// a statement also bounds what is compared here.
+    fn effect(&self, document: Option<&Document>) -> Option<Effect> {
+        let spec = self.grant.spec.as_ref().ok()?;
+        let Stance::Active(wanted) = &self.member.stance else {
+            return None;
+        };
+        if wanted.statements.iter().any(|s| s.text.len() > STATEMENT_LIMIT) {
+            return None;
+        }
+        let whole = [String::new()];
+        let prefixes = if spec.access.prefixes.is_empty() {
+            whole.as_slice()
+        } else {
+            &spec.access.prefixes
+        };
+        let (owner, bucket) = (&spec.bucket.owner_uid, &spec.bucket.name);
+        let resources: Vec<String> = prefixes
+            .iter()
+            .map(|p| format!("acs:oss:*:{owner}:{bucket}/{p}*"))
+            .collect();
+        let principal = principal(&spec.grantee);
+        let given = Given {
+            principal: &principal,
+            account_uid: &spec.grantee.account_uid,
+            resources: &resources,
+        };
+        Some(effect(document, &given))
+    }
+
+    /// What it would want if it were enforced, when that is to be shown.
+    pub(super) fn shown(&self, missing: bool) -> Option<Wanted> {
+        match &self.member.stance {
+            Stance::Active(wanted) if missing => Some(wanted.clone()),
+            Stance::Active(_) | Stance::Frozen | Stance::Leaving(_) => self.preview.clone(),
+        }
+    }
+}
+
+/// Live statements that some ledger holds as ours.
+pub(super) fn ours(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) -> usize {
+    let held = ledgers
+        .iter()
+        .flatten()
+        .filter(|e| !e.pre_existing && e.state != EntryState::Missing);
+    let held: BTreeSet<&str> = held.map(|e| e.fingerprint.as_str()).collect();
+    let statements = document.map(Document::statements).unwrap_or_default();
+    let live: BTreeSet<&str> = statements
+        .iter()
+        .filter_map(|s| s.fingerprint.as_deref())
+        .collect();
+    held.intersection(&live).count()
+}

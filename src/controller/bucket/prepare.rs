@@ -1,0 +1,217 @@
+//! Who comes aboard, and how: what can be said of a grant without any call, what has to be asked about the bucket first,
+//! and our finalizer before anything can be written for it.
+
+use futures::future::OptionFuture;
+
+use super::grant_set::{Lane, Passenger, Prerequisites};
+use crate::api::{BucketRef, BucketSeen, FINALIZER, GrantSpec, Mode, PassRoleStatement};
+use crate::controller::bucket::cache::LaneMemory;
+use crate::core::error::CallFailure;
+use crate::core::grant::{
+    BlockState, GrantObject, Leave, Member, PassRoleChoice, Restore, Stance, Standing, Verdict, Wanted,
+    drift, parse_spec, pass_role_choice,
+};
+use crate::core::identity::Origin;
+use crate::core::policy::could_be_ours;
+use crate::ports::Keys;
+
+impl Lane<'_> {
+    /// Says what can be said without a call to the cloud.
+    pub(super) async fn triage(&self, grant: GrantObject) -> Passenger {
+        let bucket = grant.place.as_ref().map(|p| p.name.clone()).unwrap_or_default();
+        let mut ledger = grant.status.owned.clone();
+        // Whoever may write status could forge an entry; what we could not have written is never acted on.
+        ledger.retain(|e| could_be_ours(&bucket, &e.statement, &e.fingerprint));
+        let stance = if grant.deleting {
+            Stance::Leaving(Leave::Remove)
+        } else {
+            Stance::Frozen
+        };
+        let verdict = if grant.deleting {
+            None
+        } else {
+            self.known(&grant).await
+        };
+        let member = Member {
+            key: grant.key.clone(),
+            created: grant.created,
+            stance,
+            ledger,
+        };
+        let contest = grant.status.contest.clone();
+        Passenger {
+            grant,
+            member,
+            verdict,
+            pass_role: None,
+            preview: None,
+            bucket: None,
+            added: 0,
+            removed: 0,
+            drifted: 0,
+            landed: false,
+            untold: 0,
+            contest,
+            last_write: None,
+            public: None,
+            backup: None,
+        }
+    }
+
+    async fn known(&self, grant: &GrantObject) -> Option<Standing> {
+        let spec = match &grant.spec {
+            Ok(spec) if spec.suspend => return Some(Standing::Suspended),
+            Ok(spec) => spec,
+            Err(message) => return Some(Standing::Invalid(message.clone())),
+        };
+        if let Err(error) = parse_spec(spec, PassRoleChoice::Omitted) {
+            return Some(Standing::Invalid(error.to_string()));
+        }
+        self.denied(grant).await
+    }
+
+    /// Whether the tenancy rules deny a grant; asked again directly before a write.
+    pub(super) async fn denied(&self, grant: &GrantObject) -> Option<Standing> {
+        let spec = grant.spec.as_ref().ok()?;
+        match self.context.tenant(&grant.key.namespace).await {
+            Ok(tenant) => self
+                .context
+                .effects
+                .rules()
+                .allow_grant(&tenant, spec)
+                .err()
+                .map(Standing::Denied),
+            Err(_) => Some(Standing::TenantUnknown),
+        }
+    }
+
+    /// Asks what has to be known about the bucket. Each answer costs a call, so one once given for a generation stays until
+    /// the spec changes, it was a no, or OSS refuses a write.
+    pub(super) async fn prerequisites(
+        &self,
+        passengers: &[Passenger],
+        place: &BucketRef,
+        keys: &Keys,
+        memory: &mut LaneMemory,
+    ) -> Result<Prerequisites, CallFailure> {
+        let going = || {
+            passengers
+                .iter()
+                .filter(|p| p.verdict.is_none() && !p.grant.deleting)
+        };
+        let mut known = Prerequisites::default();
+        let unseen = |g: &GrantObject| {
+            let new = g.status.observed_generation != Some(g.generation);
+            g.status
+                .bucket
+                .as_ref()
+                .is_none_or(|seen| new || self.mismatch(g, seen).is_some())
+        };
+        let wish = |g: &GrantObject| g.spec.as_ref().ok().map(|s| s.access.pass_role_statement);
+        let open = |g: &GrantObject| {
+            let spec = g.spec.as_ref().ok();
+            spec.is_some_and(|s| pass_role_choice(s, g.generation, &g.status, None).is_none())
+        };
+        let again = memory.public_refused && going().any(|p| wish(&p.grant) != Some(PassRoleStatement::Omit));
+        let (ask_bucket, ask_block) = (
+            going().any(|p| unseen(&p.grant)),
+            again || going().any(|p| open(&p.grant)),
+        );
+        // Both at once: a new grant waits for these answers.
+        let effects = &self.context.effects;
+        let (bucket, block) = futures::join!(
+            OptionFuture::from(ask_bucket.then(|| effects.bucket_info(place, keys))),
+            OptionFuture::from(ask_block.then(|| effects.read_block(place, keys))),
+        );
+        if let Some(seen) = bucket {
+            self.context
+                .metrics
+                .call("GetBucketInfo", if seen.is_ok() { "ok" } else { "failed" });
+            known.bucket = Some(seen?);
+        }
+        if let Some(state) = block {
+            self.context.metrics.call(
+                "GetBucketPublicAccessBlock",
+                if state.is_ok() { "ok" } else { "failed" },
+            );
+            // OSS has just refused a public policy: whatever it says, or may not say, the block is on.
+            known.block = Some(match (state?, again) {
+                (BlockState::Off | BlockState::Unreadable, true) => BlockState::Refused,
+                (state, _) => state,
+            });
+            memory.public_refused = false;
+        }
+        Ok(known)
+    }
+
+    /// Why the bucket is not the one that the grant means.
+    fn mismatch(&self, grant: &GrantObject, seen: &BucketSeen) -> Option<Standing> {
+        let spec = grant.spec.as_ref().ok()?;
+        match (&seen.owner_uid, &seen.region) {
+            (Some(owner), _) if *owner != spec.bucket.owner_uid => Some(Standing::WrongOwner(owner.clone())),
+            (_, Some(region)) if *region != spec.bucket.region => Some(Standing::WrongRegion(region.clone())),
+            (None, _) if self.identity.origin == Origin::Operator => Some(Standing::OwnerUnverified),
+            _ => None,
+        }
+    }
+
+    /// Decides a grant's stance. `false` when its finalizer could not be put on yet: it is carried then.
+    pub(super) async fn board(&self, passenger: &mut Passenger, known: &Prerequisites) -> bool {
+        if passenger.grant.deleting || passenger.verdict.is_some() {
+            return true;
+        }
+        let grant = &passenger.grant;
+        let seen = known.bucket.clone().or_else(|| grant.status.bucket.clone());
+        passenger.verdict = seen.as_ref().and_then(|seen| self.mismatch(grant, seen));
+        passenger.bucket.clone_from(&known.bucket);
+        if passenger.verdict.is_some() {
+            return true;
+        }
+        // A spec that cannot be used has a verdict already.
+        let Some((spec, (wanted, choice))) = grant
+            .spec
+            .as_ref()
+            .ok()
+            .and_then(|spec| Some((spec, self.wanted(spec, grant, known.block)?)))
+        else {
+            return false;
+        };
+        passenger.pass_role = Some(choice);
+        if spec.mode == Mode::Preview {
+            passenger.verdict = Some(Standing::Preview);
+            passenger.preview = Some(wanted);
+            return true;
+        }
+        if !grant.guarded() {
+            match self.context.effects.add_finalizer(grant).await {
+                Ok(version) => {
+                    passenger.grant.resource_version = version;
+                    passenger.grant.finalizers.push(FINALIZER.to_owned());
+                }
+                Err(failure) => {
+                    tracing::warn!(grant = %grant.key, %failure, "the finalizer could not be put on yet");
+                    passenger.verdict = Some(Standing::Planned(Verdict::Frozen));
+                    return false;
+                }
+            }
+        }
+        passenger.member.stance = Stance::Active(wanted);
+        true
+    }
+
+    /// What a grant wants, and what was decided about `ram:PassRole`.
+    fn wanted(
+        &self,
+        spec: &GrantSpec,
+        grant: &GrantObject,
+        block: Option<BlockState>,
+    ) -> Option<(Wanted, PassRoleChoice)> {
+        let choice = pass_role_choice(spec, grant.generation, &grant.status, block)
+            .unwrap_or(PassRoleChoice::OmittedBecause(BlockState::Unreadable));
+        let mut wanted = parse_spec(spec, choice).ok()?;
+        if drift::hold(grant.status.contest.as_ref(), self.context.effects.now()).is_some() {
+            wanted.restore = Restore::Leave;
+        }
+        Some((wanted, choice))
+    }
+}

@@ -1,0 +1,176 @@
+//! Grants that leave without a call to the cloud: released by annotation, kept on purpose, or never owners of anything.
+
+use std::time::Duration;
+
+use super::write_status::{tell, tell_all};
+use crate::api::EventReason;
+use crate::controller::context::Context;
+use crate::core::grant::{Facts, GrantObject, Leave, Member, Scene, Stance, Standing, Verdict, plan};
+use crate::ports::{Announcement, Subject};
+
+/// How long until a grant is looked at again whose spec cannot be used.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+
+/// Whether a grant leaves its statements where they are: by annotation, or by its deletion policy.
+pub(super) fn keeps_statements(grant: &GrantObject) -> bool {
+    grant.deleting && (grant.abandon || grant.retain)
+}
+
+/// A grant whose spec does not even name an identity and a bucket.
+pub(super) async fn without_identity(context: &Context, grant: GrantObject) -> Duration {
+    if grant.deleting && (grant.abandon || grant.status.owned.is_empty()) {
+        let released = release(context, grant, 0).await;
+        return if released {
+            LOOK_AGAIN
+        } else {
+            Duration::from_secs(1)
+        };
+    }
+    let message = grant
+        .spec
+        .as_ref()
+        .err()
+        .cloned()
+        .unwrap_or_else(|| "spec.credentials cannot be used".to_owned());
+    let facts = Facts {
+        ledger: grant.status.owned.clone(),
+        ..Facts::default()
+    };
+    tell(context, grant, &Standing::Invalid(message), facts).await;
+    LOOK_AGAIN
+}
+
+/// Lets grants go that keep their statements. The statements are then nobody's, also for their other owners: those are
+/// told first, so that none of them removes what was meant to stay.
+pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) -> (Vec<GrantObject>, bool) {
+    if !grants.iter().any(keeps_statements) {
+        return (grants, true);
+    }
+    let members: Vec<Member> = grants.iter().map(keeper_or_frozen).collect();
+    let scene = Scene {
+        document: None,
+        now: context.effects.now(),
+        unsettled_until: None,
+        lagging: false,
+        elsewhere: None,
+        taken_out: None,
+    };
+    let plan = plan(scene, &members);
+    let (mut stay, mut go) = (Vec::new(), Vec::new());
+    for (grant, ledger) in grants.into_iter().zip(plan.ledgers) {
+        if keeps_statements(&grant) {
+            go.push(grant);
+        } else {
+            stay.push((grant, ledger));
+        }
+    }
+    let mut all_told = true;
+    let mut staying = Vec::new();
+    for (mut grant, ledger) in stay {
+        if ledger != grant.status.owned {
+            let status = crate::api::GrantStatus {
+                owned: ledger,
+                ..grant.status.clone()
+            };
+            all_told &= tell_all(context, &mut grant, status).await;
+        }
+        staying.push(grant);
+    }
+    if !all_told {
+        staying.extend(go);
+        return (staying, false);
+    }
+    let mut all_gone = true;
+    for grant in go {
+        let reason = if grant.abandon {
+            EventReason::Abandoned
+        } else {
+            EventReason::Retained
+        };
+        let (abandoned, count) = (grant.abandon, grant.status.owned.len());
+        let copy = grant.clone();
+        if release(context, grant, 0).await {
+            let note = format!("released; {count} of its statements may stay in the policy");
+            announce(context, &copy, reason, note, abandoned).await;
+        } else {
+            all_gone = false;
+            staying.push(copy);
+        }
+    }
+    (staying, all_gone)
+}
+
+fn keeper_or_frozen(grant: &GrantObject) -> Member {
+    let stance = if keeps_statements(grant) {
+        Stance::Leaving(Leave::Keep)
+    } else {
+        Stance::Frozen
+    };
+    Member {
+        key: grant.key.clone(),
+        created: grant.created,
+        stance,
+        ledger: grant.status.owned.clone(),
+    }
+}
+
+/// Takes the finalizer off: the grant owns nothing any more. `false` when that has to be tried again.
+pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
+    if residual > 0 {
+        let note = format!("{residual} statements of others still name this grantee: the access stays");
+        announce(context, &grant, EventReason::ResidualAccess, note, true).await;
+    }
+    // An object that stays for the sake of another finalizer must not go on claiming anything.
+    if !grant.status.owned.is_empty() && grant.finalizers.len() > 1 {
+        let status = crate::api::GrantStatus {
+            owned: Vec::new(),
+            ..grant.status.clone()
+        };
+        if !tell_all(context, &mut grant, status).await {
+            return false;
+        }
+    }
+    let released = context.effects.remove_finalizer(&grant).await;
+    if let Err(failure) = released {
+        tracing::info!(grant = %grant.key, %failure, "the finalizer could not be taken off yet");
+    }
+    released.is_ok()
+}
+
+/// Tells people about a change of a grant's state.
+pub(super) async fn announce(
+    context: &Context,
+    grant: &GrantObject,
+    reason: EventReason,
+    note: String,
+    warning: bool,
+) {
+    let (key, uid) = (grant.key.clone(), grant.uid.clone());
+    context
+        .effects
+        .announce(Announcement {
+            subject: Subject::Grant,
+            key,
+            uid,
+            reason,
+            note,
+            warning,
+        })
+        .await;
+}
+
+/// The verdict of a grant that may be released, with what it leaves behind.
+pub(super) fn gone(verdict: &Verdict) -> Option<usize> {
+    match verdict {
+        Verdict::Gone { residual } => Some(*residual),
+        Verdict::Applied
+        | Verdict::Writing
+        | Verdict::Settling
+        | Verdict::Missing
+        | Verdict::ExistingStatement
+        | Verdict::TooLarge { .. }
+        | Verdict::StatementTooLong { .. }
+        | Verdict::LedgerFull
+        | Verdict::Frozen => None,
+    }
+}

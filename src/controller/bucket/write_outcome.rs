@@ -1,0 +1,168 @@
+//! What comes of a write: the ledgers go on as planned, or stay as they were recorded.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::cache::LaneMemory;
+use super::grant_set::{Lane, Passenger};
+use crate::api::{EntryState, LedgerEntry};
+use crate::core::error::{CallFailure, FailureKind};
+use crate::core::grant::{Change, PassRoleChoice, Plan, Standing, Verdict};
+use crate::core::policy::Document;
+
+impl Lane<'_> {
+    /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled. What it added is ours by
+    /// its meaning from now on, however OSS spells it.
+    pub(super) fn written(&mut self, passengers: &mut [Passenger], plan: &Plan, read_at: Timestamp) {
+        let now = self.context.effects.now();
+        self.writes.done(plan, now);
+        let text = match &plan.change {
+            Change::Put(text) => Some(text.as_bytes()),
+            Change::Delete | Change::Keep => None,
+        };
+        let document = text.and_then(|text| Document::parse(text).ok());
+        for (index, passenger) in passengers.iter_mut().enumerate() {
+            let count = |counts: &[usize]| counts.get(index).copied().unwrap_or(0);
+            passenger.added += count(&plan.added);
+            passenger.removed += count(&plan.removed);
+            if count(&plan.added) + count(&plan.removed) > 0 {
+                passenger.last_write = Some(now);
+            }
+            let earlier = std::mem::take(&mut passenger.member.ledger);
+            let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
+            settle(&mut ledger, &earlier, document.as_ref(), now);
+            passenger.member.ledger = ledger;
+        }
+        let added: usize = plan.added.iter().sum();
+        let reason = if added > 0 { "added" } else { "removed" };
+        let window = now.duration_since(read_at).as_secs_f64();
+        self.context.metrics.write(reason, window);
+        tracing::info!(
+            added,
+            removed = plan.removed.iter().sum::<usize>(),
+            window_seconds = window,
+            "policy written"
+        );
+    }
+
+    /// The write failed. Refused for certain, nothing was intended after all; otherwise it may still take effect, and the
+    /// ledgers keep what they recorded.
+    pub(super) async fn refused(
+        &mut self,
+        passengers: Vec<Passenger>,
+        plan: &Plan,
+        failure: &CallFailure,
+        memory: &mut LaneMemory,
+    ) -> Duration {
+        if failure.kind == FailureKind::PublicBlocked
+            && passengers
+                .iter()
+                .any(|p| p.pass_role.is_some_and(PassRoleChoice::written))
+        {
+            memory.public_refused = true;
+        }
+        let now = self.context.effects.now();
+        if failure.certain() {
+            self.writes.refused();
+        } else {
+            self.writes.unanswered(now);
+        }
+        let (mut involved, mut others) = (Vec::new(), Vec::new());
+        for (index, mut passenger) in passengers.into_iter().enumerate() {
+            let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
+            if !failure.certain() {
+                passenger.member.ledger.clone_from(&passenger.grant.status.owned);
+            }
+            if touched(&plan.added) || touched(&plan.removed) {
+                involved.push(passenger);
+            } else {
+                others.push((
+                    passenger,
+                    plan.verdicts.get(index).cloned().unwrap_or(Verdict::Frozen),
+                ));
+            }
+        }
+        for (passenger, verdict) in others {
+            self.report(passenger, Standing::Planned(verdict), None).await;
+        }
+        let wait = self.failed(involved, failure, memory).await;
+        if memory.public_refused {
+            Duration::from_secs(1)
+        } else {
+            wait
+        }
+    }
+}
+
+/// What an answered write settles of a ledger: what it took out, and what is in the document that it wrote, byte by byte. All
+/// else that was intended stays so: it is of an earlier write, for a grant that this one was not made for.
+fn settle(ledger: &mut [LedgerEntry], earlier: &[LedgerEntry], document: Option<&Document>, now: Timestamp) {
+    let written = |entry: &LedgerEntry| {
+        let mut statements = document
+            .into_iter()
+            .flat_map(|d| d.statements().iter().map(|s| d.text_of(s)));
+        statements.any(|text| text == entry.statement)
+    };
+    for entry in ledger {
+        match entry.state {
+            EntryState::Removing => {}
+            EntryState::Intended if written(entry) => entry.state = EntryState::Applied,
+            EntryState::Intended | EntryState::Applied | EntryState::Missing => continue,
+        }
+        let old = earlier.iter().find(|e| e.fingerprint == entry.fingerprint);
+        entry.unsettled_until = old.and_then(|e| e.unsettled_until.clone()).filter(|t| t.0 > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::SignedDuration;
+
+    use super::*;
+    use crate::api::StatementRole;
+
+    #[test]
+    fn a_write_settles_what_is_in_it_and_what_it_took_out_and_nothing_else() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let entry = |statement: &str, state, seconds: i64| LedgerEntry {
+            fingerprint: statement.to_owned(),
+            role: StatementRole::Access,
+            state,
+            pre_existing: false,
+            statement: statement.to_owned(),
+            copies: None,
+            unsettled_until: Some(Time(now + SignedDuration::from_secs(seconds))),
+        };
+        let earlier = [
+            entry(r#"{"not":"in it"}"#, EntryState::Intended, 100),
+            entry(r#"{"once":"sent before"}"#, EntryState::Intended, 50),
+        ];
+        let mut ledger = vec![
+            entry(r#"{"not":"in it"}"#, EntryState::Intended, 100),
+            entry(r#"{"once":"sent before"}"#, EntryState::Intended, 360),
+            entry(r#"{"now":"added"}"#, EntryState::Intended, 360),
+            entry(r#"{"now":"taken out"}"#, EntryState::Removing, 360),
+        ];
+        let text = r#"{"Statement":[{"once":"sent before"},{"now":"added"}]}"#;
+        let document = Document::parse(text.as_bytes()).unwrap();
+        settle(&mut ledger, &earlier, Some(&document), now);
+        let seen = |e: &LedgerEntry| {
+            let left = e
+                .unsettled_until
+                .as_ref()
+                .map(|t| t.0.duration_since(now).as_secs());
+            (e.state, left)
+        };
+        assert_eq!(
+            ledger.iter().map(seen).collect::<Vec<_>>(),
+            [
+                (EntryState::Intended, Some(100)),
+                (EntryState::Applied, Some(50)),
+                (EntryState::Applied, None),
+                (EntryState::Removing, None),
+            ]
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! Reporting: a grant's status is written when it differs and only then, and an event tells each change of state once.
+
+use super::release::announce;
+use crate::api::{ConditionStatus, EventReason, GrantReason, GrantStatus, kinds};
+use crate::controller::context::Context;
+use crate::core::grant::{Facts, GrantObject, Standing, report};
+
+/// Tells a grant how it stands. `false` when it could not be stored.
+pub(super) async fn tell(
+    context: &Context,
+    mut grant: GrantObject,
+    standing: &Standing,
+    facts: Facts,
+) -> bool {
+    let status = report(&grant, standing, facts, context.effects.now());
+    tell_all(context, &mut grant, status).await
+}
+
+/// Stores a status. `false` when it could not be stored; the object then stays as it was known.
+pub(super) async fn tell_all(context: &Context, grant: &mut GrantObject, status: GrantStatus) -> bool {
+    if status == grant.status {
+        return true;
+    }
+    match context.effects.replace_grant_status(grant, &status).await {
+        Ok(version) => {
+            let before = std::mem::replace(&mut grant.status, status);
+            grant.resource_version = version;
+            announce_change(context, grant, &before).await;
+            true
+        }
+        Err(failure) => {
+            tracing::info!(grant = %grant.key, %failure, "status not stored");
+            false
+        }
+    }
+}
+
+/// One event when the reason of Ready turns to something that a person must act on.
+async fn announce_change(context: &Context, grant: &GrantObject, before: &GrantStatus) {
+    let reason_of = |status: &GrantStatus| {
+        let ready = status.conditions.iter().find(|c| c.kind == kinds::READY)?;
+        (ready.status == ConditionStatus::False).then(|| (ready.reason.clone(), ready.message.clone()))
+    };
+    let Some((reason, message)) = reason_of(&grant.status) else {
+        return;
+    };
+    if reason_of(before).is_some_and(|(old, _)| old == reason) {
+        return;
+    }
+    let stalled = grant.status.conditions.iter().any(|c| c.kind == kinds::STALLED);
+    let event = if grant.deleting && stalled {
+        EventReason::DeletionBlocked
+    } else if reason == GrantReason::AccessDenied.as_str() {
+        EventReason::AccessDenied
+    } else if reason == GrantReason::CredentialsUnavailable.as_str() && stalled {
+        EventReason::CredentialsUnavailable
+    } else if reason == GrantReason::TenancyDenied.as_str() {
+        EventReason::TenancyDenied
+    } else if reason == GrantReason::Contested.as_str() {
+        EventReason::Contested
+    } else {
+        return;
+    };
+    announce(context, grant, event, message, true).await;
+}

@@ -1,0 +1,230 @@
+//! What a pass may use.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::bucket::BucketMemory;
+use super::credential_cache::KeyCache;
+use crate::core::grant::ObjectKey;
+use crate::core::identity::Identity;
+use crate::core::tenancy::Tenant;
+use crate::ports::{CallFailure, Effects, Keys, KubeFailure};
+use crate::runtime::metrics::Metrics;
+use crate::runtime::notify::Edits;
+use crate::runtime::queue::Mark;
+use crate::runtime::rate_limit::Pacers;
+
+/// Jobs of one namespace that run at once: with more, one namespace could take all workers.
+pub const RUNS_OF_A_NAMESPACE: usize = 32;
+
+/// How often STS is asked for an account, and the pause between.
+const ACCOUNT_TIMES: u32 = 3;
+const ACCOUNT_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is worked on: a bucket with all its grants, or a job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A bucket, by its name; names of buckets are unique in all of OSS.
+    Bucket(Arc<str>),
+    /// A job.
+    Job(ObjectKey),
+}
+
+/// Handles that passes share.
+pub struct Context {
+    /// Everything outside.
+    pub effects: Arc<dyn Effects>,
+    /// Keys read lately.
+    pub keys: KeyCache,
+    /// One pace a project.
+    pub pacers: Pacers,
+    /// Tells running jobs of changes.
+    pub edits: Arc<Edits>,
+    /// Running jobs of each namespace, and those that wait for one of them to end.
+    pub running: Mutex<HashMap<String, Running>>,
+    /// Marks jobs for a pass.
+    pub runs: mpsc::Sender<Mark<Key>>,
+    /// The account of each identity, with a key id that was asked about.
+    pub accounts: Mutex<HashMap<Identity, (String, String)>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when the process is to stop: no new call is started then.
+    pub stop: CancellationToken,
+    /// Marks buckets for a pass.
+    pub buckets: mpsc::Sender<Mark<Key>>,
+    /// Buckets that somebody asked to look at, and the jobs that wait for it.
+    pub looks: Mutex<HashSet<Arc<str>>>,
+    /// Jobs that were refused although their grant seemed live.
+    pub doubts: Mutex<HashMap<ObjectKey, Arc<str>>>,
+    /// What is remembered of each bucket between passes; nothing that a restart may not lose.
+    pub memory: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<BucketMemory>>>>,
+}
+
+impl Context {
+    /// The memory of a bucket. One worker a bucket, so the lock is never waited for.
+    pub fn memory_of(&self, bucket: &Arc<str>) -> Arc<tokio::sync::Mutex<BucketMemory>> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(memory.entry(Arc::clone(bucket)).or_default())
+    }
+
+    /// Forgets a bucket without grants.
+    pub fn forget(&self, bucket: &Arc<str>) {
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(bucket);
+    }
+
+    /// A namespace as the rules look at it; its labels are read only when a rule looks at labels.
+    pub async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeFailure> {
+        if self.effects.rules().need_labels() {
+            return self.effects.tenant(namespace).await;
+        }
+        Ok(Tenant {
+            name: namespace.to_owned(),
+            ..Tenant::default()
+        })
+    }
+
+    /// Counts a job among the running ones of its namespace until the place is dropped; `None` when there are enough, and
+    /// then it is woken in its turn.
+    pub fn start_run(&self, job: &ObjectKey) -> Option<RunPlace<'_>> {
+        let mut all = self.running();
+        let running = all.entry(job.namespace.clone()).or_default();
+        if running.count >= RUNS_OF_A_NAMESPACE {
+            if !running.waiting.contains(job) {
+                running.waiting.push_back(job.clone());
+            }
+            return None;
+        }
+        running.count += 1;
+        running.waiting.retain(|other| other != job);
+        let namespace = job.namespace.clone();
+        Some(RunPlace {
+            context: self,
+            namespace,
+        })
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The account that an identity's keys really belong to. STS tells that to everybody, free of charge; it is asked a few
+    /// times before a job goes on without knowing.
+    pub async fn account_of(&self, identity: &Identity, keys: &Keys) -> Result<String, CallFailure> {
+        let known = self.accounts().get(identity).cloned();
+        if let Some((_, account)) = known.filter(|(id, _)| *id == keys.id) {
+            return Ok(account);
+        }
+        let mut asked = 1;
+        let account = loop {
+            match self.effects.caller_account(keys).await {
+                Err(failure) if failure.passes() && asked < ACCOUNT_TIMES => asked += 1,
+                answer => break answer?,
+            }
+            sleep(ACCOUNT_AGAIN).await;
+        };
+        let mut accounts = self.accounts();
+        // Identities come and go; those in use are soon asked about again.
+        if accounts.len() >= 10_000 {
+            accounts.clear();
+        }
+        accounts.insert(identity.clone(), (keys.id.clone(), account.clone()));
+        Ok(account)
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<Identity, (String, String)>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A job was refused although its grant seemed live: it waits until the grant's bucket has been looked at.
+    pub fn doubt(&self, job: &ObjectKey, bucket: &str) {
+        self.doubts().insert(job.clone(), bucket.into());
+        self.look_at(bucket);
+    }
+
+    /// Whether a job still waits for such a look.
+    pub fn in_doubt(&self, job: &ObjectKey) -> bool {
+        let mut doubts = self.doubts();
+        let waiting = doubts
+            .get(job)
+            .is_some_and(|bucket| self.looks().contains(bucket));
+        if !waiting {
+            doubts.remove(job);
+        }
+        waiting
+    }
+
+    /// Whether somebody asked for a real look at a bucket since the last one.
+    pub fn look_wanted(&self, bucket: &str) -> bool {
+        self.looks().contains(bucket)
+    }
+
+    /// A bucket has been looked at.
+    pub fn looked_at(&self, bucket: &str) {
+        self.looks().remove(bucket);
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, HashMap<ObjectKey, Arc<str>>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn looks(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a real look at a bucket, whatever its passes have put off.
+    fn look_at(&self, bucket: &str) {
+        self.looks().insert(bucket.into());
+        let _ = self.buckets.try_send(Mark {
+            key: Key::Bucket(bucket.into()),
+            settle: Duration::ZERO,
+        });
+    }
+}
+
+/// The running jobs of a namespace.
+#[derive(Default)]
+pub struct Running {
+    count: usize,
+    /// First come, first served.
+    waiting: VecDeque<ObjectKey>,
+}
+
+/// A running job's place among those of its namespace.
+pub struct RunPlace<'a> {
+    context: &'a Context,
+    namespace: String,
+}
+
+impl Drop for RunPlace<'_> {
+    fn drop(&mut self) {
+        let mut all = self.context.running();
+        let Some(running) = all.get_mut(&self.namespace) else {
+            return;
+        };
+        running.count -= 1;
+        // With the last one all are woken: some of those that wait may be gone by now.
+        let free = if running.count == 0 {
+            running.waiting.len()
+        } else {
+            1
+        };
+        for job in running.waiting.drain(..free.min(running.waiting.len())) {
+            // A full queue loses the mark; the job looks again by itself after a while.
+            let _ = self.context.runs.try_send(Mark {
+                key: Key::Job(job),
+                settle: Duration::ZERO,
+            });
+        }
+        if running.count == 0 {
+            all.remove(&self.namespace);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Keys of identities, remembered while they are fresh: a rotated Secret is used without a restart, an STS session is used
+//! until shortly before its end, and a pass over many grants of one identity asks once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret;
+
+use crate::core::error::{CallFailure, FailureKind};
+use crate::core::hash::sha256;
+use crate::core::identity::{Identity, Origin, Scope};
+use crate::ports::{Effects, Keys, KeysProblem, RoleSession};
+
+/// How long keys from a Secret are used before it is read again.
+const FRESH: SignedDuration = SignedDuration::from_secs(60);
+/// How long before its end an STS session is no longer used.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// Static keys serve every purpose; a session serves the one that it is narrowed to.
+type Entries = HashMap<(Identity, Option<Scope>), (Keys, Timestamp)>;
+
+/// The keys that were obtained lately.
+#[derive(Default)]
+pub struct KeyCache {
+    entries: Mutex<Entries>,
+    /// Digests of keys that IMM refused, and how: a job does not pay to hear the same again.
+    bad: Mutex<HashMap<Identity, (String, CallFailure)>>,
+}
+
+impl KeyCache {
+    /// The keys of an identity for one purpose. Sessions that are opened on the way are narrowed to it.
+    pub async fn get(
+        &self,
+        effects: &dyn Effects,
+        identity: &Identity,
+        scope: &Scope,
+    ) -> Result<Keys, KeysProblem> {
+        let now = effects.now();
+        let key = (identity.clone(), identity.opens_sessions().then(|| scope.clone()));
+        {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.retain(|_, (_, until)| *until > now);
+            if let Some((keys, _)) = entries.get(&key) {
+                return Ok(keys.clone());
+            }
+        }
+        let keys = obtain(effects, identity, scope).await?;
+        let until = used_until(keys.expires, now);
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, (keys.clone(), until));
+        Ok(keys)
+    }
+
+    /// IMM refused these keys; they are obtained again next time, and not used unless they have changed.
+    pub fn refused(&self, identity: &Identity, keys: &Keys, failure: CallFailure) {
+        self.forget(identity);
+        self.bad
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(identity.clone(), (digest(keys), failure));
+    }
+
+    /// How IMM has refused just these keys before.
+    pub fn known_bad(&self, identity: &Identity, keys: &Keys) -> Option<CallFailure> {
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = bad.get(identity).cloned();
+        let same = known.filter(|(old, _)| *old == digest(keys));
+        if same.is_none() {
+            bad.remove(identity);
+        }
+        same.map(|(_, failure)| failure)
+    }
+
+    /// The cloud refused these keys: they are obtained again next time.
+    pub fn forget(&self, identity: &Identity) {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(known, _), _| known != identity);
+    }
+}
+
+/// Until when keys are used. A static Secret may be rotated any time; a session lasts as long as it says.
+fn used_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    expires.map_or(now + FRESH, |end| {
+        (end - MARGIN).max(now + SignedDuration::from_secs(1))
+    })
+}
+
+/// What tells keys apart without keeping them.
+fn digest(keys: &Keys) -> String {
+    let token = keys.token.as_ref().map_or("", |t| t.expose_secret());
+    sha256(format!("{}\n{}\n{token}", keys.id, keys.secret.expose_secret()))
+}
+
+async fn obtain(effects: &dyn Effects, identity: &Identity, scope: &Scope) -> Result<Keys, KeysProblem> {
+    let policy = Some(scope.session_policy());
+    let keys = match &identity.origin {
+        Origin::Secret { namespace, name } => effects.read_secret(namespace, name).await?,
+        Origin::ServiceAccount {
+            namespace,
+            name,
+            role_arn,
+            provider_arn,
+        } => {
+            let token = effects.request_token(namespace, name).await?;
+            let session = RoleSession {
+                role_arn: role_arn.clone(),
+                name: session_name(namespace),
+                external_id: None,
+                policy,
+            };
+            return effects
+                .assume_role_with_oidc(&session, provider_arn, &token)
+                .await
+                .map_err(refused);
+        }
+        Origin::Operator => effects.own_keys().await?,
+    };
+    let Some(hop) = &identity.hop else { return Ok(keys) };
+    let name = match &identity.origin {
+        Origin::Secret { namespace, .. } | Origin::ServiceAccount { namespace, .. } => {
+            session_name(namespace)
+        }
+        Origin::Operator => "imm-operator".to_owned(),
+    };
+    let session = RoleSession {
+        role_arn: hop.role_arn.clone(),
+        name,
+        external_id: hop.external_id.clone(),
+        policy,
+    };
+    effects.assume_role(&session, &keys).await.map_err(refused)
+}
+
+/// The session's name tells account B's audit log which namespace acted; at most 64 characters.
+fn session_name(namespace: &str) -> String {
+    format!("imm-operator@{namespace}").chars().take(64).collect()
+}
+
+fn refused(failure: CallFailure) -> KeysProblem {
+    match failure.kind {
+        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
+            KeysProblem::Unreachable
+        }
+        FailureKind::Denied
+        | FailureKind::PublicBlocked
+        | FailureKind::NoSuchBucket
+        | FailureKind::NoSuchProject
+        | FailureKind::WrongRegion
+        | FailureKind::KeysRejected
+        | FailureKind::KeysExpired
+        | FailureKind::DocumentRefused
+        | FailureKind::Refused => KeysProblem::RoleDenied(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_obtained_anew_while_the_old_ones_still_work() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let used = |lasts: Option<i64>| {
+            let end = lasts.map(|seconds| now + SignedDuration::from_secs(seconds));
+            used_until(end, now).duration_since(now).as_secs()
+        };
+        assert_eq!(used(None), 60, "a Secret is read again");
+        assert_eq!(
+            used(Some(3600)),
+            3300,
+            "a call that takes long must not outlive its session"
+        );
+        assert_eq!(used(Some(200)), 1, "nearly over: for one call, not for ever");
+    }
+}

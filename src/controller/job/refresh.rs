@@ -1,0 +1,83 @@
+//! A running job looks up from its work: at its object, the tenancy rules, its grant, and its keys.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::run::{FLUSH, LOOK, Run, RunEnd};
+use super::source_reader::keys_of;
+use super::{keys_to_score, look_at_grant};
+use crate::core::error::KeysProblem;
+use crate::core::identity::Scope;
+use crate::core::job::{Gate, Phase, gate};
+use crate::ports::KubeFailure;
+
+impl Run<'_> {
+    /// What may be edited while a job runs takes effect at once.
+    pub(super) fn take_edits(&mut self) {
+        if let Ok(spec) = &self.work.job.spec {
+            self.spec.clone_from(spec);
+        }
+    }
+
+    /// Looks at the object and its grant again; in a second once more when one of them cannot be read.
+    pub(super) async fn look(&mut self) -> Option<RunEnd> {
+        let looked = self.look_at_all().await;
+        let wait = if looked.is_ok() { LOOK } else { FLUSH };
+        self.look_due = Some(Instant::now() + wait);
+        looked.unwrap_or(None)
+    }
+
+    async fn look_at_all(&mut self) -> Result<Option<RunEnd>, KubeFailure> {
+        match self.context.effects.get_job(&self.work.job.key).await? {
+            Some(fresh) if fresh.uid == self.work.job.uid && !fresh.deleting => {
+                // The status is ours alone; on a conflict the next write finds out who else writes it.
+                if fresh.status == self.work.job.status {
+                    self.work.job = fresh;
+                    self.take_edits();
+                }
+            }
+            _ => return Ok(Some(RunEnd::Gone)),
+        }
+        if let Some(phase) = self.renew_keys().await {
+            return Ok(Some(RunEnd::Blocked(phase)));
+        }
+        let images = &self.means.images;
+        let tenant = self.context.tenant(&self.work.job.key.namespace).await?;
+        let rules = self.context.effects.rules();
+        let allowed = rules.allow_job(&tenant, &self.spec, &images.buckets()).is_ok();
+        let grant = look_at_grant(self.context, &self.work.job, &self.spec).await?;
+        let now = self.context.effects.now();
+        let open = gate(&self.work.job, &self.spec, images, grant.as_ref(), now) == Gate::Open;
+        Ok((!open || !allowed).then_some(RunEnd::LookAgain))
+    }
+
+    /// Takes fresh keys before the old ones end: a run may outlast a session, and a Secret may be rotated. Keys that cannot
+    /// be had now are had later; until then the old ones serve. Keys with another id may be another account's, whose project
+    /// of the same name would be paid for: they are checked as at the start, and what they are refused for is given back.
+    async fn renew_keys(&mut self) -> Option<Phase> {
+        let effects = self.context.effects.as_ref();
+        let scope = Scope::project(&self.means.spec.project);
+        if let Ok(keys) = self.context.keys.get(effects, &self.means.identity, &scope).await {
+            let same = keys.id == self.keys.id;
+            let checked = if same {
+                Ok(keys)
+            } else {
+                let checked = keys_to_score(self.context, &self.means.identity, &self.means.spec).await;
+                checked.map(|(keys, _)| keys)
+            };
+            match checked {
+                Ok(keys) => self.keys = Arc::new(keys),
+                Err(phase @ (Phase::KeysRefused(..) | Phase::Keys(KeysProblem::OtherAccount { .. }, _))) => {
+                    return Some(phase);
+                }
+                Err(_) => {}
+            }
+        }
+        if self.source_keys.is_some() {
+            let fresh = keys_of(self.context, &self.work, &self.means.spec, &self.means.images).await;
+            self.source_keys = fresh.ok().map(Arc::new).or_else(|| self.source_keys.take());
+        }
+        None
+    }
+}

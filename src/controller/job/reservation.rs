@@ -1,0 +1,126 @@
+//! Storing while a run goes on. Results are stored once a second and, with them, what may be sent until the next time; calls go
+//! on meanwhile, as far as what is reserved and stored already reaches. While the API server does not answer, that is used
+//! up soon, and no new call is made; answers still come in, and nothing that was paid for is given up.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use super::persist::{Stored, Work, announce};
+use super::run::{Calls, Event, FLUSH, Run, RunEnd};
+use crate::api::{EventReason, JobReason, REPORT_ITEMS, kinds};
+use crate::core::job::{Phase, Reports};
+use crate::ports::KubeFailure;
+
+/// How old the figures in status may get while results are stored in reports.
+const FIGURES: Duration = Duration::from_secs(3);
+
+impl<'a> Run<'a> {
+    /// Requests that the job may make in all.
+    pub(super) fn budget(&self) -> Option<i64> {
+        self.spec.budget.as_ref().map(|budget| budget.max_requests)
+    }
+
+    /// How many requests to have in hand: what a second takes and what leaves while that is stored. No more, because a
+    /// crash spends what was reserved. A job that may have only a few calls in flight begins with as many, and doubles
+    /// while a reservation lasts less than a second.
+    fn wish(&mut self) -> i64 {
+        let rate = self.means.pacer.rate();
+        let most = rate + rate / 4;
+        let few = self.spec.parallelism.map_or(most, i64::from);
+        let wish = match self.reserved {
+            Some((last, at)) if at.elapsed() < FLUSH => last.saturating_mul(2),
+            Some((last, _)) => last,
+            None => few,
+        };
+        let wish = wish.clamp(few.min(most), most);
+        self.reserved = Some((wish, Instant::now()));
+        wish
+    }
+
+    /// Whether it is time to store: each second, and at a high pace whenever a report can be filled.
+    pub(super) fn to_store(&self) -> bool {
+        let reports = self.progress.filing().reports();
+        let full = reports.is_some_and(|reports| reports.unsaved() >= REPORT_ITEMS);
+        full || self.stored_at.elapsed() >= FLUSH
+    }
+
+    /// Begins to store where the job stands and, if asked for, reserves what may leave next. In reports, results and
+    /// reservations need no new status: the figures follow a little later.
+    pub(super) fn store(&mut self, calls: &mut Calls<'a>, reserve: bool) {
+        self.stored_at = Instant::now();
+        if reserve {
+            let wish = if self.progress.canary_passed() {
+                self.wish()
+            } else {
+                1
+            };
+            self.progress.reserve(wish, self.budget());
+        }
+        let carries = self.progress.filing().reports().is_some_and(Reports::carries);
+        // A status that says that calls are under way may be late; one that says that none are may not.
+        let phase = if carries && self.work.job.under_way() && self.figures_at.elapsed() < FIGURES {
+            None
+        } else {
+            self.figures_at = Instant::now();
+            Some(self.unmarked().unwrap_or(Phase::Scoring))
+        };
+        let (context, mut work) = (self.context, self.work.clone());
+        let draft = work.draft(context, &mut self.progress, phase.as_ref());
+        self.storing = true;
+        let storing = async move {
+            let stored = work.keep(context, draft, None).await;
+            Event::Kept(Box::new(work), stored)
+        };
+        calls.push(storing.boxed());
+    }
+
+    /// What was told of a mark that was refused stands until one is taken: a new try alone is no news.
+    fn unmarked(&self) -> Option<Phase> {
+        let mut conditions = self.work.job.status.conditions.iter();
+        let refused =
+            conditions.find(|c| c.kind == kinds::READY && c.reason == JobReason::NotStarted.as_str());
+        let refused = refused.filter(|_| self.work.job.started.is_none())?;
+        Some(Phase::Stuck(JobReason::NotStarted, refused.message.clone()))
+    }
+
+    /// Takes in what became of a store.
+    pub(super) fn kept(&mut self, work: Work, stored: Stored) -> Option<RunEnd> {
+        self.storing = false;
+        self.work = work;
+        self.take_edits();
+        match stored {
+            Stored::Yes => {
+                self.progress.stored();
+                None
+            }
+            Stored::No => None,
+            Stored::Gone => Some(RunEnd::Gone),
+            Stored::Taken => Some(RunEnd::Taken),
+        }
+    }
+
+    /// Marks the object before its first call leaves, and after that is on record: an object that is marked has a record,
+    /// so one without was restored, or robbed of its status.
+    pub(super) async fn mark(&mut self) -> Option<RunEnd> {
+        if self.work.job.started.is_some() || self.progress.requests().reserved == 0 {
+            return None;
+        }
+        match self.context.effects.mark_started(&self.work.job).await {
+            Ok(version) => {
+                let job = &mut self.work.job;
+                job.resource_version = version;
+                job.started = Some(job.uid.clone());
+                let note = "the first call is about to be made";
+                announce(self.context, &self.work.job, EventReason::Started, note, false).await;
+                None
+            }
+            Err(KubeFailure::Conflict) => Some(RunEnd::LookAgain),
+            Err(failure) => {
+                tracing::warn!(job = %self.work.job.key, %failure, "the job could not be marked as started");
+                Some(RunEnd::Unmarked(failure))
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What is still done for a job that has ended: an edit is noted, and results that nobody wants to keep are removed. Its
+//! counters never change.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::persist::{AGAIN, Stored, announce, store};
+use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
+use crate::controller::context::Context;
+use crate::core::condition_builder::status_of;
+use crate::core::job::{ItemRules, JobObject, acknowledged, body, pruned};
+use crate::ports::KubeFailure;
+use crate::runtime::queue::Next;
+
+/// When the results of a job are to go; `None` when they stay or are gone.
+fn over(job: &JobObject) -> Option<Timestamp> {
+    let ttl = job.spec.as_ref().ok()?.results.ttl_seconds_after_finished?;
+    let gone = status_of(&job.status.conditions, kinds::RESULTS_STORED) == Some(ConditionStatus::False);
+    let end = job.status.completion_time.as_ref().filter(|_| !gone)?;
+    Some(end.0 + SignedDuration::from_secs(ttl))
+}
+
+/// Whether reports are to be gone through for the results that `results.select` leaves out.
+fn to_select(job: &JobObject) -> Option<&JobSpec> {
+    let spec = job.spec.as_ref().ok()?;
+    let open = job.status.reports.is_some() && !job.status.results_pruned;
+    (open && spec.results.select != Select::All).then_some(spec)
+}
+
+/// When an ended job is to be looked at again.
+pub(super) fn next(context: &Context, job: &JobObject) -> Next {
+    if to_select(job).is_some() {
+        return Next::After(Duration::ZERO);
+    }
+    match over(job) {
+        Some(time) => {
+            let wait = Duration::try_from(time.duration_since(context.effects.now()));
+            Next::After(wait.unwrap_or_default())
+        }
+        None => Next::WhenChanged,
+    }
+}
+
+/// One pass over an ended job.
+pub(super) async fn pass(context: &Context, mut job: JobObject) -> Next {
+    let now = context.effects.now();
+    if over(&job).is_some_and(|time| time <= now) {
+        return prune(context, job, now).await;
+    }
+    if let Some(spec) = to_select(&job).cloned() {
+        if let Err(failure) = select(context, &job, &spec).await {
+            tracing::info!(job = %job.key, %failure, "reports not gone through yet");
+            return Next::After(AGAIN);
+        }
+        let status = pruned(&job, false, now);
+        return match store(context, &mut job, &status).await {
+            Stored::Yes => next(context, &job),
+            Stored::Gone => Next::WhenChanged,
+            Stored::No | Stored::Taken => Next::After(AGAIN),
+        };
+    }
+    acknowledge(context, job).await
+}
+
+/// Notes that an edit was seen.
+async fn acknowledge(context: &Context, mut job: JobObject) -> Next {
+    let status = acknowledged(&job);
+    match store(context, &mut job, &status).await {
+        Stored::Yes => next(context, &job),
+        Stored::Gone => Next::WhenChanged,
+        Stored::No | Stored::Taken => Next::After(AGAIN),
+    }
+}
+
+/// All results go; the job and its summary stay, because a job that disappears is created again by GitOps, and paid again.
+async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Next {
+    if let Err(failure) = remove_reports(context, &job).await {
+        tracing::info!(job = %job.key, %failure, "reports not removed yet");
+        return Next::After(AGAIN);
+    }
+    let status = pruned(&job, true, now);
+    match store(context, &mut job, &status).await {
+        Stored::Yes => {
+            let note = "the results were removed after results.ttlSecondsAfterFinished; the summary stays";
+            announce(context, &job, EventReason::ResultsPruned, note, false).await;
+            Next::WhenChanged
+        }
+        Stored::Gone => Next::WhenChanged,
+        Stored::No | Stored::Taken => Next::After(AGAIN),
+    }
+}
+
+/// Removes all reports of a job, also one that was stored after the last status. One that stays although it was deleted has
+/// a finalizer, or its number was edited: it is tried again later.
+async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeFailure> {
+    let mut last = None;
+    while job.status.reports.is_some() {
+        let (reports, _) = context.effects.list_reports(job, None).await?;
+        let Some(first) = reports.first().map(|stored| stored.report.number) else {
+            break;
+        };
+        if last.replace(first) == Some(first) {
+            return Err(KubeFailure::Conflict);
+        }
+        for stored in reports {
+            let number = usize::try_from(stored.report.number).unwrap_or_default();
+            context.effects.delete_report(job, number).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves out of the reports what `results.select` does not ask for. A report that is left empty stays, so that their
+/// numbers have no gap.
+async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<(), KubeFailure> {
+    let rules = ItemRules::of(spec);
+    let mut page = None;
+    loop {
+        let (reports, next) = context.effects.list_reports(job, page.as_deref()).await?;
+        for stored in reports {
+            let Report {
+                number,
+                reserved,
+                results,
+                ..
+            } = stored.report;
+            let before = results.len();
+            let kept: Vec<_> = results
+                .into_iter()
+                .filter(|result| rules.keeps(spec.results.select, result))
+                .collect();
+            if kept.len() < before {
+                let number = usize::try_from(number).unwrap_or_default();
+                let report = body(&job.key.name, number, kept, reserved);
+                let version = Some(stored.resource_version.as_str());
+                context.effects.put_report(job, &report, version).await?;
+            }
+        }
+        match next {
+            Some(token) => page = Some(token),
+            None => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Reading a job's source at OSS: counting it before the first paid call, and going on in it page by page.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::deadline;
+use super::persist::Work;
+use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, SourceSeen};
+use crate::controller::context::Context;
+use crate::core::identity::{Identity, Scope};
+use crate::core::job::{
+    Count, End, Found, Images, Phase, Progress, counting, covers, items_of_lines, items_of_page,
+};
+use crate::core::validate::ObjectUri;
+use crate::ports::{After, CallFailure, FailureKind, Keys};
+use crate::runtime::queue::Next;
+
+/// By now OSS's clock has left the second in which the source was first looked at: nothing new gets that time any more.
+const NEXT_SECOND: Duration = Duration::from_millis(1_100);
+/// How long until a source that could not be read is tried again: by itself, and when a person must act.
+const SOON: Duration = Duration::from_secs(5);
+const LATER: Duration = Duration::from_secs(60);
+
+/// Pages of a source that are looked at at most, and bytes of a manifest.
+const MOST_PAGES: usize = 5_000;
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
+/// So often the object is looked at while its source is counted.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Where a source goes on.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// In a listing.
+    Listing(After),
+    /// At a byte of a manifest.
+    Byte(u64),
+}
+
+/// The next items of a source.
+pub(super) struct Page {
+    pub(super) found: Vec<Found>,
+    /// Where it goes on; `None` at the end.
+    pub(super) next: Option<Place>,
+}
+
+impl Place {
+    /// Where a job with this cursor goes on.
+    pub(super) fn of(cursor: &Cursor, spec: &JobSpec) -> Self {
+        if spec.source.prefix.is_some() {
+            let key = cursor.key.clone();
+            return Self::Listing(After { key, token: None });
+        }
+        Self::Byte(cursor.key.as_deref().and_then(|at| at.parse().ok()).unwrap_or(0))
+    }
+}
+
+/// Reads on in a source.
+pub(super) async fn read(
+    context: &Context,
+    spec: &JobSpec,
+    seen: &SourceSeen,
+    keys: &Keys,
+    place: &Place,
+) -> Result<Page, CallFailure> {
+    let region = &spec.project.region;
+    match place {
+        Place::Listing(after) => {
+            let Some(prefix) = &spec.source.prefix else {
+                return Ok(Page {
+                    found: Vec::new(),
+                    next: None,
+                });
+            };
+            let page = context
+                .effects
+                .list_objects(region, &prefix.bucket, &prefix.prefix, after, keys)
+                .await?;
+            let key = page.objects.iter().rev().find_map(|o| o.key.clone().ok());
+            let as_of = seen.as_of.as_ref().map_or_else(|| context.effects.now(), |t| t.0);
+            let found = items_of_page(prefix, as_of, page.objects);
+            let next = page.next.map(|token| {
+                Place::Listing(After {
+                    key,
+                    token: Some(token),
+                })
+            });
+            Ok(Page { found, next })
+        }
+        Place::Byte(from) => {
+            let uri = spec.source.manifest.as_ref().map_or("", |m| m.uri.as_str());
+            let Ok(object) = ObjectUri::parse("spec.source.manifest.uri", uri) else {
+                return Ok(Page {
+                    found: Vec::new(),
+                    next: None,
+                });
+            };
+            let etag = seen.etag.as_deref();
+            let piece = context
+                .effects
+                .read_object(region, &object, *from, etag, keys)
+                .await?;
+            // A line longer than a piece is no image; what is cut off of it is refused as well.
+            let endless = !piece.last && !piece.bytes.contains(&b'\n');
+            let (found, used) = items_of_lines(&piece.bytes, *from, piece.last || endless);
+            let next = from + u64::try_from(used).unwrap_or(u64::MAX);
+            Ok(Page {
+                found,
+                next: (!piece.last).then_some(Place::Byte(next)),
+            })
+        }
+    }
+}
+
+/// The keys with which the source of a job is read.
+pub(super) async fn keys_of(
+    context: &Context,
+    work: &Work,
+    spec: &JobSpec,
+    images: &Images,
+) -> Result<Keys, Phase> {
+    let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
+    let Some(identity) = Identity::of(&work.job.key.namespace, credentials) else {
+        return Err(Phase::Invalid(
+            "the source's credentials cannot be used".to_owned(),
+        ));
+    };
+    let bucket = images.buckets().first().copied().unwrap_or_default().to_owned();
+    let scope = Scope::Objects(bucket);
+    let keys = context
+        .keys
+        .get(context.effects.as_ref(), &identity, &scope)
+        .await;
+    keys.map_err(|problem| {
+        let message = problem.message(&identity);
+        Phase::Keys(problem, message)
+    })
+}
+
+/// Counts the items, once, before the first paid call; `Err` says when to look again.
+pub(super) async fn count(
+    context: &Context,
+    mut work: Work,
+    spec: &JobSpec,
+    keys: &Keys,
+    grant: Option<&GrantSpec>,
+) -> Result<Work, Next> {
+    let seen = work.job.status.source.clone().unwrap_or_default();
+    if seen.items.is_some() || !spec.source.uris.is_empty() {
+        return Ok(work);
+    }
+    if seen.as_of.is_none() {
+        return match first_look(context, spec, keys).await {
+            Ok(seen) => {
+                work.tell(context, None, &Phase::Counting(seen)).await;
+                Err(Next::After(NEXT_SECOND))
+            }
+            Err(failure) => Err(trouble(context, work, None, spec, &failure).await),
+        };
+    }
+    let most = spec
+        .source
+        .prefix
+        .as_ref()
+        .map_or(crate::api::ITEMS_LIMIT, |p| p.max_objects);
+    let (mut count, mut place) = (Count::default(), Some(Place::of(&Cursor::default(), spec)));
+    let (mut pages, mut looked_at) = (0, Instant::now());
+    while let Some(at) = place {
+        let page = match read_patiently(context, spec, &seen, keys, &at).await {
+            Ok(page) => page,
+            Err(failure) => return Err(trouble(context, work, None, spec, &failure).await),
+        };
+        pages += 1;
+        let now = context.effects.now();
+        let late = deadline(&work.job, spec, now).is_some_and(|time| time <= now);
+        let look = looked_at.elapsed() >= LOOK;
+        if late || context.stop.is_cancelled() || (look && changed(context, &work).await) {
+            return Err(Next::After(Duration::ZERO));
+        }
+        if look {
+            looked_at = Instant::now();
+        }
+        let long = pages > MOST_PAGES || matches!(&page.next, Some(Place::Byte(at)) if *at > MOST_BYTES);
+        let fits = count.add(&page.found, most).and_then(|()| {
+            let message = if spec.source.prefix.is_some() {
+                "the prefix holds more than 5,000,000 objects: create another job with a longer prefix"
+            } else {
+                "the manifest holds more than 64 MiB: split it over several jobs"
+            };
+            if long { Err(message.to_owned()) } else { Ok(()) }
+        });
+        if let Err(message) = fits {
+            let end = End::Failed(JobReason::SourceTooLarge, message);
+            return Err(work.end(context, None, end).await);
+        }
+        if let Err(phase) = admit(context, &work, spec, grant, &page.found).await {
+            return Err(stop(context, work, None, phase, LATER).await);
+        }
+        place = page.next;
+    }
+    // What is counted is recorded before it is relied on.
+    if work
+        .tell(context, None, &Phase::Counting(count.seen(&seen)))
+        .await
+    {
+        Ok(work)
+    } else {
+        Err(Next::WhenChanged)
+    }
+}
+
+/// Reads on, trying again after a failure that may pass: a count of many pages must not begin anew for one of them.
+async fn read_patiently(
+    context: &Context,
+    spec: &JobSpec,
+    seen: &SourceSeen,
+    keys: &Keys,
+    place: &Place,
+) -> Result<Page, CallFailure> {
+    let mut tries = 0;
+    loop {
+        match read(context, spec, seen, keys, place).await {
+            Err(failure) if failure.passes() && tries < 3 => {
+                tries += 1;
+                sleep(NEXT_SECOND * tries).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether a job was changed, or has gone, since it was taken up.
+async fn changed(context: &Context, work: &Work) -> bool {
+    match context.effects.get_job(&work.job.key).await {
+        Ok(Some(fresh)) => {
+            fresh.uid != work.job.uid || fresh.deleting || fresh.generation != work.job.generation
+        }
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+/// The time by OSS's clock, and of a manifest its ETag.
+async fn first_look(context: &Context, spec: &JobSpec, keys: &Keys) -> Result<SourceSeen, CallFailure> {
+    let region = &spec.project.region;
+    let (time, etag) = match (&spec.source.prefix, &spec.source.manifest) {
+        (Some(prefix), _) => {
+            let after = After::default();
+            let page = context
+                .effects
+                .list_objects(region, &prefix.bucket, &prefix.prefix, &after, keys)
+                .await?;
+            (page.server_time, None)
+        }
+        (None, manifest) => {
+            let uri = manifest.as_ref().map_or("", |m| m.uri.as_str());
+            let object = ObjectUri::parse("spec.source.manifest.uri", uri).unwrap_or_else(|_| ObjectUri {
+                bucket: String::new(),
+                key: String::new(),
+            });
+            let piece = context
+                .effects
+                .read_object(region, &object, 0, None, keys)
+                .await?;
+            // An empty object has none in its answer; one that is too long to be stored cannot be compared.
+            let etag = Some(piece.etag).filter(|etag| !etag.is_empty() && etag.len() <= 128);
+            (piece.server_time, etag)
+        }
+    };
+    Ok(counting(time.unwrap_or_else(|| context.effects.now()), etag))
+}
+
+/// Whether the lines of a manifest may be scored: their buckets by the tenancy rules, and all of them by the grant.
+pub(super) async fn admit(
+    context: &Context,
+    work: &Work,
+    spec: &JobSpec,
+    grant: Option<&GrantSpec>,
+    found: &[Found],
+) -> Result<(), Phase> {
+    if spec.source.manifest.is_none() {
+        return Ok(());
+    }
+    let lines = found.iter().filter(|f| f.refused.is_none());
+    let images: Vec<ObjectUri> = lines
+        .filter_map(|f| ObjectUri::parse("line", &f.uri).ok())
+        .collect();
+    if let Some(grant) = grant
+        && let Some(image) = images.iter().find(|image| !covers(grant, image))
+    {
+        let message = format!(
+            "the grant does not cover oss://{}/{} of the manifest: widen its access.prefixes or correct the line, then create the job again",
+            image.bucket, image.key
+        );
+        return Err(Phase::Ended(End::Failed(JobReason::GrantMismatch, message)));
+    }
+    let mut buckets: Vec<&str> = images.iter().map(|i| i.bucket.as_str()).collect();
+    buckets.sort_unstable();
+    buckets.dedup();
+    let Ok(tenant) = context.tenant(&work.job.key.namespace).await else {
+        return Err(Phase::SourceUnreadable(
+            "the namespace could not be read; trying again".to_owned(),
+            false,
+        ));
+    };
+    let allowed = context.effects.rules().allow_job(&tenant, spec, &buckets);
+    allowed.map_err(Phase::Denied)
+}
+
+/// Tells what is wrong with a source, and when it is tried again.
+pub(super) async fn trouble(
+    context: &Context,
+    work: Work,
+    progress: Option<&mut Progress>,
+    spec: &JobSpec,
+    failure: &CallFailure,
+) -> Next {
+    let reference = failure.reference();
+    let what = match (&spec.source.prefix, &spec.source.manifest) {
+        (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
+        (None, Some(manifest)) => manifest.uri.clone(),
+        (None, None) => String::new(),
+    };
+    let changed = failure.code == "PreconditionFailed";
+    let phase = match failure.kind {
+        _ if changed => {
+            let message =
+                format!("{what} was replaced while the job ran: create the job again for the new one");
+            Phase::Ended(End::Failed(JobReason::SourceChanged, message))
+        }
+        FailureKind::WrongRegion => {
+            let region = &spec.project.region;
+            let message = format!("{what} is not in {region}, the project's region ({reference})");
+            Phase::Ended(End::Failed(JobReason::RegionMismatch, message))
+        }
+        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
+            Phase::SourceUnreadable(
+                format!("{what} could not be read just now ({reference}); trying again"),
+                false,
+            )
+        }
+        FailureKind::Denied
+        | FailureKind::PublicBlocked
+        | FailureKind::NoSuchBucket
+        | FailureKind::NoSuchProject
+        | FailureKind::DocumentRefused
+        | FailureKind::Refused => {
+            let right = if spec.source.prefix.is_some() {
+                "oss:ListObjects on the bucket"
+            } else {
+                "oss:GetObject on it"
+            };
+            let message = format!(
+                "{what} cannot be read ({reference}): it must exist, and the source's credentials, or the job's, need {right}"
+            );
+            Phase::SourceUnreadable(message, true)
+        }
+        FailureKind::KeysRejected | FailureKind::KeysExpired => {
+            let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
+            let identity = Identity::of(&work.job.key.namespace, credentials);
+            let whose = identity
+                .as_ref()
+                .map_or_else(|| "the source".to_owned(), Identity::describe);
+            if let Some(identity) = &identity {
+                context.keys.forget(identity);
+            }
+            let message = format!(
+                "OSS refused the keys of {whose} ({reference}): give it valid ones, the job then goes on"
+            );
+            Phase::SourceUnreadable(message, true)
+        }
+    };
+    let wait = if matches!(phase, Phase::SourceUnreadable(_, true)) {
+        LATER
+    } else {
+        SOON
+    };
+    stop(context, work, progress, phase, wait).await
+}
+
+/// Tells why a job does not go on, for good or until it is tried again.
+async fn stop(
+    context: &Context,
+    mut work: Work,
+    progress: Option<&mut Progress>,
+    phase: Phase,
+    wait: Duration,
+) -> Next {
+    if let Phase::Ended(end) = phase {
+        return work.end(context, progress, end).await;
+    }
+    work.tell(context, progress, &phase).await;
+    Next::After(wait)
+}

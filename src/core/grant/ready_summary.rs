@@ -1,0 +1,193 @@
+//! Standings in words: the reason and the message that a user reads. Messages say what to do next, and carry the cloud's
+//! code and request id, never its text.
+
+use super::status::Standing;
+use super::{GrantObject, Verdict};
+use crate::api::GrantReason;
+use crate::core::error::{CallFailure, FailureKind};
+use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
+
+/// The words for a standing: reason, message, and whether a person must act.
+pub(super) struct Words {
+    pub(super) reason: GrantReason,
+    pub(super) message: String,
+    pub(super) stalled: bool,
+}
+
+fn words(reason: GrantReason, message: impl Into<String>) -> Words {
+    Words {
+        reason,
+        message: message.into(),
+        stalled: false,
+    }
+}
+
+fn stalled(reason: GrantReason, message: impl Into<String>) -> Words {
+    Words {
+        reason,
+        message: message.into(),
+        stalled: true,
+    }
+}
+
+/// The words for how a grant stands.
+pub(super) fn put_in_words(grant: &GrantObject, standing: &Standing) -> Words {
+    use GrantReason as R;
+    let bucket = grant
+        .place
+        .as_ref()
+        .map_or("(unknown)", |place| place.name.as_str());
+    match standing {
+        Standing::Planned(Verdict::Applied) => words(R::Applied, "the statements are in the policy"),
+        Standing::Planned(Verdict::Writing) => words(R::Reconciling, "the policy is being written"),
+        Standing::Planned(Verdict::Settling) => words(
+            R::Settling,
+            "waiting until OSS shows the last write, or an earlier request can no longer arrive",
+        ),
+        Standing::Planned(Verdict::Frozen) => words(R::Reconciling, "waiting for the next pass"),
+        Standing::Planned(Verdict::Gone { .. }) => words(R::Removed, "the grant has let its statements go"),
+        Standing::Planned(Verdict::ExistingStatement) => stalled(
+            R::ExistingStatement,
+            "an equal statement is in the policy already and adoptionPolicy is Fail: set it to Adopt, or remove the statement",
+        ),
+        Standing::Planned(Verdict::TooLarge { needed, free }) => stalled(
+            R::PolicyTooLarge,
+            format!(
+                "the statements need {needed} bytes and {free} of {POLICY_LIMIT} are free in the policy of {bucket}: shorten spec.access.prefixes, or remove other statements"
+            ),
+        ),
+        Standing::Planned(Verdict::StatementTooLong { bytes }) => stalled(
+            R::PolicyTooLarge,
+            format!(
+                "the statement would have {bytes} bytes and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
+            ),
+        ),
+        Standing::Planned(Verdict::LedgerFull) => words(
+            R::LedgerFull,
+            "the grant still owns 12 statements, some of them on their way out; it goes on when they have left",
+        ),
+        Standing::Suspended => words(
+            R::Suspended,
+            "spec.suspend is true: nothing is added, corrected or removed",
+        ),
+        Standing::Planned(Verdict::Missing) => stalled(
+            R::DriftReported,
+            "statements are gone from the policy and are not put back for now",
+        ),
+        Standing::Preview => words(
+            R::Preview,
+            "nothing is written; status.plan shows what mode: Enforce would do",
+        ),
+        Standing::Denied(message) => stalled(R::TenancyDenied, message.clone()),
+        Standing::TenantUnknown => words(
+            R::Reconciling,
+            "the namespace could not be read, which the tenancy rules need; trying again",
+        ),
+        Standing::WrongOwner(owner) => stalled(
+            R::OwnerMismatch,
+            format!(
+                "bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: create the grant anew with the right owner"
+            ),
+        ),
+        Standing::WrongRegion(region) => stalled(
+            R::RegionMismatch,
+            format!(
+                "bucket {bucket} is in {region}, not in spec.bucket.region: create the grant anew with the right region"
+            ),
+        ),
+        Standing::OwnerUnverified => stalled(
+            R::OwnerUnverified,
+            format!(
+                "the operator's own identity may not see whose bucket {bucket} is, and acts only on buckets that it can verify: grant it oss:GetBucketInfo"
+            ),
+        ),
+        Standing::DriftReported => stalled(
+            R::DriftReported,
+            "statements are gone from the policy and driftPolicy is Report: status.plan shows them; driftPolicy: Correct puts them back",
+        ),
+        Standing::Contested => stalled(
+            R::Contested,
+            "somebody has removed the statements again and again; they are put back ever more seldom: find out who it is (a Terraform alicloud_oss_bucket without ignore_changes does this)",
+        ),
+        Standing::Invalid(message) => stalled(R::InvalidSpec, message.clone()),
+        Standing::Keys(problem) => {
+            let message = grant
+                .identity
+                .as_ref()
+                .map_or_else(String::new, |identity| problem.message(identity));
+            Words {
+                reason: R::CredentialsUnavailable,
+                message,
+                stalled: !problem.passes(),
+            }
+        }
+        Standing::Unreadable(why) => stalled(
+            R::PolicyUnreadable,
+            format!("the policy of {bucket} is left alone because {why}: correct it at OSS"),
+        ),
+        Standing::Contended => words(
+            R::Contended,
+            format!("the policy of {bucket} changed between every read and write; trying again"),
+        ),
+        Standing::PassRoleBlocked => stalled(
+            R::PublicAccessBlocked,
+            "Block Public Access forbids the ram:PassRole statement, the rest is applied: set access.passRoleStatement to Auto or Omit",
+        ),
+        Standing::Failed(failure) => failed(failure, bucket),
+    }
+}
+
+fn failed(failure: &CallFailure, bucket: &str) -> Words {
+    use GrantReason as R;
+    let id = failure.reference();
+    match failure.kind {
+        FailureKind::Denied => stalled(
+            R::AccessDenied,
+            format!(
+                "the credentials may not read or write the policy of {bucket} ({id}): grant them oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"
+            ),
+        ),
+        FailureKind::PublicBlocked => stalled(
+            R::PublicAccessBlocked,
+            format!(
+                "Block Public Access refuses the policy of {bucket} with our statements ({id}): set access.passRoleStatement to Omit, or ask account B about Block Public Access"
+            ),
+        ),
+        FailureKind::NoSuchBucket => stalled(
+            R::BucketNotFound,
+            format!("bucket {bucket} does not exist ({id}): create it, or delete the grant"),
+        ),
+        FailureKind::WrongRegion => stalled(
+            R::RegionMismatch,
+            format!(
+                "bucket {bucket} is not in the region that spec.bucket.region names ({id}): create the grant anew with the right region"
+            ),
+        ),
+        FailureKind::KeysRejected => stalled(
+            R::CredentialsUnavailable,
+            format!("the cloud refused the keys ({id}): put valid ones into the Secret"),
+        ),
+        FailureKind::KeysExpired => stalled(
+            R::CredentialsUnavailable,
+            format!("the temporary keys have expired ({id}): put fresh ones into the Secret"),
+        ),
+        FailureKind::Throttled => words(
+            R::RateLimited,
+            format!("OSS asks to slow down ({id}); trying again"),
+        ),
+        FailureKind::DocumentRefused => stalled(
+            R::ForeignStatementRejected,
+            format!(
+                "OSS refuses the policy of {bucket} because of its content ({id}); our statements are valid, so look at the others"
+            ),
+        ),
+        FailureKind::Refused | FailureKind::NoSuchProject => stalled(
+            R::CloudUnavailable,
+            format!("OSS refused the request ({id}); trying again at the next look"),
+        ),
+        FailureKind::Unavailable | FailureKind::Unanswered => words(
+            R::CloudUnavailable,
+            format!("OSS could not be reached or failed ({id}); trying again"),
+        ),
+    }
+}

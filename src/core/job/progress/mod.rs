@@ -1,0 +1,367 @@
+//! Progress of a job as a value: which item goes next, what is durable, and what is reserved.
+//!
+//! The first item of every run goes alone (the canary): a wrong project, role or grant then costs one billed request.
+//! Requests are reserved before they leave, so that a crash can never spend more than was recorded. What comes from the
+//! source is in `intake.rs`, what an answer means in `answer.rs`.
+
+mod response;
+mod resume;
+
+pub use self::response::Outcome;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::result_buffer::Filing;
+use super::{ItemRules, Tally};
+use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
+use crate::core::json::bytes;
+
+/// Most items that wait for a retry or are in flight, and most bytes of their URIs as JSON: they must fit into status.
+const DEFERRED_LIMIT: usize = 256;
+const DEFERRED_BYTES: usize = 90 * 1024;
+/// With fewer items at hand the source is read on.
+const LOW: usize = 500;
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Store first: more requests must be reserved.
+    Reserve,
+    /// Read on in the source.
+    Read,
+    /// Send the next item: `take` it.
+    Send,
+    /// Wait for an answer, or until a retry is due.
+    Wait(Option<Timestamp>),
+    /// The budget is used up; calls in flight are still awaited.
+    OutOfBudget,
+    /// Every item is done.
+    Done,
+}
+
+/// An item under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its index in the source.
+    pub index: usize,
+    /// The image.
+    pub uri: String,
+}
+
+/// An item that waits for a retry.
+#[derive(Clone, Debug)]
+pub(super) struct Retry {
+    pub(super) uri: String,
+    pub(super) attempts: i32,
+    /// Refusals because of a rate limit in a row: they lengthen the wait and cost no attempt.
+    pub(super) throttles: i32,
+    pub(super) due: Timestamp,
+}
+
+/// An item from the cursor on that was read from the source.
+#[derive(Clone, Debug)]
+pub(super) struct Spot {
+    pub(super) place: Option<String>,
+    pub(super) settled: bool,
+}
+
+/// How far the source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// There is more, and nobody reads it now.
+    Idle,
+    /// The next items are on their way.
+    UnderWay,
+    /// It is read to its end.
+    Done,
+}
+
+/// What goes next.
+enum Candidate {
+    /// The item of this index is tried again.
+    Retry(usize),
+    /// The next item of the source.
+    Fresh,
+}
+
+/// Where a job stands.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    pub(super) rules: ItemRules,
+    pub(super) tally: Tally,
+    pub(super) filing: Filing,
+    pub(super) total: usize,
+    /// Whether a deferred item can be told from its index alone.
+    pub(super) listed: bool,
+    pub(super) waiting: VecDeque<Item>,
+    pub(super) spots: BTreeMap<usize, Spot>,
+    pub(super) retries: BTreeMap<usize, Retry>,
+    pub(super) in_flight: BTreeMap<usize, Item>,
+    /// Items that wait for a retry or are in flight, and bytes of their URIs.
+    pub(super) under_way: (usize, usize),
+    /// Stored by an earlier run although they come after its cursor: by index, and for a prefix by key.
+    pub(super) ahead: BTreeSet<usize>,
+    pub(super) ahead_by_uri: BTreeMap<String, usize>,
+    pub(super) cursor: Cursor,
+    pub(super) next_index: usize,
+    pub(super) reading: Reading,
+    /// Items whose retries ran out on failures that may pass.
+    pub(super) exhausted: usize,
+    pub(super) requests: Requests,
+    /// What the status holds as spent.
+    pub(super) spent: i64,
+    /// Reserved, stored, and not yet used by this process.
+    allowance: i64,
+    /// Reserved and not stored yet: no call may use it.
+    pending: i64,
+    pub(super) canary_passed: bool,
+    pub(super) backoff_limit: i32,
+    pub(super) seed: String,
+}
+
+impl Progress {
+    /// Takes up a job of `total` items where its status left it; `recall` adds what is in reports. What was reserved then
+    /// counts as spent.
+    pub fn resume(
+        spec: &JobSpec,
+        status: &JobStatus,
+        size: (usize, bool),
+        now: Timestamp,
+        seed: &str,
+    ) -> Self {
+        let index = |i: i32| usize::try_from(i).unwrap_or(usize::MAX);
+        let mut requests = status.requests.clone().unwrap_or_default();
+        requests.sent = requests.sent.max(requests.reserved);
+        requests.reserved = requests.sent;
+        let cursor = status.cursor.clone().unwrap_or_default();
+        let retry = |d: &Deferred| {
+            let listed = spec.source.uris.get(index(d.index));
+            let uri = d.uri.clone().or_else(|| listed.cloned())?;
+            let retry = Retry {
+                uri,
+                attempts: d.attempts,
+                throttles: 0,
+                due: now,
+            };
+            Some((index(d.index), retry))
+        };
+        let mut progress = Self {
+            rules: ItemRules::of(spec),
+            tally: Tally::default(),
+            filing: Filing::new(size.1),
+            total: size.0,
+            listed: !spec.source.uris.is_empty(),
+            waiting: VecDeque::new(),
+            spots: BTreeMap::new(),
+            retries: status.deferred.iter().filter_map(retry).collect(),
+            in_flight: BTreeMap::new(),
+            under_way: (0, 0),
+            ahead: BTreeSet::new(),
+            ahead_by_uri: BTreeMap::new(),
+            next_index: index(cursor.index),
+            cursor,
+            reading: Reading::Idle,
+            exhausted: 0,
+            spent: requests.sent,
+            requests,
+            allowance: 0,
+            pending: 0,
+            canary_passed: false,
+            backoff_limit: spec.backoff_limit_per_item,
+            seed: seed.to_owned(),
+        };
+        let open = progress.retries.values().map(|retry| bytes(&retry.uri));
+        progress.under_way = open.fold((0, 0), |(count, all), more| (count + 1, all + more));
+        for result in &status.results {
+            progress.count_in(result);
+            progress.filing.add(result.clone());
+        }
+        progress
+    }
+
+    /// Where the source is to be read on after a resume.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// Whether a call of this run was served.
+    pub fn canary_passed(&self) -> bool {
+        self.canary_passed
+    }
+
+    /// What to do next, with at most `ceiling` calls in flight and `budget` requests in all.
+    pub fn next(&mut self, now: Timestamp, ceiling: usize, budget: Option<i64>) -> Step {
+        let idle = self.waiting.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
+        if self.reading == Reading::Done && idle {
+            return Step::Done;
+        }
+        if self.reading == Reading::Idle && self.waiting.len() < LOW {
+            self.reading = Reading::UnderWay;
+            return Step::Read;
+        }
+        let ceiling = if self.canary_passed { ceiling } else { 1 };
+        if self.in_flight.len() >= ceiling || self.candidate(now).is_none() {
+            return Step::Wait(self.retries.values().map(|r| r.due).filter(|t| *t > now).min());
+        }
+        // A budget may be lowered below what is reserved.
+        let spent = budget.is_some_and(|limit| self.requests.sent >= limit);
+        if self.allowance > 0 && !spent {
+            return Step::Send;
+        }
+        if self.pending > 0 && !spent {
+            return Step::Wait(None);
+        }
+        match budget {
+            Some(limit) if self.requests.reserved >= limit && self.in_flight.is_empty() => Step::OutOfBudget,
+            Some(limit) if self.requests.reserved >= limit => Step::Wait(None),
+            _ => Step::Reserve,
+        }
+    }
+
+    /// The next item: the first due retry that is not under way already, else the next of the source. A
+    /// canary that failed goes first again.
+    fn candidate(&self, now: Timestamp) -> Option<Candidate> {
+        let mut due = self.retries.iter().filter(|(_, r)| r.due <= now);
+        if let Some((index, _)) = due.find(|(index, _)| !self.in_flight.contains_key(index)) {
+            return Some(Candidate::Retry(*index));
+        }
+        let canary_waits = !self.canary_passed && !self.retries.is_empty();
+        let (open, uri_bytes) = self.under_way;
+        let room = open < DEFERRED_LIMIT && (self.listed || uri_bytes < DEFERRED_BYTES);
+        (room && !canary_waits && !self.waiting.is_empty()).then_some(Candidate::Fresh)
+    }
+
+    /// Takes the next item to send it.
+    pub fn take(&mut self, now: Timestamp) -> Option<Item> {
+        let item = match self.candidate(now)? {
+            Candidate::Retry(index) => {
+                let retry = self.retries.get(&index)?;
+                self.requests.retried += 1;
+                Item {
+                    index,
+                    uri: retry.uri.clone(),
+                }
+            }
+            Candidate::Fresh => {
+                let item = self.waiting.pop_front()?;
+                self.under_way = (self.under_way.0 + 1, self.under_way.1 + bytes(&item.uri));
+                item
+            }
+        };
+        self.allowance -= 1;
+        self.requests.sent += 1;
+        self.in_flight.insert(item.index, item.clone());
+        Some(item)
+    }
+
+    /// Reserves so many requests that `rate` may be sent, one for the canary; none of them leaves before it is `stored`.
+    pub fn reserve(&mut self, rate: i64, budget: Option<i64>) {
+        let open = self
+            .total
+            .saturating_sub(self.tally.done() + self.in_flight.len());
+        let left = i64::try_from(open).unwrap_or(i64::MAX);
+        let wish = if self.canary_passed {
+            rate.min(left).max(1)
+        } else {
+            1
+        };
+        let room = budget.map_or(i64::MAX, |limit| (limit - self.requests.reserved).max(0));
+        let granted = (wish - self.allowance - self.pending).clamp(0, room);
+        self.requests.reserved += granted;
+        self.pending += granted;
+    }
+
+    /// What was drawn up last is stored.
+    pub fn stored(&mut self) {
+        self.allowance += std::mem::take(&mut self.pending);
+        if let Filing::Reports(reports) = &mut self.filing {
+            reports.stored();
+        }
+    }
+
+    /// Gives back what was reserved and not used: this process is about to stop cleanly.
+    pub fn release(&mut self) {
+        self.requests.reserved -= self.allowance + self.pending;
+        (self.allowance, self.pending) = (0, 0);
+    }
+
+    /// An item neither waits for a retry any more nor is in flight.
+    pub(super) fn close(&mut self, uri: &str) {
+        self.under_way = (self.under_way.0 - 1, self.under_way.1 - bytes(uri));
+    }
+
+    /// An item is done: its result is filed.
+    pub(super) fn settle(&mut self, index: usize, uri: String, score: Option<String>, code: Option<String>) {
+        self.retries.remove(&index);
+        let result = ItemResult {
+            index: i32::try_from(index).unwrap_or(i32::MAX),
+            uri,
+            score,
+            code,
+        };
+        self.tally.add(&self.rules, &result);
+        self.filing.add(result);
+        self.pass_by(index);
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> Requests {
+        let estimated_billable = self.requests.sent - self.requests.server_errors;
+        Requests {
+            estimated_billable,
+            ..self.requests.clone()
+        }
+    }
+
+    /// What the results add up to. Once a prefix is read to its end, what is missing of it has vanished.
+    pub fn tally(&self) -> Tally {
+        let mut tally = self.tally.clone();
+        let idle = self.waiting.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
+        if self.rules.may_vanish && self.reading == Reading::Done && idle {
+            tally.skipped += self.total.saturating_sub(tally.done());
+        }
+        tally
+    }
+
+    /// Where results are kept.
+    pub fn filing(&self) -> &Filing {
+        &self.filing
+    }
+
+    /// Where results are kept, to be changed.
+    pub fn filing_mut(&mut self) -> &mut Filing {
+        &mut self.filing
+    }
+
+    /// Items whose call is in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Items of the job.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// How many of the failed items only ran out of retries.
+    pub fn exhausted(&self) -> usize {
+        self.exhausted
+    }
+
+    /// The items before the cursor that wait for a retry.
+    pub fn deferred(&self) -> Vec<Deferred> {
+        let before = self
+            .retries
+            .iter()
+            .take_while(|(index, _)| i32::try_from(**index).is_ok_and(|i| i < self.cursor.index));
+        before
+            .map(|(index, retry)| Deferred {
+                index: i32::try_from(*index).unwrap_or(i32::MAX),
+                uri: (!self.listed).then(|| retry.uri.clone()),
+                attempts: retry.attempts,
+            })
+            .collect()
+    }
+}

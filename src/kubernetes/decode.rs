@@ -1,0 +1,175 @@
+//! From an object as the API server holds it to what a pass looks at. What an older or newer version stored must not stop a
+//! pass: each part is read by itself.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::api::{DynamicObject, ObjectMeta};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use crate::api::{ABANDON, BucketRef, Credentials, DeletionPolicy, GrantStatus, RECONCILE_AT, STARTED};
+use crate::core::condition_builder::cut;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::identity::Identity;
+use crate::core::job::JobObject;
+
+/// Grants as a list has them.
+#[derive(Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) items: Vec<Reduced>,
+}
+
+/// A grant, reduced while the list is read: a hundred whole objects as trees would be megabytes for each worker.
+pub(crate) struct Reduced(pub(crate) GrantObject);
+
+impl<'de> Deserialize<'de> for Reduced {
+    fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
+        let Stored {
+            metadata,
+            spec,
+            status,
+        } = Stored::deserialize(stored)?;
+        let data = json!({"spec": spec, "status": status});
+        let object = DynamicObject {
+            types: None,
+            metadata,
+            data,
+        };
+        Ok(Self(grant(&object)))
+    }
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+}
+
+/// The metadata that we look at. Managed fields are half of a stored object, and reading them is most of the work.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    finalizers: Option<Vec<String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+/// The answer to a write: nothing of it is read but which version is stored now.
+#[derive(Deserialize)]
+pub(crate) struct Answer {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+}
+
+impl Answer {
+    /// The version that is stored now.
+    pub(crate) fn version(self) -> String {
+        self.metadata.resource_version.unwrap_or_default()
+    }
+}
+
+/// Reads metadata without what we never look at.
+pub(crate) fn metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<ObjectMeta, D::Error> {
+    let read = Metadata::deserialize(stored)?;
+    Ok(ObjectMeta {
+        name: read.name,
+        namespace: read.namespace,
+        uid: read.uid,
+        resource_version: read.resource_version,
+        generation: read.generation,
+        creation_timestamp: read.creation_timestamp,
+        deletion_timestamp: read.deletion_timestamp,
+        finalizers: read.finalizers,
+        annotations: read.annotations,
+        ..ObjectMeta::default()
+    })
+}
+
+fn key_of(object: &DynamicObject) -> ObjectKey {
+    ObjectKey {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    }
+}
+
+/// A part of an object's data; `None` when it is absent or does not decode.
+fn part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
+    data.pointer(pointer).and_then(|value| T::deserialize(value).ok())
+}
+
+fn spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
+    T::deserialize(data.get("spec").unwrap_or(&Value::Null))
+        .map_err(|error| format!("spec does not decode: {}", cut(&error.to_string(), 200)))
+}
+
+pub(crate) fn grant(object: &DynamicObject) -> GrantObject {
+    let key = key_of(object);
+    let credentials: Option<Credentials> = part(&object.data, "/spec/credentials");
+    let annotation = |name: &str| object.annotations().get(name).cloned();
+    let place: Option<BucketRef> = part(&object.data, "/spec/bucket");
+    GrantObject {
+        identity: credentials.and_then(|c| Identity::of(&key.namespace, &c)),
+        place,
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        created: object.creation_timestamp().map(|time| time.0),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        finalizers: object.finalizers().to_vec(),
+        reconcile_at: annotation(RECONCILE_AT).map(|text| cut(&text, 253)),
+        abandon: annotation(ABANDON).as_deref() == Some("true"),
+        retain: part(&object.data, "/spec/deletionPolicy") == Some(DeletionPolicy::Retain),
+        spec: spec(&object.data),
+        status: grant_status(&object.data, &object.uid().unwrap_or_default()),
+        key,
+    }
+}
+
+/// The status. A ledger that was written for another object (a restored status) claims nothing, and entries that do not
+/// decode are left out one by one.
+fn grant_status(data: &Value, uid: &str) -> GrantStatus {
+    let mut status: GrantStatus = part(data, "/status").unwrap_or_else(|| {
+        let entries: Vec<Value> = part(data, "/status/owned").unwrap_or_default();
+        let owned = entries
+            .into_iter()
+            .filter_map(|entry| serde_json::from_value(entry).ok())
+            .collect();
+        GrantStatus {
+            owned,
+            ledger_of: part(data, "/status/ledgerOf"),
+            ..GrantStatus::default()
+        }
+    });
+    if status.ledger_of.as_ref().is_some_and(|owner| owner != uid) {
+        status.owned.clear();
+    }
+    status
+}
+
+pub(crate) fn job(object: &DynamicObject) -> JobObject {
+    let annotation = |name: &str| object.annotations().get(name).cloned();
+    JobObject {
+        key: key_of(object),
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        started: annotation(STARTED),
+        reconcile_at: annotation(RECONCILE_AT).map(|text| cut(&text, 253)),
+        spec: spec(&object.data),
+        status: part(&object.data, "/status").unwrap_or_default(),
+    }
+}

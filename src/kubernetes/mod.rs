@@ -1,0 +1,335 @@
+//! Kubernetes, as effects: grants, jobs, Secrets, tokens, namespaces and events.
+
+pub(crate) mod decode;
+pub(crate) mod lease;
+mod policy_backups;
+mod reports;
+mod request;
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{
+    ApiResource, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
+    Request,
+};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource, ResourceExt};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use self::decode::{Listed, Reduced, grant, job};
+use self::request::{DEADLINE, How, Part, in_time, write};
+use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
+use crate::core::condition_builder::cut;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::job::JobObject;
+use crate::core::tenancy::Tenant;
+use crate::ports::{Announcement, Backup, Keys, KeysProblem, KubeFailure, Subject};
+
+/// The API server.
+#[derive(Clone)]
+pub struct Kubernetes {
+    pub(crate) client: Client,
+    recorder: Recorder,
+    namespaces: Vec<String>,
+    /// The operator's own ServiceAccount as NAMESPACE:NAME, for messages.
+    account: Option<String>,
+    /// The operator's own namespace, where copies of policies are kept.
+    home: Option<String>,
+}
+
+impl Kubernetes {
+    /// Uses a client; `namespaces` limits which grants are seen, none means all; `home` is the operator's own namespace.
+    pub fn new(
+        client: Client,
+        namespaces: Vec<String>,
+        account: Option<String>,
+        home: Option<String>,
+    ) -> Self {
+        let reporter = Reporter {
+            controller: "imm-operator".to_owned(),
+            instance: None,
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            namespaces,
+            account,
+            home,
+        }
+    }
+
+    pub(crate) async fn keep_backup(&self, backup: Backup) -> Result<Option<BackupRef>, KubeFailure> {
+        match &self.home {
+            Some(home) => policy_backups::keep(&self.client, home, backup).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn grants(&self, namespace: Option<&str>) -> Api<DynamicObject> {
+        api(
+            &self.client,
+            &ApiResource::erase::<ImmBucketGrant>(&()),
+            namespace,
+        )
+    }
+
+    fn jobs(&self, namespace: &str) -> Api<DynamicObject> {
+        api(
+            &self.client,
+            &ApiResource::erase::<ImageScoreJob>(&()),
+            Some(namespace),
+        )
+    }
+
+    pub(crate) async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeFailure> {
+        let of_bucket = ListParams::default().fields(&format!("spec.bucket.name={bucket}"));
+        let mut found = Vec::new();
+        let scopes: Vec<Option<&str>> = if self.namespaces.is_empty() {
+            vec![None]
+        } else {
+            self.namespaces.iter().map(|n| Some(n.as_str())).collect()
+        };
+        for scope in scopes {
+            found.extend(self.list(scope, &of_bucket).await?);
+        }
+        Ok(found)
+    }
+
+    pub(crate) async fn all_grants(&self) -> Result<Vec<GrantObject>, KubeFailure> {
+        self.list(None, &ListParams::default()).await
+    }
+
+    /// A list without kube's own list of objects: each is reduced to what a pass looks at while it is read.
+    async fn list(&self, scope: Option<&str>, which: &ListParams) -> Result<Vec<GrantObject>, KubeFailure> {
+        let path = ImmBucketGrant::url_path(&(), scope);
+        let request = Request::new(path).list(which).map_err(|_| KubeFailure::Invalid)?;
+        let list: Listed = in_time(self.client.request(request)).await?;
+        Ok(list.items.into_iter().map(|Reduced(grant)| grant).collect())
+    }
+
+    pub(crate) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeFailure> {
+        let found = in_time(self.grants(Some(&key.namespace)).get_opt(&key.name)).await?;
+        Ok(found.as_ref().map(grant))
+    }
+
+    pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeFailure> {
+        let found = in_time(self.jobs(&key.namespace).get_opt(&key.name)).await?;
+        Ok(found.as_ref().map(job))
+    }
+
+    pub(crate) async fn replace_grant_status(
+        &self,
+        grant: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeFailure> {
+        let metadata = version_of(&grant.key, &grant.uid, &grant.resource_version);
+        write::<ImmBucketGrant>(&self.client, How::ReplaceStatus, metadata, Part::Status(status)).await
+    }
+
+    pub(crate) async fn replace_job_status(
+        &self,
+        job: &JobObject,
+        status: &JobStatus,
+    ) -> Result<String, KubeFailure> {
+        let metadata = version_of(&job.key, &job.uid, &job.resource_version);
+        write::<ImageScoreJob>(&self.client, How::ReplaceStatus, metadata, Part::Status(status)).await
+    }
+
+    pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeFailure> {
+        let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": grant.uid})];
+        if grant.finalizers.is_empty() {
+            // Adding the list would replace one that came meanwhile, so the test is that there is none.
+            patch.push(json!({"op": "test", "path": "/metadata/finalizers", "value": null}));
+            patch.push(json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}));
+        } else {
+            patch.push(json!({"op": "test", "path": "/metadata/finalizers", "value": grant.finalizers}));
+            patch.push(json!({"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}));
+        }
+        let patched = self
+            .patch(
+                &self.grants(Some(&grant.key.namespace)),
+                &grant.key.name,
+                json!(patch),
+            )
+            .await?;
+        Ok(patched.resource_version().unwrap_or_default())
+    }
+
+    pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeFailure> {
+        let Some(place) = grant.finalizers.iter().position(|f| f == FINALIZER) else {
+            return Ok(());
+        };
+        let path = format!("/metadata/finalizers/{place}");
+        let operations = json!([
+            {"op": "test", "path": "/metadata/uid", "value": grant.uid},
+            {"op": "test", "path": path, "value": FINALIZER},
+            {"op": "remove", "path": path},
+        ]);
+        match self
+            .patch(
+                &self.grants(Some(&grant.key.namespace)),
+                &grant.key.name,
+                operations,
+            )
+            .await
+        {
+            Ok(_) | Err(KubeFailure::NotFound) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    pub(crate) async fn mark_started(&self, job: &JobObject) -> Result<String, KubeFailure> {
+        // A merge patch with the version it was planned from: it is refused when the object has changed.
+        let patch =
+            json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
+        let api = self.jobs(&job.key.namespace);
+        let patched =
+            in_time(api.patch(&job.key.name, &PatchParams::default(), &Patch::Merge(patch))).await?;
+        Ok(patched.resource_version().unwrap_or_default())
+    }
+
+    async fn patch(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        patch: Value,
+    ) -> Result<DynamicObject, KubeFailure> {
+        let patch = Patch::<Value>::Json(serde_json::from_value(patch).map_err(|_| KubeFailure::Invalid)?);
+        in_time(api.patch(name, &PatchParams::default(), &patch)).await
+    }
+
+    pub(crate) async fn read_secret(&self, namespace: &str, name: &str) -> Result<Keys, KeysProblem> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let secret = match in_time(secrets.get_opt(name)).await {
+            Ok(Some(secret)) => secret,
+            Ok(None) | Err(KubeFailure::NotFound) => return Err(KeysProblem::Missing),
+            Err(KubeFailure::Forbidden) => {
+                return Err(KeysProblem::Denied {
+                    account: self.account.clone(),
+                });
+            }
+            Err(KubeFailure::Conflict | KubeFailure::Invalid | KubeFailure::Unavailable) => {
+                return Err(KeysProblem::Unreachable);
+            }
+        };
+        let data = secret.data.unwrap_or_default();
+        let text = |name: &'static str| {
+            let value = data
+                .get(name)
+                .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
+                .map(str::trim);
+            value.filter(|v| !v.is_empty() && v.len() <= 8192 && v.chars().all(|c| c.is_ascii_graphic()))
+        };
+        let id = text("accessKeyId").ok_or(KeysProblem::Invalid("accessKeyId"))?;
+        let key = text("accessKeySecret").ok_or(KeysProblem::Invalid("accessKeySecret"))?;
+        let token = text("securityToken").map(SecretString::from);
+        if data.contains_key("securityToken") && token.is_none() {
+            return Err(KeysProblem::Invalid("securityToken"));
+        }
+        Ok(Keys {
+            id: id.to_owned(),
+            secret: SecretString::from(key),
+            token,
+            expires: None,
+        })
+    }
+
+    pub(crate) async fn request_token(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<SecretString, KeysProblem> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let spec = TokenRequestSpec {
+            audiences: vec!["sts.aliyuncs.com".to_owned()],
+            expiration_seconds: Some(3600),
+            bound_object_ref: None,
+        };
+        let request = TokenRequest {
+            spec,
+            ..TokenRequest::default()
+        };
+        match in_time(accounts.create_token_request(name, &PostParams::default(), &request)).await {
+            Ok(answer) => answer
+                .status
+                .map(|s| SecretString::from(s.token))
+                .ok_or(KeysProblem::Unreachable),
+            Err(KubeFailure::NotFound) => Err(KeysProblem::Missing),
+            Err(KubeFailure::Forbidden) => Err(KeysProblem::TokenDenied {
+                account: self.account.clone(),
+            }),
+            Err(KubeFailure::Conflict | KubeFailure::Invalid | KubeFailure::Unavailable) => {
+                Err(KeysProblem::Unreachable)
+            }
+        }
+    }
+
+    pub(crate) async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeFailure> {
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        let found = in_time(namespaces.get(namespace)).await?;
+        Ok(Tenant {
+            name: namespace.to_owned(),
+            labels: found.metadata.labels.unwrap_or_default(),
+        })
+    }
+
+    pub(crate) async fn announce(&self, announcement: Announcement) {
+        let (api_version, kind) = match announcement.subject {
+            Subject::Grant => (ImmBucketGrant::api_version(&()), ImmBucketGrant::kind(&())),
+            Subject::Job => (ImageScoreJob::api_version(&()), ImageScoreJob::kind(&())),
+        };
+        let subject = k8s_openapi::api::core::v1::ObjectReference {
+            api_version: Some(api_version.into_owned()),
+            kind: Some(kind.into_owned()),
+            name: Some(announcement.key.name),
+            namespace: Some(announcement.key.namespace),
+            uid: Some(announcement.uid),
+            ..Default::default()
+        };
+        let reason = announcement.reason.as_str().to_owned();
+        let event = Event {
+            type_: if announcement.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            action: reason.clone(),
+            reason,
+            // The API server refuses a note above 1,024 bytes; a character has up to four.
+            note: Some(cut(&announcement.note, 250)),
+            secondary: None,
+        };
+        // A failed event never fails a pass: the condition says the same and lasts.
+        match tokio::time::timeout(DEADLINE, self.recorder.publish(&event, &subject)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "event not published"),
+            Err(_) => tracing::debug!("event not published in time"),
+        }
+    }
+}
+
+pub(crate) fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
+    }
+}
+
+/// The version of an object that a status is written for.
+fn version_of(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(key.name.clone()),
+        namespace: Some(key.namespace.clone()),
+        uid: Some(uid.to_owned()),
+        resource_version: Some(version.to_owned()),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The time now, in this process's one place that asks.
+#[expect(clippy::disallowed_methods, reason = "the one clock")]
+pub fn now() -> Timestamp {
+    Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH)
+}

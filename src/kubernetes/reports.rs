@@ -1,0 +1,112 @@
+//! Reports of large jobs in Kubernetes: owned by their job, so that they go with it, and labelled, so that they can be listed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::Value;
+
+use super::request::{How, Part, in_time, write};
+use super::{Kubernetes, api};
+use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
+use crate::core::job::{JobObject, report_name};
+use crate::ports::{KubeFailure, ReportPage, StoredReport};
+
+/// Reports read at once: a page holds some 2 MiB at most.
+const PAGE: u32 = 8;
+
+impl Kubernetes {
+    pub(crate) async fn list_reports(
+        &self,
+        job: &JobObject,
+        page: Option<&str>,
+    ) -> Result<ReportPage, KubeFailure> {
+        let mut params = ListParams::default()
+            .labels(&format!("{REPORT_JOB_UID}={}", job.uid))
+            .limit(PAGE);
+        params.continue_token = page.map(ToOwned::to_owned);
+        let list = in_time(reports(&self.client, &job.key.namespace).list(&params)).await?;
+        let next = list.metadata.continue_.filter(|token| !token.is_empty());
+        let reports = list.items.iter().map(stored).collect::<Result<_, _>>()?;
+        Ok((reports, next))
+    }
+
+    pub(crate) async fn get_report(
+        &self,
+        job: &JobObject,
+        number: usize,
+    ) -> Result<Option<StoredReport>, KubeFailure> {
+        // A list of one: the right to list reports is enough.
+        let name = report_name(&job.key.name, &job.uid, number);
+        let one = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = in_time(reports(&self.client, &job.key.namespace).list(&one)).await?;
+        found.items.first().map(stored).transpose()
+    }
+
+    pub(crate) async fn put_report(
+        &self,
+        job: &JobObject,
+        report: &Report,
+        version: Option<&str>,
+    ) -> Result<String, KubeFailure> {
+        let number = usize::try_from(report.number).unwrap_or_default();
+        let name = report_name(&job.key.name, &job.uid, number);
+        let mut metadata = metadata(job, &name);
+        metadata.resource_version = version.map(ToOwned::to_owned);
+        let how = version.map_or(How::Create, |_| How::Replace);
+        write::<ImageScoreReport>(&self.client, how, metadata, Part::Report(report)).await
+    }
+
+    pub(crate) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeFailure> {
+        let name = report_name(&job.key.name, &job.uid, number);
+        let reports = reports(&self.client, &job.key.namespace);
+        match in_time(reports.delete(&name, &DeleteParams::default())).await {
+            Ok(_) | Err(KubeFailure::NotFound) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn reports(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    api(
+        client,
+        &ApiResource::erase::<ImageScoreReport>(&()),
+        Some(namespace),
+    )
+}
+
+fn metadata(job: &JobObject, name: &str) -> ObjectMeta {
+    let label: String = job.key.name.chars().take(63).collect();
+    let label = label.trim_end_matches(['.', '-']).to_owned();
+    let labels = [
+        (REPORT_JOB.to_owned(), label),
+        (REPORT_JOB_UID.to_owned(), job.uid.clone()),
+    ];
+    let owner = OwnerReference {
+        api_version: ImageScoreJob::api_version(&()).into_owned(),
+        kind: ImageScoreJob::kind(&()).into_owned(),
+        name: job.key.name.clone(),
+        uid: job.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    };
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(job.key.namespace.clone()),
+        labels: Some(labels.into()),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// A report. One that does not decode, perhaps another version's, is a failure: what it holds must not be paid for again.
+fn stored(object: &DynamicObject) -> Result<StoredReport, KubeFailure> {
+    let body: Value = object.data.get("report").cloned().unwrap_or_default();
+    let report = serde_json::from_value(body).map_err(|error| {
+        tracing::error!(report = object.name_any(), %error, "a report cannot be read");
+        KubeFailure::Invalid
+    })?;
+    Ok(StoredReport {
+        report,
+        resource_version: object.resource_version().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,86 @@
+//! Requests to the API server: each has a deadline and no retry of its own, because the next pass is the retry. Objects are
+//! sent as they are, and of the response only the version is read: a tree of values both ways takes some microseconds for
+//! each image of a job.
+
+use std::future::Future;
+use std::time::Duration;
+
+use kube::api::{ObjectMeta, PostParams, Request, TypeMeta};
+use kube::{Client, Resource};
+use serde::Serialize;
+
+use super::decode::Answer;
+use crate::ports::KubeFailure;
+
+/// Time for one request.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Bounds a request in time and reduces its error to what a pass can act on.
+pub(super) async fn in_time<T>(
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, KubeFailure> {
+    match tokio::time::timeout(DEADLINE, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Api(status))) => Err(match status.code {
+            404 => KubeFailure::NotFound,
+            409 => KubeFailure::Conflict,
+            401 | 403 => KubeFailure::Forbidden,
+            400 | 422 => KubeFailure::Invalid,
+            _ => KubeFailure::Unavailable,
+        }),
+        Ok(Err(_)) | Err(_) => Err(KubeFailure::Unavailable),
+    }
+}
+
+/// How an object is written.
+pub(super) enum How {
+    /// It must not be there yet.
+    Create,
+    /// It takes the place of the version that its metadata names.
+    Replace,
+    /// Its status alone does.
+    ReplaceStatus,
+}
+
+/// What is written beside the metadata, under its own name.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Part<T> {
+    Status(T),
+    Report(T),
+}
+
+#[derive(Serialize)]
+struct Written<T> {
+    #[serde(flatten)]
+    types: TypeMeta,
+    metadata: ObjectMeta,
+    #[serde(flatten)]
+    part: Part<T>,
+}
+
+/// Writes an object; gives the version that is stored then.
+pub(super) async fn write<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    how: How,
+    metadata: ObjectMeta,
+    part: Part<impl Serialize>,
+) -> Result<String, KubeFailure> {
+    let name = metadata.name.clone().unwrap_or_default();
+    let place = Request::new(K::url_path(&(), metadata.namespace.as_deref()));
+    let written = Written {
+        types: TypeMeta::resource::<K>(),
+        metadata,
+        part,
+    };
+    let body = serde_json::to_vec(&written).map_err(|_| KubeFailure::Invalid)?;
+    let params = PostParams::default();
+    let request = match how {
+        How::Create => place.create(&params, body),
+        How::Replace => place.replace(&name, &params, body),
+        How::ReplaceStatus => place.replace_subresource("status", &name, &params, body),
+    };
+    let request = request.map_err(|_| KubeFailure::Invalid)?;
+    let answer: Answer = in_time(client.request(request)).await?;
+    Ok(answer.version())
+}
