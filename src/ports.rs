@@ -11,10 +11,10 @@ use thiserror::Error;
 use crate::api::{
     BackupRef, BucketRef, BucketSeen, EventReason, GrantStatus, JobAccess, JobStatus, ProjectRef, Report,
 };
-pub use crate::core::error::{CallFailure, FailureKind, KeysProblem};
+pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{BlockState, GrantObject, ObjectKey};
 use crate::core::job::{JobObject, Listed};
-use crate::core::tenancy::{Rules, Tenant};
+use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 
 /// Keys of an identity. Nothing here can be printed.
@@ -227,32 +227,32 @@ pub trait Effects: Send + Sync + 'static {
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Keys, KeysProblem>>;
+    ) -> BoxFuture<'a, Result<Keys, CredentialsError>>;
     /// A token of a ServiceAccount, for STS.
     fn request_token<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, KeysProblem>>;
+    ) -> BoxFuture<'a, Result<SecretString, CredentialsError>>;
     /// The operator's own keys.
-    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, KeysProblem>>;
+    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, CredentialsError>>;
     /// STS `AssumeRole`.
     fn assume_role<'a>(
         &'a self,
         session: &'a RoleSession,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<Keys, CallFailure>>;
+    ) -> BoxFuture<'a, Result<Keys, CloudError>>;
     /// STS `AssumeRoleWithOIDC`.
     fn assume_role_with_oidc<'a>(
         &'a self,
         session: &'a RoleSession,
         provider_arn: &'a str,
         token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Keys, CallFailure>>;
+    ) -> BoxFuture<'a, Result<Keys, CloudError>>;
     /// A namespace's labels.
     fn tenant<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>>;
     /// The tenancy rules in force.
-    fn rules(&self) -> Arc<Rules>;
+    fn rules(&self) -> Arc<TenancyRules>;
     /// Publishes an event; a failed one is logged and forgotten.
     fn announce(&self, announcement: Announcement) -> BoxFuture<'_, ()>;
 
@@ -261,7 +261,7 @@ pub trait Effects: Send + Sync + 'static {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>>;
+    ) -> BoxFuture<'a, Result<PolicyRead, CloudError>>;
     /// OSS `PutBucketPolicy`, signed as of `signed_at` so that the server refuses it when it arrives too late.
     fn put_policy<'a>(
         &'a self,
@@ -269,26 +269,26 @@ pub trait Effects: Send + Sync + 'static {
         keys: &'a Keys,
         text: &'a str,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>>;
+    ) -> BoxFuture<'a, Result<(), CloudError>>;
     /// OSS `DeleteBucketPolicy`, signed likewise.
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>>;
+    ) -> BoxFuture<'a, Result<(), CloudError>>;
     /// Block Public Access of the bucket and, when that is off, of the account.
     fn read_block<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BlockState, CallFailure>>;
+    ) -> BoxFuture<'a, Result<BlockState, CloudError>>;
     /// OSS `GetBucketInfo`: the bucket's owner and region, as far as they may be read.
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>>;
+    ) -> BoxFuture<'a, Result<BucketSeen, CloudError>>;
     /// OSS `GetBucketPolicyStatus`: whether the policy is public; `None` when that may not be read now.
     fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, Option<bool>>;
     /// Keeps a copy of a policy that is about to be replaced; `None` when there is no place for it.
@@ -301,7 +301,7 @@ pub trait Effects: Send + Sync + 'static {
         prefix: &'a str,
         after: &'a After,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<ObjectPage, CallFailure>>;
+    ) -> BoxFuture<'a, Result<ObjectPage, CloudError>>;
     /// OSS `GetObject`: a piece of an object from a byte on; with an ETag, of just that version of it.
     fn read_object<'a>(
         &'a self,
@@ -310,15 +310,15 @@ pub trait Effects: Send + Sync + 'static {
         from: u64,
         etag: Option<&'a str>,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<Piece, CallFailure>>;
+    ) -> BoxFuture<'a, Result<Piece, CloudError>>;
     /// STS `GetCallerIdentity`: the account that keys really belong to.
-    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CallFailure>>;
+    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CloudError>>;
     /// IMM `GetProject`: what the project allows.
     fn project_limits<'a>(
         &'a self,
         project: &'a ProjectRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<ProjectLimits, CallFailure>>;
+    ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>>;
     /// IMM `DetectImageScore`: the score as IMM wrote it. A paid call.
     fn detect_image_score<'a>(
         &'a self,
@@ -326,5 +326,5 @@ pub trait Effects: Send + Sync + 'static {
         access: &'a JobAccess,
         keys: &'a Keys,
         uri: &'a str,
-    ) -> BoxFuture<'a, Result<String, CallFailure>>;
+    ) -> BoxFuture<'a, Result<String, CloudError>>;
 }

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod scoring {
     use imm_operator::api::{JobSpec, JobStatus};
-    use imm_operator::core::error::{CallFailure, FailureKind};
+    use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::job::{Filing, Found, Outcome, Progress, Step, body};
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use proptest::prelude::*;
@@ -28,12 +28,12 @@ mod scoring {
         progress
     }
 
-    fn failure(kind: FailureKind) -> CallFailure {
+    fn failure(kind: CloudErrorKind) -> CloudError {
         answered(kind, None, &format!("{kind:?}"))
     }
 
-    fn answered(kind: FailureKind, status: Option<u16>, code: &str) -> CallFailure {
-        CallFailure {
+    fn answered(kind: CloudErrorKind, status: Option<u16>, code: &str) -> CloudError {
+        CloudError {
             kind,
             status,
             code: code.to_owned(),
@@ -64,7 +64,7 @@ mod scoring {
         let mut progress = job(3);
         assert_eq!(send(&mut progress, now()), Some(0));
         assert_eq!(send(&mut progress, now()), None, "the canary is in flight");
-        progress.fold(0, Err(failure(FailureKind::Refused)), now());
+        progress.fold(0, Err(failure(CloudErrorKind::RequestRejected)), now());
         assert_eq!(send(&mut progress, now()), Some(1));
         assert_eq!(send(&mut progress, now()), None, "a refusal proves nothing");
         progress.fold(1, Ok("0.5".to_owned()), now());
@@ -77,7 +77,7 @@ mod scoring {
         send(&mut progress, now());
         progress.fold(0, Ok("0.5".to_owned()), now());
         send(&mut progress, now());
-        progress.fold(1, Err(failure(FailureKind::Unavailable)), now());
+        progress.fold(1, Err(failure(CloudErrorKind::Unavailable)), now());
         let later = now() + SignedDuration::from_secs(120);
         assert_eq!(send(&mut progress, later), Some(1));
         assert_eq!(send(&mut progress, later), Some(2), "not the retry again");
@@ -91,25 +91,25 @@ mod scoring {
     #[test]
     fn what_an_answer_means_is_decided_by_its_kind() {
         let cases = [
-            (FailureKind::Throttled, Outcome::SlowDown),
-            (FailureKind::Unavailable, Outcome::GoOn),
-            (FailureKind::Refused, Outcome::GoOn),
+            (CloudErrorKind::Throttled, Outcome::SlowDown),
+            (CloudErrorKind::Unavailable, Outcome::GoOn),
+            (CloudErrorKind::RequestRejected, Outcome::GoOn),
             (
-                FailureKind::KeysRejected,
-                Outcome::KeysRefused(failure(FailureKind::KeysRejected)),
+                CloudErrorKind::CredentialsRejected,
+                Outcome::KeysRefused(failure(CloudErrorKind::CredentialsRejected)),
             ),
             (
-                FailureKind::Denied,
+                CloudErrorKind::Denied,
                 Outcome::Denied {
                     canary: true,
-                    failure: failure(FailureKind::Denied),
+                    failure: failure(CloudErrorKind::Denied),
                 },
             ),
             (
-                FailureKind::NoSuchProject,
+                CloudErrorKind::NoSuchProject,
                 Outcome::NoProject {
                     canary: true,
-                    failure: failure(FailureKind::NoSuchProject),
+                    failure: failure(CloudErrorKind::NoSuchProject),
                 },
             ),
         ];
@@ -127,7 +127,7 @@ mod scoring {
         let mut waits = Vec::new();
         for _ in 0..12 {
             assert_eq!(send(&mut progress, at), Some(0));
-            progress.fold(0, Err(failure(FailureKind::Throttled)), at);
+            progress.fold(0, Err(failure(CloudErrorKind::Throttled)), at);
             let Step::Wait(Some(due)) = progress.next(at, 1, None) else {
                 panic!("a retry is due some time")
             };
@@ -177,11 +177,11 @@ mod scoring {
 
     #[test]
     fn what_is_billed_follows_from_the_status_of_an_answer_and_its_cause_from_its_kind() {
-        use FailureKind::{Denied, Refused, Throttled, Unanswered, Unavailable};
+        use CloudErrorKind::{Denied, RequestRejected, Throttled, Unanswered, Unavailable};
         // What counts: clientErrors, serverErrors, unanswered, throttled, estimatedBillable.
         let cases = [
-            (Refused, Some(400), "InvalidArgument", [1, 0, 0, 0, 1]),
-            (Refused, Some(200), "NoScoreInAnswer", [0, 0, 0, 0, 1]),
+            (RequestRejected, Some(400), "InvalidArgument", [1, 0, 0, 0, 1]),
+            (RequestRejected, Some(200), "NoScoreInAnswer", [0, 0, 0, 0, 1]),
             (Denied, Some(403), "AccessDenied", [1, 0, 0, 0, 1]),
             (Unavailable, Some(400), "ServiceUnavailable", [1, 0, 0, 0, 1]),
             (Unavailable, Some(500), "InternalError", [0, 1, 0, 0, 0]),
@@ -212,9 +212,9 @@ mod scoring {
     #[test]
     fn a_repeat_counts_as_retried_whatever_it_repeats() {
         for kind in [
-            FailureKind::Unavailable,
-            FailureKind::Unanswered,
-            FailureKind::Throttled,
+            CloudErrorKind::Unavailable,
+            CloudErrorKind::Unanswered,
+            CloudErrorKind::Throttled,
         ] {
             let mut progress = job(1);
             let mut at = now();
@@ -361,10 +361,10 @@ mod scoring {
                     Step::Wait(until) => match flying.pop() {
                         Some(index) => {
                             let answer = match answers.next().unwrap() {
-                                0 => Err(failure(FailureKind::Throttled)),
-                                1 => Err(failure(FailureKind::Unavailable)),
-                                2 => Err(failure(FailureKind::Unanswered)),
-                                3 => Err(failure(FailureKind::Refused)),
+                                0 => Err(failure(CloudErrorKind::Throttled)),
+                                1 => Err(failure(CloudErrorKind::Unavailable)),
+                                2 => Err(failure(CloudErrorKind::Unanswered)),
+                                3 => Err(failure(CloudErrorKind::RequestRejected)),
                                 _ => Ok("0.25".to_owned()),
                             };
                             progress.fold(index, answer, at);

@@ -5,7 +5,7 @@ mod status {
     use std::collections::HashSet;
 
     use imm_operator::api::{JobSpec, JobStatus};
-    use imm_operator::core::error::{CallFailure, FailureKind};
+    use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::grant::ObjectKey;
     use imm_operator::core::job::{Filing, Found, JobObject, Phase, Progress, Step, report};
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -51,8 +51,8 @@ mod status {
     }
 
     /// Every third item needs a second call, and every fifth is refused with a code of its own.
-    fn answer(index: usize, again: bool) -> Result<String, CallFailure> {
-        let failed = |kind, code| CallFailure {
+    fn answer(index: usize, again: bool) -> Result<String, CloudError> {
+        let failed = |kind, code| CloudError {
             kind,
             status: None,
             code,
@@ -61,8 +61,8 @@ mod status {
         };
         match index {
             0 => Ok("0.5".to_owned()),
-            n if n % 3 == 0 && !again => Err(failed(FailureKind::Unavailable, "ServiceBusy".to_owned())),
-            n if n % 5 == 0 => Err(failed(FailureKind::Refused, format!("Code{n}"))),
+            n if n % 3 == 0 && !again => Err(failed(CloudErrorKind::Unavailable, "ServiceBusy".to_owned())),
+            n if n % 5 == 0 => Err(failed(CloudErrorKind::RequestRejected, format!("Code{n}"))),
             n => Ok(format!("0.{n:06}")),
         }
     }

@@ -7,7 +7,7 @@ mod wire {
     use imm_operator::api::BucketRef;
     use imm_operator::cloud::{Cloud, Endpoints};
     use imm_operator::core::policy::Document;
-    use imm_operator::ports::{CallFailure, Keys, PolicyRead};
+    use imm_operator::ports::{CloudError, Keys, PolicyRead};
     use k8s_openapi::jiff::Timestamp;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
@@ -71,18 +71,18 @@ mod wire {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    async fn get(what: Answer) -> Result<PolicyRead, CallFailure> {
+    async fn get(what: Answer) -> Result<PolicyRead, CloudError> {
         cloud(what).await.get_policy(&bucket(), &keys(), NOW).await
     }
 
-    async fn put(what: Answer) -> Result<(), CallFailure> {
+    async fn put(what: Answer) -> Result<(), CloudError> {
         let cloud = cloud(what).await;
         cloud
             .put_policy(&bucket(), &keys(), "{\"Statement\":[]}", NOW)
             .await
     }
 
-    fn told(failure: &CallFailure) -> String {
+    fn told(failure: &CloudError) -> String {
         format!("{:?} {}", failure.kind, failure.code)
     }
 
@@ -153,7 +153,7 @@ mod wire {
         for (what, expected) in UNCERTAIN {
             let failure = put(*what).await.unwrap_err();
             assert_eq!(told(&failure), *expected);
-            assert!(!failure.certain(), "{expected}");
+            assert!(!failure.had_no_effect(), "{expected}");
         }
     }
 
@@ -166,7 +166,7 @@ mod wire {
             let started = tokio::time::Instant::now();
             let failure = put(Answer::Slow(head)).await.unwrap_err();
             assert_eq!(told(&failure), "Unanswered Timeout");
-            assert!(!failure.certain());
+            assert!(!failure.had_no_effect());
             assert!(started.elapsed() < imm_operator::cloud::OSS_DEADLINE + Duration::from_secs(1));
         }
     }

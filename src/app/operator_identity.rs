@@ -1,13 +1,13 @@
 //! The operator's own identity at the cloud: static keys from the environment, keys in a mounted folder, or a token file
 //! exchanged at STS (RRSA). Denied to everyone unless tenancy rules allow it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cloud::Cloud;
-use crate::ports::{FailureKind, Keys, KeysProblem, RoleSession};
+use crate::ports::{CloudErrorKind, CredentialsError, Keys, RoleSession};
 
 /// Where the operator's own keys come from.
 #[derive(Clone, Default)]
@@ -32,27 +32,21 @@ pub enum OwnIdentity {
 
 impl OwnIdentity {
     /// The keys as of now.
-    pub(super) async fn keys(&self, cloud: &Cloud, now: Timestamp) -> Result<Keys, KeysProblem> {
+    pub(super) async fn keys(&self, cloud: &Cloud, now: Timestamp) -> Result<Keys, CredentialsError> {
         match self {
-            Self::None => Err(KeysProblem::NotConfigured),
+            Self::None => Err(CredentialsError::NotConfigured),
             Self::Static(keys) => Ok(keys.clone()),
             Self::Folder(folder) => {
-                let read = async |name: &'static str| {
-                    let text = tokio::fs::read_to_string(folder.join(name)).await.ok()?;
-                    let text = text.trim();
-                    (!text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()))
-                        .then(|| SecretString::from(text))
-                };
-                let id = read("accessKeyId")
+                let id = read_value(folder, "accessKeyId")
                     .await
-                    .ok_or(KeysProblem::Invalid("accessKeyId"))?;
-                let secret = read("accessKeySecret")
+                    .ok_or(CredentialsError::Invalid("accessKeyId"))?;
+                let secret = read_value(folder, "accessKeySecret")
                     .await
-                    .ok_or(KeysProblem::Invalid("accessKeySecret"))?;
+                    .ok_or(CredentialsError::Invalid("accessKeySecret"))?;
                 Ok(Keys {
                     id: id.expose_secret().to_owned(),
                     secret,
-                    token: read("securityToken").await,
+                    token: read_value(folder, "securityToken").await,
                     expires: None,
                 })
             }
@@ -63,7 +57,7 @@ impl OwnIdentity {
             } => {
                 let token = tokio::fs::read_to_string(file)
                     .await
-                    .map_err(|_| KeysProblem::Unreachable)?;
+                    .map_err(|_| CredentialsError::Unavailable)?;
                 let session = RoleSession {
                     role_arn: role_arn.clone(),
                     name: "imm-operator".to_owned(),
@@ -75,20 +69,28 @@ impl OwnIdentity {
                     .assume_role_with_oidc(&session, provider_arn, &token, now)
                     .await
                     .map_err(|failure| match failure.kind {
-                        FailureKind::Denied
-                        | FailureKind::Refused
-                        | FailureKind::KeysRejected
-                        | FailureKind::KeysExpired => KeysProblem::RoleDenied(failure),
-                        FailureKind::Throttled
-                        | FailureKind::Unavailable
-                        | FailureKind::Unanswered
-                        | FailureKind::PublicBlocked
-                        | FailureKind::NoSuchBucket
-                        | FailureKind::NoSuchProject
-                        | FailureKind::WrongRegion
-                        | FailureKind::DocumentRefused => KeysProblem::Unreachable,
+                        CloudErrorKind::Denied
+                        | CloudErrorKind::RequestRejected
+                        | CloudErrorKind::CredentialsRejected
+                        | CloudErrorKind::CredentialsExpired => CredentialsError::AssumeRoleDenied(failure),
+                        CloudErrorKind::Throttled
+                        | CloudErrorKind::Unavailable
+                        | CloudErrorKind::Unanswered
+                        | CloudErrorKind::PublicAccessBlocked
+                        | CloudErrorKind::NoSuchBucket
+                        | CloudErrorKind::NoSuchProject
+                        | CloudErrorKind::WrongRegion
+                        | CloudErrorKind::PolicyRejected => CredentialsError::Unavailable,
                     })
             }
         }
     }
+}
+
+/// Reads one file of a mounted Secret; `None` when it is missing, empty or not printable text.
+async fn read_value(folder: &Path, name: &str) -> Option<SecretString> {
+    let text = tokio::fs::read_to_string(folder.join(name)).await.ok()?;
+    let text = text.trim();
+    let printable = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    printable.then(|| SecretString::from(text))
 }

@@ -13,12 +13,12 @@ use crate::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobAccess, JobSt
 use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 use crate::core::grant::{BlockState, GrantObject, ObjectKey};
 use crate::core::job::JobObject;
-use crate::core::tenancy::{Rules, Tenant};
+use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::{Kubernetes, now};
 use crate::ports::{
-    After, Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, ObjectPage, Piece,
+    After, Announcement, Backup, CloudError, CredentialsError, Effects, Keys, KubeFailure, ObjectPage, Piece,
     PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
 use crate::runtime::tenancy_file::RulesInForce;
@@ -80,24 +80,24 @@ impl Effects for World {
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
+    ) -> BoxFuture<'a, Result<Keys, CredentialsError>> {
         self.kubernetes.read_secret(namespace, name).boxed()
     }
     fn request_token<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, KeysProblem>> {
+    ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
         self.kubernetes.request_token(namespace, name).boxed()
     }
-    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, KeysProblem>> {
+    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, CredentialsError>> {
         self.own.keys(&self.cloud, now()).boxed()
     }
     fn assume_role<'a>(
         &'a self,
         session: &'a RoleSession,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+    ) -> BoxFuture<'a, Result<Keys, CloudError>> {
         self.cloud.assume_role(session, keys, now()).boxed()
     }
     fn assume_role_with_oidc<'a>(
@@ -105,7 +105,7 @@ impl Effects for World {
         session: &'a RoleSession,
         provider_arn: &'a str,
         token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+    ) -> BoxFuture<'a, Result<Keys, CloudError>> {
         self.cloud
             .assume_role_with_oidc(session, provider_arn, token, now())
             .boxed()
@@ -113,7 +113,7 @@ impl Effects for World {
     fn tenant<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>> {
         self.kubernetes.tenant(namespace).boxed()
     }
-    fn rules(&self) -> Arc<Rules> {
+    fn rules(&self) -> Arc<TenancyRules> {
         self.rules.get()
     }
     fn announce(&self, announcement: Announcement) -> BoxFuture<'_, ()> {
@@ -123,7 +123,7 @@ impl Effects for World {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
+    ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
         self.cloud.get_policy(bucket, keys, now()).boxed()
     }
     fn put_policy<'a>(
@@ -132,7 +132,7 @@ impl Effects for World {
         keys: &'a Keys,
         text: &'a str,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+    ) -> BoxFuture<'a, Result<(), CloudError>> {
         async move {
             self.fence.hold(OSS_DEADLINE).await;
             self.cloud.put_policy(bucket, keys, text, signed_at).await
@@ -144,7 +144,7 @@ impl Effects for World {
         bucket: &'a BucketRef,
         keys: &'a Keys,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+    ) -> BoxFuture<'a, Result<(), CloudError>> {
         async move {
             self.fence.hold(OSS_DEADLINE).await;
             self.cloud.delete_policy(bucket, keys, signed_at).await
@@ -155,14 +155,14 @@ impl Effects for World {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
+    ) -> BoxFuture<'a, Result<BlockState, CloudError>> {
         self.cloud.read_block(bucket, keys, now()).boxed()
     }
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>> {
+    ) -> BoxFuture<'a, Result<BucketSeen, CloudError>> {
         self.cloud.bucket_info(bucket, keys, now()).boxed()
     }
     fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, Option<bool>> {
@@ -207,7 +207,7 @@ impl Effects for World {
         prefix: &'a str,
         after: &'a After,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<ObjectPage, CallFailure>> {
+    ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
         self.cloud
             .list_objects(region, bucket, prefix, after, keys, now())
             .boxed()
@@ -219,19 +219,19 @@ impl Effects for World {
         from: u64,
         etag: Option<&'a str>,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<Piece, CallFailure>> {
+    ) -> BoxFuture<'a, Result<Piece, CloudError>> {
         self.cloud
             .read_object(region, object, from, etag, keys, now())
             .boxed()
     }
-    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CallFailure>> {
+    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CloudError>> {
         self.cloud.caller_account(keys, now()).boxed()
     }
     fn project_limits<'a>(
         &'a self,
         project: &'a ProjectRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<ProjectLimits, CallFailure>> {
+    ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
         self.cloud.project_limits(project, keys, now()).boxed()
     }
     fn detect_image_score<'a>(
@@ -240,7 +240,7 @@ impl Effects for World {
         access: &'a JobAccess,
         keys: &'a Keys,
         uri: &'a str,
-    ) -> BoxFuture<'a, Result<String, CallFailure>> {
+    ) -> BoxFuture<'a, Result<String, CloudError>> {
         async move {
             self.fence.hold(IMM_DEADLINE).await;
             self.cloud

@@ -1,7 +1,7 @@
 //! `imm-operator plan`: what a grant would change in a bucket's policy, with the bytes that the operator would write. It
 //! needs no cluster, and with a policy file no account.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -199,9 +199,10 @@ fn show(
     lines.join("\n") + "\n"
 }
 
-async fn read(path: &PathBuf) -> Result<Vec<u8>, PlanError> {
-    tokio::fs::read(path).await.map_err(|source| PlanError::Read {
-        path: path.clone(),
+async fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
+    let bytes = tokio::fs::read(path).await;
+    bytes.map_err(|source| PlanError::Read {
+        path: path.to_owned(),
         source,
     })
 }
@@ -243,7 +244,7 @@ async fn read_live(
     let read = cloud
         .get_policy(&spec.bucket, &keys, now)
         .await
-        .map_err(|f| failed(&f.reference()))?;
+        .map_err(|f| failed(&f.code_and_request_id()))?;
     let block = cloud
         .read_block(&spec.bucket, &keys, now)
         .await

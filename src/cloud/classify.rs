@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::core::error::CLOCK_CODES;
-use crate::ports::{CallFailure, FailureKind};
+use crate::core::error::CLOCK_SKEW_CODES;
+use crate::ports::{CloudError, CloudErrorKind};
 
 /// An answer that is not a success.
 pub(super) struct ErrorAnswer<'a> {
@@ -37,7 +37,7 @@ struct ImmBody {
 }
 
 /// Reads an OSS error body; an unreadable one leaves only the status.
-pub(super) fn oss(status: u16, body: &[u8], request_id: Option<String>) -> CallFailure {
+pub(super) fn oss(status: u16, body: &[u8], request_id: Option<String>) -> CloudError {
     let text = String::from_utf8_lossy(body);
     let parsed: OssBody = quick_xml::de::from_str(&text).unwrap_or_default();
     classify(&ErrorAnswer {
@@ -51,7 +51,7 @@ pub(super) fn oss(status: u16, body: &[u8], request_id: Option<String>) -> CallF
 }
 
 /// Reads an IMM error body; an unreadable one leaves only the status.
-pub(super) fn imm(status: u16, body: &[u8], retry_after: Option<Duration>) -> CallFailure {
+pub(super) fn imm(status: u16, body: &[u8], retry_after: Option<Duration>) -> CloudError {
     let parsed: ImmBody = serde_json::from_slice(body).unwrap_or_default();
     classify(&ErrorAnswer {
         status,
@@ -63,14 +63,14 @@ pub(super) fn imm(status: u16, body: &[u8], retry_after: Option<Duration>) -> Ca
     })
 }
 
-fn classify(answer: &ErrorAnswer<'_>) -> CallFailure {
+fn classify(answer: &ErrorAnswer<'_>) -> CloudError {
     let code = answer.code.as_deref().map(clean_code).filter(|c| !c.is_empty());
     let kind = kind(
         answer.status,
         code.as_deref().unwrap_or_default(),
         answer.text.as_deref().unwrap_or_default(),
     );
-    CallFailure {
+    CloudError {
         kind,
         status: Some(answer.status),
         code: code.unwrap_or_else(|| format!("{}Http{}", answer.service, answer.status)),
@@ -84,21 +84,21 @@ fn classify(answer: &ErrorAnswer<'_>) -> CallFailure {
     }
 }
 
-fn kind(status: u16, code: &str, text: &str) -> FailureKind {
+fn kind(status: u16, code: &str, text: &str) -> CloudErrorKind {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|p| code.starts_with(p));
     if code.contains("Throttling")
         || code.contains("QpsLimitExceeded")
         || status == 429
         || code == "ActiveRequestLimitExceeded"
     {
-        return FailureKind::Throttled;
+        return CloudErrorKind::Throttled;
     }
     // Nothing is wrong with what was asked: a clock, a number used once, or a proxy that did not wait.
     let passing = [408, 425].contains(&status)
         || starts(&["ServiceUnavailable", "SignatureNonceUsed"])
-        || starts(&CLOCK_CODES);
+        || starts(&CLOCK_SKEW_CODES);
     if status >= 500 || passing {
-        return FailureKind::Unavailable;
+        return CloudErrorKind::Unavailable;
     }
     if starts(&[
         "InvalidAccessKeyId",
@@ -109,42 +109,42 @@ fn kind(status: u16, code: &str, text: &str) -> FailureKind {
         "SecurityTokenNotSupported",
         "Forbidden.AccessKeyDisabled",
     ]) {
-        return FailureKind::KeysRejected;
+        return CloudErrorKind::CredentialsRejected;
     }
     if starts(&[
         "SecurityTokenExpired",
         "InvalidSecurityToken",
         "InvalidSecurityToken.Expired",
     ]) {
-        return FailureKind::KeysExpired;
+        return CloudErrorKind::CredentialsExpired;
     }
     // IMM's page gives one code for every missing thing and names the thing in the text.
     if code.starts_with("ResourceNotFound.Project")
         || (code.starts_with("ResourceNotFound") && text.to_lowercase().contains("resource project"))
     {
-        return FailureKind::NoSuchProject;
+        return CloudErrorKind::NoSuchProject;
     }
     if code == "NoSuchBucket" {
-        return FailureKind::NoSuchBucket;
+        return CloudErrorKind::NoSuchBucket;
     }
     // The only sign by which OSS tells a blocked public policy from a missing permission is its text.
     if code == "AccessDenied" && text.to_lowercase().contains("public bucket policy") {
-        return FailureKind::PublicBlocked;
+        return CloudErrorKind::PublicAccessBlocked;
     }
     // IMM reads only buckets of the project's own region, and says so in the text alone.
     if code.starts_with("InvalidArgument") && text.to_lowercase().contains("region") {
-        return FailureKind::WrongRegion;
+        return CloudErrorKind::WrongRegion;
     }
     if code == "PermanentRedirect" || (code == "AccessDenied" && text.contains("specified endpoint")) {
-        return FailureKind::WrongRegion;
+        return CloudErrorKind::WrongRegion;
     }
     if starts(&["InvalidPolicyDocument", "MalformedPolicyDocument"]) {
-        return FailureKind::DocumentRefused;
+        return CloudErrorKind::PolicyRejected;
     }
     if status == 403 || starts(&["AccessDenied", "NoPermission", "Forbidden", "Unauthorized"]) {
-        return FailureKind::Denied;
+        return CloudErrorKind::Denied;
     }
-    FailureKind::Refused
+    CloudErrorKind::RequestRejected
 }
 
 fn clean_code(code: &str) -> String {
@@ -162,9 +162,9 @@ fn clean_request_id(id: &str) -> String {
 }
 
 /// A success without a score: paid for, and no better when repeated.
-pub(super) fn no_score() -> CallFailure {
-    CallFailure {
-        kind: FailureKind::Refused,
+pub(super) fn no_score() -> CloudError {
+    CloudError {
+        kind: CloudErrorKind::RequestRejected,
         status: Some(200),
         code: "NoScoreInAnswer".to_owned(),
         request_id: None,
@@ -173,17 +173,17 @@ pub(super) fn no_score() -> CallFailure {
 }
 
 /// Keys that no header can hold: nobody was asked.
-pub(super) fn unusable_keys() -> CallFailure {
-    CallFailure {
-        kind: FailureKind::KeysRejected,
+pub(super) fn unusable_keys() -> CloudError {
+    CloudError {
+        kind: CloudErrorKind::CredentialsRejected,
         ..unanswered("InvalidKeyCharacters")
     }
 }
 
 /// No answer at all, or one that makes no sense.
-pub(super) fn unanswered(word: &str) -> CallFailure {
-    CallFailure {
-        kind: FailureKind::Unanswered,
+pub(super) fn unanswered(word: &str) -> CloudError {
+    CloudError {
+        kind: CloudErrorKind::Unanswered,
         status: None,
         code: word.to_owned(),
         request_id: None,
@@ -205,26 +205,36 @@ mod tests {
             )
         };
         let cases = [
-            (403, "AccessDenied", "no", FailureKind::Denied),
+            (403, "AccessDenied", "no", CloudErrorKind::Denied),
             (
                 403,
                 "AccessDenied",
                 "Put public bucket policy is not allowed",
-                FailureKind::PublicBlocked,
+                CloudErrorKind::PublicAccessBlocked,
             ),
             (
                 403,
                 "AccessDenied",
                 "must be addressed using the specified endpoint",
-                FailureKind::WrongRegion,
+                CloudErrorKind::WrongRegion,
             ),
-            (404, "NoSuchBucket", "", FailureKind::NoSuchBucket),
-            (503, "MetaOperationQpsLimitExceeded", "", FailureKind::Throttled),
-            (403, "InvalidAccessKeyId", "", FailureKind::KeysRejected),
-            (403, "SecurityTokenExpired", "", FailureKind::KeysExpired),
-            (400, "InvalidPolicyDocument", "", FailureKind::DocumentRefused),
-            (400, "NotImplemented", "", FailureKind::Refused),
-            (500, "InternalError", "", FailureKind::Unavailable),
+            (404, "NoSuchBucket", "", CloudErrorKind::NoSuchBucket),
+            (
+                503,
+                "MetaOperationQpsLimitExceeded",
+                "",
+                CloudErrorKind::Throttled,
+            ),
+            (403, "InvalidAccessKeyId", "", CloudErrorKind::CredentialsRejected),
+            (
+                403,
+                "SecurityTokenExpired",
+                "",
+                CloudErrorKind::CredentialsExpired,
+            ),
+            (400, "InvalidPolicyDocument", "", CloudErrorKind::PolicyRejected),
+            (400, "NotImplemented", "", CloudErrorKind::RequestRejected),
+            (500, "InternalError", "", CloudErrorKind::Unavailable),
         ];
         for (status, code, text, kind) in cases {
             let failure = oss(status, body(code, text).as_bytes(), None);
@@ -234,7 +244,7 @@ mod tests {
         let html = oss(502, b"<html><body>secret words</body></html>", None);
         assert_eq!(
             (html.kind, html.code.as_str()),
-            (FailureKind::Unavailable, "OSSHttp502")
+            (CloudErrorKind::Unavailable, "OSSHttp502")
         );
         let hostile = imm(
             400,
@@ -247,7 +257,7 @@ mod tests {
         );
         assert_eq!(
             imm(400, br#"{"Code":"Throttling.User"}"#, None).kind,
-            FailureKind::Throttled
+            CloudErrorKind::Throttled
         );
     }
 
@@ -276,7 +286,7 @@ mod tests {
                 _ => noise,
             };
             for failure in [oss(status, &body, Some(id.clone())), imm(status, &body, None)] {
-                let shown = failure.reference();
+                let shown = failure.code_and_request_id();
                 let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);
                 prop_assert!(shown.chars().all(harmless) && shown.len() <= 150, "{shown}");
                 prop_assert!(!shown.contains("canary"), "{shown}");

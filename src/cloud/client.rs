@@ -10,7 +10,7 @@ use reqwest::{Body, Client, Method, Request, Response, Url, redirect, retry};
 use super::classify;
 use super::endpoints::Endpoints;
 use super::sign::Header;
-use crate::ports::CallFailure;
+use crate::ports::CloudError;
 
 /// Time for one OSS call. The lease and the life of a policy write are sized on it.
 pub const OSS_DEADLINE: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ impl Cloud {
         service: Service,
         request: Request,
         cap: usize,
-    ) -> Result<Answer, CallFailure> {
+    ) -> Result<Answer, CloudError> {
         let deadline = match service {
             Service::Oss => OSS_DEADLINE,
             Service::Imm => IMM_DEADLINE,
@@ -96,7 +96,7 @@ pub(super) fn request(
     url: Url,
     headers: Vec<Header<'static>>,
     body: Option<String>,
-) -> Result<Request, CallFailure> {
+) -> Result<Request, CloudError> {
     let mut request = Request::new(method, url);
     request.headers_mut().reserve(headers.len() + 1);
     for (name, value) in headers {
@@ -114,7 +114,7 @@ pub(super) fn request(
 }
 
 /// Reads an address. The endpoints were checked at the start, and a bucket or region by its pattern.
-pub(super) fn url(address: &str) -> Result<Url, CallFailure> {
+pub(super) fn url(address: &str) -> Result<Url, CloudError> {
     Url::parse(address).map_err(|_| classify::unanswered("ConnectionFailed"))
 }
 
@@ -128,7 +128,7 @@ fn word(error: &reqwest::Error) -> &'static str {
     }
 }
 
-async fn read(mut response: Response, cap: usize) -> Result<Answer, CallFailure> {
+async fn read(mut response: Response, cap: usize) -> Result<Answer, CloudError> {
     let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
     let declared = response.content_length();
     let mut body = Vec::new();
@@ -155,7 +155,7 @@ async fn read(mut response: Response, cap: usize) -> Result<Answer, CallFailure>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::FailureKind;
+    use crate::ports::CloudErrorKind;
 
     #[test]
     fn a_request_that_cannot_carry_its_signature_is_not_made() {
@@ -166,7 +166,7 @@ mod tests {
         };
         assert!(made("ACS3-HMAC-SHA256 Credential=id").is_ok());
         let refused = made("ACS3-HMAC-SHA256 Credential=id\n").unwrap_err();
-        assert_eq!(refused.kind, FailureKind::KeysRejected);
-        assert!(!refused.reference().contains("Credential"));
+        assert_eq!(refused.kind, CloudErrorKind::CredentialsRejected);
+        assert!(!refused.code_and_request_id().contains("Credential"));
     }
 }

@@ -12,7 +12,7 @@ use super::client::{ANSWER_CAP, Cloud, Service};
 use super::rpc::Call;
 use super::sign::acs3;
 use crate::api::{JobAccess, ProjectRef, RoleChain, RoleType};
-use crate::ports::{CallFailure, Keys, ProjectLimits};
+use crate::ports::{CloudError, Keys, ProjectLimits};
 
 /// The success answer. The score is taken as IMM wrote it, digit by digit, and never through a float.
 #[derive(Deserialize)]
@@ -84,7 +84,7 @@ impl Cloud {
         keys: &Keys,
         uri: &str,
         now: Timestamp,
-    ) -> Result<String, CallFailure> {
+    ) -> Result<String, CloudError> {
         let mut query = vec![("ProjectName", project.name.as_str()), ("SourceURI", uri)];
         let chain = access.role_chain.as_ref().map(credential_config);
         query.extend(chain.iter().map(|chain| ("CredentialConfig", chain.as_str())));
@@ -106,7 +106,7 @@ impl Cloud {
         project: &ProjectRef,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<ProjectLimits, CallFailure> {
+    ) -> Result<ProjectLimits, CloudError> {
         let query = acs3::query(&[("ProjectName", &project.name)]);
         let body = self.imm(project, "GetProject", &query, keys, now).await?;
         let shown: Shown =
@@ -127,7 +127,7 @@ impl Cloud {
         query: &str,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<Vec<u8>, CallFailure> {
+    ) -> Result<Vec<u8>, CloudError> {
         let call = Call {
             address: &[&self.endpoints.imm(&project.region), "?", query].concat(),
             action,

@@ -10,7 +10,7 @@ use super::client::Cloud;
 use super::oss_policy::{Call, date, failure};
 use crate::core::job::Listed;
 use crate::core::validate::ObjectUri;
-use crate::ports::{After, CallFailure, Keys, ObjectPage, Piece};
+use crate::ports::{After, CloudError, Keys, ObjectPage, Piece};
 
 /// Objects of a page, the most that OSS gives.
 const PAGE: &str = "1000";
@@ -47,7 +47,7 @@ impl Cloud {
         after: &After,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<ObjectPage, CallFailure> {
+    ) -> Result<ObjectPage, CloudError> {
         let mut query = vec![
             ("list-type".to_owned(), "2".to_owned()),
             ("encoding-type".to_owned(), "url".to_owned()),
@@ -97,7 +97,7 @@ impl Cloud {
         etag: Option<&str>,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<Piece, CallFailure> {
+    ) -> Result<Piece, CloudError> {
         let mut headers = vec![
             ("range", format!("bytes={from}-{}", from + PIECE - 1).into()),
             // Otherwise OSS answers a range that reaches beyond the end with the whole object.

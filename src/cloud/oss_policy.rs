@@ -10,7 +10,7 @@ use super::client::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service, request, url
 use super::sign::{Header, encode, oss_v4};
 use crate::api::{BucketRef, BucketSeen};
 use crate::core::grant::BlockState;
-use crate::ports::{CallFailure, FailureKind, Keys, PolicyRead};
+use crate::ports::{CloudError, CloudErrorKind, Keys, PolicyRead};
 
 /// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as Terraform's provider reads it.
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ impl Cloud {
         bucket: &BucketRef,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<PolicyRead, CallFailure> {
+    ) -> Result<PolicyRead, CloudError> {
         let answer = self
             .oss(keys, bucket_call(Method::GET, bucket, "policy", now))
             .await?;
@@ -97,7 +97,7 @@ impl Cloud {
         keys: &Keys,
         text: &str,
         signed_at: Timestamp,
-    ) -> Result<(), CallFailure> {
+    ) -> Result<(), CloudError> {
         let call = Call {
             body: Some(text),
             ..bucket_call(Method::PUT, bucket, "policy", signed_at)
@@ -111,7 +111,7 @@ impl Cloud {
         bucket: &BucketRef,
         keys: &Keys,
         signed_at: Timestamp,
-    ) -> Result<(), CallFailure> {
+    ) -> Result<(), CloudError> {
         accepted(
             &self
                 .oss(keys, bucket_call(Method::DELETE, bucket, "policy", signed_at))
@@ -126,7 +126,7 @@ impl Cloud {
         bucket: &BucketRef,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<BlockState, CallFailure> {
+    ) -> Result<BlockState, CloudError> {
         let of_bucket = bucket_call(Method::GET, bucket, "publicAccessBlock", now);
         match block_of(&self.oss(keys, of_bucket).await?)? {
             Some(true) => return Ok(BlockState::OnForBucket),
@@ -150,28 +150,28 @@ impl Cloud {
         bucket: &BucketRef,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<BucketSeen, CallFailure> {
+    ) -> Result<BucketSeen, CloudError> {
         let answer = self
             .oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
             .await?;
         if answer.status != 200 {
             let failure = failure(&answer);
             return match failure.kind {
-                FailureKind::Denied => Ok(BucketSeen {
+                CloudErrorKind::Denied => Ok(BucketSeen {
                     owner_uid: None,
                     region: None,
                 }),
-                FailureKind::PublicBlocked
-                | FailureKind::NoSuchBucket
-                | FailureKind::NoSuchProject
-                | FailureKind::WrongRegion
-                | FailureKind::KeysRejected
-                | FailureKind::KeysExpired
-                | FailureKind::Throttled
-                | FailureKind::DocumentRefused
-                | FailureKind::Refused
-                | FailureKind::Unavailable
-                | FailureKind::Unanswered => Err(failure),
+                CloudErrorKind::PublicAccessBlocked
+                | CloudErrorKind::NoSuchBucket
+                | CloudErrorKind::NoSuchProject
+                | CloudErrorKind::WrongRegion
+                | CloudErrorKind::CredentialsRejected
+                | CloudErrorKind::CredentialsExpired
+                | CloudErrorKind::Throttled
+                | CloudErrorKind::PolicyRejected
+                | CloudErrorKind::RequestRejected
+                | CloudErrorKind::Unavailable
+                | CloudErrorKind::Unanswered => Err(failure),
             };
         }
         let text = std::str::from_utf8(&answer.body).unwrap_or_default();
@@ -198,7 +198,7 @@ impl Cloud {
         Some(status.is_public.trim() == "true")
     }
 
-    pub(super) async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CallFailure> {
+    pub(super) async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CloudError> {
         let mut headers = call.headers;
         if call.body.is_some() {
             headers.push(("content-type", "application/json".into()));
@@ -250,7 +250,7 @@ pub(super) fn date(answer: &Answer) -> Option<Timestamp> {
     rfc2822::parse(date).ok().map(|zoned| zoned.timestamp())
 }
 
-fn accepted(answer: &Answer) -> Result<(), CallFailure> {
+fn accepted(answer: &Answer) -> Result<(), CloudError> {
     if (200..300).contains(&answer.status) {
         Ok(())
     } else {
@@ -258,7 +258,7 @@ fn accepted(answer: &Answer) -> Result<(), CallFailure> {
     }
 }
 
-pub(super) fn failure(answer: &Answer) -> CallFailure {
+pub(super) fn failure(answer: &Answer) -> CloudError {
     let body = answer.body.get(..ANSWER_CAP).unwrap_or(&answer.body);
     classify::oss(
         answer.status,
@@ -268,13 +268,16 @@ pub(super) fn failure(answer: &Answer) -> CallFailure {
 }
 
 /// Whether the block is on; `None` when it may not be read. OSS answers 404 where none was ever set.
-fn block_of(answer: &Answer) -> Result<Option<bool>, CallFailure> {
+fn block_of(answer: &Answer) -> Result<Option<bool>, CloudError> {
     if answer.status != 200 {
         let failure = failure(answer);
         if failure.code.starts_with("NoSuchPublicAccessBlock") {
             return Ok(Some(false));
         }
-        let barred = matches!(failure.kind, FailureKind::Denied | FailureKind::Refused);
+        let barred = matches!(
+            failure.kind,
+            CloudErrorKind::Denied | CloudErrorKind::RequestRejected
+        );
         return if barred { Ok(None) } else { Err(failure) };
     }
     let text = std::str::from_utf8(&answer.body).unwrap_or_default();

@@ -8,7 +8,7 @@ use reqwest::{Method, Request};
 
 use super::client::{request, url};
 use super::sign::{Header, acs3};
-use crate::ports::{CallFailure, Keys};
+use crate::ports::{CloudError, Keys};
 
 /// One call.
 pub(super) struct Call<'a> {
@@ -22,7 +22,7 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// The request, signed with the keys if there are any.
-    pub(super) fn request(self, keys: Option<&Keys>, now: Timestamp) -> Result<Request, CallFailure> {
+    pub(super) fn request(self, keys: Option<&Keys>, now: Timestamp) -> Result<Request, CloudError> {
         let url = url(self.address)?;
         let date = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut headers: Vec<Header<'static>> = vec![

@@ -9,7 +9,7 @@ use super::classify;
 use super::client::{ANSWER_CAP, Cloud, Service};
 use super::rpc::Call;
 use super::sign::acs3;
-use crate::ports::{CallFailure, Keys, RoleSession};
+use crate::ports::{CloudError, Keys, RoleSession};
 
 /// `Credentials` of an STS answer.
 #[derive(Deserialize)]
@@ -40,7 +40,7 @@ impl Cloud {
         session: &RoleSession,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<Keys, CallFailure> {
+    ) -> Result<Keys, CloudError> {
         let mut parameters = common(session);
         if let Some(id) = &session.external_id {
             parameters.push(("ExternalId", id));
@@ -56,7 +56,7 @@ impl Cloud {
         provider_arn: &str,
         token: &SecretString,
         now: Timestamp,
-    ) -> Result<Keys, CallFailure> {
+    ) -> Result<Keys, CloudError> {
         let mut parameters = common(session);
         parameters.push(("OIDCProviderArn", provider_arn));
         parameters.push(("OIDCToken", token.expose_secret()));
@@ -65,7 +65,7 @@ impl Cloud {
     }
 
     /// The account that keys really belong to.
-    pub async fn caller_account(&self, keys: &Keys, now: Timestamp) -> Result<String, CallFailure> {
+    pub async fn caller_account(&self, keys: &Keys, now: Timestamp) -> Result<String, CloudError> {
         let body = self.sts("GetCallerIdentity", "", Some(keys), now).await?;
         let identity: Identity =
             serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoIdentityInAnswer"))?;
@@ -79,7 +79,7 @@ impl Cloud {
         body: &str,
         keys: Option<&Keys>,
         now: Timestamp,
-    ) -> Result<Vec<u8>, CallFailure> {
+    ) -> Result<Vec<u8>, CloudError> {
         let call = Call {
             address: &self.endpoints.sts(),
             action,
@@ -108,7 +108,7 @@ fn common(session: &RoleSession) -> Vec<(&str, &str)> {
     parameters
 }
 
-fn issued(body: &[u8]) -> Result<Keys, CallFailure> {
+fn issued(body: &[u8]) -> Result<Keys, CloudError> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|_| classify::unanswered("NoCredentialsInAnswer"))?;
     let Issued {

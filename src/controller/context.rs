@@ -13,7 +13,7 @@ use super::credential_cache::KeyCache;
 use crate::core::grant::ObjectKey;
 use crate::core::identity::Identity;
 use crate::core::tenancy::Tenant;
-use crate::ports::{CallFailure, Effects, Keys, KubeFailure};
+use crate::ports::{CloudError, Effects, Keys, KubeFailure};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::Edits;
 use crate::runtime::queue::Mark;
@@ -82,7 +82,7 @@ impl Context {
 
     /// A namespace as the rules look at it; its labels are read only when a rule looks at labels.
     pub async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeFailure> {
-        if self.effects.rules().need_labels() {
+        if self.effects.rules().needs_namespace_labels() {
             return self.effects.tenant(namespace).await;
         }
         Ok(Tenant {
@@ -117,7 +117,7 @@ impl Context {
 
     /// The account that an identity's keys really belong to. STS tells that to everybody, free of charge; it is asked a few
     /// times before a job goes on without knowing.
-    pub async fn account_of(&self, identity: &Identity, keys: &Keys) -> Result<String, CallFailure> {
+    pub async fn account_of(&self, identity: &Identity, keys: &Keys) -> Result<String, CloudError> {
         let known = self.accounts().get(identity).cloned();
         if let Some((_, account)) = known.filter(|(id, _)| *id == keys.id) {
             return Ok(account);
@@ -125,7 +125,7 @@ impl Context {
         let mut asked = 1;
         let account = loop {
             match self.effects.caller_account(keys).await {
-                Err(failure) if failure.passes() && asked < ACCOUNT_TIMES => asked += 1,
+                Err(failure) if failure.is_transient() && asked < ACCOUNT_TIMES => asked += 1,
                 answer => break answer?,
             }
             sleep(ACCOUNT_AGAIN).await;

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 
-use crate::core::error::{CallFailure, FailureKind};
+use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::hash::sha256;
-use crate::core::identity::{Identity, Origin, Scope};
-use crate::ports::{Effects, Keys, KeysProblem, RoleSession};
+use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
+use crate::ports::{CredentialsError, Effects, Keys, RoleSession};
 
 /// How long keys from a Secret are used before it is read again.
 const FRESH: SignedDuration = SignedDuration::from_secs(60);
@@ -18,14 +18,14 @@ const FRESH: SignedDuration = SignedDuration::from_secs(60);
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// Static keys serve every purpose; a session serves the one that it is narrowed to.
-type Entries = HashMap<(Identity, Option<Scope>), (Keys, Timestamp)>;
+type Entries = HashMap<(Identity, Option<SessionScope>), (Keys, Timestamp)>;
 
 /// The keys that were obtained lately.
 #[derive(Default)]
 pub struct KeyCache {
     entries: Mutex<Entries>,
     /// Digests of keys that IMM refused, and how: a job does not pay to hear the same again.
-    bad: Mutex<HashMap<Identity, (String, CallFailure)>>,
+    bad: Mutex<HashMap<Identity, (String, CloudError)>>,
 }
 
 impl KeyCache {
@@ -34,10 +34,13 @@ impl KeyCache {
         &self,
         effects: &dyn Effects,
         identity: &Identity,
-        scope: &Scope,
-    ) -> Result<Keys, KeysProblem> {
+        scope: &SessionScope,
+    ) -> Result<Keys, CredentialsError> {
         let now = effects.now();
-        let key = (identity.clone(), identity.opens_sessions().then(|| scope.clone()));
+        let key = (
+            identity.clone(),
+            identity.uses_sts_session().then(|| scope.clone()),
+        );
         {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             entries.retain(|_, (_, until)| *until > now);
@@ -55,7 +58,7 @@ impl KeyCache {
     }
 
     /// IMM refused these keys; they are obtained again next time, and not used unless they have changed.
-    pub fn refused(&self, identity: &Identity, keys: &Keys, failure: CallFailure) {
+    pub fn refused(&self, identity: &Identity, keys: &Keys, failure: CloudError) {
         self.forget(identity);
         self.bad
             .lock()
@@ -64,7 +67,7 @@ impl KeyCache {
     }
 
     /// How IMM has refused just these keys before.
-    pub fn known_bad(&self, identity: &Identity, keys: &Keys) -> Option<CallFailure> {
+    pub fn known_bad(&self, identity: &Identity, keys: &Keys) -> Option<CloudError> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
         let known = bad.get(identity).cloned();
         let same = known.filter(|(old, _)| *old == digest(keys));
@@ -96,11 +99,15 @@ fn digest(keys: &Keys) -> String {
     sha256(format!("{}\n{}\n{token}", keys.id, keys.secret.expose_secret()))
 }
 
-async fn obtain(effects: &dyn Effects, identity: &Identity, scope: &Scope) -> Result<Keys, KeysProblem> {
+async fn obtain(
+    effects: &dyn Effects,
+    identity: &Identity,
+    scope: &SessionScope,
+) -> Result<Keys, CredentialsError> {
     let policy = Some(scope.session_policy());
     let keys = match &identity.origin {
-        Origin::Secret { namespace, name } => effects.read_secret(namespace, name).await?,
-        Origin::ServiceAccount {
+        CredentialOrigin::Secret { namespace, name } => effects.read_secret(namespace, name).await?,
+        CredentialOrigin::ServiceAccount {
             namespace,
             name,
             role_arn,
@@ -118,14 +125,16 @@ async fn obtain(effects: &dyn Effects, identity: &Identity, scope: &Scope) -> Re
                 .await
                 .map_err(refused);
         }
-        Origin::Operator => effects.own_keys().await?,
+        CredentialOrigin::Operator => effects.own_keys().await?,
     };
-    let Some(hop) = &identity.hop else { return Ok(keys) };
+    let Some(hop) = &identity.assumed_role else {
+        return Ok(keys);
+    };
     let name = match &identity.origin {
-        Origin::Secret { namespace, .. } | Origin::ServiceAccount { namespace, .. } => {
+        CredentialOrigin::Secret { namespace, .. } | CredentialOrigin::ServiceAccount { namespace, .. } => {
             session_name(namespace)
         }
-        Origin::Operator => "imm-operator".to_owned(),
+        CredentialOrigin::Operator => "imm-operator".to_owned(),
     };
     let session = RoleSession {
         role_arn: hop.role_arn.clone(),
@@ -141,20 +150,20 @@ fn session_name(namespace: &str) -> String {
     format!("imm-operator@{namespace}").chars().take(64).collect()
 }
 
-fn refused(failure: CallFailure) -> KeysProblem {
+fn refused(failure: CloudError) -> CredentialsError {
     match failure.kind {
-        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
-            KeysProblem::Unreachable
+        CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
+            CredentialsError::Unavailable
         }
-        FailureKind::Denied
-        | FailureKind::PublicBlocked
-        | FailureKind::NoSuchBucket
-        | FailureKind::NoSuchProject
-        | FailureKind::WrongRegion
-        | FailureKind::KeysRejected
-        | FailureKind::KeysExpired
-        | FailureKind::DocumentRefused
-        | FailureKind::Refused => KeysProblem::RoleDenied(failure),
+        CloudErrorKind::Denied
+        | CloudErrorKind::PublicAccessBlocked
+        | CloudErrorKind::NoSuchBucket
+        | CloudErrorKind::NoSuchProject
+        | CloudErrorKind::WrongRegion
+        | CloudErrorKind::CredentialsRejected
+        | CloudErrorKind::CredentialsExpired
+        | CloudErrorKind::PolicyRejected
+        | CloudErrorKind::RequestRejected => CredentialsError::AssumeRoleDenied(failure),
     }
 }
 

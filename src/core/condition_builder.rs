@@ -6,21 +6,21 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::{Condition, ConditionStatus};
 
 /// Whole seconds: the API server stores no finer time, and a status must equal what is read back.
-pub fn seconds(now: Timestamp) -> Time {
+pub fn whole_seconds(now: Timestamp) -> Time {
     let fraction = SignedDuration::from_nanos(i64::from(now.subsec_nanosecond()));
     Time(now - fraction)
 }
 
 /// The conditions of one report, built on those of the last one.
 #[derive(Debug)]
-pub struct Conditions<'a> {
+pub struct ConditionsBuilder<'a> {
     before: &'a [Condition],
     generation: i64,
     now: Timestamp,
     list: Vec<Condition>,
 }
 
-impl<'a> Conditions<'a> {
+impl<'a> ConditionsBuilder<'a> {
     /// Starts a report for `generation`; conditions not set in it disappear.
     pub fn new(before: &'a [Condition], generation: i64, now: Timestamp) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl<'a> Conditions<'a> {
     /// Sets a condition.
     pub fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl AsRef<str>) {
         let last = self.before.iter().find(|c| c.kind == kind && c.status == status);
-        let message = cut(message.as_ref(), 1024);
+        let message = truncate(message.as_ref(), 1024);
         // The same failure with another request id is no news: it must not cost a write each time.
         let same = last
             .filter(|c| c.reason == reason && without_request_id(&c.message) == without_request_id(&message));
@@ -42,7 +42,8 @@ impl<'a> Conditions<'a> {
             kind: kind.to_owned(),
             status,
             observed_generation: Some(self.generation),
-            last_transition_time: last.map_or_else(|| seconds(self.now), |c| c.last_transition_time.clone()),
+            last_transition_time: last
+                .map_or_else(|| whole_seconds(self.now), |c| c.last_transition_time.clone()),
             reason: reason.to_owned(),
             message: same.map_or(message, |c| c.message.clone()),
         });
@@ -61,7 +62,7 @@ impl<'a> Conditions<'a> {
 }
 
 /// The status of a condition, if it is there.
-pub fn status_of(conditions: &[Condition], kind: &str) -> Option<ConditionStatus> {
+pub fn condition_status(conditions: &[Condition], kind: &str) -> Option<ConditionStatus> {
     conditions.iter().find(|c| c.kind == kind).map(|c| c.status)
 }
 
@@ -75,7 +76,7 @@ fn without_request_id(message: &str) -> String {
 }
 
 /// Cuts a text to at most `limit` characters.
-pub fn cut(text: &str, limit: usize) -> String {
+pub fn truncate(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }

@@ -7,7 +7,7 @@ use crate::api::{BucketRef, CredentialSource, Credentials, ProjectRef};
 
 /// Where an identity begins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Origin {
+pub enum CredentialOrigin {
     /// A Secret, in the object's own namespace.
     Secret {
         /// Namespace of the object, and so of the Secret.
@@ -32,7 +32,7 @@ pub enum Origin {
 
 /// A role assumed after the origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hop {
+pub struct AssumedRole {
     /// RAM role.
     pub role_arn: String,
     /// External id that its trust policy asks for.
@@ -43,9 +43,9 @@ pub struct Hop {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// Where it begins.
-    pub origin: Origin,
+    pub origin: CredentialOrigin,
     /// What it assumes then.
-    pub hop: Option<Hop>,
+    pub assumed_role: Option<AssumedRole>,
 }
 
 impl Identity {
@@ -53,52 +53,55 @@ impl Identity {
     pub fn of(namespace: &str, credentials: &Credentials) -> Option<Self> {
         let namespace = namespace.to_owned();
         let origin = match credentials.source {
-            CredentialSource::Secret => Origin::Secret {
+            CredentialSource::Secret => CredentialOrigin::Secret {
                 namespace,
                 name: credentials.secret_ref.as_ref()?.name.clone(),
             },
             CredentialSource::ServiceAccount => {
                 let account = credentials.service_account.as_ref()?;
-                Origin::ServiceAccount {
+                CredentialOrigin::ServiceAccount {
                     namespace,
                     name: account.name.clone(),
                     role_arn: account.role_arn.clone(),
                     provider_arn: account.oidc_provider_arn.clone(),
                 }
             }
-            CredentialSource::Operator => Origin::Operator,
+            CredentialSource::Operator => CredentialOrigin::Operator,
         };
         let hop = credentials.assume_role.as_ref();
-        let hop = hop.map(|h| Hop {
+        let hop = hop.map(|h| AssumedRole {
             role_arn: h.role_arn.clone(),
             external_id: h.external_id.clone(),
         });
-        Some(Self { origin, hop })
+        Some(Self {
+            origin,
+            assumed_role: hop,
+        })
     }
 
     /// Whether its keys are a session of ours, which is opened anew when it has ended.
-    pub fn opens_sessions(&self) -> bool {
-        self.hop.is_some() || matches!(self.origin, Origin::ServiceAccount { .. })
+    pub fn uses_sts_session(&self) -> bool {
+        self.assumed_role.is_some() || matches!(self.origin, CredentialOrigin::ServiceAccount { .. })
     }
 
     /// What a person calls it, for messages.
     pub fn describe(&self) -> String {
         match &self.origin {
-            Origin::Secret { name, .. } => format!("secret {name}"),
-            Origin::ServiceAccount { name, .. } => format!("service account {name}"),
-            Origin::Operator => "the operator's own identity".to_owned(),
+            CredentialOrigin::Secret { name, .. } => format!("secret {name}"),
+            CredentialOrigin::ServiceAccount { name, .. } => format!("service account {name}"),
+            CredentialOrigin::Operator => "the operator's own identity".to_owned(),
         }
     }
 
     /// A text that tells identities apart, to spread delays by.
-    pub fn seed(&self) -> String {
+    pub fn jitter_seed(&self) -> String {
         format!("{self:?}")
     }
 }
 
 /// What a session is narrowed to: STS sessions that we open can do nothing else, whatever their role may.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
+pub enum SessionScope {
     /// The policy of one bucket.
     Bucket(String),
     /// Listing and reading the objects of one bucket.
@@ -114,7 +117,7 @@ pub enum Scope {
     },
 }
 
-impl Scope {
+impl SessionScope {
     /// The scope of a grant's passes.
     pub fn bucket(bucket: &BucketRef) -> Self {
         Self::Bucket(bucket.name.clone())

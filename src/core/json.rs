@@ -5,15 +5,15 @@ use std::io;
 use serde::Serialize;
 
 /// Bytes of a value as JSON holds it: some characters of a text take two and more.
-pub fn bytes(value: &(impl Serialize + ?Sized)) -> usize {
-    let mut counted = Counted(0);
+pub fn serialized_len(value: &(impl Serialize + ?Sized)) -> usize {
+    let mut counted = ByteCounter(0);
     serde_json::to_writer(&mut counted, value).map_or(0, |()| counted.0)
 }
 
 /// Counts the bytes that are written to it, and keeps none.
-struct Counted(usize);
+struct ByteCounter(usize);
 
-impl io::Write for Counted {
+impl io::Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())
@@ -31,7 +31,11 @@ mod tests {
     #[test]
     fn as_many_bytes_as_are_written() {
         for text in ["", "oss://pics/a.jpg", "\"\\\u{7}\n", "\u{fc}/\u{4e2d}"] {
-            assert_eq!(bytes(text), serde_json::to_string(text).unwrap().len(), "{text}");
+            assert_eq!(
+                serialized_len(text),
+                serde_json::to_string(text).unwrap().len(),
+                "{text}"
+            );
         }
     }
 }

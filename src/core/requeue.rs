@@ -6,7 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 /// A number from 0 to 999 that a text decides, for spreading.
-fn spread(seed: &str) -> u64 {
+fn permille(seed: &str) -> u64 {
     let digest = Sha256::digest(seed.as_bytes());
     digest
         .iter()
@@ -16,28 +16,28 @@ fn spread(seed: &str) -> u64 {
 }
 
 /// `base` less or more up to a tenth, by `seed`.
-pub fn spread_by_a_tenth(base: Duration, seed: &str) -> Duration {
+pub fn jittered(base: Duration, seed: &str) -> Duration {
     let tenth = base / 10;
-    let steps = u32::try_from(spread(seed)).unwrap_or(0);
+    let steps = u32::try_from(permille(seed)).unwrap_or(0);
     base.saturating_sub(tenth) + tenth * 2 * steps / 1000
 }
 
 /// A time from `low` to `high`, by `seed`.
-pub fn between(low: Duration, high: Duration, seed: &str) -> Duration {
-    let steps = u32::try_from(spread(seed)).unwrap_or(0);
+pub fn uniform(low: Duration, high: Duration, seed: &str) -> Duration {
+    let steps = u32::try_from(permille(seed)).unwrap_or(0);
     low + (high.saturating_sub(low)) * steps / 1000
 }
 
 /// A time anywhere in `interval`, by `seed`, for what begins together and shall not go on together.
-pub fn somewhere_in(interval: Duration, seed: &str) -> Duration {
-    between(interval / 10, interval, seed)
+pub fn initial_jitter(interval: Duration, seed: &str) -> Duration {
+    uniform(interval / 10, interval, seed)
 }
 
 /// Full delay after the n-th failure in a row: `base` doubled each time up to `cap`, then spread over its upper half.
-pub fn after_failures(failures: u32, base: Duration, cap: Duration, seed: &str) -> Duration {
+pub fn exponential_backoff(failures: u32, base: Duration, cap: Duration, seed: &str) -> Duration {
     let factor = 2u32.saturating_pow(failures.saturating_sub(1).min(20));
     let full = base.saturating_mul(factor).min(cap);
-    between(full / 2, full, &format!("{seed}/{failures}"))
+    uniform(full / 2, full, &format!("{seed}/{failures}"))
 }
 
 #[cfg(test)]
@@ -48,20 +48,20 @@ mod tests {
     fn delays_grow_to_their_cap_and_stay_within_bounds() {
         let (base, cap) = (Duration::from_secs(1), Duration::from_secs(420));
         for failures in 1..40 {
-            let delay = after_failures(failures, base, cap, "uid");
+            let delay = exponential_backoff(failures, base, cap, "uid");
             assert!(delay >= base / 2 && delay <= cap, "{failures}: {delay:?}");
         }
-        assert!(after_failures(20, base, cap, "uid") >= cap / 2);
-        let spread = spread_by_a_tenth(Duration::from_secs(600), "uid");
+        assert!(exponential_backoff(20, base, cap, "uid") >= cap / 2);
+        let spread = jittered(Duration::from_secs(600), "uid");
         assert!(spread >= Duration::from_secs(540) && spread <= Duration::from_secs(660));
-        assert_ne!(spread, spread_by_a_tenth(Duration::from_secs(600), "another"));
+        assert_ne!(spread, jittered(Duration::from_secs(600), "another"));
     }
 
     #[test]
     fn five_hundred_that_begin_together_do_not_stay_together() {
         let mut minutes = [0; 11];
         for number in 0..500 {
-            let delay = somewhere_in(Duration::from_secs(600), &format!("uid-{number}"));
+            let delay = initial_jitter(Duration::from_secs(600), &format!("uid-{number}"));
             minutes[usize::try_from(delay.as_secs() / 60).unwrap()] += 1;
         }
         // Two a second would be 120.

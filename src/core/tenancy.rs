@@ -11,19 +11,19 @@ use crate::api::{AdoptionPolicy, CredentialSource, Credentials, GrantSpec, JobSp
 /// The rules, as the person who runs the operator wrote them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rules {
+pub struct TenancyRules {
     /// Whether own credentials need a rule too.
     #[serde(default)]
     pub strict: bool,
     /// The rules; the first that allows decides.
     #[serde(default)]
-    pub rules: Vec<Rule>,
+    pub rules: Vec<TenancyRule>,
 }
 
 /// Which namespaces a rule is for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Namespaces {
+pub struct NamespaceSelector {
     /// Names, each with `*` for any text.
     #[serde(default)]
     pub names: Vec<String>,
@@ -35,9 +35,9 @@ pub struct Namespaces {
 /// One rule: a list that is empty allows nothing but where it says so.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rule {
+pub struct TenancyRule {
     /// Namespaces that it is for.
-    pub namespaces: Namespaces,
+    pub namespaces: NamespaceSelector,
     /// Sources of credentials that it allows; empty means Secret and ServiceAccount.
     #[serde(default)]
     pub credential_sources: Vec<CredentialSource>,
@@ -76,9 +76,9 @@ pub struct Tenant {
     pub labels: BTreeMap<String, String>,
 }
 
-impl Rules {
+impl TenancyRules {
     /// Whether any rule looks at labels, so that a namespace has to be read.
-    pub fn need_labels(&self) -> bool {
+    pub fn needs_namespace_labels(&self) -> bool {
         self.rules
             .iter()
             .any(|rule| !rule.namespaces.match_labels.is_empty())
@@ -86,11 +86,11 @@ impl Rules {
 
     /// Whether a grant is allowed; else why not.
     pub fn allow_grant(&self, tenant: &Tenant, spec: &GrantSpec) -> Result<(), String> {
-        let fits = |rule: &Rule| {
-            any_or(&rule.owner_uids, &spec.bucket.owner_uid)
+        let fits = |rule: &TenancyRule| {
+            empty_or_contains(&rule.owner_uids, &spec.bucket.owner_uid)
                 && matches_any(&rule.buckets, &spec.bucket.name)
-                && any_or(&rule.grantee_uids, &spec.grantee.account_uid)
-                && any_or(&rule.role_names, &spec.grantee.role_name)
+                && empty_or_contains(&rule.grantee_uids, &spec.grantee.account_uid)
+                && empty_or_contains(&rule.role_names, &spec.grantee.role_name)
                 && (rule.presets.is_empty() || rule.presets.contains(&spec.access.preset))
                 && (rule.take_ownership || spec.adoption_policy != AdoptionPolicy::TakeOwnership)
         };
@@ -100,9 +100,9 @@ impl Rules {
 
     /// Whether a job may score images of these buckets; else why not.
     pub fn allow_job(&self, tenant: &Tenant, spec: &JobSpec, buckets: &[&str]) -> Result<(), String> {
-        let fits = |rule: &Rule| {
+        let fits = |rule: &TenancyRule| {
             matches_any(&rule.projects, &spec.project.name)
-                && any_or(&rule.grantee_uids, &spec.project.account_uid)
+                && empty_or_contains(&rule.grantee_uids, &spec.project.account_uid)
                 && buckets.iter().all(|bucket| matches_any(&rule.buckets, bucket))
         };
         let reader = spec.source.credentials().into_iter();
@@ -116,7 +116,7 @@ impl Rules {
         tenant: &Tenant,
         credentials: &Credentials,
         free: bool,
-        fits: impl Fn(&Rule) -> bool,
+        fits: impl Fn(&TenancyRule) -> bool,
     ) -> Result<(), String> {
         let own = credentials.source != CredentialSource::Operator;
         if own && free && !self.strict {
@@ -126,7 +126,7 @@ impl Rules {
         let allowed = self
             .rules
             .iter()
-            .filter(|rule| rule.namespaces.cover(tenant))
+            .filter(|rule| rule.namespaces.applies_to(tenant))
             .any(|rule| {
                 let source = if rule.credential_sources.is_empty() {
                     own
@@ -146,9 +146,12 @@ impl Rules {
     }
 }
 
-impl Namespaces {
-    fn cover(&self, tenant: &Tenant) -> bool {
-        let named = self.names.iter().any(|pattern| glob(pattern, &tenant.name));
+impl NamespaceSelector {
+    fn applies_to(&self, tenant: &Tenant) -> bool {
+        let named = self
+            .names
+            .iter()
+            .any(|pattern| glob_matches(pattern, &tenant.name));
         let labelled = !self.match_labels.is_empty()
             && self
                 .match_labels
@@ -158,16 +161,16 @@ impl Namespaces {
     }
 }
 
-fn any_or(list: &[String], value: &str) -> bool {
+fn empty_or_contains(list: &[String], value: &str) -> bool {
     list.is_empty() || list.iter().any(|entry| entry == value)
 }
 
 fn matches_any(patterns: &[String], value: &str) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| glob(pattern, value))
+    patterns.is_empty() || patterns.iter().any(|pattern| glob_matches(pattern, value))
 }
 
 /// Whether `value` follows a pattern in which `*` stands for any text.
-fn glob(pattern: &str, value: &str) -> bool {
+fn glob_matches(pattern: &str, value: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = value.strip_prefix(first) else {
@@ -202,11 +205,11 @@ mod tests {
             ("a*a", "a", false),
             ("a.c", "abc", false),
         ] {
-            assert_eq!(glob(pattern, value), fits, "{pattern} {value}");
+            assert_eq!(glob_matches(pattern, value), fits, "{pattern} {value}");
         }
     }
 
-    fn rules(rule: &Value) -> Rules {
+    fn rules(rule: &Value) -> TenancyRules {
         serde_json::from_value(json!({"strict": true, "rules": [rule]})).unwrap()
     }
 
@@ -219,7 +222,7 @@ mod tests {
     }
 
     /// A rule that allows `spec`, with one member changed at a time: each of these no longer does.
-    fn judge(fitting: &Value, unfit: &[(&str, Value)], allows: impl Fn(&Rules) -> bool) {
+    fn judge(fitting: &Value, unfit: &[(&str, Value)], allows: impl Fn(&TenancyRules) -> bool) {
         assert!(allows(&rules(fitting)), "{fitting}");
         for (member, value) in unfit {
             let mut rule = fitting.clone();

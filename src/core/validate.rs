@@ -6,32 +6,32 @@ use thiserror::Error;
 /// A name that does not follow its grammar: which field, and what it must look like.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{field} {rule}")]
-pub struct NameError {
+pub struct ValidationError {
     /// The field as users see it, for example `spec.bucket.name`.
     pub field: &'static str,
     /// What it must look like, as a fragment that follows the field's name.
     pub rule: &'static str,
 }
 
-fn demand(holds: bool, field: &'static str, rule: &'static str) -> Result<(), NameError> {
+fn ensure(holds: bool, field: &'static str, rule: &'static str) -> Result<(), ValidationError> {
     if holds {
         Ok(())
     } else {
-        Err(NameError { field, rule })
+        Err(ValidationError { field, rule })
     }
 }
 
-fn lower_digit(byte: u8) -> bool {
+fn is_lower_or_digit(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
 /// Checks an OSS bucket name: 3 to 63 of `a-z 0-9 -`, no hyphen at either end.
-pub fn check_bucket(field: &'static str, name: &str) -> Result<(), NameError> {
+pub fn check_bucket(field: &'static str, name: &str) -> Result<(), ValidationError> {
     let bytes = name.as_bytes();
-    let ends =
-        bytes.first().is_some_and(|b| lower_digit(*b)) && bytes.last().is_some_and(|b| lower_digit(*b));
-    let inner = bytes.iter().all(|b| lower_digit(*b) || *b == b'-');
-    demand(
+    let ends = bytes.first().is_some_and(|b| is_lower_or_digit(*b))
+        && bytes.last().is_some_and(|b| is_lower_or_digit(*b));
+    let inner = bytes.iter().all(|b| is_lower_or_digit(*b) || *b == b'-');
+    ensure(
         (3..=63).contains(&bytes.len()) && ends && inner,
         field,
         "must be 3 to 63 lower-case letters, digits and hyphens, without a hyphen at either end",
@@ -39,9 +39,9 @@ pub fn check_bucket(field: &'static str, name: &str) -> Result<(), NameError> {
 }
 
 /// Checks an account UID: 5 to 20 digits.
-pub fn check_uid(field: &'static str, uid: &str) -> Result<(), NameError> {
+pub fn check_uid(field: &'static str, uid: &str) -> Result<(), ValidationError> {
     let digits = uid.bytes().all(|b| b.is_ascii_digit());
-    demand(
+    ensure(
         (5..=20).contains(&uid.len()) && digits,
         field,
         "must be 5 to 20 digits",
@@ -49,15 +49,17 @@ pub fn check_uid(field: &'static str, uid: &str) -> Result<(), NameError> {
 }
 
 /// Checks a region id such as `cn-hangzhou`.
-pub fn check_region(field: &'static str, region: &str) -> Result<(), NameError> {
+pub fn check_region(field: &'static str, region: &str) -> Result<(), ValidationError> {
     let mut parts = region.split('-');
     let country = parts
         .next()
         .is_some_and(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_lowercase()));
     let rest: Vec<&str> = parts.collect();
-    let named = rest.iter().all(|p| !p.is_empty() && p.bytes().all(lower_digit));
+    let named = rest
+        .iter()
+        .all(|p| !p.is_empty() && p.bytes().all(is_lower_or_digit));
     let sized = (1..=3).contains(&rest.len()) && region.len() <= 40;
-    demand(
+    ensure(
         country && named && sized,
         field,
         "must be a region id such as cn-hangzhou, without oss- in front",
@@ -65,11 +67,11 @@ pub fn check_region(field: &'static str, region: &str) -> Result<(), NameError> 
 }
 
 /// Checks a RAM role name: 1 to 64 of letters, digits, `.`, `_`, `-`.
-pub fn check_role(field: &'static str, role: &str) -> Result<(), NameError> {
+pub fn check_role(field: &'static str, role: &str) -> Result<(), ValidationError> {
     let ok = role
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    demand(
+    ensure(
         (1..=64).contains(&role.len()) && ok,
         field,
         "must be 1 to 64 letters, digits, dots, underscores and hyphens",
@@ -77,7 +79,7 @@ pub fn check_role(field: &'static str, role: &str) -> Result<(), NameError> {
 }
 
 /// Checks an IMM project name: 1 to 128 of letters, digits, `-`, `_`, starting with a letter or `_`.
-pub fn check_project(field: &'static str, name: &str) -> Result<(), NameError> {
+pub fn check_project(field: &'static str, name: &str) -> Result<(), ValidationError> {
     let start = name
         .bytes()
         .next()
@@ -85,7 +87,7 @@ pub fn check_project(field: &'static str, name: &str) -> Result<(), NameError> {
     let ok = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    demand(
+    ensure(
         start && ok && name.len() <= 128,
         field,
         "must be 1 to 128 letters, digits, hyphens and underscores, starting with a letter or underscore",
@@ -93,15 +95,15 @@ pub fn check_project(field: &'static str, name: &str) -> Result<(), NameError> {
 }
 
 /// Checks a prefix of object keys: no wildcard, no variable, no control or invisible character, no leading slash.
-pub fn check_prefix(field: &'static str, prefix: &str) -> Result<(), NameError> {
-    demand(
+pub fn check_prefix(field: &'static str, prefix: &str) -> Result<(), ValidationError> {
+    ensure(
         (1..=512).contains(&prefix.chars().count()),
         field,
         "must be 1 to 512 characters",
     )?;
-    demand(!prefix.starts_with('/'), field, "must not start with /")?;
-    let bad = |c: char| matches!(c, '*' | '?' | '$' | '{' | '}' | '\\') || invisible(c);
-    demand(
+    ensure(!prefix.starts_with('/'), field, "must not start with /")?;
+    let bad = |c: char| matches!(c, '*' | '?' | '$' | '{' | '}' | '\\') || is_invisible(c);
+    ensure(
         !prefix.chars().any(bad),
         field,
         "must not contain * ? $ { } \\ or control or invisible characters",
@@ -110,7 +112,7 @@ pub fn check_prefix(field: &'static str, prefix: &str) -> Result<(), NameError> 
 
 /// Control and formatting characters (Unicode categories Cc and Cf, line and paragraph separator): what a reader
 /// cannot see must not decide what a policy grants.
-fn invisible(c: char) -> bool {
+fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
             | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{206f}'
@@ -129,7 +131,7 @@ pub struct ObjectUri {
 
 impl ObjectUri {
     /// Parses `oss://BUCKET/KEY`.
-    pub fn parse(field: &'static str, uri: &str) -> Result<Self, NameError> {
+    pub fn parse(field: &'static str, uri: &str) -> Result<Self, ValidationError> {
         let (bucket, key) = Self::split(field, uri)?;
         Ok(Self {
             bucket: bucket.to_owned(),
@@ -138,14 +140,14 @@ impl ObjectUri {
     }
 
     /// The bucket and the key of `oss://BUCKET/KEY`.
-    pub fn split<'a>(field: &'static str, uri: &'a str) -> Result<(&'a str, &'a str), NameError> {
+    pub fn split<'a>(field: &'static str, uri: &'a str) -> Result<(&'a str, &'a str), ValidationError> {
         let rule = "must be oss://BUCKET/KEY with a key of 1 to 1,023 bytes and no control characters";
         let (bucket, key) = uri
             .strip_prefix("oss://")
             .and_then(|rest| rest.split_once('/'))
-            .ok_or(NameError { field, rule })?;
+            .ok_or(ValidationError { field, rule })?;
         check_bucket(field, bucket)?;
-        demand(
+        ensure(
             (1..=1023).contains(&key.len()) && !key.chars().any(char::is_control),
             field,
             rule,

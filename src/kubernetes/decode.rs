@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::api::{ABANDON, BucketRef, Credentials, DeletionPolicy, GrantStatus, RECONCILE_AT, STARTED};
-use crate::core::condition_builder::cut;
+use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::JobObject;
@@ -112,7 +112,7 @@ fn part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
 
 fn spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
     T::deserialize(data.get("spec").unwrap_or(&Value::Null))
-        .map_err(|error| format!("spec does not decode: {}", cut(&error.to_string(), 200)))
+        .map_err(|error| format!("spec does not decode: {}", truncate(&error.to_string(), 200)))
 }
 
 pub(crate) fn grant(object: &DynamicObject) -> GrantObject {
@@ -129,7 +129,7 @@ pub(crate) fn grant(object: &DynamicObject) -> GrantObject {
         created: object.creation_timestamp().map(|time| time.0),
         deleting: object.metadata.deletion_timestamp.is_some(),
         finalizers: object.finalizers().to_vec(),
-        reconcile_at: annotation(RECONCILE_AT).map(|text| cut(&text, 253)),
+        reconcile_at: annotation(RECONCILE_AT).map(|text| truncate(&text, 253)),
         abandon: annotation(ABANDON).as_deref() == Some("true"),
         retain: part(&object.data, "/spec/deletionPolicy") == Some(DeletionPolicy::Retain),
         spec: spec(&object.data),
@@ -168,7 +168,7 @@ pub(crate) fn job(object: &DynamicObject) -> JobObject {
         generation: object.metadata.generation.unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
         started: annotation(STARTED),
-        reconcile_at: annotation(RECONCILE_AT).map(|text| cut(&text, 253)),
+        reconcile_at: annotation(RECONCILE_AT).map(|text| truncate(&text, 253)),
         spec: spec(&object.data),
         status: part(&object.data, "/status").unwrap_or_default(),
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::now;
-use crate::core::leader_election::{Record, Step, Term, step};
+use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_action};
 
 /// Name of the Lease object.
 const NAME: &str = "imm-operator";
@@ -64,9 +64,9 @@ impl Fence {
 pub(crate) struct Leadership {
     api: Api<Lease>,
     me: String,
-    term: Term,
+    term: LeaseTiming,
     acquired: Timestamp,
-    record: Record,
+    record: LeaseRecord,
     until: watch::Sender<Option<Instant>>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) async fn acquire(
     stop: &CancellationToken,
 ) -> Option<Leadership> {
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let term = Term::default();
+    let term = LeaseTiming::default();
     let (mut seen, mut since) = (None, Instant::now());
     loop {
         let wait = match timeout(REQUEST, api.get_opt(NAME)).await {
@@ -87,9 +87,9 @@ pub(crate) async fn acquire(
                 if record != seen {
                     (seen, since) = (record.clone(), Instant::now());
                 }
-                match step(record.as_ref(), since.elapsed(), term) {
-                    Step::Wait(wait) => wait,
-                    Step::Take { transitions } => {
+                match next_action(record.as_ref(), since.elapsed(), term) {
+                    LeaseAction::Wait(wait) => wait,
+                    LeaseAction::Take { transitions } => {
                         let (sent, acquired) = (Instant::now(), now());
                         let version = record.map(|r| r.version);
                         if let Some(record) =
@@ -198,8 +198,8 @@ async fn write(
     acquired: Timestamp,
     transitions: i32,
     version: Option<String>,
-    term: Term,
-) -> Option<Record> {
+    term: LeaseTiming,
+) -> Option<LeaseRecord> {
     let spec = LeaseSpec {
         holder_identity: holder.map(ToOwned::to_owned),
         lease_duration_seconds: i32::try_from(term.duration.as_secs()).ok(),
@@ -232,13 +232,13 @@ async fn write(
     }
 }
 
-fn record(lease: &Lease) -> Record {
+fn record(lease: &Lease) -> LeaseRecord {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = spec
         .lease_duration_seconds
         .and_then(|s| u64::try_from(s).ok())
         .unwrap_or(0);
-    Record {
+    LeaseRecord {
         holder: spec.holder_identity.filter(|h| !h.is_empty()),
         duration: Duration::from_secs(seconds),
         transitions: spec.lease_transitions.unwrap_or(0),
@@ -294,13 +294,13 @@ mod tests {
                     .body(kube::client::Body::from(body.as_bytes().to_vec()))
             }
         });
-        let (start, term) = (Instant::now(), Term::default());
+        let (start, term) = (Instant::now(), LeaseTiming::default());
         let mut leadership = Leadership {
             api: Api::namespaced(Client::new(server, "n"), "n"),
             me: "me".to_owned(),
             term,
             acquired: now(),
-            record: Record {
+            record: LeaseRecord {
                 holder: Some("me".to_owned()),
                 duration: term.duration,
                 transitions: 0,

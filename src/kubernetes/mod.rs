@@ -21,11 +21,11 @@ use serde_json::{Value, json};
 use self::decode::{Listed, Reduced, grant, job};
 use self::request::{DEADLINE, How, Part, in_time, write};
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
-use crate::core::condition_builder::cut;
+use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::tenancy::Tenant;
-use crate::ports::{Announcement, Backup, Keys, KeysProblem, KubeFailure, Subject};
+use crate::ports::{Announcement, Backup, CredentialsError, Keys, KubeFailure, Subject};
 
 /// The API server.
 #[derive(Clone)]
@@ -200,18 +200,18 @@ impl Kubernetes {
         in_time(api.patch(name, &PatchParams::default(), &patch)).await
     }
 
-    pub(crate) async fn read_secret(&self, namespace: &str, name: &str) -> Result<Keys, KeysProblem> {
+    pub(crate) async fn read_secret(&self, namespace: &str, name: &str) -> Result<Keys, CredentialsError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let secret = match in_time(secrets.get_opt(name)).await {
             Ok(Some(secret)) => secret,
-            Ok(None) | Err(KubeFailure::NotFound) => return Err(KeysProblem::Missing),
+            Ok(None) | Err(KubeFailure::NotFound) => return Err(CredentialsError::NotFound),
             Err(KubeFailure::Forbidden) => {
-                return Err(KeysProblem::Denied {
+                return Err(CredentialsError::SecretAccessDenied {
                     account: self.account.clone(),
                 });
             }
             Err(KubeFailure::Conflict | KubeFailure::Invalid | KubeFailure::Unavailable) => {
-                return Err(KeysProblem::Unreachable);
+                return Err(CredentialsError::Unavailable);
             }
         };
         let data = secret.data.unwrap_or_default();
@@ -222,11 +222,11 @@ impl Kubernetes {
                 .map(str::trim);
             value.filter(|v| !v.is_empty() && v.len() <= 8192 && v.chars().all(|c| c.is_ascii_graphic()))
         };
-        let id = text("accessKeyId").ok_or(KeysProblem::Invalid("accessKeyId"))?;
-        let key = text("accessKeySecret").ok_or(KeysProblem::Invalid("accessKeySecret"))?;
+        let id = text("accessKeyId").ok_or(CredentialsError::Invalid("accessKeyId"))?;
+        let key = text("accessKeySecret").ok_or(CredentialsError::Invalid("accessKeySecret"))?;
         let token = text("securityToken").map(SecretString::from);
         if data.contains_key("securityToken") && token.is_none() {
-            return Err(KeysProblem::Invalid("securityToken"));
+            return Err(CredentialsError::Invalid("securityToken"));
         }
         Ok(Keys {
             id: id.to_owned(),
@@ -240,7 +240,7 @@ impl Kubernetes {
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<SecretString, KeysProblem> {
+    ) -> Result<SecretString, CredentialsError> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let spec = TokenRequestSpec {
             audiences: vec!["sts.aliyuncs.com".to_owned()],
@@ -255,13 +255,13 @@ impl Kubernetes {
             Ok(answer) => answer
                 .status
                 .map(|s| SecretString::from(s.token))
-                .ok_or(KeysProblem::Unreachable),
-            Err(KubeFailure::NotFound) => Err(KeysProblem::Missing),
-            Err(KubeFailure::Forbidden) => Err(KeysProblem::TokenDenied {
+                .ok_or(CredentialsError::Unavailable),
+            Err(KubeFailure::NotFound) => Err(CredentialsError::NotFound),
+            Err(KubeFailure::Forbidden) => Err(CredentialsError::TokenRequestDenied {
                 account: self.account.clone(),
             }),
             Err(KubeFailure::Conflict | KubeFailure::Invalid | KubeFailure::Unavailable) => {
-                Err(KeysProblem::Unreachable)
+                Err(CredentialsError::Unavailable)
             }
         }
     }
@@ -298,7 +298,7 @@ impl Kubernetes {
             action: reason.clone(),
             reason,
             // The API server refuses a note above 1,024 bytes; a character has up to four.
-            note: Some(cut(&announcement.note, 250)),
+            note: Some(truncate(&announcement.note, 250)),
             secondary: None,
         };
         // A failed event never fails a pass: the condition says the same and lasts.

@@ -12,7 +12,7 @@ use super::fair_queue::Line;
 pub use super::fair_queue::Ticket;
 use crate::api::ProjectRef;
 use crate::core::identity::Identity;
-use crate::ports::{CallFailure, FailureKind, ProjectLimits};
+use crate::ports::{CloudError, CloudErrorKind, ProjectLimits};
 
 /// Share of the limit that is used: the limit's window is not ours, so a call may fall into the second before.
 const SHARE: f64 = 0.98;
@@ -212,7 +212,7 @@ impl Pacer {
     /// What came of the question for the limits. A project that refuses to tell is not asked again, because each further
     /// question might be billed; one that could not be reached is, soon; and whatever is wrong with the project or the keys
     /// may be right for the next job.
-    pub fn answer(&self, answer: &Result<ProjectLimits, CallFailure>) {
+    pub fn answer(&self, answer: &Result<ProjectLimits, CloudError>) {
         let mut pace = self.pace();
         let now = Instant::now();
         match answer {
@@ -220,17 +220,19 @@ impl Pacer {
                 pace.limits = limits.clone();
                 (pace.answered, pace.unheard) = (true, 0);
             }
-            Err(failure) if failure.passes() && !failure.clock_is_off() => {
+            Err(failure) if failure.is_transient() && !failure.is_clock_skew() => {
                 pace.unheard += 1;
                 let often = pace.unheard >= ASK_TIMES;
                 pace.answered |= often;
                 pace.ask_at = Some(now + if often { LIMITS_FRESH } else { ASK_AGAIN });
             }
             Err(failure)
-                if failure.clock_is_off()
+                if failure.is_clock_skew()
                     || matches!(
                         failure.kind,
-                        FailureKind::NoSuchProject | FailureKind::KeysRejected | FailureKind::KeysExpired
+                        CloudErrorKind::NoSuchProject
+                            | CloudErrorKind::CredentialsRejected
+                            | CloudErrorKind::CredentialsExpired
                     ) =>
             {
                 (pace.answered, pace.ask_at) = (false, Some(now + ASK_AGAIN));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::Stream;
 use thiserror::Error;
 
-use crate::core::tenancy::Rules;
+use crate::core::tenancy::TenancyRules;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -37,12 +37,12 @@ pub enum RulesError {
 /// The rules in force.
 #[derive(Clone, Default)]
 pub struct RulesInForce {
-    current: Arc<RwLock<Arc<Rules>>>,
+    current: Arc<RwLock<Arc<TenancyRules>>>,
 }
 
 impl RulesInForce {
     /// The rules as of now.
-    pub fn get(&self) -> Arc<Rules> {
+    pub fn get(&self) -> Arc<TenancyRules> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -83,7 +83,7 @@ impl RulesInForce {
     }
 }
 
-async fn read(path: &Path) -> Result<Rules, RulesError> {
+async fn read(path: &Path) -> Result<TenancyRules, RulesError> {
     let text = tokio::fs::read_to_string(path).await;
     let text = text.map_err(|source| RulesError::Read {
         path: path.to_owned(),

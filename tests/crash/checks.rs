@@ -120,7 +120,7 @@ impl Outside {
     /// I2, I4, I11 and I14 at rest: each live grant's statements are there and it says so, whatever became of the others;
     /// nothing of ours is left without a grant, and nothing of others has gone.
     pub fn check_at_rest(&mut self) {
-        let gone = self.refuses == Some(imm_operator::ports::FailureKind::NoSuchBucket);
+        let gone = self.refuses == Some(imm_operator::ports::CloudErrorKind::NoSuchBucket);
         let grants: Vec<GrantObject> = self.grants.values().cloned().collect();
         let mut wanted = Vec::new();
         for grant in &grants {

@@ -9,10 +9,10 @@ use imm_operator::api::{
 };
 use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
 use imm_operator::core::job::JobObject;
-use imm_operator::core::tenancy::{Rules, Tenant};
+use imm_operator::core::tenancy::{TenancyRules, Tenant};
 use imm_operator::core::validate::ObjectUri;
 use imm_operator::ports::{
-    After, Announcement, Backup, CallFailure, Effects, Keys, KeysProblem, KubeFailure, ObjectPage, Piece,
+    After, Announcement, Backup, CloudError, CredentialsError, Effects, Keys, KubeFailure, ObjectPage, Piece,
     PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
 use k8s_openapi::jiff::Timestamp;
@@ -66,8 +66,8 @@ impl Effects for Gate {
     fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
         self.store(move |o| o.jobs.mark_started(job))
     }
-    fn read_secret<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Keys, KeysProblem>> {
-        self.effect(KeysProblem::Unreachable, |o| {
+    fn read_secret<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Keys, CredentialsError>> {
+        self.effect(CredentialsError::Unavailable, |o| {
             if let Some(problem) = o.no_secret.clone() {
                 return Err(problem);
             }
@@ -83,17 +83,15 @@ impl Effects for Gate {
         &'a self,
         _: &'a str,
         _: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, KeysProblem>> {
-        self.effect(KeysProblem::Unreachable, |_| Err(KeysProblem::Missing))
+    ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
+        self.effect(CredentialsError::Unavailable, |_| Err(CredentialsError::NotFound))
     }
-    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, KeysProblem>> {
-        self.effect(KeysProblem::Unreachable, |_| Err(KeysProblem::NotConfigured))
+    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, CredentialsError>> {
+        self.effect(CredentialsError::Unavailable, |_| {
+            Err(CredentialsError::NotConfigured)
+        })
     }
-    fn assume_role<'a>(
-        &'a self,
-        _: &'a RoleSession,
-        _: &'a Keys,
-    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+    fn assume_role<'a>(&'a self, _: &'a RoleSession, _: &'a Keys) -> BoxFuture<'a, Result<Keys, CloudError>> {
         self.effect(no_answer(), |o| Ok(o.open_session(self.time())))
     }
     fn assume_role_with_oidc<'a>(
@@ -101,7 +99,7 @@ impl Effects for Gate {
         _: &'a RoleSession,
         _: &'a str,
         _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Keys, CallFailure>> {
+    ) -> BoxFuture<'a, Result<Keys, CloudError>> {
         self.effect(no_answer(), |_| Err(no_answer()))
     }
     fn tenant<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>> {
@@ -112,14 +110,14 @@ impl Effects for Gate {
             })
         })
     }
-    fn rules(&self) -> Arc<Rules> {
-        Arc::new(Rules::default())
+    fn rules(&self) -> Arc<TenancyRules> {
+        Arc::new(TenancyRules::default())
     }
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BucketSeen, CallFailure>> {
+    ) -> BoxFuture<'a, Result<BucketSeen, CloudError>> {
         let seen = BucketSeen {
             owner_uid: Some(bucket.owner_uid.clone()),
             region: Some(bucket.region.clone()),
@@ -145,7 +143,7 @@ impl Effects for Gate {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CallFailure>> {
+    ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
         self.effect(no_answer(), move |o| {
             o.admit(keys)?;
             let policy = o.read_policy(&bucket.name, self.time());
@@ -162,7 +160,7 @@ impl Effects for Gate {
         keys: &'a Keys,
         text: &'a str,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+    ) -> BoxFuture<'a, Result<(), CloudError>> {
         self.write(bucket, keys, Some(text), signed_at)
     }
     fn delete_policy<'a>(
@@ -170,14 +168,14 @@ impl Effects for Gate {
         bucket: &'a BucketRef,
         keys: &'a Keys,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+    ) -> BoxFuture<'a, Result<(), CloudError>> {
         self.write(bucket, keys, None, signed_at)
     }
     fn read_block<'a>(
         &'a self,
         _: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BlockState, CallFailure>> {
+    ) -> BoxFuture<'a, Result<BlockState, CloudError>> {
         self.effect(no_answer(), |o| {
             o.admit(keys)?;
             Ok(o.block.unwrap_or(BlockState::Off))
@@ -224,7 +222,7 @@ impl Effects for Gate {
         prefix: &'a str,
         after: &'a After,
         _: &'a Keys,
-    ) -> BoxFuture<'a, Result<ObjectPage, CallFailure>> {
+    ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
         self.effect(no_answer(), move |o| {
             Ok(o.jobs.list_objects(prefix, after, self.time()))
         })
@@ -236,17 +234,17 @@ impl Effects for Gate {
         from: u64,
         _: Option<&'a str>,
         _: &'a Keys,
-    ) -> BoxFuture<'a, Result<Piece, CallFailure>> {
+    ) -> BoxFuture<'a, Result<Piece, CloudError>> {
         self.effect(no_answer(), move |o| Ok(o.jobs.read_manifest(from, self.time())))
     }
-    fn caller_account<'a>(&'a self, _: &'a Keys) -> BoxFuture<'a, Result<String, CallFailure>> {
+    fn caller_account<'a>(&'a self, _: &'a Keys) -> BoxFuture<'a, Result<String, CloudError>> {
         self.effect(no_answer(), |_| Ok(ACCOUNT.to_owned()))
     }
     fn project_limits<'a>(
         &'a self,
         _: &'a ProjectRef,
         _: &'a Keys,
-    ) -> BoxFuture<'a, Result<ProjectLimits, CallFailure>> {
+    ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
         self.effect(no_answer(), |o| Ok(o.jobs.limits()))
     }
     fn detect_image_score<'a>(
@@ -255,7 +253,7 @@ impl Effects for Gate {
         _: &'a JobAccess,
         _: &'a Keys,
         uri: &'a str,
-    ) -> BoxFuture<'a, Result<String, CallFailure>> {
+    ) -> BoxFuture<'a, Result<String, CloudError>> {
         self.score(uri)
     }
 }

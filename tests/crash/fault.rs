@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use imm_operator::ports::{CallFailure, FailureKind, KeysProblem, KubeFailure};
+use imm_operator::ports::{CloudError, CloudErrorKind, CredentialsError, KubeFailure};
 
 use super::rival::Edit;
 use super::scenario::{SCENARIOS, Scenario};
@@ -46,7 +46,7 @@ pub enum Fault {
     /// The keys cannot be had.
     Keys(NoKeys),
     /// The cloud answers with this failure.
-    Cloud(FailureKind, Effect),
+    Cloud(CloudErrorKind, Effect),
     /// The list of grants is so many changes behind.
     Behind(usize),
     /// The mark of that number is swallowed: counted over marks, not over effects.
@@ -109,19 +109,22 @@ const NO_KEYS: [NoKeys; 4] = [
     NoKeys::Unreachable,
 ];
 /// Failures of any call to OSS; IMM's own are missing.
-const OSS: [FailureKind; 9] = [
-    FailureKind::Denied,
-    FailureKind::NoSuchBucket,
-    FailureKind::WrongRegion,
-    FailureKind::KeysRejected,
-    FailureKind::KeysExpired,
-    FailureKind::Throttled,
-    FailureKind::Refused,
-    FailureKind::Unavailable,
-    FailureKind::Unanswered,
+const OSS: [CloudErrorKind; 9] = [
+    CloudErrorKind::Denied,
+    CloudErrorKind::NoSuchBucket,
+    CloudErrorKind::WrongRegion,
+    CloudErrorKind::CredentialsRejected,
+    CloudErrorKind::CredentialsExpired,
+    CloudErrorKind::Throttled,
+    CloudErrorKind::RequestRejected,
+    CloudErrorKind::Unavailable,
+    CloudErrorKind::Unanswered,
 ];
 /// Failures of a policy write alone.
-const OF_WRITES: [FailureKind; 2] = [FailureKind::PublicBlocked, FailureKind::DocumentRefused];
+const OF_WRITES: [CloudErrorKind; 2] = [
+    CloudErrorKind::PublicAccessBlocked,
+    CloudErrorKind::PolicyRejected,
+];
 
 /// Failures of the API server, each with and without the effect.
 pub fn kube_failures() -> impl Iterator<Item = Fault> {
@@ -159,7 +162,7 @@ impl Fault {
             .chain(kube_failures())
             .chain(no_keys())
             .chain(cloud_failures(true))
-            .chain([Self::Cloud(FailureKind::NoSuchProject, Effect::None)])
+            .chain([Self::Cloud(CloudErrorKind::NoSuchProject, Effect::None)])
             .chain(edits)
     }
 
@@ -223,20 +226,20 @@ impl Refusal for KubeFailure {
     }
 }
 
-impl Refusal for KeysProblem {
+impl Refusal for CredentialsError {
     const CALL: Call = Call::Keys;
     fn of(fault: Fault) -> Option<Self> {
         let Fault::Keys(why) = fault else { return None };
         match why {
-            NoKeys::Missing => Some(Self::Missing),
+            NoKeys::Missing => Some(Self::NotFound),
             NoKeys::Invalid => Some(Self::Invalid("accessKeyId")),
-            NoKeys::Denied => Some(Self::Denied { account: None }),
+            NoKeys::Denied => Some(Self::SecretAccessDenied { account: None }),
             NoKeys::Unreachable => None,
         }
     }
 }
 
-impl Refusal for CallFailure {
+impl Refusal for CloudError {
     const CALL: Call = Call::Cloud;
     fn of(fault: Fault) -> Option<Self> {
         let Fault::Cloud(kind, effect) = fault else {
@@ -258,15 +261,15 @@ impl Refusal for () {
     }
 }
 
-pub fn refused(kind: FailureKind) -> CallFailure {
-    let answered = if kind == FailureKind::Unavailable {
+pub fn refused(kind: CloudErrorKind) -> CloudError {
+    let answered = if kind == CloudErrorKind::Unavailable {
         503
     } else {
         403
     };
-    CallFailure {
+    CloudError {
         kind,
-        status: (kind != FailureKind::Unanswered).then_some(answered),
+        status: (kind != CloudErrorKind::Unanswered).then_some(answered),
         code: format!("{kind:?}"),
         request_id: None,
         retry_after: None,

@@ -7,7 +7,7 @@ use imm_operator::api::{FINALIZER, GrantSpec, GrantStatus};
 use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::policy::Document;
-use imm_operator::ports::{CallFailure, FailureKind, Keys, KeysProblem, KubeFailure};
+use imm_operator::ports::{CloudError, CloudErrorKind, CredentialsError, Keys, KubeFailure};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::fault::{Fault, refused};
@@ -45,9 +45,9 @@ pub struct Outside {
     /// How many seconds a read may be behind.
     pub lag: i64,
     /// How every call to the cloud is refused for now.
-    pub refuses: Option<FailureKind>,
+    pub refuses: Option<CloudErrorKind>,
     /// Why the Secret with the keys cannot be read.
-    pub no_secret: Option<KeysProblem>,
+    pub no_secret: Option<CredentialsError>,
     /// The API server lets no finalizer on.
     pub no_finalizer: bool,
     /// A policy with this text in it is refused.
@@ -223,15 +223,15 @@ impl Outside {
 
     /// Of a bucket that is gone OSS says so, and leaving grants rightly go: it does not say so of one that is there.
     pub fn would_lie(&self, fault: Fault) -> bool {
-        let gone = matches!(fault, Fault::Cloud(FailureKind::NoSuchBucket, _));
+        let gone = matches!(fault, Fault::Cloud(CloudErrorKind::NoSuchBucket, _));
         gone && self.grants.values().any(|g| g.deleting)
     }
 
     /// Whether OSS lets these keys in at all.
-    pub fn admit(&self, keys: &Keys) -> Result<(), CallFailure> {
+    pub fn admit(&self, keys: &Keys) -> Result<(), CloudError> {
         let session = keys.id.strip_prefix("STS.").and_then(|n| n.parse::<usize>().ok());
         if session.is_some_and(|n| n <= self.ended_sessions) {
-            return Err(refused(FailureKind::KeysExpired));
+            return Err(refused(CloudErrorKind::CredentialsExpired));
         }
         self.refuses.map_or(Ok(()), |kind| Err(refused(kind)))
     }
@@ -247,14 +247,14 @@ impl Outside {
         newer.map_or_else(|| self.policies.get(bucket).cloned(), |(_, _, text)| text.clone())
     }
 
-    pub fn write_policy(&mut self, write: &Write, keys: &Keys, now: Timestamp) -> Result<(), CallFailure> {
+    pub fn write_policy(&mut self, write: &Write, keys: &Keys, now: Timestamp) -> Result<(), CloudError> {
         if std::mem::take(&mut self.session_ends_at_write) {
             self.ended_sessions = self.sessions;
         }
         self.admit(keys)?;
         let text = write.text.as_deref();
         if self.poison.is_some_and(|p| text.is_some_and(|t| t.contains(p))) {
-            return Err(refused(FailureKind::DocumentRefused));
+            return Err(refused(CloudErrorKind::PolicyRejected));
         }
         self.check_write(write);
         let bucket = &write.bucket;

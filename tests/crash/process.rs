@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use imm_operator::api::BucketRef;
 use imm_operator::controller::{Context, Engine, Key};
 use imm_operator::core::grant::{GrantObject, ObjectKey};
-use imm_operator::ports::{CallFailure, Effects, FailureKind, Keys, KubeFailure};
+use imm_operator::ports::{CloudError, CloudErrorKind, Effects, Keys, KubeFailure};
 use imm_operator::runtime::queue::Mark;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -122,10 +122,15 @@ impl Gate {
             outside.rival_has_edited |= edited;
         }
         // Whoever is told that keys are refused makes others.
-        let refused = |kind| matches!(kind, FailureKind::KeysRejected | FailureKind::KeysExpired);
+        let refused = |kind| {
+            matches!(
+                kind,
+                CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
+            )
+        };
         let rotated = matches!(fault, Some(Fault::Cloud(kind, _)) if refused(kind));
         outside.jobs.keys += usize::from(rotated);
-        outside.public_refused |= matches!(fault, Some(Fault::Cloud(FailureKind::PublicBlocked, _)));
+        outside.public_refused |= matches!(fault, Some(Fault::Cloud(CloudErrorKind::PublicAccessBlocked, _)));
     }
 
     /// An effect of the kind that its failure tells; `lost` is how it looks when there is no answer.
@@ -192,12 +197,12 @@ impl Gate {
         keys: &'a Keys,
         text: Option<&'a str>,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+    ) -> BoxFuture<'a, Result<(), CloudError>> {
         let (outside, start, keys) = (Arc::clone(&self.outside), self.start, keys.clone());
         let perform = move |write: &Write| {
             let now = start.0 + SignedDuration::try_from(start.1.elapsed()).unwrap();
             if now.duration_since(signed_at) > SignedDuration::from_mins(15) {
-                return Err(super::fault::refused(FailureKind::Unavailable));
+                return Err(super::fault::refused(CloudErrorKind::Unavailable));
             }
             outside.lock().unwrap().write_policy(write, &keys, now)
         };
@@ -236,7 +241,7 @@ impl Gate {
                 Some(Effect::Done) => drop(perform(&write)),
                 None => return perform(&write),
             }
-            Err(fault.and_then(CallFailure::of).unwrap_or_else(no_answer))
+            Err(fault.and_then(CloudError::of).unwrap_or_else(no_answer))
         }
         .boxed()
     }
@@ -264,9 +269,9 @@ impl Drop for UnderWay {
     }
 }
 
-pub(super) fn no_answer() -> CallFailure {
-    CallFailure {
-        kind: FailureKind::Unanswered,
+pub(super) fn no_answer() -> CloudError {
+    CloudError {
+        kind: CloudErrorKind::Unanswered,
         status: None,
         code: "Timeout".to_owned(),
         request_id: None,

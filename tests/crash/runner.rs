@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use imm_operator::ports::FailureKind;
+use imm_operator::ports::CloudErrorKind;
 
 use super::fault::{CRASHES, Call, Fault, Plan};
 use super::play::{Run, play};
@@ -48,7 +48,8 @@ pub fn judge(plan: &Plan, repeats: usize, same_end: bool, quiet: bool) -> Result
     let reference = &REFERENCES[plan.scenario];
     let mut wrong = run.broken;
     // Once OSS has called a policy public, grants go without their `ram:PassRole`.
-    let public = |(_, fault): &(usize, Fault)| matches!(fault, Fault::Cloud(FailureKind::PublicBlocked, _));
+    let public =
+        |(_, fault): &(usize, Fault)| matches!(fault, Fault::Cloud(CloudErrorKind::PublicAccessBlocked, _));
     let same_end = same_end && !plan.faults.iter().any(public);
     if same_end && run.end != reference.end {
         wrong.push(format!("the end is\n{}\nnot\n{}", run.end, reference.end));

@@ -7,7 +7,7 @@ use imm_operator::api::{
     DriftPolicy, GrantSpec, Grantee, Mode, Preset, SecretRef,
 };
 use imm_operator::core::grant::BlockState;
-use imm_operator::ports::{FailureKind, KeysProblem};
+use imm_operator::ports::{CloudErrorKind, CredentialsError};
 
 use super::outside::Outside;
 use super::rival::Edit;
@@ -229,7 +229,7 @@ pub const SCENARIOS: &[Scenario] = &[
         &[
             |o| o.apply("a", grant(A)),
             |o| {
-                o.refuses = Some(FailureKind::NoSuchBucket);
+                o.refuses = Some(CloudErrorKind::NoSuchBucket);
                 o.by_hand(None);
                 o.delete("a");
             },
@@ -241,7 +241,7 @@ pub const SCENARIOS: &[Scenario] = &[
         &[
             |o| {
                 o.foreign_policy(FOREIGN);
-                o.refuses = Some(FailureKind::Denied);
+                o.refuses = Some(CloudErrorKind::Denied);
                 o.expected.insert("a", "AccessDenied");
                 o.apply("a", grant(A));
             },
@@ -377,7 +377,7 @@ pub const SCENARIOS: &[Scenario] = &[
         &[
             |o| o.apply("a", grant(A)),
             |o| {
-                o.no_secret = Some(KeysProblem::Missing);
+                o.no_secret = Some(CredentialsError::NotFound);
                 o.expected.insert("a", "CredentialsUnavailable");
             },
         ],

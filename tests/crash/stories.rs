@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use imm_operator::api::GrantSpec;
 use imm_operator::core::grant::BlockState;
-use imm_operator::ports::{FailureKind, KeysProblem};
+use imm_operator::ports::{CloudErrorKind, CredentialsError};
 
 use super::fault::{Call, Fault};
 use super::outside::{Outside, key};
@@ -13,7 +13,7 @@ use super::runner::on_paused_time;
 use super::scenario::{BUCKET, Scenario, Step, grant, on, with_keys};
 
 const A: &str = "1234567890";
-const CLOSED: Option<KeysProblem> = Some(KeysProblem::Denied { account: None });
+const CLOSED: Option<CredentialsError> = Some(CredentialsError::SecretAccessDenied { account: None });
 
 fn tell(writes: usize, haste: Option<Duration>, steps: &'static [Step]) {
     let scenario = Scenario {
@@ -126,7 +126,7 @@ fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_at_once() {
         &[
             |o| o.apply("a", grant(A)),
             |o| {
-                o.refuses = Some(FailureKind::Denied);
+                o.refuses = Some(CloudErrorKind::Denied);
                 o.delete("a");
             },
             |o| {
@@ -153,7 +153,7 @@ fn a_grant_that_owns_nothing_goes_although_no_call_is_admitted() {
                 o.apply("a", grant(A));
             },
             |o| {
-                o.refuses = Some(FailureKind::Denied);
+                o.refuses = Some(CloudErrorKind::Denied);
                 o.delete("a");
             },
             |o| must_be_gone(o, "a"),

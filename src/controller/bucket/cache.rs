@@ -10,7 +10,7 @@ use super::LaneKey;
 use crate::api::EntryState;
 use crate::controller::digest::Digest;
 use crate::core::grant::{GrantObject, Plan, WRITE_LIFE_SECONDS};
-use crate::core::tenancy::Rules;
+use crate::core::tenancy::TenancyRules;
 use crate::ports::Keys;
 
 /// How long an answer of OSS may be older than a write of ours.
@@ -135,7 +135,7 @@ pub(super) struct LaneMemory {
     /// What the grants asked for when they were last looked at: a change makes the next pass due at once.
     pub(super) tried: Option<Digest>,
     /// The tenancy rules as of then: others make the next pass due at once as well.
-    pub(super) rules: Option<Arc<Rules>>,
+    pub(super) rules: Option<Arc<TenancyRules>>,
     /// OSS refused a write as public: Block Public Access has to be read again, and is presumed on.
     pub(super) public_refused: bool,
     /// When the live policy is due for a look although nothing changed.

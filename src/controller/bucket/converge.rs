@@ -10,8 +10,8 @@ use super::grant_set::{Lane, Passenger, next_look};
 use super::observation::{Seen, ours};
 use super::retry_soon;
 use crate::api::BucketRef;
-use crate::core::condition_builder::cut;
-use crate::core::error::CallFailure;
+use crate::core::condition_builder::truncate;
+use crate::core::error::CloudError;
 use crate::core::grant::{Change, Member, Plan, Restore, Scene, Stance, Standing, Verdict, drift, plan};
 use crate::core::policy::Document;
 use crate::ports::{Backup, Keys, PolicyRead};
@@ -128,7 +128,7 @@ impl Lane<'_> {
         }
         self.report_all(passengers, &Standing::Contended).await;
         memory.failures = memory.failures.saturating_add(1);
-        retry_soon(memory.failures, &self.identity.seed())
+        retry_soon(memory.failures, &self.identity.jitter_seed())
     }
 
     /// The rules are applied again directly before a write: they, or a namespace's labels, may have changed meanwhile.
@@ -187,7 +187,7 @@ impl Lane<'_> {
             bucket: place.name.clone(),
             document: document.text().to_owned(),
             time: self.context.effects.now(),
-            writer: cut(&names.collect::<Vec<_>>().join(", "), 1024),
+            writer: truncate(&names.collect::<Vec<_>>().join(", "), 1024),
         };
         match self.context.effects.keep_backup(backup).await {
             Ok(kept) => {
@@ -208,7 +208,7 @@ impl Lane<'_> {
         place: &BucketRef,
         keys: &Keys,
         memory: &mut LaneMemory,
-    ) -> Result<PolicyRead, CallFailure> {
+    ) -> Result<PolicyRead, CloudError> {
         let read = self.context.effects.get_policy(place, keys).await;
         self.context
             .metrics

@@ -11,7 +11,7 @@ use super::release::{gone, release};
 use super::until;
 use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
 use crate::controller::bucket::release::announce;
-use crate::core::condition_builder::status_of;
+use crate::core::condition_builder::condition_status;
 use crate::core::grant::{Facts, PassRoleChoice, Plan, Scene, Standing, Verdict, drift, planned, report};
 use crate::core::requeue;
 
@@ -109,8 +109,8 @@ impl Lane<'_> {
             Duration::from_secs(5)
         } else if wrote {
             // A second look catches somebody who had read the policy before our write and wrote after it.
-            let spread = format!("{}/{}", self.identity.seed(), seen.ours);
-            requeue::between(Duration::from_secs(15), Duration::from_secs(45), &spread)
+            let spread = format!("{}/{}", self.identity.jitter_seed(), seen.ours);
+            requeue::uniform(Duration::from_secs(15), Duration::from_secs(45), &spread)
         } else {
             hold.into_iter()
                 .chain(settles)
@@ -317,7 +317,7 @@ impl Passenger {
     /// something has come of the write: its conditions must not flap with every attempt.
     pub(super) fn recorded(&self, standing: &Standing, facts: Facts, now: Timestamp) -> GrantStatus {
         let before = &self.grant.status;
-        let stuck = status_of(&before.conditions, kinds::STALLED) == Some(ConditionStatus::True);
+        let stuck = condition_status(&before.conditions, kinds::STALLED) == Some(ConditionStatus::True);
         let same = before.observed_generation == Some(self.grant.generation);
         if stuck && same && self.untold == 0 {
             return GrantStatus {

@@ -13,9 +13,9 @@ use super::{Held, put_there, retry_soon, until};
 use crate::api::{BackupRef, BucketSeen, Contest, EventReason, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::digest::Digest;
-use crate::core::error::{CallFailure, FailureKind, KeysProblem};
+use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{BlockState, GrantObject, Member, PassRoleChoice, Standing, Wanted};
-use crate::core::identity::{Identity, Scope};
+use crate::core::identity::{Identity, SessionScope};
 use crate::core::requeue;
 
 /// A lane of a pass.
@@ -117,7 +117,7 @@ impl Lane<'_> {
             .get(
                 self.context.effects.as_ref(),
                 &self.identity,
-                &Scope::bucket(&place),
+                &SessionScope::bucket(&place),
             )
             .await;
         let keys = match keys {
@@ -132,11 +132,11 @@ impl Lane<'_> {
                 // Without its Role a Secret reads as denied, which is how a terminating namespace looks from here.
                 let denied = matches!(
                     problem,
-                    KeysProblem::Denied { .. } | KeysProblem::TokenDenied { .. }
+                    CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. }
                 );
                 let last = memory.last_keys.clone().filter(|_| denied);
-                let again = if problem.passes() {
-                    retry_soon(2, &self.identity.seed())
+                let again = if problem.is_transient() {
+                    retry_soon(2, &self.identity.jitter_seed())
                 } else {
                     Duration::from_secs(30)
                 };
@@ -161,7 +161,7 @@ impl Lane<'_> {
         let wait = self.rounds(passengers, &place, &keys, memory).await;
         if !all_aboard {
             memory.failures = failures.saturating_add(1);
-            return wait.min(retry_soon(memory.failures, &self.identity.seed()));
+            return wait.min(retry_soon(memory.failures, &self.identity.jitter_seed()));
         }
         wait
     }
@@ -182,14 +182,19 @@ impl Lane<'_> {
     pub(super) async fn failed(
         &self,
         passengers: Vec<Passenger>,
-        failure: &CallFailure,
+        failure: &CloudError,
         memory: &mut LaneMemory,
     ) -> Duration {
-        if matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) {
+        if matches!(
+            failure.kind,
+            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
+        ) {
             self.context.keys.forget(&self.identity);
         }
         // A session that ended before its time is opened anew; nobody needs to hear of it unless that fails too.
-        if failure.kind == FailureKind::KeysExpired && memory.failures == 0 && self.identity.opens_sessions()
+        if failure.kind == CloudErrorKind::CredentialsExpired
+            && memory.failures == 0
+            && self.identity.uses_sts_session()
         {
             memory.failures = 1;
             return Duration::from_secs(1);
@@ -197,7 +202,7 @@ impl Lane<'_> {
         let interval = look_interval(&passengers);
         let mut again = false;
         for passenger in passengers {
-            if passenger.grant.deleting && failure.kind == FailureKind::NoSuchBucket {
+            if passenger.grant.deleting && failure.kind == CloudErrorKind::NoSuchBucket {
                 let note = "the bucket is gone, and its policy with it".to_owned();
                 announce(
                     self.context,
@@ -216,25 +221,28 @@ impl Lane<'_> {
         }
         memory.failures = memory.failures.saturating_add(1);
         if again {
-            let soon = retry_soon(memory.failures, &self.identity.seed());
+            let soon = retry_soon(memory.failures, &self.identity.jitter_seed());
             return failure.retry_after.map_or(soon, |wait| wait.max(soon));
         }
         match failure.kind {
-            FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
+            CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
                 let (first, cap) = (Duration::from_secs(1), Duration::from_secs(420));
-                let grown = requeue::after_failures(memory.failures, first, cap, &self.identity.seed());
+                let grown =
+                    requeue::exponential_backoff(memory.failures, first, cap, &self.identity.jitter_seed());
                 failure.retry_after.map_or(grown, |wait| wait.max(grown))
             }
             // An expired session is opened anew at once; keys that stay refused are tried each minute.
-            FailureKind::KeysExpired if memory.failures <= 1 => Duration::from_secs(1),
-            FailureKind::KeysRejected | FailureKind::KeysExpired => Duration::from_secs(60),
-            FailureKind::Denied
-            | FailureKind::PublicBlocked
-            | FailureKind::NoSuchBucket
-            | FailureKind::NoSuchProject
-            | FailureKind::WrongRegion
-            | FailureKind::DocumentRefused
-            | FailureKind::Refused => interval,
+            CloudErrorKind::CredentialsExpired if memory.failures <= 1 => Duration::from_secs(1),
+            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
+                Duration::from_secs(60)
+            }
+            CloudErrorKind::Denied
+            | CloudErrorKind::PublicAccessBlocked
+            | CloudErrorKind::NoSuchBucket
+            | CloudErrorKind::NoSuchProject
+            | CloudErrorKind::WrongRegion
+            | CloudErrorKind::PolicyRejected
+            | CloudErrorKind::RequestRejected => interval,
         }
     }
 }
@@ -242,7 +250,7 @@ impl Lane<'_> {
 /// The shortest drift interval, spread by a tenth.
 pub(super) fn look_interval(passengers: &[Passenger]) -> Duration {
     let (interval, seed) = drift_interval(passengers);
-    requeue::spread_by_a_tenth(interval, seed)
+    requeue::jittered(interval, seed)
 }
 
 /// Until the next look although nothing changes. The first one of a process is anywhere in the interval: it passes over all
@@ -252,7 +260,7 @@ pub(super) fn next_look(passengers: &[Passenger], regular: bool) -> SignedDurati
         look_interval(passengers)
     } else {
         let (interval, seed) = drift_interval(passengers);
-        requeue::somewhere_in(interval, seed)
+        requeue::initial_jitter(interval, seed)
     };
     SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(600))
 }

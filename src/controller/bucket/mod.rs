@@ -138,7 +138,7 @@ fn lane_of(grant: &GrantObject) -> Option<LaneKey> {
 }
 
 fn retry_soon(failures: u32, seed: &str) -> Duration {
-    requeue::after_failures(failures, Duration::from_secs(1), Duration::from_secs(30), seed)
+    requeue::exponential_backoff(failures, Duration::from_secs(1), Duration::from_secs(30), seed)
 }
 
 /// How long until `time`, at least a moment.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::grant_set::Passenger;
 use crate::api::{EntryState, LedgerEntry, PolicySeen, WriteReason};
-use crate::core::condition_builder::seconds;
+use crate::core::condition_builder::whole_seconds;
 use crate::core::grant::{Facts, Stance, Wanted};
 use crate::core::hash::sha256;
 use crate::core::policy::{
@@ -71,7 +71,7 @@ impl Passenger {
                 .or_else(|| before.and_then(|p| p.backup_ref.clone())),
             last_write_time: self
                 .last_write
-                .map(seconds)
+                .map(whole_seconds)
                 .or_else(|| before.and_then(|p| p.last_write_time.clone())),
             last_write_reason: earlier(self.written().then_some(reason)),
         }

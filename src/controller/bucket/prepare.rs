@@ -6,12 +6,12 @@ use futures::future::OptionFuture;
 use super::grant_set::{Lane, Passenger, Prerequisites};
 use crate::api::{BucketRef, BucketSeen, FINALIZER, GrantSpec, Mode, PassRoleStatement};
 use crate::controller::bucket::cache::LaneMemory;
-use crate::core::error::CallFailure;
+use crate::core::error::CloudError;
 use crate::core::grant::{
     BlockState, GrantObject, Leave, Member, PassRoleChoice, Restore, Stance, Standing, Verdict, Wanted,
     drift, parse_spec, pass_role_choice,
 };
-use crate::core::identity::Origin;
+use crate::core::identity::CredentialOrigin;
 use crate::core::policy::could_be_ours;
 use crate::ports::Keys;
 
@@ -93,7 +93,7 @@ impl Lane<'_> {
         place: &BucketRef,
         keys: &Keys,
         memory: &mut LaneMemory,
-    ) -> Result<Prerequisites, CallFailure> {
+    ) -> Result<Prerequisites, CloudError> {
         let going = || {
             passengers
                 .iter()
@@ -150,7 +150,9 @@ impl Lane<'_> {
         match (&seen.owner_uid, &seen.region) {
             (Some(owner), _) if *owner != spec.bucket.owner_uid => Some(Standing::WrongOwner(owner.clone())),
             (_, Some(region)) if *region != spec.bucket.region => Some(Standing::WrongRegion(region.clone())),
-            (None, _) if self.identity.origin == Origin::Operator => Some(Standing::OwnerUnverified),
+            (None, _) if self.identity.origin == CredentialOrigin::Operator => {
+                Some(Standing::OwnerUnverified)
+            }
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::cache::LaneMemory;
 use super::grant_set::{Lane, Passenger};
 use crate::api::{EntryState, LedgerEntry};
-use crate::core::error::{CallFailure, FailureKind};
+use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{Change, PassRoleChoice, Plan, Standing, Verdict};
 use crate::core::policy::Document;
 
@@ -52,10 +52,10 @@ impl Lane<'_> {
         &mut self,
         passengers: Vec<Passenger>,
         plan: &Plan,
-        failure: &CallFailure,
+        failure: &CloudError,
         memory: &mut LaneMemory,
     ) -> Duration {
-        if failure.kind == FailureKind::PublicBlocked
+        if failure.kind == CloudErrorKind::PublicAccessBlocked
             && passengers
                 .iter()
                 .any(|p| p.pass_role.is_some_and(PassRoleChoice::written))
@@ -63,7 +63,7 @@ impl Lane<'_> {
             memory.public_refused = true;
         }
         let now = self.context.effects.now();
-        if failure.certain() {
+        if failure.had_no_effect() {
             self.writes.refused();
         } else {
             self.writes.unanswered(now);
@@ -71,7 +71,7 @@ impl Lane<'_> {
         let (mut involved, mut others) = (Vec::new(), Vec::new());
         for (index, mut passenger) in passengers.into_iter().enumerate() {
             let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
-            if !failure.certain() {
+            if !failure.had_no_effect() {
                 passenger.member.ledger.clone_from(&passenger.grant.status.owned);
             }
             if touched(&plan.added) || touched(&plan.removed) {

@@ -12,7 +12,7 @@ use super::run::{Answer, Event, Run, RunEnd};
 use super::source_reader::{Page, admit, read};
 use crate::api::{EventReason, JobReason, SourceSeen};
 use crate::core::job::{End, Outcome, Phase};
-use crate::ports::{CallFailure, FailureKind, Keys, ProjectLimits};
+use crate::ports::{CloudError, CloudErrorKind, Keys, ProjectLimits};
 
 /// A page that could not be read is asked for again after this.
 const PAGE_AGAIN: Duration = Duration::from_secs(2);
@@ -53,16 +53,21 @@ impl<'a> Run<'a> {
     }
 
     /// What the project allows, or why it does not tell. A wrong role or a missing project is found out without a paid call.
-    fn limits(&mut self, limits: Result<ProjectLimits, CallFailure>, keys: Arc<Keys>) -> Option<RunEnd> {
+    fn limits(&mut self, limits: Result<ProjectLimits, CloudError>, keys: Arc<Keys>) -> Option<RunEnd> {
         let asked_first = std::mem::take(&mut self.asking);
         self.means.pacer.answer(&limits);
         match limits {
-            Err(failure) if failure.kind == FailureKind::NoSuchProject => {
+            Err(failure) if failure.kind == CloudErrorKind::NoSuchProject => {
                 let canary = asked_first;
                 Some(RunEnd::NoProject { canary, failure })
             }
-            Err(failure) if failure.clock_is_off() => Some(RunEnd::ClockIsOff(failure)),
-            Err(failure) if matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) => {
+            Err(failure) if failure.is_clock_skew() => Some(RunEnd::ClockIsOff(failure)),
+            Err(failure)
+                if matches!(
+                    failure.kind,
+                    CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
+                ) =>
+            {
                 Some(RunEnd::KeysRefused(failure, keys))
             }
             Ok(_) => self.other_role(),
@@ -118,7 +123,7 @@ impl<'a> Run<'a> {
             }
             Event::Page(Err(failure)) => {
                 self.progress.read_failed();
-                (!failure.passes()).then_some(RunEnd::Source(failure))
+                (!failure.is_transient()).then_some(RunEnd::Source(failure))
             }
         }
     }
@@ -152,21 +157,21 @@ impl<'a> Run<'a> {
     }
 }
 
-fn outcome(answer: &Result<String, CallFailure>) -> &'static str {
+fn outcome(answer: &Result<String, CloudError>) -> &'static str {
     match answer {
         Ok(_) => "scored",
         Err(failure) => match failure.kind {
-            FailureKind::Throttled => "throttled",
-            FailureKind::Unavailable => "unavailable",
-            FailureKind::Unanswered => "unanswered",
-            FailureKind::Denied => "denied",
-            FailureKind::KeysRejected | FailureKind::KeysExpired => "keys_refused",
-            FailureKind::NoSuchProject => "no_project",
-            FailureKind::Refused
-            | FailureKind::PublicBlocked
-            | FailureKind::NoSuchBucket
-            | FailureKind::WrongRegion
-            | FailureKind::DocumentRefused => "refused",
+            CloudErrorKind::Throttled => "throttled",
+            CloudErrorKind::Unavailable => "unavailable",
+            CloudErrorKind::Unanswered => "unanswered",
+            CloudErrorKind::Denied => "denied",
+            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => "keys_refused",
+            CloudErrorKind::NoSuchProject => "no_project",
+            CloudErrorKind::RequestRejected
+            | CloudErrorKind::PublicAccessBlocked
+            | CloudErrorKind::NoSuchBucket
+            | CloudErrorKind::WrongRegion
+            | CloudErrorKind::PolicyRejected => "refused",
         },
     }
 }

@@ -7,7 +7,7 @@ use super::run::{Means, RunEnd};
 use super::source_reader::trouble;
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
 use crate::controller::context::Context;
-use crate::core::error::KeysProblem;
+use crate::core::error::CredentialsError;
 use crate::core::job::{End, Phase, Progress, verdict};
 use crate::ports::KubeFailure;
 use crate::runtime::queue::Next;
@@ -44,7 +44,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             return Next::After(Duration::from_millis(200));
         }
         RunEnd::NoProject { failure, .. } => {
-            let (project, reference) = (&spec.project, failure.reference());
+            let (project, reference) = (&spec.project, failure.code_and_request_id());
             let message = format!(
                 "project {} does not exist in {} of account {} ({reference}): create it or correct the name, then create the job again",
                 project.name, project.region, project.account_uid
@@ -52,7 +52,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             fail(JobReason::ProjectNotFound, message)
         }
         RunEnd::OtherRegion(failure) => {
-            let (project, reference) = (&spec.project, failure.reference());
+            let (project, reference) = (&spec.project, failure.code_and_request_id());
             let message = format!(
                 "IMM reads images only in {}, the region of project {} ({reference}): use a project in the bucket's region",
                 project.region, project.name
@@ -62,14 +62,14 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
         RunEnd::ClockIsOff(failure) => {
             let message = format!(
                 "the cloud refuses the time of our requests ({}): set the clock of the operator's node right; the job then goes on",
-                failure.reference()
+                failure.code_and_request_id()
             );
-            let phase = Phase::Keys(KeysProblem::Unreachable, message);
+            let phase = Phase::Keys(CredentialsError::Unavailable, message);
             work.tell(context, Some(&mut progress), &phase).await;
             return Next::After(Duration::from_secs(60));
         }
         RunEnd::Denied { canary, failure } if canary || spec.grant_ref.is_none() => {
-            let reference = failure.reference();
+            let reference = failure.code_and_request_id();
             let message = format!(
                 "IMM refused a call ({reference}): the caller needs imm:DetectImageScore on the project, and the project's service role, or the last role of the chain, must be able to read the image; then create the job again"
             );

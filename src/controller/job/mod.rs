@@ -21,9 +21,9 @@ use super::context::{Context, RUNS_OF_A_NAMESPACE};
 use crate::api::{
     Budget, ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, OnExceeded, kinds,
 };
-use crate::core::error::{FailureKind, KeysProblem};
+use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey};
-use crate::core::identity::{Identity, Scope};
+use crate::core::identity::{Identity, SessionScope};
 use crate::core::job::{End, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
 use crate::core::requeue;
 use crate::ports::{Keys, KubeFailure};
@@ -45,7 +45,7 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
         Err(failure) => {
             tracing::warn!(job = %key, %failure, "the job cannot be read");
             let (low, high) = (Duration::from_secs(1), Duration::from_secs(10));
-            return Next::After(requeue::between(low, high, &key.to_string()));
+            return Next::After(requeue::uniform(low, high, &key.to_string()));
         }
     };
     if job.ended() {
@@ -357,8 +357,8 @@ async fn keys_to_score(
     identity: &Identity,
     spec: &JobSpec,
 ) -> Result<(Keys, Owner), Phase> {
-    let scope = Scope::project(&spec.project);
-    let failed = |problem: KeysProblem| {
+    let scope = SessionScope::project(&spec.project);
+    let failed = |problem: CredentialsError| {
         let message = problem.message(identity);
         Phase::Keys(problem, message)
     };
@@ -375,9 +375,17 @@ async fn keys_to_score(
         Ok(account) => {
             context.keys.forget(identity);
             let wanted = spec.project.account_uid.clone();
-            Err(failed(KeysProblem::OtherAccount { account, wanted }))
+            Err(failed(CredentialsError::OtherAccount {
+                account,
+                expected: wanted,
+            }))
         }
-        Err(failure) if matches!(failure.kind, FailureKind::KeysRejected | FailureKind::KeysExpired) => {
+        Err(failure)
+            if matches!(
+                failure.kind,
+                CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
+            ) =>
+        {
             context.keys.refused(identity, &keys, failure.clone());
             Err(Phase::KeysRefused(failure, identity.describe()))
         }

@@ -155,7 +155,7 @@ impl Work {
                 continue;
             }
             let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
-            let wait = requeue::after_failures(failures, base, cap, &self.job.uid);
+            let wait = requeue::exponential_backoff(failures, base, cap, &self.job.uid);
             tokio::select! {
                 () = sleep(wait) => {}
                 () = context.stop.cancelled() => {}

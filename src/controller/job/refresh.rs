@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::run::{FLUSH, LOOK, Run, RunEnd};
 use super::source_reader::keys_of;
 use super::{keys_to_score, look_at_grant};
-use crate::core::error::KeysProblem;
-use crate::core::identity::Scope;
+use crate::core::error::CredentialsError;
+use crate::core::identity::SessionScope;
 use crate::core::job::{Gate, Phase, gate};
 use crate::ports::KubeFailure;
 
@@ -57,7 +57,7 @@ impl Run<'_> {
     /// of the same name would be paid for: they are checked as at the start, and what they are refused for is given back.
     async fn renew_keys(&mut self) -> Option<Phase> {
         let effects = self.context.effects.as_ref();
-        let scope = Scope::project(&self.means.spec.project);
+        let scope = SessionScope::project(&self.means.spec.project);
         if let Ok(keys) = self.context.keys.get(effects, &self.means.identity, &scope).await {
             let same = keys.id == self.keys.id;
             let checked = if same {
@@ -68,7 +68,9 @@ impl Run<'_> {
             };
             match checked {
                 Ok(keys) => self.keys = Arc::new(keys),
-                Err(phase @ (Phase::KeysRefused(..) | Phase::Keys(KeysProblem::OtherAccount { .. }, _))) => {
+                Err(
+                    phase @ (Phase::KeysRefused(..) | Phase::Keys(CredentialsError::OtherAccount { .. }, _)),
+                ) => {
                     return Some(phase);
                 }
                 Err(_) => {}

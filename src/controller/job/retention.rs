@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::persist::{AGAIN, Stored, announce, store};
 use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
 use crate::controller::context::Context;
-use crate::core::condition_builder::status_of;
+use crate::core::condition_builder::condition_status;
 use crate::core::job::{ItemRules, JobObject, acknowledged, body, pruned};
 use crate::ports::KubeFailure;
 use crate::runtime::queue::Next;
@@ -16,7 +16,8 @@ use crate::runtime::queue::Next;
 /// When the results of a job are to go; `None` when they stay or are gone.
 fn over(job: &JobObject) -> Option<Timestamp> {
     let ttl = job.spec.as_ref().ok()?.results.ttl_seconds_after_finished?;
-    let gone = status_of(&job.status.conditions, kinds::RESULTS_STORED) == Some(ConditionStatus::False);
+    let gone =
+        condition_status(&job.status.conditions, kinds::RESULTS_STORED) == Some(ConditionStatus::False);
     let end = job.status.completion_time.as_ref().filter(|_| !gone)?;
     Some(end.0 + SignedDuration::from_secs(ttl))
 }

@@ -18,7 +18,7 @@ use crate::api::{GrantSpec, JobReason, JobSpec};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
 use crate::core::job::{End, Images, Phase, Progress, Step, verdict};
-use crate::ports::{CallFailure, Keys, KubeFailure, ProjectLimits};
+use crate::ports::{CloudError, Keys, KubeFailure, ProjectLimits};
 use crate::runtime::notify::Listening;
 use crate::runtime::rate_limit::{Pacer, Place as Seat, Ticket};
 
@@ -35,20 +35,20 @@ pub(super) enum RunEnd {
     Over(End),
     NoProject {
         canary: bool,
-        failure: CallFailure,
+        failure: CloudError,
     },
-    OtherRegion(CallFailure),
+    OtherRegion(CloudError),
     /// The cloud refuses the time of the requests.
-    ClockIsOff(CallFailure),
+    ClockIsOff(CloudError),
     Denied {
         canary: bool,
-        failure: CallFailure,
+        failure: CloudError,
     },
     /// With the keys of the call that was refused: the run may have newer ones by now.
-    KeysRefused(CallFailure, Arc<Keys>),
+    KeysRefused(CloudError, Arc<Keys>),
     OutOfBudget,
     /// Its source cannot be read any further.
-    Source(CallFailure),
+    Source(CloudError),
     /// It may not go on now: why.
     Blocked(Phase),
     /// What it may do has changed: the next pass finds out.
@@ -64,8 +64,8 @@ pub(super) enum RunEnd {
 /// What a run waits for.
 pub(super) enum Event {
     Answer(Answer),
-    Page(Result<Page, CallFailure>),
-    Limits(Result<ProjectLimits, CallFailure>, Arc<Keys>),
+    Page(Result<Page, CloudError>),
+    Limits(Result<ProjectLimits, CloudError>, Arc<Keys>),
     /// What was drawn up is stored, or why not; the object as it is stored now.
     Kept(Box<Work>, Stored),
 }
@@ -73,7 +73,7 @@ pub(super) enum Event {
 /// What IMM answered to a paid call, and with which keys it was asked.
 pub(super) struct Answer {
     pub(super) index: usize,
-    pub(super) result: Result<String, CallFailure>,
+    pub(super) result: Result<String, CloudError>,
     pub(super) keys: Arc<Keys>,
 }
 

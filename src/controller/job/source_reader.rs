@@ -8,12 +8,12 @@ use super::deadline;
 use super::persist::Work;
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, SourceSeen};
 use crate::controller::context::Context;
-use crate::core::identity::{Identity, Scope};
+use crate::core::identity::{Identity, SessionScope};
 use crate::core::job::{
     Count, End, Found, Images, Phase, Progress, counting, covers, items_of_lines, items_of_page,
 };
 use crate::core::validate::ObjectUri;
-use crate::ports::{After, CallFailure, FailureKind, Keys};
+use crate::ports::{After, CloudError, CloudErrorKind, Keys};
 use crate::runtime::queue::Next;
 
 /// By now OSS's clock has left the second in which the source was first looked at: nothing new gets that time any more.
@@ -62,7 +62,7 @@ pub(super) async fn read(
     seen: &SourceSeen,
     keys: &Keys,
     place: &Place,
-) -> Result<Page, CallFailure> {
+) -> Result<Page, CloudError> {
     let region = &spec.project.region;
     match place {
         Place::Listing(after) => {
@@ -126,7 +126,7 @@ pub(super) async fn keys_of(
         ));
     };
     let bucket = images.buckets().first().copied().unwrap_or_default().to_owned();
-    let scope = Scope::Objects(bucket);
+    let scope = SessionScope::Objects(bucket);
     let keys = context
         .keys
         .get(context.effects.as_ref(), &identity, &scope)
@@ -216,11 +216,11 @@ async fn read_patiently(
     seen: &SourceSeen,
     keys: &Keys,
     place: &Place,
-) -> Result<Page, CallFailure> {
+) -> Result<Page, CloudError> {
     let mut tries = 0;
     loop {
         match read(context, spec, seen, keys, place).await {
-            Err(failure) if failure.passes() && tries < 3 => {
+            Err(failure) if failure.is_transient() && tries < 3 => {
                 tries += 1;
                 sleep(NEXT_SECOND * tries).await;
             }
@@ -241,7 +241,7 @@ async fn changed(context: &Context, work: &Work) -> bool {
 }
 
 /// The time by OSS's clock, and of a manifest its ETag.
-async fn first_look(context: &Context, spec: &JobSpec, keys: &Keys) -> Result<SourceSeen, CallFailure> {
+async fn first_look(context: &Context, spec: &JobSpec, keys: &Keys) -> Result<SourceSeen, CloudError> {
     let region = &spec.project.region;
     let (time, etag) = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => {
@@ -313,9 +313,9 @@ pub(super) async fn trouble(
     work: Work,
     progress: Option<&mut Progress>,
     spec: &JobSpec,
-    failure: &CallFailure,
+    failure: &CloudError,
 ) -> Next {
-    let reference = failure.reference();
+    let reference = failure.code_and_request_id();
     let what = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
         (None, Some(manifest)) => manifest.uri.clone(),
@@ -328,23 +328,23 @@ pub(super) async fn trouble(
                 format!("{what} was replaced while the job ran: create the job again for the new one");
             Phase::Ended(End::Failed(JobReason::SourceChanged, message))
         }
-        FailureKind::WrongRegion => {
+        CloudErrorKind::WrongRegion => {
             let region = &spec.project.region;
             let message = format!("{what} is not in {region}, the project's region ({reference})");
             Phase::Ended(End::Failed(JobReason::RegionMismatch, message))
         }
-        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered => {
+        CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
             Phase::SourceUnreadable(
                 format!("{what} could not be read just now ({reference}); trying again"),
                 false,
             )
         }
-        FailureKind::Denied
-        | FailureKind::PublicBlocked
-        | FailureKind::NoSuchBucket
-        | FailureKind::NoSuchProject
-        | FailureKind::DocumentRefused
-        | FailureKind::Refused => {
+        CloudErrorKind::Denied
+        | CloudErrorKind::PublicAccessBlocked
+        | CloudErrorKind::NoSuchBucket
+        | CloudErrorKind::NoSuchProject
+        | CloudErrorKind::PolicyRejected
+        | CloudErrorKind::RequestRejected => {
             let right = if spec.source.prefix.is_some() {
                 "oss:ListObjects on the bucket"
             } else {
@@ -355,7 +355,7 @@ pub(super) async fn trouble(
             );
             Phase::SourceUnreadable(message, true)
         }
-        FailureKind::KeysRejected | FailureKind::KeysExpired => {
+        CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
             let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
             let identity = Identity::of(&work.job.key.namespace, credentials);
             let whose = identity

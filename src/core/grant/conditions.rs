@@ -4,13 +4,13 @@ use super::ready_summary::Words;
 use super::status::{Facts, Standing};
 use super::{GrantObject, Verdict, drift};
 use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
-use crate::core::condition_builder::{Conditions, status_of};
-use crate::core::error::{FailureKind, KeysProblem};
+use crate::core::condition_builder::{ConditionsBuilder, condition_status};
+use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::policy::Effect;
 
 /// Granted: whether our statements were seen in the policy at the last read.
 pub(super) fn granted(
-    conditions: &mut Conditions<'_>,
+    conditions: &mut ConditionsBuilder<'_>,
     grant: &GrantObject,
     standing: &Standing,
     facts: &Facts,
@@ -19,7 +19,7 @@ pub(super) fn granted(
     let mut set = |status, reason: GrantReason, message: &str| {
         conditions.set(kinds::GRANTED, status, reason.as_str(), message);
     };
-    let known = status_of(&grant.status.conditions, kinds::GRANTED).is_some();
+    let known = condition_status(&grant.status.conditions, kinds::GRANTED).is_some();
     let (yes, no, unknown) = (
         ConditionStatus::True,
         ConditionStatus::False,
@@ -70,7 +70,7 @@ pub(super) fn granted(
         Standing::Suspended
         | Standing::Contended
         | Standing::TenantUnknown
-        | Standing::Keys(KeysProblem::Unreachable)
+        | Standing::Keys(CredentialsError::Unavailable)
         | Standing::Planned(Verdict::Settling | Verdict::Frozen)
             if known =>
         {
@@ -103,35 +103,45 @@ pub(super) fn granted(
 }
 
 /// CredentialsValid: whether the last call was authenticated.
-pub(super) fn credentials_valid(conditions: &mut Conditions<'_>, grant: &GrantObject, standing: &Standing) {
+pub(super) fn credentials_valid(
+    conditions: &mut ConditionsBuilder<'_>,
+    grant: &GrantObject,
+    standing: &Standing,
+) {
     let kind = kinds::CREDENTIALS_VALID;
     let whose = grant.identity.as_ref().map_or_else(
         || "the credentials".to_owned(),
         crate::core::identity::Identity::describe,
     );
-    let refused = |conditions: &mut Conditions<'_>, reason: GrantReason, message: String| {
+    let refused = |conditions: &mut ConditionsBuilder<'_>, reason: GrantReason, message: String| {
         conditions.set(kind, ConditionStatus::False, reason.as_str(), message);
     };
     match standing {
-        Standing::Keys(problem) if !problem.passes() => {
+        Standing::Keys(problem) if !problem.is_transient() => {
             let message = grant
                 .identity
                 .as_ref()
                 .map_or_else(String::new, |identity| problem.message(identity));
             refused(conditions, keys_reason(problem), message);
         }
-        Standing::Failed(failure) if failure.kind == FailureKind::KeysRejected => {
+        Standing::Failed(failure) if failure.kind == CloudErrorKind::CredentialsRejected => {
             refused(
                 conditions,
                 GrantReason::Rejected,
-                format!("the cloud refused the keys of {whose} ({})", failure.reference()),
+                format!(
+                    "the cloud refused the keys of {whose} ({})",
+                    failure.code_and_request_id()
+                ),
             );
         }
-        Standing::Failed(failure) if failure.kind == FailureKind::KeysExpired => {
+        Standing::Failed(failure) if failure.kind == CloudErrorKind::CredentialsExpired => {
             refused(
                 conditions,
                 GrantReason::Expired,
-                format!("the keys of {whose} have expired ({})", failure.reference()),
+                format!(
+                    "the keys of {whose} have expired ({})",
+                    failure.code_and_request_id()
+                ),
             );
         }
         Standing::Failed(failure) if transient(failure.kind) => conditions.carry(kind),
@@ -165,7 +175,7 @@ pub(super) fn credentials_valid(conditions: &mut Conditions<'_>, grant: &GrantOb
 
 /// Allowed, Effective, Contested, Suspended and ResidualAccess.
 pub(super) fn others(
-    conditions: &mut Conditions<'_>,
+    conditions: &mut ConditionsBuilder<'_>,
     grant: &GrantObject,
     standing: &Standing,
     facts: &Facts,
@@ -240,22 +250,22 @@ pub(super) fn others(
 }
 
 /// The reason that CredentialsValid carries for a problem before any call.
-pub fn keys_reason(problem: &KeysProblem) -> GrantReason {
+pub fn keys_reason(problem: &CredentialsError) -> GrantReason {
     match problem {
-        KeysProblem::Missing => GrantReason::SecretMissing,
-        KeysProblem::Invalid(_) => GrantReason::SecretInvalid,
-        KeysProblem::Denied { .. } => GrantReason::SecretAccessDenied,
-        KeysProblem::TokenDenied { .. } => GrantReason::TokenRequestDenied,
-        KeysProblem::RoleDenied(_) => GrantReason::AssumeRoleDenied,
-        KeysProblem::NotConfigured => GrantReason::OwnIdentityMissing,
-        KeysProblem::OtherAccount { .. } => GrantReason::OtherAccount,
-        KeysProblem::Unreachable => GrantReason::NotChecked,
+        CredentialsError::NotFound => GrantReason::SecretMissing,
+        CredentialsError::Invalid(_) => GrantReason::SecretInvalid,
+        CredentialsError::SecretAccessDenied { .. } => GrantReason::SecretAccessDenied,
+        CredentialsError::TokenRequestDenied { .. } => GrantReason::TokenRequestDenied,
+        CredentialsError::AssumeRoleDenied(_) => GrantReason::AssumeRoleDenied,
+        CredentialsError::NotConfigured => GrantReason::OwnIdentityMissing,
+        CredentialsError::OtherAccount { .. } => GrantReason::OtherAccount,
+        CredentialsError::Unavailable => GrantReason::NotChecked,
     }
 }
 
-fn transient(kind: FailureKind) -> bool {
+fn transient(kind: CloudErrorKind) -> bool {
     matches!(
         kind,
-        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unanswered
+        CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered
     )
 }

@@ -4,7 +4,9 @@ use crate::api::{
     Access, Action, AdoptionPolicy, DriftPolicy, GrantSpec, GrantStatus, PassRoleStatement, Preset,
 };
 use crate::core::policy::{Statement, access_statement, pass_role_statement};
-use crate::core::validate::{NameError, check_bucket, check_prefix, check_region, check_role, check_uid};
+use crate::core::validate::{
+    ValidationError, check_bucket, check_prefix, check_region, check_role, check_uid,
+};
 
 /// What a grant wants in the policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +124,7 @@ pub fn pass_role_choice(
 }
 
 /// Checks every name of a spec and renders its statements.
-pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleChoice) -> Result<Wanted, NameError> {
+pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleChoice) -> Result<Wanted, ValidationError> {
     check_bucket("spec.bucket.name", &spec.bucket.name)?;
     check_region("spec.bucket.region", &spec.bucket.region)?;
     check_uid("spec.bucket.ownerUID", &spec.bucket.owner_uid)?;
@@ -155,11 +157,11 @@ pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleChoice) -> Result<Wanted,
     })
 }
 
-fn actions(access: &Access) -> Result<Vec<Action>, NameError> {
+fn actions(access: &Access) -> Result<Vec<Action>, ValidationError> {
     match access.preset {
         Preset::Documented => Ok(Action::DOCUMENTED.to_vec()),
         Preset::Minimal => Ok(vec![Action::GetObject]),
-        Preset::Custom if access.actions.is_empty() => Err(NameError {
+        Preset::Custom if access.actions.is_empty() => Err(ValidationError {
             field: "spec.access.actions",
             rule: "must name at least one action with preset Custom",
         }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::Contest;
-use crate::core::condition_builder::seconds;
+use crate::core::condition_builder::whole_seconds;
 
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
 const FIRST_HOLD: SignedDuration = SignedDuration::from_mins(10);
@@ -18,7 +18,7 @@ pub fn removed(before: Option<&Contest>, now: Timestamp) -> Contest {
     contest
         .removals
         .retain(|time| now.duration_since(time.0) < WINDOW);
-    contest.removals.push(seconds(now));
+    contest.removals.push(whole_seconds(now));
     let excess = contest.removals.len().saturating_sub(3);
     contest.removals.drain(..excess);
     if contest.level > 0 || contest.removals.len() >= 3 {
@@ -28,7 +28,7 @@ pub fn removed(before: Option<&Contest>, now: Timestamp) -> Contest {
             .checked_mul(2i32.saturating_pow(doublings))
             .unwrap_or(LONGEST_HOLD)
             .min(LONGEST_HOLD);
-        contest.hold_until = Some(seconds(now + hold));
+        contest.hold_until = Some(whole_seconds(now + hold));
     }
     contest
 }

@@ -4,7 +4,7 @@
 use super::status::Standing;
 use super::{GrantObject, Verdict};
 use crate::api::GrantReason;
-use crate::core::error::{CallFailure, FailureKind};
+use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
 
 /// The words for a standing: reason, message, and whether a person must act.
@@ -118,7 +118,7 @@ pub(super) fn put_in_words(grant: &GrantObject, standing: &Standing) -> Words {
             Words {
                 reason: R::CredentialsUnavailable,
                 message,
-                stalled: !problem.passes(),
+                stalled: !problem.is_transient(),
             }
         }
         Standing::Unreadable(why) => stalled(
@@ -137,55 +137,55 @@ pub(super) fn put_in_words(grant: &GrantObject, standing: &Standing) -> Words {
     }
 }
 
-fn failed(failure: &CallFailure, bucket: &str) -> Words {
+fn failed(failure: &CloudError, bucket: &str) -> Words {
     use GrantReason as R;
-    let id = failure.reference();
+    let id = failure.code_and_request_id();
     match failure.kind {
-        FailureKind::Denied => stalled(
+        CloudErrorKind::Denied => stalled(
             R::AccessDenied,
             format!(
                 "the credentials may not read or write the policy of {bucket} ({id}): grant them oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"
             ),
         ),
-        FailureKind::PublicBlocked => stalled(
+        CloudErrorKind::PublicAccessBlocked => stalled(
             R::PublicAccessBlocked,
             format!(
                 "Block Public Access refuses the policy of {bucket} with our statements ({id}): set access.passRoleStatement to Omit, or ask account B about Block Public Access"
             ),
         ),
-        FailureKind::NoSuchBucket => stalled(
+        CloudErrorKind::NoSuchBucket => stalled(
             R::BucketNotFound,
             format!("bucket {bucket} does not exist ({id}): create it, or delete the grant"),
         ),
-        FailureKind::WrongRegion => stalled(
+        CloudErrorKind::WrongRegion => stalled(
             R::RegionMismatch,
             format!(
                 "bucket {bucket} is not in the region that spec.bucket.region names ({id}): create the grant anew with the right region"
             ),
         ),
-        FailureKind::KeysRejected => stalled(
+        CloudErrorKind::CredentialsRejected => stalled(
             R::CredentialsUnavailable,
             format!("the cloud refused the keys ({id}): put valid ones into the Secret"),
         ),
-        FailureKind::KeysExpired => stalled(
+        CloudErrorKind::CredentialsExpired => stalled(
             R::CredentialsUnavailable,
             format!("the temporary keys have expired ({id}): put fresh ones into the Secret"),
         ),
-        FailureKind::Throttled => words(
+        CloudErrorKind::Throttled => words(
             R::RateLimited,
             format!("OSS asks to slow down ({id}); trying again"),
         ),
-        FailureKind::DocumentRefused => stalled(
+        CloudErrorKind::PolicyRejected => stalled(
             R::ForeignStatementRejected,
             format!(
                 "OSS refuses the policy of {bucket} because of its content ({id}); our statements are valid, so look at the others"
             ),
         ),
-        FailureKind::Refused | FailureKind::NoSuchProject => stalled(
+        CloudErrorKind::RequestRejected | CloudErrorKind::NoSuchProject => stalled(
             R::CloudUnavailable,
             format!("OSS refused the request ({id}); trying again at the next look"),
         ),
-        FailureKind::Unavailable | FailureKind::Unanswered => words(
+        CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => words(
             R::CloudUnavailable,
             format!("OSS could not be reached or failed ({id}); trying again"),
         ),

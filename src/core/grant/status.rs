@@ -9,8 +9,8 @@ use crate::api::{
     BucketSeen, ConditionStatus, Contest, Drift, DriftKind, GrantReason, GrantStatus, LedgerEntry,
     PlannedChange, PolicySeen, kinds,
 };
-use crate::core::condition_builder::{Conditions, seconds};
-use crate::core::error::{CallFailure, KeysProblem};
+use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
+use crate::core::error::{CloudError, CredentialsError};
 use crate::core::policy::{Effect, Unreadable};
 
 /// How a grant stands at the end of a pass, or in the middle of one.
@@ -39,9 +39,9 @@ pub enum Standing {
     /// Statements are gone and somebody keeps removing them.
     Contested,
     /// Its credentials cannot be used.
-    Keys(KeysProblem),
+    Keys(CredentialsError),
     /// A call to the cloud failed.
-    Failed(CallFailure),
+    Failed(CloudError),
     /// The policy cannot be edited safely.
     Unreadable(Unreadable),
     /// Others kept changing the policy between our reads.
@@ -79,7 +79,7 @@ pub struct Facts {
 pub fn report(grant: &GrantObject, standing: &Standing, facts: Facts, now: Timestamp) -> GrantStatus {
     let before = &grant.status;
     let words = put_in_words(grant, standing);
-    let mut conditions = Conditions::new(&before.conditions, grant.generation, now);
+    let mut conditions = ConditionsBuilder::new(&before.conditions, grant.generation, now);
     let ready = matches!(
         words.reason,
         GrantReason::Applied | GrantReason::Suspended | GrantReason::Preview | GrantReason::Retained
@@ -145,7 +145,7 @@ fn drift(before: Option<&Drift>, drifted: usize, now: Timestamp) -> Option<Drift
     }
     let count = before.map_or(0, |d| d.count).saturating_add(1);
     Some(Drift {
-        time: seconds(now),
+        time: whole_seconds(now),
         kind: DriftKind::StatementRemoved,
         count,
     })

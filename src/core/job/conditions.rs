@@ -6,8 +6,8 @@ use super::ready_summary::{Words, put_in_words};
 use super::status::{End, Phase, allowance};
 use super::{JobObject, Tally};
 use crate::api::{Condition, ConditionStatus, JobReason, JobStatus, kinds};
-use crate::core::condition_builder::Conditions;
-use crate::core::error::{FailureKind, KeysProblem};
+use crate::core::condition_builder::ConditionsBuilder;
+use crate::core::error::{CloudErrorKind, CredentialsError};
 
 /// Said of results once those that nobody wants to keep are gone.
 pub(super) const KEPT: &str = "the results that results.select asks for are kept; the summary covers all";
@@ -21,7 +21,7 @@ pub(super) fn conditions(
     now: Timestamp,
 ) -> Vec<Condition> {
     let words = put_in_words(phase, status);
-    let mut list = Conditions::new(&job.status.conditions, job.generation, now);
+    let mut list = ConditionsBuilder::new(&job.status.conditions, job.generation, now);
     let list_of = &mut list;
     kstatus(list_of, &words);
     outcome(list_of, phase, &words, status);
@@ -69,7 +69,7 @@ fn flag(yes: bool) -> ConditionStatus {
     }
 }
 
-fn kstatus(list: &mut Conditions<'_>, words: &Words) {
+fn kstatus(list: &mut ConditionsBuilder<'_>, words: &Words) {
     list.set(
         kinds::READY,
         flag(words.ready),
@@ -95,7 +95,7 @@ fn kstatus(list: &mut Conditions<'_>, words: &Words) {
     }
 }
 
-fn outcome(list: &mut Conditions<'_>, phase: &Phase, words: &Words, status: &JobStatus) {
+fn outcome(list: &mut ConditionsBuilder<'_>, phase: &Phase, words: &Words, status: &JobStatus) {
     let failed = status.items.as_ref().is_some_and(|i| i.failed > 0);
     match phase {
         Phase::Ended(End::Complete) => {
@@ -137,7 +137,7 @@ fn outcome(list: &mut Conditions<'_>, phase: &Phase, words: &Words, status: &Job
     }
 }
 
-fn allowed(list: &mut Conditions<'_>, phase: &Phase) {
+fn allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
     match phase {
         Phase::Denied(message) => {
             list.set(
@@ -173,7 +173,7 @@ fn allowed(list: &mut Conditions<'_>, phase: &Phase) {
 }
 
 /// Absent for a list of uris, which needs no reading.
-fn source_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase, status: &JobStatus) {
+fn source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase, status: &JobStatus) {
     let kind = kinds::SOURCE_READY;
     let read = job.spec.as_ref().is_ok_and(|s| s.source.uris.is_empty());
     let counted = status.source.as_ref().and_then(|s| s.items);
@@ -211,7 +211,7 @@ fn source_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase, statu
     }
 }
 
-fn grant_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase) {
+fn grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase) {
     let named = job.spec.as_ref().is_ok_and(|s| s.grant_ref.is_some());
     let kind = kinds::GRANT_READY;
     match phase {
@@ -251,25 +251,28 @@ fn grant_ready(list: &mut Conditions<'_>, job: &JobObject, phase: &Phase) {
     }
 }
 
-fn credentials(list: &mut Conditions<'_>, phase: &Phase, status: &JobStatus) {
+fn credentials(list: &mut ConditionsBuilder<'_>, phase: &Phase, status: &JobStatus) {
     let kind = kinds::CREDENTIALS_VALID;
     let answered = status
         .items
         .as_ref()
         .is_some_and(|i| i.total > i.pending + i.active);
     match phase {
-        Phase::Keys(problem, message) if *problem != KeysProblem::Unreachable => {
+        Phase::Keys(problem, message) if *problem != CredentialsError::Unavailable => {
             let reason = crate::core::grant::keys_reason(problem);
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
         Phase::KeysRefused(failure, secret) => {
-            let expired = failure.kind == FailureKind::KeysExpired;
+            let expired = failure.kind == CloudErrorKind::CredentialsExpired;
             let reason = if expired {
                 JobReason::Expired
             } else {
                 JobReason::Rejected
             };
-            let message = format!("IMM refused the keys of {secret} ({})", failure.reference());
+            let message = format!(
+                "IMM refused the keys of {secret} ({})",
+                failure.code_and_request_id()
+            );
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
         Phase::Scoring | Phase::OutOfBudget | Phase::Ended(End::Complete) if answered => {
@@ -299,7 +302,7 @@ fn credentials(list: &mut Conditions<'_>, phase: &Phase, status: &JobStatus) {
 }
 
 /// Whether the scores are good enough so far; absent without thresholds, and before the first score.
-fn threshold(list: &mut Conditions<'_>, job: &JobObject, status: &JobStatus, tally: Option<&Tally>) {
+fn threshold(list: &mut ConditionsBuilder<'_>, job: &JobObject, status: &JobStatus, tally: Option<&Tally>) {
     let kind = kinds::THRESHOLD_MET;
     let thresholds = job.spec.as_ref().ok().and_then(|s| s.thresholds.as_ref());
     let (Some(thresholds), Some(items)) = (thresholds, &status.items) else {

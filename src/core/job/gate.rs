@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Images, JobObject};
 use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, Preset, kinds};
-use crate::core::condition_builder::status_of;
+use crate::core::condition_builder::condition_status;
 use crate::core::grant::GrantObject;
 use crate::core::validate::ObjectUri;
 
@@ -60,7 +60,7 @@ pub fn gate(
             None,
         );
     }
-    if status_of(&grant.status.conditions, kinds::EFFECTIVE) == Some(ConditionStatus::False) {
+    if condition_status(&grant.status.conditions, kinds::EFFECTIVE) == Some(ConditionStatus::False) {
         let message = format!(
             "grant {name} is live, and a Deny in the same policy covers what it grants: remove that Deny at OSS"
         );

@@ -2,7 +2,7 @@
 
 use super::status::{End, Phase};
 use crate::api::{JobReason, JobStatus};
-use crate::core::error::KeysProblem;
+use crate::core::error::CredentialsError;
 
 /// What the Ready condition says.
 pub(super) struct Words {
@@ -65,12 +65,12 @@ pub(super) fn put_in_words(phase: &Phase, status: &JobStatus) -> Words {
             Words::at_rest(JobReason::Suspended, message)
         }
         Phase::Denied(message) => Words::stalled(JobReason::TenancyDenied, message),
-        Phase::Keys(KeysProblem::Unreachable, message) => {
+        Phase::Keys(CredentialsError::Unavailable, message) => {
             Words::under_way(JobReason::CredentialsUnavailable, message)
         }
         Phase::Keys(_, message) => Words::stalled(JobReason::CredentialsUnavailable, message),
         Phase::KeysRefused(failure, whose) => {
-            let reference = failure.reference();
+            let reference = failure.code_and_request_id();
             let message = format!(
                 "IMM refused the keys of {whose} ({reference}): give it valid ones, the job then goes on"
             );

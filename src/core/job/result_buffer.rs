@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{ItemRules, Tally};
 use crate::api::{ItemResult, REPORT_BYTES, REPORT_ITEMS, Report};
-use crate::core::json::bytes;
+use crate::core::json::serialized_len;
 
 /// Bytes of a report beside its results.
 const FRAME: usize = 1024;
@@ -147,7 +147,7 @@ impl Reports {
 
 /// Bytes of a result as it is stored, with its comma.
 fn size(result: &ItemResult) -> usize {
-    bytes(result) + 1
+    serialized_len(result) + 1
 }
 
 /// A report's body.

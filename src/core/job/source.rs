@@ -4,9 +4,9 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ITEMS_LIMIT, JobSpec, PrefixSource, SourceSeen};
-use crate::core::json::bytes;
+use crate::core::json::serialized_len;
 use crate::core::validate::{
-    NameError, ObjectUri, check_bucket, check_project, check_region, check_role, check_uid,
+    ObjectUri, ValidationError, check_bucket, check_project, check_region, check_role, check_uid,
 };
 
 /// Most bytes of all results of a job.
@@ -49,7 +49,7 @@ impl Images {
 }
 
 /// Checks every name of a spec; gives the images as far as it tells them.
-pub fn parse_spec(spec: &JobSpec) -> Result<Images, NameError> {
+pub fn parse_spec(spec: &JobSpec) -> Result<Images, ValidationError> {
     check_project("spec.project.name", &spec.project.name)?;
     check_region("spec.project.region", &spec.project.region)?;
     check_uid("spec.project.accountUID", &spec.project.account_uid)?;
@@ -66,7 +66,7 @@ pub fn parse_spec(spec: &JobSpec) -> Result<Images, NameError> {
             check_bucket("spec.source.prefix.bucket", &prefix.bucket)?;
             if prefix.prefix.chars().count() > 1023 || prefix.prefix.chars().any(char::is_control) {
                 let rule = "must be at most 1,023 characters without control characters";
-                return Err(NameError {
+                return Err(ValidationError {
                     field: "spec.source.prefix.prefix",
                     rule,
                 });
@@ -81,7 +81,7 @@ pub fn parse_spec(spec: &JobSpec) -> Result<Images, NameError> {
             // HTTP clients fold such segments, so that another object would be read.
             if object.key.split('/').any(|s| s == "." || s == "..") {
                 let rule = "must not have . or .. between slashes";
-                return Err(NameError {
+                return Err(ValidationError {
                     field: "spec.source.manifest.uri",
                     rule,
                 });
@@ -93,7 +93,7 @@ pub fn parse_spec(spec: &JobSpec) -> Result<Images, NameError> {
             let images = uris.map(|uri| ObjectUri::parse("spec.source.uris", uri));
             Ok(Images::Listed(images.collect::<Result<_, _>>()?))
         }
-        _ => Err(NameError {
+        _ => Err(ValidationError {
             field: "spec.source",
             rule: "must have exactly one of uris, prefix and manifest",
         }),
@@ -231,7 +231,7 @@ pub struct Count {
 impl Count {
     /// Adds a page; `Err` when the job would have more items or results than it may.
     pub fn add(&mut self, page: &[Found], most: i32) -> Result<(), String> {
-        let added: usize = page.iter().map(|f| bytes(&f.uri)).sum();
+        let added: usize = page.iter().map(|f| serialized_len(&f.uri)).sum();
         self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
         self.uri_bytes += i64::try_from(added).unwrap_or(i64::MAX);
         if self.items > most {
@@ -271,7 +271,7 @@ pub fn size(spec: &JobSpec, seen: Option<&SourceSeen>) -> Option<(usize, bool)> 
     let (items, uri_bytes) = if spec.source.uris.is_empty() {
         (seen?.items?, seen?.uri_bytes?)
     } else {
-        let all: usize = spec.source.uris.iter().map(bytes).sum();
+        let all: usize = spec.source.uris.iter().map(serialized_len).sum();
         (
             i32::try_from(spec.source.uris.len()).ok()?,
             i64::try_from(all).ok()?,

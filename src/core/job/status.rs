@@ -8,8 +8,8 @@ use super::{Filing, ItemRules, JobObject, Progress, Tally, report_name};
 use crate::api::{
     ConditionStatus, Items, JobReason, JobSpec, JobStatus, OnBelow, Reports, Select, SourceSeen, kinds,
 };
-use crate::core::condition_builder::{Conditions, seconds};
-use crate::core::error::{CallFailure, KeysProblem};
+use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
+use crate::core::error::{CloudError, CredentialsError};
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +38,9 @@ pub enum Phase {
     /// No tenancy rule permits it: why.
     Denied(String),
     /// Its credentials cannot be used.
-    Keys(KeysProblem, String),
+    Keys(CredentialsError, String),
     /// The cloud refused the keys of this Secret.
-    KeysRefused(CallFailure, String),
+    KeysRefused(CloudError, String),
     /// Its budget is used up.
     OutOfBudget,
     /// Restored from a backup without its results.
@@ -124,15 +124,15 @@ pub fn report(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: 
         status.source = Some(seen.clone());
     }
     status.observed_generation = Some(job.generation);
-    status.start_time = before.start_time.clone().or_else(|| Some(seconds(now)));
+    status.start_time = before.start_time.clone().or_else(|| Some(whole_seconds(now)));
     let resumed = before.conditions.iter().any(|c| c.kind == kinds::SUSPENDED)
         && !matches!(phase, Phase::Suspended | Phase::OutOfBudget | Phase::Ended(_));
     status.active_since = before
         .active_since
         .clone()
         .filter(|_| !resumed)
-        .or_else(|| Some(seconds(now)));
-    status.completion_time = ended.then(|| seconds(now));
+        .or_else(|| Some(whole_seconds(now)));
+    status.completion_time = ended.then(|| whole_seconds(now));
     status.last_handled_reconcile_at.clone_from(&job.reconcile_at);
     status.conditions = conditions(job, &status, phase, tally.as_ref(), now);
     status
@@ -291,7 +291,7 @@ fn results_stored(
     (generation, now): (i64, Timestamp),
 ) -> JobStatus {
     let before = std::mem::take(&mut status.conditions);
-    let mut list = Conditions::new(&before, generation, now);
+    let mut list = ConditionsBuilder::new(&before, generation, now);
     for condition in before.iter().filter(|c| c.kind != kinds::RESULTS_STORED) {
         list.carry(&condition.kind);
     }
@@ -303,7 +303,7 @@ fn results_stored(
 /// The record of a source that is about to be counted.
 pub fn counting(as_of: Timestamp, etag: Option<String>) -> SourceSeen {
     SourceSeen {
-        as_of: Some(seconds(as_of)),
+        as_of: Some(whole_seconds(as_of)),
         etag,
         ..SourceSeen::default()
     }

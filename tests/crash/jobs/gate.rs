@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use imm_operator::ports::{CallFailure, KubeFailure};
+use imm_operator::ports::{CloudError, KubeFailure};
 
 use super::super::fault::{Call, Effect, Fault, Refusal};
 use super::super::outside::Outside;
@@ -23,7 +23,7 @@ impl Gate {
     }
 
     /// A paid call. Whatever becomes of its process, what has left arrives, and is billed.
-    pub fn score<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<String, CallFailure>> {
+    pub fn score<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<String, CloudError>> {
         async move {
             let fault = self.pass(Call::Score).await;
             if let Some(Fault::Frozen(seconds)) = fault {
@@ -45,7 +45,7 @@ impl Gate {
             if fault.is_some_and(Fault::stops) {
                 self.doom();
             }
-            let told = || Err(fault.and_then(CallFailure::of).unwrap_or_else(no_answer));
+            let told = || Err(fault.and_then(CloudError::of).unwrap_or_else(no_answer));
             answer.filter(|_| failure.is_none()).unwrap_or_else(told)
         }
         .boxed()

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use imm_operator::ports::{FailureKind, KubeFailure};
+use imm_operator::ports::{CloudErrorKind, KubeFailure};
 
 use super::super::fault::{
     CRASHES, Call, Effect, FROZEN_JOBS, Fault, HICCUPS, Plan, cloud_failures, kube_failures, no_keys,
@@ -20,13 +20,13 @@ static REFERENCES: LazyLock<Vec<Run>> = LazyLock::new(|| {
 
 /// Whether a fault rightly ends an item, or the whole job, in another way.
 pub fn decides(fault: Fault) -> bool {
-    use FailureKind::{Denied, NoSuchBucket, NoSuchProject, Refused, WrongRegion};
+    use CloudErrorKind::{Denied, NoSuchBucket, NoSuchProject, RequestRejected, WrongRegion};
     let Fault::Cloud(kind, _) = fault else {
         return false;
     };
     matches!(
         kind,
-        Denied | NoSuchBucket | NoSuchProject | Refused | WrongRegion
+        Denied | NoSuchBucket | NoSuchProject | RequestRejected | WrongRegion
     )
 }
 
@@ -122,11 +122,11 @@ fn of_calls() -> Vec<Fault> {
     let fits = |fault: &Fault| {
         matches!(
             fault,
-            Fault::Cloud(FailureKind::Unavailable | FailureKind::Unanswered, _)
+            Fault::Cloud(CloudErrorKind::Unavailable | CloudErrorKind::Unanswered, _)
                 | Fault::Cloud(_, Effect::None)
         )
     };
-    let no_project = Fault::Cloud(FailureKind::NoSuchProject, Effect::None);
+    let no_project = Fault::Cloud(CloudErrorKind::NoSuchProject, Effect::None);
     cloud_failures(false).filter(fits).chain([no_project]).collect()
 }
 

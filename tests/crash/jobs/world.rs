@@ -6,7 +6,8 @@ use imm_operator::api::{JobSpec, JobStatus, Report};
 use imm_operator::core::grant::ObjectKey;
 use imm_operator::core::job::{JobObject, Listed};
 use imm_operator::ports::{
-    After, CallFailure, FailureKind, KubeFailure, ObjectPage, Piece, ProjectLimits, ReportPage, StoredReport,
+    After, CloudError, CloudErrorKind, KubeFailure, ObjectPage, Piece, ProjectLimits, ReportPage,
+    StoredReport,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -242,32 +243,32 @@ impl JobWorld {
     }
 
     /// A call arrives at IMM.
-    pub fn serve(&mut self, call: usize) -> Result<String, CallFailure> {
+    pub fn serve(&mut self, call: usize) -> Result<String, CloudError> {
         let uri = self.ledger[call].uri.clone();
         let served = self.ledger.iter().filter(|sent| sent.settles).count();
         let passing = match self.flaky.get_mut(&uri) {
             Some(left) if *left > 0 => {
                 *left -= 1;
-                Some(FailureKind::Unavailable)
+                Some(CloudErrorKind::Unavailable)
             }
             // Not before one call was served.
             _ if self.throttles > 0 && served > 0 => {
                 self.throttles -= 1;
-                Some(FailureKind::Throttled)
+                Some(CloudErrorKind::Throttled)
             }
             _ => None,
         };
         let sent = &mut self.ledger[call];
-        sent.billed = passing != Some(FailureKind::Unavailable);
+        sent.billed = passing != Some(CloudErrorKind::Unavailable);
         if let Some(kind) = passing {
             return Err(refused(kind));
         }
         sent.settles = true;
         if self.denies {
-            return Err(refused(FailureKind::Denied));
+            return Err(refused(CloudErrorKind::Denied));
         }
         if uri.contains("bad") {
-            return Err(refused(FailureKind::Refused));
+            return Err(refused(CloudErrorKind::RequestRejected));
         }
         Ok(score(&uri))
     }

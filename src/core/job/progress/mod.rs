@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::result_buffer::Filing;
 use super::{ItemRules, Tally};
 use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
-use crate::core::json::bytes;
+use crate::core::json::serialized_len;
 
 /// Most items that wait for a retry or are in flight, and most bytes of their URIs as JSON: they must fit into status.
 const DEFERRED_LIMIT: usize = 256;
@@ -172,7 +172,7 @@ impl Progress {
             backoff_limit: spec.backoff_limit_per_item,
             seed: seed.to_owned(),
         };
-        let open = progress.retries.values().map(|retry| bytes(&retry.uri));
+        let open = progress.retries.values().map(|retry| serialized_len(&retry.uri));
         progress.under_way = open.fold((0, 0), |(count, all), more| (count + 1, all + more));
         for result in &status.results {
             progress.count_in(result);
@@ -246,7 +246,7 @@ impl Progress {
             }
             Candidate::Fresh => {
                 let item = self.waiting.pop_front()?;
-                self.under_way = (self.under_way.0 + 1, self.under_way.1 + bytes(&item.uri));
+                self.under_way = (self.under_way.0 + 1, self.under_way.1 + serialized_len(&item.uri));
                 item
             }
         };
@@ -289,7 +289,7 @@ impl Progress {
 
     /// An item neither waits for a retry any more nor is in flight.
     pub(super) fn close(&mut self, uri: &str) {
-        self.under_way = (self.under_way.0 - 1, self.under_way.1 - bytes(uri));
+        self.under_way = (self.under_way.0 - 1, self.under_way.1 - serialized_len(uri));
     }
 
     /// An item is done: its result is filed.

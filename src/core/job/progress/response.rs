@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Item, Progress, Retry};
 use crate::api::FailureAction;
-use crate::core::error::{CallFailure, FailureKind};
+use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::Score;
 use crate::core::requeue;
 
@@ -19,30 +19,30 @@ pub enum Outcome {
     /// Slow down, and go on.
     SlowDown,
     /// The keys are refused; no more calls with them.
-    KeysRefused(CallFailure),
+    KeysRefused(CloudError),
     /// A permission is missing; `canary` tells whether the first call of the run found out.
     Denied {
         /// Whether the first call of the run found out.
         canary: bool,
         /// The failure.
-        failure: CallFailure,
+        failure: CloudError,
     },
     /// The project does not exist.
     NoProject {
         /// Whether the first call of the run found out.
         canary: bool,
         /// The failure.
-        failure: CallFailure,
+        failure: CloudError,
     },
     /// The images are in another region than the project.
-    OtherRegion(CallFailure),
+    OtherRegion(CloudError),
     /// The cloud refuses the time of the request; no more calls until the clock is right.
-    ClockIsOff(CallFailure),
+    ClockIsOff(CloudError),
 }
 
 impl Progress {
     /// An answer has come.
-    pub fn fold(&mut self, index: usize, answer: Result<String, CallFailure>, now: Timestamp) -> Outcome {
+    pub fn fold(&mut self, index: usize, answer: Result<String, CloudError>, now: Timestamp) -> Outcome {
         let Some(item) = self.in_flight.remove(&index) else {
             return Outcome::GoOn;
         };
@@ -59,47 +59,47 @@ impl Progress {
         }
     }
 
-    fn fold_failure(&mut self, item: Item, failure: CallFailure, now: Timestamp) -> Outcome {
+    fn fold_failure(&mut self, item: Item, failure: CloudError, now: Timestamp) -> Outcome {
         self.count(&failure);
         let canary = !self.canary_passed;
         let passing = match failure.kind {
-            FailureKind::Throttled => {
+            CloudErrorKind::Throttled => {
                 // A rate limit is our pace, not the item's fault: it never counts against the item.
                 let throttles = self.retries.get(&item.index).map_or(0, |r| r.throttles) + 1;
                 self.defer(&item, 0, throttles, failure.retry_after, now);
                 return Outcome::SlowDown;
             }
-            FailureKind::KeysRejected | FailureKind::KeysExpired => {
+            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
                 self.defer(&item, 0, 0, None, now);
                 return Outcome::KeysRefused(failure);
             }
-            FailureKind::NoSuchProject => {
+            CloudErrorKind::NoSuchProject => {
                 self.defer(&item, 0, 0, None, now);
                 return Outcome::NoProject { canary, failure };
             }
             // Once an image was scored, another one of another region is that one's own fault.
-            FailureKind::WrongRegion
+            CloudErrorKind::WrongRegion
                 if canary && self.tally.succeeded == 0 && self.rules.action(&failure.code).is_none() =>
             {
                 self.defer(&item, 0, 0, None, now);
                 return Outcome::OtherRegion(failure);
             }
-            FailureKind::Unavailable if failure.clock_is_off() => {
+            CloudErrorKind::Unavailable if failure.is_clock_skew() => {
                 self.defer(&item, 0, 0, None, now);
                 return Outcome::ClockIsOff(failure);
             }
-            FailureKind::Unavailable | FailureKind::Unanswered => true,
-            FailureKind::Denied
-            | FailureKind::Refused
-            | FailureKind::PublicBlocked
-            | FailureKind::NoSuchBucket
-            | FailureKind::WrongRegion
-            | FailureKind::DocumentRefused => false,
+            CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => true,
+            CloudErrorKind::Denied
+            | CloudErrorKind::RequestRejected
+            | CloudErrorKind::PublicAccessBlocked
+            | CloudErrorKind::NoSuchBucket
+            | CloudErrorKind::WrongRegion
+            | CloudErrorKind::PolicyRejected => false,
         };
         match self.rules.action(&failure.code) {
             Some(FailureAction::Retry) => self.retry(item, failure, now),
             None if passing => self.retry(item, failure, now),
-            None if failure.kind == FailureKind::Denied => {
+            None if failure.kind == CloudErrorKind::Denied => {
                 self.defer(&item, 0, 0, None, now);
                 return Outcome::Denied { canary, failure };
             }
@@ -113,8 +113,8 @@ impl Progress {
     }
 
     /// What is billed follows the status of the answer, not what it means: every request but one that failed in the service.
-    fn count(&mut self, failure: &CallFailure) {
-        let throttled = failure.kind == FailureKind::Throttled;
+    fn count(&mut self, failure: &CloudError) {
+        let throttled = failure.kind == CloudErrorKind::Throttled;
         self.requests.throttled += i64::from(throttled);
         match failure.status {
             Some(500..) => self.requests.server_errors += 1,
@@ -128,7 +128,7 @@ impl Progress {
     }
 
     /// Tries an item again later, unless it has been tried often enough.
-    fn retry(&mut self, item: Item, failure: CallFailure, now: Timestamp) {
+    fn retry(&mut self, item: Item, failure: CloudError, now: Timestamp) {
         let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + 1;
         if attempts > self.backoff_limit {
             self.exhausted += 1;
@@ -142,7 +142,7 @@ impl Progress {
     fn defer(&mut self, item: &Item, more: i32, throttles: i32, wait: Option<Duration>, now: Timestamp) {
         let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + more;
         let seed = format!("{}/{}", self.seed, item.index);
-        let grown = requeue::after_failures(
+        let grown = requeue::exponential_backoff(
             u32::try_from(attempts.max(throttles).max(1)).unwrap_or(1),
             Duration::from_secs(1),
             Duration::from_secs(60),
