@@ -67,7 +67,7 @@ pub enum PlanError {
     },
     /// The policy cannot be edited.
     #[error("the policy would be left alone because {0}")]
-    Unreadable(#[from] crate::core::policy::Unreadable),
+    Unreadable(#[from] crate::core::policy::PolicyParseError),
     /// OSS could not be asked.
     #[error("OSS could not be asked: {0}")]
     Cloud(String),

@@ -93,7 +93,7 @@ impl Outside {
         for text in self.rendered(&with_choice) {
             let there = document
                 .as_ref()
-                .is_some_and(|d| !d.live(&meaning(&text)).is_empty());
+                .is_some_and(|d| !d.positions_of(&meaning(&text)).is_empty());
             self.must(there, || {
                 format!("I11: {} is told that {text} is applied", planned.key)
             });

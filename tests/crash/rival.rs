@@ -113,7 +113,7 @@ impl Outside {
             return (0, 0);
         };
         let document = Document::parse(text.as_bytes()).unwrap();
-        let live = document.live(meaning);
+        let live = document.positions_of(meaning);
         let texts = live
             .iter()
             .map(|i| document.text_of(&document.statements()[*i]).to_owned());

@@ -67,7 +67,7 @@ fn of_a_thousand_grants_that_cannot_be_written_each_is_told_why_and_the_one_that
             wanted.adoption = AdoptionPolicy::Fail;
         }
     }
-    let seen = document(&Document::fresh(std::slice::from_ref(&foreign.text)).unwrap());
+    let seen = document(&Document::new_document(std::slice::from_ref(&foreign.text)).unwrap());
     let plan = plan(scene(Some(&seen)), &crowd);
     let expected = |n: usize| match n {
         500 => Verdict::Writing,

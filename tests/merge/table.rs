@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use imm_operator::api::{AdoptionPolicy, EntryState};
 use imm_operator::core::grant::{Change, Leave, Restore, Scene, Stance, Verdict, Wanted, plan};
-use imm_operator::core::policy::{Document, Unreadable, could_be_ours, fingerprint};
+use imm_operator::core::policy::{Document, PolicyParseError, fingerprint, is_plausible};
 use k8s_openapi::jiff::SignedDuration;
 
 use super::build::*;
@@ -75,24 +75,30 @@ fn nothing_left_means_the_document_is_deleted() {
 
 #[test]
 fn documents_that_cannot_be_edited_safely_are_named() {
-    let cases: &[(&[u8], Unreadable)] = &[
-        (b"\xff", Unreadable::NotText),
-        ("\u{feff}{\"Statement\":[]}".as_bytes(), Unreadable::ByteOrderMark),
-        (b"[]", Unreadable::NotObject),
-        (b"{}", Unreadable::NoStatement),
-        (br#"{"Statement":[],"Statement":[]}"#, Unreadable::TwoStatements),
+    let cases: &[(&[u8], PolicyParseError)] = &[
+        (b"\xff", PolicyParseError::NotUtf8),
+        (
+            "\u{feff}{\"Statement\":[]}".as_bytes(),
+            PolicyParseError::ByteOrderMark,
+        ),
+        (b"[]", PolicyParseError::NotObject),
+        (b"{}", PolicyParseError::NoStatement),
+        (
+            br#"{"Statement":[],"Statement":[]}"#,
+            PolicyParseError::MultipleStatements,
+        ),
         (
             br#"{"\u0053tatement":[],"Statement":[]}"#,
-            Unreadable::TwoStatements,
+            PolicyParseError::MultipleStatements,
         ),
-        (br#"{"Statement":{}}"#, Unreadable::NotArray),
+        (br#"{"Statement":{}}"#, PolicyParseError::NotArray),
     ];
     for (bytes, expected) in cases {
         assert_eq!(Document::parse(bytes).unwrap_err(), *expected);
     }
     assert!(matches!(
         Document::parse(b"{\"Statement\":[}"),
-        Err(Unreadable::NotJson { line: 1, .. })
+        Err(PolicyParseError::NotJson { line: 1, .. })
     ));
 }
 
@@ -377,11 +383,11 @@ fn a_frozen_grant_keeps_what_it_owns() {
 #[test]
 fn a_forged_ledger_entry_is_recognised() {
     let ours = access("1", &["a/"]);
-    assert!(could_be_ours("test-bucket-2024", &ours.text, &ours.fingerprint));
+    assert!(is_plausible("test-bucket-2024", &ours.text, &ours.fingerprint));
     let role = pass_role("1");
-    assert!(could_be_ours("test-bucket-2024", &role.text, &role.fingerprint));
-    assert!(!could_be_ours("another-bucket", &ours.text, &ours.fingerprint));
-    assert!(!could_be_ours("test-bucket-2024", &ours.text, "sha256:00"));
+    assert!(is_plausible("test-bucket-2024", &role.text, &role.fingerprint));
+    assert!(!is_plausible("another-bucket", &ours.text, &ours.fingerprint));
+    assert!(!is_plausible("test-bucket-2024", &ours.text, "sha256:00"));
     for forged in [
         r#"{"Effect":"Deny","Action":["oss:GetObject"],"Principal":["arn:sts::1:assumed-role/R/*"],"Resource":["acs:oss:*:1:test-bucket-2024/*"]}"#,
         r#"{"Effect":"Allow","Action":["oss:PutObject"],"Principal":["arn:sts::1:assumed-role/R/*"],"Resource":["acs:oss:*:1:test-bucket-2024/*"]}"#,
@@ -390,6 +396,6 @@ fn a_forged_ledger_entry_is_recognised() {
         r#"{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["arn:sts::1:assumed-role/R/*"],"Resource":["acs:oss:*:1:test-bucket-2024/*"],"Condition":{}}"#,
     ] {
         let claimed = fingerprint(forged).unwrap();
-        assert!(!could_be_ours("test-bucket-2024", forged, &claimed), "{forged}");
+        assert!(!is_plausible("test-bucket-2024", forged, &claimed), "{forged}");
     }
 }

@@ -8,7 +8,8 @@ use crate::core::condition_builder::whole_seconds;
 use crate::core::grant::{Facts, Stance, Wanted};
 use crate::core::hash::sha256;
 use crate::core::policy::{
-    Document, Effect, Given, Located, POLICY_LIMIT, STATEMENT_LIMIT, effect, principal,
+    DenyVerdict, Document, GrantedAccess, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, evaluate_denies,
+    principal,
 };
 
 /// What a report says about the policy.
@@ -79,7 +80,10 @@ impl Passenger {
 
     /// Whether all that it holds as applied is in the policy.
     pub(super) fn live(&self, seen: Seen<'_>) -> Option<bool> {
-        let there = |e: &LedgerEntry| seen.document.is_some_and(|d| !d.live(&e.fingerprint).is_empty());
+        let there = |e: &LedgerEntry| {
+            seen.document
+                .is_some_and(|d| !d.positions_of(&e.fingerprint).is_empty())
+        };
         let mut applied = self
             .member
             .ledger
@@ -92,7 +96,7 @@ impl Passenger {
     /// Foreign statements that name the same principal.
     pub(super) fn overlaps(&self, document: Option<&Document>) -> Option<i32> {
         let grantee = principal(&self.grant.spec.as_ref().ok()?.grantee);
-        let owned = |s: &&Located| {
+        let owned = |s: &&StatementSpan| {
             let held = |f: &String| self.member.ledger.iter().any(|e| e.fingerprint == *f);
             s.fingerprint.as_ref().is_some_and(held)
         };
@@ -105,7 +109,7 @@ impl Passenger {
 
     /// What the Denies of the policy mean for it; only for a grant that is meant to be in force, and can be: what OSS takes for
     /// a statement also bounds what is compared here.
-    fn effect(&self, document: Option<&Document>) -> Option<Effect> {
+    fn effect(&self, document: Option<&Document>) -> Option<DenyVerdict> {
         let spec = self.grant.spec.as_ref().ok()?;
         let Stance::Active(wanted) = &self.member.stance else {
             return None;
@@ -125,12 +129,12 @@ impl Passenger {
             .map(|p| format!("acs:oss:*:{owner}:{bucket}/{p}*"))
             .collect();
         let principal = principal(&spec.grantee);
-        let given = Given {
+        let given = GrantedAccess {
             principal: &principal,
             account_uid: &spec.grantee.account_uid,
             resources: &resources,
         };
-        Some(effect(document, &given))
+        Some(evaluate_denies(document, &given))
     }
 
     /// What it would want if it were enforced, when that is to be shown.

@@ -12,7 +12,7 @@ use crate::core::grant::{
     drift, parse_spec, pass_role_choice,
 };
 use crate::core::identity::CredentialOrigin;
-use crate::core::policy::could_be_ours;
+use crate::core::policy::is_plausible;
 use crate::ports::Keys;
 
 impl Lane<'_> {
@@ -21,7 +21,7 @@ impl Lane<'_> {
         let bucket = grant.place.as_ref().map(|p| p.name.clone()).unwrap_or_default();
         let mut ledger = grant.status.owned.clone();
         // Whoever may write status could forge an entry; what we could not have written is never acted on.
-        ledger.retain(|e| could_be_ours(&bucket, &e.statement, &e.fingerprint));
+        ledger.retain(|e| is_plausible(&bucket, &e.statement, &e.fingerprint));
         let stance = if grant.deleting {
             Stance::Leaving(Leave::Remove)
         } else {

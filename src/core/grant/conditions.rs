@@ -6,7 +6,7 @@ use super::{GrantObject, Verdict, drift};
 use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
 use crate::core::condition_builder::{ConditionsBuilder, condition_status};
 use crate::core::error::{CloudErrorKind, CredentialsError};
-use crate::core::policy::Effect;
+use crate::core::policy::DenyVerdict;
 
 /// Granted: whether our statements were seen in the policy at the last read.
 pub(super) fn granted(
@@ -198,22 +198,22 @@ pub(super) fn others(
         conditions.set(kinds::ALLOWED, yes, GrantReason::Permitted.as_str(), message);
     }
     let effective = match facts.effect {
-        Some(Effect::Effective) => Some((
+        Some(DenyVerdict::NoDeny) => Some((
             yes,
             GrantReason::NoDeny,
             "no Deny in the policy covers what is granted",
         )),
-        Some(Effect::ExplicitDeny) => Some((
+        Some(DenyVerdict::ExplicitDeny) => Some((
             no,
             GrantReason::ExplicitDeny,
             "a Deny in the policy covers what is granted: remove it at OSS",
         )),
-        Some(Effect::ConditionalDeny) => Some((
+        Some(DenyVerdict::ConditionalDeny) => Some((
             unknown,
             GrantReason::ConditionalDeny,
             "a Deny with a Condition covers what is granted",
         )),
-        Some(Effect::NotEvaluated) => Some((
+        Some(DenyVerdict::NotEvaluated) => Some((
             unknown,
             GrantReason::NotEvaluated,
             "a Deny with NotPrincipal or NotResource is not evaluated",

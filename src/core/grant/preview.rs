@@ -39,7 +39,11 @@ pub fn planned(
     ) {
         return Err(verdict.clone());
     }
-    let live = |fingerprint: &str| scene.document.is_some_and(|d| !d.live(fingerprint).is_empty());
+    let live = |fingerprint: &str| {
+        scene
+            .document
+            .is_some_and(|d| !d.positions_of(fingerprint).is_empty())
+    };
     let add = wanted
         .statements
         .iter()

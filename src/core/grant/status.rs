@@ -11,7 +11,7 @@ use crate::api::{
 };
 use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
 use crate::core::error::{CloudError, CredentialsError};
-use crate::core::policy::{Effect, Unreadable};
+use crate::core::policy::{DenyVerdict, PolicyParseError};
 
 /// How a grant stands at the end of a pass, or in the middle of one.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,7 @@ pub enum Standing {
     /// A call to the cloud failed.
     Failed(CloudError),
     /// The policy cannot be edited safely.
-    Unreadable(Unreadable),
+    Unreadable(PolicyParseError),
     /// Others kept changing the policy between our reads.
     Contended,
     /// A wish for the `ram:PassRole` statement that Block Public Access forbids; all else is applied.
@@ -68,7 +68,7 @@ pub struct Facts {
     /// What the cloud says about the bucket.
     pub bucket: Option<BucketSeen>,
     /// What the Denies of the policy mean for the grant.
-    pub effect: Option<Effect>,
+    pub effect: Option<DenyVerdict>,
     /// What would be done if it were allowed.
     pub plan: Option<PlannedChange>,
     /// The quarrel, as it stands after this pass.

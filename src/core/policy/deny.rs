@@ -7,9 +7,9 @@ use super::document::Document;
 
 /// What the Denies of a document mean for a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
+pub enum DenyVerdict {
     /// None covers it.
-    Effective,
+    NoDeny,
     /// One is written in a way that is not evaluated.
     NotEvaluated,
     /// One covers it under a condition.
@@ -20,7 +20,7 @@ pub enum Effect {
 
 /// What a grant gives: one principal, reading objects under each resource.
 #[derive(Clone, Debug)]
-pub struct Given<'a> {
+pub struct GrantedAccess<'a> {
     /// The principal, as our statements write it.
     pub principal: &'a str,
     /// UID of the principal's account.
@@ -30,29 +30,29 @@ pub struct Given<'a> {
 }
 
 /// Judges all Denies of a document; the worst counts.
-pub fn effect(document: Option<&Document>, given: &Given<'_>) -> Effect {
+pub fn evaluate_denies(document: Option<&Document>, given: &GrantedAccess<'_>) -> DenyVerdict {
     let statements = document
         .map(|d| d.statements().iter().map(|s| d.text_of(s)).collect::<Vec<_>>())
         .unwrap_or_default();
     statements
         .into_iter()
-        .map(|text| judge(text, given))
+        .map(|text| evaluate(text, given))
         .max()
-        .unwrap_or(Effect::Effective)
+        .unwrap_or(DenyVerdict::NoDeny)
 }
 
-fn judge(text: &str, given: &Given<'_>) -> Effect {
+fn evaluate(text: &str, given: &GrantedAccess<'_>) -> DenyVerdict {
     let Ok(Value::Object(statement)) = serde_json::from_str::<Value>(text) else {
-        return Effect::Effective;
+        return DenyVerdict::NoDeny;
     };
     if statement.get("Effect") != Some(&Value::from("Deny")) {
-        return Effect::Effective;
+        return DenyVerdict::NoDeny;
     }
     if ["NotPrincipal", "NotResource"]
         .iter()
         .any(|name| statement.contains_key(*name))
     {
-        return Effect::NotEvaluated;
+        return DenyVerdict::NotEvaluated;
     }
     let list = |name: &str| -> Option<Vec<&str>> {
         match statement.get(name)? {
@@ -66,40 +66,40 @@ fn judge(text: &str, given: &Given<'_>) -> Effect {
     let to_us = principals.is_empty()
         || principals
             .iter()
-            .any(|p| *p == given.account_uid || meet(p, given.principal));
+            .any(|p| *p == given.account_uid || patterns_overlap(p, given.principal));
     let reads = match (list("Action"), list("NotAction")) {
-        (Some(actions), _) => actions.iter().any(|a| meet(a, "oss:GetObject")),
-        (None, Some(spared)) => !spared.iter().any(|a| meet(a, "oss:GetObject")),
+        (Some(actions), _) => actions.iter().any(|a| patterns_overlap(a, "oss:GetObject")),
+        (None, Some(spared)) => !spared.iter().any(|a| patterns_overlap(a, "oss:GetObject")),
         (None, None) => false,
     };
     let resources = list("Resource").unwrap_or_default();
     let ours = resources
         .iter()
-        .any(|r| given.resources.iter().any(|own| same_objects(r, own)));
+        .any(|r| given.resources.iter().any(|own| resources_overlap(r, own)));
     match (to_us && reads && ours, statement.contains_key("Condition")) {
-        (false, _) => Effect::Effective,
-        (true, true) => Effect::ConditionalDeny,
-        (true, false) => Effect::ExplicitDeny,
+        (false, _) => DenyVerdict::NoDeny,
+        (true, true) => DenyVerdict::ConditionalDeny,
+        (true, false) => DenyVerdict::ExplicitDeny,
     }
 }
 
 /// Whether two resources `acs:oss:REGION:OWNER:PATH` have an object in common. Field by field, because a `*` in one field
 /// must not reach into the next.
-fn same_objects(a: &str, b: &str) -> bool {
+fn resources_overlap(a: &str, b: &str) -> bool {
     let fields = |text| str::splitn(text, 5, ':');
     if fields(a).count() != fields(b).count() {
-        return meet(a, b);
+        return patterns_overlap(a, b);
     }
-    fields(a).zip(fields(b)).all(|(x, y)| meet(x, y))
+    fields(a).zip(fields(b)).all(|(x, y)| patterns_overlap(x, y))
 }
 
 /// Whether some text follows both patterns, in which `*` stands for any text. Its cost is bounded by the sum of the lengths,
 /// whatever a hostile policy holds.
-fn meet(a: &str, b: &str) -> bool {
+fn patterns_overlap(a: &str, b: &str) -> bool {
     match (a.split_once('*'), b.split_once('*')) {
         (None, None) => a == b,
-        (Some((head, rest)), None) => follows(b, head, rest),
-        (None, Some((head, rest))) => follows(a, head, rest),
+        (Some((head, rest)), None) => glob_matches(b, head, rest),
+        (None, Some((head, rest))) => glob_matches(a, head, rest),
         // Each one's `*` takes in what the other has in its middle, so that only the ends can disagree.
         (Some((head, rest)), Some((other_head, other_rest))) => {
             let tail = rest.rsplit('*').next().unwrap_or_default();
@@ -111,7 +111,7 @@ fn meet(a: &str, b: &str) -> bool {
 }
 
 /// Whether a text follows the pattern `head*rest`. Taking each piece where it is first found leaves the most for the others.
-fn follows(text: &str, head: &str, rest: &str) -> bool {
+fn glob_matches(text: &str, head: &str, rest: &str) -> bool {
     let mut pieces = rest.split('*');
     let tail = pieces.next_back().unwrap_or_default();
     let between = text.strip_prefix(head).and_then(|t| t.strip_suffix(tail));
@@ -135,20 +135,20 @@ mod tests {
             ("*a", "*b", false),
             ("a**b", "ab", true),
         ] {
-            assert_eq!(meet(a, b), expected, "{a} {b}");
-            assert_eq!(meet(b, a), expected, "{b} {a}");
+            assert_eq!(patterns_overlap(a, b), expected, "{a} {b}");
+            assert_eq!(patterns_overlap(b, a), expected, "{b} {a}");
         }
     }
 
     /// By the letter, at the cost of every way to go on.
-    fn meet_slowly(a: &[u8], b: &[u8]) -> bool {
+    fn patterns_overlap_by_definition(a: &[u8], b: &[u8]) -> bool {
         match (a, b) {
             ([], []) => true,
-            ([b'*', rest @ ..], _) if meet_slowly(rest, b) => true,
-            (_, [b'*', rest @ ..]) if meet_slowly(a, rest) => true,
-            ([b'*', ..], [_, rest @ ..]) => meet_slowly(a, rest),
-            ([_, rest @ ..], [b'*', ..]) => meet_slowly(rest, b),
-            ([x, left @ ..], [y, right @ ..]) => x == y && meet_slowly(left, right),
+            ([b'*', rest @ ..], _) if patterns_overlap_by_definition(rest, b) => true,
+            (_, [b'*', rest @ ..]) if patterns_overlap_by_definition(a, rest) => true,
+            ([b'*', ..], [_, rest @ ..]) => patterns_overlap_by_definition(a, rest),
+            ([_, rest @ ..], [b'*', ..]) => patterns_overlap_by_definition(rest, b),
+            ([x, left @ ..], [y, right @ ..]) => x == y && patterns_overlap_by_definition(left, right),
             ([], [..]) | ([..], []) => false,
         }
     }
@@ -166,7 +166,11 @@ mod tests {
         }
         for a in &patterns {
             for b in &patterns {
-                assert_eq!(meet(a, b), meet_slowly(a.as_bytes(), b.as_bytes()), "{a} {b}");
+                assert_eq!(
+                    patterns_overlap(a, b),
+                    patterns_overlap_by_definition(a.as_bytes(), b.as_bytes()),
+                    "{a} {b}"
+                );
             }
         }
     }
@@ -182,14 +186,14 @@ mod tests {
             (format!("*{long}*"), format!("{long}{long}"), true),
             ("*".repeat(1_000_000), long.clone(), true),
         ] {
-            assert_eq!(meet(&a, &b), expected);
+            assert_eq!(patterns_overlap(&a, &b), expected);
         }
     }
 
     #[test]
     fn a_deny_that_covers_the_grant_is_told_from_one_that_does_not() {
         let resources = ["acs:oss:*:6543:pics/p/*".to_owned()];
-        let given = Given {
+        let given = GrantedAccess {
             principal: "arn:sts::1234:assumed-role/R/*",
             account_uid: "1234",
             resources: &resources,
@@ -197,50 +201,50 @@ mod tests {
         let deny = |rest: &str| format!(r#"{{"Statement":[{{"Effect":"Deny",{rest}}}]}}"#);
         let everything = r#""Action":"oss:*","Principal":["*"],"Resource":["acs:oss:*:*:pics/*"]"#;
         for (text, expected) in [
-            (deny(everything), Effect::ExplicitDeny),
+            (deny(everything), DenyVerdict::ExplicitDeny),
             (
                 deny(&format!(r#"{everything},"Condition":{{}}"#)),
-                Effect::ConditionalDeny,
+                DenyVerdict::ConditionalDeny,
             ),
             (
                 deny(r#""Action":"oss:*","NotPrincipal":["1"],"Resource":"*""#),
-                Effect::NotEvaluated,
+                DenyVerdict::NotEvaluated,
             ),
             (
                 deny(r#""NotAction":["oss:Put*"],"Principal":"1234","Resource":"*""#),
-                Effect::ExplicitDeny,
+                DenyVerdict::ExplicitDeny,
             ),
             (
                 deny(r#""NotAction":["oss:Get*"],"Principal":"1234","Resource":"*""#),
-                Effect::Effective,
+                DenyVerdict::NoDeny,
             ),
             (
                 deny(r#""Action":["oss:PutObject"],"Principal":[],"Resource":"*""#),
-                Effect::Effective,
+                DenyVerdict::NoDeny,
             ),
             (
                 deny(r#""Action":["oss:GetObject"],"Principal":[],"Resource":"*""#),
-                Effect::ExplicitDeny,
+                DenyVerdict::ExplicitDeny,
             ),
             (
                 deny(r#""Action":["oss:GetObject"],"Resource":"*""#),
-                Effect::ExplicitDeny,
+                DenyVerdict::ExplicitDeny,
             ),
             (
                 deny(r#""Action":"oss:*","Principal":["999"],"Resource":"*""#),
-                Effect::Effective,
+                DenyVerdict::NoDeny,
             ),
             (
                 deny(r#""Action":"oss:*","Principal":["*"],"Resource":"acs:oss:*:*:pics/q/*""#),
-                Effect::Effective,
+                DenyVerdict::NoDeny,
             ),
             (
                 r#"{"Statement":[7,{"Effect":"Allow"}]}"#.to_owned(),
-                Effect::Effective,
+                DenyVerdict::NoDeny,
             ),
         ] {
             let document = Document::parse(text.as_bytes()).unwrap();
-            assert_eq!(effect(Some(&document), &given), expected, "{text}");
+            assert_eq!(evaluate_denies(Some(&document), &given), expected, "{text}");
         }
     }
 }

@@ -18,10 +18,10 @@ pub const POLICY_LIMIT: usize = 16_384;
 
 /// Why a document cannot be edited safely.
 #[derive(Debug, Error, PartialEq, Eq, Clone)]
-pub enum Unreadable {
+pub enum PolicyParseError {
     /// Not UTF-8 text.
     #[error("it is not UTF-8 text")]
-    NotText,
+    NotUtf8,
     /// Starts with a byte order mark.
     #[error("it starts with a byte order mark")]
     ByteOrderMark,
@@ -41,7 +41,7 @@ pub enum Unreadable {
     NoStatement,
     /// More than one member called Statement.
     #[error("it has more than one Statement")]
-    TwoStatements,
+    MultipleStatements,
     /// Statement is not an array.
     #[error("its Statement is not an array")]
     NotArray,
@@ -49,7 +49,7 @@ pub enum Unreadable {
 
 /// One statement of the document, and what can be said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located {
+pub struct StatementSpan {
     span: Range<usize>,
     /// Fingerprint of its meaning; `None` when it cannot be ours (duplicate members, no object, too deep).
     pub fingerprint: Option<String>,
@@ -63,36 +63,36 @@ pub struct Document {
     text: String,
     /// Offset just behind the `[` of the statement array.
     opening: usize,
-    statements: Vec<Located>,
+    statements: Vec<StatementSpan>,
 }
 
 impl Document {
     /// Finds the statements of a document as OSS returned it.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Unreadable::NotText)?;
+    pub fn parse(bytes: &[u8]) -> Result<Self, PolicyParseError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| PolicyParseError::NotUtf8)?;
         if text.starts_with('\u{feff}') {
-            return Err(Unreadable::ByteOrderMark);
+            return Err(PolicyParseError::ByteOrderMark);
         }
-        let not_json = |error: &serde_json::Error| Unreadable::NotJson {
+        let not_json = |error: &serde_json::Error| PolicyParseError::NotJson {
             line: error.line(),
             column: error.column(),
         };
         // The whole text must be JSON before its outer shape is judged, so that the message names the true fault.
         let whole: &RawValue = serde_json::from_str(text).map_err(|e| not_json(&e))?;
         if !whole.get().starts_with('{') {
-            return Err(Unreadable::NotObject);
+            return Err(PolicyParseError::NotObject);
         }
         let Members(members) = serde_json::from_str(text).map_err(|e| not_json(&e))?;
         let mut found = members
             .iter()
             .filter(|(name, _)| name == "Statement")
             .map(|(_, value)| *value);
-        let array = found.next().ok_or(Unreadable::NoStatement)?;
+        let array = found.next().ok_or(PolicyParseError::NoStatement)?;
         if found.next().is_some() {
-            return Err(Unreadable::TwoStatements);
+            return Err(PolicyParseError::MultipleStatements);
         }
         if !array.get().starts_with('[') {
-            return Err(Unreadable::NotArray);
+            return Err(PolicyParseError::NotArray);
         }
         let items: Vec<&RawValue> = serde_json::from_str(array.get()).map_err(|e| not_json(&e))?;
         let offset = |value: &RawValue| value.get().as_ptr().addr() - text.as_ptr().addr();
@@ -100,7 +100,7 @@ impl Document {
             .iter()
             .map(|item| {
                 let start = offset(item);
-                Located {
+                StatementSpan {
                     span: start..start + item.get().len(),
                     fingerprint: fingerprint(item.get()),
                     principals: principals(item.get()),
@@ -120,18 +120,18 @@ impl Document {
     }
 
     /// Its statements, in order.
-    pub fn statements(&self) -> &[Located] {
+    pub fn statements(&self) -> &[StatementSpan] {
         &self.statements
     }
 
     /// The exact text of a statement of this document.
-    pub fn text_of(&self, statement: &Located) -> &str {
+    pub fn text_of(&self, statement: &StatementSpan) -> &str {
         self.text.get(statement.span.clone()).unwrap_or_default()
     }
 
     /// Indices of the statements that mean the same as `fingerprint`.
-    pub fn live(&self, fingerprint: &str) -> Vec<usize> {
-        let same = |(_, s): &(usize, &Located)| s.fingerprint.as_deref() == Some(fingerprint);
+    pub fn positions_of(&self, fingerprint: &str) -> Vec<usize> {
+        let same = |(_, s): &(usize, &StatementSpan)| s.fingerprint.as_deref() == Some(fingerprint);
         self.statements
             .iter()
             .enumerate()
@@ -143,7 +143,7 @@ impl Document {
     /// The document without the statements at `remove` and with `add` behind the last one; `None` when no statement
     /// would be left. Taking out what was added gives back the same bytes.
     pub fn splice(&self, remove: &[usize], add: &[String]) -> Option<String> {
-        let mut kept: Vec<&Located> = Vec::new();
+        let mut kept: Vec<&StatementSpan> = Vec::new();
         let mut cuts: Vec<Range<usize>> = Vec::new();
         let mut pending: Option<usize> = None; // start of a run of removed statements at the front
         for (index, statement) in self.statements.iter().enumerate() {
@@ -191,7 +191,7 @@ impl Document {
     }
 
     /// A new document that holds just `statements`; `None` when there are none.
-    pub fn fresh(statements: &[String]) -> Option<String> {
+    pub fn new_document(statements: &[String]) -> Option<String> {
         (!statements.is_empty())
             .then(|| format!(r#"{{"Version":"1","Statement":[{}]}}"#, statements.join(",")))
     }

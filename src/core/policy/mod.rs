@@ -4,8 +4,8 @@ mod deny;
 mod document;
 mod statement;
 
-pub use deny::{Effect, Given, effect};
-pub use document::{Document, Located, POLICY_LIMIT, Unreadable};
+pub use deny::{DenyVerdict, GrantedAccess, evaluate_denies};
+pub use document::{Document, POLICY_LIMIT, PolicyParseError, StatementSpan};
 pub use statement::{
-    STATEMENT_LIMIT, Statement, access_statement, could_be_ours, fingerprint, pass_role_statement, principal,
+    STATEMENT_LIMIT, Statement, access_statement, fingerprint, is_plausible, pass_role_statement, principal,
 };

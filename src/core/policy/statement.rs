@@ -116,7 +116,7 @@ pub(super) fn principals(text: &str) -> Vec<String> {
 
 /// Whether a ledger's statement could have been rendered for `bucket` by some version of ours. Whoever may write
 /// status could forge an entry; one that fails here is never acted on.
-pub fn could_be_ours(bucket: &str, text: &str, claimed_fingerprint: &str) -> bool {
+pub fn is_plausible(bucket: &str, text: &str, claimed_fingerprint: &str) -> bool {
     let Some(value) = parse_strictly(text) else {
         return false;
     };

@@ -165,7 +165,7 @@ impl<'a> Draft<'a> {
         if !remove.is_empty() || !self.add.is_empty() {
             let text = match self.scene.document {
                 Some(document) => document.splice(&remove, &self.add),
-                None => Document::fresh(&self.add),
+                None => Document::new_document(&self.add),
             };
             self.plan.change = text.map_or(Change::Delete, Change::Put);
         }

@@ -14,7 +14,7 @@ impl Draft<'_> {
         let remove: Vec<usize> = self.remove.iter().copied().collect();
         let text = match self.scene.document {
             Some(document) => document.splice(&remove, &self.add),
-            None => Document::fresh(&self.add),
+            None => Document::new_document(&self.add),
         };
         let total = text.map_or(0, |text| text.len());
         if total <= POLICY_LIMIT {
