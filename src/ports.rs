@@ -12,7 +12,7 @@ use crate::api::{
     BackupRef, BucketRef, BucketSeen, EventReason, GrantStatus, JobAccess, JobStatus, ProjectRef, Report,
 };
 pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
-use crate::core::grant::{BlockState, GrantObject, ObjectKey};
+use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::{JobObject, Listed};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
@@ -282,7 +282,7 @@ pub trait Effects: Send + Sync + 'static {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BlockState, CloudError>>;
+    ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>>;
     /// OSS `GetBucketInfo`: the bucket's owner and region, as far as they may be read.
     fn bucket_info<'a>(
         &'a self,

@@ -10,7 +10,7 @@ mod corpus {
     use imm_operator::api;
     use imm_operator::api::{GrantSpec, JobSpec};
     use imm_operator::cli::generate;
-    use imm_operator::core::grant::{PassRoleChoice, parse_spec};
+    use imm_operator::core::grant::{PassRoleDecision, parse_spec};
     use imm_operator::core::job;
     use serde_json::{Value, json};
 
@@ -255,7 +255,7 @@ mod corpus {
         if object["kind"] == "ImmBucketGrant" {
             // What the API server fills in.
             let spec: Option<GrantSpec> = serde_json::from_value(spec).ok();
-            return spec.is_some_and(|spec| parse_spec(&spec, PassRoleChoice::Omitted).is_ok());
+            return spec.is_some_and(|spec| parse_spec(&spec, PassRoleDecision::Omitted).is_ok());
         }
         let spec: Option<JobSpec> = serde_json::from_value(spec).ok();
         spec.is_some_and(|spec| job::parse_spec(&spec).is_ok())

@@ -129,7 +129,7 @@ pub struct PlannedChange {
 /// A quarrel with somebody who keeps removing our statements.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
-pub struct Contest {
+pub struct RepeatedDrift {
     /// When our statements were last found gone: the last three times (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "atomic"))]
@@ -209,7 +209,8 @@ pub struct GrantStatus {
     pub last_drift: Option<Drift>,
     /// A quarrel with somebody who keeps removing our statements; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contest: Option<Contest>,
+    #[serde(rename = "contest")]
+    pub repeated_drift: Option<RepeatedDrift>,
     /// What the cloud says about the bucket itself, read once a generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketSeen>,

@@ -34,8 +34,8 @@ pub use grant::{
     Grantee, ImmBucketGrant, Mode, PassRoleStatement, Preset,
 };
 pub use grant_status::{
-    BackupRef, BucketSeen, Contest, Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, PlannedChange,
-    PolicySeen, StatementRole, WriteReason,
+    BackupRef, BucketSeen, Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, PlannedChange, PolicySeen,
+    RepeatedDrift, StatementRole, WriteReason,
 };
 pub use job::{
     Budget, FailureAction, FailureRule, GrantRef, GrantWait, ImageScoreJob, JobSpec, OnBelow, OnExceeded,

@@ -225,7 +225,7 @@ pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
         .await
         .map_err(failed)?
         .into_iter()
-        .filter(GrantObject::guarded)
+        .filter(GrantObject::has_finalizer)
     {
         if let_go {
             kubernetes.remove_finalizer(&grant).await.map_err(failed)?;

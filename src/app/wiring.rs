@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::operator_identity::OwnIdentity;
 use crate::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobAccess, JobStatus, ProjectRef, Report};
 use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
-use crate::core::grant::{BlockState, GrantObject, ObjectKey};
+use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::JobObject;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
@@ -155,7 +155,7 @@ impl Effects for World {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BlockState, CloudError>> {
+    ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
         self.cloud.read_block(bucket, keys, now()).boxed()
     }
     fn bucket_info<'a>(

@@ -11,8 +11,8 @@ use thiserror::Error;
 use crate::api::{GrantSpec, GrantStatus, PlannedChange};
 use crate::cloud::{Cloud, Endpoints};
 use crate::core::grant::{
-    BlockState, Member, ObjectKey, PassRoleChoice, Scene, Stance, Verdict, Wanted, parse_spec,
-    pass_role_choice, planned,
+    Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, PassRoleDecision, PlanInput,
+    PublicAccessBlock, decide_pass_role, parse_spec, planned_change,
 };
 use crate::core::policy::{Document, POLICY_LIMIT};
 use crate::ports::Keys;
@@ -105,9 +105,9 @@ async fn make(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> Result<(St
         Some(path) => {
             let bytes = read(path).await?;
             let block = match plan.public_access_block {
-                Some(Block::On) => BlockState::OnForBucket,
-                Some(Block::Off) => BlockState::Off,
-                None => BlockState::Unreadable,
+                Some(Block::On) => PublicAccessBlock::OnForBucket,
+                Some(Block::Off) => PublicAccessBlock::Off,
+                None => PublicAccessBlock::Unreadable,
             };
             (Some(bytes).filter(|b| !b.trim_ascii().is_empty()), block)
         }
@@ -115,14 +115,14 @@ async fn make(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> Result<(St
     };
     let document = bytes.as_deref().map(Document::parse).transpose()?;
     let choice =
-        pass_role_choice(&spec, 1, &GrantStatus::default(), Some(block)).unwrap_or(PassRoleChoice::Omitted);
+        decide_pass_role(&spec, 1, &GrantStatus::default(), Some(block)).unwrap_or(PassRoleDecision::Omitted);
     let manifest = |message: String| PlanError::Manifest {
         path: plan.file.clone(),
         message,
     };
     let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
     let change = change(document.as_ref(), &wanted, now).map_err(|verdict| {
-        if verdict == Verdict::ExistingStatement {
+        if verdict == GrantOutcome::ExistingStatement {
             PlanError::Existing
         } else {
             PlanError::TooLarge
@@ -135,26 +135,30 @@ async fn make(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> Result<(St
 }
 
 /// The change for a grant that owns nothing yet; else why its statements would not get in.
-fn change(document: Option<&Document>, wanted: &Wanted, now: Timestamp) -> Result<PlannedChange, Verdict> {
+fn change(
+    document: Option<&Document>,
+    wanted: &Desired,
+    now: Timestamp,
+) -> Result<PlannedChange, GrantOutcome> {
     let key = ObjectKey {
         namespace: String::new(),
         name: String::new(),
     };
-    let mut members = [Member {
+    let mut members = [GrantInput {
         key,
         created: None,
-        stance: Stance::Active(wanted.clone()),
+        disposition: Disposition::Enforced(wanted.clone()),
         ledger: Vec::new(),
     }];
-    let scene = Scene {
+    let scene = PlanInput {
         document,
         now,
         unsettled_until: None,
-        lagging: false,
-        elsewhere: None,
-        taken_out: None,
+        absence_untrusted: false,
+        placed_by_others: None,
+        confirmed_removed: None,
     };
-    planned(scene, &mut members, 0, wanted)
+    planned_change(scene, &mut members, 0, wanted)
 }
 
 /// The policy as a list of statements, each marked; foreign ones are shown as they stand.
@@ -162,7 +166,7 @@ fn show(
     spec: &GrantSpec,
     document: Option<&Document>,
     change: &PlannedChange,
-    choice: PassRoleChoice,
+    choice: PassRoleDecision,
 ) -> String {
     let before = document.map_or(0, |d| d.text().len());
     let found: Vec<&str> = document
@@ -189,7 +193,7 @@ fn show(
             .map(|line| format!(" {line}")),
     );
     lines.extend(change.add.iter().map(|statement| format!("+{statement}")));
-    lines.push(format!("# ram:PassRole statement {}", choice.describe()));
+    lines.push(format!("# ram:PassRole statement {}", choice.reason_text()));
     lines.extend(
         change
             .resulting_sha256
@@ -234,7 +238,7 @@ async fn read_live(
     spec: &GrantSpec,
     own_keys: Option<Keys>,
     now: Timestamp,
-) -> Result<(Option<Vec<u8>>, BlockState), PlanError> {
+) -> Result<(Option<Vec<u8>>, PublicAccessBlock), PlanError> {
     let failed = |message: &dyn std::fmt::Display| PlanError::Cloud(message.to_string());
     let keys = own_keys
         .ok_or_else(|| failed(&"set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"))?;
@@ -248,6 +252,6 @@ async fn read_live(
     let block = cloud
         .read_block(&spec.bucket, &keys, now)
         .await
-        .unwrap_or(BlockState::Unreadable);
+        .unwrap_or(PublicAccessBlock::Unreadable);
     Ok((read.bytes, block))
 }

@@ -9,13 +9,13 @@ use super::classify;
 use super::client::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service, request, url};
 use super::sign::{Header, encode, oss_v4};
 use crate::api::{BucketRef, BucketSeen};
-use crate::core::grant::BlockState;
+use crate::core::grant::PublicAccessBlock;
 use crate::ports::{CloudError, CloudErrorKind, Keys, PolicyRead};
 
 /// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as Terraform's provider reads it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct PublicAccessBlock {
+struct PublicAccessBlockConfiguration {
     #[serde(default)]
     block_public_access: String,
 }
@@ -126,21 +126,21 @@ impl Cloud {
         bucket: &BucketRef,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<BlockState, CloudError> {
+    ) -> Result<PublicAccessBlock, CloudError> {
         let of_bucket = bucket_call(Method::GET, bucket, "publicAccessBlock", now);
         match block_of(&self.oss(keys, of_bucket).await?)? {
-            Some(true) => return Ok(BlockState::OnForBucket),
+            Some(true) => return Ok(PublicAccessBlock::OnForBucket),
             Some(false) => {}
-            None => return Ok(BlockState::Unreadable),
+            None => return Ok(PublicAccessBlock::Unreadable),
         }
         let of_account = Call {
             bucket: None,
             ..bucket_call(Method::GET, bucket, "publicAccessBlock", now)
         };
         Ok(match block_of(&self.oss(keys, of_account).await?)? {
-            Some(true) => BlockState::OnForAccount,
-            Some(false) => BlockState::Off,
-            None => BlockState::Unreadable,
+            Some(true) => PublicAccessBlock::OnForAccount,
+            Some(false) => PublicAccessBlock::Off,
+            None => PublicAccessBlock::Unreadable,
         })
     }
 
@@ -281,6 +281,6 @@ fn block_of(answer: &Answer) -> Result<Option<bool>, CloudError> {
         return if barred { Ok(None) } else { Err(failure) };
     }
     let text = std::str::from_utf8(&answer.body).unwrap_or_default();
-    let block: Option<PublicAccessBlock> = quick_xml::de::from_str(text).ok();
+    let block: Option<PublicAccessBlockConfiguration> = quick_xml::de::from_str(text).ok();
     Ok(block.map(|b| b.block_public_access.trim() == "true"))
 }

@@ -122,7 +122,7 @@ pub(crate) fn grant(object: &DynamicObject) -> GrantObject {
     let place: Option<BucketRef> = part(&object.data, "/spec/bucket");
     GrantObject {
         identity: credentials.and_then(|c| Identity::of(&key.namespace, &c)),
-        place,
+        bucket: place,
         uid: object.uid().unwrap_or_default(),
         resource_version: object.resource_version().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),

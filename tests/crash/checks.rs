@@ -1,7 +1,7 @@
 //! What must hold of every write, every status, every release, and at rest.
 
 use imm_operator::api::{ConditionStatus, EntryState, GrantStatus, kinds};
-use imm_operator::core::grant::{BlockState, GrantObject, PassRoleChoice, parse_spec};
+use imm_operator::core::grant::{GrantObject, PassRoleDecision, PublicAccessBlock, parse_spec};
 use imm_operator::core::policy::{Document, fingerprint};
 
 use super::outside::{Outside, Write, statements};
@@ -137,7 +137,7 @@ impl Outside {
                 continue;
             }
             let choice = grant.status.pass_role.as_deref().unwrap_or_default();
-            let open = matches!(self.block, None | Some(BlockState::Off)) && !self.public_refused;
+            let open = matches!(self.block, None | Some(PublicAccessBlock::Off)) && !self.public_refused;
             self.must(
                 choice.starts_with("included") == open || self.public_refused,
                 || format!("{}: ram:PassRole is {choice}", grant.key),
@@ -207,10 +207,10 @@ impl Outside {
     /// The statements that a grant asks for; what became of `ram:PassRole` is as its status says, once it says so.
     pub fn rendered(&self, grant: &GrantObject) -> Vec<String> {
         let choice = match (grant.status.pass_role.as_deref(), self.block) {
-            (Some(said), _) if said.starts_with("included") => PassRoleChoice::Included,
-            (Some(_), _) => PassRoleChoice::Omitted,
-            (None, None | Some(BlockState::Off)) => PassRoleChoice::Included,
-            (None, Some(state)) => PassRoleChoice::OmittedBecause(state),
+            (Some(said), _) if said.starts_with("included") => PassRoleDecision::Included,
+            (Some(_), _) => PassRoleDecision::Omitted,
+            (None, None | Some(PublicAccessBlock::Off)) => PassRoleDecision::Included,
+            (None, Some(state)) => PassRoleDecision::OmittedBecause(state),
         };
         let wanted = grant
             .spec

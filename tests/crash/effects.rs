@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use imm_operator::api::{
     BackupRef, BucketRef, BucketSeen, GrantStatus, JobAccess, JobStatus, ProjectRef, Report,
 };
-use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
+use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use imm_operator::core::job::JobObject;
 use imm_operator::core::tenancy::{TenancyRules, Tenant};
 use imm_operator::core::validate::ObjectUri;
@@ -175,10 +175,10 @@ impl Effects for Gate {
         &'a self,
         _: &'a BucketRef,
         keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<BlockState, CloudError>> {
+    ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
         self.effect(no_answer(), |o| {
             o.admit(keys)?;
-            Ok(o.block.unwrap_or(BlockState::Off))
+            Ok(o.block.unwrap_or(PublicAccessBlock::Off))
         })
     }
     fn list_reports<'a>(

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imm_operator::api::{FINALIZER, GrantSpec, GrantStatus};
-use imm_operator::core::grant::{BlockState, GrantObject, ObjectKey};
+use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::policy::Document;
 use imm_operator::ports::{CloudError, CloudErrorKind, CredentialsError, Keys, KubeFailure};
@@ -32,7 +32,7 @@ pub struct Counts {
 pub struct Outside {
     pub grants: BTreeMap<ObjectKey, GrantObject>,
     pub policies: BTreeMap<String, String>,
-    pub block: Option<BlockState>,
+    pub block: Option<PublicAccessBlock>,
     /// Statements of others, in order; and all that there ever were.
     pub foreign: Vec<String>,
     pub ever_foreign: BTreeSet<String>,
@@ -110,7 +110,7 @@ impl Outside {
             reconcile_at: None,
             abandon: false,
             retain: false,
-            place: Some(spec.bucket.clone()),
+            bucket: Some(spec.bucket.clone()),
             identity: Identity::of("media", &spec.credentials),
             spec: Ok(spec),
             status: GrantStatus {
@@ -142,7 +142,7 @@ impl Outside {
         self.counts.lists += 1;
         let past = behind.checked_sub(1).map(|n| self.past.iter().rev().nth(n));
         let grants = past.map_or(Some(&self.grants), |past| past.or(self.past.first()));
-        let of_bucket = |g: &&GrantObject| g.place.as_ref().is_some_and(|p| p.name == bucket);
+        let of_bucket = |g: &&GrantObject| g.bucket.as_ref().is_some_and(|p| p.name == bucket);
         grants
             .unwrap_or(&self.grants)
             .values()

@@ -146,8 +146,8 @@ impl Player {
     async fn stay_quiet(&mut self) {
         self.process.spare();
         // That a statement was found gone is remembered for an hour; the end of that is one more write.
-        let quarrels = |o: &Outside| o.grants.values().any(|g| g.status.contest.is_some());
-        if quarrels(&self.outside.lock().unwrap()) {
+        let backing_off = |o: &Outside| o.grants.values().any(|g| g.status.repeated_drift.is_some());
+        if backing_off(&self.outside.lock().unwrap()) {
             self.run_for(Duration::from_secs(2 * 3600)).await;
         }
         let before = self.outside.lock().unwrap().counts;

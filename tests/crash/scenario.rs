@@ -6,7 +6,7 @@ use imm_operator::api::{
     Access, AdoptionPolicy, AssumeRole, BucketRef, CredentialSource, Credentials, DeletionPolicy,
     DriftPolicy, GrantSpec, Grantee, Mode, Preset, SecretRef,
 };
-use imm_operator::core::grant::BlockState;
+use imm_operator::core::grant::PublicAccessBlock;
 use imm_operator::ports::{CloudErrorKind, CredentialsError};
 
 use super::outside::Outside;
@@ -118,7 +118,7 @@ pub const SCENARIOS: &[Scenario] = &[
         1,
         &[|o| {
             o.foreign_policy(FOREIGN);
-            o.block = Some(BlockState::OnForBucket);
+            o.block = Some(PublicAccessBlock::OnForBucket);
             o.apply("a", on(grant(A), &["p/"]));
         }],
     ),
@@ -256,7 +256,7 @@ pub const SCENARIOS: &[Scenario] = &[
         2,
         &[
             |o| {
-                o.block = Some(BlockState::OnForBucket);
+                o.block = Some(PublicAccessBlock::OnForBucket);
                 o.foreign_policy(&long_policy(&"x".repeat(16_050)));
                 o.expected.insert("a", "PolicyTooLarge");
                 o.apply("a", grant(A));
@@ -299,7 +299,7 @@ pub const SCENARIOS: &[Scenario] = &[
         steps: &[
             |o| {
                 o.foreign_policy(FOREIGN);
-                o.block = Some(BlockState::OnForBucket);
+                o.block = Some(PublicAccessBlock::OnForBucket);
                 o.apply("a", on(grant(A), &["p/"]));
             },
             |o| o.take_over = true,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imm_operator::api::GrantSpec;
-use imm_operator::core::grant::BlockState;
+use imm_operator::core::grant::PublicAccessBlock;
 use imm_operator::ports::{CloudErrorKind, CredentialsError};
 
 use super::fault::{Call, Fault};
@@ -170,7 +170,7 @@ fn what_was_not_asked_for_an_edit_without_keys_is_asked_when_they_are_back() {
             |o| o.apply("a", on(grant(A), &["p/"])),
             |o| {
                 o.no_secret = CLOSED;
-                o.block = Some(BlockState::OnForBucket);
+                o.block = Some(PublicAccessBlock::OnForBucket);
                 o.expected.insert("a", "CredentialsUnavailable");
                 o.apply("a", on(grant(A), &["q/"]));
             },
@@ -190,7 +190,7 @@ fn a_statement_that_was_decided_against_goes_although_the_first_write_is_refused
         &[
             |o| o.apply("a", on(grant(A), &["p/"])),
             |o| {
-                o.block = Some(BlockState::OnForBucket);
+                o.block = Some(PublicAccessBlock::OnForBucket);
                 o.poison = Some("q/");
                 o.expected.insert("a", "ForeignStatementRejected");
                 o.apply("a", on(grant(A), &["q/"]));

@@ -1,7 +1,9 @@
 //! Grants and policies that read aloud.
 
 use imm_operator::api::{Action, AdoptionPolicy, EntryState, Grantee, LedgerEntry};
-use imm_operator::core::grant::{Leave, Member, ObjectKey, Plan, Restore, Scene, Stance, Wanted, plan};
+use imm_operator::core::grant::{
+    Desired, Disposition, GrantInput, ObjectKey, OnDrift, Plan, PlanInput, Removal, plan,
+};
 use imm_operator::core::policy::{Document, Statement, access_statement, pass_role_statement};
 use k8s_openapi::jiff::Timestamp;
 
@@ -33,28 +35,28 @@ pub fn pass_role(account: &str) -> Statement {
     pass_role_statement(&grantee(account))
 }
 
-pub fn member(name: &str, stance: Stance, ledger: Vec<LedgerEntry>) -> Member {
+pub fn member(name: &str, stance: Disposition, ledger: Vec<LedgerEntry>) -> GrantInput {
     let key = ObjectKey {
         namespace: "media".to_owned(),
         name: name.to_owned(),
     };
-    Member {
+    GrantInput {
         key,
         created: None,
-        stance,
+        disposition: stance,
         ledger,
     }
 }
 
-pub fn wants(statements: &[Statement]) -> Stance {
-    Stance::Active(Wanted {
+pub fn wants(statements: &[Statement]) -> Disposition {
+    Disposition::Enforced(Desired {
         statements: statements.to_vec(),
         adoption: AdoptionPolicy::Adopt,
-        restore: Restore::PutBack,
+        on_drift: OnDrift::Restore,
     })
 }
 
-pub fn active(name: &str, statements: &[Statement]) -> Member {
+pub fn active(name: &str, statements: &[Statement]) -> GrantInput {
     member(name, wants(statements), Vec::new())
 }
 
@@ -74,19 +76,19 @@ pub fn document(text: &str) -> Document {
     Document::parse(text.as_bytes()).unwrap()
 }
 
-pub fn scene(document: Option<&Document>) -> Scene<'_> {
-    Scene {
+pub fn scene(document: Option<&Document>) -> PlanInput<'_> {
+    PlanInput {
         document,
         now: now(),
         unsettled_until: None,
-        lagging: false,
-        elsewhere: None,
-        taken_out: None,
+        absence_untrusted: false,
+        placed_by_others: None,
+        confirmed_removed: None,
     }
 }
 
 /// Carries a plan out the way a pass does: ledgers, document, and a second look. Returns the document left.
-pub fn carry_out(found: Option<&str>, members: &mut [Member]) -> Option<String> {
+pub fn carry_out(found: Option<&str>, members: &mut [GrantInput]) -> Option<String> {
     let mut text = found.map(ToOwned::to_owned);
     for _ in 0..3 {
         let seen = text.as_deref().map(document);
@@ -102,15 +104,15 @@ pub fn carry_out(found: Option<&str>, members: &mut [Member]) -> Option<String> 
 }
 
 /// Stores the plan's ledgers as after an answered write: nothing is left unsettled.
-fn settle(members: &mut [Member], plan: &Plan) {
+fn settle(members: &mut [GrantInput], plan: &Plan) {
     for (member, ledger) in members.iter_mut().zip(&plan.ledgers) {
         member.ledger = ledger.clone();
         member.ledger.iter_mut().for_each(|e| e.unsettled_until = None);
     }
 }
 
-pub fn leave(members: &mut [Member], how: Leave) {
+pub fn leave(members: &mut [GrantInput], how: Removal) {
     for member in members {
-        member.stance = Stance::Leaving(how);
+        member.disposition = Disposition::Removing(how);
     }
 }

@@ -1,14 +1,14 @@
 //! A bucket with far more grants than its policy has room for. One round of planning for each of them would take minutes.
 
 use imm_operator::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT};
-use imm_operator::core::grant::{Change, Member, Stance, Verdict, plan};
+use imm_operator::core::grant::{Change, Disposition, GrantInput, GrantOutcome, plan};
 use imm_operator::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, Statement};
 use k8s_openapi::jiff::SignedDuration;
 
 use super::build::*;
 
 /// A thousand grants, the oldest first, that want what `statements` gives each.
-fn crowd(statements: impl Fn(i64) -> Vec<Statement>) -> Vec<Member> {
+fn crowd(statements: impl Fn(i64) -> Vec<Statement>) -> Vec<GrantInput> {
     let grant = |n| {
         let mut grant = active(&format!("grant-{n:04}"), &statements(n));
         grant.created = Some(now() + SignedDuration::from_secs(n));
@@ -34,15 +34,19 @@ fn of_a_thousand_grants_the_oldest_are_written_that_fit() {
     let Change::Put(text) = &plan.change else {
         panic!("one write expected")
     };
-    let written = plan.verdicts.iter().filter(|v| **v == Verdict::Writing).count();
+    let written = plan
+        .outcomes
+        .iter()
+        .filter(|v| **v == GrantOutcome::Writing)
+        .count();
     let one = text.len() / written;
     assert!(
         text.len() <= POLICY_LIMIT && text.len() + one + one / 2 > POLICY_LIMIT,
         "{}",
         text.len()
     );
-    for (n, verdict) in plan.verdicts.iter().enumerate() {
-        let told = matches!(verdict, Verdict::TooLarge { .. });
+    for (n, verdict) in plan.outcomes.iter().enumerate() {
+        let told = matches!(verdict, GrantOutcome::TooLarge { .. });
         assert!(told != (n < written), "{n} of {written}: {verdict:?}");
     }
 }
@@ -63,22 +67,22 @@ fn of_a_thousand_grants_that_cannot_be_written_each_is_told_why_and_the_one_that
         let owned = if n % 3 == 1 && n != 500 { LEDGER_LIMIT } else { 2 };
         let held = (0..owned).map(|m| access(&format!("{n:013}{m:03}"), &["old/"]));
         grant.ledger = held.map(|s| entry(&s, EntryState::Removing)).collect();
-        if let Stance::Active(wanted) = &mut grant.stance {
+        if let Disposition::Enforced(wanted) = &mut grant.disposition {
             wanted.adoption = AdoptionPolicy::Fail;
         }
     }
     let seen = document(&Document::new_document(std::slice::from_ref(&foreign.text)).unwrap());
     let plan = plan(scene(Some(&seen)), &crowd);
     let expected = |n: usize| match n {
-        500 => Verdict::Writing,
-        n if n % 3 == 0 => Verdict::ExistingStatement,
-        n if n % 3 == 1 => Verdict::LedgerFull,
-        _ => Verdict::StatementTooLong {
+        500 => GrantOutcome::Writing,
+        n if n % 3 == 0 => GrantOutcome::ExistingStatement,
+        n if n % 3 == 1 => GrantOutcome::LedgerFull,
+        _ => GrantOutcome::StatementTooLong {
             bytes: long.text.len(),
         },
     };
     assert!(long.text.len() > STATEMENT_LIMIT);
-    for (n, verdict) in plan.verdicts.iter().enumerate() {
+    for (n, verdict) in plan.outcomes.iter().enumerate() {
         assert_eq!(*verdict, expected(n), "{n}");
     }
     let Change::Put(text) = plan.change else {
@@ -99,9 +103,9 @@ fn of_two_statements_wanted_by_five_hundred_grants_each_the_one_of_the_oldest_is
     let free = POLICY_LIMIT - filler.len();
     assert!(needed < free && free < 2 * needed);
     // Going by age alone, who is younger than the oldest that must go goes as well.
-    assert_eq!(plan.verdicts[0], Verdict::Writing);
-    for verdict in &plan.verdicts[1..] {
-        assert_eq!(*verdict, Verdict::TooLarge { needed, free });
+    assert_eq!(plan.outcomes[0], GrantOutcome::Writing);
+    for verdict in &plan.outcomes[1..] {
+        assert_eq!(*verdict, GrantOutcome::TooLarge { needed, free });
     }
     assert!(
         matches!(&plan.change, Change::Put(text) if text.contains(&first.text) && !text.contains(&second.text))

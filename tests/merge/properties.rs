@@ -1,6 +1,6 @@
 //! Properties over arbitrary documents and sets of grants. PROPTEST_CASES says how many cases each one gets.
 
-use imm_operator::core::grant::{Change, Leave, Member, plan};
+use imm_operator::core::grant::{Change, GrantInput, Removal, plan};
 use imm_operator::core::policy::Document;
 use proptest::prelude::*;
 
@@ -93,7 +93,7 @@ fn grants() -> impl Strategy<Value = Vec<(u8, u8, bool)>> {
     proptest::collection::vec((0u8..3, 0u8..3, any::<bool>()), 0..6)
 }
 
-fn members(wishes: &[(u8, u8, bool)]) -> Vec<Member> {
+fn members(wishes: &[(u8, u8, bool)]) -> Vec<GrantInput> {
     let wish = |(index, (account, prefix, role)): (usize, &(u8, u8, bool))| {
         let account = account.to_string();
         let prefix = format!("p{prefix}/");
@@ -115,7 +115,7 @@ fn texts(document: Option<&Document>) -> Vec<String> {
 
 /// Planning twice equals once, what was there comes first, unchanged and in order, and taking all grants away gives back
 /// the document found, byte for byte.
-fn there_and_back(found: Option<String>, mut grants: Vec<Member>) -> Result<(), TestCaseError> {
+fn there_and_back(found: Option<String>, mut grants: Vec<GrantInput>) -> Result<(), TestCaseError> {
     let with = carry_out(found.as_deref(), &mut grants);
     let seen = with.as_deref().map(document);
     prop_assert_eq!(plan(scene(seen.as_ref()), &grants).change, Change::Keep);
@@ -124,7 +124,7 @@ fn there_and_back(found: Option<String>, mut grants: Vec<Member>) -> Result<(), 
         texts(seen.as_ref()),
     );
     prop_assert!(after.starts_with(&before));
-    leave(&mut grants, Leave::Remove);
+    leave(&mut grants, Removal::Delete);
     // A list of statements that was empty goes with the last of ours.
     let kept = found.filter(|_| !before.is_empty() || grants.is_empty());
     prop_assert_eq!(carry_out(with.as_deref(), &mut grants), kept);

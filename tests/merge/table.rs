@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use imm_operator::api::{AdoptionPolicy, EntryState};
-use imm_operator::core::grant::{Change, Leave, Restore, Scene, Stance, Verdict, Wanted, plan};
+use imm_operator::core::grant::{
+    Change, Desired, Disposition, GrantOutcome, OnDrift, PlanInput, Removal, plan,
+};
 use imm_operator::core::policy::{Document, PolicyParseError, fingerprint, is_plausible};
 use k8s_openapi::jiff::SignedDuration;
 
@@ -60,7 +62,7 @@ fn foreign_bytes_stay_and_the_last_revoke_gives_the_document_back() {
             assert_eq!(before.text_of(old), after.text_of(new));
         }
         assert_eq!(after.statements().len(), before.statements().len() + 2);
-        leave(&mut grants, Leave::Remove);
+        leave(&mut grants, Removal::Delete);
         assert_eq!(carry_out(Some(&with), &mut grants).as_deref(), Some(found));
     }
 }
@@ -69,7 +71,7 @@ fn foreign_bytes_stay_and_the_last_revoke_gives_the_document_back() {
 fn nothing_left_means_the_document_is_deleted() {
     let mut grants = [active("a", &[access("1", &[])])];
     let with = carry_out(None, &mut grants).unwrap();
-    leave(&mut grants, Leave::Remove);
+    leave(&mut grants, Removal::Delete);
     assert_eq!(carry_out(Some(&with), &mut grants), None);
 }
 
@@ -129,15 +131,15 @@ fn two_grants_share_a_statement_and_it_leaves_with_the_last_one() {
     ];
     let text = carry_out(None, &mut grants).unwrap();
     assert_eq!(document(&text).statements().len(), 1);
-    grants[0].stance = Stance::Leaving(Leave::Remove);
+    grants[0].disposition = Disposition::Removing(Removal::Delete);
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &grants);
     assert_eq!(
-        (plan.change, plan.verdicts[0].clone()),
-        (Change::Keep, Verdict::Gone { residual: 0 })
+        (plan.change, plan.outcomes[0].clone()),
+        (Change::Keep, GrantOutcome::Released { residual: 0 })
     );
     grants[0].ledger.clear();
-    leave(&mut grants, Leave::Remove);
+    leave(&mut grants, Removal::Delete);
     assert_eq!(carry_out(Some(&text), &mut grants), None);
 }
 
@@ -150,28 +152,28 @@ fn what_was_there_before_is_adopted_and_left() {
         Some(found.as_str())
     );
     assert!(grants[0].ledger[0].pre_existing);
-    leave(&mut grants, Leave::Remove);
+    leave(&mut grants, Removal::Delete);
     let seen = document(&found);
     let left = plan(scene(Some(&seen)), &grants);
     assert_eq!(
-        (left.change, left.verdicts[0].clone()),
-        (Change::Keep, Verdict::Gone { residual: 1 })
+        (left.change, left.outcomes[0].clone()),
+        (Change::Keep, GrantOutcome::Released { residual: 1 })
     );
 }
 
 #[test]
 fn adoption_fail_leaves_everything_alone() {
     let found = format!(r#"{{"Version":"1","Statement":[{}]}}"#, access("1", &[]).text);
-    let stance = Stance::Active(Wanted {
+    let stance = Disposition::Enforced(Desired {
         statements: vec![access("1", &[])],
         adoption: AdoptionPolicy::Fail,
-        restore: Restore::PutBack,
+        on_drift: OnDrift::Restore,
     });
     let seen = document(&found);
     let plan = plan(scene(Some(&seen)), &[member("a", stance, vec![])]);
     assert_eq!(
-        (plan.change, plan.verdicts[0].clone()),
-        (Change::Keep, Verdict::ExistingStatement)
+        (plan.change, plan.outcomes[0].clone()),
+        (Change::Keep, GrantOutcome::ExistingStatement)
     );
     assert!(plan.ledgers[0].is_empty());
 }
@@ -206,7 +208,7 @@ fn of_equal_copies_only_ours_goes() {
     );
     let grant = member(
         "a",
-        Stance::Leaving(Leave::Remove),
+        Disposition::Removing(Removal::Delete),
         vec![entry(&statement, EntryState::Applied)],
     );
     let mut grants = [grant];
@@ -223,23 +225,26 @@ fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_bring_it_back() 
     let statement = access("1", &[]);
     let grant = member(
         "a",
-        Stance::Leaving(Leave::Remove),
+        Disposition::Removing(Removal::Delete),
         vec![entry(&statement, EntryState::Removing)],
     );
     let until = now() + SignedDuration::from_secs(60);
-    let waiting = Scene {
+    let waiting = PlanInput {
         unsettled_until: Some(until),
         ..scene(None)
     };
     assert_eq!(
-        plan(waiting, std::slice::from_ref(&grant)).verdicts[0],
-        Verdict::Settling
+        plan(waiting, std::slice::from_ref(&grant)).outcomes[0],
+        GrantOutcome::Propagating
     );
-    let later = Scene {
+    let later = PlanInput {
         now: until,
         ..waiting
     };
-    assert_eq!(plan(later, &[grant]).verdicts[0], Verdict::Gone { residual: 0 });
+    assert_eq!(
+        plan(later, &[grant]).outcomes[0],
+        GrantOutcome::Released { residual: 0 }
+    );
 }
 
 #[test]
@@ -248,18 +253,18 @@ fn an_equal_statement_that_comes_after_ours_went_is_somebody_elses() {
     let found = document(&format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text));
     let grant = member(
         "a",
-        Stance::Leaving(Leave::Remove),
+        Disposition::Removing(Removal::Delete),
         vec![entry(&statement, EntryState::Removing)],
     );
     let taken = BTreeSet::from([statement.fingerprint.clone()]);
-    let after = Scene {
-        taken_out: Some(&taken),
+    let after = PlanInput {
+        confirmed_removed: Some(&taken),
         ..scene(Some(&found))
     };
     let planned = plan(after, std::slice::from_ref(&grant));
     assert_eq!((planned.change, planned.ledgers[0].len()), (Change::Keep, 0));
-    let lagging = Scene {
-        lagging: true,
+    let lagging = PlanInput {
+        absence_untrusted: true,
         ..after
     };
     let planned = plan(lagging, &[grant]);
@@ -278,14 +283,14 @@ fn an_absence_does_not_count_while_the_answer_may_be_old() {
         wants(std::slice::from_ref(&statement)),
         vec![entry(&statement, EntryState::Applied)],
     );
-    let lagging = Scene {
-        lagging: true,
+    let lagging = PlanInput {
+        absence_untrusted: true,
         ..scene(None)
     };
     let plan = plan(lagging, &[grant]);
     assert_eq!(
-        (plan.change, plan.verdicts[0].clone(), plan.drifted[0]),
-        (Change::Keep, Verdict::Settling, 0)
+        (plan.change, plan.outcomes[0].clone(), plan.missing[0]),
+        (Change::Keep, GrantOutcome::Propagating, 0)
     );
 }
 
@@ -306,9 +311,9 @@ fn the_grant_that_does_not_fit_is_told_how_much_is_missing_and_the_others_go_on(
         matches!(&plan.change, Change::Put(text) if text.contains(&small.text) && !text.contains(&large.text))
     );
     assert!(
-        matches!(plan.verdicts[0], Verdict::TooLarge { needed, free } if needed == large.text.len() + 1 && free < 700)
+        matches!(plan.outcomes[0], GrantOutcome::TooLarge { needed, free } if needed == large.text.len() + 1 && free < 700)
     );
-    assert_eq!(plan.verdicts[1], Verdict::Writing);
+    assert_eq!(plan.outcomes[1], GrantOutcome::Writing);
     assert!(plan.ledgers[0].is_empty());
 }
 
@@ -317,7 +322,7 @@ fn a_narrowed_grant_changes_in_one_write_without_a_gap() {
     let (wide, narrow) = (access("1", &["a/", "b/"]), access("1", &["a/"]));
     let mut grants = [active("a", &[wide])];
     let text = carry_out(None, &mut grants).unwrap();
-    grants[0].stance = wants(std::slice::from_ref(&narrow));
+    grants[0].disposition = wants(std::slice::from_ref(&narrow));
     let seen = document(&text);
     let Change::Put(next) = plan(scene(Some(&seen)), &grants).change else {
         panic!("one write expected")
@@ -337,14 +342,14 @@ fn while_an_absence_does_not_count_what_is_to_be_replaced_stays() {
     ];
     let grant = member("a", wants(std::slice::from_ref(&narrow)), ledger);
     let seen = document(&format!(r#"{{"Version":"1","Statement":[{}]}}"#, wide.text));
-    let lagging = Scene {
-        lagging: true,
+    let lagging = PlanInput {
+        absence_untrusted: true,
         ..scene(Some(&seen))
     };
     let plan = plan(lagging, std::slice::from_ref(&grant));
     assert_eq!(
-        (plan.change, plan.verdicts[0].clone()),
-        (Change::Keep, Verdict::Settling)
+        (plan.change, plan.outcomes[0].clone()),
+        (Change::Keep, GrantOutcome::Propagating)
     );
     assert_eq!(plan.ledgers[0], grant.ledger);
 }
@@ -357,7 +362,7 @@ fn a_retained_statement_stays_and_was_there_before_for_the_others() {
         active("b", std::slice::from_ref(&shared)),
     ];
     let text = carry_out(None, &mut grants).unwrap();
-    grants[0].stance = Stance::Leaving(Leave::Keep);
+    grants[0].disposition = Disposition::Removing(Removal::Retain);
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &grants);
     assert_eq!(plan.change, Change::Keep);
@@ -367,17 +372,21 @@ fn a_retained_statement_stays_and_was_there_before_for_the_others() {
 #[test]
 fn a_frozen_grant_keeps_what_it_owns() {
     let statement = access("1", &[]);
-    let frozen = member("f", Stance::Frozen, vec![entry(&statement, EntryState::Applied)]);
+    let frozen = member(
+        "f",
+        Disposition::Carried,
+        vec![entry(&statement, EntryState::Applied)],
+    );
     let leaving = member(
         "l",
-        Stance::Leaving(Leave::Remove),
+        Disposition::Removing(Removal::Delete),
         vec![entry(&statement, EntryState::Applied)],
     );
     let text = format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text);
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &[frozen.clone(), leaving]);
     assert_eq!((plan.change, &plan.ledgers[0]), (Change::Keep, &frozen.ledger));
-    assert_eq!(plan.verdicts[1], Verdict::Gone { residual: 0 });
+    assert_eq!(plan.outcomes[1], GrantOutcome::Released { residual: 0 });
 }
 
 #[test]

@@ -6,13 +6,15 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cache::LaneMemory;
-use super::grant_set::{Lane, Passenger, next_look};
+use super::grant_set::{GrantWork, Lane, next_look};
 use super::observation::{Seen, ours};
 use super::retry_soon;
 use crate::api::BucketRef;
 use crate::core::condition_builder::truncate;
 use crate::core::error::CloudError;
-use crate::core::grant::{Change, Member, Plan, Restore, Scene, Stance, Standing, Verdict, drift, plan};
+use crate::core::grant::{
+    Change, Disposition, GrantInput, GrantOutcome, GrantState, OnDrift, Plan, PlanInput, drift, plan,
+};
 use crate::core::policy::Document;
 use crate::ports::{Backup, Keys, PolicyRead};
 
@@ -26,7 +28,7 @@ const LEDGER_LIFE: SignedDuration = SignedDuration::from_secs(50);
 impl Lane<'_> {
     pub(super) async fn rounds(
         &mut self,
-        mut passengers: Vec<Passenger>,
+        mut batch: Vec<GrantWork>,
         place: &BucketRef,
         keys: &Keys,
         memory: &mut LaneMemory,
@@ -35,56 +37,53 @@ impl Lane<'_> {
         // The first pass of a process is no regular look: a restart of a healthy operator writes nothing.
         let regular = memory.next_look.is_some_and(|time| started >= time);
         if regular || memory.next_look.is_none() {
-            memory.next_look = Some(started + next_look(&passengers, regular));
+            memory.next_look = Some(started + next_look(&batch, regular));
         }
         let mut read = match self.read(place, keys, memory).await {
             Ok(read) => read,
-            Err(failure) => return self.failed(passengers, &failure, memory).await,
+            Err(failure) => return self.failed(batch, &failure, memory).await,
         };
         for _ in 0..ROUNDS {
             let now = self.context.effects.now();
             let document = match read.bytes.as_deref().map(Document::parse).transpose() {
                 Ok(document) => document,
                 Err(why) => {
-                    let told = self.report_all(passengers, &Standing::Unreadable(why)).await;
+                    let told = self.report_all(batch, &GrantState::PolicyUnreadable(why)).await;
                     return Duration::from_secs(if told { 3600 } else { 30 });
                 }
             };
             if self.writes.is_old(&read.bytes, now) {
                 self.context.metrics.unverified();
-                self.report_all(passengers, &Standing::Planned(Verdict::Settling))
+                self.report_all(batch, &GrantState::Planned(GrantOutcome::Propagating))
                     .await;
                 return Duration::from_secs(2);
             }
-            let members: Vec<Member> = passengers.iter().map(|p| p.member.clone()).collect();
-            let scene = Scene {
+            let members: Vec<GrantInput> = batch.iter().map(|p| p.member.clone()).collect();
+            let input = PlanInput {
                 document: document.as_ref(),
                 now,
                 unsettled_until: self.unsettled_for(&members),
-                lagging: self.writes.lagging(&read.bytes, now),
-                elsewhere: Some(&self.elsewhere),
-                taken_out: Some(&self.writes.taken),
+                absence_untrusted: self.writes.lagging(&read.bytes, now),
+                placed_by_others: Some(&self.elsewhere),
+                confirmed_removed: Some(&self.writes.taken),
             };
-            let plan = plan(scene, &members);
-            if note_drift(&mut passengers, &plan, now) {
+            let plan = plan(input, &members);
+            if note_drift(&mut batch, &plan, now) {
                 continue;
             }
             if plan.change == Change::Keep {
                 memory.failures = 0;
-                return self.conclude(passengers, plan, scene, regular).await;
+                return self.conclude(batch, plan, input, regular).await;
             }
-            if !self
-                .store_ledgers(&mut passengers, &plan, document.as_ref())
-                .await
-            {
+            if !self.store_ledgers(&mut batch, &plan, document.as_ref()).await {
                 continue;
             }
             // Before the second read: whatever takes time after it widens the window in which a foreign change would be lost.
-            self.keep_backup(&mut passengers, &plan, place, document.as_ref())
+            self.keep_backup(&mut batch, &plan, place, document.as_ref())
                 .await;
             let second = match self.read(place, keys, memory).await {
                 Ok(second) => second,
-                Err(failure) => return self.failed(passengers, &failure, memory).await,
+                Err(failure) => return self.failed(batch, &failure, memory).await,
             };
             let read_at = self.context.effects.now();
             // The ledgers promise how long the write can live; what took too long is planned and recorded anew, as is what
@@ -93,7 +92,7 @@ impl Lane<'_> {
                 read = second;
                 continue;
             }
-            if self.denied_meanwhile(&mut passengers, &plan).await {
+            if self.denied_meanwhile(&mut batch, &plan).await {
                 continue;
             }
             let signed_at = second.server_time.unwrap_or(read_at) - DATED_BACK;
@@ -116,29 +115,29 @@ impl Lane<'_> {
                 .metrics
                 .call(call, if written.is_ok() { "ok" } else { "failed" });
             if let Err(failure) = written {
-                return self.refused(passengers, &plan, &failure, memory).await;
+                return self.refused(batch, &plan, &failure, memory).await;
             }
             memory.wrote = true;
-            self.written(&mut passengers, &plan, read_at);
+            self.written(&mut batch, &plan, read_at);
             read = match self.read(place, keys, memory).await {
                 Ok(read) => read,
-                Err(failure) => return self.failed(passengers, &failure, memory).await,
+                Err(failure) => return self.failed(batch, &failure, memory).await,
             };
-            self.look_if_public(&mut passengers, &plan, place, keys).await;
+            self.look_if_public(&mut batch, &plan, place, keys).await;
         }
-        self.report_all(passengers, &Standing::Contended).await;
+        self.report_all(batch, &GrantState::WriteConflict).await;
         memory.failures = memory.failures.saturating_add(1);
         retry_soon(memory.failures, &self.identity.jitter_seed())
     }
 
     /// The rules are applied again directly before a write: they, or a namespace's labels, may have changed meanwhile.
-    async fn denied_meanwhile(&self, passengers: &mut [Passenger], plan: &Plan) -> bool {
+    async fn denied_meanwhile(&self, batch: &mut [GrantWork], plan: &Plan) -> bool {
         let mut any = false;
-        for (index, passenger) in passengers.iter_mut().enumerate() {
+        for (index, work) in batch.iter_mut().enumerate() {
             let gains = plan.added.get(index).is_some_and(|n| *n > 0);
-            if gains && let Some(denied) = self.denied(&passenger.grant).await {
-                passenger.verdict = Some(denied);
-                passenger.member.stance = Stance::Frozen;
+            if gains && let Some(denied) = self.denied(&work.grant).await {
+                work.outcome = Some(denied);
+                work.member.disposition = Disposition::Carried;
                 any = true;
             }
         }
@@ -146,13 +145,7 @@ impl Lane<'_> {
     }
 
     /// Asks OSS whether the policy is public now, for those that the write was for.
-    async fn look_if_public(
-        &self,
-        passengers: &mut [Passenger],
-        plan: &Plan,
-        place: &BucketRef,
-        keys: &Keys,
-    ) {
+    async fn look_if_public(&self, batch: &mut [GrantWork], plan: &Plan, place: &BucketRef, keys: &Keys) {
         if !matches!(plan.change, Change::Put(_)) {
             return;
         }
@@ -161,27 +154,27 @@ impl Lane<'_> {
             "GetBucketPolicyStatus",
             if public.is_some() { "ok" } else { "failed" },
         );
-        for passenger in passengers.iter_mut().filter(|p| p.written()) {
-            passenger.public = public;
+        for work in batch.iter_mut().filter(|p| p.written()) {
+            work.public = public;
         }
     }
 
     /// Keeps a copy of what is about to be replaced. Without one the write still goes on: every foreign byte is in it.
     async fn keep_backup(
         &self,
-        passengers: &mut [Passenger],
+        batch: &mut [GrantWork],
         plan: &Plan,
         place: &BucketRef,
         document: Option<&Document>,
     ) {
         let Some(document) = document else { return };
         let touched = |counts: &[usize], index: usize| counts.get(index).is_some_and(|n| *n > 0);
-        let concerned: Vec<usize> = (0..passengers.len())
+        let concerned: Vec<usize> = (0..batch.len())
             .filter(|i| touched(&plan.added, *i) || touched(&plan.removed, *i))
             .collect();
         let names = concerned
             .iter()
-            .filter_map(|i| passengers.get(*i))
+            .filter_map(|i| batch.get(*i))
             .map(|p| p.grant.key.to_string());
         let backup = Backup {
             bucket: place.name.clone(),
@@ -192,8 +185,8 @@ impl Lane<'_> {
         match self.context.effects.keep_backup(backup).await {
             Ok(kept) => {
                 for index in concerned {
-                    if let Some(passenger) = passengers.get_mut(index) {
-                        passenger.backup.clone_from(&kept);
+                    if let Some(work) = batch.get_mut(index) {
+                        work.backup.clone_from(&kept);
                     }
                 }
             }
@@ -220,7 +213,7 @@ impl Lane<'_> {
     }
 
     /// Until when an unanswered write, of this or an earlier process, could still take effect.
-    fn unsettled_for(&self, members: &[Member]) -> Option<Timestamp> {
+    fn unsettled_for(&self, members: &[GrantInput]) -> Option<Timestamp> {
         let own = members
             .iter()
             .flat_map(|m| &m.ledger)
@@ -234,42 +227,42 @@ impl Lane<'_> {
     /// only it; `false` asks for a new plan without it.
     pub(super) async fn store_ledgers(
         &self,
-        passengers: &mut [Passenger],
+        batch: &mut [GrantWork],
         plan: &Plan,
         document: Option<&Document>,
     ) -> bool {
         let mut complete = true;
         let ours = ours(&plan.ledgers, document);
-        for (index, passenger) in passengers.iter_mut().enumerate() {
+        for (index, work) in batch.iter_mut().enumerate() {
             let Some(planned) = plan.ledgers.get(index) else {
                 continue;
             };
             // Nothing leaves a stored ledger before the write: what the plan drops may still be another grant's to take over.
             let mut ledger = planned.clone();
-            let dropped = passenger
+            let dropped = work
                 .member
                 .ledger
                 .iter()
                 .filter(|old| !planned.iter().any(|e| e.fingerprint == old.fingerprint));
             ledger.extend(dropped.cloned());
-            if ledger == passenger.grant.status.owned {
+            if ledger == work.grant.status.owned {
                 continue;
             }
-            let verdict = plan.verdicts.get(index).cloned().unwrap_or(Verdict::Frozen);
-            let standing = passenger.verdict.clone().unwrap_or(Standing::Planned(verdict));
-            let mut facts = passenger.facts(Some(Seen {
+            let outcome = plan.outcomes.get(index).cloned().unwrap_or(GrantOutcome::Carried);
+            let state = work.outcome.clone().unwrap_or(GrantState::Planned(outcome));
+            let mut observation = work.observation(Some(Seen {
                 document,
                 ours,
                 regular: false,
                 certain: false,
             }));
-            facts.ledger = ledger;
-            let status = passenger.recorded(&standing, facts, self.context.effects.now());
-            if self.store(&mut passenger.grant, status).await {
-                self.announce_drift(passenger).await;
+            observation.ledger = ledger;
+            let status = work.recorded(&state, observation, self.context.effects.now());
+            if self.store(&mut work.grant, status).await {
+                self.announce_drift(work).await;
             } else {
-                passenger.member.stance = Stance::Frozen;
-                passenger.verdict = None;
+                work.member.disposition = Disposition::Carried;
+                work.outcome = None;
                 complete = false;
             }
         }
@@ -279,24 +272,24 @@ impl Lane<'_> {
 
 /// Takes note of statements that were found gone. `true` when a quarrel began or goes on, so that they are not put back now
 /// and a new plan is needed.
-fn note_drift(passengers: &mut [Passenger], plan: &Plan, now: Timestamp) -> bool {
+fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
     let mut again = false;
-    for (index, passenger) in passengers.iter_mut().enumerate() {
-        let drifted = plan.drifted.get(index).copied().unwrap_or(0);
-        if drifted == 0 || passenger.drifted > 0 {
+    for (index, work) in batch.iter_mut().enumerate() {
+        let drifted = plan.missing.get(index).copied().unwrap_or(0);
+        if drifted == 0 || work.drifted > 0 {
             continue;
         }
-        passenger.drifted = drifted;
-        passenger.untold = drifted;
-        if let Stance::Active(wanted) = &mut passenger.member.stance
-            && wanted.restore == Restore::PutBack
+        work.drifted = drifted;
+        work.untold = drifted;
+        if let Disposition::Enforced(desired) = &mut work.member.disposition
+            && desired.on_drift == OnDrift::Restore
         {
-            let contest = drift::removed(passenger.contest.as_ref(), now);
-            if drift::hold(Some(&contest), now).is_some() {
-                wanted.restore = Restore::Leave;
+            let repeated_drift = drift::on_removed(work.repeated_drift.as_ref(), now);
+            if drift::backoff_left(Some(&repeated_drift), now).is_some() {
+                desired.on_drift = OnDrift::Report;
                 again = true;
             }
-            passenger.contest = Some(contest);
+            work.repeated_drift = Some(repeated_drift);
         }
     }
     again

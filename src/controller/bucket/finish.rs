@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::grant_set::{Lane, Passenger, look_interval};
+use super::grant_set::{GrantWork, Lane, look_interval};
 use super::observation::{Seen, ours};
 use super::release::{gone, release};
 use super::until;
 use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
 use crate::controller::bucket::release::announce;
 use crate::core::condition_builder::condition_status;
-use crate::core::grant::{Facts, PassRoleChoice, Plan, Scene, Standing, Verdict, drift, planned, report};
+use crate::core::grant::{
+    GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, PlanInput, drift, grant_status,
+    planned_change,
+};
 use crate::core::requeue;
 
 /// A write can take effect until a call's time before its ledger counts it as settled: the last look falls between.
@@ -20,9 +23,9 @@ const LAST_LOOK: SignedDuration = SignedDuration::from_secs(5);
 
 /// A grant at the end of its pass.
 struct Arrival {
-    passenger: Passenger,
+    work: GrantWork,
     ledger: Vec<LedgerEntry>,
-    verdict: Verdict,
+    outcome: GrantOutcome,
     plan: Option<PlannedChange>,
     loses: bool,
 }
@@ -31,60 +34,59 @@ impl Lane<'_> {
     /// Nothing is left to write: everyone is told, those that gained first, and those that own nothing any more may go.
     pub(super) async fn conclude(
         &self,
-        mut passengers: Vec<Passenger>,
+        mut batch: Vec<GrantWork>,
         plan: Plan,
-        scene: Scene<'_>,
+        input: PlanInput<'_>,
         regular: bool,
     ) -> Duration {
         // What one grant lets go and another takes over is in both ledgers before it leaves the first.
-        if hands_over(&passengers, &plan) && !self.store_ledgers(&mut passengers, &plan, scene.document).await
-        {
+        if hands_over(&batch, &plan) && !self.store_ledgers(&mut batch, &plan, input.document).await {
             return Duration::from_secs(1);
         }
         let seen = Seen {
-            document: scene.document,
-            ours: ours(&plan.ledgers, scene.document),
+            document: input.document,
+            ours: ours(&plan.ledgers, input.document),
             regular,
-            certain: !scene.lagging,
+            certain: !input.absence_untrusted,
         };
-        let interval = look_interval(&passengers);
-        let settles = settles(&plan.ledgers, scene);
-        let wrote = passengers.iter().any(Passenger::written);
-        let set_aside = |(p, v): (&Passenger, &Verdict)| {
-            *v == Verdict::Settling || (*v == Verdict::Frozen && p.verdict.is_none())
+        let interval = look_interval(&batch);
+        let settles = settles(&plan.ledgers, input);
+        let wrote = batch.iter().any(GrantWork::written);
+        let set_aside = |(p, v): (&GrantWork, &GrantOutcome)| {
+            *v == GrantOutcome::Propagating || (*v == GrantOutcome::Carried && p.outcome.is_none())
         };
-        let unsure = |p: &Passenger| p.preview.is_some() && p.live(seen).is_none();
-        let waiting = passengers.iter().zip(&plan.verdicts).any(set_aside) || passengers.iter().any(unsure);
-        let mut members: Vec<_> = passengers.iter().map(|p| p.member.clone()).collect();
+        let unsure = |p: &GrantWork| p.preview.is_some() && p.live(seen).is_none();
+        let waiting = batch.iter().zip(&plan.outcomes).any(set_aside) || batch.iter().any(unsure);
+        let mut members: Vec<_> = batch.iter().map(|p| p.member.clone()).collect();
         let mut arrivals = Vec::new();
-        for (index, (mut passenger, (ledger, verdict))) in passengers
+        for (index, (mut work, (ledger, outcome))) in batch
             .into_iter()
-            .zip(plan.ledgers.into_iter().zip(plan.verdicts))
+            .zip(plan.ledgers.into_iter().zip(plan.outcomes))
             .enumerate()
         {
-            let loses = passenger
+            let loses = work
                 .member
                 .ledger
                 .iter()
                 .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
-            let shown = passenger.shown(verdict == Verdict::Missing);
+            let shown = work.shown(outcome == GrantOutcome::Missing);
             if shown.is_some() {
                 // Each is a whole plan: between two of them others have their turn.
                 tokio::task::yield_now().await;
             }
-            let plan = match shown.map(|wanted| planned(scene, &mut members, index, &wanted)) {
+            let plan = match shown.map(|desired| planned_change(input, &mut members, index, &desired)) {
                 Some(Ok(plan)) => Some(plan),
                 // A preview of what could not be written says so in place of a plan.
                 Some(Err(unfit)) => {
-                    passenger.verdict = Some(Standing::Planned(unfit));
+                    work.outcome = Some(GrantState::Planned(unfit));
                     None
                 }
                 None => None,
             };
             arrivals.push(Arrival {
-                passenger,
+                work,
                 ledger,
-                verdict,
+                outcome,
                 plan,
                 loses,
             });
@@ -97,7 +99,7 @@ impl Lane<'_> {
             if arrival.loses && !all_stored {
                 continue;
             }
-            let left = drift::hold(arrival.passenger.contest.as_ref(), scene.now);
+            let left = drift::backoff_left(arrival.work.repeated_drift.as_ref(), input.now);
             hold = hold.into_iter().chain(left).min();
             all_stored &= self.arrive(arrival, seen, interval).await;
             // A status that is as before waits for nobody, and each grant is judged against the whole policy.
@@ -122,53 +124,48 @@ impl Lane<'_> {
 
     async fn arrive(&self, arrival: Arrival, seen: Seen<'_>, interval: Duration) -> bool {
         let Arrival {
-            mut passenger,
+            mut work,
             ledger,
-            verdict,
+            outcome,
             plan,
             ..
         } = arrival;
         let landed = |e: &LedgerEntry| e.state == EntryState::Intended && !e.pre_existing;
-        let was_open = |f: &str| {
-            passenger
-                .member
-                .ledger
-                .iter()
-                .any(|e| e.fingerprint == f && landed(e))
-        };
+        let was_open = |f: &str| work.member.ledger.iter().any(|e| e.fingerprint == f && landed(e));
         // A write of an earlier pass has landed after all: jobs must wait for it to settle as after any other.
         if ledger
             .iter()
             .any(|e| e.state == EntryState::Applied && !e.pre_existing && was_open(&e.fingerprint))
         {
-            passenger.landed = true;
-            passenger.last_write = passenger.last_write.or(Some(self.context.effects.now()));
+            work.landed = true;
+            work.last_write = work.last_write.or(Some(self.context.effects.now()));
         }
-        passenger.member.ledger = ledger;
-        self.announce_work(&passenger, &verdict).await;
-        if let Some(residual) = gone(&verdict) {
-            let others = passenger
+        work.member.ledger = ledger;
+        self.announce_work(&work, &outcome).await;
+        if let Some(residual) = gone(&outcome) {
+            let others = work
                 .overlaps(seen.document)
                 .and_then(|n| usize::try_from(n).ok())
                 .unwrap_or(0);
-            return release(self.context, passenger.grant, residual.max(others)).await;
+            return release(self.context, work.grant, residual.max(others)).await;
         }
         let now = self.context.effects.now();
-        let standing = passenger.standing(&verdict);
-        let mut facts = passenger.facts(Some(seen));
-        facts.plan = plan;
-        if verdict == Verdict::Applied {
-            facts.contest = drift::in_place(facts.contest.as_ref(), interval, now);
+        let state = work.state(&outcome);
+        let mut observation = work.observation(Some(seen));
+        observation.plan = plan;
+        if outcome == GrantOutcome::Applied {
+            observation.repeated_drift =
+                drift::on_present(observation.repeated_drift.as_ref(), interval, now);
         }
-        let new_overlap = facts
+        let new_overlap = observation
             .overlaps
-            .filter(|n| *n > passenger.grant.status.overlaps.unwrap_or(0));
-        let status = report(&passenger.grant, &standing, facts, now);
-        let stored = self.store(&mut passenger.grant, status).await;
+            .filter(|n| *n > work.grant.status.overlaps.unwrap_or(0));
+        let status = grant_status(&work.grant, &state, observation, now);
+        let stored = self.store(&mut work.grant, status).await;
         if stored {
-            self.announce_drift(&mut passenger).await;
+            self.announce_drift(&mut work).await;
         }
-        let grant = &passenger.grant;
+        let grant = &work.grant;
         if let (true, Some(count)) = (stored, new_overlap) {
             let note = format!(
                 "{count} statements of others in the policy name the same service role; they are left alone"
@@ -179,13 +176,13 @@ impl Lane<'_> {
     }
 
     /// One event for statements found gone, however many passes they stay so.
-    pub(super) async fn announce_drift(&self, passenger: &mut Passenger) {
-        if passenger.untold == 0 {
+    pub(super) async fn announce_drift(&self, work: &mut GrantWork) {
+        if work.untold == 0 {
             return;
         }
-        let statements = plural(passenger.untold);
-        passenger.untold = 0;
-        let backup = passenger
+        let statements = plural(work.untold);
+        work.untold = 0;
+        let backup = work
             .grant
             .status
             .policy
@@ -201,21 +198,14 @@ impl Lane<'_> {
             "{statements} of this grant were gone from the policy{}",
             copy.unwrap_or_default()
         );
-        announce(
-            self.context,
-            &passenger.grant,
-            EventReason::DriftDetected,
-            note,
-            true,
-        )
-        .await;
+        announce(self.context, &work.grant, EventReason::DriftDetected, note, true).await;
     }
 
-    async fn announce_work(&self, passenger: &Passenger, verdict: &Verdict) {
-        let grant = &passenger.grant;
-        if passenger.added > 0 && *verdict == Verdict::Applied {
-            let statements = plural(passenger.added);
-            let (reason, note) = if passenger.drifted > 0 {
+    async fn announce_work(&self, work: &GrantWork, outcome: &GrantOutcome) {
+        let grant = &work.grant;
+        if work.added > 0 && *outcome == GrantOutcome::Applied {
+            let statements = plural(work.added);
+            let (reason, note) = if work.drifted > 0 {
                 (
                     EventReason::DriftCorrected,
                     format!("put {statements} back into the policy"),
@@ -228,24 +218,24 @@ impl Lane<'_> {
             };
             announce(self.context, grant, reason, note, false).await;
         }
-        if let (true, Some(copy)) = (passenger.written(), &passenger.backup) {
+        if let (true, Some(copy)) = (work.written(), &work.backup) {
             let note = format!(
                 "kept the policy from before the write as {} in ConfigMap {}",
                 copy.entry, copy.name
             );
             announce(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
         }
-        if passenger.removed > 0 {
-            let note = format!("took {} out of the policy", plural(passenger.removed));
+        if work.removed > 0 {
+            let note = format!("took {} out of the policy", plural(work.removed));
             announce(self.context, grant, EventReason::StatementRemoved, note, false).await;
         }
     }
 
     /// Tells everyone the same. `false` when it could not be stored for all of them.
-    pub(super) async fn report_all(&self, passengers: Vec<Passenger>, standing: &Standing) -> bool {
+    pub(super) async fn report_all(&self, batch: Vec<GrantWork>, state: &GrantState) -> bool {
         let mut all_told = true;
-        for passenger in passengers {
-            all_told &= self.report(passenger, standing.clone(), None).await;
+        for work in batch {
+            all_told &= self.report(work, state.clone(), None).await;
         }
         all_told
     }
@@ -253,45 +243,45 @@ impl Lane<'_> {
     /// Tells a grant how it stands, unless it is known otherwise. One that may go anyway is let go instead.
     pub(super) async fn report(
         &self,
-        mut passenger: Passenger,
-        standing: Standing,
+        mut work: GrantWork,
+        state: GrantState,
         seen: Option<Seen<'_>>,
     ) -> bool {
-        if passenger.free() {
-            let residual = if let Standing::Planned(verdict) = &standing {
-                gone(verdict)
+        if work.free() {
+            let residual = if let GrantState::Planned(outcome) = &state {
+                gone(outcome)
             } else {
                 None
             };
-            return release(self.context, passenger.grant, residual.unwrap_or(0)).await;
+            return release(self.context, work.grant, residual.unwrap_or(0)).await;
         }
-        let standing = if let Standing::Planned(verdict) = &standing {
-            passenger.standing(verdict)
+        let state = if let GrantState::Planned(outcome) = &state {
+            work.state(outcome)
         } else {
-            passenger.verdict.clone().unwrap_or(standing)
+            work.outcome.clone().unwrap_or(state)
         };
-        let facts = Facts {
-            plan: passenger.grant.status.plan.clone(),
-            ..passenger.facts(seen)
+        let observation = Observation {
+            plan: work.grant.status.plan.clone(),
+            ..work.observation(seen)
         };
-        let status = report(&passenger.grant, &standing, facts, self.context.effects.now());
-        self.store(&mut passenger.grant, status).await
+        let status = grant_status(&work.grant, &state, observation, self.context.effects.now());
+        self.store(&mut work.grant, status).await
     }
 }
 
 /// How long until what an unanswered write may bring back has to be looked for: shortly before it can come no more, since what
 /// is seen later is taken for somebody else's, and then to forget it.
-fn settles(ledgers: &[Vec<LedgerEntry>], scene: Scene<'_>) -> Option<Duration> {
+fn settles(ledgers: &[Vec<LedgerEntry>], input: PlanInput<'_>) -> Option<Duration> {
     let open = |e: &LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
-    let settled = scene.unsettled_until.filter(|time| *time > scene.now)?;
+    let settled = input.unsettled_until.filter(|time| *time > input.now)?;
     let last = settled - LAST_LOOK;
-    let look = if last > scene.now { last } else { settled };
+    let look = if last > input.now { last } else { settled };
     let any = ledgers.iter().flatten().any(open);
-    any.then(|| until(scene.now, look))
+    any.then(|| until(input.now, look))
 }
 
 /// Whether the plan moves a statement from one grant's ledger to another's.
-fn hands_over(passengers: &[Passenger], plan: &Plan) -> bool {
+fn hands_over(batch: &[GrantWork], plan: &Plan) -> bool {
     // What is in the one ledger and not in the other.
     fn news<'a>(now: &'a [LedgerEntry], before: &'a [LedgerEntry]) -> impl Iterator<Item = &'a str> {
         let known = |f: &str| before.iter().any(|e| e.fingerprint == f);
@@ -299,14 +289,14 @@ fn hands_over(passengers: &[Passenger], plan: &Plan) -> bool {
             .map(|e| e.fingerprint.as_str())
             .filter(move |f| !known(f))
     }
-    let pairs = || passengers.iter().zip(&plan.ledgers);
+    let pairs = || batch.iter().zip(&plan.ledgers);
     let gained: BTreeSet<&str> = pairs()
         .flat_map(|(p, after)| news(after, &p.grant.status.owned))
         .collect();
     pairs().any(|(p, after)| news(&p.member.ledger, after).any(|f| gained.contains(f)))
 }
 
-impl Passenger {
+impl GrantWork {
     /// Whether it is being deleted and owns nothing. An entry is stored before its write, so none can be under way, and
     /// nothing that is wrong with the keys or the policy need hold the grant back.
     pub(super) fn free(&self) -> bool {
@@ -315,13 +305,18 @@ impl Passenger {
 
     /// Its status with a ledger recorded before a write. A grant that was stuck at this very generation stays stuck until
     /// something has come of the write: its conditions must not flap with every attempt.
-    pub(super) fn recorded(&self, standing: &Standing, facts: Facts, now: Timestamp) -> GrantStatus {
+    pub(super) fn recorded(
+        &self,
+        state: &GrantState,
+        observation: Observation,
+        now: Timestamp,
+    ) -> GrantStatus {
         let before = &self.grant.status;
         let stuck = condition_status(&before.conditions, kinds::STALLED) == Some(ConditionStatus::True);
         let same = before.observed_generation == Some(self.grant.generation);
         if stuck && same && self.untold == 0 {
             return GrantStatus {
-                owned: facts.ledger,
+                owned: observation.ledger,
                 ledger_of: Some(self.grant.uid.clone()),
                 ..before.clone()
             };
@@ -329,25 +324,25 @@ impl Passenger {
         // The annotation is answered by the end of the pass, not by its middle.
         GrantStatus {
             last_handled_reconcile_at: before.last_handled_reconcile_at.clone(),
-            ..report(&self.grant, standing, facts, now)
+            ..grant_status(&self.grant, state, observation, now)
         }
     }
 
     /// How it stands, given the plan's verdict and what else is known of it.
-    fn standing(&self, verdict: &Verdict) -> Standing {
-        if let Some(known) = &self.verdict {
+    fn state(&self, outcome: &GrantOutcome) -> GrantState {
+        if let Some(known) = &self.outcome {
             return known.clone();
         }
-        let contested = drift::contested(self.contest.as_ref());
-        let blocked = matches!(self.pass_role, Some(PassRoleChoice::Blocked(_)));
-        if *verdict == Verdict::Applied && blocked {
-            Standing::PassRoleBlocked
-        } else if *verdict == Verdict::Missing && contested {
-            Standing::Contested
-        } else if *verdict == Verdict::Missing {
-            Standing::DriftReported
+        let backing_off = drift::is_backing_off(self.repeated_drift.as_ref());
+        let blocked = matches!(self.pass_role, Some(PassRoleDecision::Blocked(_)));
+        if *outcome == GrantOutcome::Applied && blocked {
+            GrantState::PassRoleBlocked
+        } else if *outcome == GrantOutcome::Missing && backing_off {
+            GrantState::RepeatedDrift
+        } else if *outcome == GrantOutcome::Missing {
+            GrantState::DriftReported
         } else {
-            Standing::Planned(verdict.clone())
+            GrantState::Planned(outcome.clone())
         }
     }
 }

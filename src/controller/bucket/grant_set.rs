@@ -10,11 +10,11 @@ use super::cache::{LaneMemory, Writes};
 use super::release::{announce, let_keepers_go, release};
 use super::write_status::tell_all;
 use super::{Held, put_there, retry_soon, until};
-use crate::api::{BackupRef, BucketSeen, Contest, EventReason, GrantStatus};
+use crate::api::{BackupRef, BucketSeen, EventReason, GrantStatus, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::controller::digest::Digest;
 use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
-use crate::core::grant::{BlockState, GrantObject, Member, PassRoleChoice, Standing, Wanted};
+use crate::core::grant::{Desired, GrantInput, GrantObject, GrantState, PassRoleDecision, PublicAccessBlock};
 use crate::core::identity::{Identity, SessionScope};
 use crate::core::requeue;
 
@@ -31,14 +31,14 @@ pub(super) struct Lane<'a> {
 }
 
 /// A grant on its way through the lane.
-pub(super) struct Passenger {
+pub(super) struct GrantWork {
     pub(super) grant: GrantObject,
-    pub(super) member: Member,
-    pub(super) pass_role: Option<PassRoleChoice>,
+    pub(super) member: GrantInput,
+    pub(super) pass_role: Option<PassRoleDecision>,
     /// Known without the policy: paused, invalid, denied, or on the wrong bucket.
-    pub(super) verdict: Option<Standing>,
+    pub(super) outcome: Option<GrantState>,
     /// What it would want if it were enforced; only in preview.
-    pub(super) preview: Option<Wanted>,
+    pub(super) preview: Option<Desired>,
     /// What the cloud says about the bucket, when it was asked.
     pub(super) bucket: Option<BucketSeen>,
     /// Statements added and taken out for it in this pass, and found gone.
@@ -49,7 +49,7 @@ pub(super) struct Passenger {
     pub(super) landed: bool,
     /// Statements found gone that nobody was told of yet, and the quarrel as it stands.
     pub(super) untold: usize,
-    pub(super) contest: Option<Contest>,
+    pub(super) repeated_drift: Option<RepeatedDrift>,
     /// When the policy was written for it in this pass, whether it is public since, and the copy from before.
     pub(super) last_write: Option<Timestamp>,
     pub(super) public: Option<bool>,
@@ -59,7 +59,7 @@ pub(super) struct Passenger {
 /// What was asked about the bucket before boarding.
 #[derive(Clone, Default)]
 pub(super) struct Prerequisites {
-    pub(super) block: Option<BlockState>,
+    pub(super) block: Option<PublicAccessBlock>,
     pub(super) bucket: Option<BucketSeen>,
 }
 
@@ -95,20 +95,23 @@ impl Lane<'_> {
     }
 
     pub(super) async fn go(&mut self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
-        let Some(place) = grants.iter().find_map(|g| g.place.clone()) else {
+        let Some(place) = grants.iter().find_map(|g| g.bucket.clone()) else {
             return Duration::from_secs(3600);
         };
-        let mut passengers = Vec::new();
+        let mut batch = Vec::new();
         for grant in grants {
-            passengers.push(self.triage(grant).await);
+            batch.push(self.triage(grant).await);
         }
-        let interval = look_interval(&passengers);
+        let interval = look_interval(&batch);
         // Nobody here may or wants to look: no call is made for them.
-        if passengers.iter().all(|p| p.verdict.is_some()) {
-            let denied = passengers
-                .iter()
-                .any(|p| matches!(p.verdict, Some(Standing::Denied(_) | Standing::TenantUnknown)));
-            self.report_all(passengers, &Standing::Suspended).await;
+        if batch.iter().all(|p| p.outcome.is_some()) {
+            let denied = batch.iter().any(|p| {
+                matches!(
+                    p.outcome,
+                    Some(GrantState::Denied(_) | GrantState::NamespaceUnknown)
+                )
+            });
+            self.report_all(batch, &GrantState::Suspended).await;
             return if denied { Duration::from_secs(60) } else { interval };
         }
         let keys = self
@@ -124,11 +127,11 @@ impl Lane<'_> {
             Ok(keys) => keys,
             Err(problem) => {
                 // Nobody else can be looked at; but what they own is theirs still.
-                for passenger in passengers.iter_mut().filter(|p| !p.grant.deleting) {
-                    let known = &mut passenger.verdict;
-                    known.get_or_insert_with(|| Standing::Keys(problem.clone()));
+                for work in batch.iter_mut().filter(|p| !p.grant.deleting) {
+                    let known = &mut work.outcome;
+                    known.get_or_insert_with(|| GrantState::CredentialsFailed(problem.clone()));
                 }
-                let leaving = passengers.iter().any(|p| p.grant.deleting && !p.free());
+                let leaving = batch.iter().any(|p| p.grant.deleting && !p.free());
                 // Without its Role a Secret reads as denied, which is how a terminating namespace looks from here.
                 let denied = matches!(
                     problem,
@@ -141,24 +144,25 @@ impl Lane<'_> {
                     Duration::from_secs(30)
                 };
                 let Some(keys) = last.filter(|_| leaving) else {
-                    self.report_all(passengers, &Standing::Keys(problem)).await;
+                    self.report_all(batch, &GrantState::CredentialsFailed(problem))
+                        .await;
                     return again;
                 };
                 // A terminating namespace loses its Secret before our finalizer runs: the last keys that worked are used
                 // for one thing, taking its statements out.
-                return self.rounds(passengers, &place, &keys, memory).await.min(again);
+                return self.rounds(batch, &place, &keys, memory).await.min(again);
             }
         };
-        let known = match self.prerequisites(&passengers, &place, &keys, memory).await {
+        let known = match self.prerequisites(&batch, &place, &keys, memory).await {
             Ok(known) => known,
-            Err(failure) => return self.failed(passengers, &failure, memory).await,
+            Err(failure) => return self.failed(batch, &failure, memory).await,
         };
         let mut all_aboard = true;
-        for passenger in &mut passengers {
-            all_aboard &= self.board(passenger, &known).await;
+        for work in &mut batch {
+            all_aboard &= self.board(work, &known).await;
         }
         let failures = memory.failures;
-        let wait = self.rounds(passengers, &place, &keys, memory).await;
+        let wait = self.rounds(batch, &place, &keys, memory).await;
         if !all_aboard {
             memory.failures = failures.saturating_add(1);
             return wait.min(retry_soon(memory.failures, &self.identity.jitter_seed()));
@@ -181,7 +185,7 @@ impl Lane<'_> {
     /// A failed call: what everyone is told, and when to try again.
     pub(super) async fn failed(
         &self,
-        passengers: Vec<Passenger>,
+        batch: Vec<GrantWork>,
         failure: &CloudError,
         memory: &mut LaneMemory,
     ) -> Duration {
@@ -199,24 +203,17 @@ impl Lane<'_> {
             memory.failures = 1;
             return Duration::from_secs(1);
         }
-        let interval = look_interval(&passengers);
+        let interval = look_interval(&batch);
         let mut again = false;
-        for passenger in passengers {
-            if passenger.grant.deleting && failure.kind == CloudErrorKind::NoSuchBucket {
+        for work in batch {
+            if work.grant.deleting && failure.kind == CloudErrorKind::NoSuchBucket {
                 let note = "the bucket is gone, and its policy with it".to_owned();
-                announce(
-                    self.context,
-                    &passenger.grant,
-                    EventReason::BucketGone,
-                    note,
-                    false,
-                )
-                .await;
-                again |= !release(self.context, passenger.grant, 0).await;
+                announce(self.context, &work.grant, EventReason::BucketGone, note, false).await;
+                again |= !release(self.context, work.grant, 0).await;
                 continue;
             }
-            let free = passenger.free();
-            let told = self.report(passenger, Standing::Failed(failure.clone()), None);
+            let free = work.free();
+            let told = self.report(work, GrantState::CloudFailed(failure.clone()), None);
             again |= !told.await && free;
         }
         memory.failures = memory.failures.saturating_add(1);
@@ -248,25 +245,25 @@ impl Lane<'_> {
 }
 
 /// The shortest drift interval, spread by a tenth.
-pub(super) fn look_interval(passengers: &[Passenger]) -> Duration {
-    let (interval, seed) = drift_interval(passengers);
+pub(super) fn look_interval(batch: &[GrantWork]) -> Duration {
+    let (interval, seed) = drift_interval(batch);
     requeue::jittered(interval, seed)
 }
 
 /// Until the next look although nothing changes. The first one of a process is anywhere in the interval: it passes over all
 /// buckets when it starts, and would look at them together again and again.
-pub(super) fn next_look(passengers: &[Passenger], regular: bool) -> SignedDuration {
+pub(super) fn next_look(batch: &[GrantWork], regular: bool) -> SignedDuration {
     let wait = if regular {
-        look_interval(passengers)
+        look_interval(batch)
     } else {
-        let (interval, seed) = drift_interval(passengers);
+        let (interval, seed) = drift_interval(batch);
         requeue::initial_jitter(interval, seed)
     };
     SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(600))
 }
 
-pub(super) fn drift_interval(passengers: &[Passenger]) -> (Duration, &str) {
-    let seconds = passengers
+pub(super) fn drift_interval(batch: &[GrantWork]) -> (Duration, &str) {
+    let seconds = batch
         .iter()
         .filter_map(|p| p.grant.spec.as_ref().ok())
         .map(|s| s.drift_interval_seconds)
@@ -274,6 +271,6 @@ pub(super) fn drift_interval(passengers: &[Passenger]) -> (Duration, &str) {
     let seconds = u64::try_from(seconds.unwrap_or(600))
         .unwrap_or(600)
         .clamp(60, 86_400);
-    let seed = passengers.first().map_or("", |p| p.grant.uid.as_str());
+    let seed = batch.first().map_or("", |p| p.grant.uid.as_str());
     (Duration::from_secs(seconds), seed)
 }

@@ -53,7 +53,7 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
     // A grant that is being deleted and is not held by us any more owns nothing.
     let grants: Vec<GrantObject> = grants
         .into_iter()
-        .filter(|g| !g.deleting || g.guarded())
+        .filter(|g| !g.deleting || g.has_finalizer())
         .collect();
     if grants.is_empty() {
         context.looked_at(bucket);
@@ -66,8 +66,8 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
     }
     memory.writes.read_ledgers(&grants, now);
     // What is asked for while this pass goes on is for the next one.
-    let wanted = context.look_wanted(bucket);
-    if wanted {
+    let desired = context.look_wanted(bucket);
+    if desired {
         memory.lanes.values_mut().for_each(LaneMemory::look_now);
     }
     let mut lanes: BTreeMap<LaneKey, Vec<GrantObject>> = BTreeMap::new();
@@ -108,7 +108,7 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
             lane.held.into_inner().unwrap_or_else(PoisonError::into_inner),
         );
     }
-    if wanted {
+    if desired {
         context.looked_at(bucket);
     }
     // A statement that one identity took out may be wanted by another, which puts it back with its own credentials.
@@ -133,7 +133,7 @@ fn put_there(deleting: bool, ledger: &[LedgerEntry]) -> BTreeSet<String> {
 }
 
 fn lane_of(grant: &GrantObject) -> Option<LaneKey> {
-    let region = grant.place.as_ref()?.region.clone();
+    let region = grant.bucket.as_ref()?.region.clone();
     Some((grant.identity.clone()?, region))
 }
 

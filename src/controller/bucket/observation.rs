@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::grant_set::Passenger;
+use super::grant_set::GrantWork;
 use crate::api::{EntryState, LedgerEntry, PolicySeen, WriteReason};
 use crate::core::condition_builder::whole_seconds;
-use crate::core::grant::{Facts, Stance, Wanted};
+use crate::core::grant::{Desired, Disposition, Observation};
 use crate::core::hash::sha256;
 use crate::core::policy::{
     DenyVerdict, Document, GrantedAccess, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, evaluate_denies,
@@ -23,22 +23,22 @@ pub(super) struct Seen<'a> {
     pub(super) certain: bool,
 }
 
-impl Passenger {
+impl GrantWork {
     /// What is known of it at this point; what is not known stays as it was.
-    pub(super) fn facts(&self, seen: Option<Seen<'_>>) -> Facts {
+    pub(super) fn observation(&self, seen: Option<Seen<'_>>) -> Observation {
         let before = self.grant.status.policy.as_ref();
         let fresh = seen.filter(|s| s.regular || self.written() || before.is_none());
-        Facts {
+        Observation {
             policy: fresh.map(|seen| self.policy_seen(seen)),
             ledger: self.member.ledger.clone(),
-            live: seen.and_then(|seen| self.live(seen)),
+            all_present: seen.and_then(|seen| self.live(seen)),
             pass_role: self.pass_role,
             overlaps: fresh.and_then(|seen| self.overlaps(seen.document)),
-            drifted: self.untold,
+            missing: self.untold,
             bucket: self.bucket.clone(),
-            effect: seen.and_then(|seen| self.effect(seen.document)),
+            deny_verdict: seen.and_then(|seen| self.effect(seen.document)),
             plan: None,
-            contest: self.contest.clone(),
+            repeated_drift: self.repeated_drift.clone(),
         }
     }
 
@@ -111,10 +111,10 @@ impl Passenger {
     /// a statement also bounds what is compared here.
     fn effect(&self, document: Option<&Document>) -> Option<DenyVerdict> {
         let spec = self.grant.spec.as_ref().ok()?;
-        let Stance::Active(wanted) = &self.member.stance else {
+        let Disposition::Enforced(desired) = &self.member.disposition else {
             return None;
         };
-        if wanted.statements.iter().any(|s| s.text.len() > STATEMENT_LIMIT) {
+        if desired.statements.iter().any(|s| s.text.len() > STATEMENT_LIMIT) {
             return None;
         }
         let whole = [String::new()];
@@ -138,10 +138,12 @@ impl Passenger {
     }
 
     /// What it would want if it were enforced, when that is to be shown.
-    pub(super) fn shown(&self, missing: bool) -> Option<Wanted> {
-        match &self.member.stance {
-            Stance::Active(wanted) if missing => Some(wanted.clone()),
-            Stance::Active(_) | Stance::Frozen | Stance::Leaving(_) => self.preview.clone(),
+    pub(super) fn shown(&self, missing: bool) -> Option<Desired> {
+        match &self.member.disposition {
+            Disposition::Enforced(desired) if missing => Some(desired.clone()),
+            Disposition::Enforced(_) | Disposition::Carried | Disposition::Removing(_) => {
+                self.preview.clone()
+            }
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use futures::future::OptionFuture;
 
-use super::grant_set::{Lane, Passenger, Prerequisites};
+use super::grant_set::{GrantWork, Lane, Prerequisites};
 use crate::api::{BucketRef, BucketSeen, FINALIZER, GrantSpec, Mode, PassRoleStatement};
 use crate::controller::bucket::cache::LaneMemory;
 use crate::core::error::CloudError;
 use crate::core::grant::{
-    BlockState, GrantObject, Leave, Member, PassRoleChoice, Restore, Stance, Standing, Verdict, Wanted,
-    drift, parse_spec, pass_role_choice,
+    Desired, Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, OnDrift, PassRoleDecision,
+    PublicAccessBlock, Removal, decide_pass_role, drift, parse_spec,
 };
 use crate::core::identity::CredentialOrigin;
 use crate::core::policy::is_plausible;
@@ -17,32 +17,32 @@ use crate::ports::Keys;
 
 impl Lane<'_> {
     /// Says what can be said without a call to the cloud.
-    pub(super) async fn triage(&self, grant: GrantObject) -> Passenger {
-        let bucket = grant.place.as_ref().map(|p| p.name.clone()).unwrap_or_default();
+    pub(super) async fn triage(&self, grant: GrantObject) -> GrantWork {
+        let bucket = grant.bucket.as_ref().map(|p| p.name.clone()).unwrap_or_default();
         let mut ledger = grant.status.owned.clone();
         // Whoever may write status could forge an entry; what we could not have written is never acted on.
         ledger.retain(|e| is_plausible(&bucket, &e.statement, &e.fingerprint));
-        let stance = if grant.deleting {
-            Stance::Leaving(Leave::Remove)
+        let disposition = if grant.deleting {
+            Disposition::Removing(Removal::Delete)
         } else {
-            Stance::Frozen
+            Disposition::Carried
         };
-        let verdict = if grant.deleting {
+        let outcome = if grant.deleting {
             None
         } else {
             self.known(&grant).await
         };
-        let member = Member {
+        let member = GrantInput {
             key: grant.key.clone(),
             created: grant.created,
-            stance,
+            disposition: disposition,
             ledger,
         };
-        let contest = grant.status.contest.clone();
-        Passenger {
+        let repeated_drift = grant.status.repeated_drift.clone();
+        GrantWork {
             grant,
             member,
-            verdict,
+            outcome,
             pass_role: None,
             preview: None,
             bucket: None,
@@ -51,27 +51,27 @@ impl Lane<'_> {
             drifted: 0,
             landed: false,
             untold: 0,
-            contest,
+            repeated_drift,
             last_write: None,
             public: None,
             backup: None,
         }
     }
 
-    async fn known(&self, grant: &GrantObject) -> Option<Standing> {
+    async fn known(&self, grant: &GrantObject) -> Option<GrantState> {
         let spec = match &grant.spec {
-            Ok(spec) if spec.suspend => return Some(Standing::Suspended),
+            Ok(spec) if spec.suspend => return Some(GrantState::Suspended),
             Ok(spec) => spec,
-            Err(message) => return Some(Standing::Invalid(message.clone())),
+            Err(message) => return Some(GrantState::Invalid(message.clone())),
         };
-        if let Err(error) = parse_spec(spec, PassRoleChoice::Omitted) {
-            return Some(Standing::Invalid(error.to_string()));
+        if let Err(error) = parse_spec(spec, PassRoleDecision::Omitted) {
+            return Some(GrantState::Invalid(error.to_string()));
         }
         self.denied(grant).await
     }
 
     /// Whether the tenancy rules deny a grant; asked again directly before a write.
-    pub(super) async fn denied(&self, grant: &GrantObject) -> Option<Standing> {
+    pub(super) async fn denied(&self, grant: &GrantObject) -> Option<GrantState> {
         let spec = grant.spec.as_ref().ok()?;
         match self.context.tenant(&grant.key.namespace).await {
             Ok(tenant) => self
@@ -80,8 +80,8 @@ impl Lane<'_> {
                 .rules()
                 .allow_grant(&tenant, spec)
                 .err()
-                .map(Standing::Denied),
-            Err(_) => Some(Standing::TenantUnknown),
+                .map(GrantState::Denied),
+            Err(_) => Some(GrantState::NamespaceUnknown),
         }
     }
 
@@ -89,16 +89,12 @@ impl Lane<'_> {
     /// the spec changes, it was a no, or OSS refuses a write.
     pub(super) async fn prerequisites(
         &self,
-        passengers: &[Passenger],
+        batch: &[GrantWork],
         place: &BucketRef,
         keys: &Keys,
         memory: &mut LaneMemory,
     ) -> Result<Prerequisites, CloudError> {
-        let going = || {
-            passengers
-                .iter()
-                .filter(|p| p.verdict.is_none() && !p.grant.deleting)
-        };
+        let going = || batch.iter().filter(|p| p.outcome.is_none() && !p.grant.deleting);
         let mut known = Prerequisites::default();
         let unseen = |g: &GrantObject| {
             let new = g.status.observed_generation != Some(g.generation);
@@ -110,7 +106,7 @@ impl Lane<'_> {
         let wish = |g: &GrantObject| g.spec.as_ref().ok().map(|s| s.access.pass_role_statement);
         let open = |g: &GrantObject| {
             let spec = g.spec.as_ref().ok();
-            spec.is_some_and(|s| pass_role_choice(s, g.generation, &g.status, None).is_none())
+            spec.is_some_and(|s| decide_pass_role(s, g.generation, &g.status, None).is_none())
         };
         let again = memory.public_refused && going().any(|p| wish(&p.grant) != Some(PassRoleStatement::Omit));
         let (ask_bucket, ask_block) = (
@@ -136,7 +132,9 @@ impl Lane<'_> {
             );
             // OSS has just refused a public policy: whatever it says, or may not say, the block is on.
             known.block = Some(match (state?, again) {
-                (BlockState::Off | BlockState::Unreadable, true) => BlockState::Refused,
+                (PublicAccessBlock::Off | PublicAccessBlock::Unreadable, true) => {
+                    PublicAccessBlock::RefusedByOss
+                }
                 (state, _) => state,
             });
             memory.public_refused = false;
@@ -145,75 +143,79 @@ impl Lane<'_> {
     }
 
     /// Why the bucket is not the one that the grant means.
-    fn mismatch(&self, grant: &GrantObject, seen: &BucketSeen) -> Option<Standing> {
+    fn mismatch(&self, grant: &GrantObject, seen: &BucketSeen) -> Option<GrantState> {
         let spec = grant.spec.as_ref().ok()?;
         match (&seen.owner_uid, &seen.region) {
-            (Some(owner), _) if *owner != spec.bucket.owner_uid => Some(Standing::WrongOwner(owner.clone())),
-            (_, Some(region)) if *region != spec.bucket.region => Some(Standing::WrongRegion(region.clone())),
+            (Some(owner), _) if *owner != spec.bucket.owner_uid => {
+                Some(GrantState::WrongOwner(owner.clone()))
+            }
+            (_, Some(region)) if *region != spec.bucket.region => {
+                Some(GrantState::WrongRegion(region.clone()))
+            }
             (None, _) if self.identity.origin == CredentialOrigin::Operator => {
-                Some(Standing::OwnerUnverified)
+                Some(GrantState::OwnerUnverified)
             }
             _ => None,
         }
     }
 
     /// Decides a grant's stance. `false` when its finalizer could not be put on yet: it is carried then.
-    pub(super) async fn board(&self, passenger: &mut Passenger, known: &Prerequisites) -> bool {
-        if passenger.grant.deleting || passenger.verdict.is_some() {
+    pub(super) async fn board(&self, work: &mut GrantWork, known: &Prerequisites) -> bool {
+        if work.grant.deleting || work.outcome.is_some() {
             return true;
         }
-        let grant = &passenger.grant;
+        let grant = &work.grant;
         let seen = known.bucket.clone().or_else(|| grant.status.bucket.clone());
-        passenger.verdict = seen.as_ref().and_then(|seen| self.mismatch(grant, seen));
-        passenger.bucket.clone_from(&known.bucket);
-        if passenger.verdict.is_some() {
+        work.outcome = seen.as_ref().and_then(|seen| self.mismatch(grant, seen));
+        work.bucket.clone_from(&known.bucket);
+        if work.outcome.is_some() {
             return true;
         }
         // A spec that cannot be used has a verdict already.
-        let Some((spec, (wanted, choice))) = grant
+        let Some((spec, (desired, choice))) = grant
             .spec
             .as_ref()
             .ok()
-            .and_then(|spec| Some((spec, self.wanted(spec, grant, known.block)?)))
+            .and_then(|spec| Some((spec, self.desired(spec, grant, known.block)?)))
         else {
             return false;
         };
-        passenger.pass_role = Some(choice);
+        work.pass_role = Some(choice);
         if spec.mode == Mode::Preview {
-            passenger.verdict = Some(Standing::Preview);
-            passenger.preview = Some(wanted);
+            work.outcome = Some(GrantState::Preview);
+            work.preview = Some(desired);
             return true;
         }
-        if !grant.guarded() {
+        if !grant.has_finalizer() {
             match self.context.effects.add_finalizer(grant).await {
                 Ok(version) => {
-                    passenger.grant.resource_version = version;
-                    passenger.grant.finalizers.push(FINALIZER.to_owned());
+                    work.grant.resource_version = version;
+                    work.grant.finalizers.push(FINALIZER.to_owned());
                 }
                 Err(failure) => {
                     tracing::warn!(grant = %grant.key, %failure, "the finalizer could not be put on yet");
-                    passenger.verdict = Some(Standing::Planned(Verdict::Frozen));
+                    work.outcome = Some(GrantState::Planned(GrantOutcome::Carried));
                     return false;
                 }
             }
         }
-        passenger.member.stance = Stance::Active(wanted);
+        work.member.disposition = Disposition::Enforced(desired);
         true
     }
 
     /// What a grant wants, and what was decided about `ram:PassRole`.
-    fn wanted(
+    fn desired(
         &self,
         spec: &GrantSpec,
         grant: &GrantObject,
-        block: Option<BlockState>,
-    ) -> Option<(Wanted, PassRoleChoice)> {
-        let choice = pass_role_choice(spec, grant.generation, &grant.status, block)
-            .unwrap_or(PassRoleChoice::OmittedBecause(BlockState::Unreadable));
-        let mut wanted = parse_spec(spec, choice).ok()?;
-        if drift::hold(grant.status.contest.as_ref(), self.context.effects.now()).is_some() {
-            wanted.restore = Restore::Leave;
+        block: Option<PublicAccessBlock>,
+    ) -> Option<(Desired, PassRoleDecision)> {
+        let choice = decide_pass_role(spec, grant.generation, &grant.status, block)
+            .unwrap_or(PassRoleDecision::OmittedBecause(PublicAccessBlock::Unreadable));
+        let mut desired = parse_spec(spec, choice).ok()?;
+        if drift::backoff_left(grant.status.repeated_drift.as_ref(), self.context.effects.now()).is_some() {
+            desired.on_drift = OnDrift::Report;
         }
-        Some((wanted, choice))
+        Some((desired, choice))
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::write_status::{tell, tell_all};
 use crate::api::EventReason;
 use crate::controller::context::Context;
-use crate::core::grant::{Facts, GrantObject, Leave, Member, Scene, Stance, Standing, Verdict, plan};
+use crate::core::grant::{
+    Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, Observation, PlanInput, Removal, plan,
+};
 use crate::ports::{Announcement, Subject};
 
 /// How long until a grant is looked at again whose spec cannot be used.
@@ -32,11 +34,11 @@ pub(super) async fn without_identity(context: &Context, grant: GrantObject) -> D
         .err()
         .cloned()
         .unwrap_or_else(|| "spec.credentials cannot be used".to_owned());
-    let facts = Facts {
+    let observation = Observation {
         ledger: grant.status.owned.clone(),
-        ..Facts::default()
+        ..Observation::default()
     };
-    tell(context, grant, &Standing::Invalid(message), facts).await;
+    tell(context, grant, &GrantState::Invalid(message), observation).await;
     LOOK_AGAIN
 }
 
@@ -46,16 +48,16 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
     if !grants.iter().any(keeps_statements) {
         return (grants, true);
     }
-    let members: Vec<Member> = grants.iter().map(keeper_or_frozen).collect();
-    let scene = Scene {
+    let members: Vec<GrantInput> = grants.iter().map(keeper_or_frozen).collect();
+    let input = PlanInput {
         document: None,
         now: context.effects.now(),
         unsettled_until: None,
-        lagging: false,
-        elsewhere: None,
-        taken_out: None,
+        absence_untrusted: false,
+        placed_by_others: None,
+        confirmed_removed: None,
     };
-    let plan = plan(scene, &members);
+    let plan = plan(input, &members);
     let (mut stay, mut go) = (Vec::new(), Vec::new());
     for (grant, ledger) in grants.into_iter().zip(plan.ledgers) {
         if keeps_statements(&grant) {
@@ -100,16 +102,16 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
     (staying, all_gone)
 }
 
-fn keeper_or_frozen(grant: &GrantObject) -> Member {
-    let stance = if keeps_statements(grant) {
-        Stance::Leaving(Leave::Keep)
+fn keeper_or_frozen(grant: &GrantObject) -> GrantInput {
+    let disposition = if keeps_statements(grant) {
+        Disposition::Removing(Removal::Retain)
     } else {
-        Stance::Frozen
+        Disposition::Carried
     };
-    Member {
+    GrantInput {
         key: grant.key.clone(),
         created: grant.created,
-        stance,
+        disposition: disposition,
         ledger: grant.status.owned.clone(),
     }
 }
@@ -160,17 +162,17 @@ pub(super) async fn announce(
 }
 
 /// The verdict of a grant that may be released, with what it leaves behind.
-pub(super) fn gone(verdict: &Verdict) -> Option<usize> {
-    match verdict {
-        Verdict::Gone { residual } => Some(*residual),
-        Verdict::Applied
-        | Verdict::Writing
-        | Verdict::Settling
-        | Verdict::Missing
-        | Verdict::ExistingStatement
-        | Verdict::TooLarge { .. }
-        | Verdict::StatementTooLong { .. }
-        | Verdict::LedgerFull
-        | Verdict::Frozen => None,
+pub(super) fn gone(outcome: &GrantOutcome) -> Option<usize> {
+    match outcome {
+        GrantOutcome::Released { residual } => Some(*residual),
+        GrantOutcome::Applied
+        | GrantOutcome::Writing
+        | GrantOutcome::Propagating
+        | GrantOutcome::Missing
+        | GrantOutcome::ExistingStatement
+        | GrantOutcome::TooLarge { .. }
+        | GrantOutcome::StatementTooLong { .. }
+        | GrantOutcome::LedgerFull
+        | GrantOutcome::Carried => None,
     }
 }

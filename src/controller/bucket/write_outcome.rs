@@ -5,16 +5,16 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::cache::LaneMemory;
-use super::grant_set::{Lane, Passenger};
+use super::grant_set::{GrantWork, Lane};
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::{Change, PassRoleChoice, Plan, Standing, Verdict};
+use crate::core::grant::{Change, GrantOutcome, GrantState, PassRoleDecision, Plan};
 use crate::core::policy::Document;
 
 impl Lane<'_> {
     /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled. What it added is ours by
     /// its meaning from now on, however OSS spells it.
-    pub(super) fn written(&mut self, passengers: &mut [Passenger], plan: &Plan, read_at: Timestamp) {
+    pub(super) fn written(&mut self, batch: &mut [GrantWork], plan: &Plan, read_at: Timestamp) {
         let now = self.context.effects.now();
         self.writes.done(plan, now);
         let text = match &plan.change {
@@ -22,17 +22,17 @@ impl Lane<'_> {
             Change::Delete | Change::Keep => None,
         };
         let document = text.and_then(|text| Document::parse(text).ok());
-        for (index, passenger) in passengers.iter_mut().enumerate() {
+        for (index, work) in batch.iter_mut().enumerate() {
             let count = |counts: &[usize]| counts.get(index).copied().unwrap_or(0);
-            passenger.added += count(&plan.added);
-            passenger.removed += count(&plan.removed);
+            work.added += count(&plan.added);
+            work.removed += count(&plan.removed);
             if count(&plan.added) + count(&plan.removed) > 0 {
-                passenger.last_write = Some(now);
+                work.last_write = Some(now);
             }
-            let earlier = std::mem::take(&mut passenger.member.ledger);
+            let earlier = std::mem::take(&mut work.member.ledger);
             let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
             settle(&mut ledger, &earlier, document.as_ref(), now);
-            passenger.member.ledger = ledger;
+            work.member.ledger = ledger;
         }
         let added: usize = plan.added.iter().sum();
         let reason = if added > 0 { "added" } else { "removed" };
@@ -50,15 +50,15 @@ impl Lane<'_> {
     /// ledgers keep what they recorded.
     pub(super) async fn refused(
         &mut self,
-        passengers: Vec<Passenger>,
+        batch: Vec<GrantWork>,
         plan: &Plan,
         failure: &CloudError,
         memory: &mut LaneMemory,
     ) -> Duration {
         if failure.kind == CloudErrorKind::PublicAccessBlocked
-            && passengers
+            && batch
                 .iter()
-                .any(|p| p.pass_role.is_some_and(PassRoleChoice::written))
+                .any(|p| p.pass_role.is_some_and(PassRoleDecision::is_written))
         {
             memory.public_refused = true;
         }
@@ -69,22 +69,22 @@ impl Lane<'_> {
             self.writes.unanswered(now);
         }
         let (mut involved, mut others) = (Vec::new(), Vec::new());
-        for (index, mut passenger) in passengers.into_iter().enumerate() {
+        for (index, mut work) in batch.into_iter().enumerate() {
             let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
             if !failure.had_no_effect() {
-                passenger.member.ledger.clone_from(&passenger.grant.status.owned);
+                work.member.ledger.clone_from(&work.grant.status.owned);
             }
             if touched(&plan.added) || touched(&plan.removed) {
-                involved.push(passenger);
+                involved.push(work);
             } else {
                 others.push((
-                    passenger,
-                    plan.verdicts.get(index).cloned().unwrap_or(Verdict::Frozen),
+                    work,
+                    plan.outcomes.get(index).cloned().unwrap_or(GrantOutcome::Carried),
                 ));
             }
         }
-        for (passenger, verdict) in others {
-            self.report(passenger, Standing::Planned(verdict), None).await;
+        for (work, outcome) in others {
+            self.report(work, GrantState::Planned(outcome), None).await;
         }
         let wait = self.failed(involved, failure, memory).await;
         if memory.public_refused {

@@ -3,16 +3,16 @@
 use super::release::announce;
 use crate::api::{ConditionStatus, EventReason, GrantReason, GrantStatus, kinds};
 use crate::controller::context::Context;
-use crate::core::grant::{Facts, GrantObject, Standing, report};
+use crate::core::grant::{GrantObject, GrantState, Observation, grant_status};
 
 /// Tells a grant how it stands. `false` when it could not be stored.
 pub(super) async fn tell(
     context: &Context,
     mut grant: GrantObject,
-    standing: &Standing,
-    facts: Facts,
+    state: &GrantState,
+    observation: Observation,
 ) -> bool {
-    let status = report(&grant, standing, facts, context.effects.now());
+    let status = grant_status(&grant, state, observation, context.effects.now());
     tell_all(context, &mut grant, status).await
 }
 

@@ -1,20 +1,20 @@
 //! The conditions beside Ready: one question each, answered from how the grant stands.
 
-use super::ready_summary::Words;
-use super::status::{Facts, Standing};
-use super::{GrantObject, Verdict, drift};
+use super::ready_summary::ReadySummary;
+use super::status::{GrantState, Observation};
+use super::{GrantObject, GrantOutcome, drift};
 use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
 use crate::core::condition_builder::{ConditionsBuilder, condition_status};
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::policy::DenyVerdict;
 
 /// Granted: whether our statements were seen in the policy at the last read.
-pub(super) fn granted(
+pub(super) fn set_granted(
     conditions: &mut ConditionsBuilder<'_>,
     grant: &GrantObject,
-    standing: &Standing,
-    facts: &Facts,
-    words: &Words,
+    state: &GrantState,
+    observation: &Observation,
+    summary: &ReadySummary,
 ) {
     let mut set = |status, reason: GrantReason, message: &str| {
         conditions.set(kinds::GRANTED, status, reason.as_str(), message);
@@ -25,59 +25,66 @@ pub(super) fn granted(
         ConditionStatus::False,
         ConditionStatus::Unknown,
     );
-    let there = !facts.ledger.is_empty() && facts.ledger.iter().all(|e| e.state == EntryState::Applied);
-    match standing {
-        Standing::Planned(Verdict::Applied) | Standing::PassRoleBlocked => {
+    let there =
+        !observation.ledger.is_empty() && observation.ledger.iter().all(|e| e.state == EntryState::Applied);
+    match state {
+        GrantState::Planned(GrantOutcome::Applied) | GrantState::PassRoleBlocked => {
             set(
                 yes,
                 GrantReason::Applied,
                 "the statements were seen in the policy",
             );
         }
-        Standing::Preview if there && facts.live == Some(true) => set(
+        GrantState::Preview if there && observation.all_present == Some(true) => set(
             yes,
             GrantReason::Applied,
             "the statements were seen in the policy",
         ),
-        Standing::Preview if there && known && facts.live.is_none() => conditions.carry(kinds::GRANTED),
+        GrantState::Preview if there && known && observation.all_present.is_none() => {
+            conditions.carry(kinds::GRANTED)
+        }
         // Nobody puts back what a preview has lost, and its ledger keeps it.
-        Standing::Preview if there && facts.live == Some(false) => {
+        GrantState::Preview if there && observation.all_present == Some(false) => {
             set(
                 no,
                 GrantReason::Removed,
                 "the statements are not all in the policy",
             );
         }
-        Standing::Preview => set(no, GrantReason::Preview, "nothing is written in preview"),
-        Standing::Planned(Verdict::Writing) if facts.drifted > 0 || grant.deleting => {
+        GrantState::Preview => set(no, GrantReason::Preview, "nothing is written in preview"),
+        GrantState::Planned(GrantOutcome::Writing) if observation.missing > 0 || grant.deleting => {
             set(
                 no,
                 GrantReason::Removed,
                 "the statements are not all in the policy",
             );
         }
-        Standing::DriftReported | Standing::Contested | Standing::Planned(Verdict::Missing) => {
+        GrantState::DriftReported
+        | GrantState::RepeatedDrift
+        | GrantState::Planned(GrantOutcome::Missing) => {
             set(
                 no,
                 GrantReason::Removed,
                 "the statements are not all in the policy",
             );
         }
-        Standing::Planned(Verdict::Gone { .. }) => {
+        GrantState::Planned(GrantOutcome::Released { .. }) => {
             set(no, GrantReason::Removed, "the grant has let its statements go");
         }
         // What was not looked at, or not seen for certain, keeps its last value.
-        Standing::Suspended
-        | Standing::Contended
-        | Standing::TenantUnknown
-        | Standing::Keys(CredentialsError::Unavailable)
-        | Standing::Planned(Verdict::Settling | Verdict::Frozen)
+        GrantState::Suspended
+        | GrantState::WriteConflict
+        | GrantState::NamespaceUnknown
+        | GrantState::CredentialsFailed(CredentialsError::Unavailable)
+        | GrantState::Planned(GrantOutcome::Propagating | GrantOutcome::Carried)
             if known =>
         {
             conditions.carry(kinds::GRANTED);
         }
-        Standing::Failed(failure) if known && transient(failure.kind) => conditions.carry(kinds::GRANTED),
-        Standing::Keys(_) | Standing::Unreadable(_) | Standing::Failed(_) => {
+        GrantState::CloudFailed(failure) if known && is_transient(failure.kind) => {
+            conditions.carry(kinds::GRANTED)
+        }
+        GrantState::CredentialsFailed(_) | GrantState::PolicyUnreadable(_) | GrantState::CloudFailed(_) => {
             set(
                 unknown,
                 GrantReason::Unknown,
@@ -85,16 +92,16 @@ pub(super) fn granted(
             );
         }
         // Set aside for a reason of its own: what it has stays as it was last seen.
-        _ if there && known && words.stalled => conditions.carry(kinds::GRANTED),
-        Standing::Planned(_)
-        | Standing::Suspended
-        | Standing::Contended
-        | Standing::Invalid(_)
-        | Standing::Denied(_)
-        | Standing::TenantUnknown
-        | Standing::WrongOwner(_)
-        | Standing::WrongRegion(_)
-        | Standing::OwnerUnverified => set(
+        _ if there && known && summary.stalled => conditions.carry(kinds::GRANTED),
+        GrantState::Planned(_)
+        | GrantState::Suspended
+        | GrantState::WriteConflict
+        | GrantState::Invalid(_)
+        | GrantState::Denied(_)
+        | GrantState::NamespaceUnknown
+        | GrantState::WrongOwner(_)
+        | GrantState::WrongRegion(_)
+        | GrantState::OwnerUnverified => set(
             no,
             GrantReason::Pending,
             "the statements were not yet seen in the policy",
@@ -103,10 +110,10 @@ pub(super) fn granted(
 }
 
 /// CredentialsValid: whether the last call was authenticated.
-pub(super) fn credentials_valid(
+pub(super) fn set_credentials_valid(
     conditions: &mut ConditionsBuilder<'_>,
     grant: &GrantObject,
-    standing: &Standing,
+    state: &GrantState,
 ) {
     let kind = kinds::CREDENTIALS_VALID;
     let whose = grant.identity.as_ref().map_or_else(
@@ -116,15 +123,15 @@ pub(super) fn credentials_valid(
     let refused = |conditions: &mut ConditionsBuilder<'_>, reason: GrantReason, message: String| {
         conditions.set(kind, ConditionStatus::False, reason.as_str(), message);
     };
-    match standing {
-        Standing::Keys(problem) if !problem.is_transient() => {
+    match state {
+        GrantState::CredentialsFailed(problem) if !problem.is_transient() => {
             let message = grant
                 .identity
                 .as_ref()
                 .map_or_else(String::new, |identity| problem.message(identity));
-            refused(conditions, keys_reason(problem), message);
+            refused(conditions, credentials_reason(problem), message);
         }
-        Standing::Failed(failure) if failure.kind == CloudErrorKind::CredentialsRejected => {
+        GrantState::CloudFailed(failure) if failure.kind == CloudErrorKind::CredentialsRejected => {
             refused(
                 conditions,
                 GrantReason::Rejected,
@@ -134,7 +141,7 @@ pub(super) fn credentials_valid(
                 ),
             );
         }
-        Standing::Failed(failure) if failure.kind == CloudErrorKind::CredentialsExpired => {
+        GrantState::CloudFailed(failure) if failure.kind == CloudErrorKind::CredentialsExpired => {
             refused(
                 conditions,
                 GrantReason::Expired,
@@ -144,24 +151,24 @@ pub(super) fn credentials_valid(
                 ),
             );
         }
-        Standing::Failed(failure) if transient(failure.kind) => conditions.carry(kind),
-        Standing::Keys(_)
-        | Standing::Suspended
-        | Standing::Invalid(_)
-        | Standing::Denied(_)
-        | Standing::TenantUnknown
-        | Standing::Planned(Verdict::Gone { .. }) => conditions.carry(kind),
-        Standing::Failed(_)
-        | Standing::Planned(_)
-        | Standing::Preview
-        | Standing::Unreadable(_)
-        | Standing::Contended
-        | Standing::PassRoleBlocked
-        | Standing::WrongOwner(_)
-        | Standing::WrongRegion(_)
-        | Standing::OwnerUnverified
-        | Standing::DriftReported
-        | Standing::Contested => {
+        GrantState::CloudFailed(failure) if is_transient(failure.kind) => conditions.carry(kind),
+        GrantState::CredentialsFailed(_)
+        | GrantState::Suspended
+        | GrantState::Invalid(_)
+        | GrantState::Denied(_)
+        | GrantState::NamespaceUnknown
+        | GrantState::Planned(GrantOutcome::Released { .. }) => conditions.carry(kind),
+        GrantState::CloudFailed(_)
+        | GrantState::Planned(_)
+        | GrantState::Preview
+        | GrantState::PolicyUnreadable(_)
+        | GrantState::WriteConflict
+        | GrantState::PassRoleBlocked
+        | GrantState::WrongOwner(_)
+        | GrantState::WrongRegion(_)
+        | GrantState::OwnerUnverified
+        | GrantState::DriftReported
+        | GrantState::RepeatedDrift => {
             let message = "the last call was authenticated";
             conditions.set(
                 kind,
@@ -174,11 +181,11 @@ pub(super) fn credentials_valid(
 }
 
 /// Allowed, Effective, Contested, Suspended and ResidualAccess.
-pub(super) fn others(
+pub(super) fn set_other_conditions(
     conditions: &mut ConditionsBuilder<'_>,
     grant: &GrantObject,
-    standing: &Standing,
-    facts: &Facts,
+    state: &GrantState,
+    observation: &Observation,
 ) {
     let (yes, no, unknown) = (
         ConditionStatus::True,
@@ -186,10 +193,10 @@ pub(super) fn others(
         ConditionStatus::Unknown,
     );
     let not_judged = matches!(
-        standing,
-        Standing::TenantUnknown | Standing::Suspended | Standing::Invalid(_)
+        state,
+        GrantState::NamespaceUnknown | GrantState::Suspended | GrantState::Invalid(_)
     );
-    if let Standing::Denied(message) = standing {
+    if let GrantState::Denied(message) = state {
         conditions.set(kinds::ALLOWED, no, GrantReason::TenancyDenied.as_str(), message);
     } else if not_judged || grant.deleting {
         conditions.carry(kinds::ALLOWED);
@@ -197,7 +204,7 @@ pub(super) fn others(
         let message = "the tenancy rules permit this object";
         conditions.set(kinds::ALLOWED, yes, GrantReason::Permitted.as_str(), message);
     }
-    let effective = match facts.effect {
+    let effective = match observation.deny_verdict {
         Some(DenyVerdict::NoDeny) => Some((
             yes,
             GrantReason::NoDeny,
@@ -224,11 +231,11 @@ pub(super) fn others(
         Some((status, reason, message)) => conditions.set(kinds::EFFECTIVE, status, reason.as_str(), message),
         None => conditions.carry(kinds::EFFECTIVE),
     }
-    if drift::contested(facts.contest.as_ref()) {
+    if drift::is_backing_off(observation.repeated_drift.as_ref()) {
         let message = "somebody keeps removing the statements; they are put back ever more seldom";
         conditions.set(kinds::CONTESTED, yes, GrantReason::Contested.as_str(), message);
     }
-    if matches!(standing, Standing::Suspended) {
+    if matches!(state, GrantState::Suspended) {
         conditions.set(
             kinds::SUSPENDED,
             yes,
@@ -236,7 +243,7 @@ pub(super) fn others(
             "spec.suspend is true",
         );
     }
-    if let Standing::Planned(Verdict::Gone { residual }) = standing
+    if let GrantState::Planned(GrantOutcome::Released { residual }) = state
         && *residual > 0
     {
         let message = format!("{residual} statements that were not ours alone still name this grantee");
@@ -250,7 +257,7 @@ pub(super) fn others(
 }
 
 /// The reason that CredentialsValid carries for a problem before any call.
-pub fn keys_reason(problem: &CredentialsError) -> GrantReason {
+pub fn credentials_reason(problem: &CredentialsError) -> GrantReason {
     match problem {
         CredentialsError::NotFound => GrantReason::SecretMissing,
         CredentialsError::Invalid(_) => GrantReason::SecretInvalid,
@@ -263,7 +270,7 @@ pub fn keys_reason(problem: &CredentialsError) -> GrantReason {
     }
 }
 
-fn transient(kind: CloudErrorKind) -> bool {
+fn is_transient(kind: CloudErrorKind) -> bool {
     matches!(
         kind,
         CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered

@@ -10,27 +10,27 @@ use crate::core::validate::{
 
 /// What a grant wants in the policy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
+pub struct Desired {
     /// Its statements, in the order of Alibaba's page.
     pub statements: Vec<Statement>,
     /// What to do with an equal statement that was there before.
     pub adoption: AdoptionPolicy,
     /// What to do when a statement of ours is gone.
-    pub restore: Restore,
+    pub on_drift: OnDrift,
 }
 
 /// What to do when a statement of ours is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restore {
+pub enum OnDrift {
     /// Put it back.
-    PutBack,
+    Restore,
     /// Leave it: the user asked to be told only, or there is a quarrel.
-    Leave,
+    Report,
 }
 
 /// Whether Block Public Access stands in the way of a public statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockState {
+pub enum PublicAccessBlock {
     /// Off for the bucket and the account.
     Off,
     /// On for the bucket.
@@ -40,31 +40,31 @@ pub enum BlockState {
     /// Could not be read.
     Unreadable,
     /// OSS refused a public policy, although the block does not show.
-    Refused,
+    RefusedByOss,
 }
 
 /// What was decided about the `ram:PassRole` statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PassRoleChoice {
+pub enum PassRoleDecision {
     /// It is written.
     Included,
     /// It is not written, because the user says so.
     Omitted,
     /// It is not written, because it would make the policy public.
-    OmittedBecause(BlockState),
+    OmittedBecause(PublicAccessBlock),
     /// The user wants it, but Block Public Access forbids it.
-    Blocked(BlockState),
+    Blocked(PublicAccessBlock),
 }
 
-impl PassRoleChoice {
+impl PassRoleDecision {
     /// The choice in words, as status shows it.
-    pub fn describe(self) -> String {
+    pub fn reason_text(self) -> String {
         let why = |state| match state {
-            BlockState::OnForBucket => "Block Public Access is on for the bucket",
-            BlockState::OnForAccount => "Block Public Access is on for the account",
-            BlockState::Unreadable => "Block Public Access cannot be read",
-            BlockState::Refused => "OSS refuses a public policy",
-            BlockState::Off => "Block Public Access is off",
+            PublicAccessBlock::OnForBucket => "Block Public Access is on for the bucket",
+            PublicAccessBlock::OnForAccount => "Block Public Access is on for the account",
+            PublicAccessBlock::Unreadable => "Block Public Access cannot be read",
+            PublicAccessBlock::RefusedByOss => "OSS refuses a public policy",
+            PublicAccessBlock::Off => "Block Public Access is off",
         };
         match self {
             Self::Included => "included".to_owned(),
@@ -75,30 +75,30 @@ impl PassRoleChoice {
     }
 
     /// Whether the statement is wanted in the policy.
-    pub fn written(self) -> bool {
+    pub fn is_written(self) -> bool {
         matches!(self, Self::Included)
     }
 }
 
 /// What to do about the `ram:PassRole` statement. `None` when Block Public Access has to be read first: that costs two
 /// calls, so a decision once made for a generation stays until the spec changes or OSS refuses a write.
-pub fn pass_role_choice(
+pub fn decide_pass_role(
     spec: &GrantSpec,
     generation: i64,
     status: &GrantStatus,
-    block: Option<BlockState>,
-) -> Option<PassRoleChoice> {
-    let wish = spec.access.pass_role_statement;
-    if wish == PassRoleStatement::Omit {
-        return Some(PassRoleChoice::Omitted);
+    block: Option<PublicAccessBlock>,
+) -> Option<PassRoleDecision> {
+    let requested = spec.access.pass_role_statement;
+    if requested == PassRoleStatement::Omit {
+        return Some(PassRoleDecision::Omitted);
     }
     if let Some(state) = block {
-        return Some(match (wish, state) {
-            (_, BlockState::Off) => PassRoleChoice::Included,
-            (PassRoleStatement::Include, BlockState::Unreadable) => PassRoleChoice::Included,
-            (PassRoleStatement::Include, state) => PassRoleChoice::Blocked(state),
+        return Some(match (requested, state) {
+            (_, PublicAccessBlock::Off) => PassRoleDecision::Included,
+            (PassRoleStatement::Include, PublicAccessBlock::Unreadable) => PassRoleDecision::Included,
+            (PassRoleStatement::Include, state) => PassRoleDecision::Blocked(state),
             (PassRoleStatement::Auto | PassRoleStatement::Omit, state) => {
-                PassRoleChoice::OmittedBecause(state)
+                PassRoleDecision::OmittedBecause(state)
             }
         });
     }
@@ -106,25 +106,25 @@ pub fn pass_role_choice(
         return None;
     }
     match status.pass_role.as_deref() {
-        Some("included") => Some(PassRoleChoice::Included),
+        Some("included") => Some(PassRoleDecision::Included),
         Some("omitted: Block Public Access is on for the bucket") => {
-            Some(PassRoleChoice::OmittedBecause(BlockState::OnForBucket))
+            Some(PassRoleDecision::OmittedBecause(PublicAccessBlock::OnForBucket))
         }
         Some("omitted: Block Public Access is on for the account") => {
-            Some(PassRoleChoice::OmittedBecause(BlockState::OnForAccount))
+            Some(PassRoleDecision::OmittedBecause(PublicAccessBlock::OnForAccount))
         }
         Some("omitted: OSS refuses a public policy") => {
-            Some(PassRoleChoice::OmittedBecause(BlockState::Refused))
+            Some(PassRoleDecision::OmittedBecause(PublicAccessBlock::RefusedByOss))
         }
         Some("omitted: Block Public Access cannot be read") => {
-            Some(PassRoleChoice::OmittedBecause(BlockState::Unreadable))
+            Some(PassRoleDecision::OmittedBecause(PublicAccessBlock::Unreadable))
         }
         _ => None,
     }
 }
 
 /// Checks every name of a spec and renders its statements.
-pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleChoice) -> Result<Wanted, ValidationError> {
+pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleDecision) -> Result<Desired, ValidationError> {
     check_bucket("spec.bucket.name", &spec.bucket.name)?;
     check_region("spec.bucket.region", &spec.bucket.region)?;
     check_uid("spec.bucket.ownerUID", &spec.bucket.owner_uid)?;
@@ -142,18 +142,18 @@ pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleChoice) -> Result<Wanted,
         &spec.access.prefixes,
     );
     let mut statements = Vec::new();
-    if pass_role.written() {
+    if pass_role.is_written() {
         statements.push(pass_role_statement(&spec.grantee));
     }
     statements.push(access);
     let restore = match spec.drift_policy {
-        DriftPolicy::Correct => Restore::PutBack,
-        DriftPolicy::Report => Restore::Leave,
+        DriftPolicy::Correct => OnDrift::Restore,
+        DriftPolicy::Report => OnDrift::Report,
     };
-    Ok(Wanted {
+    Ok(Desired {
         statements,
         adoption: spec.adoption_policy,
-        restore,
+        on_drift: restore,
     })
 }
 

@@ -9,11 +9,11 @@ mod preview;
 mod ready_summary;
 mod status;
 
-pub use conditions::keys_reason;
-pub use desired::{BlockState, PassRoleChoice, Restore, Wanted, parse_spec, pass_role_choice};
-pub use plan::{Change, Plan, Scene, Verdict, plan};
-pub use preview::planned;
-pub use status::{Facts, Standing, report};
+pub use conditions::credentials_reason;
+pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
+pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
+pub use preview::planned_change;
+pub use status::{GrantState, Observation, grant_status};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -63,7 +63,7 @@ pub struct GrantObject {
     /// Whether its statements stay when it is deleted, read even when the rest of the spec does not decode.
     pub retain: bool,
     /// Bucket that the spec names, read even when the rest of the spec does not decode.
-    pub place: Option<BucketRef>,
+    pub bucket: Option<BucketRef>,
     /// Whose credentials the spec names, read likewise: a spec gone bad must not block deletion.
     pub identity: Option<Identity>,
     /// The spec, or why it does not decode.
@@ -74,40 +74,40 @@ pub struct GrantObject {
 
 impl GrantObject {
     /// Whether our finalizer is on it.
-    pub fn guarded(&self) -> bool {
+    pub fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|f| f == FINALIZER)
     }
 }
 
 /// How a leaving grant treats its statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub enum Removal {
     /// Takes them out.
-    Remove,
+    Delete,
     /// Leaves them, because the user wants them kept or gave them up.
-    Keep,
+    Retain,
 }
 
 /// What a pass does with a grant.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Stance {
+pub enum Disposition {
     /// Its statements are written and kept.
-    Active(Wanted),
+    Enforced(Desired),
     /// Its ledger is carried and counts as an owner; nothing of it is added or removed.
-    Frozen,
+    Carried,
     /// It is being deleted.
-    Leaving(Leave),
+    Removing(Removal),
 }
 
 /// A grant in a pass: its stance, and its ledger without entries that could not be ours.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Member {
+pub struct GrantInput {
     /// Namespace and name: the order of planning, after the time of creation.
     pub key: ObjectKey,
     /// When it was created; older grants are served first when room is short.
     pub created: Option<Timestamp>,
     /// What the pass does with it.
-    pub stance: Stance,
+    pub disposition: Disposition,
     /// What it owns.
     pub ledger: Vec<LedgerEntry>,
 }

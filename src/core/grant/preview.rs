@@ -3,48 +3,48 @@
 
 use std::mem;
 
-use super::{Change, Member, Restore, Scene, Stance, Verdict, Wanted, plan};
+use super::{Change, Desired, Disposition, GrantInput, GrantOutcome, OnDrift, PlanInput, plan};
 use crate::api::{EntryState, PlannedChange};
 use crate::core::hash::sha256;
 use crate::core::policy::Document;
 
 /// The change that `wanted` would bring for the grant at `index`; else why its statements would not get in. `members` are
 /// afterwards as they were.
-pub fn planned(
-    scene: Scene<'_>,
-    members: &mut [Member],
+pub fn planned_change(
+    input: PlanInput<'_>,
+    grants: &mut [GrantInput],
     index: usize,
-    wanted: &Wanted,
-) -> Result<PlannedChange, Verdict> {
-    let mut stance = Stance::Active(Wanted {
-        restore: Restore::PutBack,
-        ..wanted.clone()
+    desired: &Desired,
+) -> Result<PlannedChange, GrantOutcome> {
+    let mut disposition = Disposition::Enforced(Desired {
+        on_drift: OnDrift::Restore,
+        ..desired.clone()
     });
     // Lent for the time of the plan: to copy all grants for each one that is shown would take longer than to plan.
-    let mut swap = |members: &mut [Member]| {
-        members
+    let mut swap = |grants: &mut [GrantInput]| {
+        grants
             .get_mut(index)
-            .map(|m| mem::swap(&mut m.stance, &mut stance))
+            .map(|m| mem::swap(&mut m.disposition, &mut disposition))
     };
-    swap(members).ok_or(Verdict::Frozen)?;
-    let plan = plan(scene, members);
-    swap(members);
-    let verdict = plan.verdicts.get(index).unwrap_or(&Verdict::Frozen);
+    swap(grants).ok_or(GrantOutcome::Carried)?;
+    let plan = plan(input, grants);
+    swap(grants);
+    let outcome = plan.outcomes.get(index).unwrap_or(&GrantOutcome::Carried);
     if matches!(
-        verdict,
-        Verdict::TooLarge { .. }
-            | Verdict::StatementTooLong { .. }
-            | Verdict::LedgerFull
-            | Verdict::ExistingStatement
+        outcome,
+        GrantOutcome::TooLarge { .. }
+            | GrantOutcome::StatementTooLong { .. }
+            | GrantOutcome::LedgerFull
+            | GrantOutcome::ExistingStatement
     ) {
-        return Err(verdict.clone());
+        return Err(outcome.clone());
     }
     let live = |fingerprint: &str| {
-        scene
+        input
             .document
             .is_some_and(|d| !d.positions_of(fingerprint).is_empty())
     };
-    let add = wanted
+    let add = desired
         .statements
         .iter()
         .filter(|s| !live(&s.fingerprint))
@@ -61,7 +61,7 @@ pub fn planned(
         .map(|e| e.statement.clone())
         .collect();
     let text = match &plan.change {
-        Change::Keep => scene.document.map(Document::text),
+        Change::Keep => input.document.map(Document::text),
         Change::Put(text) => Some(text.as_str()),
         Change::Delete => None,
     };

@@ -259,7 +259,7 @@ fn credentials(list: &mut ConditionsBuilder<'_>, phase: &Phase, status: &JobStat
         .is_some_and(|i| i.total > i.pending + i.active);
     match phase {
         Phase::Keys(problem, message) if *problem != CredentialsError::Unavailable => {
-            let reason = crate::core::grant::keys_reason(problem);
+            let reason = crate::core::grant::credentials_reason(problem);
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
         Phase::KeysRefused(failure, secret) => {

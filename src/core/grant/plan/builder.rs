@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{Change, Plan, Scene, Verdict};
+use super::{Change, GrantOutcome, Plan, PlanInput};
 use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
-use crate::core::grant::{Leave, Member, Restore, Stance, WRITE_LIFE_SECONDS, Wanted};
+use crate::core::grant::{Desired, Disposition, GrantInput, OnDrift, Removal, WRITE_LIFE_SECONDS};
 use crate::core::policy::{Document, STATEMENT_LIMIT, Statement};
 
 /// What happens to one equal group of statements.
 #[derive(Default)]
-pub(super) struct Group<'a> {
+pub(super) struct StatementGroup<'a> {
     /// Copies in the document.
     pub(super) live: Vec<usize>,
     /// Members that want it and may.
-    pub(super) wanted_by: BTreeSet<usize>,
+    pub(super) desired_by: BTreeSet<usize>,
     /// Equal statements may be spelled differently (order of prefixes): the first grant's text stands for all.
     pub(super) text: &'a str,
     /// What the ledgers hold of it.
@@ -26,80 +26,84 @@ pub(super) struct Group<'a> {
     /// Members that the plan adds it for.
     pub(super) added_by: BTreeSet<usize>,
     /// Whether it is live and somebody who owns it does not want it.
-    pub(super) let_go: bool,
+    pub(super) being_released: bool,
     /// Whether it belongs to somebody else.
     pub(super) pre_existing: bool,
 }
 
-pub(super) struct Draft<'a> {
-    pub(super) scene: Scene<'a>,
-    pub(super) members: &'a [Member],
+pub(super) struct PlanBuilder<'a> {
+    pub(super) input: PlanInput<'a>,
+    pub(super) grants: &'a [GrantInput],
     pub(super) order: Vec<usize>,
-    pub(super) frozen: &'a BTreeMap<usize, Verdict>,
-    pub(super) groups: BTreeMap<&'a str, Group<'a>>,
+    pub(super) set_aside: &'a BTreeMap<usize, GrantOutcome>,
+    pub(super) groups: BTreeMap<&'a str, StatementGroup<'a>>,
     pub(super) plan: Plan,
     pub(super) add: Vec<String>,
     pub(super) remove: BTreeSet<usize>,
 }
 
-impl<'a> Draft<'a> {
-    pub(super) fn new(scene: Scene<'a>, members: &'a [Member], frozen: &'a BTreeMap<usize, Verdict>) -> Self {
-        let count = members.len();
+impl<'a> PlanBuilder<'a> {
+    pub(super) fn new(
+        input: PlanInput<'a>,
+        grants: &'a [GrantInput],
+        set_aside: &'a BTreeMap<usize, GrantOutcome>,
+    ) -> Self {
+        let count = grants.len();
         let mut order: Vec<usize> = (0..count).collect();
-        order.sort_by_key(|i| members.get(*i).map(|m| (m.created, &m.key)));
+        order.sort_by_key(|i| grants.get(*i).map(|m| (m.created, &m.key)));
         let plan = Plan {
             change: Change::Keep,
-            ledgers: members.iter().map(|m| m.ledger.clone()).collect(),
-            verdicts: vec![Verdict::Frozen; count],
+            ledgers: grants.iter().map(|m| m.ledger.clone()).collect(),
+            outcomes: vec![GrantOutcome::Carried; count],
             added: vec![0; count],
             removed: vec![0; count],
-            drifted: vec![0; count],
+            missing: vec![0; count],
         };
-        let mut draft = Self {
-            scene,
-            members,
+        let mut builder = Self {
+            input,
+            grants: grants,
             order,
-            frozen,
+            set_aside: set_aside,
             groups: BTreeMap::new(),
             plan,
             add: Vec::new(),
             remove: BTreeSet::new(),
         };
-        draft.group();
-        draft
+        builder.group_statements();
+        builder
     }
 
-    pub(super) fn active(&self, member: usize) -> Option<&'a Wanted> {
-        match self.members.get(member).map(|m| &m.stance) {
-            Some(Stance::Active(wanted)) if !self.frozen.contains_key(&member) => Some(wanted),
+    pub(super) fn desired(&self, grant: usize) -> Option<&'a Desired> {
+        match self.grants.get(grant).map(|m| &m.disposition) {
+            Some(Disposition::Enforced(desired)) if !self.set_aside.contains_key(&grant) => Some(desired),
             _ => None,
         }
     }
 
-    pub(super) fn leaving(&self, member: usize) -> Option<Leave> {
-        match self.members.get(member).map(|m| &m.stance) {
-            Some(Stance::Leaving(leave)) => Some(*leave),
+    pub(super) fn removal(&self, grant: usize) -> Option<Removal> {
+        match self.grants.get(grant).map(|m| &m.disposition) {
+            Some(Disposition::Removing(leave)) => Some(*leave),
             _ => None,
         }
     }
 
-    pub(super) fn carried(&self, member: usize) -> bool {
-        self.active(member).is_none() && self.leaving(member).is_none()
+    pub(super) fn is_carried(&self, grant: usize) -> bool {
+        self.desired(grant).is_none() && self.removal(grant).is_none()
     }
 
     /// Sorts every statement that is wanted or owned into groups of equal meaning, and says whose each group is.
-    pub(super) fn group(&mut self) {
+    pub(super) fn group_statements(&mut self) {
         for index in self.order.iter().copied() {
-            let wanted = self.active(index).map(|w| w.statements.as_slice());
-            for statement in wanted.unwrap_or_default() {
+            let desired = self.desired(index).map(|w| w.statements.as_slice());
+            for statement in desired.unwrap_or_default() {
                 let group = self.groups.entry(&statement.fingerprint).or_default();
-                if group.wanted_by.is_empty() {
+                if group.desired_by.is_empty() {
                     group.text = &statement.text;
                 }
-                group.wanted_by.insert(index);
+                group.desired_by.insert(index);
             }
-            let carried = self.carried(index);
-            for entry in self.members.get(index).into_iter().flat_map(|m| &m.ledger) {
+            let carried = self.is_carried(index);
+            for entry in self.grants.get(index).into_iter().flat_map(|m| &m.ledger) {
                 let group = self.groups.entry(&entry.fingerprint).or_default();
                 group.entries.push(entry);
                 if carried {
@@ -107,7 +111,7 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        let found = self.scene.document.map(Document::statements).unwrap_or_default();
+        let found = self.input.document.map(Document::statements).unwrap_or_default();
         for (index, statement) in found.iter().enumerate() {
             let fingerprint = statement.fingerprint.as_deref();
             if let Some(group) = fingerprint.and_then(|f| self.groups.get_mut(f)) {
@@ -117,7 +121,7 @@ impl<'a> Draft<'a> {
         for group in self.groups.values_mut() {
             let entries = &group.entries;
             let live_text = |entry: &LedgerEntry| {
-                let document = self.scene.document?;
+                let document = self.input.document?;
                 let texts = group.live.iter().filter_map(|i| document.statements().get(*i));
                 Some(
                     texts
@@ -138,32 +142,32 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether an absence proves that a statement has left for good.
-    pub(super) fn settled(&self) -> bool {
-        self.scene
+    pub(super) fn no_write_outstanding(&self) -> bool {
+        self.input
             .unsettled_until
-            .is_none_or(|until| self.scene.now >= until)
+            .is_none_or(|until| self.input.now >= until)
     }
 
-    pub(super) fn write_life(&self) -> Time {
-        Time(self.scene.now + SignedDuration::from_secs(WRITE_LIFE_SECONDS))
+    pub(super) fn write_expiry(&self) -> Time {
+        Time(self.input.now + SignedDuration::from_secs(WRITE_LIFE_SECONDS))
     }
 
-    pub(super) fn finish(mut self) -> Result<Plan, Vec<(usize, Verdict)>> {
-        let mut unfit = Vec::new();
-        for member in self.order.clone() {
-            unfit.extend(self.keep_wanted(member).err());
+    pub(super) fn build(mut self) -> Result<Plan, Vec<(usize, GrantOutcome)>> {
+        let mut refused = Vec::new();
+        for grant in self.order.clone() {
+            refused.extend(self.ensure_desired(grant).err());
         }
         // All of them at once: each round takes time, and a bucket may have any number of grants.
-        if !unfit.is_empty() {
-            return Err(unfit);
+        if !refused.is_empty() {
+            return Err(refused);
         }
-        for member in self.order.clone() {
-            self.drop_unwanted(member);
+        for grant in self.order.clone() {
+            self.remove_undesired(grant);
         }
-        self.check_room()?;
+        self.check_capacity()?;
         let remove: Vec<usize> = self.remove.iter().copied().collect();
         if !remove.is_empty() || !self.add.is_empty() {
-            let text = match self.scene.document {
+            let text = match self.input.document {
                 Some(document) => document.splice(&remove, &self.add),
                 None => Document::new_document(&self.add),
             };
@@ -173,21 +177,21 @@ impl<'a> Draft<'a> {
     }
 
     /// Makes sure that each statement a grant wants is in the policy, or is added, and is in its ledger.
-    pub(super) fn keep_wanted(&mut self, member: usize) -> Result<(), (usize, Verdict)> {
-        let Some(wanted) = self.active(member) else {
-            if let (Some(slot), Some(verdict)) =
-                (self.plan.verdicts.get_mut(member), self.frozen.get(&member))
+    pub(super) fn ensure_desired(&mut self, grant: usize) -> Result<(), (usize, GrantOutcome)> {
+        let Some(desired) = self.desired(grant) else {
+            if let (Some(slot), Some(outcome)) =
+                (self.plan.outcomes.get_mut(grant), self.set_aside.get(&grant))
             {
-                *slot = verdict.clone();
+                *slot = outcome.clone();
             }
             return Ok(());
         };
-        let mut verdict = Verdict::Applied;
-        for statement in &wanted.statements {
+        let mut outcome = GrantOutcome::Applied;
+        for statement in &desired.statements {
             if statement.text.len() > STATEMENT_LIMIT {
                 return Err((
-                    member,
-                    Verdict::StatementTooLong {
+                    grant,
+                    GrantOutcome::StatementTooLong {
                         bytes: statement.text.len(),
                     },
                 ));
@@ -196,59 +200,63 @@ impl<'a> Draft<'a> {
                 continue;
             };
             let (live, foreign) = (!group.live.is_empty(), group.pre_existing);
-            let entry = self.entry(member, &statement.fingerprint);
+            let entry = self.entry(grant, &statement.fingerprint);
             let is_new = entry.is_none_or(|e| e.state == EntryState::Intended);
             if live {
-                if foreign && is_new && wanted.adoption == AdoptionPolicy::Fail {
-                    return Err((member, Verdict::ExistingStatement));
+                if foreign && is_new && desired.adoption == AdoptionPolicy::Fail {
+                    return Err((grant, GrantOutcome::ExistingStatement));
                 }
-                let pre_existing = foreign && wanted.adoption != AdoptionPolicy::TakeOwnership;
+                let pre_existing = foreign && desired.adoption != AdoptionPolicy::TakeOwnership;
                 let unsettled = entry
                     .and_then(|e| e.unsettled_until.clone())
-                    .filter(|t| t.0 > self.scene.now);
+                    .filter(|t| t.0 > self.input.now);
                 let text = entry.map_or(&statement.text, |e| &e.statement).clone();
                 self.record(
-                    member,
+                    grant,
                     statement,
                     EntryState::Applied,
                     pre_existing,
                     text,
                     unsettled,
                 )?;
-            } else if self.scene.lagging {
-                verdict = Verdict::Settling;
+            } else if self.input.absence_untrusted {
+                outcome = GrantOutcome::Propagating;
             } else {
                 if entry.is_some_and(|e| e.state == EntryState::Applied) {
-                    bump(&mut self.plan.drifted, member);
+                    increment(&mut self.plan.missing, grant);
                 }
                 let lost = entry.filter(|e| matches!(e.state, EntryState::Applied | EntryState::Missing));
-                if let (Some(lost), Restore::Leave) = (lost, wanted.restore) {
+                if let (Some(lost), OnDrift::Report) = (lost, desired.on_drift) {
                     let (owned, text) = (lost.pre_existing, lost.statement.clone());
                     self.record(
-                        member,
+                        grant,
                         statement,
                         EntryState::Missing,
                         owned,
                         text,
                         lost.unsettled_until.clone(),
                     )?;
-                    verdict = Verdict::Missing;
+                    outcome = GrantOutcome::Missing;
                     continue;
                 }
-                self.add_for(member, statement)?;
-                if verdict != Verdict::Missing {
-                    verdict = Verdict::Writing;
+                self.add_statement(grant, statement)?;
+                if outcome != GrantOutcome::Missing {
+                    outcome = GrantOutcome::Writing;
                 }
             }
         }
-        if let Some(slot) = self.plan.verdicts.get_mut(member) {
-            *slot = verdict;
+        if let Some(slot) = self.plan.outcomes.get_mut(grant) {
+            *slot = outcome;
         }
         Ok(())
     }
 
     /// Adds a statement, once for all that want it; grants that are only carried but own it are told as well.
-    pub(super) fn add_for(&mut self, member: usize, statement: &Statement) -> Result<(), (usize, Verdict)> {
+    pub(super) fn add_statement(
+        &mut self,
+        grant: usize,
+        statement: &Statement,
+    ) -> Result<(), (usize, GrantOutcome)> {
         let Some(group) = self.groups.get_mut(statement.fingerprint.as_str()) else {
             return Ok(());
         };
@@ -259,10 +267,10 @@ impl<'a> Draft<'a> {
         } else {
             Vec::new()
         };
-        group.added_by.insert(member);
-        bump(&mut self.plan.added, member);
-        let until = Some(self.write_life());
-        for owner in [member].into_iter().chain(owners) {
+        group.added_by.insert(grant);
+        increment(&mut self.plan.added, grant);
+        let until = Some(self.write_expiry());
+        for owner in [grant].into_iter().chain(owners) {
             self.record(
                 owner,
                 statement,
@@ -275,22 +283,22 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    pub(super) fn entry(&self, member: usize, fingerprint: &str) -> Option<&'a LedgerEntry> {
-        self.members
-            .get(member)
+    pub(super) fn entry(&self, grant: usize, fingerprint: &str) -> Option<&'a LedgerEntry> {
+        self.grants
+            .get(grant)
             .and_then(|m| m.ledger.iter().find(|e| e.fingerprint == fingerprint))
     }
 
     pub(super) fn record(
         &mut self,
-        member: usize,
+        grant: usize,
         statement: &Statement,
         state: EntryState,
         pre_existing: bool,
         text: String,
         unsettled_until: Option<Time>,
-    ) -> Result<(), (usize, Verdict)> {
-        let Some(ledger) = self.plan.ledgers.get_mut(member) else {
+    ) -> Result<(), (usize, GrantOutcome)> {
+        let Some(ledger) = self.plan.ledgers.get_mut(grant) else {
             return Ok(());
         };
         let full = ledger.len() >= LEDGER_LIMIT;
@@ -305,15 +313,15 @@ impl<'a> Draft<'a> {
         };
         match ledger.iter_mut().find(|e| e.fingerprint == statement.fingerprint) {
             Some(slot) => *slot = entry,
-            None if full => return Err((member, Verdict::LedgerFull)),
+            None if full => return Err((grant, GrantOutcome::LedgerFull)),
             None => ledger.push(entry),
         }
         Ok(())
     }
 }
 
-pub(super) fn bump(counts: &mut [usize], member: usize) {
-    if let Some(count) = counts.get_mut(member) {
+pub(super) fn increment(counts: &mut [usize], grant: usize) {
+    if let Some(count) = counts.get_mut(grant) {
         *count += 1;
     }
 }

@@ -1,18 +1,18 @@
 //! Who is set aside when the document has no room for all that is to be added.
 
-use super::builder::Draft;
-use crate::core::grant::plan::Verdict;
+use super::builder::PlanBuilder;
+use crate::core::grant::plan::GrantOutcome;
 use crate::core::policy::{Document, POLICY_LIMIT, Statement};
 
-impl Draft<'_> {
+impl PlanBuilder<'_> {
     /// Refuses grants whose additions make the document too large: those that do not fit by themselves, or they would hold
     /// back those that do; else the youngest, as many as must go in any case.
-    pub(super) fn check_room(&mut self) -> Result<(), Vec<(usize, Verdict)>> {
+    pub(super) fn check_capacity(&mut self) -> Result<(), Vec<(usize, GrantOutcome)>> {
         if self.add.is_empty() {
             return Ok(());
         }
         let remove: Vec<usize> = self.remove.iter().copied().collect();
-        let text = match self.scene.document {
+        let text = match self.input.document {
             Some(document) => document.splice(&remove, &self.add),
             None => Document::new_document(&self.add),
         };
@@ -26,15 +26,15 @@ impl Draft<'_> {
         let youngest_first = self.order.iter().rev().copied();
         let adding: Vec<_> = youngest_first
             .filter(|i| self.plan.added.get(*i).is_some_and(|n| *n > 0))
-            .map(|i| (i, self.needed(i)))
+            .map(|i| (i, self.bytes_needed(i)))
             .collect();
         let alone = adding.iter().filter(|(_, needed)| *needed > free);
-        let mut victims: Vec<_> = alone.copied().collect();
-        if victims.is_empty() {
+        let mut refused: Vec<_> = alone.copied().collect();
+        if refused.is_empty() {
             let mut over = total - POLICY_LIMIT;
             let mut most = over;
             let mut changes = false;
-            for (member, needed) in adding {
+            for (grant, needed) in adding {
                 // Statements that several want go only with the last of them, so that what was counted may not be enough yet.
                 // The next ones go too, unless what others let go has changed by now: that needs a new round.
                 if most == 0 {
@@ -43,50 +43,50 @@ impl Draft<'_> {
                     }
                     most = over;
                 }
-                let (saved, moved) = self.withdraw(member);
+                let (saved, moved) = self.withdraw_additions(grant);
                 over = over.saturating_sub(saved);
                 most = most.saturating_sub(needed);
                 changes |= moved;
-                victims.push((member, needed));
+                refused.push((grant, needed));
             }
         }
-        if victims.is_empty() {
+        if refused.is_empty() {
             return Ok(());
         }
-        let unfit = |(member, needed)| (member, Verdict::TooLarge { needed, free });
-        Err(victims.into_iter().map(unfit).collect())
+        let too_large = |(grant, needed)| (grant, GrantOutcome::TooLarge { needed, free });
+        Err(refused.into_iter().map(too_large).collect())
     }
 
     /// Bytes that a grant's additions take.
-    fn needed(&self, member: usize) -> usize {
-        let wanted = self.active(member).map(|w| w.statements.as_slice());
+    fn bytes_needed(&self, grant: usize) -> usize {
+        let desired = self.desired(grant).map(|w| w.statements.as_slice());
         let added = |s: &&Statement| {
             let group = self.groups.get(s.fingerprint.as_str());
             group.is_some_and(|g| !g.added_by.is_empty())
         };
-        let missing = wanted.unwrap_or_default().iter().filter(added);
+        let missing = desired.unwrap_or_default().iter().filter(added);
         missing.map(|s| s.text.len() + 1).sum()
     }
 
     /// Takes a grant's wishes back. Gives the bytes that this saves, and whether somebody's leaving statement now goes or stays
     /// that did not before.
-    fn withdraw(&mut self, member: usize) -> (usize, bool) {
+    fn withdraw_additions(&mut self, grant: usize) -> (usize, bool) {
         let (mut saved, mut changes) = (0, false);
-        let wanted = self.active(member).map(|w| w.statements.as_slice());
-        for statement in wanted.unwrap_or_default() {
+        let desired = self.desired(grant).map(|w| w.statements.as_slice());
+        for statement in desired.unwrap_or_default() {
             let Some(group) = self.groups.get_mut(statement.fingerprint.as_str()) else {
                 continue;
             };
-            if group.added_by.remove(&member) && group.added_by.is_empty() {
+            if group.added_by.remove(&grant) && group.added_by.is_empty() {
                 saved += group.text.len() + 1;
             }
-            group.wanted_by.remove(&member);
-            changes |= group.let_go && group.wanted_by.is_empty();
+            group.desired_by.remove(&grant);
+            changes |= group.being_released && group.desired_by.is_empty();
         }
-        for entry in self.members.get(member).into_iter().flat_map(|m| &m.ledger) {
+        for entry in self.grants.get(grant).into_iter().flat_map(|m| &m.ledger) {
             if let Some(group) = self.groups.get_mut(entry.fingerprint.as_str()) {
-                changes |= group.let_go && group.carried_by.is_empty() && group.wanted_by.is_empty();
-                group.carried_by.push(member);
+                changes |= group.being_released && group.carried_by.is_empty() && group.desired_by.is_empty();
+                group.carried_by.push(grant);
             }
         }
         (saved, changes)

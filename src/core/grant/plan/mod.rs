@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
-use self::builder::Draft;
-use super::Member;
+use self::builder::PlanBuilder;
+use super::GrantInput;
 use crate::api::LedgerEntry;
 use crate::core::policy::Document;
 
 /// What a plan is made from, beside the grants.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene<'a> {
+pub struct PlanInput<'a> {
     /// The policy as read; `None` when the bucket has none.
     pub document: Option<&'a Document>,
     /// The time of planning.
@@ -26,12 +26,12 @@ pub struct Scene<'a> {
     /// Until when a write of an earlier pass, over all grants of the bucket, could still take effect.
     pub unsettled_until: Option<Timestamp>,
     /// Whether an absence may be a late answer to our own last write, so that it does not count.
-    pub lagging: bool,
+    pub absence_untrusted: bool,
     /// Fingerprints of statements that grants of other identities have put into the policy: not ours to take out.
-    pub elsewhere: Option<&'a BTreeSet<String>>,
+    pub placed_by_others: Option<&'a BTreeSet<String>>,
     /// Fingerprints of statements that answered writes of this process have taken out for certain: one that is seen all the
     /// same, and not in an old answer, is somebody else's.
-    pub taken_out: Option<&'a BTreeSet<String>>,
+    pub confirmed_removed: Option<&'a BTreeSet<String>>,
 }
 
 /// What is to be done to the policy.
@@ -47,13 +47,13 @@ pub enum Change {
 
 /// How a grant stands once the plan is carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GrantOutcome {
     /// Everything it wants is there.
     Applied,
     /// The plan writes for it.
     Writing,
     /// It waits until an answer or an earlier write is certain.
-    Settling,
+    Propagating,
     /// Statements of it are gone and not put back for now.
     Missing,
     /// An equal statement is there and it may not be adopted.
@@ -73,9 +73,9 @@ pub enum Verdict {
     /// Its ledger has no room.
     LedgerFull,
     /// It is carried as it is.
-    Frozen,
+    Carried,
     /// It owns nothing any more and may go. Statements of others that stay equal to its own: how many.
-    Gone {
+    Released {
         /// Statements that it leaves behind.
         residual: usize,
     },
@@ -89,24 +89,24 @@ pub struct Plan {
     /// Each grant's ledger: to be stored before the change, or as the final one when there is none.
     pub ledgers: Vec<Vec<LedgerEntry>>,
     /// How each grant stands.
-    pub verdicts: Vec<Verdict>,
+    pub outcomes: Vec<GrantOutcome>,
     /// Statements that the plan adds for each grant.
     pub added: Vec<usize>,
     /// Statements that the plan takes out for each grant.
     pub removed: Vec<usize>,
     /// Statements of each grant that were recorded as applied and are gone.
-    pub drifted: Vec<usize>,
+    pub missing: Vec<usize>,
 }
 
 /// Plans for `members`, which are all grants of the bucket with one identity.
-pub fn plan(scene: Scene<'_>, members: &[Member]) -> Plan {
-    let mut frozen = BTreeMap::new();
+pub fn plan(input: PlanInput<'_>, grants: &[GrantInput]) -> Plan {
+    let mut set_aside = BTreeMap::new();
     // A grant that does not fit is carried as it is, and the others are planned without it; each round freezes some more.
     loop {
-        let draft = Draft::new(scene, members, &frozen);
-        match draft.finish() {
+        let builder = PlanBuilder::new(input, grants, &set_aside);
+        match builder.build() {
             Ok(plan) => return plan,
-            Err(unfit) => frozen.extend(unfit),
+            Err(refused) => set_aside.extend(refused),
         }
     }
 }

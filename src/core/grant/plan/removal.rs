@@ -5,94 +5,94 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::builder::{Draft, bump};
+use super::builder::{PlanBuilder, increment};
 use crate::api::{EntryState, LedgerEntry};
-use crate::core::grant::Leave;
-use crate::core::grant::plan::Verdict;
+use crate::core::grant::Removal;
+use crate::core::grant::plan::GrantOutcome;
 
-impl Draft<'_> {
+impl PlanBuilder<'_> {
     /// Lets go of each statement that a grant owns and does not want.
-    pub(super) fn drop_unwanted(&mut self, member: usize) {
-        if self.carried(member) {
+    pub(super) fn remove_undesired(&mut self, grant: usize) {
+        if self.is_carried(grant) {
             return;
         }
-        let Some(current) = self.members.get(member) else {
+        let Some(current) = self.grants.get(grant) else {
             return;
         };
-        let wanted: BTreeSet<&str> = self
-            .active(member)
+        let desired: BTreeSet<&str> = self
+            .desired(grant)
             .map(|w| w.statements.iter().map(|s| s.fingerprint.as_str()).collect())
             .unwrap_or_default();
         let mut residual = 0;
         for entry in current
             .ledger
             .iter()
-            .filter(|e| !wanted.contains(e.fingerprint.as_str()))
+            .filter(|e| !desired.contains(e.fingerprint.as_str()))
         {
             if let Some(group) = self.groups.get_mut(entry.fingerprint.as_str()) {
-                group.let_go = !group.live.is_empty();
+                group.being_released = !group.live.is_empty();
             }
             let Some(group) = self.groups.get(entry.fingerprint.as_str()) else {
                 continue;
             };
-            let others_want = group.wanted_by.iter().any(|other| *other != member);
+            let others_want = group.desired_by.iter().any(|other| *other != grant);
             let others_hold = !group.carried_by.is_empty();
-            if self.leaving(member) == Some(Leave::Keep) {
+            if self.removal(grant) == Some(Removal::Retain) {
                 residual += usize::from(!group.live.is_empty());
-                self.forget(member, &entry.fingerprint);
-                self.give_up(&entry.fingerprint);
-            } else if others_want || others_hold || self.held_elsewhere(&entry.fingerprint) {
-                self.forget(member, &entry.fingerprint);
+                self.forget(grant, &entry.fingerprint);
+                self.mark_pre_existing(&entry.fingerprint);
+            } else if others_want || others_hold || self.placed_by_other(&entry.fingerprint) {
+                self.forget(grant, &entry.fingerprint);
             } else if entry.state == EntryState::Intended
-                && !self.settled()
+                && !self.no_write_outstanding()
                 && (group.live.is_empty() || group.pre_existing)
             {
                 // The write that carries it may still arrive, and it must find an owner then.
             } else if entry.pre_existing || (group.pre_existing && !group.live.is_empty()) {
                 residual += usize::from(!group.live.is_empty());
-                self.forget(member, &entry.fingerprint);
-            } else if self.active(member).is_some() && self.settles(member) {
+                self.forget(grant, &entry.fingerprint);
+            } else if self.desired(grant).is_some() && self.awaits_addition(grant) {
                 // What takes its place could not be added yet: until then it stays, or the grant would lose both.
             } else {
-                self.take_out(member, entry);
+                self.plan_removal(grant, entry);
             }
         }
-        let left = self.plan.ledgers.get(member).is_none_or(Vec::is_empty);
-        if self.leaving(member).is_some() {
-            let verdict = if left {
-                Verdict::Gone { residual }
-            } else if self.plan.removed.get(member).is_some_and(|n| *n > 0) {
-                Verdict::Writing
+        let left = self.plan.ledgers.get(grant).is_none_or(Vec::is_empty);
+        if self.removal(grant).is_some() {
+            let outcome = if left {
+                GrantOutcome::Released { residual }
+            } else if self.plan.removed.get(grant).is_some_and(|n| *n > 0) {
+                GrantOutcome::Writing
             } else {
-                Verdict::Settling
+                GrantOutcome::Propagating
             };
-            if let Some(slot) = self.plan.verdicts.get_mut(member) {
-                *slot = verdict;
+            if let Some(slot) = self.plan.outcomes.get_mut(grant) {
+                *slot = outcome;
             }
         }
     }
 
     /// Whether a statement that a grant wants may be there although it was not seen.
-    fn settles(&self, member: usize) -> bool {
-        self.plan.verdicts.get(member) == Some(&Verdict::Settling)
+    fn awaits_addition(&self, grant: usize) -> bool {
+        self.plan.outcomes.get(grant) == Some(&GrantOutcome::Propagating)
     }
 
     /// Whether a grant of another identity has put the statement there with its own credentials.
-    fn held_elsewhere(&self, fingerprint: &str) -> bool {
-        self.scene
-            .elsewhere
+    fn placed_by_other(&self, fingerprint: &str) -> bool {
+        self.input
+            .placed_by_others
             .is_some_and(|held| held.contains(fingerprint))
     }
 
     /// Whether we have taken the statement out already.
-    fn taken(&self, fingerprint: &str) -> bool {
-        self.scene
-            .taken_out
+    fn confirmed_removed(&self, fingerprint: &str) -> bool {
+        self.input
+            .confirmed_removed
             .is_some_and(|taken| taken.contains(fingerprint))
     }
 
     /// Takes a statement of ours out, or forgets it once it is certain that it has gone.
-    fn take_out(&mut self, member: usize, entry: &LedgerEntry) {
+    fn plan_removal(&mut self, grant: usize, entry: &LedgerEntry) {
         let live = self
             .groups
             .get(entry.fingerprint.as_str())
@@ -101,43 +101,39 @@ impl Draft<'_> {
         let copies = i32::try_from(live.len()).unwrap_or(i32::MAX);
         let one_fewer =
             entry.state == EntryState::Removing && entry.copies.is_some_and(|before| copies < before);
-        let another = entry.state == EntryState::Removing && self.settled() && self.taken(&entry.fingerprint);
+        let another = entry.state == EntryState::Removing
+            && self.no_write_outstanding()
+            && self.confirmed_removed(&entry.fingerprint);
         if live.is_empty() || one_fewer || another {
-            if self.settled() && !self.scene.lagging {
-                self.forget(member, &entry.fingerprint);
+            if self.no_write_outstanding() && !self.input.absence_untrusted {
+                self.forget(grant, &entry.fingerprint);
             } else {
                 // An earlier write that carries it may still arrive: it stays ours until that is impossible.
-                self.mark_removing(member, entry, entry.copies, entry.unsettled_until.clone());
+                self.mark_removing(grant, entry, entry.copies, entry.unsettled_until.clone());
             }
             return;
         }
-        let document = self.scene.document;
+        let document = self.input.document;
         let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
         let same_bytes = live.iter().find(|i| text_at(i) == Some(entry.statement.as_str()));
         // Of several equal ones at most one goes; without a byte-equal one the last, because ours are added at the end.
         if let Some(victim) = same_bytes.or(live.last()) {
             self.remove.insert(*victim);
-            bump(&mut self.plan.removed, member);
+            increment(&mut self.plan.removed, grant);
             self.mark_removing(
-                member,
+                grant,
                 entry,
                 (copies > 1).then_some(copies),
-                Some(self.write_life()),
+                Some(self.write_expiry()),
             );
         }
     }
 
-    fn mark_removing(
-        &mut self,
-        member: usize,
-        entry: &LedgerEntry,
-        copies: Option<i32>,
-        until: Option<Time>,
-    ) {
+    fn mark_removing(&mut self, grant: usize, entry: &LedgerEntry, copies: Option<i32>, until: Option<Time>) {
         let slot = self
             .plan
             .ledgers
-            .get_mut(member)
+            .get_mut(grant)
             .and_then(|l| l.iter_mut().find(|e| e.fingerprint == entry.fingerprint));
         if let Some(slot) = slot {
             *slot = LedgerEntry {
@@ -149,14 +145,14 @@ impl Draft<'_> {
         }
     }
 
-    fn forget(&mut self, member: usize, fingerprint: &str) {
-        if let Some(ledger) = self.plan.ledgers.get_mut(member) {
+    fn forget(&mut self, grant: usize, fingerprint: &str) {
+        if let Some(ledger) = self.plan.ledgers.get_mut(grant) {
             ledger.retain(|e| e.fingerprint != fingerprint);
         }
     }
 
     /// One owner leaves a statement behind on purpose: for the other owners it was there before them.
-    fn give_up(&mut self, fingerprint: &str) {
+    fn mark_pre_existing(&mut self, fingerprint: &str) {
         for entry in self
             .plan
             .ledgers
