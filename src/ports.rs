@@ -13,7 +13,7 @@ use crate::api::{
 };
 pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
-use crate::core::job::{JobObject, Listed};
+use crate::core::job::{JobObject, ListedObject};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 
@@ -85,7 +85,7 @@ pub struct After {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectPage {
     /// The objects.
-    pub objects: Vec<Listed>,
+    pub objects: Vec<ListedObject>,
     /// Token of the next page; `None` at the end.
     pub next: Option<String>,
     /// The server's clock, from the answer's Date.

@@ -4,7 +4,7 @@
 mod scoring {
     use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::error::{CloudError, CloudErrorKind};
-    use imm_operator::core::job::{Filing, Found, Outcome, Progress, Step, body};
+    use imm_operator::core::job::{Progress, ResponseEffect, ResultBuffer, SourceItem, Step, build_report};
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -24,7 +24,7 @@ mod scoring {
         let uris: Vec<String> = (0..items).map(|n| format!("oss://pics/{n}.jpg")).collect();
         let spec = spec(&json!({"uris": uris}));
         let mut progress = Progress::resume(&spec, &JobStatus::default(), (items, true), now(), "uid");
-        progress.list(&uris);
+        progress.add_listed(&uris);
         progress
     }
 
@@ -45,18 +45,18 @@ mod scoring {
     /// Reserves, as if it were stored at once.
     fn reserve(progress: &mut Progress, rate: i64, budget: Option<i64>) {
         progress.reserve(rate, budget);
-        progress.stored();
+        progress.persisted();
     }
 
     /// Reserves if that is asked for, and sends what comes next.
     fn send(progress: &mut Progress, at: Timestamp) -> Option<usize> {
-        if progress.next(at, 100, None) == Step::Reserve {
+        if progress.next_step(at, 100, None) == Step::Reserve {
             reserve(progress, 98, None);
         }
-        if progress.next(at, 100, None) != Step::Send {
+        if progress.next_step(at, 100, None) != Step::Send {
             return None;
         }
-        progress.take(at).map(|item| item.index)
+        progress.take_next(at).map(|item| item.index)
     }
 
     #[test]
@@ -64,10 +64,10 @@ mod scoring {
         let mut progress = job(3);
         assert_eq!(send(&mut progress, now()), Some(0));
         assert_eq!(send(&mut progress, now()), None, "the canary is in flight");
-        progress.fold(0, Err(failure(CloudErrorKind::RequestRejected)), now());
+        progress.apply_response(0, Err(failure(CloudErrorKind::RequestRejected)), now());
         assert_eq!(send(&mut progress, now()), Some(1));
         assert_eq!(send(&mut progress, now()), None, "a refusal proves nothing");
-        progress.fold(1, Ok("0.5".to_owned()), now());
+        progress.apply_response(1, Ok("0.5".to_owned()), now());
         assert_eq!(send(&mut progress, now()), Some(2));
     }
 
@@ -75,39 +75,39 @@ mod scoring {
     fn a_due_retry_is_sent_once_while_its_call_is_in_flight() {
         let mut progress = job(3);
         send(&mut progress, now());
-        progress.fold(0, Ok("0.5".to_owned()), now());
+        progress.apply_response(0, Ok("0.5".to_owned()), now());
         send(&mut progress, now());
-        progress.fold(1, Err(failure(CloudErrorKind::Unavailable)), now());
+        progress.apply_response(1, Err(failure(CloudErrorKind::Unavailable)), now());
         let later = now() + SignedDuration::from_secs(120);
         assert_eq!(send(&mut progress, later), Some(1));
         assert_eq!(send(&mut progress, later), Some(2), "not the retry again");
         assert_eq!(send(&mut progress, later), None);
-        progress.fold(2, Ok("0.5".to_owned()), later);
-        progress.fold(1, Ok("0.5".to_owned()), later);
-        assert_eq!(progress.next(later, 100, None), Step::Done);
+        progress.apply_response(2, Ok("0.5".to_owned()), later);
+        progress.apply_response(1, Ok("0.5".to_owned()), later);
+        assert_eq!(progress.next_step(later, 100, None), Step::Finished);
         assert_eq!(progress.requests().sent, 4);
     }
 
     #[test]
     fn what_an_answer_means_is_decided_by_its_kind() {
         let cases = [
-            (CloudErrorKind::Throttled, Outcome::SlowDown),
-            (CloudErrorKind::Unavailable, Outcome::GoOn),
-            (CloudErrorKind::RequestRejected, Outcome::GoOn),
+            (CloudErrorKind::Throttled, ResponseEffect::SlowDown),
+            (CloudErrorKind::Unavailable, ResponseEffect::Continue),
+            (CloudErrorKind::RequestRejected, ResponseEffect::Continue),
             (
                 CloudErrorKind::CredentialsRejected,
-                Outcome::KeysRefused(failure(CloudErrorKind::CredentialsRejected)),
+                ResponseEffect::CredentialsRejected(failure(CloudErrorKind::CredentialsRejected)),
             ),
             (
                 CloudErrorKind::Denied,
-                Outcome::Denied {
+                ResponseEffect::Denied {
                     canary: true,
                     failure: failure(CloudErrorKind::Denied),
                 },
             ),
             (
                 CloudErrorKind::NoSuchProject,
-                Outcome::NoProject {
+                ResponseEffect::NoProject {
                     canary: true,
                     failure: failure(CloudErrorKind::NoSuchProject),
                 },
@@ -116,7 +116,11 @@ mod scoring {
         for (kind, expected) in cases {
             let mut progress = job(2);
             send(&mut progress, now());
-            assert_eq!(progress.fold(0, Err(failure(kind)), now()), expected, "{kind:?}");
+            assert_eq!(
+                progress.apply_response(0, Err(failure(kind)), now()),
+                expected,
+                "{kind:?}"
+            );
         }
     }
 
@@ -127,14 +131,14 @@ mod scoring {
         let mut waits = Vec::new();
         for _ in 0..12 {
             assert_eq!(send(&mut progress, at), Some(0));
-            progress.fold(0, Err(failure(CloudErrorKind::Throttled)), at);
-            let Step::Wait(Some(due)) = progress.next(at, 1, None) else {
+            progress.apply_response(0, Err(failure(CloudErrorKind::Throttled)), at);
+            let Step::Wait(Some(due)) = progress.next_step(at, 1, None) else {
                 panic!("a retry is due some time")
             };
             waits.push(due.duration_since(at));
             at = due;
         }
-        assert_eq!(progress.tally().failed, 0);
+        assert_eq!(progress.stats().failed, 0);
         assert!(
             waits[11] >= SignedDuration::from_secs(30) && waits[11] <= SignedDuration::from_secs(60),
             "{waits:?}"
@@ -145,7 +149,7 @@ mod scoring {
     fn a_budget_that_is_lowered_holds_for_what_was_reserved_before() {
         let mut progress = job(10);
         send(&mut progress, now());
-        progress.fold(0, Ok("0.5".to_owned()), now());
+        progress.apply_response(0, Ok("0.5".to_owned()), now());
         for index in [1, 2] {
             assert_eq!(send(&mut progress, now()), Some(index));
         }
@@ -156,22 +160,22 @@ mod scoring {
             progress.requests()
         );
         // One more than was sent may leave, and then none.
-        assert_eq!(progress.next(now(), 100, Some(4)), Step::Send);
-        assert_eq!(progress.take(now()).unwrap().index, 3);
+        assert_eq!(progress.next_step(now(), 100, Some(4)), Step::Send);
+        assert_eq!(progress.take_next(now()).unwrap().index, 3);
         for limit in [4, 3, 1] {
             assert_eq!(
-                progress.next(now(), 100, Some(limit)),
+                progress.next_step(now(), 100, Some(limit)),
                 Step::Wait(None),
                 "answers are awaited"
             );
         }
         for index in [1, 2, 3] {
-            progress.fold(index, Ok("0.5".to_owned()), now());
+            progress.apply_response(index, Ok("0.5".to_owned()), now());
         }
         for limit in [4, 3, 1] {
-            assert_eq!(progress.next(now(), 100, Some(limit)), Step::OutOfBudget);
+            assert_eq!(progress.next_step(now(), 100, Some(limit)), Step::OutOfBudget);
         }
-        let raised = progress.next(now(), 100, Some(5));
+        let raised = progress.next_step(now(), 100, Some(5));
         assert!(matches!(raised, Step::Send | Step::Reserve), "{raised:?}");
     }
 
@@ -195,7 +199,7 @@ mod scoring {
         for (kind, status, code, expected) in cases {
             let mut progress = job(1);
             send(&mut progress, now());
-            progress.fold(0, Err(answered(kind, status, code)), now());
+            progress.apply_response(0, Err(answered(kind, status, code)), now());
             let seen = progress.requests();
             let counted = [
                 seen.client_errors,
@@ -221,7 +225,7 @@ mod scoring {
             for repeats in 0..3 {
                 assert_eq!(send(&mut progress, at), Some(0));
                 assert_eq!(progress.requests().retried, repeats, "{kind:?}");
-                progress.fold(0, Err(failure(kind)), at);
+                progress.apply_response(0, Err(failure(kind)), at);
                 at += SignedDuration::from_secs(120);
             }
         }
@@ -229,14 +233,14 @@ mod scoring {
 
     /// Stores what is not stored yet, as the API server would hold it.
     fn store(progress: &mut Progress, reports: &mut Vec<imm_operator::api::Report>) {
-        let Filing::Reports(filing) = progress.filing_mut() else {
+        let ResultBuffer::Reports(filing) = progress.results_mut() else {
             panic!("a large job")
         };
-        for (number, results) in filing.draft(false) {
+        for (number, results) in filing.take_pending(false) {
             reports.truncate(number);
-            reports.push(body("j", number, results, 0));
+            reports.push(build_report("j", number, results, 0));
         }
-        progress.stored();
+        progress.persisted();
     }
 
     #[test]
@@ -245,16 +249,16 @@ mod scoring {
         status.requests.get_or_insert_default().reserved = 98;
         let uris = ["oss://pics/0.jpg".to_owned()];
         let mut progress = Progress::resume(&spec(&json!({"uris": uris})), &status, (1, true), now(), "uid");
-        progress.list(&uris);
+        progress.add_listed(&uris);
         assert_eq!((progress.requests().sent, progress.requests().reserved), (98, 98));
-        assert_eq!(progress.next(now(), 1, Some(98)), Step::OutOfBudget);
+        assert_eq!(progress.next_step(now(), 1, Some(98)), Step::OutOfBudget);
     }
 
-    fn page(keys: &[String]) -> Vec<Found> {
-        let found = |key: &String| Found {
+    fn page(keys: &[String]) -> Vec<SourceItem> {
+        let found = |key: &String| SourceItem {
             uri: format!("oss://pics/{key}"),
-            place: Some(key.clone()),
-            refused: None,
+            resume_after: Some(key.clone()),
+            reject_code: None,
         };
         keys.iter().map(found).collect()
     }
@@ -278,7 +282,7 @@ mod scoring {
             for (answers, unstored, with_status) in lives.into_iter().chain(endless) {
                 let mut progress = Progress::resume(&spec, &status, (items, false), now(), "uid");
                 for report in &reports {
-                    progress.recall(report);
+                    progress.restore_report(report);
                 }
                 let after = progress.cursor().key.clone();
                 let rest: Vec<String> = keys.iter().filter(|k| after.as_ref().is_none_or(|a| *k > a)).cloned().collect();
@@ -286,12 +290,12 @@ mod scoring {
                 let mut done = false;
                 let mut since_store = 0;
                 for step in 0..answers * 3 {
-                    match progress.next(now(), 5, None) {
-                        Step::Done => { done = true; break }
-                        Step::Read => progress.feed(page(&rest), true),
+                    match progress.next_step(now(), 5, None) {
+                        Step::Finished => { done = true; break }
+                        Step::Read => progress.add_items(page(&rest), true),
                         Step::Reserve => reserve(&mut progress, 7, None),
                         Step::Send => {
-                            let item = progress.take(now()).unwrap();
+                            let item = progress.take_next(now()).unwrap();
                             stored_twice |= reports.iter().any(|r: &imm_operator::api::Report| {
                                 r.results.iter().any(|result| result.uri == item.uri)
                             });
@@ -300,7 +304,7 @@ mod scoring {
                         Step::Wait(_) | Step::OutOfBudget => {
                             // Answers come in any order.
                             let (index, _) = flying.swap_remove(step % flying.len());
-                            progress.fold(index, Ok("0.5".to_owned()), now());
+                            progress.apply_response(index, Ok("0.5".to_owned()), now());
                             since_store += 1;
                         }
                     }
@@ -314,7 +318,7 @@ mod scoring {
                 }
                 if done {
                     store(&mut progress, &mut reports);
-                    prop_assert_eq!(progress.tally().done(), items);
+                    prop_assert_eq!(progress.stats().done(), items);
                     break;
                 }
                 // While nobody works, an object goes.
@@ -348,11 +352,11 @@ mod scoring {
             let mut answers = answers.into_iter().cycle();
             let mut sent = 0i64;
             for _ in 0..5_000 {
-                match progress.next(at, ceiling, Some(budget)) {
-                    Step::Done | Step::OutOfBudget => break,
+                match progress.next_step(at, ceiling, Some(budget)) {
+                    Step::Finished | Step::OutOfBudget => break,
                     Step::Reserve => reserve(&mut progress, 7, Some(budget)),
                     Step::Send => {
-                        let index = progress.take(at).unwrap().index;
+                        let index = progress.take_next(at).unwrap().index;
                         prop_assert!(!flying.contains(&index), "{index} is in flight already");
                         flying.push(index);
                         sent += 1;
@@ -367,7 +371,7 @@ mod scoring {
                                 3 => Err(failure(CloudErrorKind::RequestRejected)),
                                 _ => Ok("0.25".to_owned()),
                             };
-                            progress.fold(index, answer, at);
+                            progress.apply_response(index, answer, at);
                         }
                         None => at = until.unwrap_or(at + SignedDuration::from_secs(1)),
                     },
@@ -378,8 +382,8 @@ mod scoring {
             let requests = progress.requests();
             prop_assert_eq!(requests.sent, sent);
             prop_assert!(requests.reserved >= requests.sent && requests.reserved <= budget);
-            let Filing::Inline(results) = progress.filing() else { panic!("a small job") };
-            prop_assert_eq!(results.len(), progress.tally().done());
+            let ResultBuffer::Inline(results) = progress.results() else { panic!("a small job") };
+            prop_assert_eq!(results.len(), progress.stats().done());
         }
     }
 }

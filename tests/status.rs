@@ -7,7 +7,7 @@ mod status {
     use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::grant::ObjectKey;
-    use imm_operator::core::job::{Filing, Found, JobObject, Phase, Progress, Step, report};
+    use imm_operator::core::job::{JobObject, Phase, Progress, ResultBuffer, SourceItem, Step, job_status};
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use serde_json::{Value, json};
 
@@ -38,13 +38,13 @@ mod status {
     }
 
     /// A page of objects with keys of about a thousand bytes.
-    fn page(from: usize) -> Vec<Found> {
+    fn page(from: usize) -> Vec<SourceItem> {
         let found = |n: usize| {
             let key = format!("{}{n:07}.jpg", "k".repeat(990));
-            Found {
+            SourceItem {
                 uri: format!("oss://pics/{key}"),
-                place: Some(key),
-                refused: None,
+                resume_after: Some(key),
+                reject_code: None,
             }
         };
         (from..(from + 1_000).min(ITEMS)).map(found).collect()
@@ -76,21 +76,21 @@ mod status {
         let (mut read, mut tried, mut flying) = (0, HashSet::new(), Vec::new());
         let (mut answers, mut largest, mut most_waiting) = (0, 0, 0);
         loop {
-            match progress.next(now, 300, None) {
-                Step::Done => break,
+            match progress.next_step(now, 300, None) {
+                Step::Finished => break,
                 Step::Read => {
                     let found = page(read);
                     read += found.len();
-                    progress.feed(found, read == ITEMS);
+                    progress.add_items(found, read == ITEMS);
                 }
                 Step::Reserve => {
                     progress.reserve(1_000, None);
-                    progress.stored();
+                    progress.persisted();
                 }
-                Step::Send => flying.push(progress.take(now).unwrap().index),
+                Step::Send => flying.push(progress.take_next(now).unwrap().index),
                 Step::Wait(due) => match flying.pop() {
                     Some(index) => {
-                        progress.fold(index, answer(index, !tried.insert(index)), now);
+                        progress.apply_response(index, answer(index, !tried.insert(index)), now);
                         answers += 1;
                     }
                     None => now = due.unwrap_or(now + SignedDuration::from_secs(1)),
@@ -99,16 +99,16 @@ mod status {
             }
             if answers % 2_000 == 1 {
                 answers += 1;
-                if let Filing::Reports(filing) = progress.filing_mut() {
-                    filing.draft(false);
+                if let ResultBuffer::Reports(filing) = progress.results_mut() {
+                    filing.take_pending(false);
                 }
-                progress.stored();
-                job.status = report(&job, &Phase::Scoring, Some(&progress), now);
+                progress.persisted();
+                job.status = job_status(&job, &Phase::Scoring, Some(&progress), now);
                 largest = largest.max(serde_json::to_string(&job.status).unwrap().len());
                 most_waiting = most_waiting.max(job.status.deferred.len());
             }
         }
-        assert_eq!(progress.tally().done(), ITEMS);
+        assert_eq!(progress.stats().done(), ITEMS);
         assert!(most_waiting > 50, "{most_waiting} waited at once: too easy");
         assert!(largest < LIMIT, "{largest} bytes, {most_waiting} waiting");
     }

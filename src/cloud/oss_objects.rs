@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::classify;
 use super::client::Cloud;
 use super::oss_policy::{Call, date, failure};
-use crate::core::job::Listed;
+use crate::core::job::ListedObject;
 use crate::core::validate::ObjectUri;
 use crate::ports::{After, CloudError, Keys, ObjectPage, Piece};
 
@@ -164,8 +164,8 @@ fn get<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Timesta
 }
 
 /// An object of a page; keys come percent-encoded, because XML cannot hold every character.
-fn listed(contents: &Contents) -> Option<Listed> {
-    Some(Listed {
+fn listed(contents: &Contents) -> Option<ListedObject> {
+    Some(ListedObject {
         key: decoded(&contents.key).ok_or_else(|| contents.key.chars().take(1000).collect()),
         modified: contents.last_modified.parse().ok()?,
     })

@@ -233,6 +233,10 @@ pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stag
     balanced(&tenant, &job);
 }
 
+fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap().to_owned()
+}
+
 // J20
 pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_call(stage: Arc<Stage>) {
     let tenant = listable(&stage, "touched").await;
@@ -241,18 +245,14 @@ pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_c
     tenant
         .apply(&below(&tenant, "touched", &json!({}), &json!({"parallelism": 8})))
         .await;
-    let stored = async |count| {
-        let report = filed(&tenant, "touched", count).await;
-        report["metadata"]["name"].as_str().unwrap().to_owned()
-    };
-    let name = stored(10).await;
+    let name = name_of(&filed(&tenant, "touched", 10).await);
     tenant.delete("ImageScoreReport", &name).await;
-    let name = stored(40).await;
+    let name = name_of(&filed(&tenant, "touched", 40).await);
     stage
         .kubectl(&["label", "isr", &name, "-n", "touched", "somebody=was-here"])
         .await;
     // A score that is not ours: the job takes up what is stored, and pays for nothing again.
-    stored(60).await;
+    filed(&tenant, "touched", 60).await;
     tenant
         .patch(
             "ImageScoreReport",

@@ -11,7 +11,7 @@ use super::persist::{Stored, announce};
 use super::run::{Answer, Event, Run, RunEnd};
 use super::source_reader::{Page, admit, read};
 use crate::api::{EventReason, JobReason, SourceSeen};
-use crate::core::job::{End, Outcome, Phase};
+use crate::core::job::{End, Phase, ResponseEffect};
 use crate::ports::{CloudError, CloudErrorKind, Keys, ProjectLimits};
 
 /// A page that could not be read is asked for again after this.
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
                     Err(Phase::Ended(end)) => return Some(RunEnd::Over(end)),
                     Err(phase) => return Some(RunEnd::Blocked(phase)),
                 }
-                self.progress.feed(page.found, page.next.is_none());
+                self.progress.add_items(page.found, page.next.is_none());
                 self.place = page.next;
                 None
             }
@@ -132,14 +132,17 @@ impl<'a> Run<'a> {
         let Answer { index, result, keys } = answer;
         self.context.metrics.score(outcome(&result));
         let served = result.is_ok();
-        match self.progress.fold(index, result, self.context.effects.now()) {
-            Outcome::GoOn => {
+        match self
+            .progress
+            .apply_response(index, result, self.context.effects.now())
+        {
+            ResponseEffect::Continue => {
                 if served {
                     self.means.pacer.speed_up();
                 }
                 None
             }
-            Outcome::SlowDown => {
+            ResponseEffect::SlowDown => {
                 self.means.pacer.slow_down();
                 if !self.throttled {
                     self.throttled = true;
@@ -148,11 +151,11 @@ impl<'a> Run<'a> {
                 }
                 None
             }
-            Outcome::KeysRefused(failure) => Some(RunEnd::KeysRefused(failure, keys)),
-            Outcome::Denied { canary, failure } => Some(RunEnd::Denied { canary, failure }),
-            Outcome::NoProject { canary, failure } => Some(RunEnd::NoProject { canary, failure }),
-            Outcome::OtherRegion(failure) => Some(RunEnd::OtherRegion(failure)),
-            Outcome::ClockIsOff(failure) => Some(RunEnd::ClockIsOff(failure)),
+            ResponseEffect::CredentialsRejected(failure) => Some(RunEnd::KeysRefused(failure, keys)),
+            ResponseEffect::Denied { canary, failure } => Some(RunEnd::Denied { canary, failure }),
+            ResponseEffect::NoProject { canary, failure } => Some(RunEnd::NoProject { canary, failure }),
+            ResponseEffect::OtherRegion(failure) => Some(RunEnd::OtherRegion(failure)),
+            ResponseEffect::ClockSkew(failure) => Some(RunEnd::ClockIsOff(failure)),
         }
     }
 }

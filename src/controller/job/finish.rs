@@ -8,7 +8,7 @@ use super::source_reader::trouble;
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
 use crate::controller::context::Context;
 use crate::core::error::CredentialsError;
-use crate::core::job::{End, Phase, Progress, verdict};
+use crate::core::job::{End, Phase, Progress, evaluate_limits};
 use crate::ports::KubeFailure;
 use crate::runtime::queue::Next;
 
@@ -28,9 +28,9 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
     } = left;
     let fail = |reason, message| End::Failed(reason, message);
     let ended = match end {
-        RunEnd::Judged => match verdict(&progress, &spec) {
+        RunEnd::Judged => match evaluate_limits(&progress, &spec) {
             // What is allowed to fail was raised while calls were awaited.
-            End::Complete if progress.open() => {
+            End::Complete if progress.has_open_items() => {
                 work.tell(context, Some(&mut progress), &Phase::Scoring).await;
                 return Next::After(Duration::from_millis(20));
             }
@@ -64,7 +64,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
                 "the cloud refuses the time of our requests ({}): set the clock of the operator's node right; the job then goes on",
                 failure.code_and_request_id()
             );
-            let phase = Phase::Keys(CredentialsError::Unavailable, message);
+            let phase = Phase::CredentialsFailed(CredentialsError::Unavailable, message);
             work.tell(context, Some(&mut progress), &phase).await;
             return Next::After(Duration::from_secs(60));
         }
@@ -87,7 +87,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
         RunEnd::KeysRefused(failure, keys) => {
             // The same keys are not tried again: each refused call may be billed.
             context.keys.refused(&means.identity, &keys, failure.clone());
-            let phase = Phase::KeysRefused(failure, means.identity.describe());
+            let phase = Phase::CredentialsRejected(failure, means.identity.describe());
             work.tell(context, Some(&mut progress), &phase).await;
             return Next::After(Duration::from_secs(60));
         }
@@ -125,7 +125,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             let message = format!(
                 "the API server refuses annotation immops.dev/started on this job ({failure}), and no call is made without it: look at admission policies and the operator's rights"
             );
-            let phase = Phase::Stuck(JobReason::NotStarted, message);
+            let phase = Phase::Stalled(JobReason::NotStarted, message);
             work.tell(context, Some(&mut progress), &phase).await;
             return Next::After(Duration::from_secs(60));
         }

@@ -24,7 +24,9 @@ use crate::api::{
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{Identity, SessionScope};
-use crate::core::job::{End, Gate, Images, JobObject, Phase, Progress, gate, parse_spec, size};
+use crate::core::job::{
+    End, GateDecision, JobObject, Phase, Progress, SourceSpec, evaluate_gate, parse_spec, planned_size,
+};
 use crate::core::requeue;
 use crate::ports::{Keys, KubeFailure};
 use crate::runtime::queue::Next;
@@ -48,11 +50,11 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
             return Next::After(requeue::uniform(low, high, &key.to_string()));
         }
     };
-    if job.ended() {
+    if job.is_finished() {
         return retention::pass(context, job).await;
     }
     let mut work = Work::new(job);
-    let (spec, images) = match checked(&work.job) {
+    let (spec, source_spec) = match checked(&work.job) {
         Ok(checked) => checked,
         Err(message) => {
             work.tell(context, None, &Phase::Invalid(message)).await;
@@ -61,8 +63,8 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
     };
     let now = context.effects.now();
     let until = deadline(&work.job, &spec, now);
-    let next = match Box::pin(may_go_on(context, work, &spec, &images, now)).await {
-        Ok((work, grant)) => Box::pin(go_on(context, work, spec, &images, grant)).await,
+    let next = match Box::pin(may_go_on(context, work, &spec, &source_spec, now)).await {
+        Ok((work, grant)) => Box::pin(go_on(context, work, spec, &source_spec, grant)).await,
         Err(next) => next,
     };
     // Whatever it waits for, its time may be over before. Once it is over, what could not be stored is tried again by and by.
@@ -73,10 +75,10 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
     }
 }
 
-fn checked(job: &JobObject) -> Result<(JobSpec, Images), String> {
+fn checked(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
     let spec = job.spec.as_ref().map_err(Clone::clone)?;
-    let images = parse_spec(spec).map_err(|e| e.to_string())?;
-    Ok((spec.clone(), images))
+    let source_spec = parse_spec(spec).map_err(|e| e.to_string())?;
+    Ok((spec.clone(), source_spec))
 }
 
 fn time_to(now: Timestamp, time: Timestamp) -> Duration {
@@ -86,7 +88,7 @@ fn time_to(now: Timestamp, time: Timestamp) -> Duration {
 /// When a job's time is over; `None` without a deadline, and while it is suspended. The time of a job that is new, or that
 /// goes on after a pause, begins now.
 fn deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
-    let rests = spec.suspend || job.ended() || out_of_budget(job, spec);
+    let rests = spec.suspend || job.is_finished() || out_of_budget(job, spec);
     let seconds = spec.active_deadline_seconds.filter(|_| !rests)?;
     let paused = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
     let since = job.status.active_since.as_ref().filter(|_| !paused);
@@ -98,14 +100,14 @@ async fn may_go_on(
     context: &Context,
     mut work: Work,
     spec: &JobSpec,
-    images: &Images,
+    source_spec: &SourceSpec,
     now: Timestamp,
 ) -> Result<(Work, Option<GrantSpec>), Next> {
-    if work.job.restored() {
-        work.tell(context, None, &Phase::Restored).await;
+    if work.job.is_restored() {
+        work.tell(context, None, &Phase::RestoredFromBackup).await;
         return Err(Next::After(GRANT_AGAIN));
     }
-    if work.job.under_way() {
+    if work.job.has_started() {
         // Whatever comes next: what was spent and stored until then is told first.
         let progress = take_up(context, &mut work, spec, now).await?;
         if let Some(progress) = progress.filter(|progress| missing(&work, progress) == 0)
@@ -148,7 +150,7 @@ async fn may_go_on(
     if let Err(message) = context
         .effects
         .rules()
-        .allow_job(&tenant, spec, &images.buckets())
+        .allow_job(&tenant, spec, &source_spec.buckets())
     {
         work.tell(context, None, &Phase::Denied(message)).await;
         return Err(Next::After(GRANT_AGAIN));
@@ -160,10 +162,10 @@ async fn may_go_on(
         tracing::warn!(job = %key, %failure, "the grant cannot be read");
         Next::After(SOON)
     })?;
-    match gate(&work.job, spec, images, grant.as_ref(), now) {
-        Gate::Open => Ok((work, grant.and_then(|g| g.spec.ok()))),
-        Gate::Wait(message, until) => Err(wait_for_grant(context, work, spec, message, until).await),
-        Gate::Never(reason, message) => {
+    match evaluate_gate(&work.job, spec, source_spec, grant.as_ref(), now) {
+        GateDecision::Open => Ok((work, grant.and_then(|g| g.spec.ok()))),
+        GateDecision::Wait(message, until) => Err(wait_for_grant(context, work, spec, message, until).await),
+        GateDecision::Never(reason, message) => {
             Err(finish(context, work, spec, End::Failed(reason, message), now).await)
         }
     }
@@ -176,7 +178,7 @@ async fn take_up(
     spec: &JobSpec,
     now: Timestamp,
 ) -> Result<Option<Progress>, Next> {
-    let Some(size) = size(spec, work.job.status.source.as_ref()) else {
+    let Some(size) = planned_size(spec, work.job.status.source.as_ref()) else {
         return Ok(None);
     };
     let mut progress = Progress::resume(spec, &work.job.status, size, now, &work.job.uid);
@@ -190,7 +192,7 @@ async fn take_up(
             let message = format!(
                 "the ImageScoreReports of this job cannot be read ({failure}), and nothing is paid for before they can: look at the operator's rights and at who else writes them"
             );
-            let phase = Phase::Stuck(JobReason::ResultsUnreadable, message);
+            let phase = Phase::Stalled(JobReason::ResultsUnreadable, message);
             work.tell(context, None, &phase).await;
             Err(Next::After(GRANT_AGAIN))
         }
@@ -200,7 +202,7 @@ async fn take_up(
 /// How many results the status counts that no report holds any more.
 fn missing(work: &Work, progress: &Progress) -> usize {
     let counted = work.job.status.reports.as_ref().map_or(0, |r| r.items);
-    let found = progress.filing().reports().map(|reports| reports.count().1);
+    let found = progress.results().reports().map(|reports| reports.count().1);
     found.map_or(0, |found| {
         usize::try_from(counted).unwrap_or(0).saturating_sub(found)
     })
@@ -292,7 +294,7 @@ async fn go_on(
     context: &Context,
     mut work: Work,
     spec: JobSpec,
-    images: &Images,
+    source_spec: &SourceSpec,
     grant: Option<GrantSpec>,
 ) -> Next {
     let Some(_place) = context.start_run(&work.job.key) else {
@@ -303,7 +305,7 @@ async fn go_on(
     };
     let mut source_keys = None;
     if spec.source.uris.is_empty() {
-        let keys = match keys_of(context, &work, &spec, images).await {
+        let keys = match keys_of(context, &work, &spec, source_spec).await {
             Ok(keys) => keys,
             Err(phase) => {
                 work.tell(context, None, &phase).await;
@@ -342,7 +344,7 @@ async fn go_on(
         pacer: context.pacers.of(owner, &spec.project),
         spec,
         identity,
-        images: images.clone(),
+        source_spec: source_spec.clone(),
         grant,
     };
     let run = Run::new(context, &means, (keys, source_keys), work, progress);
@@ -360,7 +362,7 @@ async fn keys_to_score(
     let scope = SessionScope::project(&spec.project);
     let failed = |problem: CredentialsError| {
         let message = problem.message(identity);
-        Phase::Keys(problem, message)
+        Phase::CredentialsFailed(problem, message)
     };
     let keys = context
         .keys
@@ -368,7 +370,7 @@ async fn keys_to_score(
         .await
         .map_err(failed)?;
     if let Some(failure) = context.keys.known_bad(identity, &keys) {
-        return Err(Phase::KeysRefused(failure, identity.describe()));
+        return Err(Phase::CredentialsRejected(failure, identity.describe()));
     }
     match context.account_of(identity, &keys).await {
         Ok(account) if account == spec.project.account_uid => Ok((keys, Owner::Account(account))),
@@ -387,7 +389,7 @@ async fn keys_to_score(
             ) =>
         {
             context.keys.refused(identity, &keys, failure.clone());
-            Err(Phase::KeysRefused(failure, identity.describe()))
+            Err(Phase::CredentialsRejected(failure, identity.describe()))
         }
         Err(_) => Ok((keys, Owner::Identity(identity.clone()))),
     }

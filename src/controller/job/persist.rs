@@ -8,7 +8,10 @@ use tokio::time::sleep;
 
 use crate::api::{EventReason, JobStatus, Report};
 use crate::controller::context::Context;
-use crate::core::job::{End, Filing, JobObject, Phase, Progress, body, report, settled, unstored};
+use crate::core::job::{
+    End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, recovered_status,
+    storing_failed_status,
+};
 use crate::core::requeue;
 use crate::ports::{Announcement, KubeFailure, Subject};
 use crate::runtime::queue::Next;
@@ -70,7 +73,7 @@ impl Work {
         while self.job.status.reports.is_some() {
             let (reports, next) = context.effects.list_reports(&self.job, page.as_deref()).await?;
             for stored in reports {
-                progress.recall(&stored.report);
+                progress.restore_report(&stored.report);
                 let number = usize::try_from(stored.report.number).unwrap_or_default();
                 if self.open.as_ref().is_none_or(|(open, _)| *open <= number) {
                     self.open = Some((number, stored.resource_version));
@@ -88,14 +91,15 @@ impl Work {
     /// Draws up what is to be stored: reports with news, or whose word on what is reserved is out of date, and the status
     /// of a phase, if one is given.
     pub(super) fn draft(&self, context: &Context, progress: &mut Progress, phase: Option<&Phase>) -> Draft {
-        let status = phase.map(|phase| report(&self.job, phase, Some(progress), context.effects.now()));
+        let status = phase.map(|phase| job_status(&self.job, phase, Some(progress), context.effects.now()));
         let reserved = progress.requests().reserved;
         let mut reports = VecDeque::new();
-        if let Filing::Reports(filing) = progress.filing_mut() {
+        if let ResultBuffer::Reports(filing) = progress.results_mut() {
             let always = self.filed != Some(reserved);
-            let drafts = filing.draft(always).into_iter();
-            reports
-                .extend(drafts.map(|(number, results)| body(&self.job.key.name, number, results, reserved)));
+            let drafts = filing.take_pending(always).into_iter();
+            reports.extend(
+                drafts.map(|(number, results)| build_report(&self.job.key.name, number, results, reserved)),
+            );
         }
         Draft { reports, status }
     }
@@ -130,9 +134,9 @@ impl Work {
                     // What was edited meanwhile is told as seen; it takes effect once the results are stored.
                     _ if stored == Stored::No && fresh.status == self.job.status => self.job = fresh,
                     _ if stored == Stored::No => {}
-                    Some(phase) if !fresh.ended() && failures <= 5 => {
+                    Some(phase) if !fresh.is_finished() && failures <= 5 => {
                         self.job = fresh;
-                        draft.status = Some(report(&self.job, phase, None, context.effects.now()));
+                        draft.status = Some(job_status(&self.job, phase, None, context.effects.now()));
                         continue;
                     }
                     Some(_) | None => return Stored::Taken,
@@ -141,7 +145,7 @@ impl Work {
                 Err(_) => {}
             }
             if let Some(why) = self.refused.take() {
-                let status = unstored(&self.job, &why.to_string(), context.effects.now());
+                let status = storing_failed_status(&self.job, &why.to_string(), context.effects.now());
                 // What was told before may have come in between; it is known by its own text only.
                 if store(context, &mut self.job, &status).await != Stored::Taken {
                     told = Some(status);
@@ -199,21 +203,21 @@ impl Work {
         let Some(progress) = progress else {
             let draft = Draft {
                 reports: VecDeque::new(),
-                status: Some(report(&self.job, phase, None, context.effects.now())),
+                status: Some(job_status(&self.job, phase, None, context.effects.now())),
             };
             return self.keep(context, draft, Some(phase)).await;
         };
         let draft = self.draft(context, progress, Some(phase));
         let stored = self.keep(context, draft, None).await;
         if stored == Stored::Yes {
-            progress.stored();
+            progress.persisted();
         }
         stored
     }
 
     /// Stores what the figures of a job come to whose process ended without a word.
     pub(super) async fn settle(&mut self, context: &Context, progress: &Progress) -> Stored {
-        let status = settled(&self.job, progress);
+        let status = recovered_status(&self.job, progress);
         store(context, &mut self.job, &status).await
     }
 

@@ -9,7 +9,7 @@ use super::source_reader::keys_of;
 use super::{keys_to_score, look_at_grant};
 use crate::core::error::CredentialsError;
 use crate::core::identity::SessionScope;
-use crate::core::job::{Gate, Phase, gate};
+use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::KubeFailure;
 
 impl Run<'_> {
@@ -42,13 +42,16 @@ impl Run<'_> {
         if let Some(phase) = self.renew_keys().await {
             return Ok(Some(RunEnd::Blocked(phase)));
         }
-        let images = &self.means.images;
+        let source_spec = &self.means.source_spec;
         let tenant = self.context.tenant(&self.work.job.key.namespace).await?;
         let rules = self.context.effects.rules();
-        let allowed = rules.allow_job(&tenant, &self.spec, &images.buckets()).is_ok();
+        let allowed = rules
+            .allow_job(&tenant, &self.spec, &source_spec.buckets())
+            .is_ok();
         let grant = look_at_grant(self.context, &self.work.job, &self.spec).await?;
         let now = self.context.effects.now();
-        let open = gate(&self.work.job, &self.spec, images, grant.as_ref(), now) == Gate::Open;
+        let open =
+            evaluate_gate(&self.work.job, &self.spec, source_spec, grant.as_ref(), now) == GateDecision::Open;
         Ok((!open || !allowed).then_some(RunEnd::LookAgain))
     }
 
@@ -69,7 +72,8 @@ impl Run<'_> {
             match checked {
                 Ok(keys) => self.keys = Arc::new(keys),
                 Err(
-                    phase @ (Phase::KeysRefused(..) | Phase::Keys(CredentialsError::OtherAccount { .. }, _)),
+                    phase @ (Phase::CredentialsRejected(..)
+                    | Phase::CredentialsFailed(CredentialsError::OtherAccount { .. }, _)),
                 ) => {
                     return Some(phase);
                 }
@@ -77,7 +81,13 @@ impl Run<'_> {
             }
         }
         if self.source_keys.is_some() {
-            let fresh = keys_of(self.context, &self.work, &self.means.spec, &self.means.images).await;
+            let fresh = keys_of(
+                self.context,
+                &self.work,
+                &self.means.spec,
+                &self.means.source_spec,
+            )
+            .await;
             self.source_keys = fresh.ok().map(Arc::new).or_else(|| self.source_keys.take());
         }
         None

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::persist::{Stored, Work, announce};
 use super::run::{Calls, Event, FLUSH, Run, RunEnd};
 use crate::api::{EventReason, JobReason, REPORT_ITEMS, kinds};
-use crate::core::job::{Phase, Reports};
+use crate::core::job::{Phase, ReportBuffer};
 use crate::ports::KubeFailure;
 
 /// How old the figures in status may get while results are stored in reports.
@@ -41,8 +41,8 @@ impl<'a> Run<'a> {
 
     /// Whether it is time to store: each second, and at a high pace whenever a report can be filled.
     pub(super) fn to_store(&self) -> bool {
-        let reports = self.progress.filing().reports();
-        let full = reports.is_some_and(|reports| reports.unsaved() >= REPORT_ITEMS);
+        let reports = self.progress.results().reports();
+        let full = reports.is_some_and(|reports| reports.unpersisted() >= REPORT_ITEMS);
         full || self.stored_at.elapsed() >= FLUSH
     }
 
@@ -58,9 +58,13 @@ impl<'a> Run<'a> {
             };
             self.progress.reserve(wish, self.budget());
         }
-        let carries = self.progress.filing().reports().is_some_and(Reports::carries);
+        let carries = self
+            .progress
+            .results()
+            .reports()
+            .is_some_and(ReportBuffer::can_carry_reservation);
         // A status that says that calls are under way may be late; one that says that none are may not.
-        let phase = if carries && self.work.job.under_way() && self.figures_at.elapsed() < FIGURES {
+        let phase = if carries && self.work.job.has_started() && self.figures_at.elapsed() < FIGURES {
             None
         } else {
             self.figures_at = Instant::now();
@@ -82,7 +86,7 @@ impl<'a> Run<'a> {
         let refused =
             conditions.find(|c| c.kind == kinds::READY && c.reason == JobReason::NotStarted.as_str());
         let refused = refused.filter(|_| self.work.job.started.is_none())?;
-        Some(Phase::Stuck(JobReason::NotStarted, refused.message.clone()))
+        Some(Phase::Stalled(JobReason::NotStarted, refused.message.clone()))
     }
 
     /// Takes in what became of a store.
@@ -92,7 +96,7 @@ impl<'a> Run<'a> {
         self.take_edits();
         match stored {
             Stored::Yes => {
-                self.progress.stored();
+                self.progress.persisted();
                 None
             }
             Stored::No => None,

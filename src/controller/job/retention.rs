@@ -9,7 +9,7 @@ use super::persist::{AGAIN, Stored, announce, store};
 use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
 use crate::controller::context::Context;
 use crate::core::condition_builder::condition_status;
-use crate::core::job::{ItemRules, JobObject, acknowledged, body, pruned};
+use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_report, pruned_status};
 use crate::ports::KubeFailure;
 use crate::runtime::queue::Next;
 
@@ -54,7 +54,7 @@ pub(super) async fn pass(context: &Context, mut job: JobObject) -> Next {
             tracing::info!(job = %job.key, %failure, "reports not gone through yet");
             return Next::After(AGAIN);
         }
-        let status = pruned(&job, false, now);
+        let status = pruned_status(&job, false, now);
         return match store(context, &mut job, &status).await {
             Stored::Yes => next(context, &job),
             Stored::Gone => Next::WhenChanged,
@@ -66,7 +66,7 @@ pub(super) async fn pass(context: &Context, mut job: JobObject) -> Next {
 
 /// Notes that an edit was seen.
 async fn acknowledge(context: &Context, mut job: JobObject) -> Next {
-    let status = acknowledged(&job);
+    let status = acknowledged_status(&job);
     match store(context, &mut job, &status).await {
         Stored::Yes => next(context, &job),
         Stored::Gone => Next::WhenChanged,
@@ -80,7 +80,7 @@ async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Next {
         tracing::info!(job = %job.key, %failure, "reports not removed yet");
         return Next::After(AGAIN);
     }
-    let status = pruned(&job, true, now);
+    let status = pruned_status(&job, true, now);
     match store(context, &mut job, &status).await {
         Stored::Yes => {
             let note = "the results were removed after results.ttlSecondsAfterFinished; the summary stays";
@@ -115,7 +115,7 @@ async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeFa
 /// Leaves out of the reports what `results.select` does not ask for. A report that is left empty stays, so that their
 /// numbers have no gap.
 async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<(), KubeFailure> {
-    let rules = ItemRules::of(spec);
+    let rules = ResultClassifier::of(spec);
     let mut page = None;
     loop {
         let (reports, next) = context.effects.list_reports(job, page.as_deref()).await?;
@@ -133,7 +133,7 @@ async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<()
                 .collect();
             if kept.len() < before {
                 let number = usize::try_from(number).unwrap_or_default();
-                let report = body(&job.key.name, number, kept, reserved);
+                let report = build_report(&job.key.name, number, kept, reserved);
                 let version = Some(stored.resource_version.as_str());
                 context.effects.put_report(job, &report, version).await?;
             }

@@ -17,7 +17,7 @@ use super::source_reader::{Page, Place};
 use crate::api::{GrantSpec, JobReason, JobSpec};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
-use crate::core::job::{End, Images, Phase, Progress, Step, verdict};
+use crate::core::job::{End, Phase, Progress, SourceSpec, Step, evaluate_limits};
 use crate::ports::{CloudError, Keys, KubeFailure, ProjectLimits};
 use crate::runtime::notify::Listening;
 use crate::runtime::rate_limit::{Pacer, Place as Seat, Ticket};
@@ -83,7 +83,7 @@ pub(super) type Calls<'a> = FuturesUnordered<BoxFuture<'a, Event>>;
 pub(super) struct Means {
     pub(super) spec: JobSpec,
     pub(super) identity: Identity,
-    pub(super) images: Images,
+    pub(super) source_spec: SourceSpec,
     /// The grant that the gate has let it in by.
     pub(super) grant: Option<GrantSpec>,
     pub(super) pacer: Arc<Pacer>,
@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
         if uris.is_empty() {
             run.place = Some(Place::of(run.progress.cursor(), &means.spec));
         } else {
-            run.progress.list(uris);
+            run.progress.add_listed(uris);
         }
         run
     }
@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
             if self.context.stop.is_cancelled() {
                 return RunEnd::Stopped;
             }
-            if verdict(&self.progress, &self.spec) != End::Complete {
+            if evaluate_limits(&self.progress, &self.spec) != End::Complete {
                 return RunEnd::Judged;
             }
             let now = self.context.effects.now();
@@ -222,9 +222,12 @@ impl<'a> Run<'a> {
                 return end;
             }
             if !self.storing && self.to_store() {
-                self.store(calls, self.progress.canary_passed() && self.progress.open());
+                self.store(
+                    calls,
+                    self.progress.canary_passed() && self.progress.has_open_items(),
+                );
             }
-            if self.progress.open() && self.means.pacer.wants_limits() {
+            if self.progress.has_open_items() && self.means.pacer.wants_limits() {
                 // Before its first call a run waits for the answer: it may spare that call.
                 self.asking = !self.progress.canary_passed();
                 calls.push(self.ask_limits());
@@ -250,9 +253,9 @@ impl<'a> Run<'a> {
             let parallelism = self.spec.parallelism.and_then(|n| usize::try_from(n).ok());
             let ended = match self
                 .progress
-                .next(now, parallelism.unwrap_or(usize::MAX), self.budget())
+                .next_step(now, parallelism.unwrap_or(usize::MAX), self.budget())
             {
-                Step::Done => return RunEnd::Judged,
+                Step::Finished => return RunEnd::Judged,
                 Step::OutOfBudget => return RunEnd::OutOfBudget,
                 Step::Reserve if self.storing => self.wait(calls, FLUSH).await,
                 Step::Reserve => {
@@ -300,7 +303,7 @@ impl<'a> Run<'a> {
             }
             Woken::Time => return None,
         };
-        let item = self.progress.take(self.context.effects.now())?;
+        let item = self.progress.take_next(self.context.effects.now())?;
         let (effects, keys) = (Arc::clone(&self.context.effects), Arc::clone(&self.keys));
         let call = async move {
             let spec = &means.spec;

@@ -10,7 +10,8 @@ use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, SourceSeen};
 use crate::controller::context::Context;
 use crate::core::identity::{Identity, SessionScope};
 use crate::core::job::{
-    Count, End, Found, Images, Phase, Progress, counting, covers, items_of_lines, items_of_page,
+    End, ItemCounter, Phase, Progress, SourceItem, SourceSpec, counting_source, covers, items_of_lines,
+    items_of_page,
 };
 use crate::core::validate::ObjectUri;
 use crate::ports::{After, CloudError, CloudErrorKind, Keys};
@@ -39,7 +40,7 @@ pub(super) enum Place {
 
 /// The next items of a source.
 pub(super) struct Page {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<SourceItem>,
     /// Where it goes on; `None` at the end.
     pub(super) next: Option<Place>,
 }
@@ -117,7 +118,7 @@ pub(super) async fn keys_of(
     context: &Context,
     work: &Work,
     spec: &JobSpec,
-    images: &Images,
+    source_spec: &SourceSpec,
 ) -> Result<Keys, Phase> {
     let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
     let Some(identity) = Identity::of(&work.job.key.namespace, credentials) else {
@@ -125,7 +126,12 @@ pub(super) async fn keys_of(
             "the source's credentials cannot be used".to_owned(),
         ));
     };
-    let bucket = images.buckets().first().copied().unwrap_or_default().to_owned();
+    let bucket = source_spec
+        .buckets()
+        .first()
+        .copied()
+        .unwrap_or_default()
+        .to_owned();
     let scope = SessionScope::Objects(bucket);
     let keys = context
         .keys
@@ -133,7 +139,7 @@ pub(super) async fn keys_of(
         .await;
     keys.map_err(|problem| {
         let message = problem.message(&identity);
-        Phase::Keys(problem, message)
+        Phase::CredentialsFailed(problem, message)
     })
 }
 
@@ -163,7 +169,7 @@ pub(super) async fn count(
         .prefix
         .as_ref()
         .map_or(crate::api::ITEMS_LIMIT, |p| p.max_objects);
-    let (mut count, mut place) = (Count::default(), Some(Place::of(&Cursor::default(), spec)));
+    let (mut count, mut place) = (ItemCounter::default(), Some(Place::of(&Cursor::default(), spec)));
     let (mut pages, mut looked_at) = (0, Instant::now());
     while let Some(at) = place {
         let page = match read_patiently(context, spec, &seen, keys, &at).await {
@@ -200,7 +206,7 @@ pub(super) async fn count(
     }
     // What is counted is recorded before it is relied on.
     if work
-        .tell(context, None, &Phase::Counting(count.seen(&seen)))
+        .tell(context, None, &Phase::Counting(count.source_seen(&seen)))
         .await
     {
         Ok(work)
@@ -267,7 +273,10 @@ async fn first_look(context: &Context, spec: &JobSpec, keys: &Keys) -> Result<So
             (piece.server_time, etag)
         }
     };
-    Ok(counting(time.unwrap_or_else(|| context.effects.now()), etag))
+    Ok(counting_source(
+        time.unwrap_or_else(|| context.effects.now()),
+        etag,
+    ))
 }
 
 /// Whether the lines of a manifest may be scored: their buckets by the tenancy rules, and all of them by the grant.
@@ -276,17 +285,17 @@ pub(super) async fn admit(
     work: &Work,
     spec: &JobSpec,
     grant: Option<&GrantSpec>,
-    found: &[Found],
+    found: &[SourceItem],
 ) -> Result<(), Phase> {
     if spec.source.manifest.is_none() {
         return Ok(());
     }
-    let lines = found.iter().filter(|f| f.refused.is_none());
-    let images: Vec<ObjectUri> = lines
+    let lines = found.iter().filter(|f| f.reject_code.is_none());
+    let source_spec: Vec<ObjectUri> = lines
         .filter_map(|f| ObjectUri::parse("line", &f.uri).ok())
         .collect();
     if let Some(grant) = grant
-        && let Some(image) = images.iter().find(|image| !covers(grant, image))
+        && let Some(image) = source_spec.iter().find(|image| !covers(grant, image))
     {
         let message = format!(
             "the grant does not cover oss://{}/{} of the manifest: widen its access.prefixes or correct the line, then create the job again",
@@ -294,7 +303,7 @@ pub(super) async fn admit(
         );
         return Err(Phase::Ended(End::Failed(JobReason::GrantMismatch, message)));
     }
-    let mut buckets: Vec<&str> = images.iter().map(|i| i.bucket.as_str()).collect();
+    let mut buckets: Vec<&str> = source_spec.iter().map(|i| i.bucket.as_str()).collect();
     buckets.sort_unstable();
     buckets.dedup();
     let Ok(tenant) = context.tenant(&work.job.key.namespace).await else {

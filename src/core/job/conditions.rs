@@ -2,45 +2,46 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::ready_summary::{Words, put_in_words};
-use super::status::{End, Phase, allowance};
-use super::{JobObject, Tally};
+use super::ready_summary::{JobReadySummary, job_ready_summary};
+use super::status::{End, Phase, allowed_count};
+use super::{JobObject, Stats};
 use crate::api::{Condition, ConditionStatus, JobReason, JobStatus, kinds};
 use crate::core::condition_builder::ConditionsBuilder;
 use crate::core::error::{CloudErrorKind, CredentialsError};
 
 /// Said of results once those that nobody wants to keep are gone.
-pub(super) const KEPT: &str = "the results that results.select asks for are kept; the summary covers all";
+pub(super) const RESULTS_KEPT_MESSAGE: &str =
+    "the results that results.select asks for are kept; the summary covers all";
 
 /// All conditions; `status` holds the new figures.
-pub(super) fn conditions(
+pub(super) fn job_conditions(
     job: &JobObject,
     status: &JobStatus,
     phase: &Phase,
-    tally: Option<&Tally>,
+    stats: Option<&Stats>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let words = put_in_words(phase, status);
+    let summary = job_ready_summary(phase, status);
     let mut list = ConditionsBuilder::new(&job.status.conditions, job.generation, now);
     let list_of = &mut list;
-    kstatus(list_of, &words);
-    outcome(list_of, phase, &words, status);
-    allowed(list_of, phase);
-    source_ready(list_of, job, phase, status);
-    grant_ready(list_of, job, phase);
-    credentials(list_of, phase, status);
-    threshold(list_of, job, status, tally);
-    if let Phase::ResultsMissing(_) | Phase::Stuck(JobReason::ResultsUnreadable, _) = phase {
-        let reason = words.reason.as_str();
+    set_kstatus(list_of, &summary);
+    set_outcome(list_of, phase, &summary, status);
+    set_allowed(list_of, phase);
+    set_source_ready(list_of, job, phase, status);
+    set_grant_ready(list_of, job, phase);
+    set_credentials_valid(list_of, phase, status);
+    set_threshold_met(list_of, job, status, stats);
+    if let Phase::ResultsMissing(_) | Phase::Stalled(JobReason::ResultsUnreadable, _) = phase {
+        let reason = summary.reason.as_str();
         list.set(
             kinds::RESULTS_STORED,
             ConditionStatus::False,
             reason,
-            &words.message,
+            &summary.message,
         );
     } else if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
         let message = match &status.reports {
-            None if status.results_pruned => KEPT.to_owned(),
+            None if status.results_pruned => RESULTS_KEPT_MESSAGE.to_owned(),
             None => "every counted result is in status.results".to_owned(),
             Some(reports) if reports.count == 0 => "there is no result yet".to_owned(),
             Some(reports) => format!(
@@ -61,7 +62,7 @@ pub(super) fn conditions(
     list.finish()
 }
 
-fn flag(yes: bool) -> ConditionStatus {
+fn condition_flag(yes: bool) -> ConditionStatus {
     if yes {
         ConditionStatus::True
     } else {
@@ -69,33 +70,38 @@ fn flag(yes: bool) -> ConditionStatus {
     }
 }
 
-fn kstatus(list: &mut ConditionsBuilder<'_>, words: &Words) {
+fn set_kstatus(list: &mut ConditionsBuilder<'_>, summary: &JobReadySummary) {
     list.set(
         kinds::READY,
-        flag(words.ready),
-        words.reason.as_str(),
-        &words.message,
+        condition_flag(summary.ready),
+        summary.reason.as_str(),
+        &summary.message,
     );
-    if words.stalled {
+    if summary.stalled {
         let message = "a person must act; see the Ready condition";
         list.set(
             kinds::STALLED,
             ConditionStatus::True,
-            words.reason.as_str(),
+            summary.reason.as_str(),
             message,
         );
-    } else if !words.ready {
+    } else if !summary.ready {
         let message = "the operator goes on by itself";
         list.set(
             kinds::RECONCILING,
             ConditionStatus::True,
-            words.reason.as_str(),
+            summary.reason.as_str(),
             message,
         );
     }
 }
 
-fn outcome(list: &mut ConditionsBuilder<'_>, phase: &Phase, words: &Words, status: &JobStatus) {
+fn set_outcome(
+    list: &mut ConditionsBuilder<'_>,
+    phase: &Phase,
+    summary: &JobReadySummary,
+    status: &JobStatus,
+) {
     let failed = status.items.as_ref().is_some_and(|i| i.failed > 0);
     match phase {
         Phase::Ended(End::Complete) => {
@@ -108,7 +114,7 @@ fn outcome(list: &mut ConditionsBuilder<'_>, phase: &Phase, words: &Words, statu
                 kinds::COMPLETE,
                 ConditionStatus::True,
                 reason.as_str(),
-                &words.message,
+                &summary.message,
             );
         }
         Phase::Ended(End::Failed(reason, message)) => {
@@ -118,8 +124,8 @@ fn outcome(list: &mut ConditionsBuilder<'_>, phase: &Phase, words: &Words, statu
             list.set(
                 kinds::SUSPENDED,
                 ConditionStatus::True,
-                words.reason.as_str(),
-                &words.message,
+                summary.reason.as_str(),
+                &summary.message,
             );
         }
         Phase::Waiting(_)
@@ -128,16 +134,16 @@ fn outcome(list: &mut ConditionsBuilder<'_>, phase: &Phase, words: &Words, statu
         | Phase::Scoring
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
-        | Phase::Stuck(..)
+        | Phase::Stalled(..)
         | Phase::Denied(_)
-        | Phase::Keys(..)
-        | Phase::KeysRefused(..)
-        | Phase::Restored
+        | Phase::CredentialsFailed(..)
+        | Phase::CredentialsRejected(..)
+        | Phase::RestoredFromBackup
         | Phase::Invalid(_) => {}
     }
 }
 
-fn allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
+fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
     match phase {
         Phase::Denied(message) => {
             list.set(
@@ -147,7 +153,7 @@ fn allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
                 message,
             );
         }
-        Phase::Restored | Phase::Invalid(_) | Phase::Suspended | Phase::Ended(End::Failed(..)) => {
+        Phase::RestoredFromBackup | Phase::Invalid(_) | Phase::Suspended | Phase::Ended(End::Failed(..)) => {
             list.carry(kinds::ALLOWED);
         }
         Phase::Waiting(_)
@@ -156,9 +162,9 @@ fn allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
         | Phase::Scoring
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
-        | Phase::Stuck(..)
-        | Phase::Keys(..)
-        | Phase::KeysRefused(..)
+        | Phase::Stalled(..)
+        | Phase::CredentialsFailed(..)
+        | Phase::CredentialsRejected(..)
         | Phase::OutOfBudget
         | Phase::Ended(_) => {
             let message = "the tenancy rules permit this object";
@@ -173,7 +179,7 @@ fn allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
 }
 
 /// Absent for a list of uris, which needs no reading.
-fn source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase, status: &JobStatus) {
+fn set_source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase, status: &JobStatus) {
     let kind = kinds::SOURCE_READY;
     let read = job.spec.as_ref().is_ok_and(|s| s.source.uris.is_empty());
     let counted = status.source.as_ref().and_then(|s| s.items);
@@ -211,7 +217,7 @@ fn source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase
     }
 }
 
-fn grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase) {
+fn set_grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase) {
     let named = job.spec.as_ref().is_ok_and(|s| s.grant_ref.is_some());
     let kind = kinds::GRANT_READY;
     match phase {
@@ -232,11 +238,11 @@ fn grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase)
         Phase::Scoring
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
-        | Phase::Keys(..)
-        | Phase::KeysRefused(..)
+        | Phase::CredentialsFailed(..)
+        | Phase::CredentialsRejected(..)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
-        | Phase::Stuck(..)
+        | Phase::Stalled(..)
         | Phase::OutOfBudget => {
             let message = "the grant is live and covers every image";
             list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
@@ -247,22 +253,22 @@ fn grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase)
         }
         Phase::Ended(End::Failed(..)) => list.carry(kind),
         // Not looked at; whoever waits again, waits anew.
-        Phase::Denied(_) | Phase::Restored | Phase::Invalid(_) | Phase::Suspended => {}
+        Phase::Denied(_) | Phase::RestoredFromBackup | Phase::Invalid(_) | Phase::Suspended => {}
     }
 }
 
-fn credentials(list: &mut ConditionsBuilder<'_>, phase: &Phase, status: &JobStatus) {
+fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status: &JobStatus) {
     let kind = kinds::CREDENTIALS_VALID;
     let answered = status
         .items
         .as_ref()
         .is_some_and(|i| i.total > i.pending + i.active);
     match phase {
-        Phase::Keys(problem, message) if *problem != CredentialsError::Unavailable => {
+        Phase::CredentialsFailed(problem, message) if *problem != CredentialsError::Unavailable => {
             let reason = crate::core::grant::credentials_reason(problem);
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
-        Phase::KeysRefused(failure, secret) => {
+        Phase::CredentialsRejected(failure, secret) => {
             let expired = failure.kind == CloudErrorKind::CredentialsExpired;
             let reason = if expired {
                 JobReason::Expired
@@ -288,42 +294,47 @@ fn credentials(list: &mut ConditionsBuilder<'_>, phase: &Phase, status: &JobStat
         | Phase::OutOfBudget
         | Phase::Ended(_)
         | Phase::Denied(_)
-        | Phase::Keys(..)
+        | Phase::CredentialsFailed(..)
         | Phase::Waiting(_)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
-        | Phase::Stuck(..)
+        | Phase::Stalled(..)
         | Phase::Suspended
         | Phase::Invalid(_)
-        | Phase::Restored => list.carry(kind),
+        | Phase::RestoredFromBackup => list.carry(kind),
     }
 }
 
 /// Whether the scores are good enough so far; absent without thresholds, and before the first score.
-fn threshold(list: &mut ConditionsBuilder<'_>, job: &JobObject, status: &JobStatus, tally: Option<&Tally>) {
+fn set_threshold_met(
+    list: &mut ConditionsBuilder<'_>,
+    job: &JobObject,
+    status: &JobStatus,
+    stats: Option<&Stats>,
+) {
     let kind = kinds::THRESHOLD_MET;
     let thresholds = job.spec.as_ref().ok().and_then(|s| s.thresholds.as_ref());
     let (Some(thresholds), Some(items)) = (thresholds, &status.items) else {
         return;
     };
-    let Some(tally) = tally else {
+    let Some(stats) = stats else {
         return list.carry(kind);
     };
-    if tally.succeeded == 0 {
+    if stats.succeeded == 0 {
         return;
     }
-    let limit = allowance(&thresholds.max_below, usize::try_from(items.total).unwrap_or(0));
-    let met = tally.below <= limit;
+    let limit = allowed_count(&thresholds.max_below, usize::try_from(items.total).unwrap_or(0));
+    let met = stats.below <= limit;
     let message = format!(
         "{} of {} scores are below {}; thresholds.maxBelow allows {limit}",
-        tally.below, tally.succeeded, thresholds.min_score
+        stats.below, stats.succeeded, thresholds.min_score
     );
     let reason = if met {
         JobReason::WithinThreshold
     } else {
         JobReason::BelowThreshold
     };
-    list.set(kind, flag(met), reason.as_str(), message);
+    list.set(kind, condition_flag(met), reason.as_str(), message);
 }

@@ -3,7 +3,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{Images, JobObject};
+use super::{JobObject, SourceSpec};
 use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, Preset, kinds};
 use crate::core::condition_builder::condition_status;
 use crate::core::grant::GrantObject;
@@ -11,7 +11,7 @@ use crate::core::validate::ObjectUri;
 
 /// Whether the job may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub enum GateDecision {
     /// It may.
     Open,
     /// It must wait: why, and until when it is worth looking again by itself.
@@ -21,15 +21,15 @@ pub enum Gate {
 }
 
 /// Judges the grant that a job names; `grant` is `None` when it does not exist.
-pub fn gate(
+pub fn evaluate_gate(
     job: &JobObject,
     spec: &JobSpec,
-    images: &Images,
+    source_spec: &SourceSpec,
     grant: Option<&GrantObject>,
     now: Timestamp,
-) -> Gate {
+) -> GateDecision {
     let Some(reference) = &spec.grant_ref else {
-        return Gate::Open;
+        return GateDecision::Open;
     };
     let namespace = reference.namespace.as_deref().unwrap_or(&job.key.namespace);
     let name = format!("{namespace}/{}", reference.name);
@@ -49,10 +49,10 @@ pub fn gate(
             "grant {name} does not exist or does not list namespace {} in spec.allowedConsumers",
             job.key.namespace
         );
-        return Gate::Wait(message, None);
+        return GateDecision::Wait(message, None);
     };
-    if !live(grant) {
-        return Gate::Wait(
+    if !is_live(grant) {
+        return GateDecision::Wait(
             format!(
                 "grant {name} is not live yet: see kubectl get ibg -n {namespace} {}",
                 reference.name
@@ -64,10 +64,10 @@ pub fn gate(
         let message = format!(
             "grant {name} is live, and a Deny in the same policy covers what it grants: remove that Deny at OSS"
         );
-        return Gate::Wait(message, None);
+        return GateDecision::Wait(message, None);
     }
-    if let Some((reason, message)) = mismatch(spec, images, granted) {
-        return Gate::Never(reason, format!("grant {name} {message}"));
+    if let Some((reason, message)) = mismatch(spec, source_spec, granted) {
+        return GateDecision::Never(reason, format!("grant {name} {message}"));
     }
     let settle = SignedDuration::from_secs(i64::from(spec.grant_wait.settle_seconds));
     let written = grant
@@ -81,13 +81,13 @@ pub fn gate(
                 "grant {name} is live; giving OSS {} s to enforce it (grantWait.settleSeconds)",
                 spec.grant_wait.settle_seconds
             );
-            Gate::Wait(message, Some(until))
+            GateDecision::Wait(message, Some(until))
         }
-        _ => Gate::Open,
+        _ => GateDecision::Open,
     }
 }
 
-fn live(grant: &GrantObject) -> bool {
+fn is_live(grant: &GrantObject) -> bool {
     let current = grant.status.observed_generation == Some(grant.generation) && !grant.deleting;
     let granted = grant.status.conditions.iter().any(|c| {
         c.kind == kinds::GRANTED
@@ -103,7 +103,7 @@ fn live(grant: &GrantObject) -> bool {
 }
 
 /// What of the job the grant does not cover.
-fn mismatch(spec: &JobSpec, images: &Images, grant: &GrantSpec) -> Option<(JobReason, String)> {
+fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Option<(JobReason, String)> {
     if grant.grantee.account_uid != spec.project.account_uid {
         return Some((
             JobReason::GrantMismatch,
@@ -128,17 +128,19 @@ fn mismatch(spec: &JobSpec, images: &Images, grant: &GrantSpec) -> Option<(JobRe
             ),
         ));
     }
-    let missed = match images {
-        Images::Listed(images) => {
-            let missed = images.iter().position(|image| !covers(grant, image))?;
+    let missed = match source_spec {
+        SourceSpec::Uris(source_spec) => {
+            let missed = source_spec.iter().position(|image| !covers(grant, image))?;
             format!("spec.source.uris[{missed}]")
         }
-        Images::Below { bucket, prefix } if *bucket == grant.bucket.name && within(grant, prefix) => {
+        SourceSpec::Prefix { bucket, prefix }
+            if *bucket == grant.bucket.name && key_in_prefixes(grant, prefix) =>
+        {
             return None;
         }
-        Images::Below { bucket, prefix } => format!("every key below oss://{bucket}/{prefix}"),
+        SourceSpec::Prefix { bucket, prefix } => format!("every key below oss://{bucket}/{prefix}"),
         // Its lines are looked at as they are read.
-        Images::Written(_) => return None,
+        SourceSpec::Manifest(_) => return None,
     };
     let cure = "widen its access.prefixes or name the grant of that bucket, then create the job again";
     Some((
@@ -149,10 +151,10 @@ fn mismatch(spec: &JobSpec, images: &Images, grant: &GrantSpec) -> Option<(JobRe
 
 /// Whether a grant covers an image.
 pub fn covers(grant: &GrantSpec, image: &ObjectUri) -> bool {
-    image.bucket == grant.bucket.name && within(grant, &image.key)
+    image.bucket == grant.bucket.name && key_in_prefixes(grant, &image.key)
 }
 
-fn within(grant: &GrantSpec, key: &str) -> bool {
+fn key_in_prefixes(grant: &GrantSpec, key: &str) -> bool {
     let prefixes = &grant.access.prefixes;
     prefixes.is_empty() || prefixes.iter().any(|p| key.starts_with(p.as_str()))
 }

@@ -10,14 +10,20 @@ mod source;
 mod stats;
 mod status;
 
-pub use gate::{Gate, covers, gate};
-pub use progress::Outcome;
+pub use gate::{GateDecision, covers, evaluate_gate};
+pub use progress::ResponseEffect;
 pub use progress::{Item, Progress, Step};
-pub use result_buffer::{Filing, Reports, body, report_name};
+pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;
-pub use source::{Count, Found, Images, Listed, items_of_lines, items_of_page, parse_spec, size};
-pub use stats::{Class, ItemRules, Tally};
-pub use status::{End, Phase, acknowledged, counting, pruned, report, settled, unstored, verdict};
+pub use source::{
+    ItemCounter, ListedObject, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec,
+    planned_size,
+};
+pub use stats::{ResultClass, ResultClassifier, Stats};
+pub use status::{
+    End, Phase, acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status,
+    recovered_status, storing_failed_status,
+};
 
 use super::grant::ObjectKey;
 use crate::api::{JobSpec, JobStatus};
@@ -47,22 +53,22 @@ pub struct JobObject {
 
 impl JobObject {
     /// Whether the job has ended for good: nothing of it changes any more but that its results may be pruned.
-    pub fn ended(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         self.status.completion_time.is_some()
     }
 
     /// Whether the object has lost what was paid for: it carries another object's mark, because it was restored, or its own
     /// without any record, because somebody dropped its status. The record is written before the mark.
-    pub fn restored(&self) -> bool {
+    pub fn is_restored(&self) -> bool {
         let lost = self.status.requests.is_none();
         self.started.as_ref().is_some_and(|uid| *uid != self.uid || lost)
     }
 
     /// Whether the status says that calls are under way. While none are, the process that made them has ended without a
     /// word, and the status is behind what was spent and stored.
-    pub fn under_way(&self) -> bool {
+    pub fn has_started(&self) -> bool {
         let open = self.status.requests.as_ref().is_some_and(|r| r.reserved > r.sent);
         let active = self.status.items.as_ref().is_some_and(|items| items.active > 0);
-        !self.ended() && (open || active)
+        !self.is_finished() && (open || active)
     }
 }

@@ -4,25 +4,25 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{ItemRules, Tally};
+use super::{ResultClassifier, Stats};
 use crate::api::{ItemResult, REPORT_BYTES, REPORT_ITEMS, Report};
 use crate::core::json::serialized_len;
 
 /// Bytes of a report beside its results.
-const FRAME: usize = 1024;
+const REPORT_OVERHEAD_BYTES: usize = 1024;
 
 /// Results of a job that are stored, or to be stored.
 #[derive(Clone, Debug)]
-pub enum Filing {
+pub enum ResultBuffer {
     /// In status, by index.
     Inline(BTreeMap<usize, ItemResult>),
     /// In reports.
-    Reports(Reports),
+    Reports(ReportBuffer),
 }
 
 /// The end of a row of reports.
 #[derive(Clone, Debug, Default)]
-pub struct Reports {
+pub struct ReportBuffer {
     /// Full reports that are not stored yet, by number.
     full: VecDeque<(usize, Vec<ItemResult>)>,
     /// Number of the report that is being filled.
@@ -39,18 +39,18 @@ pub struct Reports {
     drafted: Vec<(usize, usize)>,
 }
 
-impl Filing {
+impl ResultBuffer {
     /// An empty one.
     pub fn new(inline: bool) -> Self {
         if inline {
             Self::Inline(BTreeMap::new())
         } else {
-            Self::Reports(Reports::default())
+            Self::Reports(ReportBuffer::default())
         }
     }
 
     /// The reports of a large job.
-    pub fn reports(&self) -> Option<&Reports> {
+    pub fn reports(&self) -> Option<&ReportBuffer> {
         match self {
             Self::Inline(_) => None,
             Self::Reports(reports) => Some(reports),
@@ -68,10 +68,13 @@ impl Filing {
     }
 }
 
-impl Reports {
+impl ReportBuffer {
     fn add(&mut self, result: ItemResult) {
-        let size = size(&result);
-        if self.closed || self.open.len() >= REPORT_ITEMS || self.bytes + size > REPORT_BYTES - FRAME {
+        let size = result_bytes(&result);
+        if self.closed
+            || self.open.len() >= REPORT_ITEMS
+            || self.bytes + size > REPORT_BYTES - REPORT_OVERHEAD_BYTES
+        {
             let full = std::mem::take(&mut self.open);
             if self.kept < full.len() {
                 self.full.push_back((self.number, full));
@@ -85,13 +88,13 @@ impl Reports {
     }
 
     /// Takes in a stored report; the last of them is filled further. Whether this is the last so far.
-    pub fn recall(&mut self, report: &Report) -> bool {
+    pub fn restore_report(&mut self, report: &Report) -> bool {
         let number = usize::try_from(report.number).unwrap_or_default();
         self.filed += report.results.len();
         let last = number >= self.number;
         if last {
             self.number = number;
-            self.bytes = report.results.iter().map(size).sum();
+            self.bytes = report.results.iter().map(result_bytes).sum();
             self.open.clone_from(&report.results);
             self.kept = self.open.len();
         }
@@ -101,10 +104,10 @@ impl Reports {
     /// The reports that are to be stored now, by number; the open one when it has news, or when `always`. It is closed
     /// when it is more than half full and would not hold as much again as came since it was written: topping it up would
     /// cost one more write of all of it.
-    pub fn draft(&mut self, always: bool) -> Vec<(usize, Vec<ItemResult>)> {
+    pub fn take_pending(&mut self, always: bool) -> Vec<(usize, Vec<ItemResult>)> {
         let (len, grown) = (self.open.len(), self.open.len() - self.kept);
-        let bytes = self.open.iter().skip(self.kept).map(size).sum::<usize>();
-        let fits = len + grown <= REPORT_ITEMS && self.bytes + bytes <= REPORT_BYTES - FRAME;
+        let bytes = self.open.iter().skip(self.kept).map(result_bytes).sum::<usize>();
+        let fits = len + grown <= REPORT_ITEMS && self.bytes + bytes <= REPORT_BYTES - REPORT_OVERHEAD_BYTES;
         let half = len >= REPORT_ITEMS / 2 || self.bytes >= REPORT_BYTES / 2;
         self.closed |= half && !fits;
         let open = (grown > 0 || (always && len > 0)).then(|| (self.number, self.open.clone()));
@@ -117,13 +120,13 @@ impl Reports {
     }
 
     /// Results that are not stored.
-    pub fn unsaved(&self) -> usize {
+    pub fn unpersisted(&self) -> usize {
         let full: usize = self.full.iter().map(|(_, results)| results.len()).sum();
         full + self.open.len() - self.kept
     }
 
     /// The last draft is stored.
-    pub fn stored(&mut self) {
+    pub fn persisted(&mut self) {
         for (number, len) in std::mem::take(&mut self.drafted) {
             if number == self.number {
                 self.kept = len;
@@ -135,7 +138,7 @@ impl Reports {
     }
 
     /// Whether the open report holds anything, so that it can carry a reservation.
-    pub fn carries(&self) -> bool {
+    pub fn can_carry_reservation(&self) -> bool {
         !self.open.is_empty()
     }
 
@@ -146,19 +149,19 @@ impl Reports {
 }
 
 /// Bytes of a result as it is stored, with its comma.
-fn size(result: &ItemResult) -> usize {
+fn result_bytes(result: &ItemResult) -> usize {
     serialized_len(result) + 1
 }
 
 /// A report's body.
-pub fn body(job: &str, number: usize, mut results: Vec<ItemResult>, reserved: i64) -> Report {
+pub fn build_report(job: &str, number: usize, mut results: Vec<ItemResult>, reserved: i64) -> Report {
     results.sort_by_key(|r| r.index);
-    let mut tally = Tally::default();
-    let rules = ItemRules::default();
+    let mut stats = Stats::default();
+    let rules = ResultClassifier::default();
     for result in &results {
-        tally.add(&rules, result);
+        stats.add(&rules, result);
     }
-    let summary = tally.summary();
+    let summary = stats.summary();
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     Report {
         job: job.to_owned(),
@@ -166,8 +169,8 @@ pub fn body(job: &str, number: usize, mut results: Vec<ItemResult>, reserved: i6
         first_index: results.first().map_or(0, |r| r.index),
         last_index: results.last().map_or(0, |r| r.index),
         items: count(results.len()),
-        succeeded: count(tally.succeeded),
-        failed: count(results.len() - tally.succeeded),
+        succeeded: count(stats.succeeded),
+        failed: count(results.len() - stats.succeeded),
         min: summary.as_ref().map(|s| s.min.clone()),
         mean: summary.as_ref().map(|s| s.mean.clone()),
         max: summary.map(|s| s.max),
@@ -199,31 +202,31 @@ mod tests {
     #[test]
     fn a_report_is_full_by_items_or_by_bytes_and_the_last_one_is_filled_further() {
         for (uri, least) in [("oss://pics/a.jpg".to_owned(), 500), ("k\"".repeat(520), 150)] {
-            let mut reports = Reports::default();
+            let mut reports = ReportBuffer::default();
             let mut most = -1;
             while reports.count().0 < 2 {
                 most += 1;
                 reports.add(result(most, &uri));
             }
-            let draft = reports.draft(false);
+            let draft = reports.take_pending(false);
             let (number, full) = draft.first().unwrap();
             assert_eq!((*number, full.len()), (0, usize::try_from(most).unwrap()));
             assert!(most >= least && most <= 500, "{most}");
-            let stored = body("j", 0, full.clone(), 7);
+            let stored = build_report("j", 0, full.clone(), 7);
             assert!(serde_json::to_string(&stored).unwrap().len() <= REPORT_BYTES);
             assert_eq!(sizes(&draft), [(0, full.len()), (1, 1)]);
             assert_eq!(
-                sizes(&reports.draft(false)),
+                sizes(&reports.take_pending(false)),
                 sizes(&draft),
                 "nothing is stored yet"
             );
-            reports.stored();
-            assert_eq!(reports.draft(false), []);
-            let mut again = Reports::default();
-            assert!(again.recall(&stored));
-            assert!(again.recall(&body("j", 1, vec![result(most, &uri)], 9)));
+            reports.persisted();
+            assert_eq!(reports.take_pending(false), []);
+            let mut again = ReportBuffer::default();
+            assert!(again.restore_report(&stored));
+            assert!(again.restore_report(&build_report("j", 1, vec![result(most, &uri)], 9)));
             again.add(result(most + 1, &uri));
-            assert_eq!(sizes(&again.draft(false)), [(1, 2)]);
+            assert_eq!(sizes(&again.take_pending(false)), [(1, 2)]);
             assert_eq!(again.count(), (2, usize::try_from(most).unwrap() + 2));
         }
     }
@@ -237,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_report_that_would_be_topped_up_is_closed_and_what_comes_meanwhile_is_in_the_next_draft() {
-        let mut reports = Reports::default();
+        let mut reports = ReportBuffer::default();
         let mut index = 0;
         let mut writes = Vec::new();
         for _ in 0..10 {
@@ -245,25 +248,25 @@ mod tests {
                 reports.add(result(index, "oss://pics/a.jpg"));
                 index += 1;
             }
-            writes.extend(sizes(&reports.draft(false)));
-            reports.stored();
+            writes.extend(sizes(&reports.take_pending(false)));
+            reports.persisted();
         }
         let expected = [98, 196, 294, 392, 490];
         assert_eq!(writes, [0, 1].map(|n| expected.map(|len| (n, len))).concat());
         assert_eq!(
-            sizes(&reports.draft(true)),
+            sizes(&reports.take_pending(true)),
             [(1, 490)],
             "it still tells what is reserved"
         );
 
         reports.add(result(index, "oss://pics/a.jpg"));
-        assert_eq!(sizes(&reports.draft(false)), [(2, 1)]);
+        assert_eq!(sizes(&reports.take_pending(false)), [(2, 1)]);
         for more in 1..=600 {
             reports.add(result(index + more, "oss://pics/a.jpg"));
         }
-        reports.stored();
-        assert_eq!(sizes(&reports.draft(false)), [(2, 500), (3, 101)]);
-        reports.stored();
-        assert_eq!(sizes(&reports.draft(false)), []);
+        reports.persisted();
+        assert_eq!(sizes(&reports.take_pending(false)), [(2, 500), (3, 101)]);
+        reports.persisted();
+        assert_eq!(sizes(&reports.take_pending(false)), []);
     }
 }

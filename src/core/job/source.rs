@@ -19,37 +19,37 @@ const RESULT_BYTES: i64 = 110;
 
 /// The images of a job, as far as the spec tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Images {
+pub enum SourceSpec {
     /// They are listed, in order.
-    Listed(Vec<ObjectUri>),
+    Uris(Vec<ObjectUri>),
     /// All objects below a prefix.
-    Below {
+    Prefix {
         /// The bucket.
         bucket: String,
         /// What the keys begin with.
         prefix: String,
     },
     /// The lines of an object.
-    Written(ObjectUri),
+    Manifest(ObjectUri),
 }
 
-impl Images {
+impl SourceSpec {
     /// The buckets that are known before the source is read.
     pub fn buckets(&self) -> Vec<&str> {
         match self {
-            Self::Listed(images) => {
-                let mut buckets: Vec<&str> = images.iter().map(|i| i.bucket.as_str()).collect();
+            Self::Uris(source_spec) => {
+                let mut buckets: Vec<&str> = source_spec.iter().map(|i| i.bucket.as_str()).collect();
                 buckets.dedup();
                 buckets
             }
-            Self::Below { bucket, .. } => vec![bucket],
-            Self::Written(object) => vec![&object.bucket],
+            Self::Prefix { bucket, .. } => vec![bucket],
+            Self::Manifest(object) => vec![&object.bucket],
         }
     }
 }
 
 /// Checks every name of a spec; gives the images as far as it tells them.
-pub fn parse_spec(spec: &JobSpec) -> Result<Images, ValidationError> {
+pub fn parse_spec(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
     check_project("spec.project.name", &spec.project.name)?;
     check_region("spec.project.region", &spec.project.region)?;
     check_uid("spec.project.accountUID", &spec.project.account_uid)?;
@@ -71,7 +71,7 @@ pub fn parse_spec(spec: &JobSpec) -> Result<Images, ValidationError> {
                     rule,
                 });
             }
-            Ok(Images::Below {
+            Ok(SourceSpec::Prefix {
                 bucket: prefix.bucket.clone(),
                 prefix: prefix.prefix.clone(),
             })
@@ -86,12 +86,12 @@ pub fn parse_spec(spec: &JobSpec) -> Result<Images, ValidationError> {
                     rule,
                 });
             }
-            Ok(Images::Written(object))
+            Ok(SourceSpec::Manifest(object))
         }
         (None, None) if !source.uris.is_empty() => {
             let uris = source.uris.iter();
-            let images = uris.map(|uri| ObjectUri::parse("spec.source.uris", uri));
-            Ok(Images::Listed(images.collect::<Result<_, _>>()?))
+            let source_spec = uris.map(|uri| ObjectUri::parse("spec.source.uris", uri));
+            Ok(SourceSpec::Uris(source_spec.collect::<Result<_, _>>()?))
         }
         _ => Err(ValidationError {
             field: "spec.source",
@@ -102,18 +102,18 @@ pub fn parse_spec(spec: &JobSpec) -> Result<Images, ValidationError> {
 
 /// An item as a source gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct SourceItem {
     /// The image; of one that is refused, its name made printable.
     pub uri: String,
     /// Where the source goes on after it.
-    pub place: Option<String>,
+    pub resume_after: Option<String>,
     /// Why it can only be refused, without a call.
-    pub refused: Option<&'static str>,
+    pub reject_code: Option<&'static str>,
 }
 
 /// An object as OSS lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedObject {
     /// Its key; when that is not UTF-8, as it came, percent-encoded.
     pub key: Result<String, String>,
     /// When it was last modified.
@@ -121,7 +121,7 @@ pub struct Listed {
 }
 
 /// The items among the objects of a page.
-pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<Listed>) -> Vec<Found> {
+pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedObject>) -> Vec<SourceItem> {
     let mut found = Vec::new();
     for object in page {
         let after = source
@@ -136,10 +136,10 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<Listed>)
         let key = match object.key {
             Ok(key) => key,
             Err(raw) => {
-                found.push(Found {
+                found.push(SourceItem {
                     uri: uri(&source.bucket, &raw),
-                    place: None,
-                    refused: Some("KeyNotUtf8"),
+                    resume_after: None,
+                    reject_code: Some("KeyNotUtf8"),
                 });
                 continue;
             }
@@ -162,25 +162,25 @@ fn uri(bucket: &str, key: &str) -> String {
 }
 
 /// An item, or why it is none.
-fn item(uri: String, place: Option<String>) -> Found {
+fn item(uri: String, place: Option<String>) -> SourceItem {
     if ObjectUri::split("uri", &uri).is_ok() {
-        return Found {
+        return SourceItem {
             uri,
-            place,
-            refused: None,
+            resume_after: place,
+            reject_code: None,
         };
     }
     let shown: String = uri.escape_debug().take(1000).collect();
-    Found {
+    SourceItem {
         uri: shown,
-        place,
-        refused: Some("NotAnImageUri"),
+        resume_after: place,
+        reject_code: Some("NotAnImageUri"),
     }
 }
 
 /// Takes the whole lines out of a piece of a manifest that begins at byte `offset`; what is left of it is the beginning of
 /// a line. At the end of the object the rest is a line as well.
-pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<Found>, usize) {
+pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<SourceItem>, usize) {
     let mut found = Vec::new();
     let mut used = 0;
     while let Some(rest) = piece.get(used..).filter(|rest| !rest.is_empty()) {
@@ -203,14 +203,14 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<Found>, usi
         match std::str::from_utf8(line) {
             Ok(text) if text.starts_with("oss://") => found.push(item(text.to_owned(), place)),
             // Not shown: a job must not be the way to read an object of another kind.
-            other => found.push(Found {
+            other => found.push(SourceItem {
                 uri: if line.starts_with(b"oss://") {
                     line.escape_ascii().to_string().chars().take(1000).collect()
                 } else {
                     format!("line at byte {begin}")
                 },
-                place,
-                refused: Some(if other.is_ok() {
+                resume_after: place,
+                reject_code: Some(if other.is_ok() {
                     "NotAnImageUri"
                 } else {
                     "LineNotUtf8"
@@ -223,14 +223,14 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<Found>, usi
 
 /// Counts a source; an error says how it is too large.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub struct ItemCounter {
     items: i32,
     uri_bytes: i64,
 }
 
-impl Count {
+impl ItemCounter {
     /// Adds a page; `Err` when the job would have more items or results than it may.
-    pub fn add(&mut self, page: &[Found], most: i32) -> Result<(), String> {
+    pub fn add(&mut self, page: &[SourceItem], most: i32) -> Result<(), String> {
         let added: usize = page.iter().map(|f| serialized_len(&f.uri)).sum();
         self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
         self.uri_bytes += i64::try_from(added).unwrap_or(i64::MAX);
@@ -256,7 +256,7 @@ impl Count {
     }
 
     /// What is recorded of a counted source.
-    pub fn seen(&self, before: &SourceSeen) -> SourceSeen {
+    pub fn source_seen(&self, before: &SourceSeen) -> SourceSeen {
         SourceSeen {
             items: Some(self.items),
             uri_bytes: Some(self.uri_bytes),
@@ -267,7 +267,7 @@ impl Count {
 
 /// How many items a job has, as far as it is known, and whether their results fit into its status. Decided before the first
 /// paid call and never again.
-pub fn size(spec: &JobSpec, seen: Option<&SourceSeen>) -> Option<(usize, bool)> {
+pub fn planned_size(spec: &JobSpec, seen: Option<&SourceSeen>) -> Option<(usize, bool)> {
     let (items, uri_bytes) = if spec.source.uris.is_empty() {
         (seen?.items?, seen?.uri_bytes?)
     } else {
@@ -293,7 +293,7 @@ mod tests {
         let (found, used) = items_of_lines(text, 100, false);
         let shown: Vec<(&str, Option<&str>, bool)> = found
             .iter()
-            .map(|f| (f.uri.as_str(), f.place.as_deref(), f.refused.is_some()))
+            .map(|f| (f.uri.as_str(), f.resume_after.as_deref(), f.reject_code.is_some()))
             .collect();
         assert_eq!(
             shown,
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(items_of_lines(b"oss://pics/half", 0, true).0.len(), 1);
         let (bad, _) = items_of_lines(b"oss://pics/\xff\n", 0, false);
         assert_eq!(
-            (bad[0].uri.as_str(), bad[0].refused),
+            (bad[0].uri.as_str(), bad[0].reject_code),
             ("oss://pics/\\xff", Some("LineNotUtf8"))
         );
     }
@@ -323,7 +323,7 @@ mod tests {
             modified_after: None,
             credentials: None,
         };
-        let object = |key: &str, second| Listed {
+        let object = |key: &str, second| ListedObject {
             key: Ok(key.to_owned()),
             modified: at(second),
         };
@@ -331,7 +331,7 @@ mod tests {
             object("/lead/../x+%41.jpg", 10),
             object("folder/", 10),
             object("new.jpg", 11),
-            Listed {
+            ListedObject {
                 modified: Timestamp::from_millisecond(10_900).unwrap(),
                 ..object("same second.jpg", 0)
             },
@@ -340,7 +340,7 @@ mod tests {
         let found = items_of_page(&source, at(10), page.clone());
         let uris: Vec<(&str, bool)> = found
             .iter()
-            .map(|f| (f.uri.as_str(), f.refused.is_some()))
+            .map(|f| (f.uri.as_str(), f.reject_code.is_some()))
             .collect();
         assert_eq!(
             uris,

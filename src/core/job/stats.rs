@@ -6,11 +6,11 @@ use super::Score;
 use crate::api::{FailureAction, FailureCount, FailureRule, ItemResult, JobSpec, Select, Summary};
 
 /// Most different error codes that are told apart; a hostile service could send any number.
-const CODES: usize = 100;
+const MAX_ERROR_CODES: usize = 100;
 
 /// What a result counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum ResultClass {
     /// It has a score; whether that is below the threshold.
     Scored {
         /// Below the threshold.
@@ -26,14 +26,14 @@ pub enum Class {
 
 /// The parts of a spec that say what a result means. All of them are immutable.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ItemRules {
+pub struct ResultClassifier {
     rules: Vec<FailureRule>,
     /// Of a prefix, an object may vanish between listing and scoring; elsewhere a missing image is a failure.
     pub(super) may_vanish: bool,
     min_score: Option<i64>,
 }
 
-impl ItemRules {
+impl ResultClassifier {
     /// The rules of a spec.
     pub fn of(spec: &JobSpec) -> Self {
         let min = spec.thresholds.as_ref().and_then(|t| Score::parse(&t.min_score));
@@ -55,32 +55,32 @@ impl ItemRules {
     }
 
     /// What a result counts as.
-    pub fn class(&self, result: &ItemResult) -> Class {
-        self.class_of(score_of(result).as_ref(), result)
+    pub fn classify(&self, result: &ItemResult) -> ResultClass {
+        self.classify_with(score_of(result).as_ref(), result)
     }
 
-    fn class_of(&self, score: Option<&Score>, result: &ItemResult) -> Class {
+    fn classify_with(&self, score: Option<&Score>, result: &ItemResult) -> ResultClass {
         if let Some(score) = score {
             let below = self.min_score.is_some_and(|min| score.millionths() < min);
-            return Class::Scored { below };
+            return ResultClass::Scored { below };
         }
         let code = result.code.as_deref().unwrap_or_default();
         match self.action(code) {
-            Some(FailureAction::IgnoreItem) => Class::Ignored,
-            None if self.may_vanish && code.starts_with("ResourceNotFound") => Class::Skipped,
+            Some(FailureAction::IgnoreItem) => ResultClass::Ignored,
+            None if self.may_vanish && code.starts_with("ResourceNotFound") => ResultClass::Skipped,
             Some(FailureAction::FailItem | FailureAction::FailJob | FailureAction::Retry) | None => {
-                Class::Failed
+                ResultClass::Failed
             }
         }
     }
 
     /// Whether a result is kept once the job has ended.
     pub fn keeps(&self, select: Select, result: &ItemResult) -> bool {
-        match (select, self.class(result)) {
+        match (select, self.classify(result)) {
             (Select::All, _) => true,
-            (Select::BelowThreshold, Class::Scored { below }) => below,
-            (_, Class::Failed) => true,
-            (_, Class::Scored { .. } | Class::Ignored | Class::Skipped) => false,
+            (Select::BelowThreshold, ResultClass::Scored { below }) => below,
+            (_, ResultClass::Failed) => true,
+            (_, ResultClass::Scored { .. } | ResultClass::Ignored | ResultClass::Skipped) => false,
         }
     }
 }
@@ -91,7 +91,7 @@ fn score_of(result: &ItemResult) -> Option<Score> {
 
 /// What results add up to.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tally {
+pub struct Stats {
     /// Items with a score.
     pub succeeded: usize,
     /// Items that failed.
@@ -113,18 +113,18 @@ pub struct Tally {
     highest: Option<Score>,
 }
 
-impl Tally {
+impl Stats {
     /// Adds a result.
-    pub fn add(&mut self, rules: &ItemRules, result: &ItemResult) {
+    pub fn add(&mut self, rules: &ResultClassifier, result: &ItemResult) {
         let score = score_of(result);
-        match rules.class_of(score.as_ref(), result) {
-            Class::Scored { below } => {
+        match rules.classify_with(score.as_ref(), result) {
+            ResultClass::Scored { below } => {
                 self.succeeded += 1;
                 self.below += usize::from(below);
             }
-            Class::Failed => self.failed += 1,
-            Class::Ignored => self.ignored += 1,
-            Class::Skipped => self.skipped += 1,
+            ResultClass::Failed => self.failed += 1,
+            ResultClass::Ignored => self.ignored += 1,
+            ResultClass::Skipped => self.skipped += 1,
         }
         if let Some(score) = score {
             self.add_score(score);
@@ -132,7 +132,7 @@ impl Tally {
             if self.fatal.is_none() && rules.action(code) == Some(FailureAction::FailJob) {
                 self.fatal = Some(code.clone());
             }
-            let known = self.codes.contains_key(code) || self.codes.len() < CODES;
+            let known = self.codes.contains_key(code) || self.codes.len() < MAX_ERROR_CODES;
             let code = if known { code.as_str() } else { "Other" };
             let fresh = || FailureCount {
                 code: code.to_owned(),
@@ -214,21 +214,21 @@ mod tests {
 
     #[test]
     fn a_tally_has_the_median_the_bins_and_the_text_of_a_single_score() {
-        let rules = ItemRules {
+        let rules = ResultClassifier {
             min_score: Some(600_000),
-            ..ItemRules::default()
+            ..ResultClassifier::default()
         };
-        let mut tally = Tally::default();
-        tally.add(&rules, &scored(0, "0.7270"));
-        assert_eq!(tally.summary().unwrap().mean, "0.7270");
+        let mut stats = Stats::default();
+        stats.add(&rules, &scored(0, "0.7270"));
+        assert_eq!(stats.summary().unwrap().mean, "0.7270");
         for (index, score) in ["0.1", "0.6", "0.599999", "1"].iter().enumerate() {
-            tally.add(&rules, &scored(i32::try_from(index).unwrap(), score));
+            stats.add(&rules, &scored(i32::try_from(index).unwrap(), score));
         }
-        let summary = tally.summary().unwrap();
+        let summary = stats.summary().unwrap();
         assert_eq!((summary.p50.as_str(), summary.mean.as_str()), ("0.6", "0.605"));
         assert_eq!(summary.histogram, [0, 1, 0, 0, 0, 1, 1, 1, 0, 1]);
         assert_eq!(
-            (tally.below, tally.done()),
+            (stats.below, stats.done()),
             (2, 5),
             "a score of exactly 0.6 passes"
         );
@@ -240,7 +240,7 @@ mod tests {
             codes: codes.iter().map(|c| (*c).to_owned()).collect(),
             action,
         };
-        let rules = ItemRules {
+        let rules = ResultClassifier {
             rules: vec![
                 rule(&["ResourceNotFound.Object"], FailureAction::FailItem),
                 rule(&["ResourceNotFound", "Odd"], FailureAction::IgnoreItem),
@@ -249,18 +249,18 @@ mod tests {
             min_score: None,
         };
         for (code, class) in [
-            ("ResourceNotFound.Object", Class::Failed),
-            ("ResourceNotFound.Project", Class::Ignored),
-            ("ResourceNotFoundElse", Class::Skipped),
-            ("Odd", Class::Ignored),
-            ("Oddly", Class::Failed),
+            ("ResourceNotFound.Object", ResultClass::Failed),
+            ("ResourceNotFound.Project", ResultClass::Ignored),
+            ("ResourceNotFoundElse", ResultClass::Skipped),
+            ("Odd", ResultClass::Ignored),
+            ("Oddly", ResultClass::Failed),
         ] {
             let result = ItemResult {
                 code: Some(code.to_owned()),
                 score: None,
                 ..scored(0, "")
             };
-            assert_eq!(rules.class(&result), class, "{code}");
+            assert_eq!(rules.classify(&result), class, "{code}");
         }
     }
 }

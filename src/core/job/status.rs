@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
-use super::conditions::{KEPT, conditions};
-use super::{Filing, ItemRules, JobObject, Progress, Tally, report_name};
+use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions};
+use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
     ConditionStatus, Items, JobReason, JobSpec, JobStatus, OnBelow, Reports, Select, SourceSeen, kinds,
 };
@@ -38,17 +38,17 @@ pub enum Phase {
     /// No tenancy rule permits it: why.
     Denied(String),
     /// Its credentials cannot be used.
-    Keys(CredentialsError, String),
+    CredentialsFailed(CredentialsError, String),
     /// The cloud refused the keys of this Secret.
-    KeysRefused(CloudError, String),
+    CredentialsRejected(CloudError, String),
     /// Its budget is used up.
     OutOfBudget,
     /// Restored from a backup without its results.
-    Restored,
+    RestoredFromBackup,
     /// Reports with so many stored results are gone.
     ResultsMissing(usize),
     /// Something is in the way that a person must see to: what, and what to do about it.
-    Stuck(JobReason, String),
+    Stalled(JobReason, String),
     /// A field is not as it must be.
     Invalid(String),
     /// It has ended.
@@ -56,7 +56,7 @@ pub enum Phase {
 }
 
 /// A count or a share of all items, as a count.
-pub(super) fn allowance(allowed: &IntOrString, total: usize) -> usize {
+pub(super) fn allowed_count(allowed: &IntOrString, total: usize) -> usize {
     match allowed {
         IntOrString::Int(count) => usize::try_from(*count).unwrap_or(0),
         IntOrString::String(percent) => {
@@ -67,22 +67,22 @@ pub(super) fn allowance(allowed: &IntOrString, total: usize) -> usize {
 }
 
 /// How a job ends that stops here: it fails as soon as more items failed, or are below the threshold, than it allows.
-pub fn verdict(progress: &Progress, spec: &JobSpec) -> End {
-    let (tally, total) = (&progress.tally, progress.total());
-    if let Some(code) = &tally.fatal {
+pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
+    let (stats, total) = (&progress.stats, progress.total());
+    if let Some(code) = &stats.fatal {
         let message = format!(
             "an item failed with {code}, for which failureRules fails the job: see status.failures, then create another job"
         );
         return End::Failed(JobReason::FailureRule, message);
     }
-    let limit = allowance(&spec.max_failed_items, total);
-    if tally.failed > limit {
-        let reason = if progress.exhausted() == tally.failed {
+    let limit = allowed_count(&spec.max_failed_items, total);
+    if stats.failed > limit {
+        let reason = if progress.exhausted() == stats.failed {
             JobReason::BackoffLimitExceeded
         } else {
             JobReason::MaxFailedItems
         };
-        let failed = tally.failed;
+        let failed = stats.failed;
         let message = format!(
             "{failed} of {total} items failed and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems"
         );
@@ -93,11 +93,11 @@ pub fn verdict(progress: &Progress, spec: &JobSpec) -> End {
         .as_ref()
         .filter(|t| t.on_below == OnBelow::FailJob);
     if let Some(thresholds) = thresholds {
-        let limit = allowance(&thresholds.max_below, total);
-        if tally.below > limit {
+        let limit = allowed_count(&thresholds.max_below, total);
+        if stats.below > limit {
             let message = format!(
                 "{} of {total} items are below {} and thresholds.maxBelow allows {limit}: look at those images, or create another job with a lower minScore or a higher maxBelow",
-                tally.below, thresholds.min_score
+                stats.below, thresholds.min_score
             );
             return End::Failed(JobReason::BelowThreshold, message);
         }
@@ -106,18 +106,18 @@ pub fn verdict(progress: &Progress, spec: &JobSpec) -> End {
 }
 
 /// The status that follows. Without progress nothing was done in this pass: the figures stay as they are.
-pub fn report(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: Timestamp) -> JobStatus {
+pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: Timestamp) -> JobStatus {
     let before = &job.status;
     let ended = matches!(phase, Phase::Ended(_));
-    let tally = progress.map(Progress::tally);
-    let mut status = match progress.zip(tally.as_ref()) {
-        Some((progress, tally)) => figures(job, progress, tally),
-        None => carried(job),
+    let stats = progress.map(Progress::stats);
+    let mut status = match progress.zip(stats.as_ref()) {
+        Some((progress, stats)) => progress_status(job, progress, stats),
+        None => unchanged_status(job),
     };
     if ended {
         status.deferred = Vec::new();
         if let Ok(spec) = &job.spec {
-            select(&mut status, spec);
+            apply_select(&mut status, spec);
         }
     }
     if let Phase::Counting(seen) = phase {
@@ -134,13 +134,13 @@ pub fn report(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: 
         .or_else(|| Some(whole_seconds(now)));
     status.completion_time = ended.then(|| whole_seconds(now));
     status.last_handled_reconcile_at.clone_from(&job.reconcile_at);
-    status.conditions = conditions(job, &status, phase, tally.as_ref(), now);
+    status.conditions = job_conditions(job, &status, phase, stats.as_ref(), now);
     status
 }
 
 /// The status of a job whose process ended without a word: its figures follow from what is stored, the rest is as it was.
-pub fn settled(job: &JobObject, progress: &Progress) -> JobStatus {
-    let figures = figures(job, progress, &progress.tally());
+pub fn recovered_status(job: &JobObject, progress: &Progress) -> JobStatus {
+    let figures = progress_status(job, progress, &progress.stats());
     JobStatus {
         items: figures.items,
         progress: figures.progress,
@@ -156,26 +156,26 @@ pub fn settled(job: &JobObject, progress: &Progress) -> JobStatus {
 }
 
 /// The figures of a job that is being worked on.
-fn figures(job: &JobObject, progress: &Progress, tally: &Tally) -> JobStatus {
+fn progress_status(job: &JobObject, progress: &Progress, stats: &Stats) -> JobStatus {
     let mut status = JobStatus {
-        items: Some(items(progress, tally)),
-        progress: Some(format!("{}/{}", tally.done(), progress.total())),
+        items: Some(items(progress, stats)),
+        progress: Some(format!("{}/{}", stats.done(), progress.total())),
         source: job.status.source.clone(),
         cursor: Some(progress.cursor().clone()),
         deferred: progress.deferred(),
-        summary: tally.summary(),
+        summary: stats.summary(),
         requests: Some(progress.requests()),
-        failures: tally.failures(),
+        failures: stats.failures(),
         results_pruned: job.status.results_pruned,
         ..JobStatus::default()
     };
-    match progress.filing() {
-        Filing::Inline(results) => status.results = results.values().cloned().collect(),
-        Filing::Reports(reports) => {
+    match progress.results() {
+        ResultBuffer::Inline(results) => status.results = results.values().cloned().collect(),
+        ResultBuffer::Reports(reports) => {
             let (count, filed) = reports.count();
             status.reports = Some(Reports {
-                count: number(count),
-                items: number(filed),
+                count: clamped_i32(count),
+                items: clamped_i32(filed),
                 first: (count > 0).then(|| report_name(&job.key.name, &job.uid, 0)),
             });
         }
@@ -184,10 +184,10 @@ fn figures(job: &JobObject, progress: &Progress, tally: &Tally) -> JobStatus {
 }
 
 /// The figures as they were; nothing is in flight.
-fn carried(job: &JobObject) -> JobStatus {
+fn unchanged_status(job: &JobObject) -> JobStatus {
     let before = &job.status;
     let counted = || before.source.as_ref().and_then(|s| s.items);
-    let listed = |spec: &JobSpec| Some(number(spec.source.uris.len())).filter(|n| *n > 0);
+    let listed = |spec: &JobSpec| Some(clamped_i32(spec.source.uris.len())).filter(|n| *n > 0);
     let total = job.spec.as_ref().ok().and_then(listed).or_else(counted);
     let fresh = || {
         let total = total?;
@@ -210,30 +210,30 @@ fn carried(job: &JobObject) -> JobStatus {
     }
 }
 
-fn items(progress: &Progress, tally: &Tally) -> Items {
-    let (done, active) = (tally.done(), progress.in_flight());
+fn items(progress: &Progress, stats: &Stats) -> Items {
+    let (done, active) = (stats.done(), progress.in_flight());
     Items {
-        total: number(progress.total()),
-        succeeded: number(tally.succeeded),
-        failed: number(tally.failed),
-        ignored: number(tally.ignored),
-        skipped: number(tally.skipped),
-        below_threshold: number(tally.below),
-        active: number(active),
-        pending: number(progress.total().saturating_sub(done + active)),
+        total: clamped_i32(progress.total()),
+        succeeded: clamped_i32(stats.succeeded),
+        failed: clamped_i32(stats.failed),
+        ignored: clamped_i32(stats.ignored),
+        skipped: clamped_i32(stats.skipped),
+        below_threshold: clamped_i32(stats.below),
+        active: clamped_i32(active),
+        pending: clamped_i32(progress.total().saturating_sub(done + active)),
     }
 }
 
-fn number(n: usize) -> i32 {
+fn clamped_i32(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
 /// Leaves out of an ended job's status the results that nobody wants to keep. Reports are gone through afterwards.
-fn select(status: &mut JobStatus, spec: &JobSpec) {
+fn apply_select(status: &mut JobStatus, spec: &JobSpec) {
     if spec.results.select == Select::All || status.reports.is_some() {
         return;
     }
-    let rules = ItemRules::of(spec);
+    let rules = ResultClassifier::of(spec);
     status
         .results
         .retain(|result| rules.keeps(spec.results.select, result));
@@ -241,7 +241,7 @@ fn select(status: &mut JobStatus, spec: &JobSpec) {
 }
 
 /// The status of an ended job once an edit of it was seen: it must not look unfinished for ever.
-pub fn acknowledged(job: &JobObject) -> JobStatus {
+pub fn acknowledged_status(job: &JobObject) -> JobStatus {
     let mut status = job.status.clone();
     status.last_handled_reconcile_at.clone_from(&job.reconcile_at);
     if status.observed_generation != Some(job.generation) {
@@ -254,8 +254,8 @@ pub fn acknowledged(job: &JobObject) -> JobStatus {
 }
 
 /// The status of an ended job whose results have been gone through; `all` when their time is over.
-pub fn pruned(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
-    let mut status = acknowledged(job);
+pub fn pruned_status(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
+    let mut status = acknowledged_status(job);
     status.results_pruned = true;
     let (flag, reason, message) = if all {
         status.results = Vec::new();
@@ -263,13 +263,13 @@ pub fn pruned(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
         let message = "results.ttlSecondsAfterFinished is over; the summary stays";
         (ConditionStatus::False, JobReason::Pruned, message)
     } else {
-        (ConditionStatus::True, JobReason::Stored, KEPT)
+        (ConditionStatus::True, JobReason::Stored, RESULTS_KEPT_MESSAGE)
     };
-    results_stored(status, flag, reason, message, (job.generation, now))
+    with_results_stored(status, flag, reason, message, (job.generation, now))
 }
 
 /// The status of a job whose results cannot be stored now, and why: nothing else of it is news.
-pub fn unstored(job: &JobObject, why: &str, now: Timestamp) -> JobStatus {
+pub fn storing_failed_status(job: &JobObject, why: &str, now: Timestamp) -> JobStatus {
     let message = format!(
         "the API server refuses an ImageScoreReport ({why}): look at resource quotas, admission policies and the operator's rights; the results are kept in memory, and no new call is made"
     );
@@ -279,11 +279,11 @@ pub fn unstored(job: &JobObject, why: &str, now: Timestamp) -> JobStatus {
         observed_generation: Some(job.generation),
         ..job.status.clone()
     };
-    results_stored(status, flag, JobReason::Storing, &message, of)
+    with_results_stored(status, flag, JobReason::Storing, &message, of)
 }
 
 /// A status with this condition anew and the others as they were.
-fn results_stored(
+fn with_results_stored(
     mut status: JobStatus,
     flag: ConditionStatus,
     reason: JobReason,
@@ -301,7 +301,7 @@ fn results_stored(
 }
 
 /// The record of a source that is about to be counted.
-pub fn counting(as_of: Timestamp, etag: Option<String>) -> SourceSeen {
+pub fn counting_source(as_of: Timestamp, etag: Option<String>) -> SourceSeen {
     SourceSeen {
         as_of: Some(whole_seconds(as_of)),
         etag,

@@ -71,7 +71,7 @@ impl JobWorld {
         self.must(job.started.is_some(), || {
             "a call leaves before the job is marked".to_owned()
         });
-        self.must(!job.ended(), || format!("{uri} is called after the end"));
+        self.must(!job.is_finished(), || format!("{uri} is called after the end"));
         let stored = self.results(&job.status).values().any(|r| r.uri == uri);
         self.must(!stored, || {
             format!("I6: {uri} is called although its result is stored")
@@ -160,7 +160,7 @@ impl JobWorld {
         let results = self.results(status);
         let items = status.items.clone().unwrap_or_default();
         let current = status.observed_generation == Some(job.generation);
-        self.must(job.ended() && current, || {
+        self.must(job.is_finished() && current, || {
             format!("the job has not ended: {:#?}", status.conditions)
         });
         let done = usize::try_from(items.succeeded + items.failed).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use imm_operator::api::{JobSpec, JobStatus, Report};
 use imm_operator::core::grant::ObjectKey;
-use imm_operator::core::job::{JobObject, Listed};
+use imm_operator::core::job::{JobObject, ListedObject};
 use imm_operator::ports::{
     After, CloudError, CloudErrorKind, KubeFailure, ObjectPage, Piece, ProjectLimits, ReportPage,
     StoredReport,
@@ -197,7 +197,7 @@ impl JobWorld {
         let from = after.token.as_ref().or(after.key.as_ref());
         let keys = self.images.iter().filter(|key| key.starts_with(prefix));
         let keys: Vec<&String> = keys.filter(|key| from.is_none_or(|from| *key > from)).collect();
-        let page = keys.iter().take(PAGE).map(|key| Listed {
+        let page = keys.iter().take(PAGE).map(|key| ListedObject {
             key: Ok((*key).clone()),
             modified: before(now),
         });

@@ -7,14 +7,14 @@
 mod response;
 mod resume;
 
-pub use self::response::Outcome;
+pub use self::response::ResponseEffect;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::result_buffer::Filing;
-use super::{ItemRules, Tally};
+use super::result_buffer::ResultBuffer;
+use super::{ResultClassifier, Stats};
 use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
 use crate::core::json::serialized_len;
 
@@ -22,7 +22,7 @@ use crate::core::json::serialized_len;
 const DEFERRED_LIMIT: usize = 256;
 const DEFERRED_BYTES: usize = 90 * 1024;
 /// With fewer items at hand the source is read on.
-const LOW: usize = 500;
+const REFILL_BELOW: usize = 500;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Step {
     /// The budget is used up; calls in flight are still awaited.
     OutOfBudget,
     /// Every item is done.
-    Done,
+    Finished,
 }
 
 /// An item under way.
@@ -62,8 +62,8 @@ pub(super) struct Retry {
 
 /// An item from the cursor on that was read from the source.
 #[derive(Clone, Debug)]
-pub(super) struct Spot {
-    pub(super) place: Option<String>,
+pub(super) struct CursorSlot {
+    pub(super) resume_after: Option<String>,
     pub(super) settled: bool,
 }
 
@@ -89,21 +89,21 @@ enum Candidate {
 /// Where a job stands.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    pub(super) rules: ItemRules,
-    pub(super) tally: Tally,
-    pub(super) filing: Filing,
+    pub(super) rules: ResultClassifier,
+    pub(super) stats: Stats,
+    pub(super) results: ResultBuffer,
     pub(super) total: usize,
     /// Whether a deferred item can be told from its index alone.
     pub(super) listed: bool,
-    pub(super) waiting: VecDeque<Item>,
-    pub(super) spots: BTreeMap<usize, Spot>,
+    pub(super) pending_items: VecDeque<Item>,
+    pub(super) cursor_slots: BTreeMap<usize, CursorSlot>,
     pub(super) retries: BTreeMap<usize, Retry>,
     pub(super) in_flight: BTreeMap<usize, Item>,
     /// Items that wait for a retry or are in flight, and bytes of their URIs.
     pub(super) under_way: (usize, usize),
     /// Stored by an earlier run although they come after its cursor: by index, and for a prefix by key.
-    pub(super) ahead: BTreeSet<usize>,
-    pub(super) ahead_by_uri: BTreeMap<String, usize>,
+    pub(super) stored_ahead: BTreeSet<usize>,
+    pub(super) stored_ahead_by_uri: BTreeMap<String, usize>,
     pub(super) cursor: Cursor,
     pub(super) next_index: usize,
     pub(super) reading: Reading,
@@ -148,18 +148,18 @@ impl Progress {
             Some((index(d.index), retry))
         };
         let mut progress = Self {
-            rules: ItemRules::of(spec),
-            tally: Tally::default(),
-            filing: Filing::new(size.1),
+            rules: ResultClassifier::of(spec),
+            stats: Stats::default(),
+            results: ResultBuffer::new(size.1),
             total: size.0,
             listed: !spec.source.uris.is_empty(),
-            waiting: VecDeque::new(),
-            spots: BTreeMap::new(),
+            pending_items: VecDeque::new(),
+            cursor_slots: BTreeMap::new(),
             retries: status.deferred.iter().filter_map(retry).collect(),
             in_flight: BTreeMap::new(),
             under_way: (0, 0),
-            ahead: BTreeSet::new(),
-            ahead_by_uri: BTreeMap::new(),
+            stored_ahead: BTreeSet::new(),
+            stored_ahead_by_uri: BTreeMap::new(),
             next_index: index(cursor.index),
             cursor,
             reading: Reading::Idle,
@@ -175,8 +175,8 @@ impl Progress {
         let open = progress.retries.values().map(|retry| serialized_len(&retry.uri));
         progress.under_way = open.fold((0, 0), |(count, all), more| (count + 1, all + more));
         for result in &status.results {
-            progress.count_in(result);
-            progress.filing.add(result.clone());
+            progress.restore_result(result);
+            progress.results.add(result.clone());
         }
         progress
     }
@@ -192,17 +192,17 @@ impl Progress {
     }
 
     /// What to do next, with at most `ceiling` calls in flight and `budget` requests in all.
-    pub fn next(&mut self, now: Timestamp, ceiling: usize, budget: Option<i64>) -> Step {
-        let idle = self.waiting.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
+    pub fn next_step(&mut self, now: Timestamp, ceiling: usize, budget: Option<i64>) -> Step {
+        let idle = self.pending_items.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
         if self.reading == Reading::Done && idle {
-            return Step::Done;
+            return Step::Finished;
         }
-        if self.reading == Reading::Idle && self.waiting.len() < LOW {
+        if self.reading == Reading::Idle && self.pending_items.len() < REFILL_BELOW {
             self.reading = Reading::UnderWay;
             return Step::Read;
         }
         let ceiling = if self.canary_passed { ceiling } else { 1 };
-        if self.in_flight.len() >= ceiling || self.candidate(now).is_none() {
+        if self.in_flight.len() >= ceiling || self.next_candidate(now).is_none() {
             return Step::Wait(self.retries.values().map(|r| r.due).filter(|t| *t > now).min());
         }
         // A budget may be lowered below what is reserved.
@@ -222,7 +222,7 @@ impl Progress {
 
     /// The next item: the first due retry that is not under way already, else the next of the source. A
     /// canary that failed goes first again.
-    fn candidate(&self, now: Timestamp) -> Option<Candidate> {
+    fn next_candidate(&self, now: Timestamp) -> Option<Candidate> {
         let mut due = self.retries.iter().filter(|(_, r)| r.due <= now);
         if let Some((index, _)) = due.find(|(index, _)| !self.in_flight.contains_key(index)) {
             return Some(Candidate::Retry(*index));
@@ -230,12 +230,12 @@ impl Progress {
         let canary_waits = !self.canary_passed && !self.retries.is_empty();
         let (open, uri_bytes) = self.under_way;
         let room = open < DEFERRED_LIMIT && (self.listed || uri_bytes < DEFERRED_BYTES);
-        (room && !canary_waits && !self.waiting.is_empty()).then_some(Candidate::Fresh)
+        (room && !canary_waits && !self.pending_items.is_empty()).then_some(Candidate::Fresh)
     }
 
     /// Takes the next item to send it.
-    pub fn take(&mut self, now: Timestamp) -> Option<Item> {
-        let item = match self.candidate(now)? {
+    pub fn take_next(&mut self, now: Timestamp) -> Option<Item> {
+        let item = match self.next_candidate(now)? {
             Candidate::Retry(index) => {
                 let retry = self.retries.get(&index)?;
                 self.requests.retried += 1;
@@ -245,7 +245,7 @@ impl Progress {
                 }
             }
             Candidate::Fresh => {
-                let item = self.waiting.pop_front()?;
+                let item = self.pending_items.pop_front()?;
                 self.under_way = (self.under_way.0 + 1, self.under_way.1 + serialized_len(&item.uri));
                 item
             }
@@ -260,7 +260,7 @@ impl Progress {
     pub fn reserve(&mut self, rate: i64, budget: Option<i64>) {
         let open = self
             .total
-            .saturating_sub(self.tally.done() + self.in_flight.len());
+            .saturating_sub(self.stats.done() + self.in_flight.len());
         let left = i64::try_from(open).unwrap_or(i64::MAX);
         let wish = if self.canary_passed {
             rate.min(left).max(1)
@@ -274,10 +274,10 @@ impl Progress {
     }
 
     /// What was drawn up last is stored.
-    pub fn stored(&mut self) {
+    pub fn persisted(&mut self) {
         self.allowance += std::mem::take(&mut self.pending);
-        if let Filing::Reports(reports) = &mut self.filing {
-            reports.stored();
+        if let ResultBuffer::Reports(reports) = &mut self.results {
+            reports.persisted();
         }
     }
 
@@ -288,12 +288,18 @@ impl Progress {
     }
 
     /// An item neither waits for a retry any more nor is in flight.
-    pub(super) fn close(&mut self, uri: &str) {
+    pub(super) fn untrack(&mut self, uri: &str) {
         self.under_way = (self.under_way.0 - 1, self.under_way.1 - serialized_len(uri));
     }
 
     /// An item is done: its result is filed.
-    pub(super) fn settle(&mut self, index: usize, uri: String, score: Option<String>, code: Option<String>) {
+    pub(super) fn record_result(
+        &mut self,
+        index: usize,
+        uri: String,
+        score: Option<String>,
+        code: Option<String>,
+    ) {
         self.retries.remove(&index);
         let result = ItemResult {
             index: i32::try_from(index).unwrap_or(i32::MAX),
@@ -301,9 +307,9 @@ impl Progress {
             score,
             code,
         };
-        self.tally.add(&self.rules, &result);
-        self.filing.add(result);
-        self.pass_by(index);
+        self.stats.add(&self.rules, &result);
+        self.results.add(result);
+        self.mark_settled(index);
     }
 
     /// Requests so far.
@@ -316,23 +322,23 @@ impl Progress {
     }
 
     /// What the results add up to. Once a prefix is read to its end, what is missing of it has vanished.
-    pub fn tally(&self) -> Tally {
-        let mut tally = self.tally.clone();
-        let idle = self.waiting.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        let idle = self.pending_items.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
         if self.rules.may_vanish && self.reading == Reading::Done && idle {
-            tally.skipped += self.total.saturating_sub(tally.done());
+            stats.skipped += self.total.saturating_sub(stats.done());
         }
-        tally
+        stats
     }
 
     /// Where results are kept.
-    pub fn filing(&self) -> &Filing {
-        &self.filing
+    pub fn results(&self) -> &ResultBuffer {
+        &self.results
     }
 
     /// Where results are kept, to be changed.
-    pub fn filing_mut(&mut self) -> &mut Filing {
-        &mut self.filing
+    pub fn results_mut(&mut self) -> &mut ResultBuffer {
+        &mut self.results
     }
 
     /// Items whose call is in flight.

@@ -13,13 +13,13 @@ use crate::core::requeue;
 
 /// What an answer means for the whole job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ResponseEffect {
     /// Go on.
-    GoOn,
+    Continue,
     /// Slow down, and go on.
     SlowDown,
     /// The keys are refused; no more calls with them.
-    KeysRefused(CloudError),
+    CredentialsRejected(CloudError),
     /// A permission is missing; `canary` tells whether the first call of the run found out.
     Denied {
         /// Whether the first call of the run found out.
@@ -37,56 +37,61 @@ pub enum Outcome {
     /// The images are in another region than the project.
     OtherRegion(CloudError),
     /// The cloud refuses the time of the request; no more calls until the clock is right.
-    ClockIsOff(CloudError),
+    ClockSkew(CloudError),
 }
 
 impl Progress {
     /// An answer has come.
-    pub fn fold(&mut self, index: usize, answer: Result<String, CloudError>, now: Timestamp) -> Outcome {
+    pub fn apply_response(
+        &mut self,
+        index: usize,
+        answer: Result<String, CloudError>,
+        now: Timestamp,
+    ) -> ResponseEffect {
         let Some(item) = self.in_flight.remove(&index) else {
-            return Outcome::GoOn;
+            return ResponseEffect::Continue;
         };
         match answer {
             Ok(text) => {
                 let score = Score::parse(&text);
                 self.canary_passed |= score.is_some();
                 let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
-                self.close(&item.uri);
-                self.settle(index, item.uri, score.map(Score::into_text), code);
-                Outcome::GoOn
+                self.untrack(&item.uri);
+                self.record_result(index, item.uri, score.map(Score::into_text), code);
+                ResponseEffect::Continue
             }
-            Err(failure) => self.fold_failure(item, failure, now),
+            Err(failure) => self.apply_error(item, failure, now),
         }
     }
 
-    fn fold_failure(&mut self, item: Item, failure: CloudError, now: Timestamp) -> Outcome {
-        self.count(&failure);
+    fn apply_error(&mut self, item: Item, failure: CloudError, now: Timestamp) -> ResponseEffect {
+        self.count_request(&failure);
         let canary = !self.canary_passed;
         let passing = match failure.kind {
             CloudErrorKind::Throttled => {
                 // A rate limit is our pace, not the item's fault: it never counts against the item.
                 let throttles = self.retries.get(&item.index).map_or(0, |r| r.throttles) + 1;
                 self.defer(&item, 0, throttles, failure.retry_after, now);
-                return Outcome::SlowDown;
+                return ResponseEffect::SlowDown;
             }
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
                 self.defer(&item, 0, 0, None, now);
-                return Outcome::KeysRefused(failure);
+                return ResponseEffect::CredentialsRejected(failure);
             }
             CloudErrorKind::NoSuchProject => {
                 self.defer(&item, 0, 0, None, now);
-                return Outcome::NoProject { canary, failure };
+                return ResponseEffect::NoProject { canary, failure };
             }
             // Once an image was scored, another one of another region is that one's own fault.
             CloudErrorKind::WrongRegion
-                if canary && self.tally.succeeded == 0 && self.rules.action(&failure.code).is_none() =>
+                if canary && self.stats.succeeded == 0 && self.rules.action(&failure.code).is_none() =>
             {
                 self.defer(&item, 0, 0, None, now);
-                return Outcome::OtherRegion(failure);
+                return ResponseEffect::OtherRegion(failure);
             }
             CloudErrorKind::Unavailable if failure.is_clock_skew() => {
                 self.defer(&item, 0, 0, None, now);
-                return Outcome::ClockIsOff(failure);
+                return ResponseEffect::ClockSkew(failure);
             }
             CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => true,
             CloudErrorKind::Denied
@@ -101,19 +106,19 @@ impl Progress {
             None if passing => self.retry(item, failure, now),
             None if failure.kind == CloudErrorKind::Denied => {
                 self.defer(&item, 0, 0, None, now);
-                return Outcome::Denied { canary, failure };
+                return ResponseEffect::Denied { canary, failure };
             }
             // Not yet proof that a call can succeed: after a refused canary the next item goes alone as well.
             Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
-                self.close(&item.uri);
-                self.settle(item.index, item.uri, None, Some(failure.code));
+                self.untrack(&item.uri);
+                self.record_result(item.index, item.uri, None, Some(failure.code));
             }
         }
-        Outcome::GoOn
+        ResponseEffect::Continue
     }
 
     /// What is billed follows the status of the answer, not what it means: every request but one that failed in the service.
-    fn count(&mut self, failure: &CloudError) {
+    fn count_request(&mut self, failure: &CloudError) {
         let throttled = failure.kind == CloudErrorKind::Throttled;
         self.requests.throttled += i64::from(throttled);
         match failure.status {
@@ -132,8 +137,8 @@ impl Progress {
         let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + 1;
         if attempts > self.backoff_limit {
             self.exhausted += 1;
-            self.close(&item.uri);
-            self.settle(item.index, item.uri, None, Some(failure.code));
+            self.untrack(&item.uri);
+            self.record_result(item.index, item.uri, None, Some(failure.code));
         } else {
             self.defer(&item, 1, 0, failure.retry_after, now);
         }
@@ -156,6 +161,6 @@ impl Progress {
             due: now + wait,
         };
         self.retries.insert(item.index, retry);
-        self.pass_by(item.index);
+        self.mark_settled(item.index);
     }
 }

@@ -1,90 +1,101 @@
 //! What comes into a progress: stored results after a restart, and items of the source; and how the cursor moves past
 //! what is stored or deferred.
 
-use super::{Item, Progress, Reading, Spot};
+use super::{CursorSlot, Item, Progress, Reading};
 use crate::api::{Cursor, ItemResult, Report};
-use crate::core::job::Found;
-use crate::core::job::result_buffer::Filing;
+use crate::core::job::SourceItem;
+use crate::core::job::result_buffer::ResultBuffer;
 
 impl Progress {
     /// Adds a stored report. Its results may be newer than the status, because they are stored first; what is reserved is
     /// in the newest of them.
-    pub fn recall(&mut self, report: &Report) {
+    pub fn restore_report(&mut self, report: &Report) {
         for result in &report.results {
-            self.count_in(result);
+            self.restore_result(result);
         }
-        let Filing::Reports(reports) = &mut self.filing else {
+        let ResultBuffer::Reports(reports) = &mut self.results else {
             return;
         };
-        if reports.recall(report) {
+        if reports.restore_report(report) {
             self.requests.sent = self.spent.max(report.reserved);
             self.requests.reserved = self.requests.sent;
         }
     }
 
-    pub(super) fn count_in(&mut self, result: &ItemResult) {
+    pub(super) fn restore_result(&mut self, result: &ItemResult) {
         let index = usize::try_from(result.index).unwrap_or(usize::MAX);
-        self.tally.add(&self.rules, result);
+        self.stats.add(&self.rules, result);
         if let Some(retry) = self.retries.remove(&index) {
-            self.close(&retry.uri);
+            self.untrack(&retry.uri);
         }
         // Of a prefix, one that is behind the cursor's key may have an index before it: others have come back in between.
         let key = result.uri.splitn(4, '/').nth(3);
         let behind = self.rules.may_vanish && self.cursor.key.is_some() && key > self.cursor.key.as_deref();
         if index >= self.next_index || behind {
-            self.ahead.insert(index);
+            self.stored_ahead.insert(index);
             if self.rules.may_vanish {
-                self.ahead_by_uri.insert(result.uri.clone(), index);
+                self.stored_ahead_by_uri.insert(result.uri.clone(), index);
             }
         }
     }
 
     /// Takes in the next items of the source. Of a prefix, objects may have gone since an earlier run: what that one has
     /// stored keeps its index, and no index is given twice.
-    pub fn feed(&mut self, found: Vec<Found>, last: bool) {
-        for Found { uri, place, refused } in found {
-            let known = self.ahead_by_uri.remove(&uri);
+    pub fn add_items(&mut self, found: Vec<SourceItem>, last: bool) {
+        for SourceItem {
+            uri,
+            resume_after: place,
+            reject_code: refused,
+        } in found
+        {
+            let known = self.stored_ahead_by_uri.remove(&uri);
             let index = known.unwrap_or_else(|| self.free_index());
             // The cursor moves by indexes, and must not pass those that have come back before it and are not done.
             let place = place.filter(|_| index >= self.next_index);
             // One that an earlier run has stored may come after others that have taken its neighbours' indexes.
             self.next_index = self.next_index.max(index + 1);
-            let settled = self.ahead.remove(&index);
-            self.spots.insert(index, Spot { place, settled });
+            let settled = self.stored_ahead.remove(&index);
+            self.cursor_slots.insert(
+                index,
+                CursorSlot {
+                    resume_after: place,
+                    settled: settled,
+                },
+            );
             match refused {
                 _ if settled => {}
-                Some(code) => self.settle(index, uri, None, Some(code.to_owned())),
-                None => self.waiting.push_back(Item { index, uri }),
+                Some(code) => self.record_result(index, uri, None, Some(code.to_owned())),
+                None => self.pending_items.push_back(Item { index, uri }),
             }
         }
         self.reading = if last { Reading::Done } else { Reading::Idle };
         self.total = self.total.max(self.next_index);
-        self.advance();
+        self.advance_cursor();
     }
 
     /// The index of an item that is not stored. Of a prefix, one that is taken belongs to a stored object that has gone.
     fn free_index(&self) -> usize {
         let mut index = self.next_index;
-        while self.rules.may_vanish && self.ahead.contains(&index) {
+        while self.rules.may_vanish && self.stored_ahead.contains(&index) {
             index += 1;
         }
         index
     }
 
     /// Takes in a list of images that is known whole.
-    pub fn list(&mut self, uris: &[String]) {
+    pub fn add_listed(&mut self, uris: &[String]) {
         let rest = uris.get(self.next_index..).unwrap_or_default().iter();
-        let found = rest.map(|uri| Found {
+        let found = rest.map(|uri| SourceItem {
             uri: uri.clone(),
-            place: None,
-            refused: None,
+            resume_after: None,
+            reject_code: None,
         });
-        self.feed(found.collect(), true);
+        self.add_items(found.collect(), true);
     }
 
     /// Whether anything is left to be sent.
-    pub fn open(&self) -> bool {
-        let idle = self.waiting.is_empty() && self.retries.is_empty();
+    pub fn has_open_items(&self) -> bool {
+        let idle = self.pending_items.is_empty() && self.retries.is_empty();
         !(idle && self.reading == Reading::Done)
     }
 
@@ -94,21 +105,21 @@ impl Progress {
     }
 
     /// An item is stored or deferred, so that the cursor may pass it.
-    pub(super) fn pass_by(&mut self, index: usize) {
-        if let Some(spot) = self.spots.get_mut(&index) {
-            spot.settled = true;
+    pub(super) fn mark_settled(&mut self, index: usize) {
+        if let Some(slot) = self.cursor_slots.get_mut(&index) {
+            slot.settled = true;
         }
-        self.advance();
+        self.advance_cursor();
     }
 
-    fn advance(&mut self) {
-        while let Some(first) = self.spots.first_entry().filter(|e| e.get().settled) {
-            let (index, spot) = first.remove_entry();
+    fn advance_cursor(&mut self) {
+        while let Some(first) = self.cursor_slots.first_entry().filter(|e| e.get().settled) {
+            let (index, slot) = first.remove_entry();
             // An item without a place cannot be the cursor: a resume goes on before it and knows it as stored.
-            if self.listed || spot.place.is_some() {
+            if self.listed || slot.resume_after.is_some() {
                 self.cursor = Cursor {
                     index: i32::try_from(index + 1).unwrap_or(i32::MAX),
-                    key: spot.place,
+                    key: slot.resume_after,
                 };
             }
         }
@@ -148,14 +159,14 @@ mod tests {
             score: Some("0.5".to_owned()),
             code: None,
         };
-        progress.count_in(&stored);
-        let found = |key: &str| Found {
+        progress.restore_result(&stored);
+        let found = |key: &str| SourceItem {
             uri: format!("oss://pics/{key}"),
-            place: Some(key.to_owned()),
-            refused: None,
+            resume_after: Some(key.to_owned()),
+            reject_code: None,
         };
-        progress.feed(["10", "10a", "11", "12", "13"].map(found).into(), true);
-        let given: Vec<usize> = progress.waiting.iter().map(|item| item.index).collect();
+        progress.add_items(["10", "10a", "11", "12", "13"].map(found).into(), true);
+        let given: Vec<usize> = progress.pending_items.iter().map(|item| item.index).collect();
         let all: BTreeSet<usize> = given.iter().copied().collect();
         assert_eq!((given.len(), all.len()), (4, 4), "{given:?}");
         assert!(!all.contains(&12), "the stored one keeps its index");
@@ -163,9 +174,14 @@ mod tests {
         // The cursor does not pass what came back and is not done, and goes on before the stored one.
         let score = |progress: &mut Progress, key: &str| {
             let uri = format!("oss://pics/{key}");
-            let index = progress.waiting.iter().find(|i| i.uri == uri).unwrap().index;
-            progress.waiting.retain(|item| item.uri != uri);
-            progress.settle(index, uri, Some("0.5".to_owned()), None);
+            let index = progress
+                .pending_items
+                .iter()
+                .find(|i| i.uri == uri)
+                .unwrap()
+                .index;
+            progress.pending_items.retain(|item| item.uri != uri);
+            progress.record_result(index, uri, Some("0.5".to_owned()), None);
         };
         score(&mut progress, "10");
         score(&mut progress, "10a");
@@ -177,9 +193,9 @@ mod tests {
         };
         assert_eq!(progress.cursor().key.as_deref(), Some("11"));
         let mut again = Progress::resume(&spec, &status, (15, false), now, "uid");
-        again.count_in(&stored);
-        again.feed(["12", "13"].map(found).into(), true);
-        let left: Vec<&str> = again.waiting.iter().map(|item| item.uri.as_str()).collect();
+        again.restore_result(&stored);
+        again.add_items(["12", "13"].map(found).into(), true);
+        let left: Vec<&str> = again.pending_items.iter().map(|item| item.uri.as_str()).collect();
         assert_eq!(left, ["oss://pics/13"]);
     }
 }
