@@ -19,7 +19,7 @@ use crate::core::validate::ObjectUri;
 
 /// Keys of an identity. Nothing here can be printed.
 #[derive(Clone)]
-pub struct Keys {
+pub struct AccessKeys {
     /// Access key id.
     pub id: String,
     /// Access key secret.
@@ -27,7 +27,7 @@ pub struct Keys {
     /// Token of temporary keys.
     pub token: Option<SecretString>,
     /// When temporary keys end, as far as it is known.
-    pub expires: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A session to open at STS.
@@ -45,7 +45,7 @@ pub struct RoleSession {
 
 /// Why the API server did not do what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum KubeFailure {
+pub enum KubeError {
     /// Somebody else changed the object first.
     #[error("the object was changed by somebody else")]
     Conflict,
@@ -74,7 +74,7 @@ pub struct PolicyRead {
 
 /// Where a listing goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct After {
+pub struct ListPosition {
     /// After this key.
     pub key: Option<String>,
     /// With this token of the page before, which wins.
@@ -94,7 +94,7 @@ pub struct ObjectPage {
 
 /// A piece of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct ObjectChunk {
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// Whether the object ends with it.
@@ -130,7 +130,7 @@ pub type ReportPage = (Vec<StoredReport>, Option<String>);
 
 /// A copy of a policy from before a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
+pub struct PolicyBackup {
     /// The bucket.
     pub bucket: String,
     /// The document, byte for byte.
@@ -143,7 +143,7 @@ pub struct Backup {
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum EventSubject {
     /// An `ImmBucketGrant`.
     Grant,
     /// An `ImageScoreJob`.
@@ -152,9 +152,9 @@ pub enum Subject {
 
 /// A change of state to tell people about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
+pub struct ObjectEvent {
     /// Which kind it is about.
-    pub subject: Subject,
+    pub subject: EventSubject,
     /// Which object.
     pub key: ObjectKey,
     /// The object's uid.
@@ -168,66 +168,62 @@ pub struct Announcement {
 }
 
 /// Everything outside.
-pub trait Effects: Send + Sync + 'static {
+pub trait Ports: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
 
     /// All grants of a bucket, read freshly.
-    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>>;
+    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>>;
     /// One grant, read freshly.
-    fn get_grant<'a>(&'a self, key: &'a ObjectKey)
-    -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>>;
+    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>>;
     /// Replaces a grant's status, based on the version it was planned from. Gives the new version.
     fn replace_grant_status<'a>(
         &'a self,
         grant: &'a GrantObject,
         status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    ) -> BoxFuture<'a, Result<String, KubeError>>;
     /// Adds our finalizer to a grant, unless its finalizers changed. Gives the new version.
-    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>>;
     /// Takes our finalizer off a grant, unless its finalizers changed.
-    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeFailure>>;
+    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>>;
     /// One job, read freshly.
-    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>>;
+    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>>;
     /// Replaces a job's status, based on the version it was planned from. Gives the new version.
     fn replace_job_status<'a>(
         &'a self,
         job: &'a JobObject,
         status: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    ) -> BoxFuture<'a, Result<String, KubeError>>;
     /// Marks a job as begun with its own uid. Gives the new version.
-    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>>;
     /// Reports of a job, a page at a time, with the token of the next page.
     fn list_reports<'a>(
         &'a self,
         job: &'a JobObject,
         page: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ReportPage, KubeFailure>>;
+    ) -> BoxFuture<'a, Result<ReportPage, KubeError>>;
     /// One report of a job, by its number.
     fn get_report<'a>(
         &'a self,
         job: &'a JobObject,
         number: usize,
-    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeFailure>>;
+    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>>;
     /// Creates a report, or replaces the version of it that is given. Gives the new version.
     fn put_report<'a>(
         &'a self,
         job: &'a JobObject,
         report: &'a Report,
         version: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>>;
+    ) -> BoxFuture<'a, Result<String, KubeError>>;
     /// Deletes a report of a job; there need not be one.
-    fn delete_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<(), KubeFailure>>;
+    fn delete_report<'a>(&'a self, job: &'a JobObject, number: usize)
+    -> BoxFuture<'a, Result<(), KubeError>>;
     /// The keys in a Secret.
     fn read_secret<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Keys, CredentialsError>>;
+    ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>>;
     /// A token of a ServiceAccount, for STS.
     fn request_token<'a>(
         &'a self,
@@ -235,38 +231,38 @@ pub trait Effects: Send + Sync + 'static {
         name: &'a str,
     ) -> BoxFuture<'a, Result<SecretString, CredentialsError>>;
     /// The operator's own keys.
-    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, CredentialsError>>;
+    fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>>;
     /// STS `AssumeRole`.
     fn assume_role<'a>(
         &'a self,
         session: &'a RoleSession,
-        keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<Keys, CloudError>>;
+        keys: &'a AccessKeys,
+    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>>;
     /// STS `AssumeRoleWithOIDC`.
     fn assume_role_with_oidc<'a>(
         &'a self,
         session: &'a RoleSession,
         provider_arn: &'a str,
         token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Keys, CloudError>>;
+    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>>;
     /// A namespace's labels.
-    fn tenant<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>>;
+    fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>>;
     /// The tenancy rules in force.
-    fn rules(&self) -> Arc<TenancyRules>;
+    fn tenancy_rules(&self) -> Arc<TenancyRules>;
     /// Publishes an event; a failed one is logged and forgotten.
-    fn announce(&self, announcement: Announcement) -> BoxFuture<'_, ()>;
+    fn publish_event(&self, announcement: ObjectEvent) -> BoxFuture<'_, ()>;
 
     /// OSS `GetBucketPolicy`.
     fn get_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PolicyRead, CloudError>>;
     /// OSS `PutBucketPolicy`, signed as of `signed_at` so that the server refuses it when it arrives too late.
     fn put_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         text: &'a str,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>>;
@@ -274,33 +270,36 @@ pub trait Effects: Send + Sync + 'static {
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>>;
     /// Block Public Access of the bucket and, when that is off, of the account.
-    fn read_block<'a>(
+    fn read_public_access_block<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>>;
     /// OSS `GetBucketInfo`: the bucket's owner and region, as far as they may be read.
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<BucketSeen, CloudError>>;
     /// OSS `GetBucketPolicyStatus`: whether the policy is public; `None` when that may not be read now.
-    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, Option<bool>>;
+    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a AccessKeys) -> BoxFuture<'a, Option<bool>>;
     /// Keeps a copy of a policy that is about to be replaced; `None` when there is no place for it.
-    fn keep_backup(&self, backup: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>>;
+    fn store_policy_backup(
+        &self,
+        backup: PolicyBackup,
+    ) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>>;
     /// OSS `ListObjectsV2`: the next objects below a prefix.
     fn list_objects<'a>(
         &'a self,
         region: &'a str,
         bucket: &'a str,
         prefix: &'a str,
-        after: &'a After,
-        keys: &'a Keys,
+        after: &'a ListPosition,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectPage, CloudError>>;
     /// OSS `GetObject`: a piece of an object from a byte on; with an ETag, of just that version of it.
     fn read_object<'a>(
@@ -309,22 +308,22 @@ pub trait Effects: Send + Sync + 'static {
         object: &'a ObjectUri,
         from: u64,
         etag: Option<&'a str>,
-        keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<Piece, CloudError>>;
+        keys: &'a AccessKeys,
+    ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>>;
     /// STS `GetCallerIdentity`: the account that keys really belong to.
-    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CloudError>>;
+    fn caller_account<'a>(&'a self, keys: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>>;
     /// IMM `GetProject`: what the project allows.
     fn project_limits<'a>(
         &'a self,
         project: &'a ProjectRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>>;
     /// IMM `DetectImageScore`: the score as IMM wrote it. A paid call.
     fn detect_image_score<'a>(
         &'a self,
         project: &'a ProjectRef,
         access: &'a JobAccess,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CloudError>>;
 }

@@ -99,10 +99,10 @@ mod scoring {
                 ResponseEffect::CredentialsRejected(failure(CloudErrorKind::CredentialsRejected)),
             ),
             (
-                CloudErrorKind::Denied,
+                CloudErrorKind::AccessDenied,
                 ResponseEffect::Denied {
                     canary: true,
-                    failure: failure(CloudErrorKind::Denied),
+                    failure: failure(CloudErrorKind::AccessDenied),
                 },
             ),
             (
@@ -181,12 +181,12 @@ mod scoring {
 
     #[test]
     fn what_is_billed_follows_from_the_status_of_an_answer_and_its_cause_from_its_kind() {
-        use CloudErrorKind::{Denied, RequestRejected, Throttled, Unanswered, Unavailable};
+        use CloudErrorKind::{AccessDenied, RequestRejected, Throttled, Unanswered, Unavailable};
         // What counts: clientErrors, serverErrors, unanswered, throttled, estimatedBillable.
         let cases = [
             (RequestRejected, Some(400), "InvalidArgument", [1, 0, 0, 0, 1]),
             (RequestRejected, Some(200), "NoScoreInAnswer", [0, 0, 0, 0, 1]),
-            (Denied, Some(403), "AccessDenied", [1, 0, 0, 0, 1]),
+            (AccessDenied, Some(403), "AccessDenied", [1, 0, 0, 0, 1]),
             (Unavailable, Some(400), "ServiceUnavailable", [1, 0, 0, 0, 1]),
             (Unavailable, Some(500), "InternalError", [0, 1, 0, 0, 0]),
             (Unavailable, Some(503), "ServiceUnavailable", [0, 1, 0, 0, 0]),

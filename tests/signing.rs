@@ -4,8 +4,8 @@
 mod signing {
     use std::path::Path;
 
-    use imm_operator::cloud::sign::{Header, Signed, acs3, oss_v4};
-    use imm_operator::ports::Keys;
+    use imm_operator::cloud::sign::{Header, SignedHeaders, acs3, oss_v4};
+    use imm_operator::ports::AccessKeys;
     use k8s_openapi::jiff::Timestamp;
     use proptest::prelude::*;
     use serde_json::Value;
@@ -23,12 +23,12 @@ mod signing {
         value[name].as_str().unwrap_or_default()
     }
 
-    fn keys(inputs: &Value) -> Keys {
-        Keys {
+    fn keys(inputs: &Value) -> AccessKeys {
+        AccessKeys {
             id: text(inputs, "access_key_id").to_owned(),
             secret: text(inputs, "access_key_secret").into(),
             token: inputs["security_token"].as_str().map(Into::into),
-            expires: None,
+            expires_at: None,
         }
     }
 
@@ -73,7 +73,7 @@ mod signing {
     }
 
     /// The parts are compared before the signature, so that a failure tells which step went wrong.
-    fn assert_signed(signed: &Signed, expected: &Value, name: &str) {
+    fn assert_signed(signed: &SignedHeaders, expected: &Value, name: &str) {
         assert_eq!(
             signed.canonical_request,
             text(expected, "canonical_request"),
@@ -98,7 +98,7 @@ mod signing {
                 .map(|v| v.as_str().unwrap().to_owned())
                 .collect();
             let given = map(&inputs["headers"]);
-            let request = oss_v4::Request {
+            let request = oss_v4::OssV4Request {
                 method: text(inputs, "method"),
                 bucket: inputs["bucket"].as_str(),
                 key: inputs["key"].as_str(),
@@ -122,7 +122,7 @@ mod signing {
         for case in vectors("acs3.json") {
             let (inputs, expected) = (&case["inputs"], &case["expected"]);
             let given = map(&inputs["headers"]);
-            let request = acs3::Request {
+            let request = acs3::Acs3Request {
                 method: text(inputs, "method"),
                 path: inputs["path"].as_str().unwrap_or("/"),
                 query: &acs3::query(&borrowed(&pairs(&inputs["query"]))),
@@ -182,8 +182,8 @@ mod signing {
             let query: Vec<(String, String)> = names.into_iter().collect();
             let sent: Vec<String> = query.iter().map(|(n, v)| format!("{n}={}", encoded(v))).collect();
             let (time, theirs) = reqsign(method, &path, &sent.join("&"), token.as_deref());
-            let keys = Keys { id: "LTAI-id".to_owned(), secret: "secret".into(), token: token.map(Into::into), expires: None };
-            let request = oss_v4::Request {
+            let keys = AccessKeys { id: "LTAI-id".to_owned(), secret: "secret".into(), token: token.map(Into::into), expires_at: None };
+            let request = oss_v4::OssV4Request {
                 method,
                 bucket: Some("pics"),
                 key: Some(&key),

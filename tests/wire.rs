@@ -7,7 +7,7 @@ mod wire {
     use imm_operator::api::BucketRef;
     use imm_operator::cloud::{Cloud, Endpoints};
     use imm_operator::core::policy::Document;
-    use imm_operator::ports::{CloudError, Keys, PolicyRead};
+    use imm_operator::ports::{AccessKeys, CloudError, PolicyRead};
     use k8s_openapi::jiff::Timestamp;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
@@ -60,12 +60,12 @@ mod wire {
         }
     }
 
-    fn keys() -> Keys {
-        Keys {
+    fn keys() -> AccessKeys {
+        AccessKeys {
             id: "LTAI".to_owned(),
             secret: "canary".into(),
             token: None,
-            expires: None,
+            expires_at: None,
         }
     }
 

@@ -26,7 +26,7 @@ use crate::controller::feed::{Kind, Queues, feed, watch};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::kubernetes::Kubernetes;
 use crate::kubernetes::lease::{self, Fence, Leadership};
-use crate::ports::KubeFailure;
+use crate::ports::KubeError;
 use crate::runtime::tenancy_file::{RulesError, RulesInForce};
 use crate::runtime::{http_server, metrics};
 
@@ -267,8 +267,8 @@ pub async fn results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) 
 }
 
 /// What a person who runs a command is told: whoever lacks a right there is not the operator.
-fn refused(failure: KubeFailure, rights: &str) -> RunError {
-    RunError::Cluster(if failure == KubeFailure::Forbidden {
+fn refused(failure: KubeError, rights: &str) -> RunError {
+    RunError::Cluster(if failure == KubeError::Forbidden {
         format!("you need the right to {rights}")
     } else {
         failure.to_string()

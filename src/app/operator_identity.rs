@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cloud::Cloud;
-use crate::ports::{CloudErrorKind, CredentialsError, Keys, RoleSession};
+use crate::ports::{AccessKeys, CloudErrorKind, CredentialsError, RoleSession};
 
 /// Where the operator's own keys come from.
 #[derive(Clone, Default)]
@@ -16,7 +16,7 @@ pub enum OwnIdentity {
     #[default]
     None,
     /// The environment.
-    Static(Keys),
+    Static(AccessKeys),
     /// Files accessKeyId, accessKeySecret and optionally securityToken in a folder; read at each use.
     Folder(PathBuf),
     /// A token file, exchanged at STS; read at each use, because it rotates.
@@ -32,7 +32,7 @@ pub enum OwnIdentity {
 
 impl OwnIdentity {
     /// The keys as of now.
-    pub(super) async fn keys(&self, cloud: &Cloud, now: Timestamp) -> Result<Keys, CredentialsError> {
+    pub(super) async fn keys(&self, cloud: &Cloud, now: Timestamp) -> Result<AccessKeys, CredentialsError> {
         match self {
             Self::None => Err(CredentialsError::NotConfigured),
             Self::Static(keys) => Ok(keys.clone()),
@@ -43,11 +43,11 @@ impl OwnIdentity {
                 let secret = read_value(folder, "accessKeySecret")
                     .await
                     .ok_or(CredentialsError::Invalid("accessKeySecret"))?;
-                Ok(Keys {
+                Ok(AccessKeys {
                     id: id.expose_secret().to_owned(),
                     secret,
                     token: read_value(folder, "securityToken").await,
-                    expires: None,
+                    expires_at: None,
                 })
             }
             Self::Token {
@@ -69,7 +69,7 @@ impl OwnIdentity {
                     .assume_role_with_oidc(&session, provider_arn, &token, now)
                     .await
                     .map_err(|failure| match failure.kind {
-                        CloudErrorKind::Denied
+                        CloudErrorKind::AccessDenied
                         | CloudErrorKind::RequestRejected
                         | CloudErrorKind::CredentialsRejected
                         | CloudErrorKind::CredentialsExpired => CredentialsError::AssumeRoleDenied(failure),

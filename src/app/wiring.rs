@@ -18,8 +18,8 @@ use crate::core::validate::ObjectUri;
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::{Kubernetes, now};
 use crate::ports::{
-    After, Announcement, Backup, CloudError, CredentialsError, Effects, Keys, KubeFailure, ObjectPage, Piece,
-    PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,
+    AccessKeys, CloudError, CredentialsError, KubeError, ListPosition, ObjectChunk, ObjectEvent, ObjectPage,
+    PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
 use crate::runtime::tenancy_file::RulesInForce;
 
@@ -37,50 +37,47 @@ pub struct World {
     pub rules: RulesInForce,
 }
 
-impl Effects for World {
+impl Ports for World {
     fn now(&self) -> Timestamp {
         now()
     }
-    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
+    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
         self.kubernetes.list_grants(bucket).boxed()
     }
-    fn get_grant<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-    ) -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>> {
+    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>> {
         self.kubernetes.get_grant(key).boxed()
     }
     fn replace_grant_status<'a>(
         &'a self,
         grant: &'a GrantObject,
         status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    ) -> BoxFuture<'a, Result<String, KubeError>> {
         self.kubernetes.replace_grant_status(grant, status).boxed()
     }
-    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
         self.kubernetes.add_finalizer(grant).boxed()
     }
-    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeFailure>> {
+    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>> {
         self.kubernetes.remove_finalizer(grant).boxed()
     }
-    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>> {
+    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
         self.kubernetes.get_job(key).boxed()
     }
     fn replace_job_status<'a>(
         &'a self,
         job: &'a JobObject,
         status: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    ) -> BoxFuture<'a, Result<String, KubeError>> {
         self.kubernetes.replace_job_status(job, status).boxed()
     }
-    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>> {
         self.kubernetes.mark_started(job).boxed()
     }
     fn read_secret<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Keys, CredentialsError>> {
+    ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>> {
         self.kubernetes.read_secret(namespace, name).boxed()
     }
     fn request_token<'a>(
@@ -90,14 +87,14 @@ impl Effects for World {
     ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
         self.kubernetes.request_token(namespace, name).boxed()
     }
-    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, CredentialsError>> {
+    fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
         self.own.keys(&self.cloud, now()).boxed()
     }
     fn assume_role<'a>(
         &'a self,
         session: &'a RoleSession,
-        keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<Keys, CloudError>> {
+        keys: &'a AccessKeys,
+    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
         self.cloud.assume_role(session, keys, now()).boxed()
     }
     fn assume_role_with_oidc<'a>(
@@ -105,31 +102,31 @@ impl Effects for World {
         session: &'a RoleSession,
         provider_arn: &'a str,
         token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Keys, CloudError>> {
+    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
         self.cloud
             .assume_role_with_oidc(session, provider_arn, token, now())
             .boxed()
     }
-    fn tenant<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>> {
+    fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
         self.kubernetes.tenant(namespace).boxed()
     }
-    fn rules(&self) -> Arc<TenancyRules> {
+    fn tenancy_rules(&self) -> Arc<TenancyRules> {
         self.rules.get()
     }
-    fn announce(&self, announcement: Announcement) -> BoxFuture<'_, ()> {
+    fn publish_event(&self, announcement: ObjectEvent) -> BoxFuture<'_, ()> {
         self.kubernetes.announce(announcement).boxed()
     }
     fn get_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
         self.cloud.get_policy(bucket, keys, now()).boxed()
     }
     fn put_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         text: &'a str,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>> {
@@ -142,7 +139,7 @@ impl Effects for World {
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>> {
         async move {
@@ -151,38 +148,41 @@ impl Effects for World {
         }
         .boxed()
     }
-    fn read_block<'a>(
+    fn read_public_access_block<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
-        self.cloud.read_block(bucket, keys, now()).boxed()
+        self.cloud.read_public_access_block(bucket, keys, now()).boxed()
     }
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<BucketSeen, CloudError>> {
         self.cloud.bucket_info(bucket, keys, now()).boxed()
     }
-    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a Keys) -> BoxFuture<'a, Option<bool>> {
+    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
         self.cloud.is_public(bucket, keys, now()).boxed()
     }
-    fn keep_backup(&self, backup: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>> {
+    fn store_policy_backup(
+        &self,
+        backup: PolicyBackup,
+    ) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>> {
         self.kubernetes.keep_backup(backup).boxed()
     }
     fn list_reports<'a>(
         &'a self,
         job: &'a JobObject,
         page: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ReportPage, KubeFailure>> {
+    ) -> BoxFuture<'a, Result<ReportPage, KubeError>> {
         self.kubernetes.list_reports(job, page).boxed()
     }
     fn get_report<'a>(
         &'a self,
         job: &'a JobObject,
         number: usize,
-    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeFailure>> {
+    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>> {
         self.kubernetes.get_report(job, number).boxed()
     }
     fn put_report<'a>(
@@ -190,14 +190,14 @@ impl Effects for World {
         job: &'a JobObject,
         report: &'a Report,
         version: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    ) -> BoxFuture<'a, Result<String, KubeError>> {
         self.kubernetes.put_report(job, report, version).boxed()
     }
     fn delete_report<'a>(
         &'a self,
         job: &'a JobObject,
         number: usize,
-    ) -> BoxFuture<'a, Result<(), KubeFailure>> {
+    ) -> BoxFuture<'a, Result<(), KubeError>> {
         self.kubernetes.delete_report(job, number).boxed()
     }
     fn list_objects<'a>(
@@ -205,8 +205,8 @@ impl Effects for World {
         region: &'a str,
         bucket: &'a str,
         prefix: &'a str,
-        after: &'a After,
-        keys: &'a Keys,
+        after: &'a ListPosition,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
         self.cloud
             .list_objects(region, bucket, prefix, after, keys, now())
@@ -218,19 +218,19 @@ impl Effects for World {
         object: &'a ObjectUri,
         from: u64,
         etag: Option<&'a str>,
-        keys: &'a Keys,
-    ) -> BoxFuture<'a, Result<Piece, CloudError>> {
+        keys: &'a AccessKeys,
+    ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
         self.cloud
             .read_object(region, object, from, etag, keys, now())
             .boxed()
     }
-    fn caller_account<'a>(&'a self, keys: &'a Keys) -> BoxFuture<'a, Result<String, CloudError>> {
+    fn caller_account<'a>(&'a self, keys: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
         self.cloud.caller_account(keys, now()).boxed()
     }
     fn project_limits<'a>(
         &'a self,
         project: &'a ProjectRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
         self.cloud.project_limits(project, keys, now()).boxed()
     }
@@ -238,7 +238,7 @@ impl Effects for World {
         &'a self,
         project: &'a ProjectRef,
         access: &'a JobAccess,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CloudError>> {
         async move {
@@ -283,11 +283,11 @@ mod tests {
             region: "cn-hangzhou".to_owned(),
             account_uid: "12345".to_owned(),
         };
-        let keys = Keys {
+        let keys = AccessKeys {
             id: "id".to_owned(),
             secret: "secret".into(),
             token: None,
-            expires: None,
+            expires_at: None,
         };
         let access = JobAccess::default();
         let patience = Duration::from_millis(500);

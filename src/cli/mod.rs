@@ -16,7 +16,7 @@ use self::results::Results;
 use crate::app::{OwnIdentity, Settings};
 use crate::cloud::Endpoints;
 use crate::kubernetes::now;
-use crate::ports::Keys;
+use crate::ports::AccessKeys;
 use crate::runtime::telemetry::LogFormat;
 
 /// Grants across accounts for Alibaba Cloud OSS buckets, and image scores by IMM.
@@ -144,17 +144,17 @@ impl Run {
 }
 
 /// Static keys in the variables that Alibaba's SDKs read.
-pub fn keys_of_the_environment() -> Option<Keys> {
+pub fn keys_of_the_environment() -> Option<AccessKeys> {
     let (id, secret) = (
         variable("ALIBABA_CLOUD_ACCESS_KEY_ID")?,
         variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET")?,
     );
     let token = variable("ALIBABA_CLOUD_SECURITY_TOKEN").map(Into::into);
-    Some(Keys {
+    Some(AccessKeys {
         id,
         secret: secret.into(),
         token,
-        expires: None,
+        expires_at: None,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::core::grant::{
     PublicAccessBlock, decide_pass_role, parse_spec, planned_change,
 };
 use crate::core::policy::{Document, POLICY_LIMIT};
-use crate::ports::Keys;
+use crate::ports::AccessKeys;
 
 /// Whether Block Public Access is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -82,7 +82,7 @@ pub enum PlanError {
 }
 
 /// Prints the plan. Exit code 0: no change. 2: a change. 1: an error.
-pub async fn run(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> ExitCode {
+pub async fn run(plan: &Plan, own_keys: Option<AccessKeys>, now: Timestamp) -> ExitCode {
     match make(plan, own_keys, now).await {
         Ok((text, changes)) => {
             print!("{text}");
@@ -99,7 +99,11 @@ pub async fn run(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> ExitCod
     }
 }
 
-async fn make(plan: &Plan, own_keys: Option<Keys>, now: Timestamp) -> Result<(String, bool), PlanError> {
+async fn make(
+    plan: &Plan,
+    own_keys: Option<AccessKeys>,
+    now: Timestamp,
+) -> Result<(String, bool), PlanError> {
     let spec = read_grant(plan).await?;
     let (bytes, block) = match &plan.policy {
         Some(path) => {
@@ -236,7 +240,7 @@ async fn read_grant(plan: &Plan) -> Result<GrantSpec, PlanError> {
 async fn read_live(
     plan: &Plan,
     spec: &GrantSpec,
-    own_keys: Option<Keys>,
+    own_keys: Option<AccessKeys>,
     now: Timestamp,
 ) -> Result<(Option<Vec<u8>>, PublicAccessBlock), PlanError> {
     let failed = |message: &dyn std::fmt::Display| PlanError::Cloud(message.to_string());
@@ -250,7 +254,7 @@ async fn read_live(
         .await
         .map_err(|f| failed(&f.code_and_request_id()))?;
     let block = cloud
-        .read_block(&spec.bucket, &keys, now)
+        .read_public_access_block(&spec.bucket, &keys, now)
         .await
         .unwrap_or(PublicAccessBlock::Unreadable);
     Ok((read.bytes, block))

@@ -9,7 +9,7 @@ use crate::core::error::CLOCK_SKEW_CODES;
 use crate::ports::{CloudError, CloudErrorKind};
 
 /// An answer that is not a success.
-pub(super) struct ErrorAnswer<'a> {
+pub(super) struct ErrorResponse<'a> {
     pub(super) status: u16,
     pub(super) code: Option<String>,
     pub(super) text: Option<String>,
@@ -37,10 +37,10 @@ struct ImmBody {
 }
 
 /// Reads an OSS error body; an unreadable one leaves only the status.
-pub(super) fn oss(status: u16, body: &[u8], request_id: Option<String>) -> CloudError {
+pub(super) fn oss_error(status: u16, body: &[u8], request_id: Option<String>) -> CloudError {
     let text = String::from_utf8_lossy(body);
     let parsed: OssBody = quick_xml::de::from_str(&text).unwrap_or_default();
-    classify(&ErrorAnswer {
+    classify(&ErrorResponse {
         status,
         code: parsed.code,
         text: parsed.message,
@@ -51,9 +51,9 @@ pub(super) fn oss(status: u16, body: &[u8], request_id: Option<String>) -> Cloud
 }
 
 /// Reads an IMM error body; an unreadable one leaves only the status.
-pub(super) fn imm(status: u16, body: &[u8], retry_after: Option<Duration>) -> CloudError {
+pub(super) fn imm_error(status: u16, body: &[u8], retry_after: Option<Duration>) -> CloudError {
     let parsed: ImmBody = serde_json::from_slice(body).unwrap_or_default();
-    classify(&ErrorAnswer {
+    classify(&ErrorResponse {
         status,
         code: parsed.code,
         text: parsed.message,
@@ -63,9 +63,13 @@ pub(super) fn imm(status: u16, body: &[u8], retry_after: Option<Duration>) -> Cl
     })
 }
 
-fn classify(answer: &ErrorAnswer<'_>) -> CloudError {
-    let code = answer.code.as_deref().map(clean_code).filter(|c| !c.is_empty());
-    let kind = kind(
+fn classify(answer: &ErrorResponse<'_>) -> CloudError {
+    let code = answer
+        .code
+        .as_deref()
+        .map(sanitize_code)
+        .filter(|c| !c.is_empty());
+    let kind = kind_of(
         answer.status,
         code.as_deref().unwrap_or_default(),
         answer.text.as_deref().unwrap_or_default(),
@@ -77,14 +81,14 @@ fn classify(answer: &ErrorAnswer<'_>) -> CloudError {
         request_id: answer
             .request_id
             .as_deref()
-            .map(clean_request_id)
+            .map(sanitize_request_id)
             .filter(|id| !id.is_empty()),
         // The official SDK caps every wait at 120 s.
         retry_after: answer.retry_after.map(|wait| wait.min(Duration::from_secs(120))),
     }
 }
 
-fn kind(status: u16, code: &str, text: &str) -> CloudErrorKind {
+fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|p| code.starts_with(p));
     if code.contains("Throttling")
         || code.contains("QpsLimitExceeded")
@@ -142,19 +146,19 @@ fn kind(status: u16, code: &str, text: &str) -> CloudErrorKind {
         return CloudErrorKind::PolicyRejected;
     }
     if status == 403 || starts(&["AccessDenied", "NoPermission", "Forbidden", "Unauthorized"]) {
-        return CloudErrorKind::Denied;
+        return CloudErrorKind::AccessDenied;
     }
     CloudErrorKind::RequestRejected
 }
 
-fn clean_code(code: &str) -> String {
+fn sanitize_code(code: &str) -> String {
     code.chars()
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
         .take(64)
         .collect()
 }
 
-fn clean_request_id(id: &str) -> String {
+fn sanitize_request_id(id: &str) -> String {
     id.chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
         .take(64)
@@ -162,7 +166,7 @@ fn clean_request_id(id: &str) -> String {
 }
 
 /// A success without a score: paid for, and no better when repeated.
-pub(super) fn no_score() -> CloudError {
+pub(super) fn missing_score() -> CloudError {
     CloudError {
         kind: CloudErrorKind::RequestRejected,
         status: Some(200),
@@ -173,7 +177,7 @@ pub(super) fn no_score() -> CloudError {
 }
 
 /// Keys that no header can hold: nobody was asked.
-pub(super) fn unusable_keys() -> CloudError {
+pub(super) fn unusable_credentials() -> CloudError {
     CloudError {
         kind: CloudErrorKind::CredentialsRejected,
         ..unanswered("InvalidKeyCharacters")
@@ -205,7 +209,7 @@ mod tests {
             )
         };
         let cases = [
-            (403, "AccessDenied", "no", CloudErrorKind::Denied),
+            (403, "AccessDenied", "no", CloudErrorKind::AccessDenied),
             (
                 403,
                 "AccessDenied",
@@ -237,16 +241,16 @@ mod tests {
             (500, "InternalError", "", CloudErrorKind::Unavailable),
         ];
         for (status, code, text, kind) in cases {
-            let failure = oss(status, body(code, text).as_bytes(), None);
+            let failure = oss_error(status, body(code, text).as_bytes(), None);
             assert_eq!((failure.kind, failure.code.as_str()), (kind, code));
             assert_eq!(failure.request_id.as_deref(), Some("R-1"));
         }
-        let html = oss(502, b"<html><body>secret words</body></html>", None);
+        let html = oss_error(502, b"<html><body>secret words</body></html>", None);
         assert_eq!(
             (html.kind, html.code.as_str()),
             (CloudErrorKind::Unavailable, "OSSHttp502")
         );
-        let hostile = imm(
+        let hostile = imm_error(
             400,
             br#"{"Code":"Bad\u0000<script>","RequestId":"x y\nz","Message":"m"}"#,
             None,
@@ -256,7 +260,7 @@ mod tests {
             ("Badscript", Some("xyz"))
         );
         assert_eq!(
-            imm(400, br#"{"Code":"Throttling.User"}"#, None).kind,
+            imm_error(400, br#"{"Code":"Throttling.User"}"#, None).kind,
             CloudErrorKind::Throttled
         );
     }
@@ -285,7 +289,7 @@ mod tests {
                 4 => format!("<html><body>{hidden} {message}</body></html>").into_bytes(),
                 _ => noise,
             };
-            for failure in [oss(status, &body, Some(id.clone())), imm(status, &body, None)] {
+            for failure in [oss_error(status, &body, Some(id.clone())), imm_error(status, &body, None)] {
                 let shown = failure.code_and_request_id();
                 let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);
                 prop_assert!(shown.chars().all(harmless) && shown.len() <= 150, "{shown}");

@@ -17,9 +17,9 @@ pub const OSS_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for one IMM call: scoring is synchronous and slows down above the project's concurrency.
 pub const IMM_DEADLINE: Duration = Duration::from_secs(30);
 /// Most bytes of a policy that are read; OSS accepts 16 KB.
-pub(super) const POLICY_CAP: usize = 64 * 1024;
+pub(super) const MAX_POLICY_RESPONSE_BYTES: usize = 64 * 1024;
 /// Most bytes of any other answer that are read.
-pub(super) const ANSWER_CAP: usize = 16 * 1024;
+pub(super) const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
 /// The clouds.
 #[derive(Clone)]
@@ -29,13 +29,13 @@ pub struct Cloud {
 }
 
 /// An answer whose body was read whole.
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
     headers: HeaderMap,
 }
 
-impl Answer {
+impl HttpResponse {
     /// A header as text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
@@ -74,7 +74,7 @@ impl Cloud {
         service: Service,
         request: Request,
         cap: usize,
-    ) -> Result<Answer, CloudError> {
+    ) -> Result<HttpResponse, CloudError> {
         let deadline = match service {
             Service::Oss => OSS_DEADLINE,
             Service::Imm => IMM_DEADLINE,
@@ -82,7 +82,11 @@ impl Cloud {
         let whole = async {
             // reqwest's errors carry the URL; only our own word for the failure leaves this function.
             let response = self.client.execute(request).await;
-            read(response.map_err(|e| classify::unanswered(word(&e)))?, cap).await
+            read_body(
+                response.map_err(|e| classify::unanswered(transport_error_word(&e)))?,
+                cap,
+            )
+            .await
         };
         tokio::time::timeout(deadline, whole)
             .await
@@ -91,7 +95,7 @@ impl Cloud {
 }
 
 /// A request with signed headers; their values are marked, so that nothing prints those that authenticate.
-pub(super) fn request(
+pub(super) fn build_request(
     method: Method,
     url: Url,
     headers: Vec<Header<'static>>,
@@ -105,7 +109,7 @@ pub(super) fn request(
             Cow::Owned(text) => HeaderValue::try_from(text),
         };
         // Without one of them the request would go out anonymous; only keys can hold such characters.
-        let mut value = value.map_err(|_| classify::unusable_keys())?;
+        let mut value = value.map_err(|_| classify::unusable_credentials())?;
         value.set_sensitive(true);
         request.headers_mut().insert(HeaderName::from_static(name), value);
     }
@@ -114,11 +118,11 @@ pub(super) fn request(
 }
 
 /// Reads an address. The endpoints were checked at the start, and a bucket or region by its pattern.
-pub(super) fn url(address: &str) -> Result<Url, CloudError> {
+pub(super) fn parse_url(address: &str) -> Result<Url, CloudError> {
     Url::parse(address).map_err(|_| classify::unanswered("ConnectionFailed"))
 }
 
-fn word(error: &reqwest::Error) -> &'static str {
+fn transport_error_word(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "Timeout"
     } else if error.is_connect() {
@@ -128,7 +132,7 @@ fn word(error: &reqwest::Error) -> &'static str {
     }
 }
 
-async fn read(mut response: Response, cap: usize) -> Result<Answer, CloudError> {
+async fn read_body(mut response: Response, cap: usize) -> Result<HttpResponse, CloudError> {
     let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
     let declared = response.content_length();
     let mut body = Vec::new();
@@ -145,7 +149,7 @@ async fn read(mut response: Response, cap: usize) -> Result<Answer, CloudError> 
     if declared.is_some_and(|length| u64::try_from(body.len()).unwrap_or(u64::MAX) < length) {
         return Err(classify::unanswered("AnswerCutShort"));
     }
-    Ok(Answer {
+    Ok(HttpResponse {
         status,
         body,
         headers,
@@ -162,7 +166,7 @@ mod tests {
         let made = |value: &str| {
             let url = Url::parse("https://imm.cn-hangzhou.aliyuncs.com/").unwrap();
             let headers = vec![("authorization", value.to_owned().into())];
-            request(Method::POST, url, headers, None)
+            build_request(Method::POST, url, headers, None)
         };
         assert!(made("ACS3-HMAC-SHA256 Credential=id").is_ok());
         let refused = made("ACS3-HMAC-SHA256 Credential=id\n").unwrap_err();

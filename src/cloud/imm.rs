@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::classify;
-use super::client::{ANSWER_CAP, Cloud, Service};
-use super::rpc::Call;
+use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
+use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::api::{JobAccess, ProjectRef, RoleChain, RoleType};
-use crate::ports::{CloudError, Keys, ProjectLimits};
+use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 
 /// The success answer. The score is taken as IMM wrote it, digit by digit, and never through a float.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Scored<'a> {
+struct DetectImageScoreResponse<'a> {
     #[serde(borrow)]
     image_score: Option<ImageScore<'a>>,
 }
@@ -32,12 +32,12 @@ struct ImageScore<'a> {
 /// `GetProject`'s answer: the two limits and the role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Shown {
-    project: Limits,
+struct GetProjectResponse {
+    project: ProjectAttributes,
 }
 
 #[derive(Deserialize)]
-struct Limits {
+struct ProjectAttributes {
     #[serde(rename = "ProjectQueriesPerSecond")]
     queries_per_second: Option<u32>,
     #[serde(rename = "EngineConcurrency")]
@@ -81,7 +81,7 @@ impl Cloud {
         &self,
         project: &ProjectRef,
         access: &JobAccess,
-        keys: &Keys,
+        keys: &AccessKeys,
         uri: &str,
         now: Timestamp,
     ) -> Result<String, CloudError> {
@@ -89,27 +89,29 @@ impl Cloud {
         let chain = access.role_chain.as_ref().map(credential_config);
         query.extend(chain.iter().map(|chain| ("CredentialConfig", chain.as_str())));
         let query = acs3::query(&query);
-        let body = self.imm(project, "DetectImageScore", &query, keys, now).await?;
+        let body = self
+            .send_imm(project, "DetectImageScore", &query, keys, now)
+            .await?;
         // A success without a score is an error, never a score of 0.
-        let scored: Option<Scored<'_>> = serde_json::from_slice(&body).ok();
+        let scored: Option<DetectImageScoreResponse<'_>> = serde_json::from_slice(&body).ok();
         let score = scored
             .and_then(|s| s.image_score)
             .and_then(|s| s.overall_quality_score);
         score
             .map(|raw| raw.get().to_owned())
-            .ok_or_else(classify::no_score)
+            .ok_or_else(classify::missing_score)
     }
 
     /// What the project allows; where it does not say, the documented defaults: 100 requests a second, 100 at once.
     pub async fn project_limits(
         &self,
         project: &ProjectRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<ProjectLimits, CloudError> {
         let query = acs3::query(&[("ProjectName", &project.name)]);
-        let body = self.imm(project, "GetProject", &query, keys, now).await?;
-        let shown: Shown =
+        let body = self.send_imm(project, "GetProject", &query, keys, now).await?;
+        let shown: GetProjectResponse =
             serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoProjectInAnswer"))?;
         let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
         Ok(ProjectLimits {
@@ -120,22 +122,22 @@ impl Cloud {
     }
 
     /// One call: its parameters ride in the query, encoded. Gives the body of a success.
-    async fn imm(
+    async fn send_imm(
         &self,
         project: &ProjectRef,
         action: &'static str,
         query: &str,
-        keys: &Keys,
+        keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
-        let call = Call {
+        let call = RpcCall {
             address: &[&self.endpoints.imm(&project.region), "?", query].concat(),
             action,
             version: "2020-09-30",
             form: None,
         };
         let request = call.request(Some(keys), now)?;
-        let answer = self.send(Service::Imm, request, ANSWER_CAP).await?;
+        let answer = self.send(Service::Imm, request, MAX_RESPONSE_BYTES).await?;
         if answer.status == 200 {
             return Ok(answer.body);
         }
@@ -143,6 +145,6 @@ impl Cloud {
             .header("x-acs-retry-after")
             .and_then(|ms| ms.parse().ok())
             .map(Duration::from_millis);
-        Err(classify::imm(answer.status, &answer.body, wait))
+        Err(classify::imm_error(answer.status, &answer.body, wait))
     }
 }

@@ -7,17 +7,17 @@ use serde::Deserialize;
 
 use super::classify;
 use super::client::Cloud;
-use super::oss_policy::{Call, date, failure};
+use super::oss_policy::{OssCall, error_of, server_date};
 use crate::core::job::ListedObject;
 use crate::core::validate::ObjectUri;
-use crate::ports::{After, CloudError, Keys, ObjectPage, Piece};
+use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage};
 
 /// Objects of a page, the most that OSS gives.
-const PAGE: &str = "1000";
+const PAGE_SIZE: &str = "1000";
 /// Most bytes of a page: a thousand keys of 1,023 bytes, encoded, with what stands beside them.
-const PAGE_CAP: usize = 6 * 1024 * 1024;
+const MAX_PAGE_BYTES: usize = 6 * 1024 * 1024;
 /// Bytes of a piece of a manifest.
-const PIECE: u64 = 1024 * 1024;
+const CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// `<ListBucketResult>`: what we read of it.
 #[derive(Deserialize)]
@@ -44,47 +44,53 @@ impl Cloud {
         region: &str,
         bucket: &str,
         prefix: &str,
-        after: &After,
-        keys: &Keys,
+        after: &ListPosition,
+        keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<ObjectPage, CloudError> {
         let mut query = vec![
             ("list-type".to_owned(), "2".to_owned()),
             ("encoding-type".to_owned(), "url".to_owned()),
-            ("max-keys".to_owned(), PAGE.to_owned()),
+            ("max-keys".to_owned(), PAGE_SIZE.to_owned()),
             ("prefix".to_owned(), prefix.to_owned()),
         ];
         match after {
-            After {
+            ListPosition {
                 token: Some(token), ..
             } => query.push(("continuation-token".to_owned(), token.clone())),
-            After { key: Some(key), .. } => query.push(("start-after".to_owned(), key.clone())),
-            After { .. } => {}
+            ListPosition { key: Some(key), .. } => query.push(("start-after".to_owned(), key.clone())),
+            ListPosition { .. } => {}
         }
         // An empty value would drop its sign of equality and mean another parameter.
         query.retain(|(_, value)| !value.is_empty());
-        let call = Call {
+        let call = OssCall {
             query,
-            cap: PAGE_CAP,
-            ..get(bucket, None, region, now)
+            cap: MAX_PAGE_BYTES,
+            ..get_call(bucket, None, region, now)
         };
-        let answer = self.oss(keys, call).await?;
+        let answer = self.send_oss(keys, call).await?;
         if answer.status != 200 {
-            return Err(failure(&answer));
+            return Err(error_of(&answer));
         }
         let text = std::str::from_utf8(&answer.body).unwrap_or_default();
         let list: ListBucketResult =
             quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoListInAnswer"))?;
-        let objects = list.contents.iter().map(listed).collect::<Option<Vec<_>>>();
+        let objects = list
+            .contents
+            .iter()
+            .map(listed_object)
+            .collect::<Option<Vec<_>>>();
         let more = list.is_truncated.trim() == "true";
-        let token = list.next_continuation_token.map(|t| decoded(&t).unwrap_or(t));
+        let token = list
+            .next_continuation_token
+            .map(|t| percent_decoded(&t).unwrap_or(t));
         if more && token.is_none() {
             return Err(classify::unanswered("NoTokenInAnswer"));
         }
         Ok(ObjectPage {
             objects: objects.ok_or_else(|| classify::unanswered("NoListInAnswer"))?,
             next: token.filter(|_| more),
-            server_time: date(&answer),
+            server_time: server_date(&answer),
         })
     }
 
@@ -95,24 +101,24 @@ impl Cloud {
         object: &ObjectUri,
         from: u64,
         etag: Option<&str>,
-        keys: &Keys,
+        keys: &AccessKeys,
         now: Timestamp,
-    ) -> Result<Piece, CloudError> {
+    ) -> Result<ObjectChunk, CloudError> {
         let mut headers = vec![
-            ("range", format!("bytes={from}-{}", from + PIECE - 1).into()),
+            ("range", format!("bytes={from}-{}", from + CHUNK_BYTES - 1).into()),
             // Otherwise OSS answers a range that reaches beyond the end with the whole object.
             ("x-oss-range-behavior", "standard".into()),
         ];
         headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
-        let call = Call {
+        let call = OssCall {
             headers,
             // A server that ignores ranges sends the whole object.
             cap: 64 * 1024 * 1024 + 1,
-            ..get(&object.bucket, Some(&object.key), region, now)
+            ..get_call(&object.bucket, Some(&object.key), region, now)
         };
-        let answer = self.oss(keys, call).await?;
+        let answer = self.send_oss(keys, call).await?;
         let etag = answer.header("etag").unwrap_or_default().to_owned();
-        let server_time = date(&answer);
+        let server_time = server_date(&answer);
         match answer.status {
             206 => {
                 let total = answer
@@ -120,7 +126,7 @@ impl Cloud {
                     .and_then(|range| range.rsplit_once('/')?.1.parse::<u64>().ok())
                     .ok_or_else(|| classify::unanswered("NoRangeInAnswer"))?;
                 let read = from + u64::try_from(answer.body.len()).unwrap_or(0);
-                Ok(Piece {
+                Ok(ObjectChunk {
                     last: read >= total,
                     bytes: answer.body,
                     etag,
@@ -130,7 +136,7 @@ impl Cloud {
             200 => {
                 let skipped = usize::try_from(from).unwrap_or(usize::MAX);
                 let bytes = answer.body.get(skipped..).unwrap_or_default().to_vec();
-                Ok(Piece {
+                Ok(ObjectChunk {
                     bytes,
                     last: true,
                     etag,
@@ -138,19 +144,19 @@ impl Cloud {
                 })
             }
             // An empty object, or one that ends just here.
-            416 => Ok(Piece {
+            416 => Ok(ObjectChunk {
                 bytes: Vec::new(),
                 last: true,
                 etag,
                 server_time,
             }),
-            _ => Err(failure(&answer)),
+            _ => Err(error_of(&answer)),
         }
     }
 }
 
-fn get<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Timestamp) -> Call<'a> {
-    Call {
+fn get_call<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Timestamp) -> OssCall<'a> {
+    OssCall {
         method: Method::GET,
         bucket: Some(bucket),
         key,
@@ -159,20 +165,20 @@ fn get<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Timesta
         headers: Vec::new(),
         body: None,
         time,
-        cap: PAGE_CAP,
+        cap: MAX_PAGE_BYTES,
     }
 }
 
 /// An object of a page; keys come percent-encoded, because XML cannot hold every character.
-fn listed(contents: &Contents) -> Option<ListedObject> {
+fn listed_object(contents: &Contents) -> Option<ListedObject> {
     Some(ListedObject {
-        key: decoded(&contents.key).ok_or_else(|| contents.key.chars().take(1000).collect()),
+        key: percent_decoded(&contents.key).ok_or_else(|| contents.key.chars().take(1000).collect()),
         modified: contents.last_modified.parse().ok()?,
     })
 }
 
 /// Takes percent-encoding off a text; `None` when that gives no UTF-8. A plus sign stands for itself.
-fn decoded(text: &str) -> Option<String> {
+fn percent_decoded(text: &str) -> Option<String> {
     let decoded = percent_decode_str(text).decode_utf8().ok()?;
     Some(decoded.into_owned())
 }
@@ -190,7 +196,7 @@ mod tests {
             ("a+b", Some("a+b")),
             ("%FF", None),
         ] {
-            assert_eq!(decoded(text).as_deref(), key, "{text}");
+            assert_eq!(percent_decoded(text).as_deref(), key, "{text}");
         }
     }
 }

@@ -6,11 +6,13 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::classify;
-use super::client::{ANSWER_CAP, Answer, Cloud, POLICY_CAP, Service, request, url};
+use super::client::{
+    Cloud, HttpResponse, MAX_POLICY_RESPONSE_BYTES, MAX_RESPONSE_BYTES, Service, build_request, parse_url,
+};
 use super::sign::{Header, encode, oss_v4};
 use crate::api::{BucketRef, BucketSeen};
 use crate::core::grant::PublicAccessBlock;
-use crate::ports::{CloudError, CloudErrorKind, Keys, PolicyRead};
+use crate::ports::{AccessKeys, CloudError, CloudErrorKind, PolicyRead};
 
 /// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as Terraform's provider reads it.
 #[derive(Deserialize)]
@@ -31,11 +33,11 @@ struct BucketInfo {
 #[serde(rename_all = "PascalCase")]
 struct BucketInfoBucket {
     location: String,
-    owner: Owner,
+    owner: BucketOwner,
 }
 
 #[derive(Deserialize)]
-struct Owner {
+struct BucketOwner {
     #[serde(rename = "ID")]
     id: String,
 }
@@ -48,7 +50,7 @@ struct PolicyStatus {
 }
 
 /// One call.
-pub(super) struct Call<'a> {
+pub(super) struct OssCall<'a> {
     pub(super) method: Method,
     pub(super) bucket: Option<&'a str>,
     pub(super) key: Option<&'a str>,
@@ -66,20 +68,20 @@ impl Cloud {
     pub async fn get_policy(
         &self,
         bucket: &BucketRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<PolicyRead, CloudError> {
         let answer = self
-            .oss(keys, bucket_call(Method::GET, bucket, "policy", now))
+            .send_oss(keys, bucket_call(Method::GET, bucket, "policy", now))
             .await?;
-        let server_time = date(&answer);
+        let server_time = server_date(&answer);
         if answer.status == 200 {
             return Ok(PolicyRead {
                 bytes: Some(answer.body),
                 server_time,
             });
         }
-        let failure = failure(&answer);
+        let failure = error_of(&answer);
         // Nothing else means "no policy": a client that reads any failure as an empty policy erases it at the next write.
         if answer.status == 404 && failure.code == "NoSuchBucketPolicy" {
             return Ok(PolicyRead {
@@ -94,70 +96,72 @@ impl Cloud {
     pub async fn put_policy(
         &self,
         bucket: &BucketRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         text: &str,
         signed_at: Timestamp,
     ) -> Result<(), CloudError> {
-        let call = Call {
+        let call = OssCall {
             body: Some(text),
             ..bucket_call(Method::PUT, bucket, "policy", signed_at)
         };
-        accepted(&self.oss(keys, call).await?)
+        expect_success(&self.send_oss(keys, call).await?)
     }
 
     /// Deletes the policy; there need not be one.
     pub async fn delete_policy(
         &self,
         bucket: &BucketRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         signed_at: Timestamp,
     ) -> Result<(), CloudError> {
-        accepted(
+        expect_success(
             &self
-                .oss(keys, bucket_call(Method::DELETE, bucket, "policy", signed_at))
+                .send_oss(keys, bucket_call(Method::DELETE, bucket, "policy", signed_at))
                 .await?,
         )
     }
 
     /// Block Public Access of the bucket and, when that is off, of the account. A missing permission is an answer
     /// (`Unreadable`); a passing failure is none, because the decision made on it would last.
-    pub async fn read_block(
+    pub async fn read_public_access_block(
         &self,
         bucket: &BucketRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<PublicAccessBlock, CloudError> {
         let of_bucket = bucket_call(Method::GET, bucket, "publicAccessBlock", now);
-        match block_of(&self.oss(keys, of_bucket).await?)? {
+        match parse_public_access_block(&self.send_oss(keys, of_bucket).await?)? {
             Some(true) => return Ok(PublicAccessBlock::OnForBucket),
             Some(false) => {}
             None => return Ok(PublicAccessBlock::Unreadable),
         }
-        let of_account = Call {
+        let of_account = OssCall {
             bucket: None,
             ..bucket_call(Method::GET, bucket, "publicAccessBlock", now)
         };
-        Ok(match block_of(&self.oss(keys, of_account).await?)? {
-            Some(true) => PublicAccessBlock::OnForAccount,
-            Some(false) => PublicAccessBlock::Off,
-            None => PublicAccessBlock::Unreadable,
-        })
+        Ok(
+            match parse_public_access_block(&self.send_oss(keys, of_account).await?)? {
+                Some(true) => PublicAccessBlock::OnForAccount,
+                Some(false) => PublicAccessBlock::Off,
+                None => PublicAccessBlock::Unreadable,
+            },
+        )
     }
 
     /// The bucket's owner and region. A missing permission is an answer: neither is known.
     pub async fn bucket_info(
         &self,
         bucket: &BucketRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<BucketSeen, CloudError> {
         let answer = self
-            .oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
+            .send_oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
             .await?;
         if answer.status != 200 {
-            let failure = failure(&answer);
+            let failure = error_of(&answer);
             return match failure.kind {
-                CloudErrorKind::Denied => Ok(BucketSeen {
+                CloudErrorKind::AccessDenied => Ok(BucketSeen {
                     owner_uid: None,
                     region: None,
                 }),
@@ -186,9 +190,9 @@ impl Cloud {
     }
 
     /// Whether the policy is public, by OSS's own judgement; `None` when it does not say.
-    pub async fn is_public(&self, bucket: &BucketRef, keys: &Keys, now: Timestamp) -> Option<bool> {
+    pub async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys, now: Timestamp) -> Option<bool> {
         let answer = self
-            .oss(keys, bucket_call(Method::GET, bucket, "policyStatus", now))
+            .send_oss(keys, bucket_call(Method::GET, bucket, "policyStatus", now))
             .await
             .ok()?;
         let text = std::str::from_utf8(&answer.body)
@@ -198,13 +202,17 @@ impl Cloud {
         Some(status.is_public.trim() == "true")
     }
 
-    pub(super) async fn oss(&self, keys: &Keys, call: Call<'_>) -> Result<Answer, CloudError> {
+    pub(super) async fn send_oss(
+        &self,
+        keys: &AccessKeys,
+        call: OssCall<'_>,
+    ) -> Result<HttpResponse, CloudError> {
         let mut headers = call.headers;
         if call.body.is_some() {
             headers.push(("content-type", "application/json".into()));
         }
         let signed = oss_v4::sign(
-            oss_v4::Request {
+            oss_v4::OssV4Request {
                 method: call.method.as_str(),
                 bucket: call.bucket,
                 key: call.key,
@@ -223,15 +231,15 @@ impl Cloud {
         };
         let path = call.key.map(|key| encode(key, true)).unwrap_or_default();
         let query = oss_v4::canonical_query(&call.query);
-        let url = url(&format!("{address}{path}?{query}"))?;
+        let url = parse_url(&format!("{address}{path}?{query}"))?;
         let body = call.body.map(ToOwned::to_owned);
-        let request = request(call.method, url, headers, body)?;
+        let request = build_request(call.method, url, headers, body)?;
         self.send(Service::Oss, request, call.cap).await
     }
 }
 
-fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &str, time: Timestamp) -> Call<'a> {
-    Call {
+fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &str, time: Timestamp) -> OssCall<'a> {
+    OssCall {
         method,
         bucket: Some(&bucket.name),
         key: None,
@@ -240,27 +248,27 @@ fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &str, time: Tim
         headers: Vec::new(),
         body: None,
         time,
-        cap: POLICY_CAP,
+        cap: MAX_POLICY_RESPONSE_BYTES,
     }
 }
 
 /// The server's clock.
-pub(super) fn date(answer: &Answer) -> Option<Timestamp> {
+pub(super) fn server_date(answer: &HttpResponse) -> Option<Timestamp> {
     let date = answer.header("date")?;
     rfc2822::parse(date).ok().map(|zoned| zoned.timestamp())
 }
 
-fn accepted(answer: &Answer) -> Result<(), CloudError> {
+fn expect_success(answer: &HttpResponse) -> Result<(), CloudError> {
     if (200..300).contains(&answer.status) {
         Ok(())
     } else {
-        Err(failure(answer))
+        Err(error_of(answer))
     }
 }
 
-pub(super) fn failure(answer: &Answer) -> CloudError {
-    let body = answer.body.get(..ANSWER_CAP).unwrap_or(&answer.body);
-    classify::oss(
+pub(super) fn error_of(answer: &HttpResponse) -> CloudError {
+    let body = answer.body.get(..MAX_RESPONSE_BYTES).unwrap_or(&answer.body);
+    classify::oss_error(
         answer.status,
         body,
         answer.header("x-oss-request-id").map(ToOwned::to_owned),
@@ -268,15 +276,15 @@ pub(super) fn failure(answer: &Answer) -> CloudError {
 }
 
 /// Whether the block is on; `None` when it may not be read. OSS answers 404 where none was ever set.
-fn block_of(answer: &Answer) -> Result<Option<bool>, CloudError> {
+fn parse_public_access_block(answer: &HttpResponse) -> Result<Option<bool>, CloudError> {
     if answer.status != 200 {
-        let failure = failure(answer);
+        let failure = error_of(answer);
         if failure.code.starts_with("NoSuchPublicAccessBlock") {
             return Ok(Some(false));
         }
         let barred = matches!(
             failure.kind,
-            CloudErrorKind::Denied | CloudErrorKind::RequestRejected
+            CloudErrorKind::AccessDenied | CloudErrorKind::RequestRejected
         );
         return if barred { Ok(None) } else { Err(failure) };
     }

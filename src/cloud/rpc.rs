@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use k8s_openapi::jiff::Timestamp;
 use reqwest::{Method, Request};
 
-use super::client::{request, url};
+use super::client::{build_request, parse_url};
 use super::sign::{Header, acs3};
-use crate::ports::{CloudError, Keys};
+use crate::ports::{AccessKeys, CloudError};
 
 /// One call.
-pub(super) struct Call<'a> {
+pub(super) struct RpcCall<'a> {
     /// The address, with the query if there is one.
     pub(super) address: &'a str,
     pub(super) action: &'static str,
@@ -20,10 +20,10 @@ pub(super) struct Call<'a> {
     pub(super) form: Option<&'a str>,
 }
 
-impl Call<'_> {
+impl RpcCall<'_> {
     /// The request, signed with the keys if there are any.
-    pub(super) fn request(self, keys: Option<&Keys>, now: Timestamp) -> Result<Request, CloudError> {
-        let url = url(self.address)?;
+    pub(super) fn request(self, keys: Option<&AccessKeys>, now: Timestamp) -> Result<Request, CloudError> {
+        let url = parse_url(self.address)?;
         let date = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut headers: Vec<Header<'static>> = vec![
             ("host", url.authority().to_owned().into()),
@@ -36,7 +36,7 @@ impl Call<'_> {
             headers.push(("content-type", "application/x-www-form-urlencoded".into()));
         }
         if let Some(keys) = keys {
-            let signed = acs3::Request {
+            let signed = acs3::Acs3Request {
                 method: "POST",
                 path: "/",
                 query: url.query().unwrap_or_default(),
@@ -49,7 +49,7 @@ impl Call<'_> {
         headers.retain(|(name, _)| *name != "host");
         headers.push(("accept", "application/json".into()));
         let body = self.form.map(ToOwned::to_owned);
-        request(Method::POST, url, headers, body)
+        build_request(Method::POST, url, headers, body)
     }
 }
 

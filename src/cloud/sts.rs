@@ -6,10 +6,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::classify;
-use super::client::{ANSWER_CAP, Cloud, Service};
-use super::rpc::Call;
+use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
+use super::rpc::RpcCall;
 use super::sign::acs3;
-use crate::ports::{CloudError, Keys, RoleSession};
+use crate::ports::{AccessKeys, CloudError, RoleSession};
 
 /// `Credentials` of an STS answer.
 #[derive(Deserialize)]
@@ -23,13 +23,13 @@ struct Issued {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct AssumeRoleResponse {
     credentials: Issued,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Identity {
+struct CallerIdentity {
     account_id: String,
 }
 
@@ -38,15 +38,15 @@ impl Cloud {
     pub async fn assume_role(
         &self,
         session: &RoleSession,
-        keys: &Keys,
+        keys: &AccessKeys,
         now: Timestamp,
-    ) -> Result<Keys, CloudError> {
-        let mut parameters = common(session);
+    ) -> Result<AccessKeys, CloudError> {
+        let mut parameters = session_parameters(session);
         if let Some(id) = &session.external_id {
             parameters.push(("ExternalId", id));
         }
         let body = acs3::query(&parameters);
-        issued(&self.sts("AssumeRole", &body, Some(keys), now).await?)
+        parse_credentials(&self.send_sts("AssumeRole", &body, Some(keys), now).await?)
     }
 
     /// Assumes a role with a token of a ServiceAccount (RRSA). The call itself is anonymous.
@@ -56,47 +56,47 @@ impl Cloud {
         provider_arn: &str,
         token: &SecretString,
         now: Timestamp,
-    ) -> Result<Keys, CloudError> {
-        let mut parameters = common(session);
+    ) -> Result<AccessKeys, CloudError> {
+        let mut parameters = session_parameters(session);
         parameters.push(("OIDCProviderArn", provider_arn));
         parameters.push(("OIDCToken", token.expose_secret()));
         let body = acs3::query(&parameters);
-        issued(&self.sts("AssumeRoleWithOIDC", &body, None, now).await?)
+        parse_credentials(&self.send_sts("AssumeRoleWithOIDC", &body, None, now).await?)
     }
 
     /// The account that keys really belong to.
-    pub async fn caller_account(&self, keys: &Keys, now: Timestamp) -> Result<String, CloudError> {
-        let body = self.sts("GetCallerIdentity", "", Some(keys), now).await?;
-        let identity: Identity =
+    pub async fn caller_account(&self, keys: &AccessKeys, now: Timestamp) -> Result<String, CloudError> {
+        let body = self.send_sts("GetCallerIdentity", "", Some(keys), now).await?;
+        let identity: CallerIdentity =
             serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoIdentityInAnswer"))?;
         Ok(identity.account_id)
     }
 
     /// One call; signed unless it is anonymous. Parameters ride in a form body.
-    async fn sts(
+    async fn send_sts(
         &self,
         action: &'static str,
         body: &str,
-        keys: Option<&Keys>,
+        keys: Option<&AccessKeys>,
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
-        let call = Call {
+        let call = RpcCall {
             address: &self.endpoints.sts(),
             action,
             version: "2015-04-01",
             form: Some(body),
         };
         let request = call.request(keys, now)?;
-        let answer = self.send(Service::Oss, request, ANSWER_CAP).await?;
+        let answer = self.send(Service::Oss, request, MAX_RESPONSE_BYTES).await?;
         if answer.status == 200 {
             Ok(answer.body)
         } else {
-            Err(classify::imm(answer.status, &answer.body, None))
+            Err(classify::imm_error(answer.status, &answer.body, None))
         }
     }
 }
 
-fn common(session: &RoleSession) -> Vec<(&str, &str)> {
+fn session_parameters(session: &RoleSession) -> Vec<(&str, &str)> {
     let mut parameters = vec![
         ("RoleArn", session.role_arn.as_str()),
         ("RoleSessionName", &session.name),
@@ -108,8 +108,8 @@ fn common(session: &RoleSession) -> Vec<(&str, &str)> {
     parameters
 }
 
-fn issued(body: &[u8]) -> Result<Keys, CloudError> {
-    let answer: Answer =
+fn parse_credentials(body: &[u8]) -> Result<AccessKeys, CloudError> {
+    let answer: AssumeRoleResponse =
         serde_json::from_slice(body).map_err(|_| classify::unanswered("NoCredentialsInAnswer"))?;
     let Issued {
         access_key_id,
@@ -120,10 +120,10 @@ fn issued(body: &[u8]) -> Result<Keys, CloudError> {
     let expires = expiration
         .parse()
         .map_err(|_| classify::unanswered("NoExpirationInAnswer"))?;
-    Ok(Keys {
+    Ok(AccessKeys {
         id: access_key_id,
         secret: access_key_secret,
         token: Some(security_token),
-        expires: Some(expires),
+        expires_at: Some(expires),
     })
 }

@@ -13,7 +13,7 @@ use super::credential_cache::KeyCache;
 use crate::core::grant::ObjectKey;
 use crate::core::identity::Identity;
 use crate::core::tenancy::Tenant;
-use crate::ports::{CloudError, Effects, Keys, KubeFailure};
+use crate::ports::{AccessKeys, CloudError, KubeError, Ports};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::Edits;
 use crate::runtime::queue::Mark;
@@ -38,7 +38,7 @@ pub enum Key {
 /// Handles that passes share.
 pub struct Context {
     /// Everything outside.
-    pub effects: Arc<dyn Effects>,
+    pub effects: Arc<dyn Ports>,
     /// Keys read lately.
     pub keys: KeyCache,
     /// One pace a project.
@@ -81,9 +81,9 @@ impl Context {
     }
 
     /// A namespace as the rules look at it; its labels are read only when a rule looks at labels.
-    pub async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeFailure> {
-        if self.effects.rules().needs_namespace_labels() {
-            return self.effects.tenant(namespace).await;
+    pub async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeError> {
+        if self.effects.tenancy_rules().needs_namespace_labels() {
+            return self.effects.tenant_of(namespace).await;
         }
         Ok(Tenant {
             name: namespace.to_owned(),
@@ -117,7 +117,7 @@ impl Context {
 
     /// The account that an identity's keys really belong to. STS tells that to everybody, free of charge; it is asked a few
     /// times before a job goes on without knowing.
-    pub async fn account_of(&self, identity: &Identity, keys: &Keys) -> Result<String, CloudError> {
+    pub async fn account_of(&self, identity: &Identity, keys: &AccessKeys) -> Result<String, CloudError> {
         let known = self.accounts().get(identity).cloned();
         if let Some((_, account)) = known.filter(|(id, _)| *id == keys.id) {
             return Ok(account);

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::hash::sha256;
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
-use crate::ports::{CredentialsError, Effects, Keys, RoleSession};
+use crate::ports::{AccessKeys, CredentialsError, Ports, RoleSession};
 
 /// How long keys from a Secret are used before it is read again.
 const FRESH: SignedDuration = SignedDuration::from_secs(60);
@@ -18,7 +18,7 @@ const FRESH: SignedDuration = SignedDuration::from_secs(60);
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// Static keys serve every purpose; a session serves the one that it is narrowed to.
-type Entries = HashMap<(Identity, Option<SessionScope>), (Keys, Timestamp)>;
+type Entries = HashMap<(Identity, Option<SessionScope>), (AccessKeys, Timestamp)>;
 
 /// The keys that were obtained lately.
 #[derive(Default)]
@@ -32,10 +32,10 @@ impl KeyCache {
     /// The keys of an identity for one purpose. Sessions that are opened on the way are narrowed to it.
     pub async fn get(
         &self,
-        effects: &dyn Effects,
+        effects: &dyn Ports,
         identity: &Identity,
         scope: &SessionScope,
-    ) -> Result<Keys, CredentialsError> {
+    ) -> Result<AccessKeys, CredentialsError> {
         let now = effects.now();
         let key = (
             identity.clone(),
@@ -49,7 +49,7 @@ impl KeyCache {
             }
         }
         let keys = obtain(effects, identity, scope).await?;
-        let until = used_until(keys.expires, now);
+        let until = used_until(keys.expires_at, now);
         self.entries
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -58,7 +58,7 @@ impl KeyCache {
     }
 
     /// IMM refused these keys; they are obtained again next time, and not used unless they have changed.
-    pub fn refused(&self, identity: &Identity, keys: &Keys, failure: CloudError) {
+    pub fn refused(&self, identity: &Identity, keys: &AccessKeys, failure: CloudError) {
         self.forget(identity);
         self.bad
             .lock()
@@ -67,7 +67,7 @@ impl KeyCache {
     }
 
     /// How IMM has refused just these keys before.
-    pub fn known_bad(&self, identity: &Identity, keys: &Keys) -> Option<CloudError> {
+    pub fn known_bad(&self, identity: &Identity, keys: &AccessKeys) -> Option<CloudError> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
         let known = bad.get(identity).cloned();
         let same = known.filter(|(old, _)| *old == digest(keys));
@@ -94,16 +94,16 @@ fn used_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
 }
 
 /// What tells keys apart without keeping them.
-fn digest(keys: &Keys) -> String {
+fn digest(keys: &AccessKeys) -> String {
     let token = keys.token.as_ref().map_or("", |t| t.expose_secret());
     sha256(format!("{}\n{}\n{token}", keys.id, keys.secret.expose_secret()))
 }
 
 async fn obtain(
-    effects: &dyn Effects,
+    effects: &dyn Ports,
     identity: &Identity,
     scope: &SessionScope,
-) -> Result<Keys, CredentialsError> {
+) -> Result<AccessKeys, CredentialsError> {
     let policy = Some(scope.session_policy());
     let keys = match &identity.origin {
         CredentialOrigin::Secret { namespace, name } => effects.read_secret(namespace, name).await?,
@@ -125,7 +125,7 @@ async fn obtain(
                 .await
                 .map_err(refused);
         }
-        CredentialOrigin::Operator => effects.own_keys().await?,
+        CredentialOrigin::Operator => effects.operator_keys().await?,
     };
     let Some(hop) = &identity.assumed_role else {
         return Ok(keys);
@@ -155,7 +155,7 @@ fn refused(failure: CloudError) -> CredentialsError {
         CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
             CredentialsError::Unavailable
         }
-        CloudErrorKind::Denied
+        CloudErrorKind::AccessDenied
         | CloudErrorKind::PublicAccessBlocked
         | CloudErrorKind::NoSuchBucket
         | CloudErrorKind::NoSuchProject

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::Effects;
+use crate::ports::Ports;
 use crate::runtime::queue::{self, Mark, Next};
 use crate::runtime::{metrics, rate_limit};
 
@@ -43,7 +43,7 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that stops with `stop`.
-    pub fn new(effects: Arc<dyn Effects>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
+    pub fn new(effects: Arc<dyn Ports>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
         let (buckets, bucket_marks) = mpsc::channel(MARKS);
         let (runs, run_marks) = mpsc::channel(MARKS);
         let context = Arc::new(Context {

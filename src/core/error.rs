@@ -9,7 +9,7 @@ use super::identity::{CredentialOrigin, Identity};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloudErrorKind {
     /// The caller lacks a permission.
-    Denied,
+    AccessDenied,
     /// Block Public Access refuses the policy.
     PublicAccessBlocked,
     /// The bucket does not exist.

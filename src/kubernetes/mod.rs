@@ -25,7 +25,7 @@ use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::tenancy::Tenant;
-use crate::ports::{Announcement, Backup, CredentialsError, Keys, KubeFailure, Subject};
+use crate::ports::{AccessKeys, CredentialsError, EventSubject, KubeError, ObjectEvent, PolicyBackup};
 
 /// The API server.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl Kubernetes {
         }
     }
 
-    pub(crate) async fn keep_backup(&self, backup: Backup) -> Result<Option<BackupRef>, KubeFailure> {
+    pub(crate) async fn keep_backup(&self, backup: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
         match &self.home {
             Some(home) => policy_backups::keep(&self.client, home, backup).await.map(Some),
             None => Ok(None),
@@ -83,7 +83,7 @@ impl Kubernetes {
         )
     }
 
-    pub(crate) async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeFailure> {
+    pub(crate) async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
         let of_bucket = ListParams::default().fields(&format!("spec.bucket.name={bucket}"));
         let mut found = Vec::new();
         let scopes: Vec<Option<&str>> = if self.namespaces.is_empty() {
@@ -97,24 +97,24 @@ impl Kubernetes {
         Ok(found)
     }
 
-    pub(crate) async fn all_grants(&self) -> Result<Vec<GrantObject>, KubeFailure> {
+    pub(crate) async fn all_grants(&self) -> Result<Vec<GrantObject>, KubeError> {
         self.list(None, &ListParams::default()).await
     }
 
     /// A list without kube's own list of objects: each is reduced to what a pass looks at while it is read.
-    async fn list(&self, scope: Option<&str>, which: &ListParams) -> Result<Vec<GrantObject>, KubeFailure> {
+    async fn list(&self, scope: Option<&str>, which: &ListParams) -> Result<Vec<GrantObject>, KubeError> {
         let path = ImmBucketGrant::url_path(&(), scope);
-        let request = Request::new(path).list(which).map_err(|_| KubeFailure::Invalid)?;
+        let request = Request::new(path).list(which).map_err(|_| KubeError::Invalid)?;
         let list: Listed = in_time(self.client.request(request)).await?;
         Ok(list.items.into_iter().map(|Reduced(grant)| grant).collect())
     }
 
-    pub(crate) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeFailure> {
+    pub(crate) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
         let found = in_time(self.grants(Some(&key.namespace)).get_opt(&key.name)).await?;
         Ok(found.as_ref().map(grant))
     }
 
-    pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeFailure> {
+    pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         let found = in_time(self.jobs(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.as_ref().map(job))
     }
@@ -123,7 +123,7 @@ impl Kubernetes {
         &self,
         grant: &GrantObject,
         status: &GrantStatus,
-    ) -> Result<String, KubeFailure> {
+    ) -> Result<String, KubeError> {
         let metadata = version_of(&grant.key, &grant.uid, &grant.resource_version);
         write::<ImmBucketGrant>(&self.client, How::ReplaceStatus, metadata, Part::Status(status)).await
     }
@@ -132,12 +132,12 @@ impl Kubernetes {
         &self,
         job: &JobObject,
         status: &JobStatus,
-    ) -> Result<String, KubeFailure> {
+    ) -> Result<String, KubeError> {
         let metadata = version_of(&job.key, &job.uid, &job.resource_version);
         write::<ImageScoreJob>(&self.client, How::ReplaceStatus, metadata, Part::Status(status)).await
     }
 
-    pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeFailure> {
+    pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
         let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": grant.uid})];
         if grant.finalizers.is_empty() {
             // Adding the list would replace one that came meanwhile, so the test is that there is none.
@@ -157,7 +157,7 @@ impl Kubernetes {
         Ok(patched.resource_version().unwrap_or_default())
     }
 
-    pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeFailure> {
+    pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
         let Some(place) = grant.finalizers.iter().position(|f| f == FINALIZER) else {
             return Ok(());
         };
@@ -175,12 +175,12 @@ impl Kubernetes {
             )
             .await
         {
-            Ok(_) | Err(KubeFailure::NotFound) => Ok(()),
+            Ok(_) | Err(KubeError::NotFound) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
 
-    pub(crate) async fn mark_started(&self, job: &JobObject) -> Result<String, KubeFailure> {
+    pub(crate) async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
         // A merge patch with the version it was planned from: it is refused when the object has changed.
         let patch =
             json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
@@ -195,22 +195,26 @@ impl Kubernetes {
         api: &Api<DynamicObject>,
         name: &str,
         patch: Value,
-    ) -> Result<DynamicObject, KubeFailure> {
-        let patch = Patch::<Value>::Json(serde_json::from_value(patch).map_err(|_| KubeFailure::Invalid)?);
+    ) -> Result<DynamicObject, KubeError> {
+        let patch = Patch::<Value>::Json(serde_json::from_value(patch).map_err(|_| KubeError::Invalid)?);
         in_time(api.patch(name, &PatchParams::default(), &patch)).await
     }
 
-    pub(crate) async fn read_secret(&self, namespace: &str, name: &str) -> Result<Keys, CredentialsError> {
+    pub(crate) async fn read_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<AccessKeys, CredentialsError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let secret = match in_time(secrets.get_opt(name)).await {
             Ok(Some(secret)) => secret,
-            Ok(None) | Err(KubeFailure::NotFound) => return Err(CredentialsError::NotFound),
-            Err(KubeFailure::Forbidden) => {
+            Ok(None) | Err(KubeError::NotFound) => return Err(CredentialsError::NotFound),
+            Err(KubeError::Forbidden) => {
                 return Err(CredentialsError::SecretAccessDenied {
                     account: self.account.clone(),
                 });
             }
-            Err(KubeFailure::Conflict | KubeFailure::Invalid | KubeFailure::Unavailable) => {
+            Err(KubeError::Conflict | KubeError::Invalid | KubeError::Unavailable) => {
                 return Err(CredentialsError::Unavailable);
             }
         };
@@ -228,11 +232,11 @@ impl Kubernetes {
         if data.contains_key("securityToken") && token.is_none() {
             return Err(CredentialsError::Invalid("securityToken"));
         }
-        Ok(Keys {
+        Ok(AccessKeys {
             id: id.to_owned(),
             secret: SecretString::from(key),
             token,
-            expires: None,
+            expires_at: None,
         })
     }
 
@@ -256,17 +260,17 @@ impl Kubernetes {
                 .status
                 .map(|s| SecretString::from(s.token))
                 .ok_or(CredentialsError::Unavailable),
-            Err(KubeFailure::NotFound) => Err(CredentialsError::NotFound),
-            Err(KubeFailure::Forbidden) => Err(CredentialsError::TokenRequestDenied {
+            Err(KubeError::NotFound) => Err(CredentialsError::NotFound),
+            Err(KubeError::Forbidden) => Err(CredentialsError::TokenRequestDenied {
                 account: self.account.clone(),
             }),
-            Err(KubeFailure::Conflict | KubeFailure::Invalid | KubeFailure::Unavailable) => {
+            Err(KubeError::Conflict | KubeError::Invalid | KubeError::Unavailable) => {
                 Err(CredentialsError::Unavailable)
             }
         }
     }
 
-    pub(crate) async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeFailure> {
+    pub(crate) async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeError> {
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
         let found = in_time(namespaces.get(namespace)).await?;
         Ok(Tenant {
@@ -275,10 +279,10 @@ impl Kubernetes {
         })
     }
 
-    pub(crate) async fn announce(&self, announcement: Announcement) {
+    pub(crate) async fn announce(&self, announcement: ObjectEvent) {
         let (api_version, kind) = match announcement.subject {
-            Subject::Grant => (ImmBucketGrant::api_version(&()), ImmBucketGrant::kind(&())),
-            Subject::Job => (ImageScoreJob::api_version(&()), ImageScoreJob::kind(&())),
+            EventSubject::Grant => (ImmBucketGrant::api_version(&()), ImmBucketGrant::kind(&())),
+            EventSubject::Job => (ImageScoreJob::api_version(&()), ImageScoreJob::kind(&())),
         };
         let subject = k8s_openapi::api::core::v1::ObjectReference {
             api_version: Some(api_version.into_owned()),

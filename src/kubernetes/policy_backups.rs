@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use super::request::in_time;
 use crate::api::BackupRef;
 use crate::core::hash::sha256;
-use crate::ports::{Backup, KubeFailure};
+use crate::ports::{KubeError, PolicyBackup};
 
 /// Copies kept of each bucket; with 16 KB each far below what a ConfigMap may hold.
 const KEPT: usize = 5;
@@ -23,7 +23,7 @@ const DIGITS: [usize; 2] = [10, 64];
 
 /// Adds a copy, and drops the oldest beyond five. What equals the newest copy is kept already: a write that is refused each
 /// time must not push out the copies that are of use.
-pub(super) async fn keep(client: &Client, home: &str, backup: Backup) -> Result<BackupRef, KubeFailure> {
+pub(super) async fn keep(client: &Client, home: &str, backup: PolicyBackup) -> Result<BackupRef, KubeError> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
     let digest = sha256(&backup.bucket);
     for digits in DIGITS {
@@ -41,7 +41,7 @@ pub(super) async fn keep(client: &Client, home: &str, backup: Backup) -> Result<
             "the ConfigMap for copies of the policy is of another bucket"
         );
     }
-    Err(KubeFailure::Conflict)
+    Err(KubeError::Conflict)
 }
 
 fn is_of_another(map: &ConfigMap, bucket: &str) -> bool {
@@ -53,8 +53,8 @@ async fn keep_in(
     api: &Api<ConfigMap>,
     name: String,
     found: Option<ConfigMap>,
-    backup: Backup,
-) -> Result<BackupRef, KubeFailure> {
+    backup: PolicyBackup,
+) -> Result<BackupRef, KubeError> {
     let newest = found.as_ref().and_then(|map| map.data.as_ref()).and_then(newest);
     if let Some((entry, document)) = newest
         && *document == backup.document

@@ -9,7 +9,7 @@ use super::request::{How, Part, in_time, write};
 use super::{Kubernetes, api};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};
-use crate::ports::{KubeFailure, ReportPage, StoredReport};
+use crate::ports::{KubeError, ReportPage, StoredReport};
 
 /// Reports read at once: a page holds some 2 MiB at most.
 const PAGE: u32 = 8;
@@ -19,7 +19,7 @@ impl Kubernetes {
         &self,
         job: &JobObject,
         page: Option<&str>,
-    ) -> Result<ReportPage, KubeFailure> {
+    ) -> Result<ReportPage, KubeError> {
         let mut params = ListParams::default()
             .labels(&format!("{REPORT_JOB_UID}={}", job.uid))
             .limit(PAGE);
@@ -34,7 +34,7 @@ impl Kubernetes {
         &self,
         job: &JobObject,
         number: usize,
-    ) -> Result<Option<StoredReport>, KubeFailure> {
+    ) -> Result<Option<StoredReport>, KubeError> {
         // A list of one: the right to list reports is enough.
         let name = report_name(&job.key.name, &job.uid, number);
         let one = ListParams::default().fields(&format!("metadata.name={name}"));
@@ -47,7 +47,7 @@ impl Kubernetes {
         job: &JobObject,
         report: &Report,
         version: Option<&str>,
-    ) -> Result<String, KubeFailure> {
+    ) -> Result<String, KubeError> {
         let number = usize::try_from(report.number).unwrap_or_default();
         let name = report_name(&job.key.name, &job.uid, number);
         let mut metadata = metadata(job, &name);
@@ -56,11 +56,11 @@ impl Kubernetes {
         write::<ImageScoreReport>(&self.client, how, metadata, Part::Report(report)).await
     }
 
-    pub(crate) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeFailure> {
+    pub(crate) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError> {
         let name = report_name(&job.key.name, &job.uid, number);
         let reports = reports(&self.client, &job.key.namespace);
         match in_time(reports.delete(&name, &DeleteParams::default())).await {
-            Ok(_) | Err(KubeFailure::NotFound) => Ok(()),
+            Ok(_) | Err(KubeError::NotFound) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
@@ -99,11 +99,11 @@ fn metadata(job: &JobObject, name: &str) -> ObjectMeta {
 }
 
 /// A report. One that does not decode, perhaps another version's, is a failure: what it holds must not be paid for again.
-fn stored(object: &DynamicObject) -> Result<StoredReport, KubeFailure> {
+fn stored(object: &DynamicObject) -> Result<StoredReport, KubeError> {
     let body: Value = object.data.get("report").cloned().unwrap_or_default();
     let report = serde_json::from_value(body).map_err(|error| {
         tracing::error!(report = object.name_any(), %error, "a report cannot be read");
-        KubeFailure::Invalid
+        KubeError::Invalid
     })?;
     Ok(StoredReport {
         report,

@@ -10,7 +10,7 @@ use kube::{Client, Resource};
 use serde::Serialize;
 
 use super::decode::Answer;
-use crate::ports::KubeFailure;
+use crate::ports::KubeError;
 
 /// Time for one request.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -18,17 +18,17 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// Bounds a request in time and reduces its error to what a pass can act on.
 pub(super) async fn in_time<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, KubeFailure> {
+) -> Result<T, KubeError> {
     match tokio::time::timeout(DEADLINE, request).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-            404 => KubeFailure::NotFound,
-            409 => KubeFailure::Conflict,
-            401 | 403 => KubeFailure::Forbidden,
-            400 | 422 => KubeFailure::Invalid,
-            _ => KubeFailure::Unavailable,
+            404 => KubeError::NotFound,
+            409 => KubeError::Conflict,
+            401 | 403 => KubeError::Forbidden,
+            400 | 422 => KubeError::Invalid,
+            _ => KubeError::Unavailable,
         }),
-        Ok(Err(_)) | Err(_) => Err(KubeFailure::Unavailable),
+        Ok(Err(_)) | Err(_) => Err(KubeError::Unavailable),
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn write<K: Resource<DynamicType = ()>>(
     how: How,
     metadata: ObjectMeta,
     part: Part<impl Serialize>,
-) -> Result<String, KubeFailure> {
+) -> Result<String, KubeError> {
     let name = metadata.name.clone().unwrap_or_default();
     let place = Request::new(K::url_path(&(), metadata.namespace.as_deref()));
     let written = Written {
@@ -73,14 +73,14 @@ pub(super) async fn write<K: Resource<DynamicType = ()>>(
         metadata,
         part,
     };
-    let body = serde_json::to_vec(&written).map_err(|_| KubeFailure::Invalid)?;
+    let body = serde_json::to_vec(&written).map_err(|_| KubeError::Invalid)?;
     let params = PostParams::default();
     let request = match how {
         How::Create => place.create(&params, body),
         How::Replace => place.replace(&name, &params, body),
         How::ReplaceStatus => place.replace_subresource("status", &name, &params, body),
     };
-    let request = request.map_err(|_| KubeFailure::Invalid)?;
+    let request = request.map_err(|_| KubeError::Invalid)?;
     let answer: Answer = in_time(client.request(request)).await?;
     Ok(answer.version())
 }

@@ -12,8 +12,8 @@ use imm_operator::core::job::JobObject;
 use imm_operator::core::tenancy::{TenancyRules, Tenant};
 use imm_operator::core::validate::ObjectUri;
 use imm_operator::ports::{
-    After, Announcement, Backup, CloudError, CredentialsError, Effects, Keys, KubeFailure, ObjectPage, Piece,
-    PolicyRead, ProjectLimits, ReportPage, RoleSession, StoredReport,
+    AccessKeys, CloudError, CredentialsError, KubeError, ListPosition, ObjectChunk, ObjectEvent, ObjectPage,
+    PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
@@ -23,36 +23,33 @@ use super::jobs::ACCOUNT;
 use super::outside::Outside;
 use super::process::{Gate, no_answer};
 
-impl Effects for Gate {
+impl Ports for Gate {
     fn now(&self) -> Timestamp {
         self.time()
     }
-    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
+    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
         self.listing(bucket)
     }
-    fn get_grant<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-    ) -> BoxFuture<'a, Result<Option<GrantObject>, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| Ok(o.grants.get(key).cloned()))
+    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>> {
+        self.effect(KubeError::Unavailable, move |o| Ok(o.grants.get(key).cloned()))
     }
     fn replace_grant_status<'a>(
         &'a self,
         grant: &'a GrantObject,
         status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| {
+    ) -> BoxFuture<'a, Result<String, KubeError>> {
+        self.effect(KubeError::Unavailable, move |o| {
             o.replace_status(grant, status, self.seen().as_deref())
         })
     }
-    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| o.add_finalizer(grant))
+    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
+        self.effect(KubeError::Unavailable, move |o| o.add_finalizer(grant))
     }
-    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| o.remove_finalizer(grant))
+    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>> {
+        self.effect(KubeError::Unavailable, move |o| o.remove_finalizer(grant))
     }
-    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeFailure>> {
-        self.effect_of(Call::Look, KubeFailure::Unavailable, move |o, fault| {
+    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
+        self.effect_of(Call::Look, KubeError::Unavailable, move |o, fault| {
             Ok(o.jobs.get(key, matches!(fault, Some(Fault::Behind(_)))))
         })
     }
@@ -60,22 +57,26 @@ impl Effects for Gate {
         &'a self,
         job: &'a JobObject,
         status: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    ) -> BoxFuture<'a, Result<String, KubeError>> {
         self.store(move |o| o.jobs.replace_status(job, status, self.number))
     }
-    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>> {
         self.store(move |o| o.jobs.mark_started(job))
     }
-    fn read_secret<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Keys, CredentialsError>> {
+    fn read_secret<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>> {
         self.effect(CredentialsError::Unavailable, |o| {
             if let Some(problem) = o.no_secret.clone() {
                 return Err(problem);
             }
-            Ok(Keys {
+            Ok(AccessKeys {
                 id: format!("LTAI{}", o.jobs.keys),
                 secret: "canary".into(),
                 token: None,
-                expires: None,
+                expires_at: None,
             })
         })
     }
@@ -86,12 +87,16 @@ impl Effects for Gate {
     ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
         self.effect(CredentialsError::Unavailable, |_| Err(CredentialsError::NotFound))
     }
-    fn own_keys(&self) -> BoxFuture<'_, Result<Keys, CredentialsError>> {
+    fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
         self.effect(CredentialsError::Unavailable, |_| {
             Err(CredentialsError::NotConfigured)
         })
     }
-    fn assume_role<'a>(&'a self, _: &'a RoleSession, _: &'a Keys) -> BoxFuture<'a, Result<Keys, CloudError>> {
+    fn assume_role<'a>(
+        &'a self,
+        _: &'a RoleSession,
+        _: &'a AccessKeys,
+    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
         self.effect(no_answer(), |o| Ok(o.open_session(self.time())))
     }
     fn assume_role_with_oidc<'a>(
@@ -99,24 +104,24 @@ impl Effects for Gate {
         _: &'a RoleSession,
         _: &'a str,
         _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<Keys, CloudError>> {
+    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
         self.effect(no_answer(), |_| Err(no_answer()))
     }
-    fn tenant<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| {
+    fn tenant_of<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
+        self.effect(KubeError::Unavailable, |_| {
             Ok(Tenant {
                 name: name.to_owned(),
                 ..Tenant::default()
             })
         })
     }
-    fn rules(&self) -> Arc<TenancyRules> {
+    fn tenancy_rules(&self) -> Arc<TenancyRules> {
         Arc::new(TenancyRules::default())
     }
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<BucketSeen, CloudError>> {
         let seen = BucketSeen {
             owner_uid: Some(bucket.owner_uid.clone()),
@@ -124,15 +129,15 @@ impl Effects for Gate {
         };
         self.effect(no_answer(), |o| o.admit(keys).map(|()| seen))
     }
-    fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a Keys) -> BoxFuture<'a, Option<bool>> {
+    fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
         self.effect((), |_| Ok(false))
             .map(|answer: Result<bool, ()>| answer.ok())
             .boxed()
     }
-    fn keep_backup(&self, _: Backup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, |_| Ok(None))
+    fn store_policy_backup(&self, _: PolicyBackup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>> {
+        self.effect(KubeError::Unavailable, |_| Ok(None))
     }
-    fn announce(&self, _: Announcement) -> BoxFuture<'_, ()> {
+    fn publish_event(&self, _: ObjectEvent) -> BoxFuture<'_, ()> {
         let publish = |o: &mut Outside| {
             o.counts.events += 1;
             Ok(())
@@ -142,7 +147,7 @@ impl Effects for Gate {
     fn get_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
         self.effect(no_answer(), move |o| {
             o.admit(keys)?;
@@ -157,7 +162,7 @@ impl Effects for Gate {
     fn put_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         text: &'a str,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>> {
@@ -166,15 +171,15 @@ impl Effects for Gate {
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>> {
         self.write(bucket, keys, None, signed_at)
     }
-    fn read_block<'a>(
+    fn read_public_access_block<'a>(
         &'a self,
         _: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
         self.effect(no_answer(), |o| {
             o.admit(keys)?;
@@ -185,15 +190,15 @@ impl Effects for Gate {
         &'a self,
         _: &'a JobObject,
         page: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ReportPage, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| Ok(o.jobs.list_reports(page)))
+    ) -> BoxFuture<'a, Result<ReportPage, KubeError>> {
+        self.effect(KubeError::Unavailable, move |o| Ok(o.jobs.list_reports(page)))
     }
     fn get_report<'a>(
         &'a self,
         _: &'a JobObject,
         number: usize,
-    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeFailure>> {
-        self.effect(KubeFailure::Unavailable, move |o| {
+    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>> {
+        self.effect(KubeError::Unavailable, move |o| {
             Ok(o.jobs.reports.get(&number).cloned())
         })
     }
@@ -202,14 +207,10 @@ impl Effects for Gate {
         _: &'a JobObject,
         report: &'a Report,
         version: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<String, KubeFailure>> {
+    ) -> BoxFuture<'a, Result<String, KubeError>> {
         self.store(move |o| o.jobs.put_report(report, version))
     }
-    fn delete_report<'a>(
-        &'a self,
-        _: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<(), KubeFailure>> {
+    fn delete_report<'a>(&'a self, _: &'a JobObject, number: usize) -> BoxFuture<'a, Result<(), KubeError>> {
         self.store(move |o| {
             o.jobs.reports.remove(&number);
             Ok(())
@@ -220,8 +221,8 @@ impl Effects for Gate {
         _: &'a str,
         _: &'a str,
         prefix: &'a str,
-        after: &'a After,
-        _: &'a Keys,
+        after: &'a ListPosition,
+        _: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
         self.effect(no_answer(), move |o| {
             Ok(o.jobs.list_objects(prefix, after, self.time()))
@@ -233,17 +234,17 @@ impl Effects for Gate {
         _: &'a ObjectUri,
         from: u64,
         _: Option<&'a str>,
-        _: &'a Keys,
-    ) -> BoxFuture<'a, Result<Piece, CloudError>> {
+        _: &'a AccessKeys,
+    ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
         self.effect(no_answer(), move |o| Ok(o.jobs.read_manifest(from, self.time())))
     }
-    fn caller_account<'a>(&'a self, _: &'a Keys) -> BoxFuture<'a, Result<String, CloudError>> {
+    fn caller_account<'a>(&'a self, _: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
         self.effect(no_answer(), |_| Ok(ACCOUNT.to_owned()))
     }
     fn project_limits<'a>(
         &'a self,
         _: &'a ProjectRef,
-        _: &'a Keys,
+        _: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
         self.effect(no_answer(), |o| Ok(o.jobs.limits()))
     }
@@ -251,7 +252,7 @@ impl Effects for Gate {
         &'a self,
         _: &'a ProjectRef,
         _: &'a JobAccess,
-        _: &'a Keys,
+        _: &'a AccessKeys,
         uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CloudError>> {
         self.score(uri)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use imm_operator::ports::{CloudError, CloudErrorKind, CredentialsError, KubeFailure};
+use imm_operator::ports::{CloudError, CloudErrorKind, CredentialsError, KubeError};
 
 use super::rival::Edit;
 use super::scenario::{SCENARIOS, Scenario};
@@ -40,7 +40,7 @@ pub enum Fault {
     /// after the beginning the first wakes up, sends the write, and ends when it sees that it has lost the lease.
     Frozen(u64),
     /// The API server answers with this failure.
-    Kube(KubeFailure, Effect),
+    Kube(KubeError, Effect),
     /// The API server refuses a write of a job; it does the next one, and the process hears of a failure.
     RefusedThenUnanswered,
     /// The keys cannot be had.
@@ -95,12 +95,12 @@ pub const FROZEN_JOBS: [Fault; 5] = [
     Fault::Frozen(LEASE + 20),
 ];
 pub const BEHIND: [Fault; 3] = [Fault::Behind(1), Fault::Behind(2), Fault::Behind(3)];
-const KUBE: [KubeFailure; 5] = [
-    KubeFailure::Conflict,
-    KubeFailure::NotFound,
-    KubeFailure::Forbidden,
-    KubeFailure::Invalid,
-    KubeFailure::Unavailable,
+const KUBE: [KubeError; 5] = [
+    KubeError::Conflict,
+    KubeError::NotFound,
+    KubeError::Forbidden,
+    KubeError::Invalid,
+    KubeError::Unavailable,
 ];
 const NO_KEYS: [NoKeys; 4] = [
     NoKeys::Missing,
@@ -110,7 +110,7 @@ const NO_KEYS: [NoKeys; 4] = [
 ];
 /// Failures of any call to OSS; IMM's own are missing.
 const OSS: [CloudErrorKind; 9] = [
-    CloudErrorKind::Denied,
+    CloudErrorKind::AccessDenied,
     CloudErrorKind::NoSuchBucket,
     CloudErrorKind::WrongRegion,
     CloudErrorKind::CredentialsRejected,
@@ -216,7 +216,7 @@ pub enum Call {
     Unheard,
 }
 
-impl Refusal for KubeFailure {
+impl Refusal for KubeError {
     const CALL: Call = Call::Kube;
     fn of(fault: Fault) -> Option<Self> {
         if let Fault::Kube(failure, _) = fault {

@@ -7,7 +7,7 @@ use imm_operator::api::{FINALIZER, GrantSpec, GrantStatus};
 use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::policy::Document;
-use imm_operator::ports::{CloudError, CloudErrorKind, CredentialsError, Keys, KubeFailure};
+use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind, CredentialsError, KubeError};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::fault::{Fault, refused};
@@ -152,16 +152,16 @@ impl Outside {
     }
 
     /// The object as it stands, if the version is the one that a write was planned from.
-    fn current(&mut self, planned: &GrantObject) -> Result<&mut GrantObject, KubeFailure> {
+    fn current(&mut self, planned: &GrantObject) -> Result<&mut GrantObject, KubeError> {
         let stored = self
             .grants
             .get_mut(&planned.key)
             .filter(|g| g.uid == planned.uid)
-            .ok_or(KubeFailure::NotFound)?;
+            .ok_or(KubeError::NotFound)?;
         if stored.resource_version == planned.resource_version {
             Ok(stored)
         } else {
-            Err(KubeFailure::Conflict)
+            Err(KubeError::Conflict)
         }
     }
 
@@ -171,7 +171,7 @@ impl Outside {
         planned: &GrantObject,
         status: &GrantStatus,
         seen: Option<&str>,
-    ) -> Result<String, KubeFailure> {
+    ) -> Result<String, KubeError> {
         let version = self.next_version();
         let stored = self.current(planned)?;
         stored.status = status.clone();
@@ -181,27 +181,27 @@ impl Outside {
         Ok(version)
     }
 
-    pub fn add_finalizer(&mut self, planned: &GrantObject) -> Result<String, KubeFailure> {
+    pub fn add_finalizer(&mut self, planned: &GrantObject) -> Result<String, KubeError> {
         let version = self.next_version();
-        let stored = self.grants.get_mut(&planned.key).ok_or(KubeFailure::NotFound)?;
+        let stored = self.grants.get_mut(&planned.key).ok_or(KubeError::NotFound)?;
         // The API server takes no new finalizer on an object that is being deleted.
         let changed = stored.uid != planned.uid || stored.finalizers != planned.finalizers;
         if self.no_finalizer || changed || stored.deleting {
-            return Err(KubeFailure::Invalid);
+            return Err(KubeError::Invalid);
         }
         stored.finalizers.push(FINALIZER.to_owned());
         stored.resource_version.clone_from(&version);
         Ok(version)
     }
 
-    pub fn remove_finalizer(&mut self, planned: &GrantObject) -> Result<(), KubeFailure> {
+    pub fn remove_finalizer(&mut self, planned: &GrantObject) -> Result<(), KubeError> {
         let version = self.next_version();
-        let stored = self.grants.get(&planned.key).ok_or(KubeFailure::NotFound)?;
+        let stored = self.grants.get(&planned.key).ok_or(KubeError::NotFound)?;
         if stored.uid != planned.uid || stored.finalizers != planned.finalizers {
-            return Err(KubeFailure::Invalid);
+            return Err(KubeError::Invalid);
         }
         self.check_release(&stored.clone());
-        let stored = self.grants.get_mut(&planned.key).ok_or(KubeFailure::NotFound)?;
+        let stored = self.grants.get_mut(&planned.key).ok_or(KubeError::NotFound)?;
         stored.finalizers.retain(|f| f != FINALIZER);
         stored.resource_version = version;
         if stored.deleting && stored.finalizers.is_empty() {
@@ -211,13 +211,13 @@ impl Outside {
     }
 
     /// A session of STS.
-    pub fn open_session(&mut self, now: Timestamp) -> Keys {
+    pub fn open_session(&mut self, now: Timestamp) -> AccessKeys {
         self.sessions += 1;
-        Keys {
+        AccessKeys {
             id: format!("STS.{}", self.sessions),
             secret: "canary".into(),
             token: Some("canary".into()),
-            expires: Some(now + SignedDuration::from_hours(1)),
+            expires_at: Some(now + SignedDuration::from_hours(1)),
         }
     }
 
@@ -228,7 +228,7 @@ impl Outside {
     }
 
     /// Whether OSS lets these keys in at all.
-    pub fn admit(&self, keys: &Keys) -> Result<(), CloudError> {
+    pub fn admit(&self, keys: &AccessKeys) -> Result<(), CloudError> {
         let session = keys.id.strip_prefix("STS.").and_then(|n| n.parse::<usize>().ok());
         if session.is_some_and(|n| n <= self.ended_sessions) {
             return Err(refused(CloudErrorKind::CredentialsExpired));
@@ -247,7 +247,12 @@ impl Outside {
         newer.map_or_else(|| self.policies.get(bucket).cloned(), |(_, _, text)| text.clone())
     }
 
-    pub fn write_policy(&mut self, write: &Write, keys: &Keys, now: Timestamp) -> Result<(), CloudError> {
+    pub fn write_policy(
+        &mut self,
+        write: &Write,
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> Result<(), CloudError> {
         if std::mem::take(&mut self.session_ends_at_write) {
             self.ended_sessions = self.sessions;
         }

@@ -175,7 +175,7 @@ fn replay() {
             (
                 7,
                 Fault::Cloud(
-                    imm_operator::ports::CloudErrorKind::Denied,
+                    imm_operator::ports::CloudErrorKind::AccessDenied,
                     super::fault::Effect::None,
                 ),
             ),

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use imm_operator::api::BucketRef;
 use imm_operator::controller::{Context, Engine, Key};
 use imm_operator::core::grant::{GrantObject, ObjectKey};
-use imm_operator::ports::{CloudError, CloudErrorKind, Effects, Keys, KubeFailure};
+use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind, KubeError, Ports};
 use imm_operator::runtime::queue::Mark;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -171,8 +171,8 @@ impl Gate {
     pub(super) fn listing<'a>(
         &'a self,
         bucket: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeFailure>> {
-        self.effect_of(Call::List, KubeFailure::Unavailable, move |o, fault| {
+    ) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
+        self.effect_of(Call::List, KubeError::Unavailable, move |o, fault| {
             let behind = match fault {
                 Some(Fault::Behind(changes)) => changes,
                 _ => 0,
@@ -194,7 +194,7 @@ impl Gate {
     pub(super) fn write<'a>(
         &'a self,
         bucket: &'a BucketRef,
-        keys: &'a Keys,
+        keys: &'a AccessKeys,
         text: Option<&'a str>,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>> {
@@ -310,7 +310,7 @@ impl Process {
             dead: Arc::clone(&dead),
             start,
         });
-        let effects: Arc<dyn Effects> = Arc::<Gate>::clone(&gate);
+        let effects: Arc<dyn Ports> = Arc::<Gate>::clone(&gate);
         let engine = Engine::new(effects, Arc::default(), CancellationToken::new());
         Self {
             gate,

@@ -241,7 +241,7 @@ pub const SCENARIOS: &[Scenario] = &[
         &[
             |o| {
                 o.foreign_policy(FOREIGN);
-                o.refuses = Some(CloudErrorKind::Denied);
+                o.refuses = Some(CloudErrorKind::AccessDenied);
                 o.expected.insert("a", "AccessDenied");
                 o.apply("a", grant(A));
             },

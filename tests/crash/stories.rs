@@ -126,7 +126,7 @@ fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_at_once() {
         &[
             |o| o.apply("a", grant(A)),
             |o| {
-                o.refuses = Some(CloudErrorKind::Denied);
+                o.refuses = Some(CloudErrorKind::AccessDenied);
                 o.delete("a");
             },
             |o| {
@@ -153,7 +153,7 @@ fn a_grant_that_owns_nothing_goes_although_no_call_is_admitted() {
                 o.apply("a", grant(A));
             },
             |o| {
-                o.refuses = Some(CloudErrorKind::Denied);
+                o.refuses = Some(CloudErrorKind::AccessDenied);
                 o.delete("a");
             },
             |o| must_be_gone(o, "a"),

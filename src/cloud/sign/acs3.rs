@@ -3,13 +3,13 @@
 
 use secrecy::ExposeSecret;
 
-use super::{Header, Signed, encode, hmac_sha256};
+use super::{Header, SignedHeaders, encode, hmac_sha256};
 use crate::core::hash::{hex, sha256};
-use crate::ports::Keys;
+use crate::ports::AccessKeys;
 
 /// What is signed.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct Acs3Request<'a> {
     /// HTTP method, upper case.
     pub method: &'a str,
     /// Path; `/` for the products we call.
@@ -23,7 +23,7 @@ pub struct Request<'a> {
 }
 
 /// Signs a request.
-pub fn sign(request: Request<'_>, keys: &Keys) -> Signed {
+pub fn sign(request: Acs3Request<'_>, keys: &AccessKeys) -> SignedHeaders {
     let body_hash = sha256(request.body);
     let mut added: Vec<Header<'static>> = vec![("x-acs-content-sha256", body_hash.clone().into())];
     if let Some(token) = &keys.token {
@@ -67,7 +67,7 @@ pub fn sign(request: Request<'_>, keys: &Keys) -> Signed {
         &signature,
     ];
     added.push(("authorization", authorization.concat().into()));
-    Signed {
+    SignedHeaders {
         headers: added,
         canonical_request,
         string_to_sign,

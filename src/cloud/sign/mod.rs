@@ -22,7 +22,7 @@ pub type Header<'a> = (&'a str, Cow<'a, str>);
 
 /// A signature and what led to it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Signed {
+pub struct SignedHeaders {
     /// Headers to add, `authorization` included.
     pub headers: Vec<Header<'static>>,
     /// The canonical request.

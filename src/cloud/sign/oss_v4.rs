@@ -6,15 +6,15 @@ use std::borrow::Cow;
 use k8s_openapi::jiff::Timestamp;
 use secrecy::ExposeSecret;
 
-use super::{Header, Signed, encode, hmac_sha256};
+use super::{Header, SignedHeaders, encode, hmac_sha256};
 use crate::core::hash::{hex, sha256};
-use crate::ports::Keys;
+use crate::ports::AccessKeys;
 
 const PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 
 /// What is signed.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct OssV4Request<'a> {
     /// HTTP method, upper case.
     pub method: &'a str,
     /// Bucket, whatever the address style; `None` for a request to the service.
@@ -32,7 +32,7 @@ pub struct Request<'a> {
 }
 
 /// Signs a request as of `time`.
-pub fn sign(request: Request<'_>, keys: &Keys, time: Timestamp) -> Signed {
+pub fn sign(request: OssV4Request<'_>, keys: &AccessKeys, time: Timestamp) -> SignedHeaders {
     let date_time = time.strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = date_time.get(..8).unwrap_or_default();
     let day = time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
@@ -98,7 +98,7 @@ pub fn sign(request: Request<'_>, keys: &Keys, time: Timestamp) -> Signed {
         keys.id
     );
     added.push(("authorization", authorization.into()));
-    Signed {
+    SignedHeaders {
         headers: added,
         canonical_request,
         string_to_sign,

@@ -11,7 +11,7 @@ use crate::api::EntryState;
 use crate::controller::digest::Digest;
 use crate::core::grant::{GrantObject, Plan, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::TenancyRules;
-use crate::ports::Keys;
+use crate::ports::AccessKeys;
 
 /// How long an answer of OSS may be older than a write of ours.
 const LAG: SignedDuration = SignedDuration::from_secs(30);
@@ -143,7 +143,7 @@ pub(super) struct LaneMemory {
     /// Whether the last pass wrote the policy.
     pub(super) wrote: bool,
     /// The last keys that read the policy. They go with the lane, so not after its last grant.
-    pub(super) last_keys: Option<Keys>,
+    pub(super) last_keys: Option<AccessKeys>,
 }
 
 impl LaneMemory {

@@ -16,7 +16,7 @@ use crate::core::grant::{
     Change, Disposition, GrantInput, GrantOutcome, GrantState, OnDrift, Plan, PlanInput, drift, plan,
 };
 use crate::core::policy::Document;
-use crate::ports::{Backup, Keys, PolicyRead};
+use crate::ports::{AccessKeys, PolicyBackup, PolicyRead};
 
 /// Rounds in one pass: others may change the policy between two of our reads a few times, not for ever.
 const ROUNDS: usize = 6;
@@ -30,7 +30,7 @@ impl Lane<'_> {
         &mut self,
         mut batch: Vec<GrantWork>,
         place: &BucketRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         memory: &mut LaneMemory,
     ) -> Duration {
         let started = self.context.effects.now();
@@ -145,7 +145,13 @@ impl Lane<'_> {
     }
 
     /// Asks OSS whether the policy is public now, for those that the write was for.
-    async fn look_if_public(&self, batch: &mut [GrantWork], plan: &Plan, place: &BucketRef, keys: &Keys) {
+    async fn look_if_public(
+        &self,
+        batch: &mut [GrantWork],
+        plan: &Plan,
+        place: &BucketRef,
+        keys: &AccessKeys,
+    ) {
         if !matches!(plan.change, Change::Put(_)) {
             return;
         }
@@ -176,13 +182,13 @@ impl Lane<'_> {
             .iter()
             .filter_map(|i| batch.get(*i))
             .map(|p| p.grant.key.to_string());
-        let backup = Backup {
+        let backup = PolicyBackup {
             bucket: place.name.clone(),
             document: document.text().to_owned(),
             time: self.context.effects.now(),
             writer: truncate(&names.collect::<Vec<_>>().join(", "), 1024),
         };
-        match self.context.effects.keep_backup(backup).await {
+        match self.context.effects.store_policy_backup(backup).await {
             Ok(kept) => {
                 for index in concerned {
                     if let Some(work) = batch.get_mut(index) {
@@ -199,7 +205,7 @@ impl Lane<'_> {
     async fn read(
         &self,
         place: &BucketRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         memory: &mut LaneMemory,
     ) -> Result<PolicyRead, CloudError> {
         let read = self.context.effects.get_policy(place, keys).await;

@@ -72,7 +72,7 @@ impl Lane<'_> {
             .iter()
             .map(|g| (&g.uid, g.generation, (g.deleting, g.abandon), &g.reconcile_at));
         let asked = Some(Digest::of(asked.collect::<Vec<_>>()));
-        let rules = Some(self.context.effects.rules());
+        let rules = Some(self.context.effects.tenancy_rules());
         if memory.tried == asked
             && memory.rules == rules
             && let Some(time) = memory.not_before.filter(|time| *time > now)
@@ -233,7 +233,7 @@ impl Lane<'_> {
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
                 Duration::from_secs(60)
             }
-            CloudErrorKind::Denied
+            CloudErrorKind::AccessDenied
             | CloudErrorKind::PublicAccessBlocked
             | CloudErrorKind::NoSuchBucket
             | CloudErrorKind::NoSuchProject

@@ -13,7 +13,7 @@ use crate::core::grant::{
 };
 use crate::core::identity::CredentialOrigin;
 use crate::core::policy::is_plausible;
-use crate::ports::Keys;
+use crate::ports::AccessKeys;
 
 impl Lane<'_> {
     /// Says what can be said without a call to the cloud.
@@ -77,7 +77,7 @@ impl Lane<'_> {
             Ok(tenant) => self
                 .context
                 .effects
-                .rules()
+                .tenancy_rules()
                 .allow_grant(&tenant, spec)
                 .err()
                 .map(GrantState::Denied),
@@ -91,7 +91,7 @@ impl Lane<'_> {
         &self,
         batch: &[GrantWork],
         place: &BucketRef,
-        keys: &Keys,
+        keys: &AccessKeys,
         memory: &mut LaneMemory,
     ) -> Result<Prerequisites, CloudError> {
         let going = || batch.iter().filter(|p| p.outcome.is_none() && !p.grant.deleting);
@@ -117,7 +117,7 @@ impl Lane<'_> {
         let effects = &self.context.effects;
         let (bucket, block) = futures::join!(
             OptionFuture::from(ask_bucket.then(|| effects.bucket_info(place, keys))),
-            OptionFuture::from(ask_block.then(|| effects.read_block(place, keys))),
+            OptionFuture::from(ask_block.then(|| effects.read_public_access_block(place, keys))),
         );
         if let Some(seen) = bucket {
             self.context

@@ -8,7 +8,7 @@ use crate::controller::context::Context;
 use crate::core::grant::{
     Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, Observation, PlanInput, Removal, plan,
 };
-use crate::ports::{Announcement, Subject};
+use crate::ports::{EventSubject, ObjectEvent};
 
 /// How long until a grant is looked at again whose spec cannot be used.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
@@ -150,8 +150,8 @@ pub(super) async fn announce(
     let (key, uid) = (grant.key.clone(), grant.uid.clone());
     context
         .effects
-        .announce(Announcement {
-            subject: Subject::Grant,
+        .publish_event(ObjectEvent {
+            subject: EventSubject::Grant,
             key,
             uid,
             reason,

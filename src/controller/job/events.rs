@@ -12,7 +12,7 @@ use super::run::{Answer, Event, Run, RunEnd};
 use super::source_reader::{Page, admit, read};
 use crate::api::{EventReason, JobReason, SourceSeen};
 use crate::core::job::{End, Phase, ResponseEffect};
-use crate::ports::{CloudError, CloudErrorKind, Keys, ProjectLimits};
+use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 
 /// A page that could not be read is asked for again after this.
 const PAGE_AGAIN: Duration = Duration::from_secs(2);
@@ -53,7 +53,7 @@ impl<'a> Run<'a> {
     }
 
     /// What the project allows, or why it does not tell. A wrong role or a missing project is found out without a paid call.
-    fn limits(&mut self, limits: Result<ProjectLimits, CloudError>, keys: Arc<Keys>) -> Option<RunEnd> {
+    fn limits(&mut self, limits: Result<ProjectLimits, CloudError>, keys: Arc<AccessKeys>) -> Option<RunEnd> {
         let asked_first = std::mem::take(&mut self.asking);
         self.means.pacer.answer(&limits);
         match limits {
@@ -167,7 +167,7 @@ fn outcome(answer: &Result<String, CloudError>) -> &'static str {
             CloudErrorKind::Throttled => "throttled",
             CloudErrorKind::Unavailable => "unavailable",
             CloudErrorKind::Unanswered => "unanswered",
-            CloudErrorKind::Denied => "denied",
+            CloudErrorKind::AccessDenied => "denied",
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => "keys_refused",
             CloudErrorKind::NoSuchProject => "no_project",
             CloudErrorKind::RequestRejected

@@ -9,7 +9,7 @@ use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
 use crate::controller::context::Context;
 use crate::core::error::CredentialsError;
 use crate::core::job::{End, Phase, Progress, evaluate_limits};
-use crate::ports::KubeFailure;
+use crate::ports::KubeError;
 use crate::runtime::queue::Next;
 
 /// What a run has left.
@@ -117,7 +117,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
             return Next::After(Duration::from_millis(20));
         }
-        RunEnd::Unmarked(KubeFailure::Unavailable | KubeFailure::Conflict) => {
+        RunEnd::Unmarked(KubeError::Unavailable | KubeError::Conflict) => {
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
             return Next::After(Duration::from_secs(5));
         }

@@ -28,7 +28,7 @@ use crate::core::job::{
     End, GateDecision, JobObject, Phase, Progress, SourceSpec, evaluate_gate, parse_spec, planned_size,
 };
 use crate::core::requeue;
-use crate::ports::{Keys, KubeFailure};
+use crate::ports::{AccessKeys, KubeError};
 use crate::runtime::queue::Next;
 use crate::runtime::rate_limit::Owner;
 
@@ -149,7 +149,7 @@ async fn may_go_on(
     };
     if let Err(message) = context
         .effects
-        .rules()
+        .tenancy_rules()
         .allow_job(&tenant, spec, &source_spec.buckets())
     {
         work.tell(context, None, &Phase::Denied(message)).await;
@@ -186,7 +186,7 @@ async fn take_up(
         Ok(()) => Ok(Some(progress)),
         Err(failure) => {
             tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
-            if !matches!(failure, KubeFailure::Forbidden | KubeFailure::Invalid) {
+            if !matches!(failure, KubeError::Forbidden | KubeError::Invalid) {
                 return Err(Next::After(SOON));
             }
             let message = format!(
@@ -248,11 +248,11 @@ async fn look_at_grant(
     context: &Context,
     job: &JobObject,
     spec: &JobSpec,
-) -> Result<Option<GrantObject>, KubeFailure> {
+) -> Result<Option<GrantObject>, KubeError> {
     match &spec.grant_ref {
         Some(reference) => match context.effects.get_grant(&grant_key(job, reference)).await {
             // A grant outside the watched namespaces cannot be named from here, like one that does not exist.
-            Err(KubeFailure::Forbidden) => Ok(None),
+            Err(KubeError::Forbidden) => Ok(None),
             found => found,
         },
         None => Ok(None),
@@ -358,7 +358,7 @@ async fn keys_to_score(
     context: &Context,
     identity: &Identity,
     spec: &JobSpec,
-) -> Result<(Keys, Owner), Phase> {
+) -> Result<(AccessKeys, Owner), Phase> {
     let scope = SessionScope::project(&spec.project);
     let failed = |problem: CredentialsError| {
         let message = problem.message(identity);

@@ -13,7 +13,7 @@ use crate::core::job::{
     storing_failed_status,
 };
 use crate::core::requeue;
-use crate::ports::{Announcement, KubeFailure, Subject};
+use crate::ports::{EventSubject, KubeError, ObjectEvent};
 use crate::runtime::queue::Next;
 
 /// How long until a job is looked at afresh whose stored state was not the one known here.
@@ -50,7 +50,7 @@ pub(super) struct Work {
     /// What the newest report says is reserved.
     filed: Option<i64>,
     /// Why the API server refused the last report.
-    refused: Option<KubeFailure>,
+    refused: Option<KubeError>,
 }
 
 impl Work {
@@ -68,7 +68,7 @@ impl Work {
         &mut self,
         context: &Context,
         progress: &mut Progress,
-    ) -> Result<(), KubeFailure> {
+    ) -> Result<(), KubeError> {
         let mut page = None;
         while self.job.status.reports.is_some() {
             let (reports, next) = context.effects.list_reports(&self.job, page.as_deref()).await?;
@@ -243,7 +243,7 @@ impl Work {
                     self.filed = Some(report.reserved);
                     return Stored::Yes;
                 }
-                Err(KubeFailure::Conflict) => match context.effects.get_report(&self.job, number).await {
+                Err(KubeError::Conflict) => match context.effects.get_report(&self.job, number).await {
                     Ok(Some(stored)) if ours(&stored.report, report) => {
                         self.open = Some((number, stored.resource_version));
                     }
@@ -255,11 +255,11 @@ impl Work {
                     Err(_) => return Stored::No,
                 },
                 // Somebody deleted it; it is made again.
-                Err(KubeFailure::NotFound) if version.is_some() => self.open = None,
-                Err(KubeFailure::NotFound) => return Stored::Gone,
-                Err(failure @ (KubeFailure::Forbidden | KubeFailure::Invalid | KubeFailure::Unavailable)) => {
+                Err(KubeError::NotFound) if version.is_some() => self.open = None,
+                Err(KubeError::NotFound) => return Stored::Gone,
+                Err(failure @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
                     tracing::warn!(job = %self.job.key, %failure, "report not stored");
-                    self.refused = Some(failure).filter(|failure| *failure != KubeFailure::Unavailable);
+                    self.refused = Some(failure).filter(|failure| *failure != KubeError::Unavailable);
                     return Stored::No;
                 }
             }
@@ -317,7 +317,7 @@ pub(super) async fn store(context: &Context, job: &mut JobObject, status: &JobSt
                 job.status.clone_from(status);
                 return Stored::Yes;
             }
-            Err(KubeFailure::Conflict) => match context.effects.get_job(&job.key).await {
+            Err(KubeError::Conflict) => match context.effects.get_job(&job.key).await {
                 Ok(Some(fresh)) if fresh.uid != job.uid || fresh.deleting => return Stored::Gone,
                 // Our own write whose answer was lost.
                 Ok(Some(fresh)) if fresh.status == *status => {
@@ -332,8 +332,8 @@ pub(super) async fn store(context: &Context, job: &mut JobObject, status: &JobSt
                 Ok(None) => return Stored::Gone,
                 Err(_) => return Stored::No,
             },
-            Err(KubeFailure::NotFound) => return Stored::Gone,
-            Err(failure @ (KubeFailure::Forbidden | KubeFailure::Invalid | KubeFailure::Unavailable)) => {
+            Err(KubeError::NotFound) => return Stored::Gone,
+            Err(failure @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
                 tracing::warn!(job = %job.key, %failure, "status not stored");
                 return Stored::No;
             }
@@ -350,15 +350,15 @@ pub(super) async fn announce(
     note: impl Into<String>,
     warning: bool,
 ) {
-    let announcement = Announcement {
-        subject: Subject::Job,
+    let announcement = ObjectEvent {
+        subject: EventSubject::Job,
         key: job.key.clone(),
         uid: job.uid.clone(),
         reason,
         note: note.into(),
         warning,
     };
-    context.effects.announce(announcement).await;
+    context.effects.publish_event(announcement).await;
 }
 
 /// A number of items in words.

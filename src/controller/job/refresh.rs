@@ -10,7 +10,7 @@ use super::{keys_to_score, look_at_grant};
 use crate::core::error::CredentialsError;
 use crate::core::identity::SessionScope;
 use crate::core::job::{GateDecision, Phase, evaluate_gate};
-use crate::ports::KubeFailure;
+use crate::ports::KubeError;
 
 impl Run<'_> {
     /// What may be edited while a job runs takes effect at once.
@@ -28,7 +28,7 @@ impl Run<'_> {
         looked.unwrap_or(None)
     }
 
-    async fn look_at_all(&mut self) -> Result<Option<RunEnd>, KubeFailure> {
+    async fn look_at_all(&mut self) -> Result<Option<RunEnd>, KubeError> {
         match self.context.effects.get_job(&self.work.job.key).await? {
             Some(fresh) if fresh.uid == self.work.job.uid && !fresh.deleting => {
                 // The status is ours alone; on a conflict the next write finds out who else writes it.
@@ -44,7 +44,7 @@ impl Run<'_> {
         }
         let source_spec = &self.means.source_spec;
         let tenant = self.context.tenant(&self.work.job.key.namespace).await?;
-        let rules = self.context.effects.rules();
+        let rules = self.context.effects.tenancy_rules();
         let allowed = rules
             .allow_job(&tenant, &self.spec, &source_spec.buckets())
             .is_ok();

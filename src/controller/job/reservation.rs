@@ -11,7 +11,7 @@ use super::persist::{Stored, Work, announce};
 use super::run::{Calls, Event, FLUSH, Run, RunEnd};
 use crate::api::{EventReason, JobReason, REPORT_ITEMS, kinds};
 use crate::core::job::{Phase, ReportBuffer};
-use crate::ports::KubeFailure;
+use crate::ports::KubeError;
 
 /// How old the figures in status may get while results are stored in reports.
 const FIGURES: Duration = Duration::from_secs(3);
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
                 announce(self.context, &self.work.job, EventReason::Started, note, false).await;
                 None
             }
-            Err(KubeFailure::Conflict) => Some(RunEnd::LookAgain),
+            Err(KubeError::Conflict) => Some(RunEnd::LookAgain),
             Err(failure) => {
                 tracing::warn!(job = %self.work.job.key, %failure, "the job could not be marked as started");
                 Some(RunEnd::Unmarked(failure))

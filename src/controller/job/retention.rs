@@ -10,7 +10,7 @@ use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
 use crate::controller::context::Context;
 use crate::core::condition_builder::condition_status;
 use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_report, pruned_status};
-use crate::ports::KubeFailure;
+use crate::ports::KubeError;
 use crate::runtime::queue::Next;
 
 /// When the results of a job are to go; `None` when they stay or are gone.
@@ -94,7 +94,7 @@ async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Next {
 
 /// Removes all reports of a job, also one that was stored after the last status. One that stays although it was deleted has
 /// a finalizer, or its number was edited: it is tried again later.
-async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeFailure> {
+async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeError> {
     let mut last = None;
     while job.status.reports.is_some() {
         let (reports, _) = context.effects.list_reports(job, None).await?;
@@ -102,7 +102,7 @@ async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeFa
             break;
         };
         if last.replace(first) == Some(first) {
-            return Err(KubeFailure::Conflict);
+            return Err(KubeError::Conflict);
         }
         for stored in reports {
             let number = usize::try_from(stored.report.number).unwrap_or_default();
@@ -114,7 +114,7 @@ async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeFa
 
 /// Leaves out of the reports what `results.select` does not ask for. A report that is left empty stays, so that their
 /// numbers have no gap.
-async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<(), KubeFailure> {
+async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<(), KubeError> {
     let rules = ResultClassifier::of(spec);
     let mut page = None;
     loop {

@@ -18,7 +18,7 @@ use crate::api::{GrantSpec, JobReason, JobSpec};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
 use crate::core::job::{End, Phase, Progress, SourceSpec, Step, evaluate_limits};
-use crate::ports::{CloudError, Keys, KubeFailure, ProjectLimits};
+use crate::ports::{AccessKeys, CloudError, KubeError, ProjectLimits};
 use crate::runtime::notify::Listening;
 use crate::runtime::rate_limit::{Pacer, Place as Seat, Ticket};
 
@@ -45,7 +45,7 @@ pub(super) enum RunEnd {
         failure: CloudError,
     },
     /// With the keys of the call that was refused: the run may have newer ones by now.
-    KeysRefused(CloudError, Arc<Keys>),
+    KeysRefused(CloudError, Arc<AccessKeys>),
     OutOfBudget,
     /// Its source cannot be read any further.
     Source(CloudError),
@@ -54,7 +54,7 @@ pub(super) enum RunEnd {
     /// What it may do has changed: the next pass finds out.
     LookAgain,
     /// The object cannot be marked as started: why.
-    Unmarked(KubeFailure),
+    Unmarked(KubeError),
     Stopped,
     /// What is stored is not what this run knows.
     Taken,
@@ -65,7 +65,7 @@ pub(super) enum RunEnd {
 pub(super) enum Event {
     Answer(Answer),
     Page(Result<Page, CloudError>),
-    Limits(Result<ProjectLimits, CloudError>, Arc<Keys>),
+    Limits(Result<ProjectLimits, CloudError>, Arc<AccessKeys>),
     /// What was drawn up is stored, or why not; the object as it is stored now.
     Kept(Box<Work>, Stored),
 }
@@ -74,7 +74,7 @@ pub(super) enum Event {
 pub(super) struct Answer {
     pub(super) index: usize,
     pub(super) result: Result<String, CloudError>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) keys: Arc<AccessKeys>,
 }
 
 pub(super) type Calls<'a> = FuturesUnordered<BoxFuture<'a, Event>>;
@@ -96,9 +96,9 @@ pub(super) struct Run<'a> {
     /// The spec as it stands now; what was paid for cannot change in it.
     pub(super) spec: JobSpec,
     /// Renewed as they end or are rotated.
-    pub(super) keys: Arc<Keys>,
+    pub(super) keys: Arc<AccessKeys>,
     /// Keys that read the source; a list of uris needs none.
-    pub(super) source_keys: Option<Arc<Keys>>,
+    pub(super) source_keys: Option<Arc<AccessKeys>>,
     /// Whether the project is asked for its limits and its role before the first call.
     pub(super) asking: bool,
     pub(super) work: Work,
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         context: &'a Context,
         means: &'a Means,
-        (keys, source_keys): (Keys, Option<Keys>),
+        (keys, source_keys): (AccessKeys, Option<AccessKeys>),
         work: Work,
         progress: Progress,
     ) -> Self {

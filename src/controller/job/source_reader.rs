@@ -14,7 +14,7 @@ use crate::core::job::{
     items_of_page,
 };
 use crate::core::validate::ObjectUri;
-use crate::ports::{After, CloudError, CloudErrorKind, Keys};
+use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ListPosition};
 use crate::runtime::queue::Next;
 
 /// By now OSS's clock has left the second in which the source was first looked at: nothing new gets that time any more.
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     /// In a listing.
-    Listing(After),
+    Listing(ListPosition),
     /// At a byte of a manifest.
     Byte(u64),
 }
@@ -50,7 +50,7 @@ impl Place {
     pub(super) fn of(cursor: &Cursor, spec: &JobSpec) -> Self {
         if spec.source.prefix.is_some() {
             let key = cursor.key.clone();
-            return Self::Listing(After { key, token: None });
+            return Self::Listing(ListPosition { key, token: None });
         }
         Self::Byte(cursor.key.as_deref().and_then(|at| at.parse().ok()).unwrap_or(0))
     }
@@ -61,7 +61,7 @@ pub(super) async fn read(
     context: &Context,
     spec: &JobSpec,
     seen: &SourceSeen,
-    keys: &Keys,
+    keys: &AccessKeys,
     place: &Place,
 ) -> Result<Page, CloudError> {
     let region = &spec.project.region;
@@ -81,7 +81,7 @@ pub(super) async fn read(
             let as_of = seen.as_of.as_ref().map_or_else(|| context.effects.now(), |t| t.0);
             let found = items_of_page(prefix, as_of, page.objects);
             let next = page.next.map(|token| {
-                Place::Listing(After {
+                Place::Listing(ListPosition {
                     key,
                     token: Some(token),
                 })
@@ -119,7 +119,7 @@ pub(super) async fn keys_of(
     work: &Work,
     spec: &JobSpec,
     source_spec: &SourceSpec,
-) -> Result<Keys, Phase> {
+) -> Result<AccessKeys, Phase> {
     let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
     let Some(identity) = Identity::of(&work.job.key.namespace, credentials) else {
         return Err(Phase::Invalid(
@@ -148,7 +148,7 @@ pub(super) async fn count(
     context: &Context,
     mut work: Work,
     spec: &JobSpec,
-    keys: &Keys,
+    keys: &AccessKeys,
     grant: Option<&GrantSpec>,
 ) -> Result<Work, Next> {
     let seen = work.job.status.source.clone().unwrap_or_default();
@@ -220,7 +220,7 @@ async fn read_patiently(
     context: &Context,
     spec: &JobSpec,
     seen: &SourceSeen,
-    keys: &Keys,
+    keys: &AccessKeys,
     place: &Place,
 ) -> Result<Page, CloudError> {
     let mut tries = 0;
@@ -247,11 +247,11 @@ async fn changed(context: &Context, work: &Work) -> bool {
 }
 
 /// The time by OSS's clock, and of a manifest its ETag.
-async fn first_look(context: &Context, spec: &JobSpec, keys: &Keys) -> Result<SourceSeen, CloudError> {
+async fn first_look(context: &Context, spec: &JobSpec, keys: &AccessKeys) -> Result<SourceSeen, CloudError> {
     let region = &spec.project.region;
     let (time, etag) = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => {
-            let after = After::default();
+            let after = ListPosition::default();
             let page = context
                 .effects
                 .list_objects(region, &prefix.bucket, &prefix.prefix, &after, keys)
@@ -312,7 +312,7 @@ pub(super) async fn admit(
             false,
         ));
     };
-    let allowed = context.effects.rules().allow_job(&tenant, spec, &buckets);
+    let allowed = context.effects.tenancy_rules().allow_job(&tenant, spec, &buckets);
     allowed.map_err(Phase::Denied)
 }
 
@@ -348,7 +348,7 @@ pub(super) async fn trouble(
                 false,
             )
         }
-        CloudErrorKind::Denied
+        CloudErrorKind::AccessDenied
         | CloudErrorKind::PublicAccessBlocked
         | CloudErrorKind::NoSuchBucket
         | CloudErrorKind::NoSuchProject

@@ -149,7 +149,7 @@ fn cloud_error_summary(failure: &CloudError, bucket: &str) -> ReadySummary {
     use GrantReason as R;
     let id = failure.code_and_request_id();
     match failure.kind {
-        CloudErrorKind::Denied => stalled(
+        CloudErrorKind::AccessDenied => stalled(
             R::AccessDenied,
             format!(
                 "the credentials may not read or write the policy of {bucket} ({id}): grant them oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use imm_operator::ports::{CloudError, KubeFailure};
+use imm_operator::ports::{CloudError, KubeError};
 
 use super::super::fault::{Call, Effect, Fault, Refusal};
 use super::super::outside::Outside;
@@ -17,9 +17,9 @@ impl Gate {
     /// A write of a job's report or object.
     pub fn store<'a, T: Send + 'a>(
         &'a self,
-        perform: impl FnOnce(&mut Outside) -> Result<T, KubeFailure> + Send + 'a,
-    ) -> BoxFuture<'a, Result<T, KubeFailure>> {
-        self.effect_of(Call::Store, KubeFailure::Unavailable, move |o, _| perform(o))
+        perform: impl FnOnce(&mut Outside) -> Result<T, KubeError> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, KubeError>> {
+        self.effect_of(Call::Store, KubeError::Unavailable, move |o, _| perform(o))
     }
 
     /// A paid call. Whatever becomes of its process, what has left arrives, and is billed.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use imm_operator::ports::{CloudErrorKind, KubeFailure};
+use imm_operator::ports::{CloudErrorKind, KubeError};
 
 use super::super::fault::{
     CRASHES, Call, Effect, FROZEN_JOBS, Fault, HICCUPS, Plan, cloud_failures, kube_failures, no_keys,
@@ -20,13 +20,13 @@ static REFERENCES: LazyLock<Vec<Run>> = LazyLock::new(|| {
 
 /// Whether a fault rightly ends an item, or the whole job, in another way.
 pub fn decides(fault: Fault) -> bool {
-    use CloudErrorKind::{Denied, NoSuchBucket, NoSuchProject, RequestRejected, WrongRegion};
+    use CloudErrorKind::{AccessDenied, NoSuchBucket, NoSuchProject, RequestRejected, WrongRegion};
     let Fault::Cloud(kind, _) = fault else {
         return false;
     };
     matches!(
         kind,
-        Denied | NoSuchBucket | NoSuchProject | RequestRejected | WrongRegion
+        AccessDenied | NoSuchBucket | NoSuchProject | RequestRejected | WrongRegion
     )
 }
 
@@ -104,7 +104,7 @@ fn whatever_the_api_server_answers_the_job_ends_the_same() {
         Call::Keys => no_keys().collect(),
         Call::Cloud | Call::Write | Call::Score | Call::Unheard => Vec::new(),
     });
-    let lies = |fault: Fault| matches!(fault, Fault::Kube(KubeFailure::NotFound, _));
+    let lies = |fault: Fault| matches!(fault, Fault::Kube(KubeError::NotFound, _));
     let plans: Vec<Plan> = plans.into_iter().filter(|p| !lies(p.faults[0].1)).collect();
     assert!(plans.len() > 300, "only {} plans", plans.len());
     run_plans("jobs: answers of the API server", &plans, judge);

@@ -6,7 +6,7 @@ use imm_operator::api::{JobSpec, JobStatus, Report};
 use imm_operator::core::grant::ObjectKey;
 use imm_operator::core::job::{JobObject, ListedObject};
 use imm_operator::ports::{
-    After, CloudError, CloudErrorKind, KubeFailure, ObjectPage, Piece, ProjectLimits, ReportPage,
+    CloudError, CloudErrorKind, KubeError, ListPosition, ObjectChunk, ObjectPage, ProjectLimits, ReportPage,
     StoredReport,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -125,13 +125,13 @@ impl JobWorld {
         last.unwrap_or(&self.job).clone().filter(|job| job.key == *wanted)
     }
 
-    fn current(&self, planned: &JobObject) -> Result<JobObject, KubeFailure> {
+    fn current(&self, planned: &JobObject) -> Result<JobObject, KubeError> {
         let stored = self.job.clone().filter(|j| j.uid == planned.uid);
-        let stored = stored.ok_or(KubeFailure::NotFound)?;
+        let stored = stored.ok_or(KubeError::NotFound)?;
         if stored.resource_version == planned.resource_version {
             Ok(stored)
         } else {
-            Err(KubeFailure::Conflict)
+            Err(KubeError::Conflict)
         }
     }
 
@@ -140,7 +140,7 @@ impl JobWorld {
         planned: &JobObject,
         status: &JobStatus,
         process: usize,
-    ) -> Result<String, KubeFailure> {
+    ) -> Result<String, KubeError> {
         let mut stored = self.current(planned)?;
         self.check_status(&stored.status, status, process);
         stored.status = status.clone();
@@ -155,7 +155,7 @@ impl JobWorld {
         version
     }
 
-    pub fn mark_started(&mut self, planned: &JobObject) -> Result<String, KubeFailure> {
+    pub fn mark_started(&mut self, planned: &JobObject) -> Result<String, KubeError> {
         let mut stored = self.current(planned)?;
         stored.started = Some(stored.uid.clone());
         Ok(self.put(stored))
@@ -169,14 +169,14 @@ impl JobWorld {
         (reports, more.then(|| (from + REPORTS).to_string()))
     }
 
-    pub fn put_report(&mut self, report: &Report, version: Option<&str>) -> Result<String, KubeFailure> {
+    pub fn put_report(&mut self, report: &Report, version: Option<&str>) -> Result<String, KubeError> {
         let number = usize::try_from(report.number).unwrap();
         let stored = self.reports.get(&number);
         match (stored, version) {
             (Some(stored), Some(version)) if stored.resource_version == version => {}
             (None, None) => {}
-            (Some(_), _) => return Err(KubeFailure::Conflict),
-            (None, Some(_)) => return Err(KubeFailure::NotFound),
+            (Some(_), _) => return Err(KubeError::Conflict),
+            (None, Some(_)) => return Err(KubeError::NotFound),
         }
         self.check_report(stored.map(|s| s.report.clone()).as_ref(), report);
         self.version += 1;
@@ -193,7 +193,7 @@ impl JobWorld {
         Ok(resource_version)
     }
 
-    pub fn list_objects(&self, prefix: &str, after: &After, now: Timestamp) -> ObjectPage {
+    pub fn list_objects(&self, prefix: &str, after: &ListPosition, now: Timestamp) -> ObjectPage {
         let from = after.token.as_ref().or(after.key.as_ref());
         let keys = self.images.iter().filter(|key| key.starts_with(prefix));
         let keys: Vec<&String> = keys.filter(|key| from.is_none_or(|from| *key > from)).collect();
@@ -208,10 +208,10 @@ impl JobWorld {
         }
     }
 
-    pub fn read_manifest(&self, from: u64, now: Timestamp) -> Piece {
+    pub fn read_manifest(&self, from: u64, now: Timestamp) -> ObjectChunk {
         let from = usize::try_from(from).unwrap();
         let rest = self.manifest.as_bytes().get(from..).unwrap_or_default();
-        Piece {
+        ObjectChunk {
             bytes: rest.iter().take(PIECE).copied().collect(),
             last: rest.len() <= PIECE,
             etag: "e1".to_owned(),
@@ -265,7 +265,7 @@ impl JobWorld {
         }
         sent.settles = true;
         if self.denies {
-            return Err(refused(CloudErrorKind::Denied));
+            return Err(refused(CloudErrorKind::AccessDenied));
         }
         if uri.contains("bad") {
             return Err(refused(CloudErrorKind::RequestRejected));

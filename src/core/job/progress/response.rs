@@ -94,7 +94,7 @@ impl Progress {
                 return ResponseEffect::ClockSkew(failure);
             }
             CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => true,
-            CloudErrorKind::Denied
+            CloudErrorKind::AccessDenied
             | CloudErrorKind::RequestRejected
             | CloudErrorKind::PublicAccessBlocked
             | CloudErrorKind::NoSuchBucket
@@ -104,7 +104,7 @@ impl Progress {
         match self.rules.action(&failure.code) {
             Some(FailureAction::Retry) => self.retry(item, failure, now),
             None if passing => self.retry(item, failure, now),
-            None if failure.kind == CloudErrorKind::Denied => {
+            None if failure.kind == CloudErrorKind::AccessDenied => {
                 self.defer(&item, 0, 0, None, now);
                 return ResponseEffect::Denied { canary, failure };
             }
