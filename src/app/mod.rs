@@ -27,7 +27,7 @@ use crate::core::grant::{GrantObject, ObjectKey};
 use crate::kubernetes::Kubernetes;
 use crate::kubernetes::lease::{self, Fence, Leadership};
 use crate::ports::KubeError;
-use crate::runtime::tenancy_file::{RulesError, RulesInForce};
+use crate::runtime::tenancy_file::{CurrentRules, RulesError};
 use crate::runtime::{http_server, metrics};
 
 /// Time for calls under way when the process is asked to stop; longer than the longest call, shorter than the chart's grace period of 60 s.
@@ -92,7 +92,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     };
     let listener = TcpListener::bind(settings.admin_address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let rules = RulesInForce::default();
+    let rules = CurrentRules::default();
     if let Some(path) = &settings.tenancy_rules {
         rules.load(path).await?;
     }
@@ -108,7 +108,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
 
     // Probes and metrics are served until the very end, so that a drain can be watched.
     let closing = CancellationToken::new();
-    let admin = http_server::Admin {
+    let admin = http_server::HttpServerState {
         metrics: Arc::clone(&metrics),
         ready: Arc::clone(&ready),
     };
@@ -132,7 +132,9 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let outcome = if fenced && leadership.is_none() {
         Ok(())
     } else {
-        let fence = leadership.as_ref().map_or_else(Fence::open, Leadership::fence);
+        let fence = leadership
+            .as_ref()
+            .map_or_else(Fence::disabled, Leadership::fence);
         let kubernetes = Kubernetes::new(
             client.clone(),
             settings.namespaces.clone(),
@@ -146,7 +148,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             own: settings.own_identity.clone(),
             rules: rules.clone(),
         };
-        metrics.leads();
+        metrics.set_leading();
         lead(&settings, &client, world, &metrics, &ready, leadership, &stop).await
     };
     closing.cancel();
@@ -172,7 +174,9 @@ async fn lead(
     let fed = feed(
         watch(client, Kind::Grants, &settings.namespaces),
         watch(client, Kind::Jobs, &settings.namespaces),
-        rules.changes(settings.tenancy_rules.clone(), move |good| alarm.rules(good)),
+        rules.changes(settings.tenancy_rules.clone(), move |good| {
+            alarm.set_rules_valid(good)
+        }),
         lists,
         Queues {
             buckets: engine.buckets.clone(),
@@ -181,7 +185,7 @@ async fn lead(
         },
         move || {
             ready.store(true, Ordering::Release);
-            metrics.ready();
+            metrics.set_ready();
             tracing::info!("all grants and jobs have been seen");
         },
     );
@@ -195,7 +199,7 @@ async fn lead(
     let mut leadership = leadership;
     let lost = async {
         match &mut leadership {
-            Some(leadership) => leadership.keep().await,
+            Some(leadership) => leadership.renew_until_lost().await,
             None => std::future::pending().await,
         }
     };

@@ -21,7 +21,7 @@ use crate::ports::{
     AccessKeys, CloudError, CredentialsError, KubeError, ListPosition, ObjectChunk, ObjectEvent, ObjectPage,
     PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
-use crate::runtime::tenancy_file::RulesInForce;
+use crate::runtime::tenancy_file::CurrentRules;
 
 /// Kubernetes and the clouds.
 pub struct World {
@@ -34,7 +34,7 @@ pub struct World {
     /// The operator's own identity.
     pub own: OwnIdentity,
     /// The tenancy rules.
-    pub rules: RulesInForce,
+    pub rules: CurrentRules,
 }
 
 impl Ports for World {
@@ -108,13 +108,13 @@ impl Ports for World {
             .boxed()
     }
     fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
-        self.kubernetes.tenant(namespace).boxed()
+        self.kubernetes.tenant_of(namespace).boxed()
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
         self.rules.get()
     }
     fn publish_event(&self, announcement: ObjectEvent) -> BoxFuture<'_, ()> {
-        self.kubernetes.announce(announcement).boxed()
+        self.kubernetes.publish_event(announcement).boxed()
     }
     fn get_policy<'a>(
         &'a self,
@@ -131,7 +131,7 @@ impl Ports for World {
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>> {
         async move {
-            self.fence.hold(OSS_DEADLINE).await;
+            self.fence.wait_until_safe(OSS_DEADLINE).await;
             self.cloud.put_policy(bucket, keys, text, signed_at).await
         }
         .boxed()
@@ -143,7 +143,7 @@ impl Ports for World {
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>> {
         async move {
-            self.fence.hold(OSS_DEADLINE).await;
+            self.fence.wait_until_safe(OSS_DEADLINE).await;
             self.cloud.delete_policy(bucket, keys, signed_at).await
         }
         .boxed()
@@ -169,7 +169,7 @@ impl Ports for World {
         &self,
         backup: PolicyBackup,
     ) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>> {
-        self.kubernetes.keep_backup(backup).boxed()
+        self.kubernetes.store_policy_backup(backup).boxed()
     }
     fn list_reports<'a>(
         &'a self,
@@ -242,7 +242,7 @@ impl Ports for World {
         uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CloudError>> {
         async move {
-            self.fence.hold(IMM_DEADLINE).await;
+            self.fence.wait_until_safe(IMM_DEADLINE).await;
             self.cloud
                 .detect_image_score(project, access, keys, uri, now())
                 .await
@@ -269,9 +269,9 @@ mod tests {
         let world = World {
             kubernetes: Kubernetes::new(client, Vec::new(), None, None),
             cloud: Cloud::new(Endpoints::new(&url, &url, &url).unwrap()).unwrap(),
-            fence: Fence::shut(),
+            fence: Fence::expired(),
             own: OwnIdentity::None,
-            rules: RulesInForce::default(),
+            rules: CurrentRules::default(),
         };
         let bucket = BucketRef {
             name: "pics".to_owned(),

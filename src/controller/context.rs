@@ -15,9 +15,9 @@ use crate::core::identity::Identity;
 use crate::core::tenancy::Tenant;
 use crate::ports::{AccessKeys, CloudError, KubeError, Ports};
 use crate::runtime::metrics::Metrics;
-use crate::runtime::notify::Edits;
-use crate::runtime::queue::Mark;
-use crate::runtime::rate_limit::Pacers;
+use crate::runtime::notify::JobNotifier;
+use crate::runtime::queue::Trigger;
+use crate::runtime::rate_limit::ProjectLimiters;
 
 /// Jobs of one namespace that run at once: with more, one namespace could take all workers.
 pub const RUNS_OF_A_NAMESPACE: usize = 32;
@@ -42,13 +42,13 @@ pub struct Context {
     /// Keys read lately.
     pub keys: KeyCache,
     /// One pace a project.
-    pub pacers: Pacers,
+    pub pacers: ProjectLimiters,
     /// Tells running jobs of changes.
-    pub edits: Arc<Edits>,
+    pub edits: Arc<JobNotifier>,
     /// Running jobs of each namespace, and those that wait for one of them to end.
     pub running: Mutex<HashMap<String, Running>>,
     /// Marks jobs for a pass.
-    pub runs: mpsc::Sender<Mark<Key>>,
+    pub runs: mpsc::Sender<Trigger<Key>>,
     /// The account of each identity, with a key id that was asked about.
     pub accounts: Mutex<HashMap<Identity, (String, String)>>,
     /// What is counted.
@@ -56,7 +56,7 @@ pub struct Context {
     /// Cancelled when the process is to stop: no new call is started then.
     pub stop: CancellationToken,
     /// Marks buckets for a pass.
-    pub buckets: mpsc::Sender<Mark<Key>>,
+    pub buckets: mpsc::Sender<Trigger<Key>>,
     /// Buckets that somebody asked to look at, and the jobs that wait for it.
     pub looks: Mutex<HashSet<Arc<str>>>,
     /// Jobs that were refused although their grant seemed live.
@@ -182,9 +182,9 @@ impl Context {
     /// Asks for a real look at a bucket, whatever its passes have put off.
     fn look_at(&self, bucket: &str) {
         self.looks().insert(bucket.into());
-        let _ = self.buckets.try_send(Mark {
+        let _ = self.buckets.try_send(Trigger {
             key: Key::Bucket(bucket.into()),
-            settle: Duration::ZERO,
+            debounce: Duration::ZERO,
         });
     }
 }
@@ -218,9 +218,9 @@ impl Drop for RunPlace<'_> {
         };
         for job in running.waiting.drain(..free.min(running.waiting.len())) {
             // A full queue loses the mark; the job looks again by itself after a while.
-            let _ = self.context.runs.try_send(Mark {
+            let _ = self.context.runs.try_send(Trigger {
                 key: Key::Job(job),
-                settle: Duration::ZERO,
+                debounce: Duration::ZERO,
             });
         }
         if running.count == 0 {

@@ -16,9 +16,9 @@ use super::context::Key;
 use super::index::{Index, Stage, Wish};
 use crate::api::{ABANDON, ImageScoreJob, ImmBucketGrant, RECONCILE_AT, STARTED};
 use crate::core::grant::ObjectKey;
-use crate::kubernetes::decode::metadata;
-use crate::runtime::notify::Edits;
-use crate::runtime::queue::Mark;
+use crate::kubernetes::decode::decode_metadata;
+use crate::runtime::notify::JobNotifier;
+use crate::runtime::queue::Trigger;
 
 /// How long a bucket waits for further changes of its grants, so that ten applied grants become one write.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub(crate) struct Status {
 /// An object as a watch gives it. Not kube's `Object`, which reads everything that is stored before it forgets most of it.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Slim {
-    #[serde(deserialize_with = "metadata")]
+    #[serde(deserialize_with = "decode_metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Spec,
@@ -224,10 +224,10 @@ fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
 
 /// Where marks go.
 pub(crate) struct Queues {
-    pub(crate) buckets: mpsc::Sender<Mark<Key>>,
-    pub(crate) runs: mpsc::Sender<Mark<Key>>,
+    pub(crate) buckets: mpsc::Sender<Trigger<Key>>,
+    pub(crate) runs: mpsc::Sender<Trigger<Key>>,
     /// A running job hears of a change at once.
-    pub(crate) edits: Arc<Edits>,
+    pub(crate) edits: Arc<JobNotifier>,
 }
 
 /// What moves the feed.
@@ -276,12 +276,19 @@ pub(crate) async fn feed(
             let (queue, settle) = match &key {
                 Key::Bucket(_) => (&queues.buckets, SETTLE),
                 Key::Job(job) => {
-                    queues.edits.ring(job);
+                    queues.edits.notify(job);
                     (&queues.runs, Duration::ZERO)
                 }
             };
             // A full queue holds the watch back; nothing is dropped.
-            if queue.send(Mark { key, settle }).await.is_err() {
+            if queue
+                .send(Trigger {
+                    key,
+                    debounce: settle,
+                })
+                .await
+                .is_err()
+            {
                 return;
             }
         }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Ports;
-use crate::runtime::queue::{self, Mark, Next};
+use crate::runtime::queue::{self, Action, Trigger};
 use crate::runtime::{metrics, rate_limit};
 
 /// Passes over buckets at once: each waits for a few round trips most of its time.
@@ -35,10 +35,10 @@ pub struct Engine {
     /// What passes share.
     pub context: Arc<Context>,
     /// Marks buckets.
-    pub buckets: mpsc::Sender<Mark<Key>>,
+    pub buckets: mpsc::Sender<Trigger<Key>>,
     /// Marks jobs.
-    pub runs: mpsc::Sender<Mark<Key>>,
-    marks: (mpsc::Receiver<Mark<Key>>, mpsc::Receiver<Mark<Key>>),
+    pub runs: mpsc::Sender<Trigger<Key>>,
+    marks: (mpsc::Receiver<Trigger<Key>>, mpsc::Receiver<Trigger<Key>>),
 }
 
 impl Engine {
@@ -49,7 +49,7 @@ impl Engine {
         let context = Arc::new(Context {
             effects,
             keys: credential_cache::KeyCache::default(),
-            pacers: rate_limit::Pacers::default(),
+            pacers: rate_limit::ProjectLimiters::default(),
             edits: Arc::default(),
             running: Mutex::default(),
             runs: runs.clone(),
@@ -75,7 +75,7 @@ impl Engine {
         let context = self.context;
         let depth_of = |kind: &'static str| {
             let context = Arc::clone(&context);
-            move |depth| context.metrics.depth(kind, depth)
+            move |depth| context.metrics.queue_depth(kind, depth)
         };
         let passes = queue::run(
             buckets,
@@ -97,7 +97,7 @@ impl Engine {
 
 fn work(
     context: &Arc<Context>,
-) -> impl Fn(Key) -> std::pin::Pin<Box<dyn Future<Output = Next> + Send>> + use<> {
+) -> impl Fn(Key) -> std::pin::Pin<Box<dyn Future<Output = Action> + Send>> + use<> {
     let context = Arc::clone(context);
     move |key| {
         let context = Arc::clone(&context);
@@ -107,7 +107,7 @@ fn work(
                 Key::Bucket(name) => ("bucket", bucket::pass(&context, name).await),
                 Key::Job(name) => ("job", Box::pin(job::pass(&context, name)).await),
             };
-            context.metrics.pass(kind, started.elapsed().as_secs_f64());
+            context.metrics.reconcile(kind, started.elapsed().as_secs_f64());
             tracing::debug!(?key, ?next, "pass ended");
             next
         })

@@ -18,33 +18,33 @@ use crate::core::job::JobObject;
 
 /// Grants as a list has them.
 #[derive(Deserialize)]
-pub(crate) struct Listed {
-    pub(crate) items: Vec<Reduced>,
+pub(crate) struct GrantList {
+    pub(crate) items: Vec<DecodedGrant>,
 }
 
 /// A grant, reduced while the list is read: a hundred whole objects as trees would be megabytes for each worker.
-pub(crate) struct Reduced(pub(crate) GrantObject);
+pub(crate) struct DecodedGrant(pub(crate) GrantObject);
 
-impl<'de> Deserialize<'de> for Reduced {
+impl<'de> Deserialize<'de> for DecodedGrant {
     fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
-        let Stored {
+        let RawObject {
             metadata,
             spec,
             status,
-        } = Stored::deserialize(stored)?;
+        } = RawObject::deserialize(stored)?;
         let data = json!({"spec": spec, "status": status});
         let object = DynamicObject {
             types: None,
             metadata,
             data,
         };
-        Ok(Self(grant(&object)))
+        Ok(Self(decode_grant(&object)))
     }
 }
 
 #[derive(Deserialize)]
-struct Stored {
-    #[serde(deserialize_with = "metadata")]
+struct RawObject {
+    #[serde(deserialize_with = "decode_metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Value,
@@ -55,7 +55,7 @@ struct Stored {
 /// The metadata that we look at. Managed fields are half of a stored object, and reading them is most of the work.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Metadata {
+struct RawMetadata {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -69,21 +69,21 @@ struct Metadata {
 
 /// The answer to a write: nothing of it is read but which version is stored now.
 #[derive(Deserialize)]
-pub(crate) struct Answer {
-    #[serde(deserialize_with = "metadata")]
+pub(crate) struct WriteResponse {
+    #[serde(deserialize_with = "decode_metadata")]
     metadata: ObjectMeta,
 }
 
-impl Answer {
+impl WriteResponse {
     /// The version that is stored now.
-    pub(crate) fn version(self) -> String {
+    pub(crate) fn into_resource_version(self) -> String {
         self.metadata.resource_version.unwrap_or_default()
     }
 }
 
 /// Reads metadata without what we never look at.
-pub(crate) fn metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<ObjectMeta, D::Error> {
-    let read = Metadata::deserialize(stored)?;
+pub(crate) fn decode_metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<ObjectMeta, D::Error> {
+    let read = RawMetadata::deserialize(stored)?;
     Ok(ObjectMeta {
         name: read.name,
         namespace: read.namespace,
@@ -106,20 +106,20 @@ fn key_of(object: &DynamicObject) -> ObjectKey {
 }
 
 /// A part of an object's data; `None` when it is absent or does not decode.
-fn part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
+fn decode_part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
     data.pointer(pointer).and_then(|value| T::deserialize(value).ok())
 }
 
-fn spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
+fn decode_spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
     T::deserialize(data.get("spec").unwrap_or(&Value::Null))
         .map_err(|error| format!("spec does not decode: {}", truncate(&error.to_string(), 200)))
 }
 
-pub(crate) fn grant(object: &DynamicObject) -> GrantObject {
+pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
     let key = key_of(object);
-    let credentials: Option<Credentials> = part(&object.data, "/spec/credentials");
+    let credentials: Option<Credentials> = decode_part(&object.data, "/spec/credentials");
     let annotation = |name: &str| object.annotations().get(name).cloned();
-    let place: Option<BucketRef> = part(&object.data, "/spec/bucket");
+    let place: Option<BucketRef> = decode_part(&object.data, "/spec/bucket");
     GrantObject {
         identity: credentials.and_then(|c| Identity::of(&key.namespace, &c)),
         bucket: place,
@@ -131,25 +131,25 @@ pub(crate) fn grant(object: &DynamicObject) -> GrantObject {
         finalizers: object.finalizers().to_vec(),
         reconcile_at: annotation(RECONCILE_AT).map(|text| truncate(&text, 253)),
         abandon: annotation(ABANDON).as_deref() == Some("true"),
-        retain: part(&object.data, "/spec/deletionPolicy") == Some(DeletionPolicy::Retain),
-        spec: spec(&object.data),
-        status: grant_status(&object.data, &object.uid().unwrap_or_default()),
+        retain: decode_part(&object.data, "/spec/deletionPolicy") == Some(DeletionPolicy::Retain),
+        spec: decode_spec(&object.data),
+        status: decode_grant_status(&object.data, &object.uid().unwrap_or_default()),
         key,
     }
 }
 
 /// The status. A ledger that was written for another object (a restored status) claims nothing, and entries that do not
 /// decode are left out one by one.
-fn grant_status(data: &Value, uid: &str) -> GrantStatus {
-    let mut status: GrantStatus = part(data, "/status").unwrap_or_else(|| {
-        let entries: Vec<Value> = part(data, "/status/owned").unwrap_or_default();
+fn decode_grant_status(data: &Value, uid: &str) -> GrantStatus {
+    let mut status: GrantStatus = decode_part(data, "/status").unwrap_or_else(|| {
+        let entries: Vec<Value> = decode_part(data, "/status/owned").unwrap_or_default();
         let owned = entries
             .into_iter()
             .filter_map(|entry| serde_json::from_value(entry).ok())
             .collect();
         GrantStatus {
             owned,
-            ledger_of: part(data, "/status/ledgerOf"),
+            ledger_of: decode_part(data, "/status/ledgerOf"),
             ..GrantStatus::default()
         }
     });
@@ -159,7 +159,7 @@ fn grant_status(data: &Value, uid: &str) -> GrantStatus {
     status
 }
 
-pub(crate) fn job(object: &DynamicObject) -> JobObject {
+pub(crate) fn decode_job(object: &DynamicObject) -> JobObject {
     let annotation = |name: &str| object.annotations().get(name).cloned();
     JobObject {
         key: key_of(object),
@@ -169,7 +169,7 @@ pub(crate) fn job(object: &DynamicObject) -> JobObject {
         deleting: object.metadata.deletion_timestamp.is_some(),
         started: annotation(STARTED),
         reconcile_at: annotation(RECONCILE_AT).map(|text| truncate(&text, 253)),
-        spec: spec(&object.data),
-        status: part(&object.data, "/status").unwrap_or_default(),
+        spec: decode_spec(&object.data),
+        status: decode_part(&object.data, "/status").unwrap_or_default(),
     }
 }

@@ -16,9 +16,9 @@ use super::now;
 use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_action};
 
 /// Name of the Lease object.
-const NAME: &str = "imm-operator";
+const LEASE_NAME: &str = "imm-operator";
 /// Time for one request about the lease: several fit into what is left of it.
-const REQUEST: Duration = Duration::from_secs(5);
+const LEASE_REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Until when calls may be in flight.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub struct Fence {
 
 impl Fence {
     /// No lease: nothing is fenced.
-    pub fn open() -> Self {
+    pub fn disabled() -> Self {
         Self {
             until: watch::channel(None).1,
         }
@@ -36,7 +36,7 @@ impl Fence {
 
     /// A lease that is over.
     #[cfg(test)]
-    pub fn shut() -> Self {
+    pub fn expired() -> Self {
         Self {
             until: watch::channel(Some(Instant::now())).1,
         }
@@ -44,7 +44,7 @@ impl Fence {
 
     /// Returns when a call of at most `deadline` would end before the lease can. Never, once the lease is lost: the process
     /// is about to end then.
-    pub async fn hold(&self, deadline: Duration) {
+    pub async fn wait_until_safe(&self, deadline: Duration) {
         let mut until = self.until.clone();
         loop {
             let Some(end) = *until.borrow_and_update() else {
@@ -63,7 +63,7 @@ impl Fence {
 /// A lease that we hold.
 pub(crate) struct Leadership {
     api: Api<Lease>,
-    me: String,
+    identity: String,
     term: LeaseTiming,
     acquired: Timestamp,
     record: LeaseRecord,
@@ -81,9 +81,9 @@ pub(crate) async fn acquire(
     let term = LeaseTiming::default();
     let (mut seen, mut since) = (None, Instant::now());
     loop {
-        let wait = match timeout(REQUEST, api.get_opt(NAME)).await {
+        let wait = match timeout(LEASE_REQUEST_DEADLINE, api.get_opt(LEASE_NAME)).await {
             Ok(Ok(found)) => {
-                let record = found.as_ref().map(record);
+                let record = found.as_ref().map(lease_record);
                 if record != seen {
                     (seen, since) = (record.clone(), Instant::now());
                 }
@@ -93,13 +93,13 @@ pub(crate) async fn acquire(
                         let (sent, acquired) = (Instant::now(), now());
                         let version = record.map(|r| r.version);
                         if let Some(record) =
-                            write(&api, Some(&me), acquired, transitions, version, term).await
+                            write_lease(&api, Some(&me), acquired, transitions, version, term).await
                         {
                             tracing::info!(me, transitions, "holding the lease");
                             let until = watch::channel(Some(sent + term.duration)).0;
                             return Some(Leadership {
                                 api,
-                                me,
+                                identity: me,
                                 term,
                                 acquired,
                                 record,
@@ -132,7 +132,7 @@ impl Leadership {
     }
 
     /// Renews until the lease is lost.
-    pub(crate) async fn keep(&mut self) {
+    pub(crate) async fn renew_until_lost(&mut self) {
         loop {
             let end = self.until.borrow().unwrap_or_else(Instant::now);
             tokio::select! {
@@ -141,9 +141,9 @@ impl Leadership {
             }
             let sent = Instant::now();
             let version = Some(self.record.version.clone());
-            match write(
+            match write_lease(
                 &self.api,
-                Some(&self.me),
+                Some(&self.identity),
                 self.acquired,
                 self.record.transitions,
                 version,
@@ -155,20 +155,20 @@ impl Leadership {
                     self.record = record;
                     self.until.send_replace(Some(sent + self.term.duration));
                 }
-                None if !self.still_ours().await => return,
+                None if !self.is_still_holder().await => return,
                 None => {}
             }
         }
     }
 
     /// Whether the record still names us; unknown counts as yes until the term is over.
-    async fn still_ours(&mut self) -> bool {
-        match timeout(REQUEST, self.api.get_opt(NAME)).await {
+    async fn is_still_holder(&mut self) -> bool {
+        match timeout(LEASE_REQUEST_DEADLINE, self.api.get_opt(LEASE_NAME)).await {
             Ok(Ok(found)) => {
-                let found = found.as_ref().map(record);
+                let found = found.as_ref().map(lease_record);
                 let ours = found
                     .as_ref()
-                    .is_some_and(|r| r.holder.as_deref() == Some(&self.me));
+                    .is_some_and(|r| r.holder.as_deref() == Some(&self.identity));
                 if let (true, Some(record)) = (ours, found) {
                     self.record = record;
                 }
@@ -182,7 +182,7 @@ impl Leadership {
     pub(crate) async fn release(self) {
         let version = Some(self.record.version.clone());
         let transitions = self.record.transitions;
-        if write(&self.api, None, self.acquired, transitions, version, self.term)
+        if write_lease(&self.api, None, self.acquired, transitions, version, self.term)
             .await
             .is_some()
         {
@@ -192,7 +192,7 @@ impl Leadership {
 }
 
 /// Writes the record; whoever planned on an older version loses.
-async fn write(
+async fn write_lease(
     api: &Api<Lease>,
     holder: Option<&str>,
     acquired: Timestamp,
@@ -209,7 +209,7 @@ async fn write(
         ..LeaseSpec::default()
     };
     let metadata = ObjectMeta {
-        name: Some(NAME.to_owned()),
+        name: Some(LEASE_NAME.to_owned()),
         resource_version: version.clone(),
         ..ObjectMeta::default()
     };
@@ -219,11 +219,11 @@ async fn write(
     };
     let params = PostParams::default();
     let written = match version {
-        Some(_) => timeout(REQUEST, api.replace(NAME, &params, &lease)).await,
-        None => timeout(REQUEST, api.create(&params, &lease)).await,
+        Some(_) => timeout(LEASE_REQUEST_DEADLINE, api.replace(LEASE_NAME, &params, &lease)).await,
+        None => timeout(LEASE_REQUEST_DEADLINE, api.create(&params, &lease)).await,
     };
     match written {
-        Ok(Ok(lease)) => Some(record(&lease)),
+        Ok(Ok(lease)) => Some(lease_record(&lease)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "the lease was not written");
             None
@@ -232,7 +232,7 @@ async fn write(
     }
 }
 
-fn record(lease: &Lease) -> LeaseRecord {
+fn lease_record(lease: &Lease) -> LeaseRecord {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = spec
         .lease_duration_seconds
@@ -257,10 +257,10 @@ mod tests {
         let seconds = Duration::from_secs;
         let (until, receiver) = watch::channel(Some(Instant::now() + seconds(40)));
         let fence = Fence { until: receiver };
-        assert!(fence.hold(seconds(30)).now_or_never().is_some());
+        assert!(fence.wait_until_safe(seconds(30)).now_or_never().is_some());
         tokio::time::advance(seconds(10)).await;
-        assert!(fence.hold(seconds(29)).now_or_never().is_some());
-        let mut call = std::pin::pin!(fence.hold(seconds(30)));
+        assert!(fence.wait_until_safe(seconds(29)).now_or_never().is_some());
+        let mut call = std::pin::pin!(fence.wait_until_safe(seconds(30)));
         assert!(
             call.as_mut().now_or_never().is_none(),
             "it could still be under way when the lease is over"
@@ -270,12 +270,17 @@ mod tests {
         until.send_replace(Some(Instant::now() + seconds(40)));
         assert!(call.now_or_never().is_some(), "the renewal lets it go on");
 
-        let mut late = std::pin::pin!(fence.hold(seconds(50)));
+        let mut late = std::pin::pin!(fence.wait_until_safe(seconds(50)));
         assert!(late.as_mut().now_or_never().is_none());
         drop(until);
         let ever = timeout(seconds(3600), late).await;
         assert!(ever.is_err(), "a lease that is lost never comes back");
-        assert!(Fence::open().hold(seconds(30)).now_or_never().is_some());
+        assert!(
+            Fence::disabled()
+                .wait_until_safe(seconds(30))
+                .now_or_never()
+                .is_some()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -297,7 +302,7 @@ mod tests {
         let (start, term) = (Instant::now(), LeaseTiming::default());
         let mut leadership = Leadership {
             api: Api::namespaced(Client::new(server, "n"), "n"),
-            me: "me".to_owned(),
+            identity: "me".to_owned(),
             term,
             acquired: now(),
             record: LeaseRecord {
@@ -308,7 +313,7 @@ mod tests {
             },
             until: watch::channel(Some(start + term.duration)).0,
         };
-        leadership.keep().await;
+        leadership.renew_until_lost().await;
         // Sent after five seconds, and good for forty from then on.
         assert_eq!(start.elapsed().as_secs(), 45);
     }

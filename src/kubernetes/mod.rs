@@ -18,8 +18,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use self::decode::{Listed, Reduced, grant, job};
-use self::request::{DEADLINE, How, Part, in_time, write};
+use self::decode::{DecodedGrant, GrantList, decode_grant, decode_job};
+use self::request::{REQUEST_DEADLINE, WriteMethod, WrittenPart, send_with_deadline, write};
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
 use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -60,23 +60,28 @@ impl Kubernetes {
         }
     }
 
-    pub(crate) async fn keep_backup(&self, backup: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
+    pub(crate) async fn store_policy_backup(
+        &self,
+        backup: PolicyBackup,
+    ) -> Result<Option<BackupRef>, KubeError> {
         match &self.home {
-            Some(home) => policy_backups::keep(&self.client, home, backup).await.map(Some),
+            Some(home) => policy_backups::store_backup(&self.client, home, backup)
+                .await
+                .map(Some),
             None => Ok(None),
         }
     }
 
-    fn grants(&self, namespace: Option<&str>) -> Api<DynamicObject> {
-        api(
+    fn grants_api(&self, namespace: Option<&str>) -> Api<DynamicObject> {
+        api_for(
             &self.client,
             &ApiResource::erase::<ImmBucketGrant>(&()),
             namespace,
         )
     }
 
-    fn jobs(&self, namespace: &str) -> Api<DynamicObject> {
-        api(
+    fn jobs_api(&self, namespace: &str) -> Api<DynamicObject> {
+        api_for(
             &self.client,
             &ApiResource::erase::<ImageScoreJob>(&()),
             Some(namespace),
@@ -92,31 +97,35 @@ impl Kubernetes {
             self.namespaces.iter().map(|n| Some(n.as_str())).collect()
         };
         for scope in scopes {
-            found.extend(self.list(scope, &of_bucket).await?);
+            found.extend(self.list_grants_in(scope, &of_bucket).await?);
         }
         Ok(found)
     }
 
     pub(crate) async fn all_grants(&self) -> Result<Vec<GrantObject>, KubeError> {
-        self.list(None, &ListParams::default()).await
+        self.list_grants_in(None, &ListParams::default()).await
     }
 
     /// A list without kube's own list of objects: each is reduced to what a pass looks at while it is read.
-    async fn list(&self, scope: Option<&str>, which: &ListParams) -> Result<Vec<GrantObject>, KubeError> {
+    async fn list_grants_in(
+        &self,
+        scope: Option<&str>,
+        which: &ListParams,
+    ) -> Result<Vec<GrantObject>, KubeError> {
         let path = ImmBucketGrant::url_path(&(), scope);
         let request = Request::new(path).list(which).map_err(|_| KubeError::Invalid)?;
-        let list: Listed = in_time(self.client.request(request)).await?;
-        Ok(list.items.into_iter().map(|Reduced(grant)| grant).collect())
+        let list: GrantList = send_with_deadline(self.client.request(request)).await?;
+        Ok(list.items.into_iter().map(|DecodedGrant(grant)| grant).collect())
     }
 
     pub(crate) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
-        let found = in_time(self.grants(Some(&key.namespace)).get_opt(&key.name)).await?;
-        Ok(found.as_ref().map(grant))
+        let found = send_with_deadline(self.grants_api(Some(&key.namespace)).get_opt(&key.name)).await?;
+        Ok(found.as_ref().map(decode_grant))
     }
 
     pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
-        let found = in_time(self.jobs(&key.namespace).get_opt(&key.name)).await?;
-        Ok(found.as_ref().map(job))
+        let found = send_with_deadline(self.jobs_api(&key.namespace).get_opt(&key.name)).await?;
+        Ok(found.as_ref().map(decode_job))
     }
 
     pub(crate) async fn replace_grant_status(
@@ -124,8 +133,14 @@ impl Kubernetes {
         grant: &GrantObject,
         status: &GrantStatus,
     ) -> Result<String, KubeError> {
-        let metadata = version_of(&grant.key, &grant.uid, &grant.resource_version);
-        write::<ImmBucketGrant>(&self.client, How::ReplaceStatus, metadata, Part::Status(status)).await
+        let metadata = write_metadata(&grant.key, &grant.uid, &grant.resource_version);
+        write::<ImmBucketGrant>(
+            &self.client,
+            WriteMethod::ReplaceStatus,
+            metadata,
+            WrittenPart::Status(status),
+        )
+        .await
     }
 
     pub(crate) async fn replace_job_status(
@@ -133,8 +148,14 @@ impl Kubernetes {
         job: &JobObject,
         status: &JobStatus,
     ) -> Result<String, KubeError> {
-        let metadata = version_of(&job.key, &job.uid, &job.resource_version);
-        write::<ImageScoreJob>(&self.client, How::ReplaceStatus, metadata, Part::Status(status)).await
+        let metadata = write_metadata(&job.key, &job.uid, &job.resource_version);
+        write::<ImageScoreJob>(
+            &self.client,
+            WriteMethod::ReplaceStatus,
+            metadata,
+            WrittenPart::Status(status),
+        )
+        .await
     }
 
     pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
@@ -149,7 +170,7 @@ impl Kubernetes {
         }
         let patched = self
             .patch(
-                &self.grants(Some(&grant.key.namespace)),
+                &self.grants_api(Some(&grant.key.namespace)),
                 &grant.key.name,
                 json!(patch),
             )
@@ -169,7 +190,7 @@ impl Kubernetes {
         ]);
         match self
             .patch(
-                &self.grants(Some(&grant.key.namespace)),
+                &self.grants_api(Some(&grant.key.namespace)),
                 &grant.key.name,
                 operations,
             )
@@ -184,9 +205,10 @@ impl Kubernetes {
         // A merge patch with the version it was planned from: it is refused when the object has changed.
         let patch =
             json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
-        let api = self.jobs(&job.key.namespace);
+        let api = self.jobs_api(&job.key.namespace);
         let patched =
-            in_time(api.patch(&job.key.name, &PatchParams::default(), &Patch::Merge(patch))).await?;
+            send_with_deadline(api.patch(&job.key.name, &PatchParams::default(), &Patch::Merge(patch)))
+                .await?;
         Ok(patched.resource_version().unwrap_or_default())
     }
 
@@ -197,7 +219,7 @@ impl Kubernetes {
         patch: Value,
     ) -> Result<DynamicObject, KubeError> {
         let patch = Patch::<Value>::Json(serde_json::from_value(patch).map_err(|_| KubeError::Invalid)?);
-        in_time(api.patch(name, &PatchParams::default(), &patch)).await
+        send_with_deadline(api.patch(name, &PatchParams::default(), &patch)).await
     }
 
     pub(crate) async fn read_secret(
@@ -206,7 +228,7 @@ impl Kubernetes {
         name: &str,
     ) -> Result<AccessKeys, CredentialsError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = match in_time(secrets.get_opt(name)).await {
+        let secret = match send_with_deadline(secrets.get_opt(name)).await {
             Ok(Some(secret)) => secret,
             Ok(None) | Err(KubeError::NotFound) => return Err(CredentialsError::NotFound),
             Err(KubeError::Forbidden) => {
@@ -255,7 +277,8 @@ impl Kubernetes {
             spec,
             ..TokenRequest::default()
         };
-        match in_time(accounts.create_token_request(name, &PostParams::default(), &request)).await {
+        match send_with_deadline(accounts.create_token_request(name, &PostParams::default(), &request)).await
+        {
             Ok(answer) => answer
                 .status
                 .map(|s| SecretString::from(s.token))
@@ -270,16 +293,16 @@ impl Kubernetes {
         }
     }
 
-    pub(crate) async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeError> {
+    pub(crate) async fn tenant_of(&self, namespace: &str) -> Result<Tenant, KubeError> {
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
-        let found = in_time(namespaces.get(namespace)).await?;
+        let found = send_with_deadline(namespaces.get(namespace)).await?;
         Ok(Tenant {
             name: namespace.to_owned(),
             labels: found.metadata.labels.unwrap_or_default(),
         })
     }
 
-    pub(crate) async fn announce(&self, announcement: ObjectEvent) {
+    pub(crate) async fn publish_event(&self, announcement: ObjectEvent) {
         let (api_version, kind) = match announcement.subject {
             EventSubject::Grant => (ImmBucketGrant::api_version(&()), ImmBucketGrant::kind(&())),
             EventSubject::Job => (ImageScoreJob::api_version(&()), ImageScoreJob::kind(&())),
@@ -306,7 +329,7 @@ impl Kubernetes {
             secondary: None,
         };
         // A failed event never fails a pass: the condition says the same and lasts.
-        match tokio::time::timeout(DEADLINE, self.recorder.publish(&event, &subject)).await {
+        match tokio::time::timeout(REQUEST_DEADLINE, self.recorder.publish(&event, &subject)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "event not published"),
             Err(_) => tracing::debug!("event not published in time"),
@@ -314,7 +337,11 @@ impl Kubernetes {
     }
 }
 
-pub(crate) fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+pub(crate) fn api_for(
+    client: &Client,
+    resource: &ApiResource,
+    namespace: Option<&str>,
+) -> Api<DynamicObject> {
     match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
         None => Api::all_with(client.clone(), resource),
@@ -322,7 +349,7 @@ pub(crate) fn api(client: &Client, resource: &ApiResource, namespace: Option<&st
 }
 
 /// The version of an object that a status is written for.
-fn version_of(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
+fn write_metadata(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(key.name.clone()),
         namespace: Some(key.namespace.clone()),

@@ -7,15 +7,15 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
-use super::request::in_time;
+use super::request::send_with_deadline;
 use crate::api::BackupRef;
 use crate::core::hash::sha256;
 use crate::ports::{KubeError, PolicyBackup};
 
 /// Copies kept of each bucket; with 16 KB each far below what a ConfigMap may hold.
-const KEPT: usize = 5;
+const COPIES_KEPT: usize = 5;
 /// Annotation that names the bucket whose copies a ConfigMap holds.
-const BUCKET: &str = "immops.dev/bucket";
+const BUCKET_ANNOTATION: &str = "immops.dev/bucket";
 
 /// Digits of the bucket's hash in the ConfigMap's name: short ones for people, and all where another bucket has the short
 /// ones, for these can be made to match on purpose.
@@ -23,17 +23,21 @@ const DIGITS: [usize; 2] = [10, 64];
 
 /// Adds a copy, and drops the oldest beyond five. What equals the newest copy is kept already: a write that is refused each
 /// time must not push out the copies that are of use.
-pub(super) async fn keep(client: &Client, home: &str, backup: PolicyBackup) -> Result<BackupRef, KubeError> {
+pub(super) async fn store_backup(
+    client: &Client,
+    home: &str,
+    backup: PolicyBackup,
+) -> Result<BackupRef, KubeError> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
     let digest = sha256(&backup.bucket);
     for digits in DIGITS {
         let name = format!("policy-backup-{}", digest.get(..digits).unwrap_or_default());
-        let found = in_time(api.get_opt(&name)).await?;
+        let found = send_with_deadline(api.get_opt(&name)).await?;
         if !found
             .as_ref()
-            .is_some_and(|map| is_of_another(map, &backup.bucket))
+            .is_some_and(|map| belongs_to_other_bucket(map, &backup.bucket))
         {
-            return keep_in(&api, name, found, backup).await;
+            return store_backup_in(&api, name, found, backup).await;
         }
         tracing::warn!(
             bucket = backup.bucket,
@@ -44,12 +48,16 @@ pub(super) async fn keep(client: &Client, home: &str, backup: PolicyBackup) -> R
     Err(KubeError::Conflict)
 }
 
-fn is_of_another(map: &ConfigMap, bucket: &str) -> bool {
-    let named = map.metadata.annotations.as_ref().and_then(|all| all.get(BUCKET));
+fn belongs_to_other_bucket(map: &ConfigMap, bucket: &str) -> bool {
+    let named = map
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(BUCKET_ANNOTATION));
     named.is_some_and(|named| named != bucket)
 }
 
-async fn keep_in(
+async fn store_backup_in(
     api: &Api<ConfigMap>,
     name: String,
     found: Option<ConfigMap>,
@@ -72,7 +80,10 @@ async fn keep_in(
                 "app.kubernetes.io/managed-by".to_owned(),
                 "imm-operator".to_owned(),
             )])),
-            annotations: Some(BTreeMap::from([(BUCKET.to_owned(), backup.bucket.clone())])),
+            annotations: Some(BTreeMap::from([(
+                BUCKET_ANNOTATION.to_owned(),
+                backup.bucket.clone(),
+            )])),
             ..ObjectMeta::default()
         },
         ..ConfigMap::default()
@@ -86,16 +97,16 @@ async fn keep_in(
         .map(ToOwned::to_owned)
         .collect();
     copies.sort();
-    let excess = copies.len().saturating_sub(KEPT);
+    let excess = copies.len().saturating_sub(COPIES_KEPT);
     for old in copies.drain(..excess) {
         data.remove(&format!("{old}.json"));
         data.remove(&format!("{old}.writer"));
     }
     let params = PostParams::default();
     if exists {
-        in_time(api.replace(&name, &params, &map)).await?;
+        send_with_deadline(api.replace(&name, &params, &map)).await?;
     } else {
-        in_time(api.create(&params, &map)).await?;
+        send_with_deadline(api.create(&params, &map)).await?;
     }
     Ok(BackupRef { name, entry })
 }

@@ -5,8 +5,8 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::Value;
 
-use super::request::{How, Part, in_time, write};
-use super::{Kubernetes, api};
+use super::request::{WriteMethod, WrittenPart, send_with_deadline, write};
+use super::{Kubernetes, api_for};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};
 use crate::ports::{KubeError, ReportPage, StoredReport};
@@ -24,9 +24,9 @@ impl Kubernetes {
             .labels(&format!("{REPORT_JOB_UID}={}", job.uid))
             .limit(PAGE);
         params.continue_token = page.map(ToOwned::to_owned);
-        let list = in_time(reports(&self.client, &job.key.namespace).list(&params)).await?;
+        let list = send_with_deadline(reports_api(&self.client, &job.key.namespace).list(&params)).await?;
         let next = list.metadata.continue_.filter(|token| !token.is_empty());
-        let reports = list.items.iter().map(stored).collect::<Result<_, _>>()?;
+        let reports = list.items.iter().map(decode_report).collect::<Result<_, _>>()?;
         Ok((reports, next))
     }
 
@@ -38,8 +38,8 @@ impl Kubernetes {
         // A list of one: the right to list reports is enough.
         let name = report_name(&job.key.name, &job.uid, number);
         let one = ListParams::default().fields(&format!("metadata.name={name}"));
-        let found = in_time(reports(&self.client, &job.key.namespace).list(&one)).await?;
-        found.items.first().map(stored).transpose()
+        let found = send_with_deadline(reports_api(&self.client, &job.key.namespace).list(&one)).await?;
+        found.items.first().map(decode_report).transpose()
     }
 
     pub(crate) async fn put_report(
@@ -50,31 +50,31 @@ impl Kubernetes {
     ) -> Result<String, KubeError> {
         let number = usize::try_from(report.number).unwrap_or_default();
         let name = report_name(&job.key.name, &job.uid, number);
-        let mut metadata = metadata(job, &name);
+        let mut metadata = report_metadata(job, &name);
         metadata.resource_version = version.map(ToOwned::to_owned);
-        let how = version.map_or(How::Create, |_| How::Replace);
-        write::<ImageScoreReport>(&self.client, how, metadata, Part::Report(report)).await
+        let how = version.map_or(WriteMethod::Create, |_| WriteMethod::Replace);
+        write::<ImageScoreReport>(&self.client, how, metadata, WrittenPart::Report(report)).await
     }
 
     pub(crate) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError> {
         let name = report_name(&job.key.name, &job.uid, number);
-        let reports = reports(&self.client, &job.key.namespace);
-        match in_time(reports.delete(&name, &DeleteParams::default())).await {
+        let reports = reports_api(&self.client, &job.key.namespace);
+        match send_with_deadline(reports.delete(&name, &DeleteParams::default())).await {
             Ok(_) | Err(KubeError::NotFound) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
 }
 
-fn reports(client: &Client, namespace: &str) -> Api<DynamicObject> {
-    api(
+fn reports_api(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    api_for(
         client,
         &ApiResource::erase::<ImageScoreReport>(&()),
         Some(namespace),
     )
 }
 
-fn metadata(job: &JobObject, name: &str) -> ObjectMeta {
+fn report_metadata(job: &JobObject, name: &str) -> ObjectMeta {
     let label: String = job.key.name.chars().take(63).collect();
     let label = label.trim_end_matches(['.', '-']).to_owned();
     let labels = [
@@ -99,7 +99,7 @@ fn metadata(job: &JobObject, name: &str) -> ObjectMeta {
 }
 
 /// A report. One that does not decode, perhaps another version's, is a failure: what it holds must not be paid for again.
-fn stored(object: &DynamicObject) -> Result<StoredReport, KubeError> {
+fn decode_report(object: &DynamicObject) -> Result<StoredReport, KubeError> {
     let body: Value = object.data.get("report").cloned().unwrap_or_default();
     let report = serde_json::from_value(body).map_err(|error| {
         tracing::error!(report = object.name_any(), %error, "a report cannot be read");

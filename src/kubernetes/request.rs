@@ -9,17 +9,17 @@ use kube::api::{ObjectMeta, PostParams, Request, TypeMeta};
 use kube::{Client, Resource};
 use serde::Serialize;
 
-use super::decode::Answer;
+use super::decode::WriteResponse;
 use crate::ports::KubeError;
 
 /// Time for one request.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Bounds a request in time and reduces its error to what a pass can act on.
-pub(super) async fn in_time<T>(
+pub(super) async fn send_with_deadline<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, KubeError> {
-    match tokio::time::timeout(DEADLINE, request).await {
+    match tokio::time::timeout(REQUEST_DEADLINE, request).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(kube::Error::Api(status))) => Err(match status.code {
             404 => KubeError::NotFound,
@@ -33,7 +33,7 @@ pub(super) async fn in_time<T>(
 }
 
 /// How an object is written.
-pub(super) enum How {
+pub(super) enum WriteMethod {
     /// It must not be there yet.
     Create,
     /// It takes the place of the version that its metadata names.
@@ -45,30 +45,30 @@ pub(super) enum How {
 /// What is written beside the metadata, under its own name.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Part<T> {
+pub(super) enum WrittenPart<T> {
     Status(T),
     Report(T),
 }
 
 #[derive(Serialize)]
-struct Written<T> {
+struct WrittenObject<T> {
     #[serde(flatten)]
     types: TypeMeta,
     metadata: ObjectMeta,
     #[serde(flatten)]
-    part: Part<T>,
+    part: WrittenPart<T>,
 }
 
 /// Writes an object; gives the version that is stored then.
 pub(super) async fn write<K: Resource<DynamicType = ()>>(
     client: &Client,
-    how: How,
+    how: WriteMethod,
     metadata: ObjectMeta,
-    part: Part<impl Serialize>,
+    part: WrittenPart<impl Serialize>,
 ) -> Result<String, KubeError> {
     let name = metadata.name.clone().unwrap_or_default();
     let place = Request::new(K::url_path(&(), metadata.namespace.as_deref()));
-    let written = Written {
+    let written = WrittenObject {
         types: TypeMeta::resource::<K>(),
         metadata,
         part,
@@ -76,11 +76,11 @@ pub(super) async fn write<K: Resource<DynamicType = ()>>(
     let body = serde_json::to_vec(&written).map_err(|_| KubeError::Invalid)?;
     let params = PostParams::default();
     let request = match how {
-        How::Create => place.create(&params, body),
-        How::Replace => place.replace(&name, &params, body),
-        How::ReplaceStatus => place.replace_subresource("status", &name, &params, body),
+        WriteMethod::Create => place.create(&params, body),
+        WriteMethod::Replace => place.replace(&name, &params, body),
+        WriteMethod::ReplaceStatus => place.replace_subresource("status", &name, &params, body),
     };
     let request = request.map_err(|_| KubeError::Invalid)?;
-    let answer: Answer = in_time(client.request(request)).await?;
-    Ok(answer.version())
+    let answer: WriteResponse = send_with_deadline(client.request(request)).await?;
+    Ok(answer.into_resource_version())
 }

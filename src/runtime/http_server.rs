@@ -15,13 +15,13 @@ use super::metrics::Metrics;
 
 /// What the port tells.
 #[derive(Clone)]
-pub(crate) struct Admin {
+pub(crate) struct HttpServerState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ready: Arc<AtomicBool>,
 }
 
 /// Serves until `stop`.
-pub(crate) async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, admin: HttpServerState, stop: CancellationToken) {
     let app = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -35,7 +35,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Admin, stop: Cancellatio
     }
 }
 
-async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
+async fn ready(State(admin): State<HttpServerState>) -> impl IntoResponse {
     if admin.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ok\n")
     } else {
@@ -46,7 +46,7 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+async fn metrics(State(admin): State<HttpServerState>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], admin.metrics.render())
 }

@@ -10,32 +10,32 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Call {
+struct CallLabels {
     api: &'static str,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Kind {
+struct KindLabels {
     kind: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabels {
     reason: &'static str,
 }
 
 /// All counters, gauges and histograms.
 pub struct Metrics {
     registry: Registry,
-    passes: Family<Kind, Counter>,
+    passes: Family<KindLabels, Counter>,
     pass_seconds: Histogram,
-    queue_depth: Family<Kind, Gauge>,
-    calls: Family<Call, Counter>,
-    writes: Family<Reason, Counter>,
+    queue_depth: Family<KindLabels, Gauge>,
+    calls: Family<CallLabels, Counter>,
+    writes: Family<ReasonLabels, Counter>,
     window: Histogram,
     unverified: Counter,
-    scores: Family<Reason, Counter>,
+    scores: Family<ReasonLabels, Counter>,
     ready: Gauge<f64, AtomicU64>,
     leader: Gauge,
     rules: Gauge,
@@ -120,51 +120,51 @@ impl Default for Metrics {
 
 impl Metrics {
     /// A pass has ended.
-    pub fn pass(&self, kind: &'static str, seconds: f64) {
-        self.passes.get_or_create(&Kind { kind }).inc();
+    pub fn reconcile(&self, kind: &'static str, seconds: f64) {
+        self.passes.get_or_create(&KindLabels { kind }).inc();
         self.pass_seconds.observe(seconds);
     }
 
     /// Keys ready or being worked on.
-    pub fn depth(&self, kind: &'static str, depth: usize) {
+    pub fn queue_depth(&self, kind: &'static str, depth: usize) {
         self.queue_depth
-            .get_or_create(&Kind { kind })
+            .get_or_create(&KindLabels { kind })
             .set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
     /// A call to the cloud has ended.
-    pub fn call(&self, api: &'static str, outcome: &'static str) {
-        self.calls.get_or_create(&Call { api, outcome }).inc();
+    pub fn cloud_call(&self, api: &'static str, outcome: &'static str) {
+        self.calls.get_or_create(&CallLabels { api, outcome }).inc();
     }
 
     /// A policy was written.
-    pub fn write(&self, reason: &'static str, window_seconds: f64) {
-        self.writes.get_or_create(&Reason { reason }).inc();
+    pub fn policy_write(&self, reason: &'static str, window_seconds: f64) {
+        self.writes.get_or_create(&ReasonLabels { reason }).inc();
         self.window.observe(window_seconds);
     }
 
     /// A write was not seen at the first look.
-    pub fn unverified(&self) {
+    pub fn stale_read(&self) {
         self.unverified.inc();
     }
 
     /// A score request was answered.
-    pub fn score(&self, outcome: &'static str) {
-        self.scores.get_or_create(&Reason { reason: outcome }).inc();
+    pub fn score_call(&self, outcome: &'static str) {
+        self.scores.get_or_create(&ReasonLabels { reason: outcome }).inc();
     }
 
     /// This process works.
-    pub fn leads(&self) {
+    pub fn set_leading(&self) {
         self.leader.set(1);
     }
 
     /// Whether the tenancy rules could be read.
-    pub fn rules(&self, good: bool) {
+    pub fn set_rules_valid(&self, good: bool) {
         self.rules.set(i64::from(good));
     }
 
     /// The caches are filled.
-    pub fn ready(&self) {
+    pub fn set_ready(&self) {
         self.ready.set(1.0);
     }
 

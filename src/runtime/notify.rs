@@ -10,42 +10,51 @@ use crate::core::grant::ObjectKey;
 
 /// The bells of running jobs.
 #[derive(Default)]
-pub struct Edits {
-    bells: Mutex<HashMap<ObjectKey, Arc<Notify>>>,
+pub struct JobNotifier {
+    subscribers: Mutex<HashMap<ObjectKey, Arc<Notify>>>,
 }
 
 /// A job that listens; dropping it ends that.
-pub struct Listening<'a> {
-    edits: &'a Edits,
+pub struct Subscription<'a> {
+    notifier: &'a JobNotifier,
     key: ObjectKey,
     /// Rings at each change.
-    pub bell: Arc<Notify>,
+    pub notify: Arc<Notify>,
 }
 
-impl Edits {
+impl JobNotifier {
     /// Something about a job has changed.
-    pub fn ring(&self, key: &ObjectKey) {
-        if let Some(bell) = self.bells.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+    pub fn notify(&self, key: &ObjectKey) {
+        if let Some(bell) = self
+            .subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+        {
             bell.notify_one();
         }
     }
 
     /// Listens for changes of a job.
-    pub fn listen(&self, key: &ObjectKey) -> Listening<'_> {
+    pub fn subscribe(&self, key: &ObjectKey) -> Subscription<'_> {
         let bell = Arc::new(Notify::new());
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bells = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         bells.insert(key.clone(), Arc::clone(&bell));
-        Listening {
-            edits: self,
+        Subscription {
+            notifier: self,
             key: key.clone(),
-            bell,
+            notify: bell,
         }
     }
 }
 
-impl Drop for Listening<'_> {
+impl Drop for Subscription<'_> {
     fn drop(&mut self) {
-        let mut bells = self.edits.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bells = self
+            .notifier
+            .subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         bells.remove(&self.key);
     }
 }

@@ -16,81 +16,84 @@ use tokio_util::time::delay_queue;
 
 /// When a key is to be worked on again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Action {
     /// After this long, unless something changes before.
-    After(Duration),
+    Requeue(Duration),
     /// Only when something changes.
-    WhenChanged,
+    AwaitChange,
 }
 
 /// Something has changed that concerns `key`.
 #[derive(Clone, Debug)]
-pub struct Mark<K> {
+pub struct Trigger<K> {
     /// The key.
     pub key: K,
     /// How long to wait for further changes; each one prolongs the wait, up to five times this long in all.
-    pub settle: Duration,
+    pub debounce: Duration,
 }
 
-struct Waiting {
+struct Scheduled {
     slot: delay_queue::Key,
     due: Instant,
     /// When the wait for further changes must end.
     latest: Option<Instant>,
 }
 
-struct Queue<K> {
-    wheel: DelayQueue<K>,
-    waiting: HashMap<K, Waiting>,
+struct KeyedQueue<K> {
+    delays: DelayQueue<K>,
+    waiting: HashMap<K, Scheduled>,
     ready: VecDeque<K>,
     /// The same keys as `ready`, for looking up.
     queued: HashSet<K>,
     /// Keys being worked on, and whether they were marked meanwhile.
-    busy: HashMap<K, Option<Duration>>,
+    in_progress: HashMap<K, Option<Duration>>,
 }
 
-impl<K: Clone + Eq + Hash> Queue<K> {
-    fn mark(&mut self, mark: Mark<K>) {
-        if let Some(again) = self.busy.get_mut(&mark.key) {
-            *again = Some(mark.settle);
+impl<K: Clone + Eq + Hash> KeyedQueue<K> {
+    fn trigger(&mut self, trigger: Trigger<K>) {
+        if let Some(again) = self.in_progress.get_mut(&trigger.key) {
+            *again = Some(trigger.debounce);
             return;
         }
-        if self.queued.contains(&mark.key) {
+        if self.queued.contains(&trigger.key) {
             return;
         }
         let now = Instant::now();
-        let settled = now + mark.settle;
-        match self.waiting.get_mut(&mark.key) {
+        let debounced = now + trigger.debounce;
+        match self.waiting.get_mut(&trigger.key) {
             // Waiting for further changes already: wait a little longer, but not for ever.
-            Some(Waiting {
+            Some(Scheduled {
                 slot,
                 due,
                 latest: Some(latest),
             }) => {
-                *due = settled.min(*latest);
-                self.wheel.reset_at(slot, *due);
+                *due = debounced.min(*latest);
+                self.delays.reset_at(slot, *due);
             }
             Some(waiting) => {
-                waiting.latest = Some(now + mark.settle * 5);
-                if settled < waiting.due {
-                    waiting.due = settled;
-                    self.wheel.reset_at(&waiting.slot, settled);
+                waiting.latest = Some(now + trigger.debounce * 5);
+                if debounced < waiting.due {
+                    waiting.due = debounced;
+                    self.delays.reset_at(&waiting.slot, debounced);
                 }
             }
-            None => self.wait(mark.key, settled, Some(now + mark.settle * 5)),
+            None => self.schedule(trigger.key, debounced, Some(now + trigger.debounce * 5)),
         }
     }
 
-    fn wait(&mut self, key: K, due: Instant, latest: Option<Instant>) {
-        let slot = self.wheel.insert_at(key.clone(), due);
-        self.waiting.insert(key, Waiting { slot, due, latest });
+    fn schedule(&mut self, key: K, due: Instant, latest: Option<Instant>) {
+        let slot = self.delays.insert_at(key.clone(), due);
+        self.waiting.insert(key, Scheduled { slot, due, latest });
     }
 
-    fn finished(&mut self, key: K, next: Next) {
-        match (self.busy.remove(&key).flatten(), next) {
-            (Some(settle), _) => self.mark(Mark { key, settle }),
-            (None, Next::After(delay)) => self.wait(key, Instant::now() + delay, None),
-            (None, Next::WhenChanged) => {}
+    fn finished(&mut self, key: K, action: Action) {
+        match (self.in_progress.remove(&key).flatten(), action) {
+            (Some(settle), _) => self.trigger(Trigger {
+                key,
+                debounce: settle,
+            }),
+            (None, Action::Requeue(delay)) => self.schedule(key, Instant::now() + delay, None),
+            (None, Action::AwaitChange) => {}
         }
     }
 }
@@ -98,7 +101,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 /// Works on keys until `stop`, at most `workers` at once, then waits for those under way. `depth` is told how many keys
 /// wait or are worked on.
 pub async fn run<K, W, F>(
-    mut marks: mpsc::Receiver<Mark<K>>,
+    mut triggers: mpsc::Receiver<Trigger<K>>,
     workers: usize,
     stop: CancellationToken,
     depth: impl Fn(usize),
@@ -106,33 +109,33 @@ pub async fn run<K, W, F>(
 ) where
     K: Clone + Eq + Hash + Send + 'static,
     W: Fn(K) -> F,
-    F: Future<Output = Next> + Send + 'static,
+    F: Future<Output = Action> + Send + 'static,
 {
-    let mut queue: Queue<K> = Queue {
-        wheel: DelayQueue::new(),
+    let mut queue: KeyedQueue<K> = KeyedQueue {
+        delays: DelayQueue::new(),
         waiting: HashMap::new(),
         ready: VecDeque::new(),
         queued: HashSet::new(),
-        busy: HashMap::new(),
+        in_progress: HashMap::new(),
     };
-    let mut running: JoinSet<(K, Next)> = JoinSet::new();
+    let mut running: JoinSet<(K, Action)> = JoinSet::new();
     loop {
         while running.len() < workers
             && let Some(key) = queue.ready.pop_front()
         {
             queue.queued.remove(&key);
-            queue.busy.insert(key.clone(), None);
+            queue.in_progress.insert(key.clone(), None);
             let pass = work(key.clone());
             running.spawn(async move { (key, pass.await) });
         }
-        depth(queue.ready.len() + queue.busy.len());
+        depth(queue.ready.len() + queue.in_progress.len());
         tokio::select! {
             () = stop.cancelled() => break,
-            mark = marks.recv() => match mark {
-                Some(mark) => queue.mark(mark),
+            trigger = triggers.recv() => match trigger {
+                Some(trigger) => queue.trigger(trigger),
                 None => break,
             },
-            Some(expired) = queue.wheel.next() => {
+            Some(expired) = queue.delays.next() => {
                 let key = expired.into_inner();
                 queue.waiting.remove(&key);
                 queue.queued.insert(key.clone());
@@ -141,7 +144,7 @@ pub async fn run<K, W, F>(
             Some(done) = running.join_next() => {
                 // In a debug build a pass may panic: its key stays busy, so that it cannot loop. A release build aborts.
                 match done {
-                    Ok((key, next)) => queue.finished(key, next),
+                    Ok((key, action)) => queue.finished(key, action),
                     Err(error) => tracing::error!(%error, "a pass ended abnormally"),
                 }
             }
@@ -156,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    async fn observed(marks: Vec<(u64, &'static str)>, stop_after: u64) -> Vec<(u64, &'static str)> {
+    async fn observed(triggers: Vec<(u64, &'static str)>, stop_after: u64) -> Vec<(u64, &'static str)> {
         let (sender, receiver) = mpsc::channel(100);
         let stop = CancellationToken::new();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -173,17 +176,17 @@ mod tests {
                     let at = u64::try_from(start.elapsed().as_millis()).unwrap();
                     seen.lock().unwrap().push((at, key));
                     tokio::time::sleep(Duration::from_millis(500)).await;
-                    Next::After(Duration::from_secs(60))
+                    Action::Requeue(Duration::from_secs(60))
                 }
             },
         );
         let feed = async move {
-            for (at, key) in marks {
+            for (at, key) in triggers {
                 tokio::time::sleep_until(start + Duration::from_millis(at)).await;
                 sender
-                    .send(Mark {
+                    .send(Trigger {
                         key,
-                        settle: Duration::from_secs(1),
+                        debounce: Duration::from_secs(1),
                     })
                     .await
                     .unwrap();
@@ -205,8 +208,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn endless_changes_do_not_put_a_pass_off_for_ever() {
-        let marks = (0..20).map(|n| (n * 500, "a")).collect();
-        let seen = observed(marks, 5_400).await;
+        let triggers = (0..20).map(|n| (n * 500, "a")).collect();
+        let seen = observed(triggers, 5_400).await;
         assert!(seen[0].0 <= 5_100, "{seen:?}");
     }
 

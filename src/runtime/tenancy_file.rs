@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::core::tenancy::TenancyRules;
 
 /// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL_EVERY: Duration = Duration::from_secs(5);
 
 /// Why rules cannot be used.
 #[derive(Debug, Error)]
@@ -36,11 +36,11 @@ pub enum RulesError {
 
 /// The rules in force.
 #[derive(Clone, Default)]
-pub struct RulesInForce {
+pub struct CurrentRules {
     current: Arc<RwLock<Arc<TenancyRules>>>,
 }
 
-impl RulesInForce {
+impl CurrentRules {
     /// The rules as of now.
     pub fn get(&self) -> Arc<TenancyRules> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
@@ -48,7 +48,7 @@ impl RulesInForce {
 
     /// Reads the file once; at the start a file that cannot be used ends the process, because no rules were ever good.
     pub async fn load(&self, path: &Path) -> Result<(), RulesError> {
-        let rules = read(path).await?;
+        let rules = read_rules(path).await?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         Ok(())
     }
@@ -64,8 +64,8 @@ impl RulesInForce {
                 return std::future::pending().await;
             };
             loop {
-                tokio::time::sleep(LOOK).await;
-                match read(&file).await {
+                tokio::time::sleep(POLL_EVERY).await;
+                match read_rules(&file).await {
                     Ok(new) if new != *rules.get() => {
                         *rules.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
                         tracing::info!("the tenancy rules have changed");
@@ -83,7 +83,7 @@ impl RulesInForce {
     }
 }
 
-async fn read(path: &Path) -> Result<TenancyRules, RulesError> {
+async fn read_rules(path: &Path) -> Result<TenancyRules, RulesError> {
     let text = tokio::fs::read_to_string(path).await;
     let text = text.map_err(|source| RulesError::Read {
         path: path.to_owned(),

@@ -11,7 +11,7 @@ use imm_operator::api::BucketRef;
 use imm_operator::controller::{Context, Engine, Key};
 use imm_operator::core::grant::{GrantObject, ObjectKey};
 use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind, KubeError, Ports};
-use imm_operator::runtime::queue::Mark;
+use imm_operator::runtime::queue::Trigger;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
@@ -282,8 +282,8 @@ pub(super) fn no_answer() -> CloudError {
 /// A running process, and how to notice its end.
 pub struct Process {
     gate: Arc<Gate>,
-    buckets: Sender<Mark<Key>>,
-    runs: Sender<Mark<Key>>,
+    buckets: Sender<Trigger<Key>>,
+    runs: Sender<Trigger<Key>>,
     context: Arc<Context>,
     task: JoinHandle<()>,
     dead: Arc<Notify>,
@@ -324,19 +324,19 @@ impl Process {
 
     /// A watch event about the bucket.
     pub async fn mark(&self, bucket: &str) {
-        let mark = Mark {
+        let mark = Trigger {
             key: Key::Bucket(bucket.into()),
-            settle: Duration::from_secs(1),
+            debounce: Duration::from_secs(1),
         };
         self.buckets.send(mark).await.unwrap();
     }
 
     /// A watch event about a job.
     pub async fn mark_job(&self, job: ObjectKey) {
-        self.context.edits.ring(&job);
-        let mark = Mark {
+        self.context.edits.notify(&job);
+        let mark = Trigger {
             key: Key::Job(job),
-            settle: Duration::ZERO,
+            debounce: Duration::ZERO,
         };
         self.runs.send(mark).await.unwrap();
     }

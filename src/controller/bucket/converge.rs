@@ -53,7 +53,7 @@ impl Lane<'_> {
                 }
             };
             if self.writes.is_old(&read.bytes, now) {
-                self.context.metrics.unverified();
+                self.context.metrics.stale_read();
                 self.report_all(batch, &GrantState::Planned(GrantOutcome::Propagating))
                     .await;
                 return Duration::from_secs(2);
@@ -113,7 +113,7 @@ impl Lane<'_> {
             };
             self.context
                 .metrics
-                .call(call, if written.is_ok() { "ok" } else { "failed" });
+                .cloud_call(call, if written.is_ok() { "ok" } else { "failed" });
             if let Err(failure) = written {
                 return self.refused(batch, &plan, &failure, memory).await;
             }
@@ -156,7 +156,7 @@ impl Lane<'_> {
             return;
         }
         let public = self.context.effects.is_public(place, keys).await;
-        self.context.metrics.call(
+        self.context.metrics.cloud_call(
             "GetBucketPolicyStatus",
             if public.is_some() { "ok" } else { "failed" },
         );
@@ -211,7 +211,7 @@ impl Lane<'_> {
         let read = self.context.effects.get_policy(place, keys).await;
         self.context
             .metrics
-            .call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
+            .cloud_call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
         if read.is_ok() {
             memory.last_keys = Some(keys.clone());
         }

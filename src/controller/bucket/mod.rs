@@ -27,7 +27,7 @@ use crate::api::{EntryState, LedgerEntry};
 use crate::core::grant::GrantObject;
 use crate::core::identity::Identity;
 use crate::core::requeue;
-use crate::runtime::queue::Next;
+use crate::runtime::queue::Action;
 
 /// An identity in one region: what is read and written together.
 type LaneKey = (Identity, String);
@@ -36,7 +36,7 @@ type LaneKey = (Identity, String);
 type Held = BTreeMap<String, BTreeSet<String>>;
 
 /// Makes one pass over a bucket.
-pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
+pub async fn pass(context: &Context, bucket: &Arc<str>) -> Action {
     let memory = context.memory_of(bucket);
     let mut memory = memory.lock().await;
     let memory = &mut *memory;
@@ -45,7 +45,7 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         Err(failure) => {
             tracing::warn!(bucket = &**bucket, %failure, "the grants of the bucket cannot be listed");
             memory.failures = memory.failures.saturating_add(1);
-            return Next::After(retry_soon(memory.failures, bucket));
+            return Action::Requeue(retry_soon(memory.failures, bucket));
         }
     };
     memory.failures = 0;
@@ -59,10 +59,10 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
         context.looked_at(bucket);
         // A grant made again within moments must not take an old answer for the truth.
         if memory.writes.young(now) {
-            return Next::After(Duration::from_secs(30));
+            return Action::Requeue(Duration::from_secs(30));
         }
         context.forget(bucket);
-        return Next::WhenChanged;
+        return Action::AwaitChange;
     }
     memory.writes.read_ledgers(&grants, now);
     // What is asked for while this pass goes on is for the next one.
@@ -119,9 +119,9 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Next {
             .values_mut()
             .filter(|lane| !lane.wrote || writers > 1)
             .for_each(LaneMemory::look_now);
-        return Next::After(Duration::ZERO);
+        return Action::Requeue(Duration::ZERO);
     }
-    Next::After(wait)
+    Action::Requeue(wait)
 }
 
 /// Statements that a grant has put into the policy, by fingerprint; one that is being deleted holds none for others.

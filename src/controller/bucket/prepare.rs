@@ -122,11 +122,11 @@ impl Lane<'_> {
         if let Some(seen) = bucket {
             self.context
                 .metrics
-                .call("GetBucketInfo", if seen.is_ok() { "ok" } else { "failed" });
+                .cloud_call("GetBucketInfo", if seen.is_ok() { "ok" } else { "failed" });
             known.bucket = Some(seen?);
         }
         if let Some(state) = block {
-            self.context.metrics.call(
+            self.context.metrics.cloud_call(
                 "GetBucketPublicAccessBlock",
                 if state.is_ok() { "ok" } else { "failed" },
             );

@@ -37,7 +37,7 @@ impl Lane<'_> {
         let added: usize = plan.added.iter().sum();
         let reason = if added > 0 { "added" } else { "removed" };
         let window = now.duration_since(read_at).as_secs_f64();
-        self.context.metrics.write(reason, window);
+        self.context.metrics.policy_write(reason, window);
         tracing::info!(
             added,
             removed = plan.removed.iter().sum::<usize>(),

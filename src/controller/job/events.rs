@@ -44,7 +44,7 @@ impl<'a> Run<'a> {
         let (context, means, keys) = (self.context, self.means, Arc::clone(&self.keys));
         let namespace = self.work.job.key.namespace.clone();
         async move {
-            let seat = means.pacer.turn(&namespace, &mut None).await;
+            let seat = means.pacer.acquire(&namespace, &mut None).await;
             let limits = context.effects.project_limits(&means.spec.project, &keys).await;
             drop(seat);
             Event::Limits(limits, keys)
@@ -55,7 +55,7 @@ impl<'a> Run<'a> {
     /// What the project allows, or why it does not tell. A wrong role or a missing project is found out without a paid call.
     fn limits(&mut self, limits: Result<ProjectLimits, CloudError>, keys: Arc<AccessKeys>) -> Option<RunEnd> {
         let asked_first = std::mem::take(&mut self.asking);
-        self.means.pacer.answer(&limits);
+        self.means.pacer.on_limits(&limits);
         match limits {
             Err(failure) if failure.kind == CloudErrorKind::NoSuchProject => {
                 let canary = asked_first;
@@ -130,7 +130,7 @@ impl<'a> Run<'a> {
 
     async fn fold(&mut self, answer: Answer) -> Option<RunEnd> {
         let Answer { index, result, keys } = answer;
-        self.context.metrics.score(outcome(&result));
+        self.context.metrics.score_call(outcome(&result));
         let served = result.is_ok();
         match self
             .progress
@@ -138,12 +138,12 @@ impl<'a> Run<'a> {
         {
             ResponseEffect::Continue => {
                 if served {
-                    self.means.pacer.speed_up();
+                    self.means.pacer.on_success();
                 }
                 None
             }
             ResponseEffect::SlowDown => {
-                self.means.pacer.slow_down();
+                self.means.pacer.on_throttled();
                 if !self.throttled {
                     self.throttled = true;
                     let note = "IMM asks to slow down; the pace is lowered and no item fails because of it";

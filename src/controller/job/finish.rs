@@ -10,7 +10,7 @@ use crate::controller::context::Context;
 use crate::core::error::CredentialsError;
 use crate::core::job::{End, Phase, Progress, evaluate_limits};
 use crate::ports::KubeError;
-use crate::runtime::queue::Next;
+use crate::runtime::queue::Action;
 
 /// What a run has left.
 pub(super) struct Left {
@@ -20,7 +20,7 @@ pub(super) struct Left {
 }
 
 /// Stores and tells it, and says when the job is to be looked at again.
-pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Means) -> Next {
+pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Means) -> Action {
     let Left {
         mut work,
         spec,
@@ -32,16 +32,16 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             // What is allowed to fail was raised while calls were awaited.
             End::Complete if progress.has_open_items() => {
                 work.tell(context, Some(&mut progress), &Phase::Scoring).await;
-                return Next::After(Duration::from_millis(20));
+                return Action::Requeue(Duration::from_millis(20));
             }
             end @ (End::Complete | End::Failed(..)) => end,
         },
         RunEnd::Over(end) => end,
         RunEnd::NoProject { canary: false, .. } => {
             // It has served calls before: it is asked whether it is still there, and one call alone decides then.
-            means.pacer.doubt();
+            means.pacer.invalidate();
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
-            return Next::After(Duration::from_millis(200));
+            return Action::Requeue(Duration::from_millis(200));
         }
         RunEnd::NoProject { failure, .. } => {
             let (project, reference) = (&spec.project, failure.code_and_request_id());
@@ -66,7 +66,7 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             );
             let phase = Phase::CredentialsFailed(CredentialsError::Unavailable, message);
             work.tell(context, Some(&mut progress), &phase).await;
-            return Next::After(Duration::from_secs(60));
+            return Action::Requeue(Duration::from_secs(60));
         }
         RunEnd::Denied { canary, failure } if canary || spec.grant_ref.is_none() => {
             let reference = failure.code_and_request_id();
@@ -82,14 +82,14 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             work.tell(context, Some(&mut progress), &phase).await;
             let bucket = means.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
             context.doubt(&work.job.key, bucket);
-            return Next::After(Duration::from_millis(200));
+            return Action::Requeue(Duration::from_millis(200));
         }
         RunEnd::KeysRefused(failure, keys) => {
             // The same keys are not tried again: each refused call may be billed.
             context.keys.refused(&means.identity, &keys, failure.clone());
             let phase = Phase::CredentialsRejected(failure, means.identity.describe());
             work.tell(context, Some(&mut progress), &phase).await;
-            return Next::After(Duration::from_secs(60));
+            return Action::Requeue(Duration::from_secs(60));
         }
         RunEnd::OutOfBudget => {
             if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) {
@@ -100,13 +100,13 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
                     .iter()
                     .any(|c| c.kind == kinds::SUSPENDED);
                 if !work.tell(context, Some(&mut progress), &Phase::OutOfBudget).await {
-                    return Next::After(AGAIN);
+                    return Action::Requeue(AGAIN);
                 }
                 if !told {
                     let note = "budget.maxRequests is used up: raise it to go on";
                     announce(context, &work.job, EventReason::BudgetExceeded, note, true).await;
                 }
-                return Next::WhenChanged;
+                return Action::AwaitChange;
             }
             let message = "budget.maxRequests is used up: create another job with a higher one";
             fail(JobReason::BudgetExceeded, message.to_owned())
@@ -115,11 +115,11 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
         RunEnd::LookAgain => {
             // Stored before the next pass takes the job up from its status, and tells what it waits for.
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
-            return Next::After(Duration::from_millis(20));
+            return Action::Requeue(Duration::from_millis(20));
         }
         RunEnd::Unmarked(KubeError::Unavailable | KubeError::Conflict) => {
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
-            return Next::After(Duration::from_secs(5));
+            return Action::Requeue(Duration::from_secs(5));
         }
         RunEnd::Unmarked(failure) => {
             let message = format!(
@@ -127,18 +127,18 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             );
             let phase = Phase::Stalled(JobReason::NotStarted, message);
             work.tell(context, Some(&mut progress), &phase).await;
-            return Next::After(Duration::from_secs(60));
+            return Action::Requeue(Duration::from_secs(60));
         }
         RunEnd::Blocked(phase) => {
             work.tell(context, Some(&mut progress), &phase).await;
-            return Next::After(Duration::from_secs(60));
+            return Action::Requeue(Duration::from_secs(60));
         }
-        RunEnd::Taken => return Next::After(AGAIN),
+        RunEnd::Taken => return Action::Requeue(AGAIN),
         RunEnd::Stopped => {
             work.tell(context, Some(&mut progress), &Phase::Scoring).await;
-            return Next::WhenChanged;
+            return Action::AwaitChange;
         }
-        RunEnd::Gone => return Next::WhenChanged,
+        RunEnd::Gone => return Action::AwaitChange,
     };
     work.end(context, Some(&mut progress), ended).await
 }

@@ -29,8 +29,8 @@ use crate::core::job::{
 };
 use crate::core::requeue;
 use crate::ports::{AccessKeys, KubeError};
-use crate::runtime::queue::Next;
-use crate::runtime::rate_limit::Owner;
+use crate::runtime::queue::Action;
+use crate::runtime::rate_limit::ProjectOwner;
 
 /// How long until a Secret that cannot be used is read again.
 const KEYS_AGAIN: Duration = Duration::from_secs(30);
@@ -40,14 +40,14 @@ const GRANT_AGAIN: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(5);
 
 /// Makes one pass over a job, running it to its end when it may run.
-pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
+pub async fn pass(context: &Context, key: &ObjectKey) -> Action {
     let job = match context.effects.get_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
-        Ok(_) => return Next::WhenChanged,
+        Ok(_) => return Action::AwaitChange,
         Err(failure) => {
             tracing::warn!(job = %key, %failure, "the job cannot be read");
             let (low, high) = (Duration::from_secs(1), Duration::from_secs(10));
-            return Next::After(requeue::uniform(low, high, &key.to_string()));
+            return Action::Requeue(requeue::uniform(low, high, &key.to_string()));
         }
     };
     if job.is_finished() {
@@ -58,7 +58,7 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
         Ok(checked) => checked,
         Err(message) => {
             work.tell(context, None, &Phase::Invalid(message)).await;
-            return Next::WhenChanged;
+            return Action::AwaitChange;
         }
     };
     let now = context.effects.now();
@@ -70,8 +70,8 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Next {
     // Whatever it waits for, its time may be over before. Once it is over, what could not be stored is tried again by and by.
     match (next, until.filter(|time| *time > now)) {
         (next, None) => next,
-        (Next::After(wait), Some(until)) => Next::After(wait.min(time_to(now, until))),
-        (Next::WhenChanged, Some(until)) => Next::After(time_to(now, until)),
+        (Action::Requeue(wait), Some(until)) => Action::Requeue(wait.min(time_to(now, until))),
+        (Action::AwaitChange, Some(until)) => Action::Requeue(time_to(now, until)),
     }
 }
 
@@ -102,10 +102,10 @@ async fn may_go_on(
     spec: &JobSpec,
     source_spec: &SourceSpec,
     now: Timestamp,
-) -> Result<(Work, Option<GrantSpec>), Next> {
+) -> Result<(Work, Option<GrantSpec>), Action> {
     if work.job.is_restored() {
         work.tell(context, None, &Phase::RestoredFromBackup).await;
-        return Err(Next::After(GRANT_AGAIN));
+        return Err(Action::Requeue(GRANT_AGAIN));
     }
     if work.job.has_started() {
         // Whatever comes next: what was spent and stored until then is told first.
@@ -113,7 +113,7 @@ async fn may_go_on(
         if let Some(progress) = progress.filter(|progress| missing(&work, progress) == 0)
             && work.settle(context, &progress).await != Stored::Yes
         {
-            return Err(Next::After(AGAIN));
+            return Err(Action::Requeue(AGAIN));
         }
     }
     if spec.cancel {
@@ -133,11 +133,11 @@ async fn may_go_on(
             let note = "spec.suspend is true: no call is made until it is false again";
             announce(context, &work.job, EventReason::Suspended, note, false).await;
         }
-        return Err(Next::WhenChanged);
+        return Err(Action::AwaitChange);
     }
     if out_of_budget(&work.job, spec) {
         work.tell(context, None, &Phase::OutOfBudget).await;
-        return Err(Next::WhenChanged);
+        return Err(Action::AwaitChange);
     }
     if paused {
         let note = "spec.suspend is false: the job goes on from where it was";
@@ -145,7 +145,7 @@ async fn may_go_on(
     }
     let key = work.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {
-        return Err(Next::After(SOON));
+        return Err(Action::Requeue(SOON));
     };
     if let Err(message) = context
         .effects
@@ -153,14 +153,14 @@ async fn may_go_on(
         .allow_job(&tenant, spec, &source_spec.buckets())
     {
         work.tell(context, None, &Phase::Denied(message)).await;
-        return Err(Next::After(GRANT_AGAIN));
+        return Err(Action::Requeue(GRANT_AGAIN));
     }
     if context.in_doubt(&key) {
-        return Err(Next::After(Duration::from_millis(500)));
+        return Err(Action::Requeue(Duration::from_millis(500)));
     }
     let grant = look_at_grant(context, &work.job, spec).await.map_err(|failure| {
         tracing::warn!(job = %key, %failure, "the grant cannot be read");
-        Next::After(SOON)
+        Action::Requeue(SOON)
     })?;
     match evaluate_gate(&work.job, spec, source_spec, grant.as_ref(), now) {
         GateDecision::Open => Ok((work, grant.and_then(|g| g.spec.ok()))),
@@ -177,7 +177,7 @@ async fn take_up(
     work: &mut Work,
     spec: &JobSpec,
     now: Timestamp,
-) -> Result<Option<Progress>, Next> {
+) -> Result<Option<Progress>, Action> {
     let Some(size) = planned_size(spec, work.job.status.source.as_ref()) else {
         return Ok(None);
     };
@@ -187,14 +187,14 @@ async fn take_up(
         Err(failure) => {
             tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
             if !matches!(failure, KubeError::Forbidden | KubeError::Invalid) {
-                return Err(Next::After(SOON));
+                return Err(Action::Requeue(SOON));
             }
             let message = format!(
                 "the ImageScoreReports of this job cannot be read ({failure}), and nothing is paid for before they can: look at the operator's rights and at who else writes them"
             );
             let phase = Phase::Stalled(JobReason::ResultsUnreadable, message);
             work.tell(context, None, &phase).await;
-            Err(Next::After(GRANT_AGAIN))
+            Err(Action::Requeue(GRANT_AGAIN))
         }
     }
 }
@@ -209,7 +209,7 @@ fn missing(work: &Work, progress: &Progress) -> usize {
 }
 
 /// Ends a job that is not running. After a crash its last figures may be behind what was reserved and stored.
-async fn finish(context: &Context, mut work: Work, spec: &JobSpec, end: End, now: Timestamp) -> Next {
+async fn finish(context: &Context, mut work: Work, spec: &JobSpec, end: End, now: Timestamp) -> Action {
     let mut progress = None;
     if work.job.status.requests.is_some() {
         progress = match take_up(context, &mut work, spec, now).await {
@@ -266,7 +266,7 @@ async fn wait_for_grant(
     spec: &JobSpec,
     message: String,
     until: Option<Timestamp>,
-) -> Next {
+) -> Action {
     let now = context.effects.now();
     let conditions = work.job.status.conditions.iter();
     let last = conditions
@@ -286,7 +286,7 @@ async fn wait_for_grant(
     }
     work.tell(context, None, &Phase::Waiting(message)).await;
     let wait = time_to(now, until.unwrap_or(deadline));
-    Next::After(wait.clamp(Duration::from_millis(50), GRANT_AGAIN))
+    Action::Requeue(wait.clamp(Duration::from_millis(50), GRANT_AGAIN))
 }
 
 /// Obtains the keys, counts the source if need be, and runs.
@@ -296,12 +296,12 @@ async fn go_on(
     spec: JobSpec,
     source_spec: &SourceSpec,
     grant: Option<GrantSpec>,
-) -> Next {
+) -> Action {
     let Some(_place) = context.start_run(&work.job.key) else {
         work.tell(context, None, &Phase::Queued(RUNS_OF_A_NAMESPACE))
             .await;
         // It is woken when a place is free.
-        return Next::After(GRANT_AGAIN);
+        return Action::Requeue(GRANT_AGAIN);
     };
     let mut source_keys = None;
     if spec.source.uris.is_empty() {
@@ -309,7 +309,7 @@ async fn go_on(
             Ok(keys) => keys,
             Err(phase) => {
                 work.tell(context, None, &phase).await;
-                return Next::After(KEYS_AGAIN);
+                return Action::Requeue(KEYS_AGAIN);
             }
         };
         work = match Box::pin(count(context, work, &spec, &keys, grant.as_ref())).await {
@@ -321,24 +321,24 @@ async fn go_on(
     let Some(identity) = Identity::of(&work.job.key.namespace, &spec.credentials) else {
         let message = "spec.credentials cannot be used".to_owned();
         work.tell(context, None, &Phase::Invalid(message)).await;
-        return Next::WhenChanged;
+        return Action::AwaitChange;
     };
     let (keys, owner) = match keys_to_score(context, &identity, &spec).await {
         Ok(found) => found,
         Err(phase) => {
             work.tell(context, None, &phase).await;
-            return Next::After(KEYS_AGAIN);
+            return Action::Requeue(KEYS_AGAIN);
         }
     };
     let progress = match take_up(context, &mut work, &spec, context.effects.now()).await {
         Ok(Some(progress)) => progress,
-        Ok(None) => return Next::After(SOON),
+        Ok(None) => return Action::Requeue(SOON),
         Err(next) => return next,
     };
     let missing = missing(&work, &progress);
     if missing > 0 {
         work.tell(context, None, &Phase::ResultsMissing(missing)).await;
-        return Next::After(GRANT_AGAIN);
+        return Action::Requeue(GRANT_AGAIN);
     }
     let means = Means {
         pacer: context.pacers.of(owner, &spec.project),
@@ -358,7 +358,7 @@ async fn keys_to_score(
     context: &Context,
     identity: &Identity,
     spec: &JobSpec,
-) -> Result<(AccessKeys, Owner), Phase> {
+) -> Result<(AccessKeys, ProjectOwner), Phase> {
     let scope = SessionScope::project(&spec.project);
     let failed = |problem: CredentialsError| {
         let message = problem.message(identity);
@@ -373,7 +373,7 @@ async fn keys_to_score(
         return Err(Phase::CredentialsRejected(failure, identity.describe()));
     }
     match context.account_of(identity, &keys).await {
-        Ok(account) if account == spec.project.account_uid => Ok((keys, Owner::Account(account))),
+        Ok(account) if account == spec.project.account_uid => Ok((keys, ProjectOwner::Account(account))),
         Ok(account) => {
             context.keys.forget(identity);
             let wanted = spec.project.account_uid.clone();
@@ -391,6 +391,6 @@ async fn keys_to_score(
             context.keys.refused(identity, &keys, failure.clone());
             Err(Phase::CredentialsRejected(failure, identity.describe()))
         }
-        Err(_) => Ok((keys, Owner::Identity(identity.clone()))),
+        Err(_) => Ok((keys, ProjectOwner::Identity(identity.clone()))),
     }
 }

@@ -14,7 +14,7 @@ use crate::core::job::{
 };
 use crate::core::requeue;
 use crate::ports::{EventSubject, KubeError, ObjectEvent};
-use crate::runtime::queue::Next;
+use crate::runtime::queue::Action;
 
 /// How long until a job is looked at afresh whose stored state was not the one known here.
 pub(super) const AGAIN: Duration = Duration::from_secs(3);
@@ -272,7 +272,7 @@ impl Work {
         context: &Context,
         mut progress: Option<&mut Progress>,
         end: End,
-    ) -> Next {
+    ) -> Action {
         if let Some(progress) = progress.as_deref_mut() {
             progress.release();
         }
@@ -285,7 +285,7 @@ impl Work {
         };
         let kept = self.put(context, progress, &Phase::Ended(end)).await;
         if kept == Stored::Taken {
-            return Next::After(AGAIN);
+            return Action::Requeue(AGAIN);
         }
         if kept == Stored::Yes {
             let total = self.job.status.items.as_ref().map_or(0, |i| i.total);

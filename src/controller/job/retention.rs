@@ -11,7 +11,7 @@ use crate::controller::context::Context;
 use crate::core::condition_builder::condition_status;
 use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_report, pruned_status};
 use crate::ports::KubeError;
-use crate::runtime::queue::Next;
+use crate::runtime::queue::Action;
 
 /// When the results of a job are to go; `None` when they stay or are gone.
 fn over(job: &JobObject) -> Option<Timestamp> {
@@ -30,21 +30,21 @@ fn to_select(job: &JobObject) -> Option<&JobSpec> {
 }
 
 /// When an ended job is to be looked at again.
-pub(super) fn next(context: &Context, job: &JobObject) -> Next {
+pub(super) fn next(context: &Context, job: &JobObject) -> Action {
     if to_select(job).is_some() {
-        return Next::After(Duration::ZERO);
+        return Action::Requeue(Duration::ZERO);
     }
     match over(job) {
         Some(time) => {
             let wait = Duration::try_from(time.duration_since(context.effects.now()));
-            Next::After(wait.unwrap_or_default())
+            Action::Requeue(wait.unwrap_or_default())
         }
-        None => Next::WhenChanged,
+        None => Action::AwaitChange,
     }
 }
 
 /// One pass over an ended job.
-pub(super) async fn pass(context: &Context, mut job: JobObject) -> Next {
+pub(super) async fn pass(context: &Context, mut job: JobObject) -> Action {
     let now = context.effects.now();
     if over(&job).is_some_and(|time| time <= now) {
         return prune(context, job, now).await;
@@ -52,43 +52,43 @@ pub(super) async fn pass(context: &Context, mut job: JobObject) -> Next {
     if let Some(spec) = to_select(&job).cloned() {
         if let Err(failure) = select(context, &job, &spec).await {
             tracing::info!(job = %job.key, %failure, "reports not gone through yet");
-            return Next::After(AGAIN);
+            return Action::Requeue(AGAIN);
         }
         let status = pruned_status(&job, false, now);
         return match store(context, &mut job, &status).await {
             Stored::Yes => next(context, &job),
-            Stored::Gone => Next::WhenChanged,
-            Stored::No | Stored::Taken => Next::After(AGAIN),
+            Stored::Gone => Action::AwaitChange,
+            Stored::No | Stored::Taken => Action::Requeue(AGAIN),
         };
     }
     acknowledge(context, job).await
 }
 
 /// Notes that an edit was seen.
-async fn acknowledge(context: &Context, mut job: JobObject) -> Next {
+async fn acknowledge(context: &Context, mut job: JobObject) -> Action {
     let status = acknowledged_status(&job);
     match store(context, &mut job, &status).await {
         Stored::Yes => next(context, &job),
-        Stored::Gone => Next::WhenChanged,
-        Stored::No | Stored::Taken => Next::After(AGAIN),
+        Stored::Gone => Action::AwaitChange,
+        Stored::No | Stored::Taken => Action::Requeue(AGAIN),
     }
 }
 
 /// All results go; the job and its summary stay, because a job that disappears is created again by GitOps, and paid again.
-async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Next {
+async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Action {
     if let Err(failure) = remove_reports(context, &job).await {
         tracing::info!(job = %job.key, %failure, "reports not removed yet");
-        return Next::After(AGAIN);
+        return Action::Requeue(AGAIN);
     }
     let status = pruned_status(&job, true, now);
     match store(context, &mut job, &status).await {
         Stored::Yes => {
             let note = "the results were removed after results.ttlSecondsAfterFinished; the summary stays";
             announce(context, &job, EventReason::ResultsPruned, note, false).await;
-            Next::WhenChanged
+            Action::AwaitChange
         }
-        Stored::Gone => Next::WhenChanged,
-        Stored::No | Stored::Taken => Next::After(AGAIN),
+        Stored::Gone => Action::AwaitChange,
+        Stored::No | Stored::Taken => Action::Requeue(AGAIN),
     }
 }
 

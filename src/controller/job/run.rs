@@ -19,8 +19,8 @@ use crate::controller::context::Context;
 use crate::core::identity::Identity;
 use crate::core::job::{End, Phase, Progress, SourceSpec, Step, evaluate_limits};
 use crate::ports::{AccessKeys, CloudError, KubeError, ProjectLimits};
-use crate::runtime::notify::Listening;
-use crate::runtime::rate_limit::{Pacer, Place as Seat, Ticket};
+use crate::runtime::notify::Subscription;
+use crate::runtime::rate_limit::{Permit as Seat, ProjectLimiter, QueueTicket};
 
 /// How often results are stored: what a crash repeats.
 pub(super) const FLUSH: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ pub(super) struct Means {
     pub(super) source_spec: SourceSpec,
     /// The grant that the gate has let it in by.
     pub(super) grant: Option<GrantSpec>,
-    pub(super) pacer: Arc<Pacer>,
+    pub(super) pacer: Arc<ProjectLimiter>,
 }
 
 /// A job being run.
@@ -103,9 +103,9 @@ pub(super) struct Run<'a> {
     pub(super) asking: bool,
     pub(super) work: Work,
     pub(super) progress: Progress,
-    listening: Listening<'a>,
+    listening: Subscription<'a>,
     /// Its place in the project's line, kept while it stores.
-    ticket: Option<Ticket>,
+    ticket: Option<QueueTicket>,
     pub(super) place: Option<Place>,
     /// Whether something is being stored. What is known of the object is as it was before, until that is done.
     pub(super) storing: bool,
@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
             keys: Arc::new(keys),
             source_keys: source_keys.map(Arc::new),
             asking: false,
-            listening: context.edits.listen(&work.job.key),
+            listening: context.edits.subscribe(&work.job.key),
             ticket: None,
             place: None,
             work,
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
     async fn run(&mut self, calls: &mut Calls<'a>) -> RunEnd {
         // An earlier job of the project has found that out; it may have been put right since.
         if self.other_role().is_some() {
-            self.means.pacer.doubt();
+            self.means.pacer.invalidate();
         }
         loop {
             if self.context.stop.is_cancelled() {
@@ -227,12 +227,12 @@ impl<'a> Run<'a> {
                     self.progress.canary_passed() && self.progress.has_open_items(),
                 );
             }
-            if self.progress.has_open_items() && self.means.pacer.wants_limits() {
+            if self.progress.has_open_items() && self.means.pacer.needs_limits() {
                 // Before its first call a run waits for the answer: it may spare that call.
                 self.asking = !self.progress.canary_passed();
                 calls.push(self.ask_limits());
             }
-            if self.asking || (!self.progress.canary_passed() && !self.means.pacer.answered()) {
+            if self.asking || (!self.progress.canary_passed() && !self.means.pacer.limits_known()) {
                 if let Some(end) = self.wait(calls, FLUSH).await {
                     return end;
                 }
@@ -287,9 +287,9 @@ impl<'a> Run<'a> {
         let due = self.due(left);
         let mut ticket = self.ticket;
         let woken = tokio::select! {
-            seat = means.pacer.turn(&namespace, &mut ticket) => Woken::Seat(seat),
+            seat = means.pacer.acquire(&namespace, &mut ticket) => Woken::Seat(seat),
             Some(event) = calls.next(), if !calls.is_empty() => Woken::Event(event),
-            () = self.listening.bell.notified() => Woken::Bell,
+            () = self.listening.notify.notified() => Woken::Bell,
             () = self.context.stop.cancelled() => Woken::Time,
             () = sleep_until(due) => Woken::Time,
         };
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
         let due = self.due(pause);
         tokio::select! {
             Some(event) = calls.next(), if !calls.is_empty() => self.take_in(event).await,
-            () = self.listening.bell.notified() => {
+            () = self.listening.notify.notified() => {
                 self.look_due = None;
                 None
             }

@@ -15,7 +15,7 @@ use crate::core::job::{
 };
 use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ListPosition};
-use crate::runtime::queue::Next;
+use crate::runtime::queue::Action;
 
 /// By now OSS's clock has left the second in which the source was first looked at: nothing new gets that time any more.
 const NEXT_SECOND: Duration = Duration::from_millis(1_100);
@@ -150,7 +150,7 @@ pub(super) async fn count(
     spec: &JobSpec,
     keys: &AccessKeys,
     grant: Option<&GrantSpec>,
-) -> Result<Work, Next> {
+) -> Result<Work, Action> {
     let seen = work.job.status.source.clone().unwrap_or_default();
     if seen.items.is_some() || !spec.source.uris.is_empty() {
         return Ok(work);
@@ -159,7 +159,7 @@ pub(super) async fn count(
         return match first_look(context, spec, keys).await {
             Ok(seen) => {
                 work.tell(context, None, &Phase::Counting(seen)).await;
-                Err(Next::After(NEXT_SECOND))
+                Err(Action::Requeue(NEXT_SECOND))
             }
             Err(failure) => Err(trouble(context, work, None, spec, &failure).await),
         };
@@ -181,7 +181,7 @@ pub(super) async fn count(
         let late = deadline(&work.job, spec, now).is_some_and(|time| time <= now);
         let look = looked_at.elapsed() >= LOOK;
         if late || context.stop.is_cancelled() || (look && changed(context, &work).await) {
-            return Err(Next::After(Duration::ZERO));
+            return Err(Action::Requeue(Duration::ZERO));
         }
         if look {
             looked_at = Instant::now();
@@ -211,7 +211,7 @@ pub(super) async fn count(
     {
         Ok(work)
     } else {
-        Err(Next::WhenChanged)
+        Err(Action::AwaitChange)
     }
 }
 
@@ -323,7 +323,7 @@ pub(super) async fn trouble(
     progress: Option<&mut Progress>,
     spec: &JobSpec,
     failure: &CloudError,
-) -> Next {
+) -> Action {
     let reference = failure.code_and_request_id();
     let what = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
@@ -394,10 +394,10 @@ async fn stop(
     progress: Option<&mut Progress>,
     phase: Phase,
     wait: Duration,
-) -> Next {
+) -> Action {
     if let Phase::Ended(end) = phase {
         return work.end(context, progress, end).await;
     }
     work.tell(context, progress, &phase).await;
-    Next::After(wait)
+    Action::Requeue(wait)
 }
