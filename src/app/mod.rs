@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use self::wiring::World;
 use crate::api::ItemResult;
 use crate::cloud::{Cloud, EndpointError, Endpoints};
-use crate::controller::Engine;
-use crate::controller::feed::{Kind, Queues, feed, watch};
+use crate::controller::Controllers;
+use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::kubernetes::Kubernetes;
 use crate::kubernetes::lease::{self, Fence, Leadership};
@@ -168,20 +168,20 @@ async fn lead(
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let rules = world.rules.clone();
-    let engine = Engine::new(Arc::new(world), Arc::clone(metrics), stop.clone());
+    let engine = Controllers::new(Arc::new(world), Arc::clone(metrics), stop.clone());
     let lists = 2 * settings.namespaces.len().max(1);
     let alarm = Arc::clone(metrics);
     let fed = feed(
-        watch(client, Kind::Grants, &settings.namespaces),
-        watch(client, Kind::Jobs, &settings.namespaces),
+        watch(client, WatchedKind::Grants, &settings.namespaces),
+        watch(client, WatchedKind::Jobs, &settings.namespaces),
         rules.changes(settings.tenancy_rules.clone(), move |good| {
             alarm.set_rules_valid(good)
         }),
         lists,
-        Queues {
+        FeedTargets {
             buckets: engine.buckets.clone(),
-            runs: engine.runs.clone(),
-            edits: Arc::clone(&engine.context.edits),
+            jobs: engine.jobs.clone(),
+            notifier: Arc::clone(&engine.context.notifier),
         },
         move || {
             ready.store(true, Ordering::Release);
@@ -189,7 +189,7 @@ async fn lead(
             tracing::info!("all grants and jobs have been seen");
         },
     );
-    let work = engine.work();
+    let work = engine.run();
     let drained = async {
         stop.cancelled().await;
         tracing::info!("stopping; waiting for calls under way");

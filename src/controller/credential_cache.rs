@@ -13,24 +13,24 @@ use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::ports::{AccessKeys, CredentialsError, Ports, RoleSession};
 
 /// How long keys from a Secret are used before it is read again.
-const FRESH: SignedDuration = SignedDuration::from_secs(60);
+const SECRET_TTL: SignedDuration = SignedDuration::from_secs(60);
 /// How long before its end an STS session is no longer used.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+const SESSION_RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Static keys serve every purpose; a session serves the one that it is narrowed to.
 type Entries = HashMap<(Identity, Option<SessionScope>), (AccessKeys, Timestamp)>;
 
 /// The keys that were obtained lately.
 #[derive(Default)]
-pub struct KeyCache {
+pub struct CredentialCache {
     entries: Mutex<Entries>,
     /// Digests of keys that IMM refused, and how: a job does not pay to hear the same again.
     bad: Mutex<HashMap<Identity, (String, CloudError)>>,
 }
 
-impl KeyCache {
+impl CredentialCache {
     /// The keys of an identity for one purpose. Sessions that are opened on the way are narrowed to it.
-    pub async fn get(
+    pub async fn fetch_cached(
         &self,
         effects: &dyn Ports,
         identity: &Identity,
@@ -48,8 +48,8 @@ impl KeyCache {
                 return Ok(keys.clone());
             }
         }
-        let keys = obtain(effects, identity, scope).await?;
-        let until = used_until(keys.expires_at, now);
+        let keys = fetch(effects, identity, scope).await?;
+        let until = usable_until(keys.expires_at, now);
         self.entries
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -58,19 +58,19 @@ impl KeyCache {
     }
 
     /// IMM refused these keys; they are obtained again next time, and not used unless they have changed.
-    pub fn refused(&self, identity: &Identity, keys: &AccessKeys, failure: CloudError) {
+    pub fn mark_rejected(&self, identity: &Identity, keys: &AccessKeys, failure: CloudError) {
         self.forget(identity);
         self.bad
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(identity.clone(), (digest(keys), failure));
+            .insert(identity.clone(), (key_digest(keys), failure));
     }
 
     /// How IMM has refused just these keys before.
-    pub fn known_bad(&self, identity: &Identity, keys: &AccessKeys) -> Option<CloudError> {
+    pub fn rejected_before(&self, identity: &Identity, keys: &AccessKeys) -> Option<CloudError> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
         let known = bad.get(identity).cloned();
-        let same = known.filter(|(old, _)| *old == digest(keys));
+        let same = known.filter(|(old, _)| *old == key_digest(keys));
         if same.is_none() {
             bad.remove(identity);
         }
@@ -87,19 +87,19 @@ impl KeyCache {
 }
 
 /// Until when keys are used. A static Secret may be rotated any time; a session lasts as long as it says.
-fn used_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    expires.map_or(now + FRESH, |end| {
-        (end - MARGIN).max(now + SignedDuration::from_secs(1))
+fn usable_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    expires.map_or(now + SECRET_TTL, |end| {
+        (end - SESSION_RENEW_BEFORE).max(now + SignedDuration::from_secs(1))
     })
 }
 
 /// What tells keys apart without keeping them.
-fn digest(keys: &AccessKeys) -> String {
+fn key_digest(keys: &AccessKeys) -> String {
     let token = keys.token.as_ref().map_or("", |t| t.expose_secret());
     sha256(format!("{}\n{}\n{token}", keys.id, keys.secret.expose_secret()))
 }
 
-async fn obtain(
+async fn fetch(
     effects: &dyn Ports,
     identity: &Identity,
     scope: &SessionScope,
@@ -123,7 +123,7 @@ async fn obtain(
             return effects
                 .assume_role_with_oidc(&session, provider_arn, &token)
                 .await
-                .map_err(refused);
+                .map_err(sts_error);
         }
         CredentialOrigin::Operator => effects.operator_keys().await?,
     };
@@ -142,7 +142,7 @@ async fn obtain(
         external_id: hop.external_id.clone(),
         policy,
     };
-    effects.assume_role(&session, &keys).await.map_err(refused)
+    effects.assume_role(&session, &keys).await.map_err(sts_error)
 }
 
 /// The session's name tells account B's audit log which namespace acted; at most 64 characters.
@@ -150,7 +150,7 @@ fn session_name(namespace: &str) -> String {
     format!("imm-operator@{namespace}").chars().take(64).collect()
 }
 
-fn refused(failure: CloudError) -> CredentialsError {
+fn sts_error(failure: CloudError) -> CredentialsError {
     match failure.kind {
         CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
             CredentialsError::Unavailable
@@ -176,7 +176,7 @@ mod tests {
         let now = Timestamp::from_second(1_790_000_000).unwrap();
         let used = |lasts: Option<i64>| {
             let end = lasts.map(|seconds| now + SignedDuration::from_secs(seconds));
-            used_until(end, now).duration_since(now).as_secs()
+            usable_until(end, now).duration_since(now).as_secs()
         };
         assert_eq!(used(None), 60, "a Secret is read again");
         assert_eq!(

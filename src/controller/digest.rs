@@ -4,9 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A digest of words. Two that differ are taken for equal once in 2^64 comparisons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Digest(u64);
+pub(super) struct ChangeDigest(u64);
 
-impl Digest {
+impl ChangeDigest {
     /// Of these words.
     pub(super) fn of(words: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();

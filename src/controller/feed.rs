@@ -12,8 +12,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::context::Key;
-use super::index::{Index, Stage, Wish};
+use super::context::QueueKey;
+use super::index::{ChangeToken, Index, JobState};
 use crate::api::{ABANDON, ImageScoreJob, ImmBucketGrant, RECONCILE_AT, STARTED};
 use crate::core::grant::ObjectKey;
 use crate::kubernetes::decode::decode_metadata;
@@ -21,29 +21,29 @@ use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
 
 /// How long a bucket waits for further changes of its grants, so that ten applied grants become one write.
-const SETTLE: Duration = Duration::from_secs(1);
+const DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// The words of a spec that decide who is concerned. Everything is optional: an object that an older version stored must
 /// not stop the watch.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Spec {
-    bucket: Name,
-    grant_ref: Option<Name>,
-    results: Results,
+pub(crate) struct PartialSpec {
+    bucket: PartialReference,
+    grant_ref: Option<PartialReference>,
+    results: PartialResults,
 }
 
 /// What may still be done to the results of an ended job.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Results {
+pub(crate) struct PartialResults {
     select: Option<String>,
     ttl_seconds_after_finished: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Name {
+pub(crate) struct PartialReference {
     name: String,
     namespace: Option<String>,
 }
@@ -51,22 +51,22 @@ pub(crate) struct Name {
 /// The word of a status that tells an ended job.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Status {
+pub(crate) struct PartialStatus {
     completion_time: Option<String>,
     observed_generation: Option<i64>,
 }
 
 /// An object as a watch gives it. Not kube's `Object`, which reads everything that is stored before it forgets most of it.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Slim {
+pub(crate) struct PartialObject {
     #[serde(deserialize_with = "decode_metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
-    spec: Spec,
-    status: Option<Status>,
+    spec: PartialSpec,
+    status: Option<PartialStatus>,
 }
 
-impl Resource for Slim {
+impl Resource for PartialObject {
     type DynamicType = ApiResource;
     type Scope = DynamicResourceScope;
 
@@ -91,29 +91,33 @@ impl Resource for Slim {
 }
 
 /// What a watch says, and for which namespace; `None` is all.
-pub(crate) enum Seen {
+pub(crate) enum WatchEvent {
     /// It begins anew with a list.
-    Begin(Option<String>),
+    ListStarted(Option<String>),
     /// An object is there or has changed.
-    Object(Box<Slim>),
+    Applied(Box<PartialObject>),
     /// An object has gone.
-    Gone(ObjectKey),
+    Deleted(ObjectKey),
     /// The list is complete.
-    Complete(Option<String>),
+    ListCompleted(Option<String>),
 }
 
 /// Which kind a watch is about.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum WatchedKind {
     Grants,
     Jobs,
 }
 
 /// All objects of a kind, in the given namespaces or everywhere; a broken watch is taken up again with growing delays.
-pub(crate) fn watch(client: &Client, kind: Kind, namespaces: &[String]) -> impl Stream<Item = Seen> + use<> {
+pub(crate) fn watch(
+    client: &Client,
+    kind: WatchedKind,
+    namespaces: &[String],
+) -> impl Stream<Item = WatchEvent> + use<> {
     let resource = match kind {
-        Kind::Grants => ApiResource::erase::<ImmBucketGrant>(&()),
-        Kind::Jobs => ApiResource::erase::<ImageScoreJob>(&()),
+        WatchedKind::Grants => ApiResource::erase::<ImmBucketGrant>(&()),
+        WatchedKind::Jobs => ApiResource::erase::<ImageScoreJob>(&()),
     };
     let scopes: Vec<Option<String>> = if namespaces.is_empty() {
         vec![None]
@@ -121,26 +125,29 @@ pub(crate) fn watch(client: &Client, kind: Kind, namespaces: &[String]) -> impl 
         namespaces.iter().cloned().map(Some).collect()
     };
     let streams = scopes.into_iter().map(|scope| {
-        let api: Api<Slim> = match &scope {
+        let api: Api<PartialObject> = match &scope {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
         let events = watcher(api, watcher::Config::default().page_size(250)).default_backoff();
         events
-            .filter_map(move |event| std::future::ready(said(event, scope.as_ref())))
+            .filter_map(move |event| std::future::ready(to_watch_event(event, scope.as_ref())))
             .boxed()
     });
     futures::stream::select_all(streams)
 }
 
-fn said(event: Result<watcher::Event<Slim>, watcher::Error>, scope: Option<&String>) -> Option<Seen> {
+fn to_watch_event(
+    event: Result<watcher::Event<PartialObject>, watcher::Error>,
+    scope: Option<&String>,
+) -> Option<WatchEvent> {
     match event {
-        Ok(watcher::Event::Init) => Some(Seen::Begin(scope.cloned())),
+        Ok(watcher::Event::Init) => Some(WatchEvent::ListStarted(scope.cloned())),
         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-            Some(Seen::Object(Box::new(object)))
+            Some(WatchEvent::Applied(Box::new(object)))
         }
-        Ok(watcher::Event::Delete(object)) => Some(Seen::Gone(key_of(&object))),
-        Ok(watcher::Event::InitDone) => Some(Seen::Complete(scope.cloned())),
+        Ok(watcher::Event::Delete(object)) => Some(WatchEvent::Deleted(key_of(&object))),
+        Ok(watcher::Event::InitDone) => Some(WatchEvent::ListCompleted(scope.cloned())),
         Err(error) => {
             tracing::warn!(%error, "watch interrupted");
             None
@@ -148,16 +155,16 @@ fn said(event: Result<watcher::Event<Slim>, watcher::Error>, scope: Option<&Stri
     }
 }
 
-fn key_of(object: &Slim) -> ObjectKey {
+fn key_of(object: &PartialObject) -> ObjectKey {
     ObjectKey {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
     }
 }
 
-fn wish(object: &Slim) -> Wish {
+fn change_token(object: &PartialObject) -> ChangeToken {
     let annotation = |name: &str| object.annotations().get(name).cloned();
-    Wish {
+    ChangeToken {
         uid: object.uid().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
@@ -168,7 +175,7 @@ fn wish(object: &Slim) -> Wish {
 }
 
 /// Whether an ended job asks for nothing more: its generation is noted, and its results stay as they are.
-fn at_rest(job: &Slim, status: &Status) -> bool {
+fn is_at_rest(job: &PartialObject, status: &PartialStatus) -> bool {
     let results = &job.spec.results;
     let kept = results.select.as_ref().is_none_or(|s| s == "All");
     kept && results.ttl_seconds_after_finished.is_none()
@@ -176,7 +183,7 @@ fn at_rest(job: &Slim, status: &Status) -> bool {
 }
 
 /// The grant that a job names.
-fn grant_of(job: &Slim, key: &ObjectKey) -> Option<ObjectKey> {
+fn grant_of(job: &PartialObject, key: &ObjectKey) -> Option<ObjectKey> {
     let reference = job.spec.grant_ref.as_ref()?;
     let namespace = reference
         .namespace
@@ -189,69 +196,73 @@ fn grant_of(job: &Slim, key: &ObjectKey) -> Option<ObjectKey> {
 }
 
 /// Takes in what a watch says; gives the keys to work on.
-fn take_in(index: &mut Index, kind: Kind, seen: Seen) -> Vec<Key> {
+fn apply_event(index: &mut Index, kind: WatchedKind, seen: WatchEvent) -> Vec<QueueKey> {
     let within = |scope: &Option<String>, key: &ObjectKey| {
         scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
     };
     match (kind, seen) {
-        (Kind::Grants, Seen::Begin(scope)) => {
-            index.grants_begin(|key| within(&scope, key));
+        (WatchedKind::Grants, WatchEvent::ListStarted(scope)) => {
+            index.begin_grant_list(|key| within(&scope, key));
             Vec::new()
         }
-        (Kind::Jobs, Seen::Begin(scope)) => {
-            index.jobs_begin(|key| within(&scope, key));
+        (WatchedKind::Jobs, WatchEvent::ListStarted(scope)) => {
+            index.begin_job_list(|key| within(&scope, key));
             Vec::new()
         }
-        (Kind::Grants, Seen::Object(object)) => {
-            index.grant(key_of(&object), &wish(&object), &object.spec.bucket.name)
+        (WatchedKind::Grants, WatchEvent::Applied(object)) => {
+            index.upsert_grant(key_of(&object), &change_token(&object), &object.spec.bucket.name)
         }
-        (Kind::Grants, Seen::Gone(key)) => index.grant_gone(&key),
-        (Kind::Grants, Seen::Complete(scope)) => index.grants_listed(|key| within(&scope, key)),
-        (Kind::Jobs, Seen::Object(object)) => {
+        (WatchedKind::Grants, WatchEvent::Deleted(key)) => index.remove_grant(&key),
+        (WatchedKind::Grants, WatchEvent::ListCompleted(scope)) => {
+            index.complete_grant_list(|key| within(&scope, key))
+        }
+        (WatchedKind::Jobs, WatchEvent::Applied(object)) => {
             let key = key_of(&object);
             let status = object.status.clone().unwrap_or_default();
             let stage = match status.completion_time {
-                None => Stage::Open,
-                Some(_) if at_rest(&object, &status) => Stage::AtRest,
-                Some(_) => Stage::Ended,
+                None => JobState::Active,
+                Some(_) if is_at_rest(&object, &status) => JobState::AtRest,
+                Some(_) => JobState::Finished,
             };
-            index.job(&key, &wish(&object), grant_of(&object, &key), stage)
+            index.upsert_job(&key, &change_token(&object), grant_of(&object, &key), stage)
         }
-        (Kind::Jobs, Seen::Gone(key)) => index.job_gone(&key),
-        (Kind::Jobs, Seen::Complete(scope)) => index.jobs_listed(|key| within(&scope, key)),
+        (WatchedKind::Jobs, WatchEvent::Deleted(key)) => index.remove_job(&key),
+        (WatchedKind::Jobs, WatchEvent::ListCompleted(scope)) => {
+            index.complete_job_list(|key| within(&scope, key))
+        }
     }
 }
 
 /// Where marks go.
-pub(crate) struct Queues {
-    pub(crate) buckets: mpsc::Sender<Trigger<Key>>,
-    pub(crate) runs: mpsc::Sender<Trigger<Key>>,
+pub(crate) struct FeedTargets {
+    pub(crate) buckets: mpsc::Sender<Trigger<QueueKey>>,
+    pub(crate) jobs: mpsc::Sender<Trigger<QueueKey>>,
     /// A running job hears of a change at once.
-    pub(crate) edits: Arc<JobNotifier>,
+    pub(crate) notifier: Arc<JobNotifier>,
 }
 
 /// What moves the feed.
-enum Moved {
-    Watch(Kind, Seen),
+enum FeedEvent {
+    Watch(WatchedKind, WatchEvent),
     Rules,
 }
 
 /// Feeds both queues from both watches until they end; `ready` is called once all `lists` are complete. When the tenancy
 /// rules change, everything is looked at again.
 pub(crate) async fn feed(
-    grants: impl Stream<Item = Seen>,
-    jobs: impl Stream<Item = Seen>,
+    grants: impl Stream<Item = WatchEvent>,
+    jobs: impl Stream<Item = WatchEvent>,
     rules: impl Stream<Item = ()>,
     lists: usize,
-    queues: Queues,
+    queues: FeedTargets,
     ready: impl FnOnce(),
 ) {
     let mut index = Index::default();
     let mut ready = Some(ready);
     let mut complete = 0;
-    let grants = grants.map(|seen| Moved::Watch(Kind::Grants, seen));
-    let watches = futures::stream::select(grants, jobs.map(|seen| Moved::Watch(Kind::Jobs, seen)));
-    let rules = rules.map(|()| Moved::Rules);
+    let grants = grants.map(|seen| FeedEvent::Watch(WatchedKind::Grants, seen));
+    let watches = futures::stream::select(grants, jobs.map(|seen| FeedEvent::Watch(WatchedKind::Jobs, seen)));
+    let rules = rules.map(|()| FeedEvent::Rules);
     tokio::pin!(watches, rules);
     loop {
         // The rules' stream never ends; the watches' end ends the feed.
@@ -261,10 +272,10 @@ pub(crate) async fn feed(
         };
         let keys = match moved {
             None => return,
-            Some(Moved::Rules) => index.everything(),
-            Some(Moved::Watch(kind, seen)) => {
-                complete += usize::from(matches!(seen, Seen::Complete(_)));
-                take_in(&mut index, kind, seen)
+            Some(FeedEvent::Rules) => index.all_keys(),
+            Some(FeedEvent::Watch(kind, seen)) => {
+                complete += usize::from(matches!(seen, WatchEvent::ListCompleted(_)));
+                apply_event(&mut index, kind, seen)
             }
         };
         if complete >= lists
@@ -274,10 +285,10 @@ pub(crate) async fn feed(
         }
         for key in keys {
             let (queue, settle) = match &key {
-                Key::Bucket(_) => (&queues.buckets, SETTLE),
-                Key::Job(job) => {
-                    queues.edits.notify(job);
-                    (&queues.runs, Duration::ZERO)
+                QueueKey::Bucket(_) => (&queues.buckets, DEBOUNCE),
+                QueueKey::Job(job) => {
+                    queues.notifier.notify(job);
+                    (&queues.jobs, Duration::ZERO)
                 }
             };
             // A full queue holds the watch back; nothing is dropped.

@@ -4,13 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::context::Key;
-use super::digest::Digest;
+use super::context::QueueKey;
+use super::digest::ChangeDigest;
 use crate::core::grant::ObjectKey;
 
 /// What a user can change about an object that asks for work: our own writes of status and finalizers do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Wish {
+pub(super) struct ChangeToken {
     pub(super) uid: String,
     pub(super) generation: i64,
     pub(super) deleting: bool,
@@ -22,32 +22,32 @@ pub(super) struct Wish {
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum JobState {
     /// It has not ended.
-    Open,
+    Active,
     /// It has ended, and something may be left to do.
-    Ended,
+    Finished,
     /// It has ended, and nothing is left to do.
     AtRest,
 }
 
 /// A grant in the index.
-struct Grant {
-    wish: Digest,
+struct IndexedGrant {
+    wish: ChangeDigest,
     bucket: Arc<str>,
 }
 
 /// A job in the index.
-struct Job {
-    wish: Digest,
+struct IndexedJob {
+    wish: ChangeDigest,
     grant: Option<ObjectKey>,
 }
 
 /// All objects that were seen.
 #[derive(Default)]
 pub(super) struct Index {
-    grants: HashMap<ObjectKey, Grant>,
-    jobs: HashMap<ObjectKey, Job>,
+    grants: HashMap<ObjectKey, IndexedGrant>,
+    jobs: HashMap<ObjectKey, IndexedJob>,
     waiting: HashMap<ObjectKey, Vec<ObjectKey>>,
     buckets: HashMap<Arc<str>, usize>,
     /// Objects that a list under way has not mentioned yet: what is left at its end has gone meanwhile.
@@ -57,7 +57,7 @@ pub(super) struct Index {
 
 impl Index {
     /// A grant is there or has changed.
-    pub(super) fn grant(&mut self, key: ObjectKey, wish: &Wish, bucket: &str) -> Vec<Key> {
+    pub(super) fn upsert_grant(&mut self, key: ObjectKey, wish: &ChangeToken, bucket: &str) -> Vec<QueueKey> {
         let bucket = self
             .buckets
             .get_key_value(bucket)
@@ -66,113 +66,115 @@ impl Index {
         let mut keys = self.jobs_of(&key);
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
         self.missing_grants.remove(&key);
-        let new = Grant {
-            wish: Digest::of(wish),
+        let new = IndexedGrant {
+            wish: ChangeDigest::of(wish),
             bucket: Arc::clone(&bucket),
         };
         let changed = self.grants.get(&key).is_none_or(|old| old.wish != new.wish);
         if let Some(old) = self.grants.insert(key, new) {
-            self.leave(&old.bucket);
+            self.release_bucket(&old.bucket);
         }
         if changed {
-            keys.push(Key::Bucket(bucket));
+            keys.push(QueueKey::Bucket(bucket));
         }
         keys
     }
 
     /// A grant has gone.
-    pub(super) fn grant_gone(&mut self, key: &ObjectKey) -> Vec<Key> {
+    pub(super) fn remove_grant(&mut self, key: &ObjectKey) -> Vec<QueueKey> {
         let mut keys = self.jobs_of(key);
         if let Some(grant) = self.grants.remove(key) {
-            self.leave(&grant.bucket);
-            keys.push(Key::Bucket(grant.bucket));
+            self.release_bucket(&grant.bucket);
+            keys.push(QueueKey::Bucket(grant.bucket));
         }
         keys
     }
 
     /// A job is there or has changed; an ended one waits for nothing.
-    pub(super) fn job(
+    pub(super) fn upsert_job(
         &mut self,
         key: &ObjectKey,
-        wish: &Wish,
+        wish: &ChangeToken,
         grant: Option<ObjectKey>,
-        stage: Stage,
-    ) -> Vec<Key> {
-        let grant = grant.filter(|_| stage == Stage::Open);
-        let wish = Digest::of(wish);
+        stage: JobState,
+    ) -> Vec<QueueKey> {
+        let grant = grant.filter(|_| stage == JobState::Active);
+        let wish = ChangeDigest::of(wish);
         // After a restart, thousands of jobs that are at rest ask for nothing.
         let old = self.jobs.get(key);
-        let changed = old.map_or(stage != Stage::AtRest, |old| old.wish != wish);
+        let changed = old.map_or(stage != JobState::AtRest, |old| old.wish != wish);
         self.missing_jobs.remove(key);
-        let new = Job {
+        let new = IndexedJob {
             wish,
             grant: grant.clone(),
         };
         let before = self.jobs.insert(key.clone(), new).and_then(|old| old.grant);
         if before != grant {
-            self.stop_waiting(before.as_ref(), key);
+            self.remove_dependency(before.as_ref(), key);
             if let Some(grant) = grant {
                 self.waiting.entry(grant).or_default().push(key.clone());
             }
         }
         if changed {
-            vec![Key::Job(key.clone())]
+            vec![QueueKey::Job(key.clone())]
         } else {
             Vec::new()
         }
     }
 
     /// A job has gone.
-    pub(super) fn job_gone(&mut self, key: &ObjectKey) -> Vec<Key> {
+    pub(super) fn remove_job(&mut self, key: &ObjectKey) -> Vec<QueueKey> {
         let Some(job) = self.jobs.remove(key) else {
             return Vec::new();
         };
-        self.stop_waiting(job.grant.as_ref(), key);
+        self.remove_dependency(job.grant.as_ref(), key);
         // It may be running.
-        vec![Key::Job(key.clone())]
+        vec![QueueKey::Job(key.clone())]
     }
 
     /// A list of grants begins.
-    pub(super) fn grants_begin(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
+    pub(super) fn begin_grant_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
         self.missing_grants
             .extend(self.grants.keys().filter(|key| covers(key)).cloned());
     }
 
     /// A list of grants is complete: what it did not mention has gone.
-    pub(super) fn grants_listed(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<Key> {
+    pub(super) fn complete_grant_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<QueueKey> {
         let gone: Vec<ObjectKey> = self.missing_grants.extract_if(covers).collect();
-        gone.iter().flat_map(|key| self.grant_gone(key)).collect()
+        gone.iter().flat_map(|key| self.remove_grant(key)).collect()
     }
 
     /// A list of jobs begins.
-    pub(super) fn jobs_begin(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
+    pub(super) fn begin_job_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
         self.missing_jobs
             .extend(self.jobs.keys().filter(|key| covers(key)).cloned());
     }
 
     /// A list of jobs is complete, likewise.
-    pub(super) fn jobs_listed(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<Key> {
+    pub(super) fn complete_job_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<QueueKey> {
         let gone: Vec<ObjectKey> = self.missing_jobs.extract_if(covers).collect();
-        gone.iter().flat_map(|key| self.job_gone(key)).collect()
+        gone.iter().flat_map(|key| self.remove_job(key)).collect()
     }
 
     /// Every key that is known.
-    pub(super) fn everything(&self) -> Vec<Key> {
-        let buckets = self.buckets.keys().cloned().map(Key::Bucket);
-        buckets.chain(self.jobs.keys().cloned().map(Key::Job)).collect()
+    pub(super) fn all_keys(&self) -> Vec<QueueKey> {
+        let buckets = self.buckets.keys().cloned().map(QueueKey::Bucket);
+        buckets
+            .chain(self.jobs.keys().cloned().map(QueueKey::Job))
+            .collect()
     }
 
-    fn jobs_of(&self, grant: &ObjectKey) -> Vec<Key> {
+    fn jobs_of(&self, grant: &ObjectKey) -> Vec<QueueKey> {
         self.waiting
             .get(grant)
             .into_iter()
             .flatten()
             .cloned()
-            .map(Key::Job)
+            .map(QueueKey::Job)
             .collect()
     }
 
-    fn stop_waiting(&mut self, grant: Option<&ObjectKey>, job: &ObjectKey) {
+    fn remove_dependency(&mut self, grant: Option<&ObjectKey>, job: &ObjectKey) {
         let Some(grant) = grant else { return };
         if let Some(list) = self.waiting.get_mut(grant) {
             list.retain(|other| other != job);
@@ -182,7 +184,7 @@ impl Index {
         }
     }
 
-    fn leave(&mut self, bucket: &Arc<str>) {
+    fn release_bucket(&mut self, bucket: &Arc<str>) {
         if let Some(count) = self.buckets.get_mut(bucket) {
             *count -= 1;
             if *count == 0 {
@@ -203,10 +205,10 @@ mod tests {
         }
     }
 
-    fn wish(generation: i64) -> Wish {
-        Wish {
+    fn wish(generation: i64) -> ChangeToken {
+        ChangeToken {
             generation,
-            ..Wish::default()
+            ..ChangeToken::default()
         }
     }
 
@@ -214,42 +216,48 @@ mod tests {
     fn our_own_writes_ask_for_no_work_but_wake_the_jobs_that_wait() {
         let mut index = Index::default();
         assert_eq!(
-            index.grant(key("g"), &wish(1), "pics"),
-            [Key::Bucket("pics".into())]
+            index.upsert_grant(key("g"), &wish(1), "pics"),
+            [QueueKey::Bucket("pics".into())]
         );
         assert_eq!(
-            index.job(&key("j"), &wish(1), Some(key("g")), Stage::Open),
-            [Key::Job(key("j"))]
+            index.upsert_job(&key("j"), &wish(1), Some(key("g")), JobState::Active),
+            [QueueKey::Job(key("j"))]
         );
-        assert_eq!(index.grant(key("g"), &wish(1), "pics"), [Key::Job(key("j"))]);
-        assert_eq!(index.job(&key("j"), &wish(1), Some(key("g")), Stage::Ended), []);
         assert_eq!(
-            index.grant(key("g"), &wish(1), "pics"),
+            index.upsert_grant(key("g"), &wish(1), "pics"),
+            [QueueKey::Job(key("j"))]
+        );
+        assert_eq!(
+            index.upsert_job(&key("j"), &wish(1), Some(key("g")), JobState::Finished),
+            []
+        );
+        assert_eq!(
+            index.upsert_grant(key("g"), &wish(1), "pics"),
             [],
             "an ended job is not woken"
         );
         assert_eq!(
-            index.grant(key("g"), &wish(2), "pics"),
-            [Key::Bucket("pics".into())]
+            index.upsert_grant(key("g"), &wish(2), "pics"),
+            [QueueKey::Bucket("pics".into())]
         );
     }
 
     #[test]
     fn what_a_new_list_does_not_mention_has_gone() {
         let mut index = Index::default();
-        index.grant(key("old"), &wish(1), "pics");
-        index.job(&key("j"), &wish(1), Some(key("old")), Stage::Open);
-        index.grants_begin(|_| true);
-        index.jobs_begin(|_| true);
-        index.grant(key("new"), &wish(1), "pics");
+        index.upsert_grant(key("old"), &wish(1), "pics");
+        index.upsert_job(&key("j"), &wish(1), Some(key("old")), JobState::Active);
+        index.begin_grant_list(|_| true);
+        index.begin_job_list(|_| true);
+        index.upsert_grant(key("new"), &wish(1), "pics");
         assert_eq!(
-            index.grants_listed(|_| true),
-            [Key::Job(key("j")), Key::Bucket("pics".into())]
+            index.complete_grant_list(|_| true),
+            [QueueKey::Job(key("j")), QueueKey::Bucket("pics".into())]
         );
-        index.jobs_listed(|k| k.namespace == "another");
+        index.complete_job_list(|k| k.namespace == "another");
         assert_eq!(index.jobs.len(), 1, "a list covers its own namespace only");
-        index.jobs_listed(|_| true);
-        assert_eq!(index.everything(), [Key::Bucket("pics".into())]);
+        index.complete_job_list(|_| true);
+        assert_eq!(index.all_keys(), [QueueKey::Bucket("pics".into())]);
         assert!(index.waiting.is_empty());
     }
 }

@@ -9,7 +9,7 @@ mod index;
 mod job;
 
 pub use self::bucket::BucketMemory;
-pub use self::context::{Context, Key};
+pub use self::context::{Context, QueueKey};
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -28,50 +28,53 @@ const BUCKET_WORKERS: usize = 16;
 /// Jobs under way at once; calls in flight are bounded by each project's pace besides.
 const JOB_WORKERS: usize = 1024;
 /// Marks under way between the watches and a queue.
-const MARKS: usize = 1024;
+const TRIGGER_BUFFER: usize = 1024;
 
 /// Queues and workers over any effects: what a test drives as well.
-pub struct Engine {
+pub struct Controllers {
     /// What passes share.
     pub context: Arc<Context>,
     /// Marks buckets.
-    pub buckets: mpsc::Sender<Trigger<Key>>,
+    pub buckets: mpsc::Sender<Trigger<QueueKey>>,
     /// Marks jobs.
-    pub runs: mpsc::Sender<Trigger<Key>>,
-    marks: (mpsc::Receiver<Trigger<Key>>, mpsc::Receiver<Trigger<Key>>),
+    pub jobs: mpsc::Sender<Trigger<QueueKey>>,
+    triggers: (
+        mpsc::Receiver<Trigger<QueueKey>>,
+        mpsc::Receiver<Trigger<QueueKey>>,
+    ),
 }
 
-impl Engine {
+impl Controllers {
     /// An engine that stops with `stop`.
     pub fn new(effects: Arc<dyn Ports>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
-        let (buckets, bucket_marks) = mpsc::channel(MARKS);
-        let (runs, run_marks) = mpsc::channel(MARKS);
+        let (buckets, bucket_marks) = mpsc::channel(TRIGGER_BUFFER);
+        let (jobs, run_marks) = mpsc::channel(TRIGGER_BUFFER);
         let context = Arc::new(Context {
-            effects,
-            keys: credential_cache::KeyCache::default(),
-            pacers: rate_limit::ProjectLimiters::default(),
-            edits: Arc::default(),
+            ports: effects,
+            credentials: credential_cache::CredentialCache::default(),
+            limiters: rate_limit::ProjectLimiters::default(),
+            notifier: Arc::default(),
             running: Mutex::default(),
-            runs: runs.clone(),
+            jobs: jobs.clone(),
             accounts: Mutex::default(),
             metrics,
             stop,
             buckets: buckets.clone(),
-            looks: Mutex::default(),
-            doubts: Mutex::default(),
-            memory: Mutex::new(HashMap::new()),
+            recheck_requests: Mutex::default(),
+            jobs_awaiting_recheck: Mutex::default(),
+            bucket_caches: Mutex::new(HashMap::new()),
         });
         Self {
             context,
             buckets,
-            runs,
-            marks: (bucket_marks, run_marks),
+            jobs,
+            triggers: (bucket_marks, run_marks),
         }
     }
 
     /// Works until the engine is stopped and what is under way has ended.
-    pub async fn work(self) {
-        let (buckets, jobs) = self.marks;
+    pub async fn run(self) {
+        let (buckets, jobs) = self.triggers;
         let context = self.context;
         let depth_of = |kind: &'static str| {
             let context = Arc::clone(&context);
@@ -82,30 +85,30 @@ impl Engine {
             BUCKET_WORKERS,
             context.stop.clone(),
             depth_of("bucket"),
-            work(&context),
+            worker(&context),
         );
         let runs = queue::run(
             jobs,
             JOB_WORKERS,
             context.stop.clone(),
             depth_of("job"),
-            work(&context),
+            worker(&context),
         );
         futures::join!(passes, runs);
     }
 }
 
-fn work(
+fn worker(
     context: &Arc<Context>,
-) -> impl Fn(Key) -> std::pin::Pin<Box<dyn Future<Output = Action> + Send>> + use<> {
+) -> impl Fn(QueueKey) -> std::pin::Pin<Box<dyn Future<Output = Action> + Send>> + use<> {
     let context = Arc::clone(context);
     move |key| {
         let context = Arc::clone(&context);
         Box::pin(async move {
             let started = Instant::now();
             let (kind, next) = match &key {
-                Key::Bucket(name) => ("bucket", bucket::pass(&context, name).await),
-                Key::Job(name) => ("job", Box::pin(job::pass(&context, name)).await),
+                QueueKey::Bucket(name) => ("bucket", bucket::pass(&context, name).await),
+                QueueKey::Job(name) => ("job", Box::pin(job::pass(&context, name)).await),
             };
             context.metrics.reconcile(kind, started.elapsed().as_secs_f64());
             tracing::debug!(?key, ?next, "pass ended");

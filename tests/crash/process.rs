@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_operator::api::BucketRef;
-use imm_operator::controller::{Context, Engine, Key};
+use imm_operator::controller::{Context, Controllers, QueueKey};
 use imm_operator::core::grant::{GrantObject, ObjectKey};
 use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind, KubeError, Ports};
 use imm_operator::runtime::queue::Trigger;
@@ -282,8 +282,8 @@ pub(super) fn no_answer() -> CloudError {
 /// A running process, and how to notice its end.
 pub struct Process {
     gate: Arc<Gate>,
-    buckets: Sender<Trigger<Key>>,
-    runs: Sender<Trigger<Key>>,
+    buckets: Sender<Trigger<QueueKey>>,
+    runs: Sender<Trigger<QueueKey>>,
     context: Arc<Context>,
     task: JoinHandle<()>,
     dead: Arc<Notify>,
@@ -311,13 +311,13 @@ impl Process {
             start,
         });
         let effects: Arc<dyn Ports> = Arc::<Gate>::clone(&gate);
-        let engine = Engine::new(effects, Arc::default(), CancellationToken::new());
+        let engine = Controllers::new(effects, Arc::default(), CancellationToken::new());
         Self {
             gate,
             buckets: engine.buckets.clone(),
-            runs: engine.runs.clone(),
+            runs: engine.jobs.clone(),
             context: Arc::clone(&engine.context),
-            task: tokio::spawn(engine.work()),
+            task: tokio::spawn(engine.run()),
             dead,
         }
     }
@@ -325,7 +325,7 @@ impl Process {
     /// A watch event about the bucket.
     pub async fn mark(&self, bucket: &str) {
         let mark = Trigger {
-            key: Key::Bucket(bucket.into()),
+            key: QueueKey::Bucket(bucket.into()),
             debounce: Duration::from_secs(1),
         };
         self.buckets.send(mark).await.unwrap();
@@ -333,9 +333,9 @@ impl Process {
 
     /// A watch event about a job.
     pub async fn mark_job(&self, job: ObjectKey) {
-        self.context.edits.notify(&job);
+        self.context.notifier.notify(&job);
         let mark = Trigger {
-            key: Key::Job(job),
+            key: QueueKey::Job(job),
             debounce: Duration::ZERO,
         };
         self.runs.send(mark).await.unwrap();

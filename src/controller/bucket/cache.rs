@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::LaneKey;
 use crate::api::EntryState;
-use crate::controller::digest::Digest;
+use crate::controller::digest::ChangeDigest;
 use crate::core::grant::{GrantObject, Plan, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::TenancyRules;
 use crate::ports::AccessKeys;
@@ -133,7 +133,7 @@ pub(super) struct LaneMemory {
     pub(super) failures: u32,
     pub(super) not_before: Option<Timestamp>,
     /// What the grants asked for when they were last looked at: a change makes the next pass due at once.
-    pub(super) tried: Option<Digest>,
+    pub(super) tried: Option<ChangeDigest>,
     /// The tenancy rules as of then: others make the next pass due at once as well.
     pub(super) rules: Option<Arc<TenancyRules>>,
     /// OSS refused a write as public: Block Public Access has to be read again, and is presumed on.

@@ -33,7 +33,7 @@ impl Lane<'_> {
         keys: &AccessKeys,
         memory: &mut LaneMemory,
     ) -> Duration {
-        let started = self.context.effects.now();
+        let started = self.context.ports.now();
         // The first pass of a process is no regular look: a restart of a healthy operator writes nothing.
         let regular = memory.next_look.is_some_and(|time| started >= time);
         if regular || memory.next_look.is_none() {
@@ -44,7 +44,7 @@ impl Lane<'_> {
             Err(failure) => return self.failed(batch, &failure, memory).await,
         };
         for _ in 0..ROUNDS {
-            let now = self.context.effects.now();
+            let now = self.context.ports.now();
             let document = match read.bytes.as_deref().map(Document::parse).transpose() {
                 Ok(document) => document,
                 Err(why) => {
@@ -85,7 +85,7 @@ impl Lane<'_> {
                 Ok(second) => second,
                 Err(failure) => return self.failed(batch, &failure, memory).await,
             };
-            let read_at = self.context.effects.now();
+            let read_at = self.context.ports.now();
             // The ledgers promise how long the write can live; what took too long is planned and recorded anew, as is what
             // somebody else changed meanwhile.
             if second.bytes != read.bytes || read_at.duration_since(now) > LEDGER_LIFE {
@@ -100,14 +100,11 @@ impl Lane<'_> {
                 .sending(second.bytes.clone(), after(&plan.change), read_at);
             let (written, call) = match &plan.change {
                 Change::Put(text) => (
-                    self.context
-                        .effects
-                        .put_policy(place, keys, text, signed_at)
-                        .await,
+                    self.context.ports.put_policy(place, keys, text, signed_at).await,
                     "PutBucketPolicy",
                 ),
                 Change::Delete | Change::Keep => (
-                    self.context.effects.delete_policy(place, keys, signed_at).await,
+                    self.context.ports.delete_policy(place, keys, signed_at).await,
                     "DeleteBucketPolicy",
                 ),
             };
@@ -155,7 +152,7 @@ impl Lane<'_> {
         if !matches!(plan.change, Change::Put(_)) {
             return;
         }
-        let public = self.context.effects.is_public(place, keys).await;
+        let public = self.context.ports.is_public(place, keys).await;
         self.context.metrics.cloud_call(
             "GetBucketPolicyStatus",
             if public.is_some() { "ok" } else { "failed" },
@@ -185,10 +182,10 @@ impl Lane<'_> {
         let backup = PolicyBackup {
             bucket: place.name.clone(),
             document: document.text().to_owned(),
-            time: self.context.effects.now(),
+            time: self.context.ports.now(),
             writer: truncate(&names.collect::<Vec<_>>().join(", "), 1024),
         };
-        match self.context.effects.store_policy_backup(backup).await {
+        match self.context.ports.store_policy_backup(backup).await {
             Ok(kept) => {
                 for index in concerned {
                     if let Some(work) = batch.get_mut(index) {
@@ -208,7 +205,7 @@ impl Lane<'_> {
         keys: &AccessKeys,
         memory: &mut LaneMemory,
     ) -> Result<PolicyRead, CloudError> {
-        let read = self.context.effects.get_policy(place, keys).await;
+        let read = self.context.ports.get_policy(place, keys).await;
         self.context
             .metrics
             .cloud_call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
@@ -263,7 +260,7 @@ impl Lane<'_> {
                 certain: false,
             }));
             observation.ledger = ledger;
-            let status = work.recorded(&state, observation, self.context.effects.now());
+            let status = work.recorded(&state, observation, self.context.ports.now());
             if self.store(&mut work.grant, status).await {
                 self.announce_drift(work).await;
             } else {

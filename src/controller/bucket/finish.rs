@@ -138,7 +138,7 @@ impl Lane<'_> {
             .any(|e| e.state == EntryState::Applied && !e.pre_existing && was_open(&e.fingerprint))
         {
             work.landed = true;
-            work.last_write = work.last_write.or(Some(self.context.effects.now()));
+            work.last_write = work.last_write.or(Some(self.context.ports.now()));
         }
         work.member.ledger = ledger;
         self.announce_work(&work, &outcome).await;
@@ -149,7 +149,7 @@ impl Lane<'_> {
                 .unwrap_or(0);
             return release(self.context, work.grant, residual.max(others)).await;
         }
-        let now = self.context.effects.now();
+        let now = self.context.ports.now();
         let state = work.state(&outcome);
         let mut observation = work.observation(Some(seen));
         observation.plan = plan;
@@ -264,7 +264,7 @@ impl Lane<'_> {
             plan: work.grant.status.plan.clone(),
             ..work.observation(seen)
         };
-        let status = grant_status(&work.grant, &state, observation, self.context.effects.now());
+        let status = grant_status(&work.grant, &state, observation, self.context.ports.now());
         self.store(&mut work.grant, status).await
     }
 }

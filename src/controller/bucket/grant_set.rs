@@ -12,7 +12,7 @@ use super::write_status::tell_all;
 use super::{Held, put_there, retry_soon, until};
 use crate::api::{BackupRef, BucketSeen, EventReason, GrantStatus, RepeatedDrift};
 use crate::controller::context::Context;
-use crate::controller::digest::Digest;
+use crate::controller::digest::ChangeDigest;
 use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{Desired, GrantInput, GrantObject, GrantState, PassRoleDecision, PublicAccessBlock};
 use crate::core::identity::{Identity, SessionScope};
@@ -66,13 +66,13 @@ pub(super) struct Prerequisites {
 impl Lane<'_> {
     /// Makes a pass; gives the time until the next one.
     pub(super) async fn pass(&mut self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
-        let now = self.context.effects.now();
+        let now = self.context.ports.now();
         memory.wrote = false;
         let asked = grants
             .iter()
             .map(|g| (&g.uid, g.generation, (g.deleting, g.abandon), &g.reconcile_at));
-        let asked = Some(Digest::of(asked.collect::<Vec<_>>()));
-        let rules = Some(self.context.effects.tenancy_rules());
+        let asked = Some(ChangeDigest::of(asked.collect::<Vec<_>>()));
+        let rules = Some(self.context.ports.tenancy_rules());
         if memory.tried == asked
             && memory.rules == rules
             && let Some(time) = memory.not_before.filter(|time| *time > now)
@@ -86,7 +86,7 @@ impl Lane<'_> {
         } else {
             Duration::from_secs(1)
         };
-        let now = self.context.effects.now();
+        let now = self.context.ports.now();
         // A look that is overdue was not taken because this pass could not: it waits for the next one that can.
         let look = memory.next_look.filter(|time| *time > now);
         let wait = look.map_or(wait, |time| wait.min(until(now, time)));
@@ -116,9 +116,9 @@ impl Lane<'_> {
         }
         let keys = self
             .context
-            .keys
-            .get(
-                self.context.effects.as_ref(),
+            .credentials
+            .fetch_cached(
+                self.context.ports.as_ref(),
                 &self.identity,
                 &SessionScope::bucket(&place),
             )
@@ -193,7 +193,7 @@ impl Lane<'_> {
             failure.kind,
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
         ) {
-            self.context.keys.forget(&self.identity);
+            self.context.credentials.forget(&self.identity);
         }
         // A session that ended before its time is opened anew; nobody needs to hear of it unless that fails too.
         if failure.kind == CloudErrorKind::CredentialsExpired

@@ -37,10 +37,10 @@ type Held = BTreeMap<String, BTreeSet<String>>;
 
 /// Makes one pass over a bucket.
 pub async fn pass(context: &Context, bucket: &Arc<str>) -> Action {
-    let memory = context.memory_of(bucket);
+    let memory = context.bucket_cache(bucket);
     let mut memory = memory.lock().await;
     let memory = &mut *memory;
-    let grants = match context.effects.list_grants(bucket).await {
+    let grants = match context.ports.list_grants(bucket).await {
         Ok(grants) => grants,
         Err(failure) => {
             tracing::warn!(bucket = &**bucket, %failure, "the grants of the bucket cannot be listed");
@@ -49,24 +49,24 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Action {
         }
     };
     memory.failures = 0;
-    let now = context.effects.now();
+    let now = context.ports.now();
     // A grant that is being deleted and is not held by us any more owns nothing.
     let grants: Vec<GrantObject> = grants
         .into_iter()
         .filter(|g| !g.deleting || g.has_finalizer())
         .collect();
     if grants.is_empty() {
-        context.looked_at(bucket);
+        context.recheck_done(bucket);
         // A grant made again within moments must not take an old answer for the truth.
         if memory.writes.young(now) {
             return Action::Requeue(Duration::from_secs(30));
         }
-        context.forget(bucket);
+        context.forget_bucket(bucket);
         return Action::AwaitChange;
     }
     memory.writes.read_ledgers(&grants, now);
     // What is asked for while this pass goes on is for the next one.
-    let desired = context.look_wanted(bucket);
+    let desired = context.recheck_requested(bucket);
     if desired {
         memory.lanes.values_mut().for_each(LaneMemory::look_now);
     }
@@ -109,7 +109,7 @@ pub async fn pass(context: &Context, bucket: &Arc<str>) -> Action {
         );
     }
     if desired {
-        context.looked_at(bucket);
+        context.recheck_done(bucket);
     }
     // A statement that one identity took out may be wanted by another, which puts it back with its own credentials.
     let writers = memory.lanes.values().filter(|lane| lane.wrote).count();

@@ -76,7 +76,7 @@ impl Lane<'_> {
         match self.context.tenant(&grant.key.namespace).await {
             Ok(tenant) => self
                 .context
-                .effects
+                .ports
                 .tenancy_rules()
                 .allow_grant(&tenant, spec)
                 .err()
@@ -114,7 +114,7 @@ impl Lane<'_> {
             again || going().any(|p| open(&p.grant)),
         );
         // Both at once: a new grant waits for these answers.
-        let effects = &self.context.effects;
+        let effects = &self.context.ports;
         let (bucket, block) = futures::join!(
             OptionFuture::from(ask_bucket.then(|| effects.bucket_info(place, keys))),
             OptionFuture::from(ask_block.then(|| effects.read_public_access_block(place, keys))),
@@ -187,7 +187,7 @@ impl Lane<'_> {
             return true;
         }
         if !grant.has_finalizer() {
-            match self.context.effects.add_finalizer(grant).await {
+            match self.context.ports.add_finalizer(grant).await {
                 Ok(version) => {
                     work.grant.resource_version = version;
                     work.grant.finalizers.push(FINALIZER.to_owned());
@@ -213,7 +213,7 @@ impl Lane<'_> {
         let choice = decide_pass_role(spec, grant.generation, &grant.status, block)
             .unwrap_or(PassRoleDecision::OmittedBecause(PublicAccessBlock::Unreadable));
         let mut desired = parse_spec(spec, choice).ok()?;
-        if drift::backoff_left(grant.status.repeated_drift.as_ref(), self.context.effects.now()).is_some() {
+        if drift::backoff_left(grant.status.repeated_drift.as_ref(), self.context.ports.now()).is_some() {
             desired.on_drift = OnDrift::Report;
         }
         Some((desired, choice))

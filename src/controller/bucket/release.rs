@@ -51,7 +51,7 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
     let members: Vec<GrantInput> = grants.iter().map(keeper_or_frozen).collect();
     let input = PlanInput {
         document: None,
-        now: context.effects.now(),
+        now: context.ports.now(),
         unsettled_until: None,
         absence_untrusted: false,
         placed_by_others: None,
@@ -132,7 +132,7 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
             return false;
         }
     }
-    let released = context.effects.remove_finalizer(&grant).await;
+    let released = context.ports.remove_finalizer(&grant).await;
     if let Err(failure) = released {
         tracing::info!(grant = %grant.key, %failure, "the finalizer could not be taken off yet");
     }
@@ -149,7 +149,7 @@ pub(super) async fn announce(
 ) {
     let (key, uid) = (grant.key.clone(), grant.uid.clone());
     context
-        .effects
+        .ports
         .publish_event(ObjectEvent {
             subject: EventSubject::Grant,
             key,

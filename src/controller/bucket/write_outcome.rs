@@ -15,7 +15,7 @@ impl Lane<'_> {
     /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled. What it added is ours by
     /// its meaning from now on, however OSS spells it.
     pub(super) fn written(&mut self, batch: &mut [GrantWork], plan: &Plan, read_at: Timestamp) {
-        let now = self.context.effects.now();
+        let now = self.context.ports.now();
         self.writes.done(plan, now);
         let text = match &plan.change {
             Change::Put(text) => Some(text.as_bytes()),
@@ -62,7 +62,7 @@ impl Lane<'_> {
         {
             memory.public_refused = true;
         }
-        let now = self.context.effects.now();
+        let now = self.context.ports.now();
         if failure.had_no_effect() {
             self.writes.refused();
         } else {

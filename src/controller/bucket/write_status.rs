@@ -12,7 +12,7 @@ pub(super) async fn tell(
     state: &GrantState,
     observation: Observation,
 ) -> bool {
-    let status = grant_status(&grant, state, observation, context.effects.now());
+    let status = grant_status(&grant, state, observation, context.ports.now());
     tell_all(context, &mut grant, status).await
 }
 
@@ -21,7 +21,7 @@ pub(super) async fn tell_all(context: &Context, grant: &mut GrantObject, status:
     if status == grant.status {
         return true;
     }
-    match context.effects.replace_grant_status(grant, &status).await {
+    match context.ports.replace_grant_status(grant, &status).await {
         Ok(version) => {
             let before = std::mem::replace(&mut grant.status, status);
             grant.resource_version = version;

@@ -45,7 +45,7 @@ impl<'a> Run<'a> {
         let namespace = self.work.job.key.namespace.clone();
         async move {
             let seat = means.pacer.acquire(&namespace, &mut None).await;
-            let limits = context.effects.project_limits(&means.spec.project, &keys).await;
+            let limits = context.ports.project_limits(&means.spec.project, &keys).await;
             drop(seat);
             Event::Limits(limits, keys)
         }
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
         let served = result.is_ok();
         match self
             .progress
-            .apply_response(index, result, self.context.effects.now())
+            .apply_response(index, result, self.context.ports.now())
         {
             ResponseEffect::Continue => {
                 if served {

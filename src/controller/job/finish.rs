@@ -81,12 +81,14 @@ pub(super) async fn go_on(context: &Context, left: Left, end: RunEnd, means: &Me
             let phase = Phase::Waiting("a call was refused; looking at the grant again".to_owned());
             work.tell(context, Some(&mut progress), &phase).await;
             let bucket = means.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
-            context.doubt(&work.job.key, bucket);
+            context.request_recheck(&work.job.key, bucket);
             return Action::Requeue(Duration::from_millis(200));
         }
         RunEnd::KeysRefused(failure, keys) => {
             // The same keys are not tried again: each refused call may be billed.
-            context.keys.refused(&means.identity, &keys, failure.clone());
+            context
+                .credentials
+                .mark_rejected(&means.identity, &keys, failure.clone());
             let phase = Phase::CredentialsRejected(failure, means.identity.describe());
             work.tell(context, Some(&mut progress), &phase).await;
             return Action::Requeue(Duration::from_secs(60));

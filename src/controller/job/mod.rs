@@ -17,7 +17,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use self::persist::{AGAIN, Stored, Work, announce};
 use self::run::{Means, Run, cancelled};
 use self::source_reader::{count, keys_of};
-use super::context::{Context, RUNS_OF_A_NAMESPACE};
+use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
 use crate::api::{
     Budget, ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, OnExceeded, kinds,
 };
@@ -41,7 +41,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// Makes one pass over a job, running it to its end when it may run.
 pub async fn pass(context: &Context, key: &ObjectKey) -> Action {
-    let job = match context.effects.get_job(key).await {
+    let job = match context.ports.get_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => return Action::AwaitChange,
         Err(failure) => {
@@ -61,7 +61,7 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Action {
             return Action::AwaitChange;
         }
     };
-    let now = context.effects.now();
+    let now = context.ports.now();
     let until = deadline(&work.job, &spec, now);
     let next = match Box::pin(may_go_on(context, work, &spec, &source_spec, now)).await {
         Ok((work, grant)) => Box::pin(go_on(context, work, spec, &source_spec, grant)).await,
@@ -148,14 +148,14 @@ async fn may_go_on(
         return Err(Action::Requeue(SOON));
     };
     if let Err(message) = context
-        .effects
+        .ports
         .tenancy_rules()
         .allow_job(&tenant, spec, &source_spec.buckets())
     {
         work.tell(context, None, &Phase::Denied(message)).await;
         return Err(Action::Requeue(GRANT_AGAIN));
     }
-    if context.in_doubt(&key) {
+    if context.awaits_recheck(&key) {
         return Err(Action::Requeue(Duration::from_millis(500)));
     }
     let grant = look_at_grant(context, &work.job, spec).await.map_err(|failure| {
@@ -250,7 +250,7 @@ async fn look_at_grant(
     spec: &JobSpec,
 ) -> Result<Option<GrantObject>, KubeError> {
     match &spec.grant_ref {
-        Some(reference) => match context.effects.get_grant(&grant_key(job, reference)).await {
+        Some(reference) => match context.ports.get_grant(&grant_key(job, reference)).await {
             // A grant outside the watched namespaces cannot be named from here, like one that does not exist.
             Err(KubeError::Forbidden) => Ok(None),
             found => found,
@@ -267,7 +267,7 @@ async fn wait_for_grant(
     message: String,
     until: Option<Timestamp>,
 ) -> Action {
-    let now = context.effects.now();
+    let now = context.ports.now();
     let conditions = work.job.status.conditions.iter();
     let last = conditions
         .filter(|c| c.kind == kinds::GRANT_READY && c.status == ConditionStatus::False)
@@ -297,8 +297,8 @@ async fn go_on(
     source_spec: &SourceSpec,
     grant: Option<GrantSpec>,
 ) -> Action {
-    let Some(_place) = context.start_run(&work.job.key) else {
-        work.tell(context, None, &Phase::Queued(RUNS_OF_A_NAMESPACE))
+    let Some(_place) = context.try_slot(&work.job.key) else {
+        work.tell(context, None, &Phase::Queued(MAX_RUNS_PER_NAMESPACE))
             .await;
         // It is woken when a place is free.
         return Action::Requeue(GRANT_AGAIN);
@@ -330,7 +330,7 @@ async fn go_on(
             return Action::Requeue(KEYS_AGAIN);
         }
     };
-    let progress = match take_up(context, &mut work, &spec, context.effects.now()).await {
+    let progress = match take_up(context, &mut work, &spec, context.ports.now()).await {
         Ok(Some(progress)) => progress,
         Ok(None) => return Action::Requeue(SOON),
         Err(next) => return next,
@@ -341,7 +341,7 @@ async fn go_on(
         return Action::Requeue(GRANT_AGAIN);
     }
     let means = Means {
-        pacer: context.pacers.of(owner, &spec.project),
+        pacer: context.limiters.of(owner, &spec.project),
         spec,
         identity,
         source_spec: source_spec.clone(),
@@ -365,17 +365,17 @@ async fn keys_to_score(
         Phase::CredentialsFailed(problem, message)
     };
     let keys = context
-        .keys
-        .get(context.effects.as_ref(), identity, &scope)
+        .credentials
+        .fetch_cached(context.ports.as_ref(), identity, &scope)
         .await
         .map_err(failed)?;
-    if let Some(failure) = context.keys.known_bad(identity, &keys) {
+    if let Some(failure) = context.credentials.rejected_before(identity, &keys) {
         return Err(Phase::CredentialsRejected(failure, identity.describe()));
     }
     match context.account_of(identity, &keys).await {
         Ok(account) if account == spec.project.account_uid => Ok((keys, ProjectOwner::Account(account))),
         Ok(account) => {
-            context.keys.forget(identity);
+            context.credentials.forget(identity);
             let wanted = spec.project.account_uid.clone();
             Err(failed(CredentialsError::OtherAccount {
                 account,
@@ -388,7 +388,9 @@ async fn keys_to_score(
                 CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
             ) =>
         {
-            context.keys.refused(identity, &keys, failure.clone());
+            context
+                .credentials
+                .mark_rejected(identity, &keys, failure.clone());
             Err(Phase::CredentialsRejected(failure, identity.describe()))
         }
         Err(_) => Ok((keys, ProjectOwner::Identity(identity.clone()))),

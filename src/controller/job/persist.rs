@@ -71,7 +71,7 @@ impl Work {
     ) -> Result<(), KubeError> {
         let mut page = None;
         while self.job.status.reports.is_some() {
-            let (reports, next) = context.effects.list_reports(&self.job, page.as_deref()).await?;
+            let (reports, next) = context.ports.list_reports(&self.job, page.as_deref()).await?;
             for stored in reports {
                 progress.restore_report(&stored.report);
                 let number = usize::try_from(stored.report.number).unwrap_or_default();
@@ -91,7 +91,7 @@ impl Work {
     /// Draws up what is to be stored: reports with news, or whose word on what is reserved is out of date, and the status
     /// of a phase, if one is given.
     pub(super) fn draft(&self, context: &Context, progress: &mut Progress, phase: Option<&Phase>) -> Draft {
-        let status = phase.map(|phase| job_status(&self.job, phase, Some(progress), context.effects.now()));
+        let status = phase.map(|phase| job_status(&self.job, phase, Some(progress), context.ports.now()));
         let reserved = progress.requests().reserved;
         let mut reports = VecDeque::new();
         if let ResultBuffer::Reports(filing) = progress.results_mut() {
@@ -120,7 +120,7 @@ impl Work {
             }
             failures += 1;
             // Is there still something to store in? A namespace that goes away takes no report any more.
-            match context.effects.get_job(&self.job.key).await {
+            match context.ports.get_job(&self.job.key).await {
                 // Our own word, late: whatever it met meanwhile is tried again.
                 Ok(Some(fresh))
                     if fresh.uid == self.job.uid
@@ -136,7 +136,7 @@ impl Work {
                     _ if stored == Stored::No => {}
                     Some(phase) if !fresh.is_finished() && failures <= 5 => {
                         self.job = fresh;
-                        draft.status = Some(job_status(&self.job, phase, None, context.effects.now()));
+                        draft.status = Some(job_status(&self.job, phase, None, context.ports.now()));
                         continue;
                     }
                     Some(_) | None => return Stored::Taken,
@@ -145,7 +145,7 @@ impl Work {
                 Err(_) => {}
             }
             if let Some(why) = self.refused.take() {
-                let status = storing_failed_status(&self.job, &why.to_string(), context.effects.now());
+                let status = storing_failed_status(&self.job, &why.to_string(), context.ports.now());
                 // What was told before may have come in between; it is known by its own text only.
                 if store(context, &mut self.job, &status).await != Stored::Taken {
                     told = Some(status);
@@ -172,7 +172,7 @@ impl Work {
         if self.job.status == *told {
             return true;
         }
-        match context.effects.get_job(&self.job.key).await {
+        match context.ports.get_job(&self.job.key).await {
             Ok(Some(fresh)) => {
                 if fresh.uid == self.job.uid && fresh.status == *told {
                     self.job = fresh;
@@ -203,7 +203,7 @@ impl Work {
         let Some(progress) = progress else {
             let draft = Draft {
                 reports: VecDeque::new(),
-                status: Some(job_status(&self.job, phase, None, context.effects.now())),
+                status: Some(job_status(&self.job, phase, None, context.ports.now())),
             };
             return self.keep(context, draft, Some(phase)).await;
         };
@@ -237,13 +237,13 @@ impl Work {
         loop {
             let known = self.open.as_ref().filter(|(open, _)| *open == number);
             let version = known.map(|(_, version)| version.as_str());
-            match context.effects.put_report(&self.job, report, version).await {
+            match context.ports.put_report(&self.job, report, version).await {
                 Ok(version) => {
                     self.open = Some((number, version));
                     self.filed = Some(report.reserved);
                     return Stored::Yes;
                 }
-                Err(KubeError::Conflict) => match context.effects.get_report(&self.job, number).await {
+                Err(KubeError::Conflict) => match context.ports.get_report(&self.job, number).await {
                     Ok(Some(stored)) if ours(&stored.report, report) => {
                         self.open = Some((number, stored.resource_version));
                     }
@@ -311,13 +311,13 @@ pub(super) async fn store(context: &Context, job: &mut JobObject, status: &JobSt
         return Stored::Yes;
     }
     for _ in 0..3 {
-        match context.effects.replace_job_status(job, status).await {
+        match context.ports.replace_job_status(job, status).await {
             Ok(version) => {
                 job.resource_version = version;
                 job.status.clone_from(status);
                 return Stored::Yes;
             }
-            Err(KubeError::Conflict) => match context.effects.get_job(&job.key).await {
+            Err(KubeError::Conflict) => match context.ports.get_job(&job.key).await {
                 Ok(Some(fresh)) if fresh.uid != job.uid || fresh.deleting => return Stored::Gone,
                 // Our own write whose answer was lost.
                 Ok(Some(fresh)) if fresh.status == *status => {
@@ -358,7 +358,7 @@ pub(super) async fn announce(
         note: note.into(),
         warning,
     };
-    context.effects.publish_event(announcement).await;
+    context.ports.publish_event(announcement).await;
 }
 
 /// A number of items in words.

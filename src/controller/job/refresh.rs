@@ -29,7 +29,7 @@ impl Run<'_> {
     }
 
     async fn look_at_all(&mut self) -> Result<Option<RunEnd>, KubeError> {
-        match self.context.effects.get_job(&self.work.job.key).await? {
+        match self.context.ports.get_job(&self.work.job.key).await? {
             Some(fresh) if fresh.uid == self.work.job.uid && !fresh.deleting => {
                 // The status is ours alone; on a conflict the next write finds out who else writes it.
                 if fresh.status == self.work.job.status {
@@ -44,12 +44,12 @@ impl Run<'_> {
         }
         let source_spec = &self.means.source_spec;
         let tenant = self.context.tenant(&self.work.job.key.namespace).await?;
-        let rules = self.context.effects.tenancy_rules();
+        let rules = self.context.ports.tenancy_rules();
         let allowed = rules
             .allow_job(&tenant, &self.spec, &source_spec.buckets())
             .is_ok();
         let grant = look_at_grant(self.context, &self.work.job, &self.spec).await?;
-        let now = self.context.effects.now();
+        let now = self.context.ports.now();
         let open =
             evaluate_gate(&self.work.job, &self.spec, source_spec, grant.as_ref(), now) == GateDecision::Open;
         Ok((!open || !allowed).then_some(RunEnd::LookAgain))
@@ -59,9 +59,14 @@ impl Run<'_> {
     /// be had now are had later; until then the old ones serve. Keys with another id may be another account's, whose project
     /// of the same name would be paid for: they are checked as at the start, and what they are refused for is given back.
     async fn renew_keys(&mut self) -> Option<Phase> {
-        let effects = self.context.effects.as_ref();
+        let effects = self.context.ports.as_ref();
         let scope = SessionScope::project(&self.means.spec.project);
-        if let Ok(keys) = self.context.keys.get(effects, &self.means.identity, &scope).await {
+        if let Ok(keys) = self
+            .context
+            .credentials
+            .fetch_cached(effects, &self.means.identity, &scope)
+            .await
+        {
             let same = keys.id == self.keys.id;
             let checked = if same {
                 Ok(keys)

@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         if self.work.job.started.is_some() || self.progress.requests().reserved == 0 {
             return None;
         }
-        match self.context.effects.mark_started(&self.work.job).await {
+        match self.context.ports.mark_started(&self.work.job).await {
             Ok(version) => {
                 let job = &mut self.work.job;
                 job.resource_version = version;

@@ -36,7 +36,7 @@ pub(super) fn next(context: &Context, job: &JobObject) -> Action {
     }
     match over(job) {
         Some(time) => {
-            let wait = Duration::try_from(time.duration_since(context.effects.now()));
+            let wait = Duration::try_from(time.duration_since(context.ports.now()));
             Action::Requeue(wait.unwrap_or_default())
         }
         None => Action::AwaitChange,
@@ -45,7 +45,7 @@ pub(super) fn next(context: &Context, job: &JobObject) -> Action {
 
 /// One pass over an ended job.
 pub(super) async fn pass(context: &Context, mut job: JobObject) -> Action {
-    let now = context.effects.now();
+    let now = context.ports.now();
     if over(&job).is_some_and(|time| time <= now) {
         return prune(context, job, now).await;
     }
@@ -97,7 +97,7 @@ async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Action 
 async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeError> {
     let mut last = None;
     while job.status.reports.is_some() {
-        let (reports, _) = context.effects.list_reports(job, None).await?;
+        let (reports, _) = context.ports.list_reports(job, None).await?;
         let Some(first) = reports.first().map(|stored| stored.report.number) else {
             break;
         };
@@ -106,7 +106,7 @@ async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeEr
         }
         for stored in reports {
             let number = usize::try_from(stored.report.number).unwrap_or_default();
-            context.effects.delete_report(job, number).await?;
+            context.ports.delete_report(job, number).await?;
         }
     }
     Ok(())
@@ -118,7 +118,7 @@ async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<()
     let rules = ResultClassifier::of(spec);
     let mut page = None;
     loop {
-        let (reports, next) = context.effects.list_reports(job, page.as_deref()).await?;
+        let (reports, next) = context.ports.list_reports(job, page.as_deref()).await?;
         for stored in reports {
             let Report {
                 number,
@@ -135,7 +135,7 @@ async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<()
                 let number = usize::try_from(number).unwrap_or_default();
                 let report = build_report(&job.key.name, number, kept, reserved);
                 let version = Some(stored.resource_version.as_str());
-                context.effects.put_report(job, &report, version).await?;
+                context.ports.put_report(job, &report, version).await?;
             }
         }
         match next {

@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
             keys: Arc::new(keys),
             source_keys: source_keys.map(Arc::new),
             asking: false,
-            listening: context.edits.subscribe(&work.job.key),
+            listening: context.notifier.subscribe(&work.job.key),
             ticket: None,
             place: None,
             work,
@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
             if evaluate_limits(&self.progress, &self.spec) != End::Complete {
                 return RunEnd::Judged;
             }
-            let now = self.context.effects.now();
+            let now = self.context.ports.now();
             let until = deadline(&self.work.job, &self.spec, now);
             if self.spec.cancel {
                 // It sticks from here on, also when it is taken back while calls are awaited.
@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
     async fn send(&mut self, calls: &mut Calls<'a>, until: Option<Timestamp>) -> Option<RunEnd> {
         let means = self.means;
         let namespace = self.work.job.key.namespace.clone();
-        let left = pause(self.context.effects.now(), until);
+        let left = pause(self.context.ports.now(), until);
         let due = self.due(left);
         let mut ticket = self.ticket;
         let woken = tokio::select! {
@@ -303,8 +303,8 @@ impl<'a> Run<'a> {
             }
             Woken::Time => return None,
         };
-        let item = self.progress.take_next(self.context.effects.now())?;
-        let (effects, keys) = (Arc::clone(&self.context.effects), Arc::clone(&self.keys));
+        let item = self.progress.take_next(self.context.ports.now())?;
+        let (effects, keys) = (Arc::clone(&self.context.ports), Arc::clone(&self.keys));
         let call = async move {
             let spec = &means.spec;
             let result = effects

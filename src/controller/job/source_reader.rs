@@ -74,11 +74,11 @@ pub(super) async fn read(
                 });
             };
             let page = context
-                .effects
+                .ports
                 .list_objects(region, &prefix.bucket, &prefix.prefix, after, keys)
                 .await?;
             let key = page.objects.iter().rev().find_map(|o| o.key.clone().ok());
-            let as_of = seen.as_of.as_ref().map_or_else(|| context.effects.now(), |t| t.0);
+            let as_of = seen.as_of.as_ref().map_or_else(|| context.ports.now(), |t| t.0);
             let found = items_of_page(prefix, as_of, page.objects);
             let next = page.next.map(|token| {
                 Place::Listing(ListPosition {
@@ -98,7 +98,7 @@ pub(super) async fn read(
             };
             let etag = seen.etag.as_deref();
             let piece = context
-                .effects
+                .ports
                 .read_object(region, &object, *from, etag, keys)
                 .await?;
             // A line longer than a piece is no image; what is cut off of it is refused as well.
@@ -134,8 +134,8 @@ pub(super) async fn keys_of(
         .to_owned();
     let scope = SessionScope::Objects(bucket);
     let keys = context
-        .keys
-        .get(context.effects.as_ref(), &identity, &scope)
+        .credentials
+        .fetch_cached(context.ports.as_ref(), &identity, &scope)
         .await;
     keys.map_err(|problem| {
         let message = problem.message(&identity);
@@ -177,7 +177,7 @@ pub(super) async fn count(
             Err(failure) => return Err(trouble(context, work, None, spec, &failure).await),
         };
         pages += 1;
-        let now = context.effects.now();
+        let now = context.ports.now();
         let late = deadline(&work.job, spec, now).is_some_and(|time| time <= now);
         let look = looked_at.elapsed() >= LOOK;
         if late || context.stop.is_cancelled() || (look && changed(context, &work).await) {
@@ -237,7 +237,7 @@ async fn read_patiently(
 
 /// Whether a job was changed, or has gone, since it was taken up.
 async fn changed(context: &Context, work: &Work) -> bool {
-    match context.effects.get_job(&work.job.key).await {
+    match context.ports.get_job(&work.job.key).await {
         Ok(Some(fresh)) => {
             fresh.uid != work.job.uid || fresh.deleting || fresh.generation != work.job.generation
         }
@@ -253,7 +253,7 @@ async fn first_look(context: &Context, spec: &JobSpec, keys: &AccessKeys) -> Res
         (Some(prefix), _) => {
             let after = ListPosition::default();
             let page = context
-                .effects
+                .ports
                 .list_objects(region, &prefix.bucket, &prefix.prefix, &after, keys)
                 .await?;
             (page.server_time, None)
@@ -264,19 +264,13 @@ async fn first_look(context: &Context, spec: &JobSpec, keys: &AccessKeys) -> Res
                 bucket: String::new(),
                 key: String::new(),
             });
-            let piece = context
-                .effects
-                .read_object(region, &object, 0, None, keys)
-                .await?;
+            let piece = context.ports.read_object(region, &object, 0, None, keys).await?;
             // An empty object has none in its answer; one that is too long to be stored cannot be compared.
             let etag = Some(piece.etag).filter(|etag| !etag.is_empty() && etag.len() <= 128);
             (piece.server_time, etag)
         }
     };
-    Ok(counting_source(
-        time.unwrap_or_else(|| context.effects.now()),
-        etag,
-    ))
+    Ok(counting_source(time.unwrap_or_else(|| context.ports.now()), etag))
 }
 
 /// Whether the lines of a manifest may be scored: their buckets by the tenancy rules, and all of them by the grant.
@@ -312,7 +306,7 @@ pub(super) async fn admit(
             false,
         ));
     };
-    let allowed = context.effects.tenancy_rules().allow_job(&tenant, spec, &buckets);
+    let allowed = context.ports.tenancy_rules().allow_job(&tenant, spec, &buckets);
     allowed.map_err(Phase::Denied)
 }
 
@@ -371,7 +365,7 @@ pub(super) async fn trouble(
                 .as_ref()
                 .map_or_else(|| "the source".to_owned(), Identity::describe);
             if let Some(identity) = &identity {
-                context.keys.forget(identity);
+                context.credentials.forget(identity);
             }
             let message = format!(
                 "OSS refused the keys of {whose} ({reference}): give it valid ones, the job then goes on"
