@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::BucketMemory;
+use super::bucket::BucketCache;
 use super::credential_cache::CredentialCache;
 use crate::core::grant::ObjectKey;
 use crate::core::identity::Identity;
@@ -62,12 +62,12 @@ pub struct Context {
     /// Jobs that were refused although their grant seemed live.
     pub jobs_awaiting_recheck: Mutex<HashMap<ObjectKey, Arc<str>>>,
     /// What is remembered of each bucket between passes; nothing that a restart may not lose.
-    pub bucket_caches: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<BucketMemory>>>>,
+    pub bucket_caches: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<BucketCache>>>>,
 }
 
 impl Context {
     /// The memory of a bucket. One worker a bucket, so the lock is never waited for.
-    pub fn bucket_cache(&self, bucket: &Arc<str>) -> Arc<tokio::sync::Mutex<BucketMemory>> {
+    pub fn bucket_cache(&self, bucket: &Arc<str>) -> Arc<tokio::sync::Mutex<BucketCache>> {
         let mut memory = self.bucket_caches.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(memory.entry(Arc::clone(bucket)).or_default())
     }

@@ -8,7 +8,7 @@ pub(crate) mod feed;
 mod index;
 mod job;
 
-pub use self::bucket::BucketMemory;
+pub use self::bucket::BucketCache;
 pub use self::context::{Context, QueueKey};
 
 use std::collections::HashMap;
@@ -107,8 +107,8 @@ fn worker(
         Box::pin(async move {
             let started = Instant::now();
             let (kind, next) = match &key {
-                QueueKey::Bucket(name) => ("bucket", bucket::pass(&context, name).await),
-                QueueKey::Job(name) => ("job", Box::pin(job::pass(&context, name)).await),
+                QueueKey::Bucket(name) => ("bucket", bucket::reconcile(&context, name).await),
+                QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name)).await),
             };
             context.metrics.reconcile(kind, started.elapsed().as_secs_f64());
             tracing::debug!(?key, ?next, "pass ended");

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::cache::LaneMemory;
-use super::grant_set::{GrantWork, Lane, next_look};
-use super::observation::{Seen, ours};
-use super::retry_soon;
+use super::cache::GrantSetCache;
+use super::grant_set::{GrantSet, GrantWork, next_drift_check};
+use super::observation::{PolicyView, count_owned};
+use super::short_backoff;
 use crate::api::BucketRef;
 use crate::core::condition_builder::truncate;
 use crate::core::error::CloudError;
@@ -19,53 +19,53 @@ use crate::core::policy::Document;
 use crate::ports::{AccessKeys, PolicyBackup, PolicyRead};
 
 /// Rounds in one pass: others may change the policy between two of our reads a few times, not for ever.
-const ROUNDS: usize = 6;
+const MAX_ROUNDS: usize = 6;
 /// How far back a write is dated, so that OSS (which accepts 15 minutes) refuses it five minutes later.
-const DATED_BACK: SignedDuration = SignedDuration::from_mins(10);
+const SIGNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 /// Longest time from a ledger's promise to the read that dates the write: the minute in `WRITE_LIFE_SECONDS`, less a call.
-const LEDGER_LIFE: SignedDuration = SignedDuration::from_secs(50);
+const MAX_LEDGER_AGE: SignedDuration = SignedDuration::from_secs(50);
 
-impl Lane<'_> {
-    pub(super) async fn rounds(
+impl GrantSet<'_> {
+    pub(super) async fn converge(
         &mut self,
         mut batch: Vec<GrantWork>,
         place: &BucketRef,
         keys: &AccessKeys,
-        memory: &mut LaneMemory,
+        memory: &mut GrantSetCache,
     ) -> Duration {
         let started = self.context.ports.now();
         // The first pass of a process is no regular look: a restart of a healthy operator writes nothing.
-        let regular = memory.next_look.is_some_and(|time| started >= time);
-        if regular || memory.next_look.is_none() {
-            memory.next_look = Some(started + next_look(&batch, regular));
+        let regular = memory.next_drift_check.is_some_and(|time| started >= time);
+        if regular || memory.next_drift_check.is_none() {
+            memory.next_drift_check = Some(started + next_drift_check(&batch, regular));
         }
-        let mut read = match self.read(place, keys, memory).await {
+        let mut read = match self.read_policy(place, keys, memory).await {
             Ok(read) => read,
-            Err(failure) => return self.failed(batch, &failure, memory).await,
+            Err(failure) => return self.on_cloud_error(batch, &failure, memory).await,
         };
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let now = self.context.ports.now();
             let document = match read.bytes.as_deref().map(Document::parse).transpose() {
                 Ok(document) => document,
                 Err(why) => {
-                    let told = self.report_all(batch, &GrantState::PolicyUnreadable(why)).await;
+                    let told = self.write_all(batch, &GrantState::PolicyUnreadable(why)).await;
                     return Duration::from_secs(if told { 3600 } else { 30 });
                 }
             };
-            if self.writes.is_old(&read.bytes, now) {
+            if self.writes.is_stale_read(&read.bytes, now) {
                 self.context.metrics.stale_read();
-                self.report_all(batch, &GrantState::Planned(GrantOutcome::Propagating))
+                self.write_all(batch, &GrantState::Planned(GrantOutcome::Propagating))
                     .await;
                 return Duration::from_secs(2);
             }
-            let members: Vec<GrantInput> = batch.iter().map(|p| p.member.clone()).collect();
+            let members: Vec<GrantInput> = batch.iter().map(|p| p.input.clone()).collect();
             let input = PlanInput {
                 document: document.as_ref(),
                 now,
-                unsettled_until: self.unsettled_for(&members),
-                absence_untrusted: self.writes.lagging(&read.bytes, now),
-                placed_by_others: Some(&self.elsewhere),
-                confirmed_removed: Some(&self.writes.taken),
+                unsettled_until: self.outstanding_until(&members),
+                absence_untrusted: self.writes.absence_untrusted(&read.bytes, now),
+                placed_by_others: Some(&self.placed_by_others),
+                confirmed_removed: Some(&self.writes.confirmed_removed),
             };
             let plan = plan(input, &members);
             if note_drift(&mut batch, &plan, now) {
@@ -73,31 +73,31 @@ impl Lane<'_> {
             }
             if plan.change == Change::Keep {
                 memory.failures = 0;
-                return self.conclude(batch, plan, input, regular).await;
+                return self.finish(batch, plan, input, regular).await;
             }
             if !self.store_ledgers(&mut batch, &plan, document.as_ref()).await {
                 continue;
             }
             // Before the second read: whatever takes time after it widens the window in which a foreign change would be lost.
-            self.keep_backup(&mut batch, &plan, place, document.as_ref())
+            self.back_up_policy(&mut batch, &plan, place, document.as_ref())
                 .await;
-            let second = match self.read(place, keys, memory).await {
+            let second = match self.read_policy(place, keys, memory).await {
                 Ok(second) => second,
-                Err(failure) => return self.failed(batch, &failure, memory).await,
+                Err(failure) => return self.on_cloud_error(batch, &failure, memory).await,
             };
             let read_at = self.context.ports.now();
             // The ledgers promise how long the write can live; what took too long is planned and recorded anew, as is what
             // somebody else changed meanwhile.
-            if second.bytes != read.bytes || read_at.duration_since(now) > LEDGER_LIFE {
+            if second.bytes != read.bytes || read_at.duration_since(now) > MAX_LEDGER_AGE {
                 read = second;
                 continue;
             }
-            if self.denied_meanwhile(&mut batch, &plan).await {
+            if self.recheck_tenancy(&mut batch, &plan).await {
                 continue;
             }
-            let signed_at = second.server_time.unwrap_or(read_at) - DATED_BACK;
+            let signed_at = second.server_time.unwrap_or(read_at) - SIGNED_BEFORE;
             self.writes
-                .sending(second.bytes.clone(), after(&plan.change), read_at);
+                .attempted(second.bytes.clone(), document_after(&plan.change), read_at);
             let (written, call) = match &plan.change {
                 Change::Put(text) => (
                     self.context.ports.put_policy(place, keys, text, signed_at).await,
@@ -112,29 +112,29 @@ impl Lane<'_> {
                 .metrics
                 .cloud_call(call, if written.is_ok() { "ok" } else { "failed" });
             if let Err(failure) = written {
-                return self.refused(batch, &plan, &failure, memory).await;
+                return self.on_write_failed(batch, &plan, &failure, memory).await;
             }
             memory.wrote = true;
-            self.written(&mut batch, &plan, read_at);
-            read = match self.read(place, keys, memory).await {
+            self.on_write_confirmed(&mut batch, &plan, read_at);
+            read = match self.read_policy(place, keys, memory).await {
                 Ok(read) => read,
-                Err(failure) => return self.failed(batch, &failure, memory).await,
+                Err(failure) => return self.on_cloud_error(batch, &failure, memory).await,
             };
-            self.look_if_public(&mut batch, &plan, place, keys).await;
+            self.read_public(&mut batch, &plan, place, keys).await;
         }
-        self.report_all(batch, &GrantState::WriteConflict).await;
+        self.write_all(batch, &GrantState::WriteConflict).await;
         memory.failures = memory.failures.saturating_add(1);
-        retry_soon(memory.failures, &self.identity.jitter_seed())
+        short_backoff(memory.failures, &self.identity.jitter_seed())
     }
 
     /// The rules are applied again directly before a write: they, or a namespace's labels, may have changed meanwhile.
-    async fn denied_meanwhile(&self, batch: &mut [GrantWork], plan: &Plan) -> bool {
+    async fn recheck_tenancy(&self, batch: &mut [GrantWork], plan: &Plan) -> bool {
         let mut any = false;
         for (index, work) in batch.iter_mut().enumerate() {
             let gains = plan.added.get(index).is_some_and(|n| *n > 0);
-            if gains && let Some(denied) = self.denied(&work.grant).await {
+            if gains && let Some(denied) = self.tenancy_denial(&work.grant).await {
                 work.outcome = Some(denied);
-                work.member.disposition = Disposition::Carried;
+                work.input.disposition = Disposition::Carried;
                 any = true;
             }
         }
@@ -142,13 +142,7 @@ impl Lane<'_> {
     }
 
     /// Asks OSS whether the policy is public now, for those that the write was for.
-    async fn look_if_public(
-        &self,
-        batch: &mut [GrantWork],
-        plan: &Plan,
-        place: &BucketRef,
-        keys: &AccessKeys,
-    ) {
+    async fn read_public(&self, batch: &mut [GrantWork], plan: &Plan, place: &BucketRef, keys: &AccessKeys) {
         if !matches!(plan.change, Change::Put(_)) {
             return;
         }
@@ -157,13 +151,13 @@ impl Lane<'_> {
             "GetBucketPolicyStatus",
             if public.is_some() { "ok" } else { "failed" },
         );
-        for work in batch.iter_mut().filter(|p| p.written()) {
+        for work in batch.iter_mut().filter(|p| p.was_written()) {
             work.public = public;
         }
     }
 
     /// Keeps a copy of what is about to be replaced. Without one the write still goes on: every foreign byte is in it.
-    async fn keep_backup(
+    async fn back_up_policy(
         &self,
         batch: &mut [GrantWork],
         plan: &Plan,
@@ -199,24 +193,24 @@ impl Lane<'_> {
         }
     }
 
-    async fn read(
+    async fn read_policy(
         &self,
         place: &BucketRef,
         keys: &AccessKeys,
-        memory: &mut LaneMemory,
+        memory: &mut GrantSetCache,
     ) -> Result<PolicyRead, CloudError> {
         let read = self.context.ports.get_policy(place, keys).await;
         self.context
             .metrics
             .cloud_call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
         if read.is_ok() {
-            memory.last_keys = Some(keys.clone());
+            memory.last_credentials = Some(keys.clone());
         }
         read
     }
 
     /// Until when an unanswered write, of this or an earlier process, could still take effect.
-    fn unsettled_for(&self, members: &[GrantInput]) -> Option<Timestamp> {
+    fn outstanding_until(&self, members: &[GrantInput]) -> Option<Timestamp> {
         let own = members
             .iter()
             .flat_map(|m| &m.ledger)
@@ -235,7 +229,7 @@ impl Lane<'_> {
         document: Option<&Document>,
     ) -> bool {
         let mut complete = true;
-        let ours = ours(&plan.ledgers, document);
+        let ours = count_owned(&plan.ledgers, document);
         for (index, work) in batch.iter_mut().enumerate() {
             let Some(planned) = plan.ledgers.get(index) else {
                 continue;
@@ -243,7 +237,7 @@ impl Lane<'_> {
             // Nothing leaves a stored ledger before the write: what the plan drops may still be another grant's to take over.
             let mut ledger = planned.clone();
             let dropped = work
-                .member
+                .input
                 .ledger
                 .iter()
                 .filter(|old| !planned.iter().any(|e| e.fingerprint == old.fingerprint));
@@ -253,18 +247,18 @@ impl Lane<'_> {
             }
             let outcome = plan.outcomes.get(index).cloned().unwrap_or(GrantOutcome::Carried);
             let state = work.outcome.clone().unwrap_or(GrantState::Planned(outcome));
-            let mut observation = work.observation(Some(Seen {
+            let mut observation = work.observe(Some(PolicyView {
                 document,
                 ours,
-                regular: false,
-                certain: false,
+                scheduled_check: false,
+                absence_trusted: false,
             }));
             observation.ledger = ledger;
-            let status = work.recorded(&state, observation, self.context.ports.now());
-            if self.store(&mut work.grant, status).await {
-                self.announce_drift(work).await;
+            let status = work.status_before_write(&state, observation, self.context.ports.now());
+            if self.store_status(&mut work.grant, status).await {
+                self.publish_drift(work).await;
             } else {
-                work.member.disposition = Disposition::Carried;
+                work.input.disposition = Disposition::Carried;
                 work.outcome = None;
                 complete = false;
             }
@@ -279,12 +273,12 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
     let mut again = false;
     for (index, work) in batch.iter_mut().enumerate() {
         let drifted = plan.missing.get(index).copied().unwrap_or(0);
-        if drifted == 0 || work.drifted > 0 {
+        if drifted == 0 || work.missing > 0 {
             continue;
         }
-        work.drifted = drifted;
-        work.untold = drifted;
-        if let Disposition::Enforced(desired) = &mut work.member.disposition
+        work.missing = drifted;
+        work.unreported_drift = drifted;
+        if let Disposition::Enforced(desired) = &mut work.input.disposition
             && desired.on_drift == OnDrift::Restore
         {
             let repeated_drift = drift::on_removed(work.repeated_drift.as_ref(), now);
@@ -299,7 +293,7 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
 }
 
 /// The document that a change leaves behind.
-fn after(change: &Change) -> Option<Vec<u8>> {
+fn document_after(change: &Change) -> Option<Vec<u8>> {
     match change {
         Change::Put(text) => Some(text.clone().into_bytes()),
         Change::Delete | Change::Keep => None,

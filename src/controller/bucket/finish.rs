@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::grant_set::{GrantWork, Lane, look_interval};
-use super::observation::{Seen, ours};
-use super::release::{gone, release};
-use super::until;
+use super::grant_set::{GrantSet, GrantWork, drift_interval};
+use super::observation::{PolicyView, count_owned};
+use super::release::{release, released};
+use super::time_left;
 use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
-use crate::controller::bucket::release::announce;
+use crate::controller::bucket::release::publish_event;
 use crate::core::condition_builder::condition_status;
 use crate::core::grant::{
     GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, PlanInput, drift, grant_status,
@@ -19,10 +19,10 @@ use crate::core::grant::{
 use crate::core::requeue;
 
 /// A write can take effect until a call's time before its ledger counts it as settled: the last look falls between.
-const LAST_LOOK: SignedDuration = SignedDuration::from_secs(5);
+const RECHECK_BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(5);
 
 /// A grant at the end of its pass.
-struct Arrival {
+struct FinishedGrant {
     work: GrantWork,
     ledger: Vec<LedgerEntry>,
     outcome: GrantOutcome,
@@ -30,9 +30,9 @@ struct Arrival {
     loses: bool,
 }
 
-impl Lane<'_> {
+impl GrantSet<'_> {
     /// Nothing is left to write: everyone is told, those that gained first, and those that own nothing any more may go.
-    pub(super) async fn conclude(
+    pub(super) async fn finish(
         &self,
         mut batch: Vec<GrantWork>,
         plan: Plan,
@@ -40,24 +40,25 @@ impl Lane<'_> {
         regular: bool,
     ) -> Duration {
         // What one grant lets go and another takes over is in both ledgers before it leaves the first.
-        if hands_over(&batch, &plan) && !self.store_ledgers(&mut batch, &plan, input.document).await {
+        if transfers_ownership(&batch, &plan) && !self.store_ledgers(&mut batch, &plan, input.document).await
+        {
             return Duration::from_secs(1);
         }
-        let seen = Seen {
+        let seen = PolicyView {
             document: input.document,
-            ours: ours(&plan.ledgers, input.document),
-            regular,
-            certain: !input.absence_untrusted,
+            ours: count_owned(&plan.ledgers, input.document),
+            scheduled_check: regular,
+            absence_trusted: !input.absence_untrusted,
         };
-        let interval = look_interval(&batch);
-        let settles = settles(&plan.ledgers, input);
-        let wrote = batch.iter().any(GrantWork::written);
+        let interval = drift_interval(&batch);
+        let settles = next_expiry_check(&plan.ledgers, input);
+        let wrote = batch.iter().any(GrantWork::was_written);
         let set_aside = |(p, v): (&GrantWork, &GrantOutcome)| {
             *v == GrantOutcome::Propagating || (*v == GrantOutcome::Carried && p.outcome.is_none())
         };
-        let unsure = |p: &GrantWork| p.preview.is_some() && p.live(seen).is_none();
+        let unsure = |p: &GrantWork| p.preview.is_some() && p.all_present(seen).is_none();
         let waiting = batch.iter().zip(&plan.outcomes).any(set_aside) || batch.iter().any(unsure);
-        let mut members: Vec<_> = batch.iter().map(|p| p.member.clone()).collect();
+        let mut members: Vec<_> = batch.iter().map(|p| p.input.clone()).collect();
         let mut arrivals = Vec::new();
         for (index, (mut work, (ledger, outcome))) in batch
             .into_iter()
@@ -65,11 +66,11 @@ impl Lane<'_> {
             .enumerate()
         {
             let loses = work
-                .member
+                .input
                 .ledger
                 .iter()
                 .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
-            let shown = work.shown(outcome == GrantOutcome::Missing);
+            let shown = work.desired_for_preview(outcome == GrantOutcome::Missing);
             if shown.is_some() {
                 // Each is a whole plan: between two of them others have their turn.
                 tokio::task::yield_now().await;
@@ -83,7 +84,7 @@ impl Lane<'_> {
                 }
                 None => None,
             };
-            arrivals.push(Arrival {
+            arrivals.push(FinishedGrant {
                 work,
                 ledger,
                 outcome,
@@ -101,7 +102,7 @@ impl Lane<'_> {
             }
             let left = drift::backoff_left(arrival.work.repeated_drift.as_ref(), input.now);
             hold = hold.into_iter().chain(left).min();
-            all_stored &= self.arrive(arrival, seen, interval).await;
+            all_stored &= self.finish_grant(arrival, seen, interval).await;
             // A status that is as before waits for nobody, and each grant is judged against the whole policy.
             tokio::task::yield_now().await;
         }
@@ -122,8 +123,8 @@ impl Lane<'_> {
         }
     }
 
-    async fn arrive(&self, arrival: Arrival, seen: Seen<'_>, interval: Duration) -> bool {
-        let Arrival {
+    async fn finish_grant(&self, arrival: FinishedGrant, seen: PolicyView<'_>, interval: Duration) -> bool {
+        let FinishedGrant {
             mut work,
             ledger,
             outcome,
@@ -131,18 +132,18 @@ impl Lane<'_> {
             ..
         } = arrival;
         let landed = |e: &LedgerEntry| e.state == EntryState::Intended && !e.pre_existing;
-        let was_open = |f: &str| work.member.ledger.iter().any(|e| e.fingerprint == f && landed(e));
+        let was_open = |f: &str| work.input.ledger.iter().any(|e| e.fingerprint == f && landed(e));
         // A write of an earlier pass has landed after all: jobs must wait for it to settle as after any other.
         if ledger
             .iter()
             .any(|e| e.state == EntryState::Applied && !e.pre_existing && was_open(&e.fingerprint))
         {
-            work.landed = true;
+            work.late_write_seen = true;
             work.last_write = work.last_write.or(Some(self.context.ports.now()));
         }
-        work.member.ledger = ledger;
-        self.announce_work(&work, &outcome).await;
-        if let Some(residual) = gone(&outcome) {
+        work.input.ledger = ledger;
+        self.publish_changes(&work, &outcome).await;
+        if let Some(residual) = released(&outcome) {
             let others = work
                 .overlaps(seen.document)
                 .and_then(|n| usize::try_from(n).ok())
@@ -150,8 +151,8 @@ impl Lane<'_> {
             return release(self.context, work.grant, residual.max(others)).await;
         }
         let now = self.context.ports.now();
-        let state = work.state(&outcome);
-        let mut observation = work.observation(Some(seen));
+        let state = work.grant_state(&outcome);
+        let mut observation = work.observe(Some(seen));
         observation.plan = plan;
         if outcome == GrantOutcome::Applied {
             observation.repeated_drift =
@@ -161,27 +162,27 @@ impl Lane<'_> {
             .overlaps
             .filter(|n| *n > work.grant.status.overlaps.unwrap_or(0));
         let status = grant_status(&work.grant, &state, observation, now);
-        let stored = self.store(&mut work.grant, status).await;
+        let stored = self.store_status(&mut work.grant, status).await;
         if stored {
-            self.announce_drift(&mut work).await;
+            self.publish_drift(&mut work).await;
         }
         let grant = &work.grant;
         if let (true, Some(count)) = (stored, new_overlap) {
             let note = format!(
                 "{count} statements of others in the policy name the same service role; they are left alone"
             );
-            announce(self.context, grant, EventReason::ForeignOverlap, note, false).await;
+            publish_event(self.context, grant, EventReason::ForeignOverlap, note, false).await;
         }
         stored
     }
 
     /// One event for statements found gone, however many passes they stay so.
-    pub(super) async fn announce_drift(&self, work: &mut GrantWork) {
-        if work.untold == 0 {
+    pub(super) async fn publish_drift(&self, work: &mut GrantWork) {
+        if work.unreported_drift == 0 {
             return;
         }
-        let statements = plural(work.untold);
-        work.untold = 0;
+        let statements = statement_count(work.unreported_drift);
+        work.unreported_drift = 0;
         let backup = work
             .grant
             .status
@@ -198,14 +199,14 @@ impl Lane<'_> {
             "{statements} of this grant were gone from the policy{}",
             copy.unwrap_or_default()
         );
-        announce(self.context, &work.grant, EventReason::DriftDetected, note, true).await;
+        publish_event(self.context, &work.grant, EventReason::DriftDetected, note, true).await;
     }
 
-    async fn announce_work(&self, work: &GrantWork, outcome: &GrantOutcome) {
+    async fn publish_changes(&self, work: &GrantWork, outcome: &GrantOutcome) {
         let grant = &work.grant;
         if work.added > 0 && *outcome == GrantOutcome::Applied {
-            let statements = plural(work.added);
-            let (reason, note) = if work.drifted > 0 {
+            let statements = statement_count(work.added);
+            let (reason, note) = if work.missing > 0 {
                 (
                     EventReason::DriftCorrected,
                     format!("put {statements} back into the policy"),
@@ -216,74 +217,74 @@ impl Lane<'_> {
                     format!("added {statements} to the policy"),
                 )
             };
-            announce(self.context, grant, reason, note, false).await;
+            publish_event(self.context, grant, reason, note, false).await;
         }
-        if let (true, Some(copy)) = (work.written(), &work.backup) {
+        if let (true, Some(copy)) = (work.was_written(), &work.backup) {
             let note = format!(
                 "kept the policy from before the write as {} in ConfigMap {}",
                 copy.entry, copy.name
             );
-            announce(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
+            publish_event(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
         }
         if work.removed > 0 {
-            let note = format!("took {} out of the policy", plural(work.removed));
-            announce(self.context, grant, EventReason::StatementRemoved, note, false).await;
+            let note = format!("took {} out of the policy", statement_count(work.removed));
+            publish_event(self.context, grant, EventReason::StatementRemoved, note, false).await;
         }
     }
 
     /// Tells everyone the same. `false` when it could not be stored for all of them.
-    pub(super) async fn report_all(&self, batch: Vec<GrantWork>, state: &GrantState) -> bool {
+    pub(super) async fn write_all(&self, batch: Vec<GrantWork>, state: &GrantState) -> bool {
         let mut all_told = true;
         for work in batch {
-            all_told &= self.report(work, state.clone(), None).await;
+            all_told &= self.write_state(work, state.clone(), None).await;
         }
         all_told
     }
 
     /// Tells a grant how it stands, unless it is known otherwise. One that may go anyway is let go instead.
-    pub(super) async fn report(
+    pub(super) async fn write_state(
         &self,
         mut work: GrantWork,
         state: GrantState,
-        seen: Option<Seen<'_>>,
+        seen: Option<PolicyView<'_>>,
     ) -> bool {
-        if work.free() {
+        if work.owns_nothing() {
             let residual = if let GrantState::Planned(outcome) = &state {
-                gone(outcome)
+                released(outcome)
             } else {
                 None
             };
             return release(self.context, work.grant, residual.unwrap_or(0)).await;
         }
         let state = if let GrantState::Planned(outcome) = &state {
-            work.state(outcome)
+            work.grant_state(outcome)
         } else {
             work.outcome.clone().unwrap_or(state)
         };
         let observation = Observation {
             plan: work.grant.status.plan.clone(),
-            ..work.observation(seen)
+            ..work.observe(seen)
         };
         let status = grant_status(&work.grant, &state, observation, self.context.ports.now());
-        self.store(&mut work.grant, status).await
+        self.store_status(&mut work.grant, status).await
     }
 }
 
 /// How long until what an unanswered write may bring back has to be looked for: shortly before it can come no more, since what
 /// is seen later is taken for somebody else's, and then to forget it.
-fn settles(ledgers: &[Vec<LedgerEntry>], input: PlanInput<'_>) -> Option<Duration> {
+fn next_expiry_check(ledgers: &[Vec<LedgerEntry>], input: PlanInput<'_>) -> Option<Duration> {
     let open = |e: &LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
     let settled = input.unsettled_until.filter(|time| *time > input.now)?;
-    let last = settled - LAST_LOOK;
+    let last = settled - RECHECK_BEFORE_EXPIRY;
     let look = if last > input.now { last } else { settled };
     let any = ledgers.iter().flatten().any(open);
-    any.then(|| until(input.now, look))
+    any.then(|| time_left(input.now, look))
 }
 
 /// Whether the plan moves a statement from one grant's ledger to another's.
-fn hands_over(batch: &[GrantWork], plan: &Plan) -> bool {
+fn transfers_ownership(batch: &[GrantWork], plan: &Plan) -> bool {
     // What is in the one ledger and not in the other.
-    fn news<'a>(now: &'a [LedgerEntry], before: &'a [LedgerEntry]) -> impl Iterator<Item = &'a str> {
+    fn new_entries<'a>(now: &'a [LedgerEntry], before: &'a [LedgerEntry]) -> impl Iterator<Item = &'a str> {
         let known = |f: &str| before.iter().any(|e| e.fingerprint == f);
         now.iter()
             .map(|e| e.fingerprint.as_str())
@@ -291,21 +292,21 @@ fn hands_over(batch: &[GrantWork], plan: &Plan) -> bool {
     }
     let pairs = || batch.iter().zip(&plan.ledgers);
     let gained: BTreeSet<&str> = pairs()
-        .flat_map(|(p, after)| news(after, &p.grant.status.owned))
+        .flat_map(|(p, after)| new_entries(after, &p.grant.status.owned))
         .collect();
-    pairs().any(|(p, after)| news(&p.member.ledger, after).any(|f| gained.contains(f)))
+    pairs().any(|(p, after)| new_entries(&p.input.ledger, after).any(|f| gained.contains(f)))
 }
 
 impl GrantWork {
     /// Whether it is being deleted and owns nothing. An entry is stored before its write, so none can be under way, and
     /// nothing that is wrong with the keys or the policy need hold the grant back.
-    pub(super) fn free(&self) -> bool {
+    pub(super) fn owns_nothing(&self) -> bool {
         self.grant.deleting && self.grant.status.owned.is_empty()
     }
 
     /// Its status with a ledger recorded before a write. A grant that was stuck at this very generation stays stuck until
     /// something has come of the write: its conditions must not flap with every attempt.
-    pub(super) fn recorded(
+    pub(super) fn status_before_write(
         &self,
         state: &GrantState,
         observation: Observation,
@@ -314,7 +315,7 @@ impl GrantWork {
         let before = &self.grant.status;
         let stuck = condition_status(&before.conditions, kinds::STALLED) == Some(ConditionStatus::True);
         let same = before.observed_generation == Some(self.grant.generation);
-        if stuck && same && self.untold == 0 {
+        if stuck && same && self.unreported_drift == 0 {
             return GrantStatus {
                 owned: observation.ledger,
                 ledger_of: Some(self.grant.uid.clone()),
@@ -329,7 +330,7 @@ impl GrantWork {
     }
 
     /// How it stands, given the plan's verdict and what else is known of it.
-    fn state(&self, outcome: &GrantOutcome) -> GrantState {
+    fn grant_state(&self, outcome: &GrantOutcome) -> GrantState {
         if let Some(known) = &self.outcome {
             return known.clone();
         }
@@ -348,7 +349,7 @@ impl GrantWork {
 }
 
 /// A number of statements in words.
-pub(super) fn plural(count: usize) -> String {
+pub(super) fn statement_count(count: usize) -> String {
     if count == 1 {
         "1 statement".to_owned()
     } else {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::cache::{LaneMemory, Writes};
-use super::release::{announce, let_keepers_go, release};
-use super::write_status::tell_all;
-use super::{Held, put_there, retry_soon, until};
+use super::cache::{GrantSetCache, WriteHistory};
+use super::release::{publish_event, release, release_retained};
+use super::write_status::write_status;
+use super::{PlacedByGrant, placed_fingerprints, short_backoff, time_left};
 use crate::api::{BackupRef, BucketSeen, EventReason, GrantStatus, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::controller::digest::ChangeDigest;
@@ -19,21 +19,21 @@ use crate::core::identity::{Identity, SessionScope};
 use crate::core::requeue;
 
 /// A lane of a pass.
-pub(super) struct Lane<'a> {
+pub(super) struct GrantSet<'a> {
     pub(super) context: &'a Context,
     pub(super) identity: Identity,
     /// The latest writes of all lanes of the bucket.
-    pub(super) writes: &'a mut Writes,
+    pub(super) writes: &'a mut WriteHistory,
     /// Statements that grants of other identities have put into the policy, by fingerprint.
-    pub(super) elsewhere: BTreeSet<String>,
+    pub(super) placed_by_others: BTreeSet<String>,
     /// What this lane's own grants have put there, as it is stored.
-    pub(super) held: Mutex<Held>,
+    pub(super) placed: Mutex<PlacedByGrant>,
 }
 
 /// A grant on its way through the lane.
 pub(super) struct GrantWork {
     pub(super) grant: GrantObject,
-    pub(super) member: GrantInput,
+    pub(super) input: GrantInput,
     pub(super) pass_role: Option<PassRoleDecision>,
     /// Known without the policy: paused, invalid, denied, or on the wrong bucket.
     pub(super) outcome: Option<GrantState>,
@@ -44,11 +44,11 @@ pub(super) struct GrantWork {
     /// Statements added and taken out for it in this pass, and found gone.
     pub(super) added: usize,
     pub(super) removed: usize,
-    pub(super) drifted: usize,
+    pub(super) missing: usize,
     /// Whether a write of an earlier pass turned out to have landed.
-    pub(super) landed: bool,
+    pub(super) late_write_seen: bool,
     /// Statements found gone that nobody was told of yet, and the quarrel as it stands.
-    pub(super) untold: usize,
+    pub(super) unreported_drift: usize,
     pub(super) repeated_drift: Option<RepeatedDrift>,
     /// When the policy was written for it in this pass, whether it is public since, and the copy from before.
     pub(super) last_write: Option<Timestamp>,
@@ -58,14 +58,18 @@ pub(super) struct GrantWork {
 
 /// What was asked about the bucket before boarding.
 #[derive(Clone, Default)]
-pub(super) struct Prerequisites {
+pub(super) struct BucketFacts {
     pub(super) block: Option<PublicAccessBlock>,
     pub(super) bucket: Option<BucketSeen>,
 }
 
-impl Lane<'_> {
+impl GrantSet<'_> {
     /// Makes a pass; gives the time until the next one.
-    pub(super) async fn pass(&mut self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
+    pub(super) async fn reconcile(
+        &mut self,
+        grants: Vec<GrantObject>,
+        memory: &mut GrantSetCache,
+    ) -> Duration {
         let now = self.context.ports.now();
         memory.wrote = false;
         let asked = grants
@@ -73,36 +77,40 @@ impl Lane<'_> {
             .map(|g| (&g.uid, g.generation, (g.deleting, g.abandon), &g.reconcile_at));
         let asked = Some(ChangeDigest::of(asked.collect::<Vec<_>>()));
         let rules = Some(self.context.ports.tenancy_rules());
-        if memory.tried == asked
+        if memory.last_inputs == asked
             && memory.rules == rules
             && let Some(time) = memory.not_before.filter(|time| *time > now)
         {
-            return until(now, time);
+            return time_left(now, time);
         }
-        (memory.tried, memory.rules) = (asked, rules);
-        let (grants, all_gone) = let_keepers_go(self.context, grants).await;
+        (memory.last_inputs, memory.rules) = (asked, rules);
+        let (grants, all_gone) = release_retained(self.context, grants).await;
         let wait = if all_gone {
-            self.go(grants, memory).await
+            self.reconcile_grants(grants, memory).await
         } else {
             Duration::from_secs(1)
         };
         let now = self.context.ports.now();
         // A look that is overdue was not taken because this pass could not: it waits for the next one that can.
-        let look = memory.next_look.filter(|time| *time > now);
-        let wait = look.map_or(wait, |time| wait.min(until(now, time)));
+        let look = memory.next_drift_check.filter(|time| *time > now);
+        let wait = look.map_or(wait, |time| wait.min(time_left(now, time)));
         memory.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
         wait
     }
 
-    pub(super) async fn go(&mut self, grants: Vec<GrantObject>, memory: &mut LaneMemory) -> Duration {
+    pub(super) async fn reconcile_grants(
+        &mut self,
+        grants: Vec<GrantObject>,
+        memory: &mut GrantSetCache,
+    ) -> Duration {
         let Some(place) = grants.iter().find_map(|g| g.bucket.clone()) else {
             return Duration::from_secs(3600);
         };
         let mut batch = Vec::new();
         for grant in grants {
-            batch.push(self.triage(grant).await);
+            batch.push(self.validate(grant).await);
         }
-        let interval = look_interval(&batch);
+        let interval = drift_interval(&batch);
         // Nobody here may or wants to look: no call is made for them.
         if batch.iter().all(|p| p.outcome.is_some()) {
             let denied = batch.iter().any(|p| {
@@ -111,7 +119,7 @@ impl Lane<'_> {
                     Some(GrantState::Denied(_) | GrantState::NamespaceUnknown)
                 )
             });
-            self.report_all(batch, &GrantState::Suspended).await;
+            self.write_all(batch, &GrantState::Suspended).await;
             return if denied { Duration::from_secs(60) } else { interval };
         }
         let keys = self
@@ -131,63 +139,63 @@ impl Lane<'_> {
                     let known = &mut work.outcome;
                     known.get_or_insert_with(|| GrantState::CredentialsFailed(problem.clone()));
                 }
-                let leaving = batch.iter().any(|p| p.grant.deleting && !p.free());
+                let leaving = batch.iter().any(|p| p.grant.deleting && !p.owns_nothing());
                 // Without its Role a Secret reads as denied, which is how a terminating namespace looks from here.
                 let denied = matches!(
                     problem,
                     CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. }
                 );
-                let last = memory.last_keys.clone().filter(|_| denied);
+                let last = memory.last_credentials.clone().filter(|_| denied);
                 let again = if problem.is_transient() {
-                    retry_soon(2, &self.identity.jitter_seed())
+                    short_backoff(2, &self.identity.jitter_seed())
                 } else {
                     Duration::from_secs(30)
                 };
                 let Some(keys) = last.filter(|_| leaving) else {
-                    self.report_all(batch, &GrantState::CredentialsFailed(problem))
+                    self.write_all(batch, &GrantState::CredentialsFailed(problem))
                         .await;
                     return again;
                 };
                 // A terminating namespace loses its Secret before our finalizer runs: the last keys that worked are used
                 // for one thing, taking its statements out.
-                return self.rounds(batch, &place, &keys, memory).await.min(again);
+                return self.converge(batch, &place, &keys, memory).await.min(again);
             }
         };
-        let known = match self.prerequisites(&batch, &place, &keys, memory).await {
+        let known = match self.read_bucket_facts(&batch, &place, &keys, memory).await {
             Ok(known) => known,
-            Err(failure) => return self.failed(batch, &failure, memory).await,
+            Err(failure) => return self.on_cloud_error(batch, &failure, memory).await,
         };
         let mut all_aboard = true;
         for work in &mut batch {
-            all_aboard &= self.board(work, &known).await;
+            all_aboard &= self.prepare(work, &known).await;
         }
         let failures = memory.failures;
-        let wait = self.rounds(batch, &place, &keys, memory).await;
+        let wait = self.converge(batch, &place, &keys, memory).await;
         if !all_aboard {
             memory.failures = failures.saturating_add(1);
-            return wait.min(retry_soon(memory.failures, &self.identity.jitter_seed()));
+            return wait.min(short_backoff(memory.failures, &self.identity.jitter_seed()));
         }
         wait
     }
 
     /// Stores a status. What cannot be stored may be all the same: then only what the grant holds either way counts for the
     /// other lanes.
-    pub(super) async fn store(&self, grant: &mut GrantObject, status: GrantStatus) -> bool {
-        let before = put_there(grant.deleting, &grant.status.owned);
-        let after = put_there(grant.deleting, &status.owned);
-        let stored = tell_all(self.context, grant, status).await;
+    pub(super) async fn store_status(&self, grant: &mut GrantObject, status: GrantStatus) -> bool {
+        let before = placed_fingerprints(grant.deleting, &grant.status.owned);
+        let after = placed_fingerprints(grant.deleting, &status.owned);
+        let stored = write_status(self.context, grant, status).await;
         let holds = if stored { after } else { &before & &after };
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
         held.insert(grant.uid.clone(), holds);
         stored
     }
 
     /// A failed call: what everyone is told, and when to try again.
-    pub(super) async fn failed(
+    pub(super) async fn on_cloud_error(
         &self,
         batch: Vec<GrantWork>,
         failure: &CloudError,
-        memory: &mut LaneMemory,
+        memory: &mut GrantSetCache,
     ) -> Duration {
         if matches!(
             failure.kind,
@@ -203,22 +211,22 @@ impl Lane<'_> {
             memory.failures = 1;
             return Duration::from_secs(1);
         }
-        let interval = look_interval(&batch);
+        let interval = drift_interval(&batch);
         let mut again = false;
         for work in batch {
             if work.grant.deleting && failure.kind == CloudErrorKind::NoSuchBucket {
                 let note = "the bucket is gone, and its policy with it".to_owned();
-                announce(self.context, &work.grant, EventReason::BucketGone, note, false).await;
+                publish_event(self.context, &work.grant, EventReason::BucketGone, note, false).await;
                 again |= !release(self.context, work.grant, 0).await;
                 continue;
             }
-            let free = work.free();
-            let told = self.report(work, GrantState::CloudFailed(failure.clone()), None);
+            let free = work.owns_nothing();
+            let told = self.write_state(work, GrantState::CloudFailed(failure.clone()), None);
             again |= !told.await && free;
         }
         memory.failures = memory.failures.saturating_add(1);
         if again {
-            let soon = retry_soon(memory.failures, &self.identity.jitter_seed());
+            let soon = short_backoff(memory.failures, &self.identity.jitter_seed());
             return failure.retry_after.map_or(soon, |wait| wait.max(soon));
         }
         match failure.kind {
@@ -245,24 +253,24 @@ impl Lane<'_> {
 }
 
 /// The shortest drift interval, spread by a tenth.
-pub(super) fn look_interval(batch: &[GrantWork]) -> Duration {
-    let (interval, seed) = drift_interval(batch);
+pub(super) fn drift_interval(batch: &[GrantWork]) -> Duration {
+    let (interval, seed) = shortest_drift_interval(batch);
     requeue::jittered(interval, seed)
 }
 
 /// Until the next look although nothing changes. The first one of a process is anywhere in the interval: it passes over all
 /// buckets when it starts, and would look at them together again and again.
-pub(super) fn next_look(batch: &[GrantWork], regular: bool) -> SignedDuration {
+pub(super) fn next_drift_check(batch: &[GrantWork], regular: bool) -> SignedDuration {
     let wait = if regular {
-        look_interval(batch)
+        drift_interval(batch)
     } else {
-        let (interval, seed) = drift_interval(batch);
+        let (interval, seed) = shortest_drift_interval(batch);
         requeue::initial_jitter(interval, seed)
     };
     SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(600))
 }
 
-pub(super) fn drift_interval(batch: &[GrantWork]) -> (Duration, &str) {
+pub(super) fn shortest_drift_interval(batch: &[GrantWork]) -> (Duration, &str) {
     let seconds = batch
         .iter()
         .filter_map(|p| p.grant.spec.as_ref().ok())

@@ -14,45 +14,45 @@ use crate::core::policy::{
 
 /// What a report says about the policy.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct PolicyView<'a> {
     pub(super) document: Option<&'a Document>,
     pub(super) ours: usize,
     /// Whether this pass is a regular look: only then are mere figures of the policy brought up to date.
-    pub(super) regular: bool,
+    pub(super) scheduled_check: bool,
     /// Whether an absence counts: the answer is not an old one, and the pass is at its end.
-    pub(super) certain: bool,
+    pub(super) absence_trusted: bool,
 }
 
 impl GrantWork {
     /// What is known of it at this point; what is not known stays as it was.
-    pub(super) fn observation(&self, seen: Option<Seen<'_>>) -> Observation {
+    pub(super) fn observe(&self, seen: Option<PolicyView<'_>>) -> Observation {
         let before = self.grant.status.policy.as_ref();
-        let fresh = seen.filter(|s| s.regular || self.written() || before.is_none());
+        let fresh = seen.filter(|s| s.scheduled_check || self.was_written() || before.is_none());
         Observation {
             policy: fresh.map(|seen| self.policy_seen(seen)),
-            ledger: self.member.ledger.clone(),
-            all_present: seen.and_then(|seen| self.live(seen)),
+            ledger: self.input.ledger.clone(),
+            all_present: seen.and_then(|seen| self.all_present(seen)),
             pass_role: self.pass_role,
             overlaps: fresh.and_then(|seen| self.overlaps(seen.document)),
-            missing: self.untold,
+            missing: self.unreported_drift,
             bucket: self.bucket.clone(),
-            deny_verdict: seen.and_then(|seen| self.effect(seen.document)),
+            deny_verdict: seen.and_then(|seen| self.deny_verdict(seen.document)),
             plan: None,
             repeated_drift: self.repeated_drift.clone(),
         }
     }
 
     /// Whether the policy was written for it in this pass.
-    pub(super) fn written(&self) -> bool {
-        self.added > 0 || self.removed > 0 || self.landed
+    pub(super) fn was_written(&self) -> bool {
+        self.added > 0 || self.removed > 0 || self.late_write_seen
     }
 
-    fn policy_seen(&self, seen: Seen<'_>) -> PolicySeen {
+    fn policy_seen(&self, seen: PolicyView<'_>) -> PolicySeen {
         let before = self.grant.status.policy.as_ref();
         let text = seen.document.map(Document::text);
         let statements = seen.document.map_or(0, |d| d.statements().len());
         let size = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let reason = if self.added > 0 || self.landed {
+        let reason = if self.added > 0 || self.late_write_seen {
             WriteReason::StatementMissing
         } else {
             WriteReason::StatementUnwanted
@@ -74,30 +74,30 @@ impl GrantWork {
                 .last_write
                 .map(whole_seconds)
                 .or_else(|| before.and_then(|p| p.last_write_time.clone())),
-            last_write_reason: earlier(self.written().then_some(reason)),
+            last_write_reason: earlier(self.was_written().then_some(reason)),
         }
     }
 
     /// Whether all that it holds as applied is in the policy.
-    pub(super) fn live(&self, seen: Seen<'_>) -> Option<bool> {
+    pub(super) fn all_present(&self, seen: PolicyView<'_>) -> Option<bool> {
         let there = |e: &LedgerEntry| {
             seen.document
                 .is_some_and(|d| !d.positions_of(&e.fingerprint).is_empty())
         };
         let mut applied = self
-            .member
+            .input
             .ledger
             .iter()
             .filter(|e| e.state == EntryState::Applied);
         let all = applied.all(there);
-        (all || seen.certain).then_some(all)
+        (all || seen.absence_trusted).then_some(all)
     }
 
     /// Foreign statements that name the same principal.
     pub(super) fn overlaps(&self, document: Option<&Document>) -> Option<i32> {
         let grantee = principal(&self.grant.spec.as_ref().ok()?.grantee);
         let owned = |s: &&StatementSpan| {
-            let held = |f: &String| self.member.ledger.iter().any(|e| e.fingerprint == *f);
+            let held = |f: &String| self.input.ledger.iter().any(|e| e.fingerprint == *f);
             s.fingerprint.as_ref().is_some_and(held)
         };
         let statements = document.map(Document::statements).unwrap_or_default();
@@ -109,9 +109,9 @@ impl GrantWork {
 
     /// What the Denies of the policy mean for it; only for a grant that is meant to be in force, and can be: what OSS takes for
     /// a statement also bounds what is compared here.
-    fn effect(&self, document: Option<&Document>) -> Option<DenyVerdict> {
+    fn deny_verdict(&self, document: Option<&Document>) -> Option<DenyVerdict> {
         let spec = self.grant.spec.as_ref().ok()?;
-        let Disposition::Enforced(desired) = &self.member.disposition else {
+        let Disposition::Enforced(desired) = &self.input.disposition else {
             return None;
         };
         if desired.statements.iter().any(|s| s.text.len() > STATEMENT_LIMIT) {
@@ -138,8 +138,8 @@ impl GrantWork {
     }
 
     /// What it would want if it were enforced, when that is to be shown.
-    pub(super) fn shown(&self, missing: bool) -> Option<Desired> {
-        match &self.member.disposition {
+    pub(super) fn desired_for_preview(&self, missing: bool) -> Option<Desired> {
+        match &self.input.disposition {
             Disposition::Enforced(desired) if missing => Some(desired.clone()),
             Disposition::Enforced(_) | Disposition::Carried | Disposition::Removing(_) => {
                 self.preview.clone()
@@ -149,7 +149,7 @@ impl GrantWork {
 }
 
 /// Live statements that some ledger holds as ours.
-pub(super) fn ours(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) -> usize {
+pub(super) fn count_owned(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) -> usize {
     let held = ledgers
         .iter()
         .flatten()

@@ -3,9 +3,9 @@
 
 use futures::future::OptionFuture;
 
-use super::grant_set::{GrantWork, Lane, Prerequisites};
+use super::grant_set::{BucketFacts, GrantSet, GrantWork};
 use crate::api::{BucketRef, BucketSeen, FINALIZER, GrantSpec, Mode, PassRoleStatement};
-use crate::controller::bucket::cache::LaneMemory;
+use crate::controller::bucket::cache::GrantSetCache;
 use crate::core::error::CloudError;
 use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, OnDrift, PassRoleDecision,
@@ -15,9 +15,9 @@ use crate::core::identity::CredentialOrigin;
 use crate::core::policy::is_plausible;
 use crate::ports::AccessKeys;
 
-impl Lane<'_> {
+impl GrantSet<'_> {
     /// Says what can be said without a call to the cloud.
-    pub(super) async fn triage(&self, grant: GrantObject) -> GrantWork {
+    pub(super) async fn validate(&self, grant: GrantObject) -> GrantWork {
         let bucket = grant.bucket.as_ref().map(|p| p.name.clone()).unwrap_or_default();
         let mut ledger = grant.status.owned.clone();
         // Whoever may write status could forge an entry; what we could not have written is never acted on.
@@ -30,7 +30,7 @@ impl Lane<'_> {
         let outcome = if grant.deleting {
             None
         } else {
-            self.known(&grant).await
+            self.known_state(&grant).await
         };
         let member = GrantInput {
             key: grant.key.clone(),
@@ -41,16 +41,16 @@ impl Lane<'_> {
         let repeated_drift = grant.status.repeated_drift.clone();
         GrantWork {
             grant,
-            member,
+            input: member,
             outcome,
             pass_role: None,
             preview: None,
             bucket: None,
             added: 0,
             removed: 0,
-            drifted: 0,
-            landed: false,
-            untold: 0,
+            missing: 0,
+            late_write_seen: false,
+            unreported_drift: 0,
             repeated_drift,
             last_write: None,
             public: None,
@@ -58,7 +58,7 @@ impl Lane<'_> {
         }
     }
 
-    async fn known(&self, grant: &GrantObject) -> Option<GrantState> {
+    async fn known_state(&self, grant: &GrantObject) -> Option<GrantState> {
         let spec = match &grant.spec {
             Ok(spec) if spec.suspend => return Some(GrantState::Suspended),
             Ok(spec) => spec,
@@ -67,11 +67,11 @@ impl Lane<'_> {
         if let Err(error) = parse_spec(spec, PassRoleDecision::Omitted) {
             return Some(GrantState::Invalid(error.to_string()));
         }
-        self.denied(grant).await
+        self.tenancy_denial(grant).await
     }
 
     /// Whether the tenancy rules deny a grant; asked again directly before a write.
-    pub(super) async fn denied(&self, grant: &GrantObject) -> Option<GrantState> {
+    pub(super) async fn tenancy_denial(&self, grant: &GrantObject) -> Option<GrantState> {
         let spec = grant.spec.as_ref().ok()?;
         match self.context.tenant(&grant.key.namespace).await {
             Ok(tenant) => self
@@ -87,21 +87,21 @@ impl Lane<'_> {
 
     /// Asks what has to be known about the bucket. Each answer costs a call, so one once given for a generation stays until
     /// the spec changes, it was a no, or OSS refuses a write.
-    pub(super) async fn prerequisites(
+    pub(super) async fn read_bucket_facts(
         &self,
         batch: &[GrantWork],
         place: &BucketRef,
         keys: &AccessKeys,
-        memory: &mut LaneMemory,
-    ) -> Result<Prerequisites, CloudError> {
+        memory: &mut GrantSetCache,
+    ) -> Result<BucketFacts, CloudError> {
         let going = || batch.iter().filter(|p| p.outcome.is_none() && !p.grant.deleting);
-        let mut known = Prerequisites::default();
+        let mut known = BucketFacts::default();
         let unseen = |g: &GrantObject| {
             let new = g.status.observed_generation != Some(g.generation);
             g.status
                 .bucket
                 .as_ref()
-                .is_none_or(|seen| new || self.mismatch(g, seen).is_some())
+                .is_none_or(|seen| new || self.bucket_mismatch(g, seen).is_some())
         };
         let wish = |g: &GrantObject| g.spec.as_ref().ok().map(|s| s.access.pass_role_statement);
         let open = |g: &GrantObject| {
@@ -143,7 +143,7 @@ impl Lane<'_> {
     }
 
     /// Why the bucket is not the one that the grant means.
-    fn mismatch(&self, grant: &GrantObject, seen: &BucketSeen) -> Option<GrantState> {
+    fn bucket_mismatch(&self, grant: &GrantObject, seen: &BucketSeen) -> Option<GrantState> {
         let spec = grant.spec.as_ref().ok()?;
         match (&seen.owner_uid, &seen.region) {
             (Some(owner), _) if *owner != spec.bucket.owner_uid => {
@@ -160,13 +160,13 @@ impl Lane<'_> {
     }
 
     /// Decides a grant's stance. `false` when its finalizer could not be put on yet: it is carried then.
-    pub(super) async fn board(&self, work: &mut GrantWork, known: &Prerequisites) -> bool {
+    pub(super) async fn prepare(&self, work: &mut GrantWork, known: &BucketFacts) -> bool {
         if work.grant.deleting || work.outcome.is_some() {
             return true;
         }
         let grant = &work.grant;
         let seen = known.bucket.clone().or_else(|| grant.status.bucket.clone());
-        work.outcome = seen.as_ref().and_then(|seen| self.mismatch(grant, seen));
+        work.outcome = seen.as_ref().and_then(|seen| self.bucket_mismatch(grant, seen));
         work.bucket.clone_from(&known.bucket);
         if work.outcome.is_some() {
             return true;
@@ -199,7 +199,7 @@ impl Lane<'_> {
                 }
             }
         }
-        work.member.disposition = Disposition::Enforced(desired);
+        work.input.disposition = Disposition::Enforced(desired);
         true
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::write_status::{tell, tell_all};
+use super::write_status::{write_grant_state, write_status};
 use crate::api::EventReason;
 use crate::controller::context::Context;
 use crate::core::grant::{
@@ -11,19 +11,19 @@ use crate::core::grant::{
 use crate::ports::{EventSubject, ObjectEvent};
 
 /// How long until a grant is looked at again whose spec cannot be used.
-const LOOK_AGAIN: Duration = Duration::from_secs(600);
+const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 
 /// Whether a grant leaves its statements where they are: by annotation, or by its deletion policy.
-pub(super) fn keeps_statements(grant: &GrantObject) -> bool {
+pub(super) fn retains_statements(grant: &GrantObject) -> bool {
     grant.deleting && (grant.abandon || grant.retain)
 }
 
 /// A grant whose spec does not even name an identity and a bucket.
-pub(super) async fn without_identity(context: &Context, grant: GrantObject) -> Duration {
+pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) -> Duration {
     if grant.deleting && (grant.abandon || grant.status.owned.is_empty()) {
         let released = release(context, grant, 0).await;
         return if released {
-            LOOK_AGAIN
+            RECHECK_UNUSABLE
         } else {
             Duration::from_secs(1)
         };
@@ -38,17 +38,20 @@ pub(super) async fn without_identity(context: &Context, grant: GrantObject) -> D
         ledger: grant.status.owned.clone(),
         ..Observation::default()
     };
-    tell(context, grant, &GrantState::Invalid(message), observation).await;
-    LOOK_AGAIN
+    write_grant_state(context, grant, &GrantState::Invalid(message), observation).await;
+    RECHECK_UNUSABLE
 }
 
 /// Lets grants go that keep their statements. The statements are then nobody's, also for their other owners: those are
 /// told first, so that none of them removes what was meant to stay.
-pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) -> (Vec<GrantObject>, bool) {
-    if !grants.iter().any(keeps_statements) {
+pub(super) async fn release_retained(
+    context: &Context,
+    grants: Vec<GrantObject>,
+) -> (Vec<GrantObject>, bool) {
+    if !grants.iter().any(retains_statements) {
         return (grants, true);
     }
-    let members: Vec<GrantInput> = grants.iter().map(keeper_or_frozen).collect();
+    let members: Vec<GrantInput> = grants.iter().map(retained_or_carried).collect();
     let input = PlanInput {
         document: None,
         now: context.ports.now(),
@@ -60,7 +63,7 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
     let plan = plan(input, &members);
     let (mut stay, mut go) = (Vec::new(), Vec::new());
     for (grant, ledger) in grants.into_iter().zip(plan.ledgers) {
-        if keeps_statements(&grant) {
+        if retains_statements(&grant) {
             go.push(grant);
         } else {
             stay.push((grant, ledger));
@@ -74,7 +77,7 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
                 owned: ledger,
                 ..grant.status.clone()
             };
-            all_told &= tell_all(context, &mut grant, status).await;
+            all_told &= write_status(context, &mut grant, status).await;
         }
         staying.push(grant);
     }
@@ -93,7 +96,7 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
         let copy = grant.clone();
         if release(context, grant, 0).await {
             let note = format!("released; {count} of its statements may stay in the policy");
-            announce(context, &copy, reason, note, abandoned).await;
+            publish_event(context, &copy, reason, note, abandoned).await;
         } else {
             all_gone = false;
             staying.push(copy);
@@ -102,8 +105,8 @@ pub(super) async fn let_keepers_go(context: &Context, grants: Vec<GrantObject>) 
     (staying, all_gone)
 }
 
-fn keeper_or_frozen(grant: &GrantObject) -> GrantInput {
-    let disposition = if keeps_statements(grant) {
+fn retained_or_carried(grant: &GrantObject) -> GrantInput {
+    let disposition = if retains_statements(grant) {
         Disposition::Removing(Removal::Retain)
     } else {
         Disposition::Carried
@@ -120,7 +123,7 @@ fn keeper_or_frozen(grant: &GrantObject) -> GrantInput {
 pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
     if residual > 0 {
         let note = format!("{residual} statements of others still name this grantee: the access stays");
-        announce(context, &grant, EventReason::ResidualAccess, note, true).await;
+        publish_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
     // An object that stays for the sake of another finalizer must not go on claiming anything.
     if !grant.status.owned.is_empty() && grant.finalizers.len() > 1 {
@@ -128,7 +131,7 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
             owned: Vec::new(),
             ..grant.status.clone()
         };
-        if !tell_all(context, &mut grant, status).await {
+        if !write_status(context, &mut grant, status).await {
             return false;
         }
     }
@@ -140,7 +143,7 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
 }
 
 /// Tells people about a change of a grant's state.
-pub(super) async fn announce(
+pub(super) async fn publish_event(
     context: &Context,
     grant: &GrantObject,
     reason: EventReason,
@@ -162,7 +165,7 @@ pub(super) async fn announce(
 }
 
 /// The verdict of a grant that may be released, with what it leaves behind.
-pub(super) fn gone(outcome: &GrantOutcome) -> Option<usize> {
+pub(super) fn released(outcome: &GrantOutcome) -> Option<usize> {
     match outcome {
         GrantOutcome::Released { residual } => Some(*residual),
         GrantOutcome::Applied

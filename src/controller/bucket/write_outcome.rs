@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::cache::LaneMemory;
-use super::grant_set::{GrantWork, Lane};
+use super::cache::GrantSetCache;
+use super::grant_set::{GrantSet, GrantWork};
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{Change, GrantOutcome, GrantState, PassRoleDecision, Plan};
 use crate::core::policy::Document;
 
-impl Lane<'_> {
+impl GrantSet<'_> {
     /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled. What it added is ours by
     /// its meaning from now on, however OSS spells it.
-    pub(super) fn written(&mut self, batch: &mut [GrantWork], plan: &Plan, read_at: Timestamp) {
+    pub(super) fn on_write_confirmed(&mut self, batch: &mut [GrantWork], plan: &Plan, read_at: Timestamp) {
         let now = self.context.ports.now();
-        self.writes.done(plan, now);
+        self.writes.confirmed(plan, now);
         let text = match &plan.change {
             Change::Put(text) => Some(text.as_bytes()),
             Change::Delete | Change::Keep => None,
@@ -29,10 +29,10 @@ impl Lane<'_> {
             if count(&plan.added) + count(&plan.removed) > 0 {
                 work.last_write = Some(now);
             }
-            let earlier = std::mem::take(&mut work.member.ledger);
+            let earlier = std::mem::take(&mut work.input.ledger);
             let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
-            settle(&mut ledger, &earlier, document.as_ref(), now);
-            work.member.ledger = ledger;
+            confirm_entries(&mut ledger, &earlier, document.as_ref(), now);
+            work.input.ledger = ledger;
         }
         let added: usize = plan.added.iter().sum();
         let reason = if added > 0 { "added" } else { "removed" };
@@ -48,12 +48,12 @@ impl Lane<'_> {
 
     /// The write failed. Refused for certain, nothing was intended after all; otherwise it may still take effect, and the
     /// ledgers keep what they recorded.
-    pub(super) async fn refused(
+    pub(super) async fn on_write_failed(
         &mut self,
         batch: Vec<GrantWork>,
         plan: &Plan,
         failure: &CloudError,
-        memory: &mut LaneMemory,
+        memory: &mut GrantSetCache,
     ) -> Duration {
         if failure.kind == CloudErrorKind::PublicAccessBlocked
             && batch
@@ -64,7 +64,7 @@ impl Lane<'_> {
         }
         let now = self.context.ports.now();
         if failure.had_no_effect() {
-            self.writes.refused();
+            self.writes.rejected();
         } else {
             self.writes.unanswered(now);
         }
@@ -72,7 +72,7 @@ impl Lane<'_> {
         for (index, mut work) in batch.into_iter().enumerate() {
             let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
             if !failure.had_no_effect() {
-                work.member.ledger.clone_from(&work.grant.status.owned);
+                work.input.ledger.clone_from(&work.grant.status.owned);
             }
             if touched(&plan.added) || touched(&plan.removed) {
                 involved.push(work);
@@ -84,9 +84,9 @@ impl Lane<'_> {
             }
         }
         for (work, outcome) in others {
-            self.report(work, GrantState::Planned(outcome), None).await;
+            self.write_state(work, GrantState::Planned(outcome), None).await;
         }
-        let wait = self.failed(involved, failure, memory).await;
+        let wait = self.on_cloud_error(involved, failure, memory).await;
         if memory.public_refused {
             Duration::from_secs(1)
         } else {
@@ -97,7 +97,12 @@ impl Lane<'_> {
 
 /// What an answered write settles of a ledger: what it took out, and what is in the document that it wrote, byte by byte. All
 /// else that was intended stays so: it is of an earlier write, for a grant that this one was not made for.
-fn settle(ledger: &mut [LedgerEntry], earlier: &[LedgerEntry], document: Option<&Document>, now: Timestamp) {
+fn confirm_entries(
+    ledger: &mut [LedgerEntry],
+    earlier: &[LedgerEntry],
+    document: Option<&Document>,
+    now: Timestamp,
+) {
     let written = |entry: &LedgerEntry| {
         let mut statements = document
             .into_iter()
@@ -147,7 +152,7 @@ mod tests {
         ];
         let text = r#"{"Statement":[{"once":"sent before"},{"now":"added"}]}"#;
         let document = Document::parse(text.as_bytes()).unwrap();
-        settle(&mut ledger, &earlier, Some(&document), now);
+        confirm_entries(&mut ledger, &earlier, Some(&document), now);
         let seen = |e: &LedgerEntry| {
             let left = e
                 .unsettled_until

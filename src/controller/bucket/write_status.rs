@@ -1,23 +1,23 @@
 //! Reporting: a grant's status is written when it differs and only then, and an event tells each change of state once.
 
-use super::release::announce;
+use super::release::publish_event;
 use crate::api::{ConditionStatus, EventReason, GrantReason, GrantStatus, kinds};
 use crate::controller::context::Context;
 use crate::core::grant::{GrantObject, GrantState, Observation, grant_status};
 
 /// Tells a grant how it stands. `false` when it could not be stored.
-pub(super) async fn tell(
+pub(super) async fn write_grant_state(
     context: &Context,
     mut grant: GrantObject,
     state: &GrantState,
     observation: Observation,
 ) -> bool {
     let status = grant_status(&grant, state, observation, context.ports.now());
-    tell_all(context, &mut grant, status).await
+    write_status(context, &mut grant, status).await
 }
 
 /// Stores a status. `false` when it could not be stored; the object then stays as it was known.
-pub(super) async fn tell_all(context: &Context, grant: &mut GrantObject, status: GrantStatus) -> bool {
+pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, status: GrantStatus) -> bool {
     if status == grant.status {
         return true;
     }
@@ -25,7 +25,7 @@ pub(super) async fn tell_all(context: &Context, grant: &mut GrantObject, status:
         Ok(version) => {
             let before = std::mem::replace(&mut grant.status, status);
             grant.resource_version = version;
-            announce_change(context, grant, &before).await;
+            publish_transition(context, grant, &before).await;
             true
         }
         Err(failure) => {
@@ -36,7 +36,7 @@ pub(super) async fn tell_all(context: &Context, grant: &mut GrantObject, status:
 }
 
 /// One event when the reason of Ready turns to something that a person must act on.
-async fn announce_change(context: &Context, grant: &GrantObject, before: &GrantStatus) {
+async fn publish_transition(context: &Context, grant: &GrantObject, before: &GrantStatus) {
     let reason_of = |status: &GrantStatus| {
         let ready = status.conditions.iter().find(|c| c.kind == kinds::READY)?;
         (ready.status == ConditionStatus::False).then(|| (ready.reason.clone(), ready.message.clone()))
@@ -61,5 +61,5 @@ async fn announce_change(context: &Context, grant: &GrantObject, before: &GrantS
     } else {
         return;
     };
-    announce(context, grant, event, message, true).await;
+    publish_event(context, grant, event, message, true).await;
 }

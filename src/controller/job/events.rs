@@ -7,130 +7,137 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 
-use super::persist::{Stored, announce};
-use super::run::{Answer, Event, Run, RunEnd};
-use super::source_reader::{Page, admit, read};
+use super::persist::{WriteResult, publish_event};
+use super::run::{JobRun, RunEvent, ScoreResponse, StopReason};
+use super::source_reader::{SourcePage, check_manifest_items, read_page};
 use crate::api::{EventReason, JobReason, SourceSeen};
 use crate::core::job::{End, Phase, ResponseEffect};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 
 /// A page that could not be read is asked for again after this.
-const PAGE_AGAIN: Duration = Duration::from_secs(2);
+const RETRY_PAGE: Duration = Duration::from_secs(2);
 
-impl<'a> Run<'a> {
+impl<'a> JobRun<'a> {
     /// Asks for the next items of the source.
-    pub(super) fn read_on(&mut self) -> BoxFuture<'a, Event> {
-        let (context, means, place) = (self.context, self.means, self.place.clone());
+    pub(super) fn read_next_page(&mut self) -> BoxFuture<'a, RunEvent> {
+        let (context, means, place) = (self.context, self.means, self.source_position.clone());
         let keys = self.source_keys.clone();
         let seen: SourceSeen = self.work.job.status.source.clone().unwrap_or_default();
         async move {
             let (Some(place), Some(keys)) = (place, keys) else {
-                return Event::Page(Ok(Page {
+                return RunEvent::Page(Ok(SourcePage {
                     found: Vec::new(),
                     next: None,
                 }));
             };
-            let page = read(context, &means.spec, &seen, &keys, &place).await;
+            let page = read_page(context, &means.spec, &seen, &keys, &place).await;
             if page.is_err() {
-                sleep(PAGE_AGAIN).await;
+                sleep(RETRY_PAGE).await;
             }
-            Event::Page(page)
+            RunEvent::Page(page)
         }
         .boxed()
     }
 
     /// Asks what the project allows, in its turn like any other call.
-    pub(super) fn ask_limits(&self) -> BoxFuture<'a, Event> {
+    pub(super) fn ask_limits(&self) -> BoxFuture<'a, RunEvent> {
         let (context, means, keys) = (self.context, self.means, Arc::clone(&self.keys));
         let namespace = self.work.job.key.namespace.clone();
         async move {
             let seat = means.pacer.acquire(&namespace, &mut None).await;
             let limits = context.ports.project_limits(&means.spec.project, &keys).await;
             drop(seat);
-            Event::Limits(limits, keys)
+            RunEvent::Limits(limits, keys)
         }
         .boxed()
     }
 
     /// What the project allows, or why it does not tell. A wrong role or a missing project is found out without a paid call.
-    fn limits(&mut self, limits: Result<ProjectLimits, CloudError>, keys: Arc<AccessKeys>) -> Option<RunEnd> {
-        let asked_first = std::mem::take(&mut self.asking);
+    fn handle_limits(
+        &mut self,
+        limits: Result<ProjectLimits, CloudError>,
+        keys: Arc<AccessKeys>,
+    ) -> Option<StopReason> {
+        let asked_first = std::mem::take(&mut self.awaiting_limits);
         self.means.pacer.on_limits(&limits);
         match limits {
             Err(failure) if failure.kind == CloudErrorKind::NoSuchProject => {
                 let canary = asked_first;
-                Some(RunEnd::NoProject { canary, failure })
+                Some(StopReason::NoProject { canary, failure })
             }
-            Err(failure) if failure.is_clock_skew() => Some(RunEnd::ClockIsOff(failure)),
+            Err(failure) if failure.is_clock_skew() => Some(StopReason::ClockSkew(failure)),
             Err(failure)
                 if matches!(
                     failure.kind,
                     CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
                 ) =>
             {
-                Some(RunEnd::KeysRefused(failure, keys))
+                Some(StopReason::CredentialsRejected(failure, keys))
             }
-            Ok(_) => self.other_role(),
+            Ok(_) => self.check_service_role(),
             Err(_) => None,
         }
     }
 
     /// The grant opens the bucket to one role; a project that reads as another is refused each image.
-    pub(super) fn other_role(&self) -> Option<RunEnd> {
+    pub(super) fn check_service_role(&self) -> Option<StopReason> {
         let granted = &self.means.grant.as_ref()?.grantee.role_name;
         let role = self.means.pacer.service_role().filter(|role| role != granted)?;
         let message = format!(
             "the grant is for role {granted}, and project {} reads as {role}: set the grant's grantee.roleName to that role, then create the job again",
             self.spec.project.name
         );
-        Some(RunEnd::Over(End::Failed(JobReason::GrantMismatch, message)))
+        Some(StopReason::Finished(End::Failed(
+            JobReason::GrantMismatch,
+            message,
+        )))
     }
 
     /// Takes in what still comes when the run has ended: nothing new follows from it, but that there may be nothing to store
     /// in any more.
-    pub(super) async fn settle(&mut self, event: Event) -> Option<RunEnd> {
+    pub(super) async fn handle_late_event(&mut self, event: RunEvent) -> Option<StopReason> {
         match event {
-            Event::Answer(answer) => {
-                self.fold(answer).await;
+            RunEvent::Response(answer) => {
+                self.handle_response(answer).await;
             }
-            Event::Limits(limits, keys) => {
-                self.limits(limits, keys);
+            RunEvent::Limits(limits, keys) => {
+                self.handle_limits(limits, keys);
             }
-            Event::Kept(work, stored) => return self.kept(*work, stored),
-            Event::Page(_) => {}
+            RunEvent::Persisted(work, stored) => return self.on_persisted(*work, stored),
+            RunEvent::Page(_) => {}
         }
         None
     }
 
-    pub(super) async fn take_in(&mut self, event: Event) -> Option<RunEnd> {
+    pub(super) async fn handle_event(&mut self, event: RunEvent) -> Option<StopReason> {
         match event {
-            Event::Answer(answer) => self.fold(answer).await,
-            Event::Limits(limits, keys) => self.limits(limits, keys),
-            Event::Kept(work, stored) => match self.kept(*work, stored) {
-                None if stored == Stored::Yes => self.mark().await,
+            RunEvent::Response(answer) => self.handle_response(answer).await,
+            RunEvent::Limits(limits, keys) => self.handle_limits(limits, keys),
+            RunEvent::Persisted(work, stored) => match self.on_persisted(*work, stored) {
+                None if stored == WriteResult::Stored => self.mark_started().await,
                 end => end,
             },
-            Event::Page(Ok(page)) => {
+            RunEvent::Page(Ok(page)) => {
                 let grant = self.means.grant.as_ref();
-                match admit(self.context, &self.work, &self.spec, grant, &page.found).await {
+                match check_manifest_items(self.context, &self.work, &self.spec, grant, &page.found).await {
                     Ok(()) => {}
-                    Err(Phase::Ended(end)) => return Some(RunEnd::Over(end)),
-                    Err(phase) => return Some(RunEnd::Blocked(phase)),
+                    Err(Phase::Ended(end)) => return Some(StopReason::Finished(end)),
+                    Err(phase) => return Some(StopReason::Blocked(phase)),
                 }
                 self.progress.add_items(page.found, page.next.is_none());
-                self.place = page.next;
+                self.source_position = page.next;
                 None
             }
-            Event::Page(Err(failure)) => {
+            RunEvent::Page(Err(failure)) => {
                 self.progress.read_failed();
-                (!failure.is_transient()).then_some(RunEnd::Source(failure))
+                (!failure.is_transient()).then_some(StopReason::Source(failure))
             }
         }
     }
 
-    async fn fold(&mut self, answer: Answer) -> Option<RunEnd> {
-        let Answer { index, result, keys } = answer;
-        self.context.metrics.score_call(outcome(&result));
+    async fn handle_response(&mut self, answer: ScoreResponse) -> Option<StopReason> {
+        let ScoreResponse { index, result, keys } = answer;
+        self.context.metrics.score_call(outcome_label(&result));
         let served = result.is_ok();
         match self
             .progress
@@ -147,20 +154,22 @@ impl<'a> Run<'a> {
                 if !self.throttled {
                     self.throttled = true;
                     let note = "IMM asks to slow down; the pace is lowered and no item fails because of it";
-                    announce(self.context, &self.work.job, EventReason::Throttled, note, false).await;
+                    publish_event(self.context, &self.work.job, EventReason::Throttled, note, false).await;
                 }
                 None
             }
-            ResponseEffect::CredentialsRejected(failure) => Some(RunEnd::KeysRefused(failure, keys)),
-            ResponseEffect::Denied { canary, failure } => Some(RunEnd::Denied { canary, failure }),
-            ResponseEffect::NoProject { canary, failure } => Some(RunEnd::NoProject { canary, failure }),
-            ResponseEffect::OtherRegion(failure) => Some(RunEnd::OtherRegion(failure)),
-            ResponseEffect::ClockSkew(failure) => Some(RunEnd::ClockIsOff(failure)),
+            ResponseEffect::CredentialsRejected(failure) => {
+                Some(StopReason::CredentialsRejected(failure, keys))
+            }
+            ResponseEffect::Denied { canary, failure } => Some(StopReason::Denied { canary, failure }),
+            ResponseEffect::NoProject { canary, failure } => Some(StopReason::NoProject { canary, failure }),
+            ResponseEffect::OtherRegion(failure) => Some(StopReason::OtherRegion(failure)),
+            ResponseEffect::ClockSkew(failure) => Some(StopReason::ClockSkew(failure)),
         }
     }
 }
 
-fn outcome(answer: &Result<String, CloudError>) -> &'static str {
+fn outcome_label(answer: &Result<String, CloudError>) -> &'static str {
     match answer {
         Ok(_) => "scored",
         Err(failure) => match failure.kind {

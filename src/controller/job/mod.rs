@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use self::persist::{AGAIN, Stored, Work, announce};
-use self::run::{Means, Run, cancelled};
-use self::source_reader::{count, keys_of};
+use self::persist::{JobWriter, REREAD_AFTER, WriteResult, publish_event};
+use self::run::{JobRun, RunInput, cancelled};
+use self::source_reader::{count_items, source_credentials};
 use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
 use crate::api::{
     Budget, ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, OnExceeded, kinds,
@@ -33,14 +33,14 @@ use crate::runtime::queue::Action;
 use crate::runtime::rate_limit::ProjectOwner;
 
 /// How long until a Secret that cannot be used is read again.
-const KEYS_AGAIN: Duration = Duration::from_secs(30);
+const RECHECK_CREDENTIALS: Duration = Duration::from_secs(30);
 /// How long a waiting job goes without looking at its grant by itself; a change of the grant wakes it at once.
-const GRANT_AGAIN: Duration = Duration::from_secs(60);
+const RECHECK_GRANT: Duration = Duration::from_secs(60);
 /// How long until the API server is asked again.
-const SOON: Duration = Duration::from_secs(5);
+const RETRY_KUBE_API: Duration = Duration::from_secs(5);
 
 /// Makes one pass over a job, running it to its end when it may run.
-pub async fn pass(context: &Context, key: &ObjectKey) -> Action {
+pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let job = match context.ports.get_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => return Action::AwaitChange,
@@ -51,44 +51,44 @@ pub async fn pass(context: &Context, key: &ObjectKey) -> Action {
         }
     };
     if job.is_finished() {
-        return retention::pass(context, job).await;
+        return retention::reconcile(context, job).await;
     }
-    let mut work = Work::new(job);
-    let (spec, source_spec) = match checked(&work.job) {
+    let mut work = JobWriter::new(job);
+    let (spec, source_spec) = match validated_spec(&work.job) {
         Ok(checked) => checked,
         Err(message) => {
-            work.tell(context, None, &Phase::Invalid(message)).await;
+            work.write_phase(context, None, &Phase::Invalid(message)).await;
             return Action::AwaitChange;
         }
     };
     let now = context.ports.now();
-    let until = deadline(&work.job, &spec, now);
-    let next = match Box::pin(may_go_on(context, work, &spec, &source_spec, now)).await {
-        Ok((work, grant)) => Box::pin(go_on(context, work, spec, &source_spec, grant)).await,
+    let until = active_deadline(&work.job, &spec, now);
+    let next = match Box::pin(check_preconditions(context, work, &spec, &source_spec, now)).await {
+        Ok((work, grant)) => Box::pin(start_run(context, work, spec, &source_spec, grant)).await,
         Err(next) => next,
     };
     // Whatever it waits for, its time may be over before. Once it is over, what could not be stored is tried again by and by.
     match (next, until.filter(|time| *time > now)) {
         (next, None) => next,
-        (Action::Requeue(wait), Some(until)) => Action::Requeue(wait.min(time_to(now, until))),
-        (Action::AwaitChange, Some(until)) => Action::Requeue(time_to(now, until)),
+        (Action::Requeue(wait), Some(until)) => Action::Requeue(wait.min(duration_until(now, until))),
+        (Action::AwaitChange, Some(until)) => Action::Requeue(duration_until(now, until)),
     }
 }
 
-fn checked(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
+fn validated_spec(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
     let spec = job.spec.as_ref().map_err(Clone::clone)?;
     let source_spec = parse_spec(spec).map_err(|e| e.to_string())?;
     Ok((spec.clone(), source_spec))
 }
 
-fn time_to(now: Timestamp, time: Timestamp) -> Duration {
+fn duration_until(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
 /// When a job's time is over; `None` without a deadline, and while it is suspended. The time of a job that is new, or that
 /// goes on after a pause, begins now.
-fn deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
-    let rests = spec.suspend || job.is_finished() || out_of_budget(job, spec);
+fn active_deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
+    let rests = spec.suspend || job.is_finished() || budget_is_exhausted(job, spec);
     let seconds = spec.active_deadline_seconds.filter(|_| !rests)?;
     let paused = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
     let since = job.status.active_since.as_ref().filter(|_| !paused);
@@ -96,85 +96,85 @@ fn deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp
 }
 
 /// Whether anything may be done for a job: its own switches, the tenancy rules, its grant.
-async fn may_go_on(
+async fn check_preconditions(
     context: &Context,
-    mut work: Work,
+    mut work: JobWriter,
     spec: &JobSpec,
     source_spec: &SourceSpec,
     now: Timestamp,
-) -> Result<(Work, Option<GrantSpec>), Action> {
+) -> Result<(JobWriter, Option<GrantSpec>), Action> {
     if work.job.is_restored() {
-        work.tell(context, None, &Phase::RestoredFromBackup).await;
-        return Err(Action::Requeue(GRANT_AGAIN));
+        work.write_phase(context, None, &Phase::RestoredFromBackup).await;
+        return Err(Action::Requeue(RECHECK_GRANT));
     }
     if work.job.has_started() {
         // Whatever comes next: what was spent and stored until then is told first.
-        let progress = take_up(context, &mut work, spec, now).await?;
-        if let Some(progress) = progress.filter(|progress| missing(&work, progress) == 0)
-            && work.settle(context, &progress).await != Stored::Yes
+        let progress = load_progress(context, &mut work, spec, now).await?;
+        if let Some(progress) = progress.filter(|progress| missing_results(&work, progress) == 0)
+            && work.write_recovered_status(context, &progress).await != WriteResult::Stored
         {
-            return Err(Action::Requeue(AGAIN));
+            return Err(Action::Requeue(REREAD_AFTER));
         }
     }
     if spec.cancel {
-        return Err(finish(context, work, spec, cancelled(), now).await);
+        return Err(fail_or_complete(context, work, spec, cancelled(), now).await);
     }
-    if deadline(&work.job, spec, now).is_some_and(|time| time <= now) {
+    if active_deadline(&work.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
         let message = format!(
             "the job did not end within activeDeadlineSeconds ({seconds} s): the results so far are kept; create another job with more time"
         );
         let end = End::Failed(JobReason::DeadlineExceeded, message);
-        return Err(finish(context, work, spec, end, now).await);
+        return Err(fail_or_complete(context, work, spec, end, now).await);
     }
-    let paused = paused_by_hand(&work.job);
+    let paused = is_suspended(&work.job);
     if spec.suspend {
-        if work.tell(context, None, &Phase::Suspended).await && !paused {
+        if work.write_phase(context, None, &Phase::Suspended).await && !paused {
             let note = "spec.suspend is true: no call is made until it is false again";
-            announce(context, &work.job, EventReason::Suspended, note, false).await;
+            publish_event(context, &work.job, EventReason::Suspended, note, false).await;
         }
         return Err(Action::AwaitChange);
     }
-    if out_of_budget(&work.job, spec) {
-        work.tell(context, None, &Phase::OutOfBudget).await;
+    if budget_is_exhausted(&work.job, spec) {
+        work.write_phase(context, None, &Phase::OutOfBudget).await;
         return Err(Action::AwaitChange);
     }
     if paused {
         let note = "spec.suspend is false: the job goes on from where it was";
-        announce(context, &work.job, EventReason::Resumed, note, false).await;
+        publish_event(context, &work.job, EventReason::Resumed, note, false).await;
     }
     let key = work.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {
-        return Err(Action::Requeue(SOON));
+        return Err(Action::Requeue(RETRY_KUBE_API));
     };
     if let Err(message) = context
         .ports
         .tenancy_rules()
         .allow_job(&tenant, spec, &source_spec.buckets())
     {
-        work.tell(context, None, &Phase::Denied(message)).await;
-        return Err(Action::Requeue(GRANT_AGAIN));
+        work.write_phase(context, None, &Phase::Denied(message)).await;
+        return Err(Action::Requeue(RECHECK_GRANT));
     }
     if context.awaits_recheck(&key) {
         return Err(Action::Requeue(Duration::from_millis(500)));
     }
-    let grant = look_at_grant(context, &work.job, spec).await.map_err(|failure| {
+    let grant = read_grant(context, &work.job, spec).await.map_err(|failure| {
         tracing::warn!(job = %key, %failure, "the grant cannot be read");
-        Action::Requeue(SOON)
+        Action::Requeue(RETRY_KUBE_API)
     })?;
     match evaluate_gate(&work.job, spec, source_spec, grant.as_ref(), now) {
         GateDecision::Open => Ok((work, grant.and_then(|g| g.spec.ok()))),
         GateDecision::Wait(message, until) => Err(wait_for_grant(context, work, spec, message, until).await),
         GateDecision::Never(reason, message) => {
-            Err(finish(context, work, spec, End::Failed(reason, message), now).await)
+            Err(fail_or_complete(context, work, spec, End::Failed(reason, message), now).await)
         }
     }
 }
 
 /// Takes a job up from what is stored: its status, and reports that may be newer.
-async fn take_up(
+async fn load_progress(
     context: &Context,
-    work: &mut Work,
+    work: &mut JobWriter,
     spec: &JobSpec,
     now: Timestamp,
 ) -> Result<Option<Progress>, Action> {
@@ -182,25 +182,25 @@ async fn take_up(
         return Ok(None);
     };
     let mut progress = Progress::resume(spec, &work.job.status, size, now, &work.job.uid);
-    match work.recall(context, &mut progress).await {
+    match work.restore_reports(context, &mut progress).await {
         Ok(()) => Ok(Some(progress)),
         Err(failure) => {
             tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
             if !matches!(failure, KubeError::Forbidden | KubeError::Invalid) {
-                return Err(Action::Requeue(SOON));
+                return Err(Action::Requeue(RETRY_KUBE_API));
             }
             let message = format!(
                 "the ImageScoreReports of this job cannot be read ({failure}), and nothing is paid for before they can: look at the operator's rights and at who else writes them"
             );
             let phase = Phase::Stalled(JobReason::ResultsUnreadable, message);
-            work.tell(context, None, &phase).await;
-            Err(Action::Requeue(GRANT_AGAIN))
+            work.write_phase(context, None, &phase).await;
+            Err(Action::Requeue(RECHECK_GRANT))
         }
     }
 }
 
 /// How many results the status counts that no report holds any more.
-fn missing(work: &Work, progress: &Progress) -> usize {
+fn missing_results(work: &JobWriter, progress: &Progress) -> usize {
     let counted = work.job.status.reports.as_ref().map_or(0, |r| r.items);
     let found = progress.results().reports().map(|reports| reports.count().1);
     found.map_or(0, |found| {
@@ -209,29 +209,35 @@ fn missing(work: &Work, progress: &Progress) -> usize {
 }
 
 /// Ends a job that is not running. After a crash its last figures may be behind what was reserved and stored.
-async fn finish(context: &Context, mut work: Work, spec: &JobSpec, end: End, now: Timestamp) -> Action {
+async fn fail_or_complete(
+    context: &Context,
+    mut work: JobWriter,
+    spec: &JobSpec,
+    end: End,
+    now: Timestamp,
+) -> Action {
     let mut progress = None;
     if work.job.status.requests.is_some() {
-        progress = match take_up(context, &mut work, spec, now).await {
+        progress = match load_progress(context, &mut work, spec, now).await {
             Ok(progress) => progress,
             Err(next) => return next,
         };
     }
-    work.end(context, progress.as_mut(), end).await
+    work.finish_job(context, progress.as_mut(), end).await
 }
 
-fn paused_by_hand(job: &JobObject) -> bool {
-    paused_for(job, JobReason::Suspended)
+fn is_suspended(job: &JobObject) -> bool {
+    is_suspended_for(job, JobReason::Suspended)
 }
 
 /// Whether the job rests since its budget was used up, and nobody has changed that.
-fn out_of_budget(job: &JobObject, spec: &JobSpec) -> bool {
+fn budget_is_exhausted(job: &JobObject, spec: &JobSpec) -> bool {
     let sent = job.status.requests.as_ref().map_or(0, |requests| requests.sent);
     let used = |budget: &Budget| budget.on_exceeded == OnExceeded::Suspend && sent >= budget.max_requests;
-    paused_for(job, JobReason::BudgetExceeded) && spec.budget.as_ref().is_some_and(used)
+    is_suspended_for(job, JobReason::BudgetExceeded) && spec.budget.as_ref().is_some_and(used)
 }
 
-fn paused_for(job: &JobObject, reason: JobReason) -> bool {
+fn is_suspended_for(job: &JobObject, reason: JobReason) -> bool {
     let mut conditions = job.status.conditions.iter();
     conditions.any(|c| c.kind == kinds::SUSPENDED && c.reason == reason.as_str())
 }
@@ -244,7 +250,7 @@ fn grant_key(job: &JobObject, reference: &GrantRef) -> ObjectKey {
     }
 }
 
-async fn look_at_grant(
+async fn read_grant(
     context: &Context,
     job: &JobObject,
     spec: &JobSpec,
@@ -262,7 +268,7 @@ async fn look_at_grant(
 /// Waits for the grant, but not for ever.
 async fn wait_for_grant(
     context: &Context,
-    mut work: Work,
+    mut work: JobWriter,
     spec: &JobSpec,
     message: String,
     until: Option<Timestamp>,
@@ -278,41 +284,41 @@ async fn wait_for_grant(
     if now >= deadline && until.is_none() {
         let message = format!("after {} s: {message}", spec.grant_wait.timeout_seconds);
         let end = End::Failed(JobReason::GrantTimeout, message);
-        return finish(context, work, spec, end, now).await;
+        return fail_or_complete(context, work, spec, end, now).await;
     }
     if last.is_none() {
         let note = message.as_str();
-        announce(context, &work.job, EventReason::WaitingForGrant, note, false).await;
+        publish_event(context, &work.job, EventReason::WaitingForGrant, note, false).await;
     }
-    work.tell(context, None, &Phase::Waiting(message)).await;
-    let wait = time_to(now, until.unwrap_or(deadline));
-    Action::Requeue(wait.clamp(Duration::from_millis(50), GRANT_AGAIN))
+    work.write_phase(context, None, &Phase::Waiting(message)).await;
+    let wait = duration_until(now, until.unwrap_or(deadline));
+    Action::Requeue(wait.clamp(Duration::from_millis(50), RECHECK_GRANT))
 }
 
 /// Obtains the keys, counts the source if need be, and runs.
-async fn go_on(
+async fn start_run(
     context: &Context,
-    mut work: Work,
+    mut work: JobWriter,
     spec: JobSpec,
     source_spec: &SourceSpec,
     grant: Option<GrantSpec>,
 ) -> Action {
     let Some(_place) = context.try_slot(&work.job.key) else {
-        work.tell(context, None, &Phase::Queued(MAX_RUNS_PER_NAMESPACE))
+        work.write_phase(context, None, &Phase::Queued(MAX_RUNS_PER_NAMESPACE))
             .await;
         // It is woken when a place is free.
-        return Action::Requeue(GRANT_AGAIN);
+        return Action::Requeue(RECHECK_GRANT);
     };
     let mut source_keys = None;
     if spec.source.uris.is_empty() {
-        let keys = match keys_of(context, &work, &spec, source_spec).await {
+        let keys = match source_credentials(context, &work, &spec, source_spec).await {
             Ok(keys) => keys,
             Err(phase) => {
-                work.tell(context, None, &phase).await;
-                return Action::Requeue(KEYS_AGAIN);
+                work.write_phase(context, None, &phase).await;
+                return Action::Requeue(RECHECK_CREDENTIALS);
             }
         };
-        work = match Box::pin(count(context, work, &spec, &keys, grant.as_ref())).await {
+        work = match Box::pin(count_items(context, work, &spec, &keys, grant.as_ref())).await {
             Ok(work) => work,
             Err(next) => return next,
         };
@@ -320,41 +326,42 @@ async fn go_on(
     }
     let Some(identity) = Identity::of(&work.job.key.namespace, &spec.credentials) else {
         let message = "spec.credentials cannot be used".to_owned();
-        work.tell(context, None, &Phase::Invalid(message)).await;
+        work.write_phase(context, None, &Phase::Invalid(message)).await;
         return Action::AwaitChange;
     };
-    let (keys, owner) = match keys_to_score(context, &identity, &spec).await {
+    let (keys, owner) = match scoring_credentials(context, &identity, &spec).await {
         Ok(found) => found,
         Err(phase) => {
-            work.tell(context, None, &phase).await;
-            return Action::Requeue(KEYS_AGAIN);
+            work.write_phase(context, None, &phase).await;
+            return Action::Requeue(RECHECK_CREDENTIALS);
         }
     };
-    let progress = match take_up(context, &mut work, &spec, context.ports.now()).await {
+    let progress = match load_progress(context, &mut work, &spec, context.ports.now()).await {
         Ok(Some(progress)) => progress,
-        Ok(None) => return Action::Requeue(SOON),
+        Ok(None) => return Action::Requeue(RETRY_KUBE_API),
         Err(next) => return next,
     };
-    let missing = missing(&work, &progress);
+    let missing = missing_results(&work, &progress);
     if missing > 0 {
-        work.tell(context, None, &Phase::ResultsMissing(missing)).await;
-        return Action::Requeue(GRANT_AGAIN);
+        work.write_phase(context, None, &Phase::ResultsMissing(missing))
+            .await;
+        return Action::Requeue(RECHECK_GRANT);
     }
-    let means = Means {
+    let means = RunInput {
         pacer: context.limiters.of(owner, &spec.project),
         spec,
         identity,
         source_spec: source_spec.clone(),
         grant,
     };
-    let run = Run::new(context, &means, (keys, source_keys), work, progress);
-    let (run, end) = Box::pin(run.go()).await;
-    Box::pin(finish::go_on(context, run.left(), end, &means)).await
+    let run = JobRun::new(context, &means, (keys, source_keys), work, progress);
+    let (run, end) = Box::pin(run.execute()).await;
+    Box::pin(finish::finish_run(context, run.into_result(), end, &means)).await
 }
 
 /// Keys that IMM has not refused, and whose pace they are used at. Keys of another account than the job names would read
 /// another project, so nothing is called with them.
-async fn keys_to_score(
+async fn scoring_credentials(
     context: &Context,
     identity: &Identity,
     spec: &JobSpec,

@@ -17,26 +17,26 @@ use crate::ports::{EventSubject, KubeError, ObjectEvent};
 use crate::runtime::queue::Action;
 
 /// How long until a job is looked at afresh whose stored state was not the one known here.
-pub(super) const AGAIN: Duration = Duration::from_secs(3);
+pub(super) const REREAD_AFTER: Duration = Duration::from_secs(3);
 /// How long until a write is tried again while the process stops: there is little time left.
-const STOPPING: Duration = Duration::from_millis(200);
+const RETRY_WHILE_STOPPING: Duration = Duration::from_millis(200);
 
 /// What became of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stored {
+pub(super) enum WriteResult {
     /// It is stored.
-    Yes,
+    Stored,
     /// Not now; it is worth trying again.
-    No,
+    Retry,
     /// The object is gone or going.
     Gone,
     /// What is stored is not what this process knows: somebody else's write, or a late one of an earlier process. A fresh
     /// look finds out.
-    Taken,
+    Superseded,
 }
 
 /// What is to be stored, as it stood at one moment: reports, and the status that counts them.
-pub(super) struct Draft {
+pub(super) struct PendingWrite {
     reports: VecDeque<Report>,
     status: Option<JobStatus>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Draft {
 /// A job in hand: the object as it is stored, and the version of the report that is being filled. Without progress nothing
 /// was looked at but the object itself, and its figures stay as they are.
 #[derive(Clone)]
-pub(super) struct Work {
+pub(super) struct JobWriter {
     pub(super) job: JobObject,
     open: Option<(usize, String)>,
     /// What the newest report says is reserved.
@@ -53,7 +53,7 @@ pub(super) struct Work {
     refused: Option<KubeError>,
 }
 
-impl Work {
+impl JobWriter {
     pub(super) fn new(job: JobObject) -> Self {
         Self {
             job,
@@ -64,7 +64,7 @@ impl Work {
     }
 
     /// Adds to a progress what is stored in reports.
-    pub(super) async fn recall(
+    pub(super) async fn restore_reports(
         &mut self,
         context: &Context,
         progress: &mut Progress,
@@ -90,7 +90,12 @@ impl Work {
 
     /// Draws up what is to be stored: reports with news, or whose word on what is reserved is out of date, and the status
     /// of a phase, if one is given.
-    pub(super) fn draft(&self, context: &Context, progress: &mut Progress, phase: Option<&Phase>) -> Draft {
+    pub(super) fn prepare_write(
+        &self,
+        context: &Context,
+        progress: &mut Progress,
+        phase: Option<&Phase>,
+    ) -> PendingWrite {
         let status = phase.map(|phase| job_status(&self.job, phase, Some(progress), context.ports.now()));
         let reserved = progress.requests().reserved;
         let mut reports = VecDeque::new();
@@ -101,21 +106,26 @@ impl Work {
                 drafts.map(|(number, results)| build_report(&self.job.key.name, number, results, reserved)),
             );
         }
-        Draft { reports, status }
+        PendingWrite { reports, status }
     }
 
     /// Stores a draft, trying until it is, or until there is nothing to store it in; also while the process stops, as long
     /// as it waits for that. Where nothing was done that could get lost, what is stored counts, and the phase `anew` is
     /// told of that; only then a stop gives up, with `No`.
-    pub(super) async fn keep(&mut self, context: &Context, mut draft: Draft, anew: Option<&Phase>) -> Stored {
+    pub(super) async fn persist_until_stored(
+        &mut self,
+        context: &Context,
+        mut draft: PendingWrite,
+        anew: Option<&Phase>,
+    ) -> WriteResult {
         let mut failures = 0;
         let mut told: Option<JobStatus> = None;
         loop {
             let stored = match &told {
-                Some(told) if !self.confirm(context, told).await => Stored::No,
+                Some(told) if !self.verify_own_write(context, told).await => WriteResult::Retry,
                 _ => self.attempt(context, &mut draft).await,
             };
-            if stored == Stored::Yes || stored == Stored::Gone {
+            if stored == WriteResult::Stored || stored == WriteResult::Gone {
                 return stored;
             }
             failures += 1;
@@ -132,30 +142,30 @@ impl Work {
                 }
                 Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match anew {
                     // What was edited meanwhile is told as seen; it takes effect once the results are stored.
-                    _ if stored == Stored::No && fresh.status == self.job.status => self.job = fresh,
-                    _ if stored == Stored::No => {}
+                    _ if stored == WriteResult::Retry && fresh.status == self.job.status => self.job = fresh,
+                    _ if stored == WriteResult::Retry => {}
                     Some(phase) if !fresh.is_finished() && failures <= 5 => {
                         self.job = fresh;
                         draft.status = Some(job_status(&self.job, phase, None, context.ports.now()));
                         continue;
                     }
-                    Some(_) | None => return Stored::Taken,
+                    Some(_) | None => return WriteResult::Superseded,
                 },
-                Ok(_) => return Stored::Gone,
+                Ok(_) => return WriteResult::Gone,
                 Err(_) => {}
             }
             if let Some(why) = self.refused.take() {
                 let status = storing_failed_status(&self.job, &why.to_string(), context.ports.now());
                 // What was told before may have come in between; it is known by its own text only.
-                if store(context, &mut self.job, &status).await != Stored::Taken {
+                if write_status(context, &mut self.job, &status).await != WriteResult::Superseded {
                     told = Some(status);
                 }
             }
             if context.stop.is_cancelled() {
                 if anew.is_some() {
-                    return Stored::No;
+                    return WriteResult::Retry;
                 }
-                sleep(STOPPING).await;
+                sleep(RETRY_WHILE_STOPPING).await;
                 continue;
             }
             let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -168,7 +178,7 @@ impl Work {
     }
 
     /// Makes sure that our own word on what is not stored is known to be there or not: its answer may have been lost.
-    async fn confirm(&mut self, context: &Context, told: &JobStatus) -> bool {
+    async fn verify_own_write(&mut self, context: &Context, told: &JobStatus) -> bool {
         if self.job.status == *told {
             return true;
         }
@@ -185,54 +195,63 @@ impl Work {
     }
 
     /// Stores a draft once. A status is worked out once: after a lost answer it is found stored just as it is.
-    async fn attempt(&mut self, context: &Context, draft: &mut Draft) -> Stored {
+    async fn attempt(&mut self, context: &Context, draft: &mut PendingWrite) -> WriteResult {
         while let Some(report) = draft.reports.front() {
-            match self.file(context, report).await {
-                Stored::Yes => draft.reports.pop_front(),
-                other @ (Stored::No | Stored::Gone | Stored::Taken) => return other,
+            match self.put_report(context, report).await {
+                WriteResult::Stored => draft.reports.pop_front(),
+                other @ (WriteResult::Retry | WriteResult::Gone | WriteResult::Superseded) => return other,
             };
         }
         match &draft.status {
-            Some(status) => store(context, &mut self.job, status).await,
-            None => Stored::Yes,
+            Some(status) => write_status(context, &mut self.job, status).await,
+            None => WriteResult::Stored,
         }
     }
 
     /// Stores how the job stands in a phase.
-    async fn put(&mut self, context: &Context, progress: Option<&mut Progress>, phase: &Phase) -> Stored {
+    async fn persist(
+        &mut self,
+        context: &Context,
+        progress: Option<&mut Progress>,
+        phase: &Phase,
+    ) -> WriteResult {
         let Some(progress) = progress else {
-            let draft = Draft {
+            let draft = PendingWrite {
                 reports: VecDeque::new(),
                 status: Some(job_status(&self.job, phase, None, context.ports.now())),
             };
-            return self.keep(context, draft, Some(phase)).await;
+            return self.persist_until_stored(context, draft, Some(phase)).await;
         };
-        let draft = self.draft(context, progress, Some(phase));
-        let stored = self.keep(context, draft, None).await;
-        if stored == Stored::Yes {
+        let draft = self.prepare_write(context, progress, Some(phase));
+        let stored = self.persist_until_stored(context, draft, None).await;
+        if stored == WriteResult::Stored {
             progress.persisted();
         }
         stored
     }
 
     /// Stores what the figures of a job come to whose process ended without a word.
-    pub(super) async fn settle(&mut self, context: &Context, progress: &Progress) -> Stored {
+    pub(super) async fn write_recovered_status(
+        &mut self,
+        context: &Context,
+        progress: &Progress,
+    ) -> WriteResult {
         let status = recovered_status(&self.job, progress);
-        store(context, &mut self.job, &status).await
+        write_status(context, &mut self.job, &status).await
     }
 
     /// Tells how the job stands; whether that is stored.
-    pub(super) async fn tell(
+    pub(super) async fn write_phase(
         &mut self,
         context: &Context,
         progress: Option<&mut Progress>,
         phase: &Phase,
     ) -> bool {
-        self.put(context, progress, phase).await == Stored::Yes
+        self.persist(context, progress, phase).await == WriteResult::Stored
     }
 
     /// Stores a report.
-    async fn file(&mut self, context: &Context, report: &Report) -> Stored {
+    async fn put_report(&mut self, context: &Context, report: &Report) -> WriteResult {
         let number = usize::try_from(report.number).unwrap_or_default();
         loop {
             let known = self.open.as_ref().filter(|(open, _)| *open == number);
@@ -241,33 +260,33 @@ impl Work {
                 Ok(version) => {
                     self.open = Some((number, version));
                     self.filed = Some(report.reserved);
-                    return Stored::Yes;
+                    return WriteResult::Stored;
                 }
                 Err(KubeError::Conflict) => match context.ports.get_report(&self.job, number).await {
-                    Ok(Some(stored)) if ours(&stored.report, report) => {
+                    Ok(Some(stored)) if is_same_report(&stored.report, report) => {
                         self.open = Some((number, stored.resource_version));
                     }
                     Ok(Some(_)) => {
                         tracing::error!(job = %self.job.key, number, "this report holds results that are not known here");
-                        return Stored::Taken;
+                        return WriteResult::Superseded;
                     }
                     Ok(None) => self.open = None,
-                    Err(_) => return Stored::No,
+                    Err(_) => return WriteResult::Retry,
                 },
                 // Somebody deleted it; it is made again.
                 Err(KubeError::NotFound) if version.is_some() => self.open = None,
-                Err(KubeError::NotFound) => return Stored::Gone,
+                Err(KubeError::NotFound) => return WriteResult::Gone,
                 Err(failure @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
                     tracing::warn!(job = %self.job.key, %failure, "report not stored");
                     self.refused = Some(failure).filter(|failure| *failure != KubeError::Unavailable);
-                    return Stored::No;
+                    return WriteResult::Retry;
                 }
             }
         }
     }
 
     /// Ends the job: its last status is stored before anybody is told.
-    pub(super) async fn end(
+    pub(super) async fn finish_job(
         mut self,
         context: &Context,
         mut progress: Option<&mut Progress>,
@@ -283,67 +302,67 @@ impl Work {
                 Some(format!("{}: {message}", reason.as_str())),
             ),
         };
-        let kept = self.put(context, progress, &Phase::Ended(end)).await;
-        if kept == Stored::Taken {
-            return Action::Requeue(AGAIN);
+        let kept = self.persist(context, progress, &Phase::Ended(end)).await;
+        if kept == WriteResult::Superseded {
+            return Action::Requeue(REREAD_AFTER);
         }
-        if kept == Stored::Yes {
+        if kept == WriteResult::Stored {
             let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
             let warning = failure.is_some();
-            let note = failure.unwrap_or_else(|| format!("{} done", items(total)));
-            announce(context, &self.job, reason, note, warning).await;
+            let note = failure.unwrap_or_else(|| format!("{} done", item_count(total)));
+            publish_event(context, &self.job, reason, note, warning).await;
         }
-        super::retention::next(context, &self.job)
+        super::retention::next_action(context, &self.job)
     }
 }
 
 /// Whether a stored report holds no item that is not known here: an earlier state of it, a write whose answer was lost, or
 /// one that somebody has edited. Ours may replace it; only a process that scored further items must not be overwritten.
-fn ours(stored: &Report, report: &Report) -> bool {
+fn is_same_report(stored: &Report, report: &Report) -> bool {
     let known = |index: i32| report.results.binary_search_by_key(&index, |r| r.index).is_ok();
     stored.results.iter().all(|result| known(result.index))
 }
 
 /// Stores a job's status when it differs. The user may edit the object while its job runs: on a conflict the object is
 /// read again and the status put on the new version, unless somebody else has written status.
-pub(super) async fn store(context: &Context, job: &mut JobObject, status: &JobStatus) -> Stored {
+pub(super) async fn write_status(context: &Context, job: &mut JobObject, status: &JobStatus) -> WriteResult {
     if *status == job.status {
-        return Stored::Yes;
+        return WriteResult::Stored;
     }
     for _ in 0..3 {
         match context.ports.replace_job_status(job, status).await {
             Ok(version) => {
                 job.resource_version = version;
                 job.status.clone_from(status);
-                return Stored::Yes;
+                return WriteResult::Stored;
             }
             Err(KubeError::Conflict) => match context.ports.get_job(&job.key).await {
-                Ok(Some(fresh)) if fresh.uid != job.uid || fresh.deleting => return Stored::Gone,
+                Ok(Some(fresh)) if fresh.uid != job.uid || fresh.deleting => return WriteResult::Gone,
                 // Our own write whose answer was lost.
                 Ok(Some(fresh)) if fresh.status == *status => {
                     *job = fresh;
-                    return Stored::Yes;
+                    return WriteResult::Stored;
                 }
                 Ok(Some(fresh)) if fresh.status == job.status => *job = fresh,
                 Ok(Some(_)) => {
                     tracing::error!(job = %job.key, "this job's status is not the one that was stored last");
-                    return Stored::Taken;
+                    return WriteResult::Superseded;
                 }
-                Ok(None) => return Stored::Gone,
-                Err(_) => return Stored::No,
+                Ok(None) => return WriteResult::Gone,
+                Err(_) => return WriteResult::Retry,
             },
-            Err(KubeError::NotFound) => return Stored::Gone,
+            Err(KubeError::NotFound) => return WriteResult::Gone,
             Err(failure @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
                 tracing::warn!(job = %job.key, %failure, "status not stored");
-                return Stored::No;
+                return WriteResult::Retry;
             }
         }
     }
-    Stored::No
+    WriteResult::Retry
 }
 
 /// Tells people about a change of a job's state.
-pub(super) async fn announce(
+pub(super) async fn publish_event(
     context: &Context,
     job: &JobObject,
     reason: EventReason,
@@ -362,7 +381,7 @@ pub(super) async fn announce(
 }
 
 /// A number of items in words.
-fn items(count: i32) -> String {
+fn item_count(count: i32) -> String {
     if count == 1 {
         "1 item is".to_owned()
     } else {

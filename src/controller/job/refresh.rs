@@ -4,43 +4,47 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::run::{FLUSH, LOOK, Run, RunEnd};
-use super::source_reader::keys_of;
-use super::{keys_to_score, look_at_grant};
+use super::run::{JobRun, PERSIST_EVERY, REFRESH_EVERY, StopReason};
+use super::source_reader::source_credentials;
+use super::{read_grant, scoring_credentials};
 use crate::core::error::CredentialsError;
 use crate::core::identity::SessionScope;
 use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::KubeError;
 
-impl Run<'_> {
+impl JobRun<'_> {
     /// What may be edited while a job runs takes effect at once.
-    pub(super) fn take_edits(&mut self) {
+    pub(super) fn apply_edits(&mut self) {
         if let Ok(spec) = &self.work.job.spec {
             self.spec.clone_from(spec);
         }
     }
 
     /// Looks at the object and its grant again; in a second once more when one of them cannot be read.
-    pub(super) async fn look(&mut self) -> Option<RunEnd> {
-        let looked = self.look_at_all().await;
-        let wait = if looked.is_ok() { LOOK } else { FLUSH };
-        self.look_due = Some(Instant::now() + wait);
+    pub(super) async fn refresh(&mut self) -> Option<StopReason> {
+        let looked = self.refresh_all().await;
+        let wait = if looked.is_ok() {
+            REFRESH_EVERY
+        } else {
+            PERSIST_EVERY
+        };
+        self.refresh_due = Some(Instant::now() + wait);
         looked.unwrap_or(None)
     }
 
-    async fn look_at_all(&mut self) -> Result<Option<RunEnd>, KubeError> {
+    async fn refresh_all(&mut self) -> Result<Option<StopReason>, KubeError> {
         match self.context.ports.get_job(&self.work.job.key).await? {
             Some(fresh) if fresh.uid == self.work.job.uid && !fresh.deleting => {
                 // The status is ours alone; on a conflict the next write finds out who else writes it.
                 if fresh.status == self.work.job.status {
                     self.work.job = fresh;
-                    self.take_edits();
+                    self.apply_edits();
                 }
             }
-            _ => return Ok(Some(RunEnd::Gone)),
+            _ => return Ok(Some(StopReason::Gone)),
         }
-        if let Some(phase) = self.renew_keys().await {
-            return Ok(Some(RunEnd::Blocked(phase)));
+        if let Some(phase) = self.renew_credentials().await {
+            return Ok(Some(StopReason::Blocked(phase)));
         }
         let source_spec = &self.means.source_spec;
         let tenant = self.context.tenant(&self.work.job.key.namespace).await?;
@@ -48,17 +52,17 @@ impl Run<'_> {
         let allowed = rules
             .allow_job(&tenant, &self.spec, &source_spec.buckets())
             .is_ok();
-        let grant = look_at_grant(self.context, &self.work.job, &self.spec).await?;
+        let grant = read_grant(self.context, &self.work.job, &self.spec).await?;
         let now = self.context.ports.now();
         let open =
             evaluate_gate(&self.work.job, &self.spec, source_spec, grant.as_ref(), now) == GateDecision::Open;
-        Ok((!open || !allowed).then_some(RunEnd::LookAgain))
+        Ok((!open || !allowed).then_some(StopReason::Reevaluate))
     }
 
     /// Takes fresh keys before the old ones end: a run may outlast a session, and a Secret may be rotated. Keys that cannot
     /// be had now are had later; until then the old ones serve. Keys with another id may be another account's, whose project
     /// of the same name would be paid for: they are checked as at the start, and what they are refused for is given back.
-    async fn renew_keys(&mut self) -> Option<Phase> {
+    async fn renew_credentials(&mut self) -> Option<Phase> {
         let effects = self.context.ports.as_ref();
         let scope = SessionScope::project(&self.means.spec.project);
         if let Ok(keys) = self
@@ -71,7 +75,7 @@ impl Run<'_> {
             let checked = if same {
                 Ok(keys)
             } else {
-                let checked = keys_to_score(self.context, &self.means.identity, &self.means.spec).await;
+                let checked = scoring_credentials(self.context, &self.means.identity, &self.means.spec).await;
                 checked.map(|(keys, _)| keys)
             };
             match checked {
@@ -86,7 +90,7 @@ impl Run<'_> {
             }
         }
         if self.source_keys.is_some() {
-            let fresh = keys_of(
+            let fresh = source_credentials(
                 self.context,
                 &self.work,
                 &self.means.spec,

@@ -7,16 +7,16 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use super::persist::{Stored, Work, announce};
-use super::run::{Calls, Event, FLUSH, Run, RunEnd};
+use super::persist::{JobWriter, WriteResult, publish_event};
+use super::run::{Calls, JobRun, PERSIST_EVERY, RunEvent, StopReason};
 use crate::api::{EventReason, JobReason, REPORT_ITEMS, kinds};
 use crate::core::job::{Phase, ReportBuffer};
 use crate::ports::KubeError;
 
 /// How old the figures in status may get while results are stored in reports.
-const FIGURES: Duration = Duration::from_secs(3);
+const STATUS_EVERY: Duration = Duration::from_secs(3);
 
-impl<'a> Run<'a> {
+impl<'a> JobRun<'a> {
     /// Requests that the job may make in all.
     pub(super) fn budget(&self) -> Option<i64> {
         self.spec.budget.as_ref().map(|budget| budget.max_requests)
@@ -25,12 +25,12 @@ impl<'a> Run<'a> {
     /// How many requests to have in hand: what a second takes and what leaves while that is stored. No more, because a
     /// crash spends what was reserved. A job that may have only a few calls in flight begins with as many, and doubles
     /// while a reservation lasts less than a second.
-    fn wish(&mut self) -> i64 {
+    fn reservation_size(&mut self) -> i64 {
         let rate = self.means.pacer.rate();
         let most = rate + rate / 4;
         let few = self.spec.parallelism.map_or(most, i64::from);
         let wish = match self.reserved {
-            Some((last, at)) if at.elapsed() < FLUSH => last.saturating_mul(2),
+            Some((last, at)) if at.elapsed() < PERSIST_EVERY => last.saturating_mul(2),
             Some((last, _)) => last,
             None => few,
         };
@@ -40,19 +40,19 @@ impl<'a> Run<'a> {
     }
 
     /// Whether it is time to store: each second, and at a high pace whenever a report can be filled.
-    pub(super) fn to_store(&self) -> bool {
+    pub(super) fn should_persist(&self) -> bool {
         let reports = self.progress.results().reports();
         let full = reports.is_some_and(|reports| reports.unpersisted() >= REPORT_ITEMS);
-        full || self.stored_at.elapsed() >= FLUSH
+        full || self.persisted_at.elapsed() >= PERSIST_EVERY
     }
 
     /// Begins to store where the job stands and, if asked for, reserves what may leave next. In reports, results and
     /// reservations need no new status: the figures follow a little later.
-    pub(super) fn store(&mut self, calls: &mut Calls<'a>, reserve: bool) {
-        self.stored_at = Instant::now();
+    pub(super) fn persist(&mut self, calls: &mut Calls<'a>, reserve: bool) {
+        self.persisted_at = Instant::now();
         if reserve {
             let wish = if self.progress.canary_passed() {
-                self.wish()
+                self.reservation_size()
             } else {
                 1
             };
@@ -64,24 +64,24 @@ impl<'a> Run<'a> {
             .reports()
             .is_some_and(ReportBuffer::can_carry_reservation);
         // A status that says that calls are under way may be late; one that says that none are may not.
-        let phase = if carries && self.work.job.has_started() && self.figures_at.elapsed() < FIGURES {
+        let phase = if carries && self.work.job.has_started() && self.status_at.elapsed() < STATUS_EVERY {
             None
         } else {
-            self.figures_at = Instant::now();
-            Some(self.unmarked().unwrap_or(Phase::Scoring))
+            self.status_at = Instant::now();
+            Some(self.not_started_phase().unwrap_or(Phase::Scoring))
         };
         let (context, mut work) = (self.context, self.work.clone());
-        let draft = work.draft(context, &mut self.progress, phase.as_ref());
-        self.storing = true;
+        let draft = work.prepare_write(context, &mut self.progress, phase.as_ref());
+        self.persisting = true;
         let storing = async move {
-            let stored = work.keep(context, draft, None).await;
-            Event::Kept(Box::new(work), stored)
+            let stored = work.persist_until_stored(context, draft, None).await;
+            RunEvent::Persisted(Box::new(work), stored)
         };
         calls.push(storing.boxed());
     }
 
     /// What was told of a mark that was refused stands until one is taken: a new try alone is no news.
-    fn unmarked(&self) -> Option<Phase> {
+    fn not_started_phase(&self) -> Option<Phase> {
         let mut conditions = self.work.job.status.conditions.iter();
         let refused =
             conditions.find(|c| c.kind == kinds::READY && c.reason == JobReason::NotStarted.as_str());
@@ -90,24 +90,24 @@ impl<'a> Run<'a> {
     }
 
     /// Takes in what became of a store.
-    pub(super) fn kept(&mut self, work: Work, stored: Stored) -> Option<RunEnd> {
-        self.storing = false;
+    pub(super) fn on_persisted(&mut self, work: JobWriter, stored: WriteResult) -> Option<StopReason> {
+        self.persisting = false;
         self.work = work;
-        self.take_edits();
+        self.apply_edits();
         match stored {
-            Stored::Yes => {
+            WriteResult::Stored => {
                 self.progress.persisted();
                 None
             }
-            Stored::No => None,
-            Stored::Gone => Some(RunEnd::Gone),
-            Stored::Taken => Some(RunEnd::Taken),
+            WriteResult::Retry => None,
+            WriteResult::Gone => Some(StopReason::Gone),
+            WriteResult::Superseded => Some(StopReason::Superseded),
         }
     }
 
     /// Marks the object before its first call leaves, and after that is on record: an object that is marked has a record,
     /// so one without was restored, or robbed of its status.
-    pub(super) async fn mark(&mut self) -> Option<RunEnd> {
+    pub(super) async fn mark_started(&mut self) -> Option<StopReason> {
         if self.work.job.started.is_some() || self.progress.requests().reserved == 0 {
             return None;
         }
@@ -117,13 +117,13 @@ impl<'a> Run<'a> {
                 job.resource_version = version;
                 job.started = Some(job.uid.clone());
                 let note = "the first call is about to be made";
-                announce(self.context, &self.work.job, EventReason::Started, note, false).await;
+                publish_event(self.context, &self.work.job, EventReason::Started, note, false).await;
                 None
             }
-            Err(KubeError::Conflict) => Some(RunEnd::LookAgain),
+            Err(KubeError::Conflict) => Some(StopReason::Reevaluate),
             Err(failure) => {
                 tracing::warn!(job = %self.work.job.key, %failure, "the job could not be marked as started");
-                Some(RunEnd::Unmarked(failure))
+                Some(StopReason::NotStarted(failure))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::persist::{AGAIN, Stored, announce, store};
+use super::persist::{REREAD_AFTER, WriteResult, publish_event, write_status};
 use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
 use crate::controller::context::Context;
 use crate::core::condition_builder::condition_status;
@@ -14,7 +14,7 @@ use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
 /// When the results of a job are to go; `None` when they stay or are gone.
-fn over(job: &JobObject) -> Option<Timestamp> {
+fn expires_at(job: &JobObject) -> Option<Timestamp> {
     let ttl = job.spec.as_ref().ok()?.results.ttl_seconds_after_finished?;
     let gone =
         condition_status(&job.status.conditions, kinds::RESULTS_STORED) == Some(ConditionStatus::False);
@@ -23,18 +23,18 @@ fn over(job: &JobObject) -> Option<Timestamp> {
 }
 
 /// Whether reports are to be gone through for the results that `results.select` leaves out.
-fn to_select(job: &JobObject) -> Option<&JobSpec> {
+fn needs_selection(job: &JobObject) -> Option<&JobSpec> {
     let spec = job.spec.as_ref().ok()?;
     let open = job.status.reports.is_some() && !job.status.results_pruned;
     (open && spec.results.select != Select::All).then_some(spec)
 }
 
 /// When an ended job is to be looked at again.
-pub(super) fn next(context: &Context, job: &JobObject) -> Action {
-    if to_select(job).is_some() {
+pub(super) fn next_action(context: &Context, job: &JobObject) -> Action {
+    if needs_selection(job).is_some() {
         return Action::Requeue(Duration::ZERO);
     }
-    match over(job) {
+    match expires_at(job) {
         Some(time) => {
             let wait = Duration::try_from(time.duration_since(context.ports.now()));
             Action::Requeue(wait.unwrap_or_default())
@@ -44,21 +44,21 @@ pub(super) fn next(context: &Context, job: &JobObject) -> Action {
 }
 
 /// One pass over an ended job.
-pub(super) async fn pass(context: &Context, mut job: JobObject) -> Action {
+pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
     let now = context.ports.now();
-    if over(&job).is_some_and(|time| time <= now) {
-        return prune(context, job, now).await;
+    if expires_at(&job).is_some_and(|time| time <= now) {
+        return expire_results(context, job, now).await;
     }
-    if let Some(spec) = to_select(&job).cloned() {
-        if let Err(failure) = select(context, &job, &spec).await {
+    if let Some(spec) = needs_selection(&job).cloned() {
+        if let Err(failure) = remove_unselected(context, &job, &spec).await {
             tracing::info!(job = %job.key, %failure, "reports not gone through yet");
-            return Action::Requeue(AGAIN);
+            return Action::Requeue(REREAD_AFTER);
         }
         let status = pruned_status(&job, false, now);
-        return match store(context, &mut job, &status).await {
-            Stored::Yes => next(context, &job),
-            Stored::Gone => Action::AwaitChange,
-            Stored::No | Stored::Taken => Action::Requeue(AGAIN),
+        return match write_status(context, &mut job, &status).await {
+            WriteResult::Stored => next_action(context, &job),
+            WriteResult::Gone => Action::AwaitChange,
+            WriteResult::Retry | WriteResult::Superseded => Action::Requeue(REREAD_AFTER),
         };
     }
     acknowledge(context, job).await
@@ -67,28 +67,28 @@ pub(super) async fn pass(context: &Context, mut job: JobObject) -> Action {
 /// Notes that an edit was seen.
 async fn acknowledge(context: &Context, mut job: JobObject) -> Action {
     let status = acknowledged_status(&job);
-    match store(context, &mut job, &status).await {
-        Stored::Yes => next(context, &job),
-        Stored::Gone => Action::AwaitChange,
-        Stored::No | Stored::Taken => Action::Requeue(AGAIN),
+    match write_status(context, &mut job, &status).await {
+        WriteResult::Stored => next_action(context, &job),
+        WriteResult::Gone => Action::AwaitChange,
+        WriteResult::Retry | WriteResult::Superseded => Action::Requeue(REREAD_AFTER),
     }
 }
 
 /// All results go; the job and its summary stay, because a job that disappears is created again by GitOps, and paid again.
-async fn prune(context: &Context, mut job: JobObject, now: Timestamp) -> Action {
+async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -> Action {
     if let Err(failure) = remove_reports(context, &job).await {
         tracing::info!(job = %job.key, %failure, "reports not removed yet");
-        return Action::Requeue(AGAIN);
+        return Action::Requeue(REREAD_AFTER);
     }
     let status = pruned_status(&job, true, now);
-    match store(context, &mut job, &status).await {
-        Stored::Yes => {
+    match write_status(context, &mut job, &status).await {
+        WriteResult::Stored => {
             let note = "the results were removed after results.ttlSecondsAfterFinished; the summary stays";
-            announce(context, &job, EventReason::ResultsPruned, note, false).await;
+            publish_event(context, &job, EventReason::ResultsPruned, note, false).await;
             Action::AwaitChange
         }
-        Stored::Gone => Action::AwaitChange,
-        Stored::No | Stored::Taken => Action::Requeue(AGAIN),
+        WriteResult::Gone => Action::AwaitChange,
+        WriteResult::Retry | WriteResult::Superseded => Action::Requeue(REREAD_AFTER),
     }
 }
 
@@ -114,7 +114,7 @@ async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeEr
 
 /// Leaves out of the reports what `results.select` does not ask for. A report that is left empty stays, so that their
 /// numbers have no gap.
-async fn select(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<(), KubeError> {
+async fn remove_unselected(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<(), KubeError> {
     let rules = ResultClassifier::of(spec);
     let mut page = None;
     loop {

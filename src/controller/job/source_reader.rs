@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::deadline;
-use super::persist::Work;
+use super::active_deadline;
+use super::persist::JobWriter;
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, SourceSeen};
 use crate::controller::context::Context;
 use crate::core::identity::{Identity, SessionScope};
@@ -20,18 +20,18 @@ use crate::runtime::queue::Action;
 /// By now OSS's clock has left the second in which the source was first looked at: nothing new gets that time any more.
 const NEXT_SECOND: Duration = Duration::from_millis(1_100);
 /// How long until a source that could not be read is tried again: by itself, and when a person must act.
-const SOON: Duration = Duration::from_secs(5);
-const LATER: Duration = Duration::from_secs(60);
+const RETRY_SOURCE: Duration = Duration::from_secs(5);
+const RETRY_SOURCE_LATER: Duration = Duration::from_secs(60);
 
 /// Pages of a source that are looked at at most, and bytes of a manifest.
-const MOST_PAGES: usize = 5_000;
-const MOST_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_PAGES: usize = 5_000;
+const MAX_MANIFEST_BYTES: u64 = 64 * 1024 * 1024;
 /// So often the object is looked at while its source is counted.
-const LOOK: Duration = Duration::from_secs(5);
+const CHECK_CHANGES_EVERY: Duration = Duration::from_secs(5);
 
 /// Where a source goes on.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum SourcePosition {
     /// In a listing.
     Listing(ListPosition),
     /// At a byte of a manifest.
@@ -39,13 +39,13 @@ pub(super) enum Place {
 }
 
 /// The next items of a source.
-pub(super) struct Page {
+pub(super) struct SourcePage {
     pub(super) found: Vec<SourceItem>,
     /// Where it goes on; `None` at the end.
-    pub(super) next: Option<Place>,
+    pub(super) next: Option<SourcePosition>,
 }
 
-impl Place {
+impl SourcePosition {
     /// Where a job with this cursor goes on.
     pub(super) fn of(cursor: &Cursor, spec: &JobSpec) -> Self {
         if spec.source.prefix.is_some() {
@@ -57,18 +57,18 @@ impl Place {
 }
 
 /// Reads on in a source.
-pub(super) async fn read(
+pub(super) async fn read_page(
     context: &Context,
     spec: &JobSpec,
     seen: &SourceSeen,
     keys: &AccessKeys,
-    place: &Place,
-) -> Result<Page, CloudError> {
+    place: &SourcePosition,
+) -> Result<SourcePage, CloudError> {
     let region = &spec.project.region;
     match place {
-        Place::Listing(after) => {
+        SourcePosition::Listing(after) => {
             let Some(prefix) = &spec.source.prefix else {
-                return Ok(Page {
+                return Ok(SourcePage {
                     found: Vec::new(),
                     next: None,
                 });
@@ -81,17 +81,17 @@ pub(super) async fn read(
             let as_of = seen.as_of.as_ref().map_or_else(|| context.ports.now(), |t| t.0);
             let found = items_of_page(prefix, as_of, page.objects);
             let next = page.next.map(|token| {
-                Place::Listing(ListPosition {
+                SourcePosition::Listing(ListPosition {
                     key,
                     token: Some(token),
                 })
             });
-            Ok(Page { found, next })
+            Ok(SourcePage { found, next })
         }
-        Place::Byte(from) => {
+        SourcePosition::Byte(from) => {
             let uri = spec.source.manifest.as_ref().map_or("", |m| m.uri.as_str());
             let Ok(object) = ObjectUri::parse("spec.source.manifest.uri", uri) else {
-                return Ok(Page {
+                return Ok(SourcePage {
                     found: Vec::new(),
                     next: None,
                 });
@@ -105,18 +105,18 @@ pub(super) async fn read(
             let endless = !piece.last && !piece.bytes.contains(&b'\n');
             let (found, used) = items_of_lines(&piece.bytes, *from, piece.last || endless);
             let next = from + u64::try_from(used).unwrap_or(u64::MAX);
-            Ok(Page {
+            Ok(SourcePage {
                 found,
-                next: (!piece.last).then_some(Place::Byte(next)),
+                next: (!piece.last).then_some(SourcePosition::Byte(next)),
             })
         }
     }
 }
 
 /// The keys with which the source of a job is read.
-pub(super) async fn keys_of(
+pub(super) async fn source_credentials(
     context: &Context,
-    work: &Work,
+    work: &JobWriter,
     spec: &JobSpec,
     source_spec: &SourceSpec,
 ) -> Result<AccessKeys, Phase> {
@@ -144,24 +144,24 @@ pub(super) async fn keys_of(
 }
 
 /// Counts the items, once, before the first paid call; `Err` says when to look again.
-pub(super) async fn count(
+pub(super) async fn count_items(
     context: &Context,
-    mut work: Work,
+    mut work: JobWriter,
     spec: &JobSpec,
     keys: &AccessKeys,
     grant: Option<&GrantSpec>,
-) -> Result<Work, Action> {
+) -> Result<JobWriter, Action> {
     let seen = work.job.status.source.clone().unwrap_or_default();
     if seen.items.is_some() || !spec.source.uris.is_empty() {
         return Ok(work);
     }
     if seen.as_of.is_none() {
-        return match first_look(context, spec, keys).await {
+        return match pin_source(context, spec, keys).await {
             Ok(seen) => {
-                work.tell(context, None, &Phase::Counting(seen)).await;
+                work.write_phase(context, None, &Phase::Counting(seen)).await;
                 Err(Action::Requeue(NEXT_SECOND))
             }
-            Err(failure) => Err(trouble(context, work, None, spec, &failure).await),
+            Err(failure) => Err(on_source_error(context, work, None, spec, &failure).await),
         };
     }
     let most = spec
@@ -169,24 +169,28 @@ pub(super) async fn count(
         .prefix
         .as_ref()
         .map_or(crate::api::ITEMS_LIMIT, |p| p.max_objects);
-    let (mut count, mut place) = (ItemCounter::default(), Some(Place::of(&Cursor::default(), spec)));
+    let (mut count, mut place) = (
+        ItemCounter::default(),
+        Some(SourcePosition::of(&Cursor::default(), spec)),
+    );
     let (mut pages, mut looked_at) = (0, Instant::now());
     while let Some(at) = place {
-        let page = match read_patiently(context, spec, &seen, keys, &at).await {
+        let page = match read_page_with_retries(context, spec, &seen, keys, &at).await {
             Ok(page) => page,
-            Err(failure) => return Err(trouble(context, work, None, spec, &failure).await),
+            Err(failure) => return Err(on_source_error(context, work, None, spec, &failure).await),
         };
         pages += 1;
         let now = context.ports.now();
-        let late = deadline(&work.job, spec, now).is_some_and(|time| time <= now);
-        let look = looked_at.elapsed() >= LOOK;
-        if late || context.stop.is_cancelled() || (look && changed(context, &work).await) {
+        let late = active_deadline(&work.job, spec, now).is_some_and(|time| time <= now);
+        let look = looked_at.elapsed() >= CHECK_CHANGES_EVERY;
+        if late || context.stop.is_cancelled() || (look && object_changed(context, &work).await) {
             return Err(Action::Requeue(Duration::ZERO));
         }
         if look {
             looked_at = Instant::now();
         }
-        let long = pages > MOST_PAGES || matches!(&page.next, Some(Place::Byte(at)) if *at > MOST_BYTES);
+        let long = pages > MAX_PAGES
+            || matches!(&page.next, Some(SourcePosition::Byte(at)) if *at > MAX_MANIFEST_BYTES);
         let fits = count.add(&page.found, most).and_then(|()| {
             let message = if spec.source.prefix.is_some() {
                 "the prefix holds more than 5,000,000 objects: create another job with a longer prefix"
@@ -197,16 +201,16 @@ pub(super) async fn count(
         });
         if let Err(message) = fits {
             let end = End::Failed(JobReason::SourceTooLarge, message);
-            return Err(work.end(context, None, end).await);
+            return Err(work.finish_job(context, None, end).await);
         }
-        if let Err(phase) = admit(context, &work, spec, grant, &page.found).await {
-            return Err(stop(context, work, None, phase, LATER).await);
+        if let Err(phase) = check_manifest_items(context, &work, spec, grant, &page.found).await {
+            return Err(stop_counting(context, work, None, phase, RETRY_SOURCE_LATER).await);
         }
         place = page.next;
     }
     // What is counted is recorded before it is relied on.
     if work
-        .tell(context, None, &Phase::Counting(count.source_seen(&seen)))
+        .write_phase(context, None, &Phase::Counting(count.source_seen(&seen)))
         .await
     {
         Ok(work)
@@ -216,16 +220,16 @@ pub(super) async fn count(
 }
 
 /// Reads on, trying again after a failure that may pass: a count of many pages must not begin anew for one of them.
-async fn read_patiently(
+async fn read_page_with_retries(
     context: &Context,
     spec: &JobSpec,
     seen: &SourceSeen,
     keys: &AccessKeys,
-    place: &Place,
-) -> Result<Page, CloudError> {
+    place: &SourcePosition,
+) -> Result<SourcePage, CloudError> {
     let mut tries = 0;
     loop {
-        match read(context, spec, seen, keys, place).await {
+        match read_page(context, spec, seen, keys, place).await {
             Err(failure) if failure.is_transient() && tries < 3 => {
                 tries += 1;
                 sleep(NEXT_SECOND * tries).await;
@@ -236,7 +240,7 @@ async fn read_patiently(
 }
 
 /// Whether a job was changed, or has gone, since it was taken up.
-async fn changed(context: &Context, work: &Work) -> bool {
+async fn object_changed(context: &Context, work: &JobWriter) -> bool {
     match context.ports.get_job(&work.job.key).await {
         Ok(Some(fresh)) => {
             fresh.uid != work.job.uid || fresh.deleting || fresh.generation != work.job.generation
@@ -247,7 +251,7 @@ async fn changed(context: &Context, work: &Work) -> bool {
 }
 
 /// The time by OSS's clock, and of a manifest its ETag.
-async fn first_look(context: &Context, spec: &JobSpec, keys: &AccessKeys) -> Result<SourceSeen, CloudError> {
+async fn pin_source(context: &Context, spec: &JobSpec, keys: &AccessKeys) -> Result<SourceSeen, CloudError> {
     let region = &spec.project.region;
     let (time, etag) = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => {
@@ -274,9 +278,9 @@ async fn first_look(context: &Context, spec: &JobSpec, keys: &AccessKeys) -> Res
 }
 
 /// Whether the lines of a manifest may be scored: their buckets by the tenancy rules, and all of them by the grant.
-pub(super) async fn admit(
+pub(super) async fn check_manifest_items(
     context: &Context,
-    work: &Work,
+    work: &JobWriter,
     spec: &JobSpec,
     grant: Option<&GrantSpec>,
     found: &[SourceItem],
@@ -311,9 +315,9 @@ pub(super) async fn admit(
 }
 
 /// Tells what is wrong with a source, and when it is tried again.
-pub(super) async fn trouble(
+pub(super) async fn on_source_error(
     context: &Context,
-    work: Work,
+    work: JobWriter,
     progress: Option<&mut Progress>,
     spec: &JobSpec,
     failure: &CloudError,
@@ -374,24 +378,24 @@ pub(super) async fn trouble(
         }
     };
     let wait = if matches!(phase, Phase::SourceUnreadable(_, true)) {
-        LATER
+        RETRY_SOURCE_LATER
     } else {
-        SOON
+        RETRY_SOURCE
     };
-    stop(context, work, progress, phase, wait).await
+    stop_counting(context, work, progress, phase, wait).await
 }
 
 /// Tells why a job does not go on, for good or until it is tried again.
-async fn stop(
+async fn stop_counting(
     context: &Context,
-    mut work: Work,
+    mut work: JobWriter,
     progress: Option<&mut Progress>,
     phase: Phase,
     wait: Duration,
 ) -> Action {
     if let Phase::Ended(end) = phase {
-        return work.end(context, progress, end).await;
+        return work.finish_job(context, progress, end).await;
     }
-    work.tell(context, progress, &phase).await;
+    work.write_phase(context, progress, &phase).await;
     Action::Requeue(wait)
 }
