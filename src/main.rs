@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use imm_operator::cli::{Arguments, Command, Run, keys_of_the_environment};
+use imm_operator::cli::{Arguments, Command, RunArgs, credentials_from_environment};
 use imm_operator::cli::{generate, plan, release_finalizers, results};
 use imm_operator::runtime::telemetry;
 use imm_operator::{api, app, kubernetes};
@@ -14,12 +14,16 @@ fn main() -> ExitCode {
     // One provider for kube and reqwest, before either can choose its own.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Arguments::parse().command {
-        Command::Run(run) => operate(&run),
-        Command::Plan(flags) => in_runtime(plan::run(&flags, keys_of_the_environment(), kubernetes::now())),
-        Command::Drain(flags) => in_runtime(release_finalizers::run(&flags)),
-        Command::Results(flags) => in_runtime(results::run(&flags)),
-        Command::Crd => print(&generate::definitions(&api::definitions())),
-        Command::Reasons => print(&generate::reasons()),
+        Command::Run(run) => run_operator(&run),
+        Command::Plan(flags) => block_on(plan::run(
+            &flags,
+            credentials_from_environment(),
+            kubernetes::now(),
+        )),
+        Command::ReleaseFinalizers(flags) => block_on(release_finalizers::run(&flags)),
+        Command::Results(flags) => block_on(results::run(&flags)),
+        Command::Crd => print(&generate::crds_yaml(&api::crds())),
+        Command::Reasons => print(&generate::reasons_markdown()),
     }
 }
 
@@ -30,10 +34,10 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn operate(run: &Run) -> ExitCode {
+fn run_operator(run: &RunArgs) -> ExitCode {
     telemetry::init(run.log_format, &run.log_level);
-    in_runtime(async {
-        match until_told_to_stop(run).await {
+    block_on(async {
+        match run_until_signalled(run).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(%error, "cannot run");
@@ -45,7 +49,7 @@ fn operate(run: &Run) -> ExitCode {
 
 /// One thread does it all: it waits for others nearly all its time. A second one takes a third more processor time for an
 /// image, which goes into waking each other, and more memory.
-fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
@@ -55,7 +59,7 @@ fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
-async fn until_told_to_stop(run: &Run) -> Result<(), Box<dyn std::error::Error>> {
+async fn run_until_signalled(run: &RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let told = stop.clone();

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 use crate::api::{
-    BackupRef, BucketRef, BucketSeen, EventReason, GrantStatus, JobAccess, JobStatus, ProjectRef, Report,
+    BackupRef, BucketRef, EventReason, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
 };
 pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
@@ -284,7 +284,7 @@ pub trait Ports: Send + Sync + 'static {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<BucketSeen, CloudError>>;
+    ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>>;
     /// OSS `GetBucketPolicyStatus`: whether the policy is public; `None` when that may not be read now.
     fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a AccessKeys) -> BoxFuture<'a, Option<bool>>;
     /// Keeps a copy of a policy that is about to be replaced; `None` when there is no place for it.

@@ -264,10 +264,7 @@ mod corpus {
     #[tokio::test]
     async fn the_schema_and_the_operator_agree_on_every_hostile_name() {
         let plane = ControlPlane::start(Options::default()).await.unwrap();
-        plane
-            .apply(&generate::definitions(&api::definitions()))
-            .await
-            .unwrap();
+        plane.apply(&generate::crds_yaml(&api::crds())).await.unwrap();
         for kind in ["immbucketgrants", "imagescorejobs"] {
             let established = format!("crd/{kind}.immops.dev");
             plane

@@ -15,8 +15,8 @@ mod generated {
 
     #[tokio::test]
     async fn every_generated_file_is_fresh() {
-        let crds = generate::definitions(&api::definitions());
-        let files = imm_harness::generate::generated(&crds, &generate::reasons())
+        let crds = generate::crds_yaml(&api::crds());
+        let files = imm_harness::generate::generated(&crds, &generate::reasons_markdown())
             .await
             .expect("the chart renders");
         assert!(files.len() >= 5, "only {} generated files", files.len());
@@ -45,7 +45,7 @@ mod generated {
     fn every_field_is_described_and_every_string_and_list_is_bounded() {
         let mut fields = 0;
         let mut faults = Vec::new();
-        for definition in api::definitions() {
+        for definition in api::crds() {
             let kind = definition.spec.names.kind.clone();
             let definition = serde_json::to_value(&definition).unwrap();
             let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];

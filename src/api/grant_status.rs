@@ -67,7 +67,7 @@ pub enum WriteReason {
 /// The bucket's policy as last read.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct PolicySeen {
+pub struct ObservedPolicy {
     /// SHA-256 of the policy document as last read (64 hexadecimal digits); absent when the bucket has no policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -145,7 +145,7 @@ pub struct RepeatedDrift {
 /// What the cloud says about the bucket itself.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct BucketSeen {
+pub struct ObservedBucket {
     /// UID of the bucket's real owner, for example "6543210987654321"; absent when it may not be read.
     #[serde(rename = "ownerUID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20))]
@@ -188,7 +188,7 @@ pub struct GrantStatus {
     pub conditions: Vec<Condition>,
     /// The bucket's policy as last read with this grant's credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicySeen>,
+    pub policy: Option<ObservedPolicy>,
     /// The ledger: every statement that this grant owns, recorded before the policy is written. At most 12 entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["fingerprint"]))]
@@ -213,7 +213,7 @@ pub struct GrantStatus {
     pub repeated_drift: Option<RepeatedDrift>,
     /// What the cloud says about the bucket itself, read once a generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bucket: Option<BucketSeen>,
+    pub bucket: Option<ObservedBucket>,
     /// What the operator would do; only with mode Preview, or when driftPolicy Report has something to report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlannedChange>,

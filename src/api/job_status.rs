@@ -57,7 +57,7 @@ pub struct Deferred {
 /// What the source held when the job started.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase", default)]
-pub struct SourceSeen {
+pub struct ObservedSource {
     /// The time by OSS's clock that the source is looked at (RFC 3339): objects modified later are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Time>,
@@ -76,7 +76,7 @@ pub struct SourceSeen {
 /// Where the results of a large job are: ImageScoreReports of the same namespace.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Reports {
+pub struct ReportsSummary {
     /// Number of reports, for example 4; kubectl get isr -l immops.dev/job=NAME lists them.
     pub count: i32,
     /// Results in them, for example 1912.
@@ -191,7 +191,7 @@ pub struct JobStatus {
     pub progress: Option<String>,
     /// What the source held when the job started; absent for uris.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourceSeen>,
+    pub source: Option<ObservedSource>,
     /// The durable place: every item before it is stored or deferred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
@@ -215,7 +215,7 @@ pub struct JobStatus {
     pub results: Vec<ItemResult>,
     /// Where the results of a large job are; absent when they are in status.results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reports: Option<Reports>,
+    pub reports: Option<ReportsSummary>,
     /// Whether results that nobody wants to keep are gone: those that results.select leaves out, or all after their time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub results_pruned: bool,

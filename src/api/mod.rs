@@ -34,8 +34,8 @@ pub use grant::{
     Grantee, ImmBucketGrant, Mode, PassRoleStatement, Preset,
 };
 pub use grant_status::{
-    BackupRef, BucketSeen, Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, PlannedChange, PolicySeen,
-    RepeatedDrift, StatementRole, WriteReason,
+    BackupRef, Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, ObservedBucket, ObservedPolicy,
+    PlannedChange, RepeatedDrift, StatementRole, WriteReason,
 };
 pub use job::{
     Budget, FailureAction, FailureRule, GrantRef, GrantWait, ImageScoreJob, JobSpec, OnBelow, OnExceeded,
@@ -45,7 +45,8 @@ pub use job_source::{
     AccessMode, ChainLink, ITEMS_LIMIT, JobAccess, ManifestSource, PrefixSource, RoleChain, RoleType, Source,
 };
 pub use job_status::{
-    Cursor, Deferred, FailureCount, ItemResult, Items, JobStatus, Reports, Requests, SourceSeen, Summary,
+    Cursor, Deferred, FailureCount, ItemResult, Items, JobStatus, ObservedSource, ReportsSummary, Requests,
+    Summary,
 };
 pub use reason::{EventReason, GrantReason, JobReason};
 pub use report::{ImageScoreReport, REPORT_BYTES, REPORT_ITEMS, REPORT_JOB, REPORT_JOB_UID, Report};
@@ -71,7 +72,7 @@ pub const STARTED: &str = "immops.dev/started";
 pub const LEDGER_LIMIT: usize = 12;
 
 /// The definitions of all kinds as they are served, in the order of installation.
-pub fn definitions() -> Vec<CustomResourceDefinition> {
+pub fn crds() -> Vec<CustomResourceDefinition> {
     [
         ImmBucketGrant::crd(),
         ImageScoreJob::crd(),

@@ -3,7 +3,7 @@
 mod operator_identity;
 mod wiring;
 
-pub use self::operator_identity::OwnIdentity;
+pub use self::operator_identity::OperatorIdentity;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::wiring::World;
+use self::wiring::Adapters;
 use crate::api::ItemResult;
 use crate::cloud::{Cloud, EndpointError, Endpoints};
 use crate::controller::Controllers;
@@ -31,7 +31,7 @@ use crate::runtime::tenancy_file::{CurrentRules, RulesError};
 use crate::runtime::{http_server, metrics};
 
 /// Time for calls under way when the process is asked to stop; longer than the longest call, shorter than the chart's grace period of 60 s.
-const DRAIN: Duration = Duration::from_secs(40);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(40);
 
 /// What the process needs to run.
 #[derive(Clone)]
@@ -47,13 +47,13 @@ pub struct Settings {
     /// Namespaces to work in; none means all.
     pub namespaces: Vec<String>,
     /// The operator's own namespace: its lease and the copies of policies are there.
-    pub home: Option<String>,
+    pub operator_namespace: Option<String>,
     /// Name under which it holds the lease; `None` works without one.
     pub leader_name: Option<String>,
     /// File with the tenancy rules.
     pub tenancy_rules: Option<PathBuf>,
     /// The operator's own identity at the cloud.
-    pub own_identity: OwnIdentity,
+    pub operator_identity: OperatorIdentity,
 }
 
 /// Why the process cannot run.
@@ -96,7 +96,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     if let Some(path) = &settings.tenancy_rules {
         rules.load(path).await?;
     }
-    let client = client().await?;
+    let client = kube_client().await?;
     let endpoints = Endpoints::new(
         &settings.oss_endpoint,
         &settings.imm_endpoint,
@@ -115,12 +115,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let serving = tokio::spawn(http_server::serve(listener, admin, closing.clone()));
     tracing::info!(%address, "serving probes and metrics");
 
-    let account = own_account(&client).await;
+    let account = operator_account(&client).await;
     tracing::info!(
         account = account.as_deref().unwrap_or("unknown"),
         "connected to the cluster"
     );
-    let leadership = match (&settings.home, &settings.leader_name) {
+    let leadership = match (&settings.operator_namespace, &settings.leader_name) {
         (Some(home), Some(name)) => {
             // A standby is ready: it can take over at once, and a rolling update must not wait for it to lead.
             ready.store(true, Ordering::Release);
@@ -128,7 +128,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         }
         _ => None,
     };
-    let fenced = settings.home.is_some() && settings.leader_name.is_some();
+    let fenced = settings.operator_namespace.is_some() && settings.leader_name.is_some();
     let outcome = if fenced && leadership.is_none() {
         Ok(())
     } else {
@@ -139,14 +139,14 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             client.clone(),
             settings.namespaces.clone(),
             account,
-            settings.home.clone(),
+            settings.operator_namespace.clone(),
         );
-        let world = World {
+        let world = Adapters {
             kubernetes,
             cloud,
             fence,
-            own: settings.own_identity.clone(),
-            rules: rules.clone(),
+            operator_identity: settings.operator_identity.clone(),
+            tenancy_rules: rules.clone(),
         };
         metrics.set_leading();
         lead(&settings, &client, world, &metrics, &ready, leadership, &stop).await
@@ -161,13 +161,13 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
 async fn lead(
     settings: &Settings,
     client: &Client,
-    world: World,
+    world: Adapters,
     metrics: &Arc<metrics::Metrics>,
     ready: &Arc<AtomicBool>,
     leadership: Option<Leadership>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
-    let rules = world.rules.clone();
+    let rules = world.tenancy_rules.clone();
     let engine = Controllers::new(Arc::new(world), Arc::clone(metrics), stop.clone());
     let lists = 2 * settings.namespaces.len().max(1);
     let alarm = Arc::clone(metrics);
@@ -193,7 +193,7 @@ async fn lead(
     let drained = async {
         stop.cancelled().await;
         tracing::info!("stopping; waiting for calls under way");
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
         tracing::warn!("not everything under way ended in time");
     };
     let mut leadership = leadership;
@@ -220,9 +220,9 @@ async fn lead(
 
 /// Grants that carry our finalizer, with the number of statements each owns; with `let_go` the finalizers are taken off.
 /// The operator must not run meanwhile, or it puts them on again.
-pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
-    let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
-    let failed = |failure| refused(failure, "list and patch immbucketgrants in all namespaces");
+pub async fn release_finalizers(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
+    let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
+    let failed = |failure| permission_error(failure, "list and patch immbucketgrants in all namespaces");
     let mut held = Vec::new();
     for grant in kubernetes
         .all_grants()
@@ -240,13 +240,13 @@ pub async fn drain(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
 }
 
 /// Hands over the results of a job as they are stored, page by page.
-pub async fn results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
-    let kubernetes = Kubernetes::new(client().await?, Vec::new(), None, None);
+pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
+    let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
     let rights = format!(
         "get imagescorejobs and list imagescorereports in namespace {} (role view may)",
         key.namespace
     );
-    let failed = |failure| refused(failure, &rights);
+    let failed = |failure| permission_error(failure, &rights);
     let job = kubernetes.get_job(key).await.map_err(failed)?;
     let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
     page_of(job.status.results.clone());
@@ -271,7 +271,7 @@ pub async fn results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) 
 }
 
 /// What a person who runs a command is told: whoever lacks a right there is not the operator.
-fn refused(failure: KubeError, rights: &str) -> RunError {
+fn permission_error(failure: KubeError, rights: &str) -> RunError {
     RunError::Cluster(if failure == KubeError::Forbidden {
         format!("you need the right to {rights}")
     } else {
@@ -280,7 +280,7 @@ fn refused(failure: KubeError, rights: &str) -> RunError {
 }
 
 /// A client without retries of its own: a request must not outlive the pass that made it.
-async fn client() -> Result<Client, RunError> {
+async fn kube_client() -> Result<Client, RunError> {
     let mut config = kube::Config::infer()
         .await
         .map_err(|e| RunError::Cluster(e.to_string()))?;
@@ -290,7 +290,7 @@ async fn client() -> Result<Client, RunError> {
 }
 
 /// The operator's own ServiceAccount as NAMESPACE:NAME. It is only used in messages, so a failure is no failure.
-async fn own_account(client: &Client) -> Option<String> {
+async fn operator_account(client: &Client) -> Option<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let (params, question) = (PostParams::default(), SelfSubjectReview::default());
     let review = reviews.create(&params, &question);

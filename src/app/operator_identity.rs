@@ -11,7 +11,7 @@ use crate::ports::{AccessKeys, CloudErrorKind, CredentialsError, RoleSession};
 
 /// Where the operator's own keys come from.
 #[derive(Clone, Default)]
-pub enum OwnIdentity {
+pub enum OperatorIdentity {
     /// Nowhere.
     #[default]
     None,
@@ -30,9 +30,13 @@ pub enum OwnIdentity {
     },
 }
 
-impl OwnIdentity {
+impl OperatorIdentity {
     /// The keys as of now.
-    pub(super) async fn keys(&self, cloud: &Cloud, now: Timestamp) -> Result<AccessKeys, CredentialsError> {
+    pub(super) async fn credentials(
+        &self,
+        cloud: &Cloud,
+        now: Timestamp,
+    ) -> Result<AccessKeys, CredentialsError> {
         match self {
             Self::None => Err(CredentialsError::NotConfigured),
             Self::Static(keys) => Ok(keys.clone()),

@@ -8,8 +8,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use secrecy::SecretString;
 
-use super::operator_identity::OwnIdentity;
-use crate::api::{BackupRef, BucketRef, BucketSeen, GrantStatus, JobAccess, JobStatus, ProjectRef, Report};
+use super::operator_identity::OperatorIdentity;
+use crate::api::{
+    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
+};
 use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::JobObject;
@@ -24,7 +26,7 @@ use crate::ports::{
 use crate::runtime::tenancy_file::CurrentRules;
 
 /// Kubernetes and the clouds.
-pub struct World {
+pub struct Adapters {
     /// The API server.
     pub kubernetes: Kubernetes,
     /// OSS, IMM and STS.
@@ -32,12 +34,12 @@ pub struct World {
     /// Until when cloud writes and paid calls may be in flight.
     pub fence: Fence,
     /// The operator's own identity.
-    pub own: OwnIdentity,
+    pub operator_identity: OperatorIdentity,
     /// The tenancy rules.
-    pub rules: CurrentRules,
+    pub tenancy_rules: CurrentRules,
 }
 
-impl Ports for World {
+impl Ports for Adapters {
     fn now(&self) -> Timestamp {
         now()
     }
@@ -88,7 +90,7 @@ impl Ports for World {
         self.kubernetes.request_token(namespace, name).boxed()
     }
     fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
-        self.own.keys(&self.cloud, now()).boxed()
+        self.operator_identity.credentials(&self.cloud, now()).boxed()
     }
     fn assume_role<'a>(
         &'a self,
@@ -111,7 +113,7 @@ impl Ports for World {
         self.kubernetes.tenant_of(namespace).boxed()
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
-        self.rules.get()
+        self.tenancy_rules.get()
     }
     fn publish_event(&self, announcement: ObjectEvent) -> BoxFuture<'_, ()> {
         self.kubernetes.publish_event(announcement).boxed()
@@ -159,7 +161,7 @@ impl Ports for World {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<BucketSeen, CloudError>> {
+    ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>> {
         self.cloud.bucket_info(bucket, keys, now()).boxed()
     }
     fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
@@ -266,12 +268,12 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
-        let world = World {
+        let world = Adapters {
             kubernetes: Kubernetes::new(client, Vec::new(), None, None),
             cloud: Cloud::new(Endpoints::new(&url, &url, &url).unwrap()).unwrap(),
             fence: Fence::expired(),
-            own: OwnIdentity::None,
-            rules: CurrentRules::default(),
+            operator_identity: OperatorIdentity::None,
+            tenancy_rules: CurrentRules::default(),
         };
         let bucket = BucketRef {
             name: "pics".to_owned(),

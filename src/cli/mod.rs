@@ -10,10 +10,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use self::plan::Plan;
-use self::release_finalizers::Drain;
-use self::results::Results;
-use crate::app::{OwnIdentity, Settings};
+use self::plan::PlanArgs;
+use self::release_finalizers::ReleaseFinalizersArgs;
+use self::results::ResultsArgs;
+use crate::app::{OperatorIdentity, Settings};
 use crate::cloud::Endpoints;
 use crate::kubernetes::now;
 use crate::ports::AccessKeys;
@@ -32,13 +32,13 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs the operator against the cluster of KUBECONFIG or of the pod's ServiceAccount.
-    Run(Box<Run>),
+    Run(Box<RunArgs>),
     /// Prints what a grant would change in a bucket's policy. Exit code 0: nothing, 2: something, 1: an error.
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Takes the finalizers off all grants before an uninstall; their statements stay.
-    Drain(Drain),
+    ReleaseFinalizers(ReleaseFinalizersArgs),
     /// Prints the results of a job: all of them in order, or the lowest scores.
-    Results(Results),
+    Results(ResultsArgs),
     /// Prints the CustomResourceDefinitions as YAML.
     Crd,
     /// Prints the reference of condition and event reasons as Markdown.
@@ -47,7 +47,7 @@ pub enum Command {
 
 /// Flags of `run`; each can be given in the environment as well.
 #[derive(Debug, clap::Args)]
-pub struct Run {
+pub struct RunArgs {
     /// Address of probes and metrics; port 0 takes a free one, which the log names.
     #[arg(long, env = "IMM_OPERATOR_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     admin_address: SocketAddr,
@@ -86,7 +86,7 @@ pub struct Run {
     pub log_level: String,
 }
 
-impl Run {
+impl RunArgs {
     /// What the flags mean.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -100,15 +100,15 @@ impl Run {
                 .filter(|n| !n.is_empty())
                 .cloned()
                 .collect(),
-            home: self.namespace.clone(),
-            leader_name: (!self.no_leader_election).then(|| self.own_name()),
+            operator_namespace: self.namespace.clone(),
+            leader_name: (!self.no_leader_election).then(|| self.pod_name()),
             tenancy_rules: self.tenancy_rules.clone(),
-            own_identity: self.own_identity(),
+            operator_identity: self.operator_identity(),
         }
     }
 
     /// The pod's name, which Kubernetes puts into HOSTNAME; elsewhere something that no second process has.
-    fn own_name(&self) -> String {
+    fn pod_name(&self) -> String {
         let given = self.leader_name.clone().or_else(|| variable("HOSTNAME"));
         // A container that is started again in its Pod has the same host name and the same process id.
         let started = now().as_millisecond();
@@ -120,12 +120,12 @@ impl Run {
     }
 
     /// A folder if one is named; else the variables that Alibaba's SDKs read, in their order.
-    fn own_identity(&self) -> OwnIdentity {
+    fn operator_identity(&self) -> OperatorIdentity {
         if let Some(folder) = &self.credentials_folder {
-            return OwnIdentity::Folder(folder.clone());
+            return OperatorIdentity::Folder(folder.clone());
         }
-        if let Some(keys) = keys_of_the_environment() {
-            return OwnIdentity::Static(keys);
+        if let Some(keys) = credentials_from_environment() {
+            return OperatorIdentity::Static(keys);
         }
         let file = variable("ALIBABA_CLOUD_OIDC_TOKEN_FILE");
         match (
@@ -133,18 +133,18 @@ impl Run {
             variable("ALIBABA_CLOUD_ROLE_ARN"),
             variable("ALIBABA_CLOUD_OIDC_PROVIDER_ARN"),
         ) {
-            (Some(file), Some(role_arn), Some(provider_arn)) => OwnIdentity::Token {
+            (Some(file), Some(role_arn), Some(provider_arn)) => OperatorIdentity::Token {
                 file: file.into(),
                 role_arn,
                 provider_arn,
             },
-            _ => OwnIdentity::None,
+            _ => OperatorIdentity::None,
         }
     }
 }
 
 /// Static keys in the variables that Alibaba's SDKs read.
-pub fn keys_of_the_environment() -> Option<AccessKeys> {
+pub fn credentials_from_environment() -> Option<AccessKeys> {
     let (id, secret) = (
         variable("ALIBABA_CLOUD_ACCESS_KEY_ID")?,
         variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET")?,

@@ -19,7 +19,7 @@ use crate::ports::AccessKeys;
 
 /// Whether Block Public Access is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Block {
+pub enum BlockPublicAccess {
     /// On for the bucket or the account.
     On,
     /// Off for both.
@@ -28,7 +28,7 @@ pub enum Block {
 
 /// Flags of `plan`.
 #[derive(Debug, clap::Args)]
-pub struct Plan {
+pub struct PlanArgs {
     /// Manifest with one ImmBucketGrant.
     #[arg(long, short)]
     file: PathBuf,
@@ -40,7 +40,7 @@ pub struct Plan {
     live: bool,
     /// Block Public Access of the bucket; with --policy it decides about the ram:PassRole statement. Unknown counts as on.
     #[arg(long, value_enum)]
-    public_access_block: Option<Block>,
+    public_access_block: Option<BlockPublicAccess>,
     /// Address of OSS for --live; {region} stands for the bucket's region.
     #[arg(long, env = "IMM_OPERATOR_OSS_ENDPOINT", default_value = Endpoints::OSS)]
     oss_endpoint: String,
@@ -82,8 +82,8 @@ pub enum PlanError {
 }
 
 /// Prints the plan. Exit code 0: no change. 2: a change. 1: an error.
-pub async fn run(plan: &Plan, own_keys: Option<AccessKeys>, now: Timestamp) -> ExitCode {
-    match make(plan, own_keys, now).await {
+pub async fn run(plan: &PlanArgs, own_keys: Option<AccessKeys>, now: Timestamp) -> ExitCode {
+    match plan_grant(plan, own_keys, now).await {
         Ok((text, changes)) => {
             print!("{text}");
             if changes {
@@ -99,8 +99,8 @@ pub async fn run(plan: &Plan, own_keys: Option<AccessKeys>, now: Timestamp) -> E
     }
 }
 
-async fn make(
-    plan: &Plan,
+async fn plan_grant(
+    plan: &PlanArgs,
     own_keys: Option<AccessKeys>,
     now: Timestamp,
 ) -> Result<(String, bool), PlanError> {
@@ -109,8 +109,8 @@ async fn make(
         Some(path) => {
             let bytes = read(path).await?;
             let block = match plan.public_access_block {
-                Some(Block::On) => PublicAccessBlock::OnForBucket,
-                Some(Block::Off) => PublicAccessBlock::Off,
+                Some(BlockPublicAccess::On) => PublicAccessBlock::OnForBucket,
+                Some(BlockPublicAccess::Off) => PublicAccessBlock::Off,
                 None => PublicAccessBlock::Unreadable,
             };
             (Some(bytes).filter(|b| !b.trim_ascii().is_empty()), block)
@@ -125,7 +125,7 @@ async fn make(
         message,
     };
     let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
-    let change = change(document.as_ref(), &wanted, now).map_err(|verdict| {
+    let change = planned_change_for(document.as_ref(), &wanted, now).map_err(|verdict| {
         if verdict == GrantOutcome::ExistingStatement {
             PlanError::Existing
         } else {
@@ -133,13 +133,13 @@ async fn make(
         }
     })?;
     Ok((
-        show(&spec, document.as_ref(), &change, choice),
+        format_plan(&spec, document.as_ref(), &change, choice),
         !change.add.is_empty() || !change.remove.is_empty(),
     ))
 }
 
 /// The change for a grant that owns nothing yet; else why its statements would not get in.
-fn change(
+fn planned_change_for(
     document: Option<&Document>,
     wanted: &Desired,
     now: Timestamp,
@@ -166,7 +166,7 @@ fn change(
 }
 
 /// The policy as a list of statements, each marked; foreign ones are shown as they stand.
-fn show(
+fn format_plan(
     spec: &GrantSpec,
     document: Option<&Document>,
     change: &PlannedChange,
@@ -215,7 +215,7 @@ async fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
     })
 }
 
-async fn read_grant(plan: &Plan) -> Result<GrantSpec, PlanError> {
+async fn read_grant(plan: &PlanArgs) -> Result<GrantSpec, PlanError> {
     let refuse = |message: String| PlanError::Manifest {
         path: plan.file.clone(),
         message,
@@ -238,7 +238,7 @@ async fn read_grant(plan: &Plan) -> Result<GrantSpec, PlanError> {
 }
 
 async fn read_live(
-    plan: &Plan,
+    plan: &PlanArgs,
     spec: &GrantSpec,
     own_keys: Option<AccessKeys>,
     now: Timestamp,

@@ -3,19 +3,19 @@
 
 use std::process::ExitCode;
 
-use crate::app::drain;
+use crate::app::release_finalizers;
 
 /// Flags of `drain`.
 #[derive(Debug, clap::Args)]
-pub struct Drain {
+pub struct ReleaseFinalizersArgs {
     /// Do it; without this flag the grants are only listed.
     #[arg(long)]
     yes: bool,
 }
 
 /// Lists the grants that we hold and, when told to, lets go of them.
-pub async fn run(flags: &Drain) -> ExitCode {
-    match drain(flags.yes).await {
+pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
+    match release_finalizers(flags.yes).await {
         Ok(held) => {
             for (grant, statements) in &held {
                 let word = if flags.yes {

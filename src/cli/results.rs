@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use crate::api::ItemResult;
-use crate::app::results;
+use crate::app::read_results;
 use crate::core::grant::ObjectKey;
 use crate::core::job::Score;
 
@@ -22,7 +22,7 @@ pub enum Output {
 
 /// Flags of `results`.
 #[derive(Debug, clap::Args)]
-pub struct Results {
+pub struct ResultsArgs {
     /// Namespace of the job.
     #[arg(long, short, default_value = "default")]
     namespace: String,
@@ -37,16 +37,16 @@ pub struct Results {
 }
 
 /// Prints the results. Exit code 1 when the job cannot be read or an index appears twice.
-pub async fn run(flags: &Results) -> ExitCode {
+pub async fn run(flags: &ResultsArgs) -> ExitCode {
     let key = ObjectKey {
         namespace: flags.namespace.clone(),
         name: flags.job.clone(),
     };
     let mut kept = Vec::new();
-    let read = results(&key, |page| {
+    let read = read_results(&key, |page| {
         kept.extend(page);
         if let Some(most) = flags.worst {
-            keep_worst(&mut kept, most);
+            keep_lowest(&mut kept, most);
         }
     });
     if let Err(error) = read.await {
@@ -76,7 +76,7 @@ pub async fn run(flags: &Results) -> ExitCode {
 }
 
 /// Keeps the lowest scores, lowest first. Done after each page, so that of a large job no more is held than is asked for.
-fn keep_worst(results: &mut Vec<ItemResult>, most: usize) {
+fn keep_lowest(results: &mut Vec<ItemResult>, most: usize) {
     let score = |result: &ItemResult| Some(Score::parse(result.score.as_deref()?)?.millionths());
     results.retain(|result| score(result).is_some());
     results.sort_by_key(|result| (score(result), result.index));
@@ -92,7 +92,7 @@ fn print(out: &mut impl Write, output: Output, results: &[ItemResult]) -> io::Re
             Output::Csv => {
                 let text = |value: &Option<String>| value.clone().unwrap_or_default();
                 let (score, code) = (text(&result.score), text(&result.code));
-                writeln!(out, "{},{},{score},{code}", result.index, quoted(&result.uri))?;
+                writeln!(out, "{},{},{score},{code}", result.index, csv_field(&result.uri))?;
             }
             Output::Jsonl => writeln!(out, "{}", serde_json::to_string(result)?)?,
         }
@@ -101,7 +101,7 @@ fn print(out: &mut impl Write, output: Output, results: &[ItemResult]) -> io::Re
 }
 
 /// A field of a CSV line: in quotes where a reader could take it for more than one.
-fn quoted(text: &str) -> String {
+fn csv_field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

@@ -10,7 +10,7 @@ use super::client::{
     Cloud, HttpResponse, MAX_POLICY_RESPONSE_BYTES, MAX_RESPONSE_BYTES, Service, build_request, parse_url,
 };
 use super::sign::{Header, encode, oss_v4};
-use crate::api::{BucketRef, BucketSeen};
+use crate::api::{BucketRef, ObservedBucket};
 use crate::core::grant::PublicAccessBlock;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, PolicyRead};
 
@@ -154,14 +154,14 @@ impl Cloud {
         bucket: &BucketRef,
         keys: &AccessKeys,
         now: Timestamp,
-    ) -> Result<BucketSeen, CloudError> {
+    ) -> Result<ObservedBucket, CloudError> {
         let answer = self
             .send_oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
             .await?;
         if answer.status != 200 {
             let failure = error_of(&answer);
             return match failure.kind {
-                CloudErrorKind::AccessDenied => Ok(BucketSeen {
+                CloudErrorKind::AccessDenied => Ok(ObservedBucket {
                     owner_uid: None,
                     region: None,
                 }),
@@ -183,7 +183,7 @@ impl Cloud {
             quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoBucketInfoInAnswer"))?;
         let digits = |id: &String| (5..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
         let region = info.bucket.location.trim_start_matches("oss-").to_owned();
-        Ok(BucketSeen {
+        Ok(ObservedBucket {
             owner_uid: Some(info.bucket.owner.id).filter(digits),
             region: Some(region).filter(|r| r.len() <= 40),
         })

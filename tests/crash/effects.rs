@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_operator::api::{
-    BackupRef, BucketRef, BucketSeen, GrantStatus, JobAccess, JobStatus, ProjectRef, Report,
+    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
 };
 use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use imm_operator::core::job::JobObject;
@@ -122,8 +122,8 @@ impl Ports for Gate {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<BucketSeen, CloudError>> {
-        let seen = BucketSeen {
+    ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>> {
+        let seen = ObservedBucket {
             owner_uid: Some(bucket.owner_uid.clone()),
             region: Some(bucket.region.clone()),
         };

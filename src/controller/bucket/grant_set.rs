@@ -10,7 +10,7 @@ use super::cache::{GrantSetCache, WriteHistory};
 use super::release::{publish_event, release, release_retained};
 use super::write_status::write_status;
 use super::{PlacedByGrant, placed_fingerprints, short_backoff, time_left};
-use crate::api::{BackupRef, BucketSeen, EventReason, GrantStatus, RepeatedDrift};
+use crate::api::{BackupRef, EventReason, GrantStatus, ObservedBucket, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::controller::digest::ChangeDigest;
 use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
@@ -40,7 +40,7 @@ pub(super) struct GrantWork {
     /// What it would want if it were enforced; only in preview.
     pub(super) preview: Option<Desired>,
     /// What the cloud says about the bucket, when it was asked.
-    pub(super) bucket: Option<BucketSeen>,
+    pub(super) bucket: Option<ObservedBucket>,
     /// Statements added and taken out for it in this pass, and found gone.
     pub(super) added: usize,
     pub(super) removed: usize,
@@ -60,7 +60,7 @@ pub(super) struct GrantWork {
 #[derive(Clone, Default)]
 pub(super) struct BucketFacts {
     pub(super) block: Option<PublicAccessBlock>,
-    pub(super) bucket: Option<BucketSeen>,
+    pub(super) bucket: Option<ObservedBucket>,
 }
 
 impl GrantSet<'_> {

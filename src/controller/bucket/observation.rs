@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::grant_set::GrantWork;
-use crate::api::{EntryState, LedgerEntry, PolicySeen, WriteReason};
+use crate::api::{EntryState, LedgerEntry, ObservedPolicy, WriteReason};
 use crate::core::condition_builder::whole_seconds;
 use crate::core::grant::{Desired, Disposition, Observation};
 use crate::core::hash::sha256;
@@ -47,7 +47,7 @@ impl GrantWork {
         self.added > 0 || self.removed > 0 || self.late_write_seen
     }
 
-    fn policy_seen(&self, seen: PolicyView<'_>) -> PolicySeen {
+    fn policy_seen(&self, seen: PolicyView<'_>) -> ObservedPolicy {
         let before = self.grant.status.policy.as_ref();
         let text = seen.document.map(Document::text);
         let statements = seen.document.map_or(0, |d| d.statements().len());
@@ -59,7 +59,7 @@ impl GrantWork {
         };
         let earlier =
             |written: Option<WriteReason>| written.or_else(|| before.and_then(|p| p.last_write_reason));
-        PolicySeen {
+        ObservedPolicy {
             sha256: text.map(sha256),
             bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),
             limit_bytes: i64::try_from(POLICY_LIMIT).unwrap_or(i64::MAX),

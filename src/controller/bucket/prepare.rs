@@ -4,7 +4,7 @@
 use futures::future::OptionFuture;
 
 use super::grant_set::{BucketFacts, GrantSet, GrantWork};
-use crate::api::{BucketRef, BucketSeen, FINALIZER, GrantSpec, Mode, PassRoleStatement};
+use crate::api::{BucketRef, FINALIZER, GrantSpec, Mode, ObservedBucket, PassRoleStatement};
 use crate::controller::bucket::cache::GrantSetCache;
 use crate::core::error::CloudError;
 use crate::core::grant::{
@@ -143,7 +143,7 @@ impl GrantSet<'_> {
     }
 
     /// Why the bucket is not the one that the grant means.
-    fn bucket_mismatch(&self, grant: &GrantObject, seen: &BucketSeen) -> Option<GrantState> {
+    fn bucket_mismatch(&self, grant: &GrantObject, seen: &ObservedBucket) -> Option<GrantState> {
         let spec = grant.spec.as_ref().ok()?;
         match (&seen.owner_uid, &seen.region) {
             (Some(owner), _) if *owner != spec.bucket.owner_uid => {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::persist::{WriteResult, publish_event};
 use super::run::{JobRun, RunEvent, ScoreResponse, StopReason};
 use super::source_reader::{SourcePage, check_manifest_items, read_page};
-use crate::api::{EventReason, JobReason, SourceSeen};
+use crate::api::{EventReason, JobReason, ObservedSource};
 use crate::core::job::{End, Phase, ResponseEffect};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 
@@ -22,7 +22,7 @@ impl<'a> JobRun<'a> {
     pub(super) fn read_next_page(&mut self) -> BoxFuture<'a, RunEvent> {
         let (context, means, place) = (self.context, self.means, self.source_position.clone());
         let keys = self.source_keys.clone();
-        let seen: SourceSeen = self.work.job.status.source.clone().unwrap_or_default();
+        let seen: ObservedSource = self.work.job.status.source.clone().unwrap_or_default();
         async move {
             let (Some(place), Some(keys)) = (place, keys) else {
                 return RunEvent::Page(Ok(SourcePage {

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::active_deadline;
 use super::persist::JobWriter;
-use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, SourceSeen};
+use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
 use crate::core::identity::{Identity, SessionScope};
 use crate::core::job::{
@@ -60,7 +60,7 @@ impl SourcePosition {
 pub(super) async fn read_page(
     context: &Context,
     spec: &JobSpec,
-    seen: &SourceSeen,
+    seen: &ObservedSource,
     keys: &AccessKeys,
     place: &SourcePosition,
 ) -> Result<SourcePage, CloudError> {
@@ -223,7 +223,7 @@ pub(super) async fn count_items(
 async fn read_page_with_retries(
     context: &Context,
     spec: &JobSpec,
-    seen: &SourceSeen,
+    seen: &ObservedSource,
     keys: &AccessKeys,
     place: &SourcePosition,
 ) -> Result<SourcePage, CloudError> {
@@ -251,7 +251,11 @@ async fn object_changed(context: &Context, work: &JobWriter) -> bool {
 }
 
 /// The time by OSS's clock, and of a manifest its ETag.
-async fn pin_source(context: &Context, spec: &JobSpec, keys: &AccessKeys) -> Result<SourceSeen, CloudError> {
+async fn pin_source(
+    context: &Context,
+    spec: &JobSpec,
+    keys: &AccessKeys,
+) -> Result<ObservedSource, CloudError> {
     let region = &spec.project.region;
     let (time, etag) = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => {

@@ -6,8 +6,8 @@ use super::conditions::{set_credentials_valid, set_granted, set_other_conditions
 use super::ready_summary::ready_summary;
 use super::{GrantObject, GrantOutcome, PassRoleDecision, drift};
 use crate::api::{
-    BucketSeen, ConditionStatus, Drift, DriftKind, GrantReason, GrantStatus, LedgerEntry, PlannedChange,
-    PolicySeen, RepeatedDrift, kinds,
+    ConditionStatus, Drift, DriftKind, GrantReason, GrantStatus, LedgerEntry, ObservedBucket, ObservedPolicy,
+    PlannedChange, RepeatedDrift, kinds,
 };
 use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
 use crate::core::error::{CloudError, CredentialsError};
@@ -54,7 +54,7 @@ pub enum GrantState {
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// The policy as read.
-    pub policy: Option<PolicySeen>,
+    pub policy: Option<ObservedPolicy>,
     /// The ledger.
     pub ledger: Vec<LedgerEntry>,
     /// The decision about the `ram:PassRole` statement.
@@ -66,7 +66,7 @@ pub struct Observation {
     /// Statements found gone in this pass.
     pub missing: usize,
     /// What the cloud says about the bucket.
-    pub bucket: Option<BucketSeen>,
+    pub bucket: Option<ObservedBucket>,
     /// What the Denies of the policy mean for the grant.
     pub deny_verdict: Option<DenyVerdict>,
     /// What would be done if it were allowed.

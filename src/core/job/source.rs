@@ -3,7 +3,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ITEMS_LIMIT, JobSpec, PrefixSource, SourceSeen};
+use crate::api::{ITEMS_LIMIT, JobSpec, ObservedSource, PrefixSource};
 use crate::core::json::serialized_len;
 use crate::core::validate::{
     ObjectUri, ValidationError, check_bucket, check_project, check_region, check_role, check_uid,
@@ -256,8 +256,8 @@ impl ItemCounter {
     }
 
     /// What is recorded of a counted source.
-    pub fn source_seen(&self, before: &SourceSeen) -> SourceSeen {
-        SourceSeen {
+    pub fn source_seen(&self, before: &ObservedSource) -> ObservedSource {
+        ObservedSource {
             items: Some(self.items),
             uri_bytes: Some(self.uri_bytes),
             ..before.clone()
@@ -267,7 +267,7 @@ impl ItemCounter {
 
 /// How many items a job has, as far as it is known, and whether their results fit into its status. Decided before the first
 /// paid call and never again.
-pub fn planned_size(spec: &JobSpec, seen: Option<&SourceSeen>) -> Option<(usize, bool)> {
+pub fn planned_size(spec: &JobSpec, seen: Option<&ObservedSource>) -> Option<(usize, bool)> {
     let (items, uri_bytes) = if spec.source.uris.is_empty() {
         (seen?.items?, seen?.uri_bytes?)
     } else {

@@ -6,7 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions};
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
-    ConditionStatus, Items, JobReason, JobSpec, JobStatus, OnBelow, Reports, Select, SourceSeen, kinds,
+    ConditionStatus, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow, ReportsSummary, Select,
+    kinds,
 };
 use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
 use crate::core::error::{CloudError, CredentialsError};
@@ -26,7 +27,7 @@ pub enum Phase {
     /// Waiting for its grant: why.
     Waiting(String),
     /// The items of its source are being counted, or are just counted: what is known of it.
-    Counting(SourceSeen),
+    Counting(ObservedSource),
     /// Its source cannot be read now: why, and whether a person must act.
     SourceUnreadable(String, bool),
     /// As many jobs of its namespace as may are running; it starts when one of them ends: how many that is.
@@ -173,7 +174,7 @@ fn progress_status(job: &JobObject, progress: &Progress, stats: &Stats) -> JobSt
         ResultBuffer::Inline(results) => status.results = results.values().cloned().collect(),
         ResultBuffer::Reports(reports) => {
             let (count, filed) = reports.count();
-            status.reports = Some(Reports {
+            status.reports = Some(ReportsSummary {
                 count: clamped_i32(count),
                 items: clamped_i32(filed),
                 first: (count > 0).then(|| report_name(&job.key.name, &job.uid, 0)),
@@ -301,10 +302,10 @@ fn with_results_stored(
 }
 
 /// The record of a source that is about to be counted.
-pub fn counting_source(as_of: Timestamp, etag: Option<String>) -> SourceSeen {
-    SourceSeen {
+pub fn counting_source(as_of: Timestamp, etag: Option<String>) -> ObservedSource {
+    ObservedSource {
         as_of: Some(whole_seconds(as_of)),
         etag,
-        ..SourceSeen::default()
+        ..ObservedSource::default()
     }
 }
