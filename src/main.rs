@@ -62,13 +62,13 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
 async fn run_until_signalled(run: &RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let told = stop.clone();
+    let stop_requested = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        told.cancel();
+        stop_requested.cancel();
     });
     Ok(app::run(run.settings(), stop).await?)
 }

@@ -28,7 +28,7 @@ mod scoring {
         progress
     }
 
-    fn failure(kind: CloudErrorKind) -> CloudError {
+    fn error(kind: CloudErrorKind) -> CloudError {
         answered(kind, None, &format!("{kind:?}"))
     }
 
@@ -64,7 +64,7 @@ mod scoring {
         let mut progress = job(3);
         assert_eq!(send(&mut progress, now()), Some(0));
         assert_eq!(send(&mut progress, now()), None, "the canary is in flight");
-        progress.apply_response(0, Err(failure(CloudErrorKind::RequestRejected)), now());
+        progress.apply_response(0, Err(error(CloudErrorKind::RequestRejected)), now());
         assert_eq!(send(&mut progress, now()), Some(1));
         assert_eq!(send(&mut progress, now()), None, "a refusal proves nothing");
         progress.apply_response(1, Ok("0.5".to_owned()), now());
@@ -77,7 +77,7 @@ mod scoring {
         send(&mut progress, now());
         progress.apply_response(0, Ok("0.5".to_owned()), now());
         send(&mut progress, now());
-        progress.apply_response(1, Err(failure(CloudErrorKind::Unavailable)), now());
+        progress.apply_response(1, Err(error(CloudErrorKind::Unavailable)), now());
         let later = now() + SignedDuration::from_secs(120);
         assert_eq!(send(&mut progress, later), Some(1));
         assert_eq!(send(&mut progress, later), Some(2), "not the retry again");
@@ -96,20 +96,20 @@ mod scoring {
             (CloudErrorKind::RequestRejected, ResponseEffect::Continue),
             (
                 CloudErrorKind::CredentialsRejected,
-                ResponseEffect::CredentialsRejected(failure(CloudErrorKind::CredentialsRejected)),
+                ResponseEffect::CredentialsRejected(error(CloudErrorKind::CredentialsRejected)),
             ),
             (
                 CloudErrorKind::AccessDenied,
                 ResponseEffect::Denied {
                     canary: true,
-                    failure: failure(CloudErrorKind::AccessDenied),
+                    error: error(CloudErrorKind::AccessDenied),
                 },
             ),
             (
                 CloudErrorKind::NoSuchProject,
                 ResponseEffect::NoProject {
                     canary: true,
-                    failure: failure(CloudErrorKind::NoSuchProject),
+                    error: error(CloudErrorKind::NoSuchProject),
                 },
             ),
         ];
@@ -117,7 +117,7 @@ mod scoring {
             let mut progress = job(2);
             send(&mut progress, now());
             assert_eq!(
-                progress.apply_response(0, Err(failure(kind)), now()),
+                progress.apply_response(0, Err(error(kind)), now()),
                 expected,
                 "{kind:?}"
             );
@@ -131,7 +131,7 @@ mod scoring {
         let mut waits = Vec::new();
         for _ in 0..12 {
             assert_eq!(send(&mut progress, at), Some(0));
-            progress.apply_response(0, Err(failure(CloudErrorKind::Throttled)), at);
+            progress.apply_response(0, Err(error(CloudErrorKind::Throttled)), at);
             let Step::Wait(Some(due)) = progress.next_step(at, 1, None) else {
                 panic!("a retry is due some time")
             };
@@ -225,7 +225,7 @@ mod scoring {
             for repeats in 0..3 {
                 assert_eq!(send(&mut progress, at), Some(0));
                 assert_eq!(progress.requests().retried, repeats, "{kind:?}");
-                progress.apply_response(0, Err(failure(kind)), at);
+                progress.apply_response(0, Err(error(kind)), at);
                 at += SignedDuration::from_secs(120);
             }
         }
@@ -365,10 +365,10 @@ mod scoring {
                     Step::Wait(until) => match flying.pop() {
                         Some(index) => {
                             let answer = match answers.next().unwrap() {
-                                0 => Err(failure(CloudErrorKind::Throttled)),
-                                1 => Err(failure(CloudErrorKind::Unavailable)),
-                                2 => Err(failure(CloudErrorKind::Unanswered)),
-                                3 => Err(failure(CloudErrorKind::RequestRejected)),
+                                0 => Err(error(CloudErrorKind::Throttled)),
+                                1 => Err(error(CloudErrorKind::Unavailable)),
+                                2 => Err(error(CloudErrorKind::Unanswered)),
+                                3 => Err(error(CloudErrorKind::RequestRejected)),
                                 _ => Ok("0.25".to_owned()),
                             };
                             progress.apply_response(index, answer, at);

@@ -82,8 +82,8 @@ mod wire {
             .await
     }
 
-    fn told(failure: &CloudError) -> String {
-        format!("{:?} {}", failure.kind, failure.code)
+    fn told(error: &CloudError) -> String {
+        format!("{:?} {}", error.kind, error.code)
     }
 
     const HTML: Answer =
@@ -139,8 +139,8 @@ mod wire {
     #[tokio::test]
     async fn an_answer_that_makes_no_sense_is_no_policy_to_read() {
         for (what, expected) in UNCERTAIN {
-            let failure = get(*what).await.unwrap_err();
-            assert_eq!(told(&failure), *expected);
+            let error = get(*what).await.unwrap_err();
+            assert_eq!(told(&error), *expected);
         }
         // A page with status 200 is taken for a document, which then cannot be edited.
         let page = get(HTML).await.unwrap().bytes.unwrap();
@@ -151,9 +151,9 @@ mod wire {
     #[tokio::test]
     async fn after_an_answer_that_makes_no_sense_a_write_may_still_take_effect() {
         for (what, expected) in UNCERTAIN {
-            let failure = put(*what).await.unwrap_err();
-            assert_eq!(told(&failure), *expected);
-            assert!(!failure.had_no_effect(), "{expected}");
+            let error = put(*what).await.unwrap_err();
+            assert_eq!(told(&error), *expected);
+            assert!(!error.had_no_effect(), "{expected}");
         }
     }
 
@@ -164,9 +164,9 @@ mod wire {
             "HTTP/1.1 200 OK\r\nx: ",
         ] {
             let started = tokio::time::Instant::now();
-            let failure = put(Answer::Slow(head)).await.unwrap_err();
-            assert_eq!(told(&failure), "Unanswered Timeout");
-            assert!(!failure.had_no_effect());
+            let error = put(Answer::Slow(head)).await.unwrap_err();
+            assert_eq!(told(&error), "Unanswered Timeout");
+            assert!(!error.had_no_effect());
             assert!(started.elapsed() < imm_operator::cloud::OSS_DEADLINE + Duration::from_secs(1));
         }
     }

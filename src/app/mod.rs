@@ -222,7 +222,7 @@ async fn lead(
 /// The operator must not run meanwhile, or it puts them on again.
 pub async fn release_finalizers(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
     let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
-    let failed = |failure| permission_error(failure, "list and patch immbucketgrants in all namespaces");
+    let failed = |error| permission_error(error, "list and patch immbucketgrants in all namespaces");
     let mut held = Vec::new();
     for grant in kubernetes
         .all_grants()
@@ -246,7 +246,7 @@ pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResul
         "get imagescorejobs and list imagescorereports in namespace {} (role view may)",
         key.namespace
     );
-    let failed = |failure| permission_error(failure, &rights);
+    let failed = |error| permission_error(error, &rights);
     let job = kubernetes.get_job(key).await.map_err(failed)?;
     let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
     page_of(job.status.results.clone());
@@ -271,11 +271,11 @@ pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResul
 }
 
 /// What a person who runs a command is told: whoever lacks a right there is not the operator.
-fn permission_error(failure: KubeError, rights: &str) -> RunError {
-    RunError::Cluster(if failure == KubeError::Forbidden {
+fn permission_error(error: KubeError, rights: &str) -> RunError {
+    RunError::Cluster(if error == KubeError::Forbidden {
         format!("you need the right to {rights}")
     } else {
-        failure.to_string()
+        error.to_string()
     })
 }
 

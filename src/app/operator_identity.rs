@@ -72,11 +72,11 @@ impl OperatorIdentity {
                 cloud
                     .assume_role_with_oidc(&session, provider_arn, &token, now)
                     .await
-                    .map_err(|failure| match failure.kind {
+                    .map_err(|error| match error.kind {
                         CloudErrorKind::AccessDenied
                         | CloudErrorKind::RequestRejected
                         | CloudErrorKind::CredentialsRejected
-                        | CloudErrorKind::CredentialsExpired => CredentialsError::AssumeRoleDenied(failure),
+                        | CloudErrorKind::CredentialsExpired => CredentialsError::AssumeRoleDenied(error),
                         CloudErrorKind::Throttled
                         | CloudErrorKind::Unavailable
                         | CloudErrorKind::Unanswered

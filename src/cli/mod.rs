@@ -35,7 +35,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Prints what a grant would change in a bucket's policy. Exit code 0: nothing, 2: something, 1: an error.
     Plan(PlanArgs),
-    /// Takes the finalizers off all grants before an uninstall; their statements stay.
+    /// Removes the finalizers of all grants before an uninstall; their statements stay in the policies.
+    #[command(alias = "drain")]
     ReleaseFinalizers(ReleaseFinalizersArgs),
     /// Prints the results of a job: all of them in order, or the lowest scores.
     Results(ResultsArgs),

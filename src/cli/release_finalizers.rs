@@ -1,4 +1,4 @@
-//! `imm-operator drain`: takes our finalizers off all grants, so that nothing is stranded when the operator goes first. It
+//! `imm-operator release-finalizers`: takes our finalizers off all grants, so that nothing is stranded when the operator goes first. It
 //! leaves every statement where it is: access stays until somebody removes it.
 
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("imm-operator drain: {error}");
+            eprintln!("imm-operator release-finalizers: {error}");
             ExitCode::FAILURE
         }
     }

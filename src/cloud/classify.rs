@@ -241,9 +241,9 @@ mod tests {
             (500, "InternalError", "", CloudErrorKind::Unavailable),
         ];
         for (status, code, text, kind) in cases {
-            let failure = oss_error(status, body(code, text).as_bytes(), None);
-            assert_eq!((failure.kind, failure.code.as_str()), (kind, code));
-            assert_eq!(failure.request_id.as_deref(), Some("R-1"));
+            let error = oss_error(status, body(code, text).as_bytes(), None);
+            assert_eq!((error.kind, error.code.as_str()), (kind, code));
+            assert_eq!(error.request_id.as_deref(), Some("R-1"));
         }
         let html = oss_error(502, b"<html><body>secret words</body></html>", None);
         assert_eq!(
@@ -289,12 +289,12 @@ mod tests {
                 4 => format!("<html><body>{hidden} {message}</body></html>").into_bytes(),
                 _ => noise,
             };
-            for failure in [oss_error(status, &body, Some(id.clone())), imm_error(status, &body, None)] {
-                let shown = failure.code_and_request_id();
+            for error in [oss_error(status, &body, Some(id.clone())), imm_error(status, &body, None)] {
+                let shown = error.code_and_request_id();
                 let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);
                 prop_assert!(shown.chars().all(harmless) && shown.len() <= 150, "{shown}");
                 prop_assert!(!shown.contains("canary"), "{shown}");
-                prop_assert!(!failure.code.is_empty());
+                prop_assert!(!error.code.is_empty());
             }
         }
     }

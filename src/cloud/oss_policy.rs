@@ -81,15 +81,15 @@ impl Cloud {
                 server_time,
             });
         }
-        let failure = error_of(&answer);
+        let error = error_of(&answer);
         // Nothing else means "no policy": a client that reads any failure as an empty policy erases it at the next write.
-        if answer.status == 404 && failure.code == "NoSuchBucketPolicy" {
+        if answer.status == 404 && error.code == "NoSuchBucketPolicy" {
             return Ok(PolicyRead {
                 bytes: None,
                 server_time,
             });
         }
-        Err(failure)
+        Err(error)
     }
 
     /// Replaces the policy. `signed_at` bounds how late it can still take effect.
@@ -159,8 +159,8 @@ impl Cloud {
             .send_oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
             .await?;
         if answer.status != 200 {
-            let failure = error_of(&answer);
-            return match failure.kind {
+            let error = error_of(&answer);
+            return match error.kind {
                 CloudErrorKind::AccessDenied => Ok(ObservedBucket {
                     owner_uid: None,
                     region: None,
@@ -175,7 +175,7 @@ impl Cloud {
                 | CloudErrorKind::PolicyRejected
                 | CloudErrorKind::RequestRejected
                 | CloudErrorKind::Unavailable
-                | CloudErrorKind::Unanswered => Err(failure),
+                | CloudErrorKind::Unanswered => Err(error),
             };
         }
         let text = std::str::from_utf8(&answer.body).unwrap_or_default();
@@ -278,15 +278,15 @@ pub(super) fn error_of(answer: &HttpResponse) -> CloudError {
 /// Whether the block is on; `None` when it may not be read. OSS answers 404 where none was ever set.
 fn parse_public_access_block(answer: &HttpResponse) -> Result<Option<bool>, CloudError> {
     if answer.status != 200 {
-        let failure = error_of(answer);
-        if failure.code.starts_with("NoSuchPublicAccessBlock") {
+        let error = error_of(answer);
+        if error.code.starts_with("NoSuchPublicAccessBlock") {
             return Ok(Some(false));
         }
         let barred = matches!(
-            failure.kind,
+            error.kind,
             CloudErrorKind::AccessDenied | CloudErrorKind::RequestRejected
         );
-        return if barred { Ok(None) } else { Err(failure) };
+        return if barred { Ok(None) } else { Err(error) };
     }
     let text = std::str::from_utf8(&answer.body).unwrap_or_default();
     let block: Option<PublicAccessBlockConfiguration> = quick_xml::de::from_str(text).ok();

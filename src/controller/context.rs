@@ -125,7 +125,7 @@ impl Context {
         let mut asked = 1;
         let account = loop {
             match self.ports.caller_account(keys).await {
-                Err(failure) if failure.is_transient() && asked < ACCOUNT_ATTEMPTS => asked += 1,
+                Err(error) if error.is_transient() && asked < ACCOUNT_ATTEMPTS => asked += 1,
                 answer => break answer?,
             }
             sleep(ACCOUNT_RETRY).await;

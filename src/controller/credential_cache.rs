@@ -32,11 +32,11 @@ impl CredentialCache {
     /// The keys of an identity for one purpose. Sessions that are opened on the way are narrowed to it.
     pub async fn fetch_cached(
         &self,
-        effects: &dyn Ports,
+        ports: &dyn Ports,
         identity: &Identity,
         scope: &SessionScope,
     ) -> Result<AccessKeys, CredentialsError> {
-        let now = effects.now();
+        let now = ports.now();
         let key = (
             identity.clone(),
             identity.uses_sts_session().then(|| scope.clone()),
@@ -48,7 +48,7 @@ impl CredentialCache {
                 return Ok(keys.clone());
             }
         }
-        let keys = fetch(effects, identity, scope).await?;
+        let keys = fetch(ports, identity, scope).await?;
         let until = usable_until(keys.expires_at, now);
         self.entries
             .lock()
@@ -58,12 +58,12 @@ impl CredentialCache {
     }
 
     /// IMM refused these keys; they are obtained again next time, and not used unless they have changed.
-    pub fn mark_rejected(&self, identity: &Identity, keys: &AccessKeys, failure: CloudError) {
+    pub fn mark_rejected(&self, identity: &Identity, keys: &AccessKeys, error: CloudError) {
         self.forget(identity);
         self.bad
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(identity.clone(), (key_digest(keys), failure));
+            .insert(identity.clone(), (key_digest(keys), error));
     }
 
     /// How IMM has refused just these keys before.
@@ -74,7 +74,7 @@ impl CredentialCache {
         if same.is_none() {
             bad.remove(identity);
         }
-        same.map(|(_, failure)| failure)
+        same.map(|(_, error)| error)
     }
 
     /// The cloud refused these keys: they are obtained again next time.
@@ -100,32 +100,32 @@ fn key_digest(keys: &AccessKeys) -> String {
 }
 
 async fn fetch(
-    effects: &dyn Ports,
+    ports: &dyn Ports,
     identity: &Identity,
     scope: &SessionScope,
 ) -> Result<AccessKeys, CredentialsError> {
     let policy = Some(scope.session_policy());
     let keys = match &identity.origin {
-        CredentialOrigin::Secret { namespace, name } => effects.read_secret(namespace, name).await?,
+        CredentialOrigin::Secret { namespace, name } => ports.read_secret(namespace, name).await?,
         CredentialOrigin::ServiceAccount {
             namespace,
             name,
             role_arn,
             provider_arn,
         } => {
-            let token = effects.request_token(namespace, name).await?;
+            let token = ports.request_token(namespace, name).await?;
             let session = RoleSession {
                 role_arn: role_arn.clone(),
                 name: session_name(namespace),
                 external_id: None,
                 policy,
             };
-            return effects
+            return ports
                 .assume_role_with_oidc(&session, provider_arn, &token)
                 .await
                 .map_err(sts_error);
         }
-        CredentialOrigin::Operator => effects.operator_keys().await?,
+        CredentialOrigin::Operator => ports.operator_keys().await?,
     };
     let Some(hop) = &identity.assumed_role else {
         return Ok(keys);
@@ -142,7 +142,7 @@ async fn fetch(
         external_id: hop.external_id.clone(),
         policy,
     };
-    effects.assume_role(&session, &keys).await.map_err(sts_error)
+    ports.assume_role(&session, &keys).await.map_err(sts_error)
 }
 
 /// The session's name tells account B's audit log which namespace acted; at most 64 characters.
@@ -150,8 +150,8 @@ fn session_name(namespace: &str) -> String {
     format!("imm-operator@{namespace}").chars().take(64).collect()
 }
 
-fn sts_error(failure: CloudError) -> CredentialsError {
-    match failure.kind {
+fn sts_error(error: CloudError) -> CredentialsError {
+    match error.kind {
         CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
             CredentialsError::Unavailable
         }
@@ -163,7 +163,7 @@ fn sts_error(failure: CloudError) -> CredentialsError {
         | CloudErrorKind::CredentialsRejected
         | CloudErrorKind::CredentialsExpired
         | CloudErrorKind::PolicyRejected
-        | CloudErrorKind::RequestRejected => CredentialsError::AssumeRoleDenied(failure),
+        | CloudErrorKind::RequestRejected => CredentialsError::AssumeRoleDenied(error),
     }
 }
 

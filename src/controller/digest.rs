@@ -8,9 +8,9 @@ pub(super) struct ChangeDigest(u64);
 
 impl ChangeDigest {
     /// Of these words.
-    pub(super) fn of(words: impl Hash) -> Self {
+    pub(super) fn of(parts: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
-        words.hash(&mut hasher);
+        parts.hash(&mut hasher);
         Self(hasher.finish())
     }
 }

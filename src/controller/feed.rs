@@ -196,11 +196,11 @@ fn grant_of(job: &PartialObject, key: &ObjectKey) -> Option<ObjectKey> {
 }
 
 /// Takes in what a watch says; gives the keys to work on.
-fn apply_event(index: &mut Index, kind: WatchedKind, seen: WatchEvent) -> Vec<QueueKey> {
+fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<QueueKey> {
     let within = |scope: &Option<String>, key: &ObjectKey| {
         scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
     };
-    match (kind, seen) {
+    match (kind, event) {
         (WatchedKind::Grants, WatchEvent::ListStarted(scope)) => {
             index.begin_grant_list(|key| within(&scope, key));
             Vec::new()
@@ -260,8 +260,11 @@ pub(crate) async fn feed(
     let mut index = Index::default();
     let mut ready = Some(ready);
     let mut complete = 0;
-    let grants = grants.map(|seen| FeedEvent::Watch(WatchedKind::Grants, seen));
-    let watches = futures::stream::select(grants, jobs.map(|seen| FeedEvent::Watch(WatchedKind::Jobs, seen)));
+    let grants = grants.map(|event| FeedEvent::Watch(WatchedKind::Grants, event));
+    let watches = futures::stream::select(
+        grants,
+        jobs.map(|event| FeedEvent::Watch(WatchedKind::Jobs, event)),
+    );
     let rules = rules.map(|()| FeedEvent::Rules);
     tokio::pin!(watches, rules);
     loop {
@@ -273,9 +276,9 @@ pub(crate) async fn feed(
         let keys = match moved {
             None => return,
             Some(FeedEvent::Rules) => index.all_keys(),
-            Some(FeedEvent::Watch(kind, seen)) => {
-                complete += usize::from(matches!(seen, WatchEvent::ListCompleted(_)));
-                apply_event(&mut index, kind, seen)
+            Some(FeedEvent::Watch(kind, event)) => {
+                complete += usize::from(matches!(event, WatchEvent::ListCompleted(_)));
+                apply_event(&mut index, kind, event)
             }
         };
         if complete >= lists

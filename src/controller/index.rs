@@ -33,13 +33,13 @@ pub(super) enum JobState {
 
 /// A grant in the index.
 struct IndexedGrant {
-    wish: ChangeDigest,
+    token: ChangeDigest,
     bucket: Arc<str>,
 }
 
 /// A job in the index.
 struct IndexedJob {
-    wish: ChangeDigest,
+    token: ChangeDigest,
     grant: Option<ObjectKey>,
 }
 
@@ -57,7 +57,12 @@ pub(super) struct Index {
 
 impl Index {
     /// A grant is there or has changed.
-    pub(super) fn upsert_grant(&mut self, key: ObjectKey, wish: &ChangeToken, bucket: &str) -> Vec<QueueKey> {
+    pub(super) fn upsert_grant(
+        &mut self,
+        key: ObjectKey,
+        token: &ChangeToken,
+        bucket: &str,
+    ) -> Vec<QueueKey> {
         let bucket = self
             .buckets
             .get_key_value(bucket)
@@ -67,10 +72,10 @@ impl Index {
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
         self.missing_grants.remove(&key);
         let new = IndexedGrant {
-            wish: ChangeDigest::of(wish),
+            token: ChangeDigest::of(token),
             bucket: Arc::clone(&bucket),
         };
-        let changed = self.grants.get(&key).is_none_or(|old| old.wish != new.wish);
+        let changed = self.grants.get(&key).is_none_or(|old| old.token != new.token);
         if let Some(old) = self.grants.insert(key, new) {
             self.release_bucket(&old.bucket);
         }
@@ -94,18 +99,18 @@ impl Index {
     pub(super) fn upsert_job(
         &mut self,
         key: &ObjectKey,
-        wish: &ChangeToken,
+        token: &ChangeToken,
         grant: Option<ObjectKey>,
-        stage: JobState,
+        state: JobState,
     ) -> Vec<QueueKey> {
-        let grant = grant.filter(|_| stage == JobState::Active);
-        let wish = ChangeDigest::of(wish);
+        let grant = grant.filter(|_| state == JobState::Active);
+        let token = ChangeDigest::of(token);
         // After a restart, thousands of jobs that are at rest ask for nothing.
         let old = self.jobs.get(key);
-        let changed = old.map_or(stage != JobState::AtRest, |old| old.wish != wish);
+        let changed = old.map_or(state != JobState::AtRest, |old| old.token != token);
         self.missing_jobs.remove(key);
         let new = IndexedJob {
-            wish,
+            token,
             grant: grant.clone(),
         };
         let before = self.jobs.insert(key.clone(), new).and_then(|old| old.grant);
@@ -205,7 +210,7 @@ mod tests {
         }
     }
 
-    fn wish(generation: i64) -> ChangeToken {
+    fn token(generation: i64) -> ChangeToken {
         ChangeToken {
             generation,
             ..ChangeToken::default()
@@ -216,28 +221,28 @@ mod tests {
     fn our_own_writes_ask_for_no_work_but_wake_the_jobs_that_wait() {
         let mut index = Index::default();
         assert_eq!(
-            index.upsert_grant(key("g"), &wish(1), "pics"),
+            index.upsert_grant(key("g"), &token(1), "pics"),
             [QueueKey::Bucket("pics".into())]
         );
         assert_eq!(
-            index.upsert_job(&key("j"), &wish(1), Some(key("g")), JobState::Active),
+            index.upsert_job(&key("j"), &token(1), Some(key("g")), JobState::Active),
             [QueueKey::Job(key("j"))]
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &wish(1), "pics"),
+            index.upsert_grant(key("g"), &token(1), "pics"),
             [QueueKey::Job(key("j"))]
         );
         assert_eq!(
-            index.upsert_job(&key("j"), &wish(1), Some(key("g")), JobState::Finished),
+            index.upsert_job(&key("j"), &token(1), Some(key("g")), JobState::Finished),
             []
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &wish(1), "pics"),
+            index.upsert_grant(key("g"), &token(1), "pics"),
             [],
             "an ended job is not woken"
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &wish(2), "pics"),
+            index.upsert_grant(key("g"), &token(2), "pics"),
             [QueueKey::Bucket("pics".into())]
         );
     }
@@ -245,11 +250,11 @@ mod tests {
     #[test]
     fn what_a_new_list_does_not_mention_has_gone() {
         let mut index = Index::default();
-        index.upsert_grant(key("old"), &wish(1), "pics");
-        index.upsert_job(&key("j"), &wish(1), Some(key("old")), JobState::Active);
+        index.upsert_grant(key("old"), &token(1), "pics");
+        index.upsert_job(&key("j"), &token(1), Some(key("old")), JobState::Active);
         index.begin_grant_list(|_| true);
         index.begin_job_list(|_| true);
-        index.upsert_grant(key("new"), &wish(1), "pics");
+        index.upsert_grant(key("new"), &token(1), "pics");
         assert_eq!(
             index.complete_grant_list(|_| true),
             [QueueKey::Job(key("j")), QueueKey::Bucket("pics".into())]

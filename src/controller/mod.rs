@@ -46,11 +46,11 @@ pub struct Controllers {
 
 impl Controllers {
     /// An engine that stops with `stop`.
-    pub fn new(effects: Arc<dyn Ports>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
+    pub fn new(ports: Arc<dyn Ports>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
         let (buckets, bucket_marks) = mpsc::channel(TRIGGER_BUFFER);
         let (jobs, run_marks) = mpsc::channel(TRIGGER_BUFFER);
         let context = Arc::new(Context {
-            ports: effects,
+            ports,
             credentials: credential_cache::CredentialCache::default(),
             limiters: rate_limit::ProjectLimiters::default(),
             notifier: Arc::default(),

@@ -136,7 +136,7 @@ impl CredentialsError {
             Self::Invalid(key) => format!("{whose} has no usable {key}: give it accessKeyId and accessKeySecret as printable text without line breaks"),
             Self::SecretAccessDenied { account } => grant_access_commands("read", &whose, namespace, name, "get", "secrets", account.as_deref()),
             Self::TokenRequestDenied { account } => grant_access_commands("mint a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
-            Self::AssumeRoleDenied(failure) => format!("STS refused to let {whose} assume its role ({}): check the role's ARN and its trust policy (deploy/ram)", failure.code_and_request_id()),
+            Self::AssumeRoleDenied(error) => format!("STS refused to let {whose} assume its role ({}): check the role's ARN and its trust policy (deploy/ram)", error.code_and_request_id()),
             Self::OtherAccount { account, expected: wanted } => format!("the keys of {whose} belong to account {account}, and spec.project.accountUID is {wanted}: use keys of that account"),
             Self::NotConfigured => "the operator has no identity of its own: ask whoever runs it, or use credentials.source Secret or ServiceAccount".to_owned(),
             Self::Unavailable => format!("{whose} could not be read or exchanged just now; trying again"),

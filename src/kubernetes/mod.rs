@@ -197,7 +197,7 @@ impl Kubernetes {
             .await
         {
             Ok(_) | Err(KubeError::NotFound) => Ok(()),
-            Err(failure) => Err(failure),
+            Err(error) => Err(error),
         }
     }
 

@@ -61,7 +61,7 @@ impl Kubernetes {
         let reports = reports_api(&self.client, &job.key.namespace);
         match send_with_deadline(reports.delete(&name, &DeleteParams::default())).await {
             Ok(_) | Err(KubeError::NotFound) => Ok(()),
-            Err(failure) => Err(failure),
+            Err(error) => Err(error),
         }
     }
 }

@@ -224,16 +224,16 @@ impl ProjectLimiter {
                 state.limits = limits.clone();
                 (state.limits_known, state.failed_probes) = (true, 0);
             }
-            Err(failure) if failure.is_transient() && !failure.is_clock_skew() => {
+            Err(error) if error.is_transient() && !error.is_clock_skew() => {
                 state.failed_probes += 1;
                 let often = state.failed_probes >= MAX_FAILED_PROBES;
                 state.limits_known |= often;
                 state.probe_at = Some(now + if often { LIMITS_TTL } else { PROBE_RETRY });
             }
-            Err(failure)
-                if failure.is_clock_skew()
+            Err(error)
+                if error.is_clock_skew()
                     || matches!(
-                        failure.kind,
+                        error.kind,
                         CloudErrorKind::NoSuchProject
                             | CloudErrorKind::CredentialsRejected
                             | CloudErrorKind::CredentialsExpired

@@ -172,7 +172,7 @@ impl Fault {
     }
 
     /// Whether the process hears of a failure, and whether the effect comes about.
-    pub fn failure(self) -> Option<Effect> {
+    pub fn error(self) -> Option<Effect> {
         match self {
             Self::Lost | Self::LostOnly | Self::Late(_) | Self::LateOnly(_) | Self::Keys(_) => {
                 Some(Effect::None)
@@ -219,8 +219,8 @@ pub enum Call {
 impl Refusal for KubeError {
     const CALL: Call = Call::Kube;
     fn of(fault: Fault) -> Option<Self> {
-        if let Fault::Kube(failure, _) = fault {
-            return Some(failure);
+        if let Fault::Kube(error, _) = fault {
+            return Some(error);
         }
         (fault == Fault::RefusedThenUnanswered).then_some(Self::Forbidden)
     }
@@ -245,12 +245,12 @@ impl Refusal for CloudError {
         let Fault::Cloud(kind, effect) = fault else {
             return None;
         };
-        let mut failure = refused(kind);
+        let mut error = refused(kind);
         if effect == Effect::Done {
             // Only an answer that is not the service's own can come although the effect was done.
-            "OSSHttp403".clone_into(&mut failure.code);
+            "OSSHttp403".clone_into(&mut error.code);
         }
-        Some(failure)
+        Some(error)
     }
 }
 

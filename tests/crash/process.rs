@@ -154,12 +154,12 @@ impl Gate {
                 self.freeze(seconds).await;
             }
             let mut outside = self.outside.lock().unwrap();
-            let failure = fault.and_then(Fault::failure);
-            if failure == Some(Effect::None) {
+            let error = fault.and_then(Fault::error);
+            if error == Some(Effect::None) {
                 return Err(fault.and_then(E::of).unwrap_or(lost));
             }
             let answer = perform(&mut outside, fault);
-            match failure {
+            match error {
                 Some(_) => Err(fault.and_then(E::of).unwrap_or(lost)),
                 None => answer,
             }
@@ -236,7 +236,7 @@ impl Gate {
                     let _ = perform(&write);
                 });
             }
-            match fault.and_then(Fault::failure) {
+            match fault.and_then(Fault::error) {
                 Some(Effect::None) => {}
                 Some(Effect::Done) => drop(perform(&write)),
                 None => return perform(&write),

@@ -43,11 +43,11 @@ fn earlier(folder: &Path) -> PathBuf {
     earlier
 }
 
-/// Runs `imm-operator drain` as the administrator.
-fn drain(stage: &Stage, flags: &[&str]) -> String {
+/// Runs `imm-operator release-finalizers`, or its old name, as the administrator.
+fn release(stage: &Stage, name: &str, flags: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
     command
-        .arg("drain")
+        .arg(name)
         .args(flags)
         .env("KUBECONFIG", stage.plane.kubeconfig());
     let output = command.output().unwrap();
@@ -79,7 +79,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     let notes = stage.plane.helm(helm, &release("upgrade")).await.unwrap();
     assert!(columns(stage).await.contains("LAST-WRITE"));
     assert!(
-        notes.contains("imm-operator drain"),
+        notes.contains("imm-operator release-finalizers"),
         "whoever uninstalls is told how to finish: {notes}"
     );
     tenant.pass("finished").await;
@@ -102,7 +102,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
 
     // One way to finish is an operator again.
     let both = tenant.policy();
-    let listed = drain(stage, &[]);
+    let listed = release(stage, "drain", &[]);
     assert_eq!(
         listed.matches("1 statements stay in the policy").count(),
         2,
@@ -127,8 +127,11 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     stage.plane.helm(helm, &uninstall).await.unwrap();
     stage.kubectl(&["delete", "secret", "owner", "-n", name]).await;
     tenant.delete(GRANT, "drained").await;
-    let told = drain(stage, &["--yes"]);
-    assert!(told.contains(&format!("{name}/drained: released")), "{told}");
+    let released = release(stage, "release-finalizers", &["--yes"]);
+    assert!(
+        released.contains(&format!("{name}/drained: released")),
+        "{released}"
+    );
     tenant.until_gone(GRANT, "drained").await;
     assert_eq!(tenant.policy(), granted);
     stage.finish().await.unwrap();

@@ -31,25 +31,25 @@ impl GrantSet<'_> {
         mut batch: Vec<GrantWork>,
         place: &BucketRef,
         keys: &AccessKeys,
-        memory: &mut GrantSetCache,
+        cache: &mut GrantSetCache,
     ) -> Duration {
         let started = self.context.ports.now();
         // The first pass of a process is no regular look: a restart of a healthy operator writes nothing.
-        let regular = memory.next_drift_check.is_some_and(|time| started >= time);
-        if regular || memory.next_drift_check.is_none() {
-            memory.next_drift_check = Some(started + next_drift_check(&batch, regular));
+        let regular = cache.next_drift_check.is_some_and(|time| started >= time);
+        if regular || cache.next_drift_check.is_none() {
+            cache.next_drift_check = Some(started + next_drift_check(&batch, regular));
         }
-        let mut read = match self.read_policy(place, keys, memory).await {
+        let mut read = match self.read_policy(place, keys, cache).await {
             Ok(read) => read,
-            Err(failure) => return self.on_cloud_error(batch, &failure, memory).await,
+            Err(error) => return self.on_cloud_error(batch, &error, cache).await,
         };
         for _ in 0..MAX_ROUNDS {
             let now = self.context.ports.now();
             let document = match read.bytes.as_deref().map(Document::parse).transpose() {
                 Ok(document) => document,
                 Err(why) => {
-                    let told = self.write_all(batch, &GrantState::PolicyUnreadable(why)).await;
-                    return Duration::from_secs(if told { 3600 } else { 30 });
+                    let written = self.write_all(batch, &GrantState::PolicyUnreadable(why)).await;
+                    return Duration::from_secs(if written { 3600 } else { 30 });
                 }
             };
             if self.writes.is_stale_read(&read.bytes, now) {
@@ -72,7 +72,7 @@ impl GrantSet<'_> {
                 continue;
             }
             if plan.change == Change::Keep {
-                memory.failures = 0;
+                cache.failures = 0;
                 return self.finish(batch, plan, input, regular).await;
             }
             if !self.store_ledgers(&mut batch, &plan, document.as_ref()).await {
@@ -81,9 +81,9 @@ impl GrantSet<'_> {
             // Before the second read: whatever takes time after it widens the window in which a foreign change would be lost.
             self.back_up_policy(&mut batch, &plan, place, document.as_ref())
                 .await;
-            let second = match self.read_policy(place, keys, memory).await {
+            let second = match self.read_policy(place, keys, cache).await {
                 Ok(second) => second,
-                Err(failure) => return self.on_cloud_error(batch, &failure, memory).await,
+                Err(error) => return self.on_cloud_error(batch, &error, cache).await,
             };
             let read_at = self.context.ports.now();
             // The ledgers promise how long the write can live; what took too long is planned and recorded anew, as is what
@@ -111,20 +111,20 @@ impl GrantSet<'_> {
             self.context
                 .metrics
                 .cloud_call(call, if written.is_ok() { "ok" } else { "failed" });
-            if let Err(failure) = written {
-                return self.on_write_failed(batch, &plan, &failure, memory).await;
+            if let Err(error) = written {
+                return self.on_write_failed(batch, &plan, &error, cache).await;
             }
-            memory.wrote = true;
+            cache.wrote = true;
             self.on_write_confirmed(&mut batch, &plan, read_at);
-            read = match self.read_policy(place, keys, memory).await {
+            read = match self.read_policy(place, keys, cache).await {
                 Ok(read) => read,
-                Err(failure) => return self.on_cloud_error(batch, &failure, memory).await,
+                Err(error) => return self.on_cloud_error(batch, &error, cache).await,
             };
             self.read_public(&mut batch, &plan, place, keys).await;
         }
         self.write_all(batch, &GrantState::WriteConflict).await;
-        memory.failures = memory.failures.saturating_add(1);
-        short_backoff(memory.failures, &self.identity.jitter_seed())
+        cache.failures = cache.failures.saturating_add(1);
+        short_backoff(cache.failures, &self.identity.jitter_seed())
     }
 
     /// The rules are applied again directly before a write: they, or a namespace's labels, may have changed meanwhile.
@@ -187,8 +187,8 @@ impl GrantSet<'_> {
                     }
                 }
             }
-            Err(failure) => {
-                tracing::warn!(bucket = place.name, %failure, "no copy of the policy could be kept");
+            Err(error) => {
+                tracing::warn!(bucket = place.name, %error, "no copy of the policy could be kept");
             }
         }
     }
@@ -197,14 +197,14 @@ impl GrantSet<'_> {
         &self,
         place: &BucketRef,
         keys: &AccessKeys,
-        memory: &mut GrantSetCache,
+        cache: &mut GrantSetCache,
     ) -> Result<PolicyRead, CloudError> {
         let read = self.context.ports.get_policy(place, keys).await;
         self.context
             .metrics
             .cloud_call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
         if read.is_ok() {
-            memory.last_credentials = Some(keys.clone());
+            cache.last_credentials = Some(keys.clone());
         }
         read
     }
@@ -270,7 +270,7 @@ impl GrantSet<'_> {
 /// Takes note of statements that were found gone. `true` when a quarrel began or goes on, so that they are not put back now
 /// and a new plan is needed.
 fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
-    let mut again = false;
+    let mut retry = false;
     for (index, work) in batch.iter_mut().enumerate() {
         let drifted = plan.missing.get(index).copied().unwrap_or(0);
         if drifted == 0 || work.missing > 0 {
@@ -284,12 +284,12 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
             let repeated_drift = drift::on_removed(work.repeated_drift.as_ref(), now);
             if drift::backoff_left(Some(&repeated_drift), now).is_some() {
                 desired.on_drift = OnDrift::Report;
-                again = true;
+                retry = true;
             }
             work.repeated_drift = Some(repeated_drift);
         }
     }
-    again
+    retry
 }
 
 /// The document that a change leaves behind.

@@ -44,7 +44,7 @@ impl GrantSet<'_> {
         {
             return Duration::from_secs(1);
         }
-        let seen = PolicyView {
+        let view = PolicyView {
             document: input.document,
             ours: count_owned(&plan.ledgers, input.document),
             scheduled_check: regular,
@@ -56,7 +56,7 @@ impl GrantSet<'_> {
         let set_aside = |(p, v): (&GrantWork, &GrantOutcome)| {
             *v == GrantOutcome::Propagating || (*v == GrantOutcome::Carried && p.outcome.is_none())
         };
-        let unsure = |p: &GrantWork| p.preview.is_some() && p.all_present(seen).is_none();
+        let unsure = |p: &GrantWork| p.preview.is_some() && p.all_present(view).is_none();
         let waiting = batch.iter().zip(&plan.outcomes).any(set_aside) || batch.iter().any(unsure);
         let mut members: Vec<_> = batch.iter().map(|p| p.input.clone()).collect();
         let mut arrivals = Vec::new();
@@ -102,7 +102,7 @@ impl GrantSet<'_> {
             }
             let left = drift::backoff_left(arrival.work.repeated_drift.as_ref(), input.now);
             hold = hold.into_iter().chain(left).min();
-            all_stored &= self.finish_grant(arrival, seen, interval).await;
+            all_stored &= self.finish_grant(arrival, view, interval).await;
             // A status that is as before waits for nobody, and each grant is judged against the whole policy.
             tokio::task::yield_now().await;
         }
@@ -112,7 +112,7 @@ impl GrantSet<'_> {
             Duration::from_secs(5)
         } else if wrote {
             // A second look catches somebody who had read the policy before our write and wrote after it.
-            let spread = format!("{}/{}", self.identity.jitter_seed(), seen.ours);
+            let spread = format!("{}/{}", self.identity.jitter_seed(), view.ours);
             requeue::uniform(Duration::from_secs(15), Duration::from_secs(45), &spread)
         } else {
             hold.into_iter()
@@ -123,7 +123,7 @@ impl GrantSet<'_> {
         }
     }
 
-    async fn finish_grant(&self, arrival: FinishedGrant, seen: PolicyView<'_>, interval: Duration) -> bool {
+    async fn finish_grant(&self, arrival: FinishedGrant, view: PolicyView<'_>, interval: Duration) -> bool {
         let FinishedGrant {
             mut work,
             ledger,
@@ -145,14 +145,14 @@ impl GrantSet<'_> {
         self.publish_changes(&work, &outcome).await;
         if let Some(residual) = released(&outcome) {
             let others = work
-                .overlaps(seen.document)
+                .overlaps(view.document)
                 .and_then(|n| usize::try_from(n).ok())
                 .unwrap_or(0);
             return release(self.context, work.grant, residual.max(others)).await;
         }
         let now = self.context.ports.now();
         let state = work.grant_state(&outcome);
-        let mut observation = work.observe(Some(seen));
+        let mut observation = work.observe(Some(view));
         observation.plan = plan;
         if outcome == GrantOutcome::Applied {
             observation.repeated_drift =
@@ -234,11 +234,11 @@ impl GrantSet<'_> {
 
     /// Tells everyone the same. `false` when it could not be stored for all of them.
     pub(super) async fn write_all(&self, batch: Vec<GrantWork>, state: &GrantState) -> bool {
-        let mut all_told = true;
+        let mut all_written = true;
         for work in batch {
-            all_told &= self.write_state(work, state.clone(), None).await;
+            all_written &= self.write_state(work, state.clone(), None).await;
         }
-        all_told
+        all_written
     }
 
     /// Tells a grant how it stands, unless it is known otherwise. One that may go anyway is let go instead.
@@ -246,7 +246,7 @@ impl GrantSet<'_> {
         &self,
         mut work: GrantWork,
         state: GrantState,
-        seen: Option<PolicyView<'_>>,
+        view: Option<PolicyView<'_>>,
     ) -> bool {
         if work.owns_nothing() {
             let residual = if let GrantState::Planned(outcome) = &state {
@@ -263,7 +263,7 @@ impl GrantSet<'_> {
         };
         let observation = Observation {
             plan: work.grant.status.plan.clone(),
-            ..work.observe(seen)
+            ..work.observe(view)
         };
         let status = grant_status(&work.grant, &state, observation, self.context.ports.now());
         self.store_status(&mut work.grant, status).await

@@ -68,40 +68,40 @@ impl GrantSet<'_> {
     pub(super) async fn reconcile(
         &mut self,
         grants: Vec<GrantObject>,
-        memory: &mut GrantSetCache,
+        cache: &mut GrantSetCache,
     ) -> Duration {
         let now = self.context.ports.now();
-        memory.wrote = false;
+        cache.wrote = false;
         let asked = grants
             .iter()
             .map(|g| (&g.uid, g.generation, (g.deleting, g.abandon), &g.reconcile_at));
         let asked = Some(ChangeDigest::of(asked.collect::<Vec<_>>()));
         let rules = Some(self.context.ports.tenancy_rules());
-        if memory.last_inputs == asked
-            && memory.rules == rules
-            && let Some(time) = memory.not_before.filter(|time| *time > now)
+        if cache.last_inputs == asked
+            && cache.rules == rules
+            && let Some(time) = cache.not_before.filter(|time| *time > now)
         {
             return time_left(now, time);
         }
-        (memory.last_inputs, memory.rules) = (asked, rules);
+        (cache.last_inputs, cache.rules) = (asked, rules);
         let (grants, all_gone) = release_retained(self.context, grants).await;
         let wait = if all_gone {
-            self.reconcile_grants(grants, memory).await
+            self.reconcile_grants(grants, cache).await
         } else {
             Duration::from_secs(1)
         };
         let now = self.context.ports.now();
         // A look that is overdue was not taken because this pass could not: it waits for the next one that can.
-        let look = memory.next_drift_check.filter(|time| *time > now);
+        let look = cache.next_drift_check.filter(|time| *time > now);
         let wait = look.map_or(wait, |time| wait.min(time_left(now, time)));
-        memory.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
+        cache.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
         wait
     }
 
     pub(super) async fn reconcile_grants(
         &mut self,
         grants: Vec<GrantObject>,
-        memory: &mut GrantSetCache,
+        cache: &mut GrantSetCache,
     ) -> Duration {
         let Some(place) = grants.iter().find_map(|g| g.bucket.clone()) else {
             return Duration::from_secs(3600);
@@ -145,8 +145,8 @@ impl GrantSet<'_> {
                     problem,
                     CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. }
                 );
-                let last = memory.last_credentials.clone().filter(|_| denied);
-                let again = if problem.is_transient() {
+                let last = cache.last_credentials.clone().filter(|_| denied);
+                let retry = if problem.is_transient() {
                     short_backoff(2, &self.identity.jitter_seed())
                 } else {
                     Duration::from_secs(30)
@@ -154,26 +154,26 @@ impl GrantSet<'_> {
                 let Some(keys) = last.filter(|_| leaving) else {
                     self.write_all(batch, &GrantState::CredentialsFailed(problem))
                         .await;
-                    return again;
+                    return retry;
                 };
                 // A terminating namespace loses its Secret before our finalizer runs: the last keys that worked are used
                 // for one thing, taking its statements out.
-                return self.converge(batch, &place, &keys, memory).await.min(again);
+                return self.converge(batch, &place, &keys, cache).await.min(retry);
             }
         };
-        let known = match self.read_bucket_facts(&batch, &place, &keys, memory).await {
+        let known = match self.read_bucket_facts(&batch, &place, &keys, cache).await {
             Ok(known) => known,
-            Err(failure) => return self.on_cloud_error(batch, &failure, memory).await,
+            Err(error) => return self.on_cloud_error(batch, &error, cache).await,
         };
         let mut all_aboard = true;
         for work in &mut batch {
             all_aboard &= self.prepare(work, &known).await;
         }
-        let failures = memory.failures;
-        let wait = self.converge(batch, &place, &keys, memory).await;
+        let failures = cache.failures;
+        let wait = self.converge(batch, &place, &keys, cache).await;
         if !all_aboard {
-            memory.failures = failures.saturating_add(1);
-            return wait.min(short_backoff(memory.failures, &self.identity.jitter_seed()));
+            cache.failures = failures.saturating_add(1);
+            return wait.min(short_backoff(cache.failures, &self.identity.jitter_seed()));
         }
         wait
     }
@@ -185,8 +185,8 @@ impl GrantSet<'_> {
         let after = placed_fingerprints(grant.deleting, &status.owned);
         let stored = write_status(self.context, grant, status).await;
         let holds = if stored { after } else { &before & &after };
-        let mut held = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
-        held.insert(grant.uid.clone(), holds);
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        placed.insert(grant.uid.clone(), holds);
         stored
     }
 
@@ -194,50 +194,50 @@ impl GrantSet<'_> {
     pub(super) async fn on_cloud_error(
         &self,
         batch: Vec<GrantWork>,
-        failure: &CloudError,
-        memory: &mut GrantSetCache,
+        error: &CloudError,
+        cache: &mut GrantSetCache,
     ) -> Duration {
         if matches!(
-            failure.kind,
+            error.kind,
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
         ) {
             self.context.credentials.forget(&self.identity);
         }
         // A session that ended before its time is opened anew; nobody needs to hear of it unless that fails too.
-        if failure.kind == CloudErrorKind::CredentialsExpired
-            && memory.failures == 0
+        if error.kind == CloudErrorKind::CredentialsExpired
+            && cache.failures == 0
             && self.identity.uses_sts_session()
         {
-            memory.failures = 1;
+            cache.failures = 1;
             return Duration::from_secs(1);
         }
         let interval = drift_interval(&batch);
-        let mut again = false;
+        let mut retry = false;
         for work in batch {
-            if work.grant.deleting && failure.kind == CloudErrorKind::NoSuchBucket {
+            if work.grant.deleting && error.kind == CloudErrorKind::NoSuchBucket {
                 let note = "the bucket is gone, and its policy with it".to_owned();
                 publish_event(self.context, &work.grant, EventReason::BucketGone, note, false).await;
-                again |= !release(self.context, work.grant, 0).await;
+                retry |= !release(self.context, work.grant, 0).await;
                 continue;
             }
             let free = work.owns_nothing();
-            let told = self.write_state(work, GrantState::CloudFailed(failure.clone()), None);
-            again |= !told.await && free;
+            let written = self.write_state(work, GrantState::CloudFailed(error.clone()), None);
+            retry |= !written.await && free;
         }
-        memory.failures = memory.failures.saturating_add(1);
-        if again {
-            let soon = short_backoff(memory.failures, &self.identity.jitter_seed());
-            return failure.retry_after.map_or(soon, |wait| wait.max(soon));
+        cache.failures = cache.failures.saturating_add(1);
+        if retry {
+            let soon = short_backoff(cache.failures, &self.identity.jitter_seed());
+            return error.retry_after.map_or(soon, |wait| wait.max(soon));
         }
-        match failure.kind {
+        match error.kind {
             CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
                 let (first, cap) = (Duration::from_secs(1), Duration::from_secs(420));
                 let grown =
-                    requeue::exponential_backoff(memory.failures, first, cap, &self.identity.jitter_seed());
-                failure.retry_after.map_or(grown, |wait| wait.max(grown))
+                    requeue::exponential_backoff(cache.failures, first, cap, &self.identity.jitter_seed());
+                error.retry_after.map_or(grown, |wait| wait.max(grown))
             }
             // An expired session is opened anew at once; keys that stay refused are tried each minute.
-            CloudErrorKind::CredentialsExpired if memory.failures <= 1 => Duration::from_secs(1),
+            CloudErrorKind::CredentialsExpired if cache.failures <= 1 => Duration::from_secs(1),
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
                 Duration::from_secs(60)
             }

@@ -37,18 +37,18 @@ type PlacedByGrant = BTreeMap<String, BTreeSet<String>>;
 
 /// Makes one pass over a bucket.
 pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
-    let memory = context.bucket_cache(bucket);
-    let mut memory = memory.lock().await;
-    let memory = &mut *memory;
+    let cache = context.bucket_cache(bucket);
+    let mut cache = cache.lock().await;
+    let cache = &mut *cache;
     let grants = match context.ports.list_grants(bucket).await {
         Ok(grants) => grants,
-        Err(failure) => {
-            tracing::warn!(bucket = &**bucket, %failure, "the grants of the bucket cannot be listed");
-            memory.failures = memory.failures.saturating_add(1);
-            return Action::Requeue(short_backoff(memory.failures, bucket));
+        Err(error) => {
+            tracing::warn!(bucket = &**bucket, %error, "the grants of the bucket cannot be listed");
+            cache.failures = cache.failures.saturating_add(1);
+            return Action::Requeue(short_backoff(cache.failures, bucket));
         }
     };
-    memory.failures = 0;
+    cache.failures = 0;
     let now = context.ports.now();
     // A grant that is being deleted and is not held by us any more owns nothing.
     let grants: Vec<GrantObject> = grants
@@ -58,69 +58,76 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     if grants.is_empty() {
         context.recheck_done(bucket);
         // A grant made again within moments must not take an old answer for the truth.
-        if memory.writes.has_recent(now) {
+        if cache.writes.has_recent(now) {
             return Action::Requeue(Duration::from_secs(30));
         }
         context.forget_bucket(bucket);
         return Action::AwaitChange;
     }
-    memory.writes.read_ledgers(&grants, now);
+    cache.writes.read_ledgers(&grants, now);
     // What is asked for while this pass goes on is for the next one.
     let desired = context.recheck_requested(bucket);
     if desired {
-        memory
+        cache
             .grant_sets
             .values_mut()
             .for_each(GrantSetCache::clear_backoff);
     }
-    let mut lanes: BTreeMap<GrantSetKey, Vec<GrantObject>> = BTreeMap::new();
+    let mut grant_sets: BTreeMap<GrantSetKey, Vec<GrantObject>> = BTreeMap::new();
     let mut wait = Duration::from_secs(3600);
     for grant in grants {
         match grant_set_key(&grant) {
-            Some(key) => lanes.entry(key).or_default().push(grant),
+            Some(key) => grant_sets.entry(key).or_default().push(grant),
             // Nothing of such a grant can be looked at; it is told so, and its ledger stays.
             None => wait = wait.min(release::reconcile_unusable(context, grant).await),
         }
     }
-    memory.grant_sets.retain(|key, _| lanes.contains_key(key));
+    cache.grant_sets.retain(|key, _| grant_sets.contains_key(key));
     let put_there_by = |grants: &[GrantObject]| -> PlacedByGrant {
         grants
             .iter()
             .map(|g| (g.uid.clone(), placed_fingerprints(g.deleting, &g.status.owned)))
             .collect()
     };
-    let mut held: BTreeMap<GrantSetKey, PlacedByGrant> = lanes
+    let mut placed: BTreeMap<GrantSetKey, PlacedByGrant> = grant_sets
         .iter()
         .map(|(key, grants)| (key.clone(), put_there_by(grants)))
         .collect();
-    for (key, grants) in lanes {
-        let own = held.remove(&key).unwrap_or_default();
-        let elsewhere = held.values().flat_map(BTreeMap::values).flatten();
-        let remembered = memory.grant_sets.entry(key.clone()).or_default();
-        let mut lane = GrantSet {
+    for (key, grants) in grant_sets {
+        let own = placed.remove(&key).unwrap_or_default();
+        let elsewhere = placed.values().flat_map(BTreeMap::values).flatten();
+        let remembered = cache.grant_sets.entry(key.clone()).or_default();
+        let mut grant_set = GrantSet {
             context,
             identity: key.0.clone(),
-            writes: &mut memory.writes,
+            writes: &mut cache.writes,
             placed_by_others: elsewhere.cloned().collect(),
             placed: Mutex::new(own),
         };
-        wait = wait.min(lane.reconcile(grants, remembered).await);
+        wait = wait.min(grant_set.reconcile(grants, remembered).await);
         // What this lane has let go is not its any more: of two that let the same go, the later one takes it out.
-        held.insert(
+        placed.insert(
             key,
-            lane.placed.into_inner().unwrap_or_else(PoisonError::into_inner),
+            grant_set
+                .placed
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
         );
     }
     if desired {
         context.recheck_done(bucket);
     }
     // A statement that one identity took out may be wanted by another, which puts it back with its own credentials.
-    let writers = memory.grant_sets.values().filter(|lane| lane.wrote).count();
-    if writers > 0 && memory.grant_sets.len() > 1 {
-        memory
+    let writers = cache
+        .grant_sets
+        .values()
+        .filter(|grant_set| grant_set.wrote)
+        .count();
+    if writers > 0 && cache.grant_sets.len() > 1 {
+        cache
             .grant_sets
             .values_mut()
-            .filter(|lane| !lane.wrote || writers > 1)
+            .filter(|grant_set| !grant_set.wrote || writers > 1)
             .for_each(GrantSetCache::clear_backoff);
         return Action::Requeue(Duration::ZERO);
     }
@@ -130,9 +137,9 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
 /// Statements that a grant has put into the policy, by fingerprint; one that is being deleted holds none for others.
 fn placed_fingerprints(deleting: bool, ledger: &[LedgerEntry]) -> BTreeSet<String> {
     let entries = ledger.iter().filter(|_| !deleting);
-    let held =
+    let placed =
         entries.filter(|e| !e.pre_existing && matches!(e.state, EntryState::Intended | EntryState::Applied));
-    held.map(|e| e.fingerprint.clone()).collect()
+    placed.map(|e| e.fingerprint.clone()).collect()
 }
 
 fn grant_set_key(grant: &GrantObject) -> Option<GrantSetKey> {

@@ -25,18 +25,18 @@ pub(super) struct PolicyView<'a> {
 
 impl GrantWork {
     /// What is known of it at this point; what is not known stays as it was.
-    pub(super) fn observe(&self, seen: Option<PolicyView<'_>>) -> Observation {
+    pub(super) fn observe(&self, view: Option<PolicyView<'_>>) -> Observation {
         let before = self.grant.status.policy.as_ref();
-        let fresh = seen.filter(|s| s.scheduled_check || self.was_written() || before.is_none());
+        let fresh = view.filter(|s| s.scheduled_check || self.was_written() || before.is_none());
         Observation {
-            policy: fresh.map(|seen| self.policy_seen(seen)),
+            policy: fresh.map(|view| self.policy_seen(view)),
             ledger: self.input.ledger.clone(),
-            all_present: seen.and_then(|seen| self.all_present(seen)),
+            all_present: view.and_then(|view| self.all_present(view)),
             pass_role: self.pass_role,
-            overlaps: fresh.and_then(|seen| self.overlaps(seen.document)),
+            overlaps: fresh.and_then(|view| self.overlaps(view.document)),
             missing: self.unreported_drift,
             bucket: self.bucket.clone(),
-            deny_verdict: seen.and_then(|seen| self.deny_verdict(seen.document)),
+            deny_verdict: view.and_then(|view| self.deny_verdict(view.document)),
             plan: None,
             repeated_drift: self.repeated_drift.clone(),
         }
@@ -47,10 +47,10 @@ impl GrantWork {
         self.added > 0 || self.removed > 0 || self.late_write_seen
     }
 
-    fn policy_seen(&self, seen: PolicyView<'_>) -> ObservedPolicy {
+    fn policy_seen(&self, view: PolicyView<'_>) -> ObservedPolicy {
         let before = self.grant.status.policy.as_ref();
-        let text = seen.document.map(Document::text);
-        let statements = seen.document.map_or(0, |d| d.statements().len());
+        let text = view.document.map(Document::text);
+        let statements = view.document.map_or(0, |d| d.statements().len());
         let size = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let reason = if self.added > 0 || self.late_write_seen {
             WriteReason::StatementMissing
@@ -64,7 +64,7 @@ impl GrantWork {
             bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),
             limit_bytes: i64::try_from(POLICY_LIMIT).unwrap_or(i64::MAX),
             statements: size(statements),
-            foreign_statements: size(statements.saturating_sub(seen.ours)),
+            foreign_statements: size(statements.saturating_sub(view.ours)),
             public: self.public.or_else(|| before.and_then(|p| p.public)),
             backup_ref: self
                 .backup
@@ -79,9 +79,9 @@ impl GrantWork {
     }
 
     /// Whether all that it holds as applied is in the policy.
-    pub(super) fn all_present(&self, seen: PolicyView<'_>) -> Option<bool> {
+    pub(super) fn all_present(&self, view: PolicyView<'_>) -> Option<bool> {
         let there = |e: &LedgerEntry| {
-            seen.document
+            view.document
                 .is_some_and(|d| !d.positions_of(&e.fingerprint).is_empty())
         };
         let mut applied = self
@@ -90,15 +90,15 @@ impl GrantWork {
             .iter()
             .filter(|e| e.state == EntryState::Applied);
         let all = applied.all(there);
-        (all || seen.absence_trusted).then_some(all)
+        (all || view.absence_trusted).then_some(all)
     }
 
     /// Foreign statements that name the same principal.
     pub(super) fn overlaps(&self, document: Option<&Document>) -> Option<i32> {
         let grantee = principal(&self.grant.spec.as_ref().ok()?.grantee);
         let owned = |s: &&StatementSpan| {
-            let held = |f: &String| self.input.ledger.iter().any(|e| e.fingerprint == *f);
-            s.fingerprint.as_ref().is_some_and(held)
+            let placed = |f: &String| self.input.ledger.iter().any(|e| e.fingerprint == *f);
+            s.fingerprint.as_ref().is_some_and(placed)
         };
         let statements = document.map(Document::statements).unwrap_or_default();
         let foreign = statements
@@ -150,15 +150,15 @@ impl GrantWork {
 
 /// Live statements that some ledger holds as ours.
 pub(super) fn count_owned(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) -> usize {
-    let held = ledgers
+    let placed = ledgers
         .iter()
         .flatten()
         .filter(|e| !e.pre_existing && e.state != EntryState::Missing);
-    let held: BTreeSet<&str> = held.map(|e| e.fingerprint.as_str()).collect();
+    let placed: BTreeSet<&str> = placed.map(|e| e.fingerprint.as_str()).collect();
     let statements = document.map(Document::statements).unwrap_or_default();
     let live: BTreeSet<&str> = statements
         .iter()
         .filter_map(|s| s.fingerprint.as_deref())
         .collect();
-    held.intersection(&live).count()
+    placed.intersection(&live).count()
 }

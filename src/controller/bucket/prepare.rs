@@ -35,7 +35,7 @@ impl GrantSet<'_> {
         let member = GrantInput {
             key: grant.key.clone(),
             created: grant.created,
-            disposition: disposition,
+            disposition,
             ledger,
         };
         let repeated_drift = grant.status.repeated_drift.clone();
@@ -92,7 +92,7 @@ impl GrantSet<'_> {
         batch: &[GrantWork],
         place: &BucketRef,
         keys: &AccessKeys,
-        memory: &mut GrantSetCache,
+        cache: &mut GrantSetCache,
     ) -> Result<BucketFacts, CloudError> {
         let going = || batch.iter().filter(|p| p.outcome.is_none() && !p.grant.deleting);
         let mut known = BucketFacts::default();
@@ -101,29 +101,30 @@ impl GrantSet<'_> {
             g.status
                 .bucket
                 .as_ref()
-                .is_none_or(|seen| new || self.bucket_mismatch(g, seen).is_some())
+                .is_none_or(|observed| new || self.bucket_mismatch(g, observed).is_some())
         };
-        let wish = |g: &GrantObject| g.spec.as_ref().ok().map(|s| s.access.pass_role_statement);
+        let requested = |g: &GrantObject| g.spec.as_ref().ok().map(|s| s.access.pass_role_statement);
         let open = |g: &GrantObject| {
             let spec = g.spec.as_ref().ok();
             spec.is_some_and(|s| decide_pass_role(s, g.generation, &g.status, None).is_none())
         };
-        let again = memory.public_refused && going().any(|p| wish(&p.grant) != Some(PassRoleStatement::Omit));
+        let retry =
+            cache.public_refused && going().any(|p| requested(&p.grant) != Some(PassRoleStatement::Omit));
         let (ask_bucket, ask_block) = (
             going().any(|p| unseen(&p.grant)),
-            again || going().any(|p| open(&p.grant)),
+            retry || going().any(|p| open(&p.grant)),
         );
         // Both at once: a new grant waits for these answers.
-        let effects = &self.context.ports;
+        let ports = &self.context.ports;
         let (bucket, block) = futures::join!(
-            OptionFuture::from(ask_bucket.then(|| effects.bucket_info(place, keys))),
-            OptionFuture::from(ask_block.then(|| effects.read_public_access_block(place, keys))),
+            OptionFuture::from(ask_bucket.then(|| ports.bucket_info(place, keys))),
+            OptionFuture::from(ask_block.then(|| ports.read_public_access_block(place, keys))),
         );
-        if let Some(seen) = bucket {
+        if let Some(observed) = bucket {
             self.context
                 .metrics
-                .cloud_call("GetBucketInfo", if seen.is_ok() { "ok" } else { "failed" });
-            known.bucket = Some(seen?);
+                .cloud_call("GetBucketInfo", if observed.is_ok() { "ok" } else { "failed" });
+            known.bucket = Some(observed?);
         }
         if let Some(state) = block {
             self.context.metrics.cloud_call(
@@ -131,21 +132,21 @@ impl GrantSet<'_> {
                 if state.is_ok() { "ok" } else { "failed" },
             );
             // OSS has just refused a public policy: whatever it says, or may not say, the block is on.
-            known.block = Some(match (state?, again) {
+            known.block = Some(match (state?, retry) {
                 (PublicAccessBlock::Off | PublicAccessBlock::Unreadable, true) => {
                     PublicAccessBlock::RefusedByOss
                 }
                 (state, _) => state,
             });
-            memory.public_refused = false;
+            cache.public_refused = false;
         }
         Ok(known)
     }
 
     /// Why the bucket is not the one that the grant means.
-    fn bucket_mismatch(&self, grant: &GrantObject, seen: &ObservedBucket) -> Option<GrantState> {
+    fn bucket_mismatch(&self, grant: &GrantObject, observed: &ObservedBucket) -> Option<GrantState> {
         let spec = grant.spec.as_ref().ok()?;
-        match (&seen.owner_uid, &seen.region) {
+        match (&observed.owner_uid, &observed.region) {
             (Some(owner), _) if *owner != spec.bucket.owner_uid => {
                 Some(GrantState::WrongOwner(owner.clone()))
             }
@@ -165,8 +166,10 @@ impl GrantSet<'_> {
             return true;
         }
         let grant = &work.grant;
-        let seen = known.bucket.clone().or_else(|| grant.status.bucket.clone());
-        work.outcome = seen.as_ref().and_then(|seen| self.bucket_mismatch(grant, seen));
+        let observed = known.bucket.clone().or_else(|| grant.status.bucket.clone());
+        work.outcome = observed
+            .as_ref()
+            .and_then(|observed| self.bucket_mismatch(grant, observed));
         work.bucket.clone_from(&known.bucket);
         if work.outcome.is_some() {
             return true;
@@ -192,8 +195,8 @@ impl GrantSet<'_> {
                     work.grant.resource_version = version;
                     work.grant.finalizers.push(FINALIZER.to_owned());
                 }
-                Err(failure) => {
-                    tracing::warn!(grant = %grant.key, %failure, "the finalizer could not be put on yet");
+                Err(error) => {
+                    tracing::warn!(grant = %grant.key, %error, "the finalizer could not be put on yet");
                     work.outcome = Some(GrantState::Planned(GrantOutcome::Carried));
                     return false;
                 }

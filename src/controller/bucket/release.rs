@@ -69,7 +69,7 @@ pub(super) async fn release_retained(
             stay.push((grant, ledger));
         }
     }
-    let mut all_told = true;
+    let mut all_written = true;
     let mut staying = Vec::new();
     for (mut grant, ledger) in stay {
         if ledger != grant.status.owned {
@@ -77,11 +77,11 @@ pub(super) async fn release_retained(
                 owned: ledger,
                 ..grant.status.clone()
             };
-            all_told &= write_status(context, &mut grant, status).await;
+            all_written &= write_status(context, &mut grant, status).await;
         }
         staying.push(grant);
     }
-    if !all_told {
+    if !all_written {
         staying.extend(go);
         return (staying, false);
     }
@@ -114,7 +114,7 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
     GrantInput {
         key: grant.key.clone(),
         created: grant.created,
-        disposition: disposition,
+        disposition,
         ledger: grant.status.owned.clone(),
     }
 }
@@ -136,8 +136,8 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
         }
     }
     let released = context.ports.remove_finalizer(&grant).await;
-    if let Err(failure) = released {
-        tracing::info!(grant = %grant.key, %failure, "the finalizer could not be taken off yet");
+    if let Err(error) = released {
+        tracing::info!(grant = %grant.key, %error, "the finalizer could not be taken off yet");
     }
     released.is_ok()
 }

@@ -52,18 +52,18 @@ impl GrantSet<'_> {
         &mut self,
         batch: Vec<GrantWork>,
         plan: &Plan,
-        failure: &CloudError,
-        memory: &mut GrantSetCache,
+        error: &CloudError,
+        cache: &mut GrantSetCache,
     ) -> Duration {
-        if failure.kind == CloudErrorKind::PublicAccessBlocked
+        if error.kind == CloudErrorKind::PublicAccessBlocked
             && batch
                 .iter()
                 .any(|p| p.pass_role.is_some_and(PassRoleDecision::is_written))
         {
-            memory.public_refused = true;
+            cache.public_refused = true;
         }
         let now = self.context.ports.now();
-        if failure.had_no_effect() {
+        if error.had_no_effect() {
             self.writes.rejected();
         } else {
             self.writes.unanswered(now);
@@ -71,7 +71,7 @@ impl GrantSet<'_> {
         let (mut involved, mut others) = (Vec::new(), Vec::new());
         for (index, mut work) in batch.into_iter().enumerate() {
             let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
-            if !failure.had_no_effect() {
+            if !error.had_no_effect() {
                 work.input.ledger.clone_from(&work.grant.status.owned);
             }
             if touched(&plan.added) || touched(&plan.removed) {
@@ -86,8 +86,8 @@ impl GrantSet<'_> {
         for (work, outcome) in others {
             self.write_state(work, GrantState::Planned(outcome), None).await;
         }
-        let wait = self.on_cloud_error(involved, failure, memory).await;
-        if memory.public_refused {
+        let wait = self.on_cloud_error(involved, error, cache).await;
+        if cache.public_refused {
             Duration::from_secs(1)
         } else {
             wait
@@ -153,7 +153,7 @@ mod tests {
         let text = r#"{"Statement":[{"once":"sent before"},{"now":"added"}]}"#;
         let document = Document::parse(text.as_bytes()).unwrap();
         confirm_entries(&mut ledger, &earlier, Some(&document), now);
-        let seen = |e: &LedgerEntry| {
+        let view = |e: &LedgerEntry| {
             let left = e
                 .unsettled_until
                 .as_ref()
@@ -161,7 +161,7 @@ mod tests {
             (e.state, left)
         };
         assert_eq!(
-            ledger.iter().map(seen).collect::<Vec<_>>(),
+            ledger.iter().map(view).collect::<Vec<_>>(),
             [
                 (EntryState::Intended, Some(100)),
                 (EntryState::Applied, Some(50)),

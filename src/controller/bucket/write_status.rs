@@ -28,8 +28,8 @@ pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, sta
             publish_transition(context, grant, &before).await;
             true
         }
-        Err(failure) => {
-            tracing::info!(grant = %grant.key, %failure, "status not stored");
+        Err(error) => {
+            tracing::info!(grant = %grant.key, %error, "status not stored");
             false
         }
     }

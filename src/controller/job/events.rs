@@ -20,9 +20,9 @@ const RETRY_PAGE: Duration = Duration::from_secs(2);
 impl<'a> JobRun<'a> {
     /// Asks for the next items of the source.
     pub(super) fn read_next_page(&mut self) -> BoxFuture<'a, RunEvent> {
-        let (context, means, place) = (self.context, self.means, self.source_position.clone());
+        let (context, input, place) = (self.context, self.input, self.source_position.clone());
         let keys = self.source_keys.clone();
-        let seen: ObservedSource = self.work.job.status.source.clone().unwrap_or_default();
+        let observed: ObservedSource = self.writer.job.status.source.clone().unwrap_or_default();
         async move {
             let (Some(place), Some(keys)) = (place, keys) else {
                 return RunEvent::Page(Ok(SourcePage {
@@ -30,7 +30,7 @@ impl<'a> JobRun<'a> {
                     next: None,
                 }));
             };
-            let page = read_page(context, &means.spec, &seen, &keys, &place).await;
+            let page = read_page(context, &input.spec, &observed, &keys, &place).await;
             if page.is_err() {
                 sleep(RETRY_PAGE).await;
             }
@@ -41,12 +41,12 @@ impl<'a> JobRun<'a> {
 
     /// Asks what the project allows, in its turn like any other call.
     pub(super) fn ask_limits(&self) -> BoxFuture<'a, RunEvent> {
-        let (context, means, keys) = (self.context, self.means, Arc::clone(&self.keys));
-        let namespace = self.work.job.key.namespace.clone();
+        let (context, input, keys) = (self.context, self.input, Arc::clone(&self.keys));
+        let namespace = self.writer.job.key.namespace.clone();
         async move {
-            let seat = means.pacer.acquire(&namespace, &mut None).await;
-            let limits = context.ports.project_limits(&means.spec.project, &keys).await;
-            drop(seat);
+            let permit = input.limiter.acquire(&namespace, &mut None).await;
+            let limits = context.ports.project_limits(&input.spec.project, &keys).await;
+            drop(permit);
             RunEvent::Limits(limits, keys)
         }
         .boxed()
@@ -59,20 +59,20 @@ impl<'a> JobRun<'a> {
         keys: Arc<AccessKeys>,
     ) -> Option<StopReason> {
         let asked_first = std::mem::take(&mut self.awaiting_limits);
-        self.means.pacer.on_limits(&limits);
+        self.input.limiter.on_limits(&limits);
         match limits {
-            Err(failure) if failure.kind == CloudErrorKind::NoSuchProject => {
+            Err(error) if error.kind == CloudErrorKind::NoSuchProject => {
                 let canary = asked_first;
-                Some(StopReason::NoProject { canary, failure })
+                Some(StopReason::NoProject { canary, error })
             }
-            Err(failure) if failure.is_clock_skew() => Some(StopReason::ClockSkew(failure)),
-            Err(failure)
+            Err(error) if error.is_clock_skew() => Some(StopReason::ClockSkew(error)),
+            Err(error)
                 if matches!(
-                    failure.kind,
+                    error.kind,
                     CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
                 ) =>
             {
-                Some(StopReason::CredentialsRejected(failure, keys))
+                Some(StopReason::CredentialsRejected(error, keys))
             }
             Ok(_) => self.check_service_role(),
             Err(_) => None,
@@ -81,8 +81,8 @@ impl<'a> JobRun<'a> {
 
     /// The grant opens the bucket to one role; a project that reads as another is refused each image.
     pub(super) fn check_service_role(&self) -> Option<StopReason> {
-        let granted = &self.means.grant.as_ref()?.grantee.role_name;
-        let role = self.means.pacer.service_role().filter(|role| role != granted)?;
+        let granted = &self.input.grant.as_ref()?.grantee.role_name;
+        let role = self.input.limiter.service_role().filter(|role| role != granted)?;
         let message = format!(
             "the grant is for role {granted}, and project {} reads as {role}: set the grant's grantee.roleName to that role, then create the job again",
             self.spec.project.name
@@ -103,7 +103,7 @@ impl<'a> JobRun<'a> {
             RunEvent::Limits(limits, keys) => {
                 self.handle_limits(limits, keys);
             }
-            RunEvent::Persisted(work, stored) => return self.on_persisted(*work, stored),
+            RunEvent::Persisted(writer, stored) => return self.on_persisted(*writer, stored),
             RunEvent::Page(_) => {}
         }
         None
@@ -113,13 +113,13 @@ impl<'a> JobRun<'a> {
         match event {
             RunEvent::Response(answer) => self.handle_response(answer).await,
             RunEvent::Limits(limits, keys) => self.handle_limits(limits, keys),
-            RunEvent::Persisted(work, stored) => match self.on_persisted(*work, stored) {
+            RunEvent::Persisted(writer, stored) => match self.on_persisted(*writer, stored) {
                 None if stored == WriteResult::Stored => self.mark_started().await,
                 end => end,
             },
             RunEvent::Page(Ok(page)) => {
-                let grant = self.means.grant.as_ref();
-                match check_manifest_items(self.context, &self.work, &self.spec, grant, &page.found).await {
+                let grant = self.input.grant.as_ref();
+                match check_manifest_items(self.context, &self.writer, &self.spec, grant, &page.found).await {
                     Ok(()) => {}
                     Err(Phase::Ended(end)) => return Some(StopReason::Finished(end)),
                     Err(phase) => return Some(StopReason::Blocked(phase)),
@@ -128,9 +128,9 @@ impl<'a> JobRun<'a> {
                 self.source_position = page.next;
                 None
             }
-            RunEvent::Page(Err(failure)) => {
+            RunEvent::Page(Err(error)) => {
                 self.progress.read_failed();
-                (!failure.is_transient()).then_some(StopReason::Source(failure))
+                (!error.is_transient()).then_some(StopReason::Source(error))
             }
         }
     }
@@ -145,26 +145,31 @@ impl<'a> JobRun<'a> {
         {
             ResponseEffect::Continue => {
                 if served {
-                    self.means.pacer.on_success();
+                    self.input.limiter.on_success();
                 }
                 None
             }
             ResponseEffect::SlowDown => {
-                self.means.pacer.on_throttled();
+                self.input.limiter.on_throttled();
                 if !self.throttled {
                     self.throttled = true;
                     let note = "IMM asks to slow down; the pace is lowered and no item fails because of it";
-                    publish_event(self.context, &self.work.job, EventReason::Throttled, note, false).await;
+                    publish_event(
+                        self.context,
+                        &self.writer.job,
+                        EventReason::Throttled,
+                        note,
+                        false,
+                    )
+                    .await;
                 }
                 None
             }
-            ResponseEffect::CredentialsRejected(failure) => {
-                Some(StopReason::CredentialsRejected(failure, keys))
-            }
-            ResponseEffect::Denied { canary, failure } => Some(StopReason::Denied { canary, failure }),
-            ResponseEffect::NoProject { canary, failure } => Some(StopReason::NoProject { canary, failure }),
-            ResponseEffect::OtherRegion(failure) => Some(StopReason::OtherRegion(failure)),
-            ResponseEffect::ClockSkew(failure) => Some(StopReason::ClockSkew(failure)),
+            ResponseEffect::CredentialsRejected(error) => Some(StopReason::CredentialsRejected(error, keys)),
+            ResponseEffect::Denied { canary, error } => Some(StopReason::Denied { canary, error }),
+            ResponseEffect::NoProject { canary, error } => Some(StopReason::NoProject { canary, error }),
+            ResponseEffect::OtherRegion(error) => Some(StopReason::OtherRegion(error)),
+            ResponseEffect::ClockSkew(error) => Some(StopReason::ClockSkew(error)),
         }
     }
 }
@@ -172,7 +177,7 @@ impl<'a> JobRun<'a> {
 fn outcome_label(answer: &Result<String, CloudError>) -> &'static str {
     match answer {
         Ok(_) => "scored",
-        Err(failure) => match failure.kind {
+        Err(error) => match error.kind {
             CloudErrorKind::Throttled => "throttled",
             CloudErrorKind::Unavailable => "unavailable",
             CloudErrorKind::Unanswered => "unanswered",

@@ -14,7 +14,7 @@ use crate::runtime::queue::Action;
 
 /// What a run has left.
 pub(super) struct RunResult {
-    pub(super) work: JobWriter,
+    pub(super) writer: JobWriter,
     pub(super) spec: JobSpec,
     pub(super) progress: Progress,
 }
@@ -24,10 +24,10 @@ pub(super) async fn finish_run(
     context: &Context,
     left: RunResult,
     end: StopReason,
-    means: &RunInput,
+    input: &RunInput,
 ) -> Action {
     let RunResult {
-        mut work,
+        mut writer,
         spec,
         mut progress,
     } = left;
@@ -36,7 +36,8 @@ pub(super) async fn finish_run(
         StopReason::LimitsReached => match evaluate_limits(&progress, &spec) {
             // What is allowed to fail was raised while calls were awaited.
             End::Complete if progress.has_open_items() => {
-                work.write_phase(context, Some(&mut progress), &Phase::Scoring)
+                writer
+                    .write_phase(context, Some(&mut progress), &Phase::Scoring)
                     .await;
                 return Action::Requeue(Duration::from_millis(20));
             }
@@ -45,38 +46,39 @@ pub(super) async fn finish_run(
         StopReason::Finished(end) => end,
         StopReason::NoProject { canary: false, .. } => {
             // It has served calls before: it is asked whether it is still there, and one call alone decides then.
-            means.pacer.invalidate();
-            work.write_phase(context, Some(&mut progress), &Phase::Scoring)
+            input.limiter.invalidate();
+            writer
+                .write_phase(context, Some(&mut progress), &Phase::Scoring)
                 .await;
             return Action::Requeue(Duration::from_millis(200));
         }
-        StopReason::NoProject { failure, .. } => {
-            let (project, reference) = (&spec.project, failure.code_and_request_id());
+        StopReason::NoProject { error, .. } => {
+            let (project, reference) = (&spec.project, error.code_and_request_id());
             let message = format!(
                 "project {} does not exist in {} of account {} ({reference}): create it or correct the name, then create the job again",
                 project.name, project.region, project.account_uid
             );
             fail(JobReason::ProjectNotFound, message)
         }
-        StopReason::OtherRegion(failure) => {
-            let (project, reference) = (&spec.project, failure.code_and_request_id());
+        StopReason::OtherRegion(error) => {
+            let (project, reference) = (&spec.project, error.code_and_request_id());
             let message = format!(
                 "IMM reads images only in {}, the region of project {} ({reference}): use a project in the bucket's region",
                 project.region, project.name
             );
             fail(JobReason::RegionMismatch, message)
         }
-        StopReason::ClockSkew(failure) => {
+        StopReason::ClockSkew(error) => {
             let message = format!(
                 "the cloud refuses the time of our requests ({}): set the clock of the operator's node right; the job then goes on",
-                failure.code_and_request_id()
+                error.code_and_request_id()
             );
             let phase = Phase::CredentialsFailed(CredentialsError::Unavailable, message);
-            work.write_phase(context, Some(&mut progress), &phase).await;
+            writer.write_phase(context, Some(&mut progress), &phase).await;
             return Action::Requeue(Duration::from_secs(60));
         }
-        StopReason::Denied { canary, failure } if canary || spec.grant_ref.is_none() => {
-            let reference = failure.code_and_request_id();
+        StopReason::Denied { canary, error } if canary || spec.grant_ref.is_none() => {
+            let reference = error.code_and_request_id();
             let message = format!(
                 "IMM refused a call ({reference}): the caller needs imm:DetectImageScore on the project, and the project's service role, or the last role of the chain, must be able to read the image; then create the job again"
             );
@@ -86,76 +88,79 @@ pub(super) async fn finish_run(
             // Later on, the grant may have been taken away under us: its bucket is looked at first, and one call alone
             // decides then.
             let phase = Phase::Waiting("a call was refused; looking at the grant again".to_owned());
-            work.write_phase(context, Some(&mut progress), &phase).await;
-            let bucket = means.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
-            context.request_recheck(&work.job.key, bucket);
+            writer.write_phase(context, Some(&mut progress), &phase).await;
+            let bucket = input.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
+            context.request_recheck(&writer.job.key, bucket);
             return Action::Requeue(Duration::from_millis(200));
         }
-        StopReason::CredentialsRejected(failure, keys) => {
+        StopReason::CredentialsRejected(error, keys) => {
             // The same keys are not tried again: each refused call may be billed.
             context
                 .credentials
-                .mark_rejected(&means.identity, &keys, failure.clone());
-            let phase = Phase::CredentialsRejected(failure, means.identity.describe());
-            work.write_phase(context, Some(&mut progress), &phase).await;
+                .mark_rejected(&input.identity, &keys, error.clone());
+            let phase = Phase::CredentialsRejected(error, input.identity.describe());
+            writer.write_phase(context, Some(&mut progress), &phase).await;
             return Action::Requeue(Duration::from_secs(60));
         }
         StopReason::OutOfBudget => {
             if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) {
-                let told = work
+                let already_suspended = writer
                     .job
                     .status
                     .conditions
                     .iter()
                     .any(|c| c.kind == kinds::SUSPENDED);
-                if !work
+                if !writer
                     .write_phase(context, Some(&mut progress), &Phase::OutOfBudget)
                     .await
                 {
                     return Action::Requeue(REREAD_AFTER);
                 }
-                if !told {
+                if !already_suspended {
                     let note = "budget.maxRequests is used up: raise it to go on";
-                    publish_event(context, &work.job, EventReason::BudgetExceeded, note, true).await;
+                    publish_event(context, &writer.job, EventReason::BudgetExceeded, note, true).await;
                 }
                 return Action::AwaitChange;
             }
             let message = "budget.maxRequests is used up: create another job with a higher one";
             fail(JobReason::BudgetExceeded, message.to_owned())
         }
-        StopReason::Source(failure) => {
-            return on_source_error(context, work, Some(&mut progress), &spec, &failure).await;
+        StopReason::Source(error) => {
+            return on_source_error(context, writer, Some(&mut progress), &spec, &error).await;
         }
         StopReason::Reevaluate => {
             // Stored before the next pass takes the job up from its status, and tells what it waits for.
-            work.write_phase(context, Some(&mut progress), &Phase::Scoring)
+            writer
+                .write_phase(context, Some(&mut progress), &Phase::Scoring)
                 .await;
             return Action::Requeue(Duration::from_millis(20));
         }
         StopReason::NotStarted(KubeError::Unavailable | KubeError::Conflict) => {
-            work.write_phase(context, Some(&mut progress), &Phase::Scoring)
+            writer
+                .write_phase(context, Some(&mut progress), &Phase::Scoring)
                 .await;
             return Action::Requeue(Duration::from_secs(5));
         }
-        StopReason::NotStarted(failure) => {
+        StopReason::NotStarted(error) => {
             let message = format!(
-                "the API server refuses annotation immops.dev/started on this job ({failure}), and no call is made without it: look at admission policies and the operator's rights"
+                "the API server refuses annotation immops.dev/started on this job ({error}), and no call is made without it: look at admission policies and the operator's rights"
             );
             let phase = Phase::Stalled(JobReason::NotStarted, message);
-            work.write_phase(context, Some(&mut progress), &phase).await;
+            writer.write_phase(context, Some(&mut progress), &phase).await;
             return Action::Requeue(Duration::from_secs(60));
         }
         StopReason::Blocked(phase) => {
-            work.write_phase(context, Some(&mut progress), &phase).await;
+            writer.write_phase(context, Some(&mut progress), &phase).await;
             return Action::Requeue(Duration::from_secs(60));
         }
         StopReason::Superseded => return Action::Requeue(REREAD_AFTER),
         StopReason::ShuttingDown => {
-            work.write_phase(context, Some(&mut progress), &Phase::Scoring)
+            writer
+                .write_phase(context, Some(&mut progress), &Phase::Scoring)
                 .await;
             return Action::AwaitChange;
         }
         StopReason::Gone => return Action::AwaitChange,
     };
-    work.finish_job(context, Some(&mut progress), ended).await
+    writer.finish_job(context, Some(&mut progress), ended).await
 }

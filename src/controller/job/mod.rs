@@ -44,8 +44,8 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let job = match context.ports.get_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => return Action::AwaitChange,
-        Err(failure) => {
-            tracing::warn!(job = %key, %failure, "the job cannot be read");
+        Err(error) => {
+            tracing::warn!(job = %key, %error, "the job cannot be read");
             let (low, high) = (Duration::from_secs(1), Duration::from_secs(10));
             return Action::Requeue(requeue::uniform(low, high, &key.to_string()));
         }
@@ -53,18 +53,18 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     if job.is_finished() {
         return retention::reconcile(context, job).await;
     }
-    let mut work = JobWriter::new(job);
-    let (spec, source_spec) = match validated_spec(&work.job) {
+    let mut writer = JobWriter::new(job);
+    let (spec, source_spec) = match validated_spec(&writer.job) {
         Ok(checked) => checked,
         Err(message) => {
-            work.write_phase(context, None, &Phase::Invalid(message)).await;
+            writer.write_phase(context, None, &Phase::Invalid(message)).await;
             return Action::AwaitChange;
         }
     };
     let now = context.ports.now();
-    let until = active_deadline(&work.job, &spec, now);
-    let next = match Box::pin(check_preconditions(context, work, &spec, &source_spec, now)).await {
-        Ok((work, grant)) => Box::pin(start_run(context, work, spec, &source_spec, grant)).await,
+    let until = active_deadline(&writer.job, &spec, now);
+    let next = match Box::pin(check_preconditions(context, writer, &spec, &source_spec, now)).await {
+        Ok((writer, grant)) => Box::pin(start_run(context, writer, spec, &source_spec, grant)).await,
         Err(next) => next,
     };
     // Whatever it waits for, its time may be over before. Once it is over, what could not be stored is tried again by and by.
@@ -98,52 +98,54 @@ fn active_deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Ti
 /// Whether anything may be done for a job: its own switches, the tenancy rules, its grant.
 async fn check_preconditions(
     context: &Context,
-    mut work: JobWriter,
+    mut writer: JobWriter,
     spec: &JobSpec,
     source_spec: &SourceSpec,
     now: Timestamp,
 ) -> Result<(JobWriter, Option<GrantSpec>), Action> {
-    if work.job.is_restored() {
-        work.write_phase(context, None, &Phase::RestoredFromBackup).await;
+    if writer.job.is_restored() {
+        writer
+            .write_phase(context, None, &Phase::RestoredFromBackup)
+            .await;
         return Err(Action::Requeue(RECHECK_GRANT));
     }
-    if work.job.has_started() {
+    if writer.job.has_started() {
         // Whatever comes next: what was spent and stored until then is told first.
-        let progress = load_progress(context, &mut work, spec, now).await?;
-        if let Some(progress) = progress.filter(|progress| missing_results(&work, progress) == 0)
-            && work.write_recovered_status(context, &progress).await != WriteResult::Stored
+        let progress = load_progress(context, &mut writer, spec, now).await?;
+        if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0)
+            && writer.write_recovered_status(context, &progress).await != WriteResult::Stored
         {
             return Err(Action::Requeue(REREAD_AFTER));
         }
     }
     if spec.cancel {
-        return Err(fail_or_complete(context, work, spec, cancelled(), now).await);
+        return Err(fail_or_complete(context, writer, spec, cancelled(), now).await);
     }
-    if active_deadline(&work.job, spec, now).is_some_and(|time| time <= now) {
+    if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
         let message = format!(
             "the job did not end within activeDeadlineSeconds ({seconds} s): the results so far are kept; create another job with more time"
         );
         let end = End::Failed(JobReason::DeadlineExceeded, message);
-        return Err(fail_or_complete(context, work, spec, end, now).await);
+        return Err(fail_or_complete(context, writer, spec, end, now).await);
     }
-    let paused = is_suspended(&work.job);
+    let paused = is_suspended(&writer.job);
     if spec.suspend {
-        if work.write_phase(context, None, &Phase::Suspended).await && !paused {
+        if writer.write_phase(context, None, &Phase::Suspended).await && !paused {
             let note = "spec.suspend is true: no call is made until it is false again";
-            publish_event(context, &work.job, EventReason::Suspended, note, false).await;
+            publish_event(context, &writer.job, EventReason::Suspended, note, false).await;
         }
         return Err(Action::AwaitChange);
     }
-    if budget_is_exhausted(&work.job, spec) {
-        work.write_phase(context, None, &Phase::OutOfBudget).await;
+    if budget_is_exhausted(&writer.job, spec) {
+        writer.write_phase(context, None, &Phase::OutOfBudget).await;
         return Err(Action::AwaitChange);
     }
     if paused {
         let note = "spec.suspend is false: the job goes on from where it was";
-        publish_event(context, &work.job, EventReason::Resumed, note, false).await;
+        publish_event(context, &writer.job, EventReason::Resumed, note, false).await;
     }
-    let key = work.job.key.clone();
+    let key = writer.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {
         return Err(Action::Requeue(RETRY_KUBE_API));
     };
@@ -152,21 +154,23 @@ async fn check_preconditions(
         .tenancy_rules()
         .allow_job(&tenant, spec, &source_spec.buckets())
     {
-        work.write_phase(context, None, &Phase::Denied(message)).await;
+        writer.write_phase(context, None, &Phase::Denied(message)).await;
         return Err(Action::Requeue(RECHECK_GRANT));
     }
     if context.awaits_recheck(&key) {
         return Err(Action::Requeue(Duration::from_millis(500)));
     }
-    let grant = read_grant(context, &work.job, spec).await.map_err(|failure| {
-        tracing::warn!(job = %key, %failure, "the grant cannot be read");
+    let grant = read_grant(context, &writer.job, spec).await.map_err(|error| {
+        tracing::warn!(job = %key, %error, "the grant cannot be read");
         Action::Requeue(RETRY_KUBE_API)
     })?;
-    match evaluate_gate(&work.job, spec, source_spec, grant.as_ref(), now) {
-        GateDecision::Open => Ok((work, grant.and_then(|g| g.spec.ok()))),
-        GateDecision::Wait(message, until) => Err(wait_for_grant(context, work, spec, message, until).await),
+    match evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now) {
+        GateDecision::Open => Ok((writer, grant.and_then(|g| g.spec.ok()))),
+        GateDecision::Wait(message, until) => {
+            Err(wait_for_grant(context, writer, spec, message, until).await)
+        }
         GateDecision::Never(reason, message) => {
-            Err(fail_or_complete(context, work, spec, End::Failed(reason, message), now).await)
+            Err(fail_or_complete(context, writer, spec, End::Failed(reason, message), now).await)
         }
     }
 }
@@ -174,34 +178,34 @@ async fn check_preconditions(
 /// Takes a job up from what is stored: its status, and reports that may be newer.
 async fn load_progress(
     context: &Context,
-    work: &mut JobWriter,
+    writer: &mut JobWriter,
     spec: &JobSpec,
     now: Timestamp,
 ) -> Result<Option<Progress>, Action> {
-    let Some(size) = planned_size(spec, work.job.status.source.as_ref()) else {
+    let Some(size) = planned_size(spec, writer.job.status.source.as_ref()) else {
         return Ok(None);
     };
-    let mut progress = Progress::resume(spec, &work.job.status, size, now, &work.job.uid);
-    match work.restore_reports(context, &mut progress).await {
+    let mut progress = Progress::resume(spec, &writer.job.status, size, now, &writer.job.uid);
+    match writer.restore_reports(context, &mut progress).await {
         Ok(()) => Ok(Some(progress)),
-        Err(failure) => {
-            tracing::warn!(job = %work.job.key, %failure, "the reports cannot be read");
-            if !matches!(failure, KubeError::Forbidden | KubeError::Invalid) {
+        Err(error) => {
+            tracing::warn!(job = %writer.job.key, %error, "the reports cannot be read");
+            if !matches!(error, KubeError::Forbidden | KubeError::Invalid) {
                 return Err(Action::Requeue(RETRY_KUBE_API));
             }
             let message = format!(
-                "the ImageScoreReports of this job cannot be read ({failure}), and nothing is paid for before they can: look at the operator's rights and at who else writes them"
+                "the ImageScoreReports of this job cannot be read ({error}), and nothing is paid for before they can: look at the operator's rights and at who else writes them"
             );
             let phase = Phase::Stalled(JobReason::ResultsUnreadable, message);
-            work.write_phase(context, None, &phase).await;
+            writer.write_phase(context, None, &phase).await;
             Err(Action::Requeue(RECHECK_GRANT))
         }
     }
 }
 
 /// How many results the status counts that no report holds any more.
-fn missing_results(work: &JobWriter, progress: &Progress) -> usize {
-    let counted = work.job.status.reports.as_ref().map_or(0, |r| r.items);
+fn missing_results(writer: &JobWriter, progress: &Progress) -> usize {
+    let counted = writer.job.status.reports.as_ref().map_or(0, |r| r.items);
     let found = progress.results().reports().map(|reports| reports.count().1);
     found.map_or(0, |found| {
         usize::try_from(counted).unwrap_or(0).saturating_sub(found)
@@ -211,19 +215,19 @@ fn missing_results(work: &JobWriter, progress: &Progress) -> usize {
 /// Ends a job that is not running. After a crash its last figures may be behind what was reserved and stored.
 async fn fail_or_complete(
     context: &Context,
-    mut work: JobWriter,
+    mut writer: JobWriter,
     spec: &JobSpec,
     end: End,
     now: Timestamp,
 ) -> Action {
     let mut progress = None;
-    if work.job.status.requests.is_some() {
-        progress = match load_progress(context, &mut work, spec, now).await {
+    if writer.job.status.requests.is_some() {
+        progress = match load_progress(context, &mut writer, spec, now).await {
             Ok(progress) => progress,
             Err(next) => return next,
         };
     }
-    work.finish_job(context, progress.as_mut(), end).await
+    writer.finish_job(context, progress.as_mut(), end).await
 }
 
 fn is_suspended(job: &JobObject) -> bool {
@@ -268,13 +272,13 @@ async fn read_grant(
 /// Waits for the grant, but not for ever.
 async fn wait_for_grant(
     context: &Context,
-    mut work: JobWriter,
+    mut writer: JobWriter,
     spec: &JobSpec,
     message: String,
     until: Option<Timestamp>,
 ) -> Action {
     let now = context.ports.now();
-    let conditions = work.job.status.conditions.iter();
+    let conditions = writer.job.status.conditions.iter();
     let last = conditions
         .filter(|c| c.kind == kinds::GRANT_READY && c.status == ConditionStatus::False)
         .map(|c| c.last_transition_time.0)
@@ -284,13 +288,13 @@ async fn wait_for_grant(
     if now >= deadline && until.is_none() {
         let message = format!("after {} s: {message}", spec.grant_wait.timeout_seconds);
         let end = End::Failed(JobReason::GrantTimeout, message);
-        return fail_or_complete(context, work, spec, end, now).await;
+        return fail_or_complete(context, writer, spec, end, now).await;
     }
     if last.is_none() {
         let note = message.as_str();
-        publish_event(context, &work.job, EventReason::WaitingForGrant, note, false).await;
+        publish_event(context, &writer.job, EventReason::WaitingForGrant, note, false).await;
     }
-    work.write_phase(context, None, &Phase::Waiting(message)).await;
+    writer.write_phase(context, None, &Phase::Waiting(message)).await;
     let wait = duration_until(now, until.unwrap_or(deadline));
     Action::Requeue(wait.clamp(Duration::from_millis(50), RECHECK_GRANT))
 }
@@ -298,65 +302,67 @@ async fn wait_for_grant(
 /// Obtains the keys, counts the source if need be, and runs.
 async fn start_run(
     context: &Context,
-    mut work: JobWriter,
+    mut writer: JobWriter,
     spec: JobSpec,
     source_spec: &SourceSpec,
     grant: Option<GrantSpec>,
 ) -> Action {
-    let Some(_place) = context.try_slot(&work.job.key) else {
-        work.write_phase(context, None, &Phase::Queued(MAX_RUNS_PER_NAMESPACE))
+    let Some(_place) = context.try_slot(&writer.job.key) else {
+        writer
+            .write_phase(context, None, &Phase::Queued(MAX_RUNS_PER_NAMESPACE))
             .await;
         // It is woken when a place is free.
         return Action::Requeue(RECHECK_GRANT);
     };
     let mut source_keys = None;
     if spec.source.uris.is_empty() {
-        let keys = match source_credentials(context, &work, &spec, source_spec).await {
+        let keys = match source_credentials(context, &writer, &spec, source_spec).await {
             Ok(keys) => keys,
             Err(phase) => {
-                work.write_phase(context, None, &phase).await;
+                writer.write_phase(context, None, &phase).await;
                 return Action::Requeue(RECHECK_CREDENTIALS);
             }
         };
-        work = match Box::pin(count_items(context, work, &spec, &keys, grant.as_ref())).await {
-            Ok(work) => work,
+        writer = match Box::pin(count_items(context, writer, &spec, &keys, grant.as_ref())).await {
+            Ok(writer) => writer,
             Err(next) => return next,
         };
         source_keys = Some(keys);
     }
-    let Some(identity) = Identity::of(&work.job.key.namespace, &spec.credentials) else {
+    let Some(identity) = Identity::of(&writer.job.key.namespace, &spec.credentials) else {
         let message = "spec.credentials cannot be used".to_owned();
-        work.write_phase(context, None, &Phase::Invalid(message)).await;
+        writer.write_phase(context, None, &Phase::Invalid(message)).await;
         return Action::AwaitChange;
     };
     let (keys, owner) = match scoring_credentials(context, &identity, &spec).await {
         Ok(found) => found,
         Err(phase) => {
-            work.write_phase(context, None, &phase).await;
+            writer.write_phase(context, None, &phase).await;
             return Action::Requeue(RECHECK_CREDENTIALS);
         }
     };
-    let progress = match load_progress(context, &mut work, &spec, context.ports.now()).await {
+    let progress = match load_progress(context, &mut writer, &spec, context.ports.now()).await {
         Ok(Some(progress)) => progress,
         Ok(None) => return Action::Requeue(RETRY_KUBE_API),
         Err(next) => return next,
     };
-    let missing = missing_results(&work, &progress);
+    let missing = missing_results(&writer, &progress);
     if missing > 0 {
-        work.write_phase(context, None, &Phase::ResultsMissing(missing))
+        writer
+            .write_phase(context, None, &Phase::ResultsMissing(missing))
             .await;
         return Action::Requeue(RECHECK_GRANT);
     }
-    let means = RunInput {
-        pacer: context.limiters.of(owner, &spec.project),
+    let input = RunInput {
+        limiter: context.limiters.of(owner, &spec.project),
         spec,
         identity,
         source_spec: source_spec.clone(),
         grant,
     };
-    let run = JobRun::new(context, &means, (keys, source_keys), work, progress);
+    let run = JobRun::new(context, &input, (keys, source_keys), writer, progress);
     let (run, end) = Box::pin(run.execute()).await;
-    Box::pin(finish::finish_run(context, run.into_result(), end, &means)).await
+    Box::pin(finish::finish_run(context, run.into_result(), end, &input)).await
 }
 
 /// Keys that IMM has not refused, and whose pace they are used at. Keys of another account than the job names would read
@@ -376,8 +382,8 @@ async fn scoring_credentials(
         .fetch_cached(context.ports.as_ref(), identity, &scope)
         .await
         .map_err(failed)?;
-    if let Some(failure) = context.credentials.rejected_before(identity, &keys) {
-        return Err(Phase::CredentialsRejected(failure, identity.describe()));
+    if let Some(error) = context.credentials.rejected_before(identity, &keys) {
+        return Err(Phase::CredentialsRejected(error, identity.describe()));
     }
     match context.account_of(identity, &keys).await {
         Ok(account) if account == spec.project.account_uid => Ok((keys, ProjectOwner::Account(account))),
@@ -389,16 +395,14 @@ async fn scoring_credentials(
                 expected: wanted,
             }))
         }
-        Err(failure)
+        Err(error)
             if matches!(
-                failure.kind,
+                error.kind,
                 CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
             ) =>
         {
-            context
-                .credentials
-                .mark_rejected(identity, &keys, failure.clone());
-            Err(Phase::CredentialsRejected(failure, identity.describe()))
+            context.credentials.mark_rejected(identity, &keys, error.clone());
+            Err(Phase::CredentialsRejected(error, identity.describe()))
         }
         Err(_) => Ok((keys, ProjectOwner::Identity(identity.clone()))),
     }

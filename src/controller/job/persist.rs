@@ -116,13 +116,13 @@ impl JobWriter {
         &mut self,
         context: &Context,
         mut draft: PendingWrite,
-        anew: Option<&Phase>,
+        phase_for_fresh_read: Option<&Phase>,
     ) -> WriteResult {
         let mut failures = 0;
-        let mut told: Option<JobStatus> = None;
+        let mut written: Option<JobStatus> = None;
         loop {
-            let stored = match &told {
-                Some(told) if !self.verify_own_write(context, told).await => WriteResult::Retry,
+            let stored = match &written {
+                Some(written) if !self.verify_own_write(context, written).await => WriteResult::Retry,
                 _ => self.attempt(context, &mut draft).await,
             };
             if stored == WriteResult::Stored || stored == WriteResult::Gone {
@@ -135,12 +135,13 @@ impl JobWriter {
                 Ok(Some(fresh))
                     if fresh.uid == self.job.uid
                         && !fresh.deleting
-                        && told.as_ref() == Some(&fresh.status)
+                        && written.as_ref() == Some(&fresh.status)
                         && fresh.status != self.job.status =>
                 {
                     self.job = fresh;
                 }
-                Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match anew {
+                Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match phase_for_fresh_read
+                {
                     // What was edited meanwhile is told as seen; it takes effect once the results are stored.
                     _ if stored == WriteResult::Retry && fresh.status == self.job.status => self.job = fresh,
                     _ if stored == WriteResult::Retry => {}
@@ -158,11 +159,11 @@ impl JobWriter {
                 let status = storing_failed_status(&self.job, &why.to_string(), context.ports.now());
                 // What was told before may have come in between; it is known by its own text only.
                 if write_status(context, &mut self.job, &status).await != WriteResult::Superseded {
-                    told = Some(status);
+                    written = Some(status);
                 }
             }
             if context.stop.is_cancelled() {
-                if anew.is_some() {
+                if phase_for_fresh_read.is_some() {
                     return WriteResult::Retry;
                 }
                 sleep(RETRY_WHILE_STOPPING).await;
@@ -178,13 +179,13 @@ impl JobWriter {
     }
 
     /// Makes sure that our own word on what is not stored is known to be there or not: its answer may have been lost.
-    async fn verify_own_write(&mut self, context: &Context, told: &JobStatus) -> bool {
-        if self.job.status == *told {
+    async fn verify_own_write(&mut self, context: &Context, written: &JobStatus) -> bool {
+        if self.job.status == *written {
             return true;
         }
         match context.ports.get_job(&self.job.key).await {
             Ok(Some(fresh)) => {
-                if fresh.uid == self.job.uid && fresh.status == *told {
+                if fresh.uid == self.job.uid && fresh.status == *written {
                     self.job = fresh;
                 }
                 true
@@ -276,9 +277,9 @@ impl JobWriter {
                 // Somebody deleted it; it is made again.
                 Err(KubeError::NotFound) if version.is_some() => self.open = None,
                 Err(KubeError::NotFound) => return WriteResult::Gone,
-                Err(failure @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
-                    tracing::warn!(job = %self.job.key, %failure, "report not stored");
-                    self.refused = Some(failure).filter(|failure| *failure != KubeError::Unavailable);
+                Err(error @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
+                    tracing::warn!(job = %self.job.key, %error, "report not stored");
+                    self.refused = Some(error).filter(|error| *error != KubeError::Unavailable);
                     return WriteResult::Retry;
                 }
             }
@@ -295,7 +296,7 @@ impl JobWriter {
         if let Some(progress) = progress.as_deref_mut() {
             progress.release();
         }
-        let (reason, failure) = match &end {
+        let (reason, error) = match &end {
             End::Complete => (EventReason::Completed, None),
             End::Failed(reason, message) => (
                 EventReason::Failed,
@@ -308,8 +309,8 @@ impl JobWriter {
         }
         if kept == WriteResult::Stored {
             let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
-            let warning = failure.is_some();
-            let note = failure.unwrap_or_else(|| format!("{} done", item_count(total)));
+            let warning = error.is_some();
+            let note = error.unwrap_or_else(|| format!("{} done", item_count(total)));
             publish_event(context, &self.job, reason, note, warning).await;
         }
         super::retention::next_action(context, &self.job)
@@ -352,8 +353,8 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
                 Err(_) => return WriteResult::Retry,
             },
             Err(KubeError::NotFound) => return WriteResult::Gone,
-            Err(failure @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
-                tracing::warn!(job = %job.key, %failure, "status not stored");
+            Err(error @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
+                tracing::warn!(job = %job.key, %error, "status not stored");
                 return WriteResult::Retry;
             }
         }

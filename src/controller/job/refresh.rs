@@ -15,29 +15,29 @@ use crate::ports::KubeError;
 impl JobRun<'_> {
     /// What may be edited while a job runs takes effect at once.
     pub(super) fn apply_edits(&mut self) {
-        if let Ok(spec) = &self.work.job.spec {
+        if let Ok(spec) = &self.writer.job.spec {
             self.spec.clone_from(spec);
         }
     }
 
     /// Looks at the object and its grant again; in a second once more when one of them cannot be read.
     pub(super) async fn refresh(&mut self) -> Option<StopReason> {
-        let looked = self.refresh_all().await;
-        let wait = if looked.is_ok() {
+        let refreshed = self.refresh_all().await;
+        let wait = if refreshed.is_ok() {
             REFRESH_EVERY
         } else {
             PERSIST_EVERY
         };
         self.refresh_due = Some(Instant::now() + wait);
-        looked.unwrap_or(None)
+        refreshed.unwrap_or(None)
     }
 
     async fn refresh_all(&mut self) -> Result<Option<StopReason>, KubeError> {
-        match self.context.ports.get_job(&self.work.job.key).await? {
-            Some(fresh) if fresh.uid == self.work.job.uid && !fresh.deleting => {
+        match self.context.ports.get_job(&self.writer.job.key).await? {
+            Some(fresh) if fresh.uid == self.writer.job.uid && !fresh.deleting => {
                 // The status is ours alone; on a conflict the next write finds out who else writes it.
-                if fresh.status == self.work.job.status {
-                    self.work.job = fresh;
+                if fresh.status == self.writer.job.status {
+                    self.writer.job = fresh;
                     self.apply_edits();
                 }
             }
@@ -46,16 +46,16 @@ impl JobRun<'_> {
         if let Some(phase) = self.renew_credentials().await {
             return Ok(Some(StopReason::Blocked(phase)));
         }
-        let source_spec = &self.means.source_spec;
-        let tenant = self.context.tenant(&self.work.job.key.namespace).await?;
+        let source_spec = &self.input.source_spec;
+        let tenant = self.context.tenant(&self.writer.job.key.namespace).await?;
         let rules = self.context.ports.tenancy_rules();
         let allowed = rules
             .allow_job(&tenant, &self.spec, &source_spec.buckets())
             .is_ok();
-        let grant = read_grant(self.context, &self.work.job, &self.spec).await?;
+        let grant = read_grant(self.context, &self.writer.job, &self.spec).await?;
         let now = self.context.ports.now();
-        let open =
-            evaluate_gate(&self.work.job, &self.spec, source_spec, grant.as_ref(), now) == GateDecision::Open;
+        let open = evaluate_gate(&self.writer.job, &self.spec, source_spec, grant.as_ref(), now)
+            == GateDecision::Open;
         Ok((!open || !allowed).then_some(StopReason::Reevaluate))
     }
 
@@ -63,19 +63,19 @@ impl JobRun<'_> {
     /// be had now are had later; until then the old ones serve. Keys with another id may be another account's, whose project
     /// of the same name would be paid for: they are checked as at the start, and what they are refused for is given back.
     async fn renew_credentials(&mut self) -> Option<Phase> {
-        let effects = self.context.ports.as_ref();
-        let scope = SessionScope::project(&self.means.spec.project);
+        let ports = self.context.ports.as_ref();
+        let scope = SessionScope::project(&self.input.spec.project);
         if let Ok(keys) = self
             .context
             .credentials
-            .fetch_cached(effects, &self.means.identity, &scope)
+            .fetch_cached(ports, &self.input.identity, &scope)
             .await
         {
             let same = keys.id == self.keys.id;
             let checked = if same {
                 Ok(keys)
             } else {
-                let checked = scoring_credentials(self.context, &self.means.identity, &self.means.spec).await;
+                let checked = scoring_credentials(self.context, &self.input.identity, &self.input.spec).await;
                 checked.map(|(keys, _)| keys)
             };
             match checked {
@@ -92,9 +92,9 @@ impl JobRun<'_> {
         if self.source_keys.is_some() {
             let fresh = source_credentials(
                 self.context,
-                &self.work,
-                &self.means.spec,
-                &self.means.source_spec,
+                &self.writer,
+                &self.input.spec,
+                &self.input.source_spec,
             )
             .await;
             self.source_keys = fresh.ok().map(Arc::new).or_else(|| self.source_keys.take());

@@ -26,17 +26,17 @@ impl<'a> JobRun<'a> {
     /// crash spends what was reserved. A job that may have only a few calls in flight begins with as many, and doubles
     /// while a reservation lasts less than a second.
     fn reservation_size(&mut self) -> i64 {
-        let rate = self.means.pacer.rate();
+        let rate = self.input.limiter.rate();
         let most = rate + rate / 4;
         let few = self.spec.parallelism.map_or(most, i64::from);
-        let wish = match self.reserved {
+        let size = match self.reserved {
             Some((last, at)) if at.elapsed() < PERSIST_EVERY => last.saturating_mul(2),
             Some((last, _)) => last,
             None => few,
         };
-        let wish = wish.clamp(few.min(most), most);
-        self.reserved = Some((wish, Instant::now()));
-        wish
+        let size = size.clamp(few.min(most), most);
+        self.reserved = Some((size, Instant::now()));
+        size
     }
 
     /// Whether it is time to store: each second, and at a high pace whenever a report can be filled.
@@ -51,12 +51,12 @@ impl<'a> JobRun<'a> {
     pub(super) fn persist(&mut self, calls: &mut Calls<'a>, reserve: bool) {
         self.persisted_at = Instant::now();
         if reserve {
-            let wish = if self.progress.canary_passed() {
+            let size = if self.progress.canary_passed() {
                 self.reservation_size()
             } else {
                 1
             };
-            self.progress.reserve(wish, self.budget());
+            self.progress.reserve(size, self.budget());
         }
         let carries = self
             .progress
@@ -64,35 +64,35 @@ impl<'a> JobRun<'a> {
             .reports()
             .is_some_and(ReportBuffer::can_carry_reservation);
         // A status that says that calls are under way may be late; one that says that none are may not.
-        let phase = if carries && self.work.job.has_started() && self.status_at.elapsed() < STATUS_EVERY {
+        let phase = if carries && self.writer.job.has_started() && self.status_at.elapsed() < STATUS_EVERY {
             None
         } else {
             self.status_at = Instant::now();
             Some(self.not_started_phase().unwrap_or(Phase::Scoring))
         };
-        let (context, mut work) = (self.context, self.work.clone());
-        let draft = work.prepare_write(context, &mut self.progress, phase.as_ref());
+        let (context, mut writer) = (self.context, self.writer.clone());
+        let draft = writer.prepare_write(context, &mut self.progress, phase.as_ref());
         self.persisting = true;
         let storing = async move {
-            let stored = work.persist_until_stored(context, draft, None).await;
-            RunEvent::Persisted(Box::new(work), stored)
+            let stored = writer.persist_until_stored(context, draft, None).await;
+            RunEvent::Persisted(Box::new(writer), stored)
         };
         calls.push(storing.boxed());
     }
 
     /// What was told of a mark that was refused stands until one is taken: a new try alone is no news.
     fn not_started_phase(&self) -> Option<Phase> {
-        let mut conditions = self.work.job.status.conditions.iter();
+        let mut conditions = self.writer.job.status.conditions.iter();
         let refused =
             conditions.find(|c| c.kind == kinds::READY && c.reason == JobReason::NotStarted.as_str());
-        let refused = refused.filter(|_| self.work.job.started.is_none())?;
+        let refused = refused.filter(|_| self.writer.job.started.is_none())?;
         Some(Phase::Stalled(JobReason::NotStarted, refused.message.clone()))
     }
 
     /// Takes in what became of a store.
-    pub(super) fn on_persisted(&mut self, work: JobWriter, stored: WriteResult) -> Option<StopReason> {
+    pub(super) fn on_persisted(&mut self, writer: JobWriter, stored: WriteResult) -> Option<StopReason> {
         self.persisting = false;
-        self.work = work;
+        self.writer = writer;
         self.apply_edits();
         match stored {
             WriteResult::Stored => {
@@ -108,22 +108,22 @@ impl<'a> JobRun<'a> {
     /// Marks the object before its first call leaves, and after that is on record: an object that is marked has a record,
     /// so one without was restored, or robbed of its status.
     pub(super) async fn mark_started(&mut self) -> Option<StopReason> {
-        if self.work.job.started.is_some() || self.progress.requests().reserved == 0 {
+        if self.writer.job.started.is_some() || self.progress.requests().reserved == 0 {
             return None;
         }
-        match self.context.ports.mark_started(&self.work.job).await {
+        match self.context.ports.mark_started(&self.writer.job).await {
             Ok(version) => {
-                let job = &mut self.work.job;
+                let job = &mut self.writer.job;
                 job.resource_version = version;
                 job.started = Some(job.uid.clone());
                 let note = "the first call is about to be made";
-                publish_event(self.context, &self.work.job, EventReason::Started, note, false).await;
+                publish_event(self.context, &self.writer.job, EventReason::Started, note, false).await;
                 None
             }
             Err(KubeError::Conflict) => Some(StopReason::Reevaluate),
-            Err(failure) => {
-                tracing::warn!(job = %self.work.job.key, %failure, "the job could not be marked as started");
-                Some(StopReason::NotStarted(failure))
+            Err(error) => {
+                tracing::warn!(job = %self.writer.job.key, %error, "the job could not be marked as started");
+                Some(StopReason::NotStarted(error))
             }
         }
     }

@@ -50,8 +50,8 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
         return expire_results(context, job, now).await;
     }
     if let Some(spec) = needs_selection(&job).cloned() {
-        if let Err(failure) = remove_unselected(context, &job, &spec).await {
-            tracing::info!(job = %job.key, %failure, "reports not gone through yet");
+        if let Err(error) = remove_unselected(context, &job, &spec).await {
+            tracing::info!(job = %job.key, %error, "reports not gone through yet");
             return Action::Requeue(REREAD_AFTER);
         }
         let status = pruned_status(&job, false, now);
@@ -76,8 +76,8 @@ async fn acknowledge(context: &Context, mut job: JobObject) -> Action {
 
 /// All results go; the job and its summary stay, because a job that disappears is created again by GitOps, and paid again.
 async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -> Action {
-    if let Err(failure) = remove_reports(context, &job).await {
-        tracing::info!(job = %job.key, %failure, "reports not removed yet");
+    if let Err(error) = remove_reports(context, &job).await {
+        tracing::info!(job = %job.key, %error, "reports not removed yet");
         return Action::Requeue(REREAD_AFTER);
     }
     let status = pruned_status(&job, true, now);

@@ -20,7 +20,7 @@ use crate::core::identity::Identity;
 use crate::core::job::{End, Phase, Progress, SourceSpec, Step, evaluate_limits};
 use crate::ports::{AccessKeys, CloudError, KubeError, ProjectLimits};
 use crate::runtime::notify::Subscription;
-use crate::runtime::rate_limit::{Permit as Seat, ProjectLimiter, QueueTicket};
+use crate::runtime::rate_limit::{Permit as RatePermit, ProjectLimiter, QueueTicket};
 
 /// How often results are stored: what a crash repeats.
 pub(super) const PERSIST_EVERY: Duration = Duration::from_secs(1);
@@ -35,14 +35,14 @@ pub(super) enum StopReason {
     Finished(End),
     NoProject {
         canary: bool,
-        failure: CloudError,
+        error: CloudError,
     },
     OtherRegion(CloudError),
     /// The cloud refuses the time of the requests.
     ClockSkew(CloudError),
     Denied {
         canary: bool,
-        failure: CloudError,
+        error: CloudError,
     },
     /// With the keys of the call that was refused: the run may have newer ones by now.
     CredentialsRejected(CloudError, Arc<AccessKeys>),
@@ -86,13 +86,13 @@ pub(super) struct RunInput {
     pub(super) source_spec: SourceSpec,
     /// The grant that the gate has let it in by.
     pub(super) grant: Option<GrantSpec>,
-    pub(super) pacer: Arc<ProjectLimiter>,
+    pub(super) limiter: Arc<ProjectLimiter>,
 }
 
 /// A job being run.
 pub(super) struct JobRun<'a> {
     pub(super) context: &'a Context,
-    pub(super) means: &'a RunInput,
+    pub(super) input: &'a RunInput,
     /// The spec as it stands now; what was paid for cannot change in it.
     pub(super) spec: JobSpec,
     /// Renewed as they end or are rotated.
@@ -101,7 +101,7 @@ pub(super) struct JobRun<'a> {
     pub(super) source_keys: Option<Arc<AccessKeys>>,
     /// Whether the project is asked for its limits and its role before the first call.
     pub(super) awaiting_limits: bool,
-    pub(super) work: JobWriter,
+    pub(super) writer: JobWriter,
     pub(super) progress: Progress,
     subscription: Subscription<'a>,
     /// Its place in the project's line, kept while it stores.
@@ -122,23 +122,23 @@ pub(super) struct JobRun<'a> {
 impl<'a> JobRun<'a> {
     pub(super) fn new(
         context: &'a Context,
-        means: &'a RunInput,
+        input: &'a RunInput,
         (keys, source_keys): (AccessKeys, Option<AccessKeys>),
-        work: JobWriter,
+        writer: JobWriter,
         progress: Progress,
     ) -> Self {
         let now = Instant::now();
         let mut run = Self {
             context,
-            means,
-            spec: means.spec.clone(),
+            input,
+            spec: input.spec.clone(),
             keys: Arc::new(keys),
             source_keys: source_keys.map(Arc::new),
             awaiting_limits: false,
-            subscription: context.notifier.subscribe(&work.job.key),
+            subscription: context.notifier.subscribe(&writer.job.key),
             ticket: None,
             source_position: None,
-            work,
+            writer,
             progress,
             persisting: false,
             persisted_at: now,
@@ -148,9 +148,9 @@ impl<'a> JobRun<'a> {
             throttled: false,
             reserved: None,
         };
-        let uris = &means.spec.source.uris;
+        let uris = &input.spec.source.uris;
         if uris.is_empty() {
-            run.source_position = Some(SourcePosition::of(run.progress.cursor(), &means.spec));
+            run.source_position = Some(SourcePosition::of(run.progress.cursor(), &input.spec));
         } else {
             run.progress.add_listed(uris);
         }
@@ -160,7 +160,7 @@ impl<'a> JobRun<'a> {
     /// What is left of it.
     pub(super) fn into_result(self) -> RunResult {
         RunResult {
-            work: self.work,
+            writer: self.writer,
             spec: self.spec,
             progress: self.progress,
         }
@@ -197,7 +197,7 @@ impl<'a> JobRun<'a> {
     async fn event_loop(&mut self, calls: &mut Calls<'a>) -> StopReason {
         // An earlier job of the project has found that out; it may have been put right since.
         if self.check_service_role().is_some() {
-            self.means.pacer.invalidate();
+            self.input.limiter.invalidate();
         }
         loop {
             if self.context.stop.is_cancelled() {
@@ -207,7 +207,7 @@ impl<'a> JobRun<'a> {
                 return StopReason::LimitsReached;
             }
             let now = self.context.ports.now();
-            let until = active_deadline(&self.work.job, &self.spec, now);
+            let until = active_deadline(&self.writer.job, &self.spec, now);
             if self.spec.cancel {
                 // It sticks from here on, also when it is taken back while calls are awaited.
                 return StopReason::Finished(cancelled());
@@ -227,12 +227,13 @@ impl<'a> JobRun<'a> {
                     self.progress.canary_passed() && self.progress.has_open_items(),
                 );
             }
-            if self.progress.has_open_items() && self.means.pacer.needs_limits() {
+            if self.progress.has_open_items() && self.input.limiter.needs_limits() {
                 // Before its first call a run waits for the answer: it may spare that call.
                 self.awaiting_limits = !self.progress.canary_passed();
                 calls.push(self.ask_limits());
             }
-            if self.awaiting_limits || (!self.progress.canary_passed() && !self.means.pacer.limits_known()) {
+            if self.awaiting_limits || (!self.progress.canary_passed() && !self.input.limiter.limits_known())
+            {
                 if let Some(end) = self.wait_for_event(calls, PERSIST_EVERY).await {
                     return end;
                 }
@@ -281,21 +282,21 @@ impl<'a> JobRun<'a> {
     /// Waits for the project's pace and sends one item. Whatever happens meanwhile is seen to first: nobody stands in line
     /// while it does something else, and keeps its place.
     async fn send_next(&mut self, calls: &mut Calls<'a>, until: Option<Timestamp>) -> Option<StopReason> {
-        let means = self.means;
-        let namespace = self.work.job.key.namespace.clone();
+        let input = self.input;
+        let namespace = self.writer.job.key.namespace.clone();
         let left = clamped_wait(self.context.ports.now(), until);
         let due = self.wait_until(left);
         let mut ticket = self.ticket;
         let woken = tokio::select! {
-            seat = means.pacer.acquire(&namespace, &mut ticket) => Wakeup::Permit(seat),
+            permit = input.limiter.acquire(&namespace, &mut ticket) => Wakeup::Permit(permit),
             Some(event) = calls.next(), if !calls.is_empty() => Wakeup::Event(event),
             () = self.subscription.notify.notified() => Wakeup::Notified,
             () = self.context.stop.cancelled() => Wakeup::TimedOut,
             () = sleep_until(due) => Wakeup::TimedOut,
         };
         self.ticket = ticket;
-        let seat = match woken {
-            Wakeup::Permit(seat) => seat,
+        let permit = match woken {
+            Wakeup::Permit(permit) => permit,
             Wakeup::Event(event) => return self.handle_event(event).await,
             Wakeup::Notified => {
                 self.refresh_due = None;
@@ -304,13 +305,13 @@ impl<'a> JobRun<'a> {
             Wakeup::TimedOut => return None,
         };
         let item = self.progress.take_next(self.context.ports.now())?;
-        let (effects, keys) = (Arc::clone(&self.context.ports), Arc::clone(&self.keys));
+        let (ports, keys) = (Arc::clone(&self.context.ports), Arc::clone(&self.keys));
         let call = async move {
-            let spec = &means.spec;
-            let result = effects
+            let spec = &input.spec;
+            let result = ports
                 .detect_image_score(&spec.project, &spec.access, &keys, &item.uri)
                 .await;
-            drop(seat);
+            drop(permit);
             let index = item.index;
             RunEvent::Response(ScoreResponse { index, result, keys })
         };
@@ -354,7 +355,7 @@ pub(super) fn cancelled() -> End {
 
 /// What ends the wait for a turn.
 enum Wakeup {
-    Permit(Seat),
+    Permit(RatePermit),
     Event(RunEvent),
     Notified,
     TimedOut,

@@ -60,7 +60,7 @@ impl SourcePosition {
 pub(super) async fn read_page(
     context: &Context,
     spec: &JobSpec,
-    seen: &ObservedSource,
+    observed: &ObservedSource,
     keys: &AccessKeys,
     place: &SourcePosition,
 ) -> Result<SourcePage, CloudError> {
@@ -78,7 +78,10 @@ pub(super) async fn read_page(
                 .list_objects(region, &prefix.bucket, &prefix.prefix, after, keys)
                 .await?;
             let key = page.objects.iter().rev().find_map(|o| o.key.clone().ok());
-            let as_of = seen.as_of.as_ref().map_or_else(|| context.ports.now(), |t| t.0);
+            let as_of = observed
+                .as_of
+                .as_ref()
+                .map_or_else(|| context.ports.now(), |t| t.0);
             let found = items_of_page(prefix, as_of, page.objects);
             let next = page.next.map(|token| {
                 SourcePosition::Listing(ListPosition {
@@ -96,7 +99,7 @@ pub(super) async fn read_page(
                     next: None,
                 });
             };
-            let etag = seen.etag.as_deref();
+            let etag = observed.etag.as_deref();
             let piece = context
                 .ports
                 .read_object(region, &object, *from, etag, keys)
@@ -116,12 +119,12 @@ pub(super) async fn read_page(
 /// The keys with which the source of a job is read.
 pub(super) async fn source_credentials(
     context: &Context,
-    work: &JobWriter,
+    writer: &JobWriter,
     spec: &JobSpec,
     source_spec: &SourceSpec,
 ) -> Result<AccessKeys, Phase> {
     let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
-    let Some(identity) = Identity::of(&work.job.key.namespace, credentials) else {
+    let Some(identity) = Identity::of(&writer.job.key.namespace, credentials) else {
         return Err(Phase::Invalid(
             "the source's credentials cannot be used".to_owned(),
         ));
@@ -146,22 +149,24 @@ pub(super) async fn source_credentials(
 /// Counts the items, once, before the first paid call; `Err` says when to look again.
 pub(super) async fn count_items(
     context: &Context,
-    mut work: JobWriter,
+    mut writer: JobWriter,
     spec: &JobSpec,
     keys: &AccessKeys,
     grant: Option<&GrantSpec>,
 ) -> Result<JobWriter, Action> {
-    let seen = work.job.status.source.clone().unwrap_or_default();
-    if seen.items.is_some() || !spec.source.uris.is_empty() {
-        return Ok(work);
+    let observed = writer.job.status.source.clone().unwrap_or_default();
+    if observed.items.is_some() || !spec.source.uris.is_empty() {
+        return Ok(writer);
     }
-    if seen.as_of.is_none() {
+    if observed.as_of.is_none() {
         return match pin_source(context, spec, keys).await {
-            Ok(seen) => {
-                work.write_phase(context, None, &Phase::Counting(seen)).await;
+            Ok(observed) => {
+                writer
+                    .write_phase(context, None, &Phase::Counting(observed))
+                    .await;
                 Err(Action::Requeue(NEXT_SECOND))
             }
-            Err(failure) => Err(on_source_error(context, work, None, spec, &failure).await),
+            Err(error) => Err(on_source_error(context, writer, None, spec, &error).await),
         };
     }
     let most = spec
@@ -175,15 +180,15 @@ pub(super) async fn count_items(
     );
     let (mut pages, mut looked_at) = (0, Instant::now());
     while let Some(at) = place {
-        let page = match read_page_with_retries(context, spec, &seen, keys, &at).await {
+        let page = match read_page_with_retries(context, spec, &observed, keys, &at).await {
             Ok(page) => page,
-            Err(failure) => return Err(on_source_error(context, work, None, spec, &failure).await),
+            Err(error) => return Err(on_source_error(context, writer, None, spec, &error).await),
         };
         pages += 1;
         let now = context.ports.now();
-        let late = active_deadline(&work.job, spec, now).is_some_and(|time| time <= now);
+        let late = active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now);
         let look = looked_at.elapsed() >= CHECK_CHANGES_EVERY;
-        if late || context.stop.is_cancelled() || (look && object_changed(context, &work).await) {
+        if late || context.stop.is_cancelled() || (look && object_changed(context, &writer).await) {
             return Err(Action::Requeue(Duration::ZERO));
         }
         if look {
@@ -201,19 +206,19 @@ pub(super) async fn count_items(
         });
         if let Err(message) = fits {
             let end = End::Failed(JobReason::SourceTooLarge, message);
-            return Err(work.finish_job(context, None, end).await);
+            return Err(writer.finish_job(context, None, end).await);
         }
-        if let Err(phase) = check_manifest_items(context, &work, spec, grant, &page.found).await {
-            return Err(stop_counting(context, work, None, phase, RETRY_SOURCE_LATER).await);
+        if let Err(phase) = check_manifest_items(context, &writer, spec, grant, &page.found).await {
+            return Err(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
         }
         place = page.next;
     }
     // What is counted is recorded before it is relied on.
-    if work
-        .write_phase(context, None, &Phase::Counting(count.source_seen(&seen)))
+    if writer
+        .write_phase(context, None, &Phase::Counting(count.source_seen(&observed)))
         .await
     {
-        Ok(work)
+        Ok(writer)
     } else {
         Err(Action::AwaitChange)
     }
@@ -223,14 +228,14 @@ pub(super) async fn count_items(
 async fn read_page_with_retries(
     context: &Context,
     spec: &JobSpec,
-    seen: &ObservedSource,
+    observed: &ObservedSource,
     keys: &AccessKeys,
     place: &SourcePosition,
 ) -> Result<SourcePage, CloudError> {
     let mut tries = 0;
     loop {
-        match read_page(context, spec, seen, keys, place).await {
-            Err(failure) if failure.is_transient() && tries < 3 => {
+        match read_page(context, spec, observed, keys, place).await {
+            Err(error) if error.is_transient() && tries < 3 => {
                 tries += 1;
                 sleep(NEXT_SECOND * tries).await;
             }
@@ -240,10 +245,10 @@ async fn read_page_with_retries(
 }
 
 /// Whether a job was changed, or has gone, since it was taken up.
-async fn object_changed(context: &Context, work: &JobWriter) -> bool {
-    match context.ports.get_job(&work.job.key).await {
+async fn object_changed(context: &Context, writer: &JobWriter) -> bool {
+    match context.ports.get_job(&writer.job.key).await {
         Ok(Some(fresh)) => {
-            fresh.uid != work.job.uid || fresh.deleting || fresh.generation != work.job.generation
+            fresh.uid != writer.job.uid || fresh.deleting || fresh.generation != writer.job.generation
         }
         Ok(None) => true,
         Err(_) => false,
@@ -284,7 +289,7 @@ async fn pin_source(
 /// Whether the lines of a manifest may be scored: their buckets by the tenancy rules, and all of them by the grant.
 pub(super) async fn check_manifest_items(
     context: &Context,
-    work: &JobWriter,
+    writer: &JobWriter,
     spec: &JobSpec,
     grant: Option<&GrantSpec>,
     found: &[SourceItem],
@@ -308,7 +313,7 @@ pub(super) async fn check_manifest_items(
     let mut buckets: Vec<&str> = source_spec.iter().map(|i| i.bucket.as_str()).collect();
     buckets.sort_unstable();
     buckets.dedup();
-    let Ok(tenant) = context.tenant(&work.job.key.namespace).await else {
+    let Ok(tenant) = context.tenant(&writer.job.key.namespace).await else {
         return Err(Phase::SourceUnreadable(
             "the namespace could not be read; trying again".to_owned(),
             false,
@@ -321,19 +326,19 @@ pub(super) async fn check_manifest_items(
 /// Tells what is wrong with a source, and when it is tried again.
 pub(super) async fn on_source_error(
     context: &Context,
-    work: JobWriter,
+    writer: JobWriter,
     progress: Option<&mut Progress>,
     spec: &JobSpec,
-    failure: &CloudError,
+    error: &CloudError,
 ) -> Action {
-    let reference = failure.code_and_request_id();
+    let reference = error.code_and_request_id();
     let what = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
         (None, Some(manifest)) => manifest.uri.clone(),
         (None, None) => String::new(),
     };
-    let changed = failure.code == "PreconditionFailed";
-    let phase = match failure.kind {
+    let changed = error.code == "PreconditionFailed";
+    let phase = match error.kind {
         _ if changed => {
             let message =
                 format!("{what} was replaced while the job ran: create the job again for the new one");
@@ -368,7 +373,7 @@ pub(super) async fn on_source_error(
         }
         CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
             let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
-            let identity = Identity::of(&work.job.key.namespace, credentials);
+            let identity = Identity::of(&writer.job.key.namespace, credentials);
             let whose = identity
                 .as_ref()
                 .map_or_else(|| "the source".to_owned(), Identity::describe);
@@ -386,20 +391,20 @@ pub(super) async fn on_source_error(
     } else {
         RETRY_SOURCE
     };
-    stop_counting(context, work, progress, phase, wait).await
+    stop_counting(context, writer, progress, phase, wait).await
 }
 
 /// Tells why a job does not go on, for good or until it is tried again.
 async fn stop_counting(
     context: &Context,
-    mut work: JobWriter,
+    mut writer: JobWriter,
     progress: Option<&mut Progress>,
     phase: Phase,
     wait: Duration,
 ) -> Action {
     if let Phase::Ended(end) = phase {
-        return work.finish_job(context, progress, end).await;
+        return writer.finish_job(context, progress, end).await;
     }
-    work.write_phase(context, progress, &phase).await;
+    writer.write_phase(context, progress, &phase).await;
     Action::Requeue(wait)
 }

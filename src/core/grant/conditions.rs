@@ -81,7 +81,7 @@ pub(super) fn set_granted(
         {
             conditions.carry(kinds::GRANTED);
         }
-        GrantState::CloudFailed(failure) if known && is_transient(failure.kind) => {
+        GrantState::CloudFailed(error) if known && is_transient(error.kind) => {
             conditions.carry(kinds::GRANTED)
         }
         GrantState::CredentialsFailed(_) | GrantState::PolicyUnreadable(_) | GrantState::CloudFailed(_) => {
@@ -131,27 +131,27 @@ pub(super) fn set_credentials_valid(
                 .map_or_else(String::new, |identity| problem.message(identity));
             refused(conditions, credentials_reason(problem), message);
         }
-        GrantState::CloudFailed(failure) if failure.kind == CloudErrorKind::CredentialsRejected => {
+        GrantState::CloudFailed(error) if error.kind == CloudErrorKind::CredentialsRejected => {
             refused(
                 conditions,
                 GrantReason::Rejected,
                 format!(
                     "the cloud refused the keys of {whose} ({})",
-                    failure.code_and_request_id()
+                    error.code_and_request_id()
                 ),
             );
         }
-        GrantState::CloudFailed(failure) if failure.kind == CloudErrorKind::CredentialsExpired => {
+        GrantState::CloudFailed(error) if error.kind == CloudErrorKind::CredentialsExpired => {
             refused(
                 conditions,
                 GrantReason::Expired,
                 format!(
                     "the keys of {whose} have expired ({})",
-                    failure.code_and_request_id()
+                    error.code_and_request_id()
                 ),
             );
         }
-        GrantState::CloudFailed(failure) if is_transient(failure.kind) => conditions.carry(kind),
+        GrantState::CloudFailed(error) if is_transient(error.kind) => conditions.carry(kind),
         GrantState::CredentialsFailed(_)
         | GrantState::Suspended
         | GrantState::Invalid(_)

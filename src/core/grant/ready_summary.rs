@@ -141,14 +141,14 @@ pub(super) fn ready_summary(grant: &GrantObject, state: &GrantState) -> ReadySum
             R::PublicAccessBlocked,
             "Block Public Access forbids the ram:PassRole statement, the rest is applied: set access.passRoleStatement to Auto or Omit",
         ),
-        GrantState::CloudFailed(failure) => cloud_error_summary(failure, bucket),
+        GrantState::CloudFailed(error) => cloud_error_summary(error, bucket),
     }
 }
 
-fn cloud_error_summary(failure: &CloudError, bucket: &str) -> ReadySummary {
+fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
     use GrantReason as R;
-    let id = failure.code_and_request_id();
-    match failure.kind {
+    let id = error.code_and_request_id();
+    match error.kind {
         CloudErrorKind::AccessDenied => stalled(
             R::AccessDenied,
             format!(

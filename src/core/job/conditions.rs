@@ -18,7 +18,7 @@ pub(super) fn job_conditions(
     job: &JobObject,
     status: &JobStatus,
     phase: &Phase,
-    stats: Option<&Stats>,
+    totals: Option<&Stats>,
     now: Timestamp,
 ) -> Vec<Condition> {
     let summary = job_ready_summary(phase, status);
@@ -30,7 +30,7 @@ pub(super) fn job_conditions(
     set_source_ready(list_of, job, phase, status);
     set_grant_ready(list_of, job, phase);
     set_credentials_valid(list_of, phase, status);
-    set_threshold_met(list_of, job, status, stats);
+    set_threshold_met(list_of, job, status, totals);
     if let Phase::ResultsMissing(_) | Phase::Stalled(JobReason::ResultsUnreadable, _) = phase {
         let reason = summary.reason.as_str();
         list.set(
@@ -268,8 +268,8 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
             let reason = crate::core::grant::credentials_reason(problem);
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
-        Phase::CredentialsRejected(failure, secret) => {
-            let expired = failure.kind == CloudErrorKind::CredentialsExpired;
+        Phase::CredentialsRejected(error, secret) => {
+            let expired = error.kind == CloudErrorKind::CredentialsExpired;
             let reason = if expired {
                 JobReason::Expired
             } else {
@@ -277,7 +277,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
             };
             let message = format!(
                 "IMM refused the keys of {secret} ({})",
-                failure.code_and_request_id()
+                error.code_and_request_id()
             );
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
@@ -312,24 +312,24 @@ fn set_threshold_met(
     list: &mut ConditionsBuilder<'_>,
     job: &JobObject,
     status: &JobStatus,
-    stats: Option<&Stats>,
+    totals: Option<&Stats>,
 ) {
     let kind = kinds::THRESHOLD_MET;
     let thresholds = job.spec.as_ref().ok().and_then(|s| s.thresholds.as_ref());
     let (Some(thresholds), Some(items)) = (thresholds, &status.items) else {
         return;
     };
-    let Some(stats) = stats else {
+    let Some(totals) = totals else {
         return list.carry(kind);
     };
-    if stats.succeeded == 0 {
+    if totals.succeeded == 0 {
         return;
     }
     let limit = allowed_count(&thresholds.max_below, usize::try_from(items.total).unwrap_or(0));
-    let met = stats.below <= limit;
+    let met = totals.below <= limit;
     let message = format!(
         "{} of {} scores are below {}; thresholds.maxBelow allows {limit}",
-        stats.below, stats.succeeded, thresholds.min_score
+        totals.below, totals.succeeded, thresholds.min_score
     );
     let reason = if met {
         JobReason::WithinThreshold

@@ -75,8 +75,8 @@ pub(super) fn job_ready_summary(phase: &Phase, status: &JobStatus) -> JobReadySu
         Phase::CredentialsFailed(_, message) => {
             JobReadySummary::stalled(JobReason::CredentialsUnavailable, message)
         }
-        Phase::CredentialsRejected(failure, whose) => {
-            let reference = failure.code_and_request_id();
+        Phase::CredentialsRejected(error, whose) => {
+            let reference = error.code_and_request_id();
             let message = format!(
                 "IMM refused the keys of {whose} ({reference}): give it valid ones, the job then goes on"
             );

@@ -29,11 +29,11 @@ impl Gate {
             if let Some(Fault::Frozen(seconds)) = fault {
                 self.freeze(seconds).await;
             }
-            let failure = fault.and_then(Fault::failure);
+            let error = fault.and_then(Fault::error);
             let (call, answer) = {
                 let mut outside = self.outside.lock().unwrap();
                 let call = outside.jobs.leave(uri, self.number, self.time());
-                let arrives = failure != Some(Effect::None);
+                let arrives = error != Some(Effect::None);
                 (call, arrives.then(|| outside.jobs.serve(call)))
             };
             pass_time(CALL).await;
@@ -41,12 +41,12 @@ impl Gate {
                 .lock()
                 .unwrap()
                 .jobs
-                .answered(call, self.time(), failure.is_some());
+                .answered(call, self.time(), error.is_some());
             if fault.is_some_and(Fault::stops) {
                 self.doom();
             }
             let told = || Err(fault.and_then(CloudError::of).unwrap_or_else(no_answer));
-            answer.filter(|_| failure.is_none()).unwrap_or_else(told)
+            answer.filter(|_| error.is_none()).unwrap_or_else(told)
         }
         .boxed()
     }

@@ -61,9 +61,9 @@ impl<'a> PlanBuilder<'a> {
         };
         let mut builder = Self {
             input,
-            grants: grants,
+            grants,
             order,
-            set_aside: set_aside,
+            set_aside,
             groups: BTreeMap::new(),
             plan,
             add: Vec::new(),

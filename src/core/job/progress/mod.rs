@@ -262,13 +262,13 @@ impl Progress {
             .total
             .saturating_sub(self.stats.done() + self.in_flight.len());
         let left = i64::try_from(open).unwrap_or(i64::MAX);
-        let wish = if self.canary_passed {
+        let target = if self.canary_passed {
             rate.min(left).max(1)
         } else {
             1
         };
         let room = budget.map_or(i64::MAX, |limit| (limit - self.requests.reserved).max(0));
-        let granted = (wish - self.allowance - self.pending).clamp(0, room);
+        let granted = (target - self.allowance - self.pending).clamp(0, room);
         self.requests.reserved += granted;
         self.pending += granted;
     }

@@ -25,14 +25,14 @@ pub enum ResponseEffect {
         /// Whether the first call of the run found out.
         canary: bool,
         /// The failure.
-        failure: CloudError,
+        error: CloudError,
     },
     /// The project does not exist.
     NoProject {
         /// Whether the first call of the run found out.
         canary: bool,
         /// The failure.
-        failure: CloudError,
+        error: CloudError,
     },
     /// The images are in another region than the project.
     OtherRegion(CloudError),
@@ -60,38 +60,38 @@ impl Progress {
                 self.record_result(index, item.uri, score.map(Score::into_text), code);
                 ResponseEffect::Continue
             }
-            Err(failure) => self.apply_error(item, failure, now),
+            Err(error) => self.apply_error(item, error, now),
         }
     }
 
-    fn apply_error(&mut self, item: Item, failure: CloudError, now: Timestamp) -> ResponseEffect {
-        self.count_request(&failure);
+    fn apply_error(&mut self, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
+        self.count_request(&error);
         let canary = !self.canary_passed;
-        let passing = match failure.kind {
+        let passing = match error.kind {
             CloudErrorKind::Throttled => {
                 // A rate limit is our pace, not the item's fault: it never counts against the item.
                 let throttles = self.retries.get(&item.index).map_or(0, |r| r.throttles) + 1;
-                self.defer(&item, 0, throttles, failure.retry_after, now);
+                self.defer(&item, 0, throttles, error.retry_after, now);
                 return ResponseEffect::SlowDown;
             }
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
                 self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::CredentialsRejected(failure);
+                return ResponseEffect::CredentialsRejected(error);
             }
             CloudErrorKind::NoSuchProject => {
                 self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::NoProject { canary, failure };
+                return ResponseEffect::NoProject { canary, error };
             }
             // Once an image was scored, another one of another region is that one's own fault.
             CloudErrorKind::WrongRegion
-                if canary && self.stats.succeeded == 0 && self.rules.action(&failure.code).is_none() =>
+                if canary && self.stats.succeeded == 0 && self.rules.action(&error.code).is_none() =>
             {
                 self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::OtherRegion(failure);
+                return ResponseEffect::OtherRegion(error);
             }
-            CloudErrorKind::Unavailable if failure.is_clock_skew() => {
+            CloudErrorKind::Unavailable if error.is_clock_skew() => {
                 self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::ClockSkew(failure);
+                return ResponseEffect::ClockSkew(error);
             }
             CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => true,
             CloudErrorKind::AccessDenied
@@ -101,46 +101,46 @@ impl Progress {
             | CloudErrorKind::WrongRegion
             | CloudErrorKind::PolicyRejected => false,
         };
-        match self.rules.action(&failure.code) {
-            Some(FailureAction::Retry) => self.retry(item, failure, now),
-            None if passing => self.retry(item, failure, now),
-            None if failure.kind == CloudErrorKind::AccessDenied => {
+        match self.rules.action(&error.code) {
+            Some(FailureAction::Retry) => self.retry(item, error, now),
+            None if passing => self.retry(item, error, now),
+            None if error.kind == CloudErrorKind::AccessDenied => {
                 self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::Denied { canary, failure };
+                return ResponseEffect::Denied { canary, error };
             }
             // Not yet proof that a call can succeed: after a refused canary the next item goes alone as well.
             Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
                 self.untrack(&item.uri);
-                self.record_result(item.index, item.uri, None, Some(failure.code));
+                self.record_result(item.index, item.uri, None, Some(error.code));
             }
         }
         ResponseEffect::Continue
     }
 
     /// What is billed follows the status of the answer, not what it means: every request but one that failed in the service.
-    fn count_request(&mut self, failure: &CloudError) {
-        let throttled = failure.kind == CloudErrorKind::Throttled;
+    fn count_request(&mut self, error: &CloudError) {
+        let throttled = error.kind == CloudErrorKind::Throttled;
         self.requests.throttled += i64::from(throttled);
-        match failure.status {
+        match error.status {
             Some(500..) => self.requests.server_errors += 1,
             Some(400..) if !throttled => self.requests.client_errors += 1,
             // A success without a score was served all the same.
             Some(_) => {}
-            None if failure.code == "ConnectionFailed" => self.requests.server_errors += 1,
+            None if error.code == "ConnectionFailed" => self.requests.server_errors += 1,
             // It may have been carried out, and billed, all the same.
             None => self.requests.unanswered += 1,
         }
     }
 
     /// Tries an item again later, unless it has been tried often enough.
-    fn retry(&mut self, item: Item, failure: CloudError, now: Timestamp) {
+    fn retry(&mut self, item: Item, error: CloudError, now: Timestamp) {
         let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + 1;
         if attempts > self.backoff_limit {
             self.exhausted += 1;
             self.untrack(&item.uri);
-            self.record_result(item.index, item.uri, None, Some(failure.code));
+            self.record_result(item.index, item.uri, None, Some(error.code));
         } else {
-            self.defer(&item, 1, 0, failure.retry_after, now);
+            self.defer(&item, 1, 0, error.retry_after, now);
         }
     }
 

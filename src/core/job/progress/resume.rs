@@ -59,7 +59,7 @@ impl Progress {
                 index,
                 CursorSlot {
                     resume_after: place,
-                    settled: settled,
+                    settled,
                 },
             );
             match refused {
