@@ -141,7 +141,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             account,
             settings.operator_namespace.clone(),
         );
-        let world = Adapters {
+        let adapters = Adapters {
             kubernetes,
             cloud,
             fence,
@@ -149,7 +149,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             tenancy_rules: rules.clone(),
         };
         metrics.set_leading();
-        lead(&settings, &client, world, &metrics, &ready, leadership, &stop).await
+        lead(&settings, &client, adapters, &metrics, &ready, leadership, &stop).await
     };
     closing.cancel();
     let _ = serving.await;
@@ -161,27 +161,27 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
 async fn lead(
     settings: &Settings,
     client: &Client,
-    world: Adapters,
+    adapters: Adapters,
     metrics: &Arc<metrics::Metrics>,
     ready: &Arc<AtomicBool>,
     leadership: Option<Leadership>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
-    let rules = world.tenancy_rules.clone();
-    let engine = Controllers::new(Arc::new(world), Arc::clone(metrics), stop.clone());
+    let rules = adapters.tenancy_rules.clone();
+    let controllers = Controllers::new(Arc::new(adapters), Arc::clone(metrics), stop.clone());
     let lists = 2 * settings.namespaces.len().max(1);
     let alarm = Arc::clone(metrics);
     let fed = feed(
         watch(client, WatchedKind::Grants, &settings.namespaces),
         watch(client, WatchedKind::Jobs, &settings.namespaces),
         rules.changes(settings.tenancy_rules.clone(), move |good| {
-            alarm.set_rules_valid(good)
+            alarm.set_rules_valid(good);
         }),
         lists,
         FeedTargets {
-            buckets: engine.buckets.clone(),
-            jobs: engine.jobs.clone(),
-            notifier: Arc::clone(&engine.context.notifier),
+            buckets: controllers.buckets.clone(),
+            jobs: controllers.jobs.clone(),
+            notifier: Arc::clone(&controllers.context.notifier),
         },
         move || {
             ready.store(true, Ordering::Release);
@@ -189,7 +189,7 @@ async fn lead(
             tracing::info!("all grants and jobs have been seen");
         },
     );
-    let work = engine.run();
+    let work = controllers.run();
     let drained = async {
         stop.cancelled().await;
         tracing::info!("stopping; waiting for calls under way");

@@ -69,21 +69,21 @@ pub(super) fn allowed_count(allowed: &IntOrString, total: usize) -> usize {
 
 /// How a job ends that stops here: it fails as soon as more items failed, or are below the threshold, than it allows.
 pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
-    let (stats, total) = (&progress.stats, progress.total());
-    if let Some(code) = &stats.fatal {
+    let (totals, total) = (&progress.stats, progress.total());
+    if let Some(code) = &totals.fatal {
         let message = format!(
             "an item failed with {code}, for which failureRules fails the job: see status.failures, then create another job"
         );
         return End::Failed(JobReason::FailureRule, message);
     }
     let limit = allowed_count(&spec.max_failed_items, total);
-    if stats.failed > limit {
-        let reason = if progress.exhausted() == stats.failed {
+    if totals.failed > limit {
+        let reason = if progress.exhausted() == totals.failed {
             JobReason::BackoffLimitExceeded
         } else {
             JobReason::MaxFailedItems
         };
-        let failed = stats.failed;
+        let failed = totals.failed;
         let message = format!(
             "{failed} of {total} items failed and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems"
         );
@@ -95,10 +95,10 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         .filter(|t| t.on_below == OnBelow::FailJob);
     if let Some(thresholds) = thresholds {
         let limit = allowed_count(&thresholds.max_below, total);
-        if stats.below > limit {
+        if totals.below > limit {
             let message = format!(
                 "{} of {total} items are below {} and thresholds.maxBelow allows {limit}: look at those images, or create another job with a lower minScore or a higher maxBelow",
-                stats.below, thresholds.min_score
+                totals.below, thresholds.min_score
             );
             return End::Failed(JobReason::BelowThreshold, message);
         }
@@ -110,9 +110,9 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
 pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: Timestamp) -> JobStatus {
     let before = &job.status;
     let ended = matches!(phase, Phase::Ended(_));
-    let stats = progress.map(Progress::stats);
-    let mut status = match progress.zip(stats.as_ref()) {
-        Some((progress, stats)) => progress_status(job, progress, stats),
+    let totals = progress.map(Progress::stats);
+    let mut status = match progress.zip(totals.as_ref()) {
+        Some((progress, totals)) => progress_status(job, progress, totals),
         None => unchanged_status(job),
     };
     if ended {
@@ -135,7 +135,7 @@ pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, n
         .or_else(|| Some(whole_seconds(now)));
     status.completion_time = ended.then(|| whole_seconds(now));
     status.last_handled_reconcile_at.clone_from(&job.reconcile_at);
-    status.conditions = job_conditions(job, &status, phase, stats.as_ref(), now);
+    status.conditions = job_conditions(job, &status, phase, totals.as_ref(), now);
     status
 }
 
@@ -157,16 +157,16 @@ pub fn recovered_status(job: &JobObject, progress: &Progress) -> JobStatus {
 }
 
 /// The figures of a job that is being worked on.
-fn progress_status(job: &JobObject, progress: &Progress, stats: &Stats) -> JobStatus {
+fn progress_status(job: &JobObject, progress: &Progress, totals: &Stats) -> JobStatus {
     let mut status = JobStatus {
-        items: Some(items(progress, stats)),
-        progress: Some(format!("{}/{}", stats.done(), progress.total())),
+        items: Some(items(progress, totals)),
+        progress: Some(format!("{}/{}", totals.done(), progress.total())),
         source: job.status.source.clone(),
         cursor: Some(progress.cursor().clone()),
         deferred: progress.deferred(),
-        summary: stats.summary(),
+        summary: totals.summary(),
         requests: Some(progress.requests()),
-        failures: stats.failures(),
+        failures: totals.failures(),
         results_pruned: job.status.results_pruned,
         ..JobStatus::default()
     };
@@ -211,15 +211,15 @@ fn unchanged_status(job: &JobObject) -> JobStatus {
     }
 }
 
-fn items(progress: &Progress, stats: &Stats) -> Items {
-    let (done, active) = (stats.done(), progress.in_flight());
+fn items(progress: &Progress, totals: &Stats) -> Items {
+    let (done, active) = (totals.done(), progress.in_flight());
     Items {
         total: clamped_i32(progress.total()),
-        succeeded: clamped_i32(stats.succeeded),
-        failed: clamped_i32(stats.failed),
-        ignored: clamped_i32(stats.ignored),
-        skipped: clamped_i32(stats.skipped),
-        below_threshold: clamped_i32(stats.below),
+        succeeded: clamped_i32(totals.succeeded),
+        failed: clamped_i32(totals.failed),
+        ignored: clamped_i32(totals.ignored),
+        skipped: clamped_i32(totals.skipped),
+        below_threshold: clamped_i32(totals.below),
         active: clamped_i32(active),
         pending: clamped_i32(progress.total().saturating_sub(done + active)),
     }
