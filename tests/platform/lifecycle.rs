@@ -44,7 +44,7 @@ fn earlier(folder: &Path) -> PathBuf {
 }
 
 /// Runs `imm-operator release-finalizers`, or its old name, as the administrator.
-fn release(stage: &Stage, name: &str, flags: &[&str]) -> String {
+fn release_finalizers(stage: &Stage, name: &str, flags: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
     command
         .arg(name)
@@ -102,7 +102,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
 
     // One way to finish is an operator again.
     let both = tenant.policy();
-    let listed = release(stage, "drain", &[]);
+    let listed = release_finalizers(stage, "drain", &[]);
     assert_eq!(
         listed.matches("1 statements stay in the policy").count(),
         2,
@@ -127,7 +127,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     stage.plane.helm(helm, &uninstall).await.unwrap();
     stage.kubectl(&["delete", "secret", "owner", "-n", name]).await;
     tenant.delete(GRANT, "drained").await;
-    let released = release(stage, "release-finalizers", &["--yes"]);
+    let released = release_finalizers(stage, "release-finalizers", &["--yes"]);
     assert!(
         released.contains(&format!("{name}/drained: released")),
         "{released}"

@@ -41,7 +41,7 @@ pub(super) fn set_granted(
             "the statements were seen in the policy",
         ),
         GrantState::Preview if there && known && observation.all_present.is_none() => {
-            conditions.carry(kinds::GRANTED)
+            conditions.carry(kinds::GRANTED);
         }
         // Nobody puts back what a preview has lost, and its ledger keeps it.
         GrantState::Preview if there && observation.all_present == Some(false) => {
@@ -82,7 +82,7 @@ pub(super) fn set_granted(
             conditions.carry(kinds::GRANTED);
         }
         GrantState::CloudFailed(error) if known && is_transient(error.kind) => {
-            conditions.carry(kinds::GRANTED)
+            conditions.carry(kinds::GRANTED);
         }
         GrantState::CredentialsFailed(_) | GrantState::PolicyUnreadable(_) | GrantState::CloudFailed(_) => {
             set(
