@@ -183,6 +183,7 @@ async fn lead(
             jobs: controllers.jobs.clone(),
             notifier: Arc::clone(&controllers.context.notifier),
         },
+        Arc::clone(metrics),
         move || {
             ready.store(true, Ordering::Release);
             metrics.set_ready();

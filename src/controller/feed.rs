@@ -14,9 +14,12 @@ use tokio::sync::mpsc;
 
 use super::context::QueueKey;
 use super::index::{ChangeToken, Index, JobState};
-use crate::api::{ABANDON, ImageScoreJob, ImmBucketGrant, RECONCILE_AT, STARTED};
+use crate::api::{
+    ABANDON, GrantReason, ImageScoreJob, ImmBucketGrant, JobReason, RECONCILE_AT, STARTED, kinds,
+};
 use crate::core::grant::ObjectKey;
 use crate::kubernetes::decode::decode_metadata;
+use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
 
@@ -54,6 +57,30 @@ pub(crate) struct PartialReference {
 pub(crate) struct PartialStatus {
     completion_time: Option<String>,
     observed_generation: Option<i64>,
+    conditions: Vec<PartialCondition>,
+}
+
+/// The reason of a condition.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PartialCondition {
+    r#type: String,
+    reason: String,
+}
+
+impl PartialObject {
+    /// The reason of the Ready condition as one of `known`: labels of metrics are closed sets, whatever a status holds.
+    fn ready_reason(&self, known: impl Iterator<Item = &'static str>) -> &'static str {
+        let status = self.status.as_ref();
+        let ready = status.and_then(|s| s.conditions.iter().find(|c| c.r#type == kinds::READY));
+        match ready {
+            Some(ready) => known
+                .into_iter()
+                .find(|reason| *reason == ready.reason)
+                .unwrap_or("Other"),
+            None => "Unreconciled",
+        }
+    }
 }
 
 /// An object as a watch gives it. Not kube's `Object`, which reads everything that is stored before it forgets most of it.
@@ -210,7 +237,9 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<Q
             Vec::new()
         }
         (WatchedKind::Grants, WatchEvent::Applied(object)) => {
-            index.upsert_grant(key_of(&object), &change_token(&object), &object.spec.bucket.name)
+            let reason = object.ready_reason(GrantReason::ALL.iter().map(|r| r.as_str()));
+            let (key, token) = (key_of(&object), change_token(&object));
+            index.upsert_grant(key, &token, &object.spec.bucket.name, reason)
         }
         (WatchedKind::Grants, WatchEvent::Deleted(key)) => index.remove_grant(&key),
         (WatchedKind::Grants, WatchEvent::ListCompleted(scope)) => {
@@ -224,7 +253,9 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<Q
                 Some(_) if is_at_rest(&object, &status) => JobState::AtRest,
                 Some(_) => JobState::Finished,
             };
-            index.upsert_job(&key, &change_token(&object), grant_of(&object, &key), stage)
+            let reason = object.ready_reason(JobReason::ALL.iter().map(|r| r.as_str()));
+            let grant = grant_of(&object, &key);
+            index.upsert_job(&key, &change_token(&object), grant, stage, reason)
         }
         (WatchedKind::Jobs, WatchEvent::Deleted(key)) => index.remove_job(&key),
         (WatchedKind::Jobs, WatchEvent::ListCompleted(scope)) => {
@@ -255,9 +286,10 @@ pub(crate) async fn feed(
     rules: impl Stream<Item = ()>,
     lists: usize,
     queues: FeedTargets,
+    metrics: Arc<Metrics>,
     ready: impl FnOnce(),
 ) {
-    let mut index = Index::default();
+    let mut index = Index::new(metrics);
     let mut ready = Some(ready);
     let mut complete = 0;
     let grants = grants.map(|event| FeedEvent::Watch(WatchedKind::Grants, event));

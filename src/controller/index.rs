@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::context::QueueKey;
 use super::digest::ChangeDigest;
 use crate::core::grant::ObjectKey;
+use crate::runtime::metrics::Metrics;
 
 /// What a user can change about an object that asks for work: our own writes of status and finalizers do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,17 +36,19 @@ pub(super) enum JobState {
 struct IndexedGrant {
     token: ChangeDigest,
     bucket: Arc<str>,
+    reason: &'static str,
 }
 
 /// A job in the index.
 struct IndexedJob {
     token: ChangeDigest,
     grant: Option<ObjectKey>,
+    reason: &'static str,
 }
 
 /// All objects that were seen.
-#[derive(Default)]
 pub(super) struct Index {
+    metrics: Arc<Metrics>,
     grants: HashMap<ObjectKey, IndexedGrant>,
     jobs: HashMap<ObjectKey, IndexedJob>,
     waiting: HashMap<ObjectKey, Vec<ObjectKey>>,
@@ -55,13 +58,31 @@ pub(super) struct Index {
     missing_jobs: HashSet<ObjectKey>,
 }
 
+/// Kinds as `immops_objects` labels them.
+const GRANT: &str = "ImmBucketGrant";
+const JOB: &str = "ImageScoreJob";
+
 impl Index {
+    /// An empty index that counts its objects in `metrics`.
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            grants: HashMap::new(),
+            jobs: HashMap::new(),
+            waiting: HashMap::new(),
+            buckets: HashMap::new(),
+            missing_grants: HashSet::new(),
+            missing_jobs: HashSet::new(),
+        }
+    }
+
     /// A grant is there or has changed.
     pub(super) fn upsert_grant(
         &mut self,
         key: ObjectKey,
         token: &ChangeToken,
         bucket: &str,
+        reason: &'static str,
     ) -> Vec<QueueKey> {
         let bucket = self
             .buckets
@@ -74,8 +95,12 @@ impl Index {
         let new = IndexedGrant {
             token: ChangeDigest::of(token),
             bucket: Arc::clone(&bucket),
+            reason,
         };
-        let changed = self.grants.get(&key).is_none_or(|old| old.token != new.token);
+        let old = self.grants.get(&key);
+        let changed = old.is_none_or(|old| old.token != new.token);
+        self.metrics
+            .object_reason(GRANT, old.map(|old| old.reason), Some(reason));
         if let Some(old) = self.grants.insert(key, new) {
             self.release_bucket(&old.bucket);
         }
@@ -89,6 +114,7 @@ impl Index {
     pub(super) fn remove_grant(&mut self, key: &ObjectKey) -> Vec<QueueKey> {
         let mut keys = self.jobs_of(key);
         if let Some(grant) = self.grants.remove(key) {
+            self.metrics.object_reason(GRANT, Some(grant.reason), None);
             self.release_bucket(&grant.bucket);
             keys.push(QueueKey::Bucket(grant.bucket));
         }
@@ -102,16 +128,20 @@ impl Index {
         token: &ChangeToken,
         grant: Option<ObjectKey>,
         state: JobState,
+        reason: &'static str,
     ) -> Vec<QueueKey> {
         let grant = grant.filter(|_| state == JobState::Active);
         let token = ChangeDigest::of(token);
         // After a restart, thousands of jobs that are at rest ask for nothing.
         let old = self.jobs.get(key);
         let changed = old.map_or(state != JobState::AtRest, |old| old.token != token);
+        self.metrics
+            .object_reason(JOB, old.map(|old| old.reason), Some(reason));
         self.missing_jobs.remove(key);
         let new = IndexedJob {
             token,
             grant: grant.clone(),
+            reason,
         };
         let before = self.jobs.insert(key.clone(), new).and_then(|old| old.grant);
         if before != grant {
@@ -132,6 +162,7 @@ impl Index {
         let Some(job) = self.jobs.remove(key) else {
             return Vec::new();
         };
+        self.metrics.object_reason(JOB, Some(job.reason), None);
         self.remove_dependency(job.grant.as_ref(), key);
         // It may be running.
         vec![QueueKey::Job(key.clone())]
@@ -219,42 +250,55 @@ mod tests {
 
     #[test]
     fn our_own_writes_ask_for_no_work_but_wake_the_jobs_that_wait() {
-        let mut index = Index::default();
+        let mut index = Index::new(Arc::default());
         assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics"),
+            index.upsert_grant(key("g"), &token(1), "pics", "Applied"),
             [QueueKey::Bucket("pics".into())]
         );
         assert_eq!(
-            index.upsert_job(&key("j"), &token(1), Some(key("g")), JobState::Active),
+            index.upsert_job(&key("j"), &token(1), Some(key("g")), JobState::Active, "Scoring"),
             [QueueKey::Job(key("j"))]
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics"),
+            index.upsert_grant(key("g"), &token(1), "pics", "Applied"),
             [QueueKey::Job(key("j"))]
         );
         assert_eq!(
-            index.upsert_job(&key("j"), &token(1), Some(key("g")), JobState::Finished),
+            index.upsert_job(
+                &key("j"),
+                &token(1),
+                Some(key("g")),
+                JobState::Finished,
+                "Scoring"
+            ),
             []
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics"),
+            index.upsert_grant(key("g"), &token(1), "pics", "Applied"),
             [],
-            "an ended job is not woken"
+            "a finished job is not triggered"
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &token(2), "pics"),
+            index.upsert_grant(key("g"), &token(2), "pics", "Applied"),
             [QueueKey::Bucket("pics".into())]
         );
     }
 
     #[test]
     fn what_a_new_list_does_not_mention_has_gone() {
-        let mut index = Index::default();
-        index.upsert_grant(key("old"), &token(1), "pics");
-        index.upsert_job(&key("j"), &token(1), Some(key("old")), JobState::Active);
+        let metrics = Arc::<Metrics>::default();
+        let mut index = Index::new(Arc::clone(&metrics));
+        index.upsert_grant(key("old"), &token(1), "pics", "Applied");
+        index.upsert_job(
+            &key("j"),
+            &token(1),
+            Some(key("old")),
+            JobState::Active,
+            "Scoring",
+        );
         index.begin_grant_list(|_| true);
         index.begin_job_list(|_| true);
-        index.upsert_grant(key("new"), &token(1), "pics");
+        index.upsert_grant(key("new"), &token(1), "pics", "Applied");
         assert_eq!(
             index.complete_grant_list(|_| true),
             [QueueKey::Job(key("j")), QueueKey::Bucket("pics".into())]
@@ -264,5 +308,14 @@ mod tests {
         index.complete_job_list(|_| true);
         assert_eq!(index.all_keys(), [QueueKey::Bucket("pics".into())]);
         assert!(index.waiting.is_empty());
+        let series = metrics.render();
+        assert!(
+            series.contains(r#"immops_objects{kind="ImmBucketGrant",reason="Applied"} 1"#),
+            "{series}"
+        );
+        assert!(
+            series.contains(r#"immops_objects{kind="ImageScoreJob",reason="Scoring"} 0"#),
+            "{series}"
+        );
     }
 }

@@ -25,6 +25,12 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ObjectLabels {
+    kind: &'static str,
+    reason: &'static str,
+}
+
 /// All counters, gauges and histograms.
 pub struct Metrics {
     registry: Registry,
@@ -38,6 +44,7 @@ pub struct Metrics {
     scores: Family<ReasonLabels, Counter>,
     ready: Gauge<f64, AtomicU64>,
     leader: Gauge,
+    objects: Family<ObjectLabels, Gauge>,
     rules: Gauge,
 }
 
@@ -55,6 +62,7 @@ impl Default for Metrics {
             scores: Family::default(),
             ready: Gauge::default(),
             leader: Gauge::default(),
+            objects: Family::default(),
             rules: Gauge::default(),
             registry: Registry::default(),
         };
@@ -97,6 +105,11 @@ impl Default for Metrics {
             "score_requests",
             "Score requests, by outcome",
             metrics.scores.clone(),
+        );
+        registry.register(
+            "objects",
+            "Objects, by kind and reason of the Ready condition",
+            metrics.objects.clone(),
         );
         registry.register(
             "leader",
@@ -166,6 +179,19 @@ impl Metrics {
     /// The caches are filled.
     pub fn set_ready(&self) {
         self.ready.set(1.0);
+    }
+
+    /// Moves an object of `kind` from one reason of its Ready condition to another; `None` stands for no object.
+    pub fn object_reason(&self, kind: &'static str, from: Option<&'static str>, to: Option<&'static str>) {
+        if from == to {
+            return;
+        }
+        if let Some(reason) = from {
+            self.objects.get_or_create(&ObjectLabels { kind, reason }).dec();
+        }
+        if let Some(reason) = to {
+            self.objects.get_or_create(&ObjectLabels { kind, reason }).inc();
+        }
     }
 
     /// All series in the OpenMetrics text format.
