@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 use crate::api::{
-    BackupRef, BucketRef, EventReason, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
+    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
 };
 pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
@@ -160,7 +160,7 @@ pub struct ObjectEvent {
     /// The object's uid.
     pub uid: String,
     /// Why.
-    pub reason: EventReason,
+    pub reason: String,
     /// In words; cut to 1,024 bytes.
     pub note: String,
     /// Whether a person should worry.

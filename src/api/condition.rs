@@ -1,76 +1,76 @@
-//! The condition type that both kinds share, and the types of condition that users see.
-//! Bounds and patterns are those that Kubernetes' own `Condition` has in Go and that k8s-openapi's schema lacks.
+//! The condition type that both kinds share, and the names of the condition types.
+//! Bounds and patterns are those of Kubernetes' own `Condition` in Go, which the schema of k8s-openapi lacks.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Whether a condition holds. `Unknown` means that it could not be found out.
+/// Whether a condition holds.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionStatus {
-    /// It holds.
+    /// The condition holds.
     True,
-    /// It does not hold.
+    /// The condition does not hold.
     False,
-    /// It could not be found out.
+    /// The operator could not determine whether the condition holds.
     Unknown,
 }
 
-/// One observed fact about the object, in the form that `kubectl wait --for=condition=...` understands.
+/// One observed fact about the object. kubectl wait --for=condition=TYPE waits for it.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What is observed, for example Ready, Granted or Complete. One entry a type.
+    /// Type of the condition, for example Ready, Granted or Complete. One entry for each type.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 63))]
     pub kind: String,
-    /// True, False or Unknown: whether the observation named by `type` holds.
+    /// Whether the condition holds: True, False or Unknown.
     pub status: ConditionStatus,
-    /// The metadata.generation that this condition was computed from, for example 3.
+    /// The metadata.generation for which the condition was computed, for example 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When `status` last changed (RFC 3339, whole seconds, UTC).
+    /// Time of the last change of status (RFC 3339, whole seconds, UTC).
     pub last_transition_time: Time,
-    /// Why, as one word of the reason reference in docs/reasons.md, for example AccessDenied.
+    /// Reason of the current status, for example AccessDenied. docs/reasons.md lists all reasons.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9]*$"))]
     pub reason: String,
-    /// Why and what to do next, as one or two sentences for a person; at most 1,024 characters.
+    /// What happened and what to do; at most 1,024 characters.
     #[schemars(length(max = 1024))]
     pub message: String,
 }
 
-/// Condition types, spelled as users see them.
+/// Names of the condition types.
 pub mod kinds {
-    /// Nothing is left to do for this generation.
+    /// The desired state of this generation is reached, or the object is suspended or in preview.
     pub const READY: &str = "Ready";
-    /// Work is under way (kstatus); absent otherwise.
+    /// The operator is working towards the desired state (kstatus); absent otherwise.
     pub const RECONCILING: &str = "Reconciling";
-    /// A person must act (kstatus); absent otherwise.
+    /// Action is required before the operator can continue (kstatus); absent otherwise.
     pub const STALLED: &str = "Stalled";
-    /// Our statements were seen in the policy at the last read.
+    /// The statements of the grant were present in the policy at the last read.
     pub const GRANTED: &str = "Granted";
     /// The last call to the cloud was authenticated.
     pub const CREDENTIALS_VALID: &str = "CredentialsValid";
-    /// The object is paused by `spec.suspend`; absent otherwise.
+    /// The object is suspended, or the job has used its budget; absent otherwise.
     pub const SUSPENDED: &str = "Suspended";
-    /// No Deny in the same policy covers what is granted; a hint, because RAM policies are not visible.
+    /// No Deny in the same policy covers what the grant allows; a hint, because RAM policies are not visible.
     pub const EFFECTIVE: &str = "Effective";
-    /// The tenancy rules permit the object.
+    /// A tenancy rule permits the object.
     pub const ALLOWED: &str = "Allowed";
-    /// Somebody keeps removing our statements; absent otherwise.
-    pub const CONTESTED: &str = "Contested";
-    /// Foreign statements still name this grantee; absent otherwise.
+    /// Another writer keeps removing the statements; absent otherwise.
+    pub const REPEATED_DRIFT: &str = "RepeatedDrift";
+    /// Unmanaged statements still name this grantee; absent otherwise.
     pub const RESIDUAL_ACCESS: &str = "ResidualAccess";
-    /// The job has ended and its results are stored.
+    /// The job has finished, and its results are stored.
     pub const COMPLETE: &str = "Complete";
-    /// The job has ended without reaching its goal.
+    /// The job has failed.
     pub const FAILED: &str = "Failed";
     /// The grant that the job depends on is live and covers every item; absent without `grantRef`.
     pub const GRANT_READY: &str = "GrantReady";
-    /// The source was read and its items counted; absent for a list of uris.
+    /// The items of the source are counted; absent for a list of uris.
     pub const SOURCE_READY: &str = "SourceReady";
-    /// No more scores are below the threshold than it allows; absent without thresholds.
+    /// No more scores are below the threshold than thresholds.maxBelow allows; absent without thresholds.
     pub const THRESHOLD_MET: &str = "ThresholdMet";
-    /// Every result counted in status is stored, in status or in reports.
+    /// Every result that status counts is stored, in status or in reports.
     pub const RESULTS_STORED: &str = "ResultsStored";
 }

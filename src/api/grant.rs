@@ -1,5 +1,5 @@
-//! `ImmBucketGrant`: what account B, owner of a bucket, wants account A's IMM service role to be allowed.
-//! Data and apply-time rules only; how a grant behaves is in `core::grant` and `runtime::bucket`.
+//! `ImmBucketGrant`: access to an OSS bucket for the IMM service role of another account.
+//! Data and apply-time rules only; the behaviour is in `core::grant` and `controller::bucket`.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Credentials, GrantStatus};
 
-/// The bucket whose policy carries the grant.
+/// The bucket whose policy holds the statements of the grant.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct BucketRef {
@@ -20,7 +20,7 @@ pub struct BucketRef {
     /// Region of the bucket without the oss- prefix, for example cn-hangzhou.
     #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2}(-[a-z0-9]+){1,3}$"))]
     pub region: String,
-    /// UID of account B, owner of the bucket: 5 to 20 digits, quoted, for example "6543210987654321".
+    /// UID of the bucket owner account: 5 to 20 digits, quoted, for example "6543210987654321".
     #[serde(rename = "ownerUID")]
     #[schemars(length(min = 5, max = 20), regex(pattern = r"^[0-9]{5,20}$"))]
     pub owner_uid: String,
@@ -30,33 +30,33 @@ fn default_role() -> String {
     "AliyunIMMDefaultRole".to_owned()
 }
 
-/// Account A and the service role that IMM assumes there.
+/// The account and the service role that receive access.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Grantee {
-    /// UID of account A, owner of the IMM project: 5 to 20 digits, quoted, for example "1234567890123456".
+    /// UID of the grantee account, which owns the IMM project: 5 to 20 digits, quoted, for example "1234567890123456".
     #[serde(rename = "accountUID")]
     #[schemars(length(min = 5, max = 20), regex(pattern = r"^[0-9]{5,20}$"))]
     pub account_uid: String,
-    /// Service role of the IMM project in account A; the name is case-sensitive, for example AliyunIMMDefaultRole.
+    /// Service role of the IMM project in the grantee account. Case-sensitive. Default: AliyunIMMDefaultRole.
     #[serde(default = "default_role")]
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]{1,64}$"))]
     pub role_name: String,
 }
 
-/// Which set of actions is granted.
+/// A set of actions.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Preset {
-    /// The nine actions of Alibaba's page "Grant cross-account access to OSS resources".
+    /// The nine actions of Alibaba Cloud's page "Grant cross-account access to OSS resources".
     #[default]
     Documented,
-    /// `oss:GetObject` alone.
+    /// `oss:GetObject` only.
     Minimal,
     /// The actions listed in `actions`.
     Custom,
 }
 
-/// Read-only OSS actions that a Custom preset may list.
+/// Read-only OSS actions that preset Custom may list.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each variant is the OSS action of the same name")]
 pub enum Action {
@@ -85,7 +85,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The nine actions of Alibaba's page "Grant cross-account access to OSS resources", in its order.
+    /// The nine actions of Alibaba Cloud's page "Grant cross-account access to OSS resources", in its order.
     pub const DOCUMENTED: [Self; 9] = [
         Self::GetObject,
         Self::GetObjectAcl,
@@ -98,7 +98,7 @@ impl Action {
         Self::RestoreObjectVersion,
     ];
 
-    /// Every action that a statement of ours may carry.
+    /// Every action that a statement of the operator may contain.
     pub const ALL: [Self; 11] = [
         Self::GetObject,
         Self::GetObjectAcl,
@@ -113,7 +113,7 @@ impl Action {
         Self::GetObjectVersionTagging,
     ];
 
-    /// The action as OSS spells it.
+    /// Name of the action at OSS.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::GetObject => "oss:GetObject",
@@ -131,25 +131,25 @@ impl Action {
     }
 }
 
-/// Whether the recipe's `ram:PassRole` statement is written.
+/// Whether the `ram:PassRole` statement of Alibaba Cloud's cross-account procedure is written.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PassRoleStatement {
     /// Written unless Block Public Access is on or cannot be read.
     #[default]
     Auto,
-    /// Written always; refused by OSS under Block Public Access.
+    /// Always written; OSS rejects it while Block Public Access is on.
     Include,
     /// Never written.
     Omit,
 }
 
-/// What the grantee may do, and where in the bucket.
+/// Granted actions and key prefixes.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[x_kube(
     validation = Rule::new("self.preset == 'Custom' ? has(self.actions) && self.actions.size() > 0 : !has(self.actions) || self.actions.size() == 0")
-        .message("actions belongs to preset: Custom: set preset: Custom, or remove actions").field_path(".actions"),
+        .message("actions requires preset: Custom: set preset: Custom, or remove actions").field_path(".actions"),
     validation = Rule::new("!has(self.prefixes) || self.prefixes.all(p, !p.matches('[*?]'))")
-        .message("a prefix must not contain * or ?: the operator adds the trailing * itself").field_path(".prefixes"),
+        .message("a prefix must not contain * or ?: the operator appends the trailing *").field_path(".prefixes"),
     validation = Rule::new("!has(self.prefixes) || self.prefixes.all(p, !p.matches('[$\\\\{\\\\}\\\\\\\\]'))")
         .message("a prefix must not contain $, {, } or a backslash").field_path(".prefixes"),
     validation = Rule::new("!has(self.prefixes) || self.prefixes.all(p, !p.startsWith('/'))")
@@ -159,70 +159,76 @@ pub enum PassRoleStatement {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// Documented: the nine read actions of Alibaba's recipe (default). Minimal: oss:GetObject alone. Custom: the list in `actions`.
+    /// Set of granted actions. Default: Documented.
+    /// - Documented: the nine read actions of Alibaba Cloud's cross-account procedure.
+    /// - Minimal: oss:GetObject only.
+    /// - Custom: the actions listed in actions.
     #[serde(default)]
     pub preset: Preset,
-    /// Read-only OSS actions, only with preset Custom, for example ["oss:GetObject"].
+    /// Granted read-only OSS actions, for example ["oss:GetObject"]. Only with preset Custom.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 11), extend("x-kubernetes-list-type" = "set"))]
     pub actions: Vec<Action>,
-    /// Object key prefixes that the grant is limited to, without a leading slash or wildcard, for example ["photos/2024/"]; empty means the whole bucket. At most 50, each at most 512 characters.
+    /// Object key prefixes to which access is limited, without a leading slash or wildcard, for example ["photos/2024/"]. At most 50, each at most 512 characters. Default: the whole bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "set"))]
     pub prefixes: Vec<String>,
-    /// Auto (default): write the recipe's ram:PassRole statement unless Block Public Access is on or cannot be read, because that
-    /// statement makes a policy public. Include: always. Omit: never.
+    /// Whether the ram:PassRole statement of Alibaba Cloud's cross-account procedure is written. OSS considers a policy with
+    /// that statement public. Default: Auto.
+    /// - Auto: written unless Block Public Access is on or cannot be read.
+    /// - Include: always written.
+    /// - Omit: never written.
     #[serde(default)]
     pub pass_role_statement: PassRoleStatement,
 }
 
-/// Whether statements are written.
+/// Whether the policy is written.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// Statements are written and kept.
+    /// The policy is written and kept in the desired state.
     #[default]
     Enforce,
-    /// Only computed.
+    /// The change is computed and reported only.
     Preview,
 }
 
-/// What happens to an equal statement that was there before us.
+/// How to treat an equal statement that existed before.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AdoptionPolicy {
-    /// Used, and left in place when the grant goes.
+    /// Used, and kept when the grant is deleted.
     #[default]
     Adopt,
-    /// Treated as ours, and removed with the grant.
+    /// Owned by the grant, and removed with it.
     TakeOwnership,
-    /// The grant stops with `ExistingStatement`.
+    /// The grant stalls with `ExistingStatement`.
     Fail,
 }
 
-/// What happens when somebody removes our statements.
+/// What to do when a statement is missing.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DriftPolicy {
-    /// Put back.
+    /// The statement is restored.
     #[default]
     Correct,
-    /// Reported only.
+    /// The drift is reported only.
     Report,
 }
 
-/// What happens to our statements when the grant is deleted.
+/// What to do with the statements when the grant is deleted.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeletionPolicy {
-    /// Taken out of the policy.
+    /// Removed from the policy.
     #[default]
     Delete,
-    /// Left in the policy.
+    /// Kept in the policy.
     Retain,
 }
 
-/// Namespaces whose jobs may name the grant.
+/// Namespaces whose jobs may reference the grant.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct AllowedConsumers {
-    /// Namespaces whose ImageScoreJobs may name this grant in grantRef, for example ["analytics"]; the grant's own namespace always may.
+    /// Namespaces whose ImageScoreJobs may reference this grant in grantRef, for example ["analytics"]. Jobs in the namespace of the grant always may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
     pub namespaces: Vec<String>,
@@ -232,7 +238,7 @@ fn default_drift_interval() -> i32 {
     600
 }
 
-/// The wished state of an `ImmBucketGrant`.
+/// Desired state of an ImmBucketGrant.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "immops.dev",
@@ -244,43 +250,57 @@ fn default_drift_interval() -> i32 {
     namespaced,
     status = "GrantStatus",
     derive = "PartialEq",
-    doc = "Keeps statements in the policy of an OSS bucket of account B so that the IMM service role of account A may read the bucket; everything else in that policy is carried byte for byte.",
+    doc = "Grants the IMM service role of another Alibaba Cloud account read access to an OSS bucket. The operator keeps its statements in the bucket policy and carries all other statements byte for byte.",
     selectable = ".spec.bucket.name",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the desired state is reached"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Reason of the Ready condition"
+    ),
     printcolumn(
         name = "Bucket",
         type_ = "string",
         json_path = ".spec.bucket.name",
-        description = "Bucket whose policy carries the grant"
+        description = "Bucket whose policy holds the statements"
     ),
     printcolumn(
         name = "Grantee",
         type_ = "string",
         json_path = ".spec.grantee.accountUID",
-        description = "UID of account A"
+        description = "UID of the grantee account"
     ),
     printcolumn(
-        name = "Granted",
+        name = "Effective",
         type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Granted\")].status",
-        description = "Whether the statements were seen in the policy at the last read"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether nothing is left to do"
-    ),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Reason of the Ready condition"
+        json_path = ".status.conditions[?(@.type==\"Effective\")].status",
+        description = "Whether no Deny in the policy covers what the grant allows"
     ),
     printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp",
         description = "Time since creation"
+    ),
+    printcolumn(
+        name = "Granted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Granted\")].status",
+        priority = 1,
+        description = "Whether the statements were present in the policy at the last read"
+    ),
+    printcolumn(
+        name = "Owner",
+        type_ = "string",
+        json_path = ".spec.bucket.ownerUID",
+        priority = 1,
+        description = "UID of the bucket owner account"
     ),
     printcolumn(
         name = "Region",
@@ -290,13 +310,6 @@ fn default_drift_interval() -> i32 {
         description = "Region of the bucket"
     ),
     printcolumn(
-        name = "Owner",
-        type_ = "string",
-        json_path = ".spec.bucket.ownerUID",
-        priority = 1,
-        description = "UID of account B"
-    ),
-    printcolumn(
         name = "Mode",
         type_ = "string",
         json_path = ".spec.mode",
@@ -304,18 +317,18 @@ fn default_drift_interval() -> i32 {
         description = "Enforce or Preview"
     ),
     printcolumn(
-        name = "Bytes",
+        name = "Size",
         type_ = "integer",
         json_path = ".status.policy.bytes",
         priority = 1,
-        description = "Size of the policy; the limit is 16384"
+        description = "Size of the policy in bytes; the limit is 16384"
     ),
     printcolumn(
-        name = "Foreign",
+        name = "Unmanaged",
         type_ = "integer",
         json_path = ".status.policy.foreignStatements",
         priority = 1,
-        description = "Statements of others in the policy"
+        description = "Statements in the policy that the operator does not manage"
     ),
     printcolumn(
         name = "Last-Write",
@@ -325,11 +338,18 @@ fn default_drift_interval() -> i32 {
         description = "Time since the operator last wrote the policy for this grant"
     ),
     printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime",
+        priority = 1,
+        description = "Time since the status of the Ready condition last changed"
+    ),
+    printcolumn(
         name = "Message",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].message",
         priority = 1,
-        description = "Why, and what to do next"
+        description = "What happened and what to do"
     )
 )]
 #[x_kube(
@@ -337,35 +357,44 @@ fn default_drift_interval() -> i32 {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GrantSpec {
-    /// The bucket whose policy carries the grant. Immutable as a whole.
+    /// The bucket whose policy holds the statements. Immutable.
     pub bucket: BucketRef,
-    /// Account A and its IMM service role. May be changed in place: the old statement goes and the new one comes in one write.
+    /// The account and the IMM service role that receive access. A change replaces the statement in one write.
     pub grantee: Grantee,
-    /// What the grantee may do, and where in the bucket. Default: the nine documented actions on the whole bucket.
+    /// Granted actions and key prefixes. Default: the nine documented actions on the whole bucket.
     #[serde(default)]
     pub access: Access,
-    /// Enforce (default): write and keep the statements. Preview: write nothing; status.plan shows what Enforce would do.
+    /// Whether the policy is written. Default: Enforce.
+    /// - Enforce: writes the statements and keeps them in the policy.
+    /// - Preview: writes nothing; status.plan shows what Enforce would change.
     #[serde(default)]
     pub mode: Mode,
-    /// true pauses the grant: nothing is added, corrected or removed until it is false again. Deletion still works. Default false.
+    /// Whether the grant is suspended: statements are neither added, restored nor removed. Deletion still works. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// When an equal statement was there before: Adopt (default) uses it and leaves it on deletion, TakeOwnership removes it on deletion and needs a tenancy rule that allows it, Fail stops with ExistingStatement.
+    /// How to treat an equal statement that existed before the grant. Default: Adopt.
+    /// - Adopt: uses the statement, and keeps it when the grant is deleted.
+    /// - TakeOwnership: removes the statement when the grant is deleted. Requires a tenancy rule that allows it.
+    /// - Fail: stalls with ExistingStatement.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// When somebody removes our statements: Correct (default) puts them back, Report only tells, and status.plan shows what is missing.
+    /// What to do when another writer removes the statements. Default: Correct.
+    /// - Correct: restores the statements.
+    /// - Report: reports the drift; status.plan shows the missing statements.
     #[serde(default)]
     pub drift_policy: DriftPolicy,
-    /// Seconds between looks at the live policy, 60 to 86400, spread by a tenth. Default 600.
+    /// Seconds between checks of the live policy, 60 to 86400, with ±10 % jitter. Default: 600.
     #[serde(default = "default_drift_interval")]
     #[schemars(range(min = 60, max = 86400))]
     pub drift_interval_seconds: i32,
-    /// When the grant is deleted: Delete (default) takes the statements out, Retain leaves them in the policy.
+    /// What to do with the statements when the grant is deleted. Default: Delete.
+    /// - Delete: removes the statements from the policy.
+    /// - Retain: keeps the statements in the policy.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// Namespaces whose ImageScoreJobs may name this grant; its own namespace always may.
+    /// Namespaces whose ImageScoreJobs may reference this grant. Default: only the namespace of the grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_consumers: Option<AllowedConsumers>,
-    /// Who may change this bucket's policy: an identity of account B.
+    /// Credentials of the bucket owner account, with permission to change the policy of the bucket.
     pub credentials: Credentials,
 }

@@ -1,5 +1,5 @@
-//! Status of an `ImmBucketGrant`: what was seen and written, and the ledger of statements it owns.
-//! Written by the operator alone, through `runtime::status`.
+//! Status of an `ImmBucketGrant`: what the operator observed and wrote, and the ledger of the statements that the grant owns.
+//! Only the operator writes it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
@@ -7,217 +7,266 @@ use serde::{Deserialize, Serialize};
 
 use super::Condition;
 
-/// What a ledger entry's statement is for.
+/// Purpose of a statement.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StatementRole {
-    /// Lets the service role read the bucket.
+    /// Allows the service role to read the bucket.
     Access,
-    /// The recipe's `ram:PassRole` statement.
+    /// The ram:PassRole statement of Alibaba Cloud's cross-account procedure.
     PassRole,
 }
 
-/// How far a ledger entry has got.
+/// State of a ledger entry.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryState {
     /// Recorded before the write that adds the statement.
     Intended,
-    /// Seen in the policy.
+    /// Present in the policy at the last read.
     Applied,
-    /// Recorded before the write that takes the statement out.
+    /// Recorded before the write that removes the statement.
     Removing,
-    /// Was in the policy, was taken out by somebody else, and is not put back for now.
+    /// Removed by another writer and not restored for now.
     Missing,
 }
 
-/// One statement that this grant owns or is about to own: recorded before the policy is written.
+/// A statement that the grant owns, or is about to own. Entries are recorded before the policy is written.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerEntry {
-    /// SHA-256 of the statement's meaning, for example sha256:41ab... (64 hexadecimal digits).
+    /// SHA-256 of the canonical form of the statement, for example sha256:41ab... (64 hexadecimal digits).
     #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub fingerprint: String,
-    /// Access: lets the service role read the bucket. PassRole: the recipe's ram:PassRole statement.
+    /// Purpose of the statement.
+    /// - Access: allows the service role to read the bucket.
+    /// - PassRole: the ram:PassRole statement of Alibaba Cloud's cross-account procedure.
     pub role: StatementRole,
-    /// Intended: recorded before the write. Applied: seen in the policy. Removing: recorded before it is taken out.
-    /// Missing: taken out by somebody else and not put back for now.
+    /// State of the entry.
+    /// - Intended: recorded before the write that adds the statement.
+    /// - Applied: present in the policy at the last read.
+    /// - Removing: recorded before the write that removes the statement.
+    /// - Missing: removed by another writer and not restored for now.
     pub state: EntryState,
-    /// true when the statement was there before this grant; such a statement is left in place on deletion.
+    /// Whether the statement existed before this grant. Such a statement remains when the grant is deleted.
     #[serde(default)]
     pub pre_existing: bool,
-    /// The exact text of the statement, at most 4,095 bytes of JSON.
+    /// Exact text of the statement, at most 4,095 bytes of JSON.
     #[schemars(length(max = 4095))]
     pub statement: String,
-    /// How many equal statements the policy held when removal began, when more than one, for example 2.
+    /// Number of equal statements in the policy when the removal began, for example 2; absent for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copies: Option<i32>,
-    /// Until when a write sent under this entry could still take effect (RFC 3339, UTC); absent once its outcome is known.
+    /// Time until which an unanswered write of this entry can still take effect (RFC 3339, UTC); absent when the outcome is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsettled_until: Option<Time>,
 }
 
-/// Why the policy was last written for this grant.
+/// Cause of a policy write.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteReason {
-    /// A statement was not in the policy.
+    /// A statement was missing.
     StatementMissing,
-    /// A statement was no longer wanted.
+    /// A statement was no longer desired.
     StatementUnwanted,
 }
 
-/// The bucket's policy as last read.
+/// The bucket policy at the last read.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservedPolicy {
-    /// SHA-256 of the policy document as last read (64 hexadecimal digits); absent when the bucket has no policy.
+    /// SHA-256 of the policy document (64 hexadecimal digits); absent when the bucket has no policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub sha256: Option<String>,
     /// Size of the policy document in bytes, for example 2411; 0 without a policy.
     pub bytes: i64,
-    /// Most bytes that OSS accepts for a policy document: 16384.
+    /// Maximum size of a policy document in bytes: 16384.
     pub limit_bytes: i64,
     /// Number of statements in the policy document, for example 5.
     pub statements: i32,
-    /// How many of them no grant of this cluster's identity owns, for example 3.
+    /// Number of statements that the grants of this identity do not own, for example 3.
     pub foreign_statements: i32,
-    /// Whether OSS called the policy public after the operator's last write; absent when that could not be read.
+    /// Whether OSS considered the policy public after the last write of the operator; absent when that could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
-    /// The copy of the policy from before the operator's last write, in the operator's own namespace.
+    /// Copy of the policy from before the last write, in the namespace of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_ref: Option<BackupRef>,
-    /// When the operator last wrote the policy for this grant (RFC 3339, UTC).
+    /// Time when the operator last wrote the policy for this grant (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_write_time: Option<Time>,
-    /// StatementMissing: a statement was added. StatementUnwanted: one was taken out.
+    /// Cause of the last write.
+    /// - StatementMissing: a statement was added.
+    /// - StatementUnwanted: a statement was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_write_reason: Option<WriteReason>,
 }
 
-/// A ConfigMap with copies of a bucket's policy from before our writes.
+/// A ConfigMap with copies of a bucket policy from before writes.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupRef {
-    /// Name of the ConfigMap in the operator's own namespace, for example policy-backup-7f31c2aa.
+    /// Name of the ConfigMap in the namespace of the operator, for example policy-backup-7f31c2aa.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Name of the newest copy in it, for example 2026-10-01t09-58-11z.
+    /// Key of the newest copy, for example 2026-10-01t09-58-11z.
     #[schemars(length(max = 64))]
     pub entry: String,
 }
 
-/// What the operator would do if it were allowed to.
+/// The change that mode Enforce, or driftPolicy Correct, would make.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedChange {
-    /// Statements that would be added, as their exact text.
+    /// Exact texts of the statements that would be added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12), inner(length(max = 4095)), extend("x-kubernetes-list-type" = "atomic"))]
     pub add: Vec<String>,
-    /// Statements that would be taken out, as their exact text.
+    /// Exact texts of the statements that would be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12), inner(length(max = 4095)), extend("x-kubernetes-list-type" = "atomic"))]
     pub remove: Vec<String>,
-    /// Size of the policy that would result, in bytes, for example 2411; 0 when it would be deleted.
+    /// Size of the resulting policy in bytes, for example 2411; 0 when the policy would be deleted.
     pub resulting_bytes: i64,
-    /// SHA-256 of the policy that would result (64 hexadecimal digits); absent when it would be deleted.
+    /// SHA-256 of the resulting policy (64 hexadecimal digits); absent when the policy would be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub resulting_sha256: Option<String>,
 }
 
-/// A quarrel with somebody who keeps removing our statements.
+/// Repeated removal of the statements by another writer.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct RepeatedDrift {
-    /// When our statements were last found gone: the last three times (RFC 3339, UTC).
+    /// Times when the statements were found missing, the last three (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "atomic"))]
     pub removals: Vec<Time>,
-    /// How often the wait was doubled, 0 while there is no quarrel.
+    /// Backoff level: 0 below three removals within an hour, then 1 or more.
     #[serde(default)]
     pub level: i32,
-    /// Until when the statements are not put back (RFC 3339, UTC).
+    /// Time of the next restore (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_until: Option<Time>,
 }
 
-/// What the cloud says about the bucket itself.
+/// Owner and region of the bucket as the cloud reports them.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservedBucket {
-    /// UID of the bucket's real owner, for example "6543210987654321"; absent when it may not be read.
+    /// UID of the bucket owner account, for example "6543210987654321"; absent when it cannot be read.
     #[serde(rename = "ownerUID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20))]
     pub owner_uid: Option<String>,
-    /// The bucket's real region, for example cn-hangzhou; absent when it may not be read.
+    /// Region of the bucket, for example cn-hangzhou; absent when it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40))]
     pub region: Option<String>,
 }
 
-/// What somebody else did to our statements.
+/// Cause of the decision about the `ram:PassRole` statement.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassRoleCause {
+    /// The statement is requested with access.passRoleStatement: Include.
+    Requested,
+    /// Block Public Access is off.
+    PublicAccessOff,
+    /// access.passRoleStatement is Omit.
+    OmitRequested,
+    /// Block Public Access is on for the bucket.
+    PublicAccessBlockOnBucket,
+    /// Block Public Access is on for the account.
+    PublicAccessBlockOnAccount,
+    /// Block Public Access cannot be read.
+    PublicAccessBlockUnreadable,
+    /// OSS rejected a public policy.
+    PublicPolicyRejected,
+}
+
+/// Whether the `ram:PassRole` statement is written, and why.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PassRoleReport {
+    /// Whether the statement is part of the desired policy.
+    pub written: bool,
+    /// Cause of the decision.
+    /// - Requested: access.passRoleStatement is Include.
+    /// - PublicAccessOff: Block Public Access is off for the bucket and the account.
+    /// - OmitRequested: access.passRoleStatement is Omit.
+    /// - PublicAccessBlockOnBucket: Block Public Access is on for the bucket.
+    /// - PublicAccessBlockOnAccount: Block Public Access is on for the account.
+    /// - PublicAccessBlockUnreadable: Block Public Access cannot be read.
+    /// - PublicPolicyRejected: OSS rejected a public policy.
+    pub cause: PassRoleCause,
+}
+
+/// Kind of drift.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriftKind {
-    /// A statement of ours was gone.
+    /// A statement of the grant was missing.
     StatementRemoved,
 }
 
-/// The last time that the live policy was found changed under us.
+/// The last drift of the live policy.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
-    /// When the difference was found (RFC 3339, UTC).
+    /// Time when the drift was found (RFC 3339, UTC).
     pub time: Time,
-    /// StatementRemoved: a statement of ours was no longer in the policy.
+    /// Kind of the drift.
+    /// - StatementRemoved: a statement of the grant was missing.
     pub kind: DriftKind,
-    /// How often this has happened to this grant, for example 2.
+    /// Number of drifts of this grant so far, for example 2.
     pub count: i32,
 }
 
-/// The observed state of an `ImmBucketGrant`.
+/// Observed state of an ImmBucketGrant. Do not edit: status.owned is the ownership record.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantStatus {
-    /// The metadata.generation that this status was computed from; -1 until the operator has seen the object.
+    /// The metadata.generation for which this status was computed; -1 until the operator has reconciled the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Observed facts: Ready, Granted, CredentialsValid and others; docs/reasons.md explains every reason.
+    /// Conditions: Ready, Granted, CredentialsValid, Effective and others. docs/reasons.md explains every reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The bucket's policy as last read with this grant's credentials.
+    /// The bucket policy at the last read with the credentials of this grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<ObservedPolicy>,
-    /// The ledger: every statement that this grant owns, recorded before the policy is written. At most 12 entries.
+    /// Ownership record: every statement that this grant owns, recorded before the policy is written. At most 12 entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["fingerprint"]))]
     pub owned: Vec<LedgerEntry>,
-    /// The uid of the object that the ledger belongs to; a ledger restored into another object claims nothing.
+    /// UID of the object that the ownership record belongs to. A record that was restored into another object owns nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub ledger_of: Option<String>,
-    /// Foreign statements that name the same service role, for example 1.
+    /// Number of unmanaged statements that name the same service role, for example 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlaps: Option<i32>,
-    /// What was decided about the ram:PassRole statement and why, for example "omitted: Block Public Access is on for the bucket".
+    /// Whether the ram:PassRole statement is written, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass_role_statement: Option<PassRoleReport>,
+    /// Deprecated: read once from objects of earlier versions and then removed. See passRoleStatement.
+    #[serde(default, skip_serializing)]
     #[schemars(length(max = 128))]
     pub pass_role: Option<String>,
-    /// The last time that the live policy was found changed under us.
+    /// The last drift of the live policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_drift: Option<Drift>,
-    /// A quarrel with somebody who keeps removing our statements; absent when there is none.
+    /// Removals of the statements by another writer within the last hour, and the backoff that follows; absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(rename = "contest")]
     pub repeated_drift: Option<RepeatedDrift>,
-    /// What the cloud says about the bucket itself, read once a generation.
+    /// Deprecated: read once from objects of earlier versions and then removed. See repeatedDrift.
+    #[serde(default, skip_serializing)]
+    pub contest: Option<RepeatedDrift>,
+    /// Owner and region of the bucket, read once for each generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<ObservedBucket>,
-    /// What the operator would do; only with mode Preview, or when driftPolicy Report has something to report.
+    /// The change that would be made; only with mode Preview, or when statements are missing and not restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlannedChange>,
-    /// The value of annotation immops.dev/reconcile-at that the last pass has answered.
+    /// Value of annotation immops.dev/reconcile-at that the last reconcile handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub last_handled_reconcile_at: Option<String>,

@@ -1,5 +1,5 @@
-//! `ImageScoreJob`: which images account A wants scored, and within which limits.
-//! Data and apply-time rules only; how a job behaves is in `core::job` and `runtime::job`.
+//! `ImageScoreJob`: images to score with IMM, and the limits of doing so.
+//! Data and apply-time rules only; the behaviour is in `core::job` and `controller::job`.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Credentials, JobAccess, JobStatus, Source};
 
-/// The IMM project that scores, and its account.
+/// An IMM project and its account.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProjectRef {
@@ -18,34 +18,26 @@ pub struct ProjectRef {
         regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_-]{0,127}$")
     )]
     pub name: String,
-    /// Region of the project; the images' buckets must be in the same one, for example cn-hangzhou.
+    /// Region of the project, for example cn-hangzhou. The buckets of the images must be in the same region.
     #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2}(-[a-z0-9]+){1,3}$"))]
     pub region: String,
-    /// UID of account A, owner of the project: 5 to 20 digits, quoted, for example "1234567890123456".
+    /// UID of the account that owns the project: 5 to 20 digits, quoted, for example "1234567890123456".
     #[serde(rename = "accountUID")]
     #[schemars(length(min = 5, max = 20), regex(pattern = r"^[0-9]{5,20}$"))]
     pub account_uid: String,
 }
 
-/// The grant that must be live before the first paid call.
+/// Reference to the grant that must be live before the first billed call.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantRef {
     /// Name of the ImmBucketGrant, for example photos-to-analytics.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Namespace of the ImmBucketGrant, which must list this job's namespace in allowedConsumers; default: the job's own.
+    /// Namespace of the ImmBucketGrant, which must list the namespace of this job in allowedConsumers. Default: the namespace of this job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-}
-
-/// What happens when the grant does not come in time.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnTimeout {
-    /// The job fails with `GrantTimeout`.
-    #[default]
-    Fail,
 }
 
 fn default_settle() -> i32 {
@@ -56,21 +48,18 @@ fn default_grant_timeout() -> i32 {
     3600
 }
 
-/// How long to wait for the grant.
+/// Time limits for the grant.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantWait {
-    /// Seconds to wait after the grant's last policy write before the first call, 0 to 3600; OSS does not say how soon a policy takes effect. Default 30.
+    /// Seconds to wait after the last policy write of the grant before the first call, 0 to 3600, because OSS does not document how soon a policy takes effect. Default: 30.
     #[serde(default = "default_settle")]
     #[schemars(range(min = 0, max = 3600))]
     pub settle_seconds: i32,
-    /// Seconds to wait for the grant at a stretch, 1 to 604800; counted anew when a grant is lost. Default 3600.
+    /// Seconds to wait for the grant without interruption, 1 to 604800. The job then fails with GrantTimeout. Default: 3600.
     #[serde(default = "default_grant_timeout")]
     #[schemars(range(min = 1, max = 604_800))]
     pub timeout_seconds: i32,
-    /// Fail (default, the only choice): the job fails with GrantTimeout; no call is made while it waits.
-    #[serde(default)]
-    pub on_timeout: OnTimeout,
 }
 
 impl Default for GrantWait {
@@ -78,29 +67,30 @@ impl Default for GrantWait {
         Self {
             settle_seconds: default_settle(),
             timeout_seconds: default_grant_timeout(),
-            on_timeout: OnTimeout::Fail,
         }
     }
 }
 
-/// What happens when the budget is used up.
+/// What to do when the budget is used.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnExceeded {
-    /// The job pauses until `maxRequests` is raised.
+    /// The job is suspended until `maxRequests` is raised.
     #[default]
     Suspend,
     /// The job fails.
     Fail,
 }
 
-/// How many requests the job may send.
+/// Maximum number of requests.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Budget {
-    /// Most requests that may leave, retries and refused ones included, for example 6000. May be raised later.
+    /// Maximum number of requests, retries and rejected requests included, for example 6000. Can be raised later.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_requests: i64,
-    /// Suspend (default): pause with BudgetExceeded until maxRequests is raised. Fail: end the job.
+    /// What to do when the budget is used. Default: Suspend.
+    /// - Suspend: suspends the job with BudgetExceeded until maxRequests is raised.
+    /// - Fail: fails the job with BudgetExceeded.
     #[serde(default)]
     pub on_exceeded: OnExceeded,
 }
@@ -109,37 +99,41 @@ fn default_backoff_limit() -> i32 {
     2
 }
 
-/// What a rule does with an item that failed with one of its codes.
+/// What to do with an item that failed with a code of the rule.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureAction {
-    /// The whole job fails.
+    /// The job fails.
     FailJob,
-    /// The item fails at once.
+    /// The item fails without a retry.
     FailItem,
     /// The item counts as ignored.
     IgnoreItem,
-    /// The item is tried again, up to backoffLimitPerItem.
+    /// The item is retried, up to backoffLimitPerItem times.
     Retry,
 }
 
-/// What to do about certain error codes.
+/// How to treat error codes.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureRule {
-    /// Error codes of IMM, for example ["ResourceNotFound"]; a code also covers what follows it after a dot.
+    /// Error codes of IMM, for example ["ResourceNotFound"]. A code also matches longer codes that continue after a dot.
     #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]+$")), extend("x-kubernetes-list-type" = "set"))]
     pub codes: Vec<String>,
-    /// FailJob: the job fails with FailureRule. FailItem: the item fails at once. IgnoreItem: the item counts as ignored. Retry: the item is tried again; each try may be billed.
+    /// What to do with an item that failed with one of the codes.
+    /// - FailJob: fails the job with FailureRule.
+    /// - FailItem: fails the item without a retry.
+    /// - IgnoreItem: counts the item as ignored.
+    /// - Retry: retries the item up to backoffLimitPerItem times. Each attempt may be billed.
     pub action: FailureAction,
 }
 
-/// What happens with scores below the threshold.
+/// What to do with scores below the threshold.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnBelow {
-    /// They are counted and shown.
+    /// The scores are counted.
     #[default]
     Report,
-    /// The job fails when there are too many.
+    /// The job fails when more than maxBelow scores are below the threshold.
     FailJob,
 }
 
@@ -147,45 +141,50 @@ fn default_max_below() -> IntOrString {
     IntOrString::Int(0)
 }
 
-/// Which scores are good enough.
+/// Thresholds for scores.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Thresholds {
-    /// Lowest score that is good enough, as a quoted decimal from 0 to 1 with at most six places, for example "0.60"; a score equal to it passes.
+    /// Minimum score, as a quoted decimal from 0 to 1 with at most six places, for example "0.60". An equal score passes.
     #[schemars(
         length(min = 1, max = 8),
         regex(pattern = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$")
     )]
     pub min_score: String,
-    /// Report (default): count scores below it. FailJob: fail with BelowThreshold when more than maxBelow are below it.
+    /// What to do with scores below minScore. Default: Report.
+    /// - Report: counts them.
+    /// - FailJob: fails the job with BelowThreshold when there are more than maxBelow.
     #[serde(default)]
     pub on_below: OnBelow,
-    /// How many scores may be below it: a count such as 3, or a percentage of all items such as "5%". Default 0.
+    /// Maximum number of scores below minScore: a count such as 3, or a percentage of all items such as "5%". Default: 0.
     #[serde(default = "default_max_below")]
     #[schemars(extend("maxLength" = 4))]
     pub max_below: IntOrString,
 }
 
-/// Which results are kept after the job has ended.
+/// Results that are kept after the job has finished.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Select {
-    /// All of them.
+    /// All results.
     #[default]
     All,
-    /// Scores below the threshold, and failed items.
+    /// Results of scores below the threshold and of failed items.
     BelowThreshold,
-    /// Failed items.
+    /// Results of failed items.
     Failed,
 }
 
-/// What becomes of the results.
+/// Retention of the results.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct ResultRules {
-    /// Which results stay when the job has ended: All (default), BelowThreshold (with the failed ones), or Failed. Counters and summary cover all items in any case. Immutable.
+    /// Results that are kept after the job has finished. Counts and summary always cover all items. Immutable. Default: All.
+    /// - All: all results.
+    /// - BelowThreshold: results of scores below the threshold and of failed items.
+    /// - Failed: results of failed items.
     #[serde(default)]
     pub select: Select,
-    /// Seconds after the end of the job until its results are removed, 0 to 31536000; the job with its summary stays. Absent (default): they stay.
+    /// Seconds after which the results of the finished job are removed, 0 to 31536000. The job and its summary remain. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i64>,
@@ -195,7 +194,7 @@ fn default_max_failed() -> IntOrString {
     IntOrString::String("10%".to_owned())
 }
 
-/// The wished work of an `ImageScoreJob`.
+/// Desired state of an ImageScoreJob.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "immops.dev",
@@ -207,24 +206,24 @@ fn default_max_failed() -> IntOrString {
     namespaced,
     status = "JobStatus",
     derive = "PartialEq",
-    doc = "Scores images with IMM DetectImageScore in a project of account A, and reports scores, progress and the number of requests.",
+    doc = "Scores images with IMM DetectImageScore, and reports scores, progress and the number of requests.",
     printcolumn(
-        name = "Project",
+        name = "Ready",
         type_ = "string",
-        json_path = ".spec.project.name",
-        description = "IMM project that scores"
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the job is complete, or suspended"
     ),
     printcolumn(
-        name = "Status",
+        name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "What the job is doing, or how it ended"
+        description = "Reason of the Ready condition"
     ),
     printcolumn(
         name = "Progress",
         type_ = "string",
         json_path = ".status.progress",
-        description = "Items done of all items"
+        description = "Items done and items in total"
     ),
     printcolumn(
         name = "Failed",
@@ -233,16 +232,22 @@ fn default_max_failed() -> IntOrString {
         description = "Items that could not be scored"
     ),
     printcolumn(
-        name = "Score",
+        name = "Mean",
         type_ = "string",
         json_path = ".status.summary.mean",
-        description = "Mean score, 0 to 1; of one image, its score"
+        description = "Mean score from 0 to 1; the score itself for a single image"
     ),
     printcolumn(
         name = "Below",
         type_ = "integer",
         json_path = ".status.items.belowThreshold",
-        description = "Items below the threshold"
+        description = "Items with a score below the threshold"
+    ),
+    printcolumn(
+        name = "Requests",
+        type_ = "integer",
+        json_path = ".status.requests.sent",
+        description = "Requests sent to IMM, retries included"
     ),
     printcolumn(
         name = "Age",
@@ -251,11 +256,18 @@ fn default_max_failed() -> IntOrString {
         description = "Time since creation"
     ),
     printcolumn(
-        name = "Requests",
-        type_ = "integer",
-        json_path = ".status.requests.sent",
+        name = "Project",
+        type_ = "string",
+        json_path = ".spec.project.name",
         priority = 1,
-        description = "Requests sent to IMM, retries included"
+        description = "IMM project"
+    ),
+    printcolumn(
+        name = "Budget",
+        type_ = "integer",
+        json_path = ".spec.budget.maxRequests",
+        priority = 1,
+        description = "Maximum number of requests"
     ),
     printcolumn(
         name = "Grant",
@@ -265,18 +277,25 @@ fn default_max_failed() -> IntOrString {
         description = "Grant that the job depends on"
     ),
     printcolumn(
-        name = "Completed",
+        name = "Finished",
         type_ = "date",
         json_path = ".status.completionTime",
         priority = 1,
-        description = "Time since the job ended"
+        description = "Time since the job finished"
+    ),
+    printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime",
+        priority = 1,
+        description = "Time since the status of the Ready condition last changed"
     ),
     printcolumn(
         name = "Message",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].message",
         priority = 1,
-        description = "Why, and what to do next"
+        description = "What happened and what to do"
     )
 )]
 #[x_kube(
@@ -284,19 +303,19 @@ fn default_max_failed() -> IntOrString {
     validation = Rule::new("self.source == oldSelf.source").message("source is immutable: create another ImageScoreJob").field_path(".source"),
     validation = Rule::new("self.credentials == oldSelf.credentials").message("credentials is immutable: create another ImageScoreJob").field_path(".credentials"),
     validation = Rule::new("has(self.grantRef) == has(oldSelf.grantRef) && (!has(self.grantRef) || self.grantRef == oldSelf.grantRef)")
-        .message("grantRef is immutable, also by removing it or adding it later: create another ImageScoreJob").field_path(".grantRef"),
+        .message("grantRef is immutable and can be neither added nor removed: create another ImageScoreJob").field_path(".grantRef"),
     validation = Rule::new("has(self.access) == has(oldSelf.access) && (!has(self.access) || self.access == oldSelf.access)")
         .message("access is immutable: create another ImageScoreJob").field_path(".access"),
     validation = Rule::new("!has(self.grantRef) || !has(self.access) || !has(self.access.roleChain)")
-        .message("grantRef goes with access.mode BucketPolicy: a chain of roles needs no grant").field_path(".grantRef"),
+        .message("grantRef requires access.mode: BucketPolicy: a role chain needs no grant").field_path(".grantRef"),
     validation = Rule::new("has(self.budget) || !(has(self.source.prefix) || has(self.source.manifest))")
-        .message("a prefix or a manifest needs budget.maxRequests: it bounds the bill").field_path(".budget"),
+        .message("budget.maxRequests is required with a prefix or a manifest: it limits the cost").field_path(".budget"),
     validation = Rule::new("has(self.failureRules) == has(oldSelf.failureRules) && (!has(self.failureRules) || self.failureRules == oldSelf.failureRules)")
         .message("failureRules is immutable: create another ImageScoreJob").field_path(".failureRules"),
     validation = Rule::new("has(self.thresholds) == has(oldSelf.thresholds) && (!has(self.thresholds) || self.thresholds == oldSelf.thresholds)")
         .message("thresholds is immutable: create another ImageScoreJob").field_path(".thresholds"),
     validation = Rule::new("self.results.select == oldSelf.results.select").message("results.select is immutable: create another ImageScoreJob").field_path(".results.select"),
-    validation = Rule::new("self.results.select != 'BelowThreshold' || has(self.thresholds)").message("results.select: BelowThreshold needs thresholds.minScore").field_path(".results.select"),
+    validation = Rule::new("self.results.select != 'BelowThreshold' || has(self.thresholds)").message("results.select: BelowThreshold requires thresholds.minScore").field_path(".results.select"),
     validation = Rule::new("self.backoffLimitPerItem == oldSelf.backoffLimitPerItem").message("backoffLimitPerItem is immutable: create another ImageScoreJob").field_path(".backoffLimitPerItem"),
     validation = Rule::new("type(self.maxFailedItems) == int ? self.maxFailedItems >= 0 : self.maxFailedItems.matches('^(100|[0-9]{1,2})%$')")
         .message("maxFailedItems must be a count such as 3, or a percentage such as \"10%\"").field_path(".maxFailedItems"),
@@ -305,54 +324,54 @@ fn default_max_failed() -> IntOrString {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobSpec {
-    /// The IMM project that scores. Immutable.
+    /// The IMM project. Immutable.
     pub project: ProjectRef,
-    /// Who calls IMM: an identity of account A. Immutable.
+    /// Credentials of the project account, with permission to call IMM. Immutable.
     pub credentials: Credentials,
-    /// Which images to score. Immutable.
+    /// Images to score. Immutable.
     pub source: Source,
-    /// How IMM reaches the images. Immutable. Default: through the bucket's policy.
+    /// How IMM accesses the images. Immutable. Default: through the bucket policy.
     #[serde(default)]
     pub access: JobAccess,
-    /// The ImmBucketGrant that must be live, and cover every image, before the first paid call. Immutable.
+    /// The ImmBucketGrant that must be live, and cover every item, before the first billed call. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_ref: Option<GrantRef>,
-    /// How long to wait for the grant named in grantRef.
+    /// Time limits for the grant named in grantRef.
     #[serde(default)]
     pub grant_wait: GrantWait,
-    /// Most calls of this job in flight at once, 1 to 200; without it the project's own limits decide. May be changed any time.
+    /// Maximum number of calls of this job in flight, 1 to 200. Can be changed at any time. Default: the limits of the project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 200))]
     pub parallelism: Option<i32>,
-    /// true pauses the job: calls in flight are awaited, results stay, and false goes on from there. Default false.
+    /// Whether the job is suspended. Calls in flight finish, results are kept, and the job resumes when the value is false. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// true ends the job for good with Cancelled; its results stay, and false changes nothing any more. Default false.
+    /// Whether the job is cancelled. The job then fails with Cancelled, and its results are kept; a later false has no effect. Default: false.
     #[serde(default)]
     pub cancel: bool,
-    /// Seconds that the job may take in all, waiting for its grant included, 1 to 31536000; the clock starts anew when a suspended job goes on. May be changed any time. Absent (default): no limit.
+    /// Maximum duration of the job in seconds, the wait for its grant included, 1 to 31536000. The period restarts when a suspended job resumes. Can be changed at any time. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub active_deadline_seconds: Option<i64>,
-    /// Retries of one item after a failure that may pass (5xx, no answer) or that a failureRules entry retries, 0 to 10; refusals for rate do not count. Immutable. Default 2.
+    /// Maximum number of retries of an item after a transient failure (5xx, no response) or one that failureRules retries, 0 to 10. Throttling does not count. Immutable. Default: 2.
     #[serde(default = "default_backoff_limit")]
     #[schemars(range(min = 0, max = 10))]
     pub backoff_limit_per_item: i32,
-    /// How many items may fail before the whole job fails: a count such as 3, or a percentage of all items such as "10%". A percentage is rounded down: of fewer than ten items the default allows none. Default "10%".
+    /// Maximum number of failed items before the job fails: a count such as 3, or a percentage of all items such as "10%". A percentage is rounded down, so the default allows no failed item of fewer than ten. Default: "10%".
     #[serde(default = "default_max_failed")]
     #[schemars(extend("maxLength" = 4))]
     pub max_failed_items: IntOrString,
-    /// How many requests the job may send, retries and refused ones included; IMM bills refused requests too. Needed with prefix and manifest; absent for uris: no limit.
+    /// Maximum number of requests. IMM bills rejected requests as well. Required with prefix and manifest. Default for uris: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// What to do about certain error codes; the first rule that names a code decides. Codes without a rule: those that may pass are tried again, missing permissions fail the job, others fail the item. Immutable.
+    /// How to treat error codes; the first rule that matches a code applies. Without a rule, transient failures are retried, missing permissions fail the job, and other codes fail the item. Immutable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub failure_rules: Vec<FailureRule>,
-    /// Which scores are good enough. Immutable.
+    /// Thresholds for scores. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
-    /// What becomes of the results.
+    /// Retention of the results.
     #[serde(default)]
     pub results: ResultRules,
 }

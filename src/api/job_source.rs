@@ -1,4 +1,4 @@
-//! Which images a job scores, and how IMM reaches them.
+//! The source of a job, and how IMM accesses the images.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
@@ -7,75 +7,75 @@ use serde::{Deserialize, Serialize};
 
 use super::Credentials;
 
-/// Most items of a job.
+/// Maximum number of items of a job.
 pub const ITEMS_LIMIT: i32 = 250_000;
 
 fn default_max_objects() -> i32 {
     10_000
 }
 
-/// All objects below a prefix of one bucket.
+/// All objects of a bucket whose keys begin with a prefix.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PrefixSource {
-    /// Name of the bucket, in the project's region, for example test-bucket-2024.
+    /// Name of the bucket, in the region of the project, for example test-bucket-2024.
     #[schemars(
         length(min = 3, max = 63),
         regex(pattern = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
     )]
     pub bucket: String,
-    /// What the keys begin with, as it is (not URL-encoded), for example photos/2024/; empty (default): the whole bucket.
+    /// Prefix of the keys, not URL-encoded, for example photos/2024/. Default: the whole bucket.
     #[serde(default)]
     #[schemars(length(max = 1023), regex(pattern = r"^[^\x00-\x1f\x7f-\x{9f}]*$"))]
     pub prefix: String,
-    /// What the keys may end with, for example [".jpg", ".png"]; none (default): anything but a folder's slash.
+    /// Suffixes of the keys, for example [".jpg", ".png"]. Default: all keys except those that end with a slash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub suffixes: Vec<String>,
-    /// Most objects that fit suffixes and modifiedAfter, 1 to 250000; a prefix that holds more fails the job with SourceTooLarge before the first paid call. Default 10000.
+    /// Maximum number of matching objects, 1 to 250000. With more, the job fails with SourceTooLarge before the first billed call. Default: 10000.
     #[serde(default = "default_max_objects")]
     #[schemars(range(min = 1, max = 250_000))]
     pub max_objects: i32,
-    /// Only objects that were last modified after this time (RFC 3339). Objects newer than the start of the job are always left out.
+    /// Only objects modified after this time (RFC 3339). Objects modified after the start of the job are always left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified_after: Option<Time>,
-    /// Who may list the bucket (oss:ListObjects); default: the job's own credentials.
+    /// Credentials with permission to list the bucket (oss:ListObjects). Default: the credentials of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 }
 
-/// A list of images in an object.
+/// An object that lists images.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ManifestSource {
-    /// The object, as oss://BUCKET/KEY in the project's region: UTF-8 text with one oss://BUCKET/KEY a line, at most 250,000 lines and 64 MiB. It must not change while the job runs.
+    /// URI of the object, as oss://BUCKET/KEY in the region of the project: UTF-8 text with one oss://BUCKET/KEY on each line, at most 250,000 lines and 64 MiB. The object must not change while the job runs.
     #[schemars(
         length(min = 10, max = 1100),
         regex(pattern = r"^oss://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f-\x{9f}]+$")
     )]
     pub uri: String,
-    /// Who may read the object (oss:GetObject); default: the job's own credentials.
+    /// Credentials with permission to read the object (oss:GetObject). Default: the credentials of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 }
 
-/// Which images to score: exactly one of uris, prefix and manifest.
+/// Images to score: exactly one of uris, prefix and manifest.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[x_kube(
     validation = Rule::new("[has(self.uris), has(self.prefix), has(self.manifest)].filter(x, x).size() == 1")
-        .message("give exactly one of uris, prefix and manifest"),
+        .message("exactly one of uris, prefix and manifest is required"),
     validation = Rule::new("!has(self.uris) || self.uris.all(u, bytes(u.substring(u.indexOf('/', 6) + 1)).size() <= 1023)")
-        .message("a key in uris is longer than 1,023 bytes, the most that OSS allows").field_path(".uris"),
+        .message("a key in uris exceeds 1,023 bytes, the maximum of OSS").field_path(".uris"),
     validation = Rule::new("!has(self.uris) || self.uris.map(u, bytes(u).size()).sum() <= 131072")
-        .message("the uris hold more than 128 KiB in all: put them into a manifest, or split them over several jobs").field_path(".uris"),
+        .message("uris exceed 128 KiB in total: use a manifest, or split them over several jobs").field_path(".uris"),
     validation = Rule::new("!has(self.manifest) || bytes(self.manifest.uri.substring(self.manifest.uri.indexOf('/', 6) + 1)).size() <= 1023")
-        .message("the key is longer than 1,023 bytes, the most that OSS allows").field_path(".manifest.uri"),
+        .message("the key exceeds 1,023 bytes, the maximum of OSS").field_path(".manifest.uri"),
     validation = Rule::new("!has(self.manifest) || !self.manifest.uri.split('/').exists(s, s == '.' || s == '..')")
         .message("must not have . or .. between slashes").field_path(".manifest.uri")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// Images as oss://BUCKET/KEY, the key as it is (not URL-encoded), for example ["oss://test-bucket-2024/test-object.jpg"]; 1 to 1,000.
+    /// URIs of the images as oss://BUCKET/KEY, the key not URL-encoded, for example ["oss://test-bucket-2024/test-object.jpg"]. 1 to 1,000, at most 128 KiB in total.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 1000),
@@ -83,36 +83,36 @@ pub struct Source {
         extend("x-kubernetes-list-type" = "atomic")
     )]
     pub uris: Vec<String>,
-    /// All objects below a prefix of one bucket, as they are when the job starts. Needs a budget.
+    /// All objects of a bucket whose keys begin with a prefix, as of the start of the job. Requires a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<PrefixSource>,
-    /// A list of images in an object. Needs a budget.
+    /// An object that lists images. Requires a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<ManifestSource>,
 }
 
 impl Source {
-    /// Who reads the source at OSS, where it is not the job's own identity.
+    /// Credentials that read the source at OSS; `None` for those of the job.
     pub fn credentials(&self) -> Option<&Credentials> {
         let of_prefix = self.prefix.as_ref().and_then(|p| p.credentials.as_ref());
         of_prefix.or_else(|| self.manifest.as_ref().and_then(|m| m.credentials.as_ref()))
     }
 }
 
-/// How IMM reaches the images.
+/// How IMM accesses the images.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AccessMode {
-    /// Through the bucket's policy.
+    /// Through the bucket policy.
     #[default]
     BucketPolicy,
-    /// Through a chain of roles.
+    /// Through a role chain.
     RoleChain,
 }
 
-/// Whom a role of the chain belongs to.
+/// Type of a role.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum RoleType {
-    /// A RAM role that a person made.
+    /// A RAM role of a user.
     #[default]
     #[serde(rename = "user")]
     User,
@@ -121,45 +121,49 @@ pub enum RoleType {
     Service,
 }
 
-/// A role that is assumed in turn.
+/// A role in a role chain.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainLink {
     /// Name of the RAM role, for example imm-reader.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]{1,64}$"))]
     pub role: String,
-    /// user (default): a RAM role that a person made. service: a role of a service.
+    /// Type of the role. Default: user.
+    /// - user: a RAM role of a user.
+    /// - service: a role of a service.
     #[serde(default)]
     pub role_type: RoleType,
-    /// UID of the account that the role belongs to: 5 to 20 digits, quoted, for example "6543210987654321".
+    /// UID of the account that owns the role: 5 to 20 digits, quoted, for example "6543210987654321".
     #[schemars(length(min = 5, max = 20), regex(pattern = r"^[0-9]{5,20}$"))]
     pub assume_role_for: String,
 }
 
-/// A chain of roles that ends in one that may read the images (IMM structure `CredentialConfig`).
+/// A role chain whose last role can read the images (IMM structure `CredentialConfig`).
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleChain {
-    /// Role of account A that IMM assumes first, for example imm-chain-start; it needs sts:AssumeRole on the next one.
+    /// Role of the project account that IMM assumes first, for example imm-chain-start. It needs sts:AssumeRole on the next role.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]{1,64}$"))]
     pub service_role: String,
-    /// The roles that are assumed after it, in order, 1 to 2; the last one needs oss:GetObject on the images.
+    /// Roles that are assumed afterwards, in order, 1 to 2. The last role needs oss:GetObject on the images.
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "atomic"))]
     pub chain: Vec<ChainLink>,
 }
 
-/// How IMM reaches the images.
+/// How IMM accesses the images.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[x_kube(
     validation = Rule::new("has(self.roleChain) == (self.mode == 'RoleChain')")
-        .message("roleChain must be given exactly when mode is RoleChain").field_path(".roleChain")
+        .message("roleChain is required with mode: RoleChain, and not allowed otherwise").field_path(".roleChain")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobAccess {
-    /// BucketPolicy (default): the project's service role reads through the bucket's policy. RoleChain: through a chain of roles, without any grant.
+    /// How IMM accesses the images. Default: BucketPolicy.
+    /// - BucketPolicy: the service role of the project reads through the bucket policy.
+    /// - RoleChain: IMM assumes a chain of roles; no grant is needed.
     #[serde(default)]
     pub mode: AccessMode,
-    /// The chain of roles. Only with mode RoleChain.
+    /// The role chain. Only with mode RoleChain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_chain: Option<RoleChain>,
 }

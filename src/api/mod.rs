@@ -1,8 +1,8 @@
 //! The kinds of group `immops.dev/v1alpha1`: data, apply-time rules, and every constant that users see.
-//! Knows nothing of the rest of the house.
+//! Depends on no other module.
 #![expect(
     clippy::doc_link_with_quotes,
-    reason = "these comments are what kubectl explain prints, where back-ticks are noise"
+    reason = "kubectl explain prints these comments, and would print back-ticks as well"
 )]
 
 mod condition;
@@ -35,18 +35,18 @@ pub use grant::{
 };
 pub use grant_status::{
     BackupRef, Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, ObservedBucket, ObservedPolicy,
-    PlannedChange, RepeatedDrift, StatementRole, WriteReason,
+    PassRoleCause, PassRoleReport, PlannedChange, RepeatedDrift, StatementRole, WriteReason,
 };
 pub use job::{
     Budget, FailureAction, FailureRule, GrantRef, GrantWait, ImageScoreJob, JobSpec, OnBelow, OnExceeded,
-    OnTimeout, ProjectRef, ResultRules, Select, Thresholds,
+    ProjectRef, ResultRules, Select, Thresholds,
 };
 pub use job_source::{
     AccessMode, ChainLink, ITEMS_LIMIT, JobAccess, ManifestSource, PrefixSource, RoleChain, RoleType, Source,
 };
 pub use job_status::{
     Cursor, Deferred, FailureCount, ItemResult, Items, JobStatus, ObservedSource, ReportsSummary, Requests,
-    Summary,
+    Summary, SuspendCause,
 };
 pub use reason::{EventReason, GrantReason, JobReason};
 pub use report::{ImageScoreReport, REPORT_BYTES, REPORT_ITEMS, REPORT_JOB, REPORT_JOB_UID, Report};
@@ -60,18 +60,18 @@ use kube::CustomResourceExt;
 pub const GROUP: &str = "immops.dev";
 /// Version of the kinds.
 pub const VERSION: &str = "v1alpha1";
-/// Finalizer that keeps a grant until its statements are out of the policy.
+/// Finalizer that keeps a grant until its statements are removed from the policy.
 pub const FINALIZER: &str = "immops.dev/grant";
-/// Annotation whose change asks for an immediate pass.
+/// Annotation whose change triggers an immediate reconcile.
 pub const RECONCILE_AT: &str = "immops.dev/reconcile-at";
-/// Annotation that releases a grant that cannot take its statements out.
+/// Annotation that releases a grant that cannot remove its statements.
 pub const ABANDON: &str = "immops.dev/abandon";
-/// Annotation that marks a job as begun, with the uid of the object that began.
+/// Annotation that marks a job as started, with the uid of the object that started.
 pub const STARTED: &str = "immops.dev/started";
-/// Most entries of a grant's ledger.
+/// Maximum number of entries in the ledger of a grant.
 pub const LEDGER_LIMIT: usize = 12;
 
-/// The definitions of all kinds as they are served, in the order of installation.
+/// The CRDs of all kinds as they are served, in the order of installation.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     [
         ImmBucketGrant::crd(),
@@ -83,7 +83,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     .collect()
 }
 
-/// Names the body of a report `report`: it is an output, and a `spec` would say that somebody wishes for it.
+/// Renames the body of a report from `spec` to `report`: a report is an output, not a desired state.
 fn with_report(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     let versions = definition.spec.versions.iter_mut();
     let roots = versions.filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());
@@ -97,8 +97,8 @@ fn with_report(mut definition: CustomResourceDefinition) -> CustomResourceDefini
     definition
 }
 
-/// Gives `status` its default: kstatus takes an object without an observed generation for finished, so a new
-/// object must say -1 until the operator has seen it.
+/// Sets the default of `status`: kstatus considers an object without an observed generation finished, so a new object has
+/// -1 until the operator has reconciled it.
 fn with_status_default(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut definition.spec.versions {
         let properties = version
@@ -115,19 +115,23 @@ fn with_status_default(mut definition: CustomResourceDefinition) -> CustomResour
             .as_mut()
             .and_then(|schema| schema.open_api_v3_schema.as_mut())
         {
-            strip_nullable(root);
+            clean_schema(root);
         }
     }
     definition
 }
 
-/// Rust's optional fields are left out when absent and never written as null, so the schema does not offer null.
-fn strip_nullable(schema: &mut JSONSchemaProps) {
+/// Removes `nullable`: optional fields are omitted when absent and never written as null. Removes the description of list
+/// items that are times as well, which is documentation of Go's type.
+fn clean_schema(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
-        strip_nullable(property);
+        clean_schema(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        strip_nullable(items);
+        if items.format.as_deref() == Some("date-time") {
+            items.description = None;
+        }
+        clean_schema(items);
     }
 }

@@ -1,4 +1,4 @@
-//! `ImageScoreReport`: a part of a large job's results. Written by the operator alone, and owned by its job.
+//! `ImageScoreReport`: a part of the results of a large job. Only the operator writes it; its job owns it.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::ItemResult;
 
-/// Label of a report: the name of its job, cut to 63 characters.
+/// Label of a report: the name of its job, truncated to 63 characters.
 pub const REPORT_JOB: &str = "immops.dev/job";
 /// Label of a report: the uid of its job.
 pub const REPORT_JOB_UID: &str = "immops.dev/job-uid";
-/// Most results of a report.
+/// Maximum number of results in a report.
 pub const REPORT_ITEMS: usize = 500;
-/// Most bytes of a report's results.
+/// Maximum size of the results of a report in bytes.
 pub const REPORT_BYTES: usize = 256 * 1024;
 
-/// A part of a job's results.
+/// A part of the results of a job.
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 #[kube(
     group = "immops.dev",
@@ -24,24 +24,30 @@ pub const REPORT_BYTES: usize = 256 * 1024;
     plural = "imagescorereports",
     shortname = "isr",
     namespaced,
-    doc = "A part of the results of an ImageScoreJob with many items. Written by the operator alone; it goes with its job.",
+    doc = "A part of the results of a large ImageScoreJob. Only the operator writes it, and it is deleted with its job.",
     printcolumn(
         name = "Job",
         type_ = "string",
         json_path = ".report.job",
-        description = "The job that it belongs to"
+        description = "Job that owns the report"
     ),
     printcolumn(
-        name = "From",
+        name = "First",
         type_ = "integer",
         json_path = ".report.firstIndex",
-        description = "Lowest index in it"
+        description = "Lowest index of an item"
     ),
     printcolumn(
-        name = "To",
+        name = "Last",
         type_ = "integer",
         json_path = ".report.lastIndex",
-        description = "Highest index in it"
+        description = "Highest index of an item"
+    ),
+    printcolumn(
+        name = "Items",
+        type_ = "integer",
+        json_path = ".report.items",
+        description = "Items in the report"
     ),
     printcolumn(
         name = "Failed",
@@ -79,33 +85,33 @@ pub struct Report {
     /// Name of the job in the same namespace, for example nightly-2024-10.
     #[schemars(length(max = 253))]
     pub job: String,
-    /// Place of the report among its job's reports, from 0, for example 3.
+    /// Number of the report within its job, from 0, for example 3.
     pub number: i32,
-    /// Lowest index of an item in it, for example 0. Items are stored as they are answered, so reports may overlap.
+    /// Lowest index of an item, for example 0. Items are stored in the order of their responses, so the ranges of reports may overlap.
     pub first_index: i32,
-    /// Highest index of an item in it, for example 411.
+    /// Highest index of an item, for example 411.
     pub last_index: i32,
-    /// Items in it, for example 412.
+    /// Number of items, for example 412.
     pub items: i32,
-    /// Items in it with a score, for example 409.
+    /// Number of items with a score, for example 409.
     pub succeeded: i32,
-    /// Items in it without a score (failed, ignored or skipped), for example 3.
+    /// Number of items without a score (failed, ignored or skipped), for example 3.
     pub failed: i32,
-    /// Lowest score in it, for example "0.112".
+    /// Lowest score, for example "0.112".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub min: Option<String>,
-    /// Mean of the scores in it, for example "0.663".
+    /// Mean score, for example "0.663".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub mean: Option<String>,
-    /// Highest score in it, for example "0.941".
+    /// Highest score, for example "0.941".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub max: Option<String>,
-    /// Requests that the job had reserved when this was written, for example 500: what counts as spent after a crash.
+    /// Requests that the job had reserved when the report was written, for example 500. They count as sent after a crash.
     pub reserved: i64,
-    /// Results in order of index; at most 500, and 256 KiB in all.
+    /// Results by index. At most 500, and 256 KiB in total.
     #[schemars(length(max = 500), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["index"]))]
     pub results: Vec<ItemResult>,
 }

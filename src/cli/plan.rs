@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 
-use crate::api::{GrantSpec, GrantStatus, PlannedChange};
+use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
 use crate::cloud::{Cloud, Endpoints};
 use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, PassRoleDecision, PlanInput,
@@ -197,7 +197,7 @@ fn format_plan(
             .map(|line| format!(" {line}")),
     );
     lines.extend(change.add.iter().map(|statement| format!("+{statement}")));
-    lines.push(format!("# ram:PassRole statement {}", choice.reason_text()));
+    lines.push(pass_role_line(choice, spec.access.pass_role_statement));
     lines.extend(
         change
             .resulting_sha256
@@ -205,6 +205,13 @@ fn format_plan(
             .map(|digest| format!("# resulting sha256 {digest}")),
     );
     lines.join("\n") + "\n"
+}
+
+/// States in the words of `status.passRoleStatement` whether the ram:PassRole statement is written, and why.
+fn pass_role_line(decision: PassRoleDecision, requested: PassRoleStatement) -> String {
+    let PassRoleReport { written, cause } = decision.report(requested);
+    let verb = if written { "written" } else { "omitted" };
+    format!("# ram:PassRole statement {verb}: {cause:?}")
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, PlanError> {

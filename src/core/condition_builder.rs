@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Condition, ConditionStatus};
+use crate::api::{Condition, ConditionStatus, kinds};
 
 /// Whole seconds: the API server stores no finer time, and a status must equal what is read back.
 pub fn whole_seconds(now: Timestamp) -> Time {
@@ -59,6 +59,33 @@ impl<'a> ConditionsBuilder<'a> {
     pub fn finish(self) -> Vec<Condition> {
         self.list
     }
+}
+
+/// Message of Stalled.
+pub const ACTION_REQUIRED: &str = "Action required: see the Ready condition";
+/// Message of Reconciling.
+pub const CONTINUES: &str = "No action needed: the operator continues automatically";
+
+/// The event that a status write owes: `Some` when the object became stalled, or is stalled for another reason than
+/// before. Returns the reason and the message of the condition that explains it.
+pub fn newly_stalled<'a>(before: &[Condition], after: &'a [Condition]) -> Option<(&'a str, &'a str)> {
+    let stalled = |c: &&Condition| c.kind == kinds::STALLED && c.status == ConditionStatus::True;
+    let now = after.iter().find(stalled)?;
+    if before
+        .iter()
+        .find(stalled)
+        .is_some_and(|c| c.reason == now.reason)
+    {
+        return None;
+    }
+    let explains = |c: &&Condition| c.kind != kinds::STALLED && c.reason == now.reason;
+    let message = after.iter().find(explains).map_or(&now.message, |c| &c.message);
+    Some((&now.reason, message))
+}
+
+/// The end of a message of a stalled object: where the fix is described.
+pub fn troubleshooting_link(reason: &str) -> String {
+    format!(" (docs/troubleshooting.md#{})", reason.to_lowercase())
 }
 
 /// The status of a condition, if it is there.

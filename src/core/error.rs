@@ -1,64 +1,64 @@
-//! What can go wrong with a call to the cloud, as closed sets. Cloud text never gets past the adapter that makes
-//! these: a code, a request id and our own words are all that a user sees.
+//! Errors of calls to the cloud and of credentials, as closed sets. Text of the cloud never leaves the adapter that builds
+//! these errors: users see a code, a request id and messages of the operator.
 
 use std::time::Duration;
 
 use super::identity::{CredentialOrigin, Identity};
 
-/// What kind of failure it was.
+/// Kind of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloudErrorKind {
     /// The caller lacks a permission.
     AccessDenied,
-    /// Block Public Access refuses the policy.
+    /// Block Public Access rejects the policy.
     PublicAccessBlocked,
     /// The bucket does not exist.
     NoSuchBucket,
     /// The IMM project does not exist.
     NoSuchProject,
-    /// The bucket must be addressed in another region.
+    /// The bucket is in another region.
     WrongRegion,
-    /// The keys are unknown, disabled or wrong.
+    /// The AccessKey pair is unknown, disabled or wrong.
     CredentialsRejected,
-    /// The temporary keys have expired.
+    /// The temporary credentials have expired.
     CredentialsExpired,
-    /// Asked to slow down.
+    /// The service throttles the caller.
     Throttled,
-    /// The policy document is refused because of its content.
+    /// The policy document is rejected because of its content.
     PolicyRejected,
-    /// The request is refused for another reason, which repeating does not change.
+    /// The request is rejected with another code; a retry would be rejected as well.
     RequestRejected,
-    /// The service failed (5xx).
+    /// The service failed (HTTP 5xx).
     Unavailable,
-    /// No answer: time-out, reset, or an answer that makes no sense.
+    /// No usable response: timeout, reset, or a body that cannot be read.
     Unanswered,
 }
 
 /// A failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudError {
-    /// What kind of failure it was.
+    /// Kind of the failure.
     pub kind: CloudErrorKind,
-    /// HTTP status, when there was an answer.
+    /// HTTP status; `None` without a response.
     pub status: Option<u16>,
-    /// The cloud's error code, cut to 64 of `[A-Za-z0-9._-]`; our own word when there was none.
+    /// Error code of the cloud, at most 64 characters of `[A-Za-z0-9._-]`; a word of the operator without one.
     pub code: String,
-    /// The cloud's request id, cut to 64 of `[A-Za-z0-9-]`.
+    /// Request id of the cloud, at most 64 characters of `[A-Za-z0-9-]`.
     pub request_id: Option<String>,
-    /// How long the cloud asks to wait.
+    /// Delay that the cloud requests before a retry.
     pub retry_after: Option<Duration>,
 }
 
-/// How the codes begin with which OSS, IMM and STS refuse a request whose time is not theirs.
+/// Prefixes of the codes with which OSS, IMM and STS reject a request whose time differs too much from theirs.
 pub const CLOCK_SKEW_CODES: [&str; 3] = ["RequestTimeTooSkewed", "InvalidTimeStamp", "IllegalTimestamp"];
 
 impl CloudError {
-    /// Whether the clock of this machine is to blame: every request is refused until it is right.
+    /// Whether the clock of this machine is wrong: every request is rejected until it is corrected.
     pub fn is_clock_skew(&self) -> bool {
         CLOCK_SKEW_CODES.iter().any(|code| self.code.starts_with(code))
     }
 
-    /// Whether the same request may be served in a moment.
+    /// Whether a retry of the same request may succeed.
     pub fn is_transient(&self) -> bool {
         matches!(
             self.kind,
@@ -66,17 +66,17 @@ impl CloudError {
         )
     }
 
-    /// Whether it is certain that the request had no effect: an answer refused it.
+    /// Whether the request certainly had no effect, because the service itself rejected it.
     pub fn had_no_effect(&self) -> bool {
-        let refused = !matches!(
+        let rejected = !matches!(
             self.kind,
             CloudErrorKind::Unanswered | CloudErrorKind::Unavailable
         );
-        // An answer without the service's own code may be a proxy's, which knows nothing of the effect.
-        refused && !self.code.starts_with("OSSHttp")
+        // A response without a code of the service may come from a proxy, which does not know the effect.
+        rejected && !self.code.starts_with("OSSHttp")
     }
 
-    /// The code and the request id, for a message.
+    /// The code and the request id, as messages show them.
     pub fn code_and_request_id(&self) -> String {
         match &self.request_id {
             Some(id) => format!("{}, request id {id}", self.code),
@@ -85,45 +85,45 @@ impl CloudError {
     }
 }
 
-/// Why credentials cannot be used before any call with them.
+/// Why credentials cannot be used, found before any call with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialsError {
     /// The Secret or ServiceAccount does not exist.
     NotFound,
-    /// The Secret lacks a key, or a value is not printable text.
+    /// The Secret lacks this key, or its value is not printable text.
     Invalid(&'static str),
-    /// The operator may not read the Secret; its own ServiceAccount as NAMESPACE:NAME when known.
+    /// The operator has no permission to read the Secret.
     SecretAccessDenied {
-        /// The operator's ServiceAccount, for the message.
+        /// ServiceAccount of the operator as NAMESPACE:NAME, when known.
         account: Option<String>,
     },
-    /// The operator may not mint a token of the ServiceAccount.
+    /// The operator has no permission to request a token of the ServiceAccount.
     TokenRequestDenied {
-        /// The operator's ServiceAccount, for the message.
+        /// ServiceAccount of the operator as NAMESPACE:NAME, when known.
         account: Option<String>,
     },
-    /// STS refused the role.
+    /// STS rejected the role assumption.
     AssumeRoleDenied(CloudError),
-    /// The keys belong to another account than the job names.
+    /// The credentials belong to another account than the job names.
     OtherAccount {
-        /// The account that they belong to.
+        /// Account of the credentials.
         account: String,
-        /// The account that the job names.
+        /// Account that the job names.
         expected: String,
     },
     /// The operator has no identity of its own.
     NotConfigured,
-    /// The API server or STS could not be asked.
+    /// The API server or STS did not answer.
     Unavailable,
 }
 
 impl CredentialsError {
-    /// Whether it may pass by itself, so that nobody must act.
+    /// Whether a retry may succeed without any action.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable)
     }
 
-    /// What to do about it.
+    /// What happened and what to do, as the Ready condition shows it.
     pub fn message(&self, identity: &Identity) -> String {
         let (namespace, name) = match &identity.origin {
             CredentialOrigin::Secret { namespace, name }
@@ -132,19 +132,19 @@ impl CredentialsError {
         };
         let whose = identity.describe();
         match self {
-            Self::NotFound => format!("{whose} does not exist in namespace {namespace}: create it (docs/credentials.md)"),
-            Self::Invalid(key) => format!("{whose} has no usable {key}: give it accessKeyId and accessKeySecret as printable text without line breaks"),
+            Self::NotFound => format!("{} does not exist in namespace {namespace}: create it", capitalized(&whose)),
+            Self::Invalid(key) => format!("{} has no usable {key}: set accessKeyId and accessKeySecret to printable text without line breaks", capitalized(&whose)),
             Self::SecretAccessDenied { account } => grant_access_commands("read", &whose, namespace, name, "get", "secrets", account.as_deref()),
-            Self::TokenRequestDenied { account } => grant_access_commands("mint a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
-            Self::AssumeRoleDenied(error) => format!("STS refused to let {whose} assume its role ({}): check the role's ARN and its trust policy (deploy/ram)", error.code_and_request_id()),
-            Self::OtherAccount { account, expected: wanted } => format!("the keys of {whose} belong to account {account}, and spec.project.accountUID is {wanted}: use keys of that account"),
-            Self::NotConfigured => "the operator has no identity of its own: ask whoever runs it, or use credentials.source Secret or ServiceAccount".to_owned(),
-            Self::Unavailable => format!("{whose} could not be read or exchanged just now; trying again"),
+            Self::TokenRequestDenied { account } => grant_access_commands("request a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
+            Self::AssumeRoleDenied(error) => format!("STS rejected the role assumption of {whose} ({}): check the ARN of the role and its trust policy (deploy/ram)", error.code_and_request_id()),
+            Self::OtherAccount { account, expected } => format!("The credentials of {whose} belong to account {account}, and spec.project.accountUID is {expected}: use credentials of that account"),
+            Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator, or set credentials.source to Secret or ServiceAccount".to_owned(),
+            Self::Unavailable => format!("{} could not be read or exchanged; retrying", capitalized(&whose)),
         }
     }
 }
 
-/// Two lines ready to paste that open one object to the operator and nothing else.
+/// The kubectl commands that give the operator access to one object and nothing else.
 fn grant_access_commands(
     what: &str,
     whose: &str,
@@ -156,9 +156,15 @@ fn grant_access_commands(
 ) -> String {
     let account = account.unwrap_or("OPERATOR_NAMESPACE:OPERATOR_SERVICEACCOUNT");
     format!(
-        "the operator may not {what} {whose}; open it with: \
+        "The operator has no permission to {what} {whose}: run \
          kubectl create role imm-operator-{name} -n {namespace} --verb={verb} --resource={resource} --resource-name={name} && \
-         kubectl create rolebinding imm-operator-{name} -n {namespace} --role=imm-operator-{name} --serviceaccount={account} \
-         (docs/credentials.md)"
+         kubectl create rolebinding imm-operator-{name} -n {namespace} --role=imm-operator-{name} --serviceaccount={account}"
     )
+}
+
+/// The text with its first letter in upper case.
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(chars).collect()
 }

@@ -139,7 +139,7 @@ impl TenancyRules {
             return Ok(());
         }
         Err(format!(
-            "no tenancy rule allows namespace {} to do this with credentials.source {:?}: ask whoever runs the operator for a rule \
+            "No tenancy rule permits namespace {} to do this with credentials.source {:?}: ask the cluster operator for a rule \
              (Helm value tenancy.rules)",
             tenant.name, credentials.source
         ))

@@ -10,11 +10,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::api::{ABANDON, BucketRef, Credentials, DeletionPolicy, GrantStatus, RECONCILE_AT, STARTED};
+use crate::api::{
+    ABANDON, BucketRef, Credentials, DeletionPolicy, GrantStatus, JobStatus, RECONCILE_AT, STARTED,
+};
 use crate::core::condition_builder::truncate;
-use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::grant::{GrantObject, ObjectKey, upgraded_grant_status};
 use crate::core::identity::Identity;
-use crate::core::job::JobObject;
+use crate::core::job::{JobObject, upgraded_job_status};
 
 /// Grants as a list has them.
 #[derive(Deserialize)]
@@ -156,7 +158,7 @@ fn decode_grant_status(data: &Value, uid: &str) -> GrantStatus {
     if status.ledger_of.as_ref().is_some_and(|owner| owner != uid) {
         status.owned.clear();
     }
-    status
+    upgraded_grant_status(status)
 }
 
 pub(crate) fn decode_job(object: &DynamicObject) -> JobObject {
@@ -170,6 +172,59 @@ pub(crate) fn decode_job(object: &DynamicObject) -> JobObject {
         started: annotation(STARTED),
         reconcile_at: annotation(RECONCILE_AT).map(|text| truncate(&text, 253)),
         spec: decode_spec(&object.data),
-        status: decode_part(&object.data, "/status").unwrap_or_default(),
+        status: decode_job_status(object.data.get("status")),
+    }
+}
+
+/// Decodes the status of a job member by member. A member that cannot be decoded is kept as it was read, because it may
+/// say which items were billed. Conditions are the exception: each reconcile computes them from the other members.
+fn decode_job_status(stored: Option<&Value>) -> JobStatus {
+    let Some(Value::Object(members)) = stored else {
+        return JobStatus::default();
+    };
+    if let Ok(status) = JobStatus::deserialize(Value::Object(members.clone())) {
+        return upgraded_job_status(status);
+    }
+    let (mut readable, mut unreadable) = (serde_json::Map::new(), BTreeMap::new());
+    for (name, value) in members {
+        let alone = json!({ name: value });
+        if JobStatus::deserialize(alone).is_ok() {
+            readable.insert(name.clone(), value.clone());
+        } else if name != "conditions" {
+            unreadable.insert(name.clone(), value.clone());
+        }
+    }
+    let status = JobStatus::deserialize(Value::Object(readable)).unwrap_or_default();
+    upgraded_job_status(JobStatus { unreadable, ..status })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_of_a_job_status_that_cannot_be_decoded_is_kept_as_it_was_read() {
+        let stored = json!({
+            "observedGeneration": 3,
+            "startTime": "9999-99-99T00:00:00Z",
+            "requests": {"sent": 7, "reserved": "many"},
+            "progress": "1/2",
+            "conditions": [{"type": "Ready"}],
+        });
+        let status = decode_job_status(Some(&stored));
+        let kept: Vec<&str> = status.unreadable.keys().map(String::as_str).collect();
+        assert_eq!(kept, ["requests", "startTime"]);
+        let written = serde_json::to_value(&status).unwrap();
+        assert_eq!(written["requests"], stored["requests"]);
+        assert_eq!(written["startTime"], stored["startTime"]);
+        assert_eq!(
+            (written["observedGeneration"].as_i64(), &written["progress"]),
+            (Some(3), &stored["progress"])
+        );
+        assert!(
+            decode_job_status(Some(&json!({"progress": "1/2"})))
+                .unreadable
+                .is_empty()
+        );
     }
 }

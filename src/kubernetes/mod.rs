@@ -315,7 +315,7 @@ impl Kubernetes {
             uid: Some(announcement.uid),
             ..Default::default()
         };
-        let reason = announcement.reason.as_str().to_owned();
+        let reason = announcement.reason;
         let event = Event {
             type_: if announcement.warning {
                 EventType::Warning

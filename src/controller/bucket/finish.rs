@@ -169,7 +169,7 @@ impl GrantSet<'_> {
         let grant = &work.grant;
         if let (true, Some(count)) = (stored, new_overlap) {
             let note = format!(
-                "{count} statements of others in the policy name the same service role; they are left alone"
+                "{count} unmanaged statements in the policy name the same service role; they are not changed"
             );
             publish_event(self.context, grant, EventReason::ForeignOverlap, note, false).await;
         }
@@ -196,7 +196,7 @@ impl GrantSet<'_> {
             )
         });
         let note = format!(
-            "{statements} of this grant were gone from the policy{}",
+            "Found {statements} of this grant missing from the policy{}",
             copy.unwrap_or_default()
         );
         publish_event(self.context, &work.grant, EventReason::DriftDetected, note, true).await;
@@ -209,25 +209,25 @@ impl GrantSet<'_> {
             let (reason, note) = if work.missing > 0 {
                 (
                     EventReason::DriftCorrected,
-                    format!("put {statements} back into the policy"),
+                    format!("Restored {statements} in the policy"),
                 )
             } else {
                 (
                     EventReason::StatementAdded,
-                    format!("added {statements} to the policy"),
+                    format!("Added {statements} to the policy"),
                 )
             };
             publish_event(self.context, grant, reason, note, false).await;
         }
         if let (true, Some(copy)) = (work.was_written(), &work.backup) {
             let note = format!(
-                "kept the policy from before the write as {} in ConfigMap {}",
+                "Stored the policy from before the write as {} in ConfigMap {}",
                 copy.entry, copy.name
             );
             publish_event(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
         }
         if work.removed > 0 {
-            let note = format!("took {} out of the policy", statement_count(work.removed));
+            let note = format!("Removed {} from the policy", statement_count(work.removed));
             publish_event(self.context, grant, EventReason::StatementRemoved, note, false).await;
         }
     }

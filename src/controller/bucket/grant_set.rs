@@ -215,7 +215,7 @@ impl GrantSet<'_> {
         let mut retry = false;
         for work in batch {
             if work.grant.deleting && error.kind == CloudErrorKind::NoSuchBucket {
-                let note = "the bucket is gone, and its policy with it".to_owned();
+                let note = "The bucket no longer exists, so no statement has to be removed".to_owned();
                 publish_event(self.context, &work.grant, EventReason::BucketGone, note, false).await;
                 retry |= !release(self.context, work.grant, 0).await;
                 continue;

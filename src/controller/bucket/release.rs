@@ -95,7 +95,7 @@ pub(super) async fn release_retained(
         let (abandoned, count) = (grant.abandon, grant.status.owned.len());
         let copy = grant.clone();
         if release(context, grant, 0).await {
-            let note = format!("released; {count} of its statements may stay in the policy");
+            let note = format!("Released; {count} of its statements may remain in the policy");
             publish_event(context, &copy, reason, note, abandoned).await;
         } else {
             all_gone = false;
@@ -122,7 +122,7 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
 /// Takes the finalizer off: the grant owns nothing any more. `false` when that has to be tried again.
 pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
     if residual > 0 {
-        let note = format!("{residual} statements of others still name this grantee: the access stays");
+        let note = format!("{residual} unmanaged statements still name this grantee: access remains");
         publish_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
     // An object that stays for the sake of another finalizer must not go on claiming anything.
@@ -146,7 +146,7 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
 pub(super) async fn publish_event(
     context: &Context,
     grant: &GrantObject,
-    reason: EventReason,
+    reason: impl AsRef<str>,
     note: String,
     warning: bool,
 ) {
@@ -157,7 +157,7 @@ pub(super) async fn publish_event(
             subject: EventSubject::Grant,
             key,
             uid,
-            reason,
+            reason: reason.as_ref().to_owned(),
             note,
             warning,
         })

@@ -1,8 +1,9 @@
 //! Reporting: a grant's status is written when it differs and only then, and an event tells each change of state once.
 
 use super::release::publish_event;
-use crate::api::{ConditionStatus, EventReason, GrantReason, GrantStatus, kinds};
+use crate::api::{EventReason, GrantStatus};
 use crate::controller::context::Context;
+use crate::core::condition_builder::newly_stalled;
 use crate::core::grant::{GrantObject, GrantState, Observation, grant_status};
 
 /// Tells a grant how it stands. `false` when it could not be stored.
@@ -35,31 +36,15 @@ pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, sta
     }
 }
 
-/// One event when the reason of Ready turns to something that a person must act on.
+/// Publishes a Warning event when the grant became stalled, or is stalled for another reason than before.
 async fn publish_transition(context: &Context, grant: &GrantObject, before: &GrantStatus) {
-    let reason_of = |status: &GrantStatus| {
-        let ready = status.conditions.iter().find(|c| c.kind == kinds::READY)?;
-        (ready.status == ConditionStatus::False).then(|| (ready.reason.clone(), ready.message.clone()))
-    };
-    let Some((reason, message)) = reason_of(&grant.status) else {
+    let Some((reason, message)) = newly_stalled(&before.conditions, &grant.status.conditions) else {
         return;
     };
-    if reason_of(before).is_some_and(|(old, _)| old == reason) {
-        return;
-    }
-    let stalled = grant.status.conditions.iter().any(|c| c.kind == kinds::STALLED);
-    let event = if grant.deleting && stalled {
-        EventReason::DeletionBlocked
-    } else if reason == GrantReason::AccessDenied.as_str() {
-        EventReason::AccessDenied
-    } else if reason == GrantReason::CredentialsUnavailable.as_str() && stalled {
-        EventReason::CredentialsUnavailable
-    } else if reason == GrantReason::TenancyDenied.as_str() {
-        EventReason::TenancyDenied
-    } else if reason == GrantReason::Contested.as_str() {
-        EventReason::Contested
+    let reason = if grant.deleting {
+        EventReason::DeletionBlocked.as_str()
     } else {
-        return;
+        reason
     };
-    publish_event(context, grant, event, message, true).await;
+    publish_event(context, grant, reason, message.to_owned(), true).await;
 }

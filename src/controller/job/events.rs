@@ -84,7 +84,7 @@ impl<'a> JobRun<'a> {
         let granted = &self.input.grant.as_ref()?.grantee.role_name;
         let role = self.input.limiter.service_role().filter(|role| role != granted)?;
         let message = format!(
-            "the grant is for role {granted}, and project {} reads as {role}: set the grant's grantee.roleName to that role, then create the job again",
+            "The grant is for role {granted}, and project {} reads as {role}: set grantee.roleName of the grant to that role, then create the job again",
             self.spec.project.name
         );
         Some(StopReason::Finished(End::Failed(
@@ -153,7 +153,8 @@ impl<'a> JobRun<'a> {
                 self.input.limiter.on_throttled();
                 if !self.throttled {
                     self.throttled = true;
-                    let note = "IMM asks to slow down; the pace is lowered and no item fails because of it";
+                    let note =
+                        "IMM throttles the requests; the rate is lowered, and no item fails because of it";
                     publish_event(
                         self.context,
                         &self.writer.job,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::persist::{JobWriter, REREAD_AFTER, publish_event};
 use super::run::{RunInput, StopReason};
 use super::source_reader::on_source_error;
-use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, kinds};
+use crate::api::{EventReason, JobReason, JobSpec, OnExceeded};
 use crate::controller::context::Context;
 use crate::core::error::CredentialsError;
 use crate::core::job::{End, Phase, Progress, evaluate_limits};
@@ -55,7 +55,7 @@ pub(super) async fn finish_run(
         StopReason::NoProject { error, .. } => {
             let (project, reference) = (&spec.project, error.code_and_request_id());
             let message = format!(
-                "project {} does not exist in {} of account {} ({reference}): create it or correct the name, then create the job again",
+                "Project {} does not exist in {} of account {} ({reference}): create it or correct the name, then create the job again",
                 project.name, project.region, project.account_uid
             );
             fail(JobReason::ProjectNotFound, message)
@@ -70,7 +70,7 @@ pub(super) async fn finish_run(
         }
         StopReason::ClockSkew(error) => {
             let message = format!(
-                "the cloud refuses the time of our requests ({}): set the clock of the operator's node right; the job then goes on",
+                "The cloud rejects the time of the requests ({}): correct the clock of the operator's node, the job then resumes",
                 error.code_and_request_id()
             );
             let phase = Phase::CredentialsFailed(CredentialsError::Unavailable, message);
@@ -79,15 +79,26 @@ pub(super) async fn finish_run(
         }
         StopReason::Denied { canary, error } if canary || spec.grant_ref.is_none() => {
             let reference = error.code_and_request_id();
-            let message = format!(
-                "IMM refused a call ({reference}): the caller needs imm:DetectImageScore on the project, and the project's service role, or the last role of the chain, must be able to read the image; then create the job again"
-            );
+            // Only this code names the caller. Others may stand for the caller or for the role that reads the image.
+            let message = if error.code.starts_with("NoPermission") {
+                format!(
+                    "The caller, {}, lacks imm:DetectImageScore on project {} ({reference}): allow it, then create the job again",
+                    input.identity.describe(),
+                    spec.project.name
+                )
+            } else {
+                format!(
+                    "IMM denied access ({reference}): allow oss:GetObject on the image for the service role of project {}, or the last role of the chain, and imm:DetectImageScore for {}, then create the job again",
+                    spec.project.name,
+                    input.identity.describe()
+                )
+            };
             fail(JobReason::PermissionDenied, message)
         }
         StopReason::Denied { .. } => {
             // Later on, the grant may have been taken away under us: its bucket is looked at first, and one call alone
             // decides then.
-            let phase = Phase::Waiting("a call was refused; looking at the grant again".to_owned());
+            let phase = Phase::Waiting("IMM rejected a call; checking the grant again".to_owned());
             writer.write_phase(context, Some(&mut progress), &phase).await;
             let bucket = input.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
             context.request_recheck(&writer.job.key, bucket);
@@ -104,12 +115,7 @@ pub(super) async fn finish_run(
         }
         StopReason::OutOfBudget => {
             if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) {
-                let already_suspended = writer
-                    .job
-                    .status
-                    .conditions
-                    .iter()
-                    .any(|c| c.kind == kinds::SUSPENDED);
+                let already_suspended = writer.job.status.suspended_by.is_some();
                 if !writer
                     .write_phase(context, Some(&mut progress), &Phase::OutOfBudget)
                     .await
@@ -117,12 +123,12 @@ pub(super) async fn finish_run(
                     return Action::Requeue(REREAD_AFTER);
                 }
                 if !already_suspended {
-                    let note = "budget.maxRequests is used up: raise it to go on";
+                    let note = "The budget is used: raise budget.maxRequests to resume";
                     publish_event(context, &writer.job, EventReason::BudgetExceeded, note, true).await;
                 }
                 return Action::AwaitChange;
             }
-            let message = "budget.maxRequests is used up: create another job with a higher one";
+            let message = "The budget is used: create another job with a higher budget.maxRequests";
             fail(JobReason::BudgetExceeded, message.to_owned())
         }
         StopReason::Source(error) => {
@@ -142,10 +148,7 @@ pub(super) async fn finish_run(
             return Action::Requeue(Duration::from_secs(5));
         }
         StopReason::NotStarted(error) => {
-            let message = format!(
-                "the API server refuses annotation immops.dev/started on this job ({error}), and no call is made without it: look at admission policies and the operator's rights"
-            );
-            let phase = Phase::Stalled(JobReason::NotStarted, message);
+            let phase = Phase::NotStarted(error.to_string());
             writer.write_phase(context, Some(&mut progress), &phase).await;
             return Action::Requeue(Duration::from_secs(60));
         }

@@ -14,18 +14,20 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use self::persist::{JobWriter, REREAD_AFTER, WriteResult, publish_event};
+use self::persist::{JobWriter, REREAD_AFTER, WriteResult, publish_event, write_status};
 use self::run::{JobRun, RunInput, cancelled};
 use self::source_reader::{count_items, source_credentials};
 use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
 use crate::api::{
-    Budget, ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, OnExceeded, kinds,
+    Budget, ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, OnExceeded, SuspendCause,
+    kinds,
 };
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{Identity, SessionScope};
 use crate::core::job::{
     End, GateDecision, JobObject, Phase, Progress, SourceSpec, evaluate_gate, parse_spec, planned_size,
+    unreadable_status,
 };
 use crate::core::requeue;
 use crate::ports::{AccessKeys, KubeError};
@@ -50,6 +52,9 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
             return Action::Requeue(requeue::uniform(low, high, &key.to_string()));
         }
     };
+    if !job.status.unreadable.is_empty() {
+        return report_unreadable(context, job).await;
+    }
     if job.is_finished() {
         return retention::reconcile(context, job).await;
     }
@@ -75,6 +80,15 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     }
 }
 
+/// Reports a status with members that cannot be decoded, and does nothing else: what was billed is not known.
+async fn report_unreadable(context: &Context, mut job: JobObject) -> Action {
+    let status = unreadable_status(&job, context.ports.now());
+    match write_status(context, &mut job, &status).await {
+        WriteResult::Stored | WriteResult::Gone => Action::AwaitChange,
+        WriteResult::Retry | WriteResult::Superseded => Action::Requeue(RECHECK_GRANT),
+    }
+}
+
 fn validated_spec(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
     let spec = job.spec.as_ref().map_err(Clone::clone)?;
     let source_spec = parse_spec(spec).map_err(|e| e.to_string())?;
@@ -90,7 +104,7 @@ fn duration_until(now: Timestamp, time: Timestamp) -> Duration {
 fn active_deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
     let rests = spec.suspend || job.is_finished() || budget_is_exhausted(job, spec);
     let seconds = spec.active_deadline_seconds.filter(|_| !rests)?;
-    let paused = job.status.conditions.iter().any(|c| c.kind == kinds::SUSPENDED);
+    let paused = job.status.suspended_by.is_some();
     let since = job.status.active_since.as_ref().filter(|_| !paused);
     Some(since.map_or(now, |time| time.0) + SignedDuration::from_secs(seconds))
 }
@@ -124,7 +138,7 @@ async fn check_preconditions(
     if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
         let message = format!(
-            "the job did not end within activeDeadlineSeconds ({seconds} s): the results so far are kept; create another job with more time"
+            "The job did not finish within activeDeadlineSeconds ({seconds} s), and the results so far are kept: create another job with more time"
         );
         let end = End::Failed(JobReason::DeadlineExceeded, message);
         return Err(fail_or_complete(context, writer, spec, end, now).await);
@@ -132,7 +146,7 @@ async fn check_preconditions(
     let paused = is_suspended(&writer.job);
     if spec.suspend {
         if writer.write_phase(context, None, &Phase::Suspended).await && !paused {
-            let note = "spec.suspend is true: no call is made until it is false again";
+            let note = "Suspended by spec.suspend; no calls until it is false";
             publish_event(context, &writer.job, EventReason::Suspended, note, false).await;
         }
         return Err(Action::AwaitChange);
@@ -142,7 +156,7 @@ async fn check_preconditions(
         return Err(Action::AwaitChange);
     }
     if paused {
-        let note = "spec.suspend is false: the job goes on from where it was";
+        let note = "Resumed: spec.suspend is false";
         publish_event(context, &writer.job, EventReason::Resumed, note, false).await;
     }
     let key = writer.job.key.clone();
@@ -194,7 +208,7 @@ async fn load_progress(
                 return Err(Action::Requeue(RETRY_KUBE_API));
             }
             let message = format!(
-                "the ImageScoreReports of this job cannot be read ({error}), and nothing is paid for before they can: look at the operator's rights and at who else writes them"
+                "The ImageScoreReports of this job cannot be read ({error}), and no billed call is made before they can: check the permissions of the operator and other writers of the reports"
             );
             let phase = Phase::Stalled(JobReason::ResultsUnreadable, message);
             writer.write_phase(context, None, &phase).await;
@@ -230,20 +244,16 @@ async fn fail_or_complete(
     writer.finish_job(context, progress.as_mut(), end).await
 }
 
+/// Whether `spec.suspend` has suspended the job.
 fn is_suspended(job: &JobObject) -> bool {
-    is_suspended_for(job, JobReason::Suspended)
+    job.status.suspended_by == Some(SuspendCause::Requested)
 }
 
-/// Whether the job rests since its budget was used up, and nobody has changed that.
+/// Whether the job is suspended because its budget is used, and the budget has not been raised since.
 fn budget_is_exhausted(job: &JobObject, spec: &JobSpec) -> bool {
     let sent = job.status.requests.as_ref().map_or(0, |requests| requests.sent);
     let used = |budget: &Budget| budget.on_exceeded == OnExceeded::Suspend && sent >= budget.max_requests;
-    is_suspended_for(job, JobReason::BudgetExceeded) && spec.budget.as_ref().is_some_and(used)
-}
-
-fn is_suspended_for(job: &JobObject, reason: JobReason) -> bool {
-    let mut conditions = job.status.conditions.iter();
-    conditions.any(|c| c.kind == kinds::SUSPENDED && c.reason == reason.as_str())
+    job.status.suspended_by == Some(SuspendCause::BudgetUsed) && spec.budget.as_ref().is_some_and(used)
 }
 
 fn grant_key(job: &JobObject, reference: &GrantRef) -> ObjectKey {
@@ -286,7 +296,10 @@ async fn wait_for_grant(
     let deadline =
         last.unwrap_or(now) + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
     if now >= deadline && until.is_none() {
-        let message = format!("after {} s: {message}", spec.grant_wait.timeout_seconds);
+        let message = format!(
+            "The grant was not ready for {} s: {message}",
+            spec.grant_wait.timeout_seconds
+        );
         let end = End::Failed(JobReason::GrantTimeout, message);
         return fail_or_complete(context, writer, spec, end, now).await;
     }
@@ -330,7 +343,8 @@ async fn start_run(
         source_keys = Some(keys);
     }
     let Some(identity) = Identity::of(&writer.job.key.namespace, &spec.credentials) else {
-        let message = "spec.credentials cannot be used".to_owned();
+        let message =
+            "spec.credentials is incomplete: set the block that credentials.source names".to_owned();
         writer.write_phase(context, None, &Phase::Invalid(message)).await;
         return Action::AwaitChange;
     };

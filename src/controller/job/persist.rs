@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use crate::api::{EventReason, JobStatus, Report};
 use crate::controller::context::Context;
+use crate::core::condition_builder::newly_stalled;
 use crate::core::job::{
     End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, recovered_status,
     storing_failed_status,
@@ -330,11 +331,16 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
     if *status == job.status {
         return WriteResult::Stored;
     }
+    let stalled = newly_stalled(&job.status.conditions, &status.conditions);
     for _ in 0..3 {
         match context.ports.replace_job_status(job, status).await {
             Ok(version) => {
                 job.resource_version = version;
                 job.status.clone_from(status);
+                // The end of a job has an event of its own.
+                if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
+                    publish_event(context, job, reason, message, true).await;
+                }
                 return WriteResult::Stored;
             }
             Err(KubeError::Conflict) => match context.ports.get_job(&job.key).await {
@@ -366,7 +372,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
 pub(super) async fn publish_event(
     context: &Context,
     job: &JobObject,
-    reason: EventReason,
+    reason: impl AsRef<str>,
     note: impl Into<String>,
     warning: bool,
 ) {
@@ -374,7 +380,7 @@ pub(super) async fn publish_event(
         subject: EventSubject::Job,
         key: job.key.clone(),
         uid: job.uid.clone(),
-        reason,
+        reason: reason.as_ref().to_owned(),
         note: note.into(),
         warning,
     };
@@ -384,8 +390,8 @@ pub(super) async fn publish_event(
 /// A number of items in words.
 fn item_count(count: i32) -> String {
     if count == 1 {
-        "1 item is".to_owned()
+        "1 item".to_owned()
     } else {
-        format!("{count} items are")
+        format!("{count} items")
     }
 }

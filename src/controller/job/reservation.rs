@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::persist::{JobWriter, WriteResult, publish_event};
 use super::run::{Calls, JobRun, PERSIST_EVERY, RunEvent, StopReason};
-use crate::api::{EventReason, JobReason, REPORT_ITEMS, kinds};
+use crate::api::{EventReason, REPORT_ITEMS};
 use crate::core::job::{Phase, ReportBuffer};
 use crate::ports::KubeError;
 
@@ -80,13 +80,15 @@ impl<'a> JobRun<'a> {
         calls.push(storing.boxed());
     }
 
-    /// What was told of a mark that was refused stands until one is taken: a new try alone is no news.
+    /// The phase to report while the start annotation is still rejected: a new attempt alone changes no condition.
     fn not_started_phase(&self) -> Option<Phase> {
-        let mut conditions = self.writer.job.status.conditions.iter();
-        let refused =
-            conditions.find(|c| c.kind == kinds::READY && c.reason == JobReason::NotStarted.as_str());
-        let refused = refused.filter(|_| self.writer.job.started.is_none())?;
-        Some(Phase::Stalled(JobReason::NotStarted, refused.message.clone()))
+        let job = &self.writer.job;
+        let error = job
+            .status
+            .start_error
+            .as_ref()
+            .filter(|_| job.started.is_none())?;
+        Some(Phase::NotStarted(error.clone()))
     }
 
     /// Takes in what became of a store.
@@ -116,7 +118,7 @@ impl<'a> JobRun<'a> {
                 let job = &mut self.writer.job;
                 job.resource_version = version;
                 job.started = Some(job.uid.clone());
-                let note = "the first call is about to be made";
+                let note = "The first call is about to be made";
                 publish_event(self.context, &self.writer.job, EventReason::Started, note, false).await;
                 None
             }

@@ -83,8 +83,8 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
     let status = pruned_status(&job, true, now);
     match write_status(context, &mut job, &status).await {
         WriteResult::Stored => {
-            let note = "the results were removed after results.ttlSecondsAfterFinished; the summary stays";
-            publish_event(context, &job, EventReason::ResultsPruned, note, false).await;
+            let note = "The results were removed after results.ttlSecondsAfterFinished; the summary remains";
+            publish_event(context, &job, EventReason::ResultsExpired, note, false).await;
             Action::AwaitChange
         }
         WriteResult::Gone => Action::AwaitChange,

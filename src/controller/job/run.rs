@@ -349,7 +349,7 @@ impl<'a> JobRun<'a> {
 
 /// How a job ends that its user does not want any more.
 pub(super) fn cancelled() -> End {
-    let message = "spec.cancel is true: the results so far are kept; create another job to score the rest";
+    let message = "spec.cancel is true, and the results so far are kept: create another job to score the remaining items";
     End::Failed(JobReason::Cancelled, message.to_owned())
 }
 

@@ -126,7 +126,8 @@ pub(super) async fn source_credentials(
     let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
     let Some(identity) = Identity::of(&writer.job.key.namespace, credentials) else {
         return Err(Phase::Invalid(
-            "the source's credentials cannot be used".to_owned(),
+            "The credentials of the source are incomplete: set the block that source credentials name"
+                .to_owned(),
         ));
     };
     let bucket = source_spec
@@ -198,9 +199,9 @@ pub(super) async fn count_items(
             || matches!(&page.next, Some(SourcePosition::Byte(at)) if *at > MAX_MANIFEST_BYTES);
         let fits = count.add(&page.found, most).and_then(|()| {
             let message = if spec.source.prefix.is_some() {
-                "the prefix holds more than 5,000,000 objects: create another job with a longer prefix"
+                "The prefix holds more than 5,000,000 objects: create another job with a longer prefix"
             } else {
-                "the manifest holds more than 64 MiB: split it over several jobs"
+                "The manifest holds more than 64 MiB: split it over several jobs"
             };
             if long { Err(message.to_owned()) } else { Ok(()) }
         });
@@ -305,7 +306,7 @@ pub(super) async fn check_manifest_items(
         && let Some(image) = source_spec.iter().find(|image| !covers(grant, image))
     {
         let message = format!(
-            "the grant does not cover oss://{}/{} of the manifest: widen its access.prefixes or correct the line, then create the job again",
+            "The grant does not cover oss://{}/{} of the manifest: widen its access.prefixes or correct the line, then create the job again",
             image.bucket, image.key
         );
         return Err(Phase::Ended(End::Failed(JobReason::GrantMismatch, message)));
@@ -315,7 +316,7 @@ pub(super) async fn check_manifest_items(
     buckets.dedup();
     let Ok(tenant) = context.tenant(&writer.job.key.namespace).await else {
         return Err(Phase::SourceUnreadable(
-            "the namespace could not be read; trying again".to_owned(),
+            "The namespace could not be read; retrying".to_owned(),
             false,
         ));
     };
@@ -346,14 +347,13 @@ pub(super) async fn on_source_error(
         }
         CloudErrorKind::WrongRegion => {
             let region = &spec.project.region;
-            let message = format!("{what} is not in {region}, the project's region ({reference})");
+            let message = format!(
+                "{what} is not in {region}, the region of the project ({reference}): use a project in the region of the bucket"
+            );
             Phase::Ended(End::Failed(JobReason::RegionMismatch, message))
         }
         CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
-            Phase::SourceUnreadable(
-                format!("{what} could not be read just now ({reference}); trying again"),
-                false,
-            )
+            Phase::SourceUnreadable(format!("{what} could not be read ({reference}); retrying"), false)
         }
         CloudErrorKind::AccessDenied
         | CloudErrorKind::PublicAccessBlocked
@@ -367,7 +367,7 @@ pub(super) async fn on_source_error(
                 "oss:GetObject on it"
             };
             let message = format!(
-                "{what} cannot be read ({reference}): it must exist, and the source's credentials, or the job's, need {right}"
+                "{what} cannot be read ({reference}): create it, or allow {right} for the credentials of the source or of the job"
             );
             Phase::SourceUnreadable(message, true)
         }
@@ -381,7 +381,7 @@ pub(super) async fn on_source_error(
                 context.credentials.forget(identity);
             }
             let message = format!(
-                "OSS refused the keys of {whose} ({reference}): give it valid ones, the job then goes on"
+                "OSS rejected the credentials of {whose} ({reference}): provide valid ones, the job then resumes"
             );
             Phase::SourceUnreadable(message, true)
         }

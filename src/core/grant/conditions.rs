@@ -1,6 +1,6 @@
-//! The conditions beside Ready: one question each, answered from how the grant stands.
+//! The conditions of a grant besides Ready, computed from its state.
 
-use super::ready_summary::ReadySummary;
+use super::ready_summary::{ReadySummary, repeated_drift};
 use super::status::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, drift};
 use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
@@ -8,7 +8,10 @@ use crate::core::condition_builder::{ConditionsBuilder, condition_status};
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::policy::DenyVerdict;
 
-/// Granted: whether our statements were seen in the policy at the last read.
+const PRESENT: &str = "All statements present in the policy at the last read";
+const MISSING: &str = "At least one statement is missing from the policy";
+
+/// Sets Granted: whether the statements were present in the policy at the last read.
 pub(super) fn set_granted(
     conditions: &mut ConditionsBuilder<'_>,
     grant: &GrantObject,
@@ -29,49 +32,31 @@ pub(super) fn set_granted(
         !observation.ledger.is_empty() && observation.ledger.iter().all(|e| e.state == EntryState::Applied);
     match state {
         GrantState::Planned(GrantOutcome::Applied) | GrantState::PassRoleBlocked => {
-            set(
-                yes,
-                GrantReason::Applied,
-                "the statements were seen in the policy",
-            );
+            set(yes, GrantReason::Applied, PRESENT);
         }
-        GrantState::Preview if there && observation.all_present == Some(true) => set(
-            yes,
-            GrantReason::Applied,
-            "the statements were seen in the policy",
-        ),
+        GrantState::Preview if there && observation.all_present == Some(true) => {
+            set(yes, GrantReason::Applied, PRESENT)
+        }
         GrantState::Preview if there && known && observation.all_present.is_none() => {
             conditions.carry(kinds::GRANTED);
         }
-        // Nobody puts back what a preview has lost, and its ledger keeps it.
+        // A preview restores nothing; the ledger keeps the entry.
         GrantState::Preview if there && observation.all_present == Some(false) => {
-            set(
-                no,
-                GrantReason::Removed,
-                "the statements are not all in the policy",
-            );
+            set(no, GrantReason::Missing, MISSING);
         }
-        GrantState::Preview => set(no, GrantReason::Preview, "nothing is written in preview"),
+        GrantState::Preview => set(no, GrantReason::Preview, "The policy is not written in preview"),
         GrantState::Planned(GrantOutcome::Writing) if observation.missing > 0 || grant.deleting => {
-            set(
-                no,
-                GrantReason::Removed,
-                "the statements are not all in the policy",
-            );
+            set(no, GrantReason::Missing, MISSING);
         }
         GrantState::DriftReported
         | GrantState::RepeatedDrift
         | GrantState::Planned(GrantOutcome::Missing) => {
-            set(
-                no,
-                GrantReason::Removed,
-                "the statements are not all in the policy",
-            );
+            set(no, GrantReason::Missing, MISSING);
         }
         GrantState::Planned(GrantOutcome::Released { .. }) => {
-            set(no, GrantReason::Removed, "the grant has let its statements go");
+            set(no, GrantReason::Released, "The grant has released its statements");
         }
-        // What was not looked at, or not seen for certain, keeps its last value.
+        // Without a read that proves the opposite, the condition keeps its value.
         GrantState::Suspended
         | GrantState::WriteConflict
         | GrantState::NamespaceUnknown
@@ -88,11 +73,18 @@ pub(super) fn set_granted(
             set(
                 unknown,
                 GrantReason::Unknown,
-                "the policy could not be read or written",
+                "The policy could not be read or written",
             );
         }
-        // Set aside for a reason of its own: what it has stays as it was last seen.
+        // A stalled grant keeps what was last seen of its statements.
         _ if there && known && summary.stalled => conditions.carry(kinds::GRANTED),
+        _ if summary.stalled => {
+            set(
+                no,
+                summary.reason,
+                "The statements are not in the policy: see the Ready condition",
+            );
+        }
         GrantState::Planned(_)
         | GrantState::Suspended
         | GrantState::WriteConflict
@@ -104,12 +96,12 @@ pub(super) fn set_granted(
         | GrantState::OwnerUnverified => set(
             no,
             GrantReason::Pending,
-            "the statements were not yet seen in the policy",
+            "The statements have not been seen in the policy yet",
         ),
     }
 }
 
-/// CredentialsValid: whether the last call was authenticated.
+/// Sets CredentialsValid: whether the last call was authenticated.
 pub(super) fn set_credentials_valid(
     conditions: &mut ConditionsBuilder<'_>,
     grant: &GrantObject,
@@ -120,33 +112,34 @@ pub(super) fn set_credentials_valid(
         || "the credentials".to_owned(),
         crate::core::identity::Identity::describe,
     );
-    let refused = |conditions: &mut ConditionsBuilder<'_>, reason: GrantReason, message: String| {
+    let rejected = |conditions: &mut ConditionsBuilder<'_>, reason: GrantReason, message: String| {
         conditions.set(kind, ConditionStatus::False, reason.as_str(), message);
     };
     match state {
-        GrantState::CredentialsFailed(problem) if !problem.is_transient() => {
-            let message = grant
-                .identity
-                .as_ref()
-                .map_or_else(String::new, |identity| problem.message(identity));
-            refused(conditions, credentials_reason(problem), message);
+        GrantState::CredentialsFailed(error) if !error.is_transient() => {
+            let identity = grant.identity.as_ref();
+            let message = identity.map_or_else(String::new, |identity| error.message(identity));
+            match credentials_reason(error) {
+                Some(reason) => rejected(conditions, reason, message),
+                None => conditions.carry(kind),
+            }
         }
         GrantState::CloudFailed(error) if error.kind == CloudErrorKind::CredentialsRejected => {
-            refused(
+            rejected(
                 conditions,
-                GrantReason::Rejected,
+                GrantReason::CredentialsRejected,
                 format!(
-                    "the cloud refused the keys of {whose} ({})",
+                    "The cloud rejected the AccessKey pair of {whose} ({})",
                     error.code_and_request_id()
                 ),
             );
         }
         GrantState::CloudFailed(error) if error.kind == CloudErrorKind::CredentialsExpired => {
-            refused(
+            rejected(
                 conditions,
-                GrantReason::Expired,
+                GrantReason::CredentialsExpired,
                 format!(
-                    "the keys of {whose} have expired ({})",
+                    "The temporary credentials of {whose} have expired ({})",
                     error.code_and_request_id()
                 ),
             );
@@ -169,7 +162,7 @@ pub(super) fn set_credentials_valid(
         | GrantState::OwnerUnverified
         | GrantState::DriftReported
         | GrantState::RepeatedDrift => {
-            let message = "the last call was authenticated";
+            let message = "The last call was authenticated";
             conditions.set(
                 kind,
                 ConditionStatus::True,
@@ -180,7 +173,7 @@ pub(super) fn set_credentials_valid(
     }
 }
 
-/// Allowed, Effective, Contested, Suspended and ResidualAccess.
+/// Sets Allowed, Effective, RepeatedDrift, Suspended and ResidualAccess.
 pub(super) fn set_other_conditions(
     conditions: &mut ConditionsBuilder<'_>,
     grant: &GrantObject,
@@ -201,29 +194,29 @@ pub(super) fn set_other_conditions(
     } else if not_judged || grant.deleting {
         conditions.carry(kinds::ALLOWED);
     } else {
-        let message = "the tenancy rules permit this object";
+        let message = "A tenancy rule permits this object";
         conditions.set(kinds::ALLOWED, yes, GrantReason::Permitted.as_str(), message);
     }
     let effective = match observation.deny_verdict {
         Some(DenyVerdict::NoDeny) => Some((
             yes,
             GrantReason::NoDeny,
-            "no Deny in the policy covers what is granted",
+            "No Deny in the policy covers what the grant allows",
         )),
         Some(DenyVerdict::ExplicitDeny) => Some((
             no,
             GrantReason::ExplicitDeny,
-            "a Deny in the policy covers what is granted: remove it at OSS",
+            "A Deny in the policy covers what the grant allows: remove it at OSS",
         )),
         Some(DenyVerdict::ConditionalDeny) => Some((
             unknown,
             GrantReason::ConditionalDeny,
-            "a Deny with a Condition covers what is granted",
+            "A Deny with a Condition, which is not evaluated, covers what the grant allows: check it",
         )),
         Some(DenyVerdict::NotEvaluated) => Some((
             unknown,
             GrantReason::NotEvaluated,
-            "a Deny with NotPrincipal or NotResource is not evaluated",
+            "A Deny with NotPrincipal or NotResource is not evaluated: check it",
         )),
         None => None,
     };
@@ -232,21 +225,28 @@ pub(super) fn set_other_conditions(
         None => conditions.carry(kinds::EFFECTIVE),
     }
     if drift::is_backing_off(observation.repeated_drift.as_ref()) {
-        let message = "somebody keeps removing the statements; they are put back ever more seldom";
-        conditions.set(kinds::CONTESTED, yes, GrantReason::Contested.as_str(), message);
+        let message = repeated_drift(observation);
+        conditions.set(
+            kinds::REPEATED_DRIFT,
+            yes,
+            GrantReason::RepeatedDrift.as_str(),
+            message,
+        );
     }
     if matches!(state, GrantState::Suspended) {
         conditions.set(
             kinds::SUSPENDED,
             yes,
             GrantReason::Suspended.as_str(),
-            "spec.suspend is true",
+            "spec.suspend is true: set it to false to resume",
         );
     }
     if let GrantState::Planned(GrantOutcome::Released { residual }) = state
         && *residual > 0
     {
-        let message = format!("{residual} statements that were not ours alone still name this grantee");
+        let message = format!(
+            "{residual} unmanaged statements still name this grantee: remove them at OSS if that is not intended"
+        );
         conditions.set(
             kinds::RESIDUAL_ACCESS,
             yes,
@@ -256,17 +256,17 @@ pub(super) fn set_other_conditions(
     }
 }
 
-/// The reason that CredentialsValid carries for a problem before any call.
-pub fn credentials_reason(problem: &CredentialsError) -> GrantReason {
-    match problem {
-        CredentialsError::NotFound => GrantReason::SecretMissing,
-        CredentialsError::Invalid(_) => GrantReason::SecretInvalid,
-        CredentialsError::SecretAccessDenied { .. } => GrantReason::SecretAccessDenied,
-        CredentialsError::TokenRequestDenied { .. } => GrantReason::TokenRequestDenied,
-        CredentialsError::AssumeRoleDenied(_) => GrantReason::AssumeRoleDenied,
-        CredentialsError::NotConfigured => GrantReason::OwnIdentityMissing,
-        CredentialsError::OtherAccount { .. } => GrantReason::OtherAccount,
-        CredentialsError::Unavailable => GrantReason::NotChecked,
+/// The reason of CredentialsValid for an error before any call; `None` for one that may pass: it proves nothing.
+pub fn credentials_reason(error: &CredentialsError) -> Option<GrantReason> {
+    match error {
+        CredentialsError::NotFound => Some(GrantReason::SecretMissing),
+        CredentialsError::Invalid(_) => Some(GrantReason::SecretInvalid),
+        CredentialsError::SecretAccessDenied { .. } => Some(GrantReason::SecretAccessDenied),
+        CredentialsError::TokenRequestDenied { .. } => Some(GrantReason::TokenRequestDenied),
+        CredentialsError::AssumeRoleDenied(_) => Some(GrantReason::AssumeRoleDenied),
+        CredentialsError::NotConfigured => Some(GrantReason::OwnIdentityMissing),
+        CredentialsError::OtherAccount { .. } => Some(GrantReason::OtherAccount),
+        CredentialsError::Unavailable => None,
     }
 }
 

@@ -1,34 +1,35 @@
-//! From a grant's spec to the statements it wants, with every name checked again.
+//! The desired statements of a grant, computed from its spec; every name is validated again.
 
 use crate::api::{
-    Access, Action, AdoptionPolicy, DriftPolicy, GrantSpec, GrantStatus, PassRoleStatement, Preset,
+    Access, Action, AdoptionPolicy, DriftPolicy, GrantSpec, GrantStatus, PassRoleCause, PassRoleReport,
+    PassRoleStatement, Preset,
 };
 use crate::core::policy::{Statement, access_statement, pass_role_statement};
 use crate::core::validate::{
     ValidationError, check_bucket, check_prefix, check_region, check_role, check_uid,
 };
 
-/// What a grant wants in the policy.
+/// The desired state of a grant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// Its statements, in the order of Alibaba's page.
+    /// Desired statements, in the order of Alibaba Cloud's cross-account procedure.
     pub statements: Vec<Statement>,
-    /// What to do with an equal statement that was there before.
+    /// How to treat an equal statement that existed before.
     pub adoption: AdoptionPolicy,
-    /// What to do when a statement of ours is gone.
+    /// What to do when a statement is missing.
     pub on_drift: OnDrift,
 }
 
-/// What to do when a statement of ours is gone.
+/// What to do when a statement is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDrift {
-    /// Put it back.
+    /// Restores the statement.
     Restore,
-    /// Leave it: the user asked to be told only, or there is a quarrel.
+    /// Reports only: driftPolicy is Report, or restoring is backing off.
     Report,
 }
 
-/// Whether Block Public Access stands in the way of a public statement.
+/// State of Block Public Access for a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicAccessBlock {
     /// Off for the bucket and the account.
@@ -37,51 +38,54 @@ pub enum PublicAccessBlock {
     OnForBucket,
     /// On for the whole account.
     OnForAccount,
-    /// Could not be read.
+    /// The setting could not be read.
     Unreadable,
-    /// OSS refused a public policy, although the block does not show.
+    /// OSS rejected a public policy, although the setting reads as off or unreadable.
     RefusedByOss,
 }
 
-/// What was decided about the `ram:PassRole` statement.
+/// The decision about the `ram:PassRole` statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassRoleDecision {
-    /// It is written.
+    /// The statement is written.
     Included,
-    /// It is not written, because the user says so.
+    /// The statement is not written, because access.passRoleStatement is Omit.
     Omitted,
-    /// It is not written, because it would make the policy public.
+    /// The statement is not written, because it would make the policy public.
     OmittedBecause(PublicAccessBlock),
-    /// The user wants it, but Block Public Access forbids it.
+    /// The statement is requested, but Block Public Access forbids it.
     Blocked(PublicAccessBlock),
 }
 
 impl PassRoleDecision {
-    /// The choice in words, as status shows it.
-    pub fn reason_text(self) -> String {
-        let why = |state| match state {
-            PublicAccessBlock::OnForBucket => "Block Public Access is on for the bucket",
-            PublicAccessBlock::OnForAccount => "Block Public Access is on for the account",
-            PublicAccessBlock::Unreadable => "Block Public Access cannot be read",
-            PublicAccessBlock::RefusedByOss => "OSS refuses a public policy",
-            PublicAccessBlock::Off => "Block Public Access is off",
+    /// The decision as status reports it; `requested` is what the spec asks for.
+    pub fn report(self, requested: PassRoleStatement) -> PassRoleReport {
+        let cause = match self {
+            Self::Included if requested == PassRoleStatement::Include => PassRoleCause::Requested,
+            Self::Included => PassRoleCause::PublicAccessOff,
+            Self::Omitted => PassRoleCause::OmitRequested,
+            Self::OmittedBecause(state) | Self::Blocked(state) => match state {
+                PublicAccessBlock::Off => PassRoleCause::PublicAccessOff,
+                PublicAccessBlock::OnForBucket => PassRoleCause::PublicAccessBlockOnBucket,
+                PublicAccessBlock::OnForAccount => PassRoleCause::PublicAccessBlockOnAccount,
+                PublicAccessBlock::Unreadable => PassRoleCause::PublicAccessBlockUnreadable,
+                PublicAccessBlock::RefusedByOss => PassRoleCause::PublicPolicyRejected,
+            },
         };
-        match self {
-            Self::Included => "included".to_owned(),
-            Self::Omitted => "omitted: passRoleStatement is Omit".to_owned(),
-            Self::OmittedBecause(state) => format!("omitted: {}", why(state)),
-            Self::Blocked(state) => format!("blocked: {}", why(state)),
+        PassRoleReport {
+            written: self.is_written(),
+            cause,
         }
     }
 
-    /// Whether the statement is wanted in the policy.
+    /// Whether the statement is desired in the policy.
     pub fn is_written(self) -> bool {
         matches!(self, Self::Included)
     }
 }
 
-/// What to do about the `ram:PassRole` statement. `None` when Block Public Access has to be read first: that costs two
-/// calls, so a decision once made for a generation stays until the spec changes or OSS refuses a write.
+/// Decides about the `ram:PassRole` statement. Returns `None` when Block Public Access has to be read first: reading costs
+/// two calls, so a decision holds for its generation until OSS rejects a write.
 pub fn decide_pass_role(
     spec: &GrantSpec,
     generation: i64,
@@ -105,25 +109,27 @@ pub fn decide_pass_role(
     if status.observed_generation != Some(generation) {
         return None;
     }
-    match status.pass_role.as_deref() {
-        Some("included") => Some(PassRoleDecision::Included),
-        Some("omitted: Block Public Access is on for the bucket") => {
-            Some(PassRoleDecision::OmittedBecause(PublicAccessBlock::OnForBucket))
-        }
-        Some("omitted: Block Public Access is on for the account") => {
-            Some(PassRoleDecision::OmittedBecause(PublicAccessBlock::OnForAccount))
-        }
-        Some("omitted: OSS refuses a public policy") => {
-            Some(PassRoleDecision::OmittedBecause(PublicAccessBlock::RefusedByOss))
-        }
-        Some("omitted: Block Public Access cannot be read") => {
-            Some(PassRoleDecision::OmittedBecause(PublicAccessBlock::Unreadable))
-        }
-        _ => None,
+    let report = status.pass_role_statement?;
+    if report.written {
+        return Some(PassRoleDecision::Included);
     }
+    let block = match report.cause {
+        PassRoleCause::PublicAccessBlockOnBucket => PublicAccessBlock::OnForBucket,
+        PassRoleCause::PublicAccessBlockOnAccount => PublicAccessBlock::OnForAccount,
+        PassRoleCause::PublicAccessBlockUnreadable => PublicAccessBlock::Unreadable,
+        PassRoleCause::PublicPolicyRejected => PublicAccessBlock::RefusedByOss,
+        PassRoleCause::Requested | PassRoleCause::PublicAccessOff | PassRoleCause::OmitRequested => {
+            return None;
+        }
+    };
+    // A requested statement that is blocked is checked again at each reconcile.
+    (requested == PassRoleStatement::Auto).then_some(PassRoleDecision::OmittedBecause(block))
 }
 
-/// Checks every name of a spec and renders its statements.
+/// Validates every name of a spec and renders its statements.
+///
+/// # Errors
+/// The first field that does not follow its grammar.
 pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleDecision) -> Result<Desired, ValidationError> {
     check_bucket("spec.bucket.name", &spec.bucket.name)?;
     check_region("spec.bucket.region", &spec.bucket.region)?;
@@ -163,7 +169,7 @@ fn actions(access: &Access) -> Result<Vec<Action>, ValidationError> {
         Preset::Minimal => Ok(vec![Action::GetObject]),
         Preset::Custom if access.actions.is_empty() => Err(ValidationError {
             field: "spec.access.actions",
-            rule: "must name at least one action with preset Custom",
+            rule: "must list at least one action with preset: Custom",
         }),
         Preset::Custom => Ok(access.actions.clone()),
     }

@@ -8,12 +8,14 @@ mod plan;
 mod preview;
 mod ready_summary;
 mod status;
+mod upgrade;
 
 pub use conditions::credentials_reason;
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
 pub use preview::planned_change;
 pub use status::{GrantState, Observation, grant_status};
+pub use upgrade::upgraded_grant_status;
 
 use k8s_openapi::jiff::Timestamp;
 

@@ -1,16 +1,18 @@
-//! Standings in words: the reason and the message that a user reads. Messages say what to do next, and carry the cloud's
-//! code and request id, never its text.
+//! The Ready condition of a grant: its reason, its message, and whether action is required. A message says what happened
+//! and what to do. It carries the cloud's error code and request id, never its text, and changes only with the state, the
+//! code, counts that are stored anyway, or the backoff level.
 
-use super::status::GrantState;
+use super::status::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome};
-use crate::api::GrantReason;
+use crate::api::{EntryState, GrantReason};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
 
-/// The words for a standing: reason, message, and whether a person must act.
+/// Content of the Ready condition.
 pub(super) struct ReadySummary {
     pub(super) reason: GrantReason,
     pub(super) message: String,
+    /// Whether the grant cannot continue without action by a user.
     pub(super) stalled: bool,
 }
 
@@ -30,172 +32,194 @@ fn stalled(reason: GrantReason, message: impl Into<String>) -> ReadySummary {
     }
 }
 
-/// The words for how a grant stands.
-pub(super) fn ready_summary(grant: &GrantObject, state: &GrantState) -> ReadySummary {
+/// Summarizes the state of a grant for its Ready condition.
+pub(super) fn ready_summary(
+    grant: &GrantObject,
+    state: &GrantState,
+    observation: &Observation,
+) -> ReadySummary {
     use GrantReason as R;
     let bucket = grant
         .bucket
         .as_ref()
-        .map_or("(unknown)", |place| place.name.as_str());
+        .map_or("(unknown)", |bucket| bucket.name.as_str());
     match state {
         GrantState::Planned(GrantOutcome::Applied) => {
-            progressing(R::Applied, "the statements are in the policy")
+            let owned = observation.ledger.iter();
+            let desired = owned.filter(|e| e.state != EntryState::Removing).count();
+            progressing(
+                R::Applied,
+                format!("{desired} of {desired} statements present in the policy of {bucket}"),
+            )
         }
         GrantState::Planned(GrantOutcome::Writing) => {
-            progressing(R::Reconciling, "the policy is being written")
+            progressing(R::Reconciling, format!("Writing the policy of {bucket}"))
         }
         GrantState::Planned(GrantOutcome::Propagating) => progressing(
-            R::Settling,
-            "waiting until OSS shows the last write, or an earlier request can no longer arrive",
+            R::Propagating,
+            "Waiting for OSS to return the last write (up to 30 s) or for an unanswered write to expire (up to 6 min)",
         ),
         GrantState::Planned(GrantOutcome::Carried) => {
-            progressing(R::Reconciling, "waiting for the next pass")
+            progressing(R::Reconciling, "Waiting for the next reconcile")
         }
         GrantState::Planned(GrantOutcome::Released { .. }) => {
-            progressing(R::Removed, "the grant has let its statements go")
+            progressing(R::Released, "The grant has released its statements")
         }
         GrantState::Planned(GrantOutcome::ExistingStatement) => stalled(
             R::ExistingStatement,
-            "an equal statement is in the policy already and adoptionPolicy is Fail: set it to Adopt, or remove the statement",
+            format!(
+                "An equal statement exists in the policy of {bucket} and adoptionPolicy is Fail: set adoptionPolicy to Adopt, or remove the statement"
+            ),
         ),
         GrantState::Planned(GrantOutcome::TooLarge { needed, free }) => stalled(
             R::PolicyTooLarge,
             format!(
-                "the statements need {needed} bytes and {free} of {POLICY_LIMIT} are free in the policy of {bucket}: shorten spec.access.prefixes, or remove other statements"
+                "The statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy of {bucket}: shorten spec.access.prefixes, or remove other statements"
             ),
         ),
         GrantState::Planned(GrantOutcome::StatementTooLong { bytes }) => stalled(
             R::PolicyTooLarge,
             format!(
-                "the statement would have {bytes} bytes and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
+                "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
             ),
         ),
         GrantState::Planned(GrantOutcome::LedgerFull) => progressing(
             R::LedgerFull,
-            "the grant still owns 12 statements, some of them on their way out; it goes on when they have left",
+            "The grant owns 12 statements, the maximum; it continues when those being removed are gone",
         ),
         GrantState::Suspended => progressing(
             R::Suspended,
-            "spec.suspend is true: nothing is added, corrected or removed",
+            "spec.suspend is true: statements are neither added, restored nor removed",
         ),
         GrantState::Planned(GrantOutcome::Missing) => stalled(
             R::DriftReported,
-            "statements are gone from the policy and are not put back for now",
+            format!("Statements are missing from the policy of {bucket} and are not restored for now"),
         ),
         GrantState::Preview => progressing(
             R::Preview,
-            "nothing is written; status.plan shows what mode: Enforce would do",
+            "The policy is not written; status.plan shows what mode: Enforce would change",
         ),
         GrantState::Denied(message) => stalled(R::TenancyDenied, message.clone()),
         GrantState::NamespaceUnknown => progressing(
             R::Reconciling,
-            "the namespace could not be read, which the tenancy rules need; trying again",
+            "The namespace, which the tenancy rules need, could not be read; retrying",
         ),
         GrantState::WrongOwner(owner) => stalled(
             R::OwnerMismatch,
             format!(
-                "bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: create the grant anew with the right owner"
+                "Bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: create the grant again with the right owner"
             ),
         ),
         GrantState::WrongRegion(region) => stalled(
             R::RegionMismatch,
             format!(
-                "bucket {bucket} is in {region}, not in spec.bucket.region: create the grant anew with the right region"
+                "Bucket {bucket} is in {region}, not in spec.bucket.region: create the grant again with the right region"
             ),
         ),
         GrantState::OwnerUnverified => stalled(
             R::OwnerUnverified,
             format!(
-                "the operator's own identity may not see whose bucket {bucket} is, and acts only on buckets that it can verify: grant it oss:GetBucketInfo"
+                "The operator's own identity cannot read the owner of bucket {bucket}, and is used only for verified buckets: allow oss:GetBucketInfo for it"
             ),
         ),
         GrantState::DriftReported => stalled(
             R::DriftReported,
-            "statements are gone from the policy and driftPolicy is Report: status.plan shows them; driftPolicy: Correct puts them back",
+            format!(
+                "Statements are missing from the policy of {bucket} and driftPolicy is Report: see status.plan, or set driftPolicy to Correct to restore them"
+            ),
         ),
-        GrantState::RepeatedDrift => stalled(
-            R::Contested,
-            "somebody has removed the statements again and again; they are put back ever more seldom: find out who it is (a Terraform alicloud_oss_bucket without ignore_changes does this)",
-        ),
+        GrantState::RepeatedDrift => stalled(R::RepeatedDrift, repeated_drift(observation)),
         GrantState::Invalid(message) => stalled(R::InvalidSpec, message.clone()),
-        GrantState::CredentialsFailed(problem) => {
-            let message = grant
-                .identity
-                .as_ref()
-                .map_or_else(String::new, |identity| problem.message(identity));
+        GrantState::CredentialsFailed(error) => {
+            let identity = grant.identity.as_ref();
             ReadySummary {
                 reason: R::CredentialsUnavailable,
-                message,
-                stalled: !problem.is_transient(),
+                message: identity.map_or_else(String::new, |identity| error.message(identity)),
+                stalled: !error.is_transient(),
             }
         }
-        GrantState::PolicyUnreadable(why) => stalled(
+        GrantState::PolicyUnreadable(error) => stalled(
             R::PolicyUnreadable,
-            format!("the policy of {bucket} is left alone because {why}: correct it at OSS"),
+            format!("The policy of {bucket} is not changed because {error}: correct the policy at OSS"),
         ),
         GrantState::WriteConflict => progressing(
-            R::Contended,
-            format!("the policy of {bucket} changed between every read and write; trying again"),
+            R::WriteConflict,
+            format!("Another writer changed the policy of {bucket} between each read and write; retrying"),
         ),
         GrantState::PassRoleBlocked => stalled(
             R::PublicAccessBlocked,
-            "Block Public Access forbids the ram:PassRole statement, the rest is applied: set access.passRoleStatement to Auto or Omit",
+            "Block Public Access forbids the ram:PassRole statement; the other statement is applied: set access.passRoleStatement to Auto or Omit",
         ),
         GrantState::CloudFailed(error) => cloud_error_summary(error, bucket),
     }
 }
 
+/// The message about repeated removals: the next restore is 10 minutes away or more, so its time may be named.
+pub(super) fn repeated_drift(observation: &Observation) -> String {
+    let drift = observation.repeated_drift.as_ref();
+    let next = drift.and_then(|d| d.hold_until.as_ref());
+    let next = next.map_or_else(String::new, |t| {
+        let utc = t.0.to_zoned(k8s_openapi::jiff::tz::TimeZone::UTC);
+        format!(" at {:02}:{:02}Z", utc.hour(), utc.minute())
+    });
+    format!(
+        "Another writer removed the statements at least 3 times within 1 h; they are restored with exponential backoff, next{next}: check ActionTrail for PutBucketPolicy; with Terraform's alicloud_oss_bucket, set ignore_changes = [policy]"
+    )
+}
+
 fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
     use GrantReason as R;
-    let id = error.code_and_request_id();
+    let code = error.code_and_request_id();
     match error.kind {
         CloudErrorKind::AccessDenied => stalled(
             R::AccessDenied,
             format!(
-                "the credentials may not read or write the policy of {bucket} ({id}): grant them oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"
+                "The credentials lack a permission for the policy of {bucket} ({code}): allow oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"
             ),
         ),
         CloudErrorKind::PublicAccessBlocked => stalled(
             R::PublicAccessBlocked,
             format!(
-                "Block Public Access refuses the policy of {bucket} with our statements ({id}): set access.passRoleStatement to Omit, or ask account B about Block Public Access"
+                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({code}): set access.passRoleStatement to Omit, or ask the bucket owner about Block Public Access"
             ),
         ),
         CloudErrorKind::NoSuchBucket => stalled(
             R::BucketNotFound,
-            format!("bucket {bucket} does not exist ({id}): create it, or delete the grant"),
+            format!("Bucket {bucket} does not exist ({code}): create the bucket, or delete the grant"),
         ),
         CloudErrorKind::WrongRegion => stalled(
             R::RegionMismatch,
             format!(
-                "bucket {bucket} is not in the region that spec.bucket.region names ({id}): create the grant anew with the right region"
+                "Bucket {bucket} is not in spec.bucket.region ({code}): create the grant again with the right region"
             ),
         ),
         CloudErrorKind::CredentialsRejected => stalled(
             R::CredentialsUnavailable,
-            format!("the cloud refused the keys ({id}): put valid ones into the Secret"),
+            format!("The cloud rejected the AccessKey pair ({code}): put a valid pair into the Secret"),
         ),
         CloudErrorKind::CredentialsExpired => stalled(
             R::CredentialsUnavailable,
-            format!("the temporary keys have expired ({id}): put fresh ones into the Secret"),
+            format!("The temporary credentials have expired ({code}): put new ones into the Secret"),
         ),
         CloudErrorKind::Throttled => progressing(
             R::RateLimited,
-            format!("OSS asks to slow down ({id}); trying again"),
+            format!("OSS throttles the requests ({code}); retrying"),
         ),
         CloudErrorKind::PolicyRejected => stalled(
             R::ForeignStatementRejected,
             format!(
-                "OSS refuses the policy of {bucket} because of its content ({id}); our statements are valid, so look at the others"
+                "OSS rejected the policy of {bucket} because of its content ({code}), although the statements of the grant are valid: check the unmanaged statements"
             ),
         ),
         CloudErrorKind::RequestRejected | CloudErrorKind::NoSuchProject => stalled(
-            R::CloudUnavailable,
-            format!("OSS refused the request ({id}); trying again at the next look"),
+            R::RequestRejected,
+            format!(
+                "OSS rejected the request ({code}); it is retried at each drift check: if it repeats, report the code"
+            ),
         ),
         CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => progressing(
             R::CloudUnavailable,
-            format!("OSS could not be reached or failed ({id}); trying again"),
+            format!("OSS did not answer or failed ({code}); retrying"),
         ),
     }
 }

@@ -1,4 +1,5 @@
-//! What a grant is told: from how it stands to its status. One table; the reasons are explained in docs/reasons.md.
+//! The status of a grant, computed from its state and from what the reconcile observed. docs/reasons.md explains the
+//! reasons.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -9,73 +10,75 @@ use crate::api::{
     ConditionStatus, Drift, DriftKind, GrantReason, GrantStatus, LedgerEntry, ObservedBucket, ObservedPolicy,
     PlannedChange, RepeatedDrift, kinds,
 };
-use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
+use crate::core::condition_builder::{
+    ACTION_REQUIRED, CONTINUES, ConditionsBuilder, troubleshooting_link, whole_seconds,
+};
 use crate::core::error::{CloudError, CredentialsError};
 use crate::core::policy::{DenyVerdict, PolicyParseError};
 
-/// How a grant stands at the end of a pass, or in the middle of one.
+/// State of a grant at the end of a reconcile, or before a write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GrantState {
-    /// As the plan says.
+    /// The outcome of the plan.
     Planned(GrantOutcome),
-    /// Paused by its spec.
+    /// Suspended by spec.suspend.
     Suspended,
-    /// Only computed, as its spec asks.
+    /// Computed only, because spec.mode is Preview.
     Preview,
-    /// A field is not as it must be.
+    /// A field of the spec is invalid: the message.
     Invalid(String),
-    /// No tenancy rule permits it: why.
+    /// No tenancy rule permits the grant: the message.
     Denied(String),
-    /// Its namespace could not be read, so that the rules cannot be applied.
+    /// The namespace could not be read, so the tenancy rules cannot be evaluated.
     NamespaceUnknown,
-    /// The bucket belongs to this account.
+    /// The bucket belongs to this other account.
     WrongOwner(String),
-    /// The bucket is in this region.
+    /// The bucket is in this other region.
     WrongRegion(String),
-    /// The operator's own identity may not see whose the bucket is.
+    /// The operator's own identity cannot read the owner of the bucket.
     OwnerUnverified,
-    /// Statements are gone and the user asked to be told only.
+    /// Statements are missing and driftPolicy is Report.
     DriftReported,
-    /// Statements are gone and somebody keeps removing them.
+    /// Statements are missing and restoring backs off, because another writer keeps removing them.
     RepeatedDrift,
-    /// Its credentials cannot be used.
+    /// The credentials cannot be used.
     CredentialsFailed(CredentialsError),
     /// A call to the cloud failed.
     CloudFailed(CloudError),
     /// The policy cannot be edited safely.
     PolicyUnreadable(PolicyParseError),
-    /// Others kept changing the policy between our reads.
+    /// Another writer changed the policy between each read and write.
     WriteConflict,
-    /// A wish for the `ram:PassRole` statement that Block Public Access forbids; all else is applied.
+    /// Block Public Access forbids the requested `ram:PassRole` statement; the other statement is applied.
     PassRoleBlocked,
 }
 
-/// What the pass found out beside the standing; what is `None` stays as it was.
+/// What the reconcile observed, besides the state; a `None` keeps the value of the previous status.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
-    /// The policy as read.
+    /// The policy at the last read.
     pub policy: Option<ObservedPolicy>,
     /// The ledger.
     pub ledger: Vec<LedgerEntry>,
     /// The decision about the `ram:PassRole` statement.
     pub pass_role: Option<PassRoleDecision>,
-    /// Whether all that the ledger holds as applied is in the policy; `None` when that was not seen for certain.
+    /// Whether every applied entry of the ledger is in the policy; `None` when the read does not prove it.
     pub all_present: Option<bool>,
-    /// Foreign statements that name the same principal.
+    /// Number of foreign statements that name the same principal.
     pub overlaps: Option<i32>,
-    /// Statements found gone in this pass.
+    /// Number of statements found missing in this reconcile.
     pub missing: usize,
-    /// What the cloud says about the bucket.
+    /// Owner and region of the bucket.
     pub bucket: Option<ObservedBucket>,
-    /// What the Denies of the policy mean for the grant.
+    /// Effect of the Deny statements in the policy on the grant.
     pub deny_verdict: Option<DenyVerdict>,
-    /// What would be done if it were allowed.
+    /// The change that Enforce or Correct would make.
     pub plan: Option<PlannedChange>,
-    /// The quarrel, as it stands after this pass.
+    /// Repeated removals after this reconcile.
     pub repeated_drift: Option<RepeatedDrift>,
 }
 
-/// The status that follows.
+/// Computes the status.
 pub fn grant_status(
     grant: &GrantObject,
     state: &GrantState,
@@ -83,47 +86,44 @@ pub fn grant_status(
     now: Timestamp,
 ) -> GrantStatus {
     let before = &grant.status;
-    let summary = ready_summary(grant, state);
+    let summary = ready_summary(grant, state, &observation);
     let mut conditions = ConditionsBuilder::new(&before.conditions, grant.generation, now);
     let ready = matches!(
         summary.reason,
-        GrantReason::Applied | GrantReason::Suspended | GrantReason::Preview | GrantReason::Retained
+        GrantReason::Applied | GrantReason::Suspended | GrantReason::Preview
     );
-    let blocked = grant.deleting && summary.stalled;
-    let message = if blocked {
-        format!(
-            "{} (the grant cannot take its statements out; annotation immops.dev/abandon: \"true\" releases it and leaves the access in place)",
-            summary.message
-        )
-    } else {
-        summary.message.clone()
-    };
+    let mut message = summary.message.clone();
+    if grant.deleting && summary.stalled {
+        message += ". To delete the grant without removing its statements, set annotation immops.dev/abandon: \"true\"; access then remains";
+    }
+    if summary.stalled {
+        message += &troubleshooting_link(summary.reason.as_str());
+    }
     let flag = if ready {
         ConditionStatus::True
     } else {
         ConditionStatus::False
     };
     conditions.set(kinds::READY, flag, summary.reason.as_str(), &message);
-    if (!ready && summary.stalled) || drift::is_backing_off(observation.repeated_drift.as_ref()) {
-        conditions.set(
-            kinds::STALLED,
-            ConditionStatus::True,
-            summary.reason.as_str(),
-            "a person must act; see the Ready condition",
-        );
+    let backing_off = drift::is_backing_off(observation.repeated_drift.as_ref());
+    if summary.stalled {
+        let reason = summary.reason.as_str();
+        conditions.set(kinds::STALLED, ConditionStatus::True, reason, ACTION_REQUIRED);
+    } else if backing_off {
+        let reason = GrantReason::RepeatedDrift.as_str();
+        let message = "Action required: see the RepeatedDrift condition";
+        conditions.set(kinds::STALLED, ConditionStatus::True, reason, message);
     } else if !ready {
-        conditions.set(
-            kinds::RECONCILING,
-            ConditionStatus::True,
-            summary.reason.as_str(),
-            "the operator goes on by itself",
-        );
+        let reason = summary.reason.as_str();
+        conditions.set(kinds::RECONCILING, ConditionStatus::True, reason, CONTINUES);
     }
     set_granted(&mut conditions, grant, state, &observation, &summary);
     set_credentials_valid(&mut conditions, grant, state);
     set_other_conditions(&mut conditions, grant, state, &observation);
-    // An answer that was given for another generation must not pass for one about this: it will be asked for.
+    // An observation of another generation does not hold for this one: it is made again.
     let same = before.observed_generation == Some(grant.generation) || grant.deleting;
+    let spec = grant.spec.as_ref().ok();
+    let requested = spec.map(|spec| spec.access.pass_role_statement);
     GrantStatus {
         observed_generation: Some(grant.generation),
         conditions: conditions.finish(),
@@ -131,10 +131,11 @@ pub fn grant_status(
         owned: observation.ledger,
         ledger_of: Some(grant.uid.clone()),
         overlaps: observation.overlaps.or(before.overlaps),
-        pass_role: observation
-            .pass_role
-            .map(PassRoleDecision::reason_text)
-            .or_else(|| before.pass_role.clone().filter(|_| same)),
+        pass_role_statement: requested
+            .and_then(|requested| Some(observation.pass_role?.report(requested)))
+            .or_else(|| before.pass_role_statement.filter(|_| same)),
+        pass_role: None,
+        contest: None,
         last_drift: last_drift(before.last_drift.as_ref(), observation.missing, now),
         repeated_drift: observation.repeated_drift,
         bucket: observation
@@ -145,7 +146,7 @@ pub fn grant_status(
     }
 }
 
-/// The last drift, counted once more when statements were found gone just now.
+/// The last drift; the count grows when statements were found missing in this reconcile.
 fn last_drift(before: Option<&Drift>, drifted: usize, now: Timestamp) -> Option<Drift> {
     if drifted == 0 {
         return before.cloned();

@@ -1,4 +1,4 @@
-//! The conditions of a job: what its phase and its figures say about each of them.
+//! The conditions of a job, computed from its phase and its counts.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -6,14 +6,14 @@ use super::ready_summary::{JobReadySummary, job_ready_summary};
 use super::status::{End, Phase, allowed_count};
 use super::{JobObject, Stats};
 use crate::api::{Condition, ConditionStatus, JobReason, JobStatus, kinds};
-use crate::core::condition_builder::ConditionsBuilder;
-use crate::core::error::{CloudErrorKind, CredentialsError};
+use crate::core::condition_builder::{ACTION_REQUIRED, CONTINUES, ConditionsBuilder, troubleshooting_link};
+use crate::core::error::CloudErrorKind;
 
-/// Said of results once those that nobody wants to keep are gone.
+/// Message of ResultsStored after results that results.select leaves out were removed.
 pub(super) const RESULTS_KEPT_MESSAGE: &str =
-    "the results that results.select asks for are kept; the summary covers all";
+    "The results that results.select keeps are stored; the summary covers all items";
 
-/// All conditions; `status` holds the new figures.
+/// Computes all conditions; `status` holds the new counts.
 pub(super) fn job_conditions(
     job: &JobObject,
     status: &JobStatus,
@@ -21,7 +21,7 @@ pub(super) fn job_conditions(
     totals: Option<&Stats>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let summary = job_ready_summary(phase, status);
+    let summary = job_ready_summary(phase, status, job.spec.as_ref().ok());
     let mut list = ConditionsBuilder::new(&job.status.conditions, job.generation, now);
     let list_of = &mut list;
     set_kstatus(list_of, &summary);
@@ -42,10 +42,10 @@ pub(super) fn job_conditions(
     } else if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
         let message = match &status.reports {
             None if status.results_pruned => RESULTS_KEPT_MESSAGE.to_owned(),
-            None => "every counted result is in status.results".to_owned(),
-            Some(reports) if reports.count == 0 => "there is no result yet".to_owned(),
+            None => "Every counted result is in status.results".to_owned(),
+            Some(reports) if reports.count == 0 => "No results yet".to_owned(),
             Some(reports) => format!(
-                "every counted result is in {} ImageScoreReport{}: imm-operator results -n {} {}",
+                "Every counted result is in {} ImageScoreReport{}: imm-operator results -n {} {}",
                 reports.count,
                 if reports.count == 1 { "" } else { "s" },
                 job.key.namespace,
@@ -71,28 +71,14 @@ fn condition_flag(yes: bool) -> ConditionStatus {
 }
 
 fn set_kstatus(list: &mut ConditionsBuilder<'_>, summary: &JobReadySummary) {
-    list.set(
-        kinds::READY,
-        condition_flag(summary.ready),
-        summary.reason.as_str(),
-        &summary.message,
-    );
+    let reason = summary.reason.as_str();
+    let link = summary.stalled.then(|| troubleshooting_link(reason));
+    let message = format!("{}{}", summary.message, link.unwrap_or_default());
+    list.set(kinds::READY, condition_flag(summary.ready), reason, message);
     if summary.stalled {
-        let message = "a person must act; see the Ready condition";
-        list.set(
-            kinds::STALLED,
-            ConditionStatus::True,
-            summary.reason.as_str(),
-            message,
-        );
+        list.set(kinds::STALLED, ConditionStatus::True, reason, ACTION_REQUIRED);
     } else if !summary.ready {
-        let message = "the operator goes on by itself";
-        list.set(
-            kinds::RECONCILING,
-            ConditionStatus::True,
-            summary.reason.as_str(),
-            message,
-        );
+        list.set(kinds::RECONCILING, ConditionStatus::True, reason, CONTINUES);
     }
 }
 
@@ -135,6 +121,7 @@ fn set_outcome(
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
         | Phase::Stalled(..)
+        | Phase::NotStarted(_)
         | Phase::Denied(_)
         | Phase::CredentialsFailed(..)
         | Phase::CredentialsRejected(..)
@@ -163,11 +150,12 @@ fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
         | Phase::Stalled(..)
+        | Phase::NotStarted(_)
         | Phase::CredentialsFailed(..)
         | Phase::CredentialsRejected(..)
         | Phase::OutOfBudget
         | Phase::Ended(_) => {
-            let message = "the tenancy rules permit this object";
+            let message = "A tenancy rule permits this object";
             list.set(
                 kinds::ALLOWED,
                 ConditionStatus::True,
@@ -178,7 +166,7 @@ fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
     }
 }
 
-/// Absent for a list of uris, which needs no reading.
+/// Sets SourceReady; absent for a list of uris, which needs no reading.
 fn set_source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase, status: &JobStatus) {
     let kind = kinds::SOURCE_READY;
     let read = job.spec.as_ref().is_ok_and(|s| s.source.uris.is_empty());
@@ -201,11 +189,11 @@ fn set_source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &P
             );
         }
         (_, Some(items)) => {
-            let message = format!("{items} items were there when the job started");
+            let message = format!("{items} items counted when the job started");
             list.set(kind, ConditionStatus::True, JobReason::Counted.as_str(), message);
         }
         (Phase::Counting(_), None) => {
-            let message = "the source is being counted; no paid call is made until it is";
+            let message = "Counting the items of the source; billed calls start afterwards";
             list.set(
                 kind,
                 ConditionStatus::False,
@@ -234,7 +222,7 @@ fn set_grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Ph
             reason @ (JobReason::GrantMismatch | JobReason::GrantTimeout | JobReason::RegionMismatch),
             message,
         )) => list.set(kind, ConditionStatus::False, reason.as_str(), message),
-        // All of these are behind the gate.
+        // The gate was passed before each of these phases.
         Phase::Scoring
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
@@ -243,16 +231,17 @@ fn set_grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Ph
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
         | Phase::Stalled(..)
+        | Phase::NotStarted(_)
         | Phase::OutOfBudget => {
-            let message = "the grant is live and covers every image";
+            let message = "The grant is live and covers every item";
             list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
         }
         Phase::Ended(End::Complete) => {
-            let message = "the grant was live and covered every image";
+            let message = "The grant was live and covered every item";
             list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
         }
         Phase::Ended(End::Failed(..)) => list.carry(kind),
-        // Not looked at; whoever waits again, waits anew.
+        // Not checked in these phases; a later wait starts from zero.
         Phase::Denied(_) | Phase::RestoredFromBackup | Phase::Invalid(_) | Phase::Suspended => {}
     }
 }
@@ -264,25 +253,27 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
         .as_ref()
         .is_some_and(|i| i.total > i.pending + i.active);
     match phase {
-        Phase::CredentialsFailed(problem, message) if *problem != CredentialsError::Unavailable => {
-            let reason = crate::core::grant::credentials_reason(problem);
-            list.set(kind, ConditionStatus::False, reason.as_str(), message);
+        Phase::CredentialsFailed(error, message) if !error.is_transient() => {
+            match crate::core::grant::credentials_reason(error) {
+                Some(reason) => list.set(kind, ConditionStatus::False, reason.as_str(), message),
+                None => list.carry(kind),
+            }
         }
         Phase::CredentialsRejected(error, secret) => {
             let expired = error.kind == CloudErrorKind::CredentialsExpired;
             let reason = if expired {
-                JobReason::Expired
+                JobReason::CredentialsExpired
             } else {
-                JobReason::Rejected
+                JobReason::CredentialsRejected
             };
             let message = format!(
-                "IMM refused the keys of {secret} ({})",
+                "IMM rejected the credentials of {secret} ({})",
                 error.code_and_request_id()
             );
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
         Phase::Scoring | Phase::OutOfBudget | Phase::Ended(End::Complete) if answered => {
-            let message = "the last call was authenticated";
+            let message = "The last call was authenticated";
             list.set(
                 kind,
                 ConditionStatus::True,
@@ -301,13 +292,14 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
         | Phase::Stalled(..)
+        | Phase::NotStarted(_)
         | Phase::Suspended
         | Phase::Invalid(_)
         | Phase::RestoredFromBackup => list.carry(kind),
     }
 }
 
-/// Whether the scores are good enough so far; absent without thresholds, and before the first score.
+/// Sets ThresholdMet; absent without thresholds, and before the first score.
 fn set_threshold_met(
     list: &mut ConditionsBuilder<'_>,
     job: &JobObject,
@@ -328,7 +320,7 @@ fn set_threshold_met(
     let limit = allowed_count(&thresholds.max_below, usize::try_from(items.total).unwrap_or(0));
     let met = totals.below <= limit;
     let message = format!(
-        "{} of {} scores are below {}; thresholds.maxBelow allows {limit}",
+        "{} of {} scores are below {}, and thresholds.maxBelow allows {limit}",
         totals.below, totals.succeeded, thresholds.min_score
     );
     let reason = if met {

@@ -46,7 +46,7 @@ pub fn evaluate_gate(
     // One message for a missing and for a forbidden reference: a tenant learns nothing about another namespace.
     let Some((grant, granted)) = known else {
         let message = format!(
-            "grant {name} does not exist or does not list namespace {} in spec.allowedConsumers",
+            "Grant {name} does not exist or does not list namespace {} in spec.allowedConsumers: create the grant, or add the namespace",
             job.key.namespace
         );
         return GateDecision::Wait(message, None);
@@ -54,7 +54,7 @@ pub fn evaluate_gate(
     if !is_live(grant) {
         return GateDecision::Wait(
             format!(
-                "grant {name} is not live yet: see kubectl get ibg -n {namespace} {}",
+                "Grant {name} is not live yet: see kubectl get ibg -n {namespace} {}",
                 reference.name
             ),
             None,
@@ -62,12 +62,12 @@ pub fn evaluate_gate(
     }
     if condition_status(&grant.status.conditions, kinds::EFFECTIVE) == Some(ConditionStatus::False) {
         let message = format!(
-            "grant {name} is live, and a Deny in the same policy covers what it grants: remove that Deny at OSS"
+            "Grant {name} is live, but a Deny in the same policy covers what it allows: remove that Deny at OSS"
         );
         return GateDecision::Wait(message, None);
     }
     if let Some((reason, message)) = mismatch(spec, source_spec, granted) {
-        return GateDecision::Never(reason, format!("grant {name} {message}"));
+        return GateDecision::Never(reason, format!("Grant {name} {message}"));
     }
     let settle = SignedDuration::from_secs(i64::from(spec.grant_wait.settle_seconds));
     let written = grant
@@ -78,7 +78,7 @@ pub fn evaluate_gate(
     match written.map(|time| time.0 + settle) {
         Some(until) if until > now => {
             let message = format!(
-                "grant {name} is live; giving OSS {} s to enforce it (grantWait.settleSeconds)",
+                "Grant {name} is live; waiting {} s for OSS to enforce it (grantWait.settleSeconds)",
                 spec.grant_wait.settle_seconds
             );
             GateDecision::Wait(message, Some(until))
@@ -123,7 +123,7 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
         return Some((
             JobReason::RegionMismatch,
             format!(
-                "is for a bucket in {}, and the project is in {}: IMM reaches buckets of its own region only, use a project there",
+                "is for a bucket in {}, and the project is in {}: use a project in the region of the bucket",
                 grant.bucket.region, spec.project.region
             ),
         ));
@@ -142,10 +142,10 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
         // Its lines are looked at as they are read.
         SourceSpec::Manifest(_) => return None,
     };
-    let cure = "widen its access.prefixes or name the grant of that bucket, then create the job again";
+    let fix = "widen its access.prefixes or name the grant of that bucket, then create the job again";
     Some((
         JobReason::GrantMismatch,
-        format!("does not cover {missed}: {cure}"),
+        format!("does not cover {missed}: {fix}"),
     ))
 }
 

@@ -9,6 +9,7 @@ mod score;
 mod source;
 mod stats;
 mod status;
+mod upgrade;
 
 pub use gate::{GateDecision, covers, evaluate_gate};
 pub use progress::ResponseEffect;
@@ -22,8 +23,9 @@ pub use source::{
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
     End, Phase, acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status,
-    recovered_status, storing_failed_status,
+    recovered_status, storing_failed_status, unreadable_status,
 };
+pub use upgrade::upgraded_job_status;
 
 use super::grant::ObjectKey;
 use crate::api::{JobSpec, JobStatus};

@@ -1,14 +1,15 @@
-//! A job's Ready condition in words: why, and what to do next.
+//! The Ready condition of a job: its reason, its message, and whether action is required. A message says what happened and
+//! what to do, and changes only with the phase, error codes, or counts that status holds anyway.
 
 use super::status::{End, Phase};
-use crate::api::{JobReason, JobStatus};
+use crate::api::{JobReason, JobSpec, JobStatus};
 use crate::core::error::CredentialsError;
 
-/// What the Ready condition says.
+/// Content of the Ready condition.
 pub(super) struct JobReadySummary {
     pub(super) reason: JobReason,
     pub(super) message: String,
-    /// Whether a person must act.
+    /// Whether the job cannot continue without action by a user.
     pub(super) stalled: bool,
     pub(super) ready: bool,
 }
@@ -39,84 +40,118 @@ impl JobReadySummary {
     }
 }
 
-pub(super) fn job_ready_summary(phase: &Phase, status: &JobStatus) -> JobReadySummary {
-    let items = status.items.clone().unwrap_or_default();
-    let total = items.total;
+/// Summarizes the phase of a job for its Ready condition; `status` holds the new counts.
+pub(super) fn job_ready_summary(
+    phase: &Phase,
+    status: &JobStatus,
+    spec: Option<&JobSpec>,
+) -> JobReadySummary {
+    type Summary = JobReadySummary;
     match phase {
-        Phase::Waiting(message) => JobReadySummary::progressing(JobReason::WaitingForGrant, message),
-        Phase::Counting(_) => {
-            let message = "the source is being counted; no paid call is made until it is";
-            JobReadySummary::progressing(JobReason::CountingItems, message)
-        }
-        Phase::SourceUnreadable(message, true) => {
-            JobReadySummary::stalled(JobReason::SourceUnreadable, message)
-        }
-        Phase::SourceUnreadable(message, false) => {
-            JobReadySummary::progressing(JobReason::SourceUnreadable, message)
-        }
-        Phase::Scoring => {
-            let done = total - items.pending - items.active;
-            JobReadySummary::progressing(JobReason::Scoring, format!("{done} of {total} items are done"))
-        }
-        Phase::Queued(most) => {
-            let message = format!(
-                "{most} jobs of this namespace are running, the most at once: this one starts when one of them ends"
-            );
-            JobReadySummary::progressing(JobReason::Pending, message)
-        }
-        Phase::Suspended => {
-            let message = "spec.suspend is true: set it to false to go on from here";
-            JobReadySummary::at_rest(JobReason::Suspended, message)
-        }
-        Phase::Denied(message) => JobReadySummary::stalled(JobReason::TenancyDenied, message),
+        Phase::Waiting(message) => Summary::progressing(JobReason::WaitingForGrant, message),
+        Phase::Counting(_) => Summary::progressing(
+            JobReason::CountingItems,
+            "Counting the items of the source; billed calls start afterwards",
+        ),
+        Phase::SourceUnreadable(message, true) => Summary::stalled(JobReason::SourceUnreadable, message),
+        Phase::SourceUnreadable(message, false) => Summary::progressing(JobReason::SourceUnreadable, message),
+        Phase::Scoring => Summary::progressing(JobReason::Scoring, scoring(status, spec)),
+        Phase::Queued(limit) => Summary::progressing(
+            JobReason::Pending,
+            format!(
+                "{limit} jobs of this namespace are running, the maximum: the job starts when one of them finishes"
+            ),
+        ),
+        Phase::Suspended => Summary::at_rest(
+            JobReason::Suspended,
+            "spec.suspend is true: set it to false to resume",
+        ),
+        Phase::Denied(message) => Summary::stalled(JobReason::TenancyDenied, message),
         Phase::CredentialsFailed(CredentialsError::Unavailable, message) => {
-            JobReadySummary::progressing(JobReason::CredentialsUnavailable, message)
+            Summary::progressing(JobReason::CredentialsUnavailable, message)
         }
-        Phase::CredentialsFailed(_, message) => {
-            JobReadySummary::stalled(JobReason::CredentialsUnavailable, message)
-        }
-        Phase::CredentialsRejected(error, whose) => {
-            let reference = error.code_and_request_id();
-            let message = format!(
-                "IMM refused the keys of {whose} ({reference}): give it valid ones, the job then goes on"
-            );
-            JobReadySummary::stalled(JobReason::CredentialsUnavailable, message)
-        }
-        Phase::OutOfBudget => {
-            let message = "budget.maxRequests is used up: raise it to go on";
-            JobReadySummary::at_rest(JobReason::BudgetExceeded, message)
-        }
-        Phase::RestoredFromBackup => {
-            let message = "the object was restored from a backup without its results: remove annotation immops.dev/started to score and pay again";
-            JobReadySummary::stalled(JobReason::RestoredWithoutStatus, message)
-        }
-        Phase::ResultsMissing(count) => {
-            let message = format!(
-                "{count} stored results are gone with their ImageScoreReports, and are not paid for again unasked: restore the reports, or cancel the job and create another one"
-            );
-            JobReadySummary::stalled(JobReason::ResultsMissing, message)
-        }
-        Phase::Stalled(reason, message) => JobReadySummary::stalled(*reason, message),
-        Phase::Invalid(message) => JobReadySummary::stalled(JobReason::InvalidSpec, message),
-        Phase::Ended(End::Failed(reason, message)) => JobReadySummary::stalled(*reason, message),
-        Phase::Ended(End::Complete) if total == 0 => {
-            let message = "the source holds no item, so nothing was scored: check spec.source (prefix, suffixes, modifiedAfter, or the manifest's lines), then create another job";
-            JobReadySummary::at_rest(JobReason::Complete, message)
-        }
-        Phase::Ended(End::Complete) => {
-            let others = [
-                (items.failed, "failed: see status.failures"),
-                (items.ignored, "are ignored by a rule"),
-                (items.skipped, "were gone before their turn"),
-                (items.below_threshold, "are below the threshold"),
-            ];
-            let scored = format!("{} of {total} items were scored", items.succeeded);
-            let others = others.iter().filter(|(count, _)| *count > 0);
-            let parts = [scored]
-                .into_iter()
-                .chain(others.map(|(count, what)| format!("{count} {what}")));
-            let message = parts.collect::<Vec<_>>().join(", ");
-            JobReadySummary::at_rest(JobReason::Complete, message)
+        Phase::CredentialsFailed(_, message) => Summary::stalled(JobReason::CredentialsUnavailable, message),
+        Phase::CredentialsRejected(error, whose) => Summary::stalled(
+            JobReason::CredentialsUnavailable,
+            format!(
+                "IMM rejected the credentials of {whose} ({}): provide valid ones, the job then resumes",
+                error.code_and_request_id()
+            ),
+        ),
+        Phase::OutOfBudget => Summary::at_rest(JobReason::BudgetExceeded, out_of_budget(status)),
+        Phase::RestoredFromBackup => Summary::stalled(
+            JobReason::RestoredFromBackup,
+            "The object was restored from a backup: remove annotation immops.dev/started to score, and be billed for, all items again",
+        ),
+        Phase::ResultsMissing(count) => Summary::stalled(
+            JobReason::ResultsMissing,
+            format!(
+                "{count} stored results are missing with their ImageScoreReports, and scoring them again would be billed: restore the reports, or cancel the job and create another one"
+            ),
+        ),
+        Phase::NotStarted(error) => Summary::stalled(
+            JobReason::NotStarted,
+            format!(
+                "The API server rejects annotation immops.dev/started on this job ({error}), and no call is made without it: check admission policies and the permissions of the operator"
+            ),
+        ),
+        Phase::Stalled(reason, message) => Summary::stalled(*reason, message),
+        Phase::Invalid(message) => Summary::stalled(JobReason::InvalidSpec, message),
+        Phase::Ended(End::Failed(reason, message)) => Summary::stalled(*reason, message),
+        Phase::Ended(End::Complete) => Summary::at_rest(JobReason::Completed, completed(status)),
+    }
+}
+
+fn scoring(status: &JobStatus, spec: Option<&JobSpec>) -> String {
+    let items = status.items.clone().unwrap_or_default();
+    let mut message = format!("{}/{} scored", items.succeeded, items.total);
+    for (count, what) in [
+        (items.failed, "failed"),
+        (items.ignored, "ignored"),
+        (items.skipped, "skipped"),
+    ] {
+        if count > 0 {
+            message += &format!(", {count} {what}");
         }
     }
+    let sent = status.requests.as_ref().map_or(0, |requests| requests.sent);
+    match spec.and_then(|spec| spec.budget.as_ref()) {
+        Some(budget) => message += &format!("; {sent} of {} requests used", budget.max_requests),
+        None if sent > 0 => message += &format!("; {sent} requests sent"),
+        None => {}
+    }
+    message
+}
+
+fn out_of_budget(status: &JobStatus) -> String {
+    let items = status.items.clone().unwrap_or_default();
+    let sent = status.requests.as_ref().map_or(0, |requests| requests.sent);
+    let left = items.pending + items.active;
+    format!(
+        "Budget of {sent} requests used with {left} items left: set budget.maxRequests to at least {}",
+        sent + i64::from(left)
+    )
+}
+
+fn completed(status: &JobStatus) -> String {
+    let items = status.items.clone().unwrap_or_default();
+    let total = items.total;
+    if total == 0 {
+        return "The source holds no item: check spec.source (prefix, suffixes, modifiedAfter, or the lines of the manifest), then create another job".to_owned();
+    }
+    let mut message = format!("{} of {total} items scored", items.succeeded);
+    for (count, what) in [
+        (items.failed, "failed: see status.failures"),
+        (items.ignored, "ignored by a failure rule"),
+        (
+            items.skipped,
+            "skipped because the object was deleted or replaced",
+        ),
+        (items.below_threshold, "below the threshold"),
+    ] {
+        if count > 0 {
+            message += &format!(", {count} {what}");
+        }
+    }
+    message
 }

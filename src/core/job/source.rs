@@ -235,20 +235,20 @@ impl ItemCounter {
         self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
         self.uri_bytes += i64::try_from(added).unwrap_or(i64::MAX);
         if self.items > most {
-            let cure = if most < ITEMS_LIMIT {
+            let fix = if most < ITEMS_LIMIT {
                 "create another job with a higher maxObjects (at most 250000), or split it"
             } else {
                 "split it over several jobs"
             };
             return Err(format!(
-                "the source holds at least {} items and may hold {most}: {cure}",
+                "The source holds at least {} items, and the maximum is {most}: {fix}",
                 self.items
             ));
         }
         let results = self.uri_bytes + i64::from(self.items) * RESULT_BYTES;
         if results > RESULTS_LIMIT {
             return Err(format!(
-                "the results of {} items and more would take over 64 MiB: split the job",
+                "The results of {} or more items would exceed 64 MiB: split the job",
                 self.items
             ));
         }

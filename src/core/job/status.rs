@@ -1,4 +1,4 @@
-//! What a job is told: from its phase and progress to its status.
+//! The status of a job, computed from its phase and its progress.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
@@ -7,56 +7,58 @@ use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions};
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
     ConditionStatus, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow, ReportsSummary, Select,
-    kinds,
+    SuspendCause, kinds,
 };
-use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
+use crate::core::condition_builder::{ConditionsBuilder, truncate, whole_seconds};
 use crate::core::error::{CloudError, CredentialsError};
 
-/// How a job ended.
+/// How a job finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// All items are done, no more failed than allowed.
+    /// All items are done, and no more of them failed than allowed.
     Complete,
-    /// It failed.
+    /// The job failed: reason and message.
     Failed(JobReason, String),
 }
 
-/// What a job is doing.
+/// Phase of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Waiting for its grant: why.
+    /// Waiting for the grant: the message.
     Waiting(String),
-    /// The items of its source are being counted, or are just counted: what is known of it.
+    /// Counting the items of the source, or just finished counting them: what is known of the source.
     Counting(ObservedSource),
-    /// Its source cannot be read now: why, and whether a person must act.
+    /// The source cannot be read: the message, and whether action is required.
     SourceUnreadable(String, bool),
-    /// As many jobs of its namespace as may are running; it starts when one of them ends: how many that is.
+    /// This many jobs of the namespace, the maximum, are running; the job starts when one of them finishes.
     Queued(usize),
-    /// Calls are under way.
+    /// Calls are in progress.
     Scoring,
-    /// Paused by `spec.suspend`.
+    /// Suspended by `spec.suspend`.
     Suspended,
-    /// No tenancy rule permits it: why.
+    /// No tenancy rule permits the job: the message.
     Denied(String),
-    /// Its credentials cannot be used.
+    /// The credentials cannot be used: the error and the message.
     CredentialsFailed(CredentialsError, String),
-    /// The cloud refused the keys of this Secret.
+    /// The cloud rejected the credentials: the error and the name of the identity.
     CredentialsRejected(CloudError, String),
-    /// Its budget is used up.
+    /// The budget is used.
     OutOfBudget,
-    /// Restored from a backup without its results.
+    /// The object was restored from a backup.
     RestoredFromBackup,
-    /// Reports with so many stored results are gone.
+    /// Reports with this number of stored results are missing.
     ResultsMissing(usize),
-    /// Something is in the way that a person must see to: what, and what to do about it.
+    /// The API server rejects annotation `immops.dev/started`: its error.
+    NotStarted(String),
+    /// Action is required: reason and message.
     Stalled(JobReason, String),
-    /// A field is not as it must be.
+    /// A field of the spec is invalid: the message.
     Invalid(String),
-    /// It has ended.
+    /// The job has finished.
     Ended(End),
 }
 
-/// A count or a share of all items, as a count.
+/// Converts a count or a percentage of all items to a count.
 pub(super) fn allowed_count(allowed: &IntOrString, total: usize) -> usize {
     match allowed {
         IntOrString::Int(count) => usize::try_from(*count).unwrap_or(0),
@@ -67,12 +69,12 @@ pub(super) fn allowed_count(allowed: &IntOrString, total: usize) -> usize {
     }
 }
 
-/// How a job ends that stops here: it fails as soon as more items failed, or are below the threshold, than it allows.
+/// Evaluates the limits of a job: it fails as soon as more items failed, or are below the threshold, than the spec allows.
 pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
     let (totals, total) = (&progress.stats, progress.total());
     if let Some(code) = &totals.fatal {
         let message = format!(
-            "an item failed with {code}, for which failureRules fails the job: see status.failures, then create another job"
+            "An item failed with {code}, for which failureRules fails the job: see status.failures, then create another job"
         );
         return End::Failed(JobReason::FailureRule, message);
     }
@@ -85,7 +87,7 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         };
         let failed = totals.failed;
         let message = format!(
-            "{failed} of {total} items failed and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems"
+            "{failed} of {total} items failed, and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems"
         );
         return End::Failed(reason, message);
     }
@@ -97,7 +99,7 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         let limit = allowed_count(&thresholds.max_below, total);
         if totals.below > limit {
             let message = format!(
-                "{} of {total} items are below {} and thresholds.maxBelow allows {limit}: look at those images, or create another job with a lower minScore or a higher maxBelow",
+                "{} of {total} items are below {}, and thresholds.maxBelow allows {limit}: check those images, or create another job with a lower minScore or a higher maxBelow",
                 totals.below, thresholds.min_score
             );
             return End::Failed(JobReason::BelowThreshold, message);
@@ -106,7 +108,7 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
     End::Complete
 }
 
-/// The status that follows. Without progress nothing was done in this pass: the figures stay as they are.
+/// Computes the status. Without progress the counts stay unchanged.
 pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: Timestamp) -> JobStatus {
     let before = &job.status;
     let ended = matches!(phase, Phase::Ended(_));
@@ -135,11 +137,24 @@ pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, n
         .or_else(|| Some(whole_seconds(now)));
     status.completion_time = ended.then(|| whole_seconds(now));
     status.last_handled_reconcile_at.clone_from(&job.reconcile_at);
+    status.suspended_by = if matches!(phase, Phase::Suspended) {
+        Some(SuspendCause::Requested)
+    } else if matches!(phase, Phase::OutOfBudget) {
+        Some(SuspendCause::BudgetUsed)
+    } else {
+        None
+    };
+    status.start_error = if let Phase::NotStarted(error) = phase {
+        Some(truncate(error, 64))
+    } else {
+        None
+    };
     status.conditions = job_conditions(job, &status, phase, totals.as_ref(), now);
     status
 }
 
-/// The status of a job whose process ended without a word: its figures follow from what is stored, the rest is as it was.
+/// The status of a job whose process ended without writing it: the counts follow from the stored results, the rest is
+/// unchanged.
 pub fn recovered_status(job: &JobObject, progress: &Progress) -> JobStatus {
     let figures = progress_status(job, progress, &progress.stats());
     JobStatus {
@@ -156,7 +171,7 @@ pub fn recovered_status(job: &JobObject, progress: &Progress) -> JobStatus {
     }
 }
 
-/// The figures of a job that is being worked on.
+/// The counts of a running job.
 fn progress_status(job: &JobObject, progress: &Progress, totals: &Stats) -> JobStatus {
     let mut status = JobStatus {
         items: Some(items(progress, totals)),
@@ -184,7 +199,7 @@ fn progress_status(job: &JobObject, progress: &Progress, totals: &Stats) -> JobS
     status
 }
 
-/// The figures as they were; nothing is in flight.
+/// The previous counts, with no call in flight.
 fn unchanged_status(job: &JobObject) -> JobStatus {
     let before = &job.status;
     let counted = || before.source.as_ref().and_then(|s| s.items);
@@ -229,7 +244,7 @@ fn clamped_i32(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-/// Leaves out of an ended job's status the results that nobody wants to keep. Reports are gone through afterwards.
+/// Removes the results that results.select leaves out from the status of a finished job. Reports are filtered afterwards.
 fn apply_select(status: &mut JobStatus, spec: &JobSpec) {
     if spec.results.select == Select::All || status.reports.is_some() {
         return;
@@ -241,7 +256,7 @@ fn apply_select(status: &mut JobStatus, spec: &JobSpec) {
     status.results_pruned = true;
 }
 
-/// The status of an ended job once an edit of it was seen: it must not look unfinished for ever.
+/// The status of a finished job after an edit: without the new generation it would look unfinished.
 pub fn acknowledged_status(job: &JobObject) -> JobStatus {
     let mut status = job.status.clone();
     status.last_handled_reconcile_at.clone_from(&job.reconcile_at);
@@ -254,25 +269,25 @@ pub fn acknowledged_status(job: &JobObject) -> JobStatus {
     status
 }
 
-/// The status of an ended job whose results have been gone through; `all` when their time is over.
+/// The status of a finished job after its results were filtered, or removed when `all` is true.
 pub fn pruned_status(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
     let mut status = acknowledged_status(job);
     status.results_pruned = true;
     let (flag, reason, message) = if all {
         status.results = Vec::new();
         status.reports = None;
-        let message = "results.ttlSecondsAfterFinished is over; the summary stays";
-        (ConditionStatus::False, JobReason::Pruned, message)
+        let message = "The results were removed after results.ttlSecondsAfterFinished; the summary remains";
+        (ConditionStatus::False, JobReason::ResultsExpired, message)
     } else {
         (ConditionStatus::True, JobReason::Stored, RESULTS_KEPT_MESSAGE)
     };
     with_results_stored(status, flag, reason, message, (job.generation, now))
 }
 
-/// The status of a job whose results cannot be stored now, and why: nothing else of it is news.
+/// The status of a job whose results cannot be stored, with the error of the API server; nothing else changes.
 pub fn storing_failed_status(job: &JobObject, why: &str, now: Timestamp) -> JobStatus {
     let message = format!(
-        "the API server refuses an ImageScoreReport ({why}): look at resource quotas, admission policies and the operator's rights; the results are kept in memory, and no new call is made"
+        "The API server rejects an ImageScoreReport ({why}); the results are kept in memory, and no new call is made: check resource quotas, admission policies and the permissions of the operator"
     );
     let of = (job.generation, now);
     let flag = ConditionStatus::False;
@@ -283,7 +298,27 @@ pub fn storing_failed_status(job: &JobObject, why: &str, now: Timestamp) -> JobS
     with_results_stored(status, flag, JobReason::Storing, &message, of)
 }
 
-/// A status with this condition anew and the others as they were.
+/// The status of a job with members that cannot be decoded: only the conditions change, and the members are written back
+/// as they were read.
+pub fn unreadable_status(job: &JobObject, now: Timestamp) -> JobStatus {
+    let members: Vec<String> = job
+        .status
+        .unreadable
+        .keys()
+        .map(|name| format!("status.{name}"))
+        .collect();
+    let message = format!(
+        "{} cannot be decoded, so the operator does not know which items were billed and replaces nothing: repair that part, or create another job",
+        members.join(", ")
+    );
+    let phase = Phase::Stalled(JobReason::StatusUnreadable, message);
+    JobStatus {
+        conditions: job_conditions(job, &job.status, &phase, None, now),
+        ..job.status.clone()
+    }
+}
+
+/// The status with a new ResultsStored condition and the other conditions unchanged.
 fn with_results_stored(
     mut status: JobStatus,
     flag: ConditionStatus,
@@ -301,7 +336,7 @@ fn with_results_stored(
     status
 }
 
-/// The record of a source that is about to be counted.
+/// The observed source before it is counted.
 pub fn counting_source(as_of: Timestamp, etag: Option<String>) -> ObservedSource {
     ObservedSource {
         as_of: Some(whole_seconds(as_of)),

@@ -1,0 +1,48 @@
+//! Reads what earlier versions stored in the status of a job under other names.
+
+use crate::api::{Condition, ConditionStatus, JobStatus, SuspendCause, kinds};
+
+/// Derives members that earlier versions kept in the reasons of conditions. A member with a value keeps it.
+pub fn upgraded_job_status(mut status: JobStatus) -> JobStatus {
+    let reason_of = |kind: &str, holds: ConditionStatus| {
+        let condition = |c: &&Condition| c.kind == kind && c.status == holds;
+        status
+            .conditions
+            .iter()
+            .find(condition)
+            .map(|c| c.reason.as_str())
+    };
+    let suspended_by = match reason_of(kinds::SUSPENDED, ConditionStatus::True) {
+        Some("Suspended") => Some(SuspendCause::Requested),
+        Some("BudgetExceeded") => Some(SuspendCause::BudgetUsed),
+        Some(_) | None => None,
+    };
+    let not_started = reason_of(kinds::READY, ConditionStatus::False) == Some("NotStarted");
+    let start_error = not_started.then(|| "rejected".to_owned());
+    status.suspended_by = status.suspended_by.or(suspended_by);
+    status.start_error = status.start_error.or(start_error);
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_cause_of_a_suspension_is_read_once_from_the_reason_of_the_condition() {
+        for (reason, cause) in [
+            ("Suspended", SuspendCause::Requested),
+            ("BudgetExceeded", SuspendCause::BudgetUsed),
+        ] {
+            let stored: JobStatus = serde_json::from_value(json!({"conditions": [{
+                "type": "Suspended", "status": "True", "reason": reason, "message": "",
+                "lastTransitionTime": "2026-10-01T09:58:11Z",
+            }]}))
+            .unwrap();
+            assert_eq!(upgraded_job_status(stored).suspended_by, Some(cause));
+        }
+        assert_eq!(upgraded_job_status(JobStatus::default()), JobStatus::default());
+    }
+}
