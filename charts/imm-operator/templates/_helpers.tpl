@@ -3,7 +3,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Name of the release's objects: the release's own name when it already says what this is. */}}
+{{/* Name of the release's objects: the release name alone if it contains the chart name. */}}
 {{- define "imm-operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -23,7 +23,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* Labels that never change during the life of a release: a Deployment's selector is immutable. */}}
+{{/* Labels that never change for a release: the selector of a Deployment is immutable. */}}
 {{- define "imm-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "imm-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -39,7 +39,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
-{{/* Metadata lines that the generator puts into every custom resource definition. */}}
+{{/* Metadata of every CRD; `make generate` inserts the call. */}}
 {{- define "imm-operator.crdMetadata" -}}
 {{- $annotations := merge (dict) .Values.crds.annotations .Values.commonAnnotations -}}
 {{- if .Values.crds.keep -}}
@@ -67,22 +67,22 @@ subjects:
     namespace: {{ .Release.Namespace }}
 {{- end }}
 
-{{/* What the operator does in the namespaces it looks after; the same rules in a ClusterRole or in Roles. */}}
+{{/* Permissions in the watched namespaces; the same rules for a ClusterRole and for Roles. */}}
 {{- define "imm-operator.rules" -}}
 rules:
-  # Follow grants and jobs; patch sets finalizers and the mark of a started job.
+  # Watch grants and jobs; patch sets finalizers and the started annotation of a job.
   - apiGroups: [immops.dev]
     resources: [immbucketgrants, imagescorejobs]
     verbs: [get, list, watch, patch]
-  # Status is replaced as a whole, with the resourceVersion it was planned from.
+  # The status is replaced as a whole, with the resourceVersion that it was computed from.
   - apiGroups: [immops.dev]
     resources: [immbucketgrants/status, imagescorejobs/status]
     verbs: [update]
-  # Results of large jobs: written by the operator alone, and removed when their time is over.
+  # Results of large jobs: written only by the operator, deleted after their time to live.
   - apiGroups: [immops.dev]
     resources: [imagescorereports]
     verbs: [list, create, update, delete]
-  # Tell what was done, once per change of state.
+  # Report each change of state once.
   - apiGroups: [events.k8s.io]
     resources: [events]
     verbs: [create, patch]
