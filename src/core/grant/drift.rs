@@ -1,5 +1,5 @@
-//! Quarrels: somebody keeps removing our statements. Three removals within an hour, and they are put back ever more
-//! seldom: after 10 minutes, 20, 40, up to 6 hours. Whoever looks at the object sees that a person must find out who it is.
+//! Backs off when another writer keeps removing our statements: after 3 removals in 1 h, restoring waits 10 min, doubling
+//! with each further removal up to 6 h.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(1);
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_mins(10);
 const MAX_BACKOFF: SignedDuration = SignedDuration::from_hours(6);
 
-/// Our statements were found gone: what is remembered from now on.
+/// Records a removal of our statements. Returns the updated removal history and backoff.
 pub fn on_removed(before: Option<&RepeatedDrift>, now: Timestamp) -> RepeatedDrift {
     let mut repeated_drift = before.cloned().unwrap_or_default();
     repeated_drift
@@ -33,12 +33,13 @@ pub fn on_removed(before: Option<&RepeatedDrift>, now: Timestamp) -> RepeatedDri
     repeated_drift
 }
 
-/// Whether there is a quarrel.
+/// Returns `true` from the third removal within an hour until the statements have stayed long enough (see
+/// [`on_present`]), also after the wait itself has passed.
 pub fn is_backing_off(repeated_drift: Option<&RepeatedDrift>) -> bool {
     repeated_drift.is_some_and(|c| c.level > 0)
 }
 
-/// How long the statements are still not put back; `None` when they may be.
+/// Returns the time until the statements may be restored; `None` if they may be restored now.
 pub fn backoff_left(repeated_drift: Option<&RepeatedDrift>, now: Timestamp) -> Option<Duration> {
     let until = repeated_drift.filter(|c| c.level > 0)?.hold_until.as_ref()?.0;
     Duration::try_from(until.duration_since(now))
@@ -46,7 +47,8 @@ pub fn backoff_left(repeated_drift: Option<&RepeatedDrift>, now: Timestamp) -> O
         .filter(|left| !left.is_zero())
 }
 
-/// Our statements are in place: what is still remembered. A quarrel is over when they have stayed for an interval.
+/// Records that our statements are present. Returns the history that is still needed, or `None` if there is none: the
+/// backoff ends once the statements have stayed for one `interval` after `hold_until`.
 pub fn on_present(
     before: Option<&RepeatedDrift>,
     interval: Duration,
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_third_removal_within_an_hour_starts_a_quarrel_and_each_further_one_doubles_the_wait() {
+    fn the_third_removal_within_an_hour_starts_the_backoff_and_each_further_one_doubles_the_wait() {
         let start = Timestamp::from_second(1_790_000_000).unwrap();
         let minutes = SignedDuration::from_mins;
         let mut repeated_drift = None;
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarrel_is_over_when_the_statements_have_stayed_for_an_interval() {
+    fn the_backoff_ends_when_the_statements_have_stayed_for_an_interval() {
         let start = Timestamp::from_second(1_790_000_000).unwrap();
         let repeated_drift = (0..3).fold(None, |c: Option<RepeatedDrift>, _| {
             Some(on_removed(c.as_ref(), start))
@@ -128,10 +130,7 @@ mod tests {
         let seldom = (0..5).fold(None, |c: Option<RepeatedDrift>, n| {
             Some(on_removed(c.as_ref(), after(31 * n)))
         });
-        assert!(
-            !is_backing_off(seldom.as_ref()),
-            "two within an hour, again and again"
-        );
+        assert!(!is_backing_off(seldom.as_ref()), "never three within one hour");
         let often = (0..3).fold(None, |c: Option<RepeatedDrift>, n| {
             Some(on_removed(c.as_ref(), after(29 * n)))
         });

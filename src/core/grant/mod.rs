@@ -1,5 +1,5 @@
-//! All grants of one bucket that share an identity, and the policy that was read: what is to be written, and what
-//! each grant is told.
+//! Grants: from the specs and ledgers of all grants of one bucket that share an identity, and the policy as read, to the
+//! policy to write and the status of each grant.
 
 mod conditions;
 mod desired;
@@ -22,11 +22,11 @@ use k8s_openapi::jiff::Timestamp;
 use super::identity::Identity;
 use crate::api::{BucketRef, FINALIZER, GrantSpec, GrantStatus, LedgerEntry};
 
-/// Longest life of a policy write: five minutes at the server (its signature is dated ten minutes back and OSS
-/// refuses it after fifteen), and one minute between the ledger and the read that dates it.
+/// Seconds after which a policy write can no longer take effect: 5 min at OSS (the signature is dated 10 min back, and
+/// OSS rejects it after 15 min), plus 1 min between storing the ledger and the read that dates the signature.
 pub const WRITE_LIFE_SECONDS: i64 = 360;
 
-/// Name of an object in its namespace.
+/// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// Namespace of the object.
@@ -41,75 +41,75 @@ impl std::fmt::Display for ObjectKey {
     }
 }
 
-/// A grant as the API server holds it. The ledger decodes even when the spec does not.
+/// A grant as stored in the API server. The ledger decodes even if the spec does not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GrantObject {
     /// Namespace and name.
     pub key: ObjectKey,
     /// Unique id of this object.
     pub uid: String,
-    /// Version that a status write must be based on.
+    /// Resource version on which a status write must be based.
     pub resource_version: String,
     /// Generation of the spec.
     pub generation: i64,
-    /// When it was created.
+    /// Creation time.
     pub created: Option<Timestamp>,
-    /// Whether deletion was asked for.
+    /// Whether the object has a deletion timestamp.
     pub deleting: bool,
-    /// All finalizers, ours included when set.
+    /// All finalizers, including the operator's own.
     pub finalizers: Vec<String>,
     /// Value of annotation `immops.dev/reconcile-at`.
     pub reconcile_at: Option<String>,
     /// Whether annotation `immops.dev/abandon` is `"true"`.
     pub abandon: bool,
-    /// Whether its statements stay when it is deleted, read even when the rest of the spec does not decode.
+    /// Whether the deletion policy is `Retain`, read even if the rest of the spec does not decode.
     pub retain: bool,
-    /// Bucket that the spec names, read even when the rest of the spec does not decode.
+    /// Bucket in the spec, read even if the rest of the spec does not decode.
     pub bucket: Option<BucketRef>,
-    /// Whose credentials the spec names, read likewise: a spec gone bad must not block deletion.
+    /// Identity in the spec, read even if the rest of the spec does not decode: an invalid spec must not block deletion.
     pub identity: Option<Identity>,
-    /// The spec, or why it does not decode.
+    /// The spec, or the reason why it does not decode.
     pub spec: Result<GrantSpec, String>,
-    /// The status as it stands.
+    /// The stored status.
     pub status: GrantStatus,
 }
 
 impl GrantObject {
-    /// Whether our finalizer is on it.
+    /// Returns `true` if the operator's finalizer is set.
     pub fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|f| f == FINALIZER)
     }
 }
 
-/// How a leaving grant treats its statements.
+/// Handling of the statements of a grant that is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// Takes them out.
+    /// Remove the statements.
     Delete,
-    /// Leaves them, because the user wants them kept or gave them up.
+    /// Leave the statements: the deletion policy is `Retain`, or the annotation `immops.dev/abandon` is set.
     Retain,
 }
 
-/// What a pass does with a grant.
+/// Handling of a grant in one reconcile.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Disposition {
-    /// Its statements are written and kept.
+    /// The desired statements are written and kept in the policy.
     Enforced(Desired),
-    /// Its ledger is carried and counts as an owner; nothing of it is added or removed.
+    /// The ledger is kept and counts as an owner; no statements are added or removed for the grant.
     Carried,
-    /// It is being deleted.
+    /// The grant is being deleted.
     Removing(Removal),
 }
 
-/// A grant in a pass: its stance, and its ledger without entries that could not be ours.
+/// A grant as input of a plan: its disposition, and its ledger without implausible entries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GrantInput {
-    /// Namespace and name: the order of planning, after the time of creation.
+    /// Namespace and name: second sort key of the planning order, after the creation time.
     pub key: ObjectKey,
-    /// When it was created; older grants are served first when room is short.
+    /// Creation time: older grants take precedence when the document has too little room.
     pub created: Option<Timestamp>,
-    /// What the pass does with it.
+    /// Handling in this reconcile.
     pub disposition: Disposition,
-    /// What it owns.
+    /// The statements that the grant owns.
     pub ledger: Vec<LedgerEntry>,
 }

@@ -1,5 +1,5 @@
-//! What would be written if it were allowed: the same plan as for real, with one grant's stance changed. Status shows it in
-//! preview, and `imm-operator plan` prints it.
+//! The change that a grant would make if it were enforced: the regular plan, with the disposition of one grant replaced.
+//! Shown in the status in preview mode and printed by `imm-operator plan`.
 
 use std::mem;
 
@@ -8,8 +8,11 @@ use crate::api::{EntryState, PlannedChange};
 use crate::core::hash::sha256;
 use crate::core::policy::Document;
 
-/// The change that `wanted` would bring for the grant at `index`; else why its statements would not get in. `members` are
-/// afterwards as they were.
+/// Returns the change that `desired` would make for the grant at `index`. `grants` is restored before the function
+/// returns.
+///
+/// # Errors
+/// The outcome that prevents the statements from being written. [`GrantOutcome::Carried`] if `index` is out of range.
 pub fn planned_change(
     input: PlanInput<'_>,
     grants: &mut [GrantInput],
@@ -20,7 +23,7 @@ pub fn planned_change(
         on_drift: OnDrift::Restore,
         ..desired.clone()
     });
-    // Lent for the time of the plan: to copy all grants for each one that is shown would take longer than to plan.
+    // Swap in place: copying all grants for each grant in preview would take longer than planning.
     let mut swap = |grants: &mut [GrantInput]| {
         grants
             .get_mut(index)

@@ -1,4 +1,5 @@
-//! A plan in the making: one round over all grants, in which some may be set aside.
+//! Builds a plan in one round over all grants. Grants that cannot be planned are set aside and excluded from the next
+//! round.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,24 +11,26 @@ use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
 use crate::core::grant::{Desired, Disposition, GrantInput, OnDrift, Removal, WRITE_LIFE_SECONDS};
 use crate::core::policy::{Document, STATEMENT_LIMIT, Statement};
 
-/// What happens to one equal group of statements.
+/// All statements with one fingerprint: the copies in the document, and the grants that desire or own them.
 #[derive(Default)]
 pub(super) struct StatementGroup<'a> {
-    /// Copies in the document.
+    /// Positions of the copies in the document.
     pub(super) live: Vec<usize>,
-    /// Members that want it and may.
+    /// Grants that desire the statement and are enforced.
     pub(super) desired_by: BTreeSet<usize>,
-    /// Equal statements may be spelled differently (order of prefixes): the first grant's text stands for all.
+    /// The text of the first grant that desires it, used for all: equal statements can differ in text (order of
+    /// prefixes).
     pub(super) text: &'a str,
-    /// What the ledgers hold of it.
+    /// Ledger entries with this fingerprint.
     pub(super) entries: Vec<&'a LedgerEntry>,
-    /// Members whose ledgers hold it and that are only carried.
+    /// Carried grants whose ledgers contain it.
     pub(super) carried_by: Vec<usize>,
-    /// Members that the plan adds it for.
+    /// Grants for which the plan adds it.
     pub(super) added_by: BTreeSet<usize>,
-    /// Whether it is live and somebody who owns it does not want it.
+    /// Whether it is in the document while one of its owners no longer desires it.
     pub(super) being_released: bool,
-    /// Whether it belongs to somebody else.
+    /// Whether it counts as foreign: no ledger proves that the operator has written it, or an entry records that it was
+    /// there before.
     pub(super) pre_existing: bool,
 }
 
@@ -91,7 +94,7 @@ impl<'a> PlanBuilder<'a> {
         self.desired(grant).is_none() && self.removal(grant).is_none()
     }
 
-    /// Sorts every statement that is wanted or owned into groups of equal meaning, and says whose each group is.
+    /// Groups all desired and owned statements by fingerprint and decides for each group whether it is foreign.
     pub(super) fn group_statements(&mut self) {
         for index in self.order.iter().copied() {
             let desired = self.desired(index).map(|w| w.statements.as_slice());
@@ -129,7 +132,7 @@ impl<'a> PlanBuilder<'a> {
                         .any(|text| text == entry.statement),
                 )
             };
-            // An intended write that cannot be told from somebody else's is ours only byte by byte.
+            // An unconfirmed write could have been made by another writer as well: only byte equality proves ownership.
             let landed = |e: &LedgerEntry| e.state == EntryState::Intended && live_text(e) == Some(true);
             let intended_only =
                 !entries.is_empty() && entries.iter().all(|e| e.state == EntryState::Intended);
@@ -141,7 +144,8 @@ impl<'a> PlanBuilder<'a> {
         }
     }
 
-    /// Whether an absence proves that a statement has left for good.
+    /// Returns `true` if no earlier write can still take effect. Only then is a statement that is absent removed for
+    /// good.
     pub(super) fn no_write_outstanding(&self) -> bool {
         self.input
             .unsettled_until
@@ -157,7 +161,7 @@ impl<'a> PlanBuilder<'a> {
         for grant in self.order.clone() {
             refused.extend(self.ensure_desired(grant).err());
         }
-        // All of them at once: each round takes time, and a bucket may have any number of grants.
+        // Set all of them aside in one round: each round takes time, and a bucket can have any number of grants.
         if !refused.is_empty() {
             return Err(refused);
         }
@@ -176,7 +180,10 @@ impl<'a> PlanBuilder<'a> {
         Ok(self.plan)
     }
 
-    /// Makes sure that each statement a grant wants is in the policy, or is added, and is in its ledger.
+    /// Records each desired statement of a grant in its ledger, and adds those that are not in the document.
+    ///
+    /// # Errors
+    /// The grant and the outcome with which it must be set aside.
     pub(super) fn ensure_desired(&mut self, grant: usize) -> Result<(), (usize, GrantOutcome)> {
         let Some(desired) = self.desired(grant) else {
             if let (Some(slot), Some(outcome)) =
@@ -251,7 +258,11 @@ impl<'a> PlanBuilder<'a> {
         Ok(())
     }
 
-    /// Adds a statement, once for all that want it; grants that are only carried but own it are told as well.
+    /// Adds a statement, once for all grants that desire it. The ledgers of carried grants that own it are updated as
+    /// well.
+    ///
+    /// # Errors
+    /// The grant whose ledger has no room for the entry.
     pub(super) fn add_statement(
         &mut self,
         grant: usize,

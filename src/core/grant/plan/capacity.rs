@@ -1,12 +1,15 @@
-//! Who is set aside when the document has no room for all that is to be added.
+//! Decides which grants are set aside when the document has no room for all additions.
 
 use super::builder::PlanBuilder;
 use crate::core::grant::plan::GrantOutcome;
 use crate::core::policy::{Document, POLICY_LIMIT, Statement};
 
 impl PlanBuilder<'_> {
-    /// Refuses grants whose additions make the document too large: those that do not fit by themselves, or they would hold
-    /// back those that do; else the youngest, as many as must go in any case.
+    /// Checks that the planned document fits into the size limit of OSS.
+    ///
+    /// # Errors
+    /// The grants to set aside. Grants whose additions alone do not fit come first, because they would block those that
+    /// do fit. If there are none, the youngest grants are set aside, and no more of them than necessary.
     pub(super) fn check_capacity(&mut self) -> Result<(), Vec<(usize, GrantOutcome)>> {
         if self.add.is_empty() {
             return Ok(());
@@ -20,7 +23,7 @@ impl PlanBuilder<'_> {
         if total <= POLICY_LIMIT {
             return Ok(());
         }
-        // What stays, counted by what is added: a document that would be left without statements still has its frame.
+        // Subtract the additions instead of counting what stays: a document without statements still has its frame.
         let before = total.saturating_sub(self.add.iter().map(|text| text.len() + 1).sum());
         let free = POLICY_LIMIT.saturating_sub(before);
         let youngest_first = self.order.iter().rev().copied();
@@ -35,8 +38,9 @@ impl PlanBuilder<'_> {
             let mut most = over;
             let mut changes = false;
             for (grant, needed) in adding {
-                // Statements that several want go only with the last of them, so that what was counted may not be enough yet.
-                // The next ones go too, unless what others let go has changed by now: that needs a new round.
+                // `most` counts shared statements for every grant, `over` only for the last one that desires them. When
+                // `most` is used up and `over` is not, set further grants aside, unless the planned removals have
+                // changed: that needs a new round.
                 if most == 0 {
                     if over == 0 || changes {
                         break;
@@ -57,7 +61,7 @@ impl PlanBuilder<'_> {
         Err(refused.into_iter().map(too_large).collect())
     }
 
-    /// Bytes that a grant's additions take.
+    /// Returns the bytes that a grant's additions take.
     fn bytes_needed(&self, grant: usize) -> usize {
         let desired = self.desired(grant).map(|w| w.statements.as_slice());
         let added = |s: &&Statement| {
@@ -68,8 +72,8 @@ impl PlanBuilder<'_> {
         missing.map(|s| s.text.len() + 1).sum()
     }
 
-    /// Takes a grant's wishes back. Gives the bytes that this saves, and whether somebody's leaving statement now goes or stays
-    /// that did not before.
+    /// Withdraws a grant's additions. Returns the bytes that this saves, and `true` if it changes which statements of
+    /// other grants are removed.
     fn withdraw_additions(&mut self, grant: usize) -> (usize, bool) {
         let (mut saved, mut changes) = (0, false);
         let desired = self.desired(grant).map(|w| w.statements.as_slice());

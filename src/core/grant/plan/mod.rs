@@ -1,7 +1,7 @@
-//! The plan: which statements come and go, which ledgers must be written first, and how each grant stands.
+//! The plan: which statements to add and remove, which ledgers to store first, and the outcome for each grant.
 //!
-//! The same function plans before a write and reads the result after it: planning a document that already holds what
-//! is wanted gives `Keep`. It leaves no choice to whoever carries it out.
+//! The same function plans before a write and verifies the result after it: a document that already contains all desired
+//! statements yields `Keep`. A plan leaves no decision to the code that executes it.
 
 mod builder;
 mod capacity;
@@ -16,92 +16,93 @@ use super::GrantInput;
 use crate::api::LedgerEntry;
 use crate::core::policy::Document;
 
-/// What a plan is made from, beside the grants.
+/// Input of a plan besides the grants.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInput<'a> {
     /// The policy as read; `None` when the bucket has none.
     pub document: Option<&'a Document>,
     /// The time of planning.
     pub now: Timestamp,
-    /// Until when a write of an earlier pass, over all grants of the bucket, could still take effect.
+    /// Until when a write of an earlier reconcile of this bucket, for any of its grants, can still take effect.
     pub unsettled_until: Option<Timestamp>,
-    /// Whether an absence may be a late answer to our own last write, so that it does not count.
+    /// Whether a missing statement may be due to a stale read after the operator's last write. It is then not acted on.
     pub absence_untrusted: bool,
-    /// Fingerprints of statements that grants of other identities have put into the policy: not ours to take out.
+    /// Fingerprints of statements that grants of other identities have written: these grants must not remove them.
     pub placed_by_others: Option<&'a BTreeSet<String>>,
-    /// Fingerprints of statements that answered writes of this process have taken out for certain: one that is seen all the
-    /// same, and not in an old answer, is somebody else's.
+    /// Fingerprints of statements that confirmed writes of this process have removed. If a read that is not stale
+    /// contains one of them, another writer has added it.
     pub confirmed_removed: Option<&'a BTreeSet<String>>,
 }
 
-/// What is to be done to the policy.
+/// The change to make to the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing.
+    /// Leave the policy unchanged.
     Keep,
     /// Write this document.
     Put(String),
-    /// Delete the document: nothing would be left in it.
+    /// Delete the document: it would have no statements left.
     Delete,
 }
 
-/// How a grant stands once the plan is carried out.
+/// The outcome for a grant once the plan is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantOutcome {
-    /// Everything it wants is there.
+    /// All desired statements are in the document.
     Applied,
-    /// The plan writes for it.
+    /// The plan adds or removes statements for it.
     Writing,
-    /// It waits until an answer or an earlier write is certain.
+    /// It waits for OSS to return the last write, or until an earlier write can no longer take effect.
     Propagating,
-    /// Statements of it are gone and not put back for now.
+    /// Some of its statements are missing and not restored for now.
     Missing,
-    /// An equal statement is there and it may not be adopted.
+    /// An equal statement already exists, and the adoption policy is `Fail`.
     ExistingStatement,
-    /// Its statements do not fit: bytes needed for the whole document, and bytes free now.
+    /// Its missing statements do not fit into the document.
     TooLarge {
-        /// Bytes that its missing statements need.
+        /// Bytes that the missing statements need.
         needed: usize,
-        /// Bytes free in the document.
+        /// Bytes free in the document once the plan's removals are done.
         free: usize,
     },
-    /// One statement alone is longer than OSS accepts.
+    /// One statement is longer than OSS accepts.
     StatementTooLong {
         /// Its length in bytes.
         bytes: usize,
     },
-    /// Its ledger has no room.
+    /// Its ledger has no free entry.
     LedgerFull,
-    /// It is carried as it is.
+    /// It is carried unchanged.
     Carried,
-    /// It owns nothing any more and may go. Statements of others that stay equal to its own: how many.
+    /// It owns no statements any more, so its finalizer can be removed.
     Released {
-        /// Statements that it leaves behind.
+        /// Number of equal statements that stay in the policy because they are retained or were there before.
         residual: usize,
     },
 }
 
-/// The plan for one identity's grants of one bucket.
+/// The plan for all grants of one bucket that share an identity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// What is to be done to the policy.
+    /// The change to make to the policy.
     pub change: Change,
-    /// Each grant's ledger: to be stored before the change, or as the final one when there is none.
+    /// The ledger of each grant, to be stored before the change. Without a change it is final.
     pub ledgers: Vec<Vec<LedgerEntry>>,
-    /// How each grant stands.
+    /// The outcome for each grant.
     pub outcomes: Vec<GrantOutcome>,
-    /// Statements that the plan adds for each grant.
+    /// Number of statements that the plan adds for each grant.
     pub added: Vec<usize>,
-    /// Statements that the plan takes out for each grant.
+    /// Number of statements that the plan removes for each grant.
     pub removed: Vec<usize>,
-    /// Statements of each grant that were recorded as applied and are gone.
+    /// Number of statements of each grant that its ledger records as applied and that are missing.
     pub missing: Vec<usize>,
 }
 
-/// Plans for `members`, which are all grants of the bucket with one identity.
+/// Plans for `grants`, which must be all grants of the bucket with one identity.
 pub fn plan(input: PlanInput<'_>, grants: &[GrantInput]) -> Plan {
     let mut set_aside = BTreeMap::new();
-    // A grant that does not fit is carried as it is, and the others are planned without it; each round freezes some more.
+    // A grant that cannot be planned is carried unchanged, and the others are planned without it. Each round sets at
+    // least one more aside, so the loop ends.
     loop {
         let builder = PlanBuilder::new(input, grants, &set_aside);
         match builder.build() {

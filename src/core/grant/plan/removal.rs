@@ -1,5 +1,5 @@
-//! How statements leave: handed over to another owner, left where they are, or taken out and forgotten once it is certain
-//! that they are gone.
+//! Removal of statements that a grant no longer desires. A statement is handed over to another owner, left in the
+//! policy, or removed. Its ledger entry is deleted once no earlier write can bring the statement back.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::core::grant::Removal;
 use crate::core::grant::plan::GrantOutcome;
 
 impl PlanBuilder<'_> {
-    /// Lets go of each statement that a grant owns and does not want.
+    /// Releases each statement that a grant owns and does not desire.
     pub(super) fn remove_undesired(&mut self, grant: usize) {
         if self.is_carried(grant) {
             return;
@@ -47,12 +47,12 @@ impl PlanBuilder<'_> {
                 && !self.no_write_outstanding()
                 && (group.live.is_empty() || group.pre_existing)
             {
-                // The write that carries it may still arrive, and it must find an owner then.
+                // The write that adds the statement can still take effect. Keep the entry, so that it has an owner then.
             } else if entry.pre_existing || (group.pre_existing && !group.live.is_empty()) {
                 residual += usize::from(!group.live.is_empty());
                 self.forget(grant, &entry.fingerprint);
             } else if self.desired(grant).is_some() && self.awaits_addition(grant) {
-                // What takes its place could not be added yet: until then it stays, or the grant would lose both.
+                // Its replacement is not added yet. Keep it until then, or the grant would lose both.
             } else {
                 self.plan_removal(grant, entry);
             }
@@ -72,26 +72,26 @@ impl PlanBuilder<'_> {
         }
     }
 
-    /// Whether a statement that a grant wants may be there although it was not seen.
+    /// Returns `true` if a desired statement was not seen and its absence is not trusted yet.
     fn awaits_addition(&self, grant: usize) -> bool {
         self.plan.outcomes.get(grant) == Some(&GrantOutcome::Propagating)
     }
 
-    /// Whether a grant of another identity has put the statement there with its own credentials.
+    /// Returns `true` if a grant of another identity has written the statement with its own credentials.
     fn placed_by_other(&self, fingerprint: &str) -> bool {
         self.input
             .placed_by_others
             .is_some_and(|held| held.contains(fingerprint))
     }
 
-    /// Whether we have taken the statement out already.
+    /// Returns `true` if a confirmed write of this process has removed the statement.
     fn confirmed_removed(&self, fingerprint: &str) -> bool {
         self.input
             .confirmed_removed
             .is_some_and(|taken| taken.contains(fingerprint))
     }
 
-    /// Takes a statement of ours out, or forgets it once it is certain that it has gone.
+    /// Plans the removal of an owned statement, or deletes its ledger entry once it is removed for good.
     fn plan_removal(&mut self, grant: usize, entry: &LedgerEntry) {
         let live = self
             .groups
@@ -108,7 +108,7 @@ impl PlanBuilder<'_> {
             if self.no_write_outstanding() && !self.input.absence_untrusted {
                 self.forget(grant, &entry.fingerprint);
             } else {
-                // An earlier write that carries it may still arrive: it stays ours until that is impossible.
+                // An earlier write that contains it can still take effect: keep the entry until that is impossible.
                 self.mark_removing(grant, entry, entry.copies, entry.unsettled_until.clone());
             }
             return;
@@ -116,7 +116,7 @@ impl PlanBuilder<'_> {
         let document = self.input.document;
         let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
         let same_bytes = live.iter().find(|i| text_at(i) == Some(entry.statement.as_str()));
-        // Of several equal ones at most one goes; without a byte-equal one the last, because ours are added at the end.
+        // Remove at most one of several equal statements: the byte-equal one, else the last, because ours are appended.
         if let Some(victim) = same_bytes.or(live.last()) {
             self.remove.insert(*victim);
             increment(&mut self.plan.removed, grant);
@@ -151,7 +151,7 @@ impl PlanBuilder<'_> {
         }
     }
 
-    /// One owner leaves a statement behind on purpose: for the other owners it was there before them.
+    /// Marks a statement that one owner retains as pre-existing in the ledgers of its other owners.
     fn mark_pre_existing(&mut self, fingerprint: &str) {
         for entry in self
             .plan
