@@ -1,5 +1,6 @@
-//! Whether a job may make its first paid call: only when its grant is live at its current generation, in effect, has
-//! settled, and covers every image. A premature call is a billed error.
+//! Decides whether a job may make its first billed call. The grant must be live at its current generation, must not be
+//! overridden by a Deny, must cover every image, and its last write must be older than the propagation delay. A premature
+//! call is a billed error.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -9,18 +10,19 @@ use crate::core::condition_builder::condition_status;
 use crate::core::grant::GrantObject;
 use crate::core::validate::ObjectUri;
 
-/// Whether the job may go on.
+/// Whether a job may make calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateDecision {
-    /// It may.
+    /// The job may make calls.
     Open,
-    /// It must wait: why, and until when it is worth looking again by itself.
+    /// The job must wait: the message for users, and the time of the next check if it is known.
     Wait(String, Option<Timestamp>),
-    /// It never may: the reason it fails with, and why.
+    /// The job can never make calls: the reason and the message with which it fails.
     Never(JobReason, String),
 }
 
-/// Judges the grant that a job names; `grant` is `None` when it does not exist.
+/// Evaluates the grant that a job references; `grant` is `None` if it does not exist. A job without a reference may
+/// make calls.
 pub fn evaluate_gate(
     job: &JobObject,
     spec: &JobSpec,
@@ -43,7 +45,7 @@ pub fn evaluate_gate(
     let known = grant
         .and_then(|g| g.spec.as_ref().ok().map(|s| (g, s)))
         .filter(|(_, s)| allowed(s));
-    // One message for a missing and for a forbidden reference: a tenant learns nothing about another namespace.
+    // Use one message for a missing and for a forbidden grant: it discloses nothing about another namespace.
     let Some((grant, granted)) = known else {
         let message = format!(
             "Grant {name} does not exist or does not list namespace {} in spec.allowedConsumers: create the grant, or add the namespace",
@@ -87,6 +89,7 @@ pub fn evaluate_gate(
     }
 }
 
+/// Returns `true` if the status says for the current generation that all statements are in the policy.
 fn is_live(grant: &GrantObject) -> bool {
     let current = grant.status.observed_generation == Some(grant.generation) && !grant.deleting;
     let granted = grant.status.conditions.iter().any(|c| {
@@ -94,15 +97,15 @@ fn is_live(grant: &GrantObject) -> bool {
             && c.status == ConditionStatus::True
             && c.observed_generation == Some(grant.generation)
     });
-    // What a preview holds is what an earlier spec asked for, and only this one is compared with the job. It shows no plan
-    // while what it lacks does not fit.
+    // A grant in preview mode can own statements of an earlier spec, but the job is compared with the current spec: the
+    // plan must add nothing. Without a plan (the missing statements do not fit) the grant is not live.
     let preview = grant.spec.as_ref().is_ok_and(|s| s.mode == Mode::Preview);
     let plan = grant.status.plan.as_ref();
     let lacks = plan.map_or(preview, |p| !p.add.is_empty());
     current && granted && !lacks
 }
 
-/// What of the job the grant does not cover.
+/// Returns the reason and message if the grant does not cover the job; `None` if it does.
 fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Option<(JobReason, String)> {
     if grant.grantee.account_uid != spec.project.account_uid {
         return Some((
@@ -139,7 +142,7 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
             return None;
         }
         SourceSpec::Prefix { bucket, prefix } => format!("every key below oss://{bucket}/{prefix}"),
-        // Its lines are looked at as they are read.
+        // The lines are checked as they are read.
         SourceSpec::Manifest(_) => return None,
     };
     let fix = "widen its access.prefixes or name the grant of that bucket, then create the job again";
@@ -149,7 +152,7 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
     ))
 }
 
-/// Whether a grant covers an image.
+/// Returns `true` if a grant covers an image: same bucket, and a granted prefix.
 pub fn covers(grant: &GrantSpec, image: &ObjectUri) -> bool {
     image.bucket == grant.bucket.name && key_in_prefixes(grant, &image.key)
 }

@@ -1,4 +1,4 @@
-//! An `ImageScoreJob`: what may be called, when, and what the answers add up to.
+//! Jobs: which calls an `ImageScoreJob` may make and when, and the status that follows from the responses.
 
 mod conditions;
 mod gate;
@@ -30,44 +30,47 @@ pub use upgrade::upgraded_job_status;
 use super::grant::ObjectKey;
 use crate::api::{JobSpec, JobStatus};
 
-/// A job as the API server holds it.
+/// A job as stored in the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobObject {
     /// Namespace and name.
     pub key: ObjectKey,
     /// Unique id of this object.
     pub uid: String,
-    /// Version that a status write must be based on.
+    /// Resource version on which a status write must be based.
     pub resource_version: String,
     /// Generation of the spec.
     pub generation: i64,
-    /// Whether deletion was asked for.
+    /// Whether the object has a deletion timestamp.
     pub deleting: bool,
-    /// Value of annotation `immops.dev/started`: the uid of the object that began.
+    /// Value of annotation `immops.dev/started`: the uid of the object that made the first call.
     pub started: Option<String>,
     /// Value of annotation `immops.dev/reconcile-at`.
     pub reconcile_at: Option<String>,
-    /// The spec, or why it does not decode.
+    /// The spec, or the reason why it does not decode.
     pub spec: Result<JobSpec, String>,
-    /// The status as it stands.
+    /// The stored status.
     pub status: JobStatus,
 }
 
 impl JobObject {
-    /// Whether the job has ended for good: nothing of it changes any more but that its results may be pruned.
+    /// Returns `true` if the job has finished. Only its observed generation and the expiry of its results can change
+    /// then.
     pub fn is_finished(&self) -> bool {
         self.status.completion_time.is_some()
     }
 
-    /// Whether the object has lost what was paid for: it carries another object's mark, because it was restored, or its own
-    /// without any record, because somebody dropped its status. The record is written before the mark.
+    /// Returns `true` if the record of billed requests is lost. The annotation `started` then has the uid of another
+    /// object (restored from a backup), or its own uid without `status.requests` (the status was deleted).
+    /// `status.requests` is written before the annotation.
     pub fn is_restored(&self) -> bool {
         let lost = self.status.requests.is_none();
         self.started.as_ref().is_some_and(|uid| *uid != self.uid || lost)
     }
 
-    /// Whether the status says that calls are under way. While none are, the process that made them has ended without a
-    /// word, and the status is behind what was spent and stored.
+    /// Returns `true` if the status of an unfinished job records reserved or active requests. If the job is not running
+    /// in this process, the previous process has crashed, and the status is behind the requests sent and the results
+    /// stored.
     pub fn has_started(&self) -> bool {
         let open = self.status.requests.as_ref().is_some_and(|r| r.reserved > r.sent);
         let active = self.status.items.as_ref().is_some_and(|items| items.active > 0);

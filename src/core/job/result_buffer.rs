@@ -1,6 +1,6 @@
-//! Where results are kept until and while they are stored: all of a small job in its status, those of a large one in reports
-//! of bounded size. The report that is not full yet is written again as it grows; what is to be written is drawn up at one
-//! moment, and results that come while it is written belong to the next draft.
+//! Buffers results until they are stored: in the status of a small job, and in reports of bounded size for a large job.
+//! The last report is written again as it grows. Each write takes a snapshot; results that arrive during the write
+//! belong to the next snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,39 +8,39 @@ use super::{ResultClassifier, Stats};
 use crate::api::{ItemResult, REPORT_BYTES, REPORT_ITEMS, Report};
 use crate::core::json::serialized_len;
 
-/// Bytes of a report beside its results.
+/// Bytes of a report besides its results.
 const REPORT_OVERHEAD_BYTES: usize = 1024;
 
-/// Results of a job that are stored, or to be stored.
+/// Results of a job that are stored or to be stored.
 #[derive(Clone, Debug)]
 pub enum ResultBuffer {
-    /// In status, by index.
+    /// In the status, by index.
     Inline(BTreeMap<usize, ItemResult>),
     /// In reports.
     Reports(ReportBuffer),
 }
 
-/// The end of a row of reports.
+/// The reports of a job that are not completely stored.
 #[derive(Clone, Debug, Default)]
 pub struct ReportBuffer {
-    /// Full reports that are not stored yet, by number.
+    /// Full reports that are not stored yet, with their numbers.
     full: VecDeque<(usize, Vec<ItemResult>)>,
-    /// Number of the report that is being filled.
+    /// Number of the open report.
     number: usize,
     open: Vec<ItemResult>,
     bytes: usize,
-    /// How many results of the open report are stored.
+    /// Number of results of the open report that are stored.
     kept: usize,
-    /// Whether the open report takes no more: it is not full, but what comes until it is written next would not fit.
+    /// Whether the open report accepts no more results: it is not full, but the next batch would not fit.
     closed: bool,
-    /// Results in all reports.
+    /// Number of results in all reports.
     filed: usize,
-    /// Number and size of the reports in the last draft.
+    /// Number and length of each report in the last snapshot.
     drafted: Vec<(usize, usize)>,
 }
 
 impl ResultBuffer {
-    /// An empty one.
+    /// Creates an empty buffer: in the status if `inline`, else in reports.
     pub fn new(inline: bool) -> Self {
         if inline {
             Self::Inline(BTreeMap::new())
@@ -49,7 +49,7 @@ impl ResultBuffer {
         }
     }
 
-    /// The reports of a large job.
+    /// Returns the report buffer; `None` if the results are kept in the status.
     pub fn reports(&self) -> Option<&ReportBuffer> {
         match self {
             Self::Inline(_) => None,
@@ -87,7 +87,7 @@ impl ReportBuffer {
         self.filed += 1;
     }
 
-    /// Takes in a stored report; the last of them is filled further. Whether this is the last so far.
+    /// Restores a stored report. Returns `true` if it has the highest number so far; it is then the open report.
     pub fn restore_report(&mut self, report: &Report) -> bool {
         let number = usize::try_from(report.number).unwrap_or_default();
         self.filed += report.results.len();
@@ -101,9 +101,10 @@ impl ReportBuffer {
         last
     }
 
-    /// The reports that are to be stored now, by number; the open one when it has news, or when `always`. It is closed
-    /// when it is more than half full and would not hold as much again as came since it was written: topping it up would
-    /// cost one more write of all of it.
+    /// Returns a snapshot of the reports to store, with their numbers. The open report is included if it has new
+    /// results, or if `always` is set and it is not empty. It is closed when it is at least half full and has no room
+    /// for another batch as large as the one since its last write: a partial batch would cost one more write of the
+    /// whole report.
     pub fn take_pending(&mut self, always: bool) -> Vec<(usize, Vec<ItemResult>)> {
         let (len, grown) = (self.open.len(), self.open.len() - self.kept);
         let bytes = self.open.iter().skip(self.kept).map(result_bytes).sum::<usize>();
@@ -119,13 +120,13 @@ impl ReportBuffer {
         draft
     }
 
-    /// Results that are not stored.
+    /// Returns the number of results that are not stored.
     pub fn unpersisted(&self) -> usize {
         let full: usize = self.full.iter().map(|(_, results)| results.len()).sum();
         full + self.open.len() - self.kept
     }
 
-    /// The last draft is stored.
+    /// Marks the last snapshot as stored.
     pub fn persisted(&mut self) {
         for (number, len) in std::mem::take(&mut self.drafted) {
             if number == self.number {
@@ -137,23 +138,23 @@ impl ReportBuffer {
         }
     }
 
-    /// Whether the open report holds anything, so that it can carry a reservation.
+    /// Returns `true` if the open report has results. Only then can it carry a reservation of requests.
     pub fn can_carry_reservation(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// Number of reports, and results in them.
+    /// Returns the number of reports and the number of results in them.
     pub fn count(&self) -> (usize, usize) {
         (self.number + usize::from(!self.open.is_empty()), self.filed)
     }
 }
 
-/// Bytes of a result as it is stored, with its comma.
+/// Returns the bytes of a stored result, including its comma.
 fn result_bytes(result: &ItemResult) -> usize {
     serialized_len(result) + 1
 }
 
-/// A report's body.
+/// Builds a report from results in any order. `reserved` is the number of requests reserved so far.
 pub fn build_report(job: &str, number: usize, mut results: Vec<ItemResult>, reserved: i64) -> Report {
     results.sort_by_key(|r| r.index);
     let mut stats = Stats::default();
@@ -179,7 +180,8 @@ pub fn build_report(job: &str, number: usize, mut results: Vec<ItemResult>, rese
     }
 }
 
-/// The name of a report: the job's, a part of its uid, and the number. Two objects of one name never share reports.
+/// Returns the name of a report: the job's name (at most 230 characters), the first 8 characters of its uid, and the
+/// number. A job and its namesake that is created later do not share reports.
 pub fn report_name(job: &str, uid: &str, number: usize) -> String {
     let job: String = job.chars().take(230).collect();
     let uid: String = uid.chars().take(8).collect();
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_full_by_items_or_by_bytes_and_the_last_one_is_filled_further() {
+    fn a_report_is_limited_by_items_and_by_bytes_and_the_last_one_is_extended() {
         for (uri, least) in [("oss://pics/a.jpg".to_owned(), 500), ("k\"".repeat(520), 150)] {
             let mut reports = ReportBuffer::default();
             let mut most = -1;
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_would_be_topped_up_is_closed_and_what_comes_meanwhile_is_in_the_next_draft() {
+    fn a_report_without_room_for_another_batch_is_closed_and_later_results_are_in_the_next_snapshot() {
         let mut reports = ReportBuffer::default();
         let mut index = 0;
         let mut writes = Vec::new();
@@ -256,7 +258,7 @@ mod tests {
         assert_eq!(
             sizes(&reports.take_pending(true)),
             [(1, 490)],
-            "it still tells what is reserved"
+            "it still carries the reservation"
         );
 
         reports.add(result(index, "oss://pics/a.jpg"));

@@ -1,18 +1,18 @@
-//! A score as a decimal: compared and averaged in millionths, shown as IMM wrote it. Never a float.
+//! A score as a decimal number: compared and averaged in millionths, displayed as IMM returned it. Floats are not used.
 
 use std::fmt;
 
 /// A score from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score {
-    /// In millionths, rounded half up.
+    /// The value in millionths, rounded half up.
     millionths: i64,
     text: String,
 }
 
 impl Score {
-    /// Parses the decimal number of an answer, such as `0.727`; an exponent is understood. `None` for anything else
-    /// and for values outside 0 to 1.
+    /// Parses a decimal number such as `0.727`, with an optional exponent. Returns `None` for anything else and for
+    /// values outside 0 to 1.
     pub fn parse(text: &str) -> Option<Self> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
@@ -26,7 +26,7 @@ impl Score {
         if !(-40..=40).contains(&exponent) {
             return None;
         }
-        // Digits as one number, and the place of the point behind the exponent's shift.
+        // Position of the decimal point among all digits, after the exponent is applied.
         let point = i32::try_from(whole.len()).ok()? + exponent;
         let digit_at = |place: i32| -> i64 {
             let index = usize::try_from(point + place).ok();
@@ -48,7 +48,7 @@ impl Score {
         Some(Self { millionths, text })
     }
 
-    /// A score of so many millionths.
+    /// Creates a score from millionths.
     pub fn from_millionths(millionths: i64) -> Self {
         Self {
             millionths,
@@ -56,17 +56,18 @@ impl Score {
         }
     }
 
-    /// The score in millionths.
+    /// Returns the score in millionths.
     pub fn millionths(&self) -> i64 {
         self.millionths
     }
 
-    /// The score as it is shown.
+    /// Returns the displayed text.
     pub fn into_text(self) -> String {
         self.text
     }
 
-    /// The mean of `count` scores that add up to `sum` millionths, rounded half up to three places.
+    /// Returns the mean of `count` scores with a sum of `sum` millionths, rounded half up to three decimal places;
+    /// `None` if `count` is 0.
     pub fn mean_of(sum: i64, count: usize) -> Option<Self> {
         let count = i64::try_from(count).ok().filter(|n| *n > 0)?;
         Some(Self::from_millionths((sum + count * 500) / (count * 1000) * 1000))
@@ -79,7 +80,7 @@ impl fmt::Display for Score {
     }
 }
 
-/// Millionths as a decimal with at least one and at most six places.
+/// Formats millionths as a decimal with one to six places.
 fn show(millionths: i64) -> String {
     let text = format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000);
     let trimmed = text.trim_end_matches('0');
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_keep_their_text_and_round_only_when_longer() {
+    fn scores_keep_their_text_and_are_rounded_beyond_six_places() {
         for (text, millionths, shown) in [
             ("0.727", 727_000, "0.727"),
             ("0", 0, "0"),

@@ -1,5 +1,5 @@
-//! What a job's source says: which objects of a listed page and which lines of a manifest are items, and what can be told
-//! about the images before any of it is read.
+//! The source of a job: which objects of a listed page and which lines of a manifest are items, and what the spec reveals
+//! about the images before the source is read.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -9,24 +9,24 @@ use crate::core::validate::{
     ObjectUri, ValidationError, check_bucket, check_project, check_region, check_role, check_uid,
 };
 
-/// Most bytes of all results of a job.
+/// Maximum size of all results of a job in bytes.
 const RESULTS_LIMIT: i64 = 64 * 1024 * 1024;
-/// Up to so many items, and so many bytes, are results kept in status.
+/// Results are kept in the status up to this number of items and bytes, and in reports above either.
 const INLINE_ITEMS: i32 = 100;
 const INLINE_BYTES: i64 = 64 * 1024;
-/// Bytes of a result beside its URI: index, score or code, and punctuation.
+/// Bytes of a result besides its URI: index, score or code, and punctuation.
 const RESULT_BYTES: i64 = 110;
 
-/// The images of a job, as far as the spec tells them.
+/// The images of a job, as far as the spec defines them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceSpec {
-    /// They are listed, in order.
+    /// Listed in the spec, in order.
     Uris(Vec<ObjectUri>),
     /// All objects below a prefix.
     Prefix {
         /// The bucket.
         bucket: String,
-        /// What the keys begin with.
+        /// Prefix of the keys.
         prefix: String,
     },
     /// The lines of an object.
@@ -34,7 +34,7 @@ pub enum SourceSpec {
 }
 
 impl SourceSpec {
-    /// The buckets that are known before the source is read.
+    /// Returns the buckets that are known before the source is read.
     pub fn buckets(&self) -> Vec<&str> {
         match self {
             Self::Uris(source_spec) => {
@@ -48,7 +48,10 @@ impl SourceSpec {
     }
 }
 
-/// Checks every name of a spec; gives the images as far as it tells them.
+/// Validates every name of a spec and returns the images as far as the spec defines them.
+///
+/// # Errors
+/// The first field that violates its grammar.
 pub fn parse_spec(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
     check_project("spec.project.name", &spec.project.name)?;
     check_region("spec.project.region", &spec.project.region)?;
@@ -78,7 +81,7 @@ pub fn parse_spec(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
         }
         (None, Some(manifest)) if source.uris.is_empty() => {
             let object = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri)?;
-            // HTTP clients fold such segments, so that another object would be read.
+            // HTTP clients normalise such segments, so another object would be read.
             if object.key.split('/').any(|s| s == "." || s == "..") {
                 let rule = "must not have . or .. between slashes";
                 return Err(ValidationError {
@@ -100,27 +103,27 @@ pub fn parse_spec(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
     }
 }
 
-/// An item as a source gives it.
+/// An item as read from a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceItem {
-    /// The image; of one that is refused, its name made printable.
+    /// URI of the image. For a rejected item, a printable form of its name.
     pub uri: String,
-    /// Where the source goes on after it.
+    /// Position in the source after this item: a key or a byte offset.
     pub resume_after: Option<String>,
-    /// Why it can only be refused, without a call.
+    /// Error code of an item that is rejected without a call; `None` for a valid item.
     pub reject_code: Option<&'static str>,
 }
 
-/// An object as OSS lists it.
+/// An object as listed by OSS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedObject {
-    /// Its key; when that is not UTF-8, as it came, percent-encoded.
+    /// The key; `Err` contains the percent-encoded form of a key that is not UTF-8.
     pub key: Result<String, String>,
-    /// When it was last modified.
+    /// Time of the last modification.
     pub modified: Timestamp,
 }
 
-/// The items among the objects of a page.
+/// Returns the items among the objects of a page. Objects modified after `as_of` are not part of the job.
 pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedObject>) -> Vec<SourceItem> {
     let mut found = Vec::new();
     for object in page {
@@ -128,8 +131,8 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedOb
             .modified_after
             .as_ref()
             .is_none_or(|t| object.modified > t.0);
-        // In whole seconds, as the time of the first look is: whatever came within that second was there when the items
-        // were counted, with a finer clock at OSS as well.
+        // Compare whole seconds, the precision of `as_of`: an object modified within that second belongs to the counted
+        // items, also if OSS reports fractions of a second.
         if object.modified.as_second() > as_of.as_second() || !after {
             continue;
         }
@@ -161,7 +164,7 @@ fn uri(bucket: &str, key: &str) -> String {
     ["oss://", bucket, "/", key].concat()
 }
 
-/// An item, or why it is none.
+/// Creates an item. A URI that is not valid yields a rejected item.
 fn item(uri: String, place: Option<String>) -> SourceItem {
     if ObjectUri::split("uri", &uri).is_ok() {
         return SourceItem {
@@ -178,8 +181,8 @@ fn item(uri: String, place: Option<String>) -> SourceItem {
     }
 }
 
-/// Takes the whole lines out of a piece of a manifest that begins at byte `offset`; what is left of it is the beginning of
-/// a line. At the end of the object the rest is a line as well.
+/// Parses the complete lines of a chunk of a manifest that begins at byte `offset`. Returns the items and the number of
+/// bytes consumed; the rest is the beginning of the next line. In the last chunk the rest is a line as well.
 pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<SourceItem>, usize) {
     let mut found = Vec::new();
     let mut used = 0;
@@ -189,12 +192,12 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<SourceItem>
             break;
         };
         let line = rest.get(..length).unwrap_or_default();
-        // Only what ends a line is no part of it: a key may end with a blank.
+        // Strip only the line ending: a key can end with a space.
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let begin = offset + u64::try_from(used).unwrap_or(u64::MAX);
         used += length;
-        // A mark of byte order is no part of the first line.
+        // A byte order mark is not part of the line.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         if line.trim_ascii().is_empty() {
             continue;
@@ -202,7 +205,7 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<SourceItem>
         let place = Some((offset + u64::try_from(used).unwrap_or(u64::MAX)).to_string());
         match std::str::from_utf8(line) {
             Ok(text) if text.starts_with("oss://") => found.push(item(text.to_owned(), place)),
-            // Not shown: a job must not be the way to read an object of another kind.
+            // Do not show the text: a job must not disclose the content of an object that is not a manifest.
             other => found.push(SourceItem {
                 uri: if line.starts_with(b"oss://") {
                     line.escape_ascii().to_string().chars().take(1000).collect()
@@ -221,7 +224,7 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<SourceItem>
     (found, used)
 }
 
-/// Counts a source; an error says how it is too large.
+/// Counts the items and the URI bytes of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ItemCounter {
     items: i32,
@@ -229,7 +232,10 @@ pub struct ItemCounter {
 }
 
 impl ItemCounter {
-    /// Adds a page; `Err` when the job would have more items or results than it may.
+    /// Adds a page.
+    ///
+    /// # Errors
+    /// A message for users if the source has more than `most` items, or if the results would exceed 64 MiB.
     pub fn add(&mut self, page: &[SourceItem], most: i32) -> Result<(), String> {
         let added: usize = page.iter().map(|f| serialized_len(&f.uri)).sum();
         self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
@@ -255,7 +261,7 @@ impl ItemCounter {
         Ok(())
     }
 
-    /// What is recorded of a counted source.
+    /// Returns the observed source with the counts added.
     pub fn source_seen(&self, before: &ObservedSource) -> ObservedSource {
         ObservedSource {
             items: Some(self.items),
@@ -265,8 +271,8 @@ impl ItemCounter {
     }
 }
 
-/// How many items a job has, as far as it is known, and whether their results fit into its status. Decided before the first
-/// paid call and never again.
+/// Returns the number of items and `true` if their results fit into the status; `None` before the source is counted.
+/// Decided before the first billed call and never changed.
 pub fn planned_size(spec: &JobSpec, seen: Option<&ObservedSource>) -> Option<(usize, bool)> {
     let (items, uri_bytes) = if spec.source.uris.is_empty() {
         (seen?.items?, seen?.uri_bytes?)
@@ -287,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_items_with_the_place_after_them() {
+    fn each_line_is_an_item_with_the_offset_to_resume_at() {
         let text =
             b"\xef\xbb\xbfoss://pics/a b.jpg\r\n\noss://pics/\xc3\xbc%2F+.jpg\nnonsense\noss://pics/half";
         let (found, used) = items_of_lines(text, 100, false);
@@ -313,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_objects_folders_and_other_suffixes_are_no_items_and_odd_keys_are_kept() {
+    fn newer_objects_folders_and_other_suffixes_are_skipped_and_unusual_keys_are_kept() {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         let source = PrefixSource {
             bucket: "pics".to_owned(),

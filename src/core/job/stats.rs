@@ -1,40 +1,41 @@
-//! What the results of a job add up to. A tally is folded from results, so that after a crash it follows from what is stored.
+//! Statistics of a job's results. They are folded from the results, so after a crash they follow from the stored results.
 
 use std::collections::BTreeMap;
 
 use super::Score;
 use crate::api::{FailureAction, FailureCount, FailureRule, ItemResult, JobSpec, Select, Summary};
 
-/// Most different error codes that are told apart; a hostile service could send any number.
+/// Maximum number of distinct error codes that are counted separately. A hostile service could send any number.
 const MAX_ERROR_CODES: usize = 100;
 
-/// What a result counts as.
+/// Class of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultClass {
-    /// It has a score; whether that is below the threshold.
+    /// The item has a score.
     Scored {
-        /// Below the threshold.
+        /// Whether the score is below the threshold.
         below: bool,
     },
-    /// It failed.
+    /// The item failed.
     Failed,
-    /// It failed in a way that a rule ignores.
+    /// The item failed with a code that a rule ignores.
     Ignored,
-    /// It vanished before its turn.
+    /// The object was deleted before it was scored.
     Skipped,
 }
 
-/// The parts of a spec that say what a result means. All of them are immutable.
+/// The parts of a spec that decide the class of a result. All of them are immutable.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResultClassifier {
     rules: Vec<FailureRule>,
-    /// Of a prefix, an object may vanish between listing and scoring; elsewhere a missing image is a failure.
+    /// Whether an object may be deleted between listing and scoring (prefix sources). For other sources a missing image
+    /// is a failure.
     pub(super) may_vanish: bool,
     min_score: Option<i64>,
 }
 
 impl ResultClassifier {
-    /// The rules of a spec.
+    /// Creates the classifier of a spec.
     pub fn of(spec: &JobSpec) -> Self {
         let min = spec.thresholds.as_ref().and_then(|t| Score::parse(&t.min_score));
         Self {
@@ -44,7 +45,8 @@ impl ResultClassifier {
         }
     }
 
-    /// What the first rule says that names a code, or what stands before a dot in it.
+    /// Returns the action of the first rule that lists the code or a dot-separated prefix of it; `None` without such a
+    /// rule.
     pub fn action(&self, code: &str) -> Option<FailureAction> {
         let names = |known: &String| {
             code.strip_prefix(known.as_str())
@@ -54,7 +56,7 @@ impl ResultClassifier {
         rule.map(|rule| rule.action)
     }
 
-    /// What a result counts as.
+    /// Returns the class of a result.
     pub fn classify(&self, result: &ItemResult) -> ResultClass {
         self.classify_with(score_of(result).as_ref(), result)
     }
@@ -74,7 +76,7 @@ impl ResultClassifier {
         }
     }
 
-    /// Whether a result is kept once the job has ended.
+    /// Returns `true` if `results.select` keeps a result after the job has finished.
     pub fn keeps(&self, select: Select, result: &ItemResult) -> bool {
         match (select, self.classify(result)) {
             (Select::All, _) => true,
@@ -89,7 +91,7 @@ fn score_of(result: &ItemResult) -> Option<Score> {
     result.score.as_deref().and_then(Score::parse)
 }
 
-/// What results add up to.
+/// Counts and score statistics of results.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Items with a score.
@@ -98,14 +100,14 @@ pub struct Stats {
     pub failed: usize,
     /// Items whose failure a rule ignores.
     pub ignored: usize,
-    /// Items that vanished before their turn.
+    /// Items whose objects were deleted before they were scored.
     pub skipped: usize,
     /// Items with a score below the threshold.
     pub below: usize,
     /// The first code for which a rule fails the whole job.
     pub fatal: Option<String>,
     codes: BTreeMap<String, FailureCount>,
-    /// How often each score came, in millionths: enough for the median.
+    /// Number of results by score in millionths: sufficient for the median.
     scores: BTreeMap<i64, usize>,
     sum: i64,
     only: Option<Score>,
@@ -155,12 +157,12 @@ impl Stats {
         }
     }
 
-    /// Items that are done.
+    /// Number of items that are done.
     pub fn done(&self) -> usize {
         self.succeeded + self.failed + self.ignored + self.skipped
     }
 
-    /// The scores in figures; `None` without any.
+    /// Returns the statistics of the scores; `None` without a score.
     pub fn summary(&self) -> Option<Summary> {
         let (lowest, highest) = (self.lowest.as_ref()?, self.highest.as_ref()?);
         let mut histogram = vec![0; 10];
@@ -171,7 +173,7 @@ impl Stats {
             if median.is_none() && seen >= middle {
                 median = Some(Score::from_millionths(*millionths));
             }
-            // The last bin holds 1 as well.
+            // The last bin includes 1.
             let bin = usize::try_from(millionths / 100_000).unwrap_or(0).min(9);
             if let Some(bin) = histogram.get_mut(bin) {
                 *bin += i32::try_from(*count).unwrap_or(i32::MAX);
@@ -190,7 +192,7 @@ impl Stats {
         })
     }
 
-    /// Items without a score by error code, at most 20 codes, the most frequent first.
+    /// Returns the items without a score by error code: at most 20 codes, the most frequent first.
     pub fn failures(&self) -> Vec<FailureCount> {
         let mut list: Vec<FailureCount> = self.codes.values().cloned().collect();
         list.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.code.cmp(&b.code)));
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tally_has_the_median_the_bins_and_the_text_of_a_single_score() {
+    fn the_summary_has_the_median_the_histogram_and_the_text_of_a_single_score() {
         let rules = ResultClassifier {
             min_score: Some(600_000),
             ..ResultClassifier::default()

@@ -1,8 +1,8 @@
-//! Progress of a job as a value: which item goes next, what is durable, and what is reserved.
+//! Progress of a job as a value: the next item, the stored results, and the reserved requests.
 //!
-//! The first item of every run goes alone (the canary): a wrong project, role or grant then costs one billed request.
-//! Requests are reserved before they leave, so that a crash can never spend more than was recorded. What comes from the
-//! source is in `intake.rs`, what an answer means in `answer.rs`.
+//! The first call of every run is a canary call: a wrong project, role or grant then costs one billed request. Requests
+//! are reserved before they are sent, so that a crash never spends more than was recorded. Items and stored results
+//! enter in `resume.rs`; responses are evaluated in `response.rs`.
 
 mod response;
 mod resume;
@@ -18,35 +18,36 @@ use super::{ResultClassifier, Stats};
 use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
 use crate::core::json::serialized_len;
 
-/// Most items that wait for a retry or are in flight, and most bytes of their URIs as JSON: they must fit into status.
+/// Maximum number of items that wait for a retry or are in flight, and of their URI bytes as JSON: they must fit into the
+/// status.
 const DEFERRED_LIMIT: usize = 256;
 const DEFERRED_BYTES: usize = 90 * 1024;
-/// With fewer items at hand the source is read on.
+/// The next page of the source is read when fewer items than this are buffered.
 const REFILL_BELOW: usize = 500;
 
-/// What to do next.
+/// The next step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Store first: more requests must be reserved.
+    /// Reserve more requests and store the reservation before the next call.
     Reserve,
-    /// Read on in the source.
+    /// Read the next items of the source.
     Read,
-    /// Send the next item: `take` it.
+    /// Send the next item, see [`Progress::take_next`].
     Send,
-    /// Wait for an answer, or until a retry is due.
+    /// Wait for a response, or until the next retry is due.
     Wait(Option<Timestamp>),
-    /// The budget is used up; calls in flight are still awaited.
+    /// The budget is used up and no call is in flight.
     OutOfBudget,
     /// Every item is done.
     Finished,
 }
 
-/// An item under way.
+/// An item to send or in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Its index in the source.
+    /// Index in the source.
     pub index: usize,
-    /// The image.
+    /// URI of the image.
     pub uri: String,
 }
 
@@ -55,12 +56,12 @@ pub struct Item {
 pub(super) struct Retry {
     pub(super) uri: String,
     pub(super) attempts: i32,
-    /// Refusals because of a rate limit in a row: they lengthen the wait and cost no attempt.
+    /// Consecutive throttled responses: they lengthen the delay but are not counted as attempts.
     pub(super) throttles: i32,
     pub(super) due: Timestamp,
 }
 
-/// An item from the cursor on that was read from the source.
+/// An item at or after the cursor that was read from the source.
 #[derive(Clone, Debug)]
 pub(super) struct CursorSlot {
     pub(super) resume_after: Option<String>,
@@ -70,51 +71,51 @@ pub(super) struct CursorSlot {
 /// How far the source is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// There is more, and nobody reads it now.
+    /// More items remain, and no read is in progress.
     Idle,
-    /// The next items are on their way.
+    /// A read is in progress.
     UnderWay,
-    /// It is read to its end.
+    /// The source is read to its end.
     Done,
 }
 
-/// What goes next.
+/// The next item to send.
 enum Candidate {
-    /// The item of this index is tried again.
+    /// A retry of the item with this index.
     Retry(usize),
     /// The next item of the source.
     Fresh,
 }
 
-/// Where a job stands.
+/// The progress of a job.
 #[derive(Clone, Debug)]
 pub struct Progress {
     pub(super) rules: ResultClassifier,
     pub(super) stats: Stats,
     pub(super) results: ResultBuffer,
     pub(super) total: usize,
-    /// Whether a deferred item can be told from its index alone.
+    /// Whether the spec lists the URIs. A deferred item is then stored without its URI.
     pub(super) listed: bool,
     pub(super) pending_items: VecDeque<Item>,
     pub(super) cursor_slots: BTreeMap<usize, CursorSlot>,
     pub(super) retries: BTreeMap<usize, Retry>,
     pub(super) in_flight: BTreeMap<usize, Item>,
-    /// Items that wait for a retry or are in flight, and bytes of their URIs.
+    /// Number of items that wait for a retry or are in flight, and bytes of their URIs.
     pub(super) under_way: (usize, usize),
-    /// Stored by an earlier run although they come after its cursor: by index, and for a prefix by key.
+    /// Items after the cursor that an earlier run has stored: by index, and for a prefix also by URI.
     pub(super) stored_ahead: BTreeSet<usize>,
     pub(super) stored_ahead_by_uri: BTreeMap<String, usize>,
     pub(super) cursor: Cursor,
     pub(super) next_index: usize,
     pub(super) reading: Reading,
-    /// Items whose retries ran out on failures that may pass.
+    /// Items that failed because their retries were used up.
     pub(super) exhausted: usize,
     pub(super) requests: Requests,
-    /// What the status holds as spent.
+    /// Requests that the status records as spent.
     pub(super) spent: i64,
-    /// Reserved, stored, and not yet used by this process.
+    /// Requests that are reserved, stored, and not used yet by this process.
     allowance: i64,
-    /// Reserved and not stored yet: no call may use it.
+    /// Requests that are reserved but not stored yet: no call may use them.
     pending: i64,
     pub(super) canary_passed: bool,
     pub(super) backoff_limit: i32,
@@ -122,8 +123,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Takes up a job of `total` items where its status left it; `recall` adds what is in reports. What was reserved then
-    /// counts as spent.
+    /// Resumes a job from its status. `size` is the number of items and whether results are kept in the status;
+    /// `restore_report` adds the results in reports. Requests reserved earlier count as spent.
     pub fn resume(
         spec: &JobSpec,
         status: &JobStatus,
@@ -181,17 +182,17 @@ impl Progress {
         progress
     }
 
-    /// Where the source is to be read on after a resume.
+    /// Returns the position at which the source is read after a resume.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
     }
 
-    /// Whether a call of this run was served.
+    /// Returns `true` if a call of this run has returned a score.
     pub fn canary_passed(&self) -> bool {
         self.canary_passed
     }
 
-    /// What to do next, with at most `ceiling` calls in flight and `budget` requests in all.
+    /// Decides the next step, with at most `ceiling` calls in flight and at most `budget` requests in total.
     pub fn next_step(&mut self, now: Timestamp, ceiling: usize, budget: Option<i64>) -> Step {
         let idle = self.pending_items.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
         if self.reading == Reading::Done && idle {
@@ -205,7 +206,7 @@ impl Progress {
         if self.in_flight.len() >= ceiling || self.next_candidate(now).is_none() {
             return Step::Wait(self.retries.values().map(|r| r.due).filter(|t| *t > now).min());
         }
-        // A budget may be lowered below what is reserved.
+        // The budget can be lowered below the requests that are already reserved.
         let spent = budget.is_some_and(|limit| self.requests.sent >= limit);
         if self.allowance > 0 && !spent {
             return Step::Send;
@@ -220,8 +221,8 @@ impl Progress {
         }
     }
 
-    /// The next item: the first due retry that is not under way already, else the next of the source. A
-    /// canary that failed goes first again.
+    /// Returns the next item: the first due retry that is not in flight, else the next item of the source. While the
+    /// canary call waits for its retry, no other item is sent.
     fn next_candidate(&self, now: Timestamp) -> Option<Candidate> {
         let mut due = self.retries.iter().filter(|(_, r)| r.due <= now);
         if let Some((index, _)) = due.find(|(index, _)| !self.in_flight.contains_key(index)) {
@@ -233,7 +234,7 @@ impl Progress {
         (room && !canary_waits && !self.pending_items.is_empty()).then_some(Candidate::Fresh)
     }
 
-    /// Takes the next item to send it.
+    /// Takes the next item to send and uses one reserved request; `None` if no item can be sent now.
     pub fn take_next(&mut self, now: Timestamp) -> Option<Item> {
         let item = match self.next_candidate(now)? {
             Candidate::Retry(index) => {
@@ -256,7 +257,8 @@ impl Progress {
         Some(item)
     }
 
-    /// Reserves so many requests that `rate` may be sent, one for the canary; none of them leaves before it is `stored`.
+    /// Reserves requests until `rate` are available, or one for the canary call, within the budget. They can be used
+    /// after `persisted`.
     pub fn reserve(&mut self, rate: i64, budget: Option<i64>) {
         let open = self
             .total
@@ -273,7 +275,7 @@ impl Progress {
         self.pending += granted;
     }
 
-    /// What was drawn up last is stored.
+    /// Marks the last snapshot as stored: its reservation can be used.
     pub fn persisted(&mut self) {
         self.allowance += std::mem::take(&mut self.pending);
         if let ResultBuffer::Reports(reports) = &mut self.results {
@@ -281,18 +283,18 @@ impl Progress {
         }
     }
 
-    /// Gives back what was reserved and not used: this process is about to stop cleanly.
+    /// Releases reserved requests that were not used. For a clean stop of the run.
     pub fn release(&mut self) {
         self.requests.reserved -= self.allowance + self.pending;
         (self.allowance, self.pending) = (0, 0);
     }
 
-    /// An item neither waits for a retry any more nor is in flight.
+    /// Removes an item from the count of items that wait for a retry or are in flight.
     pub(super) fn untrack(&mut self, uri: &str) {
         self.under_way = (self.under_way.0 - 1, self.under_way.1 - serialized_len(uri));
     }
 
-    /// An item is done: its result is filed.
+    /// Adds the result of an item that is done.
     pub(super) fn record_result(
         &mut self,
         index: usize,
@@ -312,7 +314,7 @@ impl Progress {
         self.mark_settled(index);
     }
 
-    /// Requests so far.
+    /// Returns the requests so far, with the estimate of billable ones: all sent requests without server errors.
     pub fn requests(&self) -> Requests {
         let estimated_billable = self.requests.sent - self.requests.server_errors;
         Requests {
@@ -321,7 +323,8 @@ impl Progress {
         }
     }
 
-    /// What the results add up to. Once a prefix is read to its end, what is missing of it has vanished.
+    /// Returns the statistics of the results. Once a prefix is read to its end and no item is left, counted objects
+    /// that were not found again are skipped items.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
         let idle = self.pending_items.is_empty() && self.retries.is_empty() && self.in_flight.is_empty();
@@ -331,32 +334,32 @@ impl Progress {
         stats
     }
 
-    /// Where results are kept.
+    /// Returns the result buffer.
     pub fn results(&self) -> &ResultBuffer {
         &self.results
     }
 
-    /// Where results are kept, to be changed.
+    /// Returns the result buffer for changes.
     pub fn results_mut(&mut self) -> &mut ResultBuffer {
         &mut self.results
     }
 
-    /// Items whose call is in flight.
+    /// Returns the number of calls in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Items of the job.
+    /// Returns the number of items of the job.
     pub fn total(&self) -> usize {
         self.total
     }
 
-    /// How many of the failed items only ran out of retries.
+    /// Returns the number of items that failed because their retries were used up.
     pub fn exhausted(&self) -> usize {
         self.exhausted
     }
 
-    /// The items before the cursor that wait for a retry.
+    /// Returns the items before the cursor that wait for a retry.
     pub fn deferred(&self) -> Vec<Deferred> {
         let before = self
             .retries

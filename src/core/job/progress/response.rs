@@ -1,5 +1,5 @@
-//! What an answer of IMM means: a result, a retry, or the end of the run. Decided by the kind and code of a failure, because
-//! IMM bills refused requests and a blind repetition would pay again.
+//! Evaluates responses of IMM: a result, a retry, or the end of the run. Failures are decided by kind and code, because
+//! IMM bills rejected requests, and a blind retry would be billed again.
 
 use std::time::Duration;
 
@@ -11,37 +11,37 @@ use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::Score;
 use crate::core::requeue;
 
-/// What an answer means for the whole job.
+/// Effect of a response on the whole job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseEffect {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// Slow down, and go on.
+    /// Lower the call rate and continue.
     SlowDown,
-    /// The keys are refused; no more calls with them.
+    /// The credentials are rejected or expired: make no more calls with them.
     CredentialsRejected(CloudError),
-    /// A permission is missing; `canary` tells whether the first call of the run found out.
+    /// A permission is missing.
     Denied {
-        /// Whether the first call of the run found out.
+        /// Whether no call of this run has returned a score yet.
         canary: bool,
         /// The failure.
         error: CloudError,
     },
     /// The project does not exist.
     NoProject {
-        /// Whether the first call of the run found out.
+        /// Whether no call of this run has returned a score yet.
         canary: bool,
         /// The failure.
         error: CloudError,
     },
     /// The images are in another region than the project.
     OtherRegion(CloudError),
-    /// The cloud refuses the time of the request; no more calls until the clock is right.
+    /// The service rejects the timestamp of the request: make no more calls until the clock is correct.
     ClockSkew(CloudError),
 }
 
 impl Progress {
-    /// An answer has come.
+    /// Applies a response to the item with this index and returns the effect on the job.
     pub fn apply_response(
         &mut self,
         index: usize,
@@ -69,7 +69,7 @@ impl Progress {
         let canary = !self.canary_passed;
         let passing = match error.kind {
             CloudErrorKind::Throttled => {
-                // A rate limit is our pace, not the item's fault: it never counts against the item.
+                // Throttling depends on the call rate, not on the item: it is not counted as an attempt.
                 let throttles = self.retries.get(&item.index).map_or(0, |r| r.throttles) + 1;
                 self.defer(&item, 0, throttles, error.retry_after, now);
                 return ResponseEffect::SlowDown;
@@ -82,7 +82,7 @@ impl Progress {
                 self.defer(&item, 0, 0, None, now);
                 return ResponseEffect::NoProject { canary, error };
             }
-            // Once an image was scored, another one of another region is that one's own fault.
+            // After the first score, a wrong region concerns the single image: the item fails, not the job.
             CloudErrorKind::WrongRegion
                 if canary && self.stats.succeeded == 0 && self.rules.action(&error.code).is_none() =>
             {
@@ -108,7 +108,8 @@ impl Progress {
                 self.defer(&item, 0, 0, None, now);
                 return ResponseEffect::Denied { canary, error };
             }
-            // Not yet proof that a call can succeed: after a refused canary the next item goes alone as well.
+            // A rejected item does not prove that calls can succeed: after a rejected canary call the next call is one
+            // too.
             Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
                 self.untrack(&item.uri);
                 self.record_result(item.index, item.uri, None, Some(error.code));
@@ -117,22 +118,23 @@ impl Progress {
         ResponseEffect::Continue
     }
 
-    /// What is billed follows the status of the answer, not what it means: every request but one that failed in the service.
+    /// Counts a failed request by HTTP status, because billing follows the status: every request is billable except
+    /// those that failed in the service or did not reach it.
     fn count_request(&mut self, error: &CloudError) {
         let throttled = error.kind == CloudErrorKind::Throttled;
         self.requests.throttled += i64::from(throttled);
         match error.status {
             Some(500..) => self.requests.server_errors += 1,
             Some(400..) if !throttled => self.requests.client_errors += 1,
-            // A success without a score was served all the same.
+            // A 2xx response without a score was served and is billable.
             Some(_) => {}
             None if error.code == "ConnectionFailed" => self.requests.server_errors += 1,
-            // It may have been carried out, and billed, all the same.
+            // The request may have been executed and billed.
             None => self.requests.unanswered += 1,
         }
     }
 
-    /// Tries an item again later, unless it has been tried often enough.
+    /// Defers an item for a retry. The item fails once `backoffLimitPerItem` retries are used up.
     fn retry(&mut self, item: Item, error: CloudError, now: Timestamp) {
         let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + 1;
         if attempts > self.backoff_limit {
@@ -144,6 +146,7 @@ impl Progress {
         }
     }
 
+    /// Schedules a retry after `wait`, or else after an exponential backoff of 1 s to 60 s.
     fn defer(&mut self, item: &Item, more: i32, throttles: i32, wait: Option<Duration>, now: Timestamp) {
         let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + more;
         let seed = format!("{}/{}", self.seed, item.index);

@@ -1,5 +1,5 @@
-//! What comes into a progress: stored results after a restart, and items of the source; and how the cursor moves past
-//! what is stored or deferred.
+//! Adds stored results after a restart and items of the source to a progress, and moves the cursor past items that are
+//! stored or deferred.
 
 use super::{CursorSlot, Item, Progress, Reading};
 use crate::api::{Cursor, ItemResult, Report};
@@ -7,8 +7,8 @@ use crate::core::job::SourceItem;
 use crate::core::job::result_buffer::ResultBuffer;
 
 impl Progress {
-    /// Adds a stored report. Its results may be newer than the status, because they are stored first; what is reserved is
-    /// in the newest of them.
+    /// Adds a stored report. Reports are stored before the status, so their results can be newer. The report with the
+    /// highest number contains the latest reservation.
     pub fn restore_report(&mut self, report: &Report) {
         for result in &report.results {
             self.restore_result(result);
@@ -28,7 +28,8 @@ impl Progress {
         if let Some(retry) = self.retries.remove(&index) {
             self.untrack(&retry.uri);
         }
-        // Of a prefix, one that is behind the cursor's key may have an index before it: others have come back in between.
+        // For a prefix, an item whose key is after the cursor's key can have a lower index: objects that were created
+        // again have taken the indexes in between.
         let key = result.uri.splitn(4, '/').nth(3);
         let behind = self.rules.may_vanish && self.cursor.key.is_some() && key > self.cursor.key.as_deref();
         if index >= self.next_index || behind {
@@ -39,8 +40,8 @@ impl Progress {
         }
     }
 
-    /// Takes in the next items of the source. Of a prefix, objects may have gone since an earlier run: what that one has
-    /// stored keeps its index, and no index is given twice.
+    /// Adds the next items of the source; `last` if there are no more. Objects of a prefix can be deleted between two
+    /// runs: stored results keep their indexes, and no index is assigned twice.
     pub fn add_items(&mut self, found: Vec<SourceItem>, last: bool) {
         for SourceItem {
             uri,
@@ -50,9 +51,9 @@ impl Progress {
         {
             let known = self.stored_ahead_by_uri.remove(&uri);
             let index = known.unwrap_or_else(|| self.free_index());
-            // The cursor moves by indexes, and must not pass those that have come back before it and are not done.
+            // The cursor moves by index and must not pass items that reappeared before it and are not done.
             let place = place.filter(|_| index >= self.next_index);
-            // One that an earlier run has stored may come after others that have taken its neighbours' indexes.
+            // A stored item can follow new items that have taken higher indexes than its own.
             self.next_index = self.next_index.max(index + 1);
             let settled = self.stored_ahead.remove(&index);
             self.cursor_slots.insert(
@@ -73,7 +74,7 @@ impl Progress {
         self.advance_cursor();
     }
 
-    /// The index of an item that is not stored. Of a prefix, one that is taken belongs to a stored object that has gone.
+    /// Returns the next free index. For a prefix, an index in use belongs to a stored object that was deleted.
     fn free_index(&self) -> usize {
         let mut index = self.next_index;
         while self.rules.may_vanish && self.stored_ahead.contains(&index) {
@@ -82,7 +83,7 @@ impl Progress {
         index
     }
 
-    /// Takes in a list of images that is known whole.
+    /// Adds the images of a spec that lists them.
     pub fn add_listed(&mut self, uris: &[String]) {
         let rest = uris.get(self.next_index..).unwrap_or_default().iter();
         let found = rest.map(|uri| SourceItem {
@@ -93,18 +94,18 @@ impl Progress {
         self.add_items(found.collect(), true);
     }
 
-    /// Whether anything is left to be sent.
+    /// Returns `true` if an item remains to be sent, or the source is not read to its end.
     pub fn has_open_items(&self) -> bool {
         let idle = self.pending_items.is_empty() && self.retries.is_empty();
         !(idle && self.reading == Reading::Done)
     }
 
-    /// A page could not be read; it is asked for again.
+    /// Records a failed read: the page is read again.
     pub fn read_failed(&mut self) {
         self.reading = Reading::Idle;
     }
 
-    /// An item is stored or deferred, so that the cursor may pass it.
+    /// Marks an item as stored or deferred, so that the cursor can pass it.
     pub(super) fn mark_settled(&mut self, index: usize) {
         if let Some(slot) = self.cursor_slots.get_mut(&index) {
             slot.settled = true;
@@ -115,7 +116,7 @@ impl Progress {
     fn advance_cursor(&mut self) {
         while let Some(first) = self.cursor_slots.first_entry().filter(|e| e.get().settled) {
             let (index, slot) = first.remove_entry();
-            // An item without a place cannot be the cursor: a resume goes on before it and knows it as stored.
+            // An item without a position cannot be the cursor. A resume starts before it and finds it stored.
             if self.listed || slot.resume_after.is_some() {
                 self.cursor = Cursor {
                     index: i32::try_from(index + 1).unwrap_or(i32::MAX),
@@ -137,7 +138,7 @@ mod tests {
     use crate::api::{JobSpec, JobStatus};
 
     #[test]
-    fn no_index_is_given_twice_when_an_object_comes_back_before_a_stored_one() {
+    fn no_index_is_assigned_twice_when_an_object_reappears_before_a_stored_one() {
         let spec: JobSpec = serde_json::from_value(json!({
             "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
             "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!((given.len(), all.len()), (4, 4), "{given:?}");
         assert!(!all.contains(&12), "the stored one keeps its index");
 
-        // The cursor does not pass what came back and is not done, and goes on before the stored one.
+        // The cursor does not pass a reappeared item that is not done, and continues before the stored one.
         let score = |progress: &mut Progress, key: &str| {
             let uri = format!("oss://pics/{key}");
             let index = progress
