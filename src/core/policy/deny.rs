@@ -1,35 +1,35 @@
-//! Whether a Deny in the same policy takes back what a grant gives. A hint: RAM policies of either account are not visible
-//! here. Source of the grammar: OSS page "Policy syntax and elements".
+//! Evaluates whether a Deny statement in the same policy overrides a grant. The result is a hint: RAM policies of either
+//! account are not visible here. Source of the grammar: OSS page "Policy syntax and elements".
 
 use serde_json::Value;
 
 use super::document::Document;
 
-/// What the Denies of a document mean for a grant.
+/// Effect of the Deny statements of a document on a grant, in ascending order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DenyVerdict {
-    /// None covers it.
+    /// No Deny covers the grant.
     NoDeny,
-    /// One is written in a way that is not evaluated.
+    /// A Deny uses `NotPrincipal` or `NotResource`, which are not evaluated.
     NotEvaluated,
-    /// One covers it under a condition.
+    /// A Deny with a condition covers the grant.
     ConditionalDeny,
-    /// One covers it.
+    /// A Deny without a condition covers the grant.
     ExplicitDeny,
 }
 
-/// What a grant gives: one principal, reading objects under each resource.
+/// The access that a grant gives: one principal may read objects under each resource.
 #[derive(Clone, Debug)]
 pub struct GrantedAccess<'a> {
-    /// The principal, as our statements write it.
+    /// The principal, in the form of our statements.
     pub principal: &'a str,
-    /// UID of the principal's account.
+    /// UID of the grantee account.
     pub account_uid: &'a str,
-    /// Resources, as our statements write them.
+    /// The resources, in the form of our statements.
     pub resources: &'a [String],
 }
 
-/// Judges all Denies of a document; the worst counts.
+/// Evaluates all Deny statements of a document and returns the most severe verdict.
 pub fn evaluate_denies(document: Option<&Document>, given: &GrantedAccess<'_>) -> DenyVerdict {
     let statements = document
         .map(|d| d.statements().iter().map(|s| d.text_of(s)).collect::<Vec<_>>())
@@ -83,8 +83,8 @@ fn evaluate(text: &str, given: &GrantedAccess<'_>) -> DenyVerdict {
     }
 }
 
-/// Whether two resources `acs:oss:REGION:OWNER:PATH` have an object in common. Field by field, because a `*` in one field
-/// must not reach into the next.
+/// Returns `true` if two resources `acs:oss:REGION:OWNER:PATH` have an object in common. Compares field by field,
+/// because a `*` in one field must not match into the next.
 fn resources_overlap(a: &str, b: &str) -> bool {
     let fields = |text| str::splitn(text, 5, ':');
     if fields(a).count() != fields(b).count() {
@@ -93,14 +93,14 @@ fn resources_overlap(a: &str, b: &str) -> bool {
     fields(a).zip(fields(b)).all(|(x, y)| patterns_overlap(x, y))
 }
 
-/// Whether some text follows both patterns, in which `*` stands for any text. Its cost is bounded by the sum of the lengths,
-/// whatever a hostile policy holds.
+/// Returns `true` if a text exists that matches both patterns; `*` matches any text. The cost is linear in the sum of the
+/// lengths, also for a hostile policy.
 fn patterns_overlap(a: &str, b: &str) -> bool {
     match (a.split_once('*'), b.split_once('*')) {
         (None, None) => a == b,
         (Some((head, rest)), None) => glob_matches(b, head, rest),
         (None, Some((head, rest))) => glob_matches(a, head, rest),
-        // Each one's `*` takes in what the other has in its middle, so that only the ends can disagree.
+        // The `*` of each pattern matches the middle of the other, so only the heads and the tails can differ.
         (Some((head, rest)), Some((other_head, other_rest))) => {
             let tail = rest.rsplit('*').next().unwrap_or_default();
             let other_tail = other_rest.rsplit('*').next().unwrap_or_default();
@@ -110,7 +110,8 @@ fn patterns_overlap(a: &str, b: &str) -> bool {
     }
 }
 
-/// Whether a text follows the pattern `head*rest`. Taking each piece where it is first found leaves the most for the others.
+/// Returns `true` if a text matches the pattern `head*rest`. Each piece is matched at its first occurrence, which
+/// leaves the most text for the others.
 fn glob_matches(text: &str, head: &str, rest: &str) -> bool {
     let mut pieces = rest.split('*');
     let tail = pieces.next_back().unwrap_or_default();
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_meet_when_one_text_follows_both() {
+    fn patterns_overlap_when_one_text_matches_both() {
         for (a, b, expected) in [
             ("*", "", true),
             ("a*", "*b", true),
@@ -140,7 +141,7 @@ mod tests {
         }
     }
 
-    /// By the letter, at the cost of every way to go on.
+    /// The definition itself, at exponential cost.
     fn patterns_overlap_by_definition(a: &[u8], b: &[u8]) -> bool {
         match (a, b) {
             ([], []) => true,
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn all_short_patterns_meet_as_the_definition_says() {
+    fn the_overlap_of_all_short_patterns_equals_the_definition() {
         let mut patterns = vec![String::new()];
         for length in 0..5 {
             let longest: Vec<_> = patterns.iter().filter(|p| p.len() == length).cloned().collect();
@@ -175,7 +176,7 @@ mod tests {
         }
     }
 
-    /// The process has one thread: a table of each byte against each would hold it for minutes, and cost it its lease.
+    /// The process has one thread: a quadratic algorithm would block it for minutes, and it would lose its lease.
     #[test]
     fn long_patterns_cost_no_more_than_their_length() {
         let long = "a".repeat(1_000_000);
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deny_that_covers_the_grant_is_told_from_one_that_does_not() {
+    fn a_deny_counts_only_if_it_covers_the_grant() {
         let resources = ["acs:oss:*:6543:pics/p/*".to_owned()];
         let given = GrantedAccess {
             principal: "arn:sts::1234:assumed-role/R/*",

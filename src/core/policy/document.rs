@@ -1,5 +1,5 @@
-//! The policy document as text. Statements are found by their offsets, ours are spliced in and out, and no other
-//! byte moves: OSS keeps the bytes it was given, and so do we.
+//! The policy document as text. Statements are located by their offsets, and ours are inserted and removed. All other
+//! bytes stay unchanged, because OSS stores and returns a policy byte for byte.
 //!
 //! There is deliberately no function that edits or re-serialises a foreign statement.
 
@@ -13,19 +13,19 @@ use thiserror::Error;
 
 use super::statement::{fingerprint, principals};
 
-/// Most bytes that OSS accepts for a policy (error 0030-00000001).
+/// Maximum size of a policy that OSS accepts, in bytes (error 0030-00000001).
 pub const POLICY_LIMIT: usize = 16_384;
 
-/// Why a document cannot be edited safely.
+/// Reason why a document cannot be edited safely.
 #[derive(Debug, Error, PartialEq, Eq, Clone)]
 pub enum PolicyParseError {
     /// Not UTF-8 text.
     #[error("it is not UTF-8 text")]
     NotUtf8,
-    /// Starts with a byte order mark.
+    /// The text starts with a byte order mark.
     #[error("it starts with a byte order mark")]
     ByteOrderMark,
-    /// Not JSON, with the place of the first error.
+    /// Not JSON, with the position of the first error.
     #[error("it is not JSON (line {line}, column {column})")]
     NotJson {
         /// Line of the first error, from 1.
@@ -36,10 +36,10 @@ pub enum PolicyParseError {
     /// JSON, but not an object.
     #[error("it is not a JSON object")]
     NotObject,
-    /// No member called Statement.
+    /// No member named Statement.
     #[error("it has no Statement")]
     NoStatement,
-    /// More than one member called Statement.
+    /// More than one member named Statement.
     #[error("it has more than one Statement")]
     MultipleStatements,
     /// Statement is not an array.
@@ -47,13 +47,14 @@ pub enum PolicyParseError {
     NotArray,
 }
 
-/// One statement of the document, and what can be said about it.
+/// One statement of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementSpan {
     span: Range<usize>,
-    /// Fingerprint of its meaning; `None` when it cannot be ours (duplicate members, no object, too deep).
+    /// Fingerprint of the meaning; `None` for a statement that cannot be ours (duplicate members, not an object, too
+    /// deep).
     pub fingerprint: Option<String>,
-    /// The entries of its Principal, as far as they can be read.
+    /// Entries of the Principal that are strings.
     pub principals: Vec<String>,
 }
 
@@ -61,13 +62,16 @@ pub struct StatementSpan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     text: String,
-    /// Offset just behind the `[` of the statement array.
+    /// Offset after the `[` of the statement array.
     opening: usize,
     statements: Vec<StatementSpan>,
 }
 
 impl Document {
-    /// Finds the statements of a document as OSS returned it.
+    /// Parses a document as returned by OSS and locates its statements.
+    ///
+    /// # Errors
+    /// The reason why the document cannot be edited safely.
     pub fn parse(bytes: &[u8]) -> Result<Self, PolicyParseError> {
         let text = std::str::from_utf8(bytes).map_err(|_| PolicyParseError::NotUtf8)?;
         if text.starts_with('\u{feff}') {
@@ -77,7 +81,7 @@ impl Document {
             line: error.line(),
             column: error.column(),
         };
-        // The whole text must be JSON before its outer shape is judged, so that the message names the true fault.
+        // Check first that the whole text is JSON, so that the error names the actual defect.
         let whole: &RawValue = serde_json::from_str(text).map_err(|e| not_json(&e))?;
         if !whole.get().starts_with('{') {
             return Err(PolicyParseError::NotObject);
@@ -114,22 +118,22 @@ impl Document {
         })
     }
 
-    /// The document as it was read.
+    /// Returns the document as it was read.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Its statements, in order.
+    /// Returns the statements in order.
     pub fn statements(&self) -> &[StatementSpan] {
         &self.statements
     }
 
-    /// The exact text of a statement of this document.
+    /// Returns the exact text of a statement of this document.
     pub fn text_of(&self, statement: &StatementSpan) -> &str {
         self.text.get(statement.span.clone()).unwrap_or_default()
     }
 
-    /// Indices of the statements that mean the same as `fingerprint`.
+    /// Returns the positions of the statements with this fingerprint.
     pub fn positions_of(&self, fingerprint: &str) -> Vec<usize> {
         let same = |(_, s): &(usize, &StatementSpan)| s.fingerprint.as_deref() == Some(fingerprint);
         self.statements
@@ -140,8 +144,8 @@ impl Document {
             .collect()
     }
 
-    /// The document without the statements at `remove` and with `add` behind the last one; `None` when no statement
-    /// would be left. Taking out what was added gives back the same bytes.
+    /// Returns the document without the statements at `remove` and with `add` after the last one; `None` if no
+    /// statement would be left. Adding statements and then removing them restores the same bytes.
     pub fn splice(&self, remove: &[usize], add: &[String]) -> Option<String> {
         let mut kept: Vec<&StatementSpan> = Vec::new();
         let mut cuts: Vec<Range<usize>> = Vec::new();
@@ -149,7 +153,8 @@ impl Document {
         for (index, statement) in self.statements.iter().enumerate() {
             if remove.contains(&index) {
                 match kept.last() {
-                    // Cut from the end of the statement before: that takes the comma and the space between along.
+                    // Cut from the end of the previous statement, so that the comma and the space between are removed
+                    // too.
                     Some(before) => match cuts.last_mut() {
                         Some(cut) if cut.start == before.span.end => cut.end = statement.span.end,
                         _ => cuts.push(before.span.end..statement.span.end),
@@ -190,14 +195,14 @@ impl Document {
         Some(out)
     }
 
-    /// A new document that holds just `statements`; `None` when there are none.
+    /// Returns a new document with only `statements`; `None` if there are none.
     pub fn new_document(statements: &[String]) -> Option<String> {
         (!statements.is_empty())
             .then(|| format!(r#"{{"Version":"1","Statement":[{}]}}"#, statements.join(",")))
     }
 }
 
-/// Members of a JSON object in order, duplicates kept: a map type would silently drop one of them.
+/// Members of a JSON object in order, including duplicates: a map type would silently drop them.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> serde::Deserialize<'de> for Members<'de> {

@@ -1,4 +1,4 @@
-//! A bucket policy: the document as text, and the statements we render into it.
+//! Bucket policies: the document as text, the statements that the operator renders, and the effect of Deny statements.
 
 mod deny;
 mod document;

@@ -1,4 +1,4 @@
-//! Our statements: how they are rendered, and how a live one is compared with them by meaning.
+//! Our statements: rendering them, and comparing statements of a policy with them by meaning.
 //! Source of the grammar: OSS pages "Bucket policy" and "Policy syntax and elements".
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,21 +9,22 @@ use serde_json::{Value, json};
 use crate::api::{Action, Grantee, StatementRole};
 use crate::core::hash::sha256;
 
-/// Most bytes of one statement (error 0030-00000003; the page's two languages say field and statement, so the stricter).
+/// Maximum size of one statement in bytes (error 0030-00000003). The limit applies to a field in one language version
+/// of the page and to the statement in the other; this is the stricter reading.
 pub const STATEMENT_LIMIT: usize = 4095;
 
-/// A statement of ours, rendered.
+/// A statement that the operator renders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    /// What it is for.
+    /// Purpose of the statement.
     pub role: StatementRole,
-    /// Its exact text.
+    /// The exact text.
     pub text: String,
-    /// Fingerprint of its meaning.
+    /// Fingerprint of the meaning.
     pub fingerprint: String,
 }
 
-/// The members of a statement of ours, in the order in which Alibaba's page writes them.
+/// The members of a rendered statement, in the order of Alibaba Cloud's page.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Rendered<'a> {
@@ -45,7 +46,8 @@ impl Rendered<'_> {
     }
 }
 
-/// The principal that a grant names: IMM's sessions of account A's service role. IMM documents no fixed session name.
+/// Returns the principal of a grant: all sessions of the grantee account's service role, because IMM documents no fixed
+/// session name.
 pub fn principal(grantee: &Grantee) -> String {
     format!(
         "arn:sts::{}:assumed-role/{}/*",
@@ -53,7 +55,7 @@ pub fn principal(grantee: &Grantee) -> String {
     )
 }
 
-/// The statement that lets the service role read: `actions` on the whole bucket, or on each prefix.
+/// Returns the statement that allows the service role to read: `actions` on the whole bucket, or on each prefix.
 pub fn access_statement(
     bucket: &str,
     owner_uid: &str,
@@ -82,7 +84,8 @@ pub fn access_statement(
     .statement(StatementRole::Access)
 }
 
-/// The recipe's first statement, exactly as Alibaba's page has it: an empty Principal, which means everyone.
+/// Returns the first statement of Alibaba Cloud's cross-account procedure, exactly as documented: with an empty
+/// Principal, which means everyone.
 pub fn pass_role_statement(grantee: &Grantee) -> Statement {
     let resource = [principal(grantee)];
     Rendered {
@@ -94,13 +97,13 @@ pub fn pass_role_statement(grantee: &Grantee) -> Statement {
     .statement(StatementRole::PassRole)
 }
 
-/// The fingerprint of a statement's meaning; `None` for what cannot be a statement of ours: no object, a member
-/// twice at any depth, or a value that does not survive parsing.
+/// Returns the fingerprint of a statement's meaning; `None` for a text that cannot be our statement: not a JSON object,
+/// or with a duplicate member at any depth.
 pub fn fingerprint(text: &str) -> Option<String> {
     canonical(&parse_strictly(text)?).map(|c| hash(&c))
 }
 
-/// The entries of a statement's Principal, as far as they are text.
+/// Returns the entries of a statement's Principal that are strings.
 pub(super) fn principals(text: &str) -> Vec<String> {
     let value: Value = serde_json::from_str(text).unwrap_or_default();
     match value.get("Principal") {
@@ -114,8 +117,8 @@ pub(super) fn principals(text: &str) -> Vec<String> {
     }
 }
 
-/// Whether a ledger's statement could have been rendered for `bucket` by some version of ours. Whoever may write
-/// status could forge an entry; one that fails here is never acted on.
+/// Returns `true` if the operator could have rendered a ledger entry for `bucket`. Every user with permission to write
+/// the status could forge an entry; entries that fail this check are never acted on.
 pub fn is_plausible(bucket: &str, text: &str, claimed_fingerprint: &str) -> bool {
     let Some(value) = parse_strictly(text) else {
         return false;
@@ -160,16 +163,16 @@ pub fn is_plausible(bucket: &str, text: &str, claimed_fingerprint: &str) -> bool
     shaped && (pass_role || access)
 }
 
-/// Parses an object and refuses one that has a member twice, at any depth.
+/// Parses a JSON object. Returns `None` for other values and for duplicate members at any depth.
 fn parse_strictly(text: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(text).ok()?;
     value.as_object()?;
-    // Two members of one name collapse in `Value`, so the parsed value then serialises to fewer members than the text has.
+    // Duplicate members collapse in `Value`, so the parsed value then has fewer members than the text.
     let duplicates_free = count_members(text) == count_parsed(&value);
     duplicates_free.then_some(value)
 }
 
-/// Members in the text: colons outside strings.
+/// Counts the members in the text: colons outside strings.
 fn count_members(text: &str) -> usize {
     let (mut members, mut in_string, mut escaped) = (0, false, false);
     for byte in text.bytes() {
@@ -192,8 +195,9 @@ fn count_parsed(value: &Value) -> usize {
     }
 }
 
-/// The canonical form: Action, Principal and Resource are sets in which one string means a list of one; other members
-/// stay as they are. A missing Principal means an empty one only beside `ram:PassRole`, where we write it empty ourselves.
+/// Returns the canonical form: Action, Principal and Resource are sets, and a single string equals a list of one. Other
+/// members stay unchanged. A missing Principal equals an empty one only with `ram:PassRole`, which is rendered with an
+/// empty Principal.
 fn canonical(value: &Value) -> Option<BTreeMap<String, Value>> {
     let mut out: BTreeMap<String, Value> = value.as_object()?.clone().into_iter().collect();
     for name in ["Action", "Principal", "Resource"] {
