@@ -1,17 +1,18 @@
-//! Conditions: set one, take one away, cut a message. The transition time moves only when the status changes.
+//! Builds the conditions of a status from those of the previous one. `lastTransitionTime` changes only with the status
+//! of a condition.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Condition, ConditionStatus, kinds};
 
-/// Whole seconds: the API server stores no finer time, and a status must equal what is read back.
+/// Truncates to whole seconds: the API server stores no finer time, and a status must equal the one that is read back.
 pub fn whole_seconds(now: Timestamp) -> Time {
     let fraction = SignedDuration::from_nanos(i64::from(now.subsec_nanosecond()));
     Time(now - fraction)
 }
 
-/// The conditions of one report, built on those of the last one.
+/// Collects the conditions of one status, based on those of the previous status.
 #[derive(Debug)]
 pub struct ConditionsBuilder<'a> {
     before: &'a [Condition],
@@ -21,7 +22,7 @@ pub struct ConditionsBuilder<'a> {
 }
 
 impl<'a> ConditionsBuilder<'a> {
-    /// Starts a report for `generation`; conditions not set in it disappear.
+    /// Starts with no conditions, for `generation`. Conditions of `before` that are neither set nor carried are dropped.
     pub fn new(before: &'a [Condition], generation: i64, now: Timestamp) -> Self {
         Self {
             before,
@@ -31,11 +32,11 @@ impl<'a> ConditionsBuilder<'a> {
         }
     }
 
-    /// Sets a condition.
+    /// Sets a condition. The previous message is kept if it differs only in the request id.
     pub fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl AsRef<str>) {
         let last = self.before.iter().find(|c| c.kind == kind && c.status == status);
         let message = truncate(message.as_ref(), 1024);
-        // The same failure with another request id is no news: it must not cost a write each time.
+        // The same failure with another request id is no change: it must not cause a status write each time.
         let same = last
             .filter(|c| c.reason == reason && without_request_id(&c.message) == without_request_id(&message));
         self.list.push(Condition {
@@ -49,13 +50,13 @@ impl<'a> ConditionsBuilder<'a> {
         });
     }
 
-    /// Keeps a condition of the last report as it was, also its generation: it was not judged for this one.
+    /// Copies a condition of the previous status unchanged, including its generation: it was not evaluated for this one.
     pub fn carry(&mut self, kind: &str) {
         self.list
             .extend(self.before.iter().find(|c| c.kind == kind).cloned());
     }
 
-    /// The finished list, in the order in which it was set.
+    /// Returns the conditions in the order in which they were set.
     pub fn finish(self) -> Vec<Condition> {
         self.list
     }
@@ -88,12 +89,12 @@ pub fn troubleshooting_link(reason: &str) -> String {
     format!(" (docs/troubleshooting.md#{})", reason.to_lowercase())
 }
 
-/// The status of a condition, if it is there.
+/// Returns the status of a condition; `None` if the list does not contain it.
 pub fn condition_status(conditions: &[Condition], kind: &str) -> Option<ConditionStatus> {
     conditions.iter().find(|c| c.kind == kind).map(|c| c.status)
 }
 
-/// A message without the value behind "request id".
+/// Removes the value after "request id" from a message.
 fn without_request_id(message: &str) -> String {
     let Some((before, rest)) = message.split_once("request id ") else {
         return message.to_owned();
@@ -102,7 +103,7 @@ fn without_request_id(message: &str) -> String {
     format!("{before}{after}")
 }
 
-/// Cuts a text to at most `limit` characters.
+/// Truncates a text to at most `limit` characters; the last one is then an ellipsis.
 pub fn truncate(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();

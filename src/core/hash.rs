@@ -1,14 +1,14 @@
-//! SHA-256 as text: of a statement's meaning, of keys that are only compared, of what is signed.
+//! SHA-256 as text: for fingerprints of statements, for credentials that are only compared, and for signatures.
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256, as 64 lower-case hexadecimal digits.
+/// Returns the SHA-256 as 64 lower-case hexadecimal digits.
 pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Two lower-case hexadecimal digits a byte. Each signature needs two of these: digit by digit takes a tenth of the time that
-/// the standard formatting takes.
+/// Returns two lower-case hexadecimal digits per byte. Each signature needs two of these texts, and converting digit by
+/// digit takes a tenth of the time of the standard formatting.
 pub fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     let mut out = String::with_capacity(bytes.len() * 2);

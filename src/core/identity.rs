@@ -1,55 +1,55 @@
-//! Who acts for an object: a *reference* to credentials, never a key id that anybody can type. Grants are planned and
-//! written together only when their identity is equal.
+//! The identity whose credentials an object uses: a *reference* to credentials, never an AccessKey ID, which every user
+//! could enter. Grants are planned and written together only if they have the same identity.
 
 use serde_json::json;
 
 use crate::api::{BucketRef, CredentialSource, Credentials, ProjectRef};
 
-/// Where an identity begins.
+/// Source of the credentials of an identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CredentialOrigin {
-    /// A Secret, in the object's own namespace.
+    /// A Secret in the namespace of the object.
     Secret {
-        /// Namespace of the object, and so of the Secret.
+        /// Namespace of the object and the Secret.
         namespace: String,
         /// Name of the Secret.
         name: String,
     },
-    /// A ServiceAccount, in the object's own namespace, exchanged at STS.
+    /// A ServiceAccount in the namespace of the object, whose token is exchanged at STS.
     ServiceAccount {
-        /// Namespace of the object, and so of the ServiceAccount.
+        /// Namespace of the object and the ServiceAccount.
         namespace: String,
         /// Name of the ServiceAccount.
         name: String,
-        /// RAM role that its tokens assume.
+        /// RAM role that is assumed with the token.
         role_arn: String,
         /// OIDC provider that RAM trusts.
         provider_arn: String,
     },
-    /// The operator itself.
+    /// The operator's own identity.
     Operator,
 }
 
-/// A role assumed after the origin.
+/// A role that is assumed with the credentials of the origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AssumedRole {
-    /// RAM role.
+    /// ARN of the RAM role.
     pub role_arn: String,
-    /// External id that its trust policy asks for.
+    /// External ID that the trust policy of the role requires.
     pub external_id: Option<String>,
 }
 
-/// Whose credentials an object uses.
+/// The identity whose credentials an object uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
-    /// Where it begins.
+    /// Source of the credentials.
     pub origin: CredentialOrigin,
-    /// What it assumes then.
+    /// Role that is assumed with them.
     pub assumed_role: Option<AssumedRole>,
 }
 
 impl Identity {
-    /// The identity that a spec names; `None` when the block that its source needs is missing.
+    /// Returns the identity of a spec; `None` if the block that its source requires is missing.
     pub fn of(namespace: &str, credentials: &Credentials) -> Option<Self> {
         let namespace = namespace.to_owned();
         let origin = match credentials.source {
@@ -79,12 +79,13 @@ impl Identity {
         })
     }
 
-    /// Whether its keys are a session of ours, which is opened anew when it has ended.
+    /// Returns `true` if the credentials are an STS session that the operator opens, and opens again after it has
+    /// expired.
     pub fn uses_sts_session(&self) -> bool {
         self.assumed_role.is_some() || matches!(self.origin, CredentialOrigin::ServiceAccount { .. })
     }
 
-    /// What a person calls it, for messages.
+    /// Returns a description for messages.
     pub fn describe(&self) -> String {
         match &self.origin {
             CredentialOrigin::Secret { name, .. } => format!("secret {name}"),
@@ -93,13 +94,13 @@ impl Identity {
         }
     }
 
-    /// A text that tells identities apart, to spread delays by.
+    /// Returns a text that is unique for the identity, as the seed of jitter.
     pub fn jitter_seed(&self) -> String {
         format!("{self:?}")
     }
 }
 
-/// What a session is narrowed to: STS sessions that we open can do nothing else, whatever their role may.
+/// Scope of an STS session that the operator opens. The session policy limits the permissions of the role to this scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SessionScope {
     /// The policy of one bucket.
@@ -110,20 +111,20 @@ pub enum SessionScope {
     Project {
         /// Region of the project.
         region: String,
-        /// UID of its account.
+        /// UID of the project's account.
         account_uid: String,
-        /// Its name.
+        /// Name of the project.
         name: String,
     },
 }
 
 impl SessionScope {
-    /// The scope of a grant's passes.
+    /// Returns the scope for reconciling the grants of a bucket.
     pub fn bucket(bucket: &BucketRef) -> Self {
         Self::Bucket(bucket.name.clone())
     }
 
-    /// The scope of a job's calls.
+    /// Returns the scope for the calls of a job.
     pub fn project(project: &ProjectRef) -> Self {
         Self::Project {
             region: project.region.clone(),
@@ -132,7 +133,7 @@ impl SessionScope {
         }
     }
 
-    /// The session policy, at most 2,048 characters (STS page `AssumeRole`).
+    /// Returns the session policy, at most 2,048 characters (STS page `AssumeRole`).
     pub fn session_policy(&self) -> String {
         let allow = |actions: &[&str], resource: String| json!({"Effect": "Allow", "Action": actions, "Resource": [resource]});
         let statements = match self {

@@ -1,16 +1,16 @@
-//! How large a value is as JSON, counted without writing it down.
+//! Size of a value as JSON, counted without serialising it into memory.
 
 use std::io;
 
 use serde::Serialize;
 
-/// Bytes of a value as JSON holds it: some characters of a text take two and more.
+/// Returns the bytes of a value as JSON, including escapes; 0 if it cannot be serialised.
 pub fn serialized_len(value: &(impl Serialize + ?Sized)) -> usize {
     let mut counted = ByteCounter(0);
     serde_json::to_writer(&mut counted, value).map_or(0, |()| counted.0)
 }
 
-/// Counts the bytes that are written to it, and keeps none.
+/// A writer that counts the bytes and discards them.
 struct ByteCounter(usize);
 
 impl io::Write for ByteCounter {
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_bytes_as_are_written() {
+    fn the_length_equals_the_serialized_bytes() {
         for text in ["", "oss://pics/a.jpg", "\"\\\u{7}\n", "\u{fc}/\u{4e2d}"] {
             assert_eq!(
                 serialized_len(text),

@@ -1,14 +1,15 @@
-//! Leader election on a Lease, as a pure step. A holder is judged dead by *our* clock since its record last moved, never
-//! by the times in the record: clocks of two machines differ, but each runs at about the same speed.
+//! Leader election on a Lease, as a pure step. A holder counts as dead when its record has not changed for the lease
+//! duration, measured by the local clock. The timestamps in the record are ignored: clocks of two machines differ, but
+//! each runs at about the same speed.
 
 use std::time::Duration;
 
-/// How long a lease lasts and how often it is renewed.
+/// Lease duration and renewal interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTiming {
-    /// How long a renewal holds. Longer than any request that it fences.
+    /// How long a renewal is valid. Longer than the deadline of every fenced request.
     pub duration: Duration,
-    /// How often it is renewed.
+    /// Interval between renewals.
     pub renew_every: Duration,
 }
 
@@ -21,32 +22,33 @@ impl Default for LeaseTiming {
     }
 }
 
-/// A lease as the API server holds it.
+/// A lease as stored in the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRecord {
-    /// Who holds it; `None` when it was given back.
+    /// Identity of the holder; `None` after a release.
     pub holder: Option<String>,
-    /// How long its holder says that it lasts.
+    /// Lease duration that the holder has written.
     pub duration: Duration,
-    /// How often it has changed hands.
+    /// Number of changes of the holder.
     pub transitions: i32,
-    /// Version of the record: it moves with every renewal.
+    /// Resource version of the record: it changes with every renewal.
     pub version: String,
 }
 
-/// What to do next.
+/// The next step of a candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseAction {
-    /// Write the lease in our name, with this number of transitions; ours if nobody else was faster.
+    /// Write the lease with the own identity. The candidate becomes the holder if the write succeeds.
     Take {
         /// Transitions to write.
         transitions: i32,
     },
-    /// Somebody else holds it: look again after this long.
+    /// Another process holds the lease: read it again after this long.
     Wait(Duration),
 }
 
-/// Decides what somebody who does not hold the lease does about it; `unmoved` is how long its version has not changed before our eyes.
+/// Decides the next step of a candidate that does not hold the lease. `unmoved` is the time for which the candidate has
+/// seen the same version.
 pub fn next_action(record: Option<&LeaseRecord>, unmoved: Duration, term: LeaseTiming) -> LeaseAction {
     let Some(record) = record else {
         return LeaseAction::Take { transitions: 0 };
@@ -55,8 +57,8 @@ pub fn next_action(record: Option<&LeaseRecord>, unmoved: Duration, term: LeaseT
         None => LeaseAction::Take {
             transitions: record.transitions.saturating_add(1),
         },
-        // Our own name in it is another process's: one that was ended here before us. A holder may have been started with
-        // other settings: the longer of the two terms counts.
+        // The own identity in the record belongs to an earlier process that has ended, so it gets no special treatment. A
+        // holder may run with other settings: the longer of the two durations counts.
         Some(_) => match record.duration.max(term.duration).checked_sub(unmoved) {
             Some(left) if !left.is_zero() => LeaseAction::Wait(left.min(term.renew_every)),
             _ => LeaseAction::Take {
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_taken_only_when_its_record_has_not_moved_for_its_whole_term() {
+    fn a_lease_is_taken_only_when_its_record_has_not_changed_for_its_whole_duration() {
         let term = LeaseTiming::default();
         let unmoved = Duration::from_secs;
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Every decision, and nothing but decisions: no async, no I/O, no clock, no randomness. Time is an argument.
+//! All decisions, as pure functions: no async, no I/O, no clock, no randomness. Time is an argument.
 
 pub mod condition_builder;
 pub mod error;

@@ -1,11 +1,11 @@
-//! How long until the next pass. Growth and spread are arithmetic on a seed, so that a test can foresee them and two
-//! operators do not move in step.
+//! Requeue delays. Backoff and jitter are computed from a seed, so that tests can predict them and objects are not
+//! reconciled in step.
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// A number from 0 to 999 that a text decides, for spreading.
+/// Returns a number from 0 to 999, derived from the seed.
 fn permille(seed: &str) -> u64 {
     let digest = Sha256::digest(seed.as_bytes());
     digest
@@ -15,25 +15,26 @@ fn permille(seed: &str) -> u64 {
         % 1000
 }
 
-/// `base` less or more up to a tenth, by `seed`.
+/// Returns `base` with ±10 % jitter.
 pub fn jittered(base: Duration, seed: &str) -> Duration {
     let tenth = base / 10;
     let steps = u32::try_from(permille(seed)).unwrap_or(0);
     base.saturating_sub(tenth) + tenth * 2 * steps / 1000
 }
 
-/// A time from `low` to `high`, by `seed`.
+/// Returns a duration between `low` and `high`, uniformly distributed over seeds.
 pub fn uniform(low: Duration, high: Duration, seed: &str) -> Duration {
     let steps = u32::try_from(permille(seed)).unwrap_or(0);
     low + (high.saturating_sub(low)) * steps / 1000
 }
 
-/// A time anywhere in `interval`, by `seed`, for what begins together and shall not go on together.
+/// Returns a first delay between a tenth of `interval` and `interval`, so that objects that start together are spread.
 pub fn initial_jitter(interval: Duration, seed: &str) -> Duration {
     uniform(interval / 10, interval, seed)
 }
 
-/// Full delay after the n-th failure in a row: `base` doubled each time up to `cap`, then spread over its upper half.
+/// Returns the delay after `failures` consecutive failures: `base`, doubled each time up to `cap`, with jitter over the
+/// upper half of the delay.
 pub fn exponential_backoff(failures: u32, base: Duration, cap: Duration, seed: &str) -> Duration {
     let factor = 2u32.saturating_pow(failures.saturating_sub(1).min(20));
     let full = base.saturating_mul(factor).min(cap);
@@ -58,13 +59,13 @@ mod tests {
     }
 
     #[test]
-    fn five_hundred_that_begin_together_do_not_stay_together() {
+    fn five_hundred_seeds_are_spread_over_the_interval() {
         let mut minutes = [0; 11];
         for number in 0..500 {
             let delay = initial_jitter(Duration::from_secs(600), &format!("uid-{number}"));
             minutes[usize::try_from(delay.as_secs() / 60).unwrap()] += 1;
         }
-        // Two a second would be 120.
+        // 120 would be two a second.
         assert!(
             minutes[0] == 0 && minutes[1..10].iter().all(|n| (20..120).contains(n)),
             "{minutes:?}"

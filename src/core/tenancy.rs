@@ -1,6 +1,6 @@
-//! Tenancy: which namespace may do what to whom. A list of rules; an object is allowed when one rule allows all of it.
-//! Without a matching rule the operator's own identity and TakeOwnership are denied; own credentials are allowed unless
-//! the rules are strict.
+//! Tenancy: which accounts, buckets and projects a namespace may use, and with which credentials. An object is allowed
+//! if one rule allows all of it. Without a matching rule, the operator's own identity and TakeOwnership are denied, and
+//! the namespace's own credentials are allowed unless the rules are strict.
 
 use std::collections::BTreeMap;
 
@@ -8,83 +8,86 @@ use serde::Deserialize;
 
 use crate::api::{AdoptionPolicy, CredentialSource, Credentials, GrantSpec, JobSpec, Preset};
 
-/// The rules, as the person who runs the operator wrote them.
+/// The tenancy rules, as configured by the cluster operator.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TenancyRules {
-    /// Whether own credentials need a rule too.
+    /// Whether the namespace's own credentials also require a rule.
     #[serde(default)]
     pub strict: bool,
-    /// The rules; the first that allows decides.
+    /// The rules: one that allows the object is sufficient.
     #[serde(default)]
     pub rules: Vec<TenancyRule>,
 }
 
-/// Which namespaces a rule is for.
+/// Namespaces to which a rule applies: those with a matching name or with all labels.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamespaceSelector {
-    /// Names, each with `*` for any text.
+    /// Name patterns, in which `*` matches any text.
     #[serde(default)]
     pub names: Vec<String>,
-    /// Labels that the namespace must carry.
+    /// Labels that the namespace must have.
     #[serde(default)]
     pub match_labels: BTreeMap<String, String>,
 }
 
-/// One rule: a list that is empty allows nothing but where it says so.
+/// One rule. The meaning of an empty list depends on the field.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TenancyRule {
-    /// Namespaces that it is for.
+    /// Namespaces to which the rule applies.
     pub namespaces: NamespaceSelector,
-    /// Sources of credentials that it allows; empty means Secret and ServiceAccount.
+    /// Allowed sources of credentials; empty means Secret and ServiceAccount.
     #[serde(default)]
     pub credential_sources: Vec<CredentialSource>,
-    /// Owners of buckets; empty means any.
+    /// UIDs of bucket owner accounts; empty means any.
     #[serde(default, rename = "ownerUIDs")]
     pub owner_uids: Vec<String>,
-    /// Buckets, each with `*` for any text; empty means any.
+    /// Bucket name patterns, in which `*` matches any text; empty means any.
     #[serde(default)]
     pub buckets: Vec<String>,
-    /// Accounts that may be granted to; empty means any.
+    /// UIDs of grantee accounts, and of the accounts of projects; empty means any.
     #[serde(default, rename = "granteeUIDs")]
     pub grantee_uids: Vec<String>,
-    /// Service roles that may be granted to; empty means any.
+    /// Service roles of the grantee; empty means any.
     #[serde(default)]
     pub role_names: Vec<String>,
-    /// Presets that may be granted; empty means any.
+    /// Presets; empty means any.
     #[serde(default)]
     pub presets: Vec<Preset>,
-    /// Whether an existing statement may be taken over.
+    /// Whether the adoption policy `TakeOwnership` is allowed.
     #[serde(default)]
     pub take_ownership: bool,
-    /// Projects that jobs may use, each with `*` for any text; empty means any.
+    /// Name patterns of projects for jobs, in which `*` matches any text; empty means any.
     #[serde(default)]
     pub projects: Vec<String>,
-    /// Roles that may be assumed after Operator; empty means none.
+    /// Roles that may be assumed with the operator's own identity; empty means none.
     #[serde(default, rename = "assumeRoleARNs")]
     pub assume_role_arns: Vec<String>,
 }
 
-/// A namespace, as far as rules look at it.
+/// The properties of a namespace that rules evaluate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tenant {
-    /// Its name.
+    /// Name of the namespace.
     pub name: String,
-    /// Its labels.
+    /// Labels of the namespace.
     pub labels: BTreeMap<String, String>,
 }
 
 impl TenancyRules {
-    /// Whether any rule looks at labels, so that a namespace has to be read.
+    /// Returns `true` if a rule selects by labels, so that namespaces must be read.
     pub fn needs_namespace_labels(&self) -> bool {
         self.rules
             .iter()
             .any(|rule| !rule.namespaces.match_labels.is_empty())
     }
 
-    /// Whether a grant is allowed; else why not.
+    /// Checks whether the rules allow a grant.
+    ///
+    /// # Errors
+    /// A message for users if no rule allows the grant.
     pub fn allow_grant(&self, tenant: &Tenant, spec: &GrantSpec) -> Result<(), String> {
         let fits = |rule: &TenancyRule| {
             empty_or_contains(&rule.owner_uids, &spec.bucket.owner_uid)
@@ -98,7 +101,10 @@ impl TenancyRules {
         self.allow(tenant, &spec.credentials, free, fits)
     }
 
-    /// Whether a job may score images of these buckets; else why not.
+    /// Checks whether the rules allow a job that reads images of these buckets.
+    ///
+    /// # Errors
+    /// A message for users if no rule allows the job.
     pub fn allow_job(&self, tenant: &Tenant, spec: &JobSpec, buckets: &[&str]) -> Result<(), String> {
         let fits = |rule: &TenancyRule| {
             matches_any(&rule.projects, &spec.project.name)
@@ -169,7 +175,7 @@ fn matches_any(patterns: &[String], value: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| glob_matches(pattern, value))
 }
 
-/// Whether `value` follows a pattern in which `*` stands for any text.
+/// Returns `true` if `value` matches a pattern in which `*` matches any text.
 fn glob_matches(pattern: &str, value: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -194,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_text_and_nothing_else_does() {
+    fn a_star_matches_any_text_and_all_other_characters_are_literal() {
         for (pattern, value, fits) in [
             ("test-bucket-*", "test-bucket-2024", true),
             ("test-bucket-*", "test-bucket", false),
@@ -221,7 +227,7 @@ mod tests {
         }
     }
 
-    /// A rule that allows `spec`, with one member changed at a time: each of these no longer does.
+    /// Checks a rule that allows the object, and the same rule with one member changed at a time, which must deny it.
     fn judge(fitting: &Value, unfit: &[(&str, Value)], allows: impl Fn(&TenancyRules) -> bool) {
         assert!(allows(&rules(fitting)), "{fitting}");
         for (member, value) in unfit {

@@ -1,15 +1,15 @@
-//! Names from outside, parsed once at the door. The same grammar stands in the CRDs' schema; both gates must agree,
-//! because a stored object may be older than the schema.
+//! Validates names from specs. The schema of the CRDs contains the same grammar, and both must agree: a stored object
+//! can be older than the schema.
 
 use thiserror::Error;
 
-/// A name that does not follow its grammar: which field, and what it must look like.
+/// A name that violates its grammar.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{field} {rule}")]
 pub struct ValidationError {
-    /// The field as users see it, for example `spec.bucket.name`.
+    /// Path of the field, for example `spec.bucket.name`.
     pub field: &'static str,
-    /// What it must look like, as a fragment that follows the field's name.
+    /// The grammar, as a sentence fragment that follows the path.
     pub rule: &'static str,
 }
 
@@ -25,7 +25,7 @@ fn is_lower_or_digit(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
-/// Checks an OSS bucket name: 3 to 63 of `a-z 0-9 -`, no hyphen at either end.
+/// Checks an OSS bucket name: 3 to 63 of `a-z 0-9 -`, without a hyphen at either end.
 pub fn check_bucket(field: &'static str, name: &str) -> Result<(), ValidationError> {
     let bytes = name.as_bytes();
     let ends = bytes.first().is_some_and(|b| is_lower_or_digit(*b))
@@ -110,8 +110,8 @@ pub fn check_prefix(field: &'static str, prefix: &str) -> Result<(), ValidationE
     )
 }
 
-/// Control and formatting characters (Unicode categories Cc and Cf, line and paragraph separator): what a reader
-/// cannot see must not decide what a policy grants.
+/// Returns `true` for control and formatting characters (Unicode categories Cc and Cf, line and paragraph separator).
+/// Characters that a reader cannot see must not decide what a policy grants.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
@@ -120,17 +120,20 @@ fn is_invisible(c: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
 }
 
-/// An image: bucket and key of `oss://BUCKET/KEY`, the key as it is.
+/// Bucket and key of `oss://BUCKET/KEY`. The key is not decoded or normalised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectUri {
     /// Bucket of the object.
     pub bucket: String,
-    /// Key of the object, 1 to 1,023 bytes, never empty.
+    /// Key of the object, 1 to 1,023 bytes.
     pub key: String,
 }
 
 impl ObjectUri {
     /// Parses `oss://BUCKET/KEY`.
+    ///
+    /// # Errors
+    /// The rule that `uri` violates, with `field` as its path.
     pub fn parse(field: &'static str, uri: &str) -> Result<Self, ValidationError> {
         let (bucket, key) = Self::split(field, uri)?;
         Ok(Self {
@@ -139,7 +142,10 @@ impl ObjectUri {
         })
     }
 
-    /// The bucket and the key of `oss://BUCKET/KEY`.
+    /// Splits `oss://BUCKET/KEY` into bucket and key.
+    ///
+    /// # Errors
+    /// The rule that `uri` violates, with `field` as its path.
     pub fn split<'a>(field: &'static str, uri: &'a str) -> Result<(&'a str, &'a str), ValidationError> {
         let rule = "must be oss://BUCKET/KEY with a key of 1 to 1,023 bytes and no control characters";
         let (bucket, key) = uri
@@ -161,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_oss_refuses_are_refused() {
+    fn names_that_oss_rejects_are_rejected() {
         for good in ["abc", "test-bucket-2024", "0a0"] {
             assert_eq!(check_bucket("f", good), Ok(()), "{good}");
         }
@@ -184,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_cannot_widen_or_hide() {
+    fn a_prefix_has_no_wildcards_variables_or_invisible_characters() {
         for good in ["a/", "photos/2024/", "ä b+c%20", "..", "a//b"] {
             assert_eq!(check_prefix("f", good), Ok(()), "{good}");
         }
@@ -205,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uri_keeps_its_key_as_it_is() {
+    fn a_uri_keeps_its_key_unchanged() {
         let uri = ObjectUri::parse("f", "oss://test-bucket-2024/a b/%2F+ü/../x.jpg").unwrap();
         assert_eq!(
             (uri.bucket.as_str(), uri.key.as_str()),
