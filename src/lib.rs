@@ -1,16 +1,17 @@
-//! imm-operator: Alibaba Cloud's cross-account procedure for IMM and OSS as Kubernetes resources.
+//! A Kubernetes operator that grants IMM in one Alibaba Cloud account read access to an OSS bucket in another, and
+//! scores the images in it.
 //!
-//! - [`api`]: the kinds: data, apply-time rules and reasons.
-//! - [`core`]: every decision, pure: no async, no I/O, no clock.
-//! - [`ports`]: the traits through which everything outside is reached.
+//! - [`api`]: the kinds: fields, validation rules and reasons.
+//! - [`core`]: all decisions, as pure functions: no async, no I/O, no clock.
+//! - [`ports`]: the traits for everything outside the process.
 //! - [`cloud`], [`kubernetes`]: the adapters for Alibaba Cloud and for the API server.
 //! - [`runtime`]: generic machinery: queue, rate limits, metrics, probes.
-//! - [`controller`]: the reconcilers of buckets and jobs, and what they share.
+//! - [`controller`]: the reconcilers of buckets and jobs, and the state that they share.
 //! - [`app`]: wiring, start order, leadership and shutdown.
 //! - [`cli`]: flags, environment and commands.
 //!
-//! Invariants of the layout: `core` knows no time but its arguments; nothing outside `cli` reads the environment; nothing
-//! outside `cloud` knows a URL; nothing sends a policy that was not planned; no foreign statement is ever edited.
+//! Invariants of the layout: `core` takes the time as an argument; only `cli` reads environment variables; only
+//! `cloud` builds URLs; every policy that is written comes from a plan; foreign statements are never edited.
 
 pub mod api;
 pub mod app;

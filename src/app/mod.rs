@@ -1,4 +1,4 @@
-//! The shell: watches, queues, passes, probes. It carries decisions out and makes none.
+//! The process: wiring, start order, leader election, probes and shutdown. `core` makes the decisions.
 
 mod operator_identity;
 mod wiring;
@@ -30,61 +30,65 @@ use crate::ports::KubeError;
 use crate::runtime::tenancy_file::{CurrentRules, RulesError};
 use crate::runtime::{http_server, metrics};
 
-/// Time for calls under way when the process is asked to stop; longer than the longest call, shorter than the chart's grace period of 60 s.
+/// Time for calls in flight after a stop request; longer than the longest call, shorter than the chart's grace period
+/// of 60 s.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(40);
 
-/// What the process needs to run.
+/// Settings of the process.
 #[derive(Clone)]
 pub struct Settings {
-    /// Address of probes and metrics.
+    /// Listen address of probes and metrics.
     pub admin_address: SocketAddr,
-    /// Address of OSS; `{region}` stands for the region.
+    /// OSS endpoint; `{region}` is replaced by the region.
     pub oss_endpoint: String,
-    /// Address of IMM; likewise.
+    /// IMM endpoint; `{region}` is replaced by the region.
     pub imm_endpoint: String,
-    /// Address of STS.
+    /// STS endpoint.
     pub sts_endpoint: String,
-    /// Namespaces to work in; none means all.
+    /// Namespaces to watch; an empty list means all.
     pub namespaces: Vec<String>,
-    /// The operator's own namespace: its lease and the copies of policies are there.
+    /// Namespace of the operator: contains its lease and the policy backups.
     pub operator_namespace: Option<String>,
-    /// Name under which it holds the lease; `None` works without one.
+    /// Holder identity in the lease; `None` disables leader election.
     pub leader_name: Option<String>,
-    /// File with the tenancy rules.
+    /// File with the tenancy rules, if any.
     pub tenancy_rules: Option<PathBuf>,
-    /// The operator's own identity at the cloud.
+    /// The operator's own cloud identity.
     pub operator_identity: OperatorIdentity,
 }
 
-/// Why the process cannot run.
+/// Reasons why the process cannot start or has to end.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// No cluster to talk to.
+    /// The API server cannot be reached, rejects a request, or does not have the named object.
     #[error("the cluster does not give what is asked: {0}")]
     Cluster(String),
-    /// The port is taken, or not ours.
+    /// The listen address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address.
+        /// The listen address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// An endpoint cannot be used.
+    /// An endpoint is invalid.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The tenancy rules cannot be used.
+    /// The tenancy rules cannot be loaded.
     #[error(transparent)]
     Rules(#[from] RulesError),
-    /// Another process holds the lease.
+    /// The lease is lost; another process may hold it.
     #[error("the lease is lost; ending, so that a fresh start can compete for it")]
     LeaseLost,
-    /// The HTTP client cannot be made.
+    /// The HTTP client cannot be created.
     #[error("cannot make an HTTP client: {0}")]
     Http(String),
 }
 
-/// Runs until `stop` or until the lease is lost, then drains what is under way.
+/// Runs the operator until `stop` is cancelled or the lease is lost. After `stop`, calls in flight get 40 s to finish.
+///
+/// # Errors
+/// Returns an error if the process cannot start, or [`RunError::LeaseLost`].
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
     let listen = |source| RunError::Listen {
         address: settings.admin_address,
@@ -106,23 +110,24 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let metrics = Arc::new(metrics::Metrics::default());
     let ready = Arc::new(AtomicBool::new(false));
 
-    // Probes and metrics are served until the very end, so that a drain can be watched.
+    // Probes and metrics are served until the process ends, so that the shutdown can be observed.
     let closing = CancellationToken::new();
     let admin = http_server::HttpServerState {
         metrics: Arc::clone(&metrics),
         ready: Arc::clone(&ready),
     };
     let serving = tokio::spawn(http_server::serve(listener, admin, closing.clone()));
-    tracing::info!(%address, "serving probes and metrics");
+    tracing::info!(%address, "admin server started");
 
     let account = operator_account(&client).await;
     tracing::info!(
         account = account.as_deref().unwrap_or("unknown"),
-        "connected to the cluster"
+        "kubernetes client created"
     );
     let leadership = match (&settings.operator_namespace, &settings.leader_name) {
         (Some(home), Some(name)) => {
-            // A standby is ready: it can take over at once, and a rolling update must not wait for it to lead.
+            // A standby is ready: it can fail over at once, and a rolling update must not wait for it to become the
+            // leader.
             ready.store(true, Ordering::Release);
             lease::acquire(&client, home, name.clone(), &stop).await
         }
@@ -153,11 +158,14 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     };
     closing.cancel();
     let _ = serving.await;
-    tracing::info!("stopped");
+    tracing::info!("operator stopped");
     outcome
 }
 
-/// Works while the lease is held, or until told to stop.
+/// Runs the controllers while the lease is held.
+///
+/// # Errors
+/// Returns [`RunError::LeaseLost`] when the lease is lost; `Ok` after a stop request.
 async fn lead(
     settings: &Settings,
     client: &Client,
@@ -187,15 +195,15 @@ async fn lead(
         move || {
             ready.store(true, Ordering::Release);
             metrics.set_ready();
-            tracing::info!("all grants and jobs have been seen");
+            tracing::info!("initial lists completed");
         },
     );
     let work = controllers.run();
     let drained = async {
         stop.cancelled().await;
-        tracing::info!("stopping; waiting for calls under way");
+        tracing::info!("stop requested; waiting for calls in flight");
         tokio::time::sleep(SHUTDOWN_GRACE).await;
-        tracing::warn!("not everything under way ended in time");
+        tracing::warn!("failed to finish calls in flight before the shutdown deadline");
     };
     let mut leadership = leadership;
     let lost = async {
@@ -210,7 +218,7 @@ async fn lead(
         () = lost => false,
     };
     if !kept {
-        // Whoever holds it now may be at work already: nothing of ours may go on.
+        // Another process may already hold the lease: end at once, without waiting for calls in flight.
         return Err(RunError::LeaseLost);
     }
     if let Some(leadership) = leadership {
@@ -219,9 +227,12 @@ async fn lead(
     Ok(())
 }
 
-/// Grants that carry our finalizer, with the number of statements each owns; with `let_go` the finalizers are taken off.
-/// The operator must not run meanwhile, or it puts them on again.
-pub async fn release_finalizers(let_go: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
+/// Returns the grants that carry the operator's finalizer, with the number of statements that each owns. Removes the
+/// finalizers if `remove` is set. The operator must be stopped meanwhile, because it adds the finalizers again.
+///
+/// # Errors
+/// Returns an error if the grants cannot be listed or a finalizer cannot be removed.
+pub async fn release_finalizers(remove: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
     let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
     let failed = |error| permission_error(error, "list and patch immbucketgrants in all namespaces");
     let mut held = Vec::new();
@@ -232,7 +243,7 @@ pub async fn release_finalizers(let_go: bool) -> Result<Vec<(ObjectKey, usize)>,
         .into_iter()
         .filter(GrantObject::has_finalizer)
     {
-        if let_go {
+        if remove {
             kubernetes.remove_finalizer(&grant).await.map_err(failed)?;
         }
         held.push((grant.key, grant.status.owned.len()));
@@ -240,7 +251,11 @@ pub async fn release_finalizers(let_go: bool) -> Result<Vec<(ObjectKey, usize)>,
     Ok(held)
 }
 
-/// Hands over the results of a job as they are stored, page by page.
+/// Passes the stored results of a job to `page_of`, page by page: first those in the status, then those in the
+/// reports.
+///
+/// # Errors
+/// Returns an error if the job does not exist, or if the job or its reports cannot be read.
 pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
     let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
     let rights = format!(
@@ -271,7 +286,8 @@ pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResul
     Ok(())
 }
 
-/// What a person who runs a command is told: whoever lacks a right there is not the operator.
+/// Error of a command. `Forbidden` names the permissions that the user of the command needs; the operator's
+/// ServiceAccount is not involved.
 fn permission_error(error: KubeError, rights: &str) -> RunError {
     RunError::Cluster(if error == KubeError::Forbidden {
         format!("you need the right to {rights}")
@@ -280,7 +296,10 @@ fn permission_error(error: KubeError, rights: &str) -> RunError {
     })
 }
 
-/// A client without retries of its own: a request must not outlive the pass that made it.
+/// Creates a client without built-in retries: a request must not outlive the reconcile that made it.
+///
+/// # Errors
+/// Returns an error if no kubeconfig or in-cluster configuration can be used.
 async fn kube_client() -> Result<Client, RunError> {
     let mut config = kube::Config::infer()
         .await
@@ -290,7 +309,8 @@ async fn kube_client() -> Result<Client, RunError> {
     Client::try_from(config).map_err(|e| RunError::Cluster(e.to_string()))
 }
 
-/// The operator's own ServiceAccount as NAMESPACE:NAME. It is only used in messages, so a failure is no failure.
+/// Returns the operator's ServiceAccount as NAMESPACE:NAME. `None` when the API server does not answer within 10 s or
+/// the user is no ServiceAccount: the name is used only in messages.
 async fn operator_account(client: &Client) -> Option<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let (params, question) = (PostParams::default(), SelfSubjectReview::default());

@@ -1,5 +1,5 @@
-//! The operator's own identity at the cloud: static keys from the environment, keys in a mounted folder, or a token file
-//! exchanged at STS (RRSA). Denied to everyone unless tenancy rules allow it.
+//! The operator's own cloud identity: a static AccessKey pair from the environment, credentials in a mounted folder,
+//! or a token file exchanged at STS (RRSA). No resource may use it unless tenancy rules allow it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,17 +9,17 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::cloud::Cloud;
 use crate::ports::{AccessKeys, CloudErrorKind, CredentialsError, RoleSession};
 
-/// Where the operator's own keys come from.
+/// Source of the operator's own credentials.
 #[derive(Clone, Default)]
 pub enum OperatorIdentity {
-    /// Nowhere.
+    /// Not configured.
     #[default]
     None,
-    /// The environment.
+    /// Credentials from the environment.
     Static(AccessKeys),
-    /// Files accessKeyId, accessKeySecret and optionally securityToken in a folder; read at each use.
+    /// Folder with files accessKeyId, accessKeySecret and optionally securityToken; read at each use.
     Folder(PathBuf),
-    /// A token file, exchanged at STS; read at each use, because it rotates.
+    /// OIDC token file, exchanged at STS; read at each use, because the token rotates.
     Token {
         /// File with the token.
         file: PathBuf,
@@ -31,7 +31,12 @@ pub enum OperatorIdentity {
 }
 
 impl OperatorIdentity {
-    /// The keys as of now.
+    /// Returns the current credentials.
+    ///
+    /// # Errors
+    /// `NotConfigured` without an identity; `Invalid` names a file that is missing, empty or not printable;
+    /// `AssumeRoleDenied` when STS rejects the token or the role; `Unavailable` when the token file cannot be read or
+    /// STS does not answer.
     pub(super) async fn credentials(
         &self,
         cloud: &Cloud,

@@ -1,4 +1,4 @@
-//! The real effects: Kubernetes and the clouds together.
+//! Implements [`Ports`] with the adapters for Kubernetes and Alibaba Cloud.
 
 use std::sync::Arc;
 
@@ -25,15 +25,15 @@ use crate::ports::{
 };
 use crate::runtime::tenancy_file::CurrentRules;
 
-/// Kubernetes and the clouds.
+/// The adapters for Kubernetes and Alibaba Cloud.
 pub struct Adapters {
     /// The API server.
     pub kubernetes: Kubernetes,
     /// OSS, IMM and STS.
     pub cloud: Cloud,
-    /// Until when cloud writes and paid calls may be in flight.
+    /// Holds back policy writes and billed calls that could outlive the lease.
     pub fence: Fence,
-    /// The operator's own identity.
+    /// The operator's own cloud identity.
     pub operator_identity: OperatorIdentity,
     /// The tenancy rules.
     pub tenancy_rules: CurrentRules,
@@ -262,7 +262,7 @@ mod tests {
     use crate::cloud::Endpoints;
 
     #[tokio::test]
-    async fn what_must_not_happen_twice_is_not_even_begun_without_the_lease() {
+    async fn policy_writes_and_billed_calls_do_not_start_without_the_lease() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -301,9 +301,9 @@ mod tests {
             )
         };
         assert!(tokio::time::timeout(patience, writes).await.is_err());
-        assert!(listener.accept().is_err(), "somebody was called");
+        assert!(listener.accept().is_err(), "a call was sent without the lease");
 
-        // A read is begun all the same, so the silence above means something.
+        // A read needs no lease: it proves that the listener would have received a write.
         let read = tokio::time::timeout(patience, world.get_policy(&bucket, &keys));
         let _ = read.await;
         assert!(listener.accept().is_ok());

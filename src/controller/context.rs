@@ -1,4 +1,4 @@
-//! What a pass may use.
+//! State that all reconciles share.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,60 +19,60 @@ use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
 use crate::runtime::rate_limit::ProjectLimiters;
 
-/// Jobs of one namespace that run at once: with more, one namespace could take all workers.
+/// Jobs of one namespace that may run at the same time: without a limit, one namespace could occupy all workers.
 pub const MAX_RUNS_PER_NAMESPACE: usize = 32;
 
-/// How often STS is asked for an account, and the pause between.
+/// Attempts to read an account from STS, and the delay between two attempts.
 const ACCOUNT_ATTEMPTS: u32 = 3;
 const ACCOUNT_RETRY: Duration = Duration::from_secs(1);
 
-/// What is worked on: a bucket with all its grants, or a job.
+/// Key of a reconcile: a bucket with all its grants, or a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum QueueKey {
-    /// A bucket, by its name; names of buckets are unique in all of OSS.
+    /// A bucket by name; bucket names are unique across OSS.
     Bucket(Arc<str>),
-    /// A job.
+    /// A job by namespace and name.
     Job(ObjectKey),
 }
 
-/// Handles that passes share.
+/// State and handles that reconciles share.
 pub struct Context {
-    /// Everything outside.
+    /// Everything outside the process.
     pub ports: Arc<dyn Ports>,
-    /// Keys read lately.
+    /// Recently obtained credentials.
     pub credentials: CredentialCache,
-    /// One pace a project.
+    /// One rate limiter per project.
     pub limiters: ProjectLimiters,
-    /// Tells running jobs of changes.
+    /// Notifies running jobs of changes.
     pub notifier: Arc<JobNotifier>,
-    /// Running jobs of each namespace, and those that wait for one of them to end.
+    /// Number of running jobs per namespace, and jobs that wait for a slot.
     pub running: Mutex<HashMap<String, NamespaceRuns>>,
-    /// Marks jobs for a pass.
+    /// Triggers reconciles of jobs.
     pub jobs: mpsc::Sender<Trigger<QueueKey>>,
-    /// The account of each identity, with a key id that was asked about.
+    /// AccessKey ID that STS was asked about, and its account, by identity.
     pub accounts: Mutex<HashMap<Identity, (String, String)>>,
-    /// What is counted.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Cancelled when the process is to stop: no new call is started then.
+    /// Cancelled on shutdown; no new call starts afterwards.
     pub stop: CancellationToken,
-    /// Marks buckets for a pass.
+    /// Triggers reconciles of buckets.
     pub buckets: mpsc::Sender<Trigger<QueueKey>>,
-    /// Buckets that somebody asked to look at, and the jobs that wait for it.
+    /// Buckets with a requested recheck that is not done yet.
     pub recheck_requests: Mutex<HashSet<Arc<str>>>,
-    /// Jobs that were refused although their grant seemed live.
+    /// Jobs that wait for the recheck of a bucket: IMM denied a call although the grant was ready.
     pub jobs_awaiting_recheck: Mutex<HashMap<ObjectKey, Arc<str>>>,
-    /// What is remembered of each bucket between passes; nothing that a restart may not lose.
+    /// State of each bucket between reconciles; a restart may lose all of it.
     pub bucket_caches: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<BucketCache>>>>,
 }
 
 impl Context {
-    /// The memory of a bucket. One worker a bucket, so the lock is never waited for.
+    /// Returns the cache of a bucket. At most one worker reconciles a bucket, so the lock is never contended.
     pub fn bucket_cache(&self, bucket: &Arc<str>) -> Arc<tokio::sync::Mutex<BucketCache>> {
         let mut memory = self.bucket_caches.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(memory.entry(Arc::clone(bucket)).or_default())
     }
 
-    /// Forgets a bucket without grants.
+    /// Drops the cache of a bucket that has no grants.
     pub fn forget_bucket(&self, bucket: &Arc<str>) {
         self.bucket_caches
             .lock()
@@ -80,7 +80,10 @@ impl Context {
             .remove(bucket);
     }
 
-    /// A namespace as the rules look at it; its labels are read only when a rule looks at labels.
+    /// Returns a namespace as the tenancy rules see it. Its labels are read only if a rule selects by label.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace cannot be read.
     pub async fn tenant(&self, namespace: &str) -> Result<Tenant, KubeError> {
         if self.ports.tenancy_rules().needs_namespace_labels() {
             return self.ports.tenant_of(namespace).await;
@@ -91,8 +94,8 @@ impl Context {
         })
     }
 
-    /// Counts a job among the running ones of its namespace until the place is dropped; `None` when there are enough, and
-    /// then it is woken in its turn.
+    /// Takes a slot for a running job of its namespace, freed on drop. `None` when [`MAX_RUNS_PER_NAMESPACE`] jobs
+    /// run: the job is then queued, and triggered when a slot is free.
     pub fn try_slot(&self, job: &ObjectKey) -> Option<RunSlot<'_>> {
         let mut all = self.lock_running();
         let running = all.entry(job.namespace.clone()).or_default();
@@ -115,8 +118,11 @@ impl Context {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account that an identity's keys really belong to. STS tells that to everybody, free of charge; it is asked a few
-    /// times before a job goes on without knowing.
+    /// Returns the account that the credentials of an identity belong to, cached by AccessKey ID. STS answers that
+    /// without a permission and free of charge. A transient error is retried: three attempts, 1 s apart.
+    ///
+    /// # Errors
+    /// Returns the last error of STS.
     pub async fn account_of(&self, identity: &Identity, keys: &AccessKeys) -> Result<String, CloudError> {
         let known = self.lock_accounts().get(identity).cloned();
         if let Some((_, account)) = known.filter(|(id, _)| *id == keys.id) {
@@ -131,7 +137,7 @@ impl Context {
             sleep(ACCOUNT_RETRY).await;
         };
         let mut accounts = self.lock_accounts();
-        // Identities come and go; those in use are soon asked about again.
+        // Bounds the memory; identities that are still in use are looked up again.
         if accounts.len() >= 10_000 {
             accounts.clear();
         }
@@ -143,31 +149,32 @@ impl Context {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A job was refused although its grant seemed live: it waits until the grant's bucket has been looked at.
+    /// Requests a recheck of a grant's bucket, because IMM denied a call although the grant was ready. The job waits
+    /// until the recheck is done.
     pub fn request_recheck(&self, job: &ObjectKey, bucket: &str) {
         self.lock_jobs_awaiting_recheck()
             .insert(job.clone(), bucket.into());
         self.trigger_recheck(bucket);
     }
 
-    /// Whether a job still waits for such a look.
+    /// Whether a job still waits for a recheck.
     pub fn awaits_recheck(&self, job: &ObjectKey) -> bool {
-        let mut doubts = self.lock_jobs_awaiting_recheck();
-        let waiting = doubts
+        let mut jobs = self.lock_jobs_awaiting_recheck();
+        let waiting = jobs
             .get(job)
             .is_some_and(|bucket| self.lock_recheck_requests().contains(bucket));
         if !waiting {
-            doubts.remove(job);
+            jobs.remove(job);
         }
         waiting
     }
 
-    /// Whether somebody asked for a real look at a bucket since the last one.
+    /// Whether a recheck of a bucket was requested since the last one.
     pub fn recheck_requested(&self, bucket: &str) -> bool {
         self.lock_recheck_requests().contains(bucket)
     }
 
-    /// A bucket has been looked at.
+    /// Records that the recheck of a bucket is done.
     pub fn recheck_done(&self, bucket: &str) {
         self.lock_recheck_requests().remove(bucket);
     }
@@ -184,7 +191,7 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a real look at a bucket, whatever its passes have put off.
+    /// Triggers a reconcile of a bucket that ignores its backoff.
     fn trigger_recheck(&self, bucket: &str) {
         self.lock_recheck_requests().insert(bucket.into());
         let _ = self.buckets.try_send(Trigger {
@@ -194,15 +201,15 @@ impl Context {
     }
 }
 
-/// The running jobs of a namespace.
+/// Running and waiting jobs of a namespace.
 #[derive(Default)]
 pub struct NamespaceRuns {
     count: usize,
-    /// First come, first served.
+    /// First in, first out.
     waiting: VecDeque<ObjectKey>,
 }
 
-/// A running job's place among those of its namespace.
+/// Slot of a running job in its namespace; freed on drop.
 pub struct RunSlot<'a> {
     context: &'a Context,
     namespace: String,
@@ -215,14 +222,14 @@ impl Drop for RunSlot<'_> {
             return;
         };
         running.count -= 1;
-        // With the last one all are woken: some of those that wait may be gone by now.
+        // When the last job ends, all waiting jobs are triggered: some of them may be deleted by now.
         let free = if running.count == 0 {
             running.waiting.len()
         } else {
             1
         };
         for job in running.waiting.drain(..free.min(running.waiting.len())) {
-            // A full queue loses the mark; the job looks again by itself after a while.
+            // A full channel drops the trigger; a waiting job is requeued periodically anyway.
             let _ = self.context.jobs.try_send(Trigger {
                 key: QueueKey::Job(job),
                 debounce: Duration::ZERO,

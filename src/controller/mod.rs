@@ -1,4 +1,5 @@
-//! Queues and workers: what a process does with marks, over any effects.
+//! The controllers: the queues and workers for buckets and jobs, and the state that reconciles share. Everything
+//! outside the process is behind [`Ports`], so tests run the same code.
 
 mod bucket;
 mod context;
@@ -23,20 +24,20 @@ use crate::ports::Ports;
 use crate::runtime::queue::{self, Action, Trigger};
 use crate::runtime::{metrics, rate_limit};
 
-/// Passes over buckets at once: each waits for a few round trips most of its time.
+/// Concurrent reconciles of buckets; a reconcile spends most of its time waiting for network round trips.
 const BUCKET_WORKERS: usize = 16;
-/// Jobs under way at once; calls in flight are bounded by each project's pace besides.
+/// Concurrent reconciles of jobs; the rate limit of each project also bounds the calls in flight.
 const JOB_WORKERS: usize = 1024;
-/// Marks under way between the watches and a queue.
+/// Capacity of the channel between the watches and a queue, in triggers.
 const TRIGGER_BUFFER: usize = 1024;
 
-/// Queues and workers over any effects: what a test drives as well.
+/// The queues and workers of both controllers, over any adapters.
 pub struct Controllers {
-    /// What passes share.
+    /// State that reconciles share.
     pub context: Arc<Context>,
-    /// Marks buckets.
+    /// Triggers reconciles of buckets.
     pub buckets: mpsc::Sender<Trigger<QueueKey>>,
-    /// Marks jobs.
+    /// Triggers reconciles of jobs.
     pub jobs: mpsc::Sender<Trigger<QueueKey>>,
     triggers: (
         mpsc::Receiver<Trigger<QueueKey>>,
@@ -45,10 +46,10 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// An engine that stops with `stop`.
+    /// Creates controllers that stop when `stop` is cancelled.
     pub fn new(ports: Arc<dyn Ports>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
-        let (buckets, bucket_marks) = mpsc::channel(TRIGGER_BUFFER);
-        let (jobs, run_marks) = mpsc::channel(TRIGGER_BUFFER);
+        let (buckets, bucket_triggers) = mpsc::channel(TRIGGER_BUFFER);
+        let (jobs, job_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let context = Arc::new(Context {
             ports,
             credentials: credential_cache::CredentialCache::default(),
@@ -68,11 +69,11 @@ impl Controllers {
             context,
             buckets,
             jobs,
-            triggers: (bucket_marks, run_marks),
+            triggers: (bucket_triggers, job_triggers),
         }
     }
 
-    /// Works until the engine is stopped and what is under way has ended.
+    /// Runs until `stop` is cancelled and the reconciles in flight have finished.
     pub async fn run(self) {
         let (buckets, jobs) = self.triggers;
         let context = self.context;
@@ -80,24 +81,25 @@ impl Controllers {
             let context = Arc::clone(&context);
             move |depth| context.metrics.queue_depth(kind, depth)
         };
-        let passes = queue::run(
+        let bucket_queue = queue::run(
             buckets,
             BUCKET_WORKERS,
             context.stop.clone(),
             depth_of("bucket"),
             worker(&context),
         );
-        let runs = queue::run(
+        let job_queue = queue::run(
             jobs,
             JOB_WORKERS,
             context.stop.clone(),
             depth_of("job"),
             worker(&context),
         );
-        futures::join!(passes, runs);
+        futures::join!(bucket_queue, job_queue);
     }
 }
 
+/// Returns the function that reconciles a key, counts the reconcile, and returns when the key is due again.
 fn worker(
     context: &Arc<Context>,
 ) -> impl Fn(QueueKey) -> std::pin::Pin<Box<dyn Future<Output = Action> + Send>> + use<> {
@@ -111,7 +113,7 @@ fn worker(
                 QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name)).await),
             };
             context.metrics.reconcile(kind, started.elapsed().as_secs_f64());
-            tracing::debug!(?key, ?next, "pass ended");
+            tracing::debug!(?key, ?next, "reconcile finished");
             next
         })
     }

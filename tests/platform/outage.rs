@@ -23,7 +23,7 @@ pub async fn without_an_api_server_nothing_is_written_and_nothing_breaks(stage: 
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
     until("the second look to find no API server", PATIENCE, || async {
         let log = stage.log();
-        let failed = |line: &str| line.contains("cannot be listed") && line.contains("outage-bucket");
+        let failed = |line: &str| line.contains("failed to list grants") && line.contains("outage-bucket");
         log.lines().any(failed).then_some(())
     })
     .await

@@ -221,7 +221,7 @@ pub async fn passes(operator: &Operator, buckets: usize) -> Result<()> {
 pub fn seconds_until_seen(log: &str, started: Timestamp) -> Result<f64> {
     let line = log
         .lines()
-        .find(|line| line.contains("all grants and jobs have been seen"));
+        .find(|line| line.contains("initial lists completed"));
     let line: Value = serde_json::from_str(line.ok_or("the operator's log does not say that all was seen")?)?;
     let time = line
         .get("timestamp")
