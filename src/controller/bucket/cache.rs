@@ -1,5 +1,5 @@
-//! What is remembered of a bucket between passes: back-off, and the writes whose answers may still surprise us. Losing it
-//! costs a few calls and half a minute, never a statement.
+//! State of a bucket between reconciles: backoff, and the recent writes that OSS may not return yet. Losing it costs a
+//! few calls and 30 s, never a statement.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use crate::core::grant::{GrantObject, Plan, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::TenancyRules;
 use crate::ports::AccessKeys;
 
-/// How long an answer of OSS may be older than a write of ours.
+/// How long after our write OSS may still return the policy from before (stale read).
 const LAG: SignedDuration = SignedDuration::from_secs(30);
 const WRITE_LIFE: SignedDuration = SignedDuration::from_secs(WRITE_LIFE_SECONDS);
 
-/// A document as read or written: `None` when there is none.
+/// A policy as read or written; `None` when the bucket has none.
 pub(super) type PolicyBytes = Option<Vec<u8>>;
 
-/// A write of ours, recorded before it is sent.
+/// A policy write, recorded before it is sent.
 struct RecentWrite {
     before: PolicyBytes,
     after: PolicyBytes,
     at: Timestamp,
 }
 
-/// What is remembered of a bucket.
+/// State of a bucket between reconciles.
 #[derive(Default)]
 pub struct BucketCache {
     pub(super) grant_sets: BTreeMap<GrantSetKey, GrantSetCache>,
@@ -35,21 +35,21 @@ pub struct BucketCache {
     pub(super) writes: WriteHistory,
 }
 
-/// The latest writes of all lanes of a bucket.
+/// Recent policy writes of all groups of a bucket.
 #[derive(Default)]
 pub(super) struct WriteHistory {
     recent: Vec<RecentWrite>,
-    /// Until when a write without an answer could still take effect.
+    /// Until when an unanswered write can still take effect.
     unsettled: Option<Timestamp>,
-    /// Until when answers may be from before a write of an earlier process.
+    /// Until when a read may be stale because of a write of an earlier process.
     cold_until: Option<Timestamp>,
-    /// Fingerprints of what answered writes have taken out and none has added since.
+    /// Fingerprints of statements that answered writes have removed and no write has added since.
     pub(super) confirmed_removed: BTreeSet<String>,
 }
 
 impl WriteHistory {
-    /// Takes note of what the ledgers say of earlier processes. A time that no write of ours can have is cut down: whoever
-    /// may write status must not be able to hold up a bucket for ever.
+    /// Reads the unanswered writes of earlier processes from the ledgers. An expiry that is later than any write of
+    /// ours can have is capped: a user who can write status must not be able to block a bucket forever.
     pub(super) fn read_ledgers(&mut self, grants: &[GrantObject], now: Timestamp) {
         let entries = grants.iter().flat_map(|g| &g.status.owned);
         let recorded = entries
@@ -62,12 +62,12 @@ impl WriteHistory {
         self.unsettled = self.unsettled.max(recorded).filter(|until| *until > now);
     }
 
-    /// Until when an unanswered write could still take effect.
+    /// Returns until when an unanswered write can still take effect; `None` without one.
     pub(super) fn unsettled(&self) -> Option<Timestamp> {
         self.unsettled
     }
 
-    /// A write is about to be sent.
+    /// Records a write that is about to be sent.
     pub(super) fn attempted(&mut self, before: PolicyBytes, after: PolicyBytes, now: Timestamp) {
         self.recent.retain(|w| now.duration_since(w.at) < LAG);
         self.recent.push(RecentWrite {
@@ -77,13 +77,13 @@ impl WriteHistory {
         });
     }
 
-    /// It was answered: it is done.
+    /// Records that OSS answered the last write: the write took effect.
     pub(super) fn confirmed(&mut self, plan: &Plan, now: Timestamp) {
         if let Some(last) = self.recent.last_mut() {
             last.at = now;
         }
         for entry in plan.ledgers.iter().flatten() {
-            // Of several copies one may be left, and it may be ours.
+            // One of several identical copies may be left, and the copy may be ours.
             if entry.state == EntryState::Removing && entry.copies.is_none() {
                 self.confirmed_removed.insert(entry.fingerprint.clone());
             } else {
@@ -92,17 +92,17 @@ impl WriteHistory {
         }
     }
 
-    /// It was refused for certain: it never was.
+    /// Records that OSS rejected the last write: the write had no effect.
     pub(super) fn rejected(&mut self) {
         self.recent.pop();
     }
 
-    /// It was not answered: it may come any time until the server refuses it.
+    /// Records that OSS did not answer the last write: the write can take effect until OSS rejects its signature.
     pub(super) fn unanswered(&mut self, now: Timestamp) {
         self.unsettled = self.unsettled.max(Some(now + WRITE_LIFE));
     }
 
-    /// Whether an answer is the document from before a late write of ours, so that nothing may be planned from it.
+    /// Whether a read returned the policy from before a recent write. Nothing may be planned from such a read.
     pub(super) fn is_stale_read(&self, read: &PolicyBytes, now: Timestamp) -> bool {
         let mut recent = self
             .recent
@@ -114,40 +114,41 @@ impl WriteHistory {
             && recent.any(|w| w.before == *read)
     }
 
-    /// Whether an absence may be due to an old answer.
+    /// Whether a statement may be missing only because the read is stale.
     pub(super) fn absence_untrusted(&self, read: &PolicyBytes, now: Timestamp) -> bool {
         let cold = self.cold_until.is_some_and(|until| now < until);
         let last = self.recent.last().filter(|w| now.duration_since(w.at) < LAG);
         last.map_or(cold, |w| w.after != *read)
     }
 
-    /// Whether a write is so young that the memory of it must be kept although nobody is left.
+    /// Whether a write is younger than 30 s, so that the history must be kept although no grant is left.
     pub(super) fn has_recent(&self, now: Timestamp) -> bool {
         self.recent.iter().any(|w| now.duration_since(w.at) < LAG)
     }
 }
 
-/// What is remembered of a lane.
+/// State of a group between reconciles.
 #[derive(Default)]
 pub(super) struct GrantSetCache {
     pub(super) failures: u32,
     pub(super) not_before: Option<Timestamp>,
-    /// What the grants asked for when they were last looked at: a change makes the next pass due at once.
+    /// Digest of the grants' inputs at the last reconcile; a change makes the group due at once.
     pub(super) last_inputs: Option<ChangeDigest>,
-    /// The tenancy rules as of then: others make the next pass due at once as well.
+    /// Tenancy rules at the last reconcile; a change makes the group due at once.
     pub(super) rules: Option<Arc<TenancyRules>>,
-    /// OSS refused a write as public: Block Public Access has to be read again, and is presumed on.
+    /// OSS rejected a write as public: Block Public Access is read again and treated as on.
     pub(super) public_refused: bool,
-    /// When the live policy is due for a look although nothing changed.
+    /// When the next drift check is due.
     pub(super) next_drift_check: Option<Timestamp>,
-    /// Whether the last pass wrote the policy.
+    /// Whether the last reconcile wrote the policy.
     pub(super) wrote: bool,
-    /// The last keys that read the policy. They go with the lane, so not after its last grant.
+    /// Credentials of the last successful policy read; dropped together with the last grant of the group.
     pub(super) last_credentials: Option<AccessKeys>,
 }
 
 impl GrantSetCache {
-    /// Somebody else's write may have taken away what this lane wants: its next pass is not put off.
+    /// Makes the group due at once: a recheck was requested, or another group's write may have removed a statement
+    /// that this group wants.
     pub(super) fn clear_backoff(&mut self) {
         self.not_before = None;
     }

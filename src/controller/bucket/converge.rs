@@ -1,5 +1,6 @@
-//! The rounds of a lane: plan on what was read; store the ledgers; read once more, and start over if it changed; write;
-//! read again, and plan on that. A round that finds nothing to do ends the pass with its reports.
+//! Converges the policy to the plan, in rounds. A round plans from the policy that was read, stores the ledgers, backs
+//! the policy up, reads the policy again (and starts over if it changed), writes, and reads the result for the next
+//! round. A round without a change ends the reconcile and writes the statuses.
 
 use std::time::Duration;
 
@@ -18,14 +19,17 @@ use crate::core::grant::{
 use crate::core::policy::Document;
 use crate::ports::{AccessKeys, PolicyBackup, PolicyRead};
 
-/// Rounds in one pass: others may change the policy between two of our reads a few times, not for ever.
+/// Rounds in one reconcile: other writers may change the policy between our two reads a few times, but not forever.
 const MAX_ROUNDS: usize = 6;
-/// How far back a write is dated, so that OSS (which accepts 15 minutes) refuses it five minutes later.
+/// How far a write is dated back: OSS accepts a signature for 15 minutes, and so rejects the write after 5 minutes.
 const SIGNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
-/// Longest time from a ledger's promise to the read that dates the write: the minute in `WRITE_LIFE_SECONDS`, less a call.
+/// Longest time from the plan, which dates the ledgers, to the read that dates the write: the minute in
+/// `WRITE_LIFE_SECONDS`, less the time of a call.
 const MAX_LEDGER_AGE: SignedDuration = SignedDuration::from_secs(50);
 
 impl GrantSet<'_> {
+    /// Runs the rounds. Returns the time until the next reconcile of the group. After [`MAX_ROUNDS`] rounds the grants
+    /// report a write conflict, and the group backs off.
     pub(super) async fn converge(
         &mut self,
         mut batch: Vec<GrantWork>,
@@ -34,7 +38,7 @@ impl GrantSet<'_> {
         cache: &mut GrantSetCache,
     ) -> Duration {
         let started = self.context.ports.now();
-        // The first pass of a process is no regular look: a restart of a healthy operator writes nothing.
+        // The first reconcile of a process is no scheduled check: restarting a healthy operator writes no status.
         let regular = cache.next_drift_check.is_some_and(|time| started >= time);
         if regular || cache.next_drift_check.is_none() {
             cache.next_drift_check = Some(started + next_drift_check(&batch, regular));
@@ -78,7 +82,8 @@ impl GrantSet<'_> {
             if !self.store_ledgers(&mut batch, &plan, document.as_ref()).await {
                 continue;
             }
-            // Before the second read: whatever takes time after it widens the window in which a foreign change would be lost.
+            // Before the second read: time spent after that read widens the window in which another writer's change is
+            // lost.
             self.back_up_policy(&mut batch, &plan, place, document.as_ref())
                 .await;
             let second = match self.read_policy(place, keys, cache).await {
@@ -86,8 +91,8 @@ impl GrantSet<'_> {
                 Err(error) => return self.on_cloud_error(batch, &error, cache).await,
             };
             let read_at = self.context.ports.now();
-            // The ledgers promise how long the write can live; what took too long is planned and recorded anew, as is what
-            // somebody else changed meanwhile.
+            // The ledgers record until when the write can take effect. Plan and record again if storing took too long,
+            // or if another writer changed the policy.
             if second.bytes != read.bytes || read_at.duration_since(now) > MAX_LEDGER_AGE {
                 read = second;
                 continue;
@@ -127,7 +132,8 @@ impl GrantSet<'_> {
         short_backoff(cache.failures, &self.identity.jitter_seed())
     }
 
-    /// The rules are applied again directly before a write: they, or a namespace's labels, may have changed meanwhile.
+    /// Applies the tenancy rules again right before a write: the rules or the labels of a namespace may have changed.
+    /// Returns `true` when a grant is now denied, and a new plan is needed.
     async fn recheck_tenancy(&self, batch: &mut [GrantWork], plan: &Plan) -> bool {
         let mut any = false;
         for (index, work) in batch.iter_mut().enumerate() {
@@ -141,7 +147,7 @@ impl GrantSet<'_> {
         any
     }
 
-    /// Asks OSS whether the policy is public now, for those that the write was for.
+    /// Reads whether OSS considers the policy public after a write, for the grants that the write was for.
     async fn read_public(&self, batch: &mut [GrantWork], plan: &Plan, place: &BucketRef, keys: &AccessKeys) {
         if !matches!(plan.change, Change::Put(_)) {
             return;
@@ -156,7 +162,8 @@ impl GrantSet<'_> {
         }
     }
 
-    /// Keeps a copy of what is about to be replaced. Without one the write still goes on: every foreign byte is in it.
+    /// Backs up the policy that is about to be replaced. Without a backup the write continues: it preserves every byte
+    /// of the foreign statements.
     async fn back_up_policy(
         &self,
         batch: &mut [GrantWork],
@@ -188,11 +195,15 @@ impl GrantSet<'_> {
                 }
             }
             Err(error) => {
-                tracing::warn!(bucket = place.name, %error, "no copy of the policy could be kept");
+                tracing::warn!(bucket = place.name, %error, "failed to back up policy; continuing without backup");
             }
         }
     }
 
+    /// Reads the policy, and keeps the credentials of a successful read.
+    ///
+    /// # Errors
+    /// Returns the error of OSS.
     async fn read_policy(
         &self,
         place: &BucketRef,
@@ -209,7 +220,8 @@ impl GrantSet<'_> {
         read
     }
 
-    /// Until when an unanswered write, of this or an earlier process, could still take effect.
+    /// Returns until when an unanswered write, of this or an earlier process, can still take effect; `None` without
+    /// one.
     fn outstanding_until(&self, members: &[GrantInput]) -> Option<Timestamp> {
         let own = members
             .iter()
@@ -220,8 +232,8 @@ impl GrantSet<'_> {
         own.max(self.writes.unsettled())
     }
 
-    /// Stores the ledgers that the plan needs before the write. A grant whose ledger cannot be stored is set aside, and
-    /// only it; `false` asks for a new plan without it.
+    /// Stores the ledgers that the plan needs before the write. `false` when a ledger could not be stored: only that
+    /// grant is carried instead, and a new plan is needed.
     pub(super) async fn store_ledgers(
         &self,
         batch: &mut [GrantWork],
@@ -234,7 +246,8 @@ impl GrantSet<'_> {
             let Some(planned) = plan.ledgers.get(index) else {
                 continue;
             };
-            // Nothing leaves a stored ledger before the write: what the plan drops may still be another grant's to take over.
+            // No entry leaves a stored ledger before the write: another grant may still have to adopt the entry that
+            // the plan drops.
             let mut ledger = planned.clone();
             let dropped = work
                 .input
@@ -267,8 +280,8 @@ impl GrantSet<'_> {
     }
 }
 
-/// Takes note of statements that were found gone. `true` when a quarrel began or goes on, so that they are not put back now
-/// and a new plan is needed.
+/// Records statements that are missing from the policy. Returns `true` when the drift backoff starts or continues: the
+/// statements are not restored now, and a new plan is needed.
 fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
     let mut retry = false;
     for (index, work) in batch.iter_mut().enumerate() {
@@ -292,7 +305,7 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
     retry
 }
 
-/// The document that a change leaves behind.
+/// Returns the policy after a change; `None` when the change deletes the policy.
 fn document_after(change: &Change) -> Option<Vec<u8>> {
     match change {
         Change::Put(text) => Some(text.clone().into_bytes()),

@@ -1,4 +1,4 @@
-//! The end of a pass: everyone is told how they stand, and those that own nothing any more may go.
+//! Ends a reconcile: writes the statuses, publishes the events, and releases deleted grants that own nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,10 +18,11 @@ use crate::core::grant::{
 };
 use crate::core::requeue;
 
-/// A write can take effect until a call's time before its ledger counts it as settled: the last look falls between.
+/// How long before the expiry of an unanswered write the policy is checked. The write can take effect only until the
+/// duration of a call before that expiry, so the check sees its effect.
 const RECHECK_BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(5);
 
-/// A grant at the end of its pass.
+/// A grant at the end of a reconcile, with its planned ledger and outcome.
 struct FinishedGrant {
     work: GrantWork,
     ledger: Vec<LedgerEntry>,
@@ -31,7 +32,8 @@ struct FinishedGrant {
 }
 
 impl GrantSet<'_> {
-    /// Nothing is left to write: everyone is told, those that gained first, and those that own nothing any more may go.
+    /// Ends a reconcile whose plan changes nothing: writes the statuses, last those of grants whose ledger loses an
+    /// entry, and releases deleted grants that own nothing. Returns the time until the next reconcile.
     pub(super) async fn finish(
         &self,
         mut batch: Vec<GrantWork>,
@@ -39,7 +41,7 @@ impl GrantSet<'_> {
         input: PlanInput<'_>,
         regular: bool,
     ) -> Duration {
-        // What one grant lets go and another takes over is in both ledgers before it leaves the first.
+        // An entry that moves to another grant is in both ledgers before it leaves the first.
         if transfers_ownership(&batch, &plan) && !self.store_ledgers(&mut batch, &plan, input.document).await
         {
             return Duration::from_secs(1);
@@ -72,12 +74,12 @@ impl GrantSet<'_> {
                 .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
             let shown = work.desired_for_preview(outcome == GrantOutcome::Missing);
             if shown.is_some() {
-                // Each is a whole plan: between two of them others have their turn.
+                // Each preview is a whole plan: yield to other tasks between two of them.
                 tokio::task::yield_now().await;
             }
             let plan = match shown.map(|desired| planned_change(input, &mut members, index, &desired)) {
                 Some(Ok(plan)) => Some(plan),
-                // A preview of what could not be written says so in place of a plan.
+                // A preview of a change that could not be written reports the reason instead of a plan.
                 Some(Err(unfit)) => {
                     work.outcome = Some(GrantState::Planned(unfit));
                     None
@@ -92,7 +94,8 @@ impl GrantSet<'_> {
                 loses,
             });
         }
-        // What one grant drops may be another's by now, but only if that one's ledger says so: gains are stored first.
+        // A dropped entry belongs to another grant only once the ledger of that grant is stored: gains are stored
+        // first.
         arrivals.sort_by_key(|arrival| arrival.loses);
         let mut all_stored = true;
         let mut hold: Option<Duration> = None;
@@ -103,7 +106,8 @@ impl GrantSet<'_> {
             let left = drift::backoff_left(arrival.work.repeated_drift.as_ref(), input.now);
             hold = hold.into_iter().chain(left).min();
             all_stored &= self.finish_grant(arrival, view, interval).await;
-            // A status that is as before waits for nobody, and each grant is judged against the whole policy.
+            // An unchanged status awaits nothing, and each grant is checked against the whole policy: yield to other
+            // tasks.
             tokio::task::yield_now().await;
         }
         if !all_stored {
@@ -111,7 +115,8 @@ impl GrantSet<'_> {
         } else if waiting {
             Duration::from_secs(5)
         } else if wrote {
-            // A second look catches somebody who had read the policy before our write and wrote after it.
+            // A second check finds the effect of another writer who read the policy before our write and wrote after
+            // it.
             let spread = format!("{}/{}", self.identity.jitter_seed(), view.ours);
             requeue::uniform(Duration::from_secs(15), Duration::from_secs(45), &spread)
         } else {
@@ -123,6 +128,7 @@ impl GrantSet<'_> {
         }
     }
 
+    /// Publishes the events of a grant, then writes its status or releases it. `false` when the write failed.
     async fn finish_grant(&self, arrival: FinishedGrant, view: PolicyView<'_>, interval: Duration) -> bool {
         let FinishedGrant {
             mut work,
@@ -133,7 +139,8 @@ impl GrantSet<'_> {
         } = arrival;
         let landed = |e: &LedgerEntry| e.state == EntryState::Intended && !e.pre_existing;
         let was_open = |f: &str| work.input.ledger.iter().any(|e| e.fingerprint == f && landed(e));
-        // A write of an earlier pass has landed after all: jobs must wait for it to settle as after any other.
+        // A write of an earlier reconcile took effect after all: jobs wait out the propagation delay as after any
+        // write.
         if ledger
             .iter()
             .any(|e| e.state == EntryState::Applied && !e.pre_existing && was_open(&e.fingerprint))
@@ -176,7 +183,7 @@ impl GrantSet<'_> {
         stored
     }
 
-    /// One event for statements found gone, however many passes they stay so.
+    /// Publishes one event for missing statements, however many reconciles they stay missing.
     pub(super) async fn publish_drift(&self, work: &mut GrantWork) {
         if work.unreported_drift == 0 {
             return;
@@ -202,6 +209,7 @@ impl GrantSet<'_> {
         publish_event(self.context, &work.grant, EventReason::DriftDetected, note, true).await;
     }
 
+    /// Publishes the events of the policy changes of this reconcile.
     async fn publish_changes(&self, work: &GrantWork, outcome: &GrantOutcome) {
         let grant = &work.grant;
         if work.added > 0 && *outcome == GrantOutcome::Applied {
@@ -232,7 +240,7 @@ impl GrantSet<'_> {
         }
     }
 
-    /// Tells everyone the same. `false` when it could not be stored for all of them.
+    /// Writes the same state to all grants. `false` when a write failed.
     pub(super) async fn write_all(&self, batch: Vec<GrantWork>, state: &GrantState) -> bool {
         let mut all_written = true;
         for work in batch {
@@ -241,7 +249,8 @@ impl GrantSet<'_> {
         all_written
     }
 
-    /// Tells a grant how it stands, unless it is known otherwise. One that may go anyway is let go instead.
+    /// Writes a state to a grant, unless its state was decided before the plan. A deleted grant that owns nothing is
+    /// released instead. `false` when the write failed.
     pub(super) async fn write_state(
         &self,
         mut work: GrantWork,
@@ -270,20 +279,21 @@ impl GrantSet<'_> {
     }
 }
 
-/// How long until what an unanswered write may bring back has to be looked for: shortly before it can come no more, since what
-/// is seen later is taken for somebody else's, and then to forget it.
+/// Returns the time until the next check for the effect of an unanswered write; `None` without one. The first check is
+/// shortly before the expiry, because a statement that appears later counts as foreign. The second check is at the
+/// expiry, to drop the entry.
 fn next_expiry_check(ledgers: &[Vec<LedgerEntry>], input: PlanInput<'_>) -> Option<Duration> {
     let open = |e: &LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
     let settled = input.unsettled_until.filter(|time| *time > input.now)?;
     let last = settled - RECHECK_BEFORE_EXPIRY;
-    let look = if last > input.now { last } else { settled };
+    let check = if last > input.now { last } else { settled };
     let any = ledgers.iter().flatten().any(open);
-    any.then(|| time_left(input.now, look))
+    any.then(|| time_left(input.now, check))
 }
 
 /// Whether the plan moves a statement from one grant's ledger to another's.
 fn transfers_ownership(batch: &[GrantWork], plan: &Plan) -> bool {
-    // What is in the one ledger and not in the other.
+    // Fingerprints that are in `now` and not in `before`.
     fn new_entries<'a>(now: &'a [LedgerEntry], before: &'a [LedgerEntry]) -> impl Iterator<Item = &'a str> {
         let known = |f: &str| before.iter().any(|e| e.fingerprint == f);
         now.iter()
@@ -298,14 +308,14 @@ fn transfers_ownership(batch: &[GrantWork], plan: &Plan) -> bool {
 }
 
 impl GrantWork {
-    /// Whether it is being deleted and owns nothing. An entry is stored before its write, so none can be under way, and
-    /// nothing that is wrong with the keys or the policy need hold the grant back.
+    /// Whether the grant is being deleted and owns nothing. An entry is stored before its write, so no write can be in
+    /// flight, and the grant can be released without credentials and without a readable policy.
     pub(super) fn owns_nothing(&self) -> bool {
         self.grant.deleting && self.grant.status.owned.is_empty()
     }
 
-    /// Its status with a ledger recorded before a write. A grant that was stuck at this very generation stays stuck until
-    /// something has come of the write: its conditions must not flap with every attempt.
+    /// Returns the status with the ledger to record before a write. A grant that is stalled at this generation keeps
+    /// its conditions until the write has a result, so that they do not flap with every attempt.
     pub(super) fn status_before_write(
         &self,
         state: &GrantState,
@@ -322,14 +332,14 @@ impl GrantWork {
                 ..before.clone()
             };
         }
-        // The annotation is answered by the end of the pass, not by its middle.
+        // The reconcile annotation is acknowledged only at the end of the reconcile.
         GrantStatus {
             last_handled_reconcile_at: before.last_handled_reconcile_at.clone(),
             ..grant_status(&self.grant, state, observation, now)
         }
     }
 
-    /// How it stands, given the plan's verdict and what else is known of it.
+    /// Returns the state decided before the plan, or the state that follows from the outcome of the plan.
     fn grant_state(&self, outcome: &GrantOutcome) -> GrantState {
         if let Some(known) = &self.outcome {
             return known.clone();
@@ -348,7 +358,7 @@ impl GrantWork {
     }
 }
 
-/// A number of statements in words.
+/// Formats a number of statements for a message.
 pub(super) fn statement_count(count: usize) -> String {
     if count == 1 {
         "1 statement".to_owned()

@@ -1,4 +1,14 @@
-//! One identity's grants of one bucket: read the policy, plan, write what the plan says, look again, report.
+//! Reconciles one group: the grants of a bucket that share an identity and a region.
+//!
+//! Flow: return early while the inputs are unchanged and the group is not due; release deleted grants that keep their
+//! statements; validate the grants; obtain credentials; read the bucket facts; prepare the grants (finalizer);
+//! converge the policy (read, plan, store ledgers, write, read again); write the statuses.
+//!
+//! Guarantees: no cloud call is made when every grant has a state without it. A failure of one grant's status write
+//! does not stop the other grants. After an error the ledgers stay as they are stored.
+//!
+//! The returned duration is the time until the next reconcile of the group. The reconcile of the bucket requeues after
+//! the shortest duration of its groups.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -18,45 +28,47 @@ use crate::core::grant::{Desired, GrantInput, GrantObject, GrantState, PassRoleD
 use crate::core::identity::{Identity, SessionScope};
 use crate::core::requeue;
 
-/// A lane of a pass.
+/// A group during a reconcile.
 pub(super) struct GrantSet<'a> {
     pub(super) context: &'a Context,
     pub(super) identity: Identity,
-    /// The latest writes of all lanes of the bucket.
+    /// Recent policy writes of all groups of the bucket.
     pub(super) writes: &'a mut WriteHistory,
-    /// Statements that grants of other identities have put into the policy, by fingerprint.
+    /// Fingerprints of the statements that the grants of other groups have written.
     pub(super) placed_by_others: BTreeSet<String>,
-    /// What this lane's own grants have put there, as it is stored.
+    /// Statements that the grants of this group have written, as stored in their ledgers.
     pub(super) placed: Mutex<PlacedByGrant>,
 }
 
-/// A grant on its way through the lane.
+/// A grant during a reconcile, and what the reconcile finds out about the grant.
 pub(super) struct GrantWork {
     pub(super) grant: GrantObject,
     pub(super) input: GrantInput,
     pub(super) pass_role: Option<PassRoleDecision>,
-    /// Known without the policy: paused, invalid, denied, or on the wrong bucket.
+    /// State that is decided without the plan: suspended, invalid, denied, preview, wrong bucket, or failed
+    /// credentials.
     pub(super) outcome: Option<GrantState>,
-    /// What it would want if it were enforced; only in preview.
+    /// Statements that the grant would want if it were enforced; only in mode `Preview`.
     pub(super) preview: Option<Desired>,
-    /// What the cloud says about the bucket, when it was asked.
+    /// Owner and region of the bucket, if they were read in this reconcile.
     pub(super) bucket: Option<ObservedBucket>,
-    /// Statements added and taken out for it in this pass, and found gone.
+    /// Statements added and removed for the grant in this reconcile, and statements found missing.
     pub(super) added: usize,
     pub(super) removed: usize,
     pub(super) missing: usize,
-    /// Whether a write of an earlier pass turned out to have landed.
+    /// Whether a write of an earlier reconcile turned out to have taken effect.
     pub(super) late_write_seen: bool,
-    /// Statements found gone that nobody was told of yet, and the quarrel as it stands.
+    /// Missing statements without an event so far, and the state of the drift backoff.
     pub(super) unreported_drift: usize,
     pub(super) repeated_drift: Option<RepeatedDrift>,
-    /// When the policy was written for it in this pass, whether it is public since, and the copy from before.
+    /// Time of the policy write in this reconcile, whether the policy is public since then, and the backup from
+    /// before.
     pub(super) last_write: Option<Timestamp>,
     pub(super) public: Option<bool>,
     pub(super) backup: Option<BackupRef>,
 }
 
-/// What was asked about the bucket before boarding.
+/// Facts about the bucket, read before the grants are prepared.
 #[derive(Clone, Default)]
 pub(super) struct BucketFacts {
     pub(super) block: Option<PublicAccessBlock>,
@@ -64,7 +76,7 @@ pub(super) struct BucketFacts {
 }
 
 impl GrantSet<'_> {
-    /// Makes a pass; gives the time until the next one.
+    /// Reconciles the group. Returns the time until its next reconcile.
     pub(super) async fn reconcile(
         &mut self,
         grants: Vec<GrantObject>,
@@ -72,32 +84,34 @@ impl GrantSet<'_> {
     ) -> Duration {
         let now = self.context.ports.now();
         cache.wrote = false;
-        let asked = grants
+        let inputs = grants
             .iter()
             .map(|g| (&g.uid, g.generation, (g.deleting, g.abandon), &g.reconcile_at));
-        let asked = Some(ChangeDigest::of(asked.collect::<Vec<_>>()));
+        let inputs = Some(ChangeDigest::of(inputs.collect::<Vec<_>>()));
         let rules = Some(self.context.ports.tenancy_rules());
-        if cache.last_inputs == asked
+        if cache.last_inputs == inputs
             && cache.rules == rules
             && let Some(time) = cache.not_before.filter(|time| *time > now)
         {
             return time_left(now, time);
         }
-        (cache.last_inputs, cache.rules) = (asked, rules);
-        let (grants, all_gone) = release_retained(self.context, grants).await;
-        let wait = if all_gone {
+        (cache.last_inputs, cache.rules) = (inputs, rules);
+        let (grants, all_released) = release_retained(self.context, grants).await;
+        let wait = if all_released {
             self.reconcile_grants(grants, cache).await
         } else {
             Duration::from_secs(1)
         };
         let now = self.context.ports.now();
-        // A look that is overdue was not taken because this pass could not: it waits for the next one that can.
-        let look = cache.next_drift_check.filter(|time| *time > now);
-        let wait = look.map_or(wait, |time| wait.min(time_left(now, time)));
+        // This reconcile could not run an overdue drift check: the next reconcile that reads the policy runs it.
+        let next_check = cache.next_drift_check.filter(|time| *time > now);
+        let wait = next_check.map_or(wait, |time| wait.min(time_left(now, time)));
         cache.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
         wait
     }
 
+    /// Reconciles the grants that stay in the group. Returns the time until the next reconcile, without the drift
+    /// interval.
     pub(super) async fn reconcile_grants(
         &mut self,
         grants: Vec<GrantObject>,
@@ -111,7 +125,7 @@ impl GrantSet<'_> {
             batch.push(self.validate(grant).await);
         }
         let interval = drift_interval(&batch);
-        // Nobody here may or wants to look: no call is made for them.
+        // Every grant has a state without the policy: no cloud call is made.
         if batch.iter().all(|p| p.outcome.is_some()) {
             let denied = batch.iter().any(|p| {
                 matches!(
@@ -134,13 +148,13 @@ impl GrantSet<'_> {
         let keys = match keys {
             Ok(keys) => keys,
             Err(problem) => {
-                // Nobody else can be looked at; but what they own is theirs still.
+                // The grants that are not being deleted cannot proceed; their ledgers stay.
                 for work in batch.iter_mut().filter(|p| !p.grant.deleting) {
-                    let known = &mut work.outcome;
-                    known.get_or_insert_with(|| GrantState::CredentialsFailed(problem.clone()));
+                    let outcome = &mut work.outcome;
+                    outcome.get_or_insert_with(|| GrantState::CredentialsFailed(problem.clone()));
                 }
                 let leaving = batch.iter().any(|p| p.grant.deleting && !p.owns_nothing());
-                // Without its Role a Secret reads as denied, which is how a terminating namespace looks from here.
+                // A terminating namespace may have lost its Role already: reading the Secret is then denied.
                 let denied = matches!(
                     problem,
                     CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. }
@@ -156,30 +170,30 @@ impl GrantSet<'_> {
                         .await;
                     return retry;
                 };
-                // A terminating namespace loses its Secret before our finalizer runs: the last keys that worked are used
-                // for one thing, taking its statements out.
+                // A terminating namespace loses its Secret before our finalizer runs: the last working credentials are
+                // used only to remove the statements of deleted grants.
                 return self.converge(batch, &place, &keys, cache).await.min(retry);
             }
         };
-        let known = match self.read_bucket_facts(&batch, &place, &keys, cache).await {
-            Ok(known) => known,
+        let facts = match self.read_bucket_facts(&batch, &place, &keys, cache).await {
+            Ok(facts) => facts,
             Err(error) => return self.on_cloud_error(batch, &error, cache).await,
         };
-        let mut all_aboard = true;
+        let mut all_prepared = true;
         for work in &mut batch {
-            all_aboard &= self.prepare(work, &known).await;
+            all_prepared &= self.prepare(work, &facts).await;
         }
         let failures = cache.failures;
         let wait = self.converge(batch, &place, &keys, cache).await;
-        if !all_aboard {
+        if !all_prepared {
             cache.failures = failures.saturating_add(1);
             return wait.min(short_backoff(cache.failures, &self.identity.jitter_seed()));
         }
         wait
     }
 
-    /// Stores a status. What cannot be stored may be all the same: then only what the grant holds either way counts for the
-    /// other lanes.
+    /// Stores a status. `false` when the write failed. A failed write may still have been stored: the other groups
+    /// then rely only on the statements that the grant holds in both cases.
     pub(super) async fn store_status(&self, grant: &mut GrantObject, status: GrantStatus) -> bool {
         let before = placed_fingerprints(grant.deleting, &grant.status.owned);
         let after = placed_fingerprints(grant.deleting, &status.owned);
@@ -190,7 +204,7 @@ impl GrantSet<'_> {
         stored
     }
 
-    /// A failed call: what everyone is told, and when to try again.
+    /// Writes the error of a failed cloud call to every grant. Returns the time until the retry.
     pub(super) async fn on_cloud_error(
         &self,
         batch: Vec<GrantWork>,
@@ -203,7 +217,7 @@ impl GrantSet<'_> {
         ) {
             self.context.credentials.forget(&self.identity);
         }
-        // A session that ended before its time is opened anew; nobody needs to hear of it unless that fails too.
+        // A session that expired early is requested again; the statuses report the error only if that fails too.
         if error.kind == CloudErrorKind::CredentialsExpired
             && cache.failures == 0
             && self.identity.uses_sts_session()
@@ -236,7 +250,7 @@ impl GrantSet<'_> {
                     requeue::exponential_backoff(cache.failures, first, cap, &self.identity.jitter_seed());
                 error.retry_after.map_or(grown, |wait| wait.max(grown))
             }
-            // An expired session is opened anew at once; keys that stay refused are tried each minute.
+            // An expired session is requested again after 1 s; credentials that stay rejected are tried every 60 s.
             CloudErrorKind::CredentialsExpired if cache.failures <= 1 => Duration::from_secs(1),
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
                 Duration::from_secs(60)
@@ -252,14 +266,14 @@ impl GrantSet<'_> {
     }
 }
 
-/// The shortest drift interval, spread by a tenth.
+/// Returns the shortest drift interval of the grants, with ±10 % jitter.
 pub(super) fn drift_interval(batch: &[GrantWork]) -> Duration {
     let (interval, seed) = shortest_drift_interval(batch);
     requeue::jittered(interval, seed)
 }
 
-/// Until the next look although nothing changes. The first one of a process is anywhere in the interval: it passes over all
-/// buckets when it starts, and would look at them together again and again.
+/// Returns the time until the next drift check. The first check of a process is spread over 10 to 100 % of the
+/// interval: all buckets are reconciled at start, and would otherwise be checked at the same time in every interval.
 pub(super) fn next_drift_check(batch: &[GrantWork], regular: bool) -> SignedDuration {
     let wait = if regular {
         drift_interval(batch)
@@ -270,6 +284,8 @@ pub(super) fn next_drift_check(batch: &[GrantWork], regular: bool) -> SignedDura
     SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(600))
 }
 
+/// Returns the shortest drift interval of the grants, from 60 s to 24 h (600 s without a readable spec), and a seed
+/// for jitter.
 pub(super) fn shortest_drift_interval(batch: &[GrantWork]) -> (Duration, &str) {
     let seconds = batch
         .iter()

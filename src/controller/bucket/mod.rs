@@ -1,6 +1,15 @@
-//! One pass over one bucket: all its grants, each identity in a lane of its own.
+//! Reconciles one bucket with all its grants.
 //!
-//! Always gather → plan → act → report, the same on the first day and after a crash. The next pass is the retry.
+//! Flow: list the grants of the bucket; group them by identity and region; reconcile the groups in sequence. Each
+//! group reads the policy, plans, writes and reports (see `grant_set`). The flow is the same on the first reconcile
+//! and after a crash, and the next reconcile is the retry.
+//!
+//! Guarantees: at most one worker reconciles a bucket. A statement is recorded in a stored ledger before it is
+//! written. A statement that another group has written is not removed.
+//!
+//! The returned [`Action`]: `Requeue` is the time until the next reconcile unless a trigger comes first. The time is a
+//! backoff after an error, the time until the next check of a group, or zero when a group wrote and another group has
+//! to check the result. `AwaitChange` is returned only when the bucket has no grants.
 
 mod cache;
 mod converge;
@@ -29,13 +38,13 @@ use crate::core::identity::Identity;
 use crate::core::requeue;
 use crate::runtime::queue::Action;
 
-/// An identity in one region: what is read and written together.
+/// Identity and region: the grants of one group share the credentials and the policy endpoint.
 type GrantSetKey = (Identity, String);
 
-/// Statements that grants have put into the policy: fingerprints by the uid of the grant.
+/// Fingerprints of the statements that grants have written to the policy, by the uid of the grant.
 type PlacedByGrant = BTreeMap<String, BTreeSet<String>>;
 
-/// Makes one pass over a bucket.
+/// Reconciles a bucket. Returns when the bucket is due again; see the module docs.
 pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     let cache = context.bucket_cache(bucket);
     let mut cache = cache.lock().await;
@@ -43,21 +52,21 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     let grants = match context.ports.list_grants(bucket).await {
         Ok(grants) => grants,
         Err(error) => {
-            tracing::warn!(bucket = &**bucket, %error, "the grants of the bucket cannot be listed");
+            tracing::warn!(bucket = &**bucket, %error, "failed to list grants; retrying");
             cache.failures = cache.failures.saturating_add(1);
             return Action::Requeue(short_backoff(cache.failures, bucket));
         }
     };
     cache.failures = 0;
     let now = context.ports.now();
-    // A grant that is being deleted and is not held by us any more owns nothing.
+    // A grant that is being deleted and no longer has our finalizer owns nothing.
     let grants: Vec<GrantObject> = grants
         .into_iter()
         .filter(|g| !g.deleting || g.has_finalizer())
         .collect();
     if grants.is_empty() {
         context.recheck_done(bucket);
-        // A grant made again within moments must not take an old answer for the truth.
+        // Keep the write history: a grant that is recreated within 30 s must recognize a stale read.
         if cache.writes.has_recent(now) {
             return Action::Requeue(Duration::from_secs(30));
         }
@@ -65,9 +74,9 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         return Action::AwaitChange;
     }
     cache.writes.read_ledgers(&grants, now);
-    // What is asked for while this pass goes on is for the next one.
-    let desired = context.recheck_requested(bucket);
-    if desired {
+    // A recheck that is first requested during this reconcile belongs to the next one.
+    let recheck = context.recheck_requested(bucket);
+    if recheck {
         cache
             .grant_sets
             .values_mut()
@@ -78,12 +87,12 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     for grant in grants {
         match grant_set_key(&grant) {
             Some(key) => grant_sets.entry(key).or_default().push(grant),
-            // Nothing of such a grant can be looked at; it is told so, and its ledger stays.
+            // Such a grant names no usable identity or bucket: its status reports that, and its ledger stays.
             None => wait = wait.min(release::reconcile_unusable(context, grant).await),
         }
     }
     cache.grant_sets.retain(|key, _| grant_sets.contains_key(key));
-    let put_there_by = |grants: &[GrantObject]| -> PlacedByGrant {
+    let placed_by = |grants: &[GrantObject]| -> PlacedByGrant {
         grants
             .iter()
             .map(|g| (g.uid.clone(), placed_fingerprints(g.deleting, &g.status.owned)))
@@ -91,12 +100,12 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     };
     let mut placed: BTreeMap<GrantSetKey, PlacedByGrant> = grant_sets
         .iter()
-        .map(|(key, grants)| (key.clone(), put_there_by(grants)))
+        .map(|(key, grants)| (key.clone(), placed_by(grants)))
         .collect();
     for (key, grants) in grant_sets {
         let own = placed.remove(&key).unwrap_or_default();
         let elsewhere = placed.values().flat_map(BTreeMap::values).flatten();
-        let remembered = cache.grant_sets.entry(key.clone()).or_default();
+        let grant_set_cache = cache.grant_sets.entry(key.clone()).or_default();
         let mut grant_set = GrantSet {
             context,
             identity: key.0.clone(),
@@ -104,8 +113,9 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
             placed_by_others: elsewhere.cloned().collect(),
             placed: Mutex::new(own),
         };
-        wait = wait.min(grant_set.reconcile(grants, remembered).await);
-        // What this lane has let go is not its any more: of two that let the same go, the later one takes it out.
+        wait = wait.min(grant_set.reconcile(grants, grant_set_cache).await);
+        // Later groups use what this group still holds: when two groups release the same statement, the later one
+        // removes it.
         placed.insert(
             key,
             grant_set
@@ -114,10 +124,11 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
                 .unwrap_or_else(PoisonError::into_inner),
         );
     }
-    if desired {
+    if recheck {
         context.recheck_done(bucket);
     }
-    // A statement that one identity took out may be wanted by another, which puts it back with its own credentials.
+    // A group may have removed a statement that another identity wants: that group restores it with its own
+    // credentials.
     let writers = cache
         .grant_sets
         .values()
@@ -134,7 +145,8 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     Action::Requeue(wait)
 }
 
-/// Statements that a grant has put into the policy, by fingerprint; one that is being deleted holds none for others.
+/// Returns the fingerprints of the statements that a grant has written or intends to write. Empty for a grant that is
+/// being deleted: it holds no statement for other grants.
 fn placed_fingerprints(deleting: bool, ledger: &[LedgerEntry]) -> BTreeSet<String> {
     let entries = ledger.iter().filter(|_| !deleting);
     let placed =
@@ -142,16 +154,18 @@ fn placed_fingerprints(deleting: bool, ledger: &[LedgerEntry]) -> BTreeSet<Strin
     placed.map(|e| e.fingerprint.clone()).collect()
 }
 
+/// Returns the group of a grant; `None` when its spec names no usable identity or bucket.
 fn grant_set_key(grant: &GrantObject) -> Option<GrantSetKey> {
     let region = grant.bucket.as_ref()?.region.clone();
     Some((grant.identity.clone()?, region))
 }
 
+/// Exponential backoff from 1 s to 30 s.
 fn short_backoff(failures: u32, seed: &str) -> Duration {
     requeue::exponential_backoff(failures, Duration::from_secs(1), Duration::from_secs(30), seed)
 }
 
-/// How long until `time`, at least a moment.
+/// Returns the time left until `time`, at least 100 ms.
 fn time_left(now: Timestamp, time: Timestamp) -> Duration {
     let left = time.duration_since(now).max(SignedDuration::from_millis(100));
     Duration::try_from(left).unwrap_or(Duration::from_millis(100))

@@ -1,4 +1,4 @@
-//! What a report says about the policy, and when mere figures of it are brought up to date.
+//! Observes the policy for the status of a grant, and decides when the numbers in the status are updated.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ use crate::core::policy::{
     principal,
 };
 
-/// What a report says about the policy.
+/// The policy as seen by a reconcile.
 #[derive(Clone, Copy)]
 pub(super) struct PolicyView<'a> {
     pub(super) document: Option<&'a Document>,
     pub(super) ours: usize,
-    /// Whether this pass is a regular look: only then are mere figures of the policy brought up to date.
+    /// Whether this reconcile is a scheduled check: otherwise the policy's numbers are updated only after a write.
     pub(super) scheduled_check: bool,
-    /// Whether an absence counts: the answer is not an old one, and the pass is at its end.
+    /// Whether a missing statement counts as missing: the read is not stale, and the reconcile is at its end.
     pub(super) absence_trusted: bool,
 }
 
 impl GrantWork {
-    /// What is known of it at this point; what is not known stays as it was.
+    /// Returns the observation so far; a field without a new value keeps the stored value.
     pub(super) fn observe(&self, view: Option<PolicyView<'_>>) -> Observation {
         let before = self.grant.status.policy.as_ref();
         let fresh = view.filter(|s| s.scheduled_check || self.was_written() || before.is_none());
@@ -42,7 +42,8 @@ impl GrantWork {
         }
     }
 
-    /// Whether the policy was written for it in this pass.
+    /// Whether the policy was written for the grant in this reconcile, or an earlier write was found to have taken
+    /// effect.
     pub(super) fn was_written(&self) -> bool {
         self.added > 0 || self.removed > 0 || self.late_write_seen
     }
@@ -78,7 +79,8 @@ impl GrantWork {
         }
     }
 
-    /// Whether all that it holds as applied is in the policy.
+    /// Whether all applied statements of the grant are in the policy. `None` when one is missing and the read may be
+    /// stale.
     pub(super) fn all_present(&self, view: PolicyView<'_>) -> Option<bool> {
         let there = |e: &LedgerEntry| {
             view.document
@@ -93,7 +95,7 @@ impl GrantWork {
         (all || view.absence_trusted).then_some(all)
     }
 
-    /// Foreign statements that name the same principal.
+    /// Counts the foreign statements that name the same principal; `None` when the spec is invalid.
     pub(super) fn overlaps(&self, document: Option<&Document>) -> Option<i32> {
         let grantee = principal(&self.grant.spec.as_ref().ok()?.grantee);
         let owned = |s: &&StatementSpan| {
@@ -107,8 +109,8 @@ impl GrantWork {
         i32::try_from(foreign.count()).ok()
     }
 
-    /// What the Denies of the policy mean for it; only for a grant that is meant to be in force, and can be: what OSS takes for
-    /// a statement also bounds what is compared here.
+    /// Evaluates the Deny statements of the policy for the grant. `None` unless the grant is enforced and its
+    /// statements are short enough for OSS: that limit also bounds the cost of the comparison.
     fn deny_verdict(&self, document: Option<&Document>) -> Option<DenyVerdict> {
         let spec = self.grant.spec.as_ref().ok()?;
         let Disposition::Enforced(desired) = &self.input.disposition else {
@@ -137,7 +139,8 @@ impl GrantWork {
         Some(evaluate_denies(document, &given))
     }
 
-    /// What it would want if it were enforced, when that is to be shown.
+    /// Returns the statements for a preview: of a grant in mode `Preview`, or of an enforced grant whose statements
+    /// are missing.
     pub(super) fn desired_for_preview(&self, missing: bool) -> Option<Desired> {
         match &self.input.disposition {
             Disposition::Enforced(desired) if missing => Some(desired.clone()),
@@ -148,7 +151,7 @@ impl GrantWork {
     }
 }
 
-/// Live statements that some ledger holds as ours.
+/// Counts the statements of the policy that a ledger records as ours.
 pub(super) fn count_owned(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) -> usize {
     let placed = ledgers
         .iter()

@@ -1,5 +1,5 @@
-//! Who comes aboard, and how: what can be said of a grant without any call, what has to be asked about the bucket first,
-//! and our finalizer before anything can be written for it.
+//! Prepares grants: validates them without cloud calls, reads bucket owner, region and Block Public Access, and adds
+//! the finalizer before the first write.
 
 use futures::future::OptionFuture;
 
@@ -16,11 +16,11 @@ use crate::core::policy::is_plausible;
 use crate::ports::AccessKeys;
 
 impl GrantSet<'_> {
-    /// Says what can be said without a call to the cloud.
+    /// Validates a grant without a cloud call; `outcome` of the result is the state of a grant that cannot proceed.
     pub(super) async fn validate(&self, grant: GrantObject) -> GrantWork {
         let bucket = grant.bucket.as_ref().map(|p| p.name.clone()).unwrap_or_default();
         let mut ledger = grant.status.owned.clone();
-        // Whoever may write status could forge an entry; what we could not have written is never acted on.
+        // A user who can write status could forge an entry: entries that the operator cannot have written are ignored.
         ledger.retain(|e| is_plausible(&bucket, &e.statement, &e.fingerprint));
         let disposition = if grant.deleting {
             Disposition::Removing(Removal::Delete)
@@ -58,6 +58,7 @@ impl GrantSet<'_> {
         }
     }
 
+    /// Returns the state of a grant that is suspended, invalid or denied; `None` when the grant can proceed.
     async fn known_state(&self, grant: &GrantObject) -> Option<GrantState> {
         let spec = match &grant.spec {
             Ok(spec) if spec.suspend => return Some(GrantState::Suspended),
@@ -70,7 +71,8 @@ impl GrantSet<'_> {
         self.tenancy_denial(grant).await
     }
 
-    /// Whether the tenancy rules deny a grant; asked again directly before a write.
+    /// Returns the state of a grant that the tenancy rules deny, or whose namespace cannot be read; `None` when the
+    /// grant is allowed. Applied again right before a write.
     pub(super) async fn tenancy_denial(&self, grant: &GrantObject) -> Option<GrantState> {
         let spec = grant.spec.as_ref().ok()?;
         match self.context.tenant(&grant.key.namespace).await {
@@ -85,8 +87,11 @@ impl GrantSet<'_> {
         }
     }
 
-    /// Asks what has to be known about the bucket. Each answer costs a call, so one once given for a generation stays until
-    /// the spec changes, it was a no, or OSS refuses a write.
+    /// Reads the facts about the bucket that the grants need. Each fact costs a call: it is read once per generation,
+    /// and again only while the bucket does not match the spec or after OSS rejected a public policy.
+    ///
+    /// # Errors
+    /// Returns the error of OSS.
     pub(super) async fn read_bucket_facts(
         &self,
         batch: &[GrantWork],
@@ -94,8 +99,8 @@ impl GrantSet<'_> {
         keys: &AccessKeys,
         cache: &mut GrantSetCache,
     ) -> Result<BucketFacts, CloudError> {
-        let going = || batch.iter().filter(|p| p.outcome.is_none() && !p.grant.deleting);
-        let mut known = BucketFacts::default();
+        let active = || batch.iter().filter(|p| p.outcome.is_none() && !p.grant.deleting);
+        let mut facts = BucketFacts::default();
         let unseen = |g: &GrantObject| {
             let new = g.status.observed_generation != Some(g.generation);
             g.status
@@ -109,12 +114,12 @@ impl GrantSet<'_> {
             spec.is_some_and(|s| decide_pass_role(s, g.generation, &g.status, None).is_none())
         };
         let retry =
-            cache.public_refused && going().any(|p| requested(&p.grant) != Some(PassRoleStatement::Omit));
+            cache.public_refused && active().any(|p| requested(&p.grant) != Some(PassRoleStatement::Omit));
         let (ask_bucket, ask_block) = (
-            going().any(|p| unseen(&p.grant)),
-            retry || going().any(|p| open(&p.grant)),
+            active().any(|p| unseen(&p.grant)),
+            retry || active().any(|p| open(&p.grant)),
         );
-        // Both at once: a new grant waits for these answers.
+        // Both calls are made concurrently: a new grant waits for the answers.
         let ports = &self.context.ports;
         let (bucket, block) = futures::join!(
             OptionFuture::from(ask_bucket.then(|| ports.bucket_info(place, keys))),
@@ -124,15 +129,16 @@ impl GrantSet<'_> {
             self.context
                 .metrics
                 .cloud_call("GetBucketInfo", if observed.is_ok() { "ok" } else { "failed" });
-            known.bucket = Some(observed?);
+            facts.bucket = Some(observed?);
         }
         if let Some(state) = block {
             self.context.metrics.cloud_call(
                 "GetBucketPublicAccessBlock",
                 if state.is_ok() { "ok" } else { "failed" },
             );
-            // OSS has just refused a public policy: whatever it says, or may not say, the block is on.
-            known.block = Some(match (state?, retry) {
+            // OSS has just rejected a public policy: Block Public Access is on, even if it reads as off or cannot be
+            // read.
+            facts.block = Some(match (state?, retry) {
                 (PublicAccessBlock::Off | PublicAccessBlock::Unreadable, true) => {
                     PublicAccessBlock::RefusedByOss
                 }
@@ -140,10 +146,11 @@ impl GrantSet<'_> {
             });
             cache.public_refused = false;
         }
-        Ok(known)
+        Ok(facts)
     }
 
-    /// Why the bucket is not the one that the grant means.
+    /// Returns the mismatch between the bucket and the spec: owner, region, or an owner that cannot be verified.
+    /// `None` when the bucket matches.
     fn bucket_mismatch(&self, grant: &GrantObject, observed: &ObservedBucket) -> Option<GrantState> {
         let spec = grant.spec.as_ref().ok()?;
         match (&observed.owner_uid, &observed.region) {
@@ -160,26 +167,27 @@ impl GrantSet<'_> {
         }
     }
 
-    /// Decides a grant's stance. `false` when its finalizer could not be put on yet: it is carried then.
-    pub(super) async fn prepare(&self, work: &mut GrantWork, known: &BucketFacts) -> bool {
+    /// Decides the disposition of a grant, and adds the finalizer to a grant that is enforced. `false` when the
+    /// finalizer could not be added: the grant is carried, and the group retries.
+    pub(super) async fn prepare(&self, work: &mut GrantWork, facts: &BucketFacts) -> bool {
         if work.grant.deleting || work.outcome.is_some() {
             return true;
         }
         let grant = &work.grant;
-        let observed = known.bucket.clone().or_else(|| grant.status.bucket.clone());
+        let observed = facts.bucket.clone().or_else(|| grant.status.bucket.clone());
         work.outcome = observed
             .as_ref()
             .and_then(|observed| self.bucket_mismatch(grant, observed));
-        work.bucket.clone_from(&known.bucket);
+        work.bucket.clone_from(&facts.bucket);
         if work.outcome.is_some() {
             return true;
         }
-        // A spec that cannot be used has a verdict already.
+        // A grant with an invalid spec has an outcome already and does not get here.
         let Some((spec, (desired, choice))) = grant
             .spec
             .as_ref()
             .ok()
-            .and_then(|spec| Some((spec, self.desired(spec, grant, known.block)?)))
+            .and_then(|spec| Some((spec, self.desired(spec, grant, facts.block)?)))
         else {
             return false;
         };
@@ -196,7 +204,7 @@ impl GrantSet<'_> {
                     work.grant.finalizers.push(FINALIZER.to_owned());
                 }
                 Err(error) => {
-                    tracing::warn!(grant = %grant.key, %error, "the finalizer could not be put on yet");
+                    tracing::warn!(grant = %grant.key, %error, "failed to add finalizer; retrying");
                     work.outcome = Some(GrantState::Planned(GrantOutcome::Carried));
                     return false;
                 }
@@ -206,7 +214,8 @@ impl GrantSet<'_> {
         true
     }
 
-    /// What a grant wants, and what was decided about `ram:PassRole`.
+    /// Returns the statements that a grant wants, and the decision about `ram:PassRole`; `None` when the spec is
+    /// invalid.
     fn desired(
         &self,
         spec: &GrantSpec,

@@ -1,4 +1,5 @@
-//! Grants that leave without a call to the cloud: released by annotation, kept on purpose, or never owners of anything.
+//! Releases grants without a cloud call: grants that the annotation orphans, grants that retain their statements, and
+//! grants that own nothing.
 
 use std::time::Duration;
 
@@ -10,15 +11,16 @@ use crate::core::grant::{
 };
 use crate::ports::{EventSubject, ObjectEvent};
 
-/// How long until a grant is looked at again whose spec cannot be used.
+/// Requeue interval of a grant whose spec cannot be used.
 const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 
-/// Whether a grant leaves its statements where they are: by annotation, or by its deletion policy.
+/// Whether a deleted grant leaves its statements in the policy, because of the annotation or its deletion policy.
 pub(super) fn retains_statements(grant: &GrantObject) -> bool {
     grant.deleting && (grant.abandon || grant.retain)
 }
 
-/// A grant whose spec does not even name an identity and a bucket.
+/// Reconciles a grant whose spec names no usable identity or bucket: writes `Invalid`, or releases a deleted grant
+/// that owns nothing or has the annotation. Returns the time until the next reconcile.
 pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) -> Duration {
     if grant.deleting && (grant.abandon || grant.status.owned.is_empty()) {
         let released = release(context, grant, 0).await;
@@ -42,8 +44,9 @@ pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) ->
     RECHECK_UNUSABLE
 }
 
-/// Lets grants go that keep their statements. The statements are then nobody's, also for their other owners: those are
-/// told first, so that none of them removes what was meant to stay.
+/// Releases the deleted grants that keep their statements. Other owners drop these statements from their ledgers
+/// first, so that no grant removes a statement that was meant to stay. Returns the remaining grants, and `false` when
+/// a status write or a release failed.
 pub(super) async fn release_retained(
     context: &Context,
     grants: Vec<GrantObject>,
@@ -85,7 +88,7 @@ pub(super) async fn release_retained(
         staying.extend(go);
         return (staying, false);
     }
-    let mut all_gone = true;
+    let mut all_released = true;
     for grant in go {
         let reason = if grant.abandon {
             EventReason::Abandoned
@@ -98,11 +101,11 @@ pub(super) async fn release_retained(
             let note = format!("Released; {count} of its statements may remain in the policy");
             publish_event(context, &copy, reason, note, abandoned).await;
         } else {
-            all_gone = false;
+            all_released = false;
             staying.push(copy);
         }
     }
-    (staying, all_gone)
+    (staying, all_released)
 }
 
 fn retained_or_carried(grant: &GrantObject) -> GrantInput {
@@ -119,13 +122,13 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
     }
 }
 
-/// Takes the finalizer off: the grant owns nothing any more. `false` when that has to be tried again.
+/// Removes the finalizer of a grant. `false` when a write failed and the release has to be retried.
 pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
     if residual > 0 {
         let note = format!("{residual} unmanaged statements still name this grantee: access remains");
         publish_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
-    // An object that stays for the sake of another finalizer must not go on claiming anything.
+    // Another finalizer keeps the object: its status must no longer claim statements.
     if !grant.status.owned.is_empty() && grant.finalizers.len() > 1 {
         let status = crate::api::GrantStatus {
             owned: Vec::new(),
@@ -137,12 +140,12 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
     }
     let released = context.ports.remove_finalizer(&grant).await;
     if let Err(error) = released {
-        tracing::info!(grant = %grant.key, %error, "the finalizer could not be taken off yet");
+        tracing::info!(grant = %grant.key, %error, "failed to remove finalizer; retrying");
     }
     released.is_ok()
 }
 
-/// Tells people about a change of a grant's state.
+/// Publishes an event about a grant.
 pub(super) async fn publish_event(
     context: &Context,
     grant: &GrantObject,
@@ -164,7 +167,8 @@ pub(super) async fn publish_event(
         .await;
 }
 
-/// The verdict of a grant that may be released, with what it leaves behind.
+/// Returns the number of foreign statements that still name the grantee, if the outcome releases the grant; `None`
+/// otherwise.
 pub(super) fn released(outcome: &GrantOutcome) -> Option<usize> {
     match outcome {
         GrantOutcome::Released { residual } => Some(*residual),

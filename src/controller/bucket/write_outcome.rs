@@ -1,4 +1,4 @@
-//! What comes of a write: the ledgers go on as planned, or stay as they were recorded.
+//! Applies the result of a policy write to the ledgers.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::core::grant::{Change, GrantOutcome, GrantState, PassRoleDecision, Pla
 use crate::core::policy::Document;
 
 impl GrantSet<'_> {
-    /// The write was answered: ledgers go on as planned, and nothing of this pass is left unsettled. What it added is ours by
-    /// its meaning from now on, however OSS spells it.
+    /// Applies an answered write: the ledgers become the planned ones, and no write of this reconcile is outstanding.
+    /// From now on an added statement is recognized semantically, even if OSS formats it differently.
     pub(super) fn on_write_confirmed(&mut self, batch: &mut [GrantWork], plan: &Plan, read_at: Timestamp) {
         let now = self.context.ports.now();
         self.writes.confirmed(plan, now);
@@ -46,8 +46,9 @@ impl GrantSet<'_> {
         );
     }
 
-    /// The write failed. Refused for certain, nothing was intended after all; otherwise it may still take effect, and the
-    /// ledgers keep what they recorded.
+    /// Applies a failed write. A rejected write had no effect, so the ledgers return to their entries from before. Any
+    /// other failed write may still take effect, so the ledgers keep the recorded entries. Returns the time until the
+    /// retry.
     pub(super) async fn on_write_failed(
         &mut self,
         batch: Vec<GrantWork>,
@@ -95,8 +96,8 @@ impl GrantSet<'_> {
     }
 }
 
-/// What an answered write settles of a ledger: what it took out, and what is in the document that it wrote, byte by byte. All
-/// else that was intended stays so: it is of an earlier write, for a grant that this one was not made for.
+/// Confirms the entries of an answered write: its removals, and the intended statements that the written policy
+/// contains byte for byte. Other intended entries stay as they are: they belong to an earlier write for another grant.
 fn confirm_entries(
     ledger: &mut [LedgerEntry],
     earlier: &[LedgerEntry],
@@ -129,7 +130,7 @@ mod tests {
     use crate::api::StatementRole;
 
     #[test]
-    fn a_write_settles_what_is_in_it_and_what_it_took_out_and_nothing_else() {
+    fn an_answered_write_confirms_its_statements_and_removals_and_nothing_else() {
         let now = Timestamp::from_second(1_790_000_000).unwrap();
         let entry = |statement: &str, state, seconds: i64| LedgerEntry {
             fingerprint: statement.to_owned(),
@@ -148,7 +149,7 @@ mod tests {
             entry(r#"{"not":"in it"}"#, EntryState::Intended, 100),
             entry(r#"{"once":"sent before"}"#, EntryState::Intended, 360),
             entry(r#"{"now":"added"}"#, EntryState::Intended, 360),
-            entry(r#"{"now":"taken out"}"#, EntryState::Removing, 360),
+            entry(r#"{"now":"removed"}"#, EntryState::Removing, 360),
         ];
         let text = r#"{"Statement":[{"once":"sent before"},{"now":"added"}]}"#;
         let document = Document::parse(text.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! Reporting: a grant's status is written when it differs and only then, and an event tells each change of state once.
+//! Writes the status of a grant if it differs, and publishes one event per change of state.
 
 use super::release::publish_event;
 use crate::api::{EventReason, GrantStatus};
@@ -6,7 +6,7 @@ use crate::controller::context::Context;
 use crate::core::condition_builder::newly_stalled;
 use crate::core::grant::{GrantObject, GrantState, Observation, grant_status};
 
-/// Tells a grant how it stands. `false` when it could not be stored.
+/// Writes a state to a grant. `false` when the write failed.
 pub(super) async fn write_grant_state(
     context: &Context,
     mut grant: GrantObject,
@@ -17,7 +17,7 @@ pub(super) async fn write_grant_state(
     write_status(context, &mut grant, status).await
 }
 
-/// Stores a status. `false` when it could not be stored; the object then stays as it was known.
+/// Replaces the status if it differs. Returns `false`, and leaves `grant` unchanged, if the write failed.
 pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, status: GrantStatus) -> bool {
     if status == grant.status {
         return true;
@@ -30,13 +30,13 @@ pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, sta
             true
         }
         Err(error) => {
-            tracing::info!(grant = %grant.key, %error, "status not stored");
+            tracing::info!(grant = %grant.key, %error, "failed to store status");
             false
         }
     }
 }
 
-/// Publishes a Warning event when the grant became stalled, or is stalled for another reason than before.
+/// Publishes a Warning event when the reason of Ready changes to one that requires action.
 async fn publish_transition(context: &Context, grant: &GrantObject, before: &GrantStatus) {
     let Some((reason, message)) = newly_stalled(&before.conditions, &grant.status.conditions) else {
         return;
