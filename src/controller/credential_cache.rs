@@ -1,5 +1,5 @@
-//! Keys of identities, remembered while they are fresh: a rotated Secret is used without a restart, an STS session is used
-//! until shortly before its end, and a pass over many grants of one identity asks once.
+//! Cache of credentials by identity. A rotated Secret is used within 60 s and without a restart, an STS session is
+//! used until 5 min before its expiry, and many grants of one identity share one request.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,24 +12,31 @@ use crate::core::hash::sha256;
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::ports::{AccessKeys, CredentialsError, Ports, RoleSession};
 
-/// How long keys from a Secret are used before it is read again.
+/// How long credentials from a Secret are used before the Secret is read again.
 const SECRET_TTL: SignedDuration = SignedDuration::from_secs(60);
-/// How long before its end an STS session is no longer used.
+/// How long before its expiry an STS session is no longer used.
 const SESSION_RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Static keys serve every purpose; a session serves the one that it is narrowed to.
+/// Credentials with the end of their use. Static credentials serve every scope; a session serves the scope of its
+/// session policy.
 type Entries = HashMap<(Identity, Option<SessionScope>), (AccessKeys, Timestamp)>;
 
-/// The keys that were obtained lately.
+/// Recently obtained credentials.
 #[derive(Default)]
 pub struct CredentialCache {
     entries: Mutex<Entries>,
-    /// Digests of keys that IMM refused, and how: a job does not pay to hear the same again.
+    /// Digests of credentials that IMM rejected, with the error: a job must not be billed for the same rejection
+    /// again.
     bad: Mutex<HashMap<Identity, (String, CloudError)>>,
 }
 
 impl CredentialCache {
-    /// The keys of an identity for one purpose. Sessions that are opened on the way are narrowed to it.
+    /// Returns the credentials of an identity for one scope, from the cache or from their source. A new STS session is
+    /// restricted to the scope.
+    ///
+    /// # Errors
+    /// Returns an error if the source has no usable credentials, or if STS rejects the role assumption or does not
+    /// answer.
     pub async fn fetch_cached(
         &self,
         ports: &dyn Ports,
@@ -57,7 +64,8 @@ impl CredentialCache {
         Ok(keys)
     }
 
-    /// IMM refused these keys; they are obtained again next time, and not used unless they have changed.
+    /// Records that IMM rejected these credentials: the next use obtains them again, and uses them only if they have
+    /// changed.
     pub fn mark_rejected(&self, identity: &Identity, keys: &AccessKeys, error: CloudError) {
         self.forget(identity);
         self.bad
@@ -66,7 +74,7 @@ impl CredentialCache {
             .insert(identity.clone(), (key_digest(keys), error));
     }
 
-    /// How IMM has refused just these keys before.
+    /// Returns the error with which IMM rejected exactly these credentials before; `None` otherwise.
     pub fn rejected_before(&self, identity: &Identity, keys: &AccessKeys) -> Option<CloudError> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
         let known = bad.get(identity).cloned();
@@ -77,7 +85,7 @@ impl CredentialCache {
         same.map(|(_, error)| error)
     }
 
-    /// The cloud refused these keys: they are obtained again next time.
+    /// Drops the cached credentials of an identity, so that the next use obtains them again.
     pub fn forget(&self, identity: &Identity) {
         self.entries
             .lock()
@@ -86,19 +94,24 @@ impl CredentialCache {
     }
 }
 
-/// Until when keys are used. A static Secret may be rotated any time; a session lasts as long as it says.
+/// Returns until when credentials are used: 60 s for static ones, because a Secret may be rotated any time; for a
+/// session until 5 min before its expiry, but at least 1 s.
 fn usable_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
     expires.map_or(now + SECRET_TTL, |end| {
         (end - SESSION_RENEW_BEFORE).max(now + SignedDuration::from_secs(1))
     })
 }
 
-/// What tells keys apart without keeping them.
+/// Digest that identifies credentials without storing them.
 fn key_digest(keys: &AccessKeys) -> String {
     let token = keys.token.as_ref().map_or("", |t| t.expose_secret());
     sha256(format!("{}\n{}\n{token}", keys.id, keys.secret.expose_secret()))
 }
 
+/// Obtains credentials from their source, and assumes the role of the identity if it has one.
+///
+/// # Errors
+/// Returns the error of the source, or that of the role assumption.
 async fn fetch(
     ports: &dyn Ports,
     identity: &Identity,
@@ -127,7 +140,7 @@ async fn fetch(
         }
         CredentialOrigin::Operator => ports.operator_keys().await?,
     };
-    let Some(hop) = &identity.assumed_role else {
+    let Some(role) = &identity.assumed_role else {
         return Ok(keys);
     };
     let name = match &identity.origin {
@@ -137,19 +150,20 @@ async fn fetch(
         CredentialOrigin::Operator => "imm-operator".to_owned(),
     };
     let session = RoleSession {
-        role_arn: hop.role_arn.clone(),
+        role_arn: role.role_arn.clone(),
         name,
-        external_id: hop.external_id.clone(),
+        external_id: role.external_id.clone(),
         policy,
     };
     ports.assume_role(&session, &keys).await.map_err(sts_error)
 }
 
-/// The session's name tells account B's audit log which namespace acted; at most 64 characters.
+/// Name of an STS session, at most 64 characters: shows in the audit log of the role's account which namespace acted.
 fn session_name(namespace: &str) -> String {
     format!("imm-operator@{namespace}").chars().take(64).collect()
 }
 
+/// Transient errors of STS become `Unavailable`, all others `AssumeRoleDenied`.
 fn sts_error(error: CloudError) -> CredentialsError {
     match error.kind {
         CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
@@ -172,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_obtained_anew_while_the_old_ones_still_work() {
+    fn credentials_are_renewed_while_the_old_ones_still_work() {
         let now = Timestamp::from_second(1_790_000_000).unwrap();
         let used = |lasts: Option<i64>| {
             let end = lasts.map(|seconds| now + SignedDuration::from_secs(seconds));
@@ -184,6 +198,6 @@ mod tests {
             3300,
             "a call that takes long must not outlive its session"
         );
-        assert_eq!(used(Some(200)), 1, "nearly over: for one call, not for ever");
+        assert_eq!(used(Some(200)), 1, "a session near its expiry is used for 1 s");
     }
 }

@@ -1,13 +1,13 @@
-//! A few bytes in place of many words, for what is only ever compared with what was there before.
+//! A 64-bit digest for values that are only compared with their previous value.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A digest of words. Two that differ are taken for equal once in 2^64 comparisons.
+/// A digest. Two different values compare as equal once in 2^64 comparisons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ChangeDigest(u64);
 
 impl ChangeDigest {
-    /// Of these words.
+    /// Returns the digest of `parts`.
     pub(super) fn of(parts: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         parts.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! The two watches, and what they set in motion.
+//! Watches grants and jobs, and triggers their reconciles.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
 
-/// How long a bucket waits for further changes of its grants, so that ten applied grants become one write.
+/// Debounce of a bucket: ten grants that are applied together become one write.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// The words of a spec that decide who is concerned. Everything is optional: an object that an older version stored must
-/// not stop the watch.
+/// The fields of a spec that decide which keys are reconciled. All are optional: an object that an older version
+/// stored must not stop the watch.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PartialSpec {
@@ -36,7 +36,7 @@ pub(crate) struct PartialSpec {
     results: PartialResults,
 }
 
-/// What may still be done to the results of an ended job.
+/// The fields that decide whether the results of a finished job may still change.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PartialResults {
@@ -51,7 +51,7 @@ pub(crate) struct PartialReference {
     namespace: Option<String>,
 }
 
-/// The word of a status that tells an ended job.
+/// The fields of a status that show whether a job has finished and which generation is acknowledged.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PartialStatus {
@@ -83,7 +83,7 @@ impl PartialObject {
     }
 }
 
-/// An object as a watch gives it. Not kube's `Object`, which reads everything that is stored before it forgets most of it.
+/// An object as a watch decodes it. kube's `Object` would decode the whole object before most of it is dropped.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct PartialObject {
     #[serde(deserialize_with = "decode_metadata")]
@@ -117,26 +117,27 @@ impl Resource for PartialObject {
     }
 }
 
-/// What a watch says, and for which namespace; `None` is all.
+/// An event of a watch; a namespace of `None` stands for all namespaces.
 pub(crate) enum WatchEvent {
-    /// It begins anew with a list.
+    /// The watch starts again with a list.
     ListStarted(Option<String>),
-    /// An object is there or has changed.
+    /// An object exists or has changed.
     Applied(Box<PartialObject>),
-    /// An object has gone.
+    /// An object was deleted.
     Deleted(ObjectKey),
     /// The list is complete.
     ListCompleted(Option<String>),
 }
 
-/// Which kind a watch is about.
+/// The kind of a watch.
 #[derive(Clone, Copy)]
 pub(crate) enum WatchedKind {
     Grants,
     Jobs,
 }
 
-/// All objects of a kind, in the given namespaces or everywhere; a broken watch is taken up again with growing delays.
+/// Watches all objects of a kind, in the given namespaces or in all. A broken watch is restarted with exponential
+/// backoff.
 pub(crate) fn watch(
     client: &Client,
     kind: WatchedKind,
@@ -164,6 +165,7 @@ pub(crate) fn watch(
     futures::stream::select_all(streams)
 }
 
+/// Converts an event of kube's watcher. `None` for an error: kube restarts the watch.
 fn to_watch_event(
     event: Result<watcher::Event<PartialObject>, watcher::Error>,
     scope: Option<&String>,
@@ -176,7 +178,7 @@ fn to_watch_event(
         Ok(watcher::Event::Delete(object)) => Some(WatchEvent::Deleted(key_of(&object))),
         Ok(watcher::Event::InitDone) => Some(WatchEvent::ListCompleted(scope.cloned())),
         Err(error) => {
-            tracing::warn!(%error, "watch interrupted");
+            tracing::warn!(%error, "failed to watch objects; retrying");
             None
         }
     }
@@ -201,7 +203,7 @@ fn change_token(object: &PartialObject) -> ChangeToken {
     }
 }
 
-/// Whether an ended job asks for nothing more: its generation is noted, and its results stay as they are.
+/// Whether a finished job needs no more work: its generation is acknowledged, and its results do not change any more.
 fn is_at_rest(job: &PartialObject, status: &PartialStatus) -> bool {
     let results = &job.spec.results;
     let kept = results.select.as_ref().is_none_or(|s| s == "All");
@@ -209,7 +211,7 @@ fn is_at_rest(job: &PartialObject, status: &PartialStatus) -> bool {
         && status.observed_generation == job.metadata.generation
 }
 
-/// The grant that a job names.
+/// Returns the grant that a job references; `None` without a reference.
 fn grant_of(job: &PartialObject, key: &ObjectKey) -> Option<ObjectKey> {
     let reference = job.spec.grant_ref.as_ref()?;
     let namespace = reference
@@ -222,7 +224,7 @@ fn grant_of(job: &PartialObject, key: &ObjectKey) -> Option<ObjectKey> {
     })
 }
 
-/// Takes in what a watch says; gives the keys to work on.
+/// Applies an event to the index. Returns the keys to reconcile.
 fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<QueueKey> {
     let within = |scope: &Option<String>, key: &ObjectKey| {
         scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
@@ -248,7 +250,7 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<Q
         (WatchedKind::Jobs, WatchEvent::Applied(object)) => {
             let key = key_of(&object);
             let status = object.status.clone().unwrap_or_default();
-            let stage = match status.completion_time {
+            let state = match status.completion_time {
                 None => JobState::Active,
                 Some(_) if is_at_rest(&object, &status) => JobState::AtRest,
                 Some(_) => JobState::Finished,
@@ -264,22 +266,22 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<Q
     }
 }
 
-/// Where marks go.
+/// Receivers of the triggers.
 pub(crate) struct FeedTargets {
     pub(crate) buckets: mpsc::Sender<Trigger<QueueKey>>,
     pub(crate) jobs: mpsc::Sender<Trigger<QueueKey>>,
-    /// A running job hears of a change at once.
+    /// Notifies a running job of a change at once.
     pub(crate) notifier: Arc<JobNotifier>,
 }
 
-/// What moves the feed.
+/// An input of the feed: an event of a watch, or a change of the tenancy rules.
 enum FeedEvent {
     Watch(WatchedKind, WatchEvent),
     Rules,
 }
 
-/// Feeds both queues from both watches until they end; `ready` is called once all `lists` are complete. When the tenancy
-/// rules change, everything is looked at again.
+/// Feeds both queues from both watches until the watches end. Calls `ready` once `lists` lists are complete. When the
+/// tenancy rules change, all buckets and jobs are reconciled.
 pub(crate) async fn feed(
     grants: impl Stream<Item = WatchEvent>,
     jobs: impl Stream<Item = WatchEvent>,
@@ -300,12 +302,12 @@ pub(crate) async fn feed(
     let rules = rules.map(|()| FeedEvent::Rules);
     tokio::pin!(watches, rules);
     loop {
-        // The rules' stream never ends; the watches' end ends the feed.
-        let moved = tokio::select! {
-            moved = watches.next() => moved,
-            moved = rules.next() => moved,
+        // The stream of the rules never ends; the feed ends with the watches.
+        let next = tokio::select! {
+            next = watches.next() => next,
+            next = rules.next() => next,
         };
-        let keys = match moved {
+        let keys = match next {
             None => return,
             Some(FeedEvent::Rules) => index.all_keys(),
             Some(FeedEvent::Watch(kind, event)) => {
@@ -319,22 +321,15 @@ pub(crate) async fn feed(
             ready();
         }
         for key in keys {
-            let (queue, settle) = match &key {
+            let (queue, debounce) = match &key {
                 QueueKey::Bucket(_) => (&queues.buckets, DEBOUNCE),
                 QueueKey::Job(job) => {
                     queues.notifier.notify(job);
                     (&queues.jobs, Duration::ZERO)
                 }
             };
-            // A full queue holds the watch back; nothing is dropped.
-            if queue
-                .send(Trigger {
-                    key,
-                    debounce: settle,
-                })
-                .await
-                .is_err()
-            {
+            // A full channel blocks the watches; no trigger is dropped.
+            if queue.send(Trigger { key, debounce }).await.is_err() {
                 return;
             }
         }

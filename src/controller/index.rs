@@ -1,5 +1,5 @@
-//! What is kept of all objects between passes: who shares a bucket, and which jobs wait for which grant. A few words each;
-//! what changed is looked up freshly by the pass.
+//! Index of all watched objects: which grants share a bucket, and which jobs wait for which grant. It keeps a digest
+//! per object; a reconcile reads the current object.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use super::digest::ChangeDigest;
 use crate::core::grant::ObjectKey;
 use crate::runtime::metrics::Metrics;
 
-/// What a user can change about an object that asks for work: our own writes of status and finalizers do not.
+/// The parts of an object that require a reconcile when they change. The operator's own writes of status and
+/// finalizers change none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct ChangeToken {
     pub(super) uid: String,
@@ -17,18 +18,19 @@ pub(super) struct ChangeToken {
     pub(super) deleting: bool,
     pub(super) reconcile_at: Option<String>,
     pub(super) abandon: Option<String>,
-    /// Whether the object carries another object's mark of a started job: only its disappearance asks for work.
+    /// Whether the started annotation holds the uid of another object. The operator's own annotation is no change, so
+    /// that only the removal of a foreign one requires a reconcile.
     pub(super) foreign_mark: bool,
 }
 
-/// How far a job is.
+/// Stage of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobState {
-    /// It has not ended.
+    /// The job has not finished.
     Active,
-    /// It has ended, and something may be left to do.
+    /// The job has finished, and work may be left: an edit to acknowledge, or results to remove.
     Finished,
-    /// It has ended, and nothing is left to do.
+    /// The job has finished, and no work is left.
     AtRest,
 }
 
@@ -53,7 +55,7 @@ pub(super) struct Index {
     jobs: HashMap<ObjectKey, IndexedJob>,
     waiting: HashMap<ObjectKey, Vec<ObjectKey>>,
     buckets: HashMap<Arc<str>, usize>,
-    /// Objects that a list under way has not mentioned yet: what is left at its end has gone meanwhile.
+    /// Objects that the current list has not returned yet; those left at its end were deleted.
     missing_grants: HashSet<ObjectKey>,
     missing_jobs: HashSet<ObjectKey>,
 }
@@ -76,7 +78,7 @@ impl Index {
         }
     }
 
-    /// A grant is there or has changed.
+    /// Adds or updates a grant. Returns the keys to reconcile: the waiting jobs, and the bucket if the token changed.
     pub(super) fn upsert_grant(
         &mut self,
         key: ObjectKey,
@@ -88,7 +90,7 @@ impl Index {
             .buckets
             .get_key_value(bucket)
             .map_or_else(|| bucket.into(), |(known, _)| Arc::clone(known));
-        // Its status may be what a job waits for.
+        // A job may wait for the status of the grant.
         let mut keys = self.jobs_of(&key);
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
         self.missing_grants.remove(&key);
@@ -110,7 +112,7 @@ impl Index {
         keys
     }
 
-    /// A grant has gone.
+    /// Removes a grant. Returns the keys to reconcile: the waiting jobs and the bucket.
     pub(super) fn remove_grant(&mut self, key: &ObjectKey) -> Vec<QueueKey> {
         let mut keys = self.jobs_of(key);
         if let Some(grant) = self.grants.remove(key) {
@@ -121,7 +123,7 @@ impl Index {
         keys
     }
 
-    /// A job is there or has changed; an ended one waits for nothing.
+    /// Adds or updates a job; a finished job waits for no grant. Returns the job if it has to be reconciled.
     pub(super) fn upsert_job(
         &mut self,
         key: &ObjectKey,
@@ -132,7 +134,7 @@ impl Index {
     ) -> Vec<QueueKey> {
         let grant = grant.filter(|_| state == JobState::Active);
         let token = ChangeDigest::of(token);
-        // After a restart, thousands of jobs that are at rest ask for nothing.
+        // After a restart, thousands of jobs at rest must not be reconciled.
         let old = self.jobs.get(key);
         let changed = old.map_or(state != JobState::AtRest, |old| old.token != token);
         self.metrics
@@ -157,42 +159,41 @@ impl Index {
         }
     }
 
-    /// A job has gone.
+    /// Removes a job. Returns its key, because the job may be running.
     pub(super) fn remove_job(&mut self, key: &ObjectKey) -> Vec<QueueKey> {
         let Some(job) = self.jobs.remove(key) else {
             return Vec::new();
         };
         self.metrics.object_reason(JOB, Some(job.reason), None);
         self.remove_dependency(job.grant.as_ref(), key);
-        // It may be running.
         vec![QueueKey::Job(key.clone())]
     }
 
-    /// A list of grants begins.
+    /// Starts a list of the grants that `covers` accepts.
     pub(super) fn begin_grant_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
         self.missing_grants
             .extend(self.grants.keys().filter(|key| covers(key)).cloned());
     }
 
-    /// A list of grants is complete: what it did not mention has gone.
+    /// Completes a list of grants: removes those that the list did not return. Returns the keys to reconcile.
     pub(super) fn complete_grant_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<QueueKey> {
-        let gone: Vec<ObjectKey> = self.missing_grants.extract_if(covers).collect();
-        gone.iter().flat_map(|key| self.remove_grant(key)).collect()
+        let deleted: Vec<ObjectKey> = self.missing_grants.extract_if(covers).collect();
+        deleted.iter().flat_map(|key| self.remove_grant(key)).collect()
     }
 
-    /// A list of jobs begins.
+    /// Starts a list of the jobs that `covers` accepts.
     pub(super) fn begin_job_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
         self.missing_jobs
             .extend(self.jobs.keys().filter(|key| covers(key)).cloned());
     }
 
-    /// A list of jobs is complete, likewise.
+    /// Completes a list of jobs: removes those that the list did not return. Returns the keys to reconcile.
     pub(super) fn complete_job_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<QueueKey> {
-        let gone: Vec<ObjectKey> = self.missing_jobs.extract_if(covers).collect();
-        gone.iter().flat_map(|key| self.remove_job(key)).collect()
+        let deleted: Vec<ObjectKey> = self.missing_jobs.extract_if(covers).collect();
+        deleted.iter().flat_map(|key| self.remove_job(key)).collect()
     }
 
-    /// Every key that is known.
+    /// Returns the keys of all buckets and jobs.
     pub(super) fn all_keys(&self) -> Vec<QueueKey> {
         let buckets = self.buckets.keys().cloned().map(QueueKey::Bucket);
         buckets

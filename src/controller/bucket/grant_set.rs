@@ -4,8 +4,8 @@
 //! statements; validate the grants; obtain credentials; read the bucket facts; prepare the grants (finalizer);
 //! converge the policy (read, plan, store ledgers, write, read again); write the statuses.
 //!
-//! Guarantees: no cloud call is made when every grant has a state without it. A failure of one grant's status write
-//! does not stop the other grants. After an error the ledgers stay as they are stored.
+//! Guarantees: no cloud call is made when every grant has a state without one. A ledger is stored before the write
+//! that it records, and says until when that write can take effect.
 //!
 //! The returned duration is the time until the next reconcile of the group. The reconcile of the bucket requeues after
 //! the shortest duration of its groups.

@@ -1,4 +1,4 @@
-//! What a running job waits for, and what it does about it: answers of IMM, pages of the source, limits of the project.
+//! Handles the events of a run: answers of IMM, pages of the source, limits of the project, and results of stores.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::api::{EventReason, JobReason, ObservedSource};
 use crate::core::job::{End, Phase, ResponseEffect};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 
-/// A page that could not be read is asked for again after this.
+/// Delay before a page that could not be read is read again.
 const RETRY_PAGE: Duration = Duration::from_secs(2);
 
 impl<'a> JobRun<'a> {
-    /// Asks for the next items of the source.
+    /// Returns the call that reads the next page of the source.
     pub(super) fn read_next_page(&mut self) -> BoxFuture<'a, RunEvent> {
         let (context, input, place) = (self.context, self.input, self.source_position.clone());
         let keys = self.source_keys.clone();
@@ -39,7 +39,8 @@ impl<'a> JobRun<'a> {
         .boxed()
     }
 
-    /// Asks what the project allows, in its turn like any other call.
+    /// Returns the call that reads the limits of the project; it waits for a permit of the rate limiter like any other
+    /// call.
     pub(super) fn ask_limits(&self) -> BoxFuture<'a, RunEvent> {
         let (context, input, keys) = (self.context, self.input, Arc::clone(&self.keys));
         let namespace = self.writer.job.key.namespace.clone();
@@ -52,7 +53,9 @@ impl<'a> JobRun<'a> {
         .boxed()
     }
 
-    /// What the project allows, or why it does not tell. A wrong role or a missing project is found out without a paid call.
+    /// Applies the limits of the project, or the error of reading them. A wrong service role, a missing project and
+    /// rejected credentials are detected without a billed call. Returns why the run has to stop; `None` when it
+    /// continues.
     fn handle_limits(
         &mut self,
         limits: Result<ProjectLimits, CloudError>,
@@ -79,7 +82,8 @@ impl<'a> JobRun<'a> {
         }
     }
 
-    /// The grant opens the bucket to one role; a project that reads as another is refused each image.
+    /// Returns the end of the run if the project uses another service role than the grant names: every call would be
+    /// denied. `None` when the roles match or the role is unknown.
     pub(super) fn check_service_role(&self) -> Option<StopReason> {
         let granted = &self.input.grant.as_ref()?.grantee.role_name;
         let role = self.input.limiter.service_role().filter(|role| role != granted)?;
@@ -93,8 +97,8 @@ impl<'a> JobRun<'a> {
         )))
     }
 
-    /// Takes in what still comes when the run has ended: nothing new follows from it, but that there may be nothing to store
-    /// in any more.
+    /// Handles an event that arrives after the run has ended; no new call follows from it. Returns `Some` when nothing
+    /// can be stored any more, because the object is deleted or another process has written to it.
     pub(super) async fn handle_late_event(&mut self, event: RunEvent) -> Option<StopReason> {
         match event {
             RunEvent::Response(answer) => {
@@ -109,6 +113,7 @@ impl<'a> JobRun<'a> {
         None
     }
 
+    /// Handles an event. Returns why the run has to stop; `None` when it continues.
     pub(super) async fn handle_event(&mut self, event: RunEvent) -> Option<StopReason> {
         match event {
             RunEvent::Response(answer) => self.handle_response(answer).await,
@@ -135,6 +140,8 @@ impl<'a> JobRun<'a> {
         }
     }
 
+    /// Records the answer to a scoring call and adapts the rate. Returns why the run has to stop; `None` when it
+    /// continues.
     async fn handle_response(&mut self, answer: ScoreResponse) -> Option<StopReason> {
         let ScoreResponse { index, result, keys } = answer;
         self.context.metrics.score_call(outcome_label(&result));
@@ -175,6 +182,7 @@ impl<'a> JobRun<'a> {
     }
 }
 
+/// Returns the metric label of an answer.
 fn outcome_label(answer: &Result<String, CloudError>) -> &'static str {
     match answer {
         Ok(_) => "scored",

@@ -1,4 +1,4 @@
-//! What follows from the end of a run.
+//! Stores the end of a run, and decides when the job is reconciled again.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::core::job::{End, Phase, Progress, evaluate_limits};
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
-/// What a run has left.
+/// State of a job after its run.
 pub(super) struct RunResult {
     pub(super) writer: JobWriter,
     pub(super) spec: JobSpec,
     pub(super) progress: Progress,
 }
 
-/// Stores and tells it, and says when the job is to be looked at again.
+/// Stores the end of a run and publishes its event. Returns when the job is due again.
 pub(super) async fn finish_run(
     context: &Context,
     left: RunResult,
@@ -34,7 +34,7 @@ pub(super) async fn finish_run(
     let fail = |reason, message| End::Failed(reason, message);
     let ended = match end {
         StopReason::LimitsReached => match evaluate_limits(&progress, &spec) {
-            // What is allowed to fail was raised while calls were awaited.
+            // The number of items that may fail was raised while calls were in flight.
             End::Complete if progress.has_open_items() => {
                 writer
                     .write_phase(context, Some(&mut progress), &Phase::Scoring)
@@ -45,7 +45,7 @@ pub(super) async fn finish_run(
         },
         StopReason::Finished(end) => end,
         StopReason::NoProject { canary: false, .. } => {
-            // It has served calls before: it is asked whether it is still there, and one call alone decides then.
+            // The project has served calls before: its limits are read again, and a canary call decides.
             input.limiter.invalidate();
             writer
                 .write_phase(context, Some(&mut progress), &Phase::Scoring)
@@ -105,7 +105,7 @@ pub(super) async fn finish_run(
             return Action::Requeue(Duration::from_millis(200));
         }
         StopReason::CredentialsRejected(error, keys) => {
-            // The same keys are not tried again: each refused call may be billed.
+            // The same credentials are not used again: each rejected call may be billed.
             context
                 .credentials
                 .mark_rejected(&input.identity, &keys, error.clone());
@@ -135,7 +135,7 @@ pub(super) async fn finish_run(
             return on_source_error(context, writer, Some(&mut progress), &spec, &error).await;
         }
         StopReason::Reevaluate => {
-            // Stored before the next pass takes the job up from its status, and tells what it waits for.
+            // Stored now, because the next reconcile resumes the job from its status and reports what it waits for.
             writer
                 .write_phase(context, Some(&mut progress), &Phase::Scoring)
                 .await;

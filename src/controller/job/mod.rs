@@ -1,5 +1,16 @@
-//! One pass over one job: may it call, with which keys, and then the run itself. A job that has ended is left alone but for
-//! its results, which may be pruned.
+//! Reconciles one job: checks its preconditions, then runs it until it ends or has to wait.
+//!
+//! Flow: read the job; hand a finished job to `retention`; validate the spec; stop a job that was restored from a
+//! backup; restore the progress of a crashed run; check cancel, deadline, suspend, budget, tenancy rules and grant, in
+//! this order; take a run slot of the namespace; count the source; obtain credentials; run (see `run`); store the end
+//! (see `finish`).
+//!
+//! Guarantees: a billed call is made only after its reservation is stored. A billed result is kept in memory until it
+//! is stored. The counters of a finished job never change.
+//!
+//! The returned [`Action`]: `Requeue` is the time until the next reconcile unless a trigger comes first; the time is a
+//! retry, the recheck of a precondition, or the deadline of the job. `AwaitChange` means that only an edit of the job,
+//! a change of its grant or a new process continues it.
 
 mod events;
 mod finish;
@@ -34,20 +45,20 @@ use crate::ports::{AccessKeys, KubeError};
 use crate::runtime::queue::Action;
 use crate::runtime::rate_limit::ProjectOwner;
 
-/// How long until a Secret that cannot be used is read again.
+/// Requeue interval of a job whose credentials cannot be used.
 const RECHECK_CREDENTIALS: Duration = Duration::from_secs(30);
-/// How long a waiting job goes without looking at its grant by itself; a change of the grant wakes it at once.
+/// Requeue interval of a waiting job; a change of its grant triggers it at once.
 const RECHECK_GRANT: Duration = Duration::from_secs(60);
-/// How long until the API server is asked again.
+/// Delay before a failed read from the API server is retried.
 const RETRY_KUBE_API: Duration = Duration::from_secs(5);
 
-/// Makes one pass over a job, running it to its end when it may run.
+/// Reconciles a job, and runs it if its preconditions hold. Returns when the job is due again; see the module docs.
 pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let job = match context.ports.get_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => return Action::AwaitChange,
         Err(error) => {
-            tracing::warn!(job = %key, %error, "the job cannot be read");
+            tracing::warn!(job = %key, %error, "failed to read job; retrying");
             let (low, high) = (Duration::from_secs(1), Duration::from_secs(10));
             return Action::Requeue(requeue::uniform(low, high, &key.to_string()));
         }
@@ -72,7 +83,8 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
         Ok((writer, grant)) => Box::pin(start_run(context, writer, spec, &source_spec, grant)).await,
         Err(next) => next,
     };
-    // Whatever it waits for, its time may be over before. Once it is over, what could not be stored is tried again by and by.
+    // The deadline may come before the next reconcile. After the deadline, the requeue delay stays: it retries a
+    // failed store.
     match (next, until.filter(|time| *time > now)) {
         (next, None) => next,
         (Action::Requeue(wait), Some(until)) => Action::Requeue(wait.min(duration_until(now, until))),
@@ -89,6 +101,10 @@ async fn report_unreadable(context: &Context, mut job: JobObject) -> Action {
     }
 }
 
+/// Returns the spec and its parsed source.
+///
+/// # Errors
+/// Returns the message for the status when the spec is invalid.
 fn validated_spec(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
     let spec = job.spec.as_ref().map_err(Clone::clone)?;
     let source_spec = parse_spec(spec).map_err(|e| e.to_string())?;
@@ -99,8 +115,8 @@ fn duration_until(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
-/// When a job's time is over; `None` without a deadline, and while it is suspended. The time of a job that is new, or that
-/// goes on after a pause, begins now.
+/// Returns the deadline of a job; `None` without `activeDeadlineSeconds`, and while the job is finished, suspended or
+/// out of budget. The time of a job that is new or resumes starts now.
 fn active_deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
     let rests = spec.suspend || job.is_finished() || budget_is_exhausted(job, spec);
     let seconds = spec.active_deadline_seconds.filter(|_| !rests)?;
@@ -109,7 +125,10 @@ fn active_deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Ti
     Some(since.map_or(now, |time| time.0) + SignedDuration::from_secs(seconds))
 }
 
-/// Whether anything may be done for a job: its own switches, the tenancy rules, its grant.
+/// Checks whether a job may run. Returns its grant, if it references one.
+///
+/// # Errors
+/// Returns the action for a job that has ended or has to wait; its status is written.
 async fn check_preconditions(
     context: &Context,
     mut writer: JobWriter,
@@ -124,7 +143,7 @@ async fn check_preconditions(
         return Err(Action::Requeue(RECHECK_GRANT));
     }
     if writer.job.has_started() {
-        // Whatever comes next: what was spent and stored until then is told first.
+        // First report the requests and results of a run that ended in a crash.
         let progress = load_progress(context, &mut writer, spec, now).await?;
         if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0)
             && writer.write_recovered_status(context, &progress).await != WriteResult::Stored
@@ -175,7 +194,7 @@ async fn check_preconditions(
         return Err(Action::Requeue(Duration::from_millis(500)));
     }
     let grant = read_grant(context, &writer.job, spec).await.map_err(|error| {
-        tracing::warn!(job = %key, %error, "the grant cannot be read");
+        tracing::warn!(job = %key, %error, "failed to read grant; retrying");
         Action::Requeue(RETRY_KUBE_API)
     })?;
     match evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now) {
@@ -189,7 +208,11 @@ async fn check_preconditions(
     }
 }
 
-/// Takes a job up from what is stored: its status, and reports that may be newer.
+/// Restores the progress of a job from its status and from reports, which may be newer. `None` when the size of the
+/// source is not known yet.
+///
+/// # Errors
+/// Returns the action for a retry when the reports cannot be read.
 async fn load_progress(
     context: &Context,
     writer: &mut JobWriter,
@@ -203,7 +226,7 @@ async fn load_progress(
     match writer.restore_reports(context, &mut progress).await {
         Ok(()) => Ok(Some(progress)),
         Err(error) => {
-            tracing::warn!(job = %writer.job.key, %error, "the reports cannot be read");
+            tracing::warn!(job = %writer.job.key, %error, "failed to read reports; retrying");
             if !matches!(error, KubeError::Forbidden | KubeError::Invalid) {
                 return Err(Action::Requeue(RETRY_KUBE_API));
             }
@@ -217,7 +240,7 @@ async fn load_progress(
     }
 }
 
-/// How many results the status counts that no report holds any more.
+/// Returns the number of results that the status counts but no report contains.
 fn missing_results(writer: &JobWriter, progress: &Progress) -> usize {
     let counted = writer.job.status.reports.as_ref().map_or(0, |r| r.items);
     let found = progress.results().reports().map(|reports| reports.count().1);
@@ -226,7 +249,8 @@ fn missing_results(writer: &JobWriter, progress: &Progress) -> usize {
     })
 }
 
-/// Ends a job that is not running. After a crash its last figures may be behind what was reserved and stored.
+/// Ends a job that is not running. After a crash the counters in status may lag behind the reports, so the progress is
+/// restored first.
 async fn fail_or_complete(
     context: &Context,
     mut writer: JobWriter,
@@ -244,12 +268,12 @@ async fn fail_or_complete(
     writer.finish_job(context, progress.as_mut(), end).await
 }
 
-/// Whether `spec.suspend` has suspended the job.
+/// Whether the status shows that `spec.suspend` has suspended the job.
 fn is_suspended(job: &JobObject) -> bool {
     job.status.suspended_by == Some(SuspendCause::Requested)
 }
 
-/// Whether the job is suspended because its budget is used, and the budget has not been raised since.
+/// Whether the job is suspended because its budget is used up, and the budget has not been raised.
 fn budget_is_exhausted(job: &JobObject, spec: &JobSpec) -> bool {
     let sent = job.status.requests.as_ref().map_or(0, |requests| requests.sent);
     let used = |budget: &Budget| budget.on_exceeded == OnExceeded::Suspend && sent >= budget.max_requests;
@@ -264,6 +288,10 @@ fn grant_key(job: &JobObject, reference: &GrantRef) -> ObjectKey {
     }
 }
 
+/// Reads the grant of a job. `None` without a reference, or when the grant does not exist.
+///
+/// # Errors
+/// Returns the error of the API server, except `Forbidden`.
 async fn read_grant(
     context: &Context,
     job: &JobObject,
@@ -271,7 +299,7 @@ async fn read_grant(
 ) -> Result<Option<GrantObject>, KubeError> {
     match &spec.grant_ref {
         Some(reference) => match context.ports.get_grant(&grant_key(job, reference)).await {
-            // A grant outside the watched namespaces cannot be named from here, like one that does not exist.
+            // A grant outside the watched namespaces is forbidden; it is handled like one that does not exist.
             Err(KubeError::Forbidden) => Ok(None),
             found => found,
         },
@@ -279,7 +307,8 @@ async fn read_grant(
     }
 }
 
-/// Waits for the grant, but not for ever.
+/// Waits for the grant, and fails the job after `grantWait.timeoutSeconds`, unless the gate names the time at which
+/// the grant takes effect.
 async fn wait_for_grant(
     context: &Context,
     mut writer: JobWriter,
@@ -312,7 +341,7 @@ async fn wait_for_grant(
     Action::Requeue(wait.clamp(Duration::from_millis(50), RECHECK_GRANT))
 }
 
-/// Obtains the keys, counts the source if need be, and runs.
+/// Takes a run slot, counts the source if necessary, obtains the credentials, and runs the job.
 async fn start_run(
     context: &Context,
     mut writer: JobWriter,
@@ -320,11 +349,11 @@ async fn start_run(
     source_spec: &SourceSpec,
     grant: Option<GrantSpec>,
 ) -> Action {
-    let Some(_place) = context.try_slot(&writer.job.key) else {
+    let Some(_slot) = context.try_slot(&writer.job.key) else {
         writer
             .write_phase(context, None, &Phase::Queued(MAX_RUNS_PER_NAMESPACE))
             .await;
-        // It is woken when a place is free.
+        // A free slot triggers the job earlier.
         return Action::Requeue(RECHECK_GRANT);
     };
     let mut source_keys = None;
@@ -379,8 +408,11 @@ async fn start_run(
     Box::pin(finish::finish_run(context, run.into_result(), end, &input)).await
 }
 
-/// Keys that IMM has not refused, and whose pace they are used at. Keys of another account than the job names would read
-/// another project, so nothing is called with them.
+/// Returns credentials that IMM has not rejected, and the owner of the rate limit that applies to them. Credentials of
+/// another account than the job names would use another project, so no call is made with them.
+///
+/// # Errors
+/// Returns the phase to report when no such credentials are available.
 async fn scoring_credentials(
     context: &Context,
     identity: &Identity,

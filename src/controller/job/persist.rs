@@ -1,5 +1,5 @@
-//! Storing what a job has come to: reports first, then the status that counts them. What was paid for is kept in memory
-//! until it is stored: a failed write is tried again and never forgotten.
+//! Stores the state of a job: first the reports, then the status that counts them. Billed results are kept in memory
+//! until they are stored: a failed write is retried and never dropped.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,40 +17,40 @@ use crate::core::requeue;
 use crate::ports::{EventSubject, KubeError, ObjectEvent};
 use crate::runtime::queue::Action;
 
-/// How long until a job is looked at afresh whose stored state was not the one known here.
+/// Delay before a job is reconciled again whose stored state is not the state known here.
 pub(super) const REREAD_AFTER: Duration = Duration::from_secs(3);
-/// How long until a write is tried again while the process stops: there is little time left.
+/// Delay before a write is retried during shutdown, which leaves little time.
 const RETRY_WHILE_STOPPING: Duration = Duration::from_millis(200);
 
-/// What became of a write.
+/// Result of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteResult {
-    /// It is stored.
+    /// The state is stored.
     Stored,
-    /// Not now; it is worth trying again.
+    /// The write failed and can be retried.
     Retry,
-    /// The object is gone or going.
+    /// The object is deleted or being deleted.
     Gone,
-    /// What is stored is not what this process knows: somebody else's write, or a late one of an earlier process. A fresh
-    /// look finds out.
+    /// The stored state is not the state known here: another client wrote it, or a late write of an earlier process
+    /// took effect. A new reconcile reads it.
     Superseded,
 }
 
-/// What is to be stored, as it stood at one moment: reports, and the status that counts them.
+/// A snapshot to store: reports, and the status that counts them.
 pub(super) struct PendingWrite {
     reports: VecDeque<Report>,
     status: Option<JobStatus>,
 }
 
-/// A job in hand: the object as it is stored, and the version of the report that is being filled. Without progress nothing
-/// was looked at but the object itself, and its figures stay as they are.
+/// A job being reconciled: the object as it is stored, and the version of the open report. A write without progress
+/// keeps the stored counters.
 #[derive(Clone)]
 pub(super) struct JobWriter {
     pub(super) job: JobObject,
     open: Option<(usize, String)>,
-    /// What the newest report says is reserved.
+    /// Reservation in the newest stored report.
     filed: Option<i64>,
-    /// Why the API server refused the last report.
+    /// Error with which the API server rejected the last report.
     refused: Option<KubeError>,
 }
 
@@ -64,7 +64,10 @@ impl JobWriter {
         }
     }
 
-    /// Adds to a progress what is stored in reports.
+    /// Adds the results and reservations of the stored reports to a progress.
+    ///
+    /// # Errors
+    /// Returns the error of the API server.
     pub(super) async fn restore_reports(
         &mut self,
         context: &Context,
@@ -89,8 +92,8 @@ impl JobWriter {
         Ok(())
     }
 
-    /// Draws up what is to be stored: reports with news, or whose word on what is reserved is out of date, and the status
-    /// of a phase, if one is given.
+    /// Prepares a write: the reports with new results or with an outdated reservation, and the status of `phase` if
+    /// one is given.
     pub(super) fn prepare_write(
         &self,
         context: &Context,
@@ -110,9 +113,10 @@ impl JobWriter {
         PendingWrite { reports, status }
     }
 
-    /// Stores a draft, trying until it is, or until there is nothing to store it in; also while the process stops, as long
-    /// as it waits for that. Where nothing was done that could get lost, what is stored counts, and the phase `anew` is
-    /// told of that; only then a stop gives up, with `No`.
+    /// Stores a draft, and retries until the draft is stored or the object is deleted, also during shutdown. Returns
+    /// `Superseded` when the stored state is not the state known here. With `phase_for_fresh_read` the draft contains
+    /// no result that could be lost: the status is then built from the object as stored and that phase, for up to five
+    /// failures, and a shutdown ends the retries with `Retry`.
     pub(super) async fn persist_until_stored(
         &mut self,
         context: &Context,
@@ -130,9 +134,9 @@ impl JobWriter {
                 return stored;
             }
             failures += 1;
-            // Is there still something to store in? A namespace that goes away takes no report any more.
+            // Check that the object still exists: a terminating namespace accepts no reports.
             match context.ports.get_job(&self.job.key).await {
-                // Our own word, late: whatever it met meanwhile is tried again.
+                // Our own earlier write took effect late: continue from it.
                 Ok(Some(fresh))
                     if fresh.uid == self.job.uid
                         && !fresh.deleting
@@ -143,7 +147,8 @@ impl JobWriter {
                 }
                 Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match phase_for_fresh_read
                 {
-                    // What was edited meanwhile is told as seen; it takes effect once the results are stored.
+                    // The next status acknowledges an edit made meanwhile; the edit takes effect once the results are
+                    // stored.
                     _ if stored == WriteResult::Retry && fresh.status == self.job.status => self.job = fresh,
                     _ if stored == WriteResult::Retry => {}
                     Some(phase) if !fresh.is_finished() && failures <= 5 => {
@@ -158,7 +163,7 @@ impl JobWriter {
             }
             if let Some(why) = self.refused.take() {
                 let status = storing_failed_status(&self.job, &why.to_string(), context.ports.now());
-                // What was told before may have come in between; it is known by its own text only.
+                // This write may take effect although its answer is lost; only its content identifies it.
                 if write_status(context, &mut self.job, &status).await != WriteResult::Superseded {
                     written = Some(status);
                 }
@@ -179,7 +184,8 @@ impl JobWriter {
         }
     }
 
-    /// Makes sure that our own word on what is not stored is known to be there or not: its answer may have been lost.
+    /// Checks whether our own status about the rejected report is stored, because its answer may have been lost.
+    /// `false` when the API server does not answer.
     async fn verify_own_write(&mut self, context: &Context, written: &JobStatus) -> bool {
         if self.job.status == *written {
             return true;
@@ -196,7 +202,8 @@ impl JobWriter {
         }
     }
 
-    /// Stores a draft once. A status is worked out once: after a lost answer it is found stored just as it is.
+    /// Tries to store a draft once. The status is computed only once, so that a write with a lost answer is
+    /// recognized.
     async fn attempt(&mut self, context: &Context, draft: &mut PendingWrite) -> WriteResult {
         while let Some(report) = draft.reports.front() {
             match self.put_report(context, report).await {
@@ -210,7 +217,7 @@ impl JobWriter {
         }
     }
 
-    /// Stores how the job stands in a phase.
+    /// Stores the state of the job in a phase.
     async fn persist(
         &mut self,
         context: &Context,
@@ -232,7 +239,7 @@ impl JobWriter {
         stored
     }
 
-    /// Stores what the figures of a job come to whose process ended without a word.
+    /// Stores the counters of a job whose process crashed.
     pub(super) async fn write_recovered_status(
         &mut self,
         context: &Context,
@@ -242,7 +249,7 @@ impl JobWriter {
         write_status(context, &mut self.job, &status).await
     }
 
-    /// Tells how the job stands; whether that is stored.
+    /// Stores the state of the job in a phase. Returns whether the state is stored.
     pub(super) async fn write_phase(
         &mut self,
         context: &Context,
@@ -252,7 +259,7 @@ impl JobWriter {
         self.persist(context, progress, phase).await == WriteResult::Stored
     }
 
-    /// Stores a report.
+    /// Stores a report. `Superseded` when the stored report contains items that are not known here.
     async fn put_report(&mut self, context: &Context, report: &Report) -> WriteResult {
         let number = usize::try_from(report.number).unwrap_or_default();
         loop {
@@ -269,17 +276,17 @@ impl JobWriter {
                         self.open = Some((number, stored.resource_version));
                     }
                     Ok(Some(_)) => {
-                        tracing::error!(job = %self.job.key, number, "this report holds results that are not known here");
+                        tracing::error!(job = %self.job.key, number, "failed to store report: foreign results found");
                         return WriteResult::Superseded;
                     }
                     Ok(None) => self.open = None,
                     Err(_) => return WriteResult::Retry,
                 },
-                // Somebody deleted it; it is made again.
+                // The report was deleted: it is created again.
                 Err(KubeError::NotFound) if version.is_some() => self.open = None,
                 Err(KubeError::NotFound) => return WriteResult::Gone,
                 Err(error @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
-                    tracing::warn!(job = %self.job.key, %error, "report not stored");
+                    tracing::warn!(job = %self.job.key, %error, "failed to store report; retrying");
                     self.refused = Some(error).filter(|error| *error != KubeError::Unavailable);
                     return WriteResult::Retry;
                 }
@@ -287,7 +294,7 @@ impl JobWriter {
         }
     }
 
-    /// Ends the job: its last status is stored before anybody is told.
+    /// Ends the job, and publishes the event after its last status is stored. Returns when the job is due again.
     pub(super) async fn finish_job(
         mut self,
         context: &Context,
@@ -318,15 +325,17 @@ impl JobWriter {
     }
 }
 
-/// Whether a stored report holds no item that is not known here: an earlier state of it, a write whose answer was lost, or
-/// one that somebody has edited. Ours may replace it; only a process that scored further items must not be overwritten.
+/// Whether all items of a stored report are known here: it is an earlier version, a write whose answer was lost, or an
+/// edited report, and may be replaced. `false` when another process has scored further items, which must not be
+/// overwritten.
 fn is_same_report(stored: &Report, report: &Report) -> bool {
     let known = |index: i32| report.results.binary_search_by_key(&index, |r| r.index).is_ok();
     stored.results.iter().all(|result| known(result.index))
 }
 
-/// Stores a job's status when it differs. The user may edit the object while its job runs: on a conflict the object is
-/// read again and the status put on the new version, unless somebody else has written status.
+/// Replaces the status if it differs, in up to three attempts. A user may edit the object while its job runs: after a
+/// conflict the object is read again, and the status is written to the new version. `Superseded` when another client
+/// has written the status.
 pub(super) async fn write_status(context: &Context, job: &mut JobObject, status: &JobStatus) -> WriteResult {
     if *status == job.status {
         return WriteResult::Stored;
@@ -352,7 +361,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
                 }
                 Ok(Some(fresh)) if fresh.status == job.status => *job = fresh,
                 Ok(Some(_)) => {
-                    tracing::error!(job = %job.key, "this job's status is not the one that was stored last");
+                    tracing::error!(job = %job.key, "failed to store status: another process has written it");
                     return WriteResult::Superseded;
                 }
                 Ok(None) => return WriteResult::Gone,
@@ -360,7 +369,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
             },
             Err(KubeError::NotFound) => return WriteResult::Gone,
             Err(error @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
-                tracing::warn!(job = %job.key, %error, "status not stored");
+                tracing::warn!(job = %job.key, %error, "failed to store status");
                 return WriteResult::Retry;
             }
         }
@@ -368,7 +377,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
     WriteResult::Retry
 }
 
-/// Tells people about a change of a job's state.
+/// Publishes an event about a job.
 pub(super) async fn publish_event(
     context: &Context,
     job: &JobObject,
@@ -387,7 +396,7 @@ pub(super) async fn publish_event(
     context.ports.publish_event(announcement).await;
 }
 
-/// A number of items in words.
+/// Formats a number of items with its verb for a message.
 fn item_count(count: i32) -> String {
     if count == 1 {
         "1 item".to_owned()

@@ -1,4 +1,4 @@
-//! A running job looks up from its work: at its object, the tenancy rules, its grant, and its keys.
+//! Refreshes a running job: its object, its credentials, the tenancy rules and its grant.
 
 use std::sync::Arc;
 
@@ -13,14 +13,15 @@ use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::KubeError;
 
 impl JobRun<'_> {
-    /// What may be edited while a job runs takes effect at once.
+    /// Applies edits of mutable fields to the run at once.
     pub(super) fn apply_edits(&mut self) {
         if let Ok(spec) = &self.writer.job.spec {
             self.spec.clone_from(spec);
         }
     }
 
-    /// Looks at the object and its grant again; in a second once more when one of them cannot be read.
+    /// Reads the object and its grant again. The next refresh follows after 10 s, or after 1 s if one of them could
+    /// not be read. Returns why the run has to stop; `None` when it continues.
     pub(super) async fn refresh(&mut self) -> Option<StopReason> {
         let refreshed = self.refresh_all().await;
         let wait = if refreshed.is_ok() {
@@ -32,10 +33,14 @@ impl JobRun<'_> {
         refreshed.unwrap_or(None)
     }
 
+    /// Returns why the run has to stop; `None` when it continues.
+    ///
+    /// # Errors
+    /// Returns the error of the API server if the object, the namespace or the grant cannot be read.
     async fn refresh_all(&mut self) -> Result<Option<StopReason>, KubeError> {
         match self.context.ports.get_job(&self.writer.job.key).await? {
             Some(fresh) if fresh.uid == self.writer.job.uid && !fresh.deleting => {
-                // The status is ours alone; on a conflict the next write finds out who else writes it.
+                // Only the operator writes the status; if it differs, the next write detects the conflict.
                 if fresh.status == self.writer.job.status {
                     self.writer.job = fresh;
                     self.apply_edits();
@@ -59,9 +64,10 @@ impl JobRun<'_> {
         Ok((!open || !allowed).then_some(StopReason::Reevaluate))
     }
 
-    /// Takes fresh keys before the old ones end: a run may outlast a session, and a Secret may be rotated. Keys that cannot
-    /// be had now are had later; until then the old ones serve. Keys with another id may be another account's, whose project
-    /// of the same name would be paid for: they are checked as at the start, and what they are refused for is given back.
+    /// Renews the credentials before they expire: a run may outlast an STS session, and a Secret may be rotated. If
+    /// that fails, the current credentials stay in use until a later refresh. A new AccessKey ID may belong to another
+    /// account, whose project of the same name would be billed: new credentials are checked as at the start. Returns
+    /// the phase of the job if they are rejected or belong to another account; `None` when the run continues.
     async fn renew_credentials(&mut self) -> Option<Phase> {
         let ports = self.context.ports.as_ref();
         let scope = SessionScope::project(&self.input.spec.project);

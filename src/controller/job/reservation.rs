@@ -1,6 +1,7 @@
-//! Storing while a run goes on. Results are stored once a second and, with them, what may be sent until the next time; calls go
-//! on meanwhile, as far as what is reserved and stored already reaches. While the API server does not answer, that is used
-//! up soon, and no new call is made; answers still come in, and nothing that was paid for is given up.
+//! Stores results and reserves requests during a run. Results are stored every second, together with the reservation
+//! of the requests until the next store. Calls continue meanwhile as far as the stored reservation allows. While the
+//! API server does not answer, the reservation is soon used up and no new call is made; answers are still received,
+//! and no billed result is dropped.
 
 use std::time::Duration;
 
@@ -13,18 +14,19 @@ use crate::api::{EventReason, REPORT_ITEMS};
 use crate::core::job::{Phase, ReportBuffer};
 use crate::ports::KubeError;
 
-/// How old the figures in status may get while results are stored in reports.
+/// Longest age of the counters in status while results are stored in reports.
 const STATUS_EVERY: Duration = Duration::from_secs(3);
 
 impl<'a> JobRun<'a> {
-    /// Requests that the job may make in all.
+    /// Returns the number of requests that the job may make in total; `None` without a budget.
     pub(super) fn budget(&self) -> Option<i64> {
         self.spec.budget.as_ref().map(|budget| budget.max_requests)
     }
 
-    /// How many requests to have in hand: what a second takes and what leaves while that is stored. No more, because a
-    /// crash spends what was reserved. A job that may have only a few calls in flight begins with as many, and doubles
-    /// while a reservation lasts less than a second.
+    /// Returns how many requests to reserve: at most 1.25 s of traffic at the project's rate, for the second until the
+    /// next store and the duration of that store. Not more, because after a crash the whole reservation counts as
+    /// spent. A job with `parallelism` starts with that number, and doubles it while a reservation lasts less than a
+    /// second.
     fn reservation_size(&mut self) -> i64 {
         let rate = self.input.limiter.rate();
         let most = rate + rate / 4;
@@ -39,15 +41,15 @@ impl<'a> JobRun<'a> {
         size
     }
 
-    /// Whether it is time to store: each second, and at a high pace whenever a report can be filled.
+    /// Whether a store is due: every second, and at a high rate as soon as the unstored results fill a report.
     pub(super) fn should_persist(&self) -> bool {
         let reports = self.progress.results().reports();
         let full = reports.is_some_and(|reports| reports.unpersisted() >= REPORT_ITEMS);
         full || self.persisted_at.elapsed() >= PERSIST_EVERY
     }
 
-    /// Begins to store where the job stands and, if asked for, reserves what may leave next. In reports, results and
-    /// reservations need no new status: the figures follow a little later.
+    /// Starts to store the state of the job, and reserves the next requests if `reserve` is set. Results and
+    /// reservations in reports need no new status: the counters in status follow within 3 s.
     pub(super) fn persist(&mut self, calls: &mut Calls<'a>, reserve: bool) {
         self.persisted_at = Instant::now();
         if reserve {
@@ -63,7 +65,7 @@ impl<'a> JobRun<'a> {
             .results()
             .reports()
             .is_some_and(ReportBuffer::can_carry_reservation);
-        // A status that says that calls are under way may be late; one that says that none are may not.
+        // A stored status that shows calls in flight may be out of date; one that shows none must be replaced first.
         let phase = if carries && self.writer.job.has_started() && self.status_at.elapsed() < STATUS_EVERY {
             None
         } else {
@@ -80,7 +82,8 @@ impl<'a> JobRun<'a> {
         calls.push(storing.boxed());
     }
 
-    /// The phase to report while the start annotation is still rejected: a new attempt alone changes no condition.
+    /// Returns the stored `NotStarted` phase until the started annotation is added: another attempt alone does not
+    /// change the status. `None` without such a phase.
     fn not_started_phase(&self) -> Option<Phase> {
         let job = &self.writer.job;
         let error = job
@@ -91,7 +94,7 @@ impl<'a> JobRun<'a> {
         Some(Phase::NotStarted(error.clone()))
     }
 
-    /// Takes in what became of a store.
+    /// Applies the result of a store. Returns why the run has to stop; `None` when it continues.
     pub(super) fn on_persisted(&mut self, writer: JobWriter, stored: WriteResult) -> Option<StopReason> {
         self.persisting = false;
         self.writer = writer;
@@ -107,8 +110,9 @@ impl<'a> JobRun<'a> {
         }
     }
 
-    /// Marks the object before its first call leaves, and after that is on record: an object that is marked has a record,
-    /// so one without was restored, or robbed of its status.
+    /// Adds the started annotation before the first call is sent and after its reservation is stored. An annotated
+    /// object without a reservation was therefore restored from a backup or has lost its status. Returns why the run
+    /// has to stop; `None` when it continues.
     pub(super) async fn mark_started(&mut self) -> Option<StopReason> {
         if self.writer.job.started.is_some() || self.progress.requests().reserved == 0 {
             return None;
@@ -124,7 +128,7 @@ impl<'a> JobRun<'a> {
             }
             Err(KubeError::Conflict) => Some(StopReason::Reevaluate),
             Err(error) => {
-                tracing::warn!(job = %self.writer.job.key, %error, "the job could not be marked as started");
+                tracing::warn!(job = %self.writer.job.key, %error, "failed to add started annotation");
                 Some(StopReason::NotStarted(error))
             }
         }

@@ -1,5 +1,5 @@
-//! What is still done for a job that has ended: an edit is noted, and results that nobody wants to keep are removed. Its
-//! counters never change.
+//! Reconciles a finished job: acknowledges edits, and removes the results that `results.select` leaves out or whose
+//! TTL has expired. The counters never change.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_r
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
-/// When the results of a job are to go; `None` when they stay or are gone.
+/// Returns when the results of a job expire; `None` when they are kept or already removed.
 fn expires_at(job: &JobObject) -> Option<Timestamp> {
     let ttl = job.spec.as_ref().ok()?.results.ttl_seconds_after_finished?;
-    let gone =
+    let removed =
         condition_status(&job.status.conditions, kinds::RESULTS_STORED) == Some(ConditionStatus::False);
-    let end = job.status.completion_time.as_ref().filter(|_| !gone)?;
+    let end = job.status.completion_time.as_ref().filter(|_| !removed)?;
     Some(end.0 + SignedDuration::from_secs(ttl))
 }
 
-/// Whether reports are to be gone through for the results that `results.select` leaves out.
+/// Returns the spec if the reports still contain results that `results.select` leaves out; `None` otherwise.
 fn needs_selection(job: &JobObject) -> Option<&JobSpec> {
     let spec = job.spec.as_ref().ok()?;
     let open = job.status.reports.is_some() && !job.status.results_pruned;
     (open && spec.results.select != Select::All).then_some(spec)
 }
 
-/// When an ended job is to be looked at again.
+/// Returns when a finished job is due again: at once to filter reports, at the expiry of its results, or on a change.
 pub(super) fn next_action(context: &Context, job: &JobObject) -> Action {
     if needs_selection(job).is_some() {
         return Action::Requeue(Duration::ZERO);
@@ -43,7 +43,7 @@ pub(super) fn next_action(context: &Context, job: &JobObject) -> Action {
     }
 }
 
-/// One pass over an ended job.
+/// Reconciles a finished job.
 pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
     let now = context.ports.now();
     if expires_at(&job).is_some_and(|time| time <= now) {
@@ -51,7 +51,7 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
     }
     if let Some(spec) = needs_selection(&job).cloned() {
         if let Err(error) = remove_unselected(context, &job, &spec).await {
-            tracing::info!(job = %job.key, %error, "reports not gone through yet");
+            tracing::info!(job = %job.key, %error, "failed to filter reports; retrying");
             return Action::Requeue(REREAD_AFTER);
         }
         let status = pruned_status(&job, false, now);
@@ -64,7 +64,7 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
     acknowledge(context, job).await
 }
 
-/// Notes that an edit was seen.
+/// Acknowledges an edit in status.
 async fn acknowledge(context: &Context, mut job: JobObject) -> Action {
     let status = acknowledged_status(&job);
     match write_status(context, &mut job, &status).await {
@@ -74,10 +74,11 @@ async fn acknowledge(context: &Context, mut job: JobObject) -> Action {
     }
 }
 
-/// All results go; the job and its summary stay, because a job that disappears is created again by GitOps, and paid again.
+/// Removes all results. The job and its summary stay: GitOps would recreate a deleted job, and its calls would be
+/// billed again.
 async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -> Action {
     if let Err(error) = remove_reports(context, &job).await {
-        tracing::info!(job = %job.key, %error, "reports not removed yet");
+        tracing::info!(job = %job.key, %error, "failed to delete reports; retrying");
         return Action::Requeue(REREAD_AFTER);
     }
     let status = pruned_status(&job, true, now);
@@ -92,8 +93,11 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
     }
 }
 
-/// Removes all reports of a job, also one that was stored after the last status. One that stays although it was deleted has
-/// a finalizer, or its number was edited: it is tried again later.
+/// Deletes all reports of a job, including a report that was stored after the last status.
+///
+/// # Errors
+/// Returns the error of the API server, or `Conflict` when a deleted report is still listed, because it has a
+/// finalizer or its number was edited. The deletion is retried later.
 async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeError> {
     let mut last = None;
     while job.status.reports.is_some() {
@@ -112,8 +116,11 @@ async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeEr
     Ok(())
 }
 
-/// Leaves out of the reports what `results.select` does not ask for. A report that is left empty stays, so that their
+/// Removes the results from the reports that `results.select` leaves out. An empty report stays, so that the report
 /// numbers have no gap.
+///
+/// # Errors
+/// Returns the error of the API server; the removal is retried later.
 async fn remove_unselected(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<(), KubeError> {
     let rules = ResultClassifier::of(spec);
     let mut page = None;

@@ -1,5 +1,17 @@
-//! The run of a job: reserve, send at the project's pace, fold the answers, store once a second meanwhile. When it ends, no
-//! call is in flight.
+//! Runs a job: reserves requests, sends calls at the project's rate, records the answers, and stores them every
+//! second.
+//!
+//! Flow: each turn of the event loop checks the stop conditions, refreshes the object and the grant, stores, reads the
+//! limits of the project, and then takes one step: reserve, read a page of the source, send a call, or wait for an
+//! event. Until a canary call has passed, a run sends one call at a time.
+//!
+//! Guarantees: a call is sent only after its reservation is stored and the object has the started annotation. When a
+//! run ends, no call is in flight and every answer is recorded; `finish` stores the answers that the run has not
+//! stored.
+//!
+//! The [`StopReason`] of a run decides the `Action` that `finish::finish_run` returns: `AwaitChange` after a shutdown,
+//! a deletion, or with an exhausted budget that suspends the job; `Requeue` after every reason that may pass; the
+//! action of `retention` for a job that has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,55 +34,55 @@ use crate::ports::{AccessKeys, CloudError, KubeError, ProjectLimits};
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::{Permit as RatePermit, ProjectLimiter, QueueTicket};
 
-/// How often results are stored: what a crash repeats.
+/// Interval of stores: a crash repeats at most the calls of one interval.
 pub(super) const PERSIST_EVERY: Duration = Duration::from_secs(1);
-/// How long until the object and its grant are looked at again; a change of either is told at once.
+/// Interval at which the object and its grant are read again; a change of either triggers that at once.
 pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(10);
 
-/// Why a run ended.
+/// Reason why a run ended.
 pub(super) enum StopReason {
-    /// All items are done, or more of them failed than may.
+    /// All items are done, or more items failed than the spec allows.
     LimitsReached,
-    /// It ends for good.
+    /// The job ends.
     Finished(End),
     NoProject {
         canary: bool,
         error: CloudError,
     },
     OtherRegion(CloudError),
-    /// The cloud refuses the time of the requests.
+    /// The cloud rejects the time of the requests.
     ClockSkew(CloudError),
     Denied {
         canary: bool,
         error: CloudError,
     },
-    /// With the keys of the call that was refused: the run may have newer ones by now.
+    /// With the credentials of the rejected call: the run may use newer ones by now.
     CredentialsRejected(CloudError, Arc<AccessKeys>),
     OutOfBudget,
-    /// Its source cannot be read any further.
+    /// The source cannot be read any further.
     Source(CloudError),
-    /// It may not go on now: why.
+    /// The job cannot continue now; the phase says why.
     Blocked(Phase),
-    /// What it may do has changed: the next pass finds out.
+    /// A precondition may have changed: the next reconcile checks it.
     Reevaluate,
-    /// The object cannot be marked as started: why.
+    /// The started annotation cannot be added.
     NotStarted(KubeError),
     ShuttingDown,
-    /// What is stored is not what this run knows.
+    /// The stored state is not the state that this run knows.
     Superseded,
     Gone,
 }
 
-/// What a run waits for.
+/// Event of a run.
 pub(super) enum RunEvent {
     Response(ScoreResponse),
     Page(Result<SourcePage, CloudError>),
     Limits(Result<ProjectLimits, CloudError>, Arc<AccessKeys>),
-    /// What was drawn up is stored, or why not; the object as it is stored now.
+    /// Result of a store, with the object as it is stored now.
     Persisted(Box<JobWriter>, WriteResult),
 }
 
-/// What IMM answered to a paid call, and with which keys it was asked.
+/// Answer of IMM to a billed call, with the credentials of the call.
 pub(super) struct ScoreResponse {
     pub(super) index: usize,
     pub(super) result: Result<String, CloudError>,
@@ -79,43 +91,43 @@ pub(super) struct ScoreResponse {
 
 pub(super) type Calls<'a> = FuturesUnordered<BoxFuture<'a, RunEvent>>;
 
-/// What a run works with.
+/// Input of a run.
 pub(super) struct RunInput {
     pub(super) spec: JobSpec,
     pub(super) identity: Identity,
     pub(super) source_spec: SourceSpec,
-    /// The grant that the gate has let it in by.
+    /// The grant that opened the gate.
     pub(super) grant: Option<GrantSpec>,
     pub(super) limiter: Arc<ProjectLimiter>,
 }
 
-/// A job being run.
+/// A running job.
 pub(super) struct JobRun<'a> {
     pub(super) context: &'a Context,
     pub(super) input: &'a RunInput,
-    /// The spec as it stands now; what was paid for cannot change in it.
+    /// The current spec; the fields that decide what is billed are immutable.
     pub(super) spec: JobSpec,
-    /// Renewed as they end or are rotated.
+    /// Credentials for IMM; renewed before they expire and after a rotation.
     pub(super) keys: Arc<AccessKeys>,
-    /// Keys that read the source; a list of uris needs none.
+    /// Credentials for the source; a list of URIs needs none.
     pub(super) source_keys: Option<Arc<AccessKeys>>,
-    /// Whether the project is asked for its limits and its role before the first call.
+    /// Whether the run waits for the limits and the service role of the project before its canary call.
     pub(super) awaiting_limits: bool,
     pub(super) writer: JobWriter,
     pub(super) progress: Progress,
     subscription: Subscription<'a>,
-    /// Its place in the project's line, kept while it stores.
+    /// Position in the queue of the project's rate limiter, kept while the run stores.
     ticket: Option<QueueTicket>,
     pub(super) source_position: Option<SourcePosition>,
-    /// Whether something is being stored. What is known of the object is as it was before, until that is done.
+    /// Whether a store is in flight. `writer` holds the object from before until the store is done.
     pub(super) persisting: bool,
-    /// When what was stored last was drawn up.
+    /// When the last store was prepared.
     pub(super) persisted_at: Instant,
     pub(super) status_at: Instant,
-    /// When the object and its grant are to be looked at again; `None` when something has changed since they were.
+    /// When the object and its grant are read again; `None` means at once.
     pub(super) refresh_due: Option<Instant>,
     pub(super) throttled: bool,
-    /// The last reservation and when it was made.
+    /// Size of the last reservation, and when it was made.
     pub(super) reserved: Option<(i64, Instant)>,
 }
 
@@ -143,7 +155,7 @@ impl<'a> JobRun<'a> {
             persisting: false,
             persisted_at: now,
             status_at: now,
-            // Counting and obtaining keys may have taken minutes since the gate was passed.
+            // Counting the source and obtaining credentials may have taken minutes since the gate opened.
             refresh_due: None,
             throttled: false,
             reserved: None,
@@ -157,7 +169,7 @@ impl<'a> JobRun<'a> {
         run
     }
 
-    /// What is left of it.
+    /// Returns the state that `finish` needs.
     pub(super) fn into_result(self) -> RunResult {
         RunResult {
             writer: self.writer,
@@ -166,7 +178,8 @@ impl<'a> JobRun<'a> {
         }
     }
 
-    /// Runs until it ends or cannot go on; answers under way are always awaited, folded and stored.
+    /// Runs the job until it ends or has to stop. Calls in flight are always awaited, and their answers recorded and
+    /// stored.
     pub(super) async fn execute(mut self) -> (Self, StopReason) {
         let mut calls: Calls<'a> = FuturesUnordered::new();
         let end = self.event_loop(&mut calls).await;
@@ -174,8 +187,8 @@ impl<'a> JobRun<'a> {
         (self, end)
     }
 
-    /// Nothing new leaves. What is under way is awaited, and stored each second meanwhile as it was before; reservations
-    /// that no call has used are given back at once: only a crash makes them count as spent.
+    /// Waits for the calls in flight and stores their answers every second; no new call is sent. Reservations that no
+    /// call has used are released at once: only a crash makes them count as spent.
     async fn drain(&mut self, calls: &mut Calls<'a>, end: &StopReason) {
         self.progress.release();
         let mut stores = !matches!(end, StopReason::Gone | StopReason::Superseded);
@@ -194,8 +207,9 @@ impl<'a> JobRun<'a> {
         }
     }
 
+    /// Sends calls and handles events until there is a reason to stop.
     async fn event_loop(&mut self, calls: &mut Calls<'a>) -> StopReason {
-        // An earlier job of the project has found that out; it may have been put right since.
+        // The role is known from an earlier job of the project and may have been fixed since: it is read again.
         if self.check_service_role().is_some() {
             self.input.limiter.invalidate();
         }
@@ -209,7 +223,7 @@ impl<'a> JobRun<'a> {
             let now = self.context.ports.now();
             let until = active_deadline(&self.writer.job, &self.spec, now);
             if self.spec.cancel {
-                // It sticks from here on, also when it is taken back while calls are awaited.
+                // The cancellation is final, even if `spec.cancel` is reset while calls are in flight.
                 return StopReason::Finished(cancelled());
             }
             if until.is_some_and(|time| time <= now) || self.spec.suspend {
@@ -228,7 +242,7 @@ impl<'a> JobRun<'a> {
                 );
             }
             if self.progress.has_open_items() && self.input.limiter.needs_limits() {
-                // Before its first call a run waits for the answer: it may spare that call.
+                // Before its canary call a run waits for the limits: they may show that the call would fail.
                 self.awaiting_limits = !self.progress.canary_passed();
                 calls.push(self.ask_limits());
             }
@@ -244,7 +258,7 @@ impl<'a> JobRun<'a> {
             {
                 return end;
             }
-            // What has changed is looked at before anything else is sent, and that waits for a store that is under way.
+            // A due refresh comes before the next call, and waits for the store in flight.
             if self.persisting && self.refresh_is_due() {
                 if let Some(end) = self.wait_for_event(calls, PERSIST_EVERY).await {
                     return end;
@@ -279,8 +293,9 @@ impl<'a> JobRun<'a> {
         }
     }
 
-    /// Waits for the project's pace and sends one item. Whatever happens meanwhile is seen to first: nobody stands in line
-    /// while it does something else, and keeps its place.
+    /// Waits for a permit of the project's rate limiter and sends one item. An event that comes first is handled
+    /// instead, and the run keeps its position in the queue. Returns why the run has to stop; `None` when it
+    /// continues.
     async fn send_next(&mut self, calls: &mut Calls<'a>, until: Option<Timestamp>) -> Option<StopReason> {
         let input = self.input;
         let namespace = self.writer.job.key.namespace.clone();
@@ -319,6 +334,8 @@ impl<'a> JobRun<'a> {
         None
     }
 
+    /// Waits for an event, for at most `pause`, and handles it. Returns why the run has to stop; `None` when it
+    /// continues.
     async fn wait_for_event(&mut self, calls: &mut Calls<'a>, pause: Duration) -> Option<StopReason> {
         let due = self.wait_until(pause);
         tokio::select! {
@@ -336,7 +353,8 @@ impl<'a> JobRun<'a> {
         self.refresh_due.is_none_or(|due| due <= Instant::now())
     }
 
-    /// When to stop waiting: answers that have come are stored in time, however long the next one takes.
+    /// Returns when to stop waiting: after `pause`, or when the next store is due, so that results are stored in time
+    /// however long the next answer takes.
     fn wait_until(&self, pause: Duration) -> Instant {
         let due = Instant::now() + pause;
         if self.persisting {
@@ -347,13 +365,13 @@ impl<'a> JobRun<'a> {
     }
 }
 
-/// How a job ends that its user does not want any more.
+/// Returns the end of a cancelled job.
 pub(super) fn cancelled() -> End {
     let message = "spec.cancel is true, and the results so far are kept: create another job to score the remaining items";
     End::Failed(JobReason::Cancelled, message.to_owned())
 }
 
-/// What ends the wait for a turn.
+/// What ends the wait for a permit.
 enum Wakeup {
     Permit(RatePermit),
     Event(RunEvent),
@@ -361,7 +379,7 @@ enum Wakeup {
     TimedOut,
 }
 
-/// How long to wait for an answer: until something is due, and no longer than until the next store.
+/// Returns the time until `due`, at least 1 ms and at most the interval of stores.
 fn clamped_wait(now: Timestamp, due: Option<Timestamp>) -> Duration {
     let left = due.map(|time| time.duration_since(now).max(SignedDuration::ZERO));
     let left = left.and_then(|left| Duration::try_from(left).ok());

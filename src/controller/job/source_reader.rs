@@ -1,4 +1,5 @@
-//! Reading a job's source at OSS: counting it before the first paid call, and going on in it page by page.
+//! Reads the source of a job from OSS: counts it before the first billed call, and reads it page by page during the
+//! run.
 
 use std::time::Duration;
 
@@ -17,36 +18,37 @@ use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ListPosition};
 use crate::runtime::queue::Action;
 
-/// By now OSS's clock has left the second in which the source was first looked at: nothing new gets that time any more.
+/// Delay after which OSS's clock has left the second in which the source was pinned: no new object gets that time any
+/// more.
 const NEXT_SECOND: Duration = Duration::from_millis(1_100);
-/// How long until a source that could not be read is tried again: by itself, and when a person must act.
+/// Delay before a source that could not be read is read again: after a transient error, and when action is required.
 const RETRY_SOURCE: Duration = Duration::from_secs(5);
 const RETRY_SOURCE_LATER: Duration = Duration::from_secs(60);
 
-/// Pages of a source that are looked at at most, and bytes of a manifest.
+/// Limits of a source: pages of a listing (of up to 1,000 objects each), and bytes of a manifest.
 const MAX_PAGES: usize = 5_000;
 const MAX_MANIFEST_BYTES: u64 = 64 * 1024 * 1024;
-/// So often the object is looked at while its source is counted.
+/// Interval at which the job is read while its source is counted.
 const CHECK_CHANGES_EVERY: Duration = Duration::from_secs(5);
 
-/// Where a source goes on.
+/// Position in a source.
 #[derive(Clone, Debug)]
 pub(super) enum SourcePosition {
     /// In a listing.
     Listing(ListPosition),
-    /// At a byte of a manifest.
+    /// At a byte offset of a manifest.
     Byte(u64),
 }
 
-/// The next items of a source.
+/// A page of a source.
 pub(super) struct SourcePage {
     pub(super) found: Vec<SourceItem>,
-    /// Where it goes on; `None` at the end.
+    /// Position of the next page; `None` at the end.
     pub(super) next: Option<SourcePosition>,
 }
 
 impl SourcePosition {
-    /// Where a job with this cursor goes on.
+    /// Returns the position at which a job with this cursor continues.
     pub(super) fn of(cursor: &Cursor, spec: &JobSpec) -> Self {
         if spec.source.prefix.is_some() {
             let key = cursor.key.clone();
@@ -56,7 +58,10 @@ impl SourcePosition {
     }
 }
 
-/// Reads on in a source.
+/// Reads the page of a source at a position.
+///
+/// # Errors
+/// Returns the error of OSS.
 pub(super) async fn read_page(
     context: &Context,
     spec: &JobSpec,
@@ -104,7 +109,7 @@ pub(super) async fn read_page(
                 .ports
                 .read_object(region, &object, *from, etag, keys)
                 .await?;
-            // A line longer than a piece is no image; what is cut off of it is refused as well.
+            // A line that is longer than a chunk is no URI: each part of the line is rejected as an item.
             let endless = !piece.last && !piece.bytes.contains(&b'\n');
             let (found, used) = items_of_lines(&piece.bytes, *from, piece.last || endless);
             let next = from + u64::try_from(used).unwrap_or(u64::MAX);
@@ -116,7 +121,10 @@ pub(super) async fn read_page(
     }
 }
 
-/// The keys with which the source of a job is read.
+/// Returns the credentials for the source of a job.
+///
+/// # Errors
+/// Returns the phase to report when no credentials are available.
 pub(super) async fn source_credentials(
     context: &Context,
     writer: &JobWriter,
@@ -147,7 +155,10 @@ pub(super) async fn source_credentials(
     })
 }
 
-/// Counts the items, once, before the first paid call; `Err` says when to look again.
+/// Counts the items once, before the first billed call.
+///
+/// # Errors
+/// Returns the action for a job that has ended or has to count again; its status is written.
 pub(super) async fn count_items(
     context: &Context,
     mut writer: JobWriter,
@@ -214,7 +225,7 @@ pub(super) async fn count_items(
         }
         place = page.next;
     }
-    // What is counted is recorded before it is relied on.
+    // The count is stored before it is used.
     if writer
         .write_phase(context, None, &Phase::Counting(count.source_seen(&observed)))
         .await
@@ -225,7 +236,11 @@ pub(super) async fn count_items(
     }
 }
 
-/// Reads on, trying again after a failure that may pass: a count of many pages must not begin anew for one of them.
+/// Reads a page, with three retries after transient errors: a count of many pages must not restart because of one
+/// page.
+///
+/// # Errors
+/// Returns the last error of OSS.
 async fn read_page_with_retries(
     context: &Context,
     spec: &JobSpec,
@@ -245,7 +260,7 @@ async fn read_page_with_retries(
     }
 }
 
-/// Whether a job was changed, or has gone, since it was taken up.
+/// Whether the job was edited, recreated or deleted since it was read. `false` when it cannot be read now.
 async fn object_changed(context: &Context, writer: &JobWriter) -> bool {
     match context.ports.get_job(&writer.job.key).await {
         Ok(Some(fresh)) => {
@@ -256,7 +271,10 @@ async fn object_changed(context: &Context, writer: &JobWriter) -> bool {
     }
 }
 
-/// The time by OSS's clock, and of a manifest its ETag.
+/// Pins the source: reads the time of OSS's clock and, for a manifest, its ETag.
+///
+/// # Errors
+/// Returns the error of OSS.
 async fn pin_source(
     context: &Context,
     spec: &JobSpec,
@@ -279,7 +297,7 @@ async fn pin_source(
                 key: String::new(),
             });
             let piece = context.ports.read_object(region, &object, 0, None, keys).await?;
-            // An empty object has none in its answer; one that is too long to be stored cannot be compared.
+            // The answer for an empty object has no ETag; an ETag over 128 bytes cannot be stored and is not compared.
             let etag = Some(piece.etag).filter(|etag| !etag.is_empty() && etag.len() <= 128);
             (piece.server_time, etag)
         }
@@ -287,7 +305,10 @@ async fn pin_source(
     Ok(counting_source(time.unwrap_or_else(|| context.ports.now()), etag))
 }
 
-/// Whether the lines of a manifest may be scored: their buckets by the tenancy rules, and all of them by the grant.
+/// Checks the lines of a manifest: their buckets against the tenancy rules, and their URIs against the grant.
+///
+/// # Errors
+/// Returns the phase to report when a line may not be scored or the namespace cannot be read.
 pub(super) async fn check_manifest_items(
     context: &Context,
     writer: &JobWriter,
@@ -324,7 +345,7 @@ pub(super) async fn check_manifest_items(
     allowed.map_err(Phase::Denied)
 }
 
-/// Tells what is wrong with a source, and when it is tried again.
+/// Reports the error of a source: ends the job, or writes the phase. Returns when the job is due again.
 pub(super) async fn on_source_error(
     context: &Context,
     writer: JobWriter,
@@ -394,7 +415,7 @@ pub(super) async fn on_source_error(
     stop_counting(context, writer, progress, phase, wait).await
 }
 
-/// Tells why a job does not go on, for good or until it is tried again.
+/// Ends the job, or writes the phase and returns a requeue after `wait`.
 async fn stop_counting(
     context: &Context,
     mut writer: JobWriter,

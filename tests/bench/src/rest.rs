@@ -219,9 +219,7 @@ pub async fn passes(operator: &Operator, buckets: usize) -> Result<()> {
 
 /// From the start of the process to the line that says that all was seen.
 pub fn seconds_until_seen(log: &str, started: Timestamp) -> Result<f64> {
-    let line = log
-        .lines()
-        .find(|line| line.contains("initial lists completed"));
+    let line = log.lines().find(|line| line.contains("initial lists completed"));
     let line: Value = serde_json::from_str(line.ok_or("the operator's log does not say that all was seen")?)?;
     let time = line
         .get("timestamp")
