@@ -258,11 +258,11 @@ pub async fn release_finalizers(remove: bool) -> Result<Vec<(ObjectKey, usize)>,
 /// Returns an error if the job does not exist, or if the job or its reports cannot be read.
 pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
     let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
-    let rights = format!(
+    let permissions = format!(
         "get imagescorejobs and list imagescorereports in namespace {} (role view may)",
         key.namespace
     );
-    let failed = |error| permission_error(error, &rights);
+    let failed = |error| permission_error(error, &permissions);
     let job = kubernetes.get_job(key).await.map_err(failed)?;
     let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
     page_of(job.status.results.clone());
@@ -288,9 +288,9 @@ pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResul
 
 /// Error of a command. `Forbidden` names the permissions that the user of the command needs; the operator's
 /// ServiceAccount is not involved.
-fn permission_error(error: KubeError, rights: &str) -> RunError {
+fn permission_error(error: KubeError, permissions: &str) -> RunError {
     RunError::Cluster(if error == KubeError::Forbidden {
-        format!("you need the right to {rights}")
+        format!("you need the right to {permissions}")
     } else {
         error.to_string()
     })

@@ -307,8 +307,8 @@ async fn read_grant(
     }
 }
 
-/// Waits for the grant, and fails the job after `grantWait.timeoutSeconds`, unless the gate names the time at which
-/// the grant takes effect.
+/// Waits for the grant. Fails the job after `grantWait.timeoutSeconds`, except during the propagation delay of a live
+/// grant.
 async fn wait_for_grant(
     context: &Context,
     mut writer: JobWriter,
