@@ -53,7 +53,7 @@ impl GrantSet<'_> {
             absence_trusted: !input.absence_untrusted,
         };
         let interval = drift_interval(&batch);
-        let settles = next_expiry_check(&plan.ledgers, input);
+        let expiry_check = next_expiry_check(&plan.ledgers, input);
         let wrote = batch.iter().any(GrantWork::was_written);
         let set_aside = |(p, v): (&GrantWork, &GrantOutcome)| {
             *v == GrantOutcome::Propagating || (*v == GrantOutcome::Carried && p.outcome.is_none())
@@ -121,7 +121,7 @@ impl GrantSet<'_> {
             requeue::uniform(Duration::from_secs(15), Duration::from_secs(45), &spread)
         } else {
             hold.into_iter()
-                .chain(settles)
+                .chain(expiry_check)
                 .min()
                 .unwrap_or(Duration::from_secs(3600))
                 .max(Duration::from_secs(1))
@@ -284,9 +284,9 @@ impl GrantSet<'_> {
 /// expiry, to drop the entry.
 fn next_expiry_check(ledgers: &[Vec<LedgerEntry>], input: PlanInput<'_>) -> Option<Duration> {
     let open = |e: &LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
-    let settled = input.unsettled_until.filter(|time| *time > input.now)?;
-    let last = settled - RECHECK_BEFORE_EXPIRY;
-    let check = if last > input.now { last } else { settled };
+    let expires = input.unsettled_until.filter(|time| *time > input.now)?;
+    let last = expires - RECHECK_BEFORE_EXPIRY;
+    let check = if last > input.now { last } else { expires };
     let any = ledgers.iter().flatten().any(open);
     any.then(|| time_left(input.now, check))
 }
