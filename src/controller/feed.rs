@@ -257,7 +257,7 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<Q
             };
             let reason = object.ready_reason(JobReason::ALL.iter().map(|r| r.as_str()));
             let grant = grant_of(&object, &key);
-            index.upsert_job(&key, &change_token(&object), grant, stage, reason)
+            index.upsert_job(&key, &change_token(&object), grant, state, reason)
         }
         (WatchedKind::Jobs, WatchEvent::Deleted(key)) => index.remove_job(&key),
         (WatchedKind::Jobs, WatchEvent::ListCompleted(scope)) => {

@@ -48,7 +48,7 @@ struct IndexedJob {
     reason: &'static str,
 }
 
-/// All objects that were seen.
+/// All watched objects.
 pub(super) struct Index {
     metrics: Arc<Metrics>,
     grants: HashMap<ObjectKey, IndexedGrant>,
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_writes_ask_for_no_work_but_wake_the_jobs_that_wait() {
+    fn own_writes_reconcile_no_bucket_but_wake_the_waiting_jobs() {
         let mut index = Index::new(Arc::default());
         assert_eq!(
             index.upsert_grant(key("g"), &token(1), "pics", "Applied"),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_new_list_does_not_mention_has_gone() {
+    fn objects_missing_from_a_new_list_are_removed() {
         let metrics = Arc::<Metrics>::default();
         let mut index = Index::new(Arc::clone(&metrics));
         index.upsert_grant(key("old"), &token(1), "pics", "Applied");

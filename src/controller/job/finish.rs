@@ -96,8 +96,8 @@ pub(super) async fn finish_run(
             fail(JobReason::PermissionDenied, message)
         }
         StopReason::Denied { .. } => {
-            // Later on, the grant may have been taken away under us: its bucket is looked at first, and one call alone
-            // decides then.
+            // The grant may have been removed during the run: its bucket is rechecked first, and a canary call
+            // decides.
             let phase = Phase::Waiting("IMM rejected a call; checking the grant again".to_owned());
             writer.write_phase(context, Some(&mut progress), &phase).await;
             let bucket = input.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
