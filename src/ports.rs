@@ -1,5 +1,5 @@
-//! The one trait through which everything outside is reached: Kubernetes, the clouds, the clock. A test can count,
-//! stop, lose, delay or fail any single effect, because there is no other way out.
+//! The trait through which all effects happen: Kubernetes, Alibaba Cloud and the clock. No other code has an effect, so a
+//! test can count, block, drop, delay or fail each single one.
 
 use std::sync::Arc;
 
@@ -17,131 +17,131 @@ use crate::core::job::{JobObject, ListedObject};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 
-/// Keys of an identity. Nothing here can be printed.
+/// Credentials of an identity. There is no `Debug` implementation, so credentials cannot be logged by accident.
 #[derive(Clone)]
 pub struct AccessKeys {
-    /// Access key id.
+    /// AccessKey ID.
     pub id: String,
-    /// Access key secret.
+    /// AccessKey secret.
     pub secret: SecretString,
-    /// Token of temporary keys.
+    /// Security token; `None` for a long-lived AccessKey pair.
     pub token: Option<SecretString>,
-    /// When temporary keys end, as far as it is known.
+    /// Expiry of temporary credentials; `None` when it is unknown or the credentials do not expire.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A session to open at STS.
+/// Parameters of a role assumption at STS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleSession {
-    /// Role to assume.
+    /// ARN of the role to assume.
     pub role_arn: String,
-    /// Name of the session, 2 to 64 characters.
+    /// Session name, 2 to 64 characters.
     pub name: String,
-    /// External id that the role's trust policy asks for.
+    /// External ID that the role's trust policy requires.
     pub external_id: Option<String>,
-    /// What the session is narrowed to.
+    /// Session policy (JSON) that limits the session's permissions.
     pub policy: Option<String>,
 }
 
-/// Why the API server did not do what was asked.
+/// Why a request to the API server failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum KubeError {
-    /// Somebody else changed the object first.
-    #[error("the object was changed by somebody else")]
+    /// HTTP 409: another writer changed or created the object first.
+    #[error("the object was changed by another writer")]
     Conflict,
-    /// The object is gone.
-    #[error("the object is gone")]
+    /// HTTP 404: the object does not exist.
+    #[error("the object does not exist")]
     NotFound,
-    /// The operator lacks a right.
-    #[error("the operator may not do this")]
+    /// HTTP 401 or 403: the operator lacks an RBAC permission.
+    #[error("the operator lacks an RBAC permission")]
     Forbidden,
-    /// The request is not valid.
-    #[error("the API server finds the request invalid")]
+    /// HTTP 400 or 422, a failed `test` of a JSON patch, or a stored object that cannot be decoded.
+    #[error("the request or the stored object is invalid")]
     Invalid,
-    /// No answer, or not now.
-    #[error("the API server does not answer")]
+    /// No response within the deadline, a connection error, or any other HTTP status, for example 429 or 503.
+    #[error("the API server is unavailable")]
     Unavailable,
 }
 
-/// A policy as read.
+/// The response to reading a bucket policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyRead {
-    /// The document's bytes; `None` when the bucket has no policy (404 `NoSuchBucketPolicy` and nothing else).
+    /// The policy document; `None` only when OSS answered 404 `NoSuchBucketPolicy`: the bucket has no policy.
     pub bytes: Option<Vec<u8>>,
-    /// The server's clock, from the answer's Date.
+    /// The server's clock, from the response's `Date` header.
     pub server_time: Option<Timestamp>,
 }
 
-/// Where a listing goes on.
+/// Where a listing continues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListPosition {
-    /// After this key.
+    /// Start after this object key.
     pub key: Option<String>,
-    /// With this token of the page before, which wins.
+    /// Continuation token of the previous page; takes precedence over `key`.
     pub token: Option<String>,
 }
 
-/// A page of a bucket's objects, in order of their keys.
+/// One page of a bucket's objects, in key order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectPage {
-    /// The objects.
+    /// The objects of the page.
     pub objects: Vec<ListedObject>,
-    /// Token of the next page; `None` at the end.
+    /// Continuation token of the next page; `None` on the last page.
     pub next: Option<String>,
-    /// The server's clock, from the answer's Date.
+    /// The server's clock, from the response's `Date` header.
     pub server_time: Option<Timestamp>,
 }
 
-/// A piece of an object.
+/// A chunk of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectChunk {
-    /// Its bytes.
+    /// The chunk's bytes.
     pub bytes: Vec<u8>,
-    /// Whether the object ends with it.
+    /// `true` when the chunk reaches the end of the object.
     pub last: bool,
     /// The object's ETag.
     pub etag: String,
-    /// The server's clock, from the answer's Date.
+    /// The server's clock, from the response's `Date` header.
     pub server_time: Option<Timestamp>,
 }
 
-/// What an IMM project allows, and as whom it reads.
+/// Limits and service role of an IMM project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectLimits {
-    /// Requests in a second.
+    /// Rate limit, in requests per second.
     pub queries_per_second: u32,
-    /// Requests at one time.
+    /// Maximum concurrent requests.
     pub concurrency: u32,
-    /// The role of the project's account as which it reads images; `None` when it does not say.
+    /// RAM role with which the project reads images; `None` when the response does not name one.
     pub service_role: Option<String>,
 }
 
-/// A report as the API server holds it.
+/// A report as stored in the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredReport {
-    /// Its body.
+    /// The report.
     pub report: Report,
-    /// Version that a write must be based on.
+    /// `resourceVersion` on which a replacement must be based.
     pub resource_version: String,
 }
 
-/// Some reports, and the token of the next page.
+/// One page of reports and the continuation token of the next page; `None` on the last page.
 pub type ReportPage = (Vec<StoredReport>, Option<String>);
 
-/// A copy of a policy from before a write.
+/// A copy of a bucket policy, taken before the policy is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyBackup {
-    /// The bucket.
+    /// Name of the bucket.
     pub bucket: String,
-    /// The document, byte for byte.
+    /// The policy document, byte for byte.
     pub document: String,
-    /// When it was read.
+    /// When the policy was read.
     pub time: Timestamp,
-    /// For which grants it is about to be replaced.
+    /// The grants for which the policy is replaced.
     pub writer: String,
 }
 
-/// What an event is about.
+/// The kind of object that an event concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventSubject {
     /// An `ImmBucketGrant`.
@@ -150,115 +150,134 @@ pub enum EventSubject {
     Job,
 }
 
-/// A change of state to tell people about.
+/// A Kubernetes event to publish: a change of an object's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectEvent {
-    /// Which kind it is about.
+    /// Kind of the object.
     pub subject: EventSubject,
-    /// Which object.
+    /// Namespace and name of the object.
     pub key: ObjectKey,
-    /// The object's uid.
+    /// UID of the object.
     pub uid: String,
     /// Why.
     pub reason: String,
     /// In words; cut to 1,024 bytes.
     pub note: String,
-    /// Whether a person should worry.
+    /// `true` for a Warning event, `false` for a Normal event.
     pub warning: bool,
 }
 
-/// Everything outside.
+/// All effects of the operator.
+///
+/// Each cloud method sends exactly one request unless its comment says otherwise, never retries, and fails with a
+/// [`CloudError`] that carries the kind of failure, the code and the request ID; [`CloudErrorKind::Unanswered`] means that
+/// the request may have taken effect. Kubernetes methods do not retry either and fail with a [`KubeError`]; the comments
+/// below name only the errors that need an explanation.
 pub trait Ports: Send + Sync + 'static {
-    /// The time now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// All grants of a bucket, read freshly.
+    /// Lists all grants of a bucket in the watched namespaces, uncached. Fails if one namespace cannot be listed.
     fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>>;
-    /// One grant, read freshly.
+    /// Reads one grant, uncached. Returns `None` if the grant does not exist.
     fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>>;
-    /// Replaces a grant's status, based on the version it was planned from. Gives the new version.
+    /// Replaces the status of the grant at the version given in `grant`. Returns the new `resourceVersion`. Fails with
+    /// `Conflict` if the grant changed since, and with `NotFound` if it was deleted.
     fn replace_grant_status<'a>(
         &'a self,
         grant: &'a GrantObject,
         status: &'a GrantStatus,
     ) -> BoxFuture<'a, Result<String, KubeError>>;
-    /// Adds our finalizer to a grant, unless its finalizers changed. Gives the new version.
+    /// Adds the operator's finalizer to the grant. Returns the new `resourceVersion`. Fails with `Invalid` if the UID or the
+    /// list of finalizers differs from the one in `grant`.
     fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>>;
-    /// Takes our finalizer off a grant, unless its finalizers changed.
+    /// Removes the operator's finalizer from the grant. Succeeds if the finalizer or the grant no longer exists. Fails with
+    /// `Invalid` if the finalizer is not where `grant` lists it.
     fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>>;
-    /// One job, read freshly.
+    /// Reads one job, uncached. Returns `None` if the job does not exist.
     fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>>;
-    /// Replaces a job's status, based on the version it was planned from. Gives the new version.
+    /// Replaces the status of the job at the version given in `job`. Returns the new `resourceVersion`. Fails with
+    /// `Conflict` if the job changed since, and with `NotFound` if it was deleted.
     fn replace_job_status<'a>(
         &'a self,
         job: &'a JobObject,
         status: &'a JobStatus,
     ) -> BoxFuture<'a, Result<String, KubeError>>;
-    /// Marks a job as begun with its own uid. Gives the new version.
+    /// Sets the annotation that marks the job as started to the job's UID. Returns the new `resourceVersion`. Fails with
+    /// `Conflict` if the job changed since it was read.
     fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>>;
-    /// Reports of a job, a page at a time, with the token of the next page.
+    /// Lists one page of a job's reports: the first page, or the page of a continuation token. Fails with `Invalid` if a
+    /// report cannot be decoded, and with `Unavailable` if the token has expired.
     fn list_reports<'a>(
         &'a self,
         job: &'a JobObject,
         page: Option<&'a str>,
     ) -> BoxFuture<'a, Result<ReportPage, KubeError>>;
-    /// One report of a job, by its number.
+    /// Reads one report of a job by its number. Returns `None` if the report does not exist. Fails with `Invalid` if the
+    /// report cannot be decoded.
     fn get_report<'a>(
         &'a self,
         job: &'a JobObject,
         number: usize,
     ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>>;
-    /// Creates a report, or replaces the version of it that is given. Gives the new version.
+    /// Creates a report, or replaces it if `version` is given. Returns the new `resourceVersion`. Fails with `Conflict` if
+    /// the report to create exists or the report to replace changed since `version`.
     fn put_report<'a>(
         &'a self,
         job: &'a JobObject,
         report: &'a Report,
         version: Option<&'a str>,
     ) -> BoxFuture<'a, Result<String, KubeError>>;
-    /// Deletes a report of a job; there need not be one.
+    /// Deletes a report of a job. Succeeds if the report does not exist.
     fn delete_report<'a>(&'a self, job: &'a JobObject, number: usize)
     -> BoxFuture<'a, Result<(), KubeError>>;
-    /// The keys in a Secret.
+    /// Reads the credentials in a Secret. Fails if the Secret is missing, unreadable for the operator, or has no usable
+    /// `accessKeyId` or `accessKeySecret`; with [`CredentialsError::Unavailable`] if the API server is unavailable.
     fn read_secret<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>>;
-    /// A token of a ServiceAccount, for STS.
+    /// Requests a ServiceAccount token for the audience of STS, valid for 1 h. Fails if the ServiceAccount is missing or the
+    /// operator may not request the token; with [`CredentialsError::Unavailable`] if the API server is unavailable.
     fn request_token<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<SecretString, CredentialsError>>;
-    /// The operator's own keys.
+    /// Returns the operator's own credentials; exchanges the token at STS when RRSA is configured. Fails with
+    /// [`CredentialsError::NotConfigured`] if the operator has no identity.
     fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>>;
-    /// STS `AssumeRole`.
+    /// STS `AssumeRole`: returns temporary credentials of the role, valid for 1 h.
     fn assume_role<'a>(
         &'a self,
         session: &'a RoleSession,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<AccessKeys, CloudError>>;
-    /// STS `AssumeRoleWithOIDC`.
+    /// STS `AssumeRoleWithOIDC`: exchanges a ServiceAccount token for temporary credentials of the role, valid for 1 h.
     fn assume_role_with_oidc<'a>(
         &'a self,
         session: &'a RoleSession,
         provider_arn: &'a str,
         token: &'a SecretString,
     ) -> BoxFuture<'a, Result<AccessKeys, CloudError>>;
-    /// A namespace's labels.
+    /// Reads the labels of a namespace. Fails with `NotFound` if the namespace does not exist.
     fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>>;
-    /// The tenancy rules in force.
+    /// Returns the tenancy rules in force. No I/O.
     fn tenancy_rules(&self) -> Arc<TenancyRules>;
-    /// Publishes an event; a failed one is logged and forgotten.
+    /// Publishes an event. A failure is logged at level debug and has no other effect: the condition has the same content.
     fn publish_event(&self, announcement: ObjectEvent) -> BoxFuture<'_, ()>;
 
-    /// OSS `GetBucketPolicy`.
+    /// OSS `GetBucketPolicy`: returns the policy, or none if the bucket has no policy. Every other failure is an error,
+    /// never an empty policy.
     fn get_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PolicyRead, CloudError>>;
-    /// OSS `PutBucketPolicy`, signed as of `signed_at` so that the server refuses it when it arrives too late.
+    /// OSS `PutBucketPolicy`: replaces the policy. Waits until the lease outlasts the call's deadline. The signature is
+    /// dated `signed_at`, so that OSS rejects a request that arrives too late. [`CloudError::had_no_effect`] is `true` if a
+    /// failed call certainly had no effect.
     fn put_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
@@ -266,33 +285,38 @@ pub trait Ports: Send + Sync + 'static {
         text: &'a str,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>>;
-    /// OSS `DeleteBucketPolicy`, signed likewise.
+    /// OSS `DeleteBucketPolicy`: succeeds if the bucket has no policy. Lease, signature and errors as for
+    /// [`Ports::put_policy`].
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>>;
-    /// Block Public Access of the bucket and, when that is off, of the account.
+    /// Reads Block Public Access of the bucket and, if that is off, of the account: up to two requests. A missing permission
+    /// returns [`PublicAccessBlock::Unreadable`]; transient failures are errors.
     fn read_public_access_block<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>>;
-    /// OSS `GetBucketInfo`: the bucket's owner and region, as far as they may be read.
+    /// OSS `GetBucketInfo`: returns the bucket's owner and region. A missing permission returns both as unknown; other
+    /// failures are errors.
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>>;
-    /// OSS `GetBucketPolicyStatus`: whether the policy is public; `None` when that may not be read now.
+    /// OSS `GetBucketPolicyStatus`: returns `true` if OSS classifies the policy as public, and `None` after any failure. The
+    /// value is only shown in status.
     fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a AccessKeys) -> BoxFuture<'a, Option<bool>>;
-    /// Keeps a copy of a policy that is about to be replaced; `None` when there is no place for it.
+    /// Stores a copy of a policy before the policy is replaced. Returns where the copy is; `None` if the operator has no
+    /// namespace of its own. Fails with `Conflict` if the ConfigMap belongs to another bucket or changed meanwhile.
     fn store_policy_backup(
         &self,
         backup: PolicyBackup,
     ) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>>;
-    /// OSS `ListObjectsV2`: the next objects below a prefix.
+    /// OSS `ListObjectsV2`: returns the next page of at most 1,000 objects with a prefix.
     fn list_objects<'a>(
         &'a self,
         region: &'a str,
@@ -301,7 +325,8 @@ pub trait Ports: Send + Sync + 'static {
         after: &'a ListPosition,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectPage, CloudError>>;
-    /// OSS `GetObject`: a piece of an object from a byte on; with an ETag, of just that version of it.
+    /// OSS `GetObject`: returns the chunk of at most 1 MiB that starts at byte `from`. With `etag`, fails with
+    /// [`CloudErrorKind::RequestRejected`] (HTTP 412) if the object changed.
     fn read_object<'a>(
         &'a self,
         region: &'a str,
@@ -310,15 +335,16 @@ pub trait Ports: Send + Sync + 'static {
         etag: Option<&'a str>,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>>;
-    /// STS `GetCallerIdentity`: the account that keys really belong to.
+    /// STS `GetCallerIdentity`: returns the UID of the account that owns the credentials.
     fn caller_account<'a>(&'a self, keys: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>>;
-    /// IMM `GetProject`: what the project allows.
+    /// IMM `GetProject`: returns the project's limits and service role.
     fn project_limits<'a>(
         &'a self,
         project: &'a ProjectRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>>;
-    /// IMM `DetectImageScore`: the score as IMM wrote it. A paid call.
+    /// IMM `DetectImageScore`: returns the score, digit by digit as in IMM's response. Waits until the lease outlasts the
+    /// call's deadline. Every call with a 2xx or 4xx response may be billed.
     fn detect_image_score<'a>(
         &'a self,
         project: &'a ProjectRef,
