@@ -1,27 +1,27 @@
-//! Who is next at a project: namespaces take turns, and within a namespace whoever came first. A job stands in line once,
-//! so that jobs of a namespace take turns as well.
+//! Fair queue of one IMM project: namespaces are served round-robin, and first come, first served within a namespace. A job
+//! holds at most one ticket, so the jobs of a namespace are served round-robin as well.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// A place in line: lower comes first. Whoever leaves without its turn may come back to its place.
+/// Position in the queue: (round, arrival), lowest first. A caller that leaves unserved can reuse its ticket.
 pub type QueueTicket = (u64, u64);
 
-/// Those who wait.
+/// The waiting tickets.
 #[derive(Default)]
 pub(crate) struct FairQueue {
     waiting: BTreeMap<QueueTicket, Arc<Notify>>,
-    /// The round in which each namespace has its last turn so far.
+    /// The latest round for which each namespace holds a ticket.
     rounds: HashMap<String, u64>,
-    /// The round of the last turn that was taken.
+    /// The highest round that has been served.
     round: u64,
     arrivals: u64,
 }
 
 impl FairQueue {
-    /// A new place: a namespace that waits already comes a round later for each of its waiting turns.
+    /// Issues a ticket, one round later for each ticket that the namespace already has waiting.
     pub(crate) fn issue_ticket(&mut self, namespace: &str) -> QueueTicket {
         let last = self.rounds.entry(namespace.to_owned()).or_default();
         *last = (*last + 1).max(self.round);
@@ -29,21 +29,21 @@ impl FairQueue {
         (*last, self.arrivals)
     }
 
-    /// Stands in line; the bell rings when this one is first.
+    /// Enqueues a ticket. The returned `Notify` is notified when the ticket becomes the first.
     pub(crate) fn enqueue(&mut self, ticket: QueueTicket) -> Arc<Notify> {
         let bell = Arc::new(Notify::new());
         self.waiting.insert(ticket, Arc::clone(&bell));
         bell
     }
 
-    /// Whether it is this one's turn.
+    /// Returns `true` if the ticket is the first in the queue.
     pub(crate) fn is_first(&self, ticket: QueueTicket) -> bool {
         self.waiting
             .first_key_value()
             .is_some_and(|(first, _)| *first == ticket)
     }
 
-    /// Leaves the line, with the turn taken or not.
+    /// Removes a ticket from the queue; `taken` says whether the ticket was served. Wakes the next one.
     pub(crate) fn dequeue(&mut self, ticket: QueueTicket, taken: bool) {
         self.waiting.remove(&ticket);
         if taken {
@@ -56,7 +56,7 @@ impl FairQueue {
         self.wake_first();
     }
 
-    /// Wakes whoever is first.
+    /// Wakes the waiter of the first ticket, if any.
     pub(crate) fn wake_first(&self) {
         if let Some((_, bell)) = self.waiting.first_key_value() {
             bell.notify_one();
@@ -68,7 +68,7 @@ impl FairQueue {
 mod tests {
     use super::*;
 
-    /// Serves `turns` turns; whoever is served joins again at once.
+    /// Serves `turns` tickets; a served namespace queues again immediately.
     fn served(queue: &mut FairQueue, jobs: &[&'static str], turns: usize) -> HashMap<&'static str, usize> {
         let join = |queue: &mut FairQueue, namespace: &'static str| {
             let ticket = queue.issue_ticket(namespace);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_late_neither_waits_for_the_past_nor_is_repaid_for_it() {
+    fn a_late_namespace_neither_waits_for_past_rounds_nor_gets_credit_for_them() {
         let mut queue = FairQueue::default();
         served(&mut queue, &["a"], 1_000);
         let counts = served(&mut queue, &["b", "c"], 100);

@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics` on one port. Read only, and nothing of an object in it.
+//! Serves `/livez`, `/readyz` and `/metrics` on one port: read-only, without names of objects, buckets or accounts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 
-/// What the port tells.
+/// State behind the endpoints.
 #[derive(Clone)]
 pub(crate) struct HttpServerState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ready: Arc<AtomicBool>,
 }
 
-/// Serves until `stop`.
+/// Serves until `stop` is cancelled. A failure is logged.
 pub(crate) async fn serve(listener: TcpListener, admin: HttpServerState, stop: CancellationToken) {
     let app = Router::new()
         .route("/livez", get(async || "ok\n"))
@@ -31,7 +31,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: HttpServerState, stop: C
         .with_graceful_shutdown(stop.cancelled_owned())
         .await;
     if let Err(error) = served {
-        tracing::error!(%error, "probes and metrics are no longer served");
+        tracing::error!(%error, "failed to serve probes and metrics");
     }
 }
 
@@ -41,7 +41,7 @@ async fn ready(State(admin): State<HttpServerState>) -> impl IntoResponse {
     } else {
         (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the first list of grants and jobs is not complete: are the CRDs installed, and may the operator list them?\n",
+            "initial list of grants and jobs not complete: check the CRDs and the operator's permission to list both kinds\n",
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Every series in one place. Labels are closed sets: no object, bucket or account name is ever one.
+//! All metrics. Every label has a closed set of values; the name of an object, bucket or account is never a label value.
 
 use std::sync::atomic::AtomicU64;
 
@@ -31,7 +31,7 @@ struct ObjectLabels {
     reason: &'static str,
 }
 
-/// All counters, gauges and histograms.
+/// The registry with all counters, gauges and histograms.
 pub struct Metrics {
     registry: Registry,
     passes: Family<KindLabels, Counter>,
@@ -68,42 +68,42 @@ impl Default for Metrics {
         };
         registry.register(
             "reconcile",
-            "Passes finished, by kind of key",
+            "Reconciles finished, by kind of key",
             metrics.passes.clone(),
         );
         registry.register(
             "reconcile_duration_seconds",
-            "Seconds that a pass took",
+            "Duration of a reconcile in seconds",
             metrics.pass_seconds.clone(),
         );
         registry.register(
             "queue_depth",
-            "Keys ready or being worked on, by kind",
+            "Keys ready for a worker or being reconciled, by kind",
             metrics.queue_depth.clone(),
         );
         registry.register(
             "cloud_requests",
-            "Calls to the cloud, by API and outcome",
+            "Requests to Alibaba Cloud, by API and outcome",
             metrics.calls.clone(),
         );
         registry.register(
             "policy_writes",
-            "Policy writes, by reason",
+            "Bucket policy writes with a response, by reason",
             metrics.writes.clone(),
         );
         registry.register(
             "lost_update_window_seconds",
-            "Seconds between the last read before a policy write and its answer: a foreign change in between would be lost",
+            "Seconds from the last read before a policy write to its response: a concurrent change in between is lost",
             metrics.window.clone(),
         );
         registry.register(
             "policy_verify_failures",
-            "Policy writes whose result was not seen at the first look",
+            "Policy writes that the first read afterwards did not return",
             metrics.unverified.clone(),
         );
         registry.register(
             "score_requests",
-            "Score requests, by outcome",
+            "Requests to DetectImageScore, by outcome",
             metrics.scores.clone(),
         );
         registry.register(
@@ -113,18 +113,18 @@ impl Default for Metrics {
         );
         registry.register(
             "leader",
-            "1 when this process works, 0 when it stands by",
+            "1 if this process holds the lease or runs without one, 0 if it is a standby",
             metrics.leader.clone(),
         );
         registry.register(
             "tenancy_rules_valid",
-            "0 when the tenancy rules do not parse and older ones are in force",
+            "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1",
             metrics.rules.clone(),
         );
         metrics.rules.set(1);
         registry.register(
             "ready",
-            "1 when the caches have been filled",
+            "1 once the initial list of grants and jobs is complete",
             metrics.ready.clone(),
         );
         Self { registry, ..metrics }
@@ -132,51 +132,51 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A pass has ended.
+    /// Records a finished reconcile and its duration.
     pub fn reconcile(&self, kind: &'static str, seconds: f64) {
         self.passes.get_or_create(&KindLabels { kind }).inc();
         self.pass_seconds.observe(seconds);
     }
 
-    /// Keys ready or being worked on.
+    /// Sets the number of keys that are ready for a worker or being reconciled.
     pub fn queue_depth(&self, kind: &'static str, depth: usize) {
         self.queue_depth
             .get_or_create(&KindLabels { kind })
             .set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
-    /// A call to the cloud has ended.
+    /// Records a finished request to Alibaba Cloud.
     pub fn cloud_call(&self, api: &'static str, outcome: &'static str) {
         self.calls.get_or_create(&CallLabels { api, outcome }).inc();
     }
 
-    /// A policy was written.
+    /// Records a policy write and the seconds from the last read before it to its response.
     pub fn policy_write(&self, reason: &'static str, window_seconds: f64) {
         self.writes.get_or_create(&ReasonLabels { reason }).inc();
         self.window.observe(window_seconds);
     }
 
-    /// A write was not seen at the first look.
+    /// Records a stale read: the first read after a write did not return the written policy.
     pub fn stale_read(&self) {
         self.unverified.inc();
     }
 
-    /// A score request was answered.
+    /// Records a finished score request.
     pub fn score_call(&self, outcome: &'static str) {
         self.scores.get_or_create(&ReasonLabels { reason: outcome }).inc();
     }
 
-    /// This process works.
+    /// Marks this process as the leader.
     pub fn set_leading(&self) {
         self.leader.set(1);
     }
 
-    /// Whether the tenancy rules could be read.
+    /// Sets whether the current tenancy rules file is valid.
     pub fn set_rules_valid(&self, good: bool) {
         self.rules.set(i64::from(good));
     }
 
-    /// The caches are filled.
+    /// Marks the initial list of grants and jobs as complete.
     pub fn set_ready(&self) {
         self.ready.set(1.0);
     }
@@ -194,7 +194,7 @@ impl Metrics {
         }
     }
 
-    /// All series in the OpenMetrics text format.
+    /// Renders all series in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.

@@ -1,4 +1,5 @@
-//! Generic machinery: the keyed queue, rate limits, notifications, probes, metrics and logs. Knows neither kind.
+//! Infrastructure of the process: keyed queue, rate limits, notifications, probes, metrics and logs. Independent of the
+//! reconcilers of both kinds.
 
 pub(crate) mod fair_queue;
 pub(crate) mod http_server;

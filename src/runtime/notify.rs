@@ -1,5 +1,5 @@
-//! Tells a running job that its object or its grant has changed: a run holds its worker until it ends, so a mark in the
-//! queue would reach it too late.
+//! Notifies a running job of changes to its object or its grant. A run occupies its worker until it ends, so a trigger in
+//! the queue would be handled too late.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,22 +8,22 @@ use tokio::sync::Notify;
 
 use crate::core::grant::ObjectKey;
 
-/// The bells of running jobs.
+/// Subscriptions of the running jobs, by object key.
 #[derive(Default)]
 pub struct JobNotifier {
     subscribers: Mutex<HashMap<ObjectKey, Arc<Notify>>>,
 }
 
-/// A job that listens; dropping it ends that.
+/// Subscription of one running job; dropping it unsubscribes.
 pub struct Subscription<'a> {
     notifier: &'a JobNotifier,
     key: ObjectKey,
-    /// Rings at each change.
+    /// Notified at each change; several changes may coalesce into one notification.
     pub notify: Arc<Notify>,
 }
 
 impl JobNotifier {
-    /// Something about a job has changed.
+    /// Notifies the running job of a change. Has no effect if the job is not subscribed.
     pub fn notify(&self, key: &ObjectKey) {
         if let Some(bell) = self
             .subscribers
@@ -35,7 +35,7 @@ impl JobNotifier {
         }
     }
 
-    /// Listens for changes of a job.
+    /// Subscribes to changes of a job; replaces an earlier subscription of the same job.
     pub fn subscribe(&self, key: &ObjectKey) -> Subscription<'_> {
         let bell = Arc::new(Notify::new());
         let mut bells = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);

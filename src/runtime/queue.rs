@@ -1,5 +1,8 @@
-//! The keyed queue: one worker a key, a bounded number of workers, and a wheel of delays. A key is marked once however
-//! many objects concern it, so a thousand grants of one bucket are one entry.
+//! The keyed queue: at most one worker per key, a bounded number of workers, and a timer queue for delayed keys. Triggers of
+//! a key coalesce: 1,000 grants of one bucket are one entry.
+//!
+//! Written by hand because kube's applier keys by object, while the key here is a bucket, and because the total wait of
+//! kube's debounced scheduler has no upper limit: steady changes would postpone a reconcile forever.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -14,28 +17,28 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
 
-/// When a key is to be worked on again.
+/// When to reconcile a key again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// After this long, unless something changes before.
+    /// After this delay, or earlier when a trigger arrives.
     Requeue(Duration),
-    /// Only when something changes.
+    /// Only when a trigger arrives.
     AwaitChange,
 }
 
-/// Something has changed that concerns `key`.
+/// Request to reconcile a key because something changed.
 #[derive(Clone, Debug)]
 pub struct Trigger<K> {
-    /// The key.
+    /// The key to reconcile.
     pub key: K,
-    /// How long to wait for further changes; each one prolongs the wait, up to five times this long in all.
+    /// Debounce delay: each further trigger restarts it, up to five times this delay in total.
     pub debounce: Duration,
 }
 
 struct Scheduled {
     slot: delay_queue::Key,
     due: Instant,
-    /// When the wait for further changes must end.
+    /// End of the debounce window, which no trigger postpones; `None` for a requeue without a trigger.
     latest: Option<Instant>,
 }
 
@@ -43,9 +46,9 @@ struct KeyedQueue<K> {
     delays: DelayQueue<K>,
     waiting: HashMap<K, Scheduled>,
     ready: VecDeque<K>,
-    /// The same keys as `ready`, for looking up.
+    /// The keys in `ready`, as a set for look-ups.
     queued: HashSet<K>,
-    /// Keys being worked on, and whether they were marked meanwhile.
+    /// Keys being reconciled, with the debounce delay of a trigger that arrived meanwhile.
     in_progress: HashMap<K, Option<Duration>>,
 }
 
@@ -61,7 +64,7 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
         let now = Instant::now();
         let debounced = now + trigger.debounce;
         match self.waiting.get_mut(&trigger.key) {
-            // Waiting for further changes already: wait a little longer, but not for ever.
+            // Already debouncing: restart the delay, at most until `latest`.
             Some(Scheduled {
                 slot,
                 due,
@@ -98,8 +101,8 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
     }
 }
 
-/// Works on keys until `stop`, at most `workers` at once, then waits for those under way. `depth` is told how many keys
-/// wait or are worked on.
+/// Reconciles keys until `stop` is cancelled, at most `workers` at a time, then waits for the reconciles under way. Calls
+/// `depth` with the number of keys that are ready for a worker or being reconciled.
 pub async fn run<K, W, F>(
     mut triggers: mpsc::Receiver<Trigger<K>>,
     workers: usize,
@@ -142,10 +145,11 @@ pub async fn run<K, W, F>(
                 queue.ready.push_back(key);
             }
             Some(done) = running.join_next() => {
-                // In a debug build a pass may panic: its key stays busy, so that it cannot loop. A release build aborts.
+                // In a debug build a reconcile can panic: its key then stays in progress, so that it cannot loop. A release
+                // build aborts.
                 match done {
                     Ok((key, action)) => queue.finished(key, action),
-                    Err(error) => tracing::error!(%error, "a pass ended abnormally"),
+                    Err(error) => tracing::error!(%error, "failed to finish reconcile"),
                 }
             }
         }
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn endless_changes_do_not_put_a_pass_off_for_ever() {
+    async fn steady_triggers_do_not_postpone_a_reconcile_beyond_the_debounce_window() {
         let triggers = (0..20).map(|n| (n * 500, "a")).collect();
         let seen = observed(triggers, 5_400).await;
         assert!(seen[0].0 <= 5_100, "{seen:?}");

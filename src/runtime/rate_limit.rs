@@ -1,6 +1,9 @@
-//! One pace a project, whoever's jobs they are: calls evenly spaced a little under the project's limit, no more in flight
-//! than it allows, slower after throttling and faster again when that stops. `GetProject` tells the limits; until it has,
-//! the documented defaults hold: 100 requests a second and 100 at once.
+//! One rate limiter per IMM project, shared by all jobs of all namespaces: calls are evenly spaced at 98 % of the project's
+//! rate limit, calls in flight stay within the project's concurrency limit, and the rate drops after throttling and recovers
+//! afterwards. `GetProject` returns both limits; until then the documented defaults apply: 100 requests per second and 100
+//! concurrent requests.
+//!
+//! Written by hand because the crate `governor` supports neither quotas that change nor fairness between callers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,47 +17,48 @@ use crate::api::ProjectRef;
 use crate::core::identity::Identity;
 use crate::ports::{CloudError, CloudErrorKind, ProjectLimits};
 
-/// Share of the limit that is used: the limit's window is not ours, so a call may fall into the second before.
+/// Share of the rate limit that is used: the service's one-second window is unknown, so a call can count for the previous
+/// second.
 const UTILIZATION: f64 = 0.98;
-/// How far behind its time a turn may be without slowing the next ones: timers are late by a millisecond or so, and a call
-/// every ten would lose a tenth of the pace. What bunches up is within the share that is left free.
+/// Delay of a call that later calls catch up on. Timers fire about 1 ms late, which at one call every 10 ms would cost a
+/// tenth of the rate. The resulting bursts stay within the unused 2 % of the limit.
 const MAX_CATCH_UP: Duration = Duration::from_millis(10);
-/// How long limits are believed.
+/// How long the limits from `GetProject` are used before they are read again.
 const LIMITS_TTL: Duration = Duration::from_secs(300);
-/// How long until a project that could not be asked is asked again, and how often before the documented limits are taken.
+/// Retry interval after a transient failure of `GetProject`, and the number of failures after which the defaults apply.
 const PROBE_RETRY: Duration = Duration::from_secs(3);
 const MAX_FAILED_PROBES: u32 = 5;
-/// How often the pace changes at most.
+/// Minimum interval between two changes of the rate.
 const ADJUST_EVERY: Duration = Duration::from_secs(1);
 const DEFAULTS: ProjectLimits = ProjectLimits {
     queries_per_second: 100,
     concurrency: 100,
     service_role: None,
 };
-/// How long a pace that nobody uses is remembered: small jobs that follow each other do not ask again each time.
+/// How long an unused limiter is kept, so that short jobs in succession do not each call `GetProject`.
 const IDLE_TTL: Duration = Duration::from_secs(300);
 
-/// Whose project it is: the account that the keys really belong to, because what a spec claims is no proof and nobody may
-/// slow another's project down by naming it; while that cannot be found out, the identity.
+/// Owner of a project: the account that STS returns for the credentials. The account in a spec is unverified; if it counted,
+/// a job could slow down another account's project by naming it. The identity is used while the account is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProjectOwner {
-    /// The account's UID.
+    /// UID of the account that owns the credentials.
     Account(String),
-    /// The identity.
+    /// Identity of the job, while the account is unknown.
     Identity(Identity),
 }
 
-/// Owner, region and name.
+/// Owner, region and name of a project.
 type ProjectKey = (ProjectOwner, String, String);
 
-/// Paces by project.
+/// The rate limiters of all projects.
 #[derive(Default)]
 pub struct ProjectLimiters {
     all: Mutex<HashMap<ProjectKey, (Arc<ProjectLimiter>, Instant)>>,
 }
 
 impl ProjectLimiters {
-    /// The pace of a project; it lives as long as a job uses it, and a little longer.
+    /// Returns the limiter of a project. A limiter is dropped once no job has used it for 300 s.
     pub fn of(&self, owner: ProjectOwner, project: &ProjectRef) -> Arc<ProjectLimiter> {
         let key = (owner, project.region.clone(), project.name.clone());
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,38 +74,39 @@ impl ProjectLimiters {
     }
 }
 
-/// The pace of one project.
+/// The rate limiter of one project.
 pub struct ProjectLimiter {
     state: Mutex<LimiterState>,
 }
 
 struct LimiterState {
     limits: ProjectLimits,
-    /// When the limits are to be asked for again; `None` once the project has refused to tell them.
+    /// When to call `GetProject` again; `None` after it was rejected.
     probe_at: Option<Instant>,
-    /// Whether the project has told its limits, or why not: until then one call goes at a time, because the defaults may be
-    /// far too fast for it.
+    /// Whether `GetProject` was answered or finally rejected. Until then only one call is in flight at a time, because the
+    /// project's limits may be far below the defaults.
     limits_known: bool,
-    /// How often in a row it could not be asked.
+    /// Consecutive transient failures of `GetProject`.
     failed_probes: u32,
     /// Share of the full rate, from 0.05 to 1.
     factor: f64,
-    /// The share at which the project last refused a call for its rate.
+    /// Share of the full rate at the last throttling response.
     refused: f64,
+    /// Earliest time of the next call.
     next: Instant,
-    /// When the share was last lowered or raised.
+    /// When `factor` last changed.
     changed: Instant,
     in_flight: u32,
     queue: FairQueue,
 }
 
 impl LimiterState {
-    /// Calls a second.
+    /// Returns the current rate in calls per second.
     fn rate(&self) -> f64 {
         f64::from(self.limits.queries_per_second) * UTILIZATION * self.factor
     }
 
-    /// As many calls in flight as may be; throttling takes from these as well.
+    /// Returns the maximum number of calls in flight: 1 until the limits are known. Throttling does not lower it.
     fn concurrency_limit(&self) -> u32 {
         if self.limits_known {
             self.limits.concurrency.max(1)
@@ -111,7 +116,7 @@ impl LimiterState {
     }
 }
 
-/// A call's place among those in flight; dropping it gives the place back.
+/// Permit for one call in flight; dropping it releases the permit.
 pub struct Permit {
     limiter: Arc<ProjectLimiter>,
 }
@@ -124,7 +129,7 @@ impl Drop for Permit {
     }
 }
 
-/// Standing in line; dropping it leaves the line.
+/// A waiting call; dropping it removes the call from the queue.
 struct QueueGuard<'a> {
     limiter: &'a ProjectLimiter,
     ticket: QueueTicket,
@@ -155,16 +160,16 @@ impl ProjectLimiter {
         Self { state }
     }
 
-    /// Calls a second at the present pace, at least one.
+    /// Returns the current rate in whole calls per second, at least 1.
     pub fn rate(&self) -> i64 {
         let rate = self.state().rate();
-        // A float becomes an integer without a cast: the longest duration that holds so many milliseconds.
+        // Converts a float to an integer without a cast: whole seconds of a duration.
         let whole = Duration::from_secs_f64(rate.clamp(1.0, 1e6)).as_secs();
         i64::try_from(whole).unwrap_or(1).max(1)
     }
 
-    /// Waits for this namespace's turn, for a place and for the time. Dropping the future leaves the line; with the ticket
-    /// that is left then, a later call comes back to the same place in it.
+    /// Waits until the namespace is served, a permit is free and the rate allows a call. Dropping the future leaves the
+    /// queue; the ticket stays in `kept`, and a later call with it resumes the same position.
     pub async fn acquire(self: &Arc<Self>, namespace: &str, kept: &mut Option<QueueTicket>) -> Permit {
         let (ticket, bell) = {
             let mut state = self.state();
@@ -194,28 +199,28 @@ impl ProjectLimiter {
                 free.then_some(due)
             };
             match due {
-                // Somebody of another namespace may come first meanwhile; then it is theirs.
+                // A call of another namespace can become the first meanwhile, so the loop checks again.
                 Some(due) => sleep_until(due).await,
                 None => bell.notified().await,
             }
         }
     }
 
-    /// Whether the limits are to be asked for; the asker has to say what came of it.
+    /// Returns `true` if the caller must call `GetProject` now and report the response to [`Self::on_limits`].
     pub fn needs_limits(&self) -> bool {
         let mut state = self.state();
         let now = Instant::now();
         let due = state.probe_at.is_some_and(|at| at <= now);
         if due {
-            // Nobody else asks meanwhile.
+            // Prevents a second caller from sending the same request.
             state.probe_at = Some(now + LIMITS_TTL);
         }
         due
     }
 
-    /// What came of the question for the limits. A project that refuses to tell is not asked again, because each further
-    /// question might be billed; one that could not be reached is, soon; and whatever is wrong with the project or the keys
-    /// may be right for the next job.
+    /// Records the response to `GetProject`. After a transient failure, `GetProject` is called again in 3 s; after the fifth
+    /// in a row the defaults apply for 300 s. A missing project, rejected credentials and clock skew are retried after 3 s,
+    /// because they may be fixed before the next job. Any other rejection is final, because a further request may be billed.
     pub fn on_limits(&self, answer: &Result<ProjectLimits, CloudError>) {
         let mut state = self.state();
         let now = Instant::now();
@@ -243,17 +248,17 @@ impl ProjectLimiter {
             }
             Err(_) => (state.limits_known, state.probe_at) = (true, None),
         }
-        // The question itself took its turn at a pace that may have been too fast.
+        // `GetProject` itself was sent at a rate that may exceed the new limit.
         state.next = state.next.max(now + Duration::from_secs_f64(1.0 / state.rate()));
         state.queue.wake_first();
     }
 
-    /// Whether it is known at which pace the project may be called, as far as it can be.
+    /// Returns `true` if `GetProject` was answered or finally rejected.
     pub fn limits_known(&self) -> bool {
         self.state().limits_known
     }
 
-    /// What the project has told may be out of date: it is asked before the next job's first call.
+    /// Discards the known limits and service role, so that `GetProject` is called before the next job's first call.
     pub fn invalidate(&self) {
         let mut state = self.state();
         state.limits_known = false;
@@ -261,12 +266,12 @@ impl ProjectLimiter {
         state.limits.service_role = None;
     }
 
-    /// The role as which the project reads, when it has told.
+    /// Returns the project's service role; `None` while it is unknown.
     pub fn service_role(&self) -> Option<String> {
         self.state().limits.service_role.clone()
     }
 
-    /// The project refused a call because of its rate: two thirds of the pace, at most once a second.
+    /// Records a throttling response: lowers the rate to 66 %, at most once per second and not below 5 % of the full rate.
     pub fn on_throttled(&self) {
         let mut state = self.state();
         let now = Instant::now();
@@ -277,8 +282,8 @@ impl ProjectLimiter {
         }
     }
 
-    /// A call was served: once a second a little faster, quickly up to nine tenths of what was refused last and slowly
-    /// beyond, because a refusal may be billed.
+    /// Records a successful call and raises the rate at most once per second: by 10 % of the last throttled rate up to 90 %
+    /// of it, then by 0.3 % of the full rate. The slow part avoids further throttling responses, which may be billed.
     pub fn on_success(&self) {
         let mut state = self.state();
         let now = Instant::now();
@@ -314,7 +319,7 @@ mod tests {
         let tenth = start.elapsed();
         assert!(
             tenth >= Duration::from_millis(9_950) && tenth <= Duration::from_millis(10_050),
-            "late timers do not add up: {tenth:?}"
+            "late timers must not add up: {tenth:?}"
         );
         limiter.on_throttled();
         assert_eq!(limiter.rate(), 64);
@@ -326,11 +331,11 @@ mod tests {
         assert_eq!(
             limiter.rate(),
             88,
-            "once a second, up to nine tenths of what was refused"
+            "once per second, up to 90 % of the throttled rate"
         );
         tokio::time::advance(ADJUST_EVERY).await;
         limiter.on_success();
-        assert_eq!(limiter.rate(), 88, "slowly beyond");
+        assert_eq!(limiter.rate(), 88, "slower above that");
         limiter.on_limits(&Ok(ProjectLimits {
             queries_per_second: 5,
             concurrency: 1,
@@ -340,13 +345,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_are_in_flight_than_the_project_allows_and_a_place_given_back_is_taken() {
+    async fn calls_in_flight_stay_within_the_limit_and_a_released_permit_is_reused() {
         let limiter = Arc::new(ProjectLimiter::new());
         let early = limiter.acquire("a", &mut None).await;
         let soon = tokio::time::timeout(Duration::from_secs(5), limiter.acquire("b", &mut None)).await;
         assert!(
             soon.is_err(),
-            "before the limits are known, one call goes at a time"
+            "one call in flight until the limits are known"
         );
         drop(early);
         limiter.on_limits(&Ok(ProjectLimits {
@@ -366,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_gives_up_its_turn_holds_nobody_back() {
+    async fn a_cancelled_waiter_does_not_block_the_queue() {
         let limiter = Arc::new(ProjectLimiter::new());
         limiter.on_limits(&Ok(DEFAULTS));
         drop(limiter.acquire("a", &mut None).await);
@@ -377,6 +382,6 @@ mod tests {
         let next = tokio::time::timeout(Duration::from_secs(1), limiter.acquire("b", &mut other)).await;
         assert!(next.is_ok());
         let back = tokio::time::timeout(Duration::from_secs(1), limiter.acquire("a", &mut kept)).await;
-        assert!(back.is_ok() && kept.is_none(), "whoever comes back has its place");
+        assert!(back.is_ok() && kept.is_none(), "the kept ticket resumes its position");
     }
 }

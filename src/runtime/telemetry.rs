@@ -1,23 +1,23 @@
-//! Logs: JSON for machines, text for people, on standard error.
+//! Logging to standard error, as JSON or plain text.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Plain text.
     Text,
 }
 
-/// Starts logging. `level` is one of error, warn, info, debug, trace.
+/// Initializes logging. `level` is error, warn, info, debug or trace; any other value means info.
 pub fn init(format: LogFormat, level: &str) {
     let level = level.parse().unwrap_or(LevelFilter::INFO);
-    // The HTTP stacks log requests with their URLs at debug, and nobody asked for those.
+    // Other crates log from warn on only: the HTTP clients log requests with their URLs at debug.
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("imm_operator", level);

@@ -1,5 +1,5 @@
-//! The tenancy rules, from a file that is looked at every few seconds: a ConfigMap that changes takes effect without a
-//! restart. Rules that do not parse keep the last good ones in force and raise an alarm.
+//! The tenancy rules, from a file that is read every 5 s: a changed ConfigMap takes effect without a restart. If the file
+//! cannot be read or parsed, the last valid rules stay in force and a metric reports the failure.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,50 +10,50 @@ use thiserror::Error;
 
 use crate::core::tenancy::TenancyRules;
 
-/// How often the file is looked at.
+/// How often the file is read.
 const POLL_EVERY: Duration = Duration::from_secs(5);
 
-/// Why rules cannot be used.
+/// Why the tenancy rules cannot be loaded.
 #[derive(Debug, Error)]
 pub enum RulesError {
     /// The file cannot be read.
-    #[error("the tenancy rules cannot be read from {path}: {source}")]
+    #[error("cannot read the tenancy rules from {path}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
-    /// It does not parse.
-    #[error("the tenancy rules in {path} do not parse: {message}")]
+    /// The file cannot be parsed.
+    #[error("cannot parse the tenancy rules in {path}: {message}")]
     Parse {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where and why.
+        /// First line of the parser's message, with the position.
         message: String,
     },
 }
 
-/// The rules in force.
+/// The tenancy rules in force, shared by all clones.
 #[derive(Clone, Default)]
 pub struct CurrentRules {
     current: Arc<RwLock<Arc<TenancyRules>>>,
 }
 
 impl CurrentRules {
-    /// The rules as of now.
+    /// Returns the rules in force.
     pub fn get(&self) -> Arc<TenancyRules> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the file once; at the start a file that cannot be used ends the process, because no rules were ever good.
+    /// Loads the rules from the file. At startup an error ends the process, because there are no earlier rules to use.
     pub async fn load(&self, path: &Path) -> Result<(), RulesError> {
         let rules = read_rules(path).await?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         Ok(())
     }
 
-    /// An item each time the rules have changed; `alarm` is told whether the file is good.
+    /// Yields an item each time the rules changed. Calls `alarm` after every read, with `true` if the file is valid.
     pub fn changes(
         self,
         path: Option<PathBuf>,
@@ -68,13 +68,13 @@ impl CurrentRules {
                 match read_rules(&file).await {
                     Ok(new) if new != *rules.get() => {
                         *rules.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-                        tracing::info!("the tenancy rules have changed");
+                        tracing::info!("reloaded tenancy rules");
                         alarm(true);
                         return Some(((), (rules, Some(file), alarm)));
                     }
                     Ok(_) => alarm(true),
                     Err(error) => {
-                        tracing::error!(%error, "the last good tenancy rules stay in force");
+                        tracing::error!(%error, "failed to reload tenancy rules; the last valid rules stay in force");
                         alarm(false);
                     }
                 }

@@ -177,7 +177,7 @@ pub async fn under_strict_rules_a_manifest_reaches_no_bucket_that_none_names(sta
         "bad.txt",
         b"oss://ruled-bucket/a.jpg\noss://unruled-bucket/c.jpg\n",
     );
-    let changes = || stage.log().matches("the tenancy rules have changed").count();
+    let changes = || stage.log().matches("reloaded tenancy rules").count();
     let before = changes();
     stage.write_rules("strict: true\nrules: [{namespaces: {names: [ruled]}, buckets: [ruled-bucket]}]");
     until("the rules to be in force", PATIENCE, || async {

@@ -10,7 +10,7 @@ use crate::support::{PATIENCE, Stage, Tenant, chart};
 
 /// Replaces the rules and waits until the operator has them.
 pub async fn rules_in_force(stage: &Stage, text: &str) {
-    let changes = || stage.log().matches("the tenancy rules have changed").count();
+    let changes = || stage.log().matches("reloaded tenancy rules").count();
     let before = changes();
     stage.write_rules(text);
     until("the rules to be in force", PATIENCE, || async {
