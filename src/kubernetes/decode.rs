@@ -1,5 +1,5 @@
-//! From an object as the API server holds it to what a pass looks at. What an older or newer version stored must not stop a
-//! pass: each part is read by itself.
+//! Decodes stored objects into the parts that a reconcile uses. Each part is decoded separately, so that a part stored by an
+//! older or newer version of the operator does not block the reconcile.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,13 @@ use crate::core::grant::{GrantObject, ObjectKey, upgraded_grant_status};
 use crate::core::identity::Identity;
 use crate::core::job::{JobObject, upgraded_job_status};
 
-/// Grants as a list has them.
+/// The response to listing grants.
 #[derive(Deserialize)]
 pub(crate) struct GrantList {
     pub(crate) items: Vec<DecodedGrant>,
 }
 
-/// A grant, reduced while the list is read: a hundred whole objects as trees would be megabytes for each worker.
+/// A grant, reduced while the list is deserialized: 100 complete objects as JSON trees would take megabytes per worker.
 pub(crate) struct DecodedGrant(pub(crate) GrantObject);
 
 impl<'de> Deserialize<'de> for DecodedGrant {
@@ -54,7 +54,7 @@ struct RawObject {
     status: Value,
 }
 
-/// The metadata that we look at. Managed fields are half of a stored object, and reading them is most of the work.
+/// The metadata that is used. `managedFields` is skipped: it is half of a stored object and takes most of the decoding time.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawMetadata {
@@ -69,7 +69,7 @@ struct RawMetadata {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-/// The answer to a write: nothing of it is read but which version is stored now.
+/// The response to a write. Only the metadata is decoded.
 #[derive(Deserialize)]
 pub(crate) struct WriteResponse {
     #[serde(deserialize_with = "decode_metadata")]
@@ -77,13 +77,13 @@ pub(crate) struct WriteResponse {
 }
 
 impl WriteResponse {
-    /// The version that is stored now.
+    /// Returns the `resourceVersion` after the write.
     pub(crate) fn into_resource_version(self) -> String {
         self.metadata.resource_version.unwrap_or_default()
     }
 }
 
-/// Reads metadata without what we never look at.
+/// Decodes the metadata in use. Fails if a field has an unexpected type.
 pub(crate) fn decode_metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<ObjectMeta, D::Error> {
     let read = RawMetadata::deserialize(stored)?;
     Ok(ObjectMeta {
@@ -107,7 +107,7 @@ fn key_of(object: &DynamicObject) -> ObjectKey {
     }
 }
 
-/// A part of an object's data; `None` when it is absent or does not decode.
+/// Decodes the part of an object's data at a JSON pointer; `None` if it is absent or cannot be decoded.
 fn decode_part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
     data.pointer(pointer).and_then(|value| T::deserialize(value).ok())
 }
@@ -140,8 +140,8 @@ pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
     }
 }
 
-/// The status. A ledger that was written for another object (a restored status) claims nothing, and entries that do not
-/// decode are left out one by one.
+/// Decodes a grant's status. A ledger of another object UID, as after a restore from a backup, is cleared. If the status as
+/// a whole cannot be decoded, only the ledger is kept, without the entries that cannot be decoded.
 fn decode_grant_status(data: &Value, uid: &str) -> GrantStatus {
     let mut status: GrantStatus = decode_part(data, "/status").unwrap_or_else(|| {
         let entries: Vec<Value> = decode_part(data, "/status/owned").unwrap_or_default();

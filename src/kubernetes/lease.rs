@@ -1,5 +1,8 @@
-//! Holding the lease. Only its holder works; whoever loses it ends. A lease narrows the overlap of two processes and does
-//! not forbid it: every cloud write and paid call is therefore fenced, so that its deadline ends before the lease can.
+//! Leader election on a Lease. Only the holder reconciles; a process that loses the lease exits. A lease shortens the
+//! overlap of two processes but does not rule it out. Every policy write and billed call is therefore fenced: it starts only
+//! if its deadline ends before the lease can expire.
+//!
+//! Written by hand because no library lease offers a fence that takes the deadline of a call into account.
 
 use std::time::Duration;
 
@@ -17,24 +20,24 @@ use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_a
 
 /// Name of the Lease object.
 const LEASE_NAME: &str = "imm-operator";
-/// Time for one request about the lease: several fit into what is left of it.
+/// Deadline of one request for the lease: several requests fit into the remaining lease duration.
 const LEASE_REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Until when calls may be in flight.
+/// Blocks calls that could outlast the lease.
 #[derive(Clone)]
 pub struct Fence {
     until: watch::Receiver<Option<Instant>>,
 }
 
 impl Fence {
-    /// No lease: nothing is fenced.
+    /// Returns a fence that blocks nothing, for a process without a lease.
     pub fn disabled() -> Self {
         Self {
             until: watch::channel(None).1,
         }
     }
 
-    /// A lease that is over.
+    /// Returns a fence whose lease has expired.
     #[cfg(test)]
     pub fn expired() -> Self {
         Self {
@@ -42,8 +45,8 @@ impl Fence {
         }
     }
 
-    /// Returns when a call of at most `deadline` would end before the lease can. Never, once the lease is lost: the process
-    /// is about to end then.
+    /// Returns as soon as a call with this `deadline` would end before the lease expires. Never returns after the lease is
+    /// lost, because the process exits then.
     pub async fn wait_until_safe(&self, deadline: Duration) {
         let mut until = self.until.clone();
         loop {
@@ -60,7 +63,7 @@ impl Fence {
     }
 }
 
-/// A lease that we hold.
+/// The lease while this process holds it.
 pub(crate) struct Leadership {
     api: Api<Lease>,
     identity: String,
@@ -70,7 +73,7 @@ pub(crate) struct Leadership {
     until: watch::Sender<Option<Instant>>,
 }
 
-/// Waits until the lease is ours; `None` when told to stop before.
+/// Waits until this process holds the lease. Returns `None` if `stop` is cancelled first.
 pub(crate) async fn acquire(
     client: &Client,
     namespace: &str,
@@ -95,7 +98,7 @@ pub(crate) async fn acquire(
                         if let Some(record) =
                             write_lease(&api, Some(&me), acquired, transitions, version, term).await
                         {
-                            tracing::info!(me, transitions, "holding the lease");
+                            tracing::info!(me, transitions, "acquired lease");
                             let until = watch::channel(Some(sent + term.duration)).0;
                             return Some(Leadership {
                                 api,
@@ -111,7 +114,7 @@ pub(crate) async fn acquire(
                 }
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the lease cannot be read");
+                tracing::warn!(%error, "failed to read lease");
                 term.renew_every
             }
             Err(_) => term.renew_every,
@@ -124,14 +127,14 @@ pub(crate) async fn acquire(
 }
 
 impl Leadership {
-    /// The fence that goes with the lease.
+    /// Returns a fence bound to this lease.
     pub(crate) fn fence(&self) -> Fence {
         Fence {
             until: self.until.subscribe(),
         }
     }
 
-    /// Renews until the lease is lost.
+    /// Renews the lease until it is lost, then returns.
     pub(crate) async fn renew_until_lost(&mut self) {
         loop {
             let end = self.until.borrow().unwrap_or_else(Instant::now);
@@ -161,7 +164,7 @@ impl Leadership {
         }
     }
 
-    /// Whether the record still names us; unknown counts as yes until the term is over.
+    /// Returns `false` if the lease has another holder or no holder. A failed read counts as `true` until the lease expires.
     async fn is_still_holder(&mut self) -> bool {
         match timeout(LEASE_REQUEST_DEADLINE, self.api.get_opt(LEASE_NAME)).await {
             Ok(Ok(found)) => {
@@ -178,7 +181,7 @@ impl Leadership {
         }
     }
 
-    /// Gives the lease back after everything under way has ended, so that the next holder need not wait.
+    /// Releases the lease, so that a standby need not wait for its expiry. Call this after all calls under way have ended.
     pub(crate) async fn release(self) {
         let version = Some(self.record.version.clone());
         let transitions = self.record.transitions;
@@ -186,12 +189,12 @@ impl Leadership {
             .await
             .is_some()
         {
-            tracing::info!("the lease is given back");
+            tracing::info!("released lease");
         }
     }
 }
 
-/// Writes the record; whoever planned on an older version loses.
+/// Creates the lease, or replaces it at `version`. Returns `None` if the write failed, for example on a newer version.
 async fn write_lease(
     api: &Api<Lease>,
     holder: Option<&str>,
@@ -225,7 +228,7 @@ async fn write_lease(
     match written {
         Ok(Ok(lease)) => Some(lease_record(&lease)),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "the lease was not written");
+            tracing::debug!(%error, "failed to write lease");
             None
         }
         Err(_) => None,
@@ -263,18 +266,18 @@ mod tests {
         let mut call = std::pin::pin!(fence.wait_until_safe(seconds(30)));
         assert!(
             call.as_mut().now_or_never().is_none(),
-            "it could still be under way when the lease is over"
+            "the call could outlast the lease"
         );
         until.send_replace(Some(Instant::now() + seconds(20)));
-        assert!(call.as_mut().now_or_never().is_none(), "that is not enough");
+        assert!(call.as_mut().now_or_never().is_none(), "the renewal is too short");
         until.send_replace(Some(Instant::now() + seconds(40)));
-        assert!(call.now_or_never().is_some(), "the renewal lets it go on");
+        assert!(call.now_or_never().is_some(), "the renewal unblocks the call");
 
         let mut late = std::pin::pin!(fence.wait_until_safe(seconds(50)));
         assert!(late.as_mut().now_or_never().is_none());
         drop(until);
         let ever = timeout(seconds(3600), late).await;
-        assert!(ever.is_err(), "a lease that is lost never comes back");
+        assert!(ever.is_err(), "a lost lease never unblocks a call");
         assert!(
             Fence::disabled()
                 .wait_until_safe(seconds(30))
@@ -285,7 +288,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_holds_for_the_term_from_when_it_was_sent_and_no_longer() {
-        // An API server that takes two seconds for a renewal, and answers no more after the first one.
+        // An API server that takes 2 s per renewal and fails every renewal after the first.
         let mut renewals = 0;
         let server = tower::service_fn(move |_: http::Request<kube::client::Body>| {
             renewals += 1;
@@ -314,7 +317,7 @@ mod tests {
             until: watch::channel(Some(start + term.duration)).0,
         };
         leadership.renew_until_lost().await;
-        // Sent after five seconds, and good for forty from then on.
+        // Sent after 5 s and valid for 40 s from then on.
         assert_eq!(start.elapsed().as_secs(), 45);
     }
 }

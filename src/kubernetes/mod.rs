@@ -1,4 +1,4 @@
-//! Kubernetes, as effects: grants, jobs, Secrets, tokens, namespaces and events.
+//! Adapter for the API server: grants, jobs, reports, Secrets, tokens, namespaces, events and policy backups.
 
 pub(crate) mod decode;
 pub(crate) mod lease;
@@ -27,20 +27,20 @@ use crate::core::job::JobObject;
 use crate::core::tenancy::Tenant;
 use crate::ports::{AccessKeys, CredentialsError, EventSubject, KubeError, ObjectEvent, PolicyBackup};
 
-/// The API server.
+/// Client of the API server.
 #[derive(Clone)]
 pub struct Kubernetes {
     pub(crate) client: Client,
     recorder: Recorder,
     namespaces: Vec<String>,
-    /// The operator's own ServiceAccount as NAMESPACE:NAME, for messages.
+    /// The operator's own ServiceAccount as NAMESPACE:NAME, used in messages only.
     account: Option<String>,
-    /// The operator's own namespace, where copies of policies are kept.
+    /// The operator's own namespace, where policy backups are stored.
     home: Option<String>,
 }
 
 impl Kubernetes {
-    /// Uses a client; `namespaces` limits which grants are seen, none means all; `home` is the operator's own namespace.
+    /// Creates the adapter. `namespaces` are the watched namespaces, empty for all; `home` is the operator's own namespace.
     pub fn new(
         client: Client,
         namespaces: Vec<String>,
@@ -106,7 +106,7 @@ impl Kubernetes {
         self.list_grants_in(None, &ListParams::default()).await
     }
 
-    /// A list without kube's own list of objects: each is reduced to what a pass looks at while it is read.
+    /// Lists grants without kube's `ObjectList`: each grant is reduced to the fields in use while it is deserialized.
     async fn list_grants_in(
         &self,
         scope: Option<&str>,
@@ -158,10 +158,13 @@ impl Kubernetes {
         .await
     }
 
+    // The finalizer patches are written by hand because kube's `finalizer` helper wraps the reconcile of one object, while a
+    // reconcile here covers all grants of a bucket. These patches also test the UID, so that an object that was deleted and
+    // created again under the same name is not patched.
     pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
         let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": grant.uid})];
         if grant.finalizers.is_empty() {
-            // Adding the list would replace one that came meanwhile, so the test is that there is none.
+            // `add` would replace a list that another writer created meanwhile, so the patch tests that there is none.
             patch.push(json!({"op": "test", "path": "/metadata/finalizers", "value": null}));
             patch.push(json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}));
         } else {
@@ -202,7 +205,7 @@ impl Kubernetes {
     }
 
     pub(crate) async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
-        // A merge patch with the version it was planned from: it is refused when the object has changed.
+        // A merge patch with `resourceVersion`: the API server answers 409 if the job has changed since.
         let patch =
             json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
         let api = self.jobs_api(&job.key.namespace);
@@ -324,15 +327,15 @@ impl Kubernetes {
             },
             action: reason.clone(),
             reason,
-            // The API server refuses a note above 1,024 bytes; a character has up to four.
+            // The API server rejects a note above 1,024 bytes; a character has up to 4 bytes.
             note: Some(truncate(&announcement.note, 250)),
             secondary: None,
         };
-        // A failed event never fails a pass: the condition says the same and lasts.
+        // A failed event never fails a reconcile: the condition has the same content and persists.
         match tokio::time::timeout(REQUEST_DEADLINE, self.recorder.publish(&event, &subject)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "event not published"),
-            Err(_) => tracing::debug!("event not published in time"),
+            Ok(Err(error)) => tracing::debug!(%error, "failed to publish event"),
+            Err(_) => tracing::debug!("failed to publish event within the deadline"),
         }
     }
 }
@@ -348,7 +351,7 @@ pub(crate) fn api_for(
     }
 }
 
-/// The version of an object that a status is written for.
+/// Metadata of a status write: the API server rejects the write unless UID and `resourceVersion` match.
 fn write_metadata(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(key.name.clone()),
@@ -359,8 +362,8 @@ fn write_metadata(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
     }
 }
 
-/// The time now, in this process's one place that asks.
-#[expect(clippy::disallowed_methods, reason = "the one clock")]
+/// Returns the current time. No other function of this process reads the system clock.
+#[expect(clippy::disallowed_methods, reason = "the only reader of the system clock")]
 pub fn now() -> Timestamp {
     Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH)
 }

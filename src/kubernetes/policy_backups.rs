@@ -1,5 +1,5 @@
-//! Copies of policies from before our writes: one ConfigMap a bucket in the operator's own namespace, the last five of
-//! each. docs/grants.md tells how to put one back by hand.
+//! Backups of bucket policies from before the operator's writes: one ConfigMap per bucket in the operator's own namespace,
+//! with the last five policies. docs/grants.md describes how to restore one.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,18 @@ use crate::api::BackupRef;
 use crate::core::hash::sha256;
 use crate::ports::{KubeError, PolicyBackup};
 
-/// Copies kept of each bucket; with 16 KB each far below what a ConfigMap may hold.
+/// Backups kept per bucket: 5 × 16 KB is far below the 1 MiB limit of a ConfigMap.
 const COPIES_KEPT: usize = 5;
-/// Annotation that names the bucket whose copies a ConfigMap holds.
+/// Annotation with the name of the bucket whose backups the ConfigMap holds.
 const BUCKET_ANNOTATION: &str = "immops.dev/bucket";
 
-/// Digits of the bucket's hash in the ConfigMap's name: short ones for people, and all where another bucket has the short
-/// ones, for these can be made to match on purpose.
+/// Digits of the bucket's hash in the ConfigMap's name: 10 for readability, all 64 if another bucket already uses the short
+/// name, because a collision of 10 digits can be constructed on purpose.
 const DIGITS: [usize; 2] = [10, 64];
 
-/// Adds a copy, and drops the oldest beyond five. What equals the newest copy is kept already: a write that is refused each
-/// time must not push out the copies that are of use.
+/// Adds a backup and drops the oldest ones beyond five. A policy equal to the newest backup is not stored again, so that a
+/// write that is rejected repeatedly does not evict the other backups. Fails with `Conflict` if both candidate names belong
+/// to other buckets or the ConfigMap changed meanwhile.
 pub(super) async fn store_backup(
     client: &Client,
     home: &str,
@@ -42,7 +43,7 @@ pub(super) async fn store_backup(
         tracing::warn!(
             bucket = backup.bucket,
             configmap = name,
-            "the ConfigMap for copies of the policy is of another bucket"
+            "failed to use backup ConfigMap: it belongs to another bucket"
         );
     }
     Err(KubeError::Conflict)
@@ -70,7 +71,7 @@ async fn store_backup_in(
         let entry = entry.to_owned();
         return Ok(BackupRef { name, entry });
     }
-    // Keys sort by time, and hold what a ConfigMap's key may hold.
+    // Keys sort by time and use only characters that a ConfigMap key allows.
     let entry = backup.time.strftime("%Y-%m-%dt%H-%M-%S.%3fz").to_string();
     let exists = found.is_some();
     let mut map = found.unwrap_or_else(|| ConfigMap {
@@ -111,7 +112,7 @@ async fn store_backup_in(
     Ok(BackupRef { name, entry })
 }
 
-/// The newest copy: keys sort by time.
+/// Returns key and document of the newest backup; keys sort by time.
 fn newest(data: &BTreeMap<String, String>) -> Option<(&str, &String)> {
     let mut newest_first = data.iter().rev();
     newest_first.find_map(|(key, copy)| Some((key.strip_suffix(".json")?, copy)))

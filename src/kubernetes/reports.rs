@@ -1,4 +1,4 @@
-//! Reports of large jobs in Kubernetes: owned by their job, so that they go with it, and labelled, so that they can be listed.
+//! Reports of large jobs. The job owns its reports, so that they are deleted with it; labels make them listable by job.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta};
@@ -11,7 +11,7 @@ use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Re
 use crate::core::job::{JobObject, report_name};
 use crate::ports::{KubeError, ReportPage, StoredReport};
 
-/// Reports read at once: a page holds some 2 MiB at most.
+/// Reports per page: a page of 8 reports has at most about 2 MiB.
 const PAGE: u32 = 8;
 
 impl Kubernetes {
@@ -35,7 +35,7 @@ impl Kubernetes {
         job: &JobObject,
         number: usize,
     ) -> Result<Option<StoredReport>, KubeError> {
-        // A list of one: the right to list reports is enough.
+        // A list with a name selector, so that the permission to list reports suffices.
         let name = report_name(&job.key.name, &job.uid, number);
         let one = ListParams::default().fields(&format!("metadata.name={name}"));
         let found = send_with_deadline(reports_api(&self.client, &job.key.namespace).list(&one)).await?;
@@ -98,11 +98,12 @@ fn report_metadata(job: &JobObject, name: &str) -> ObjectMeta {
     }
 }
 
-/// A report. One that does not decode, perhaps another version's, is a failure: what it holds must not be paid for again.
+/// Decodes a report. A report that cannot be decoded, for example of another version, is an error: its items must not be
+/// billed again.
 fn decode_report(object: &DynamicObject) -> Result<StoredReport, KubeError> {
     let body: Value = object.data.get("report").cloned().unwrap_or_default();
     let report = serde_json::from_value(body).map_err(|error| {
-        tracing::error!(report = object.name_any(), %error, "a report cannot be read");
+        tracing::error!(report = object.name_any(), %error, "failed to decode report");
         KubeError::Invalid
     })?;
     Ok(StoredReport {

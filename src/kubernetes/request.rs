@@ -1,6 +1,6 @@
-//! Requests to the API server: each has a deadline and no retry of its own, because the next pass is the retry. Objects are
-//! sent as they are, and of the response only the version is read: a tree of values both ways takes some microseconds for
-//! each image of a job.
+//! Requests to the API server: each has a deadline and no retry, because the next reconcile is the retry. Objects are
+//! serialized directly and only the version of a response is decoded: JSON trees in both directions would take some
+//! microseconds per item of a job.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use serde::Serialize;
 use super::decode::WriteResponse;
 use crate::ports::KubeError;
 
-/// Time for one request.
+/// Deadline of one request.
 pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Bounds a request in time and reduces its error to what a pass can act on.
+/// Runs a request within [`REQUEST_DEADLINE`] and maps its error to a [`KubeError`]; a timeout is `Unavailable`.
 pub(super) async fn send_with_deadline<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, KubeError> {
@@ -32,17 +32,17 @@ pub(super) async fn send_with_deadline<T>(
     }
 }
 
-/// How an object is written.
+/// How to write an object.
 pub(super) enum WriteMethod {
-    /// It must not be there yet.
+    /// Creates the object; fails if it exists.
     Create,
-    /// It takes the place of the version that its metadata names.
+    /// Replaces the object at the version in its metadata.
     Replace,
-    /// Its status alone does.
+    /// Replaces only the status at the version in its metadata.
     ReplaceStatus,
 }
 
-/// What is written beside the metadata, under its own name.
+/// The part that is written beside the metadata; the variant's name is the field's name.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum WrittenPart<T> {
@@ -59,7 +59,8 @@ struct WrittenObject<T> {
     part: WrittenPart<T>,
 }
 
-/// Writes an object; gives the version that is stored then.
+/// Writes an object and returns its new `resourceVersion`. Fails with `Conflict` if the stored object is newer, or exists
+/// already on `Create`.
 pub(super) async fn write<K: Resource<DynamicType = ()>>(
     client: &Client,
     how: WriteMethod,

@@ -98,7 +98,7 @@ impl Default for Metrics {
         );
         registry.register(
             "policy_verify_failures",
-            "Policy writes that the first read afterwards did not return",
+            "Stale reads: policy reads that did not return the last write",
             metrics.unverified.clone(),
         );
         registry.register(
@@ -156,7 +156,7 @@ impl Metrics {
         self.window.observe(window_seconds);
     }
 
-    /// Records a stale read: the first read after a write did not return the written policy.
+    /// Records a stale read: a read that did not return the last policy write.
     pub fn stale_read(&self) {
         self.unverified.inc();
     }

@@ -349,10 +349,7 @@ mod tests {
         let limiter = Arc::new(ProjectLimiter::new());
         let early = limiter.acquire("a", &mut None).await;
         let soon = tokio::time::timeout(Duration::from_secs(5), limiter.acquire("b", &mut None)).await;
-        assert!(
-            soon.is_err(),
-            "one call in flight until the limits are known"
-        );
+        assert!(soon.is_err(), "one call in flight until the limits are known");
         drop(early);
         limiter.on_limits(&Ok(ProjectLimits {
             queries_per_second: 1_000,
@@ -382,6 +379,9 @@ mod tests {
         let next = tokio::time::timeout(Duration::from_secs(1), limiter.acquire("b", &mut other)).await;
         assert!(next.is_ok());
         let back = tokio::time::timeout(Duration::from_secs(1), limiter.acquire("a", &mut kept)).await;
-        assert!(back.is_ok() && kept.is_none(), "the kept ticket resumes its position");
+        assert!(
+            back.is_ok() && kept.is_none(),
+            "the kept ticket resumes its position"
+        );
     }
 }
