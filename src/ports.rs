@@ -294,7 +294,7 @@ pub trait Ports: Send + Sync + 'static {
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>>;
     /// Reads Block Public Access of the bucket and, if that is off, of the account: up to two requests. A missing permission
-    /// returns [`PublicAccessBlock::Unreadable`]; transient failures are errors.
+    /// or a rejected request returns [`PublicAccessBlock::Unreadable`]; transient failures are errors.
     fn read_public_access_block<'a>(
         &'a self,
         bucket: &'a BucketRef,

@@ -1,5 +1,6 @@
-//! From an error answer to a closed kind. Decided by error *code*, because IMM answers a missing project with 400 and OSS
-//! answers a blocked policy with the same 403 as a missing permission. The cloud's own text stays here.
+//! Maps error responses to a closed set of kinds. The error *code* decides, because IMM answers 400 for a missing project
+//! and OSS answers the same 403 for a blocked policy and a missing permission. The service's message text never leaves this
+//! module.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use crate::core::error::CLOCK_SKEW_CODES;
 use crate::ports::{CloudError, CloudErrorKind};
 
-/// An answer that is not a success.
+/// A response other than a success.
 pub(super) struct ErrorResponse<'a> {
     pub(super) status: u16,
     pub(super) code: Option<String>,
@@ -18,7 +19,7 @@ pub(super) struct ErrorResponse<'a> {
     pub(super) service: &'a str,
 }
 
-/// The members of an OSS error body that we read (`<Error>`).
+/// The members in use of an OSS error body (`<Error>`).
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct OssBody {
@@ -27,7 +28,7 @@ struct OssBody {
     request_id: Option<String>,
 }
 
-/// The members of an IMM or STS error body that we read.
+/// The members in use of an IMM or STS error body.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct ImmBody {
@@ -36,7 +37,7 @@ struct ImmBody {
     request_id: Option<String>,
 }
 
-/// Reads an OSS error body; an unreadable one leaves only the status.
+/// Classifies an OSS error response; if the body cannot be parsed, by HTTP status only.
 pub(super) fn oss_error(status: u16, body: &[u8], request_id: Option<String>) -> CloudError {
     let text = String::from_utf8_lossy(body);
     let parsed: OssBody = quick_xml::de::from_str(&text).unwrap_or_default();
@@ -50,7 +51,7 @@ pub(super) fn oss_error(status: u16, body: &[u8], request_id: Option<String>) ->
     })
 }
 
-/// Reads an IMM error body; an unreadable one leaves only the status.
+/// Classifies an IMM or STS error response; if the body cannot be parsed, by HTTP status only.
 pub(super) fn imm_error(status: u16, body: &[u8], retry_after: Option<Duration>) -> CloudError {
     let parsed: ImmBody = serde_json::from_slice(body).unwrap_or_default();
     classify(&ErrorResponse {
@@ -83,7 +84,7 @@ fn classify(answer: &ErrorResponse<'_>) -> CloudError {
             .as_deref()
             .map(sanitize_request_id)
             .filter(|id| !id.is_empty()),
-        // The official SDK caps every wait at 120 s.
+        // The official SDK limits every wait to 120 s.
         retry_after: answer.retry_after.map(|wait| wait.min(Duration::from_secs(120))),
     }
 }
@@ -97,7 +98,7 @@ fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
     {
         return CloudErrorKind::Throttled;
     }
-    // Nothing is wrong with what was asked: a clock, a number used once, or a proxy that did not wait.
+    // The request itself is valid: clock skew, a nonce that was already used, or a proxy timeout.
     let passing = [408, 425].contains(&status)
         || starts(&["ServiceUnavailable", "SignatureNonceUsed"])
         || starts(&CLOCK_SKEW_CODES);
@@ -122,7 +123,7 @@ fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
     ]) {
         return CloudErrorKind::CredentialsExpired;
     }
-    // IMM's page gives one code for every missing thing and names the thing in the text.
+    // According to IMM's page, one code covers every missing resource; only the text names the resource.
     if code.starts_with("ResourceNotFound.Project")
         || (code.starts_with("ResourceNotFound") && text.to_lowercase().contains("resource project"))
     {
@@ -131,11 +132,11 @@ fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
     if code == "NoSuchBucket" {
         return CloudErrorKind::NoSuchBucket;
     }
-    // The only sign by which OSS tells a blocked public policy from a missing permission is its text.
+    // OSS distinguishes a blocked public policy from a missing permission only in the text.
     if code == "AccessDenied" && text.to_lowercase().contains("public bucket policy") {
         return CloudErrorKind::PublicAccessBlocked;
     }
-    // IMM reads only buckets of the project's own region, and says so in the text alone.
+    // IMM reads only buckets in the project's region and names this cause only in the text.
     if code.starts_with("InvalidArgument") && text.to_lowercase().contains("region") {
         return CloudErrorKind::WrongRegion;
     }
@@ -165,7 +166,7 @@ fn sanitize_request_id(id: &str) -> String {
         .collect()
 }
 
-/// A success without a score: paid for, and no better when repeated.
+/// The error for a success without a score: the call is billed, and a retry would return the same result.
 pub(super) fn missing_score() -> CloudError {
     CloudError {
         kind: CloudErrorKind::RequestRejected,
@@ -176,7 +177,7 @@ pub(super) fn missing_score() -> CloudError {
     }
 }
 
-/// Keys that no header can hold: nobody was asked.
+/// The error for credentials with characters that no HTTP header allows; no request was sent.
 pub(super) fn unusable_credentials() -> CloudError {
     CloudError {
         kind: CloudErrorKind::CredentialsRejected,
@@ -184,7 +185,7 @@ pub(super) fn unusable_credentials() -> CloudError {
     }
 }
 
-/// No answer at all, or one that makes no sense.
+/// The error for a missing or unusable response; `word` becomes the code.
 pub(super) fn unanswered(word: &str) -> CloudError {
     CloudError {
         kind: CloudErrorKind::Unanswered,
@@ -202,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_apart_by_code_and_nothing_of_their_text_survives() {
+    fn failures_are_distinguished_by_code_and_their_text_is_dropped() {
         let body = |code: &str, text: &str| {
             format!(
                 "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{text}</Message><RequestId>R-1</RequestId><EC>0</EC></Error>"
@@ -268,8 +269,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-        /// Whatever a service, a proxy or an attacker answers: what is left for status and events is a code and a request id
-        /// of harmless signs, and nothing of its text.
+        /// For every response of a service, a proxy or an attacker, status and events contain only a code and a request ID
+        /// of harmless characters, and nothing of the response's text.
         #[test]
         fn of_a_hostile_body_only_a_clean_code_and_a_clean_id_survive(
             status in 400u16..600,

@@ -1,4 +1,4 @@
-//! One HTTP client for both services: deadlines, size caps, no redirects, and nothing of a URL or header in an error.
+//! The HTTP client of all services: deadlines, size limits, no redirects, no retries, and no URL or header in an error.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use super::endpoints::Endpoints;
 use super::sign::Header;
 use crate::ports::CloudError;
 
-/// Time for one OSS call. The lease and the life of a policy write are sized on it.
+/// Deadline of one OSS or STS call. The lease duration and the validity of a policy write are derived from it.
 pub const OSS_DEADLINE: Duration = Duration::from_secs(10);
-/// Time for one IMM call: scoring is synchronous and slows down above the project's concurrency.
+/// Deadline of one IMM call: scoring is synchronous and slows down above the project's concurrency limit.
 pub const IMM_DEADLINE: Duration = Duration::from_secs(30);
-/// Most bytes of a policy that are read; OSS accepts 16 KB.
+/// Size limit of a policy response; OSS accepts policies up to 16 KB.
 pub(super) const MAX_POLICY_RESPONSE_BYTES: usize = 64 * 1024;
-/// Most bytes of any other answer that are read.
+/// Size limit of every other response.
 pub(super) const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
-/// The clouds.
+/// Client of OSS, IMM and STS.
 #[derive(Clone)]
 pub struct Cloud {
     client: Client,
     pub(super) endpoints: Arc<Endpoints>,
 }
 
-/// An answer whose body was read whole.
+/// A response with its complete body.
 pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
@@ -36,13 +36,13 @@ pub(super) struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// A header as text.
+    /// Returns a header as text; `None` if it is absent or not printable ASCII.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 
-/// Which service a call goes to.
+/// The service of a call, which decides its deadline.
 #[derive(Clone, Copy)]
 pub(super) enum Service {
     Oss,
@@ -50,11 +50,11 @@ pub(super) enum Service {
 }
 
 impl Cloud {
-    /// A client for `endpoints`. The crypto provider must be installed before.
+    /// Creates a client for `endpoints`. A rustls crypto provider must be installed first. Fails if TLS cannot be set up.
     pub fn new(endpoints: Endpoints) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .redirect(redirect::Policy::none())
-            // Each call is counted before it leaves and may be billed: nothing beneath us sends one again, nor keeps a copy.
+            // Each call is counted before it is sent and may be billed, so the HTTP library must never resend one.
             .retry(retry::never().max_retries_per_request(0))
             .connect_timeout(Duration::from_secs(5))
             .pool_idle_timeout(Duration::from_secs(50))
@@ -68,7 +68,8 @@ impl Cloud {
         })
     }
 
-    /// Sends a request and reads at most `cap` bytes of its answer, all within the service's deadline.
+    /// Sends a request and reads the response, both within the service's deadline. Fails with `Unanswered` on a transport
+    /// error, a timeout, or a body that is larger than `cap` bytes or incomplete. Returns HTTP errors as responses.
     pub(super) async fn send(
         &self,
         service: Service,
@@ -80,7 +81,7 @@ impl Cloud {
             Service::Imm => IMM_DEADLINE,
         };
         let whole = async {
-            // reqwest's errors carry the URL; only our own word for the failure leaves this function.
+            // reqwest's errors contain the URL, so only a fixed word for the failure leaves this function.
             let response = self.client.execute(request).await;
             read_body(
                 response.map_err(|e| classify::unanswered(transport_error_word(&e)))?,
@@ -94,7 +95,8 @@ impl Cloud {
     }
 }
 
-/// A request with signed headers; their values are marked, so that nothing prints those that authenticate.
+/// Builds a request. Header values are marked as sensitive, so that they are never printed. Fails if a value is not valid in
+/// a header.
 pub(super) fn build_request(
     method: Method,
     url: Url,
@@ -108,7 +110,7 @@ pub(super) fn build_request(
             Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
             Cow::Owned(text) => HeaderValue::try_from(text),
         };
-        // Without one of them the request would go out anonymous; only keys can hold such characters.
+        // Without this header the request would be unsigned. Only credentials can contain invalid characters.
         let mut value = value.map_err(|_| classify::unusable_credentials())?;
         value.set_sensitive(true);
         request.headers_mut().insert(HeaderName::from_static(name), value);
@@ -117,7 +119,7 @@ pub(super) fn build_request(
     Ok(request)
 }
 
-/// Reads an address. The endpoints were checked at the start, and a bucket or region by its pattern.
+/// Parses a URL. Does not fail in practice: endpoints are checked at startup, bucket and region against a pattern.
 pub(super) fn parse_url(address: &str) -> Result<Url, CloudError> {
     Url::parse(address).map_err(|_| classify::unanswered("ConnectionFailed"))
 }

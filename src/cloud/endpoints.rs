@@ -1,19 +1,19 @@
-//! Where the services are. Only the person who runs the operator can say otherwise; no object can.
+//! Endpoints of the services. Only the operator's flags set them; no resource can.
 
 use std::net::IpAddr;
 
 use reqwest::Url;
 use thiserror::Error;
 
-/// An endpoint that cannot be used.
+/// An invalid endpoint flag.
 #[derive(Debug, Error)]
-#[error("{flag} must be an http or https URL such as {example}, where {{region}} stands for the region")]
+#[error("{flag} must be an http or https URL without path or user name, such as {example} ({{region}}: the region)")]
 pub struct EndpointError {
     flag: &'static str,
     example: &'static str,
 }
 
-/// The services' addresses; `{region}` in them stands for the region of the bucket or project.
+/// The endpoints; `{region}` is replaced by the region of the bucket or project.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     oss: String,
@@ -22,14 +22,14 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// The public service.
+    /// Public endpoint of OSS.
     pub const OSS: &'static str = "https://oss-{region}.aliyuncs.com";
-    /// The public service.
+    /// Public endpoint of IMM.
     pub const IMM: &'static str = "https://imm.{region}.aliyuncs.com";
-    /// The public service, the same for all regions.
+    /// Public endpoint of STS, the same for all regions.
     pub const STS: &'static str = "https://sts.aliyuncs.com";
 
-    /// Checks the addresses once, at the start.
+    /// Validates the endpoints. Fails with the first flag that is not an http or https URL without path and user name.
     pub fn new(oss: &str, imm: &str, sts: &str) -> Result<Self, EndpointError> {
         let usable = |address: &str| {
             let url = Url::parse(&address.replace("{region}", "cn-hangzhou"));
@@ -57,8 +57,8 @@ impl Endpoints {
         })
     }
 
-    /// Virtual-hosted style, the only one that OSS serves; an address by IP number takes the bucket in the path, as
-    /// the official clients do.
+    /// Returns the URL of a bucket: virtual-hosted style, the only one that OSS supports. With an IP address as the host,
+    /// the bucket is in the path, as in the official clients.
     pub(super) fn bucket(&self, bucket: &str, region: &str) -> String {
         let service = self.oss.replace("{region}", region);
         let (scheme, host) = service.split_once("://").unwrap_or(("https", &service));
@@ -73,17 +73,17 @@ impl Endpoints {
         }
     }
 
-    /// The service itself in a region.
+    /// Returns the URL of OSS in a region, without a bucket.
     pub(super) fn oss_service(&self, region: &str) -> String {
         format!("{}/", self.oss.replace("{region}", region))
     }
 
-    /// STS.
+    /// Returns the URL of STS.
     pub(super) fn sts(&self) -> String {
         format!("{}/", self.sts)
     }
 
-    /// IMM in a region.
+    /// Returns the URL of IMM in a region.
     pub(super) fn imm(&self, region: &str) -> String {
         format!("{}/", self.imm.replace("{region}", region))
     }

@@ -1,4 +1,4 @@
-//! IMM 2020-09-30: `DetectImageScore` and `GetProject`. Every scoring call that is answered 2xx or 4xx may be billed (IMM
+//! IMM API 2020-09-30: `DetectImageScore` and `GetProject`. Every scoring call with a 2xx or 4xx response may be billed (IMM
 //! page "Billing overview").
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::sign::acs3;
 use crate::api::{JobAccess, ProjectRef, RoleChain, RoleType};
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 
-/// The success answer. The score is taken as IMM wrote it, digit by digit, and never through a float.
+/// The success response. The score is kept digit by digit as in the response and never converted to a float.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DetectImageScoreResponse<'a> {
@@ -29,7 +29,7 @@ struct ImageScore<'a> {
     overall_quality_score: Option<&'a RawValue>,
 }
 
-/// `GetProject`'s answer: the two limits and the role.
+/// The response of `GetProject`: both limits and the service role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct GetProjectResponse {
@@ -46,7 +46,7 @@ struct ProjectAttributes {
     service_role: Option<String>,
 }
 
-/// `CredentialConfig` as IMM takes it (IMM structure of that name).
+/// IMM's structure `CredentialConfig`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct CredentialConfig<'a> {
@@ -76,7 +76,7 @@ fn credential_config(chain: &RoleChain) -> String {
 }
 
 impl Cloud {
-    /// Scores one image. The score is the decimal number in IMM's answer.
+    /// Scores one image. Returns the decimal number of the response. Fails with `RequestRejected` if a success has no score.
     pub async fn detect_image_score(
         &self,
         project: &ProjectRef,
@@ -102,7 +102,7 @@ impl Cloud {
             .ok_or_else(classify::missing_score)
     }
 
-    /// What the project allows; where it does not say, the documented defaults: 100 requests a second, 100 at once.
+    /// Returns the project's limits. The documented defaults replace missing ones: 100 requests per second, 100 concurrent.
     pub async fn project_limits(
         &self,
         project: &ProjectRef,
@@ -121,7 +121,8 @@ impl Cloud {
         })
     }
 
-    /// One call: its parameters ride in the query, encoded. Gives the body of a success.
+    /// Sends one call with its parameters in the query, encoded. Returns the body of a 200 response; every other status is
+    /// an error.
     async fn send_imm(
         &self,
         project: &ProjectRef,

@@ -1,5 +1,5 @@
-//! Alibaba Cloud over HTTP: the only place that knows a URL, a header or an error body. It makes one attempt a call
-//! and decides nothing.
+//! Adapter for Alibaba Cloud over HTTP: the only module that uses URLs, headers and error bodies. Each call is one attempt;
+//! retries are decided elsewhere.
 
 mod classify;
 mod client;

@@ -1,4 +1,4 @@
-//! OSS: listing a bucket and reading an object in pieces. Source: OSS pages ListObjectsV2 and GetObject.
+//! OSS: lists a bucket and reads an object in chunks. Source: OSS pages ListObjectsV2 and GetObject.
 
 use k8s_openapi::jiff::Timestamp;
 use percent_encoding::percent_decode_str;
@@ -12,14 +12,14 @@ use crate::core::job::ListedObject;
 use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage};
 
-/// Objects of a page, the most that OSS gives.
+/// Objects per page, the maximum of OSS.
 const PAGE_SIZE: &str = "1000";
-/// Most bytes of a page: a thousand keys of 1,023 bytes, encoded, with what stands beside them.
+/// Size limit of a page: 1,000 percent-encoded keys of 1,023 bytes with their metadata.
 const MAX_PAGE_BYTES: usize = 6 * 1024 * 1024;
-/// Bytes of a piece of a manifest.
+/// Size of a chunk of a manifest, in bytes.
 const CHUNK_BYTES: u64 = 1024 * 1024;
 
-/// `<ListBucketResult>`: what we read of it.
+/// The members in use of `<ListBucketResult>`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ListBucketResult {
@@ -38,7 +38,7 @@ struct Contents {
 }
 
 impl Cloud {
-    /// The next objects below a prefix, in order of their keys.
+    /// Returns the next page of objects with a prefix, in key order. Fails with `Unanswered` if the response is incomplete.
     pub async fn list_objects(
         &self,
         region: &str,
@@ -61,7 +61,7 @@ impl Cloud {
             ListPosition { key: Some(key), .. } => query.push(("start-after".to_owned(), key.clone())),
             ListPosition { .. } => {}
         }
-        // An empty value would drop its sign of equality and mean another parameter.
+        // `canonical_query` drops the `=` of an empty value, which would change the parameter's meaning.
         query.retain(|(_, value)| !value.is_empty());
         let call = OssCall {
             query,
@@ -94,7 +94,7 @@ impl Cloud {
         })
     }
 
-    /// A piece of an object from byte `from` on; with an ETag, of just that version of it.
+    /// Returns the chunk of an object that starts at byte `from`. With an ETag, fails if the object has another version.
     pub async fn read_object(
         &self,
         region: &str,
@@ -106,13 +106,13 @@ impl Cloud {
     ) -> Result<ObjectChunk, CloudError> {
         let mut headers = vec![
             ("range", format!("bytes={from}-{}", from + CHUNK_BYTES - 1).into()),
-            // Otherwise OSS answers a range that reaches beyond the end with the whole object.
+            // Without this header OSS returns the whole object for a range beyond its end.
             ("x-oss-range-behavior", "standard".into()),
         ];
         headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
         let call = OssCall {
             headers,
-            // A server that ignores ranges sends the whole object.
+            // A server that ignores ranges returns the whole object.
             cap: 64 * 1024 * 1024 + 1,
             ..get_call(&object.bucket, Some(&object.key), region, now)
         };
@@ -143,7 +143,7 @@ impl Cloud {
                     server_time,
                 })
             }
-            // An empty object, or one that ends just here.
+            // The object is empty or ends at byte `from`.
             416 => Ok(ObjectChunk {
                 bytes: Vec::new(),
                 last: true,
@@ -169,7 +169,8 @@ fn get_call<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Ti
     }
 }
 
-/// An object of a page; keys come percent-encoded, because XML cannot hold every character.
+/// Converts an entry of a page; `None` if its time is invalid. Keys are percent-encoded, because XML cannot contain every
+/// character; a key that is not UTF-8 is kept encoded and marked as an error.
 fn listed_object(contents: &Contents) -> Option<ListedObject> {
     Some(ListedObject {
         key: percent_decoded(&contents.key).ok_or_else(|| contents.key.chars().take(1000).collect()),
@@ -177,7 +178,7 @@ fn listed_object(contents: &Contents) -> Option<ListedObject> {
     })
 }
 
-/// Takes percent-encoding off a text; `None` when that gives no UTF-8. A plus sign stands for itself.
+/// Percent-decodes a text; `None` if the result is not UTF-8. A plus sign is not a space.
 fn percent_decoded(text: &str) -> Option<String> {
     let decoded = percent_decode_str(text).decode_utf8().ok()?;
     Some(decoded.into_owned())

@@ -1,4 +1,4 @@
-//! OSS: the policy of a bucket, and Block Public Access. Source: OSS pages PutBucketPolicy, GetBucketPolicy,
+//! OSS: bucket policy and Block Public Access. Source: OSS pages PutBucketPolicy, GetBucketPolicy,
 //! DeleteBucketPolicy, GetBucketPublicAccessBlock and PutPublicAccessBlock.
 
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
@@ -14,7 +14,7 @@ use crate::api::{BucketRef, ObservedBucket};
 use crate::core::grant::PublicAccessBlock;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, PolicyRead};
 
-/// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as Terraform's provider reads it.
+/// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as in Terraform's provider.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PublicAccessBlockConfiguration {
@@ -22,7 +22,7 @@ struct PublicAccessBlockConfiguration {
     block_public_access: String,
 }
 
-/// `<BucketInfo>`: what we read of it.
+/// The members in use of `<BucketInfo>`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct BucketInfo {
@@ -49,14 +49,14 @@ struct PolicyStatus {
     is_public: String,
 }
 
-/// One call.
+/// Parameters of one OSS call.
 pub(super) struct OssCall<'a> {
     pub(super) method: Method,
     pub(super) bucket: Option<&'a str>,
     pub(super) key: Option<&'a str>,
     pub(super) region: &'a str,
     pub(super) query: Vec<(String, String)>,
-    /// Headers of the operation; none of them needs to be signed.
+    /// Headers of the operation. Only `x-oss-*`, `content-type` and `content-md5` are signed.
     pub(super) headers: Vec<Header<'static>>,
     pub(super) body: Option<&'a str>,
     pub(super) time: Timestamp,
@@ -64,7 +64,7 @@ pub(super) struct OssCall<'a> {
 }
 
 impl Cloud {
-    /// The policy of a bucket, and the server's clock.
+    /// Returns the policy of a bucket and the server's clock. Only 404 `NoSuchBucketPolicy` counts as no policy.
     pub async fn get_policy(
         &self,
         bucket: &BucketRef,
@@ -82,7 +82,7 @@ impl Cloud {
             });
         }
         let error = error_of(&answer);
-        // Nothing else means "no policy": a client that reads any failure as an empty policy erases it at the next write.
+        // No other failure means "no policy": a client that treats one as an empty policy erases it with the next write.
         if answer.status == 404 && error.code == "NoSuchBucketPolicy" {
             return Ok(PolicyRead {
                 bytes: None,
@@ -92,7 +92,7 @@ impl Cloud {
         Err(error)
     }
 
-    /// Replaces the policy. `signed_at` bounds how late it can still take effect.
+    /// Replaces the policy. `signed_at` limits how late the request can still take effect.
     pub async fn put_policy(
         &self,
         bucket: &BucketRef,
@@ -107,7 +107,7 @@ impl Cloud {
         expect_success(&self.send_oss(keys, call).await?)
     }
 
-    /// Deletes the policy; there need not be one.
+    /// Deletes the policy. Succeeds if the bucket has no policy.
     pub async fn delete_policy(
         &self,
         bucket: &BucketRef,
@@ -121,8 +121,8 @@ impl Cloud {
         )
     }
 
-    /// Block Public Access of the bucket and, when that is off, of the account. A missing permission is an answer
-    /// (`Unreadable`); a passing failure is none, because the decision made on it would last.
+    /// Returns Block Public Access of the bucket and, if that is off, of the account. A missing permission or a rejected
+    /// request returns `Unreadable`. A transient failure is an error, because the decision based on the result is stored.
     pub async fn read_public_access_block(
         &self,
         bucket: &BucketRef,
@@ -148,7 +148,7 @@ impl Cloud {
         )
     }
 
-    /// The bucket's owner and region. A missing permission is an answer: neither is known.
+    /// Returns the bucket's owner and region; both are `None` if the permission is missing. Other failures are errors.
     pub async fn bucket_info(
         &self,
         bucket: &BucketRef,
@@ -189,7 +189,7 @@ impl Cloud {
         })
     }
 
-    /// Whether the policy is public, by OSS's own judgement; `None` when it does not say.
+    /// Returns `true` if OSS classifies the policy as public; `None` after any failure.
     pub async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys, now: Timestamp) -> Option<bool> {
         let answer = self
             .send_oss(keys, bucket_call(Method::GET, bucket, "policyStatus", now))
@@ -252,7 +252,7 @@ fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &str, time: Tim
     }
 }
 
-/// The server's clock.
+/// Returns the server's clock from the `Date` header.
 pub(super) fn server_date(answer: &HttpResponse) -> Option<Timestamp> {
     let date = answer.header("date")?;
     rfc2822::parse(date).ok().map(|zoned| zoned.timestamp())
@@ -275,7 +275,8 @@ pub(super) fn error_of(answer: &HttpResponse) -> CloudError {
     )
 }
 
-/// Whether the block is on; `None` when it may not be read. OSS answers 404 where none was ever set.
+/// Returns `true` if the block is on, and `None` if it cannot be read: missing permission, rejected request, or a body that
+/// cannot be parsed. OSS answers 404 if the block was never set.
 fn parse_public_access_block(answer: &HttpResponse) -> Result<Option<bool>, CloudError> {
     if answer.status != 200 {
         let error = error_of(answer);

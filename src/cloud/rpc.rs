@@ -1,4 +1,4 @@
-//! Requests to IMM and STS: what both have in common. Source: Alibaba page "V3 request structure and signature".
+//! Common part of requests to IMM and STS. Source: Alibaba page "V3 request structure and signature".
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,18 +10,18 @@ use super::client::{build_request, parse_url};
 use super::sign::{Header, acs3};
 use crate::ports::{AccessKeys, CloudError};
 
-/// One call.
+/// Parameters of one call.
 pub(super) struct RpcCall<'a> {
-    /// The address, with the query if there is one.
+    /// URL, including the query.
     pub(super) address: &'a str,
     pub(super) action: &'static str,
     pub(super) version: &'static str,
-    /// Parameters that ride in a form body, encoded.
+    /// Parameters of a form body, encoded.
     pub(super) form: Option<&'a str>,
 }
 
 impl RpcCall<'_> {
-    /// The request, signed with the keys if there are any.
+    /// Builds the request, signed if there are credentials. Fails if a credential is not valid in a header.
     pub(super) fn request(self, keys: Option<&AccessKeys>, now: Timestamp) -> Result<Request, CloudError> {
         let url = parse_url(self.address)?;
         let date = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -45,7 +45,7 @@ impl RpcCall<'_> {
             };
             headers.extend(acs3::sign(signed, keys).headers);
         }
-        // The client writes this one.
+        // The HTTP client sets `host`.
         headers.retain(|(name, _)| *name != "host");
         headers.push(("accept", "application/json".into()));
         let body = self.form.map(ToOwned::to_owned);
@@ -53,7 +53,7 @@ impl RpcCall<'_> {
     }
 }
 
-/// A value that no other request of ours carries: process, time and a counter.
+/// Returns a nonce that is unique among the operator's requests: process ID, time and a counter.
 fn nonce(now: Timestamp) -> Cow<'static, str> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

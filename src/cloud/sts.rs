@@ -1,5 +1,5 @@
-//! STS 2015-04-01: `AssumeRole`, `AssumeRoleWithOIDC` and `GetCallerIdentity`. The OIDC token travels in a body, never in a
-//! URL, so that no log of an address can hold it.
+//! STS API 2015-04-01: `AssumeRole`, `AssumeRoleWithOIDC` and `GetCallerIdentity`. The OIDC token is sent in the body, never
+//! in a URL, so that no log of URLs can contain it.
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +11,7 @@ use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
 
-/// `Credentials` of an STS answer.
+/// `Credentials` of an STS response.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Issued {
@@ -34,7 +34,7 @@ struct CallerIdentity {
 }
 
 impl Cloud {
-    /// Assumes a role with keys.
+    /// Assumes a role with credentials. Returns temporary credentials that are valid for 3,600 s.
     pub async fn assume_role(
         &self,
         session: &RoleSession,
@@ -49,7 +49,8 @@ impl Cloud {
         parse_credentials(&self.send_sts("AssumeRole", &body, Some(keys), now).await?)
     }
 
-    /// Assumes a role with a token of a ServiceAccount (RRSA). The call itself is anonymous.
+    /// Assumes a role with a ServiceAccount token (RRSA); the request is unsigned. Returns temporary credentials that are
+    /// valid for 3,600 s.
     pub async fn assume_role_with_oidc(
         &self,
         session: &RoleSession,
@@ -64,7 +65,7 @@ impl Cloud {
         parse_credentials(&self.send_sts("AssumeRoleWithOIDC", &body, None, now).await?)
     }
 
-    /// The account that keys really belong to.
+    /// Returns the UID of the account that owns the credentials.
     pub async fn caller_account(&self, keys: &AccessKeys, now: Timestamp) -> Result<String, CloudError> {
         let body = self.send_sts("GetCallerIdentity", "", Some(keys), now).await?;
         let identity: CallerIdentity =
@@ -72,7 +73,8 @@ impl Cloud {
         Ok(identity.account_id)
     }
 
-    /// One call; signed unless it is anonymous. Parameters ride in a form body.
+    /// Sends one call with its parameters in a form body, signed if `keys` is given. Returns the body of a 200 response;
+    /// every other status is an error.
     async fn send_sts(
         &self,
         action: &'static str,

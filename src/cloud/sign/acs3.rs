@@ -1,5 +1,5 @@
 //! `ACS3-HMAC-SHA256`, the signature of IMM and STS. Source: Alibaba page "V3 request structure and signature".
-//! Only headers that the caller passes are signed: `host` and every `x-acs-*` must be among them.
+//! All headers passed by the caller are signed; they must include `host` and every `x-acs-*` header.
 
 use secrecy::ExposeSecret;
 
@@ -7,22 +7,22 @@ use super::{Header, SignedHeaders, encode, hmac_sha256};
 use crate::core::hash::{hex, sha256};
 use crate::ports::AccessKeys;
 
-/// What is signed.
+/// The request to sign.
 #[derive(Clone, Copy, Debug)]
 pub struct Acs3Request<'a> {
     /// HTTP method, upper case.
     pub method: &'a str,
-    /// Path; `/` for the products we call.
+    /// Path; `/` for IMM and STS.
     pub path: &'a str,
-    /// The query, as [`query`] writes it.
+    /// Query as built by [`query`].
     pub query: &'a str,
-    /// All headers to sign, by names in lower case, `host` included; date and nonce are among them.
+    /// All headers to sign, with lower-case names, including `host`, date and nonce.
     pub headers: &'a [Header<'a>],
-    /// The body.
+    /// Request body.
     pub body: &'a [u8],
 }
 
-/// Signs a request.
+/// Signs a request. Returns the headers to add.
 pub fn sign(request: Acs3Request<'_>, keys: &AccessKeys) -> SignedHeaders {
     let body_hash = sha256(request.body);
     let mut added: Vec<Header<'static>> = vec![("x-acs-content-sha256", body_hash.clone().into())];
@@ -50,7 +50,7 @@ pub fn sign(request: Acs3Request<'_>, keys: &AccessKeys) -> SignedHeaders {
     let head = [request.method, "\n", &path, "\n", request.query, "\n"];
     let lines = headers.iter().flat_map(|(name, value)| [name, ":", value, "\n"]);
     let tail = ["\n", &names, "\n", &body_hash];
-    // A usual request is less than this.
+    // Typical requests are shorter.
     let mut canonical_request = String::with_capacity(1024);
     canonical_request.extend(head.into_iter().chain(lines).chain(tail));
     let string_to_sign = ["ACS3-HMAC-SHA256\n", &sha256(&canonical_request)].concat();
@@ -74,7 +74,7 @@ pub fn sign(request: Acs3Request<'_>, keys: &AccessKeys) -> SignedHeaders {
     }
 }
 
-/// The query as it is signed, and as we send it: sorted by name, an empty value keeps its `=`.
+/// Returns the query as signed and sent: sorted by name; an empty value keeps its `=`.
 pub fn query(pairs: &[(&str, &str)]) -> String {
     let pair =
         |(name, value): &(&str, &str)| [encode(name, false), "=".into(), encode(value, false)].concat();

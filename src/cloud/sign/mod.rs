@@ -1,4 +1,8 @@
-//! Signatures, as pure functions of a request, keys and a time.
+//! Request signatures, as pure functions of request, credentials and time.
+//!
+//! Written by hand: the crate `reqsign-aliyun-oss` signs for OSS only, not for IMM and STS, and its clock cannot be set,
+//! while a policy write is dated `signed_at`. `tests/signing.rs` compares the signatures with vectors made by the official
+//! SDKs and with that crate.
 
 pub mod acs3;
 pub mod oss_v4;
@@ -9,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::Sha256;
 
-/// What is percent-encoded: all that RFC 3986 does not call unreserved.
+/// Characters to percent-encode: all except the unreserved characters of RFC 3986.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -17,10 +21,10 @@ const RESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'~');
 const NOT_IN_PATH: AsciiSet = RESERVED.remove(b'/');
 
-/// A header: its name in lower case, and its value.
+/// A header: lower-case name and value.
 pub type Header<'a> = (&'a str, Cow<'a, str>);
 
-/// A signature and what led to it.
+/// A signature with its intermediate results.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SignedHeaders {
     /// Headers to add, `authorization` included.
@@ -31,14 +35,14 @@ pub struct SignedHeaders {
     pub string_to_sign: String,
 }
 
-/// Percent-encodes every byte but `A-Z a-z 0-9 - _ . ~`, and keeps `/` where asked.
+/// Percent-encodes every byte except `A-Z a-z 0-9 - _ . ~` and, with `keep_slash`, `/`.
 pub(crate) fn encode(text: &str, keep_slash: bool) -> Cow<'_, str> {
     let reserved = if keep_slash { &NOT_IN_PATH } else { &RESERVED };
     utf8_percent_encode(text, reserved).into()
 }
 
 fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
-    // HMAC takes a key of any length, so this cannot fail; an empty answer would only make a wrong signature.
+    // HMAC accepts keys of any length, so this cannot fail; an empty result would only produce an invalid signature.
     Hmac::<Sha256>::new_from_slice(key).map_or_else(
         |_| Vec::new(),
         |mut mac| {

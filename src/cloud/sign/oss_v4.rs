@@ -1,4 +1,4 @@
-//! OSS signature V4 (`OSS4-HMAC-SHA256`) in the header form. Source: OSS page "Include a V4 signature in the
+//! OSS signature V4 (`OSS4-HMAC-SHA256`) in the `Authorization` header. Source: OSS page "Include a V4 signature in the
 //! Authorization header". The only payload hash that OSS supports is `UNSIGNED-PAYLOAD`.
 
 use std::borrow::Cow;
@@ -12,26 +12,26 @@ use crate::ports::AccessKeys;
 
 const PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 
-/// What is signed.
+/// The request to sign.
 #[derive(Clone, Copy, Debug)]
 pub struct OssV4Request<'a> {
     /// HTTP method, upper case.
     pub method: &'a str,
-    /// Bucket, whatever the address style; `None` for a request to the service.
+    /// Bucket, independent of the URL style; `None` for a request to the service.
     pub bucket: Option<&'a str>,
     /// Object key, not encoded; `None` for a request to the bucket.
     pub key: Option<&'a str>,
-    /// Decoded query parameters; an empty value means none.
+    /// Decoded query parameters; an empty value means a parameter without value.
     pub query: &'a [(String, String)],
-    /// Headers of the operation, by names in lower case.
+    /// Headers of the operation, with lower-case names.
     pub headers: &'a [Header<'a>],
-    /// Names of further headers to sign.
+    /// Names of additional headers to sign.
     pub additional: &'a [String],
     /// Region of the bucket, without `-internal`.
     pub region: &'a str,
 }
 
-/// Signs a request as of `time`.
+/// Signs a request, dated `time`. Returns the headers to add.
 pub fn sign(request: OssV4Request<'_>, keys: &AccessKeys, time: Timestamp) -> SignedHeaders {
     let date_time = time.strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = date_time.get(..8).unwrap_or_default();
@@ -105,7 +105,7 @@ pub fn sign(request: OssV4Request<'_>, keys: &AccessKeys, time: Timestamp) -> Si
     }
 }
 
-/// The bucket stands in the signed path even when it stands in the host on the wire.
+/// Returns the path to sign. It contains the bucket even if the URL has the bucket in the host.
 fn canonical_uri(bucket: Option<&str>, key: Option<&str>) -> String {
     let path = bucket.map_or_else(
         || "/".to_owned(),
@@ -114,7 +114,7 @@ fn canonical_uri(bucket: Option<&str>, key: Option<&str>) -> String {
     encode(&path, true).into_owned()
 }
 
-/// Sorted by encoded name; an empty value drops its `=`. The same text goes over the wire.
+/// Returns the query as signed and sent: sorted by encoded name; an empty value drops its `=`.
 pub(crate) fn canonical_query(query: &[(String, String)]) -> String {
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = query
         .iter()
