@@ -1,4 +1,4 @@
-//! The operator's program: parse, install the crypto provider, do, and turn the outcome into an exit code.
+//! Entry point: installs the crypto provider, parses the command line, runs the command and returns its exit code.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    // One provider for kube and reqwest, before either can choose its own.
+    // The same provider for kube and reqwest, installed before either selects one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Arguments::parse().command {
         Command::Run(run) => run_operator(&run),
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 fn print(text: &str) -> ExitCode {
     use std::io::Write as _;
-    // A reader that goes away early (head) is no failure of ours.
+    // A reader that closes the pipe early, such as head, is not a failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
@@ -40,20 +40,20 @@ fn run_operator(run: &RunArgs) -> ExitCode {
         match run_until_signalled(run).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                tracing::error!(%error, "cannot run");
+                tracing::error!(%error, "failed to run operator");
                 ExitCode::FAILURE
             }
         }
     })
 }
 
-/// One thread does it all: it waits for others nearly all its time. A second one takes a third more processor time for an
-/// image, which goes into waking each other, and more memory.
+/// Runs on a single thread: the operator is idle nearly all the time, waiting for responses. A second thread costs a third
+/// more CPU time per item, for wake-ups between the threads, and more memory.
 fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
-            eprintln!("imm-operator: cannot start: {error}");
+            eprintln!("imm-operator: cannot start the async runtime: {error}");
             ExitCode::FAILURE
         }
     }

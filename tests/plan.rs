@@ -91,7 +91,11 @@ spec:
         let cases: &[(&str, &[u8], &str)] = &[
             (GRANT, b"{\"Statement\":{}}", "its Statement is not an array"),
             (GRANT, b"\xff", "it is not UTF-8 text"),
-            ("kind: ConfigMap", b"", "there is none in it"),
+            (
+                "kind: ConfigMap",
+                b"",
+                "exactly one valid ImmBucketGrant: found none",
+            ),
             (
                 &GRANT.replace("p/", "p*"),
                 b"",

@@ -1,4 +1,4 @@
-//! Files that are generated from the code, so that they cannot disagree with it. A test compares each with its copy.
+//! Generates files from the code: CRDs and the reference of reasons. A test compares each with the copy in the repository.
 
 use std::fmt::Write as _;
 
@@ -6,14 +6,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 
 use crate::api::{EventReason, GrantReason, JobReason};
 
-/// CustomResourceDefinitions as a stream of YAML documents.
+/// Returns CustomResourceDefinitions as a stream of YAML documents.
 pub fn crds_yaml(definitions: &[CustomResourceDefinition]) -> String {
     definitions.iter().fold(String::new(), |out, definition| {
         out + "---\n" + &crd_yaml(definition)
     })
 }
 
-/// One CustomResourceDefinition as YAML.
+/// Returns one CustomResourceDefinition as YAML.
 pub fn crd_yaml(definition: &CustomResourceDefinition) -> String {
     let mut text = serde_saphyr::to_string(definition).unwrap_or_default();
     if !text.ends_with('\n') {
@@ -22,7 +22,7 @@ pub fn crd_yaml(definition: &CustomResourceDefinition) -> String {
     text
 }
 
-/// The reference of reasons as Markdown.
+/// Returns the reference of all reasons as Markdown.
 pub fn reasons_markdown() -> String {
     let mut out = String::from(
         "# Reasons\n\nEvery reason that a condition or an event of the operator can carry. \
@@ -32,7 +32,7 @@ pub fn reasons_markdown() -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             out,
-            "\n## {title}\n\n| reason | meaning, and who must act |\n| --- | --- |\n"
+            "\n## {title}\n\n| reason | meaning and required action |\n| --- | --- |\n"
         );
         for (reason, meaning) in rows {
             let _ = writeln!(out, "| `{reason}` | {meaning} |");

@@ -1,4 +1,4 @@
-//! The command line and the environment, as typed and as meant. The only reader of the environment.
+//! Command line and environment variables, and their conversion to settings. No other module reads the environment.
 
 pub mod generate;
 pub mod plan;
@@ -19,76 +19,86 @@ use crate::kubernetes::now;
 use crate::ports::AccessKeys;
 use crate::runtime::telemetry::LogFormat;
 
-/// Grants across accounts for Alibaba Cloud OSS buckets, and image scores by IMM.
+/// Kubernetes operator that grants Alibaba Cloud IMM read access to OSS buckets of other accounts and scores their images.
 #[derive(Debug, Parser)]
 #[command(name = "imm-operator", version, about)]
 pub struct Arguments {
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the program can do.
+/// Commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Runs the operator against the cluster of KUBECONFIG or of the pod's ServiceAccount.
+    /// Run the operator in the cluster of KUBECONFIG or of the pod's ServiceAccount. Exit code 0: stopped, 1: failed or
+    /// lease lost, 2: invalid command line.
     Run(Box<RunArgs>),
-    /// Prints what a grant would change in a bucket's policy. Exit code 0: nothing, 2: something, 1: an error.
+    /// Print what a grant would change in a bucket's policy, without writing. Exit code 0: no change, 2: changes, 1: error.
     Plan(PlanArgs),
-    /// Removes the finalizers of all grants before an uninstall; their statements stay in the policies.
+    /// Remove the operator's finalizers from all grants, for an uninstall; the statements stay in the policies. Stop the
+    /// operator first, because it adds the finalizers again.
     #[command(alias = "drain")]
     ReleaseFinalizers(ReleaseFinalizersArgs),
-    /// Prints the results of a job: all of them in order, or the lowest scores.
+    /// Print the results of an ImageScoreJob: all in item order, or only the lowest scores.
     Results(ResultsArgs),
-    /// Prints the CustomResourceDefinitions as YAML.
+    /// Print the CustomResourceDefinitions as YAML.
     Crd,
-    /// Prints the reference of condition and event reasons as Markdown.
+    /// Print the reference of all condition and event reasons as Markdown.
     Reasons,
 }
 
-/// Flags of `run`; each can be given in the environment as well.
+/// Flags of `run`; each can also be set by an environment variable.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Address of probes and metrics; port 0 takes a free one, which the log names.
+    /// IP address and port of probes and metrics. Port 0 selects a free port, which is logged. Change it if the port is
+    /// taken or must not be reachable from other hosts.
     #[arg(long, env = "IMM_OPERATOR_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     admin_address: SocketAddr,
-    /// Address of OSS; {region} stands for the bucket's region.
+    /// URL of OSS; {region} is replaced by the bucket's region, and the bucket is prepended to the host. Change it for
+    /// internal (VPC) endpoints or an emulator.
     #[arg(long, env = "IMM_OPERATOR_OSS_ENDPOINT", default_value = Endpoints::OSS)]
     oss_endpoint: String,
-    /// Address of IMM; {region} stands for the project's region.
+    /// URL of IMM; {region} is replaced by the project's region. Change it for internal (VPC) endpoints or an emulator.
     #[arg(long, env = "IMM_OPERATOR_IMM_ENDPOINT", default_value = Endpoints::IMM)]
     imm_endpoint: String,
-    /// Address of STS.
+    /// URL of STS, for AssumeRole, RRSA and GetCallerIdentity. Change it for internal (VPC) endpoints or an emulator.
     #[arg(long, env = "IMM_OPERATOR_STS_ENDPOINT", default_value = Endpoints::STS)]
     sts_endpoint: String,
-    /// The operator's own namespace, where its lease and copies of policies are kept; without it there is neither.
+    /// Namespace of the operator, for its lease and policy backups. If unset, there is no leader election and no backup; set
+    /// it in every cluster.
     #[arg(long, env = "IMM_OPERATOR_NAMESPACE")]
     namespace: Option<String>,
-    /// Work without holding a lease; only safe when there is never a second process.
+    /// Run without a lease. Use it only if no second operator can run at the same time, for example on a workstation: two
+    /// operators would write the same policies.
     #[arg(long, env = "IMM_OPERATOR_NO_LEADER_ELECTION")]
     no_leader_election: bool,
-    /// Name under which the lease is held; the pod's name by default.
+    /// Prefix of the holder identity in the lease; default: the pod's name (HOSTNAME). Change it if processes outside of pods
+    /// share a host name.
     #[arg(long, env = "IMM_OPERATOR_LEADER_NAME")]
     leader_name: Option<String>,
-    /// File with the tenancy rules (YAML); looked at again every five seconds.
+    /// YAML file with the tenancy rules, read again every 5 s. Set it to limit which namespaces may use which buckets and
+    /// projects, or to let namespaces use the operator's own identity.
     #[arg(long, env = "IMM_OPERATOR_TENANCY_RULES")]
     tenancy_rules: Option<PathBuf>,
-    /// Folder with files accessKeyId, accessKeySecret and optionally securityToken: the operator's own identity.
+    /// Folder with the files accessKeyId, accessKeySecret and optionally securityToken: the operator's own identity, read
+    /// at each use. Takes precedence over the ALIBABA_CLOUD_ variables.
     #[arg(long, env = "IMM_OPERATOR_CREDENTIALS_FOLDER")]
     credentials_folder: Option<PathBuf>,
-    /// Namespaces to work in, separated by commas; none means all.
+    /// Namespaces to watch, separated by commas; default: all. Set it if the operator has Roles in some namespaces only, or
+    /// to run several operators in one cluster.
     #[arg(long, env = "IMM_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
-    /// How log lines look.
+    /// Format of log lines on standard error. Use text for reading in a terminal.
     #[arg(long, env = "IMM_OPERATOR_LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,
-    /// Least severe level to log: error, warn, info, debug or trace.
+    /// Minimum level of log lines: error, warn, info, debug or trace. Use debug to investigate failed requests.
     #[arg(long, env = "IMM_OPERATOR_LOG_LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: String,
 }
 
 impl RunArgs {
-    /// What the flags mean.
+    /// Converts the flags to settings.
     pub fn settings(&self) -> Settings {
         Settings {
             admin_address: self.admin_address,
@@ -108,10 +118,11 @@ impl RunArgs {
         }
     }
 
-    /// The pod's name, which Kubernetes puts into HOSTNAME; elsewhere something that no second process has.
+    /// Returns the holder identity: the flag, HOSTNAME (in a pod, the pod's name) or the program's name, made unique with
+    /// process ID and start time.
     fn pod_name(&self) -> String {
         let given = self.leader_name.clone().or_else(|| variable("HOSTNAME"));
-        // A container that is started again in its Pod has the same host name and the same process id.
+        // A restarted container has the same host name and the same process ID as before.
         let started = now().as_millisecond();
         format!(
             "{}_{}_{started}",
@@ -120,7 +131,8 @@ impl RunArgs {
         )
     }
 
-    /// A folder if one is named; else the variables that Alibaba's SDKs read, in their order.
+    /// Returns the operator's own identity: the folder if set, else static credentials or RRSA from the variables of Alibaba
+    /// Cloud's SDKs, in this order.
     fn operator_identity(&self) -> OperatorIdentity {
         if let Some(folder) = &self.credentials_folder {
             return OperatorIdentity::Folder(folder.clone());
@@ -144,7 +156,7 @@ impl RunArgs {
     }
 }
 
-/// Static keys in the variables that Alibaba's SDKs read.
+/// Returns the static credentials in the variables of Alibaba Cloud's SDKs; `None` unless ID and secret are set.
 pub fn credentials_from_environment() -> Option<AccessKeys> {
     let (id, secret) = (
         variable("ALIBABA_CLOUD_ACCESS_KEY_ID")?,
@@ -159,10 +171,10 @@ pub fn credentials_from_environment() -> Option<AccessKeys> {
     })
 }
 
-/// A variable that is set and not empty.
-#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+/// Returns an environment variable without surrounding white space; `None` if it is unset or empty.
+#[expect(clippy::disallowed_methods, reason = "the only reader of the environment")]
 fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok()?;
-    // A Secret that was made with echo ends in a line break.
+    // The value of a Secret that was created with `echo` ends with a line break.
     Some(value.trim().to_owned()).filter(|value| !value.is_empty())
 }

@@ -1,5 +1,5 @@
-//! `imm-operator plan`: what a grant would change in a bucket's policy, with the bytes that the operator would write. It
-//! needs no cluster, and with a policy file no account.
+//! `imm-operator plan`: prints what a grant would change in a bucket's policy, with the same bytes that the operator would
+//! write. The command needs no cluster, and with `--policy` no credentials.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,71 +17,76 @@ use crate::core::grant::{
 use crate::core::policy::{Document, POLICY_LIMIT};
 use crate::ports::AccessKeys;
 
-/// Whether Block Public Access is on.
+/// State of Block Public Access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BlockPublicAccess {
-    /// On for the bucket or the account.
+    /// On for the bucket or its account.
     On,
-    /// Off for both.
+    /// Off for the bucket and its account.
     Off,
 }
 
 /// Flags of `plan`.
 #[derive(Debug, clap::Args)]
 pub struct PlanArgs {
-    /// Manifest with one ImmBucketGrant.
+    /// YAML manifest with exactly one ImmBucketGrant; other kinds in the file are ignored.
     #[arg(long, short)]
     file: PathBuf,
-    /// The bucket's policy as a file; an empty file stands for no policy.
+    /// File with the bucket's current policy (JSON); an empty file means no policy. Use it in CI, without credentials.
     #[arg(long, conflicts_with = "live", required_unless_present = "live")]
     policy: Option<PathBuf>,
-    /// Read the bucket's policy from OSS, with the keys that ALIBABA_CLOUD_ACCESS_KEY_ID and its companions hold.
+    /// Read the bucket's policy and Block Public Access from OSS, with the credentials in ALIBABA_CLOUD_ACCESS_KEY_ID,
+    /// ALIBABA_CLOUD_ACCESS_KEY_SECRET and, for temporary ones, ALIBABA_CLOUD_SECURITY_TOKEN.
     #[arg(long)]
     live: bool,
-    /// Block Public Access of the bucket; with --policy it decides about the ram:PassRole statement. Unknown counts as on.
+    /// Block Public Access to assume with --policy: decides whether the ram:PassRole statement is written. Default: unknown,
+    /// which counts as on. --live reads it from OSS instead.
     #[arg(long, value_enum)]
     public_access_block: Option<BlockPublicAccess>,
-    /// Address of OSS for --live; {region} stands for the bucket's region.
+    /// URL of OSS for --live; {region} is replaced by the bucket's region. Change it for internal (VPC) endpoints or an
+    /// emulator.
     #[arg(long, env = "IMM_OPERATOR_OSS_ENDPOINT", default_value = Endpoints::OSS)]
     oss_endpoint: String,
 }
 
-/// Why there is no plan.
+/// Why a plan cannot be made.
 #[derive(Debug, Error)]
 pub enum PlanError {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
-    /// The manifest is not a grant.
-    #[error("{path} does not hold one ImmBucketGrant: {message}")]
+    /// The manifest has no valid grant, or more than one.
+    #[error("{path} must contain exactly one valid ImmBucketGrant: {message}")]
     Manifest {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What is wrong.
         message: String,
     },
-    /// The policy cannot be edited.
-    #[error("the policy would be left alone because {0}")]
+    /// The policy document cannot be edited.
+    #[error("the operator would not write this policy because {0}: correct the policy document first")]
     Unreadable(#[from] crate::core::policy::PolicyParseError),
-    /// OSS could not be asked.
-    #[error("OSS could not be asked: {0}")]
+    /// The policy cannot be read from OSS.
+    #[error("cannot read the policy from OSS: {0}")]
     Cloud(String),
-    /// The plan does not fit.
-    #[error("the statements do not fit into the policy, or are too long")]
-    TooLarge,
-    /// A statement that may not be adopted is in the way.
+    /// The statements do not fit into the policy, or one statement is too long.
     #[error(
-        "an equal statement is in the policy already and adoptionPolicy is Fail: set it to Adopt, or remove the statement"
+        "the statements do not fit into the policy, or one is too long: use fewer prefixes or remove other statements"
+    )]
+    TooLarge,
+    /// An equal statement exists and adoptionPolicy is Fail.
+    #[error(
+        "an equal statement is already in the policy and adoptionPolicy is Fail: set it to Adopt, or remove the statement"
     )]
     Existing,
 }
 
-/// Prints the plan. Exit code 0: no change. 2: a change. 1: an error.
+/// Prints the plan. Returns exit code 0 without a change, 2 with changes, 1 after an error.
 pub async fn run(plan: &PlanArgs, own_keys: Option<AccessKeys>, now: Timestamp) -> ExitCode {
     match plan_grant(plan, own_keys, now).await {
         Ok((text, changes)) => {
@@ -138,7 +143,7 @@ async fn plan_grant(
     ))
 }
 
-/// The change for a grant that owns nothing yet; else why its statements would not get in.
+/// Plans the change for a grant that owns no statements yet. Fails with the outcome that prevents its statements.
 fn planned_change_for(
     document: Option<&Document>,
     wanted: &Desired,
@@ -165,7 +170,7 @@ fn planned_change_for(
     planned_change(scene, &mut members, 0, wanted)
 }
 
-/// The policy as a list of statements, each marked; foreign ones are shown as they stand.
+/// Formats the plan like a diff: existing statements unchanged and with their original text, added ones with `+`.
 fn format_plan(
     spec: &GrantSpec,
     document: Option<&Document>,
@@ -184,12 +189,12 @@ fn format_plan(
             spec.bucket.name, change.resulting_bytes
         ),
         format!(
-            "@@ {} statements found, untouched; {} added @@",
+            "@@ {} existing statements unchanged, {} added @@",
             found.len(),
             change.add.len()
         ),
     ];
-    // A statement may be spread over lines; each of them belongs to it.
+    // A statement can have several lines; each is indented.
     lines.extend(
         found
             .iter()
@@ -227,18 +232,16 @@ async fn read_grant(plan: &PlanArgs) -> Result<GrantSpec, PlanError> {
         path: plan.file.clone(),
         message,
     };
-    let text =
-        String::from_utf8(read(&plan.file).await?).map_err(|_| refuse("it is not UTF-8 text".to_owned()))?;
+    let text = String::from_utf8(read(&plan.file).await?)
+        .map_err(|_| refuse("the file is not UTF-8 text".to_owned()))?;
     let objects: Vec<serde_json::Value> =
         serde_saphyr::from_multiple(&text).map_err(|error| refuse(error.to_string()))?;
     let mut grants = objects
         .into_iter()
         .filter(|o| o.get("kind").is_some_and(|k| k == "ImmBucketGrant"));
-    let grant = grants
-        .next()
-        .ok_or_else(|| refuse("there is none in it".to_owned()))?;
+    let grant = grants.next().ok_or_else(|| refuse("found none".to_owned()))?;
     if grants.next().is_some() {
-        return Err(refuse("there is more than one in it".to_owned()));
+        return Err(refuse("found more than one".to_owned()));
     }
     let spec = grant.get("spec").cloned().unwrap_or_default();
     serde_json::from_value(spec).map_err(|error| refuse(error.to_string()))

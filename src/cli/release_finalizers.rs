@@ -1,19 +1,20 @@
-//! `imm-operator release-finalizers`: takes our finalizers off all grants, so that nothing is stranded when the operator goes first. It
-//! leaves every statement where it is: access stays until somebody removes it.
+//! `imm-operator release-finalizers`: removes the operator's finalizers from all grants, so that deleted grants do not stay
+//! Terminating after the operator is uninstalled. The statements stay in the policies: access remains until they are
+//! removed.
 
 use std::process::ExitCode;
 
 use crate::app::release_finalizers;
 
-/// Flags of `drain`.
+/// Flags of `release-finalizers`.
 #[derive(Debug, clap::Args)]
 pub struct ReleaseFinalizersArgs {
-    /// Do it; without this flag the grants are only listed.
+    /// Remove the finalizers. Without this flag, the grants with a finalizer are only listed.
     #[arg(long)]
     yes: bool,
 }
 
-/// Lists the grants that we hold and, when told to, lets go of them.
+/// Lists the grants with the operator's finalizer and, with `--yes`, removes it. Returns exit code 1 after an error.
 pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
     match release_finalizers(flags.yes).await {
         Ok(held) => {
@@ -21,7 +22,7 @@ pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
                 let word = if flags.yes {
                     "released"
                 } else {
-                    "would be released"
+                    "would be released with --yes"
                 };
                 println!("{grant}: {word}; {statements} statements stay in the policy");
             }

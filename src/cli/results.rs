@@ -1,5 +1,5 @@
-//! `imm-operator results`: the results of a job, whether they are in its status or in reports: all of them in order of
-//! index, or those with the lowest scores.
+//! `imm-operator results`: prints the results of a job from its status and its reports: all in order of index, or only the
+//! lowest scores.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -11,32 +11,32 @@ use crate::app::read_results;
 use crate::core::grant::ObjectKey;
 use crate::core::job::Score;
 
-/// How results are printed.
+/// Output format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// Comma-separated values with a header (RFC 4180).
+    /// Comma-separated values with a header line (RFC 4180).
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
 }
 
 /// Flags of `results`.
 #[derive(Debug, clap::Args)]
 pub struct ResultsArgs {
-    /// Namespace of the job.
+    /// Namespace of the job. Set it unless the job is in namespace default.
     #[arg(long, short, default_value = "default")]
     namespace: String,
     /// Name of the ImageScoreJob.
     job: String,
-    /// How to print them.
+    /// Output format. Use jsonl to process the results with jq or a script.
     #[arg(long, short, value_enum, default_value_t = Output::Csv)]
     output: Output,
-    /// Only the N lowest scores, lowest first.
+    /// Print only the N lowest scores, lowest first, without failed items. Default: all results in order of index.
     #[arg(long, value_name = "N")]
     worst: Option<usize>,
 }
 
-/// Prints the results. Exit code 1 when the job cannot be read or an index appears twice.
+/// Prints the results. Returns exit code 1 if the job cannot be read, the output fails or an index appears twice.
 pub async fn run(flags: &ResultsArgs) -> ExitCode {
     let key = ObjectKey {
         namespace: flags.namespace.clone(),
@@ -61,21 +61,23 @@ pub async fn run(flags: &ResultsArgs) -> ExitCode {
     let doubled = indexes.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
     let mut out = BufWriter::new(io::stdout().lock());
     match print(&mut out, flags.output, &kept).and_then(|()| out.flush()) {
-        // A reader that goes away early (head) is no failure of ours.
+        // A reader that closes the pipe early, such as head, is not a failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("imm-operator results: the results are not all written: {error}");
+            eprintln!("imm-operator results: cannot write all results to standard output: {error}");
             return ExitCode::FAILURE;
         }
         Ok(()) | Err(_) => {}
     }
     if doubled {
-        eprintln!("imm-operator results: an index appears twice; somebody else has written reports");
+        eprintln!(
+            "imm-operator results: an index appears twice: another process wrote reports; create the job again"
+        );
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// Keeps the lowest scores, lowest first. Done after each page, so that of a large job no more is held than is asked for.
+/// Keeps the `most` lowest scores, lowest first. Called after each page, so that memory is limited also for large jobs.
 fn keep_lowest(results: &mut Vec<ItemResult>, most: usize) {
     let score = |result: &ItemResult| Some(Score::parse(result.score.as_deref()?)?.millionths());
     results.retain(|result| score(result).is_some());
@@ -100,7 +102,7 @@ fn print(out: &mut impl Write, output: Output, results: &[ItemResult]) -> io::Re
     Ok(())
 }
 
-/// A field of a CSV line: in quotes where a reader could take it for more than one.
+/// Returns a CSV field, quoted if it contains a comma, a quote or a line break.
 fn csv_field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))

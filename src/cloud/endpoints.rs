@@ -7,7 +7,9 @@ use thiserror::Error;
 
 /// An invalid endpoint flag.
 #[derive(Debug, Error)]
-#[error("{flag} must be an http or https URL without path or user name, such as {example} ({{region}}: the region)")]
+#[error(
+    "{flag} must be an http or https URL without path or user name, such as {example} ({{region}}: the region)"
+)]
 pub struct EndpointError {
     flag: &'static str,
     example: &'static str,
