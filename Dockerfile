@@ -1,19 +1,19 @@
-# The operator as one static binary in an otherwise empty image: no shell, no package manager, no root.
+# The operator as one static binary in an otherwise empty image: no shell, no package manager, non-root user.
 ARG RUST_VERSION=1.95
 
 FROM rust:${RUST_VERSION}-alpine AS builder
-# The C parts of the cryptography are compiled against musl.
+# Compiles the C code of aws-lc against musl.
 RUN apk add --no-cache build-base ca-certificates
 WORKDIR /source
 COPY . .
-# On Alpine the default target is musl, and its binaries are static.
+# Alpine's default target is musl, whose binaries are static.
 RUN cargo build --locked --release --bin imm-operator
 RUN mkdir -p /image/etc/ssl/certs \
  && cp target/release/imm-operator /image/imm-operator \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
  && echo 'operator:x:65532:65532:imm-operator:/:/sbin/nologin' > /image/etc/passwd
 
-# `make test` builds this stage from a natively compiled binary.
+# `make test` builds this stage with a natively compiled binary.
 FROM scratch AS image
 LABEL org.opencontainers.image.title="imm-operator" \
       org.opencontainers.image.description="Kubernetes operator for Alibaba Cloud OSS bucket grants and IMM image scores" \

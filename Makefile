@@ -1,5 +1,5 @@
-# The work is done by tests/harness and tests/bench; these are the names for it. `make demo KEEP=1` leaves the demo running,
-# `make bench ONLY=B5,B8` runs the named benchmarks only.
+# Entry points to tests/harness and tests/bench. `make demo KEEP=1` leaves the demo running; `make bench ONLY=B5,B8` runs
+# only the named benchmarks.
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 .PHONY: demo test bench generate fmt lint
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds what is measured and what measures, installs the Python peers once outside the checkout, and runs the benchmarks.
-# Arguments go to imm-bench. The operator is built by itself and static, as its image has it: a build of the whole workspace
-# would give its dependencies features that only tests need, and another C library takes twice the memory.
+# Builds the operator and the benchmarks, installs the Python peers once outside the checkout, and runs the benchmarks.
+# Arguments are passed to imm-bench. The operator is built separately and statically, as in its image: a build of the whole
+# workspace would enable dependency features that only tests need, and with another C library it uses twice the memory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 for program in cargo rustup cc musl-gcc python3 gzip sha256sum flock; do
-  command -v "$program" >/dev/null || { echo "$program is missing, and the benchmarks need it" >&2; exit 1; }
+  command -v "$program" >/dev/null || { echo "$program is missing: install it to run the benchmarks" >&2; exit 1; }
 done
 
 static="$(uname -m)-unknown-linux-musl"
@@ -21,7 +21,7 @@ mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
 if [ ! -e "$cache/complete" ]; then
-  echo "installing the Python peers (once for these pins)" >&2
+  echo "installing the Python peers (once for these versions)" >&2
   rm -rf "$cache/venv"
   python3 -m venv --without-pip "$cache/venv"
   python3 -m pip --python "$cache/venv/bin/python" install --quiet --no-input --no-compile \

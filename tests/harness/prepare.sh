@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what the harness needs before it can run: the workspace, and the named tools of tests/tools/build.sh, side by
-# side because both take minutes on a fresh machine. Says every half minute that it is still at it.
+# Builds the prerequisites of the harness: the workspace and the named tools of tests/tools/build.sh, in parallel because
+# both take minutes on a new machine. Prints a progress line every 30 s.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -12,7 +12,7 @@ started=$SECONDS
 parts=()
 end() { [ ${#parts[@]} -eq 0 ] || kill "${parts[@]}" 2>/dev/null || true; }
 trap end EXIT
-# A part that is ended in the middle must not leave its compilers behind.
+# An interrupted build must not leave compilers running.
 trap 'exit 130' INT TERM
 
 cargo build --workspace --locked & cargo=$!
@@ -21,14 +21,14 @@ if [ $# -gt 0 ]; then
   tests/tools/build.sh "$@" >/dev/null & tools=$!
   parts+=("$tools")
 fi
-( # The sleep is ended too: it would hold our output open to whoever reads it.
+( # The sleep is killed too: otherwise it keeps this script's output open and blocks its reader.
   trap 'kill "$!" 2>/dev/null; exit' TERM
   while :; do
     sleep 30 & wait "$!"
-    echo "$(date +%H:%M:%S) still building, $((SECONDS - started)) s so far ..." >&2
+    echo "$(date +%H:%M:%S) still building after $((SECONDS - started)) s ..." >&2
   done
 ) &
 parts+=("$!")
 
-wait "$cargo" || { echo "the workspace does not build: see above" >&2; exit 1; }
-[ -z "${tools:-}" ] || wait "$tools" || { echo "the tools do not build: see above" >&2; exit 1; }
+wait "$cargo" || { echo "failed to build the workspace: see above" >&2; exit 1; }
+[ -z "${tools:-}" ] || wait "$tools" || { echo "failed to build the tools: see above" >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""What every check shares: one printed line each, and the facts of the seed."""
+"""Shared by all checks: one output line per check, and the constants of the seed."""
 
 import json
 import os
@@ -12,7 +12,7 @@ OWNER = ("LTAI5tSdkOwner000001", "canary-sdk-owner")
 BUCKET, FOREIGN, NOWHERE = "sdk-bucket", "foreign-bucket", "no-such-bucket"
 ROLE = f"acs:ram::{OWNER_UID}:role/sdk-session"
 PROVIDER = f"acs:ram::{OWNER_UID}:oidc-provider/ack-rrsa-sdk"
-# White space and order are odd on purpose: the bytes must come back.
+# White space and order are unusual on purpose: the response must have the same bytes.
 POLICY = (
     ' {"Statement":[ {"Effect":"Allow","Action":["oss:GetObject"],\n\t"Principal":'
     f'["arn:sts::{CALLER_UID}:assumed-role/AliyunIMMDefaultRole/*"],'
@@ -22,7 +22,7 @@ PUBLIC_POLICY = json.dumps(
     {"Version": "1", "Statement": [{"Effect": "Allow", "Action": ["oss:GetObject"], "Principal": ["*"],
                                     "Resource": [f"acs:oss:*:{OWNER_UID}:{BUCKET}/*"]}]}
 )
-# No dot segments: this client's HTTP library takes them out of the path after signing it.
+# No dot segments: this client's HTTP library removes them from the path after signing.
 ODD_KEYS = ["odd/a b+ü~.txt", "odd//x//y", "odd/*'()!@$&=;:,?#[]%.txt", "odd/测试/对象.txt", "odd/<tag>&\"q\".txt"]
 
 
@@ -33,10 +33,10 @@ def same(found, wanted):
 
 
 def check(name, act):
-    """Runs one check and prints its line. The reason is cut to one line, whatever the client says."""
+    """Runs one check and prints its line. The reason is shortened to one line of 300 characters."""
     try:
         act()
-    except Exception as error:  # the whole point is to report whatever a client raises
+    except Exception as error:  # every exception of a client is a result to report
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         print(f"FAIL {name} {reason}", flush=True)
     else:
@@ -44,9 +44,9 @@ def check(name, act):
 
 
 def error_of(act):
-    """The error that a call must raise."""
+    """Returns the error that the call must raise; fails if the call succeeds."""
     try:
         act()
     except Exception as error:
         return error
-    raise AssertionError("the call went through")
+    raise AssertionError("the call succeeded")

@@ -1,4 +1,4 @@
-"""alibabacloud-imm20200930: scores through the bucket's policy, and projects."""
+"""alibabacloud-imm20200930: scores through the bucket policy and a role chain, and projects."""
 
 import alibabacloud_oss_v2 as oss
 from alibabacloud_imm20200930.client import Client

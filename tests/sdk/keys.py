@@ -1,4 +1,4 @@
-"""Makes what a run needs once, in the folder given: a certificate, an identity provider's keys, and two tokens."""
+"""Creates the files of one run in the given folder: a certificate, an identity provider's keys, and two tokens."""
 
 import base64
 import datetime

@@ -47,11 +47,11 @@ async function refused(act, status, code) {
   } catch (raised) {
     error = raised;
   }
-  if (!error) throw new Error('the call went through');
+  if (!error) throw new Error('the call succeeded');
   same([error.status, error.code], [status, code]);
 }
 
-// This client answers "no policy" for any failure to read one: only the status tells.
+// This client returns "no policy" after any failure to read one, so only the status shows the difference.
 async function policyStatusOf(who, name) {
   return (await who.getBucketPolicy(name)).status;
 }
@@ -90,9 +90,9 @@ const checks = {
   'list with encoding-type=url, in pages': async () => {
     const found = [];
     let token;
-    // This client hands keys over as they came; a list that does not end is a failure, not a wait.
+    // This client does not decode keys. A list with more than 10 pages is a failure, so that the check cannot loop forever.
     for (let pages = 0; pages < 1 || token; pages += 1) {
-      if (pages === 10) throw new Error('the list does not end');
+      if (pages === 10) throw new Error('the list has more than 10 pages');
       const page = await owner.listV2({
         prefix: 'odd/',
         'max-keys': 2,

@@ -1,4 +1,4 @@
-"""alibabacloud-oss-v2: every call the operator makes and some more, signed V4 and V1."""
+"""alibabacloud-oss-v2: every OSS call of the operator and some more, signed V4 and V1."""
 
 import sys
 

@@ -3,8 +3,8 @@
 #
 #   run.sh path/to/imm-emulator
 #
-# One line a check, "ok NAME" or "FAIL NAME reason", then "N passed, N failed"; exit 1 if anything failed.
-# The packages are installed once, outside the checkout, in a folder named after the pins.
+# Prints one line per check, "ok NAME" or "FAIL NAME reason", then "N passed, N failed". Exit code 1 if a check failed.
+# The packages are installed once, outside the checkout, in a folder named after the pinned versions.
 set -euo pipefail
 
 binary=$(realpath "${1:?give the path to the imm-emulator binary}")
@@ -16,12 +16,12 @@ for tool in python3 node npm sha256sum flock timeout; do
   command -v "$tool" >/dev/null || { echo "FAIL tools $tool is missing"; echo "0 passed, 1 failed"; exit 1; }
 done
 
-# Two runs at once must not install into one folder; half an installation is thrown away.
+# Concurrent runs must not install into the same folder; an incomplete installation is deleted.
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
 if [ ! -e "$cache/complete" ]; then
-  echo "installing the official clients (once for these pins)" >&2
+  echo "installing the official clients (once for these versions)" >&2
   rm -rf "$cache/venv" "$cache/node"
   python3 -m venv "$cache/venv"
   "$cache/venv/bin/python" -m pip install --quiet --no-input --requirement "$here/requirements.txt" >&2
@@ -55,7 +55,7 @@ read -r -u 8 first || { cat "$work/emulator.log"; echo "FAIL emulator did not st
 export EMULATOR_URL="${first#listening on }"
 export OIDC_TOKEN_FILE="$work/token" OIDC_STRANGER_FILE="$work/stranger"
 export SSL_CERT_FILE="$work/tls.pem" PYTHONDONTWRITEBYTECODE=1 SDK_NODE_MODULES="$cache/node/node_modules"
-# The clients must reach the emulator and nothing else.
+# The clients must connect only to the emulator, not to a proxy.
 unset HTTP_PROXY HTTPS_PROXY http_proxy https_proxy ALL_PROXY all_proxy
 
 script() {
@@ -63,7 +63,7 @@ script() {
   shift
   timeout 120 "$@" >"$work/lines" 2>"$work/errors" || status=$?
   tee -a "$work/all" <"$work/lines"
-  # A script that ends early has not made all its checks, whatever it printed before.
+  # A script that exits early has not run all checks, even if its output shows only passed ones.
   if [ "$status" -ne 0 ]; then
     echo "FAIL $name ended with status $status: $(tail -n 1 "$work/errors")" | tee -a "$work/all"
   fi
@@ -82,7 +82,7 @@ script "node ali-oss v4" node "$here/oss_node.js" v4
 if grep -q DetectImageScore "$work/ledger" && ! grep -q canary "$work/ledger" "$work/emulator.log" "$work/all" "$work/said"; then
   echo "ok no secret in any output" | tee -a "$work/all"
 else
-  echo "FAIL no secret in any output: the word was found, or the ledger is not one" | tee -a "$work/all"
+  echo "FAIL no secret in any output: found a secret, or the ledger has no calls" | tee -a "$work/all"
 fi
 
 passed=$(grep -c '^ok ' "$work/all" || true)

@@ -1,4 +1,4 @@
-"""alibabacloud-sts20150401 and alibabacloud-credentials: sessions by key and by OIDC token, and what they open."""
+"""alibabacloud-sts20150401 and alibabacloud-credentials: sessions by AccessKey pair or OIDC token, and their access."""
 
 import os
 
@@ -73,7 +73,7 @@ def oidc_stranger():
 
 
 def provider(file):
-    # This package calls STS by https only; run.sh lets Python trust the emulator's certificate.
+    # This package calls STS only over HTTPS; run.sh makes Python trust the emulator's certificate.
     return OIDCRoleArnCredentialsProvider(role_arn=ROLE, oidc_provider_arn=PROVIDER, oidc_token_file_path=file,
                                           role_session_name="sdk", sts_endpoint=HOST)
 
@@ -105,10 +105,10 @@ for name, act in [
     ("python sts: a session's policy narrows it", narrowed),
     ("python sts: a role that does not trust the caller", not_trusted),
     ("python sts: AssumeRoleWithOIDC", oidc),
-    ("python sts: AssumeRoleWithOIDC of a stranger", oidc_stranger),
+    ("python sts: AssumeRoleWithOIDC with an untrusted subject", oidc_stranger),
     ("python sts: wrong key", wrong_key),
-    ("python credentials: OIDC over https", credentials_oidc),
-    ("python credentials: OIDC of a stranger", credentials_oidc_stranger),
-    ("python credentials: role by the old signature over https", credentials_role),
+    ("python credentials: OIDC over HTTPS", credentials_oidc),
+    ("python credentials: OIDC with an untrusted subject", credentials_oidc_stranger),
+    ("python credentials: AssumeRole with the HMAC-SHA1 signature over HTTPS", credentials_role),
 ]:
     check(name, act)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the control plane and its clients from their Go modules: `tests/tools/build.sh NAME...` or `all`.
-# Prints, as its last line, the folder that holds the binaries. Each binary is rebuilt only when its go.sum or this
-# script changes; set TOOLS_DIR to keep them elsewhere, or KUBEBUILDER_ASSETS to lend an etcd and a kube-apiserver.
+# The last line of the output is the folder with the binaries. A binary is rebuilt only if its go.sum, this script or the
+# Go version changes. TOOLS_DIR sets another folder; KUBEBUILDER_ASSETS names a folder with binaries to use instead.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${TOOLS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/imm-operator/tools}
@@ -13,7 +13,7 @@ command -v go >/dev/null || { say "go is missing: install Go 1.26 or newer (http
 kubernetes=1.36.3
 kube_flags="-s -w -X k8s.io/component-base/version.gitVersion=v$kubernetes -X k8s.io/component-base/version.gitMajor=1
   -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitVersion=v$kubernetes"
-# Helm 3 believes that every cluster is 1.20 unless it is told otherwise at link time.
+# Helm 3 assumes Kubernetes 1.20 unless the version is set at link time.
 helm3_flags="-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36
   -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=36
   -X helm.sh/helm/v3/internal/version.version=v3.21.4"
@@ -36,13 +36,13 @@ build() {
     ln -sf "$KUBEBUILDER_ASSETS/$name" "$cache/$name"; return
   fi
   local started=$SECONDS
-  say "building $name (cold: kube-apiserver takes about 4 minutes on two cores, the others about 1) ..."
-  # -pgo=off: a profile beside a main package would compile every dependency a second time.
+  say "building $name (without cache: kube-apiserver takes about 4 minutes on two cores, the others about 1) ..."
+  # -pgo=off: a profile in a main package would compile every dependency a second time.
   (cd "$here/$module" && CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS= \
     go build -mod=readonly -trimpath -buildvcs=false -pgo=off -ldflags "$flags" -o "$cache/$name" "$package") \
     2> >(grep -v '^go: downloading' >&2)
   if [ "$name" = kwok ]; then
-    # kwok ends with "no stages found" unless it is given some; its module ships the two usual sets.
+    # kwok exits with "no stages found" without stages; its module contains the two usual sets.
     local stages; stages=$(cd "$here/kwok" && go list -mod=readonly -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
     for stage in "$stages"/node/fast/node-*.yaml "$stages"/pod/fast/pod-*.yaml; do
       cat "$stage"; printf '\n---\n'
