@@ -73,8 +73,8 @@ pub struct RunArgs {
     /// operators would write the same policies.
     #[arg(long, env = "IMM_OPERATOR_NO_LEADER_ELECTION")]
     no_leader_election: bool,
-    /// Prefix of the holder identity in the lease; default: the pod's name (HOSTNAME). Change it if processes outside of pods
-    /// share a host name.
+    /// Prefix of the holder identity in the lease; default: the pod's name (HOSTNAME). Process ID and start time are
+    /// appended. Change it to recognize a process that runs outside of a pod.
     #[arg(long, env = "IMM_OPERATOR_LEADER_NAME")]
     leader_name: Option<String>,
     /// YAML file with the tenancy rules, read again every 5 s. Set it to limit which namespaces may use which buckets and
