@@ -1,5 +1,5 @@
-//! Orders over HTTP, under `/-/` on the same port: everything the library's handle can do.
-//! Orders are not signed and not recorded: they stand for people and programs outside the test.
+//! The admin API, under `/-/` on the same port. It offers everything the library's handle can do.
+//! Admin requests are unsigned and not recorded: they represent people and programs outside the system under test.
 
 use std::cmp::Reverse;
 
@@ -17,7 +17,7 @@ use crate::seed::{ManySeed, Seed};
 use crate::world::Lag;
 use crate::world::buckets::{Object, Scoring};
 
-/// No bucket can be called `-`, so nothing of OSS is hidden by it.
+/// `-` is not a valid bucket name, so the prefix hides no OSS bucket.
 pub(crate) const PREFIX: &str = "/-/";
 
 #[derive(Deserialize)]
@@ -41,7 +41,7 @@ fn done(found: bool, what: &str) -> Answer {
     }
 }
 
-/// Reads an order's JSON body and carries it out.
+/// Decodes the JSON body and passes it to `act`. Answers 204, or 400 if the body does not decode.
 fn with_json<T: for<'de> Deserialize<'de>>(body: &[u8], act: impl FnOnce(T)) -> Answer {
     match serde_json::from_slice(body) {
         Ok(order) => {
@@ -52,7 +52,7 @@ fn with_json<T: for<'de> Deserialize<'de>>(body: &[u8], act: impl FnOnce(T)) -> 
     }
 }
 
-/// Carries out one order.
+/// Handles one admin request.
 pub(crate) fn obey(cloud: &Cloud, request: &Request) -> Answer {
     let path = request.path.strip_prefix(PREFIX).unwrap_or_default();
     let mut parts = path.splitn(4, '/');
@@ -98,10 +98,10 @@ pub(crate) fn obey(cloud: &Cloud, request: &Request) -> Answer {
     }
 }
 
-/// Rows in the answer to `billed`: enough to see what went wrong, however much did.
+/// Row limit of the answer to `billed`, so that a run with many repeated calls does not produce an unbounded body.
 const MOST_ROWS: usize = 1000;
 
-/// Which images were paid for more than once, the dearest first.
+/// Returns the images that were billed more than once, the highest count first.
 fn billed(cloud: &Cloud) -> Answer {
     let images = cloud.ledger.billed_images();
     let mut repeated: Vec<(&String, &u64)> = images.iter().filter(|(_, billed)| **billed > 1).collect();

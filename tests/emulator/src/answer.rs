@@ -1,12 +1,12 @@
-//! An answer before it is written to the wire, and the two forms of error: OSS's XML and the JSON of IMM and STS.
-//! The error code is kept apart from the body, because the ledger wants it too.
+//! A response before serialization, and the two error formats: XML for OSS, JSON for IMM and STS.
+//! The error code is also kept outside the body, because the ledger records it.
 
 use bytes::Bytes;
 use serde_json::json;
 
 use crate::encoding::{base64_text, element};
 
-/// Status, headers and body of an answer, with the error code for the ledger.
+/// Status, headers and body of a response, plus the error code for the ledger.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// An error of OSS.
+/// An OSS error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OssError {
     pub(crate) status: u16,
@@ -82,7 +82,7 @@ impl OssError {
         Self::new(403, "AccessDenied", message)
     }
 
-    /// The answer; a HEAD request gets the body as base64 in a header, as the service sends it.
+    /// Builds the response. A HEAD request gets the error body as base64 in a header, as OSS sends it.
     pub(crate) fn answer(&self, request_id: &str, host: &str, head: bool) -> Answer {
         let details: String = self
             .details
@@ -113,7 +113,7 @@ impl OssError {
     }
 }
 
-/// An error of IMM or STS.
+/// An IMM or STS error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RpcError {
     pub(crate) status: u16,

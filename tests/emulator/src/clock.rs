@@ -1,6 +1,6 @@
-//! The one clock of the emulator: the machine's time plus an offset that tests may move.
+//! The emulator's only clock: the machine's time plus an offset that tests can change.
 //!
-//! Signature age, session expiry and every `Date` header come from here, so one offset moves the whole cloud.
+//! Signature age, session expiry and every `Date` header use this clock, so one offset moves the whole cloud.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -49,7 +49,7 @@ pub(crate) fn iso_seconds(time: Timestamp) -> String {
     formatted(time, "%Y-%m-%dT%H:%M:%SZ")
 }
 
-/// Reads an HTTP date, an ISO date in UTC or the compact form of OSS V4.
+/// Parses an HTTP date, an ISO date in UTC or the compact OSS V4 form. Returns `None` for any other text.
 pub(crate) fn read_date(text: &str) -> Option<Timestamp> {
     const FORMS: [&str; 3] = [
         "%a, %d %b %Y %H:%M:%S GMT",
@@ -63,7 +63,7 @@ pub(crate) fn read_date(text: &str) -> Option<Timestamp> {
         .map(|zoned| zoned.timestamp())
 }
 
-/// Whether two times lie further apart than `seconds`.
+/// Returns whether two times differ by more than `seconds`.
 pub(crate) fn apart(left: Timestamp, right: Timestamp, seconds: i64) -> bool {
     left.duration_since(right).abs() > SignedDuration::from_secs(seconds)
 }

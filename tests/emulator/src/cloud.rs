@@ -1,5 +1,5 @@
-//! The whole cloud behind the port: the world, the ledger, the faults and the clock, and the way of one call.
-//! Every call takes the same way: recognised, struck by faults, performed, recorded.
+//! The state behind the port (world, ledger, faults, clock) and the processing of one call.
+//! Every call is recognised, subjected to the matching faults, performed and recorded, in this order.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,16 +31,16 @@ pub(crate) struct Cloud {
     pub(crate) options: Options,
 }
 
-/// What goes out on the connection.
+/// The result that is written to the connection.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The answer, whole or (with a number) torn after so many bytes of its body.
+    /// The response: whole, or cut off after the given number of body bytes.
     Answer(Answer, Option<usize>),
-    /// Nothing: the connection is closed.
+    /// No response: the connection is closed.
     Close,
 }
 
-/// Where a call goes, found before anything is verified.
+/// The service that a call addresses, determined before any verification.
 enum Target {
     Oss(oss::Address),
     Rpc(rpc::Order),
@@ -64,7 +64,7 @@ impl Cloud {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts many objects; the world is locked only once they are made.
+    /// Adds many objects. They are built before the world is locked. Returns `false` if the bucket does not exist.
     pub(crate) fn put_many(&self, bucket: &str, mut seed: ManySeed) -> Result<bool, SeedError> {
         seed.fill()?;
         let mut made = many(&seed).collect();
@@ -81,7 +81,7 @@ impl Cloud {
         }
     }
 
-    /// The ledger in numbers, with what the projects saw.
+    /// Returns the ledger's counts together with the traffic of each project.
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             projects: self.traffic.counts(),
@@ -94,7 +94,7 @@ impl Cloud {
         self.traffic.clear();
     }
 
-    /// One call of a client: faults, effect, ledger.
+    /// Processes one client call: faults, effect, ledger entry.
     pub(crate) async fn serve(&self, request: &Request) -> Outcome {
         let (target, mut call) = self.recognise(request);
         let route = call.project.clone().map(|project| {
@@ -115,7 +115,7 @@ impl Cloud {
         outcome
     }
 
-    /// The call under the faults that are about it, up to what goes out.
+    /// Applies the faults that match the call, performs it, and returns the outcome.
     async fn answer(&self, target: Target, request: &Request, call: &mut Call) -> Outcome {
         let (delay_ms, effect) = self.faults.take(call);
         if delay_ms > 0 {
@@ -197,7 +197,7 @@ impl Cloud {
     }
 }
 
-/// The answer of a fault, in the error form of the service called.
+/// Builds the response that a fault requests, in the error format of the called service.
 fn ordered_answer(wanted: &FaultAnswer, call: &Call, request: &Request) -> Answer {
     use crate::answer::{OssError, RpcError};
 

@@ -1,5 +1,5 @@
-//! Digests, keyed digests and random names, over one crypto library that the operator's signer does not use.
-//! Only the check of OIDC tokens and the TLS side use that library elsewhere.
+//! Digests, HMACs and random names, from a crypto library that the operator's signer does not use.
+//! Elsewhere, only OIDC token verification and TLS use this library.
 
 use aws_lc_rs::{constant_time, digest, hmac, rand};
 use md5::{Digest as _, Md5};
@@ -30,12 +30,13 @@ pub(crate) fn hmac_sha1(key: &[u8], text: &[u8]) -> Vec<u8> {
         .to_vec()
 }
 
-/// Compares without telling by its timing where the texts differ.
+/// Compares two texts in constant time. Returns whether they are equal.
 pub(crate) fn same(left: &str, right: &str) -> bool {
     constant_time::verify_slices_are_equal(left.as_bytes(), right.as_bytes()).is_ok()
 }
 
-/// `bytes` random bytes as upper-case hexadecimal; an exhausted entropy source gives zeros, never a stop.
+/// Returns `bytes` random bytes as upper-case hexadecimal. If the system's random source fails, returns zeros instead
+/// of panicking.
 pub(crate) fn random_hex(bytes: usize) -> String {
     let mut raw = vec![0_u8; bytes];
     if rand::fill(&mut raw).is_err() {

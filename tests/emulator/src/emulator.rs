@@ -1,5 +1,5 @@
-//! The handle that tests hold: a running emulator, its ledger, and the orders it takes.
-//! It sees the newest state of everything, whatever lag the clients are made to see.
+//! The handle that tests hold: a running emulator, its ledger and its controls.
+//! The handle always sees the newest state, whatever lag is configured for clients.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,26 +22,26 @@ use crate::tls;
 use crate::world::buckets::{Object, Scoring};
 use crate::world::{Lag, World};
 
-/// Why an emulator did not start.
+/// The reason why an emulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The seed contradicts itself.
+    /// The seed is invalid.
     #[error(transparent)]
     Seed(#[from] SeedError),
-    /// Certificate or key cannot be used.
+    /// The certificate or the key cannot be used.
     #[error("cannot speak TLS: {0}")]
     Tls(String),
-    /// The port cannot be had.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
 
-/// A running emulator. Dropping it stops it.
+/// A running emulator. Dropping the handle stops the emulator.
 #[derive(Debug)]
 pub struct Emulator {
     cloud: Arc<Cloud>,
@@ -52,6 +52,10 @@ pub struct Emulator {
 
 impl Emulator {
     /// Starts an emulator on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the seed is invalid, the TLS files cannot be used, or the address cannot be bound.
     pub async fn start(seed: Seed, options: Options) -> Result<Self, StartError> {
         let mut world = World::default();
         world.add(seed)?;
@@ -74,42 +78,42 @@ impl Emulator {
         })
     }
 
-    /// `http://127.0.0.1:PORT`, the endpoint of all three services.
+    /// Returns `http://127.0.0.1:PORT`, the endpoint of all three services.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// All calls since the start or the last clearing.
+    /// Returns all calls since the start or the last `clear_calls`.
     pub fn calls(&self) -> Vec<Call> {
         self.cloud.ledger.calls()
     }
 
-    /// How many of them cost money.
+    /// Returns the number of billed calls.
     pub fn billed(&self) -> u64 {
         self.cloud.ledger.counts().billed
     }
 
-    /// The ledger in numbers, and how each project was used. Cheap, however many calls there were.
+    /// Returns the ledger's counts and the traffic of each project. The cost does not depend on the number of calls.
     pub fn counts(&self) -> Counts {
         self.cloud.counts()
     }
 
-    /// How many billed calls there were for each image, by its URI.
+    /// Returns the number of billed calls of each image, by URI.
     pub fn billed_images(&self) -> BTreeMap<String, u64> {
         self.cloud.ledger.billed_images()
     }
 
-    /// Forgets the calls.
+    /// Removes all calls from the ledger and resets all counts.
     pub fn clear_calls(&self) {
         self.cloud.forget_calls();
     }
 
-    /// The newest policy of a bucket, whatever the lag; `None` if there is no policy or no bucket.
+    /// Returns the newest policy of a bucket, regardless of the lag. `None` if the bucket or its policy does not exist.
     pub fn policy(&self, bucket: &str) -> Option<String> {
         let newest = self
             .cloud
@@ -120,12 +124,13 @@ impl Emulator {
         newest.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Writes or removes a policy as a foreign writer, unchecked. False if there is no such bucket.
+    /// Writes or removes a policy as a foreign writer, without validation. Returns `false` if the bucket does not
+    /// exist.
     pub fn set_policy(&self, bucket: &str, policy: Option<&str>) -> bool {
         self.set_policy_bytes(bucket, policy.map(|text| Bytes::copy_from_slice(text.as_bytes())))
     }
 
-    /// The same with bytes that need not be text.
+    /// Like `set_policy`, for bytes that need not be UTF-8.
     pub fn set_policy_bytes(&self, bucket: &str, policy: Option<Bytes>) -> bool {
         let mut world = self.cloud.world();
         world.buckets.get_mut(bucket).is_some_and(|bucket| {
@@ -134,7 +139,7 @@ impl Emulator {
         })
     }
 
-    /// Puts an object, with a score of the caller's choice if one is given. False if there is no such bucket.
+    /// Stores an object, optionally with a pinned score. Returns `false` if the bucket does not exist.
     pub fn put_object(
         &self,
         bucket: &str,
@@ -150,12 +155,13 @@ impl Emulator {
         self.cloud.world().put_object(bucket, key, object)
     }
 
-    /// Puts many objects at once. False if there is no such bucket.
+    /// Stores many objects at once. Returns `Ok(false)` if the bucket does not exist, and an error if the image cannot
+    /// be drawn.
     pub fn put_many(&self, bucket: &str, many: ManySeed) -> Result<bool, SeedError> {
         self.cloud.put_many(bucket, many)
     }
 
-    /// Sets when an object was last written. False if there is no such object.
+    /// Sets the modification time of an object. Returns `false` if the object does not exist.
     pub fn set_modified(&self, bucket: &str, key: &str, modified: jiff::Timestamp) -> bool {
         let mut world = self.cloud.world();
         let object = world
@@ -168,7 +174,7 @@ impl Emulator {
         })
     }
 
-    /// Removes an object. False if it was not there.
+    /// Deletes an object. Returns `false` if the object did not exist.
     pub fn delete_object(&self, bucket: &str, key: &str) -> bool {
         let mut world = self.cloud.world();
         world
@@ -177,17 +183,17 @@ impl Emulator {
             .is_some_and(|bucket| bucket.objects.remove(key).is_some())
     }
 
-    /// Orders a fault.
+    /// Adds a fault.
     pub fn add_fault(&self, fault: Fault) {
         self.cloud.faults.add(fault);
     }
 
-    /// Takes all faults back.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.cloud.faults.clear();
     }
 
-    /// Switches Block Public Access of a bucket. False if there is no such bucket.
+    /// Switches Block Public Access of a bucket. Returns `false` if the bucket does not exist.
     pub fn set_block_public_access(&self, bucket: &str, on: bool) -> bool {
         let mut world = self.cloud.world();
         world.buckets.get_mut(bucket).is_some_and(|bucket| {
@@ -196,17 +202,17 @@ impl Emulator {
         })
     }
 
-    /// Sets how late policies are seen and enforced.
+    /// Sets the delay after which policy changes are visible and enforced.
     pub fn set_lag(&self, lag: Lag) {
         self.cloud.world().lag = lag;
     }
 
-    /// Moves the cloud's clock against the machine's.
+    /// Sets the offset of the cloud's clock from the machine's clock.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.cloud.clock.set_offset(SignedDuration::from_secs(seconds));
     }
 
-    /// Ends every role session that was opened so far, as if its time were over.
+    /// Expires every role session issued so far.
     pub fn expire_sessions(&self) {
         let now = self.cloud.clock.now();
         for session in self.cloud.world().sessions.values_mut() {
@@ -214,8 +220,8 @@ impl Emulator {
         }
     }
 
-    /// Whether the policy of a role session, told by its key, lets an OSS action on a bucket through; a session without
-    /// a policy lets everything through. `None` if there is no such session.
+    /// Returns whether the session policy of an access key allows an OSS action on a bucket. A session without a policy
+    /// allows everything. `None` if the session or the bucket does not exist.
     pub fn session_lets(&self, access_key_id: &str, action: &str, bucket: &str) -> Option<bool> {
         let resource = {
             let world = self.cloud.world();
@@ -225,7 +231,8 @@ impl Emulator {
         self.session_lets_on(access_key_id, action, &resource)
     }
 
-    /// The same for any action and resource, `acs:SERVICE:REGION:ACCOUNT:PATH`.
+    /// Like `session_lets`, for any action and resource (`acs:SERVICE:REGION:ACCOUNT:PATH`). `None` if there is no such
+    /// session.
     pub fn session_lets_on(&self, access_key_id: &str, action: &str, resource: &str) -> Option<bool> {
         let world = self.cloud.world();
         let session = world.sessions.get(access_key_id)?;

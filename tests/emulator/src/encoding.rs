@@ -1,7 +1,7 @@
-//! Text forms of the three protocols: percent-encoding, hexadecimal, base64 and XML text.
+//! Text encodings of the three protocols: percent-encoding, hexadecimal, base64 and XML text.
 //!
-//! Requests are never canonicalised by a URL library: what a client sent is decoded here byte by byte and
-//! encoded again the way the signature rules want it.
+//! No URL library canonicalises a request: the raw bytes are decoded here and encoded again by the rules of the
+//! signature scheme.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,7 +31,7 @@ pub(crate) fn base64_text(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Percent-encodes everything but the unreserved characters; `/` stays bare if `keep_slash`.
+/// Percent-encodes everything but the unreserved characters. `/` is kept if `keep_slash` is set.
 pub(crate) fn percent_encode(bytes: &[u8], keep_slash: bool) -> String {
     let mut out = String::with_capacity(bytes.len());
     for byte in bytes {
@@ -54,7 +54,7 @@ fn nibble(byte: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Undoes percent-encoding. A `%` that starts no escape stands for itself, as servers commonly take it.
+/// Decodes percent-encoding. A `%` that starts no escape is kept literally, as most servers do.
 pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.as_bytes();
@@ -72,7 +72,7 @@ pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     out
 }
 
-/// What a `+` in a query means.
+/// The meaning of `+` in a query.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plus {
     /// OSS: a plus sign.
@@ -116,12 +116,13 @@ pub(crate) fn xml_text(text: &str) -> String {
     out
 }
 
-/// One XML element around escaped text.
+/// Returns one XML element with escaped text.
 pub(crate) fn element(name: &str, text: &str) -> String {
     format!("<{name}>{}</{name}>", xml_text(text))
 }
 
-/// The text of the first element of that name, if it holds only text. Enough for the one XML body we read.
+/// Returns the text of the first element of that name, or `None` if the element is missing. Sufficient for the only XML
+/// body the emulator parses.
 pub(crate) fn element_text<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let open = format!("<{name}>");
     let (_, rest) = xml.split_once(&open)?;

@@ -1,8 +1,8 @@
-//! Faults on order: delays, lost requests, lost answers, answers of the orderer's choice, torn bodies.
+//! Injected faults: delays, lost requests, lost responses, chosen responses, truncated bodies.
 //!
-//! Precedence: every delay that matches is waited for, in order and added up; then the first other fault that
-//! matches is applied, in the order given. A fault counts a match only when it is looked at, so one that stands
-//! behind another is not used up by it.
+//! Precedence: all matching delays are added up and waited for. Then the first other matching fault is applied, in the
+//! order in which the faults were added. A fault counts only the calls it is evaluated for, so a fault shadowed by an
+//! earlier one is not used up by it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,82 +10,82 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::Call;
 
-/// Which calls a fault is about; an absent member matches every call.
+/// Selects the calls that a fault applies to. An absent member matches every call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FaultMatch {
     /// `oss`, `imm` or `sts`.
     pub service: Option<String>,
-    /// The action's exact name.
+    /// The exact name of the action.
     pub action: Option<String>,
-    /// The bucket's exact name.
+    /// The exact name of the bucket.
     pub bucket: Option<String>,
-    /// The end of the object's key.
+    /// A suffix of the object key.
     pub key_suffix: Option<String>,
-    /// The key that the request names.
+    /// The access key id in the request.
     pub access_key_id: Option<String>,
-    /// The IMM project's exact name.
+    /// The exact name of the IMM project.
     pub project: Option<String>,
-    /// Only each so-many-th of the calls that match the rest, counted from those that `skip` let by.
+    /// Applies the fault only to each N-th of the matching calls, counted after `skip`.
     pub every: Option<u32>,
 }
 
-/// An answer sent in place of the real one; the call has no effect.
+/// A response sent instead of the real one. The call has no effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FaultAnswer {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
-    /// The error code, in the form of the service.
+    /// The error code, in the format of the service.
     #[serde(default)]
     pub code: String,
-    /// The error's message.
+    /// The error message.
     pub message: Option<String>,
-    /// OSS's finer code.
+    /// The `EC` of an OSS error.
     pub ec: Option<String>,
     /// Sent as `x-acs-retry-after`, in milliseconds.
     pub retry_after_ms: Option<u64>,
-    /// A raw body in place of the service's error form.
+    /// A raw body instead of the service's error format.
     pub body: Option<String>,
     /// The content type of the raw body.
     pub content_type: Option<String>,
 }
 
-/// What a fault does.
+/// The effect of a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FaultEffect {
-    /// Waits this long before the call is looked at.
+    /// Waits this long before the call is processed.
     DelayMs(u64),
-    /// Closes the connection; nothing happened.
+    /// Closes the connection. The call has no effect.
     DropBefore,
-    /// Lets it happen, then closes the connection without an answer.
+    /// Performs the call, then closes the connection without a response.
     DropAfter,
-    /// Answers this instead; nothing happened.
+    /// Sends this response instead. The call has no effect.
     Answer(FaultAnswer),
-    /// Lets it happen and sends only so many bytes of the body, then closes the connection.
+    /// Performs the call, sends only this number of body bytes, then closes the connection.
     TruncateBody(usize),
 }
 
-/// One order.
+/// One fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// Which calls.
+    /// Selects the calls.
     #[serde(rename = "match", default)]
     pub matching: FaultMatch,
-    /// How many matching calls go by untouched first.
+    /// The number of matching calls that are left unaffected first.
     #[serde(default)]
     pub skip: u32,
-    /// How often it is applied; absent means for ever.
+    /// How often the fault is applied. Absent means without limit.
     #[serde(default)]
     pub times: Option<u32>,
-    /// What it does.
+    /// The effect.
     pub effect: FaultEffect,
 }
 
 impl Fault {
-    /// A fault for the next `times` calls of one action.
+    /// Creates a fault for the next `times` calls of one action.
     pub fn on_action(action: &str, times: u32, effect: FaultEffect) -> Self {
         let matching = FaultMatch {
             action: Some(action.to_owned()),
@@ -117,7 +117,7 @@ impl Fault {
     }
 }
 
-/// An order with the calls it has seen.
+/// A fault with the number of calls it has counted.
 #[derive(Debug)]
 struct Standing {
     fault: Fault,
@@ -125,7 +125,7 @@ struct Standing {
 }
 
 impl Standing {
-    /// Counts one matching call; whether the fault is applied to it.
+    /// Counts one matching call. Returns whether the fault applies to it.
     fn strike(&mut self) -> bool {
         let fault = &mut self.fault;
         if fault.skip > 0 {
@@ -165,7 +165,7 @@ impl Faults {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The delay in milliseconds and the other effect for a call.
+    /// Returns the total delay in milliseconds and the other effect for a call.
     pub(crate) fn take(&self, call: &Call) -> (u64, Option<FaultEffect>) {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let mut delay: u64 = 0;

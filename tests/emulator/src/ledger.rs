@@ -1,5 +1,5 @@
-//! Every call that reached the cloud: who, what, how it was answered, and whether it costs money.
-//! Entries are written when a call ends. Tests count money with it, so it errs on the expensive side.
+//! A record of every call that reached the cloud: caller, action, response and whether the call is billed.
+//! An entry is written when its call ends. Tests derive costs from it, so unclear cases count as billed.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,71 +8,71 @@ use serde::{Deserialize, Serialize};
 
 use crate::traffic::ProjectCount;
 
-/// One call. It never holds a secret, a token or a signature.
+/// One call. An entry never contains a secret, a token or a signature.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Call {
-    /// Position in the ledger, from 1; never given twice, also not after the ledger was cleared.
+    /// The position in the ledger, from 1. A number is never reused, not even after the ledger was cleared.
     pub seq: u64,
-    /// When the call was taken in, RFC 3339.
+    /// The arrival time of the call, RFC 3339.
     pub time: String,
     /// `oss`, `imm` or `sts`.
     pub service: String,
     /// `GetBucketPolicy`, `DetectImageScore`, ...
     pub action: String,
-    /// The key the request names, verified or not.
+    /// The access key id in the request, verified or not.
     pub access_key_id: Option<String>,
-    /// The account behind the key, once the signature was accepted.
+    /// The account of the key. Set once the signature was accepted.
     pub account_uid: Option<String>,
-    /// The UID or role-session ARN behind the key, once the signature was accepted.
+    /// The UID or role-session ARN of the key. Set once the signature was accepted.
     pub principal: Option<String>,
-    /// The bucket concerned; for IMM that of the source.
+    /// The bucket of the request. For IMM, the bucket of the source URI.
     pub bucket: Option<String>,
-    /// The object concerned, decoded.
+    /// The object key of the request, decoded.
     pub key: Option<String>,
-    /// The session as which IMM read the object, once it was allowed to.
+    /// The session as which IMM read the object. Set once the read was allowed.
     pub read_as: Option<String>,
     /// The IMM project.
     pub project: Option<String>,
-    /// The region asked, as far as the request says it.
+    /// The requested region, if the request states one.
     pub region: Option<String>,
-    /// The status of the answer; absent if the connection was closed before any effect.
+    /// The response status. Absent if the connection was closed before the call had an effect.
     pub status: Option<u16>,
-    /// The error code of the answer.
+    /// The error code of the response.
     pub code: Option<String>,
-    /// Whether it costs money: `DetectImageScore` answered with 2xx or 4xx.
+    /// Whether the call is billed: `DetectImageScore` answered with 2xx or 4xx.
     pub billed: bool,
-    /// The request id of the answer.
+    /// The request id of the response.
     pub request_id: String,
-    /// The body, of `PutBucketPolicy` only.
+    /// The body. Recorded for `PutBucketPolicy` only.
     pub body: Option<String>,
     /// The fault that was applied: `dropBefore`, `dropAfter`, `answer`, `truncateBody`.
     pub fault: Option<String>,
 }
 
-/// The calls of one action.
+/// The counts of one action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionCount {
-    /// All of them.
+    /// All calls.
     pub calls: u64,
-    /// Those that cost money.
+    /// The billed calls.
     pub billed: u64,
-    /// How many were answered with each status; connections closed before any effect are not among them.
+    /// The number of responses by status. Connections closed before the call had an effect are not included.
     pub statuses: BTreeMap<u16, u64>,
 }
 
-/// The ledger in numbers, kept while calls are recorded, so that it may be asked for often.
+/// The ledger's counts, updated with each recorded call, so that frequent requests for them are cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// All calls.
     pub calls: u64,
-    /// Those that cost money.
+    /// The billed calls.
     pub billed: u64,
-    /// By the action's name.
+    /// The counts by action name.
     pub actions: BTreeMap<String, ActionCount>,
-    /// By account and project.
+    /// The traffic by account and project.
     pub projects: Vec<ProjectCount>,
 }
 
@@ -130,7 +130,7 @@ impl Ledger {
         self.book().counts.clone()
     }
 
-    /// How often each image was paid for. This looks at every call: it is for the end of a run.
+    /// Returns the number of billed calls of each image. Scans every call, so it is meant for the end of a run.
     pub(crate) fn billed_images(&self) -> BTreeMap<String, u64> {
         let book = self.book();
         let mut images: BTreeMap<(&str, &str), u64> = BTreeMap::new();

@@ -1,8 +1,8 @@
-//! A stand-in for Alibaba Cloud OSS, IMM and STS on one loopback port.
+//! An emulator of Alibaba Cloud OSS, IMM and STS on one loopback port.
 //!
-//! Official clients work against it unmodified. It checks signatures, evaluates bucket policies by itself, lets
-//! IMM read objects only through them, keeps a ledger of every call, and takes orders for faults. It shares no
-//! code with the operator it tests. `README.md` beside this crate says what is modelled and what is not.
+//! Official clients work against it unmodified. It checks signatures, evaluates bucket policies, lets IMM read objects
+//! only through them, keeps a ledger of every call, and injects faults on request. It shares no code with the operator
+//! it tests. `README.md` beside this crate lists the modelled and the omitted features.
 
 mod admin;
 mod answer;

@@ -1,5 +1,5 @@
-//! The emulator as a program: reads a seed, says where it listens, and runs until it is told to stop.
-//! Standard output carries one line, for whoever started it; everything else goes to standard error.
+//! The emulator binary: reads a seed, prints the listening URL, and runs until SIGTERM or SIGINT.
+//! Standard output carries only the URL, for the process that started it. Logs go to standard error.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -11,23 +11,23 @@ use imm_emulator::{Emulator, Options, Seed, TlsFiles};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Stands in for Alibaba Cloud OSS, IMM and STS on one port.
+/// Emulates Alibaba Cloud OSS, IMM and STS on one port.
 ///
-/// Point an official client's endpoint at the URL printed on the first line. Orders (ledger, faults, lag,
-/// foreign writers) are taken under /-/ on the same port; the crate's README lists them.
+/// Point an official client's endpoint at the URL printed on the first line. The admin API (ledger, faults, lag,
+/// foreign writers) is served under /-/ on the same port; the crate's README describes it.
 #[derive(Debug, Parser)]
 #[command(name = "imm-emulator", version)]
 struct Arguments {
-    /// YAML file with the accounts, buckets and projects to start with
+    /// YAML file with the initial accounts, buckets and projects
     #[arg(long, value_name = "FILE")]
     seed: PathBuf,
-    /// Address to listen on; port 0 lets the system choose
+    /// Address to listen on; with port 0 the system chooses the port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Judge a policy public if it names any session (`*`) of an assumed role
+    /// Treat a policy as public if it names any session (`*`) of an assumed role
     #[arg(long)]
     session_wildcard_is_public: bool,
-    /// Seconds the cloud's clock is ahead of this machine's
+    /// Offset of the cloud's clock from this machine's clock, in seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -35,16 +35,16 @@ struct Arguments {
         allow_negative_numbers = true
     )]
     clock_offset: i64,
-    /// Host name in front of which a label is a bucket (may be repeated); localhost and the cloud's own are known
+    /// Base host name; the label in front of it names the bucket (repeatable; localhost and the cloud's own are built in)
     #[arg(long, value_name = "NAME")]
     base_name: Vec<String>,
-    /// Status of IMM's Throttling.User answer
+    /// HTTP status of IMM's Throttling.User error
     #[arg(long, value_name = "STATUS", default_value_t = 400)]
     throttle_status: u16,
-    /// Send x-acs-retry-after with Throttling.User
+    /// Value of x-acs-retry-after sent with Throttling.User
     #[arg(long, value_name = "MILLISECONDS")]
     throttle_retry_after: Option<u64>,
-    /// Certificate chain (PEM): the same port then speaks TLS too
+    /// Certificate chain (PEM); the same port then also serves TLS
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
     /// Private key (PEM) of the certificate

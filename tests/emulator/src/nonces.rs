@@ -1,5 +1,5 @@
-//! Signature nonces already seen: a second use is refused, which finds clients that sign once and send twice.
-//! Whether the real service checks this is not documented; a client that reuses one has a mistake anyway.
+//! Records signature nonces and refuses a second use, which detects clients that sign once and send twice.
+//! Whether the real service checks nonces is not documented; reusing one is a client bug in any case.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 /// Twice the accepted age of a signature.
 const KEPT: SignedDuration = SignedDuration::from_mins(30);
 
-/// Nonces of this period and of the one before, so that old ones are forgotten without a search for them.
+/// The nonces of the current and the previous period. Old nonces expire without a search.
 #[derive(Debug, Default)]
 struct Periods {
     began: Timestamp,
@@ -23,7 +23,7 @@ pub(crate) struct Nonces {
 }
 
 impl Nonces {
-    /// Notes a nonce; false if it was used before.
+    /// Records a nonce. Returns `false` if it was used before.
     pub(crate) fn is_fresh(&self, nonce: &str, now: Timestamp) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if now.duration_since(seen.began).abs() >= KEPT {

@@ -1,10 +1,10 @@
-//! How the emulator is run, apart from what exists in it.
-//! The defaults are those that the documented recipe needs to work.
+//! Runtime options of the emulator, apart from the seed.
+//! The defaults make Alibaba Cloud's cross-account procedure work.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// Certificate and key of the TLS side, PEM.
+/// PEM files of the TLS certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate chain.
@@ -13,22 +13,22 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// The switches of an emulator.
+/// The emulator's options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Where to listen; port 0 lets the system choose.
+    /// The address to listen on. With port 0 the system chooses the port.
     pub listen: SocketAddr,
     /// Whether `*` as the session of an assumed role makes a policy public.
     pub session_wildcard_is_public: bool,
-    /// Seconds the cloud's clock is ahead of the machine's.
+    /// The offset of the cloud's clock from the machine's clock, in seconds.
     pub clock_offset_seconds: i64,
-    /// Host names in front of which a label is a bucket, besides the cloud's own and `localhost`.
+    /// Base host names (the label in front names the bucket), in addition to the cloud's own and `localhost`.
     pub base_names: Vec<String>,
-    /// The status of IMM's `Throttling.User`.
+    /// The HTTP status of IMM's `Throttling.User`.
     pub throttle_status: u16,
     /// Sent as `x-acs-retry-after` with `Throttling.User`, in milliseconds.
     pub throttle_retry_after_ms: Option<u64>,
-    /// Lets the same port speak TLS too, to clients that begin with it.
+    /// Makes the same port also serve TLS, to clients that start with a handshake.
     pub tls: Option<TlsFiles>,
 }
 

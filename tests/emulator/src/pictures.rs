@@ -1,5 +1,5 @@
-//! Test pictures: a scene drawn from a seed number, sharp or spoilt in one way, as a real JPEG.
-//! No picture is stored in the repository: a seed number is enough to draw the same one everywhere.
+//! Test pictures: a scene drawn from a seed number, sharp or degraded in one way, encoded as a real JPEG.
+//! The repository stores no pictures: the same seed number draws the same picture on every machine.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -9,39 +9,39 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{GrayImage, ImageError, Luma, imageops};
 use serde::Deserialize;
 
-/// How a picture is spoilt, if it is.
+/// The degradation of a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
-    /// Not at all.
+    /// None: the original.
     #[default]
     Sharp,
     /// Out of focus.
     Blurred,
-    /// Far too little light.
+    /// Strongly underexposed.
     Dark,
-    /// Hardly any contrast.
+    /// Very low contrast.
     Flat,
-    /// Grain over everything.
+    /// Strong grain.
     Noise,
 }
 
-/// A picture to make.
+/// The parameters of a generated picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Picture {
-    /// How it is spoilt.
+    /// The degradation.
     pub kind: Kind,
-    /// Pixels across.
+    /// The width in pixels.
     pub width: u32,
-    /// Pixels down.
+    /// The height in pixels.
     pub height: u32,
-    /// Which scene: equal numbers draw the same one, whatever the kind.
+    /// The scene: equal numbers draw the same scene, whatever the kind.
     #[serde(default)]
     pub seed: u64,
 }
 
-/// A small generator with a fixed sequence, so that a seed file means the same pictures everywhere.
+/// A small generator with a fixed sequence, so that a seed file yields the same pictures everywhere.
 struct Sequence(u64);
 
 impl Sequence {
@@ -58,7 +58,7 @@ impl Sequence {
     }
 }
 
-/// Overlapping rectangles on a slope of grey: edges in every place, a wide histogram.
+/// Draws overlapping rectangles on a grey gradient: edges everywhere and a wide histogram.
 fn scene(width: u32, height: u32, seed: u64) -> GrayImage {
     let mut sequence = Sequence(seed.wrapping_add(0x9e37_79b9));
     let mut image = GrayImage::from_fn(width, height, |x, y| {
@@ -84,10 +84,10 @@ fn each_pixel(image: &mut GrayImage, mut change: impl FnMut(u32) -> u32) {
     }
 }
 
-/// Pictures drawn before in this process: a test binary starts many emulators from one seed.
+/// The pictures drawn by this process. A test binary starts many emulators from one seed.
 static DRAWN: LazyLock<Mutex<HashMap<Picture, Bytes>>> = LazyLock::new(Mutex::default);
 
-/// The JPEG of a picture, drawn at most once in a process.
+/// Returns the JPEG of a picture, drawn at most once per process. Fails if the encoder rejects the size.
 pub fn jpeg(picture: &Picture) -> Result<Bytes, ImageError> {
     let drawn = || DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(bytes) = drawn().get(picture) {

@@ -1,4 +1,4 @@
-//! One request as it came off the wire, before anybody interpreted it.
+//! One request as received, before any interpretation.
 //! Path and query stay encoded; each protocol decodes them by its own rules.
 
 use bytes::Bytes;
@@ -10,11 +10,11 @@ use crate::encoding::{Plus, query_pairs};
 pub struct Request {
     /// `GET`, `PUT`, ...
     pub method: String,
-    /// The path as sent, still encoded.
+    /// The path as sent, encoded.
     pub path: String,
-    /// The query as sent, without the question mark; empty if there was none.
+    /// The query as sent, without the question mark. Empty if there was none.
     pub query: String,
-    /// Header names in lower case with their values, in the order sent.
+    /// The headers in the order sent, names in lower case.
     pub headers: Vec<(String, String)>,
     /// The whole body.
     pub body: Bytes,
@@ -23,7 +23,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The first header of that (lower-case) name, trimmed.
+    /// Returns the first header of that (lower-case) name, trimmed.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -31,7 +31,7 @@ impl Request {
             .map(|(_, value)| value.trim())
     }
 
-    /// The host without its port.
+    /// Returns the host without its port.
     pub fn host(&self) -> &str {
         let host = self.header("host").unwrap_or_default();
         match host.rsplit_once(':') {
@@ -40,17 +40,17 @@ impl Request {
         }
     }
 
-    /// Decoded query pairs by OSS's rules: a plus sign stays one.
+    /// Returns the query pairs decoded by OSS's rules: a plus sign is kept.
     pub fn oss_query(&self) -> Vec<(String, String)> {
         query_pairs(&self.query, Plus::Literal)
     }
 
-    /// Decoded query pairs by the rules of IMM and STS.
+    /// Returns the query pairs decoded by the rules of IMM and STS.
     pub fn rpc_query(&self) -> Vec<(String, String)> {
         query_pairs(&self.query, Plus::Space)
     }
 
-    /// Parameters of an IMM or STS call: the query, then a form body.
+    /// Returns the parameters of an IMM or STS call: the query, then a form body.
     pub fn rpc_parameters(&self) -> Vec<(String, String)> {
         let mut pairs = self.rpc_query();
         let form = self.header("content-type").is_some_and(|kind| {
@@ -64,7 +64,7 @@ impl Request {
     }
 }
 
-/// The first value of a name in decoded pairs.
+/// Returns the first value of a name in decoded pairs.
 pub(crate) fn value_of<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pairs
         .iter()

@@ -1,5 +1,5 @@
-//! What IMM and STS share: finding action and parameters, and who signed.
-//! An action comes in a header, in the query or in a form, and with one of two signatures.
+//! The common part of IMM and STS: action, parameters and signer of a call.
+//! The action is sent in a header, in the query or in a form, with one of two signatures.
 
 use jiff::Timestamp;
 
@@ -20,7 +20,7 @@ pub(crate) enum Service {
     Sts,
 }
 
-/// One call of IMM or STS, as it asks to be understood.
+/// One IMM or STS call, as received and not yet verified.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) service: Service,
@@ -30,7 +30,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// `None` if this is not a call of these services.
+    /// Returns `None` if the request is not a call of these services.
     pub(crate) fn read(request: &Request) -> Option<Self> {
         if request.path != "/" {
             return None;
@@ -68,7 +68,7 @@ impl Order {
         })
     }
 
-    /// Fills in what the request says about itself, before anything is verified.
+    /// Records the request's own claims in the ledger entry, before any verification.
     pub(crate) fn describe(&self, request: &Request, call: &mut Call) {
         let service = if self.service == Service::Imm {
             "imm"
@@ -87,13 +87,13 @@ impl Order {
     }
 }
 
-/// Bucket and key of `oss://bucket/key`.
+/// Returns bucket and key of `oss://bucket/key`, or `None` for any other form.
 pub(crate) fn source(uri: &str) -> Option<(&str, &str)> {
     let (bucket, key) = uri.strip_prefix("oss://")?.split_once('/')?;
     (!bucket.is_empty() && !key.is_empty()).then_some((bucket, key))
 }
 
-/// `cn-hangzhou` of `imm.cn-hangzhou.aliyuncs.com`.
+/// Returns `cn-hangzhou` for `imm.cn-hangzhou.aliyuncs.com`.
 fn region_of_host(host: &str) -> Option<String> {
     let (product, region) = host.strip_suffix(".aliyuncs.com")?.split_once('.')?;
     matches!(product, "imm" | "imm-vpc" | "sts" | "sts-vpc").then(|| region.to_owned())
@@ -143,7 +143,7 @@ fn signature_error(fault: SignatureFault) -> RpcError {
             "InvalidContentSha256",
             "x-acs-content-sha256 is not the digest of the body.",
         ),
-        // The old form signs the token itself, so its text is not shown.
+        // The old signature scheme signs the token itself, so the signed text is not shown.
         SignatureFault::Mismatch { string_to_sign, .. } if string_to_sign.contains("SecurityToken") => {
             RpcError::new(
                 400,
@@ -179,7 +179,7 @@ fn check_date(text: Option<&str>, now: Timestamp) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// Who signed; refuses a call that nobody signed.
+/// Returns the signer. Rejects an unsigned call.
 pub(crate) fn authenticate(
     cloud: &Cloud,
     order: &Order,

@@ -1,10 +1,10 @@
-//! A quality score from the pixels: sharpness, exposure and contrast. It is not IMM's model.
+//! Computes a quality score from the pixels: sharpness, exposure and contrast. It is not IMM's model.
 //!
-//! It is only meant to order pictures as a person would: a blurred, dark or flat copy scores below its original.
+//! The only requirement is the order: a blurred, dark or flat copy scores below its original.
 
 use image::{GenericImageView as _, ImageError, ImageReader, Luma, imageops};
 
-/// A score in thousandths, shown with three decimals.
+/// A score in thousandths, printed with three decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score(u16);
 
@@ -14,8 +14,8 @@ impl std::fmt::Display for Score {
     }
 }
 
-/// A score that follows from an object's key alone, for objects that need no pixels: the FNV-1a hash of its bytes,
-/// both halves of it folded together, modulo 1001, in thousandths.
+/// Derives a score from the object's key alone, for objects without pixels: the 64-bit FNV-1a hash of the key's bytes,
+/// both halves folded by xor, modulo 1001, in thousandths.
 pub fn of_key(key: &str) -> Score {
     let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -23,10 +23,10 @@ pub fn of_key(key: &str) -> Score {
     Score(u16::try_from((hash ^ (hash >> 32)) % 1001).unwrap_or(0))
 }
 
-/// Large pictures are judged at this size: the same scene scores alike whatever its resolution.
+/// Large pictures are scaled to this size first, so that the same scene scores alike at any resolution.
 const LONGEST_SIDE: u32 = 512;
 
-/// Decodes a JPEG, PNG or BMP and scores it.
+/// Decodes a JPEG, PNG or BMP and scores it. Fails if the bytes are none of these.
 pub fn score(bytes: &[u8]) -> Result<Score, ImageError> {
     let image = ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()?
@@ -53,7 +53,7 @@ pub fn score(bytes: &[u8]) -> Result<Score, ImageError> {
         .collect();
     let (_, edge_energy) = mean_and_variance(&edges);
 
-    // Each part is in [0, 1]. Grain has far more edge energy than any scene, so sharpness falls again beyond it.
+    // Each part is in [0, 1]. Grain has far more edge energy than any scene, so sharpness decreases above that energy.
     let logarithm = (1.0 + edge_energy).ln();
     let sharpness = (logarithm / 7.5).min(1.0) - ((logarithm - 8.0) / 2.0).clamp(0.0, 0.6);
     let exposure = 1.0 - ((brightness - 120.0).abs() / 120.0).min(1.0).powi(2);
@@ -71,7 +71,7 @@ fn mean_and_variance(values: &[f64]) -> (f64, f64) {
     )
 }
 
-/// Rounds a share to thousandths without a lossy cast: the number of thousandths that fit.
+/// Rounds a fraction to thousandths without a lossy cast, by counting the thousandths that fit.
 fn thousandths(share: f64) -> u16 {
     let target = share.clamp(0.0, 1.0) * 1000.0 + 0.5;
     (0..=1000_u16)

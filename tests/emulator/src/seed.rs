@@ -1,5 +1,5 @@
-//! The seed: accounts, buckets and projects that the emulator starts with, from one small YAML file.
-//! What the parser reports never quotes the file, which holds secrets.
+//! The seed: the initial accounts, buckets and projects of the emulator, from one small YAML file.
+//! Parse errors never quote the file, because it holds secrets.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,11 @@ use serde::{Deserialize, Deserializer};
 
 use crate::pictures::{self, Picture};
 
-/// Everything a cloud starts with. JSON is fine too.
+/// The initial content of the cloud. JSON is accepted too.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Seed {
-    /// Accounts with their keys, roles and identity providers.
+    /// Accounts with their AccessKey pairs, roles and identity providers.
     pub accounts: Vec<AccountSeed>,
     /// OSS buckets with their objects.
     pub buckets: Vec<BucketSeed>,
@@ -24,13 +24,13 @@ pub struct Seed {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AccountSeed {
-    /// Its UID.
+    /// The account's UID.
     pub uid: String,
-    /// A name for people.
+    /// A display name.
     pub name: String,
     /// Block Public Access for every bucket of the account.
     pub block_public_access: bool,
-    /// Access keys.
+    /// AccessKey pairs.
     pub keys: Vec<KeySeed>,
     /// RAM roles.
     pub roles: Vec<RoleSeed>,
@@ -38,7 +38,7 @@ pub struct AccountSeed {
     pub oidc_providers: Vec<OidcProviderSeed>,
 }
 
-/// A secret text, which no log or error shows.
+/// A secret text that no log or error shows.
 #[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(pub String);
@@ -49,19 +49,19 @@ impl std::fmt::Debug for SecretText {
     }
 }
 
-/// An access key of the account itself or of one of its RAM users.
+/// An AccessKey pair of the account itself or of one of its RAM users.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct KeySeed {
-    /// The key's id.
+    /// The AccessKey id.
     pub id: String,
-    /// The key's secret.
+    /// The AccessKey secret.
     pub secret: SecretText,
     /// The RAM user's UID; absent for the account itself.
     pub user: Option<String>,
-    /// A token that must come with the key, as with temporary credentials.
+    /// A security token required with the key, as with temporary credentials.
     pub token: Option<SecretText>,
-    /// Action patterns the key may use; absent means all.
+    /// Action patterns that the key is allowed. Absent means all.
     pub allow: Option<Vec<String>>,
 }
 
@@ -69,18 +69,18 @@ pub struct KeySeed {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RoleSeed {
-    /// Its name.
+    /// The role's name.
     pub name: String,
-    /// Who may assume it; absent means the role's own account.
+    /// The principals that may assume the role. Absent means the role's own account.
     pub trust: Option<TrustSeed>,
-    /// Action patterns of its sessions; absent means all.
+    /// Action patterns that sessions of the role are allowed. Absent means all.
     pub allow: Option<Vec<String>>,
-    /// The longest session, 3600 unless told.
+    /// The maximum session duration in seconds. Default 3600.
     pub max_session_seconds: Option<i64>,
 }
 
 impl RoleSeed {
-    /// Whether callers of an account may assume this role of account `own`, with the word they give.
+    /// Returns whether callers of `account` may assume this role of account `own` with the given `ExternalId`.
     pub(crate) fn trusts_account(&self, own: &str, account: &str, word: Option<&str>) -> bool {
         self.trust.as_ref().map_or(own == account, |trust| {
             let agreed = trust.external_id.as_deref();
@@ -88,28 +88,28 @@ impl RoleSeed {
         })
     }
 
-    /// Whether a service of the cloud may assume this role.
+    /// Returns whether a cloud service may assume this role.
     pub(crate) fn trusts_service(&self, service: &str) -> bool {
         let trust = self.trust.as_ref();
         trust.is_some_and(|trust| trust.services.iter().any(|one| one == service))
     }
 }
 
-/// Who may assume a role.
+/// The principals that may assume a role.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TrustSeed {
-    /// UIDs of accounts.
+    /// Account UIDs.
     pub accounts: Vec<String>,
-    /// Services of the cloud, `imm.aliyuncs.com`.
+    /// Cloud services, such as `imm.aliyuncs.com`.
     pub services: Vec<String>,
-    /// Identity providers of the role's account, with the subjects they may speak for.
+    /// Identity providers of the role's account, with the subjects that are trusted.
     pub oidc: Vec<OidcTrustSeed>,
-    /// An `ExternalId` that must be given.
+    /// The required `ExternalId`.
     pub external_id: Option<String>,
 }
 
-/// Which tokens of a provider may assume a role.
+/// The tokens of a provider that may assume a role.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct OidcTrustSeed {
@@ -123,15 +123,15 @@ pub struct OidcTrustSeed {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct OidcProviderSeed {
-    /// Its name, the end of `acs:ram::{uid}:oidc-provider/{name}`.
+    /// The provider's name, the last part of `acs:ram::{uid}:oidc-provider/{name}`.
     pub name: String,
-    /// The exact `iss` of its tokens.
+    /// The exact `iss` of the provider's tokens.
     pub issuer: String,
     /// Accepted `aud` values.
     pub audiences: Vec<String>,
-    /// Its public keys as a JWKS document; without keys the signature of a token is not checked.
+    /// The provider's public keys as a JWKS document. Without keys, token signatures are not checked.
     pub jwks: Option<serde_json::Value>,
-    /// The same as a file.
+    /// A file with the JWKS document.
     pub jwks_file: Option<PathBuf>,
 }
 
@@ -139,61 +139,61 @@ pub struct OidcProviderSeed {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BucketSeed {
-    /// Its name.
+    /// The bucket's name.
     pub name: String,
-    /// Its region, `cn-hangzhou`.
+    /// The bucket's region, such as `cn-hangzhou`.
     pub region: String,
     /// The owner's UID.
     pub owner: String,
     /// Block Public Access for this bucket.
     pub block_public_access: bool,
-    /// Its policy, stored as it stands.
+    /// The bucket policy, stored unchanged and without validation.
     pub policy: Option<String>,
-    /// The same as a file.
+    /// A file with the bucket policy.
     pub policy_file: Option<PathBuf>,
-    /// Its objects.
+    /// The bucket's objects.
     pub objects: Vec<ObjectSeed>,
-    /// Many more objects, each row a whole set of them.
+    /// Sets of many objects.
     pub many: Vec<ManySeed>,
 }
 
-/// An object: a file, a picture to be made, or the bytes themselves.
+/// An object: a file, a generated picture, or raw bytes.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ObjectSeed {
-    /// Its key.
+    /// The object's key.
     pub key: String,
-    /// A file with its bytes.
+    /// A file with the object's bytes.
     pub file: Option<PathBuf>,
-    /// A picture to make.
+    /// A generated picture.
     pub image: Option<Picture>,
-    /// The score to answer instead of one computed from the pixels.
+    /// The score to return instead of one computed from the pixels.
     #[serde(deserialize_with = "decimal")]
     pub score: Option<String>,
-    /// When it was last written; absent means long ago.
+    /// The modification time. Absent means December 2023.
     pub modified: Option<jiff::Timestamp>,
-    /// The bytes, once file or picture were read.
+    /// The bytes, once the file was read or the picture was drawn.
     #[serde(skip)]
     pub bytes: Bytes,
 }
 
-/// Many objects with the same bytes, called `{prefix}{seven digits}{suffix}`.
+/// Many objects with the same bytes, named `{prefix}{seven digits}{suffix}`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ManySeed {
-    /// What every key begins with.
+    /// The prefix of every key.
     pub prefix: String,
-    /// What every key ends with, `.jpg` unless told.
+    /// The suffix of every key. Default `.jpg`.
     pub suffix: String,
     /// The first number.
     pub first: u64,
-    /// How many there are.
+    /// The number of objects.
     pub count: u64,
-    /// When they were last written; absent means long ago.
+    /// The modification time. Absent means December 2023.
     pub modified: Option<jiff::Timestamp>,
-    /// The picture all of them are; a tiny one unless told.
+    /// The picture of every object. Default: a tiny one.
     pub image: Picture,
-    /// The score of all of them; absent means one that follows from each key, `score::of_key`.
+    /// The score of every object. Absent means a score derived from each key by `score::of_key`.
     #[serde(deserialize_with = "decimal")]
     pub score: Option<String>,
     /// The bytes, once the picture was drawn.
@@ -222,12 +222,12 @@ impl Default for ManySeed {
 }
 
 impl ManySeed {
-    /// The key of one of them.
+    /// Returns the key with the given number.
     pub fn key(&self, number: u64) -> String {
         format!("{}{number:07}{}", self.prefix, self.suffix)
     }
 
-    /// Draws the picture.
+    /// Draws the picture. Fails if it cannot be encoded.
     pub(crate) fn fill(&mut self) -> Result<(), SeedError> {
         self.bytes = drawn(&self.image, &self.prefix)?;
         Ok(())
@@ -238,23 +238,23 @@ impl ManySeed {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProjectSeed {
-    /// Its name.
+    /// The project's name.
     pub name: String,
-    /// Its region.
+    /// The project's region.
     pub region: String,
-    /// The UID of its account.
+    /// The UID of the project's account.
     pub account: String,
-    /// The role as which it reads; `AliyunIMMDefaultRole` unless told.
+    /// The role as which the project reads objects. Default `AliyunIMMDefaultRole`.
     pub service_role: Option<String>,
-    /// Requests a second, 100 unless told.
+    /// Requests per second. Default 100.
     pub queries_per_second: Option<u32>,
-    /// Requests at one time, 100 unless told.
+    /// Requests in flight. Default 100.
     pub concurrency: Option<u32>,
-    /// How long each `DetectImageScore` takes.
+    /// The latency of each `DetectImageScore` call, in milliseconds.
     pub latency_ms: u64,
 }
 
-/// A decimal written with or without quotes.
+/// Deserializes a decimal written with or without quotes.
 fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -270,40 +270,42 @@ fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     )
 }
 
-/// Why a seed was not accepted.
+/// The reason why a seed is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// The text is not a seed.
+    /// The text is not a valid seed.
     #[error("the seed is not well formed: {0}")]
     Format(String),
-    /// A picture cannot be made.
+    /// A picture cannot be drawn.
     #[error("cannot make the picture {key}: {reason}")]
     Picture {
         /// The object's key.
         key: String,
-        /// What the encoder said.
+        /// The encoder's error.
         reason: String,
     },
-    /// The parts do not fit each other.
+    /// The parts of the seed are inconsistent.
     #[error("the seed contradicts itself: {0}")]
     Contradiction(String),
 }
 
 impl Seed {
-    /// Reads a seed; relative file names are taken from the current folder.
+    /// Parses a seed. Relative file names refer to the current folder. Fails if the text or a referenced file is
+    /// invalid.
     pub fn from_yaml(text: &str) -> Result<Self, SeedError> {
         Self::read(text, Path::new(""))
     }
 
-    /// Reads a seed file; relative file names are taken from the file's folder.
+    /// Reads a seed file. Relative file names refer to the file's folder. Fails if the file or a referenced file is
+    /// invalid.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SeedError> {
         let path = path.as_ref();
         let text = String::from_utf8(file(path)?).map_err(|error| SeedError::Format(error.to_string()))?;
@@ -311,7 +313,7 @@ impl Seed {
     }
 
     fn read(text: &str, base: &Path) -> Result<Self, SeedError> {
-        // The parser's own message would quote the text around the mistake, and a seed holds secrets.
+        // The parser's own message would quote the text around the error, and a seed holds secrets.
         let options = serde_saphyr::options! { with_snippet: false };
         let mut seed: Self = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| SeedError::Format(error.to_string()))?;

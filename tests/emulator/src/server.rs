@@ -1,5 +1,5 @@
-//! The port: accepts connections, reads whole requests, writes answers, and closes connections when ordered to.
-//! Nothing here knows the services; nothing outside knows HTTP.
+//! The HTTP port: accepts connections, reads whole requests, writes responses and closes connections for faults.
+//! This module does not know the services, and no other module knows HTTP.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -26,17 +26,17 @@ use crate::cloud::{Cloud, Outcome};
 use crate::oss::Address;
 use crate::request::Request;
 
-/// Far above any policy, picture or seed.
+/// Far above the size of any policy, picture or seed.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
 
 const HANDSHAKE_RECORD: u8 = 0x16;
 
-/// The connection is to be closed without an answer, or in the middle of one.
+/// Closes the connection without a response, or in the middle of one.
 #[derive(Debug, thiserror::Error)]
 #[error("closed on order")]
 struct Closed;
 
-/// A body that may break off.
+/// A body that may be truncated.
 struct TornBody {
     data: Option<Bytes>,
     torn: bool,
@@ -57,7 +57,7 @@ impl Body for TornBody {
         if !self.torn {
             return Poll::Ready(None);
         }
-        // One round without data lets the connection write out what it has, before the error ends it.
+        // One poll without data lets the connection flush its buffer before the error ends the connection.
         if !self.flushed {
             self.flushed = true;
             context.waker().wake_by_ref();
@@ -102,7 +102,7 @@ fn response(answer: Answer, cut: Option<usize>) -> Response<TornBody> {
     response
 }
 
-/// Reads a request whole, as it stands on the wire.
+/// Reads a whole request without decoding it. `None` if the body is too large or the client disconnected.
 async fn read(incoming: hyper::Request<Incoming>, peer: SocketAddr) -> Option<Request> {
     let (head, body) = incoming.into_parts();
     let body = Limited::new(body, LARGEST_BODY).collect().await.ok()?.to_bytes();
@@ -132,13 +132,13 @@ async fn handle(
     peer: SocketAddr,
 ) -> Result<Response<TornBody>, Closed> {
     let request = read(incoming, peer).await.ok_or(Closed)?;
-    // A bucket in the host may have an object called `-/...`; orders come on a host that names no bucket.
+    // A bucket in the host may contain an object named `-/...`; admin requests need a host that names no bucket.
     if request.path.starts_with(admin::PREFIX) && !Address::find(&request, &cloud.options.base_names).by_host
     {
         return Ok(response(admin::obey(&cloud, &request), None));
     }
-    // A task of its own: a client that stops waiting does not take its request back, here as in the cloud. It is
-    // carried out, recorded and paid for.
+    // The call runs in a task of its own: as in the cloud, a disconnected client does not cancel its request. The call
+    // is performed, recorded and billed.
     match tokio::spawn(async move { cloud.serve(&request).await }).await {
         Ok(Outcome::Answer(answer, cut)) => Ok(response(answer, cut)),
         Ok(Outcome::Close) => Err(Closed),
@@ -151,7 +151,7 @@ async fn handle(
 
 async fn converse<Io: AsyncRead + AsyncWrite + Unpin>(cloud: Arc<Cloud>, io: Io, peer: SocketAddr) {
     let service = service_fn(|incoming| handle(Arc::clone(&cloud), incoming, peer));
-    // The end of a connection, on order or by the client, is nothing to report.
+    // Connections end by faults or by the client; neither is an error of the emulator.
     let served = http1::Builder::new()
         .serve_connection(TokioIo::new(io), service)
         .await;
@@ -160,7 +160,7 @@ async fn converse<Io: AsyncRead + AsyncWrite + Unpin>(cloud: Arc<Cloud>, io: Io,
     }
 }
 
-/// One port for both: a client that speaks TLS begins with a handshake record, and no HTTP method does.
+/// Serves HTTP and TLS on one port: a TLS client starts with a handshake record, which no HTTP method does.
 async fn welcome(cloud: Arc<Cloud>, tls: Option<TlsAcceptor>, stream: TcpStream, peer: SocketAddr) {
     let mut first = [0_u8; 1];
     let Some(tls) = tls else {
@@ -176,7 +176,7 @@ async fn welcome(cloud: Arc<Cloud>, tls: Option<TlsAcceptor>, stream: TcpStream,
     }
 }
 
-/// Serves until the sender goes away or says so; open connections end with it.
+/// Serves until the stop channel fires or closes, then aborts open connections.
 pub(crate) async fn run(
     cloud: Arc<Cloud>,
     tls: Option<TlsAcceptor>,
@@ -190,7 +190,7 @@ pub(crate) async fn run(
                 Ok((stream, peer)) => {
                     connections.spawn(welcome(Arc::clone(&cloud), tls.clone(), stream, peer));
                 }
-                Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+                Err(error) => tracing::warn!(%error, "failed to accept a connection"),
             },
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended {

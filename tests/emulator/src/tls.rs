@@ -1,5 +1,5 @@
-//! The TLS side of the port, for clients that insist on https (the credentials packages calling STS).
-//! There is no certificate of its own: whoever wants TLS brings one that their client trusts.
+//! The TLS side of the port, for clients that require https (the credentials packages calling STS).
+//! The emulator has no certificate of its own: the user provides one that the client trusts.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::emulator::StartError;
 use crate::options::TlsFiles;
 
-/// Reads certificate and key. The provider is named here, so that no process-wide default is needed or set.
+/// Loads certificate and key. Names the crypto provider, so that no process-wide default is needed. Fails if either
+/// file is unusable.
 pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
     let unusable = |error: String| StartError::Tls(error);
     let chain = CertificateDer::pem_file_iter(&files.certificate)

@@ -1,5 +1,6 @@
-//! What the clients of a project did to it, as the port saw it: how fast they came and how many waited at one time.
-//! It is measured from arrival to answer, ordered delays included, apart from the limits that the project enforces.
+//! The traffic of each project, measured at the port: arrival rate and requests in flight.
+//! It is measured from arrival to response, injected delays included, and independently of the limits that the project
+//! enforces.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,23 +8,23 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// The requests that named one project, whatever became of them.
+/// The requests that named one project, regardless of their outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProjectCount {
-    /// The account behind the key that asked; empty for a key nobody has.
+    /// The account of the access key. Empty for an unknown key.
     pub account: String,
     /// The project's name.
     pub project: String,
     /// Requests that arrived.
     pub requests: u64,
-    /// The most requests that arrived within any one second.
+    /// The highest number of arrivals within any one second.
     pub highest_per_second: u64,
-    /// Requests answered with a code that begins with `Throttling`, by the project's limits or by a fault.
+    /// The responses whose code begins with `Throttling`, from the project's limits or from a fault.
     pub throttled: u64,
-    /// Requests not yet answered.
+    /// Requests without a response yet.
     pub in_flight: u64,
-    /// The most requests that were in flight at one time.
+    /// The highest number of requests in flight at one time.
     pub highest_in_flight: u64,
 }
 
@@ -70,7 +71,7 @@ impl Traffic {
 
     pub(crate) fn arrive(&self, route: &Route) {
         let mut flows = self.flows();
-        // The time is taken under the lock, so that arrivals are in order.
+        // The time is read under the lock, so that arrivals are in order.
         let now = Instant::now();
         if let Some(flow) = flows.get_mut(route) {
             return flow.arrive(now);
@@ -90,7 +91,7 @@ impl Traffic {
         self.flows().values().map(|flow| flow.count.clone()).collect()
     }
 
-    /// Begins again; requests in flight stay so.
+    /// Resets the counts. Requests in flight stay counted as in flight.
     pub(crate) fn clear(&self) {
         let mut flows = self.flows();
         flows.retain(|_, flow| flow.count.in_flight > 0);
@@ -112,17 +113,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_second_is_found_wherever_it_begins() {
+    fn the_busiest_second_may_start_at_any_moment() {
         let (mut flow, start) = (Flow::default(), Instant::now());
         for millis in [0, 600, 900, 1100, 1599, 1600, 5000] {
             flow.arrive(start + Duration::from_millis(millis));
         }
-        // From 600 to 1599; the one at 600 is over when that of 1600 comes.
+        // The window runs from 600 to 1599: the arrival at 600 has left it when the one at 1600 comes.
         assert_eq!((flow.count.requests, flow.count.highest_per_second), (7, 4));
     }
 
     #[test]
-    fn what_is_in_flight_outlives_a_clearing() {
+    fn requests_in_flight_survive_a_clear() {
         let (traffic, route) = (Traffic::default(), (String::from("1"), String::from("p")));
         let other = (String::from("1"), String::from("q"));
         for route in [&route, &route, &other] {

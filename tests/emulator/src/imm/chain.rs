@@ -1,5 +1,6 @@
-//! `CredentialConfig`: the object is read as the last role of a chain, with that role's own rights.
-//! The page names the members and little else; the checks are those that each AssumeRole on the way would make.
+//! `CredentialConfig`: the object is read as the last role of a chain, with that role's own permissions.
+//! Alibaba Cloud's page documents the members and little else; the checks are those that each AssumeRole call would
+//! make.
 
 use serde::Deserialize;
 
@@ -9,14 +10,14 @@ use crate::rpc::Order;
 use crate::world::World;
 use crate::world::callers::Caller;
 
-/// As roles name it in their trust.
+/// The service name in a role's trust policy.
 const SERVICE: &str = "imm.aliyuncs.com";
 
-/// Who a role of the chain has to trust.
+/// The principal that a role of the chain must trust.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum RoleType {
-    /// The account of the role before it.
+    /// The account of the previous role.
     #[default]
     User,
     /// IMM itself.
@@ -32,7 +33,7 @@ struct Link {
     role_type: RoleType,
 }
 
-/// The parameter, read.
+/// The parsed parameter.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
 pub(super) struct CredentialConfig {
@@ -44,13 +45,13 @@ pub(super) struct CredentialConfig {
 }
 
 impl CredentialConfig {
-    /// `None` if the call names no role: then the project's service role reads.
+    /// Returns `None` if the call names no role; the project's service role then reads the object.
     pub(super) fn read(order: &Order) -> Result<Option<Self>, RpcError> {
         let invalid = |what: &str| RpcError::new(400, "InvalidArgument", format!("CredentialConfig {what}."));
         let Some(text) = order.parameter("CredentialConfig") else {
             return Ok(None);
         };
-        // An array would do for serde: it takes one for a struct's members in their order.
+        // serde would also accept an array, as a struct's members in order.
         let object = text.trim_start().starts_with('{').then_some(text);
         let config: Option<Self> = object.and_then(|text| serde_json::from_str(text).ok());
         let mut config = config.ok_or_else(|| invalid("is not JSON of the documented form"))?;
@@ -76,7 +77,8 @@ impl CredentialConfig {
         Ok(Some(config))
     }
 
-    /// The last session of the chain, which begins in the project's account.
+    /// Returns the last session of the chain, which starts in the project's account. Fails if a role is missing or does
+    /// not trust the previous one.
     pub(super) fn session(self, world: &World, account: &str) -> Result<Caller, RpcError> {
         let refused = |account: &str, role: &str, why: &str| {
             let message = format!("The role acs:ram::{account}:role/{role} {why}.");

@@ -1,5 +1,5 @@
-//! `DetectImageScore`: reads the object as the project's service role, or as the role of a chain, and scores it.
-//! The caller needs no right to the object: what counts is what the role may do under the bucket's policy.
+//! `DetectImageScore`: reads the object as the project's service role, or as the last role of a chain, and scores it.
+//! The caller needs no permission for the object: only the role's permissions under the bucket policy count.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::rpc::{Order, source};
 use crate::world::buckets::Content;
 use crate::world::callers::Caller;
 
-/// What was read: a picture, or a score that needs none.
+/// The source of the score: a picture, or a known score that needs no pixels.
 enum Source {
     Scored(String),
     Picture(Arc<Content>),
 }
 
-/// Gives the place among the requests in flight back, however the request ends.
+/// A slot among the requests in flight. Dropping the value releases the slot.
 struct Place<'a> {
     cloud: &'a Cloud,
     project: (String, String),
@@ -55,7 +55,7 @@ pub(super) async fn detect_image_score(
     }
     let score = match read_source(cloud, order, &place.project, call)? {
         Source::Scored(score) => Some(score),
-        // Decoding a large picture takes a while; other calls go on meanwhile.
+        // Decoding a large picture is slow, so it runs on a blocking thread.
         Source::Picture(content) => tokio::task::spawn_blocking(move || content.score())
             .await
             .unwrap_or(None),
@@ -111,7 +111,7 @@ fn read_source(
         None => Caller::service_session(&world, &project.account, own).ok_or_else(|| denied(own))?,
     };
     let reader = role.principal();
-    // IMM's own request to OSS: it comes from inside the cloud, with none of the caller's facts.
+    // IMM's own request to OSS originates inside the cloud and has none of the caller's context.
     let context = Context::from([("acs:CurrentTime".to_owned(), cloud.clock.now().to_string())]);
     if !world.allows(
         Some(&role),

@@ -1,5 +1,5 @@
-//! IMM 2020-09-30: projects, and the score of one image read through the bucket's policy.
-//! The caller's own rights end at the project; the object is read by the project's role.
+//! IMM 2020-09-30: projects, and the score of one image that is read under the bucket policy.
+//! The caller's permissions cover the project only; the object is read by the project's role.
 
 mod chain;
 mod detect;
@@ -37,7 +37,7 @@ pub(crate) async fn perform(
     }
 }
 
-/// Whether the caller may do this to a project.
+/// Fails with `NoPermission` if the caller may not perform the action on a project.
 fn check_right(caller: &Caller, action: &str, region: &str, project: &str) -> Result<(), RpcError> {
     let resource = format!("acs:imm:{region}:{}:project/{project}", caller.account);
     if caller.may(&format!("imm:{action}"), &resource) {
@@ -58,13 +58,14 @@ fn throttled(cloud: &Cloud, what: &str) -> RpcError {
     }
 }
 
-/// Counts a request against the project's second. The project is the caller's own, in the region asked if one was.
+/// Counts a request against the project's rate limit. The project belongs to the caller's account and, if the host
+/// names a region, to that region.
 fn enter_project(cloud: &Cloud, order: &Order, caller: &Caller, call: &mut Call) -> Result<String, RpcError> {
     let name = order.required("ProjectName")?;
     let asked = call.region.clone();
     let mut world = cloud.world();
     let own = world.projects.get(&(caller.account.clone(), name.to_owned()));
-    // An address without a region is that of the project's own.
+    // Without a region in the host, the region is that of the project.
     let region = asked
         .clone()
         .or_else(|| own.map(|project| project.region.clone()));

@@ -1,5 +1,5 @@
-//! Projects: get, create, list, and the binding of a bucket of the same account.
-//! None of these is billed.
+//! Projects: get, create, list, and attaching a bucket of the same account.
+//! None of these calls is billed.
 
 use serde_json::{Value, json};
 

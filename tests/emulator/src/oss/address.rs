@@ -1,23 +1,23 @@
-//! Which bucket and object a request is about. Clients address them in several ways, and each is tried in turn.
+//! Determines the bucket and object of a request. Clients use several address styles, which are tried in a fixed order.
 //! The order matters: `ali-oss` connects to an IP address and sends the real cloud's host name with the bucket in it.
 
 use crate::encoding::percent_decode;
 use crate::request::Request;
 
-/// Where a request is addressed to.
+/// The address of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Address {
-    /// The bucket; absent for the service itself.
+    /// The bucket. Absent for service-level requests.
     pub bucket: Option<String>,
-    /// The object, decoded; absent for the bucket itself.
+    /// The object key, decoded. Absent for bucket-level requests.
     pub key: Option<String>,
-    /// The region that the host names.
+    /// The region in the host name.
     pub region: Option<String>,
-    /// Whether the bucket stood in the host.
+    /// Whether the bucket was taken from the host name.
     pub by_host: bool,
 }
 
-/// The label in front of a base name: `Some("")` for the bare name or an empty label.
+/// Returns the label in front of a base name: `Some("")` for the bare name or an empty label, `None` for another host.
 fn label<'a>(host: &'a str, base: &str) -> Option<&'a str> {
     let front = host.strip_suffix(base)?;
     if front.is_empty() {
@@ -27,7 +27,7 @@ fn label<'a>(host: &'a str, base: &str) -> Option<&'a str> {
     }
 }
 
-/// Label and region of a host of the real cloud.
+/// Returns label and region of a host name of the real cloud, or `None` for another host.
 fn cloud_host(host: &str) -> Option<(&str, Option<String>)> {
     let front = host.strip_suffix(".aliyuncs.com")?;
     let (label, endpoint) = front.rsplit_once('.').unwrap_or(("", front));
@@ -46,7 +46,7 @@ fn cloud_host(host: &str) -> Option<(&str, Option<String>)> {
 }
 
 impl Address {
-    /// Looks at the host, then at the path.
+    /// Parses the host first, then the path.
     pub fn find(request: &Request, base_names: &[String]) -> Self {
         let host = request.host().to_ascii_lowercase();
         let mut known = base_names.iter().map(String::as_str).chain(["localhost"]);
@@ -56,7 +56,7 @@ impl Address {
             .unwrap_or(("", None));
         let path = request.path.strip_prefix('/').unwrap_or(&request.path);
         let (bucket, key) = if label.is_empty() {
-            // The bucket ends at the first slash as sent: a key may begin with an encoded one.
+            // The bucket ends at the first literal slash: a key may begin with an encoded one.
             path.split_once('/').unwrap_or((path, ""))
         } else {
             (label, path)

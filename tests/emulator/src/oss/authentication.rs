@@ -1,5 +1,5 @@
-//! Who signed an OSS request: signature V4 or V1, with OSS's own words for what can be wrong.
-//! The order of refusals is key, token, date, signature: a wrong date is told apart from a wrong secret.
+//! Authenticates OSS requests with signature V4 or V1, and reports OSS's own error codes.
+//! Checks run in the order key, token, date, signature, so a wrong date is distinguished from a wrong secret.
 
 use super::Address;
 use crate::answer::OssError;
@@ -12,7 +12,7 @@ use crate::world::callers::Caller;
 
 const LARGEST_SKEW_SECONDS: i64 = 15 * 60;
 
-/// The key and region that a request names, verified or not.
+/// Returns the access key id and region that a request names, verified or not.
 pub(super) fn presented(request: &Request) -> (Option<String>, Option<String>) {
     if let Ok(Some(claim)) = oss_v4::Claim::read(request) {
         return (Some(claim.access_key_id), Some(claim.region));
@@ -47,7 +47,7 @@ fn key_error(fault: KeyFault) -> OssError {
     }
 }
 
-/// A signed text without the token that is part of it: error answers end up in logs.
+/// Replaces the token in a signed text, because error responses end up in logs.
 fn without_token(text: &str, token: Option<&str>) -> String {
     token
         .filter(|token| !token.is_empty())
@@ -78,7 +78,7 @@ fn signature_error(fault: SignatureFault, access_key_id: &str, token: Option<&st
     }
 }
 
-/// The caller; `None` for a request that nobody signed.
+/// Returns the caller, or `None` for an unsigned request. Fails if the credentials or the signature are invalid.
 pub(super) fn authenticate(
     cloud: &Cloud,
     address: &Address,

@@ -1,5 +1,5 @@
-//! Facts about buckets: info, location, ACL, the list of an account's buckets, and Block Public Access.
-//! Answers are XML that the strictest of the official clients accepts, with elements they read without looking.
+//! Bucket metadata: info, location, ACL, the bucket list of an account, and Block Public Access.
+//! The XML satisfies the strictest official client and includes elements that clients read without checking.
 
 use super::Visit;
 use crate::answer::{Answer, OssError};

@@ -1,5 +1,5 @@
-//! Listing objects in key order, with prefix, delimiter and continuation, plain or URL-encoded.
-//! Keys come in byte order, as the service gives them, so that a listing can be resumed by key.
+//! Lists objects in key order, with prefix, delimiter and continuation, plain or URL-encoded.
+//! Keys are returned in byte order, as OSS returns them, so that a listing can be resumed by key.
 
 use std::ops::Bound;
 
@@ -9,8 +9,8 @@ use crate::clock::iso_millis;
 use crate::encoding::{element, hex, percent_encode};
 use crate::request::value_of;
 
-/// The last name given out, which a continuation token holds in hexadecimal: clients differ in whether they
-/// decode a token before they send it back, and so it must look the same encoded and decoded.
+/// Decodes a continuation token: the last name returned, in hexadecimal. Some clients decode a token before they return
+/// it and others do not, so the token must look the same encoded and decoded.
 fn name_of(token: &str) -> Result<String, OssError> {
     let bytes = (0..token.len()).step_by(2).map(|at| {
         token
@@ -72,7 +72,7 @@ impl Visit<'_> {
         let (mut contents, mut prefixes, mut count, mut last) =
             (String::new(), Vec::<String>::new(), 0, String::new());
         let mut truncated = false;
-        // The map is entered where the answer begins and left where the prefix ends, however many objects it holds.
+        // Scans only the map's range from the start of the answer to the end of the prefix.
         let start = if after < prefix {
             Bound::Included(prefix)
         } else {

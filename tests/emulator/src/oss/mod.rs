@@ -1,5 +1,5 @@
-//! OSS: which bucket, object and operation a request is about, and the way to its answer.
-//! Every operation on a bucket passes one gate, `allowed_bucket`; none decides for itself who may do it.
+//! OSS: determines the bucket, object and operation of a request, and answers it.
+//! Every bucket operation is authorized by `allowed_bucket`; no operation has an authorization of its own.
 
 mod address;
 mod authentication;
@@ -20,7 +20,7 @@ use crate::world::World;
 use crate::world::buckets::Bucket;
 use crate::world::callers::Caller;
 
-/// The operation, in the words of the service's documentation.
+/// Returns the operation's name in the OSS documentation.
 pub(crate) fn action(address: &Address, request: &Request) -> String {
     let query = request.oss_query();
     let has = |name: &str| value_of(&query, name).is_some();
@@ -58,7 +58,7 @@ pub(crate) fn action(address: &Address, request: &Request) -> String {
     }
 }
 
-/// The right that RAM and bucket policies know an operation by.
+/// Returns the RAM action that authorizes an operation.
 fn right(action: &str) -> String {
     match action {
         "HeadObject" => "oss:GetObject".to_owned(),
@@ -67,7 +67,7 @@ fn right(action: &str) -> String {
     }
 }
 
-/// Fills in what the request says about itself, before anything is verified.
+/// Records the request's own claims in the ledger entry, before any verification.
 pub(crate) fn describe(address: &Address, request: &Request, call: &mut Call) {
     "oss".clone_into(&mut call.service);
     call.action = action(address, request);
@@ -81,7 +81,7 @@ pub(crate) fn describe(address: &Address, request: &Request, call: &mut Call) {
     }
 }
 
-/// A request that was let in, with all that the operations need.
+/// An authenticated request with everything the operations need.
 pub(crate) struct Visit<'a> {
     pub(crate) cloud: &'a Cloud,
     pub(crate) request: &'a Request,
@@ -159,7 +159,8 @@ fn check_body(request: &Request) -> Result<(), OssError> {
 }
 
 impl Visit<'_> {
-    /// The bucket, if it exists, is asked at its own region's endpoint and the caller may do this to it.
+    /// Returns the bucket. Fails if it does not exist, is addressed at another region's endpoint, or the caller is not
+    /// allowed the action.
     pub(crate) fn allowed_bucket<'w>(&self, world: &'w World) -> Result<&'w Bucket, OssError> {
         let bucket = world.buckets.get(&self.bucket).ok_or_else(|| {
             OssError::new(404, "NoSuchBucket", "The specified bucket does not exist.")

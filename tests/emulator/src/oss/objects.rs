@@ -1,5 +1,5 @@
 //! Objects: head, get with conditions and ranges, put, delete.
-//! Only what readers of a bucket need; there are no versions and no multipart uploads.
+//! Only the operations that readers of a bucket need; versions and multipart uploads are not modelled.
 
 use super::Visit;
 use crate::answer::{Answer, OssError};
@@ -12,7 +12,7 @@ fn no_such_key(key: &str) -> OssError {
         .detail("Key", key)
 }
 
-/// The part of an object that a `Range` header asks for.
+/// The part of an object that a `Range` header selects.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
     Whole,
@@ -20,8 +20,8 @@ enum Part {
     Unsatisfiable,
 }
 
-/// Reads a `Range` header as the service does: a range that does not lie within the object is ignored, unless the
-/// client asks for the standard behaviour by `x-oss-range-behavior`. Anything that is no range is always ignored.
+/// Parses a `Range` header as OSS does: a range outside the object is ignored, unless the client requests standard
+/// behaviour with `x-oss-range-behavior`. An unparsable range is always ignored.
 fn part(header: Option<&str>, standard: bool, length: usize) -> Part {
     let bounds = header
         .and_then(|header| header.strip_prefix("bytes="))
@@ -55,7 +55,7 @@ impl Visit<'_> {
         }))
     }
 
-    /// 412 or 304, if a condition says so.
+    /// Returns 412 or 304 if a condition of the request is not met, otherwise `None`.
     fn unmet_condition(&self, object: &Object) -> Option<OssError> {
         let second = object.modified.as_second();
         let date = |header| {

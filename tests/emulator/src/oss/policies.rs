@@ -1,5 +1,5 @@
-//! Bucket policy calls: the bytes that were put are the bytes that come back.
-//! There is no conditional write here, as there is none in the service: the last writer wins.
+//! Bucket policy calls. A read returns exactly the bytes that were written.
+//! As in OSS, there is no conditional write: the last writer wins.
 
 use super::Visit;
 use crate::answer::{Answer, OssError};

@@ -1,5 +1,5 @@
-//! Condition operators of a statement against the facts of a request.
-//! A condition on a fact that a request does not have is the interesting case: it must not widen a grant.
+//! Evaluates a statement's condition operators against the request context.
+//! The critical case is a condition on a context key that the request does not have: it must not widen a grant.
 
 use std::net::IpAddr;
 
@@ -34,7 +34,7 @@ pub(crate) fn known(operator: &str) -> bool {
     OPERATORS.contains(&operator)
 }
 
-/// An address range: address and prefix length.
+/// Parses an address range: address and prefix length. `None` if the text is neither an address nor a range.
 pub(crate) fn range(text: &str) -> Option<(IpAddr, u32)> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length.parse().ok()?)),
@@ -96,8 +96,8 @@ fn one_holds(operator: &str, fact: &str, value: &str) -> bool {
     }
 }
 
-/// Whether a condition holds. A fact that the request does not have fails a positive operator and passes a
-/// negative one; a negative operator holds only if no value matches.
+/// Returns whether a condition holds. A missing context key fails a positive operator and satisfies a negative one. A
+/// negative operator holds only if no value matches.
 pub(crate) fn holds(condition: &Condition, context: &Context) -> bool {
     let operator = condition.operator.as_str();
     let positive = operator.replacen("Not", "", 1);

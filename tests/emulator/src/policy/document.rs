@@ -1,28 +1,28 @@
-//! A policy document read leniently: what a stored policy means, scalar or list, whoever wrote it.
-//! Whether a submission may be stored is judged elsewhere; what cannot be read here means nothing and grants nothing.
+//! Parses stored policies leniently: a scalar and a list of one value are equivalent.
+//! Validation of submissions is in `validate`; an unparsable policy grants nothing.
 
 use serde_json::Value;
 
 /// `Allow` or `Deny`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Grants.
+    /// Grants access.
     Allow,
-    /// Takes away, and always wins.
+    /// Denies access, and overrides every Allow.
     Deny,
 }
 
-/// Whom a statement is about.
+/// The principals of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principals {
-    /// No `Principal` member at all.
+    /// No `Principal` member.
     Unnamed,
-    /// The names given; an empty list is stored as `*`, which is what it means.
+    /// The listed names. An empty list is stored as `*`, which it is equivalent to.
     Named(Vec<String>),
 }
 
 impl Principals {
-    /// The names; a missing member means everyone.
+    /// Returns the names. A missing member means `*`.
     pub fn names(&self) -> Vec<&str> {
         match self {
             Self::Unnamed => vec!["*"],
@@ -31,7 +31,7 @@ impl Principals {
     }
 }
 
-/// One condition: operator, key and the values of which one must hold.
+/// One condition: operator, key and values, of which one must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub(crate) operator: String,
@@ -44,24 +44,24 @@ pub struct Condition {
 pub struct Statement {
     /// Allow or Deny.
     pub effect: Effect,
-    /// Whom it is about.
+    /// The principals.
     pub principals: Principals,
     /// Action patterns.
     pub actions: Vec<String>,
     /// Resource patterns.
     pub resources: Vec<String>,
-    /// All of these must hold.
+    /// The conditions, all of which must hold.
     pub conditions: Vec<Condition>,
 }
 
 /// A whole policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// Its statements, in order.
+    /// The statements, in order.
     pub statements: Vec<Statement>,
 }
 
-/// A scalar or a list of scalars as texts; `None` if it is neither.
+/// Returns a scalar or a list of scalars as texts, or `None` if the value is neither.
 fn texts(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text.clone()]),
@@ -83,7 +83,7 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// A non-empty list of non-empty strings, or one such string.
+/// Returns a non-empty list of non-empty strings, or one such string. Fails for any other value.
 fn names(value: &Value, what: &str) -> Result<Vec<String>, String> {
     let complaint = || format!("{what} must be a string or a list of strings.");
     let strings = match value {
@@ -162,7 +162,7 @@ fn statement(value: &Value) -> Result<Statement, String> {
 }
 
 impl Document {
-    /// Reads a parsed document; the error says what breaks the grammar. `Version` is looked at elsewhere.
+    /// Reads a parsed document. The error describes the grammar violation. `Version` is checked elsewhere.
     pub fn from_value(value: &Value) -> Result<Self, String> {
         let object = value.as_object().ok_or("The policy must be a JSON object.")?;
         let statements = object
@@ -177,7 +177,7 @@ impl Document {
         })
     }
 
-    /// Reads stored bytes. `None` for a document that means nothing (a foreign writer may have stored anything).
+    /// Reads stored bytes. `None` if they are not a policy (a foreign writer may have stored anything).
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes)
             .ok()

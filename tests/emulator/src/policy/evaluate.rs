@@ -1,54 +1,54 @@
-//! The decision: may this caller do this to that resource under that policy?
+//! The policy decision for a caller, an action and a resource.
 //!
-//! An explicit Deny wins over everything; then an Allow must be found; else the answer is "nothing said".
+//! An explicit Deny overrides everything, then an Allow is required; otherwise the decision is `NotMentioned`.
 
 use super::document::{Document, Effect, Statement};
 use super::{Context, condition, matches, matches_ignoring_case};
 
-/// Who asks, as policies see it.
+/// The caller, as policies see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Nobody signed the request.
+    /// The request is unsigned.
     Anonymous,
     /// An account itself or a RAM user, by UID.
     User {
         /// The UID.
         uid: String,
-        /// Whether this is the very account that owns the resource.
+        /// Whether the UID is the account that owns the resource.
         owner: bool,
     },
-    /// A session of a role: `arn:sts::{uid}:assumed-role/{role}/{session}`.
+    /// A role session: `arn:sts::{uid}:assumed-role/{role}/{session}`.
     Session {
-        /// The whole ARN.
+        /// The full ARN.
         arn: String,
     },
 }
 
-/// What is asked.
+/// The access to decide.
 #[derive(Clone, Debug)]
 pub struct Access<'a> {
-    /// Who asks.
+    /// The caller.
     pub subject: &'a Subject,
-    /// `oss:GetObject`
+    /// The action, such as `oss:GetObject`.
     pub action: &'a str,
-    /// The names of the resource, any of which a pattern may match.
+    /// The resource's names. A statement matches if one of its patterns matches one of them.
     pub resources: &'a [String],
-    /// Facts for conditions.
+    /// The context for conditions.
     pub context: &'a Context,
 }
 
-/// What a policy says.
+/// The result of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// A statement allows it and none denies it.
+    /// A statement allows the access and none denies it.
     Allowed,
-    /// A statement denies it.
+    /// A statement denies the access.
     Denied,
-    /// No statement is about it.
+    /// No statement matches the access.
     NotMentioned,
 }
 
-/// Matches part by part: a `*` never reaches over a `:` or `/`, so a pattern without a session part names none.
+/// Matches part by part: a `*` never matches a `:` or `/`, so a pattern without a session part matches no session.
 fn arn_matches(pattern: &str, arn: &str) -> bool {
     let parts = |text: &str| text.split([':', '/']).map(str::to_owned).collect::<Vec<_>>();
     let (patterns, found) = (parts(pattern), parts(arn));
@@ -65,7 +65,7 @@ fn names(statement: &Statement, subject: &Subject) -> bool {
         .names()
         .iter()
         .any(|principal| match (subject, *principal) {
-            // `*` without a condition is about everybody but the owner; with one, about the owner too.
+            // `*` without a condition matches everyone except the owner; with a condition, it matches the owner too.
             (Subject::User { owner: true, .. }, "*") => !statement.conditions.is_empty(),
             (Subject::Anonymous | Subject::User { .. } | Subject::Session { .. }, "*") => true,
             (Subject::User { uid, .. }, principal) => uid == principal,
@@ -100,7 +100,7 @@ fn weigh<'a>(statements: impl Iterator<Item = &'a Statement>) -> Decision {
     decision
 }
 
-/// What a bucket policy says about an access.
+/// Returns the decision of a bucket policy for an access.
 pub fn decide(document: &Document, access: &Access<'_>) -> Decision {
     weigh(document.statements.iter().filter(|statement| {
         names(statement, access.subject)
@@ -108,7 +108,7 @@ pub fn decide(document: &Document, access: &Access<'_>) -> Decision {
     }))
 }
 
-/// Whether the policy of a session (which names no principal) lets an access through.
+/// Returns whether a session policy (which names no principal) allows an access.
 pub fn session_allows(document: &Document, action: &str, resources: &[String], context: &Context) -> bool {
     let about = document
         .statements

@@ -1,6 +1,7 @@
-//! Bucket policies and RAM session policies: reading, refusing, judging publicity, and deciding.
+//! Bucket policies and RAM session policies: parsing, validation, publicity and decisions.
 //!
-//! Written from the documented rules alone, apart from the operator's code, so that the two check each other.
+//! Implemented from the documented rules alone and independent of the operator's code, so that the two check each
+//! other.
 
 mod condition;
 mod document;
@@ -15,5 +16,5 @@ pub use publicity::{SessionWildcard, is_public};
 pub use validate::{PolicyRefusal, read_submission};
 pub(crate) use wildcard::{matches, matches_ignoring_case};
 
-/// Facts about the request that conditions may ask for, by condition key.
+/// The request context for conditions, by condition key.
 pub type Context = std::collections::BTreeMap<String, String>;

@@ -1,11 +1,12 @@
-//! Whether a policy is public, by the documented rule of Block Public Access.
-//! The rule speaks of principals, effects and conditions only; actions and resources play no part.
+//! Determines whether a policy is public, by the documented rule of Block Public Access.
+//! The rule uses principals, effects and conditions only; actions and resources are ignored.
 
 use super::condition;
 use super::document::{Document, Effect, Statement};
 
-/// How to read `*` in the session part of `arn:sts::{uid}:assumed-role/{role}/{session}`. The documentation's
-/// wording makes it public, its own recipe needs it not to be; both readings are here.
+/// How to treat `*` in the session part of `arn:sts::{uid}:assumed-role/{role}/{session}`. By the wording of the
+/// documentation it is public, but Alibaba Cloud's cross-account procedure works only if it is not. Both readings are
+/// available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionWildcard {
     /// A wildcard session of a fixed role of a fixed account is a fixed principal.
@@ -61,7 +62,7 @@ fn is_public_statement(statement: &Statement, reading: SessionWildcard) -> bool 
         && !is_narrowed(statement)
 }
 
-/// One public statement makes the policy public. Actions and resources play no part.
+/// Returns whether the policy is public, which one public statement suffices for. Actions and resources are ignored.
 pub fn is_public(document: &Document, reading: SessionWildcard) -> bool {
     document
         .statements

@@ -1,5 +1,5 @@
-//! What OSS refuses about a submitted bucket policy, and in which order.
-//! The order is part of what clients see: the first refusal is the one that is answered.
+//! Validates a submitted bucket policy as OSS does, in the same order.
+//! The order is visible to clients: the first violation is the one reported.
 
 use serde_json::Value;
 
@@ -8,12 +8,12 @@ use super::document::{Document, Statement};
 const LARGEST_DOCUMENT: usize = 16 * 1024;
 const LONGEST_VALUE: usize = 4095;
 
-/// Why a submission is refused.
+/// The reason why a submission is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyRefusal {
-    /// The finer error code, where the documentation gives one.
+    /// The `EC`, where the documentation gives one.
     pub ec: Option<&'static str>,
-    /// A sentence for the caller.
+    /// The message for the caller.
     pub message: String,
 }
 
@@ -24,7 +24,7 @@ fn refusal(ec: &'static str, message: impl Into<String>) -> PolicyRefusal {
     }
 }
 
-/// Every string of a document, keys included.
+/// Collects every string of a document, keys included.
 fn strings<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
         Value::String(text) => found.push(text),
@@ -43,7 +43,8 @@ fn has_condition_key(statement: &Statement, key: &str) -> bool {
     statement.conditions.iter().any(|condition| condition.key == key)
 }
 
-/// Judges a submitted body. Publicity is judged apart, since it depends on the bucket.
+/// Validates a submitted body. Publicity is checked separately, because it depends on the bucket. Fails with the first
+/// violation.
 pub fn read_submission(body: &[u8]) -> Result<Document, PolicyRefusal> {
     if body.len() > LARGEST_DOCUMENT {
         return Err(refusal(

@@ -1,12 +1,12 @@
-//! Matching with `*` (any text) and `?` (one character).
-//! Policies are foreign input: the time it takes is bounded by the product of the two lengths.
+//! Matches `*` (any text) and `?` (one character).
+//! Policies are untrusted input: the running time is bounded by the product of the two lengths.
 
-/// Whether `text` matches `pattern`, letter case included.
+/// Returns whether `text` matches `pattern`, case-sensitively.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
-    // Row by row: `reached[j]` says whether the pattern so far can end before text position j. Bounded work,
-    // whatever the pattern, where a backtracking match could be made to run for ever.
+    // Row by row: `reached[j]` says whether the pattern so far can end before text position j. The work is bounded for
+    // every pattern, whereas a backtracking matcher can take exponential time.
     let mut reached = vec![false; text.len() + 1];
     if let Some(start) = reached.first_mut() {
         *start = true;
@@ -34,7 +34,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     reached.last().copied().unwrap_or(false)
 }
 
-/// The same without regard to ASCII letter case.
+/// Like `matches`, ignoring ASCII case.
 pub(crate) fn matches_ignoring_case(pattern: &str, text: &str) -> bool {
     matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
 }

@@ -1,7 +1,7 @@
 //! The signature of IMM and STS, `ACS3-HMAC-SHA256`.
 //!
-//! Verified over exactly the headers that `SignedHeaders` lists; `host` and every `x-acs-*` header sent must be
-//! among them, or a proxy could change what they say.
+//! Verified over exactly the headers in `SignedHeaders`. `host` and every `x-acs-*` header must be among them, or a
+//! proxy could change their values.
 
 use super::{SignatureFault, field, fields};
 use crate::digest::{hmac_sha256, same, sha256_hex};
@@ -10,17 +10,17 @@ use crate::request::Request;
 
 const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
-/// What the header claims.
+/// The parsed `Authorization` header.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The key that is said to have signed.
+    /// The access key id in the header.
     pub access_key_id: String,
     signed_headers: Vec<String>,
     signature: String,
 }
 
 impl Claim {
-    /// Reads the header; `None` if it is of another scheme.
+    /// Parses the header. `None` if it is of another scheme. Fails if it is malformed.
     pub fn read(request: &Request) -> Result<Option<Self>, SignatureFault> {
         let Some(rest) = request
             .header("authorization")
@@ -39,7 +39,7 @@ impl Claim {
         }))
     }
 
-    /// The canonical request of this claim.
+    /// Returns the canonical request.
     pub fn canonical_request(&self, request: &Request) -> String {
         let mut query: Vec<(String, String)> = request
             .rpc_query()
@@ -72,12 +72,12 @@ impl Claim {
         )
     }
 
-    /// The text that is signed.
+    /// Returns the string to sign.
     pub fn string_to_sign(canonical_request: &str) -> String {
         format!("{ALGORITHM}\n{}", sha256_hex(canonical_request.as_bytes()))
     }
 
-    /// Checks the list of headers, the body's digest, then the signature.
+    /// Verifies the list of headers, the digest of the body, then the signature.
     pub fn verify(&self, request: &Request, secret: &str) -> Result<(), SignatureFault> {
         let unsigned = request
             .headers

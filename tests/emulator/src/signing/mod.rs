@@ -1,31 +1,31 @@
 //! Verification of the four signatures that clients of OSS, IMM and STS send.
 //!
-//! Each form is one module: what the `Authorization` header (or query) claims, the text that was to be signed,
-//! and whether a secret gives the signature presented. Nothing here knows accounts or buckets.
+//! Each scheme is one module: it parses the `Authorization` header (or query), builds the string to sign, and verifies
+//! the signature with a secret. No module here knows accounts or buckets.
 
 pub mod acs3;
 pub mod oss_v1;
 pub mod oss_v4;
 pub mod rpc;
 
-/// Why a signature was not accepted.
+/// The reason why a signature is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureFault {
-    /// The header or query that carries the signature is not in the form this scheme has.
+    /// The header or query with the signature is malformed.
     #[error("{0}")]
     Malformed(String),
-    /// The date is missing, unreadable or too far from the server's.
+    /// The date is missing, unparsable or too far from the server's.
     #[error("{0}")]
     Date(String),
-    /// The signature is not the one the secret gives; the text is what the server signed (it holds no secret).
+    /// The signature does not match the secret. The texts are those that the server signed (they contain no secret).
     #[error("the signature does not match")]
     Mismatch {
-        /// The server's text, for the error answer.
+        /// The server's string to sign, for the error response.
         string_to_sign: String,
-        /// The server's canonical request, where the scheme has one.
+        /// The server's canonical request, if the scheme has one.
         canonical_request: String,
     },
-    /// The body's digest is not the one that was signed.
+    /// The body does not match its signed digest.
     #[error("the body does not match its signed digest")]
     Body,
 }

@@ -1,13 +1,13 @@
 //! OSS signature V1 in the `Authorization` header (`OSS id:signature`), which ali-oss still sends by default.
 //!
-//! Only sub-resource parameters take part, and the key goes in unencoded.
+//! Only sub-resource parameters are signed, and the key is signed unencoded.
 
 use super::SignatureFault;
 use crate::digest::{hmac_sha1, same};
 use crate::encoding::base64_text;
 use crate::request::Request;
 
-/// The parameters that V1 signs; every other one may be changed on the way.
+/// The parameters that V1 signs; all others are unprotected.
 #[rustfmt::skip]
 const SUB_RESOURCES: [&str; 89] = [
     "accessPoint", "accessPointPolicy", "acl", "append", "asyncFetch", "bucketArchiveDirectRead",
@@ -28,16 +28,16 @@ const SUB_RESOURCES: [&str; 89] = [
     "x-oss-traffic-limit", "x-oss-write-get-object-response",
 ];
 
-/// What the header claims.
+/// The parsed `Authorization` header.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The key that is said to have signed.
+    /// The access key id in the header.
     pub access_key_id: String,
     signature: String,
 }
 
 impl Claim {
-    /// Reads the header; `None` if it is of another scheme.
+    /// Parses the header. `None` if it is of another scheme. Fails if it is malformed.
     pub fn read(request: &Request) -> Result<Option<Self>, SignatureFault> {
         let Some(rest) = request
             .header("authorization")
@@ -54,7 +54,7 @@ impl Claim {
         }))
     }
 
-    /// The text that is signed. `bucket` and `key` are decoded.
+    /// Returns the string to sign. `bucket` and `key` are decoded.
     pub fn string_to_sign(request: &Request, bucket: Option<&str>, key: Option<&str>) -> String {
         let header = |name| request.header(name).unwrap_or_default();
         let date = request.header("x-oss-date").unwrap_or_else(|| header("date"));
@@ -100,7 +100,7 @@ impl Claim {
         )
     }
 
-    /// Checks the signature.
+    /// Verifies the signature. Fails if it does not match.
     pub fn verify(
         &self,
         request: &Request,

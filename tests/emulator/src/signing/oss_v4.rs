@@ -1,7 +1,7 @@
 //! OSS signature V4 in the `Authorization` header (`OSS4-HMAC-SHA256`).
 //!
-//! The bucket is part of the canonical path whatever the address style, an empty query value loses its `=`,
-//! and the payload is never signed. The date scope is rebuilt from the credential that was presented.
+//! The bucket is part of the canonical path in every address style, an empty query value is signed without its `=`, and
+//! the payload is never signed. The date scope is rebuilt from the credential in the header.
 
 use super::{SignatureFault, field, fields};
 use crate::digest::{hmac_sha256, same, sha256_hex};
@@ -11,12 +11,12 @@ use crate::request::Request;
 const ALGORITHM: &str = "OSS4-HMAC-SHA256";
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// What the header claims.
+/// The parsed `Authorization` header.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The key that is said to have signed.
+    /// The access key id in the header.
     pub access_key_id: String,
-    /// `YYYYMMDD` of the scope.
+    /// The date of the scope, `YYYYMMDD`.
     pub day: String,
     /// The region of the scope.
     pub region: String,
@@ -25,7 +25,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Reads the header; `None` if it is of another scheme.
+    /// Parses the header. `None` if it is of another scheme. Fails if it is malformed.
     pub fn read(request: &Request) -> Result<Option<Self>, SignatureFault> {
         let Some(rest) = request
             .header("authorization")
@@ -66,7 +66,7 @@ impl Claim {
         }))
     }
 
-    /// The canonical request of this claim. `bucket` and `key` are decoded.
+    /// Returns the canonical request. `bucket` and `key` are decoded.
     pub fn canonical_request(&self, request: &Request, bucket: Option<&str>, key: Option<&str>) -> String {
         let path = match (bucket, key) {
             (None, _) => "/".to_owned(),
@@ -115,7 +115,7 @@ impl Claim {
         )
     }
 
-    /// The text that is signed.
+    /// Returns the string to sign.
     pub fn string_to_sign(&self, request: &Request, canonical_request: &str) -> String {
         format!(
             "{ALGORITHM}\n{}\n{}/{}/oss/aliyun_v4_request\n{}",
@@ -126,7 +126,7 @@ impl Claim {
         )
     }
 
-    /// Checks form, then signature.
+    /// Verifies the form, then the signature.
     pub fn verify(
         &self,
         request: &Request,

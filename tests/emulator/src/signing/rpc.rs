@@ -1,21 +1,21 @@
-//! The old signature of STS, HMAC-SHA1 over the query: the credentials packages still call `AssumeRole` with it.
-//! Form and query parameters are signed alike, and the key of the digest is the secret with `&` behind it.
+//! The old STS signature, HMAC-SHA1 over the query: the credentials packages still call `AssumeRole` with it.
+//! Form and query parameters are signed alike. The HMAC key is the secret followed by `&`.
 
 use super::SignatureFault;
 use crate::digest::{hmac_sha1, same};
 use crate::encoding::{base64_text, percent_encode};
 use crate::request::{Request, value_of};
 
-/// What the query claims.
+/// The parsed signature parameters.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The key that is said to have signed.
+    /// The access key id in the parameters.
     pub access_key_id: String,
     signature: String,
 }
 
 impl Claim {
-    /// Reads the parameters; `None` if there is no signature among them.
+    /// Parses the parameters. `None` if they contain no signature. Fails if they are malformed.
     pub fn read(request: &Request) -> Result<Option<Self>, SignatureFault> {
         let parameters = request.rpc_parameters();
         let Some(signature) = value_of(&parameters, "Signature") else {
@@ -34,7 +34,7 @@ impl Claim {
         }))
     }
 
-    /// The text that is signed.
+    /// Returns the string to sign.
     pub fn string_to_sign(request: &Request) -> String {
         let mut parameters: Vec<(String, String)> = request
             .rpc_parameters()
@@ -59,7 +59,7 @@ impl Claim {
         )
     }
 
-    /// Checks the signature.
+    /// Verifies the signature. Fails if it does not match.
     pub fn verify(&self, request: &Request, secret: &str) -> Result<(), SignatureFault> {
         let string_to_sign = Self::string_to_sign(request);
         let expected = base64_text(&hmac_sha1(

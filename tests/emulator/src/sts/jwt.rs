@@ -1,5 +1,5 @@
-//! OIDC tokens: the claims that must fit the provider, and the signature if the provider's keys are known.
-//! Reasons for refusal are fixed words, never a part of the token.
+//! OIDC tokens: verifies the claims against the provider, and the signature if the provider's keys are known.
+//! Rejection messages are fixed texts and never contain a part of the token.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
@@ -10,16 +10,16 @@ use serde_json::Value;
 
 use crate::seed::OidcProviderSeed;
 
-/// Why a token is refused.
+/// The reason why a token is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenFault {
-    /// Its time is over.
+    /// The token has expired.
     Expired,
-    /// Something else is wrong with it, in words that hold nothing of it.
+    /// The token is invalid. The message contains nothing of the token.
     Invalid(&'static str),
 }
 
-/// What an accepted token says.
+/// The claims of an accepted token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// `iss`
@@ -64,7 +64,7 @@ fn is_signed_by(key: &Value, algorithm: &str, message: &[u8], signature: &[u8]) 
     })
 }
 
-/// Checks a token against a provider at a time in Unix seconds.
+/// Verifies a token for a provider at a time in Unix seconds. Fails if the token has expired or is invalid.
 pub fn check_token(token: &str, provider: &OidcProviderSeed, now: i64) -> Result<Claims, TokenFault> {
     let mut parts = token.trim().split('.');
     let (Some(header), Some(payload), Some(signature), None) =

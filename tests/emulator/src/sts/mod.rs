@@ -1,5 +1,5 @@
-//! STS 2015-04-01: sessions of roles for keys and for OIDC tokens, and who a key is.
-//! Error codes of this service are not documented well; they are our choice where they had to be.
+//! STS 2015-04-01: role sessions for access keys and for OIDC tokens, and the identity of a caller.
+//! This service's error codes are poorly documented; undocumented ones are the emulator's choice.
 
 mod jwt;
 mod oidc;
@@ -30,7 +30,7 @@ pub(crate) fn perform(
         ));
     }
     match order.action.as_str() {
-        // The one anonymous call: its token is the credential.
+        // The only unsigned call: its token is the credential.
         "AssumeRoleWithOIDC" => oidc::assume_role_with_oidc(cloud, order, call),
         "AssumeRole" => {
             let caller = authenticate(cloud, order, request, call)?;

@@ -1,5 +1,6 @@
-//! `AssumeRoleWithOIDC`: a token of a known identity provider opens a session of a role that trusts its subject.
-//! Provider and role must be of one account, as RAM has it.
+//! `AssumeRoleWithOIDC`: exchanges a token of a known identity provider for a session of a role that trusts its
+//! subject.
+//! As in RAM, provider and role must belong to one account.
 
 use serde_json::{Value, json};
 

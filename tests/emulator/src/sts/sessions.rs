@@ -1,5 +1,5 @@
-//! Role sessions: who may open one, for how long, and the temporary credentials it gets.
-//! Sessions live in memory only, and are told apart by their key id.
+//! Role sessions: who may assume a role, the session's duration, and its temporary credentials.
+//! Sessions are kept in memory only and are identified by their access key id.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -15,14 +15,15 @@ use crate::seed::{RoleSeed, SecretText};
 use crate::world::accounts::Session;
 use crate::world::callers::Caller;
 
-/// Account and name of `acs:ram::{uid}:{kind}/{name}`; names count without regard to case, as RAM takes them.
+/// Returns account and name of `acs:ram::{uid}:{kind}/{name}`, or `None` for another form. Names are compared without
+/// regard to case, as in RAM.
 pub(super) fn ram_arn<'a>(arn: &'a str, kind: &str) -> Option<(&'a str, &'a str)> {
     let (account, rest) = arn.strip_prefix("acs:ram::")?.split_once(':')?;
     let name = rest.strip_prefix(kind)?.strip_prefix('/')?;
     (!account.is_empty() && !name.is_empty()).then_some((account, name))
 }
 
-/// A stable number-like id for a role, as RAM has them.
+/// Returns a stable numeric-looking id for a role, as RAM assigns them.
 pub(super) fn role_id(account: &str, role: &str) -> String {
     let digits: String = sha256_hex(format!("{account}/{role}").as_bytes())
         .bytes()
@@ -31,7 +32,7 @@ pub(super) fn role_id(account: &str, role: &str) -> String {
     format!("3{}", digits.get(..17).unwrap_or_default())
 }
 
-/// The role that an order names, with its account.
+/// Returns the role that a request names, with its account. Fails if the ARN is malformed or the role does not exist.
 pub(super) fn wanted_role(cloud: &Cloud, order: &Order) -> Result<(String, RoleSeed), RpcError> {
     let arn = order.required("RoleArn")?;
     let (account, name) = ram_arn(arn, "role").ok_or_else(|| {
@@ -51,7 +52,7 @@ pub(super) fn wanted_role(cloud: &Cloud, order: &Order) -> Result<(String, RoleS
     Ok((account.to_owned(), role))
 }
 
-/// Opens a session and gives the part of the answer that both calls share.
+/// Creates a session and returns the part of the response that both calls share. Fails if a parameter is invalid.
 pub(super) fn open(
     cloud: &Cloud,
     order: &Order,

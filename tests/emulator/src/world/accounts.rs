@@ -1,5 +1,5 @@
-//! Accounts, access keys and role sessions, and what a presented key is worth.
-//! A key is looked up before its signature is checked, since the secret is needed to check it.
+//! Accounts, access keys and role sessions, and the lookup of presented credentials.
+//! A key is looked up before its signature is checked, because the check needs the secret.
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use super::callers::{Caller, Identity};
 use crate::policy::Document;
 use crate::seed::{AccountSeed, KeySeed, OidcProviderSeed, RoleSeed, SecretText};
 
-/// The role IMM uses when a project names none; every account has it.
+/// The role that IMM uses when a project names none. Every account has it.
 pub(crate) const DEFAULT_SERVICE_ROLE: &str = "AliyunIMMDefaultRole";
 
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Key {
     }
 }
 
-/// Temporary credentials that STS gave out.
+/// Temporary credentials issued by STS.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) secret: SecretText,
@@ -72,21 +72,21 @@ pub(crate) struct Session {
     pub(crate) policy: Option<Document>,
 }
 
-/// Why a key with its token is worth nothing; each service has its own words for these.
+/// The reason why a key with its token is rejected. Each service reports its own error codes for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyFault {
-    /// No such key.
+    /// The key does not exist.
     Unknown,
-    /// The token is none that was given out, or one is needed and missing.
+    /// The token was never issued, or a required token is missing.
     Token,
     /// The token belongs to another key.
     Mismatch,
-    /// The session is over.
+    /// The session has expired.
     Expired,
 }
 
 impl World {
-    /// The secret and the caller behind a key id and token.
+    /// Returns the secret and the caller of a key id and token. Fails if the key or the token is not valid.
     pub(crate) fn credential(
         &self,
         id: &str,
@@ -122,7 +122,7 @@ impl World {
         Ok((key.secret.clone(), caller))
     }
 
-    /// The account that a key id belongs to, whether or not it may be used.
+    /// Returns the account of a key id, whether or not the key is usable. `None` for an unknown key.
     pub(crate) fn account_of(&self, id: &str) -> Option<&str> {
         let session = self.sessions.get(id).map(|session| session.account.as_str());
         session.or_else(|| self.keys.get(id).map(|key| key.account.as_str()))

@@ -1,5 +1,5 @@
-//! Buckets: their objects, and their policy with its past, since reads and decisions may lag behind writes.
-//! Old versions are kept with the time they were replaced, which is all that lag needs.
+//! Buckets: their objects, and their policy with its history, because reads and decisions may lag behind writes.
+//! Old versions are kept with the time at which they were replaced, which is sufficient to emulate lag.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ use crate::policy::Document;
 use crate::score::{self, Score};
 use crate::seed::{BucketSeed, ManySeed};
 
-/// Bytes, which many objects may share, with what is computed from them at most once.
+/// Bytes that many objects may share, with values computed from them at most once.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) bytes: Bytes,
@@ -31,14 +31,14 @@ impl Content {
         })
     }
 
-    /// The score of the pixels; `None` if it is no picture. Slow the first time.
+    /// Returns the score of the pixels, or `None` if the bytes are not a picture. The first call is slow.
     pub(crate) fn score(&self) -> Option<String> {
         let computed = self.computed.get_or_init(|| score::score(&self.bytes).ok());
         computed.map(|score| score.to_string())
     }
 }
 
-/// Where an object's score comes from.
+/// The source of an object's score.
 #[derive(Clone, Debug)]
 pub(crate) enum Scoring {
     Pixels,
@@ -70,7 +70,7 @@ impl Object {
         }
     }
 
-    /// The score, if it does not have to be computed from the pixels.
+    /// Returns the score if it need not be computed from the pixels, otherwise `None`.
     pub(crate) fn known_score(&self, key: &str) -> Option<String> {
         match &self.scoring {
             Scoring::Pixels => None,
@@ -80,7 +80,7 @@ impl Object {
     }
 }
 
-/// The bytes of a policy as they were written, and what they say if they can be read.
+/// The bytes of a policy as written, and the parsed policy if they can be parsed.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) bytes: Bytes,
@@ -94,10 +94,10 @@ impl From<Bytes> for Policy {
     }
 }
 
-/// Older than any job, so that "objects newer than the job's start" are only those put later.
+/// December 2023: older than any job, so that only objects added later are newer than a job's start.
 const CREATED: jiff::Timestamp = jiff::Timestamp::constant(1_702_944_000, 0);
 
-/// A policy and its past versions, newest last.
+/// A policy and its previous versions, newest last.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyHistory {
     versions: Vec<(Instant, Option<Policy>)>,
@@ -105,7 +105,7 @@ pub(crate) struct PolicyHistory {
 }
 
 impl PolicyHistory {
-    /// Replaces the policy, or takes it away.
+    /// Replaces or removes the policy.
     pub(crate) fn set(&mut self, policy: Option<Bytes>) {
         self.versions.push((Instant::now(), policy.map(Policy::from)));
     }
@@ -169,7 +169,7 @@ impl Bucket {
     }
 }
 
-/// The objects of an order for many, which share one content.
+/// Creates the objects of a set, which share one content.
 pub(crate) fn many(seed: &ManySeed) -> impl Iterator<Item = (String, Object)> {
     let scoring = seed
         .score
@@ -182,7 +182,7 @@ pub(crate) fn many(seed: &ManySeed) -> impl Iterator<Item = (String, Object)> {
     (seed.first..seed.first.saturating_add(seed.count)).map(move |number| (seed.key(number), object.clone()))
 }
 
-/// 3 to 63 of `a-z 0-9 -`, no hyphen at either end.
+/// Returns whether a name is valid: 3 to 63 of `a-z 0-9 -`, no hyphen at either end.
 pub(crate) fn is_name(name: &str) -> bool {
     (3..=63).contains(&name.len())
         && name

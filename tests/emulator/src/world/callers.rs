@@ -1,5 +1,5 @@
-//! Callers: an account, a RAM user or a role session, what policies call them and what they may do.
-//! Here RAM and the bucket's policy meet: within one account either is enough, across accounts both are needed.
+//! Callers: an account, a RAM user or a role session, with its name in policies and its permissions.
+//! RAM and the bucket policy are combined here: within one account either is enough, across accounts both are needed.
 
 use super::World;
 use super::accounts::DEFAULT_SERVICE_ROLE;
@@ -18,7 +18,7 @@ pub(crate) enum Identity {
     Session { role: String, session: String },
 }
 
-/// Who signed a request.
+/// The signer of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) account: String,
@@ -28,7 +28,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The name a bucket policy has for it.
+    /// Returns the caller's name in a bucket policy.
     pub(crate) fn principal(&self) -> String {
         match &self.identity {
             Identity::Account => self.account.clone(),
@@ -55,31 +55,31 @@ impl Caller {
         }
     }
 
-    /// Whether its own RAM rights cover an action.
+    /// Returns whether the caller's own RAM permissions cover an action.
     pub(crate) fn has_right(&self, action: &str) -> bool {
         let allows = |patterns: &Vec<String>| patterns.iter().any(|one| matches_ignoring_case(one, action));
         self.allow.as_ref().is_none_or(allows)
     }
 
-    /// Whether its session's policy, if it has one, lets the action through.
+    /// Returns whether the session policy allows the action. `true` if the session has no policy.
     pub(crate) fn session_lets(&self, action: &str, resources: &[String], context: &Context) -> bool {
         self.policy
             .as_ref()
             .is_none_or(|policy| session_allows(policy, action, resources, context))
     }
 
-    /// Both of the above: all there is to ask outside OSS.
+    /// Returns whether RAM permissions and session policy both allow the action: the complete check outside OSS.
     pub(crate) fn may(&self, action: &str, resource: &str) -> bool {
         self.has_right(action) && self.session_lets(action, &[resource.to_owned()], &Context::new())
     }
 
-    /// The session as which IMM reads for a project: a session name of its own every time, so that a policy
-    /// which names one fixed session does not work.
+    /// Returns the session as which IMM reads for a project. Each session name is new, so that a policy that names one
+    /// fixed session does not match. `None` if the role does not exist.
     pub(crate) fn service_session(world: &World, account: &str, role: &str) -> Option<Self> {
         if let Some(declared) = world.accounts.get(account).and_then(|account| account.role(role)) {
             return Some(Self::session_of(account, declared));
         }
-        // The service made this one for itself: it reads and writes objects, and assumes no other role.
+        // The default role that IMM created may read and write objects, and may assume no other role.
         let made = || RoleSeed {
             name: role.to_owned(),
             allow: Some(vec!["oss:*".to_owned()]),
@@ -88,7 +88,7 @@ impl Caller {
         (role == DEFAULT_SERVICE_ROLE).then(|| Self::session_of(account, &made()))
     }
 
-    /// A session that IMM opens of a role.
+    /// Returns a session of a role, opened by IMM.
     pub(crate) fn session_of(account: &str, role: &RoleSeed) -> Self {
         Self {
             account: account.to_owned(),
@@ -102,7 +102,7 @@ impl Caller {
     }
 }
 
-/// The names of a bucket, or of an object in it, that a resource pattern may match.
+/// Returns the names of a bucket, or of an object in it, that a resource pattern may match.
 fn resource_names(bucket: &Bucket, key: Option<&str>) -> Vec<String> {
     let path = key.map_or_else(|| bucket.name.clone(), |key| format!("{}/{key}", bucket.name));
     [bucket.region.clone(), format!("oss-{}", bucket.region)]
@@ -112,8 +112,8 @@ fn resource_names(bucket: &Bucket, key: Option<&str>) -> Vec<String> {
 }
 
 impl World {
-    /// Whether a caller may do something to a bucket or object, by RAM and by the bucket's policy in force.
-    /// Within the owner's account either is enough; across accounts both are needed.
+    /// Returns whether RAM and the bucket policy in force allow a caller an action on a bucket or object. Within the
+    /// owner's account either is enough; across accounts both are needed.
     pub(crate) fn allows(
         &self,
         caller: Option<&Caller>,
@@ -134,7 +134,7 @@ impl World {
             context,
         };
         let said = policy.map_or(Decision::NotMentioned, |policy| decide(policy, &access));
-        // A public policy under Block Public Access grants nothing any more; what it denies stays denied.
+        // With Block Public Access on, a public policy grants nothing; its Deny statements stay in force.
         let muted =
             policy.is_some_and(|policy| is_public(policy, reading)) && self.blocks_public_access(bucket);
         let granted = said == Decision::Allowed && !muted;

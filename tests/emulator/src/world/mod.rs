@@ -1,5 +1,5 @@
-//! What exists in the emulated cloud: accounts and their credentials, buckets, projects, sessions.
-//! Plain data behind one lock, which is never held while anything waits.
+//! The content of the emulated cloud: accounts and their credentials, buckets, projects, sessions.
+//! Plain data behind one lock, which is never held across an await.
 
 pub(crate) mod accounts;
 pub(crate) mod buckets;
@@ -13,13 +13,13 @@ use accounts::{Account, Key, Session};
 use buckets::{Bucket, Object};
 use projects::Project;
 
-/// How late a change of policy is seen.
+/// The delay after which a policy change is visible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Lag {
-    /// How long reads still answer the document before.
+    /// How long reads still return the previous document.
     pub policy_read_ms: u64,
-    /// How long decisions are still made by the document before.
+    /// How long decisions still use the previous document.
     pub policy_enforcement_ms: u64,
 }
 
@@ -34,7 +34,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Adds a seed to what is there; an account named again keeps what it has and gains what is new.
+    /// Adds a seed. An account that exists keeps its content and gains the new parts. Fails if the seed is
+    /// inconsistent.
     pub(crate) fn add(&mut self, seed: Seed) -> Result<(), SeedError> {
         for account in seed.accounts {
             if account.uid.is_empty() {
@@ -100,7 +101,7 @@ impl World {
         })
     }
 
-    /// Whether Block Public Access is on for a bucket, by itself or by its account.
+    /// Returns whether Block Public Access is on for a bucket, set on the bucket or on its account.
     pub(crate) fn blocks_public_access(&self, bucket: &Bucket) -> bool {
         let account = self.accounts.get(&bucket.owner);
         bucket.block_public_access || account.is_some_and(|account| account.block_public_access)

@@ -1,5 +1,6 @@
-//! IMM projects and their two limits: requests in a second, and requests at one time.
-//! The service documents a window of one second and not how it moves; ours is fixed, which is the simpler to test.
+//! IMM projects and their two limits: requests per second and requests in flight.
+//! The service documents a window of one second but not how it moves; the emulator uses a fixed window, which is
+//! simpler to test.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ impl Project {
         }
     }
 
-    /// Counts one request; false if the second's quota is used up. Windows are fixed and a second long.
+    /// Counts one request. Returns `false` if the quota of the current one-second window is used up.
     pub(crate) fn admit(&mut self) -> bool {
         let seconds = Duration::from_secs(self.window.0.elapsed().as_secs());
         if !seconds.is_zero() {
@@ -52,7 +53,7 @@ impl Project {
         self.window.1 <= self.queries_per_second
     }
 
-    /// Takes a place among the requests in flight; false if all are taken.
+    /// Occupies a slot among the requests in flight. Returns `false` if none is free.
     pub(crate) fn enter(&mut self) -> bool {
         let free = self.in_flight < self.concurrency;
         self.in_flight += u32::from(free);
