@@ -1,12 +1,12 @@
-//! `CredentialConfig`: an object read as the last role of a chain, and each way in which a chain can break.
-//! The bucket has no policy throughout, so that nothing but the chain lets anybody read.
+//! `CredentialConfig`: an object read as the last role of a chain, and every way in which a chain can be invalid.
+//! The bucket never has a policy, so only the chain can allow the read.
 
 use imm_emulator::{Emulator, Options, ProjectSeed, Seed};
 use serde_json::{Value, json};
 
 use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, Reply, started};
 
-/// Roles on both sides; what is wrong with one is its name.
+/// Roles in both accounts. The name of an invalid role is its defect.
 const ROLES: &str = r#"
 accounts:
   - uid: "1234567890123456"
@@ -83,17 +83,17 @@ async fn the_last_role_reads_without_any_bucket_policy() {
 }
 
 #[tokio::test]
-async fn a_chain_that_breaks_anywhere_is_denied_and_paid() {
+async fn a_chain_with_an_invalid_link_is_denied_and_billed() {
     let emulator = cloud().await;
     let untyped = json!({"ServiceRole": "first", "Chain": [{"AssumeRoleFor": ACCOUNT_A, "Role": "reader"}]});
     let narrowed = json!({"ServiceRole": "first", "Chain": [link("reader", "user")], "Policy":
         r#"{"Version":"1","Statement":[{"Action":"oss:ListObjects","Effect":"Allow","Resource":"*"}]}"#});
     let wrong_type = json!({"ServiceRole": "first", "Chain": [link("reader", "service")]});
     let cases = [
-        (chain("nobody", "reader"), "role/nobody does not exist"),
+        (chain("absent", "reader"), "role/absent does not exist"),
         (chain("private", "reader"), "role/private does not trust IMM"),
         (chain("idle", "reader"), "role/reader may not be assumed"),
-        (chain("first", "nobody"), "role/nobody does not exist"),
+        (chain("first", "absent"), "role/absent does not exist"),
         (
             untyped.to_string(),
             &format!("{ACCOUNT_A}:role/reader does not exist"),
@@ -119,7 +119,7 @@ async fn a_chain_that_breaks_anywhere_is_denied_and_paid() {
 }
 
 #[tokio::test]
-async fn the_default_role_that_imm_made_for_itself_begins_no_chain() {
+async fn the_default_role_created_by_imm_cannot_start_a_chain() {
     let emulator = cloud().await;
     let project = ProjectSeed {
         name: "own".to_owned(),
@@ -145,11 +145,11 @@ async fn the_default_role_that_imm_made_for_itself_begins_no_chain() {
         reply.text()
     );
     let reply = owner.imm("DetectImageScore", &parameters[..2]).await;
-    assert_eq!(reply.status, 200, "it reads by itself: {}", reply.text());
+    assert_eq!(reply.status, 200, "the role itself may read: {}", reply.text());
 }
 
 #[tokio::test]
-async fn a_policy_of_the_bucket_may_still_deny_the_last_role() {
+async fn a_bucket_policy_may_still_deny_the_last_role() {
     let emulator = cloud().await;
     let denial = format!(
         r#"{{"Version":"1","Statement":[{{"Effect":"Deny","Action":["oss:GetObject"],"Principal":
@@ -165,7 +165,7 @@ async fn a_policy_of_the_bucket_may_still_deny_the_last_role() {
 }
 
 #[tokio::test]
-async fn what_is_no_credential_config_is_refused() {
+async fn an_invalid_credential_config_is_rejected() {
     let emulator = cloud().await;
     let reader = link("reader", "user");
     for config in [
@@ -188,7 +188,7 @@ async fn what_is_no_credential_config_is_refused() {
 }
 
 #[tokio::test]
-async fn a_config_that_names_no_role_leaves_the_project_its_own() {
+async fn a_config_without_a_role_uses_the_project_role() {
     let emulator = cloud().await;
     for config in ["", "{}", r#"{"Chain":[]}"#] {
         let reply = score(&emulator, config).await;

@@ -1,5 +1,5 @@
-//! A small client of the three services over a plain socket, with its requests signed by the texts the verifier
-//! builds. That those texts are right is what the vectors show.
+//! A small client of the three services over a plain socket. It signs requests with the texts that the verifier builds.
+//! The signing vectors verify those texts independently.
 
 use aws_lc_rs::{digest, hmac};
 use imm_emulator::signing::{acs3, oss_v4};
@@ -22,7 +22,7 @@ pub(crate) async fn started(options: Options) -> Emulator {
         .unwrap()
 }
 
-/// The statement of the recipe that lets IMM read.
+/// The statement of Alibaba Cloud's cross-account procedure that lets IMM read the bucket.
 pub(crate) fn grant_policy() -> String {
     format!(
         r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":["oss:GetObject"],"Principal":
@@ -43,7 +43,7 @@ impl Reply {
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -54,7 +54,7 @@ impl Reply {
             .next()
     }
 
-    /// The error code, in whichever of the two forms.
+    /// Returns the error code from either error format.
     pub(crate) fn code(&self) -> String {
         let text = self.text();
         match text.split_once("<Code>") {
@@ -64,7 +64,7 @@ impl Reply {
     }
 }
 
-/// A key with which calls are made.
+/// An access key that signs calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) url: String,
@@ -72,7 +72,7 @@ pub(crate) struct Client {
     pub(crate) secret: String,
     pub(crate) token: Option<String>,
     pub(crate) region: String,
-    /// Sent as `Host` in place of the address.
+    /// Sent as `Host` instead of the address.
     pub(crate) host: Option<String>,
     /// Added to the machine's time when signing.
     pub(crate) skew_seconds: i64,
@@ -105,7 +105,7 @@ impl Client {
         }
     }
 
-    /// Account B of the recipe, owner of the bucket.
+    /// The bucket owner account.
     pub(crate) fn owner(emulator: &Emulator) -> Self {
         Self::new(
             emulator,
@@ -114,7 +114,7 @@ impl Client {
         )
     }
 
-    /// Account A of the recipe, owner of the project.
+    /// The grantee account, which owns the project.
     pub(crate) fn caller(emulator: &Emulator) -> Self {
         Self::new(
             emulator,
@@ -138,7 +138,7 @@ impl Client {
         self.host.as_deref().unwrap_or_else(|| self.address())
     }
 
-    /// An OSS call, path style, signed V4. `target` is the raw path and query; `None` if nothing came back.
+    /// Sends an OSS call, path style, signed V4. `target` is the raw path and query. `None` if no response arrived.
     pub(crate) async fn oss_with(
         &self,
         method: &str,
@@ -193,7 +193,9 @@ impl Client {
     }
 
     pub(crate) async fn oss(&self, method: &str, target: &str, body: &[u8]) -> Reply {
-        self.oss_with(method, target, &[], body).await.expect("an answer")
+        self.oss_with(method, target, &[], body)
+            .await
+            .expect("no response")
     }
 
     pub(crate) async fn put_policy(&self, policy: &str) -> Reply {
@@ -205,7 +207,7 @@ impl Client {
         self.oss("GET", &format!("/{BUCKET}/?policy"), b"").await
     }
 
-    /// An IMM or STS call, signed ACS3.
+    /// Sends an IMM or STS call, signed ACS3.
     pub(crate) async fn rpc(
         &self,
         version: &str,
@@ -279,7 +281,7 @@ impl Client {
     pub(crate) async fn imm(&self, action: &str, parameters: &[(&str, &str)]) -> Reply {
         self.rpc("2020-09-30", action, parameters)
             .await
-            .expect("an answer")
+            .expect("no response")
     }
 
     pub(crate) async fn score(&self, key: &str) -> Reply {
@@ -305,7 +307,7 @@ pub(crate) fn encoded(text: &str) -> String {
         .concat()
 }
 
-/// Sends a request to the host it names; `None` if the connection was closed without an answer.
+/// Sends a request to the host it names. `None` if the connection was closed without a response.
 pub(crate) async fn exchange(request: &Request) -> Option<Reply> {
     let host = request.header("host").unwrap();
     exchange_at(host, request).await
@@ -329,7 +331,7 @@ pub(crate) async fn exchange_at(address: &str, request: &Request) -> Option<Repl
     stream.write_all(wire.as_bytes()).await.unwrap();
     stream.write_all(&request.body).await.unwrap();
     let mut answer = Vec::new();
-    // A reset in the middle of the body is what some tests order; what came before it is the answer.
+    // Some tests inject a reset in the middle of the body; the bytes before it are the response.
     let _ended = stream.read_to_end(&mut answer).await;
     let split = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(answer[..split].to_vec()).unwrap();
@@ -341,7 +343,7 @@ pub(crate) async fn exchange_at(address: &str, request: &Request) -> Option<Repl
     })
 }
 
-/// An unsigned request, as an order or as an anonymous call.
+/// Sends an unsigned request: an admin request or an anonymous call.
 pub(crate) async fn plain(emulator: &Emulator, method: &str, target: &str, body: &[u8]) -> Reply {
     plain_at(&emulator.url(), method, target, body).await
 }
@@ -360,5 +362,5 @@ pub(crate) async fn plain_at(url: &str, method: &str, target: &str, body: &[u8])
         body: body.to_vec().into(),
         source_ip: None,
     };
-    exchange(&request).await.expect("an answer")
+    exchange(&request).await.expect("no response")
 }

@@ -1,5 +1,5 @@
-//! The ledger in numbers: what tests of many calls ask for in place of the calls themselves.
-//! Also faults that strike a share of the calls, since only numbers show that they do.
+//! The ledger's counts, which tests with many calls use instead of the calls themselves.
+//! Also faults that apply to a fraction of the calls, because only counts can show that.
 
 use imm_emulator::{Counts, Fault, FaultAnswer, FaultEffect, FaultMatch};
 
@@ -77,7 +77,7 @@ async fn calls_are_counted_by_action_status_and_project() {
 }
 
 #[tokio::test]
-async fn requests_in_flight_are_counted_at_their_highest() {
+async fn the_highest_number_of_requests_in_flight_is_counted() {
     let emulator = recipe().await;
     emulator.add_fault(Fault::on_action("DetectImageScore", 3, FaultEffect::DelayMs(300)));
     let caller = Client::caller(&emulator);

@@ -1,5 +1,5 @@
-//! The decision of a policy: principals, actions, resources, conditions, and that Deny wins.
-//! Tables again: a statement, who asks, what it must say.
+//! Policy decisions: principals, actions, resources, conditions, and the precedence of Deny.
+//! Each table row has a statement, a caller and the expected decision.
 
 use imm_emulator::policy::{Access, Context, Decision, Document, Subject, decide};
 
@@ -48,7 +48,7 @@ fn user(uid: &str, owner: bool) -> Subject {
 }
 
 #[test]
-fn who_is_named() {
+fn principals_match_as_documented() {
     use Decision::{Allowed, NotMentioned};
     let role = session(ROLE);
     for (principal, subject, expected) in [
@@ -104,7 +104,7 @@ fn who_is_named() {
 }
 
 #[test]
-fn what_is_covered() {
+fn actions_and_resources_match_as_documented() {
     use Decision::{Allowed, NotMentioned};
     for (action, resource, expected) in [
         (r#"["oss:GetObject"]"#, r#"["acs:oss:*:2:bucket/*"]"#, Allowed),
@@ -140,7 +140,7 @@ fn an_explicit_deny_wins_wherever_it_stands() {
             Decision::Denied
         );
     }
-    // A wildcard Deny spares the owner, unless it has a condition: then it can lock the owner out.
+    // A wildcard Deny does not apply to the owner, unless it has a condition: then it can lock the owner out.
     assert_eq!(
         said(&document(&deny), &user("2", true), &Context::new()),
         Decision::NotMentioned

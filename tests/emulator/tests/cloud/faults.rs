@@ -1,5 +1,5 @@
-//! Faults on order, and that their effect on the cloud is what they say.
-//! A fault is judged by what is left in the cloud, not by what the client saw alone.
+//! Injected faults and their effect on the cloud.
+//! Each test checks the resulting state of the cloud, not only what the client saw.
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
 
@@ -30,7 +30,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_answer_has() {
     assert_eq!(emulator.policy(BUCKET), before);
     assert_eq!(put().await, None);
     assert_eq!(emulator.policy(BUCKET), Some(grant_policy()));
-    assert_eq!(put().await, Some(200), "both are used up");
+    assert_eq!(put().await, Some(200), "both faults are used up");
     let calls = emulator.calls();
     let seen: Vec<_> = calls
         .iter()
@@ -47,7 +47,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_answer_has() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_of_a_paid_call_is_paid() {
+async fn a_billed_call_with_a_lost_response_stays_billed() {
     let emulator = recipe().await;
     let caller = Client::caller(&emulator);
     emulator.add_fault(Fault::on_action("DetectImageScore", 1, FaultEffect::DropAfter));
@@ -74,7 +74,7 @@ async fn a_lost_answer_of_a_paid_call_is_paid() {
 }
 
 #[tokio::test]
-async fn an_answer_of_the_orderer_comes_in_the_form_of_the_service() {
+async fn an_injected_error_has_the_format_of_the_service() {
     let emulator = recipe().await;
     let owner = Client::owner(&emulator);
     let mut order: Fault = serde_json::from_str(
@@ -83,14 +83,22 @@ async fn an_answer_of_the_orderer_comes_in_the_form_of_the_service() {
     )
     .unwrap();
     emulator.add_fault(order.clone());
-    assert_eq!(owner.get_policy().await.status, 200, "the first goes by");
+    assert_eq!(
+        owner.get_policy().await.status,
+        200,
+        "skip leaves the first call unaffected"
+    );
     let reply = owner.get_policy().await;
     assert_eq!(
         (reply.status, reply.code().as_str()),
         (503, "MetaOperationQpsLimitExceeded")
     );
     assert_eq!(reply.header("x-oss-ec"), Some("0099-1"));
-    assert_eq!(owner.get_policy().await.status, 200, "once only");
+    assert_eq!(
+        owner.get_policy().await.status,
+        200,
+        "the fault applies only once"
+    );
 
     order.skip = 0;
     order.matching = FaultMatch {
@@ -124,7 +132,7 @@ async fn an_answer_of_the_orderer_comes_in_the_form_of_the_service() {
 }
 
 #[tokio::test]
-async fn a_torn_body_promises_its_whole_length() {
+async fn a_truncated_body_announces_its_full_length() {
     let emulator = recipe().await;
     let owner = Client::owner(&emulator);
     let whole = owner.get_policy().await.text();
@@ -158,7 +166,7 @@ async fn delays_add_up_and_leave_the_other_faults_alone() {
 }
 
 #[tokio::test]
-async fn a_fault_may_choose_objects_and_is_taken_back_with_all_others() {
+async fn a_fault_may_select_objects_and_all_faults_can_be_removed() {
     let emulator = recipe().await;
     let caller = Client::caller(&emulator);
     emulator.set_policy(BUCKET, Some(&grant_policy()));
@@ -184,7 +192,7 @@ async fn a_fault_may_choose_objects_and_is_taken_back_with_all_others() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_waiting_has_still_asked() {
+async fn a_call_takes_effect_after_its_client_disconnects() {
     let emulator = recipe().await;
     let owner = Client::owner(&emulator);
     emulator.add_fault(Fault::on_action("PutBucketPolicy", 1, FaultEffect::DelayMs(200)));

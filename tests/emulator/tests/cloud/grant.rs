@@ -1,12 +1,12 @@
-//! The recipe itself: IMM reads as the project's service role, so the bucket's policy decides what is scored.
-//! Each test changes one thing about a grant that works.
+//! Alibaba Cloud's cross-account procedure: IMM reads as the project's service role, so the bucket policy decides.
+//! Each test changes one thing about a working grant.
 
 use imm_emulator::{Lag, Options, Seed};
 
 use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, grant_policy, plain, recipe, started};
 
 #[tokio::test]
-async fn without_the_grant_denied_with_it_scored_after_it_denied_again() {
+async fn a_score_needs_the_grant_while_it_is_in_the_policy() {
     let emulator = recipe().await;
     let (owner, caller) = (Client::owner(&emulator), Client::caller(&emulator));
     let reply = caller.score("test-object.jpg").await;
@@ -27,7 +27,7 @@ async fn without_the_grant_denied_with_it_scored_after_it_denied_again() {
         204
     );
     assert_eq!(caller.score("test-object.jpg").await.code(), "AccessDenied");
-    assert_eq!(emulator.billed(), 3, "a denied call costs too");
+    assert_eq!(emulator.billed(), 3, "a denied call is billed too");
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn only_a_policy_that_names_the_role_and_the_object_helps() {
         ),
         ("another bucket", good.replace(BUCKET, "other-bucket"), 403),
         ("a Deny beside the grant", deny, 403),
-        ("no policy that can be read", "not a policy".to_owned(), 403),
+        ("an unparsable policy", "not a policy".to_owned(), 403),
     ] {
         assert!(emulator.set_policy(BUCKET, Some(&policy)));
         assert_eq!(caller.score("test-object.jpg").await.status, status, "{name}");
@@ -97,7 +97,7 @@ async fn a_public_policy_grants_nothing_while_public_access_is_blocked() {
 }
 
 #[tokio::test]
-async fn a_grant_may_take_its_time_to_be_enforced() {
+async fn a_grant_may_be_enforced_with_a_delay() {
     let emulator = recipe().await;
     let caller = Client::caller(&emulator);
     emulator.set_lag(Lag {
@@ -111,14 +111,14 @@ async fn a_grant_may_take_its_time_to_be_enforced() {
     assert_eq!(
         caller.score("test-object.jpg").await.status,
         403,
-        "in the policy, but not yet in force"
+        "present in the policy, not yet enforced"
     );
     emulator.set_lag(Lag::default());
     assert_eq!(caller.score("test-object.jpg").await.status, 200);
 }
 
 #[tokio::test]
-async fn what_a_source_can_lack() {
+async fn an_invalid_source_is_rejected() {
     let emulator = recipe().await;
     let caller = Client::caller(&emulator);
     emulator.set_policy(BUCKET, Some(&grant_policy()));
@@ -226,7 +226,7 @@ async fn a_project_belongs_to_an_account_and_an_action_to_those_allowed() {
     assert_eq!(
         billed,
         ["DetectImageScore"],
-        "GetProject is free, a refused score is not"
+        "GetProject is free, a rejected DetectImageScore is not"
     );
     assert_eq!(calls[1].principal.as_deref(), Some("27"));
 }
@@ -256,7 +256,7 @@ async fn the_host_names_the_region_of_a_project_and_the_bucket_of_a_request() {
         ),
         (format!("{BUCKET}.localhost:9000"), "/test-object.jpg", 200),
         (format!("{BUCKET}.oss-cn-beijing.aliyuncs.com"), "/?policy", 403),
-        // On a bucket's own host, the path of the orders is an object like any other.
+        // On a bucket's own host, the admin path is an ordinary object key.
         (format!("{BUCKET}.localhost"), "/-/health", 404),
     ] {
         let reply = at(Client::owner(&emulator), &host).oss("GET", target, b"").await;

@@ -1,5 +1,5 @@
-//! The two limits of a project: requests in a second, and requests at one time.
-//! What is counted is independent of how fast the machine is.
+//! The two limits of a project: requests per second and requests in flight.
+//! The expected counts do not depend on the speed of the machine.
 
 use imm_emulator::{Options, ProjectSeed};
 
@@ -15,7 +15,7 @@ fn project(name: &str) -> ProjectSeed {
 }
 
 #[tokio::test]
-async fn more_than_the_second_allows_is_throttled() {
+async fn requests_above_the_rate_limit_are_throttled() {
     let options = Options {
         throttle_status: 429,
         throttle_retry_after_ms: Some(250),
@@ -40,7 +40,7 @@ async fn more_than_the_second_allows_is_throttled() {
     assert_eq!((reply.status, reply.code().as_str()), (429, "Throttling.User"));
     assert_eq!(reply.header("x-acs-retry-after"), Some("250"));
 
-    // Whatever the pace of this machine, in any one window at most the quota gets through.
+    // However fast this machine is, at most the quota is admitted in each one-second window.
     emulator
         .add_project(ProjectSeed {
             queries_per_second: Some(3),
@@ -66,7 +66,7 @@ async fn more_than_the_second_allows_is_throttled() {
 }
 
 #[tokio::test]
-async fn more_at_one_time_than_allowed_is_throttled() {
+async fn requests_above_the_concurrency_limit_are_throttled() {
     let emulator = started(Options::default()).await;
     emulator.set_policy(BUCKET, Some(&grant_policy()));
     let narrow = ProjectSeed {
@@ -83,5 +83,5 @@ async fn more_at_one_time_than_allowed_is_throttled() {
     let mut statuses = [first.status, second.status, third.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 400]);
-    assert_eq!(call().await.status, 200, "the places are given back");
+    assert_eq!(call().await.status, 200, "the slots are released");
 }

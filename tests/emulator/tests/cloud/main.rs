@@ -1,12 +1,12 @@
-//! The emulator seen from outside: signatures, policies, scores, faults, sessions, and the program itself.
+//! Black-box tests of the emulator: signatures, policies, scores, faults, sessions, and the binary.
 //!
-//! One binary for all of it, so that it links once.
+//! All tests are one binary, so that it is linked only once.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test that fails says so by a panic, and helpers of tests are tests"
+    reason = "a failing test panics, and test helpers count as tests"
 )]
 
 mod chain;

@@ -1,5 +1,5 @@
-//! Many objects at once: made in one order, listed page by page, scored by their keys.
-//! Keys that mistakes in encoding would change are listed and scored too.
+//! Many objects: created by one request, listed page by page, scored from their keys.
+//! Keys that encoding errors would change are listed and scored too.
 
 use imm_emulator::{Emulator, ManySeed, Timestamp, score};
 
@@ -166,7 +166,7 @@ async fn keys_that_encoding_could_change_are_listed_and_scored_as_they_are() {
         .collect::<Vec<_>>();
     let listed: Vec<&String> = listed.iter().filter(|key| key.contains("odd")).collect();
     assert_eq!(listed, keys.iter().collect::<Vec<_>>());
-    // Each key is a place to go on from, too.
+    // Each key is also a valid position to resume a listing from.
     for pair in keys.windows(2).filter(|pair| pair[0].starts_with("odd")) {
         let next = list(&emulator, &format!("max-keys=1&start-after={}", encoded(pair[0]))).await;
         assert_eq!(decoded(&one(&next, "Key")), pair[1]);

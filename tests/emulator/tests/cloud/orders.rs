@@ -1,5 +1,5 @@
-//! Orders over HTTP: the ledger, foreign writers, objects, faults, lag, clock and more seed.
-//! What the handle can do in Rust, a shell script can do with these.
+//! The admin API: ledger, foreign writers, objects, faults, lag, clock and additional seeds.
+//! It gives scripts everything that the Rust handle offers.
 
 use crate::client::{ACCOUNT_A, BUCKET, Client, grant_policy, plain, recipe};
 
@@ -42,11 +42,11 @@ async fn the_ledger_is_read_and_cleared() {
         (Some(0), 0)
     );
     Client::caller(&emulator).score("test-object.jpg").await;
-    assert_eq!(emulator.calls()[0].seq, 2, "a number is never given twice");
+    assert_eq!(emulator.calls()[0].seq, 2, "a sequence number is never reused");
 }
 
 #[tokio::test]
-async fn everything_else_can_be_ordered_too() {
+async fn the_admin_api_covers_every_control_of_the_handle() {
     let emulator = recipe().await;
     let caller = Client::caller(&emulator);
     let order = async |method: &str, path: &str, body: &str| {
@@ -149,7 +149,7 @@ async fn everything_else_can_be_ordered_too() {
 }
 
 #[tokio::test]
-async fn orders_that_make_no_sense_are_refused() {
+async fn invalid_admin_requests_are_rejected() {
     let emulator = recipe().await;
     for (method, path, body, status) in [
         ("GET", "/-/nothing", "", 404),

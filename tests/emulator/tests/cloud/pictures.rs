@@ -1,5 +1,5 @@
-//! Scores from pixels: on real JPEGs, a spoilt copy scores below its original, in every scene.
-//! The scenes are drawn, but they go through a real encoder and a real decoder.
+//! Scores from pixels: in every scene, a degraded JPEG scores below its original.
+//! The scenes are drawn, but they pass through a real encoder and a real decoder.
 
 use imm_emulator::pictures::{Kind, Picture, jpeg};
 use imm_emulator::score::{Score, score};
@@ -47,7 +47,7 @@ fn a_score_is_a_decimal_with_three_places_and_the_same_every_time() {
 }
 
 #[test]
-fn what_is_no_picture_has_no_score() {
+fn bytes_that_are_no_picture_have_no_score() {
     assert!(score(b"plain text").is_err());
     assert!(score(b"").is_err());
     let whole = jpeg(&Picture {
@@ -57,5 +57,5 @@ fn what_is_no_picture_has_no_score() {
         seed: 1,
     })
     .unwrap();
-    assert!(score(&whole[..40]).is_err(), "a torn file");
+    assert!(score(&whole[..40]).is_err(), "a truncated file");
 }

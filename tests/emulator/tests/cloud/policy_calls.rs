@@ -1,5 +1,5 @@
-//! The life of a bucket policy over the wire, and how OSS refuses callers, buckets, dates and headers.
-//! Every call goes over a socket, signed.
+//! Bucket policies over the wire, and how OSS rejects callers, buckets, dates and headers.
+//! Every call is signed and sent over a socket.
 
 use imm_emulator::{Lag, Options};
 
@@ -24,7 +24,7 @@ async fn the_bytes_put_are_the_bytes_that_come_back() {
         assert_eq!(
             owner.oss("DELETE", &target, b"").await.status,
             204,
-            "also when there is none"
+            "also without a policy"
         );
     }
     let reply = owner.get_policy().await;
@@ -32,14 +32,14 @@ async fn the_bytes_put_are_the_bytes_that_come_back() {
     assert_eq!(reply.header("x-oss-ec"), Some("0030-00000006"));
     assert!(
         reply.header("date").is_some(),
-        "clients read the date of an error too"
+        "clients read the Date header of errors too"
     );
     let bodies: Vec<_> = emulator
         .calls()
         .into_iter()
         .filter_map(|call| call.body)
         .collect();
-    assert_eq!(bodies, [odd], "the ledger keeps what was put");
+    assert_eq!(bodies, [odd], "the ledger records the submitted body");
 }
 
 #[tokio::test]
@@ -69,13 +69,13 @@ async fn refusals_of_the_four_policy_calls() {
         assert_eq!(
             (reply.status, reply.code().as_str()),
             (403, "AccessDenied"),
-            "a foreign bucket, {method}"
+            "bucket of another account, {method}"
         );
         let reply = plain(&emulator, method, &at(BUCKET), &body).await;
         assert_eq!(
             (reply.status, reply.code().as_str()),
             (403, "AccessDenied"),
-            "nobody, {method}"
+            "unsigned, {method}"
         );
         let stranger = Client {
             id: "LTAI5tNobody".to_owned(),
@@ -129,7 +129,7 @@ async fn a_date_counts_for_fifteen_minutes_either_way() {
             assert_eq!(reply.code(), "RequestTimeTooSkewed");
         }
     }
-    // The same signature ages as the cloud's clock goes on.
+    // An accepted signature becomes too old as the cloud's clock advances.
     let owner = Client {
         skew_seconds: -10 * 60,
         ..Client::owner(&emulator)
@@ -141,7 +141,7 @@ async fn a_date_counts_for_fifteen_minutes_either_way() {
 }
 
 #[tokio::test]
-async fn headers_that_oss_does_not_take_and_digests_that_do_not_fit() {
+async fn unsupported_headers_and_wrong_digests_are_rejected() {
     let emulator = recipe().await;
     let owner = Client::owner(&emulator);
     let (target, before) = (format!("/{BUCKET}/?policy"), emulator.policy(BUCKET));
@@ -168,7 +168,7 @@ async fn headers_that_oss_does_not_take_and_digests_that_do_not_fit() {
         .unwrap();
     assert_eq!((reply.status, reply.code().as_str()), (400, "InvalidDigest"));
     let reply = owner.oss_with("GET", &target, &wrong, b"").await.unwrap();
-    assert_eq!(reply.status, 200, "it is the digest of an empty body");
+    assert_eq!(reply.status, 200, "the digest of an empty body");
     assert_eq!(emulator.policy(BUCKET), before, "nothing was written");
 }
 
@@ -191,7 +191,7 @@ async fn block_public_access_refuses_public_policies_by_either_reading() {
         let reply = owner.put_policy(&grant_policy()).await;
         assert_eq!(reply.status, if strict { 403 } else { 200 });
 
-        // The block may also be lifted by its owner over the wire, and then both go in.
+        // The owner may also turn the block off over the wire; both policies are then accepted.
         let off = b"<PublicAccessBlockConfiguration><BlockPublicAccess>false</BlockPublicAccess></PublicAccessBlockConfiguration>";
         let block = format!("/{BUCKET}/?publicAccessBlock");
         assert_eq!(owner.oss("PUT", &block, off).await.status, 200);
@@ -205,7 +205,7 @@ async fn block_public_access_refuses_public_policies_by_either_reading() {
         assert_eq!(owner.put_policy(&everyone).await.status, 200);
         let status = owner.oss("GET", &format!("/{BUCKET}/?policyStatus"), b"").await;
         assert!(status.text().contains("<IsPublic>true</IsPublic>"));
-        // The whole account may be blocked too, and that counts for the bucket.
+        // A block on the whole account applies to the bucket too.
         let on = String::from_utf8_lossy(off).replace("false", "true");
         assert_eq!(
             owner
@@ -232,14 +232,14 @@ async fn a_read_may_lag_behind_a_write() {
     assert_eq!(
         emulator.policy(BUCKET),
         Some(grant_policy()),
-        "the handle sees through the lag"
+        "the handle ignores the lag"
     );
     emulator.set_lag(Lag::default());
     assert_eq!(owner.get_policy().await.text(), grant_policy());
 }
 
 #[tokio::test]
-async fn facts_about_a_bucket_name_its_owner_and_place() {
+async fn bucket_metadata_names_owner_and_region() {
     let emulator = recipe().await;
     let owner = Client::owner(&emulator);
     let info = owner
@@ -267,7 +267,7 @@ async fn facts_about_a_bucket_name_its_owner_and_place() {
             .await
             .status,
         200,
-        "any endpoint will do"
+        "any endpoint is accepted"
     );
     assert!(
         owner.oss("GET", "/", b"").await.text().contains(BUCKET),
@@ -344,6 +344,6 @@ async fn objects_are_put_listed_and_read_with_odd_keys() {
     assert_eq!((missing.status, missing.body.len()), (404, 0));
     assert!(
         missing.header("x-oss-err").is_some(),
-        "the error of a HEAD rides in a header"
+        "the error of a HEAD request is sent in a header"
     );
 }

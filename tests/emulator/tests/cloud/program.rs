@@ -1,5 +1,5 @@
-//! The program: what it prints, how it stops, and that no secret of its seed is ever shown.
-//! The real binary is started; nothing is called inside it.
+//! The binary: its output, its shutdown, and that it never prints a secret of the seed.
+//! The real binary runs in a process of its own; the tests call none of its functions.
 
 use std::process::Stdio;
 
@@ -33,7 +33,7 @@ async fn outputs(mut child: Child) -> (Option<i32>, String, String) {
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_serves_and_ends_on_sigterm() {
+async fn it_prints_its_url_serves_and_exits_on_sigterm() {
     let mut child = program()
         .args(["--seed", RECIPE])
         .env("RUST_LOG", "trace")

@@ -1,5 +1,5 @@
-//! A large object read in pieces with its ETag pinned, as a manifest is.
-//! What happens at and beyond its end depends on a header of the service's own.
+//! A large object read in ranges with a pinned ETag, as manifests are read.
+//! The behaviour at and beyond the object's end depends on an OSS-specific header.
 
 use crate::client::{BUCKET, Client, plain, recipe};
 

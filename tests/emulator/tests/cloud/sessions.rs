@@ -1,5 +1,5 @@
-//! Sessions of roles: what STS gives out, and what the other services do with it.
-//! Keys here come from STS itself, not from the seed.
+//! Role sessions: what STS issues, and what the other services accept.
+//! These keys are issued by STS; they are not in the seed.
 
 use imm_emulator::{Emulator, Request, Seed};
 
@@ -7,7 +7,8 @@ use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, encoded, exchange, rec
 
 const STS: &str = "2015-04-01";
 
-/// The recipe with roles in account B: one that account A may assume, one that only B may.
+/// The seed of the procedure, plus roles in the bucket owner account: one that the grantee account may assume, and one
+/// that only the owner account may assume.
 async fn with_roles() -> Emulator {
     let emulator = recipe().await;
     let more = format!(
@@ -248,7 +249,7 @@ async fn a_nonce_serves_once() {
 }
 
 #[tokio::test]
-async fn wrong_keys_in_the_words_of_these_services() {
+async fn invalid_keys_get_the_error_codes_of_imm_and_sts() {
     let emulator = recipe().await;
     let caller = Client::caller(&emulator);
     let stranger = Client {

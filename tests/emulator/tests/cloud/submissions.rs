@@ -1,5 +1,5 @@
-//! What a submitted bucket policy must look like, which refusal wins, and what makes a policy public.
-//! Tables: one line a document, with what must come of it.
+//! Validation of submitted bucket policies, the precedence of violations, and publicity.
+//! Each table row has a document and its expected result.
 
 use imm_emulator::policy::{Document, SessionWildcard, is_public, read_submission};
 
@@ -13,7 +13,7 @@ fn policy(statements: &str) -> String {
     format!(r#"{{"Version":"1","Statement":[{statements}]}}"#)
 }
 
-/// `accepted`, `refused` or the last two digits of the finer code.
+/// Returns `accepted`, `refused` or the last two digits of the `EC`.
 fn verdict(body: &[u8]) -> &'static str {
     match read_submission(body) {
         Ok(_) => "accepted",
@@ -24,19 +24,19 @@ fn verdict(body: &[u8]) -> &'static str {
 }
 
 #[test]
-fn refusals_in_their_order() {
+fn violations_are_reported_in_the_documented_order() {
     let long = "x".repeat(4096);
     let source_ip = statement(r#","Condition":{"IpAddress":{"acs:SourceIp":["10.0.0.0/8"]}}"#);
     let padded = format!("{}{}", policy(&statement("")), " ".repeat(16 * 1024));
     let table: Vec<(&str, Vec<u8>, &str)> = vec![
         (
-            "larger than 16 KB, and nothing else is looked at",
+            "larger than 16 KB: nothing else is checked",
             [0xff; 16 * 1024 + 1].to_vec(),
             "01",
         ),
         ("white space counts", padded.into_bytes(), "01"),
         (
-            "exactly 16 KB of nonsense is judged as nonsense",
+            "exactly 16 KB of invalid text is checked as text",
             vec![b'x'; 16 * 1024],
             "05",
         ),
@@ -50,7 +50,7 @@ fn refusals_in_their_order() {
         ("a list", b"[]".to_vec(), "05"),
         ("no statements", policy("").into_bytes(), "05"),
         (
-            "Statement is no list",
+            "Statement is not a list",
             br#"{"Version":"1","Statement":{}}"#.to_vec(),
             "05",
         ),
@@ -219,13 +219,13 @@ fn publicity() {
             true,
         ),
         (
-            "a range of version 6",
+            "an IPv6 range",
             condition("IpAddress", "acs:SourceIp", "2001:db8::/32"),
             false,
             false,
         ),
         (
-            "too much of version 6",
+            "too large an IPv6 range",
             condition("IpAddress", "acs:SourceIp", "2001::/16"),
             true,
             true,

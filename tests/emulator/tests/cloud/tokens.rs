@@ -1,5 +1,5 @@
-//! OIDC tokens: claims and signatures, and the session that a good one opens.
-//! Signing keys are made for each run; no token is stored.
+//! OIDC tokens: claims, signatures, and the session that a valid token obtains.
+//! Signing keys are generated for each run; no token is stored.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{self, KeySize};
@@ -118,7 +118,7 @@ fn both_kinds_of_signature_are_checked() {
         }
         assert!(
             check_token(&token, &provider(None), NOW).is_ok(),
-            "without keys only the claims count"
+            "without keys only the claims are checked"
         );
     }
 }

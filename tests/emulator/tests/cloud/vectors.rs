@@ -1,5 +1,5 @@
-//! The signing vectors, recorded from official clients: the verifier accepts each, builds the same texts, and
-//! accepts none of them with anything changed.
+//! Signing vectors recorded from official clients: the verifier accepts each, builds the same texts, and rejects every
+//! modified copy.
 
 use imm_emulator::signing::{SignatureFault, acs3, oss_v1, oss_v4};
 use imm_emulator::{Address, Request};
@@ -14,7 +14,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// The request of a case as it goes over the wire.
+/// Builds the request of a case as it is sent.
 fn request(case: &Value) -> Request {
     let inputs = &case["inputs"];
     let mut headers = vec![("host".to_owned(), text(inputs, "host").to_owned())];
@@ -38,7 +38,7 @@ fn request(case: &Value) -> Request {
     }
 }
 
-/// Bucket and key as the emulator finds them in host and path. Bases that stand for no cloud of ours are named.
+/// Returns bucket and key of a request, after asserting that the emulator parses the expected ones from host and path.
 fn found(request: &Request, inputs: &Value) -> (Option<String>, Option<String>) {
     let address = Address::find(request, &[]);
     let expected = (
