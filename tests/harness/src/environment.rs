@@ -1,17 +1,18 @@
-//! The one place of the harness that reads the process environment and knows where the checkout is, so that
-//! everything else takes folders as arguments.
+//! The only module of the harness that reads environment variables and the location of the checkout. All other modules
+//! take folders as arguments.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{HarnessError, Result};
 
-/// The root of the checkout this harness was compiled from.
+/// Returns the root of the checkout that this harness was compiled from.
 pub fn checkout() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
-/// Where `tests/tools/build.sh` keeps its binaries: the same rule as in that script.
+/// Returns the folder of the binaries built by `tests/tools/build.sh`, by the same rule as that script. Fails if no
+/// variable names it.
 pub fn tools_folder() -> Result<PathBuf> {
     if let Some(folder) = read("TOOLS_DIR") {
         return Ok(folder);
@@ -19,7 +20,8 @@ pub fn tools_folder() -> Result<PathBuf> {
     Ok(cache_folder()?.join("tools"))
 }
 
-/// Where everything that is costly to make and safe to delete is kept.
+/// Returns the folder for files that are expensive to build and safe to delete. Fails if neither `XDG_CACHE_HOME` nor
+/// `HOME` is set.
 pub fn cache_folder() -> Result<PathBuf> {
     let base = read("XDG_CACHE_HOME").or_else(|| read("HOME").map(|home| home.join(".cache")));
     base.map(|base| base.join("imm-operator"))
@@ -28,7 +30,7 @@ pub fn cache_folder() -> Result<PathBuf> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "this module is the harness's one reader of the environment"
+    reason = "only this module of the harness reads environment variables"
 )]
 fn read(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)

@@ -1,81 +1,80 @@
-//! What can go wrong around a test rather than in it. Each text says what to do next, because it is read by
-//! somebody who expected a test result and got none.
+//! Errors of the harness, as opposed to failures of a test. Each message says what to do next.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The result of everything the harness does.
+/// The result of harness functions.
 pub type Result<T, E = HarnessError> = std::result::Result<T, E>;
 
-/// Why the harness gave up.
+/// The reason why the harness gave up.
 #[derive(Debug, thiserror::Error)]
 pub enum HarnessError {
     /// A binary of the control plane or one of its clients has not been built.
     #[error("{tool} is missing: {} does not exist; `tests/tools/build.sh {tool}` builds it", path.display())]
     MissingTool {
-        /// Name as `tests/tools/build.sh` takes it.
+        /// The tool's name in `tests/tools/build.sh`.
         tool: &'static str,
-        /// Where it was looked for.
+        /// The expected path.
         path: PathBuf,
     },
-    /// Neither `TOOLS_DIR`, `XDG_CACHE_HOME` nor `HOME` says where the tools are kept.
+    /// None of `TOOLS_DIR`, `XDG_CACHE_HOME` and `HOME` is set, so the tools folder is unknown.
     #[error("no folder for the tools: set TOOLS_DIR, XDG_CACHE_HOME or HOME")]
     NoCacheFolder,
-    /// A file, a folder or a process could not be handled.
+    /// An operation on a file, folder or process failed.
     #[error("{doing}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation.
         doing: String,
-        /// Why it failed.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A command ended with a failure.
+    /// A command failed.
     #[error("`{command}` ended with {status}:\n{output}")]
     Command {
         /// The command line, without secrets.
         command: String,
-        /// Exit status in words.
+        /// The exit status as text.
         status: String,
-        /// The end of what it printed.
+        /// The last lines of the command's output.
         output: String,
     },
-    /// A long-running process ended when it should have stayed.
+    /// A long-running process ended unexpectedly.
     #[error("{name} ended with {status}; its last lines:\n{log}")]
     Ended {
-        /// Which process.
+        /// The process.
         name: String,
-        /// Exit status in words.
+        /// The exit status as text.
         status: String,
-        /// The end of its log.
+        /// The last lines of the process's log.
         log: String,
     },
-    /// Something waited for did not come.
+    /// A wait timed out.
     #[error("waited {limit:?} for {what}; last seen: {seen}")]
     Late {
-        /// What was waited for.
+        /// The expected event.
         what: String,
-        /// How long.
+        /// The time limit.
         limit: Duration,
-        /// The last value that was not good enough.
+        /// The last observed value.
         seen: String,
     },
-    /// Keys or certificates of the control plane could not be made.
-    #[error("making the keys of the control plane: {0}")]
+    /// Keys or certificates of the control plane could not be generated.
+    #[error("generating the keys of the control plane: {0}")]
     Keys(#[from] rcgen::Error),
-    /// Something that was shown or checked is not as it must be.
+    /// A checked value is not as expected.
     #[error("{0}")]
     Surprise(String),
 }
 
 impl HarnessError {
-    /// Gives an input or output error the words for what was being done.
+    /// Returns a function that adds the failed operation to an I/O error.
     pub fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
     }
 }
 
-/// The last lines of a text, for error messages that must stay readable.
+/// Returns the last `count` lines of a text, to keep error messages short.
 pub fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let skipped = lines.len().saturating_sub(count);

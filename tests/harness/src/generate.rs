@@ -1,6 +1,6 @@
-//! Files that are made from other files: the definitions in `crds/`, the chart's copies of them, and the manifest
-//! for people without Helm. Everything comes from what `imm-operator crd` prints, so the Rust types are the only
-//! source; a test makes the files again and compares.
+//! Generated files: the CRDs in `crds/`, the chart's copies, and the manifest for installation without Helm. All are
+//! derived from the output of `imm-operator crd`, so the Rust types are the only source; a test generates the files
+//! again and compares them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::tools::Tool;
 const CHART: &str = "charts/imm-operator";
 const NAMESPACE: &str = "imm-system";
 
-/// Stands before the chart's copy of a definition.
+/// The header of the chart's copy of a CRD.
 const CHART_HEAD: &str = "{{- /* Generated from the Rust types by `make generate`: change those. */}}
 {{- if .Values.crds.enabled }}
 ";
@@ -30,14 +30,14 @@ metadata:
 /// One generated file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {
-    /// Where it belongs, relative to the checkout.
+    /// The path relative to the checkout.
     pub path: PathBuf,
-    /// What it holds.
+    /// The content.
     pub text: String,
 }
 
-/// Makes every generated file from what `imm-operator crd` and `imm-operator reasons` print, without writing to the
-/// checkout.
+/// Generates every file from the output of `imm-operator crd` and `imm-operator reasons`, without writing to the
+/// checkout. Fails if an output has an unexpected form or Helm fails.
 pub async fn generated(definitions: &str, reasons: &str) -> Result<Vec<Generated>> {
     let mut files = Vec::new();
     for definition in documents(definitions) {
@@ -64,7 +64,7 @@ pub async fn generated(definitions: &str, reasons: &str) -> Result<Vec<Generated
     Ok(files)
 }
 
-/// Writes generated files below a checkout and tells which of them changed.
+/// Writes generated files below a checkout and returns the paths of those that changed.
 pub fn write(files: &[Generated], root: &Path) -> Result<Vec<PathBuf>> {
     let mut changed = Vec::new();
     for Generated { path, text } in files {
@@ -83,7 +83,7 @@ pub fn write(files: &[Generated], root: &Path) -> Result<Vec<PathBuf>> {
     Ok(changed)
 }
 
-/// The documents of a YAML stream, without their separators.
+/// Splits a YAML stream into its documents, without the separators.
 fn documents(stream: &str) -> Vec<&str> {
     let parts = stream
         .split("\n---")
@@ -91,7 +91,7 @@ fn documents(stream: &str) -> Vec<&str> {
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// The plural in a definition's name, which names its files.
+/// Returns the plural in a CRD's name, which names its files.
 fn plural(definition: &str) -> Result<&str> {
     let name = definition.lines().find_map(|line| line.strip_prefix("  name: "));
     let plural = name.and_then(|name| name.trim_matches('"').strip_suffix(".immops.dev"));
@@ -99,14 +99,14 @@ fn plural(definition: &str) -> Result<&str> {
         .ok_or_else(|| surprise("`imm-operator crd` printed a document that is not named PLURAL.immops.dev"))
 }
 
-/// The definition as a template: switched by `crds.enabled`, with labels and annotations of the release.
+/// Returns the CRD as a chart template, enabled by `crds.enabled`, with labels and annotations of the release.
 fn chart_copy(definition: &str) -> Result<String> {
-    // Helm reads two braces as its own, wherever they stand.
+    // Helm interprets double braces everywhere in a template.
     let escaped = definition.replace("{{", "{{ \"{{\" }}");
     let metadata = "\n  {{- include \"imm-operator.crdMetadata\" . | nindent 2 }}";
     let (before, after) = escaped
         .split_once("\nmetadata:")
-        .ok_or_else(|| surprise("a definition of `imm-operator crd` has no metadata line"))?;
+        .ok_or_else(|| surprise("a CRD printed by `imm-operator crd` has no metadata line"))?;
     if after
         .lines()
         .nth(1)
@@ -114,7 +114,7 @@ fn chart_copy(definition: &str) -> Result<String> {
         || after.contains("\nstatus:")
     {
         return Err(surprise(
-            "a definition of `imm-operator crd` has more than a name in its metadata, or a status",
+            "a CRD printed by `imm-operator crd` has a status, or metadata besides its name",
         ));
     }
     Ok(format!(
@@ -122,13 +122,14 @@ fn chart_copy(definition: &str) -> Result<String> {
     ))
 }
 
-/// Renders a copy of the chart, with the given definitions in it, as a plain manifest.
+/// Renders a copy of the chart with the given CRDs as a plain manifest.
 async fn install_manifest(files: &[Generated]) -> Result<String> {
-    let folder = tempfile::tempdir().map_err(HarnessError::io("making a folder for a copy of the chart"))?;
+    let folder =
+        tempfile::tempdir().map_err(HarnessError::io("creating a folder for a copy of the chart"))?;
     copy(&checkout().join(CHART), &folder.path().join(CHART))?;
     write(files, folder.path())?;
     let chart = folder.path().join(CHART).display().to_string();
-    // Without `keep`: that annotation is Helm's own.
+    // `crds.keep` is off because its annotation is Helm-specific.
     let args = [
         "template",
         "imm-operator",
@@ -187,19 +188,19 @@ spec:
     }
 
     #[test]
-    fn braces_reach_the_cluster_as_they_are() {
+    fn braces_reach_the_cluster_unchanged() {
         let copy = chart_copy(DEFINITION).unwrap();
         assert!(copy.contains(r#"braces {{ "{{" }} of a template }}"#), "{copy}");
     }
 
     #[test]
-    fn metadata_of_its_own_would_be_lost_and_is_refused() {
+    fn additional_metadata_would_be_lost_and_is_rejected() {
         let labelled = DEFINITION.replace("  name:", "  labels: {}\n  name:");
         assert!(chart_copy(&labelled).is_err());
     }
 
     #[tokio::test]
-    async fn the_manifest_holds_the_definition_and_nothing_of_helm() {
+    async fn the_manifest_contains_the_crd_and_nothing_of_helm() {
         let files = generated(DEFINITION, "# Reasons\n").await.unwrap();
         let manifest = files
             .iter()

@@ -1,6 +1,6 @@
-//! Starts and stops what the tests, the demo and the benchmarks share: a real control plane, the clients that
-//! talk to it, and the operator under test. Everything runs on loopback ports given by the system, in a folder
-//! of its own, and nothing of it outlives the process that started it.
+//! Starts and stops the shared parts of the tests, the demo and the benchmarks: a real control plane, its clients, and
+//! the operator under test. Everything listens on loopback ports chosen by the system, uses a temporary folder of its
+//! own, and ends with the process that started it.
 
 pub mod demo;
 pub mod environment;
@@ -18,5 +18,6 @@ pub use operator::{Operator, OperatorOptions};
 pub use plane::{ControlPlane, Helm, Options};
 pub use wait::until;
 
-/// Part of every secret in the seeds: whatever is printed, logged or stored outside of a Secret must not hold it.
+/// A substring of every secret in the seeds. Printed output, logs and stored objects other than Secrets must not
+/// contain it.
 pub const CANARY: &str = "canary-secret";

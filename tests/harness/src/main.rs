@@ -1,4 +1,4 @@
-//! `imm-harness`: what the Makefile's targets run.
+//! The `imm-harness` binary, run by the Makefile's targets.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -7,41 +7,41 @@ use clap::{Parser, Subcommand};
 use imm_harness::environment::checkout;
 use imm_harness::{ControlPlane, HarnessError, Options, Result, demo, generate, suite};
 
-/// Runs the demo, the tests and single pieces of them.
+/// Runs the demo, the test stages and their parts.
 #[derive(Parser)]
 #[command(name = "imm-harness", version)]
 struct Arguments {
     #[command(subcommand)]
-    order: Order,
+    command: Target,
 }
 
 #[derive(Subcommand)]
-enum Order {
-    /// Starts a control plane, prints its KUBECONFIG line and keeps it until Ctrl-C.
+enum Target {
+    /// Starts a control plane, prints its KUBECONFIG line and runs until Ctrl-C.
     Plane {
-        /// With kube-controller-manager.
+        /// Also run kube-controller-manager.
         #[arg(long)]
         controllers: bool,
-        /// With a scheduler and a Node whose Pods seem to run.
+        /// Also run a scheduler and a Node whose Pods appear to run.
         #[arg(long, requires = "controllers")]
         nodes: bool,
     },
-    /// Plays the documented recipe on a real API server and a stand-in cloud.
+    /// Runs Alibaba Cloud's cross-account procedure on a real API server and an emulated cloud.
     Demo {
-        /// Leave everything running at the end, until Ctrl-C.
+        /// Keep everything running at the end, until Ctrl-C.
         #[arg(long)]
         keep: bool,
-        /// The operator's binary; default: the one beside this program.
+        /// The operator's binary; default: the one beside this binary.
         #[arg(long)]
         operator: Option<PathBuf>,
     },
-    /// Runs everything and ends with the sum; or the named stages only.
+    /// Runs all stages, or only the named ones, and prints the totals.
     Test {
         /// Stages: tools, format, lint, licences, build, tests, plans, clients, demo, image.
         #[arg(value_parser = suite::STAGES)]
         stages: Vec<String>,
     },
-    /// Writes every generated file of the checkout and names those that changed.
+    /// Writes every generated file of the checkout and lists the changed ones.
     Generate {
         /// The operator's binary.
         #[arg(long)]
@@ -51,8 +51,8 @@ enum Order {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match Arguments::parse().order {
-        Order::Plane { controllers, nodes } => {
+    let done = match Arguments::parse().command {
+        Target::Plane { controllers, nodes } => {
             plane(Options {
                 controllers,
                 nodes,
@@ -60,15 +60,15 @@ async fn main() -> ExitCode {
             })
             .await
         }
-        Order::Demo { keep, operator } => play(keep, operator).await,
-        Order::Test { stages } => {
+        Target::Demo { keep, operator } => run_demo(keep, operator).await,
+        Target::Test { stages } => {
             return if suite::run(&stages).await {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
             };
         }
-        Order::Generate { operator } => write_generated(&operator).await,
+        Target::Generate { operator } => write_generated(&operator).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,8 +89,8 @@ async fn plane(options: Options) -> Result<()> {
 }
 
 async fn write_generated(operator: &Path) -> Result<()> {
-    let (definitions, reasons) = (printed(operator, "crd")?, printed(operator, "reasons")?);
-    let files = generate::generated(&definitions, &reasons).await?;
+    let (crds, reasons) = (printed(operator, "crd")?, printed(operator, "reasons")?);
+    let files = generate::generated(&crds, &reasons).await?;
     let changed = generate::write(&files, &checkout())?;
     for path in &changed {
         println!("changed {}", path.display());
@@ -99,7 +99,7 @@ async fn write_generated(operator: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the operator prints for a subcommand.
+/// Returns the output of an operator subcommand. Fails if the subcommand fails.
 fn printed(operator: &Path, subcommand: &str) -> Result<String> {
     let output = Command::new(operator).arg(subcommand).output();
     let output = output.map_err(HarnessError::io(format!(
@@ -114,11 +114,11 @@ fn printed(operator: &Path, subcommand: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-async fn play(keep: bool, operator: Option<PathBuf>) -> Result<()> {
+async fn run_demo(keep: bool, operator: Option<PathBuf>) -> Result<()> {
     let beside = || std::env::current_exe().map(|here| here.with_file_name("imm-operator"));
     let operator = match operator {
         Some(operator) => operator,
-        None => beside().map_err(HarnessError::io("looking for the operator's binary"))?,
+        None => beside().map_err(HarnessError::io("locating the operator's binary"))?,
     };
     demo::run(demo::DemoOptions { operator, keep }).await
 }

@@ -1,5 +1,5 @@
-//! The operator under test as a plain process beside the control plane, with whatever rights its kubeconfig has:
-//! a test that hands it a token of the chart's `ServiceAccount` proves the chart's rules and not an administrator's.
+//! The operator under test, as a plain process beside the control plane with the permissions of its kubeconfig. A test
+//! that uses a token of the chart's `ServiceAccount` verifies the chart's RBAC rules.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -17,28 +17,29 @@ use crate::wait::until;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// How the operator is started.
+/// The start options of the operator.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorOptions {
     /// The `imm-operator` binary.
     pub binary: PathBuf,
-    /// Whose rights it has.
+    /// The kubeconfig, which determines the operator's permissions.
     pub kubeconfig: PathBuf,
-    /// Where OSS, IMM and STS are.
+    /// The URL of OSS, IMM and STS.
     pub cloud_url: String,
-    /// The namespace of its `ServiceAccount`, where its lease and its copies of policies are.
+    /// The namespace of the operator's `ServiceAccount`, lease and policy backups.
     pub namespace: String,
-    /// Takes its log; appended to, so that a restart keeps what was there.
+    /// The log file. Appended to, so that a restart keeps the earlier log.
     pub log_file: PathBuf,
-    /// Whether it competes for the lease: after a kill, the next one waits the lease out.
+    /// Whether the operator takes part in leader election. After a kill, the next process waits until the lease
+    /// expires.
     pub leader_election: bool,
-    /// More flags of `imm-operator run`.
+    /// Additional flags of `imm-operator run`.
     pub extra_args: Vec<String>,
-    /// More environment variables.
+    /// Additional environment variables.
     pub extra_env: Vec<(String, String)>,
 }
 
-/// A running operator; dropping it kills it.
+/// A running operator. Dropping the value kills the process.
 #[derive(Debug)]
 pub struct Operator {
     process: Process,
@@ -46,7 +47,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts it and returns when its readiness probe says yes.
+    /// Starts the operator and waits until its readiness probe succeeds. Fails if the process ends or is not ready
+    /// within 30 s.
     pub async fn start(options: OperatorOptions) -> Result<Self> {
         let earlier = std::fs::metadata(&options.log_file).map_or(0, |data| data.len());
         let mut command = Command::new(&options.binary);
@@ -74,10 +76,10 @@ impl Operator {
                 if let Err(ended) = running {
                     return Ok(Err(ended));
                 }
-                let address = address.ok_or("no line in its log with the address of its probes")?;
+                let address = address.ok_or("the log does not name the probe address yet")?;
                 match get(&address, "/readyz").await {
                     Ok((200, _)) => Ok(Ok(address)),
-                    Ok((code, body)) => Err(format!("/readyz answers {code}: {body}")),
+                    Ok((code, body)) => Err(format!("/readyz returned {code}: {body}")),
                     Err(refused) => Err(refused.to_string()),
                 }
             }
@@ -86,64 +88,64 @@ impl Operator {
         Ok(Self { process, admin })
     }
 
-    /// Base address of its probes and metrics.
+    /// Returns the base URL of the operator's probes and metrics.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin)
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Fetches a page of its admin address: the status code and the body.
+    /// Fetches a page from the admin address. Returns status code and body. Fails if the operator does not answer.
     pub async fn admin_get(&self, path: &str) -> Result<(u16, String)> {
         get(&self.admin, path)
             .await
-            .map_err(HarnessError::io(format!("asking the operator for {path}")))
+            .map_err(HarnessError::io(format!("requesting {path} from the operator")))
     }
 
-    /// Its log file so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// An error with the end of its log if it is no longer there.
+    /// Fails with the last lines of the log if the process has ended.
     pub fn must_run(&self) -> Result<()> {
         self.process.must_run()
     }
 
-    /// Freezes it where it is, as a machine that is moved or out of memory does.
+    /// Stops the process with SIGSTOP, like a machine that is migrated or out of memory.
     pub fn freeze(&self) -> Result<()> {
         self.process.signal(Signal::STOP)
     }
 
-    /// Lets it go on, unaware of the time that has passed.
+    /// Resumes the process, which does not notice the pause.
     pub fn thaw(&self) -> Result<()> {
         self.process.signal(Signal::CONT)
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends without a signal.
     pub async fn end(&self, limit: Duration) -> Result<ExitStatus> {
-        self.process.end("without being asked to", limit).await
+        self.process.end("without a signal", limit).await
     }
 
-    /// Asks it to stop, as Kubernetes does, and waits for work in flight to drain.
+    /// Sends SIGTERM, as Kubernetes does, and waits up to 60 s for work in flight to finish.
     pub async fn terminate(self) -> Result<ExitStatus> {
         self.process.terminate(DRAIN_WITHIN).await
     }
 
-    /// Ends it at once, as a crash would.
+    /// Kills the process, as a crash would.
     pub fn kill(self) -> Result<()> {
         self.process.kill()
     }
 }
 
-/// The address in the line that the operator logs when its probes are served.
+/// Returns the address that the operator logs when it starts to serve its probes.
 fn admin_address(log: &str) -> Option<String> {
     log.lines().rev().find_map(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
-        // The fields of a log line may be nested below `fields` or stand beside the message.
+        // The fields of a log line are either nested under `fields` or beside the message.
         let fields = line.get("fields").unwrap_or(&line);
         let message = fields.get("message")?.as_str()?;
         let address = fields.get("address")?.as_str()?;
@@ -151,7 +153,7 @@ fn admin_address(log: &str) -> Option<String> {
     })
 }
 
-/// One plain GET: an HTTP client crate would be a lot of code for a probe.
+/// Sends one plain GET; a probe does not justify an HTTP client crate.
 async fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

@@ -1,26 +1,26 @@
-//! The binaries that `tests/tools/build.sh` builds from their Go modules. One that is missing is an error that
-//! names the command which makes it; whatever else is on the machine is never used in its place, because a
-//! `kubectl` found on a PATH may be a wrapper or of another version.
+//! The binaries that `tests/tools/build.sh` builds from their Go modules. A missing binary is an error that names the
+//! build command. Other binaries on the machine are never used, because a `kubectl` on the PATH may be a wrapper or of
+//! another version.
 
 use std::path::PathBuf;
 
 use crate::environment;
 use crate::error::{HarnessError, Result};
 
-/// One binary of the control plane, or one of its clients.
+/// A binary of the control plane or of its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// The store behind the API server.
+    /// The API server's database.
     Etcd,
     /// The API server.
     ApiServer,
-    /// Role aggregation, garbage collection, namespaces, Deployments.
+    /// kube-controller-manager: role aggregation, garbage collection, namespaces, Deployments.
     ControllerManager,
-    /// Gives Pods to Nodes.
+    /// The scheduler.
     Scheduler,
-    /// Plays the kubelet of a Node that does not exist.
+    /// Simulates the kubelet of a Node that does not exist.
     Kwok,
-    /// The command line client.
+    /// The command-line client.
     Kubectl,
     /// Helm, third major version.
     Helm3,
@@ -29,7 +29,7 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// The name that `tests/tools/build.sh` takes, which is also the file's name.
+    /// Returns the name in `tests/tools/build.sh`, which is also the file name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -43,13 +43,14 @@ impl Tool {
         }
     }
 
-    /// The built binary.
+    /// Returns the path of the built binary. Fails with `MissingTool` if it was not built.
     pub fn path(self) -> Result<PathBuf> {
         existing(self.name(), self.name())
     }
 }
 
-/// The stages that kwok plays, which the build keeps beside its binary.
+/// Returns the path of kwok's stages, which the build stores beside its binary. Fails with `MissingTool` if they are
+/// missing.
 pub fn kwok_stages() -> Result<PathBuf> {
     existing("kwok", "kwok-stages.yaml")
 }

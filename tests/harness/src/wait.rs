@@ -1,5 +1,5 @@
-//! Waiting, in one place: look, and look again a little later, until the thing is there or the time is up. The
-//! error says what was waited for and what was seen instead, so that a slow test explains itself.
+//! Polls a condition with increasing pauses until it holds or the time limit is reached. The error names the expected
+//! event and the last observed value.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use crate::error::{HarnessError, Result};
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// What one look can give: `Option` when there is nothing to tell about a miss, `Result` when there is.
+/// The result of one poll: `Option` if a miss carries no information, `Result` if it does.
 pub trait Look {
-    /// What is waited for.
+    /// The expected value.
     type Found;
-    /// The thing, or what was seen instead of it.
+    /// Returns the expected value, or a description of the observed one.
     fn judge(self) -> std::result::Result<Self::Found, String>;
 }
 
@@ -31,8 +31,8 @@ impl<T, E: Display> Look for std::result::Result<T, E> {
     }
 }
 
-/// Looks until there is something to see, at most for `limit`. At least one look is taken, and a last one after
-/// the time is up, so that a machine that stood still does not fail a test by itself.
+/// Polls until a value is found, for at most `limit`. Polls at least once, and once more after the limit, so that a
+/// stalled machine alone does not fail a test. Fails with `Late` if the value never appeared.
 pub async fn until<L, F, Fut>(what: &str, limit: Duration, mut look: F) -> Result<L::Found>
 where
     L: Look,
@@ -64,9 +64,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn returns_what_a_later_look_finds() {
+    async fn returns_the_value_of_a_later_poll() {
         let mut looks = 0;
-        let found = until("the third look", Duration::from_secs(5), || {
+        let found = until("the third poll", Duration::from_secs(5), || {
             looks += 1;
             let look = looks;
             async move { (look == 3).then_some(look) }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn says_what_was_waited_for_and_seen() {
+    async fn the_error_names_the_event_and_the_last_observation() {
         let never = until("the moon", Duration::from_millis(1), || async {
             Err::<(), _>("clouds")
         });

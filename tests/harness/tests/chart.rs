@@ -1,10 +1,10 @@
-//! What the chart renders, with both majors of Helm and every value set in `ci/`: accepted, equal, stable, without
-//! rights nobody asked for, and with impossible values refused.
+//! The chart's rendered output, with both major versions of Helm and every value set in `ci/`: it lints without
+//! warnings, is equal and reproducible, grants no unnecessary permissions, and rejects invalid values.
 
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test that panics has found something"
+    reason = "a failing test panics"
 )]
 
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ fn render(major: Helm, more: &[&str]) -> Result<String, String> {
     )
 }
 
-/// The rendered objects as a set: neither order nor spelling counts.
+/// Parses the rendered objects, so that formatting does not matter.
 fn objects(rendered: &str) -> Vec<Value> {
     let all: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
     all.into_iter().filter(|object| !object.is_null()).collect()
@@ -70,7 +70,7 @@ fn value_sets() -> Vec<String> {
 }
 
 #[test]
-fn both_majors_lint_every_value_set_without_a_word() {
+fn both_majors_lint_every_value_set_without_warnings() {
     for values in value_sets() {
         for major in BOTH {
             let report = helm(major, &["lint", "--strict", "--values", &values]).unwrap();
@@ -93,7 +93,7 @@ fn both_majors_render_equal_objects_on_the_oldest_and_the_newest_cluster() {
                 three.iter().map(key).collect::<BTreeSet<_>>(),
                 four.iter().map(key).collect::<BTreeSet<_>>(),
             );
-            assert!(three.len() >= 4, "{values} renders too little: {three:?}");
+            assert!(three.len() >= 4, "{values} renders too few objects: {three:?}");
             assert_eq!(three, four, "{values} on {version}");
         }
     }
@@ -154,12 +154,12 @@ fn watched_namespaces_need_no_cluster_role() {
         .filter(|object| object["kind"] == "RoleBinding")
         .map(|object| object["metadata"]["namespace"].as_str().unwrap())
         .collect();
-    // Its own namespace holds its lease and the copies of policies.
+    // The operator's own namespace contains its lease and the policy backups.
     assert_eq!(places, BTreeSet::from(["a", "b", "imm-system"]));
 }
 
 #[test]
-fn edit_makes_jobs_and_only_admin_makes_grants() {
+fn edit_may_create_jobs_and_only_admin_may_create_grants() {
     let rendered = objects(&render(Helm::Four, &[]).unwrap());
     for (role, makes_jobs, makes_grants) in [
         ("view", false, false),
@@ -202,7 +202,7 @@ fn a_digest_wins_over_the_tag() {
 }
 
 #[test]
-fn impossible_values_are_refused_by_name() {
+fn invalid_values_are_rejected_by_name() {
     let wrong = [
         ("replicaCount=two", "replicaCount"),
         ("replicaCount=-1", "replicaCount"),
@@ -229,7 +229,7 @@ fn impossible_values_are_refused_by_name() {
 }
 
 #[test]
-fn a_parent_chart_may_hold_it() {
+fn the_chart_can_be_a_dependency() {
     let parent = tempfile::tempdir().unwrap();
     let place = parent.path().join("charts");
     std::fs::create_dir(&place).unwrap();

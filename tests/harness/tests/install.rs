@@ -1,13 +1,14 @@
-//! The chart on a real API server with Pods that run: installed by both majors of Helm into a namespace that allows
-//! nothing but restricted Pods, with the rights it should have and no others, and uninstalled again.
+//! Installs the chart with both major versions of Helm on a real API server with Pods that appear to run, into a
+//! namespace that enforces the `restricted` Pod Security Standard. Checks the operator's permissions and uninstalls the
+//! chart.
 
-#![expect(clippy::panic, reason = "a test that panics has found something")]
+#![expect(clippy::panic, reason = "a failing test panics")]
 
 use imm_harness::{ControlPlane, HarnessError, Helm, Options};
 
 const CHART: &str = "charts/imm-operator";
 
-/// Whether the operator's account may do it in namespace `media`.
+/// Returns whether the operator's ServiceAccount has a permission in namespace `media`.
 async fn can(plane: &ControlPlane, question: &str) -> bool {
     let account = "--as=system:serviceaccount:imm-system:imm-operator";
     let asked: Vec<&str> = question.split(' ').collect();
@@ -16,7 +17,7 @@ async fn can(plane: &ControlPlane, question: &str) -> bool {
         .await
     {
         Ok(_) => true,
-        // "No" is exit code 1 and the word on a line of its own; anything else is no answer.
+        // A denial is exit code 1 with "no" on a line of its own; any other failure is not an answer.
         Err(HarnessError::Command { output, .. }) if output.lines().any(|line| line == "no") => false,
         Err(error) => panic!("{question}: {error}"),
     }

@@ -1,4 +1,4 @@
-//! The harness itself: that its planes are real and separate, and that nothing of them is left behind.
+//! Tests of the harness: control planes are real and isolated, and leave nothing behind.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ async fn two_planes_run_at_once_and_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn a_service_account_has_its_own_rights_and_the_audit_log_tells() {
+async fn a_service_account_has_only_its_own_permissions_and_is_audited() {
     let plane = ControlPlane::start(Options {
         audit: true,
         ..Options::default()
@@ -71,7 +71,7 @@ async fn a_service_account_has_its_own_rights_and_the_audit_log_tells() {
 }
 
 #[tokio::test]
-async fn pods_seem_to_run_and_namespaces_go_away() {
+async fn pods_appear_to_run_and_namespaces_are_deleted() {
     let options = Options {
         controllers: true,
         nodes: true,
@@ -119,13 +119,13 @@ async fn a_killed_harness_leaves_no_process_and_no_folder() {
     let address = rest.split('"').next().unwrap().to_owned();
     assert!(
         std::net::TcpStream::connect(&address).is_ok(),
-        "the API server listens"
+        "the API server does not listen"
     );
 
     // SIGKILL: no destructor of the harness runs.
     harness.kill().unwrap();
     harness.wait().unwrap();
-    until("the API server and the folder to be gone", SOON, || async {
+    until("the API server and the folder to be removed", SOON, || async {
         let (served, kept) = (std::net::TcpStream::connect(&address).is_ok(), folder.exists());
         if served || kept {
             Err(format!("served: {served}, folder kept: {kept}"))

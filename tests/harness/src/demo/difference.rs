@@ -1,7 +1,7 @@
-//! How a policy document changed, shown to people. A document may be one long line, so the difference is taken by
-//! bytes: what both share at the start and at the end is shown as it is, what lies between is marked.
+//! Shows how a policy document changed. A document may be one long line, so the difference is computed by characters:
+//! the common start and end are printed unmarked, and the part between them is marked.
 
-/// The two documents as one text with marked lines.
+/// Returns both documents as one text with marked lines.
 pub(super) fn difference(before: &str, after: &str) -> String {
     let start = common(before.chars(), after.chars());
     let (before_rest, after_rest) = (tail(before, start), tail(after, start));
@@ -17,7 +17,7 @@ pub(super) fn difference(before: &str, after: &str) -> String {
     text
 }
 
-/// Length in bytes of what two texts share from where they are read.
+/// Returns the length in bytes of the common start of two character sequences.
 fn common(one: impl Iterator<Item = char>, other: impl Iterator<Item = char>) -> usize {
     one.zip(other)
         .take_while(|(one, other)| one == other)
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_shows_both_sides_and_cuts_no_character() {
+    fn a_replacement_shows_both_versions_and_splits_no_character() {
         let shown = difference("[é]", "[è]");
         assert_eq!(shown, "  [\n- é\n+ è\n  ]\n");
     }

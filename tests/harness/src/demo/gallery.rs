@@ -1,4 +1,4 @@
-//! The second job: hundreds of images below a prefix, watched as a user would, with the worst of them at the end.
+//! The second job: hundreds of images under a prefix, observed with kubectl, and the ten lowest scores at the end.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ const RESULTS: [&str; 4] = ["results", "-n", "analytics", "gallery"];
 const WORST: [&str; 6] = ["results", "-n", "analytics", "gallery", "--worst", "10"];
 const IMAGES: usize = 400;
 
-/// Scores the gallery, and shows how it went.
+/// Scores the gallery and shows its progress and results.
 pub(super) async fn gallery(stage: &Stage) -> Result<()> {
     stage.apply("gallery.yaml").await?;
     let log = stage.plane.folder().join("watch.log");
@@ -33,7 +33,7 @@ pub(super) async fn gallery(stage: &Stage) -> Result<()> {
     worst(stage).await
 }
 
-/// The lines of `kubectl get -w` in which something moved.
+/// Prints the lines of `kubectl get -w` in which the progress changed. Fails if none shows the job in progress.
 fn watched(stage: &Stage, log: &str) -> Result<()> {
     let mut lines: Vec<&str> = log.lines().collect();
     lines.dedup_by_key(|line| line.split_whitespace().take(4).collect::<Vec<_>>());
@@ -41,20 +41,20 @@ fn watched(stage: &Stage, log: &str) -> Result<()> {
         .show
         .command(&format!("kubectl {}", WATCH.join(" ")), &lines.join("\n"));
     let done = |line: &&str| {
-        let mut words = line.split_whitespace();
-        let (done, all) = words.nth(3)?.split_once('/')?;
+        let mut columns = line.split_whitespace();
+        let (done, all) = columns.nth(3)?.split_once('/')?;
         let done: usize = done.parse().ok()?;
         (all == IMAGES.to_string() && done > 0 && done < IMAGES).then_some(())
     };
-    let under_way = lines.iter().filter_map(done).count();
+    let in_progress = lines.iter().filter_map(done).count();
     stage.demand(
-        "the progress was to be seen while it went on",
-        under_way > 0,
+        "kubectl showed the job's progress while it ran",
+        in_progress > 0,
         || log.to_owned(),
     )
 }
 
-/// What `kubectl describe` says of the scores, the histogram included.
+/// Prints the score summary of `kubectl describe`. Fails if the histogram does not contain every image.
 async fn summary(stage: &Stage) -> Result<()> {
     let [_, namespace, name] = GALLERY;
     let text = stage
@@ -66,17 +66,17 @@ async fn summary(stage: &Stage) -> Result<()> {
         .take_while(|line| !line.trim().starts_with("Events:"))
         .collect();
     stage.show.command(
-        &format!("kubectl describe isj {name} -n {namespace}   # the end of it"),
+        &format!("kubectl describe isj {name} -n {namespace}   # summary only"),
         &lines.join("\n"),
     );
     let bins = lines.iter().filter_map(|line| line.trim().parse::<usize>().ok());
     let all: usize = bins.sum();
-    stage.demand("every image is in the histogram", all == IMAGES, || {
+    stage.demand("the histogram contains every image", all == IMAGES, || {
         format!("{all}")
     })
 }
 
-/// What the operator's program prints.
+/// Returns the standard output of an operator command.
 async fn printed(stage: &Stage, arguments: &[&str]) -> Result<String> {
     let mut command = tokio::process::Command::new(&stage.binary);
     command
@@ -87,7 +87,8 @@ async fn printed(stage: &Stage, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The ten worst, and all results for the checks.
+/// Prints the ten lowest scores and checks all results. Fails if a score is missing or a blurred picture does not score
+/// lower.
 async fn worst(stage: &Stage) -> Result<()> {
     let table = printed(stage, &WORST).await?;
     stage
@@ -105,7 +106,7 @@ async fn worst(stage: &Stage) -> Result<()> {
     let mut scored: Vec<(f64, String)> = scored.collect();
     scored.sort_by(|one, other| one.0.total_cmp(&other.0));
     stage.demand(
-        "each of the 400 images has its score",
+        "each of the 400 images has a score",
         scored.len() == IMAGES,
         || text.clone(),
     )?;
@@ -115,13 +116,13 @@ async fn worst(stage: &Stage) -> Result<()> {
         let blurred = place(&format!("gallery/{scene}-blurred.jpg"));
         if blurred.is_none() || sharp <= blurred {
             return Err(surprise(format!(
-                "{scene}: a blurred picture is not below its sharp original"
+                "{scene}: the blurred picture does not score below its sharp original"
             )));
         }
     }
     stage
         .show
         .fact("blurred pictures score below their sharp originals");
-    let folder = ["get", "isr", "-n", "analytics"];
-    stage.kubectl(&folder).await.map(|_| ())
+    let reports = ["get", "isr", "-n", "analytics"];
+    stage.kubectl(&reports).await.map(|_| ())
 }

@@ -1,5 +1,5 @@
-//! `make demo`: the documented recipe done by two custom resources through a real API server, and undone without a
-//! trace. Any surprise ends it with the reason.
+//! `make demo`: runs Alibaba Cloud's cross-account procedure with two custom resources through a real API server, and
+//! reverts it completely. Any unexpected result ends the demo with the reason.
 
 mod difference;
 mod gallery;
@@ -15,62 +15,64 @@ use crate::process::describe;
 use show::Show;
 use stage::{BUCKET, Stage, surprise};
 
-/// How the demo is run.
+/// The demo's options.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
     /// The `imm-operator` binary.
     pub operator: PathBuf,
-    /// Leaves everything running at the end, until Ctrl-C.
+    /// Keeps everything running at the end, until Ctrl-C.
     pub keep: bool,
 }
 
-/// Plays the recipe.
+/// Runs the demo. Fails at the first unexpected result.
 pub async fn run(options: DemoOptions) -> Result<()> {
     let show = Show::new();
-    show.step("A cloud with two accounts, and a Kubernetes API server without nodes.");
-    let mut stage = Stage::set(show, options.operator).await?;
-    stage
-        .show
-        .step("Account B owns a bucket whose policy already holds two statements of somebody else.");
+    show.step("Starting an emulated cloud with two accounts and a Kubernetes API server without nodes.");
+    let mut stage = Stage::start(show, options.operator).await?;
+    stage.show.step(
+        "Reading the bucket policy of the bucket owner account: it already has two foreign statements.",
+    );
     let before = steps::bucket(&stage)?;
     stage
         .show
-        .step("The chart is installed; by default the operator can read no Secret.");
+        .step("Installing the chart: by default the operator can read no Secret.");
     steps::install(&stage).await?;
     stage
         .show
-        .step("Each tenant stores its cloud keys and opens that one Secret to the operator.");
+        .step("Storing each tenant's AccessKey pair in a Secret and granting the operator access to that Secret only.");
     steps::keys(&stage).await?;
     stage
         .show
-        .step("The operator starts, with a token of the chart's ServiceAccount and no other rights.");
+        .step("Starting the operator with a token of the chart's ServiceAccount and no other permissions.");
     stage
         .show
-        .line("  waiting for its readiness probe (at most 30 s) ...");
+        .line("  waiting for the operator's readiness probe (at most 30 s) ...");
     stage.start_operator().await?;
     stage
         .show
-        .step("Account A applies a job before its grant exists: it waits, and costs nothing.");
+        .step("Applying a job in the grantee account before its grant exists: the job waits and makes no API calls.");
     steps::job_waits(&stage).await?;
+    stage.show.step(
+        "Applying the grant in the bucket owner account: it adds one statement and changes nothing else.",
+    );
+    steps::grant(&stage, &before).await?;
     stage
         .show
-        .step("Account B applies the grant: one statement more, everything else untouched.");
-    steps::grant(&stage, &before).await?;
-    stage.show.step("The job goes on by itself: one call, one score.");
+        .step("Scoring the first image: the job continues automatically.");
     steps::score(&stage).await?;
     stage
         .show
-        .step("A second job scores 400 pictures below a prefix, sharp and spoilt, at the project's pace.");
+        .step("Scoring 400 images under a prefix with a second job, at the project's rate limit.");
     gallery::gallery(&stage).await?;
-    stage.show.step("Everything at one glance.");
+    stage.show.step("Listing all objects and events.");
     steps::overview(&stage).await?;
     stage
         .show
-        .step("The same manifests are applied again: nothing happens.");
+        .step("Applying the same manifests again: nothing changes.");
     steps::apply_again(&stage).await?;
     stage
         .show
-        .step("The grant is deleted: the policy is what it was.");
+        .step("Deleting the grant: the original policy is restored.");
     steps::delete(&stage, &before).await?;
     steps::no_secret(&stage).await?;
     if options.keep {
@@ -78,17 +80,17 @@ pub async fn run(options: DemoOptions) -> Result<()> {
     }
     stage
         .show
-        .step("Stopping: the operator finishes what it does, the rest is ended and removed.");
+        .step("Stopping the operator, the control plane and the emulator.");
     finish(stage).await
 }
 
-/// Leaves the stage to the user.
+/// Keeps everything running until Ctrl-C and prints commands to try.
 async fn kept(stage: &Stage) -> Result<()> {
     stage
         .show
-        .step("Everything stays until Ctrl-C, with the grant applied once more. In another terminal:");
+        .step("Applied the grant again. Everything keeps running until Ctrl-C. In another terminal:");
     stage.apply("grant.yaml").await?;
-    // With our kubectl first on the path: there may be none, or an older one.
+    // The built kubectl comes first on the PATH: the user may have none, or an older one.
     let (config, tools) = (stage.plane.kubeconfig().display(), tools_folder()?);
     let line = format!(
         "
@@ -117,11 +119,13 @@ async fn finish(stage: Stage) -> Result<()> {
         let status = operator.terminate().await?;
         if !status.success() {
             return Err(surprise(format!(
-                "the operator ended with {} after SIGTERM",
+                "the operator exited with {} after SIGTERM",
                 describe(status)
             )));
         }
-        stage.show.fact("the operator drained and ended with exit code 0");
+        stage
+            .show
+            .fact("the operator finished its work and exited with code 0");
     }
     stage.plane.stop()?;
     stage.cloud.shutdown().await;

@@ -1,5 +1,5 @@
-//! What the demo prints: one plain line for each step, the commands a user would type with what they answer, and a
-//! line at the start and the end of every wait. All of it is kept, to be searched for secrets at the end.
+//! The demo's output: one line per step, the commands a user would type with their output, and a line before and after
+//! every wait. All output is recorded, so that the last step can search it for secrets.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::wait::{Look, until};
 
-/// The printed side of a demo.
+/// The output of a demo.
 pub(super) struct Show {
     started: Instant,
     shown: Mutex<String>,
@@ -21,7 +21,7 @@ impl Show {
         }
     }
 
-    /// Introduces a step.
+    /// Prints the title of a step.
     pub(super) fn step(&self, text: &str) {
         self.line(&format!(
             "\n[{:5.1} s] {text}",
@@ -29,18 +29,18 @@ impl Show {
         ));
     }
 
-    /// Prints a command and its answer.
+    /// Prints a command and its output.
     pub(super) fn command(&self, line: &str, answer: &str) {
         self.line(&format!("$ {line}"));
         self.line(answer.trim_end());
     }
 
-    /// Prints a fact that was checked.
+    /// Prints a verified fact.
     pub(super) fn fact(&self, text: &str) {
         self.line(&format!("  ok: {text}"));
     }
 
-    /// Prints anything.
+    /// Prints a line and records it.
     pub(super) fn line(&self, text: &str) {
         println!("{text}");
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ impl Show {
         shown.push('\n');
     }
 
-    /// Waits, saying so before and after.
+    /// Waits until `look` finds something, with a line before and after. Fails after `limit`.
     pub(super) async fn wait<L, F, Fut>(&self, what: &str, limit: Duration, look: F) -> Result<L::Found>
     where
         L: Look,
@@ -65,7 +65,7 @@ impl Show {
         Ok(found)
     }
 
-    /// Everything printed so far.
+    /// Returns everything printed so far.
     pub(super) fn shown(&self) -> String {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

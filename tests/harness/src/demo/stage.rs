@@ -1,5 +1,5 @@
-//! What the demo plays on: the control plane, the stand-in cloud and the operator, with the few questions that the
-//! steps ask them again and again.
+//! The demo's environment: the control plane, the emulated cloud and the operator, with the queries shared by several
+//! steps.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::plane::{ControlPlane, Options};
 pub(super) const BUCKET: &str = "test-bucket-2024";
 pub(super) const SYSTEM: &str = "imm-system";
 pub(super) const ACCOUNT: &str = "imm-operator";
-/// Enough for every wait of the demo on a busy machine.
+/// The time limit of every wait, sufficient on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Everything that runs during a demo. The operator is dropped before the cluster and the cloud it talks to.
+/// Everything that runs during a demo. The operator is dropped before the control plane and the emulator.
 pub(super) struct Stage {
     pub(super) show: Show,
-    /// The operator's program.
+    /// The operator's binary.
     pub(super) binary: PathBuf,
     pub(super) operator: Option<Operator>,
     pub(super) plane: ControlPlane,
@@ -32,8 +32,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts the cloud and the control plane.
-    pub(super) async fn set(show: Show, binary: PathBuf) -> Result<Self> {
+    /// Starts the emulator and the control plane.
+    pub(super) async fn start(show: Show, binary: PathBuf) -> Result<Self> {
         let seed = checkout().join("tests/emulator/seeds/recipe.yaml");
         let seed = Seed::from_file(&seed).map_err(surprise)?;
         let bucket = seed.buckets.iter().find(|bucket| bucket.name == BUCKET);
@@ -43,7 +43,7 @@ impl Stage {
             .await
             .map_err(surprise)?;
         show.line(&format!(
-            "  a stand-in for OSS, IMM and STS listens on {}",
+            "  the emulator of OSS, IMM and STS listens on {}",
             cloud.url()
         ));
         show.line("  starting etcd and kube-apiserver ...");
@@ -75,14 +75,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Runs kubectl and shows it as a user would type it.
+    /// Runs kubectl and prints the command and its output.
     pub(super) async fn kubectl(&self, args: &[&str]) -> Result<String> {
         let answer = self.plane.kubectl(args).await?;
         self.show.command(&format!("kubectl {}", shown(args)), &answer);
         Ok(answer)
     }
 
-    /// Applies one of the samples and shows it.
+    /// Applies a sample manifest and prints the command and its output.
     pub(super) async fn apply(&self, sample: &str) -> Result<String> {
         let path = checkout()
             .join("deploy/samples")
@@ -95,7 +95,7 @@ impl Stage {
         Ok(answer)
     }
 
-    /// An object as the API server has it, not shown.
+    /// Returns an object from the API server without printing it.
     pub(super) async fn object(&self, kind: &str, namespace: &str, name: &str) -> Result<Value> {
         let text = self
             .plane
@@ -104,7 +104,7 @@ impl Stage {
         serde_json::from_str(&text).map_err(surprise)
     }
 
-    /// The reason of an object's condition if it has that status, else what it says.
+    /// Returns the reason of an object's condition, or an error that describes the status if the condition is missing.
     pub(super) async fn reason(
         &self,
         [kind, namespace, name]: [&str; 3],
@@ -127,14 +127,14 @@ impl Stage {
         reason.map(str::to_owned).ok_or_else(|| status(&object))
     }
 
-    /// The bucket's policy as the cloud has it.
+    /// Returns the current policy of the bucket. Fails if there is none.
     pub(super) fn policy(&self) -> Result<String> {
         self.cloud
             .policy(BUCKET)
             .ok_or_else(|| surprise(format!("bucket {BUCKET} has no policy")))
     }
 
-    /// The calls of one action.
+    /// Returns the recorded calls of one action.
     pub(super) fn calls(&self, action: &str) -> Vec<Call> {
         self.cloud
             .calls()
@@ -143,23 +143,23 @@ impl Stage {
             .collect()
     }
 
-    /// States a fact, or ends the demo with what was seen instead.
+    /// Prints the fact if it holds; otherwise fails with the observed value.
     pub(super) fn demand(&self, fact: &str, holds: bool, seen: impl FnOnce() -> String) -> Result<()> {
         if holds {
             self.show.fact(fact);
             return Ok(());
         }
-        Err(surprise(format!("not so: {fact}; seen instead: {}", seen())))
+        Err(surprise(format!("expected: {fact}; observed: {}", seen())))
     }
 }
 
-/// The conditions of an object in one line, for the message when a wait fails.
+/// Returns an object's conditions in one line, for the error message of a failed wait.
 pub(super) fn status(object: &Value) -> String {
     let status = object.get("status").and_then(|status| status.get("conditions"));
     status.map_or_else(|| "no conditions".to_owned(), Value::to_string)
 }
 
-/// Arguments as they are typed: those with blanks or brackets quoted.
+/// Returns the arguments as a user would type them, quoted where needed.
 fn shown(args: &[&str]) -> String {
     let quote = |arg: &&str| {
         let plain = arg
@@ -174,7 +174,7 @@ fn shown(args: &[&str]) -> String {
     args.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-/// An error for something that should not be.
+/// Returns an error for an unexpected result.
 pub(super) fn surprise(error: impl std::fmt::Display) -> HarnessError {
     HarnessError::Surprise(error.to_string())
 }

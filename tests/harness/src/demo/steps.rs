@@ -1,4 +1,5 @@
-//! The recipe, step by step. Each step shows what a user would see and then demands what must be true of it.
+//! The steps of the demo. Each step prints what a user would see and then checks the result. A step fails if a check
+//! does not hold.
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::plane::Helm;
 
 const GRANT: [&str; 3] = ["immbucketgrant", "media", "photos-to-analytics"];
 const FIRST: [&str; 3] = ["imagescorejob", "analytics", "test-object"];
-/// Reasons of the events that this much of the recipe leaves.
+/// The reasons of the events that exist after the second job.
 const EVENTS: [&str; 3] = ["WaitingForGrant", "StatementAdded", "Completed"];
 const SAMPLES: [&str; 5] = [
     "namespaces.yaml",
@@ -21,19 +22,21 @@ const SAMPLES: [&str; 5] = [
     "gallery.yaml",
 ];
 
-/// The bucket of account B before anything is done to it.
+/// Shows the bucket's policy before any change and returns it.
 pub(super) fn bucket(stage: &Stage) -> Result<String> {
     let policy = stage.policy()?;
     let blocked = stage.public_access_blocked;
     stage.demand("Block Public Access is on for the bucket", blocked, || {
-        "it is off".to_owned()
+        "off".to_owned()
     })?;
-    stage.show.line(&format!("  its policy, {} bytes:", policy.len()));
+    stage
+        .show
+        .line(&format!("  bucket policy, {} bytes:", policy.len()));
     stage.show.line(policy.trim_end());
     Ok(policy)
 }
 
-/// The chart, installed by the real Helm.
+/// Installs the chart with the real Helm.
 pub(super) async fn install(stage: &Stage) -> Result<()> {
     let chart = checkout().join("charts/imm-operator").display().to_string();
     let notes = [
@@ -53,7 +56,7 @@ pub(super) async fn install(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The tenants' namespaces and keys, each key opened by its owner.
+/// Creates the tenants' namespaces and Secrets, and the Role with which each tenant grants access to its Secret.
 pub(super) async fn keys(stage: &Stage) -> Result<()> {
     stage.apply("namespaces.yaml").await?;
     stage.apply("keys.yaml").await?;
@@ -76,16 +79,16 @@ pub(super) async fn keys(stage: &Stage) -> Result<()> {
     };
     let denied = answer.lines().any(|line| line == "no");
     stage.demand(
-        "the operator may read this Secret of the namespace and no other",
+        "the operator may read this Secret and no other Secret of the namespace",
         denied,
         || answer,
     )
 }
 
-/// A job whose grant does not exist yet.
+/// Applies a job whose grant does not exist yet and checks that it waits without API calls.
 pub(super) async fn job_waits(stage: &Stage) -> Result<()> {
     stage.apply("job.yaml").await?;
-    let what = "the job to say that it waits for its grant";
+    let what = "the job to report WaitingForGrant";
     stage
         .show
         .wait(what, PATIENCE, || {
@@ -96,17 +99,17 @@ pub(super) async fn job_waits(stage: &Stage) -> Result<()> {
         .kubectl(&["get", "imagescorejobs", "-n", "analytics"])
         .await?;
     let calls = stage.cloud.calls();
-    stage.demand("the cloud has seen no call at all", calls.is_empty(), || {
+    stage.demand("the job made no API calls", calls.is_empty(), || {
         format!("{calls:?}")
     })
 }
 
-/// The grant, and what it does to the policy.
+/// Applies the grant and checks its effect on the policy.
 pub(super) async fn grant(stage: &Stage, before: &str) -> Result<()> {
     stage.apply("grant.yaml").await?;
     stage
         .show
-        .wait("the grant to be live", PATIENCE, || {
+        .wait("the grant to be applied", PATIENCE, || {
             reason_is(stage, GRANT, "Ready", "Applied")
         })
         .await?;
@@ -117,31 +120,29 @@ pub(super) async fn grant(stage: &Stage, before: &str) -> Result<()> {
         .pointer("/status/passRole")
         .and_then(Value::as_str)
         .unwrap_or("not reported");
-    stage
-        .show
-        .line(&format!("  the recipe's ram:PassRole statement: {decided}"));
+    stage.show.line(&format!("  ram:PassRole statement: {decided}"));
     let after = stage.policy()?;
-    stage.show.line("  the policy now, against the policy before:");
+    stage.show.line("  changes to the policy:");
     let shown = difference(before, &after);
     stage.show.line(shown.trim_end());
     let removed = shown.lines().any(|line| line.starts_with('-'));
     stage.demand(
-        "every byte of the foreign statements is as it was",
+        "the foreign statements are unchanged, byte for byte",
         !removed && after != before,
         || shown,
     )?;
     let writes = stage.calls("PutBucketPolicy");
-    stage.demand("it took one write", writes.len() == 1, || {
+    stage.demand("the operator wrote the policy once", writes.len() == 1, || {
         format!("{} writes", writes.len())
     })
 }
 
-/// The first job's score, and what it cost.
+/// Waits for the first job and checks its score and its cost.
 pub(super) async fn score(stage: &Stage) -> Result<()> {
     let [kind, namespace, name] = FIRST;
     stage
         .show
-        .line("  waiting for the job to be complete (at most 60 s) ...");
+        .line("  waiting for the job to complete (at most 60 s) ...");
     let target = format!("{kind}/{name}");
     stage
         .kubectl(&[
@@ -164,12 +165,12 @@ pub(super) async fn score(stage: &Stage) -> Result<()> {
         || format!("{scores:?}"),
     )?;
     let billed = stage.cloud.billed();
-    stage.demand("it took exactly one billed call", billed == 1, || {
+    stage.demand("the job made exactly one billed call", billed == 1, || {
         format!("{billed} billed calls")
     })
 }
 
-/// Everything at one glance.
+/// Prints all objects and events, and checks the number of billed calls.
 pub(super) async fn overview(stage: &Stage) -> Result<()> {
     stage.kubectl(&["get", "imm", "-A", "-o", "wide"]).await?;
     let events = stage
@@ -179,27 +180,25 @@ pub(super) async fn overview(stage: &Stage) -> Result<()> {
         .iter()
         .filter(|reason| !events.contains(**reason))
         .collect();
-    stage.demand("every change of state left an event", missing.is_empty(), || {
-        format!("no event {missing:?}")
+    stage.demand("every state change has an event", missing.is_empty(), || {
+        format!("missing events: {missing:?}")
     })?;
     let billed = stage.cloud.billed();
-    stage.demand(
-        "401 billed calls in all, one for each image",
-        billed == 401,
-        || format!("{billed}"),
-    )
+    stage.demand("401 billed calls in total, one per image", billed == 401, || {
+        format!("{billed}")
+    })
 }
 
-/// The same manifests again, and a pass asked for: nothing is written.
+/// Applies the same manifests again, triggers a reconcile, and checks that nothing is written.
 pub(super) async fn apply_again(stage: &Stage) -> Result<()> {
     let writes = stage.calls("PutBucketPolicy").len();
     for sample in SAMPLES {
         let answer = stage.apply(sample).await?;
         let changed = answer.lines().find(|line| !line.ends_with("unchanged"));
-        // kubectl says "configured" of every Secret with stringData: the server turns it into data.
+        // kubectl prints "configured" for every Secret with stringData, because the server converts it to data.
         if let Some(line) = changed.filter(|line| !line.starts_with("secret/")) {
             return Err(surprise(format!(
-                "applying {sample} again changed something: {line}"
+                "applying {sample} again changed an object: {line}"
             )));
         }
     }
@@ -208,7 +207,7 @@ pub(super) async fn apply_again(stage: &Stage) -> Result<()> {
     stage
         .kubectl(&["annotate", kind, name, "-n", namespace, mark])
         .await?;
-    let what = "the pass that the annotation asks for";
+    let what = "the reconcile triggered by the annotation";
     stage
         .show
         .wait(what, PATIENCE, || async {
@@ -230,25 +229,28 @@ pub(super) async fn apply_again(stage: &Stage) -> Result<()> {
     stage.demand(
         "no policy was written and nothing was billed",
         now == writes && billed == 401,
-        || format!("{} more writes, {billed} billed calls", now - writes),
+        || format!("{} additional writes, {billed} billed calls", now - writes),
     )
 }
 
-/// The grant deleted, and the policy as it was.
+/// Deletes the grant and checks that the original policy is restored.
 pub(super) async fn delete(stage: &Stage, before: &str) -> Result<()> {
     let [kind, namespace, name] = GRANT;
     stage
         .show
-        .line("  waiting for the grant to take its statement out (at most 60 s) ...");
+        .line("  waiting for the grant to remove its statement (at most 60 s) ...");
     stage
         .kubectl(&["delete", kind, name, "-n", namespace, "--timeout=60s"])
         .await?;
     let after = stage.policy()?;
-    let fact = format!("the policy is byte for byte what it was ({} bytes)", before.len());
+    let fact = format!(
+        "the policy equals the original, byte for byte ({} bytes)",
+        before.len()
+    );
     stage.demand(&fact, after == before, || difference(before, &after))
 }
 
-/// No secret in anything that was printed, logged or stored outside of Secrets.
+/// Checks that no secret was printed, logged, or stored outside of Secrets.
 pub(super) async fn no_secret(stage: &Stage) -> Result<()> {
     let log = stage
         .operator
@@ -260,9 +262,9 @@ pub(super) async fn no_secret(stage: &Stage) -> Result<()> {
         .kubectl(&["get", "imm,events", "-A", "-o", "yaml"])
         .await?;
     let places = [
-        ("output of this demo", stage.show.shown()),
-        ("operator's log", log),
-        ("objects", objects),
+        ("the demo's output", stage.show.shown()),
+        ("the operator's log", log),
+        ("the objects or events", objects),
     ];
     let leaks: Vec<&str> = places
         .iter()
@@ -270,13 +272,13 @@ pub(super) async fn no_secret(stage: &Stage) -> Result<()> {
         .map(|(place, _)| *place)
         .collect();
     stage.demand(
-        "no secret is in the output, the operator's log, the objects or the events",
+        "the output, the operator's log, the objects and the events contain no secret",
         leaks.is_empty(),
-        || format!("secrets in the {}", leaks.join(" and the ")),
+        || format!("secrets in: {}", leaks.join(", ")),
     )
 }
 
-/// Whether a condition has a reason, else what is seen.
+/// Returns `Ok` if the condition has the reason, otherwise the observed reason.
 pub(super) async fn reason_is(
     stage: &Stage,
     object: [&str; 3],
@@ -291,7 +293,7 @@ pub(super) async fn reason_is(
     }
 }
 
-/// Score and address of every result of a job.
+/// Returns score and URI of every result of a job. Fails if the job's status has no results.
 fn scores(job: &Value) -> Result<Vec<(String, String)>> {
     let results = job.pointer("/status/results").and_then(Value::as_array);
     let text = |result: &Value, name: &str| result.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -302,7 +304,7 @@ fn scores(job: &Value) -> Result<Vec<(String, String)>> {
     });
     scores.flatten().ok_or_else(|| {
         surprise(format!(
-            "a job without all its results: {}",
+            "the job's status does not contain all results: {}",
             super::stage::status(job)
         ))
     })

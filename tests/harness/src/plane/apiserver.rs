@@ -1,5 +1,5 @@
-//! The API server. It cannot pick a port by itself, so the harness holds one: a socket that is bound but never
-//! listens keeps the number from everybody else, while `--permit-port-sharing` lets the API server listen on it.
+//! The API server. It cannot choose a free port, so the harness reserves one: a socket that is bound but never listens
+//! blocks the port for other processes, while `--permit-port-sharing` lets the API server listen on it.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,24 +11,24 @@ use crate::error::{HarnessError, Result};
 use crate::process::Process;
 use crate::tools::Tool;
 
-/// Every request with verb, resource and answer, without bodies: Secrets pass through here.
+/// Logs verb, resource and response status of every request, but no bodies, because requests carry Secrets.
 const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[{"level":"Metadata"}]}"#;
 
-/// A running API server and where it listens.
+/// A running API server and its address.
 pub(super) struct ApiServer {
     pub(super) process: Process,
     pub(super) url: String,
-    /// Keeps the port ours as long as the server lives.
+    /// Reserves the port for the lifetime of the server.
     pub(super) port: TcpSocket,
 }
 
 pub(super) fn start(folder: &Path, store: &str, keys: &Keys, audit: Option<&Path>) -> Result<ApiServer> {
-    let (socket, port) = hold_port().map_err(HarnessError::io("taking a free port"))?;
+    let (socket, port) = hold_port().map_err(HarnessError::io("reserving a free port"))?;
     let mut command = Command::new(Tool::ApiServer.path()?);
     command
         .arg(format!("--etcd-servers={store}"))
         .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
-        // A loopback address is no valid endpoint of the Service `kubernetes`, and nothing here uses it.
+        // A loopback address is not a valid endpoint of the Service `kubernetes`, which nothing here uses.
         .args(["--endpoint-reconciler-type=none", "--permit-port-sharing=true"])
         .arg(format!("--secure-port={port}"))
         .arg(file("tls-cert-file", &keys.certificate))

@@ -1,5 +1,5 @@
-//! The command line clients, pointed at one plane: its kubeconfig, and caches below its folder, because kubectl
-//! remembers what an address serves and addresses come back with another plane behind them.
+//! The command-line clients of one control plane: its kubeconfig, and caches in its folder. kubectl caches discovery
+//! data by address, and a later control plane may get the same address.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::error::{HarnessError, Result, last_lines};
 use crate::process::describe;
 use crate::tools::Tool;
 
-/// Which major version of Helm.
+/// The major version of Helm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Helm {
     /// Helm 3.
@@ -22,7 +22,7 @@ pub enum Helm {
 }
 
 impl Helm {
-    /// The binary of that version.
+    /// Returns the binary of that version.
     pub fn tool(self) -> Tool {
         match self {
             Self::Three => Tool::Helm3,
@@ -31,7 +31,7 @@ impl Helm {
     }
 }
 
-/// A client command with everything set but its arguments.
+/// Returns a client command with its environment set and no arguments. Fails if the client was not built.
 pub(crate) fn command(tool: Tool, kubeconfig: &Path, folder: &Path) -> Result<Command> {
     let mut command = Command::new(tool.path()?);
     let caches: [(&str, PathBuf); 4] = [
@@ -47,7 +47,7 @@ pub(crate) fn command(tool: Tool, kubeconfig: &Path, folder: &Path) -> Result<Co
     Ok(command)
 }
 
-/// Runs a client to its end; standard output is the answer, a failure carries both outputs.
+/// Runs a client to completion and returns its standard output. A failure carries both outputs.
 pub(crate) async fn run<S: AsRef<OsStr>>(
     mut command: Command,
     name: &str,
@@ -65,7 +65,7 @@ pub(crate) async fn run<S: AsRef<OsStr>>(
     let doing = || HarnessError::io(format!("running `{line}`"));
     let mut child = command.spawn().map_err(doing())?;
     if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
-        // A client that refuses its arguments closes the pipe early; its own words are the better error.
+        // A client that rejects its arguments closes the pipe early; its own message is the better error.
         let _ = pipe.write_all(input.as_bytes()).await;
     }
     let output = child.wait_with_output().await.map_err(doing())?;

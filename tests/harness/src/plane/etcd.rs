@@ -1,5 +1,5 @@
-//! The store: one member, nothing flushed to disk, on ports that the system gives. It can ask for port 0 itself and
-//! says in its log which one it got, so no port is guessed.
+//! etcd with one member and no fsync, on ports chosen by the system. It requests port 0 and logs the port it got, so no
+//! port is guessed.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::wait::until;
 
 const ANY_PORT: &str = "http://127.0.0.1:0";
 
-/// A running store and where it listens.
+/// A running etcd and its address.
 pub(super) struct Etcd {
     pub(super) process: Process,
     pub(super) url: String,
@@ -38,19 +38,19 @@ pub(super) async fn start(folder: &Path) -> Result<Etcd> {
             ANY_PORT,
         ])
         .args(["--initial-cluster", "default=http://127.0.0.1:0"])
-        // The gateway would dial the advertised port 0 for ever.
+        // The gateway would dial the advertised port 0 forever.
         .args(["--enable-grpc-gateway=false", "--unsafe-no-fsync"])
-        // A member alone needs no time to hear from others.
+        // A single member needs no time to hear from others.
         .args(["--heartbeat-interval=10", "--election-timeout=100"]);
     let process = Process::spawn("etcd", &mut command, &folder.join("etcd.log"))?;
     let address = until("etcd to serve", Duration::from_secs(20), || {
         let look = process.must_run().map(|()| serving(&process.log()));
         async move {
             match look {
-                // An etcd that ended will not serve: give up waiting with its own words.
+                // An etcd that has ended will never serve: stop waiting and return its own error.
                 Err(ended) => Ok(Err(ended)),
                 Ok(Some(address)) => Ok(Ok(address)),
-                Ok(None) => Err("it has not said its address"),
+                Ok(None) => Err("its log does not name its address yet"),
             }
         }
     })
@@ -61,7 +61,7 @@ pub(super) async fn start(folder: &Path) -> Result<Etcd> {
     })
 }
 
-/// The client address in the log, once there.
+/// Returns the client address from the log, or `None` before it is logged.
 fn serving(log: &str) -> Option<String> {
     let line = log
         .lines()

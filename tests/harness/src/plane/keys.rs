@@ -1,5 +1,5 @@
-//! Keys, certificates and tokens of one control plane, made anew for each: a token of one plane opens no other, and
-//! nothing of it is ever in the repository.
+//! Keys, certificates and tokens of one control plane, generated for each: a token of one control plane is not valid
+//! for another, and none of them is stored in the repository.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -14,7 +14,7 @@ use rcgen::{
 use super::kubeconfig::write_private;
 use crate::error::{HarnessError, Result};
 
-/// Files and tokens that the API server and its clients need.
+/// The files and tokens that the API server and its clients need.
 pub(super) struct Keys {
     pub(super) authority: PathBuf,
     pub(super) certificate: PathBuf,
@@ -28,7 +28,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Makes everything and writes the files below `folder`.
+    /// Generates everything and writes the files below `folder`. Fails if a key cannot be generated or written.
     pub(super) fn make(folder: &Path) -> Result<Self> {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -45,7 +45,7 @@ impl Keys {
             .push(DnType::CommonName, "kube-apiserver");
         let server_key = KeyPair::generate()?;
         let certificate = server.signed_by(&server_key, &issuer)?;
-        // Clusters sign the tokens of their ServiceAccounts with RSA, and clouds that check them expect it.
+        // Clusters sign ServiceAccount tokens with RSA, and clouds that verify them expect it.
         let account_key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
 
         let keys = Self {
@@ -83,7 +83,7 @@ impl Keys {
     }
 }
 
-/// A token of 128 random bits.
+/// Returns a token of 128 random bits.
 fn token() -> Result<String> {
     let mut bytes = [0_u8; 16];
     let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));

@@ -1,5 +1,5 @@
-//! Kubeconfig files, written as JSON (which is YAML too, so no quoting can go wrong) and readable by their owner
-//! only: each holds a bearer token.
+//! Kubeconfig files. They are written as JSON, which is valid YAML and needs no quoting rules, and are readable only by
+//! their owner because each contains a bearer token.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,7 +23,7 @@ pub(crate) fn write(path: PathBuf, server: &str, authority: &Path, token: &str) 
     Ok(path)
 }
 
-/// Writes a file that nobody else may read.
+/// Writes a file that only its owner may read. Fails if the file cannot be written.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     let doing = || HarnessError::io(format!("writing {}", path.display()));
     let mut options = std::fs::OpenOptions::new();

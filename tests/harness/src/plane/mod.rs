@@ -1,5 +1,5 @@
-//! A real control plane in a folder of its own: etcd and kube-apiserver always, the controllers and a Node that runs
-//! Pods when asked for. Several can run at once; each has its own ports, keys and caches.
+//! A real control plane in a folder of its own: always etcd and kube-apiserver, optionally the controllers and a Node
+//! that appears to run Pods. Several can run at once; each has its own ports, keys and caches.
 
 mod apiserver;
 pub(crate) mod clients;
@@ -23,22 +23,22 @@ use keys::Keys;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// What a control plane is made of, besides etcd and the API server.
+/// The optional parts of a control plane.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Runs kube-controller-manager: role aggregation, garbage collection, namespace deletion, default
     /// `ServiceAccounts`, Deployments.
     pub controllers: bool,
-    /// Runs the scheduler and one Node whose Pods seem to run; needs `controllers` to be of use.
+    /// Runs the scheduler and one Node whose Pods appear to run. Useful only together with `controllers`.
     pub nodes: bool,
-    /// Keeps an audit log of every request.
+    /// Writes an audit log of every request.
     pub audit: bool,
 }
 
-/// A running control plane; dropping it ends all of it and removes its folder.
+/// A running control plane. Dropping the value kills its processes and removes its folder.
 #[derive(Debug)]
 pub struct ControlPlane {
-    // Dropped in this order: clients of the API server first, the store after it, the folder last.
+    // Dropped in this order: clients of the API server first, then etcd, then the folder.
     actors: Vec<Process>,
     server: Process,
     store: Process,
@@ -51,10 +51,11 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts everything and returns when the API server is ready (and, with nodes, the Node is).
+    /// Starts all parts and waits until the API server (and the Node, if requested) is ready. Fails if a part ends or
+    /// is not ready in time.
     pub async fn start(options: Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("imm-plane-").tempdir();
-        let folder = folder.map_err(HarnessError::io("making a folder for the control plane"))?;
+        let folder = folder.map_err(HarnessError::io("creating a folder for the control plane"))?;
         guard::watch_folder(folder.path())?;
         let home = folder.path();
 
@@ -95,7 +96,7 @@ impl ControlPlane {
                 .await?;
         }
         if options.controllers {
-            let what = "the controllers to make the default ServiceAccount";
+            let what = "the controllers to create the default ServiceAccount";
             until(what, READY_WITHIN, || {
                 plane.kubectl(&["get", "serviceaccount", "default"])
             })
@@ -106,7 +107,7 @@ impl ControlPlane {
     }
 
     async fn ready(&self) -> Result<()> {
-        // A missing kubectl is reported before a minute of waiting.
+        // Reports a missing kubectl before a minute of waiting.
         Tool::Kubectl.path()?;
         until("the API server to be ready", READY_WITHIN, || async {
             if let Err(ended) = self.must_run() {
@@ -120,63 +121,64 @@ impl ControlPlane {
         .await?
     }
 
-    /// An error with the end of the log of whichever part has ended.
+    /// Fails with the last lines of the log of a part that has ended.
     pub fn must_run(&self) -> Result<()> {
         self.store.must_run()?;
         self.server.must_run()?;
         self.actors.iter().try_for_each(Process::must_run)
     }
 
-    /// Freezes the API server: it takes connections and answers nothing, as one behind a broken network does.
+    /// Stops the API server with SIGSTOP: it accepts connections and never responds, as behind a broken network.
     pub fn freeze(&self) -> Result<()> {
         self.server.signal(Signal::STOP)
     }
 
-    /// Lets the API server go on.
+    /// Resumes the API server.
     pub fn thaw(&self) -> Result<()> {
         self.server.signal(Signal::CONT)
     }
 
-    /// Address of the API server.
+    /// Returns the URL of the API server.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The folder of this plane, free for files that shall go with it.
+    /// Returns the folder of this control plane. Files placed in it are removed with the control plane.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The administrator's kubeconfig.
+    /// Returns the administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Runs kubectl as the administrator and returns what it printed.
+    /// Runs kubectl as the administrator and returns its output. Fails if kubectl fails.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
         self.kubectl_as(&self.kubeconfig, args).await
     }
 
-    /// Runs kubectl as whoever that kubeconfig names.
+    /// Runs kubectl with the given kubeconfig and returns its output. Fails if kubectl fails.
     pub async fn kubectl_as(&self, kubeconfig: &Path, args: &[&str]) -> Result<String> {
         let command = clients::command(Tool::Kubectl, kubeconfig, self.folder.path())?;
         clients::run(command, "kubectl", args, None).await
     }
 
-    /// Applies manifests as the administrator, server-side and with strict field checks.
+    /// Applies manifests as the administrator, server-side with strict field validation. Fails if kubectl fails.
     pub async fn apply(&self, yaml: &str) -> Result<String> {
         let command = clients::command(Tool::Kubectl, &self.kubeconfig, self.folder.path())?;
         let args = ["apply", "--server-side", "--validate=strict", "-f", "-"];
         clients::run(command, "kubectl", &args, Some(yaml)).await
     }
 
-    /// Runs Helm as the administrator and returns what it printed.
+    /// Runs Helm as the administrator and returns its output. Fails if Helm fails.
     pub async fn helm(&self, helm: Helm, args: &[&str]) -> Result<String> {
         let command = clients::command(helm.tool(), &self.kubeconfig, self.folder.path())?;
         clients::run(command, helm.tool().name(), args, None).await
     }
 
-    /// A kubeconfig with a token of that `ServiceAccount`, good for an hour: its rights and no others.
+    /// Writes a kubeconfig with a token of the `ServiceAccount` (valid for one hour), which has only its permissions.
+    /// Fails if the `ServiceAccount` does not exist.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let args = ["create", "token", name, "--namespace", namespace, "--duration=1h"];
         let token = self.kubectl(&args).await?;
@@ -184,15 +186,16 @@ impl ControlPlane {
         kubeconfig::write(path, &self.url, &self.authority, token.trim())
     }
 
-    /// The audit log so far, one JSON object a line.
+    /// Returns the audit log so far, one JSON object per line. Fails if auditing is off.
     pub fn audit_log(&self) -> Result<String> {
         let path = self.audit_log.as_ref();
-        let path =
-            path.ok_or_else(|| HarnessError::Surprise("this plane was started without audit".to_owned()))?;
+        let path = path.ok_or_else(|| {
+            HarnessError::Surprise("this control plane was started without an audit log".to_owned())
+        })?;
         std::fs::read_to_string(path).map_err(HarnessError::io("reading the audit log"))
     }
 
-    /// Ends everything, and says so when something cannot be ended.
+    /// Kills all parts and removes the folder. Fails if a part cannot be killed or the folder cannot be removed.
     pub fn stop(self) -> Result<()> {
         for actor in &self.actors {
             actor.kill()?;

@@ -1,5 +1,5 @@
-//! The parts that act by themselves: the controller-manager, and for Pods that "run" the scheduler with kwok, which
-//! plays the kubelet of one Node that does not exist. None of them listens on a port.
+//! The controllers: kube-controller-manager and, for Pods that "run", the scheduler with kwok, which simulates the
+//! kubelet of one Node that does not exist. None of them listens on a port.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::process::Process;
 use crate::tools::{self, Tool};
 
-/// The one Node; kwok looks after it because of the annotation.
+/// The only Node. The annotation makes kwok manage it.
 pub(super) const NODE: &str = r#"{
   "apiVersion": "v1", "kind": "Node",
   "metadata": {

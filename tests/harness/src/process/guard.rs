@@ -1,6 +1,6 @@
-//! Nothing outlives this process, however it ends. A small shell keeps the list of what was started; its standard
-//! input is a pipe that only we hold, so the system closes it on Ctrl-C, on a crash and on SIGKILL alike, and the
-//! shell then ends every process group and removes every folder still on its list.
+//! Ensures that no child process and no temporary folder survives this process, however it ends. A small shell keeps
+//! the list of both. Its standard input is a pipe held only by this process, which the kernel closes on Ctrl-C, on a
+//! crash and on SIGKILL alike. The shell then kills every process group and removes every folder still on its list.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -16,7 +16,7 @@ while IFS= read -r line; do
   what=${line#* }
   case $line in
     "group "*) groups="$groups $what" ;;
-    "gone "*) kept=; for g in $groups; do [ "$g" = "$what" ] || kept="$kept $g"; done; groups=$kept ;;
+    "ended "*) kept=; for g in $groups; do [ "$g" = "$what" ] || kept="$kept $g"; done; groups=$kept ;;
     "folder "*) set -- "$@" "$what" ;;
   esac
 done
@@ -26,30 +26,30 @@ for g in $groups; do kill -9 -"$g"; done 2>/dev/null
 
 static GUARD: OnceLock<Mutex<Option<ChildStdin>>> = OnceLock::new();
 
-/// Puts a process group on the list.
+/// Adds a process group to the list. Fails if the guard cannot be started or written to.
 pub(super) fn watch_group(group: u32) -> Result<()> {
-    tell(&format!("group {group}"))
+    send(&format!("group {group}"))
 }
 
-/// Takes a process group off the list: it has ended, and its number may be given to somebody else.
+/// Removes an ended process group from the list, because the kernel may reuse its number.
 pub(super) fn forget_group(group: u32) {
-    // A guard that cannot be told has died; then there is nobody left who could use the number.
-    let _ = tell(&format!("gone {group}"));
+    // A failed write means that the guard has died, so nothing is left that could kill a reused number.
+    let _ = send(&format!("ended {group}"));
 }
 
-/// Puts a temporary folder on the list.
+/// Adds a temporary folder to the list. Fails if the guard cannot be started or written to.
 pub(crate) fn watch_folder(folder: &Path) -> Result<()> {
-    tell(&format!("folder {}", folder.display()))
+    send(&format!("folder {}", folder.display()))
 }
 
-fn tell(line: &str) -> Result<()> {
+fn send(line: &str) -> Result<()> {
     let guard = GUARD.get_or_init(|| Mutex::new(None));
     let mut pipe = guard.lock().unwrap_or_else(PoisonError::into_inner);
     if pipe.is_none() {
         *pipe = start().map_err(HarnessError::io("starting the guard that ends children"))?;
     }
     let written = pipe.as_mut().map_or(Ok(()), |pipe| writeln!(pipe, "{line}"));
-    written.map_err(HarnessError::io("telling the guard that ends children"))
+    written.map_err(HarnessError::io("writing to the guard that ends children"))
 }
 
 fn start() -> std::io::Result<Option<ChildStdin>> {
@@ -58,7 +58,7 @@ fn start() -> std::io::Result<Option<ChildStdin>> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // A group of its own: the terminal's Ctrl-C must reach us and not the guard.
+        // A process group of its own: the terminal's Ctrl-C must reach the harness and not the guard.
         .process_group(0)
         .spawn()?;
     Ok(shell.stdin.take())

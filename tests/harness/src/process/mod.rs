@@ -1,5 +1,5 @@
-//! One long-running child: its own process group, its output in a file, ended when dropped. Standard library
-//! processes rather than tokio's, so that a plane can be shared by tests that each have a runtime of their own.
+//! A long-running child process in its own process group. Its output goes to a file, and it is killed on drop. Uses the
+//! standard library's processes rather than tokio's, so that tests with separate runtimes can share a control plane.
 
 pub(crate) mod guard;
 
@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 use crate::error::{HarnessError, Result, last_lines};
 use crate::wait::until;
 
-/// A child process that is still ours to end.
+/// A child process that the harness has to end.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -31,7 +31,7 @@ struct State {
 }
 
 impl Process {
-    /// Starts a command; both its outputs are appended to `log`.
+    /// Starts a command and appends both its outputs to `log`. Fails if the command cannot be started.
     pub fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let doing = || HarnessError::io(format!("starting {name} with its log in {}", log.display()));
         let file = OpenOptions::new()
@@ -53,12 +53,12 @@ impl Process {
             log: log.to_path_buf(),
             state,
         };
-        // After the value exists: should the guard fail, dropping it ends the child.
+        // Registered after the value exists: if the guard fails, dropping the value kills the child.
         guard::watch_group(process.id())?;
         Ok(process)
     }
 
-    /// The process id, which is its group's too.
+    /// Returns the process id, which is also the process group id.
     pub fn id(&self) -> u32 {
         self.id
     }
@@ -67,19 +67,19 @@ impl Process {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the process has written so far.
+    /// Returns the output so far.
     pub fn log(&self) -> String {
         fs::read(&self.log)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 
-    /// How it ended, if it did.
+    /// Returns the exit status, or `None` if the process still runs.
     pub fn ended(&self) -> Result<Option<ExitStatus>> {
-        self.look(&mut self.state())
+        self.poll(&mut self.state())
     }
 
-    fn look(&self, state: &mut State) -> Result<Option<ExitStatus>> {
+    fn poll(&self, state: &mut State) -> Result<Option<ExitStatus>> {
         if state.ended.is_none() {
             let waiting = HarnessError::io(format!("waiting for {}", self.name));
             state.ended = state.child.try_wait().map_err(waiting)?;
@@ -90,7 +90,7 @@ impl Process {
         Ok(state.ended)
     }
 
-    /// An error with the end of the log if the process is no longer there.
+    /// Fails with the last lines of the log if the process has ended.
     pub fn must_run(&self) -> Result<()> {
         let Some(status) = self.ended()? else {
             return Ok(());
@@ -102,13 +102,13 @@ impl Process {
         })
     }
 
-    /// Sends SIGTERM and waits for the end; a process that does not listen is an error (and killed on drop).
+    /// Sends SIGTERM and waits until the process ends. Fails if it still runs after `limit`; drop then kills it.
     pub async fn terminate(&self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         self.end("after SIGTERM", limit).await
     }
 
-    /// Waits for the end; `when` says in an error what it was waited for after.
+    /// Waits until the process ends. `when` completes the error message of a timeout.
     pub async fn end(&self, when: &str, limit: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {} {when}", self.name);
         until(&what, limit, || {
@@ -116,20 +116,20 @@ impl Process {
             async move {
                 ended
                     .map_err(|error| error.to_string())?
-                    .ok_or_else(|| "it still runs".to_owned())
+                    .ok_or_else(|| "still running".to_owned())
             }
         })
         .await
     }
 
-    /// Sends a signal to the whole group.
+    /// Sends a signal to the whole process group. Does nothing if the process has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        // The lock is held from the look to the signal: a reaped child's number may be somebody else's.
+        // The lock is held from the check to the signal, because the number of a reaped child may be reused.
         self.signal_in(&mut self.state(), signal)
     }
 
     fn signal_in(&self, state: &mut State, signal: Signal) -> Result<()> {
-        if self.look(state)?.is_some() {
+        if self.poll(state)?.is_some() {
             return Ok(());
         }
         let group = i32::try_from(self.id).ok().and_then(Pid::from_raw);
@@ -137,7 +137,7 @@ impl Process {
         sent.map_err(|errno| HarnessError::io(format!("signalling {}", self.name))(errno.into()))
     }
 
-    /// Ends it at once, as a crash or the kernel would.
+    /// Kills the process group and reaps the process, as a crash or the kernel would.
     pub fn kill(&self) -> Result<()> {
         let mut state = self.state();
         self.signal_in(&mut state, Signal::KILL)?;
@@ -152,12 +152,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nothing can be reported from here, and the guard tries once more when we end.
+        // Drop cannot report errors; the guard kills the group again when the harness ends.
         let _ = self.kill();
     }
 }
 
-/// An exit status in words that tell a signal from a code.
+/// Returns an exit status as text that distinguishes a signal from an exit code.
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),

@@ -1,17 +1,17 @@
-//! How many tests a stage ran, read from what it printed: Rust's own summary lines, and the line that our scripts
-//! end with. A stage that prints neither counts as one test.
+//! Counts the tests of a stage from its output: Rust's summary lines, and the last line of the repository's scripts. A
+//! stage without either counts as one test.
 
-/// Tests that passed and failed.
+/// The numbers of passed and failed tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// Passed.
+    /// Passed tests.
     pub(super) passed: u32,
-    /// Failed.
+    /// Failed tests.
     pub(super) failed: u32,
 }
 
 impl Counts {
-    /// Counts of one line, if it has any.
+    /// Returns the counts in a line, or `None` if the line is not a summary.
     pub(super) fn in_line(line: &str) -> Option<Self> {
         let summary = line
             .trim()
@@ -24,21 +24,21 @@ impl Counts {
         let mut parts = text.split(separator).map(str::trim);
         let passed = number(parts.next()?, " passed")?;
         let failed = number(parts.next()?, " failed")?;
-        // A bare line must be nothing but the two numbers, or any sentence could be one.
+        // A line without the prefix must consist of the two numbers only; otherwise ordinary sentences would match.
         (summary.is_some() || parts.next().is_none()).then_some(Self { passed, failed })
     }
 
-    /// Counts of a whole stage that ended well or not. A failure is never lost: a stage that ended badly has
-    /// failed at least once, whatever its summaries say.
-    pub(super) fn of_stage(lines: impl Iterator<Item = Self>, ended_well: bool) -> Self {
+    /// Returns the counts of a whole stage. A stage that ended with an error has at least one failure, whatever its
+    /// summaries contain.
+    pub(super) fn of_stage(lines: impl Iterator<Item = Self>, succeeded: bool) -> Self {
         let mut sum = lines.fold(Self::default(), |sum, counts| Self {
             passed: sum.passed + counts.passed,
             failed: sum.failed + counts.failed,
         });
-        if ended_well && sum == Self::default() {
+        if succeeded && sum == Self::default() {
             sum.passed = 1;
         }
-        if !ended_well && sum.failed == 0 {
+        if !succeeded && sum.failed == 0 {
             sum.failed = 1;
         }
         sum
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_end_is_a_failure_even_when_every_summary_is_good() {
+    fn an_error_counts_as_a_failure_even_if_every_summary_passed() {
         let good = [counts(3, 0), counts(4, 0)];
         assert_eq!(Counts::of_stage(good.into_iter(), true), counts(7, 0));
         assert_eq!(Counts::of_stage(good.into_iter(), false), counts(7, 1));

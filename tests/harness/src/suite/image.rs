@@ -1,5 +1,5 @@
-//! The container image without a container engine: the static binary is built natively, the Dockerfile's last stage
-//! is built by buildah, which needs no daemon, and the result is unpacked, looked at and run.
+//! Tests the container image without a container engine. The static binary is built natively, buildah (which needs no
+//! daemon) builds the Dockerfile's last stage, and the result is unpacked, inspected and run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,14 @@ const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const LARGEST: u64 = 25 * 1024 * 1024;
 const USER: &str = "65532:65532";
 const COPY_FROM_BUILDER: &str = "COPY --from=builder /image/ /";
-/// Everything that the image holds.
+/// All files of the image.
 const FILES: [&str; 3] = ["etc/passwd", "etc/ssl/certs/ca-certificates.crt", "imm-operator"];
 
-/// Builds the image and looks at it.
+/// Builds the image and checks its configuration and content.
 pub(super) async fn stage(stage: &mut Stage<'_>) -> Result<()> {
     packages(stage).await?;
     let binary = binary(stage).await?;
-    let folder = tempfile::tempdir().map_err(HarnessError::io("making a folder for the image"))?;
+    let folder = tempfile::tempdir().map_err(HarnessError::io("creating a folder for the image"))?;
     crate::process::guard::watch_folder(folder.path())?;
     let source = context(stage.root(), &binary, &folder)?;
     let image = build(stage, &folder, &source).await?;
@@ -32,38 +32,42 @@ pub(super) async fn stage(stage: &mut Stage<'_>) -> Result<()> {
     let settings = config.get("config").cloned().unwrap_or_default();
     let is = |name: &str, expected: &Value| match settings.get(name) {
         Some(value) if value == expected => Ok(()),
-        other => Err(format!("{other:?} instead of {expected}")),
+        other => Err(format!("{other:?}, expected {expected}")),
     };
-    stage.check("runs as nobody in particular", is("User", &Value::from(USER)));
+    stage.check("runs as user 65532", is("User", &Value::from(USER)));
     stage.check(
         "starts the operator",
         is("Entrypoint", &serde_json::json!(["/imm-operator"])),
     );
-    stage.check("is stopped by SIGTERM", is("StopSignal", &Value::from("SIGTERM")));
+    stage.check("stops on SIGTERM", is("StopSignal", &Value::from("SIGTERM")));
     let licence = settings.pointer("/Labels/org.opencontainers.image.licenses");
     stage.check(
         "names its licence",
-        wanted(licence == Some(&Value::from("Apache-2.0")), &settings),
+        verify(licence == Some(&Value::from("Apache-2.0")), &settings),
     );
 
     let content = unpack(stage, &image, &folder).await?;
     let (files, bytes) = listing(&content, &content)?;
     stage.check(
-        "holds what it needs and nothing else",
-        wanted(files == FILES, &files),
+        "contains the expected files and nothing else",
+        verify(files == FILES, &files),
     );
     stage.check(
         &format!("is small ({} KiB)", bytes / 1024),
-        wanted(bytes < LARGEST, &bytes),
+        verify(bytes < LARGEST, &bytes),
     );
     run(stage, &content).await
 }
 
-fn wanted(holds: bool, seen: &impl std::fmt::Debug) -> std::result::Result<(), String> {
-    if holds { Ok(()) } else { Err(format!("{seen:?}")) }
+fn verify(holds: bool, observed: &impl std::fmt::Debug) -> std::result::Result<(), String> {
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("{observed:?}"))
+    }
 }
 
-/// Installs what is missing when it may, and says what is missing when it may not.
+/// Installs missing packages if running as root with apt-get; otherwise fails and names them.
 async fn packages(stage: &mut Stage<'_>) -> Result<()> {
     let missing: Vec<&str> = [("musl-gcc", "musl-tools"), ("buildah", "buildah")]
         .into_iter()
@@ -75,7 +79,9 @@ async fn packages(stage: &mut Stage<'_>) -> Result<()> {
     }
     let names = missing.join(" ");
     if !rustix::process::geteuid().is_root() || !found("apt-get") {
-        let text = format!("the image stage needs the Debian packages {names}: install them and run again");
+        let text = format!(
+            "the image stage needs the Debian packages {names}: install them and run the stage again"
+        );
         return Err(HarnessError::Surprise(text));
     }
     stage.command("apt-get", &["update", "-qq"]).await?;
@@ -88,7 +94,7 @@ async fn packages(stage: &mut Stage<'_>) -> Result<()> {
     stage.prepared(command).await
 }
 
-/// Whether a program can be started; which answer it gives does not matter.
+/// Returns whether a program can be started, regardless of its exit code.
 fn found(program: &str) -> bool {
     let quiet = std::process::Stdio::null;
     let started = std::process::Command::new(program)
@@ -99,15 +105,15 @@ fn found(program: &str) -> bool {
     started.is_ok()
 }
 
-/// Compiles the operator without a C library of the machine in it.
+/// Compiles the operator as a static binary. Fails if the build fails.
 async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     stage.command("rustup", &["target", "add", &target]).await?;
-    let here = std::env::current_exe().map_err(HarnessError::io("looking for the target folder"))?;
+    let here = std::env::current_exe().map_err(HarnessError::io("locating the target folder"))?;
     let folder = here
         .ancestors()
         .nth(2)
-        .ok_or_else(|| surprise("this program is in no target folder"))?;
+        .ok_or_else(|| surprise("this binary is not in a target folder"))?;
     let build = [
         "build",
         "--locked",
@@ -123,9 +129,10 @@ async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
     Ok(folder.join(target).join("release/imm-operator"))
 }
 
-/// A build context with the files that the builder stage would have made, and a Dockerfile of the last stage.
+/// Creates a build context with the files of the builder stage and a Dockerfile of the last stage. Fails if the
+/// Dockerfile has an unexpected form.
 fn context(root: &Path, binary: &Path, folder: &TempDir) -> Result<PathBuf> {
-    let doing = || HarnessError::io("making the build context of the image");
+    let doing = || HarnessError::io("creating the build context of the image");
     let context = folder.path().join("context");
     let image = context.join("image");
     fs::create_dir_all(image.join("etc/ssl/certs")).map_err(doing())?;
@@ -170,10 +177,10 @@ async fn build(stage: &mut Stage<'_>, folder: &TempDir, context: &Path) -> Resul
 
 fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(HarnessError::io(format!("reading {}", path.display())))?;
-    serde_json::from_str(&text).map_err(|error| surprise(&format!("{} is no JSON: {error}", path.display())))
+    serde_json::from_str(&text).map_err(|error| surprise(&format!("{} is not JSON: {error}", path.display())))
 }
 
-/// The blob that a digest names.
+/// Returns the path of a blob. Fails if the digest is missing or not SHA-256.
 fn blob(image: &Path, digest: Option<&Value>) -> Result<PathBuf> {
     let digest = digest
         .and_then(Value::as_str)
@@ -188,10 +195,10 @@ fn config(image: &Path) -> Result<Value> {
     read_json(&blob(image, manifest.pointer("/config/digest"))?)
 }
 
-/// Unpacks every layer, as a container runtime would.
+/// Unpacks every layer, as a container runtime does.
 async fn unpack(stage: &mut Stage<'_>, image: &Path, folder: &TempDir) -> Result<PathBuf> {
     let content = folder.path().join("content");
-    fs::create_dir(&content).map_err(HarnessError::io("making a folder for the image's files"))?;
+    fs::create_dir(&content).map_err(HarnessError::io("creating a folder for the image's files"))?;
     let manifest = read_json(&image.join("manifest.json"))?;
     let layers = manifest
         .get("layers")
@@ -207,7 +214,7 @@ async fn unpack(stage: &mut Stage<'_>, image: &Path, folder: &TempDir) -> Result
     Ok(content)
 }
 
-/// Names and total size of the files below a folder, sorted.
+/// Returns the sorted names and the total size of the files below a folder.
 fn listing(folder: &Path, base: &Path) -> Result<(Vec<String>, u64)> {
     let doing = || HarnessError::io(format!("listing {}", folder.display()));
     let (mut names, mut bytes) = (Vec::new(), 0);
@@ -234,7 +241,7 @@ fn listing(folder: &Path, base: &Path) -> Result<(Vec<String>, u64)> {
     Ok((names, bytes))
 }
 
-/// Starts the binary where nothing else exists, so that a library it lacked would be missed.
+/// Runs the binary in a root file system that contains only the image, so that a missing library makes it fail.
 async fn run(stage: &mut Stage<'_>, content: &Path) -> Result<()> {
     let mut version = Command::new("chroot");
     version
@@ -243,7 +250,10 @@ async fn run(stage: &mut Stage<'_>, content: &Path) -> Result<()> {
         .arg("/imm-operator");
     let printed = clients::run(version, "imm-operator", &["--version"], None).await?;
     let right = printed.trim() == concat!("imm-operator ", env!("CARGO_PKG_VERSION"));
-    stage.check("runs alone and tells its version", wanted(right, &printed));
+    stage.check(
+        "runs without other files and prints its version",
+        verify(right, &printed),
+    );
     Ok(())
 }
 

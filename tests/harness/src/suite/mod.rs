@@ -1,5 +1,5 @@
-//! Everything `make test` runs, stage after stage. A stage that fails does not keep the others from running, a stage
-//! that cannot run has failed, and the last line is always the sum.
+//! The stages of `make test`. A failed stage does not stop the others, a stage that cannot run counts as failed, and
+//! the last line of output contains the totals.
 
 mod counts;
 mod image;
@@ -14,15 +14,15 @@ use counts::Counts;
 use stage::{Outcome, Stage};
 use tokio::process::Command;
 
-/// The version of cargo-deny that is compiled once and kept.
+/// The cargo-deny version, compiled once and cached.
 const CARGO_DENY: &str = "0.20.2";
 
-/// The stages in their order.
+/// The stages, in order.
 pub const STAGES: [&str; 10] = [
     "tools", "format", "lint", "licences", "build", "tests", "plans", "clients", "demo", "image",
 ];
 
-/// Runs the named stages, or all of them when none is named; true when nothing failed.
+/// Runs the named stages, or all if none is named. Returns `true` if nothing failed.
 pub async fn run(names: &[String]) -> bool {
     let root = checkout();
     let mut outcomes = Vec::new();
@@ -107,27 +107,27 @@ async fn build(stage: &mut Stage<'_>) -> Result<()> {
         .await
 }
 
-/// Programs that mostly wait (for a lease to run out, for rules to be read again, for a project's pace): they run beside
-/// the others.
-const PATIENT: [&str; 3] = ["leader", "tenancy", "jobs"];
-/// Programs that play tens of thousands of cases: they are worth an optimised build and have a stage of their own.
+/// Test binaries that mostly wait (for a lease to expire, for RBAC changes, for a project's rate limit). They run in
+/// parallel with the others.
+const WAITING: [&str; 3] = ["leader", "tenancy", "jobs"];
+/// Property tests with tens of thousands of cases: they justify an optimised build and have a stage of their own.
 const PLANS: [&str; 2] = ["crash", "merge"];
-/// Cases of each property in that stage.
+/// Cases per property in that stage.
 const CASES: &str = "20000";
 
 async fn tests(stage: &mut Stage<'_>) -> Result<()> {
-    // Built first, so that what runs side by side does not wait for one lock.
+    // Built first, so that the parallel commands do not wait for cargo's build lock.
     stage
         .command("cargo", &["test", "--workspace", "--locked", "--no-run"])
         .await?;
     let mut rest = vec!["--workspace".to_owned(), "--lib".to_owned(), "--bins".to_owned()];
     for program in test_programs(stage.root())? {
-        if !PATIENT.contains(&program.as_str()) && !PLANS.contains(&program.as_str()) {
+        if !WAITING.contains(&program.as_str()) && !PLANS.contains(&program.as_str()) {
             rest.extend(["--test".to_owned(), program]);
         }
     }
     let mut commands = vec![cargo_test(rest)];
-    for program in PATIENT {
+    for program in WAITING {
         commands.push(cargo_test(vec!["--test".to_owned(), program.to_owned()]));
     }
     stage.side_by_side(commands).await
@@ -149,7 +149,7 @@ fn cargo_test(what: Vec<String>) -> Command {
     command
 }
 
-/// The test programs of all members, by name: every Rust file, or folder with a main.rs, directly in a folder of tests.
+/// Returns the names of all test binaries: every Rust file, or folder with a main.rs, directly in a tests folder.
 fn test_programs(root: &Path) -> Result<BTreeSet<String>> {
     let mut programs = BTreeSet::new();
     for folder in ["tests", "tests/emulator/tests", "tests/harness/tests"] {
@@ -175,14 +175,15 @@ async fn clients(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 async fn demo(stage: &mut Stage<'_>) -> Result<()> {
-    // Its own process, as `make demo` runs it: what it prints and how it ends are part of it.
+    // Runs in its own process, as with `make demo`, so that output and exit code are tested too.
     let harness = built("imm-harness")?;
     stage.command(harness, &["demo"]).await
 }
 
-/// Path of a binary that the build stage made: beside this program, wherever the target folder is.
+/// Returns the path of a binary built by the build stage, beside this binary in the target folder. Fails if it is
+/// missing.
 fn built(name: &str) -> Result<String> {
-    let here = std::env::current_exe().map_err(HarnessError::io("looking for the target folder"))?;
+    let here = std::env::current_exe().map_err(HarnessError::io("locating the target folder"))?;
     let path = here.with_file_name(name);
     if path.is_file() {
         return Ok(path.display().to_string());
@@ -193,7 +194,7 @@ fn built(name: &str) -> Result<String> {
     )))
 }
 
-/// Prints the table and, as the last line, the sum.
+/// Prints the table and, as the last line, the totals. Returns `true` if nothing failed.
 fn report(outcomes: &[Outcome]) -> bool {
     println!("\n{:<18}{:>8}{:>8}{:>8}", "stage", "seconds", "passed", "failed");
     let mut sum = Counts::default();

@@ -1,4 +1,5 @@
-//! One stage of `make test`: commands run one after the other, every line shown as it comes and read for counts.
+//! One stage of `make test`: runs commands in sequence or in parallel, prints every line as it arrives, and reads test
+//! counts from it.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -14,28 +15,28 @@ use crate::CANARY;
 use crate::error::{HarnessError, Result};
 use crate::process::describe;
 
-/// No command takes half as long; one that hangs must not take the whole run with it.
+/// Every command takes less than half of this. The limit keeps a hanging command from blocking the whole run.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
-/// How a stage went.
+/// The result of a stage.
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// The stage's name.
     pub(super) name: &'static str,
-    /// Whole seconds it took.
+    /// The duration in whole seconds.
     pub(super) seconds: u64,
-    /// Its tests.
+    /// The stage's test counts.
     pub(super) counts: Counts,
 }
 
-/// A stage that is running: it knows the checkout and gathers counts.
+/// A running stage, with the checkout and the counts so far.
 pub(super) struct Stage<'a> {
     root: &'a Path,
     counts: Vec<Counts>,
 }
 
 impl<'a> Stage<'a> {
-    /// Runs a whole stage; what it returns as an error is printed and counted.
+    /// Runs a whole stage. An error is printed and counted as a failure.
     pub(super) async fn run<F>(name: &'static str, root: &'a Path, work: F) -> Outcome
     where
         F: AsyncFnOnce(&mut Stage<'a>) -> Result<()>,
@@ -63,12 +64,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The checkout that is tested.
+    /// Returns the checkout under test.
     pub(super) fn root(&self) -> &'a Path {
         self.root
     }
 
-    /// Counts a check that the stage itself makes.
+    /// Prints and counts a check made by the stage itself.
     pub(super) fn check(&mut self, what: &str, outcome: std::result::Result<(), String>) {
         let (passed, failed) = match &outcome {
             Ok(()) => (1, 0),
@@ -81,19 +82,20 @@ impl<'a> Stage<'a> {
         self.counts.push(Counts { passed, failed });
     }
 
-    /// Runs a command of the checkout to its end.
+    /// Runs a command in the checkout. Fails if the command fails.
     pub(super) async fn command<S: AsRef<OsStr>>(&mut self, program: S, args: &[&str]) -> Result<()> {
         let mut command = Command::new(&program);
         command.args(args);
         self.prepared(command).await
     }
 
-    /// Runs a prepared command to its end, in the checkout unless it says otherwise.
+    /// Runs a prepared command, in the checkout unless it has another working directory. Fails if the command fails.
     pub(super) async fn prepared(&mut self, command: Command) -> Result<()> {
         self.side_by_side(vec![command]).await
     }
 
-    /// Runs prepared commands at the same time, their lines mixed, and waits for all of them.
+    /// Runs prepared commands in parallel with interleaved output and waits for all. Fails if one of them fails or the
+    /// time limit is exceeded.
     pub(super) async fn side_by_side(&mut self, commands: Vec<Command>) -> Result<()> {
         let (lines, mut arrived) = mpsc::channel(64);
         let mut children = Vec::new();
@@ -120,8 +122,8 @@ impl<'a> Stage<'a> {
             while let Some(line) = arrived.recv().await {
                 if line.contains(CANARY) {
                     self.check(
-                        "no secret is printed",
-                        Err("a line held one and is not shown".to_owned()),
+                        "the output contains no secret",
+                        Err("a line with a secret was suppressed".to_owned()),
                     );
                     continue;
                 }
@@ -137,7 +139,7 @@ impl<'a> Stage<'a> {
         let late = |_| HarnessError::Late {
             what: names.clone(),
             limit: LIMIT,
-            seen: "it still runs".to_owned(),
+            seen: "still running".to_owned(),
         };
         tokio::time::timeout(LIMIT, reading).await.map_err(late)?;
         let mut failed = None;
@@ -159,7 +161,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Sends the lines of a pipe on; lines that are not UTF-8 are shown as well as they can be.
+/// Forwards the lines of a pipe. Invalid UTF-8 is replaced.
 async fn forward(pipe: Option<impl AsyncRead + Unpin>, lines: mpsc::Sender<String>) {
     let Some(pipe) = pipe else { return };
     let mut pipe = BufReader::new(pipe);
