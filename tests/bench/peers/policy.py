@@ -1,7 +1,8 @@
-"""Policies as a script with the official client changes them: get, edit, put. No look at what happened in between.
+"""Changes policies like a script with the official client: get, edit, put, without checking for concurrent writes.
 
-One JSON list of orders a line on standard input, carried out by a pool of threads; one JSON list of seconds a line back.
-An order names a bucket and a statement to put there under its Sid; without a statement the policy is only read.
+Reads one JSON list of orders per line from standard input, runs the orders in a pool of threads, and prints one JSON
+list of seconds per line. An order names a bucket and a statement to write under its Sid. Without a statement the policy
+is only read.
 """
 
 import json

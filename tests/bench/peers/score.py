@@ -1,7 +1,7 @@
-"""Scores as a script with the official client gets them: a pool of threads that calls as fast as it can.
+"""Scores images like a script with the official client: a pool of threads calls without a rate limit.
 
-One JSON order a line on standard input: the project, the images, how many threads, and how often a refused image is tried.
-One JSON line back: what came of it.
+Reads one JSON order per line from standard input: the project, the images, the number of threads, and the number of
+tries for a throttled image. Prints one JSON line with the results.
 """
 
 import json
@@ -20,7 +20,7 @@ client = Client(Config(access_key_id=os.environ["BENCH_KEY"], access_key_secret=
 
 
 def score(project, image, tries):
-    """Gives whether it was scored, and how many calls that took; between tries it waits as tutorials say."""
+    """Returns whether the image was scored, and the number of calls. Backs off with jitter between tries."""
     request = models.DetectImageScoreRequest(project_name=project, source_uri=image)
     for number in range(tries):
         try:

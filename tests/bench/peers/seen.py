@@ -1,4 +1,4 @@
-"""kopf with one handler that keeps nothing: says when it has seen as many grants as it was told to wait for."""
+"""kopf with one handler that stores nothing. Prints a line once it has seen the expected number of grants."""
 
 import os
 import time

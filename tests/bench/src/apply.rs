@@ -1,4 +1,4 @@
-//! B9: from an applied grant to a policy that has its statement, with a cloud that is 30 ms away.
+//! B9: the time from an applied grant to a policy with its statement, with a 30 ms round trip to the cloud.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,16 +14,16 @@ use crate::stage::{PATIENCE, Stage, float, grant};
 use crate::table::{Row, Samples};
 use crate::{Arguments, Result};
 
-/// Grants, each on a bucket of its own.
+/// Number of grants, each on a separate bucket.
 const GRANTS: usize = 50;
-/// Apart in time, so that one pass is over before the next begins.
+/// The interval between grants, so that a reconcile finishes before the next grant.
 const APART: Duration = Duration::from_millis(350);
-/// A round trip to the cloud, in milliseconds.
+/// The round trip to the cloud, in milliseconds.
 const ROUND_TRIP: u64 = 30;
-/// What a grant waits for others on purpose, so that those applied together become one write.
-const SETTLE: f64 = 1.0;
+/// The debounce: seconds that a grant waits for others, so that grants applied together become one write.
+const DEBOUNCE: f64 = 1.0;
 
-/// Makes every call to the cloud take a round trip.
+/// Delays every call to the cloud by one round trip.
 pub fn far_away(stage: &Stage) {
     stage.cloud.add_fault(Fault {
         matching: FaultMatch::default(),
@@ -33,7 +33,7 @@ pub fn far_away(stage: &Stage) {
     });
 }
 
-/// Seconds of a round trip.
+/// Returns the round trip in seconds.
 pub fn round_trip() -> f64 {
     Duration::from_millis(ROUND_TRIP).as_secs_f64()
 }
@@ -42,7 +42,7 @@ fn bucket(number: usize) -> String {
     format!("apply-{number:03}")
 }
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     for number in 0..GRANTS {
@@ -51,7 +51,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     }
     far_away(&stage);
     let operator = stage.operator(false).await?;
-    // An API server takes two seconds for the first object of a new kind; that is no part of what is measured.
+    // An API server needs two seconds for the first object of a new kind, which must not be measured.
     stage
         .create([grant("rehearsal", "rehearsal", json!({"suspend": true}))])
         .await?;
@@ -90,7 +90,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let both = async { tokio::join!(applying, watching).0 };
     tokio::time::timeout(PATIENCE, both)
         .await
-        .map_err(|_| "not every grant became live in time")??;
+        .map_err(|_| "not every grant was applied in time")??;
     until("every write to be recorded", PATIENCE, || {
         std::future::ready((stage.puts("apply-").len() == GRANTS).then_some(()))
     })
@@ -117,7 +117,7 @@ fn rows(stage: &Stage, seconds: Vec<f64>, scripted: Vec<f64>) -> Vec<Row> {
             .limit(limit)
             .peer("SDK script", script.quantile(share))
     };
-    // In the order of the ledger, up to and with the write of the first bucket.
+    // In ledger order, up to and including the first bucket's write.
     let calls = stage
         .cloud
         .calls()
@@ -132,13 +132,14 @@ fn rows(stage: &Stage, seconds: Vec<f64>, scripted: Vec<f64>) -> Vec<Row> {
         }
     }
     let note = format!(
-        "{GRANTS} grants on as many buckets, {ROUND_TRIP} ms a round trip; calls until live: {}. The settle of {SETTLE} s, in which grants \
-         applied together gather, is taken off here and is in the lines below. The script does two round trips and looks at nothing",
+        "{GRANTS} grants on as many buckets, {ROUND_TRIP} ms round trip; calls until live: {}. The settle \
+         (debounce) of {DEBOUNCE} s, which batches grants applied together, is subtracted here and included in the \
+         rows below. The script makes two round trips and checks nothing",
         trips.join(", ")
     );
     vec![
-        row(0.5, "p50", SETTLE, ", without the settle").note(note),
-        row(0.99, "p99", SETTLE, ", without the settle").goal(1.5 * limit),
+        row(0.5, "p50", DEBOUNCE, ", without the settle").note(note),
+        row(0.99, "p99", DEBOUNCE, ", without the settle").goal(1.5 * limit),
         row(0.5, "p50", 0.0, ", with the settle"),
         row(0.99, "p99", 0.0, ", with the settle"),
         Row::new("B9", "calls to the cloud until live", float(trips.len()), "")

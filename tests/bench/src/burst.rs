@@ -1,4 +1,4 @@
-//! B11: a thousand grants at once on ten buckets.
+//! B11: a thousand grants created at once on ten buckets.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::{Arguments, Result};
 
 const GRANTS: usize = 1000;
 const BUCKETS: usize = 10;
-/// Different statements on each bucket: a policy has 16 KB.
+/// Distinct statements per bucket; a policy has at most 16 KB.
 const PREFIXES: usize = 10;
 
 fn grants(changes: &Value) -> Vec<Value> {
@@ -32,7 +32,7 @@ fn grants(changes: &Value) -> Vec<Value> {
     (0..GRANTS).map(one).collect()
 }
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     for number in 0..BUCKETS {
@@ -81,8 +81,9 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             .goal(2.0)
             .peer("SDK script, no Kubernetes", script)
             .note(format!(
-                "the limit is what this API server takes for {GRANTS} creations ({create:.2} s, 32 at once) and {GRANTS} writes of a status \
-                 ({status:.2} s, {BUCKETS} at once) with nobody else there; the operator's requests: {}",
+                "the limit is the time in which this API server handles {GRANTS} creations ({create:.2} s, 32 in \
+                 parallel) and {GRANTS} status writes ({status:.2} s, {BUCKETS} in parallel) without the operator; \
+                 the operator's requests: {}",
                 kinds.join(", ")
             )),
     ])
@@ -95,7 +96,8 @@ fn order(number: usize) -> Value {
         "Principal": ["1234567890123456"], "Resource": [format!("acs:oss:*:6543210987654321:{bucket}/{prefix}/*")]}})
 }
 
-/// What the API server takes for making the grants, and for writing one status of each, without the operator.
+/// Returns the seconds that the API server needs to create the grants, and to write one status of each, without the
+/// operator.
 async fn api_server_alone(stage: &Stage) -> Result<(f64, f64)> {
     let started = Instant::now();
     stage.create(grants(&json!({"suspend": true}))).await?;
@@ -119,7 +121,7 @@ async fn api_server_alone(stage: &Stage) -> Result<(f64, f64)> {
     let status = started.elapsed().as_secs_f64();
     api.delete_collection(&DeleteParams::default(), &ListParams::default())
         .await?;
-    until("the grants of the rehearsal to be gone", PATIENCE, || async {
+    until("the warm-up grants to be deleted", PATIENCE, || async {
         let left = api
             .list(&ListParams::default().limit(1))
             .await
@@ -127,7 +129,7 @@ async fn api_server_alone(stage: &Stage) -> Result<(f64, f64)> {
         if left.items.is_empty() {
             Ok(())
         } else {
-            Err("some are left".to_owned())
+            Err("some still exist".to_owned())
         }
     })
     .await?;

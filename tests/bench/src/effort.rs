@@ -1,8 +1,8 @@
-//! B2: what the operator spends on an image when nothing holds it back.
+//! B2: the operator's processor time per image without a rate limit.
 
 use serde_json::json;
 
-use crate::gallery::{self, Said, completed, images, job, submit};
+use crate::gallery::{self, ScriptResult, completed, images, job, submit};
 use crate::peer::Script;
 use crate::stage::{Stage, float};
 use crate::table::{Row, Samples};
@@ -11,13 +11,13 @@ use crate::{Arguments, Result, usage};
 const IMAGES: usize = 20_000;
 const SCRIPT_IMAGES: usize = 2000;
 const SCRIPT_THREADS: usize = 20;
-/// A limit that is none.
+/// Effectively no limit.
 const UNLIMITED: u32 = 1_000_000;
 const AT_ONCE: u32 = 200;
-/// What a bare client of the same libraries spends on a call, in millionths of a second.
+/// The processor time that a minimal client of the same libraries needs per call, in microseconds.
 const BARE: f64 = 10.0;
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     gallery::open(&stage).await?;
@@ -38,15 +38,16 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         rates.push(float(IMAGES) / done.duration_since(started).as_secs_f64());
 
         let order = json!({"project": "effort", "images": images(&name, SCRIPT_IMAGES), "threads": SCRIPT_THREADS, "tries": 1});
-        let said: Said = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
-        scripts.push(1e6 * said.cpu / float(said.calls));
-        script_rate = float(said.calls) / said.seconds;
+        let result: ScriptResult = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
+        scripts.push(1e6 * result.cpu / float(result.calls));
+        script_rate = float(result.calls) / result.seconds;
     }
     operator.must_run()?;
     let row = Row::of("B2", "processor time an image", &Samples::new(ours), "µs");
     let note = format!(
-        "{IMAGES} images below a prefix in one job, counting, reports and status included; {:.0} images a second. The script: {SCRIPT_IMAGES} \
-         images, {SCRIPT_THREADS} threads, {script_rate:.0} a second, nothing stored",
+        "{IMAGES} images under a prefix in one job, including counting, reports and status; {:.0} images per \
+         second. Script: {SCRIPT_IMAGES} images, {SCRIPT_THREADS} threads, {script_rate:.0} per second, nothing \
+         stored",
         Samples::new(rates).median()
     );
     Ok(vec![

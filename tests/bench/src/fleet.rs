@@ -1,4 +1,4 @@
-//! P8: what a whole company may have: ten thousand live grants on five hundred buckets, and a thousand jobs that have ended.
+//! P8: a company-wide installation: ten thousand live grants on five hundred buckets, and a thousand finished jobs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const BUCKETS: usize = 500;
 const OF_EACH: usize = 20;
 const JOBS: usize = 1000;
 const RESULTS: usize = 50;
-/// Seconds between two looks at a bucket, unless a grant says otherwise.
+/// Seconds between two checks of a bucket, unless a grant says otherwise.
 const DRIFT: f64 = 600.0;
 const AT_ONCE: usize = 16;
 
@@ -26,7 +26,7 @@ fn bucket(number: usize) -> String {
     format!("fleet-{number:03}")
 }
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     for number in 0..BUCKETS {
@@ -79,8 +79,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
 
     let what = |text: &str| format!("{grants} grants on {BUCKETS} buckets, {JOBS} ended jobs: {text}");
     Ok(vec![
-        Row::new("P8", what("memory at rest"), rest.rss, "MB")
-            .note(format!("the highest was {:.1} MB", rest.peak)),
+        Row::new("P8", what("memory at rest"), rest.rss, "MB").note(format!("peak {:.1} MB", rest.peak)),
         Row::new("P8", what("start until all seen"), seen, "s"),
         Row::new("P8", what("start until each bucket was looked at"), full, "s").note(list(&actions)),
         Row::new(
@@ -105,15 +104,15 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         .limit(float(BUCKETS) / DRIFT)
         .goal(2.0)
         .note(format!(
-            "in {quiet} s; the limit is a look at each bucket every {DRIFT} s"
+            "over {quiet} s; the limit is one check of each bucket every {DRIFT} s"
         )),
     ])
 }
 
-fn counted(words: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
+fn counted(names: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for word in words {
-        *counts.entry(word).or_default() += 1;
+    for name in names {
+        *counts.entry(name).or_default() += 1;
     }
     counts
 }
@@ -126,14 +125,14 @@ fn list(counts: &BTreeMap<String, usize>) -> String {
     parts.join(", ")
 }
 
-/// Has one job run, and makes others that look as if they had.
+/// Runs one job and creates others with a copy of its status.
 async fn ended_jobs(stage: &Stage, operator: imm_harness::Operator) -> Result<()> {
     gallery::open(stage).await?;
     gallery::project(stage, "fleet", 100, 0)?;
     gallery::hang(stage, "job-0000", RESULTS)?;
     submit(stage, job("job-0000", "fleet", json!({}))).await?;
     let (_, model) = completed(stage, "job-0000").await?;
-    // Nobody may begin with the others before they look ended.
+    // No operator may start the other jobs before they have a finished status.
     operator.kill()?;
     let status = model.data.get("status").cloned().unwrap_or(Value::Null);
     futures::stream::iter(1..JOBS)

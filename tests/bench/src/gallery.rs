@@ -1,4 +1,4 @@
-//! What the benchmarks of jobs share: images, projects, jobs over them, and their calls in the ledger of the stand-in cloud.
+//! The shared parts of the job benchmarks: images, projects, jobs, and their calls in the emulator's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ use crate::Result;
 use crate::stage::{ACCOUNT_A, NAMESPACE, REGION, Stage, float};
 
 const BUCKET: &str = "gallery";
-/// For the longest job, on a busy machine.
+/// The time limit of the longest job on a busy machine.
 const LONGEST: Duration = Duration::from_secs(600);
-/// Calls at one time, where a benchmark does not say otherwise.
+/// Default limit of calls in flight.
 const CONCURRENCY: u32 = 100;
 
-/// The bucket of all images. It belongs to the account that scores, whose role may read it without a grant.
+/// Creates the bucket of all images. It belongs to the scoring account, whose role may read it without a grant.
 pub async fn open(stage: &Stage) -> Result<()> {
     stage.cloud.add_bucket(BucketSeed {
         name: BUCKET.to_owned(),
@@ -29,12 +29,12 @@ pub async fn open(stage: &Stage) -> Result<()> {
         owner: ACCOUNT_A.to_owned(),
         ..BucketSeed::default()
     })?;
-    // An API server takes two seconds for the first object of a new kind; that is no part of what is measured.
+    // An API server needs two seconds for the first object of a new kind, which must not be measured.
     submit(stage, job("rehearsal", "none", json!({"suspend": true}))).await?;
     Ok(())
 }
 
-/// So many images below a prefix.
+/// Adds `count` images under a prefix.
 pub fn hang(stage: &Stage, prefix: &str, count: usize) -> Result<()> {
     let many = ManySeed {
         prefix: format!("{prefix}/"),
@@ -45,19 +45,19 @@ pub fn hang(stage: &Stage, prefix: &str, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The first of them, for those who have to name them.
+/// Returns the URIs of the first images.
 pub fn images(prefix: &str, count: usize) -> Vec<String> {
     (0..count)
         .map(|n| format!("oss://{BUCKET}/{prefix}/{n:07}.jpg"))
         .collect()
 }
 
-/// A project with the usual hundred calls at one time.
+/// Adds a project with 100 calls in flight.
 pub fn project(stage: &Stage, name: &str, rate: u32, latency_ms: u64) -> Result<()> {
     wide_project(stage, name, rate, CONCURRENCY, latency_ms)
 }
 
-/// A project with limits of its own.
+/// Adds a project with the given limits.
 pub fn wide_project(stage: &Stage, name: &str, rate: u32, concurrency: u32, latency_ms: u64) -> Result<()> {
     Ok(stage.cloud.add_project(ProjectSeed {
         name: name.to_owned(),
@@ -70,13 +70,13 @@ pub fn wide_project(stage: &Stage, name: &str, rate: u32, concurrency: u32, late
     })?)
 }
 
-/// All jobs.
+/// Returns the API of jobs.
 pub fn jobs(stage: &Stage) -> Api<DynamicObject> {
     let kind = imm_operator::api::ImageScoreJob::api_resource();
     Api::namespaced_with(stage.client.clone(), NAMESPACE, &kind)
 }
 
-/// A job over the images below the prefix of its own name; `changes` are members of its spec.
+/// Returns a job for the images under the prefix of its own name; `changes` are members of its spec.
 pub fn job(name: &str, project: &str, changes: Value) -> Value {
     let mut spec = json!({
         "project": {"name": project, "region": REGION, "accountUID": ACCOUNT_A},
@@ -91,14 +91,14 @@ pub fn job(name: &str, project: &str, changes: Value) -> Value {
         "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec})
 }
 
-/// Makes a job; gives the time before.
+/// Creates a job and returns the time before its creation.
 pub async fn submit(stage: &Stage, job: Value) -> Result<Instant> {
     let (object, started) = (serde_json::from_value(job)?, Instant::now());
     jobs(stage).create(&PostParams::default(), &object).await?;
     Ok(started)
 }
 
-/// Changes a job.
+/// Patches a job's spec.
 pub async fn change(stage: &Stage, name: &str, spec: Value) -> Result<()> {
     let patch = kube::api::Patch::Merge(json!({ "spec": spec }));
     jobs(stage)
@@ -107,7 +107,8 @@ pub async fn change(stage: &Stage, name: &str, spec: Value) -> Result<()> {
     Ok(())
 }
 
-/// Watches until jobs have ended; gives when each was seen to have, and how it stands.
+/// Watches until the jobs have finished. Returns the time of the event and the object of each. Fails after a time
+/// limit.
 pub async fn ended(stage: &Stage, names: &[&str]) -> Result<BTreeMap<String, (Instant, DynamicObject)>> {
     let events = watcher(jobs(stage), watcher::Config::default()).applied_objects();
     pin_mut!(events);
@@ -124,14 +125,14 @@ pub async fn ended(stage: &Stage, names: &[&str]) -> Result<BTreeMap<String, (In
         Ok::<(), crate::Error>(())
     };
     let in_time = tokio::time::timeout(LONGEST, all).await;
-    in_time.map_err(|_| format!("{names:?} did not all end in time"))??;
+    in_time.map_err(|_| format!("not all of {names:?} finished in time"))??;
     Ok(found)
 }
 
-/// Waits for one job, which has to succeed; gives when, and how it stands.
+/// Waits for one job and returns the time of the event and the object. Fails if the job failed.
 pub async fn completed(stage: &Stage, name: &str) -> Result<(Instant, DynamicObject)> {
     let found = ended(stage, &[name]).await?.into_values().next();
-    let (when, job) = found.ok_or("no job has ended")?;
+    let (when, job) = found.ok_or("no job has finished")?;
     let conditions = job.data.pointer("/status/conditions").and_then(Value::as_array);
     let complete = conditions.into_iter().flatten().any(|one| {
         let is = |member: &str, value: &str| one.get(member).and_then(Value::as_str) == Some(value);
@@ -144,7 +145,7 @@ pub async fn completed(stage: &Stage, name: &str) -> Result<(Instant, DynamicObj
     Err(format!("job {name} failed: {status:?}").into())
 }
 
-/// The calls that ask for scores, in the order in which they came.
+/// Returns the `DetectImageScore` calls in order of arrival.
 pub fn scorings(stage: &Stage) -> Vec<Call> {
     let mut calls = stage.cloud.calls();
     calls.retain(|call| call.action == "DetectImageScore");
@@ -152,21 +153,21 @@ pub fn scorings(stage: &Stage) -> Vec<Call> {
     calls
 }
 
-/// Seconds since 1970 at which a call came.
+/// Returns the arrival time of a call in seconds since 1970.
 pub fn came(call: &Call) -> Result<f64> {
     let time: Timestamp = call.time.parse()?;
     Ok(time.as_duration().as_secs_f64())
 }
 
-/// Seconds from the first to the last of some calls.
+/// Returns the seconds from the first to the last call. Fails without calls.
 pub fn span(calls: &[Call]) -> Result<f64> {
     let (Some(first), Some(last)) = (calls.first(), calls.last()) else {
-        return Err("there was no call".into());
+        return Err("no calls were recorded".into());
     };
     Ok(came(last)? - came(first)?)
 }
 
-/// The share of calls that were refused because of the project's limits.
+/// Returns the fraction of throttled calls.
 pub fn throttled(calls: &[Call]) -> f64 {
     let code = |call: &&Call| {
         call.code
@@ -176,9 +177,9 @@ pub fn throttled(calls: &[Call]) -> f64 {
     float(calls.iter().filter(code).count()) / float(calls.len().max(1))
 }
 
-/// What the script that scores says.
+/// The result of the scoring script.
 #[derive(Deserialize)]
-pub struct Said {
+pub struct ScriptResult {
     pub scored: usize,
     pub calls: usize,
     pub seconds: f64,

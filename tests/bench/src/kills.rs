@@ -1,4 +1,4 @@
-//! B4: the operator is killed in the middle of a large job, again and again.
+//! B4: the operator is killed repeatedly during a large job.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,18 @@ use crate::stage::{Stage, float};
 use crate::table::{Row, Samples};
 use crate::{Arguments, Result};
 
-/// Images, and calls a second.
+/// Numbers of images and calls per second.
 const SIZES: [(usize, u32); 2] = [(2000, 100), (10_000, 1000)];
 const LATENCY_MS: u64 = 30;
-/// Percent of the images that were asked for when it is killed.
+/// The percentages of requested images at which the operator is killed.
 const KILLS: [usize; 3] = [25, 50, 75];
-/// Seconds for which a dead process holds the lease.
+/// Seconds until the lease of a dead process expires.
 const LEASE: f64 = 40.0;
-/// The goal is for ten thousand images at a hundred a second: 1.5 %.
+/// The goal applies to ten thousand images at 100 per second: 1.5 %.
 const TWICE: f64 = 150.0;
-const LOOK: Duration = Duration::from_millis(1);
+const POLL: Duration = Duration::from_millis(1);
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     gallery::open(&stage).await?;
@@ -32,8 +32,9 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             .limit(in_flight + f64::from(rate))
             .peer("SDK script, run again", float(images) / 2.0)
             .note(format!(
-                "{images} images, {LATENCY_MS} ms a call, killed at 25, 50 and 75 %. The limit: those in flight and those of the second \
-                 between two stores. The script keeps nothing: what it had done is done again"
+                "{images} images, {LATENCY_MS} ms per call, killed at 25, 50 and 75 %. The limit: the calls in \
+                 flight and those of the second between two writes of results. The script stores nothing, so it \
+                 starts over"
             ));
         rows.push(if rate == 100 { row.goal(TWICE) } else { row });
         let row = Row::of(
@@ -45,13 +46,14 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         rows.push(
             row.limit(LEASE)
                 .goal(LEASE + 2.0)
-                .note("started again at once; the lease of the dead process is waited for"),
+                .note("restarted immediately; the new process waits until the lease of the dead one expires"),
         );
     }
     Ok(rows)
 }
 
-/// Kills the operator again and again in one job; gives how many images were billed twice, and the seconds until it went on.
+/// Kills the operator repeatedly during one job. Returns the numbers of images billed twice and the seconds until the
+/// next call.
 async fn killed(stage: &Stage, images: usize, rate: u32) -> Result<(Samples, Samples)> {
     let name = format!("kills-{rate}");
     gallery::hang(stage, &name, images)?;
@@ -65,13 +67,13 @@ async fn killed(stage: &Stage, images: usize, rate: u32) -> Result<(Samples, Sam
         until_asked(stage, images * percent / 100).await?;
         operator.kill()?;
         let killed = Instant::now();
-        // Those that were under way come to their end and are in the ledger.
+        // Calls in flight finish and are recorded in the ledger.
         tokio::time::sleep(Duration::from_millis(10 * LATENCY_MS)).await;
         let asked = asked(stage);
         operator = stage.operator(true).await?;
         until_asked(stage, asked + 1).await?;
         resumed.push(killed.elapsed().as_secs_f64());
-        // What was asked twice is asked again first.
+        // Repeated images are requested first after a restart.
         until_asked(stage, asked + images / 5).await?;
         twice.push(float(repeated(stage) - before));
     }
@@ -89,7 +91,7 @@ fn asked(stage: &Stage) -> usize {
     usize::try_from(calls).unwrap_or(usize::MAX)
 }
 
-/// Calls that were paid for an image that was paid for already.
+/// Returns the number of billed calls for images that were billed before.
 fn repeated(stage: &Stage) -> usize {
     let images = stage.cloud.billed_images();
     let calls: u64 = images.values().map(|times| times - 1).sum();
@@ -99,7 +101,7 @@ fn repeated(stage: &Stage) -> usize {
 async fn until_asked(stage: &Stage, count: usize) -> Result<()> {
     let asking = async {
         while asked(stage) < count {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
         }
     };
     let limit = Duration::from_secs(120);

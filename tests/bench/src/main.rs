@@ -1,6 +1,6 @@
-//! `imm-bench`: what the operator costs and how fast it is, beside what a user would run instead and beside what is
-//! possible at all. `make bench` builds everything and runs it; docs/benchmarks.md says what each benchmark means.
-//! A benchmark that cannot run is an error; a goal that is missed is shown.
+//! `imm-bench`: measures the cost and the speed of the operator, in comparison with alternatives and with theoretical
+//! limits. `make bench` builds and runs it; docs/benchmarks.md explains each benchmark. A benchmark that cannot run is
+//! an error; a missed goal is only reported.
 
 mod apply;
 mod burst;
@@ -31,57 +31,57 @@ use serde_json::json;
 
 use self::table::{Row, render};
 
-/// What can go wrong is somebody else's error most of the time; it ends the benchmark and is printed.
+/// Any error; it ends the benchmark and is printed.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
-/// The result of everything that measures.
+/// The result of measuring functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Measures the operator.
 #[derive(Parser)]
 #[command(name = "imm-bench", version)]
 pub struct Arguments {
-    /// Benchmarks to run, separated by commas, for example B5,B8; all without it.
+    /// Benchmarks to run, separated by commas, for example B5,B8; default: all.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// The operator's binary; default: the static one in the target folder, which is what the image has.
+    /// The operator's binary; default: the static one in the target folder, as in the image.
     #[arg(long)]
     operator: Option<PathBuf>,
-    /// Takes the figures as JSON; default: bench.json in the folder above this program's.
+    /// File for the results as JSON; default: bench.json in the target folder.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// A Python with the packages of requirements.txt.
+    /// A Python interpreter with the packages of requirements.txt.
     #[arg(long)]
     python: PathBuf,
-    /// How often memory and start are measured; the median counts.
+    /// Number of measurements of memory and start; the median is reported.
     #[arg(long, default_value_t = 3)]
     repeat: usize,
-    /// Sizes at which memory and start are measured on a real API server.
+    /// Numbers of grants for memory and start on a real API server.
     #[arg(long, value_delimiter = ',', default_value = "1,1000,10000")]
     sizes: Vec<usize>,
-    /// The size that is served by a stand-in for the API server; 0 for none.
+    /// Number of grants served by an emulated API server; 0 for none.
     #[arg(long, default_value_t = 100_000)]
     large: usize,
-    /// How long an idle operator is watched.
+    /// Seconds for which an idle operator is observed.
     #[arg(long, default_value_t = 60)]
     quiet_seconds: u64,
 }
 
 impl Arguments {
-    /// Whether a benchmark is to run.
+    /// Returns whether a benchmark was requested.
     fn wants(&self, id: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|one| one.eq_ignore_ascii_case(id))
     }
 
-    /// A program that is built beside this one.
+    /// Returns a binary built beside this one. Fails if it is missing.
     fn beside(name: &str) -> Result<PathBuf> {
         built(std::env::current_exe()?.with_file_name(name))
     }
 
-    /// The operator that is measured.
+    /// Returns the operator's binary. Fails if it is missing.
     fn operator(&self) -> Result<PathBuf> {
         match &self.operator {
             Some(path) if path.is_file() => Ok(path.clone()),
-            Some(path) => Err(format!("{} is no file", path.display()).into()),
+            Some(path) => Err(format!("{} is not a file", path.display()).into()),
             None => {
                 let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
                 built(target_folder()?.join(target).join("release/imm-operator"))
@@ -97,20 +97,20 @@ fn built(path: PathBuf) -> Result<PathBuf> {
     Err(format!("{} is missing: tests/bench/run.sh builds it", path.display()).into())
 }
 
-/// The target folder, in which this program is in a profile's folder.
+/// Returns the target folder, two levels above this binary.
 fn target_folder() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     Ok(here
         .ancestors()
         .nth(2)
-        .ok_or("this program has no folder")?
+        .ok_or("this binary is not in a target folder")?
         .to_owned())
 }
 
-type Course = for<'a> fn(&'a Arguments) -> Pin<Box<dyn Future<Output = Result<Vec<Row>>> + 'a>>;
+type Benchmark = for<'a> fn(&'a Arguments) -> Pin<Box<dyn Future<Output = Result<Vec<Row>>> + 'a>>;
 
-/// Every benchmark: the ids that it measures together, and how. Each file has one.
-const BENCHMARKS: [(&[&str], Course); 13] = [
+/// Every benchmark: the ids it measures, and its function. Each file has one.
+const BENCHMARKS: [(&[&str], Benchmark); 13] = [
     (&["B1"], |arguments| Box::pin(pace::run(arguments))),
     (&["B2"], |arguments| Box::pin(effort::run(arguments))),
     (&["B3"], |arguments| Box::pin(missing::run(arguments))),
@@ -137,30 +137,33 @@ async fn main() -> ExitCode {
             .iter()
             .any(|(ids, _)| ids.iter().any(|one| one.eq_ignore_ascii_case(id)))
     };
-    if let Some(stranger) = arguments.only.iter().find(|id| !known(id)) {
+    if let Some(unknown) = arguments.only.iter().find(|id| !known(id)) {
         let all: Vec<&str> = BENCHMARKS
             .iter()
             .flat_map(|(ids, _)| ids.iter().copied())
             .collect();
-        eprintln!("there is no benchmark {stranger}; there are {}", all.join(", "));
+        eprintln!(
+            "there is no benchmark {unknown}; known benchmarks: {}",
+            all.join(", ")
+        );
         return ExitCode::FAILURE;
     }
     let (mut rows, mut failed) = (Vec::new(), false);
-    for (ids, course) in BENCHMARKS {
+    for (ids, benchmark) in BENCHMARKS {
         if !ids.iter().any(|id| arguments.wants(id)) {
             continue;
         }
-        eprintln!("{} ...", ids.join(", "));
-        match course(&arguments).await {
+        eprintln!("Running {} ...", ids.join(", "));
+        match benchmark(&arguments).await {
             Ok(found) => rows.extend(found),
             Err(error) => {
-                eprintln!("{} could not run: {error}", ids.join(", "));
+                eprintln!("failed to run {}: {error}", ids.join(", "));
                 failed = true;
             }
         }
-        // After each, so that an end in the middle costs one benchmark and not all.
+        // Stored after each benchmark, so that an interruption loses only one.
         if let Err(error) = keep(&arguments, &rows) {
-            eprintln!("the figures could not be written: {error}");
+            eprintln!("failed to write the results: {error}");
             failed = true;
         }
     }

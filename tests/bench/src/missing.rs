@@ -1,9 +1,9 @@
-//! B3: nobody has granted access.
+//! B3: the cost of jobs for a bucket without granted access.
 
 use imm_emulator::ManySeed;
 use serde_json::{Value, json};
 
-use crate::gallery::{self, Said, ended, job, scorings, submit};
+use crate::gallery::{self, ScriptResult, ended, job, scorings, submit};
 use crate::peer::Script;
 use crate::stage::{NAMESPACE, Stage, float};
 use crate::table::Row;
@@ -13,7 +13,7 @@ const IMAGES: usize = 2000;
 const BUCKET: &str = "closed";
 const THREADS: usize = 20;
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     stage.bucket(BUCKET, None)?;
@@ -27,7 +27,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let operator = stage.operator(false).await?;
     let owner = json!({"source": "Secret", "secretRef": {"name": "owner"}});
     let source = json!({"prefix": {"bucket": BUCKET, "prefix": "photos/", "credentials": owner}});
-    let grant = json!({"name": "nobody-made-it", "namespace": NAMESPACE});
+    let grant = json!({"name": "missing-grant", "namespace": NAMESPACE});
     let alone = refused(&stage, "alone", json!({"source": source})).await?;
     let waiting = json!({"source": source, "grantRef": grant, "grantWait": {"timeoutSeconds": 5}});
     let waited = refused(&stage, "waited", waiting).await?;
@@ -38,8 +38,8 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         .collect();
     stage.cloud.clear_calls();
     let order = json!({"project": "missing", "images": images, "threads": THREADS, "tries": 1});
-    let said: Said = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
-    if said.scored > 0 {
+    let result: ScriptResult = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
+    if result.scored > 0 {
         return Err("an image of a closed bucket was scored".into());
     }
     let script = billed(&stage);
@@ -60,7 +60,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     ])
 }
 
-/// Has a job fail; gives what it cost.
+/// Runs a job that fails and returns the number of billed calls.
 async fn refused(stage: &Stage, name: &str, changes: Value) -> Result<f64> {
     stage.cloud.clear_calls();
     submit(stage, job(name, "missing", changes)).await?;

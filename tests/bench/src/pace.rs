@@ -1,19 +1,19 @@
-//! B1: one setting for projects that are near, far, and very slow.
+//! B1: the same settings for projects with low, high and very high latency.
 
 use serde_json::{Value, json};
 
-use crate::gallery::{self, Said, completed, images, job, scorings, span, submit, throttled};
+use crate::gallery::{self, ScriptResult, completed, images, job, scorings, span, submit, throttled};
 use crate::peer::Script;
 use crate::stage::{Stage, float};
 use crate::table::Row;
 use crate::{Arguments, Result};
 
 const IMAGES: usize = 2000;
-/// Calls a second that the project allows.
+/// The project's rate limit, in calls per second.
 const RATE: u32 = 100;
-/// What a call takes, in milliseconds.
+/// The latencies of a call, in milliseconds.
 const LATENCIES: [u64; 4] = [20, 50, 200, 1000];
-/// Threads of the script, and how often it tries an image; with the names of the peers.
+/// The script's threads, its tries per image, and the peer's name.
 const POOLS: [(usize, usize, &str); 6] = [
     (5, 1, "p5"),
     (20, 1, "p20"),
@@ -22,21 +22,21 @@ const POOLS: [(usize, usize, &str); 6] = [
     (20, 8, "r20"),
     (64, 8, "r64"),
 ];
-/// The script gets fewer images, and where its threads are slow only as many as take about ten seconds.
+/// The script gets fewer images. With slow threads it gets only as many as take about ten seconds.
 const SCRIPT_IMAGES: usize = 500;
 const SCRIPT_MS: u64 = 10_000;
 
-/// How one went.
-struct Course {
+/// The result of one run.
+struct Outcome {
     unscored: f64,
-    /// From the first to the last call, as a multiple of images ÷ rate.
+    /// Seconds from the first to the last call ÷ (images ÷ rate).
     wall: f64,
     throttled: f64,
 }
 
-impl Course {
-    /// From the ledger, which holds nothing else.
-    fn seen(stage: &Stage, asked: usize, scored: usize) -> Result<Self> {
+impl Outcome {
+    /// Computes the result from the ledger, which contains only this run.
+    fn from_ledger(stage: &Stage, asked: usize, scored: usize) -> Result<Self> {
         let calls = scorings(stage);
         Ok(Self {
             unscored: 1.0 - float(scored) / float(asked),
@@ -50,7 +50,7 @@ fn ideal(images: usize) -> f64 {
     float(images) / f64::from(RATE)
 }
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     gallery::open(&stage).await?;
@@ -69,7 +69,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             .data
             .pointer("/status/items/succeeded")
             .and_then(Value::as_u64);
-        let ours = Course::seen(&stage, IMAGES, usize::try_from(scored.unwrap_or(0))?)?;
+        let ours = Outcome::from_ledger(&stage, IMAGES, usize::try_from(scored.unwrap_or(0))?)?;
         let complete = done.duration_since(started).as_secs_f64() / ideal(IMAGES);
         rows.extend(lines(
             latency,
@@ -82,46 +82,47 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-async fn scripts(arguments: &Arguments, stage: &Stage, latency: u64) -> Result<Vec<(&'static str, Course)>> {
+async fn scripts(arguments: &Arguments, stage: &Stage, latency: u64) -> Result<Vec<(&'static str, Outcome)>> {
     let mut script = Script::scores(arguments, &stage.cloud)?;
-    let mut courses = Vec::new();
+    let mut outcomes = Vec::new();
     for (threads, tries, peer) in POOLS {
-        // A project of its own: what came before must not count against it.
+        // A separate project, so that earlier calls do not count against its limits.
         let project = format!("script-{latency}-{peer}");
         gallery::project(stage, &project, RATE, latency)?;
         let most = usize::try_from(SCRIPT_MS / latency)? * threads;
         let images = images(&format!("pace-{latency}"), SCRIPT_IMAGES.min(most));
         stage.cloud.clear_calls();
         let order = json!({"project": project, "images": images, "threads": threads, "tries": tries});
-        let said: Said = script.obey(&order).await?;
-        courses.push((peer, Course::seen(stage, images.len(), said.scored)?));
+        let result: ScriptResult = script.obey(&order).await?;
+        outcomes.push((peer, Outcome::from_ledger(stage, images.len(), result.scored)?));
     }
-    Ok(courses)
+    Ok(outcomes)
 }
 
-fn lines(latency: u64, ours: &Course, complete: f64, scripts: &[(&'static str, Course)]) -> Vec<Row> {
-    let row = |what: &str, of: fn(&Course) -> f64| {
+fn lines(latency: u64, ours: &Outcome, complete: f64, scripts: &[(&'static str, Outcome)]) -> Vec<Row> {
+    let row = |what: &str, of: fn(&Outcome) -> f64| {
         let row = Row::new("B1", format!("{latency} ms a call: {what}"), of(ours), "");
         scripts
             .iter()
-            .fold(row, |row, (peer, course)| row.peer(peer, of(course)))
+            .fold(row, |row, (peer, outcome)| row.peer(peer, of(outcome)))
     };
     let trip = std::time::Duration::from_millis(latency).as_secs_f64() / ideal(IMAGES);
     let share = 1.0 + trip;
-    let wall = row("first to last call ÷ (images ÷ rate)", |course| course.wall).limit(share);
+    let wall = row("first to last call ÷ (images ÷ rate)", |outcome| outcome.wall).limit(share);
     let wall = if latency == LATENCIES[0] {
         wall.note(format!(
-            "{IMAGES} images, {RATE} calls a second and 100 at once. The first call goes alone, which is in the limit: images ÷ rate and one \
-             call here, two until the end. The script (p: each image once, r: up to 8 times with growing pauses; with so many threads) has \
-             {SCRIPT_IMAGES} images, fewer where its threads would take more than ten seconds, and at the same time nobody beside it"
+            "{IMAGES} images, {RATE} calls per second and 100 in flight. The limit includes the canary call: \
+             images ÷ rate plus one call here, two until Complete. The script (p: one try, r: up to 8 tries with \
+             exponential backoff; the number is its threads) has {SCRIPT_IMAGES} images, fewer where its threads \
+             would take more than ten seconds, and runs alone"
         ))
     } else {
         wall
     };
     vec![
-        row("share not scored", |course| course.unscored).goal(0.0),
+        row("share not scored", |outcome| outcome.unscored).goal(0.0),
         wall.goal(1.03 * share),
-        row("share of calls throttled", |course| course.throttled).goal(0.001),
+        row("share of calls throttled", |outcome| outcome.throttled).goal(0.001),
         Row::new(
             "B1",
             format!("{latency} ms a call: applied until Complete ÷ (images ÷ rate)"),

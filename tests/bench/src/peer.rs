@@ -1,4 +1,4 @@
-//! The peers: programs that a user would run instead, each started with what it needs and nothing else.
+//! The peers: programs that a user could run instead, each started with minimal settings.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,17 +16,17 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use crate::stage::{CALLER, OWNER, REGION};
 use crate::{Arguments, Result};
 
-/// kopf at ten thousand objects, on a machine that does other things as well.
+/// Sufficient for kopf with ten thousand objects on a busy machine.
 const SEEN_WITHIN: Duration = Duration::from_secs(180);
 
-/// Something that watches grants and says when it has seen all of them.
+/// A program that watches grants and reports when it has seen all of them.
 pub struct Watcher {
     pub process: Process,
-    /// Seconds from its start until it had seen all.
+    /// Seconds from the start until all grants were seen.
     pub seconds: f64,
 }
 
-/// Starts kopf with a handler that does nothing.
+/// Starts kopf with a handler that does nothing, and waits until it has seen all grants.
 pub async fn kopf(arguments: &Arguments, kubeconfig: &Path, log: &Path, wanted: usize) -> Result<Watcher> {
     let mut command = Command::new(&arguments.python);
     command
@@ -36,7 +36,7 @@ pub async fn kopf(arguments: &Arguments, kubeconfig: &Path, log: &Path, wanted: 
     watcher("kopf", command, kubeconfig, log, wanted).await
 }
 
-/// Starts kube's own `Controller`.
+/// Starts kube's `Controller`, and waits until it has seen all grants.
 pub async fn stock(kubeconfig: &Path, log: &Path, wanted: usize) -> Result<Watcher> {
     let mut command = Command::new(Arguments::beside("stock")?);
     command.arg(wanted.to_string());
@@ -57,14 +57,14 @@ async fn watcher(
     let process = Process::spawn(name, command.env("KUBECONFIG", kubeconfig), log)?;
     let line = format!("seen {wanted} at ");
     let seen = until(&format!("{name} to see {wanted} grants"), SEEN_WITHIN, || {
-        let said = process.must_run().map(|()| {
+        let observed = process.must_run().map(|()| {
             let log = process.log();
             let found = log
                 .lines()
                 .find_map(|l| l.strip_prefix(&line)?.parse::<f64>().ok());
             found.ok_or_else(|| imm_harness::error::last_lines(&log, 3))
         });
-        std::future::ready(match said {
+        std::future::ready(match observed {
             Err(ended) => Ok(Err(ended)),
             Ok(found) => found.map(Ok),
         })
@@ -76,22 +76,22 @@ async fn watcher(
     })
 }
 
-/// A script with an official client: it reads an order a line, and answers each with a line.
+/// A script with an official client: it reads one order per line and prints one line per order.
 pub struct Script {
-    // Ended when dropped.
+    // Killed on drop.
     _child: Child,
     orders: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
 impl Script {
-    /// Starts the one that changes policies, with that many threads.
+    /// Starts the script that changes policies, with the given number of threads.
     pub fn policies(arguments: &Arguments, cloud: &Emulator, threads: usize) -> Result<Self> {
         let threads = ("BENCH_THREADS", threads.to_string());
         Self::start(arguments, "policy.py", OWNER, cloud, threads)
     }
 
-    /// Starts the one that scores.
+    /// Starts the script that scores images.
     pub fn scores(arguments: &Arguments, cloud: &Emulator) -> Result<Self> {
         let host = ("BENCH_HOST", cloud.address().to_string());
         Self::start(arguments, "score.py", CALLER, cloud, host)
@@ -117,8 +117,8 @@ impl Script {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("starting {}: {error}", arguments.python.display()))?;
-        let orders = child.stdin.take().ok_or("the script has no input")?;
-        let answers = child.stdout.take().ok_or("the script has no output")?;
+        let orders = child.stdin.take().ok_or("the script has no standard input")?;
+        let answers = child.stdout.take().ok_or("the script has no standard output")?;
         Ok(Self {
             _child: child,
             orders,
@@ -126,12 +126,12 @@ impl Script {
         })
     }
 
-    /// Has an order carried out. What the two scripts take and answer is in their first lines.
+    /// Runs an order and returns the result. The first lines of each script document both. Fails if the script ends.
     pub async fn obey<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> Result<T> {
         let line = serde_json::to_string(order)? + "\n";
         self.orders.write_all(line.as_bytes()).await?;
         let answer = self.answers.next_line().await?;
-        let answer = answer.ok_or("the script of the official client ended; its words are above")?;
+        let answer = answer.ok_or("the script of the official client ended; see its output above")?;
         Ok(serde_json::from_str(&answer)?)
     }
 }

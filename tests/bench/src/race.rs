@@ -1,5 +1,6 @@
-//! B10: somebody else changes the same policies all the time. OSS has no write that fails when the document has changed, so
-//! whoever writes loses what came in the round trip before: that is the limit, and the question is how near we are to it.
+//! B10: another writer constantly changes the same policies. OSS has no conditional write, so every write overwrites
+//! changes made since the read one round trip earlier. That loss is the limit; the benchmark measures how close the
+//! operator is to it.
 
 use std::time::Duration;
 
@@ -12,21 +13,21 @@ use crate::stage::{PATIENCE, Stage, float, grant};
 use crate::table::Row;
 use crate::{Arguments, Result};
 
-/// Turns of each side, and buckets of each turn, which get one grant each. No bucket is written twice: after a write of its own
-/// the operator mistrusts absences for half a minute, which is another matter than this one.
+/// Turns per side, and buckets per turn, which get one grant each. No bucket is written twice: after its own write the
+/// operator waits for the propagation delay of half a minute, which this benchmark does not measure.
 const TURNS: usize = 15;
 const BUCKETS: usize = 20;
-/// Foreign changes of each bucket in a second.
+/// Foreign changes per bucket and second.
 const RATE: f64 = 5.0;
 
-/// What the foreign writer has found.
+/// The foreign writer's counts.
 #[derive(Clone, Copy, Default)]
 struct Foreign {
     written: usize,
     lost: usize,
 }
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     for turn in 0..TURNS {
@@ -38,13 +39,13 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let operator = stage.operator(false).await?;
     let mut script = Script::policies(arguments, &stage.cloud, BUCKETS)?;
     far_away(&stage);
-    // Threads and connections are there before anything is counted.
-    let looks: Vec<Value> = (0..BUCKETS)
+    // Creates threads and connections before anything is counted.
+    let reads: Vec<Value> = (0..BUCKETS)
         .map(|n| json!({"bucket": bucket("script", 0, n)}))
         .collect();
-    script.obey::<Vec<f64>>(&looks).await?;
+    script.obey::<Vec<f64>>(&reads).await?;
 
-    // Each side's foreign writers work only while it does, turn by turn.
+    // The foreign writers run only during the turns of their side.
     let (mut ours, mut scripts) = (Foreign::default(), Foreign::default());
     for turn in 0..TURNS {
         beside(&stage, "ours", turn, &mut ours, apply(&stage, turn)).await?;
@@ -58,8 +59,8 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let per_put = |foreign: Foreign, puts: usize| float(foreign.lost) / float(puts.max(1));
     let bound = RATE * round_trip();
     let note = format!(
-        "{our_puts} policy writes for {} grants, {} foreign changes beside them, {} lost; the script: {their_puts} writes, {} foreign changes, \
-         {} lost. The limit is {RATE} foreign changes a second of each policy × {} ms",
+        "{our_puts} policy writes for {} grants, {} concurrent foreign changes, {} lost. Script: {their_puts} \
+         writes, {} foreign changes, {} lost. The limit is {RATE} foreign changes per second and policy × {} ms",
         TURNS * BUCKETS,
         ours.written,
         ours.lost,
@@ -83,7 +84,7 @@ fn bucket(side: &str, turn: usize, number: usize) -> String {
     format!("{side}-{turn:02}-{number:02}")
 }
 
-/// The same statement by the script.
+/// Returns the script's orders for the same statement.
 fn orders(turn: usize) -> Vec<Value> {
     let order = |number: usize| {
         let bucket = bucket("script", turn, number);
@@ -94,7 +95,7 @@ fn orders(turn: usize) -> Vec<Value> {
     (0..BUCKETS).map(order).collect()
 }
 
-/// Applies the grants of a turn, and waits until the policies say so.
+/// Applies the grants of a turn and waits until the policies contain their statements.
 async fn apply(stage: &Stage, turn: usize) -> Result<()> {
     let one = |n: usize| {
         grant(
@@ -115,22 +116,22 @@ async fn apply(stage: &Stage, turn: usize) -> Result<()> {
         std::future::ready(if there == BUCKETS {
             Ok(())
         } else {
-            Err(format!("{there} are"))
+            Err(format!("{there} grants"))
         })
     })
     .await?;
     Ok(())
 }
 
-/// A policy with the foreign statement as of its n-th change.
+/// Returns a policy with the foreign statement after its n-th change.
 fn foreign(count: usize) -> String {
     json!({"Version": "1", "Statement": [{"Sid": format!("foreign-{count}"), "Effect": "Deny", "Action": ["oss:PutObject"],
         "Principal": ["1234567890123456"], "Resource": ["acs:oss:*:6543210987654321:*"]}]})
     .to_string()
 }
 
-/// Does something while the foreign writers of the buckets of a turn work: each changes its statement, and before it does it
-/// looks whether its last change is still there.
+/// Runs `work` while the foreign writers of a turn's buckets are active. Before each change, a writer checks whether
+/// its previous change still exists.
 async fn beside(
     stage: &Stage,
     side: &str,
@@ -140,7 +141,7 @@ async fn beside(
 ) -> Result<()> {
     let mut counts = [0; BUCKETS];
     tokio::pin!(work);
-    // One bucket after the other, so that each has its rate and they are not all written at once.
+    // One bucket at a time, so that each has its rate and the writes are spread.
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / RATE / float(BUCKETS)));
     let mut step = 0;
     loop {
@@ -158,24 +159,24 @@ async fn beside(
             }
         }
     }
-    // What the last writes have lost.
+    // Counts changes lost to the last writes.
     for (number, count) in counts.iter().enumerate() {
         sum.lost += count.saturating_sub(count_in(stage, &bucket(side, turn, number)).unwrap_or(0));
     }
     Ok(())
 }
 
-/// The number in the foreign statement.
+/// Returns the number in the foreign statement, or `None` if it is missing.
 fn count_in(stage: &Stage, bucket: &str) -> Option<usize> {
     let policy = stage.cloud.policy(bucket)?;
     let (_, rest) = policy.split_once("foreign-")?;
     rest.split('"').next()?.parse().ok()
 }
 
-/// One change by the foreign writer, at once: what is lost is lost to the other side's writes alone.
+/// One atomic change by the foreign writer: changes are lost only to the other side's writes.
 fn change_foreign(stage: &Stage, bucket: &str, count: &mut usize, sum: &mut Foreign) -> Result<()> {
-    let policy = stage.cloud.policy(bucket).ok_or("the policy is gone")?;
-    let found = count_in(stage, bucket).ok_or("the foreign statement is gone")?;
+    let policy = stage.cloud.policy(bucket).ok_or("the policy is missing")?;
+    let found = count_in(stage, bucket).ok_or("the foreign statement is missing")?;
     sum.lost += count.saturating_sub(found);
     *count += 1;
     sum.written += 1;

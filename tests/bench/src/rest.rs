@@ -1,5 +1,5 @@
-//! B5, B6, B7: what grants cost that need nothing. Memory and start at several sizes, with peers beside it, and then a quiet
-//! while with the largest size of the real API server.
+//! B5, B6, B7: the cost of grants at rest. Measures memory and start at several sizes, with peers, and then an idle
+//! period with the largest size of the real API server.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,22 +17,22 @@ use crate::stub::Stub;
 use crate::table::{Row, Samples};
 use crate::{Arguments, Result, usage};
 
-/// Grants on each bucket.
+/// Grants per bucket.
 const OF_EACH: usize = 100;
-/// What an empty process with the same libraries takes, and what an entry of an index takes at least: the limits.
+/// The limits: memory of an empty process with the same libraries, and of one index entry, in MB.
 const BARE: f64 = 5.5;
 const ENTRY: f64 = 40.0 / 1e6;
 
-/// What was seen of one program at one size.
+/// The measurements of one program at one size.
 #[derive(Default)]
-struct Seen {
+struct Measured {
     rss: Vec<f64>,
     peak: Vec<f64>,
     seconds: Vec<f64>,
     cpu: Vec<f64>,
 }
 
-impl Seen {
+impl Measured {
     fn add(&mut self, seconds: f64, start: usage::Usage, rest: usage::Usage) {
         self.rss.push(rest.rss);
         self.peak.push(rest.peak);
@@ -55,7 +55,7 @@ fn median(samples: &[f64]) -> f64 {
     Samples::new(samples.to_vec()).median()
 }
 
-/// Runs what is asked for of the three.
+/// Runs the requested ones of the three benchmarks.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     let mut rows = Vec::new();
@@ -75,11 +75,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     }
     if starts && arguments.large > 0 {
         let template = stage.grants().list(&ListParams::default().limit(1)).await?;
-        let template = template
-            .items
-            .into_iter()
-            .next()
-            .ok_or("there is no grant to copy")?;
+        let template = template.items.into_iter().next().ok_or("no grant to copy")?;
         rows.extend(large(arguments, serde_json::to_value(template)?).await?);
     }
     rows.retain(|row| arguments.wants(row.id));
@@ -94,14 +90,15 @@ fn suspended(number: usize) -> Value {
     grant(&format!("grant-{number:06}"), &bucket, json!({"suspend": true}))
 }
 
-/// Has the operator write the statuses once, so that nothing is left to do for those that are measured.
+/// Lets the operator write all statuses once, so that the measured processes have nothing to do.
 async fn bring_to_rest(stage: &Stage, size: usize) -> Result<()> {
     let operator = stage.operator(false).await?;
     stage.until_all("Suspended", size).await?;
     Ok(operator.kill()?)
 }
 
-/// Seconds in which the API server gives out the same list in the same pages when nobody reads them.
+/// Returns the seconds that the API server needs to return the same list in the same pages to a client that ignores
+/// them.
 async fn list_alone(stage: &Stage) -> Result<f64> {
     let path = imm_operator::api::ImmBucketGrant::url_path(&(), None);
     let mut params = ListParams::default().limit(250);
@@ -122,7 +119,7 @@ async fn list_alone(stage: &Stage) -> Result<f64> {
 }
 
 async fn measure(arguments: &Arguments, stage: &Stage, size: usize) -> Result<Vec<Row>> {
-    let (mut ours, mut kopfs, mut stocks) = (Seen::default(), Seen::default(), Seen::default());
+    let (mut ours, mut kopfs, mut stocks) = (Measured::default(), Measured::default(), Measured::default());
     let mut lists = Vec::new();
     for _ in 0..arguments.repeat.max(1) {
         lists.push(list_alone(stage).await?);
@@ -138,7 +135,7 @@ async fn measure(arguments: &Arguments, stage: &Stage, size: usize) -> Result<Ve
             .add_watcher(stock(admin, &folder.join("stock.log"), size).await?)
             .await?;
     }
-    let peers = |row: Row, of: fn(&Seen) -> &Vec<f64>| {
+    let peers = |row: Row, of: fn(&Measured) -> &Vec<f64>| {
         row.peer("kopf", median(of(&kopfs)))
             .peer("stock", median(of(&stocks)))
     };
@@ -148,17 +145,16 @@ async fn measure(arguments: &Arguments, stage: &Stage, size: usize) -> Result<Ve
         .filter(|row| row.id == "B6" && row.what.ends_with("seen"))
     {
         row.limit = Some(median(&lists));
-        row.note +=
-            "the limit is what this API server takes to give out the same pages when nobody reads them";
+        row.note += "the limit is the time in which this API server returns the same pages to a client that ignores them";
     }
     Ok(rows)
 }
 
 fn lines(
     size: usize,
-    ours: &Seen,
+    ours: &Measured,
     served: &str,
-    peers: impl Fn(Row, fn(&Seen) -> &Vec<f64>) -> Row,
+    peers: impl Fn(Row, fn(&Measured) -> &Vec<f64>) -> Row,
 ) -> Vec<Row> {
     let row = |id, what: &str, values: &Vec<f64>, unit| {
         Row::of(
@@ -186,8 +182,13 @@ fn lines(
     ]
 }
 
-/// Waits until the operator has passed over every bucket and has nothing left to do.
-async fn ours_at_rest(seen: &mut Seen, started: Timestamp, operator: &Operator, size: usize) -> Result<()> {
+/// Waits until the operator has reconciled every bucket and is idle.
+async fn ours_at_rest(
+    seen: &mut Measured,
+    started: Timestamp,
+    operator: &Operator,
+    size: usize,
+) -> Result<()> {
     let start = usage::of(operator.id())?;
     passes(operator, size.div_ceil(OF_EACH)).await?;
     let seconds = seconds_until_seen(&operator.log(), started)?;
@@ -195,10 +196,10 @@ async fn ours_at_rest(seen: &mut Seen, started: Timestamp, operator: &Operator, 
     Ok(())
 }
 
-/// Waits until the operator has made so many passes over buckets.
+/// Waits until the operator has made `buckets` reconciles of buckets.
 pub async fn passes(operator: &Operator, buckets: usize) -> Result<()> {
     let buckets = float(buckets);
-    until("a pass over every bucket", PATIENCE, || async {
+    until("a reconcile of every bucket", PATIENCE, || async {
         let (_, page) = operator
             .admin_get("/metrics")
             .await
@@ -217,19 +218,21 @@ pub async fn passes(operator: &Operator, buckets: usize) -> Result<()> {
     Ok(())
 }
 
-/// From the start of the process to the line that says that all was seen.
+/// Returns the seconds from `started` to the log line that reports that all objects were seen. Fails without such a
+/// line.
 pub fn seconds_until_seen(log: &str, started: Timestamp) -> Result<f64> {
     let line = log.lines().find(|line| line.contains("initial lists completed"));
     let line: Value = serde_json::from_str(line.ok_or("the operator's log does not say that all was seen")?)?;
     let time = line
         .get("timestamp")
         .and_then(Value::as_str)
-        .ok_or("a line of the log has no time")?;
+        .ok_or("a log line has no timestamp")?;
     let time: Timestamp = time.parse()?;
     Ok(time.duration_since(started).as_secs_f64())
 }
 
-/// A size that a real API server would take many minutes to be filled with: a stand-in serves copies of a real object.
+/// A size that would take many minutes to load into a real API server: an emulated API server returns copies of a real
+/// object.
 async fn large(arguments: &Arguments, template: Value) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     let size = arguments.large;
@@ -239,7 +242,7 @@ async fn large(arguments: &Arguments, template: Value) -> Result<Vec<Row>> {
         folder.path().join("operator.log"),
         arguments.operator()?,
     );
-    let mut ours = Seen::default();
+    let mut ours = Measured::default();
     for _ in 0..arguments.repeat.max(1) {
         if log.exists() {
             std::fs::remove_file(&log)?;
@@ -251,22 +254,22 @@ async fn large(arguments: &Arguments, template: Value) -> Result<Vec<Row>> {
     }
     if let Some(call) = cloud.calls().first() {
         return Err(format!(
-            "grants at rest need no call, and the operator made {}",
+            "grants at rest need no calls, but the operator called {}",
             call.action
         )
         .into());
     }
     let rows = lines(size, &ours, " from a stand-in API server", |row, _| row);
-    let note = "pages of 250 copies of a grant of the real API server, sent without TLS and without delay";
+    let note = "pages of 250 copies of a real grant, sent without TLS and without delay";
     Ok(rows.into_iter().map(|row| row.note(note)).collect())
 }
 
-/// An idle while: what the operator uses and asks for when there is nothing to do.
+/// Measures what the operator uses and requests while idle.
 async fn quiet(arguments: &Arguments, stage: &Stage, size: usize) -> Result<Vec<Row>> {
-    // With the lease, as installed: renewing it is what an idle operator does.
+    // With leader election, as installed: an idle operator renews its lease.
     let operator = stage.operator(true).await?;
-    let mut settled = Seen::default();
-    ours_at_rest(&mut settled, imm_operator::kubernetes::now(), &operator, size).await?;
+    let mut idle = Measured::default();
+    ours_at_rest(&mut idle, imm_operator::kubernetes::now(), &operator, size).await?;
     let (kopf, stock) = idle_peers(arguments, stage, size).await?;
     let (audited, calls) = (stage.audited()?, stage.cloud.calls().len());
     let before = [operator.id(), kopf.id(), stock.id()].map(usage::of);
@@ -279,7 +282,7 @@ async fn quiet(arguments: &Arguments, stage: &Stage, size: usize) -> Result<Vec<
         spent.push(after?.cpu - before?.cpu);
     }
     let [ours, kopf_cpu, stock_cpu] = spent[..] else {
-        return Err("three programs were watched".into());
+        return Err("expected three observed programs".into());
     };
     let reads = asked
         .iter()
@@ -292,7 +295,7 @@ async fn quiet(arguments: &Arguments, stage: &Stage, size: usize) -> Result<Vec<
     let seconds = Duration::from_secs(arguments.quiet_seconds).as_secs_f64();
     let what = |text: &str| format!("{size} grants, {} quiet seconds: {text}", arguments.quiet_seconds);
     let note = format!(
-        "{reads} reads, {lease} renewals of the lease; every grant is suspended, on {} buckets",
+        "{reads} reads, {lease} lease renewals; every grant is suspended, on {} buckets",
         size.div_ceil(OF_EACH)
     );
     Ok(vec![

@@ -1,4 +1,4 @@
-//! B8: looking again at a hundred healthy grants of one bucket. One answer of the cloud tells about all of them.
+//! B8: reconciling a hundred healthy grants of one bucket. One read of the bucket policy covers all of them.
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -11,11 +11,11 @@ use crate::table::Row;
 use crate::{Arguments, Result};
 
 const GRANTS: usize = 100;
-/// Statements for ten grants each: more than a policy of 16 KB has room for would not fit.
+/// Statements for ten grants each: one statement per grant would exceed the 16 KB of a policy.
 const PREFIXES: usize = 10;
 const BUCKET: &str = "resync-bucket";
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     stage.bucket(BUCKET, None)?;
@@ -26,16 +26,17 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     });
     stage.create(grants).await?;
     stage.until_all("Applied", GRANTS).await?;
-    // A look after the operator's own write comes within 45 seconds, and must not be counted: a fresh process has none.
+    // The check after the operator's own write comes within 45 seconds and must not be counted; a new process has none
+    // pending.
     operator.kill()?;
     let operator = stage.operator(false).await?;
-    until("the first look of the new process", PATIENCE, || {
-        let looked = stage
+    until("the first check by the new process", PATIENCE, || {
+        let checked = stage
             .cloud
             .calls()
             .last()
             .is_some_and(|call| call.action == "GetBucketPolicy");
-        std::future::ready(looked.then_some(()))
+        std::future::ready(checked.then_some(()))
     })
     .await?;
     stage.cloud.clear_calls();
@@ -45,7 +46,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         .grants()
         .patch("grant-000", &PatchParams::default(), &Patch::Merge(&ask))
         .await?;
-    until("the pass to be reported", PATIENCE, || async {
+    until("the reconcile to be reported", PATIENCE, || async {
         let grant = stage
             .grants()
             .get("grant-000")
@@ -55,7 +56,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         if handled.and_then(serde_json::Value::as_str) == Some("bench") {
             Ok(())
         } else {
-            Err("it is not".to_owned())
+            Err("not reported yet".to_owned())
         }
     })
     .await?;
@@ -68,9 +69,9 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         .count();
 
     stage.cloud.clear_calls();
-    let looks = vec![json!({"bucket": BUCKET}); GRANTS];
+    let reads = vec![json!({"bucket": BUCKET}); GRANTS];
     Script::policies(arguments, &stage.cloud, 10)?
-        .obey::<Vec<f64>>(&looks)
+        .obey::<Vec<f64>>(&reads)
         .await?;
     let peer = stage.cloud.calls().len();
     let what = format!("a look at {GRANTS} healthy grants of one bucket: ");
@@ -88,6 +89,6 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             ),
         Row::new("B8", format!("{what}writes to the API server"), float(writes), "")
             .goal(1.0)
-            .note("the one that answers the annotation by which the look was asked for"),
+            .note("the status update that acknowledges the annotation"),
     ])
 }

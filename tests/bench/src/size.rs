@@ -1,4 +1,4 @@
-//! B14: how big the program is, and of how much of other people's code it is made.
+//! B14: the size of the binary and the number of crates in it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,14 +10,14 @@ use crate::stage::float;
 use crate::table::Row;
 use crate::{Arguments, Result};
 
-/// Runs it.
+/// Runs the benchmark.
 pub fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let binary = arguments.operator()?;
     let environment = arguments
         .python
         .ancestors()
         .nth(2)
-        .ok_or("the Python is not in an environment")?;
+        .ok_or("the Python interpreter is not in a virtual environment")?;
     let python = megabytes(folder_size(&environment.join("lib"))?);
     let size = megabytes(std::fs::metadata(&binary)?.len());
     Ok(vec![
@@ -27,7 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             .note("without the Python interpreter itself"),
         Row::new("B14", "binary, gzip -9", compressed(&binary)?, "MB").goal(4.0),
         Row::new("B14", "crates in the operator", float(crates()?), "").goal(200.0).note(
-            "packages that cargo tree lists for this platform, build-time ones that they pull in included; of two versions each counts",
+            "packages listed by cargo tree for this platform, including build-time packages; each version counts separately",
         ),
     ])
 }
@@ -55,7 +55,7 @@ fn folder_size(folder: &Path) -> Result<u64> {
     Ok(sum)
 }
 
-/// What a layer of an image would hold.
+/// Returns the compressed size in MB, as in an image layer.
 fn compressed(binary: &Path) -> Result<f64> {
     let output = Command::new("gzip")
         .args(["-9", "--stdout"])

@@ -1,5 +1,5 @@
-//! What benchmarks play on: a real API server with the chart, the stand-in cloud, and the operator with a token of the
-//! chart's `ServiceAccount`.
+//! The environment of the benchmarks: a real API server with the chart, the emulated cloud, and the operator with a
+//! token of the chart's `ServiceAccount`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,34 +17,34 @@ use serde_json::{Value, json};
 
 use crate::Result;
 
-/// Account A, which scores, and account B, which owns the buckets.
+/// The grantee account, which scores images, and the bucket owner account.
 pub const ACCOUNT_A: &str = "1234567890123456";
 pub const ACCOUNT_B: &str = "6543210987654321";
 pub const REGION: &str = "cn-hangzhou";
-/// The keys of account B.
+/// The AccessKey pair of the bucket owner account.
 pub const OWNER: [&str; 2] = ["LTAI-bench-owner", "canary-bench-owner"];
-/// The keys of account A.
+/// The AccessKey pair of the grantee account.
 pub const CALLER: [&str; 2] = ["LTAI-bench-caller", "canary-bench-caller"];
 /// The namespace of all grants.
 pub const NAMESPACE: &str = "bench";
 const OPERATOR: &str = "system:serviceaccount:imm-system:imm-operator";
-/// Requests under way at once when many objects are made.
+/// Requests in flight when many objects are created.
 const AT_ONCE: usize = 32;
-/// For waits on a busy machine.
+/// The time limit of waits, sufficient on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Everything that runs, but for the operator.
+/// Everything that runs, except the operator.
 pub struct Stage {
     pub client: Client,
     pub cloud: Emulator,
     binary: PathBuf,
     kubeconfig: PathBuf,
-    // Dropped last: everything else talks to it.
+    // Dropped last, because everything else connects to it.
     pub plane: ControlPlane,
 }
 
 impl Stage {
-    /// Starts everything.
+    /// Starts the control plane with the chart, and the emulator.
     pub async fn set(binary: PathBuf) -> Result<Self> {
         let audit = Options {
             audit: true,
@@ -77,7 +77,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The namespace, with keys that the operator may read.
+    /// Creates the namespace with credentials that the operator may read.
     async fn open_namespace(&self) -> Result<()> {
         let objects = [
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
@@ -96,10 +96,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts the operator and waits until it has seen everything.
+    /// Starts the operator and waits until it is ready.
     pub async fn operator(&self, leader_election: bool) -> Result<Operator> {
         let log = self.plane.folder().join("operator.log");
-        // Each run has a log of its own: what one says is about itself.
+        // Each run has a new log, so that the log describes only that run.
         if log.exists() {
             std::fs::remove_file(&log)?;
         }
@@ -111,7 +111,7 @@ impl Stage {
         Api::namespaced_with(self.client.clone(), NAMESPACE, &kind())
     }
 
-    /// Makes grants, many at once.
+    /// Creates grants, many in parallel.
     pub async fn create(&self, grants: impl IntoIterator<Item = Value>) -> Result<()> {
         let (api, params) = (self.grants(), PostParams::default());
         let objects = grants.into_iter().map(serde_json::from_value::<DynamicObject>);
@@ -122,23 +122,23 @@ impl Stage {
             .await
     }
 
-    /// Watches until so many grants have said `reason`.
+    /// Watches until `count` grants have the reason `reason`. Fails after a time limit.
     pub async fn until_all(&self, reason: &str, count: usize) -> Result<()> {
         let events = watcher(self.grants(), watcher::Config::default()).applied_objects();
         pin_mut!(events);
-        let mut right = BTreeSet::new();
+        let mut reached = BTreeSet::new();
         let all = async {
-            while right.len() < count {
+            while reached.len() < count {
                 let grant = events.try_next().await?.ok_or("the watch ended")?;
                 if self::reason(&grant) == Some(reason) {
-                    right.insert(grant.name_any());
+                    reached.insert(grant.name_any());
                 }
             }
             Ok::<(), crate::Error>(())
         };
         let patience = PATIENCE.max(Duration::from_millis(100) * u32::try_from(count)?);
         let in_time = tokio::time::timeout(patience, all).await;
-        in_time.map_err(|_| format!("not {count} grants were {reason} in time"))?
+        in_time.map_err(|_| format!("fewer than {count} grants reached {reason} in time"))?
     }
 
     /// Adds a bucket with Block Public Access on.
@@ -154,7 +154,7 @@ impl Stage {
         Ok(self.cloud.add_bucket(seed)?)
     }
 
-    /// What the operator asked of the API server since line `from` of the audit log, as verb and resource.
+    /// Returns the operator's requests to the API server since line `from` of the audit log, as verb and resource.
     pub fn asked_since(&self, from: usize) -> Result<Vec<(String, String)>> {
         let log = self.plane.audit_log()?;
         let events = log.lines().skip(from).filter(|line| line.contains(OPERATOR));
@@ -184,12 +184,12 @@ impl Stage {
             .collect())
     }
 
-    /// Where the audit log ends now.
+    /// Returns the number of lines of the audit log.
     pub fn audited(&self) -> Result<usize> {
         Ok(self.plane.audit_log()?.lines().count())
     }
 
-    /// Policy writes of the operator's key on a bucket whose name begins so.
+    /// Returns the policy writes to buckets whose names begin with `bucket`.
     pub fn puts(&self, bucket: &str) -> Vec<Call> {
         let mut calls = self.cloud.calls();
         calls.retain(|call| {
@@ -204,7 +204,7 @@ fn keys(name: &str, [id, secret]: [&str; 2]) -> Value {
         "stringData": {"accessKeyId": id, "accessKeySecret": secret}})
 }
 
-/// The stand-in cloud with both accounts.
+/// Starts the emulator with both accounts.
 pub async fn cloud() -> Result<Emulator> {
     let account = |uid, [id, secret]: [&str; 2]| json!({"uid": uid, "keys": [{"id": id, "secret": secret}]});
     let seed = json!({"accounts": [account(ACCOUNT_A, CALLER), account(ACCOUNT_B, OWNER)]});
@@ -215,7 +215,7 @@ pub async fn cloud() -> Result<Emulator> {
     .await?)
 }
 
-/// Starts an operator on any API server.
+/// Starts an operator on any API server and waits until it is ready.
 pub async fn start_operator(
     binary: &Path,
     kubeconfig: &Path,
@@ -239,7 +239,7 @@ fn kind() -> ApiResource {
     imm_operator::api::ImmBucketGrant::api_resource()
 }
 
-/// A grant of that name on that bucket; `changes` are members of its spec.
+/// Returns a grant of that name for that bucket; `changes` are members of its spec.
 pub fn grant(name: &str, bucket: &str, changes: Value) -> Value {
     let mut spec = json!({
         "bucket": {"name": bucket, "region": REGION, "ownerUID": ACCOUNT_B},
@@ -254,7 +254,7 @@ pub fn grant(name: &str, bucket: &str, changes: Value) -> Value {
         "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec})
 }
 
-/// The reason of Ready, once the status is about the present generation.
+/// Returns the reason of Ready, or `None` if the status is not of the current generation.
 pub fn reason(grant: &DynamicObject) -> Option<&str> {
     let status = grant.data.get("status")?;
     let seen = status.get("observedGeneration").and_then(Value::as_i64);
@@ -268,7 +268,7 @@ pub fn reason(grant: &DynamicObject) -> Option<&str> {
         .as_str()
 }
 
-/// A count as a measurement.
+/// Returns a count as a measurement.
 pub fn float(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -1,4 +1,4 @@
-//! B13: what keeping results costs the API server.
+//! B13: the API server's cost of storing results.
 
 use imm_operator::api::ImageScoreReport;
 use kube::Api;
@@ -13,19 +13,19 @@ use crate::{Arguments, Result};
 const IMAGES: usize = 10_000;
 const RATE: u32 = 100;
 const LATENCY_MS: u64 = 50;
-/// The API server's own account of the bodies that it was sent.
+/// The API server's metric of request body sizes.
 const BODIES: &str = "apiserver_request_body_size_bytes_sum{";
-/// The resources that a job writes to.
+/// The resources that a job writes.
 const WRITTEN: [&str; 2] = ["imagescorejobs", "imagescorereports"];
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     gallery::open(&stage).await?;
     gallery::hang(&stage, "storing", IMAGES)?;
     gallery::project(&stage, "storing", RATE, LATENCY_MS)?;
     let operator = stage.operator(false).await?;
-    // Made before the first count, so that its own creation does not count as one of the operator's writes.
+    // Created before the first count, so that its creation does not count as a write of the operator.
     let applied = job("storing", "storing", json!({"suspend": true}));
     submit(&stage, applied).await?;
     let (before, audited) = (sent(&stage).await?, stage.audited()?);
@@ -48,17 +48,17 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             .limit(1.0)
             .goal(3.5)
             .note(format!(
-                "bodies that the API server received, and the JSON of the job and its reports in the end; {:.2} MB and {:.2} MB",
+                "request bodies received by the API server ÷ final JSON of the job and its reports; {:.2} MB and {:.2} MB",
                 bytes / 1e6,
                 float(kept) / 1e6
             )),
         Row::new("B13", format!("{what}writes"), float(jobs + reports), "")
             .goal(160.0)
-            .note(format!("{jobs} of the job, {reports} of reports, {LATENCY_MS} ms a call")),
+            .note(format!("{jobs} of the job, {reports} of reports; {LATENCY_MS} ms per call")),
     ])
 }
 
-/// Bytes of all bodies that concerned jobs and reports.
+/// Returns the bytes of all request bodies for jobs and reports. Fails if the API server does not report them.
 async fn sent(stage: &Stage) -> Result<f64> {
     let request = kube::api::Request::new("/metrics").list(&ListParams::default())?;
     let page = stage.client.request_text(request).await?;
@@ -76,7 +76,7 @@ async fn sent(stage: &Stage) -> Result<f64> {
     Ok(values.iter().sum())
 }
 
-/// Bytes of the job and its reports as they are in the end, without what the API server adds about who wrote them.
+/// Returns the final size of the job and its reports in bytes, without `managedFields`.
 async fn kept(stage: &Stage, job: DynamicObject) -> Result<usize> {
     let kind = ApiResource::erase::<ImageScoreReport>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(stage.client.clone(), NAMESPACE, &kind);

@@ -1,5 +1,5 @@
-//! As much of an API server as the operator needs to see many grants: lists in pages, watches on which nothing happens, and
-//! the list of one bucket. All objects are copies of one that a real API server has stored.
+//! A minimal emulated API server for the operator to see many grants: paged lists, watches without events, and the list
+//! of one bucket. All objects are copies of one that a real API server stored.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use tokio::task::JoinHandle;
 
 use crate::Result;
 
-/// All objects as text, one after the other with commas between them.
+/// All objects as text, separated by commas.
 struct Store {
     text: Bytes,
-    /// Where each object begins; one entry more than there are objects.
+    /// The offset of each object, plus the end of the last one.
     begins: Vec<usize>,
     of_each: usize,
 }
 
-/// A stand-in that serves until it is dropped.
+/// An emulated API server. Dropping the value stops it.
 pub struct Stub {
     pub kubeconfig: PathBuf,
     server: JoinHandle<()>,
 }
 
 impl Stub {
-    /// Serves `count` copies of an object, `of_each` on each bucket.
+    /// Serves `count` copies of an object, `of_each` per bucket. Fails if the object lacks a needed field.
     pub async fn serve(template: &Value, count: usize, of_each: usize, folder: &Path) -> Result<Self> {
         let mut store = Store {
             text: Bytes::new(),
@@ -75,7 +75,7 @@ impl Stub {
         std::fs::write(&kubeconfig, config.to_string())?;
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
-                eprintln!("the stand-in for the API server ended: {error}");
+                eprintln!("the emulated API server ended: {error}");
             }
         });
         Ok(Self { kubeconfig, server })
@@ -92,7 +92,7 @@ fn bucket_of(number: usize) -> String {
     format!("rest-{number:05}")
 }
 
-/// A watch on which nothing happens.
+/// Returns a watch response without events.
 fn silence() -> Response {
     let never = futures::stream::pending::<std::result::Result<Bytes, std::io::Error>>();
     ([(CONTENT_TYPE, "application/json")], Body::from_stream(never)).into_response()
@@ -109,7 +109,7 @@ fn list(kind: &str, items: &[u8], next: Option<usize>) -> Response {
     ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// A parameter of a query; the names and numbers that are asked for here are never encoded.
+/// Returns a query parameter. The names and numbers used here are never percent-encoded.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query
         .split('&')

@@ -1,21 +1,21 @@
-//! What was measured, as a table for people and as JSON for programs.
+//! Formats the results as a table for people and as JSON for programs.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// Repetitions of one measurement.
+/// The samples of one measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    /// Sorted once; a measurement without a number is a mistake of the benchmark.
+    /// Sorts the samples. NaN values are a bug of the benchmark.
     pub fn new(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         Self(values)
     }
 
-    /// The value below which that share of the samples lies.
+    /// Returns the sample at the given quantile, or NaN without samples.
     pub fn quantile(&self, share: f64) -> f64 {
         let last = f64::from(u32::try_from(self.0.len().saturating_sub(1)).unwrap_or(u32::MAX));
         let wanted = (share * last).round();
@@ -23,20 +23,20 @@ impl Samples {
         place.map_or(f64::NAN, |(value, _)| *value)
     }
 
-    /// The median.
+    /// Returns the median, or NaN without samples.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 }
 
-/// Another way to do the same, measured in the same run.
+/// An alternative, measured in the same run.
 #[derive(Debug, Serialize)]
 pub struct Peer {
     pub name: &'static str,
     pub measured: f64,
 }
 
-/// One line.
+/// One row of results.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
@@ -44,10 +44,10 @@ pub struct Row {
     pub what: String,
     pub unit: &'static str,
     pub measured: f64,
-    /// Lowest and highest sample, when there are several.
+    /// The lowest and the highest sample, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<(f64, f64)>,
-    /// What nature or the peer on the other side allows at best.
+    /// The theoretical limit, or the limit set by the other side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
     /// The most it shall be.
@@ -56,12 +56,12 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub met: Option<bool>,
     pub peers: Vec<Peer>,
-    /// How the figure came about, as far as it is needed to read it.
+    /// How the number was measured, as far as needed to interpret it.
     pub note: String,
 }
 
 impl Row {
-    /// A line with one measurement.
+    /// Returns a row with one measurement.
     pub fn new(id: &'static str, what: impl Into<String>, measured: f64, unit: &'static str) -> Self {
         Self {
             id,
@@ -72,7 +72,7 @@ impl Row {
         }
     }
 
-    /// A line with the median of several.
+    /// Returns a row with the median of several samples.
     pub fn of(id: &'static str, what: impl Into<String>, samples: &Samples, unit: &'static str) -> Self {
         Self {
             spread: Some((samples.quantile(0.0), samples.quantile(1.0))),
@@ -80,7 +80,7 @@ impl Row {
         }
     }
 
-    /// What cannot be beaten.
+    /// Sets the theoretical limit.
     pub fn limit(self, limit: f64) -> Self {
         Self {
             limit: Some(limit),
@@ -97,13 +97,13 @@ impl Row {
         }
     }
 
-    /// Somebody else's figure.
+    /// Adds the number of an alternative.
     pub fn peer(mut self, name: &'static str, measured: f64) -> Self {
         self.peers.push(Peer { name, measured });
         self
     }
 
-    /// What has to be known to read the line.
+    /// Sets the note that explains the row.
     pub fn note(self, note: impl Into<String>) -> Self {
         Self {
             note: note.into(),
@@ -143,7 +143,7 @@ impl Row {
     }
 }
 
-/// Three figures that matter.
+/// Formats a number with three significant digits.
 pub fn short(value: f64) -> String {
     let text = match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
@@ -158,7 +158,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// The table in Markdown, so that it can be put into a page as it is; below it the notes.
+/// Returns the table in Markdown, ready for a documentation page, followed by the notes.
 pub fn render(rows: &[Row]) -> String {
     let head = ["id", "what", "measured", "limit", "÷ limit", "peers", "goal"].map(ToOwned::to_owned);
     let lines: Vec<[String; 7]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();

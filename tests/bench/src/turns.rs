@@ -1,4 +1,4 @@
-//! B15: small jobs beside a giant one in the same project.
+//! B15: small jobs concurrent with a giant one in the same project.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -16,7 +16,7 @@ const GIANT: usize = 100_000;
 const RATE: u32 = 100;
 const LATENCY_MS: u64 = 50;
 
-/// Runs it.
+/// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
     gallery::open(&stage).await?;
@@ -25,7 +25,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let alone = small_jobs(&stage, "alone").await?;
     gallery::hang(&stage, "giant", GIANT)?;
     submit(&stage, job("giant", "turns", json!({}))).await?;
-    imm_harness::until("the giant to be under way", crate::stage::PATIENCE, || {
+    imm_harness::until("the giant job to be in progress", crate::stage::PATIENCE, || {
         let asked = gallery::scorings(&stage)
             .iter()
             .filter(|call| call.key.as_deref().is_some_and(|key| key.starts_with("giant/")))
@@ -41,14 +41,14 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             .limit(fair)
             .goal(1.2)
             .note(format!(
-                "{IMAGES} images each, applied at once, mean time until Complete {beside:.2} s beside {GIANT} images of one namespace and one \
-                 project, {alone:.2} s without; {RATE} a second. Eleven equal turns make the limit; first come, first served would be a hundred \
-                 times slower"
+                "{IMAGES} images each, applied together; mean time until Complete {beside:.2} s with {GIANT} \
+                 other images in the same namespace and project, {alone:.2} s without; {RATE} calls per second. \
+                 The limit is eleven equal turns; first come, first served would be a hundred times slower"
             )),
     ])
 }
 
-/// Has the small jobs run at once; gives the mean of their times from the making of each until it was seen complete.
+/// Runs the small jobs in parallel. Returns the mean time from the creation of each job until it finished.
 async fn small_jobs(stage: &Stage, stem: &str) -> Result<f64> {
     let names: Vec<String> = (0..SMALL).map(|number| format!("{stem}-{number}")).collect();
     for name in &names {

@@ -1,5 +1,5 @@
-//! The peer in our own language: kube's `Controller` as its examples have it, over the same kind, with a reconciler that
-//! does nothing. Says when it has reconciled as many grants as it was told to wait for, and goes on.
+//! The Rust peer: kube's `Controller` as in its examples, for the same kind, with a reconciler that does nothing.
+//! Prints a line once it has reconciled the expected number of grants, and keeps running.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
