@@ -51,11 +51,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts an emulator on the current tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the seed is invalid, the TLS files cannot be used, or the address cannot be bound.
+    /// Starts an emulator on the current tokio runtime. Fails if the seed is invalid, the TLS files cannot be used, or
+    /// the address cannot be bound.
     pub async fn start(seed: Seed, options: Options) -> Result<Self, StartError> {
         let mut world = World::default();
         world.add(seed)?;
