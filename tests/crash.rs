@@ -1,6 +1,6 @@
-//! Faults everywhere: each scenario is played on paused time, and whatever befalls any single effect of it, it must come to
-//! the same end. The reference runs count the effects, so the plans grow with the code. A plan that fails prints its name:
-//! `PLAN='S5 12=Unanswered' cargo test --test crash replay -- --nocapture` plays it alone.
+//! Fault injection: each scenario runs on paused time, and with a fault at any single effect its final state must equal
+//! that of the run without faults. The reference runs count the effects, so the plans grow with the code. A failing plan
+//! prints its name: `PLAN='S5 12=Unanswered' cargo test --test crash replay -- --nocapture` runs only that plan.
 
 #[cfg(test)]
 mod crash {

@@ -1,4 +1,4 @@
-//! What must hold of every write, every status, every release, and at rest.
+//! Invariants of every write, every status, every finalizer release, and of the state at rest.
 
 use imm_operator::api::{ConditionStatus, EntryState, GrantStatus, kinds};
 use imm_operator::core::grant::{GrantObject, PassRoleDecision, PublicAccessBlock, parse_spec};
@@ -11,7 +11,7 @@ fn meaning(text: &str) -> String {
     fingerprint(text).unwrap_or_else(|| text.to_owned())
 }
 
-/// Ready and its reason.
+/// Returns the status and reason of the condition Ready.
 fn ready(status: &GrantStatus) -> Option<(ConditionStatus, &str)> {
     let ready = status.conditions.iter().find(|c| c.kind == kinds::READY);
     ready.map(|c| (c.status, c.reason.as_str()))
@@ -24,27 +24,27 @@ impl Outside {
         }
     }
 
-    /// I1, I2, I3, and the ledger.
+    /// Checks I1, I2 and I3 of a policy write, and that the ledger records every change.
     pub fn check_write(&mut self, write: &Write) {
         let before: Vec<String> = write.based_on.as_deref().map(statements).unwrap_or_default();
         let after: Vec<String> = write.text.as_deref().map(statements).unwrap_or_default();
-        // I1: each statement of others in the version that it is based on, unchanged and in order, and no other.
+        // I1: foreign statements of the version read are written back unchanged, in order, and without additions.
         let (read, kept) = (
             self.foreign_of(write.based_on.as_deref()),
             self.foreign_of(write.text.as_deref()),
         );
         self.must(read == kept, || {
-            format!("I1: the statements of others were {read:?} and are {kept:?}")
+            format!("I1: foreign statements were {read:?} and are now {kept:?}")
         });
-        // I2: a change of others is undone only when it fell between the read and the write.
+        // I2: a foreign change is lost only when it was made between the read and the write.
         if self.foreign != kept {
             self.lost += 1;
             let in_between = self.foreign_edits > write.edits_then || self.lag > 0;
             self.must(in_between, || {
-                format!("I2: a change of others that was read is undone: {kept:?}")
+                format!("I2: a foreign change that was read is undone: {kept:?}")
             });
         }
-        // A late write meets ledgers that have moved on; what it brings back must still be somebody's.
+        // A late write can arrive after the ledgers have changed; what it restores must still be owned by a grant.
         let owned = |o: &Self, text: &str, state: EntryState| {
             let meaning = meaning(text);
             let entries = o.grants.values().flat_map(|g| &g.status.owned);
@@ -52,7 +52,7 @@ impl Outside {
             same.any(|e| write.late || e.state == state)
         };
         for added in after.iter().filter(|s| !before.contains(s) && !kept.contains(s)) {
-            // A pass may have begun before its grant was deleted; then the next one takes the statement out again.
+            // A reconcile can start before its grant is deleted; the next reconcile then removes the statement.
             let asked_for = self
                 .grants
                 .values()
@@ -70,16 +70,16 @@ impl Outside {
             let recorded = self.ever_foreign.contains(gone) || owned(self, gone, EntryState::Removing);
             let rewritten = after.iter().any(|s| meaning(s) == meaning(gone));
             self.must(recorded || rewritten, || {
-                format!("ledger: {gone} is taken out without being recorded")
+                format!("ledger: {gone} is removed without being recorded")
             });
         }
         let copies = |list: &[String], text: &String| list.iter().filter(|s| *s == text).count();
         let twice = after.iter().find(|s| copies(&after, s) > copies(&kept, s).max(1));
         let twice = twice.cloned();
-        self.must(twice.is_none(), || format!("{twice:?} is there twice"));
+        self.must(twice.is_none(), || format!("duplicate statement: {twice:?}"));
     }
 
-    /// I11: a grant that is said to be applied was seen to be so.
+    /// Checks I11: a status says Applied only if the policy read last contains the grant's statements.
     pub fn check_status(&mut self, planned: &GrantObject, status: &GrantStatus, seen: Option<&str>) {
         let applied = ready(status) == Some((ConditionStatus::True, "Applied"));
         if !applied || status.observed_generation != Some(planned.generation) {
@@ -95,12 +95,13 @@ impl Outside {
                 .as_ref()
                 .is_some_and(|d| !d.positions_of(&meaning(&text)).is_empty());
             self.must(there, || {
-                format!("I11: {} is told that {text} is applied", planned.key)
+                format!("I11: {} is reported as Applied without {text}", planned.key)
             });
         }
     }
 
-    /// I5: the finalizer goes only when none of the grant's statements is left that nobody else owns, or somebody says so.
+    /// Checks I5: a finalizer is removed only when no live statement of the grant is without another owner, or when the
+    /// grant carries the abandon annotation.
     pub fn check_release(&mut self, grant: &GrantObject) {
         if grant.abandon {
             return;
@@ -117,8 +118,8 @@ impl Outside {
         }
     }
 
-    /// I2, I4, I11 and I14 at rest: each live grant's statements are there and it says so, whatever became of the others;
-    /// nothing of ours is left without a grant, and nothing of others has gone.
+    /// Checks I2, I4, I11 and I14 at rest: each live grant's statements are present and its status says so, regardless of
+    /// the other grants; no statement of ours is left without a grant, and no foreign statement is missing.
     pub fn check_at_rest(&mut self) {
         let gone = self.refuses == Some(imm_operator::ports::CloudErrorKind::NoSuchBucket);
         let grants: Vec<GrantObject> = self.grants.values().cloned().collect();
@@ -127,12 +128,12 @@ impl Outside {
             let expected = self.expected.get(grant.key.name.as_str()).copied();
             let reason = ready(&grant.status).map(|(_, reason)| reason.to_owned());
             self.must(reason.as_deref() == Some(expected.unwrap_or("Applied")), || {
-                format!("{} is {reason:?}", grant.key)
+                format!("{} has the reason {reason:?}", grant.key)
             });
             let current = !grant.deleting && grant.status.observed_generation == Some(grant.generation);
-            self.must(current, || format!("{} is not up to date", grant.key));
+            self.must(current, || format!("{} has an outdated observedGeneration", grant.key));
             if expected.is_some() {
-                // What it holds stays.
+                // A grant that is not Applied keeps the statements it owns.
                 wanted.extend(grant.status.owned.iter().map(|e| e.fingerprint.clone()));
                 continue;
             }
@@ -148,7 +149,7 @@ impl Outside {
                 .iter()
                 .find(|e| e.state != EntryState::Applied || e.unsettled_until.is_some());
             self.must(odd.is_none(), || {
-                format!("{} has an open entry at rest: {odd:?}", grant.key)
+                format!("{} has an unfinished ledger entry at rest: {odd:?}", grant.key)
             });
             for text in self.rendered(grant) {
                 let there = self.live(BUCKET, &meaning(&text)).0 > 0;
@@ -171,11 +172,11 @@ impl Outside {
         let live = self.foreign_of(self.policies.get(BUCKET).map(String::as_str));
         let foreign = self.foreign.clone();
         self.must(live == foreign, || {
-            format!("I2: the statements of others were {foreign:?} and are {live:?}")
+            format!("I2: foreign statements were {foreign:?} and are now {live:?}")
         });
     }
 
-    /// What the end of a run must equal: each policy's statements, and each grant's ledger without its times.
+    /// Returns the final state that runs are compared by: each policy's statements, and each grant's ledger without times.
     pub fn end(&self) -> String {
         let ledger = |g: &GrantObject| {
             let mut entries: Vec<String> = g
@@ -188,7 +189,7 @@ impl Outside {
             format!("{}: {}", g.key, entries.join(", "))
         };
         let ledgers: Vec<String> = self.grants.values().map(ledger).collect();
-        // Two grants applied at once may be written in either order when one of them was held up.
+        // Two grants that are applied at once may be written in either order when one of them was delayed.
         let policy = |bucket: &String| {
             let mut texts = self.texts(bucket);
             texts.sort_by_key(|t| {
@@ -204,7 +205,8 @@ impl Outside {
         format!("{}\n{}", policies.join("\n"), ledgers.join("\n"))
     }
 
-    /// The statements that a grant asks for; what became of `ram:PassRole` is as its status says, once it says so.
+    /// Returns the statements that a grant asks for; whether `ram:PassRole` is one of them follows the grant's status once
+    /// the status records that decision.
     pub fn rendered(&self, grant: &GrantObject) -> Vec<String> {
         let choice = match (grant.status.pass_role.as_deref(), self.block) {
             (Some(said), _) if said.starts_with("included") => PassRoleDecision::Included,

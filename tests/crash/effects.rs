@@ -1,4 +1,4 @@
-//! Every effect of a process, through its gate.
+//! The ports of a process: each call is an effect that passes its gate.
 
 use std::sync::Arc;
 

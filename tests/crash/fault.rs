@@ -1,4 +1,4 @@
-//! What can befall one effect, and the plans that are made of it: each has a name that replays it.
+//! Faults of a single effect, and plans made of them. Each plan has a name that replays it.
 
 use std::fmt;
 
@@ -7,55 +7,55 @@ use imm_operator::ports::{CloudError, CloudErrorKind, CredentialsError, KubeErro
 use super::rival::Edit;
 use super::scenario::{SCENARIOS, Scenario};
 
-/// Whether the effect of a failed call came about.
+/// Whether a failed call had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     None,
     Done,
 }
 
-/// What befalls one effect.
+/// A fault of one effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The process is stopped just before it is sent.
+    /// The process is stopped just before the call is sent.
     Before,
-    /// It is lost; the process hears of a failure and is stopped at its next effect.
+    /// The call is lost; the process receives an error and is stopped at its next effect.
     Lost,
-    /// It is done; the process hears of a failure and is stopped at its next effect.
+    /// The call takes effect; the process receives an error and is stopped at its next effect.
     Unanswered,
-    /// It is done and answered; the process is stopped at its next effect.
+    /// The call takes effect and is answered; the process is stopped at its next effect.
     Answered,
-    /// It is lost, and the process goes on.
+    /// The call is lost; the process receives an error and continues.
     LostOnly,
-    /// It is done, the process hears of a failure and goes on.
+    /// The call takes effect; the process receives an error and continues.
     UnansweredOnly,
-    /// A policy write is done only so many seconds later, whoever runs then; the process hears of a failure and is stopped
-    /// at its next effect.
+    /// A policy write takes effect only after this many seconds, regardless of which process runs by then; the process
+    /// receives an error and is stopped at its next effect.
     Late(u64),
-    /// Likewise, and the process goes on.
+    /// Like `Late`, but the process continues.
     LateOnly(u64),
-    /// A policy write is done and answered, and arrives once more so many seconds later.
+    /// A policy write takes effect and is answered, and arrives a second time after this many seconds.
     Twice(u64),
-    /// The process freezes in the middle of a policy write. Another takes over when the lease has run out; so many seconds
-    /// after the beginning the first wakes up, sends the write, and ends when it sees that it has lost the lease.
+    /// The process freezes in the middle of a call. Another process starts when the lease has expired. This many seconds
+    /// after the freeze the first process resumes, sends the call, and exits when it finds that it has lost the lease.
     Frozen(u64),
-    /// The API server answers with this failure.
+    /// The API server returns this error.
     Kube(KubeError, Effect),
-    /// The API server refuses a write of a job; it does the next one, and the process hears of a failure.
+    /// The API server rejects one write of a job; the next write takes effect, but the process receives an error.
     RefusedThenUnanswered,
-    /// The keys cannot be had.
+    /// The credentials are not available.
     Keys(NoKeys),
-    /// The cloud answers with this failure.
+    /// The cloud returns this error.
     Cloud(CloudErrorKind, Effect),
-    /// The list of grants is so many changes behind.
+    /// A list of grants or a read of a job is this many changes stale.
     Behind(usize),
-    /// The mark of that number is swallowed: counted over marks, not over effects.
+    /// The watch event with this number is dropped: the number counts watch events, not effects.
     Hidden,
-    /// Somebody else changes the policy just before.
+    /// Another writer changes the policy just before the effect.
     Rival(Edit),
 }
 
-/// Why keys cannot be had.
+/// Why credentials are not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoKeys {
     Missing,
@@ -66,18 +66,19 @@ pub enum NoKeys {
 
 pub const CRASHES: [Fault; 4] = [Fault::Before, Fault::Lost, Fault::Unanswered, Fault::Answered];
 pub const HICCUPS: [Fault; 2] = [Fault::LostOnly, Fault::UnansweredOnly];
-/// Within the lag window, beyond it, and at nearly the end of a write's life.
+/// Within the window of stale reads, beyond it, and near the end of the time in which a write can still arrive.
 pub const LATE: [Fault; 4] = [
     Fault::Late(3),
     Fault::Late(60),
     Fault::Late(290),
     Fault::LateOnly(100),
 ];
-/// At once: nothing on the way repeats a request long after it was answered.
+/// Immediately: no proxy repeats a request long after it was answered.
 pub const TWICE: [Fault; 2] = [Fault::Twice(0), Fault::Twice(1)];
-/// How long a lease lasts.
+/// Duration of a lease in seconds.
 pub const LEASE: u64 = 40;
-/// Just when the next one starts, in the middle of its work, much later, at the end of the write's life, and beyond.
+/// Just as the next process starts, in the middle of its work, much later, at the end of the time in which a write can
+/// arrive, and beyond that.
 pub const FROZEN: [Fault; 5] = [
     Fault::Frozen(LEASE + 1),
     Fault::Frozen(LEASE + 2),
@@ -85,7 +86,7 @@ pub const FROZEN: [Fault; 5] = [
     Fault::Frozen(290),
     Fault::Frozen(400),
 ];
-/// When a job's writes and calls wake up: before the next process has looked at the job, in the middle of its run, and at
+/// When frozen writes and calls of a job resume: before the next process reads the job, in the middle of its run, and at
 /// the end of it.
 pub const FROZEN_JOBS: [Fault; 5] = [
     Fault::Frozen(LEASE),
@@ -108,7 +109,7 @@ const NO_KEYS: [NoKeys; 4] = [
     NoKeys::Denied,
     NoKeys::Unreachable,
 ];
-/// Failures of any call to OSS; IMM's own are missing.
+/// Errors of any call to OSS; errors that only IMM returns are not listed.
 const OSS: [CloudErrorKind; 9] = [
     CloudErrorKind::AccessDenied,
     CloudErrorKind::NoSuchBucket,
@@ -120,13 +121,13 @@ const OSS: [CloudErrorKind; 9] = [
     CloudErrorKind::Unavailable,
     CloudErrorKind::Unanswered,
 ];
-/// Failures of a policy write alone.
+/// Errors of policy writes only.
 const OF_WRITES: [CloudErrorKind; 2] = [
     CloudErrorKind::PublicAccessBlocked,
     CloudErrorKind::PolicyRejected,
 ];
 
-/// Failures of the API server, each with and without the effect.
+/// Returns each error of the API server with and without the effect.
 pub fn kube_failures() -> impl Iterator<Item = Fault> {
     let both = |kind| [Fault::Kube(kind, Effect::None), Fault::Kube(kind, Effect::Done)];
     KUBE.into_iter().flat_map(both)
@@ -136,7 +137,7 @@ pub fn no_keys() -> impl Iterator<Item = Fault> {
     NO_KEYS.into_iter().map(Fault::Keys)
 }
 
-/// Failures of OSS, each with and without the effect.
+/// Returns each error of OSS with and without the effect; `writes` adds the errors of policy writes.
 pub fn cloud_failures(writes: bool) -> impl Iterator<Item = Fault> {
     let both = |kind| [Fault::Cloud(kind, Effect::None), Fault::Cloud(kind, Effect::Done)];
     let of_writes = OF_WRITES.into_iter().filter(move |_| writes);
@@ -166,12 +167,12 @@ impl Fault {
             .chain(edits)
     }
 
-    /// Whether the process is stopped at its next effect.
+    /// Returns whether the process is stopped at its next effect.
     pub fn stops(self) -> bool {
         CRASHES.contains(&self) || matches!(self, Self::Late(_))
     }
 
-    /// Whether the process hears of a failure, and whether the effect comes about.
+    /// Returns `None` if the process receives no error, else whether the call takes effect nevertheless.
     pub fn error(self) -> Option<Effect> {
         match self {
             Self::Lost | Self::LostOnly | Self::Late(_) | Self::LateOnly(_) | Self::Keys(_) => {
@@ -191,10 +192,10 @@ impl Fault {
     }
 }
 
-/// How a failure looks to whoever made the call; `None` when the fault is not about such calls.
+/// An error type that faults can produce.
 pub trait Refusal: Sized {
     fn of(fault: Fault) -> Option<Self>;
-    /// What kind of call it is.
+    /// The kind of call that this error type belongs to.
     const CALL: Call;
 }
 
@@ -206,13 +207,13 @@ pub enum Call {
     Keys,
     Cloud,
     Write,
-    /// A look at a job.
+    /// A read of a job.
     Look,
     /// A write of a job's report or status.
     Store,
     /// A paid call.
     Score,
-    /// Its failure is told to nobody.
+    /// A call whose failure the operator ignores.
     Unheard,
 }
 
@@ -247,7 +248,7 @@ impl Refusal for CloudError {
         };
         let mut error = refused(kind);
         if effect == Effect::Done {
-            // Only an answer that is not the service's own can come although the effect was done.
+            // An error can follow a call that took effect only if the answer comes from a proxy, not from the service.
             "OSSHttp403".clone_into(&mut error.code);
         }
         Some(error)
@@ -276,12 +277,12 @@ pub fn refused(kind: CloudErrorKind) -> CloudError {
     }
 }
 
-/// Those of grants, and after them those of jobs.
+/// Returns the scenarios of grants, followed by those of jobs.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     SCENARIOS.iter().chain(super::jobs::SCENARIOS)
 }
 
-/// A scenario and what befalls its effects: each fault concerns the process that runs when those before it have struck.
+/// A scenario and the faults of its effects: each fault applies to the process that runs after the previous faults.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Plan {
     pub scenario: usize,
@@ -300,7 +301,7 @@ impl Plan {
         scenarios().nth(self.scenario).unwrap()
     }
 
-    /// The plan of a name, as a failure prints it.
+    /// Returns the plan with a name, in the form that a failing plan prints.
     pub fn named(name: &str) -> Self {
         let mut words = name.split_whitespace();
         let tag = words.next().unwrap();

@@ -1,5 +1,5 @@
-//! What survives a crash: the API server's objects and the buckets' policies. What must hold of each change is in
-//! `checks.rs`.
+//! What survives a crash: the objects at the API server and the bucket policies. `checks.rs` has the invariants of each
+//! change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::fault::{Fault, refused};
 use super::jobs::JobWorld;
 
-/// How often each thing was done.
+/// Numbers of calls so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub lists: usize,
@@ -23,7 +23,7 @@ pub struct Counts {
     pub events: usize,
 }
 
-/// Objects, policies, and what happened to them.
+/// Objects, policies, and their history.
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -33,45 +33,45 @@ pub struct Outside {
     pub grants: BTreeMap<ObjectKey, GrantObject>,
     pub policies: BTreeMap<String, String>,
     pub block: Option<PublicAccessBlock>,
-    /// Statements of others, in order; and all that there ever were.
+    /// Foreign statements in their order, and all foreign statements that ever existed.
     pub foreign: Vec<String>,
     pub ever_foreign: BTreeSet<String>,
-    /// Changes of others so far, and how often a write of ours undid one.
+    /// Number of foreign changes so far, and how often a write of ours undid one.
     pub foreign_edits: usize,
     pub lost: usize,
     pub rival_has_edited: bool,
     pub counts: Counts,
     pub broken: Vec<String>,
-    /// How many seconds a read may be behind.
+    /// How many seconds a read may be stale.
     pub lag: i64,
-    /// How every call to the cloud is refused for now.
+    /// The error that every call to the cloud currently returns.
     pub refuses: Option<CloudErrorKind>,
-    /// Why the Secret with the keys cannot be read.
+    /// Why the Secret with the credentials cannot be read.
     pub no_secret: Option<CredentialsError>,
-    /// The API server lets no finalizer on.
+    /// The API server rejects every new finalizer.
     pub no_finalizer: bool,
-    /// A policy with this text in it is refused.
+    /// OSS rejects a policy that contains this text.
     pub poison: Option<&'static str>,
-    /// The session ends at the next write; sessions opened so far, and how many of them have ended.
+    /// Whether the session expires at the next write; number of sessions so far, and how many of them have expired.
     pub session_ends_at_write: bool,
     pub sessions: usize,
     pub ended_sessions: usize,
-    /// What grants say at rest, if it is not `Applied`.
+    /// The reason of Ready that a grant has at rest, if it is not `Applied`.
     pub expected: BTreeMap<&'static str, &'static str>,
-    /// OSS has refused a public policy, so that a grant may go without its `ram:PassRole`.
+    /// OSS has rejected a public policy, so that a grant may omit its `ram:PassRole` statement.
     pub public_refused: bool,
-    /// The user has changed an object, so that the watch tells of it.
+    /// Whether the user has changed an object, so that a watch event is due.
     pub changed: bool,
-    /// The process is to be replaced now.
+    /// Whether the process is to be replaced now.
     pub take_over: bool,
-    /// Policy writes under way.
+    /// Policy writes in flight.
     pub under_way: usize,
-    /// The grants before each change, for a list that is behind.
+    /// The grants before each change, for stale lists.
     pub past: Vec<BTreeMap<ObjectKey, GrantObject>>,
-    /// What the policies were before each change, and until when.
+    /// The policies before each change, and until when each was current.
     pub history: Vec<(String, Timestamp, Option<String>)>,
     version: u64,
-    /// Jobs, and all that they reach.
+    /// Jobs, and everything that they reach.
     pub jobs: JobWorld,
 }
 
@@ -137,7 +137,7 @@ impl Outside {
         }
     }
 
-    /// The grants of a bucket, as they were so many changes ago.
+    /// Returns the grants of a bucket as they were `behind` changes ago.
     pub fn list(&mut self, bucket: &str, behind: usize) -> Vec<GrantObject> {
         self.counts.lists += 1;
         let past = behind.checked_sub(1).map(|n| self.past.iter().rev().nth(n));
@@ -151,7 +151,7 @@ impl Outside {
             .collect()
     }
 
-    /// The object as it stands, if the version is the one that a write was planned from.
+    /// Returns the stored object, or `Conflict` if its version is not the one that a write was planned from.
     fn current(&mut self, planned: &GrantObject) -> Result<&mut GrantObject, KubeError> {
         let stored = self
             .grants
@@ -165,7 +165,7 @@ impl Outside {
         }
     }
 
-    /// `seen` is the policy that the process read last.
+    /// Replaces a grant's status; `seen` is the policy that the process read last.
     pub fn replace_status(
         &mut self,
         planned: &GrantObject,
@@ -184,7 +184,7 @@ impl Outside {
     pub fn add_finalizer(&mut self, planned: &GrantObject) -> Result<String, KubeError> {
         let version = self.next_version();
         let stored = self.grants.get_mut(&planned.key).ok_or(KubeError::NotFound)?;
-        // The API server takes no new finalizer on an object that is being deleted.
+        // The API server accepts no new finalizer on an object that is being deleted.
         let changed = stored.uid != planned.uid || stored.finalizers != planned.finalizers;
         if self.no_finalizer || changed || stored.deleting {
             return Err(KubeError::Invalid);
@@ -210,7 +210,7 @@ impl Outside {
         Ok(())
     }
 
-    /// A session of STS.
+    /// Opens a session at STS.
     pub fn open_session(&mut self, now: Timestamp) -> AccessKeys {
         self.sessions += 1;
         AccessKeys {
@@ -221,13 +221,13 @@ impl Outside {
         }
     }
 
-    /// Of a bucket that is gone OSS says so, and leaving grants rightly go: it does not say so of one that is there.
+    /// Returns whether a fault would falsely report a bucket as missing; a deleted grant is released on that answer.
     pub fn would_lie(&self, fault: Fault) -> bool {
         let gone = matches!(fault, Fault::Cloud(CloudErrorKind::NoSuchBucket, _));
         gone && self.grants.values().any(|g| g.deleting)
     }
 
-    /// Whether OSS lets these keys in at all.
+    /// Returns an error if OSS rejects these credentials.
     pub fn admit(&self, keys: &AccessKeys) -> Result<(), CloudError> {
         let session = keys.id.strip_prefix("STS.").and_then(|n| n.parse::<usize>().ok());
         if session.is_some_and(|n| n <= self.ended_sessions) {
@@ -236,7 +236,7 @@ impl Outside {
         self.refuses.map_or(Ok(()), |kind| Err(refused(kind)))
     }
 
-    /// The policy as a read shows it: as it was `lag` seconds ago.
+    /// Returns the policy as a read shows it: as it was `lag` seconds ago.
     pub fn read_policy(&mut self, bucket: &str, now: Timestamp) -> Option<String> {
         self.counts.reads += 1;
         let since = now - SignedDuration::from_secs(self.lag);
@@ -282,15 +282,15 @@ impl Outside {
     }
 }
 
-/// A policy write under way.
+/// A policy write in flight.
 #[derive(Clone)]
 pub struct Write {
     pub bucket: String,
     pub text: Option<String>,
-    /// What the process had read last, and how often others had changed the policy by then.
+    /// The policy that the process had read last, and the number of foreign changes by then.
     pub based_on: Option<String>,
     pub edits_then: usize,
-    /// It arrives after its process has heard what it will hear.
+    /// Whether the write arrives after its process has received an answer or an error.
     pub late: bool,
 }
 

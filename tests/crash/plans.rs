@@ -1,4 +1,4 @@
-//! The families of plans, and what each plan must come to.
+//! Families of plans for grants, and the final state that each plan must reach.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use super::rival::Edit;
 use super::runner::{Family, REFERENCES, judge, run};
 use super::scenario::SCENARIOS;
 
-/// A fault that never strikes: the next one concerns the next process.
+/// A fault that never strikes, so that the next fault applies to the next process.
 const NEVER: (usize, Fault) = (0, Fault::Before);
 
-/// A plan for each effect of each process of each scenario, and each fault that `faults` gives for it.
+/// Returns a plan for each effect of each process of each scenario, and each fault that `faults` returns for it.
 fn at_each_effect<F: IntoIterator<Item = Fault>>(faults: impl Fn(Call) -> F) -> Vec<Plan> {
     let mut plans = Vec::new();
     for (scenario, reference) in REFERENCES.iter().enumerate() {
@@ -68,13 +68,13 @@ fn a_crash_after_any_effect_changes_nothing_but_the_time_it_takes() {
 fn a_write_that_arrives_late_leaves_nothing_that_nobody_owns() {
     let plans = at_each_effect(|call| only(call, Call::Write, &LATE));
     assert!(plans.len() > 100, "only {} plans", plans.len());
-    // The late write itself, and putting right what it undid.
+    // The late write itself, and two writes that correct what it undid.
     run(&family("late writes", 3, plans));
 }
 
 #[test]
 fn a_second_crash_during_recovery_changes_nothing_either() {
-    // Every pair would take too long; each run takes the same sample, spread evenly over all pairs of places.
+    // Every pair would take too long. Each run takes the same sample, spread evenly over all pairs of positions.
     let singles = at_each_effect(|_| CRASHES);
     let mut plans = Vec::new();
     let mut turn = 0_usize;
@@ -93,7 +93,7 @@ fn a_second_crash_during_recovery_changes_nothing_either() {
     run(&family("double crashes", 2, plans));
 }
 
-/// Of so many pairs one is played: a prime, so that all places take part.
+/// One of this many pairs is run: a prime, so that every position occurs.
 const EACH_PAIR: usize = 53;
 
 #[test]
@@ -124,8 +124,8 @@ fn whatever_the_cloud_answers_the_end_is_the_same() {
 fn a_list_that_is_behind_costs_nothing_but_time() {
     let plans = at_each_effect(|call| only(call, Call::List, &BEHIND));
     assert!(plans.len() > 100, "only {} plans", plans.len());
-    // What one grant seems to want no more goes, and comes back when the other is seen to want it.
-    run(&family("lists that are behind", 2, plans));
+    // A statement that a stale list says is no longer wanted is removed, and restored when the other grant is listed again.
+    run(&family("stale lists", 2, plans));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn an_event_that_nobody_sees_is_made_up_for() {
         .flat_map(|(scenario, marks)| marks.map(move |at| Plan::new(scenario, &[(at, Fault::Hidden)])))
         .collect();
     assert!(plans.len() > SCENARIOS.len(), "only {} plans", plans.len());
-    run(&family("events that nobody sees", 0, plans));
+    run(&family("lost watch events", 0, plans));
 }
 
 #[test]
@@ -154,19 +154,19 @@ fn changes_of_others_are_kept_unless_they_fall_between_our_last_read_and_our_wri
             Vec::new()
         }
     });
-    // Where the trouble is a statement of others, it must stay for the scenario to make sense.
+    // These scenarios are about a foreign statement, so it must stay.
     plans.retain(|plan| !["S14", "S15"].contains(&plan.scenario().tag()));
     assert!(plans.len() > 1_000, "only {} plans", plans.len());
     run(&Family {
         same_end: false,
-        ..family("changes of others", 2, plans)
+        ..family("foreign changes", 2, plans)
     });
 }
 
-/// Plays the plan that the environment names; without a name, one whose name is made here.
+/// Runs the plan that the environment variable names; without one, a plan made here, to check that names resolve.
 #[test]
 fn replay() {
-    #[expect(clippy::disallowed_methods, reason = "a person names the plan to play")]
+    #[expect(clippy::disallowed_methods, reason = "the environment names the plan to run")]
     let named = std::env::var("PLAN");
     let made = Plan::new(
         4,
@@ -186,7 +186,7 @@ fn replay() {
         "{made} is not found by its name"
     );
     let plan = named.map_or(made, |name| Plan::named(&name));
-    // What a plan may cost depends on its family; whoever replays one wants to see all that is wrong.
+    // The allowed writes depend on the plan's family; a replay reports every violation.
     let outcome = if plan.scenario < SCENARIOS.len() {
         judge(&plan, 3, true, true)
     } else {

@@ -1,4 +1,4 @@
-//! Plays a plan: the steps of its scenario, each fault when its turn comes, and a new process for one that was stopped.
+//! Runs a plan: the steps of its scenario, each fault at its effect, and a new process for each one that was stopped.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,24 +11,24 @@ use super::outside::{Counts, Outside};
 use super::process::{Process, pass_time};
 use super::scenario::{BUCKET, Scenario};
 
-/// How long a step is given to come to rest: longer than any back-off, than the drift interval, and than the life of an
-/// unanswered write. A fault that strikes meanwhile is given as long again.
+/// How long a step is given to come to rest: longer than any back-off, than the drift interval, and than the time in which
+/// an unanswered write can still arrive. A fault that strikes in that time adds the same time again.
 const REST: Duration = Duration::from_secs(15 * 60);
-/// Time in which nothing may happen at the end.
+/// Hours at the end in which nothing may happen.
 const QUIET_HOURS: u64 = 10;
 
-/// What a run came to.
+/// The outcome of a run.
 pub struct Run {
     pub end: String,
     /// Effects of each process.
     pub calls: Vec<Vec<Call>>,
-    /// Marks of the steps.
+    /// Number of watch events sent by the steps.
     pub marks: usize,
     pub counts: Counts,
-    /// How often a change of others was undone, and whether a rival has changed what is not ours.
+    /// How often a foreign change was undone, and whether another writer has changed foreign statements.
     pub lost: usize,
     pub rival_has_edited: bool,
-    /// How often statements of ours are said to have been found gone.
+    /// How often statements of ours were reported as missing.
     pub drifts: i32,
     pub broken: Vec<String>,
 }
@@ -38,12 +38,12 @@ struct Player {
     start: (Timestamp, Instant),
     process: Process,
     faults: std::vec::IntoIter<(usize, Fault)>,
-    /// Number of the mark that is swallowed.
+    /// Number of the watch event that is dropped.
     hidden: Option<usize>,
     calls: Vec<Vec<Call>>,
     marks: usize,
-    /// Whether the process has ever been told of the bucket.
-    told: bool,
+    /// Whether the process has received any event for the bucket.
+    notified: bool,
 }
 
 impl Player {
@@ -63,21 +63,22 @@ impl Player {
             hidden,
             calls: Vec::new(),
             marks: 0,
-            told: false,
+            notified: false,
         }
     }
 
-    /// A new process lists everything when it begins to watch.
+    /// Starts a new process, which lists everything when its watch begins.
     async fn restart(&mut self) {
         let next = Process::start(&self.outside, self.start, self.faults.next());
         next.mark(BUCKET).await;
         let last = std::mem::replace(&mut self.process, next);
         self.calls.push(last.calls());
-        self.told = true;
+        self.notified = true;
         let Some(wakes_after) = last.frozen() else {
             return last.kill().await;
         };
-        // It wakes up, sends what it was about to send, and ends a moment later. The lease was waited for already.
+        // The frozen process resumes, sends what it was about to send, and exits a moment later. The lease has expired
+        // already.
         tokio::spawn(async move {
             pass_time((wakes_after + Duration::from_millis(100)).saturating_sub(Duration::from_secs(LEASE)))
                 .await;
@@ -100,13 +101,13 @@ impl Player {
         if changed {
             self.marks += 1;
             if self.hidden != Some(self.marks) {
-                self.told = true;
+                self.notified = true;
                 self.process.mark(BUCKET).await;
             }
         }
         self.run_for(time).await;
-        // What nobody was ever told of comes up when the watch begins anew; all else by the drift interval.
-        if time == REST && !self.told {
+        // A change without any event is found when the watch restarts; all other changes by the drift interval.
+        if time == REST && !self.notified {
             self.restart().await;
             self.run_for(time).await;
         }
@@ -124,7 +125,7 @@ impl Player {
                     pass_time(lease).await;
                 }
                 self.restart().await;
-                // Its rest begins when the frozen one has done its worst.
+                // The new process's rest begins when the frozen process has exited.
                 let worst = wakes_after
                     .filter(|_| time == REST)
                     .map_or(Duration::ZERO, |time| time.saturating_sub(lease));
@@ -132,7 +133,7 @@ impl Player {
                     self.restart().await;
                 }
             } else if let Some(fault) = self.process.was_struck().filter(|_| time == REST) {
-                // The events that the list did not have yet come after it.
+                // Events that the stale list did not include arrive after it.
                 if matches!(fault, Fault::Behind(_)) {
                     self.process.mark(BUCKET).await;
                 }
@@ -142,10 +143,10 @@ impl Player {
         }
     }
 
-    /// I9 and I10: for ten hours nothing is written and nobody is told anything; the policy is only looked at.
+    /// Checks I9 and I10: for ten hours nothing is written and no event is published; the policy is only read.
     async fn stay_quiet(&mut self) {
         self.process.spare();
-        // That a statement was found gone is remembered for an hour; the end of that is one more write.
+        // Removals of a statement are remembered for an hour; forgetting them is one more write.
         let backing_off = |o: &Outside| o.grants.values().any(|g| g.status.repeated_drift.is_some());
         if backing_off(&self.outside.lock().unwrap()) {
             self.run_for(Duration::from_secs(2 * 3600)).await;
@@ -154,21 +155,21 @@ impl Player {
         self.run_for(Duration::from_secs(QUIET_HOURS * 3600)).await;
         let mut outside = self.outside.lock().unwrap();
         let after = outside.counts;
-        let lanes: std::collections::BTreeSet<_> =
+        let identities: std::collections::BTreeSet<_> =
             outside.grants.values().map(|g| g.identity.clone()).collect();
         let written = (
             after.policy_writes - before.policy_writes,
             after.status_writes - before.status_writes,
             after.events - before.events,
         );
-        // Keys that are missing are asked for every half minute; nothing is done more often at rest.
-        let (passes, most) = (after.lists - before.lists, QUIET_HOURS * 3600 / 25);
-        if u64::try_from(passes).unwrap() > most {
-            outside.broken.push(format!("I9: {passes} passes at rest"));
+        // Missing credentials are read every 30 s; nothing is done more often at rest.
+        let (reconciles, most) = (after.lists - before.lists, QUIET_HOURS * 3600 / 25);
+        if u64::try_from(reconciles).unwrap() > most {
+            outside.broken.push(format!("I9: {reconciles} reconciles at rest"));
         }
-        // The drift interval is ten minutes, less or more a tenth.
-        let looks = lanes.len() * usize::try_from(QUIET_HOURS * 3600 / 540 + 1).unwrap();
-        if written != (0, 0, 0) || after.reads - before.reads > looks {
+        // The drift interval is ten minutes, with ±10 % jitter.
+        let most_reads = identities.len() * usize::try_from(QUIET_HOURS * 3600 / 540 + 1).unwrap();
+        if written != (0, 0, 0) || after.reads - before.reads > most_reads {
             outside.broken.push(format!(
                 "I9: at rest {written:?} writes and events, {} reads",
                 after.reads - before.reads
@@ -178,12 +179,12 @@ impl Player {
     }
 }
 
-/// Plays a plan; with `quiet` it is also watched for hours at the end.
+/// Runs a plan; `quiet` adds ten hours at rest at the end.
 pub async fn play(plan: &Plan, quiet: bool) -> Run {
     play_scenario(plan.scenario(), plan.faults.clone(), quiet).await
 }
 
-/// Plays a scenario, which need not be one of those that all faults befall.
+/// Runs a scenario, which need not be one of those that are run with every fault.
 pub async fn play_scenario(scenario: &Scenario, faults: Vec<(usize, Fault)>, quiet: bool) -> Run {
     let mut player = Player::new(faults);
     for (index, step) in scenario.steps.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! A process that can be stopped at any effect. Everything it reaches goes through here, counted; nothing waits but on
-//! paused time.
+//! A process that can be stopped at any effect. Each of its effects passes a gate and is counted; all waits are on paused
+//! time.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -22,31 +22,31 @@ use tokio_util::sync::CancellationToken;
 use super::fault::{Call, Effect, Fault, Refusal};
 use super::outside::{Outside, Write};
 
-/// Lets paused time go by.
+/// Advances the paused time.
 pub async fn pass_time(time: Duration) {
     let _ = timeout(time, pending::<()>()).await;
 }
 
 #[derive(Default)]
 struct State {
-    /// Effects so far, by their kinds.
+    /// Effects so far, by kind.
     calls: Vec<Call>,
     dying: bool,
-    /// The fault, from when it strikes until somebody asks.
+    /// The fault that has struck, until `was_struck` takes it.
     struck: Option<Fault>,
     frozen: bool,
-    /// What befalls the next write of a job.
+    /// The fault of the next write of a job.
     next_store: Option<Fault>,
-    /// Whether no fault may strike any more.
+    /// Whether no more faults may strike.
     spared: bool,
-    /// The policy as read last, and how often others had changed it by then.
+    /// The policy read last, and the number of foreign changes by then.
     seen: (Option<String>, usize),
 }
 
-/// The effects of one process.
+/// The gate that every effect of one process passes.
 pub struct Gate {
     pub(super) outside: Arc<Mutex<Outside>>,
-    /// Which process it is.
+    /// The number of the process.
     pub(super) number: usize,
     fault: Option<(usize, Fault)>,
     state: Mutex<State>,
@@ -59,9 +59,9 @@ impl Gate {
         self.start.0 + SignedDuration::try_from(self.start.1.elapsed()).unwrap()
     }
 
-    /// Lets an effect through, with what befalls it.
+    /// Admits an effect and returns the fault that strikes it; never returns if the process is stopped.
     pub(super) async fn pass(&self, call: Call) -> Option<Fault> {
-        // A moment passes on the paused clock with every effect.
+        // Every effect takes a moment of paused time.
         pass_time(Duration::from_millis(5)).await;
         let struck = {
             let mut state = self.state.lock().unwrap();
@@ -80,7 +80,7 @@ impl Gate {
                 Err(())
             } else {
                 state.struck = state.struck.or(here);
-                // The answer of a paid call is a while on its way.
+                // The answer to a billed call takes a while, so the process is stopped only after it.
                 state.dying |= call != Call::Score && here.is_some_and(Fault::stops);
                 here.filter(|fault| *fault == Fault::Before)
                     .map_or(Ok(here), |_| Err(()))
@@ -94,19 +94,19 @@ impl Gate {
         fault
     }
 
-    /// From now on nothing that this process does gets out.
+    /// Ends the process: none of its later effects reaches the outside.
     fn end(&self) {
         let mut outside = self.outside.lock().unwrap();
         outside.jobs.ends.entry(self.number).or_insert(self.time());
         self.dead.notify_one();
     }
 
-    /// The next effect is its last.
+    /// Stops the process at its next effect.
     pub(super) fn doom(&self) {
         self.state.lock().unwrap().dying = true;
     }
 
-    /// Stands still; what it was about to do comes afterwards.
+    /// Freezes the process; its pending effect is carried out afterwards.
     pub(super) async fn freeze(&self, seconds: u64) {
         self.state.lock().unwrap().frozen = true;
         self.end();
@@ -114,14 +114,14 @@ impl Gate {
         self.outside.lock().unwrap().jobs.late = true;
     }
 
-    /// What a fault changes outside.
+    /// Applies what a fault changes outside the process.
     fn befall(&self, fault: Option<Fault>) {
         let mut outside = self.outside.lock().unwrap();
         if let Some(Fault::Rival(edit)) = fault {
             let edited = outside.rival(edit);
             outside.rival_has_edited |= edited;
         }
-        // Whoever is told that keys are refused makes others.
+        // Credentials are rotated when a call reports that they are rejected or expired.
         let refused = |kind| {
             matches!(
                 kind,
@@ -133,7 +133,7 @@ impl Gate {
         outside.public_refused |= matches!(fault, Some(Fault::Cloud(CloudErrorKind::PublicAccessBlocked, _)));
     }
 
-    /// An effect of the kind that its failure tells; `lost` is how it looks when there is no answer.
+    /// Performs an effect of the kind that its error type belongs to; `lost` is the error when there is no answer.
     pub(super) fn effect<'a, T: Send + 'a, E: Refusal + Send + 'a>(
         &'a self,
         lost: E,
@@ -167,7 +167,7 @@ impl Gate {
         .boxed()
     }
 
-    /// The grants of a bucket; the list may be behind.
+    /// Lists the grants of a bucket; the list may be stale.
     pub(super) fn listing<'a>(
         &'a self,
         bucket: &'a str,
@@ -181,7 +181,7 @@ impl Gate {
         })
     }
 
-    /// The policy as read last.
+    /// Returns the policy read last.
     pub(super) fn seen(&self) -> Option<String> {
         self.state.lock().unwrap().seen.0.clone()
     }
@@ -190,7 +190,7 @@ impl Gate {
         self.state.lock().unwrap().seen = (policy, edits);
     }
 
-    /// A policy write; OSS refuses one whose signature is older than fifteen minutes.
+    /// Writes a policy; OSS rejects a signature that is older than 15 minutes.
     pub(super) fn write<'a>(
         &'a self,
         bucket: &'a BucketRef,
@@ -208,7 +208,7 @@ impl Gate {
         };
         async move {
             if self.state.lock().unwrap().frozen {
-                // The fence: the lease has run out.
+                // Fencing: the lease has expired.
                 return pending().await;
             }
             let fault = self.pass(Call::Write).await;
@@ -228,7 +228,7 @@ impl Gate {
             let _under_way = UnderWay::begin(&self.outside);
             pass_time(Duration::from_millis(5)).await;
             if let Some(Fault::Late(seconds) | Fault::LateOnly(seconds) | Fault::Twice(seconds)) = fault {
-                // The request is under way by itself: the end of its process does not stop it.
+                // The request is in flight on its own: the end of its process does not stop it.
                 let (perform, mut write) = (perform.clone(), write.clone());
                 write.late = true;
                 tokio::spawn(async move {
@@ -247,7 +247,7 @@ impl Gate {
     }
 }
 
-/// I13: no two writes of one bucket are under way at once.
+/// Checks I13: no two writes of one bucket are in flight at the same time.
 struct UnderWay(Arc<Mutex<Outside>>);
 
 impl UnderWay {
@@ -257,7 +257,7 @@ impl UnderWay {
         if world.under_way > 1 {
             world
                 .broken
-                .push("I13: two writes are under way at once".to_owned());
+                .push("I13: two writes are in flight at the same time".to_owned());
         }
         Self(Arc::clone(outside))
     }
@@ -279,7 +279,7 @@ pub(super) fn no_answer() -> CloudError {
     }
 }
 
-/// A running process, and how to notice its end.
+/// A running process, and the signal of its end.
 pub struct Process {
     gate: Arc<Gate>,
     buckets: Sender<Trigger<QueueKey>>,
@@ -290,7 +290,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts one; `start` is the world's time at the test's first moment.
+    /// Starts a process; `start` pairs the simulated time with the test's first instant.
     pub fn start(
         outside: &Arc<Mutex<Outside>>,
         start: (Timestamp, Instant),
@@ -322,7 +322,7 @@ impl Process {
         }
     }
 
-    /// A watch event about the bucket.
+    /// Sends a watch event for the bucket.
     pub async fn mark(&self, bucket: &str) {
         let mark = Trigger {
             key: QueueKey::Bucket(bucket.into()),
@@ -331,7 +331,7 @@ impl Process {
         self.buckets.send(mark).await.unwrap();
     }
 
-    /// A watch event about a job.
+    /// Sends a watch event for a job.
     pub async fn mark_job(&self, job: ObjectKey) {
         self.context.notifier.notify(&job);
         let mark = Trigger {
@@ -341,22 +341,22 @@ impl Process {
         self.runs.send(mark).await.unwrap();
     }
 
-    /// Lets it run for so long; `true` when it was stopped before.
+    /// Runs the process for a while; returns `true` if it was stopped before that.
     pub async fn run_for(&self, time: Duration) -> bool {
         timeout(time, self.dead.notified()).await.is_ok()
     }
 
-    /// The fault that has struck since this was last asked.
+    /// Returns the fault that has struck since the last call.
     pub fn was_struck(&self) -> Option<Fault> {
         std::mem::take(&mut self.gate.state.lock().unwrap().struck)
     }
 
-    /// No fault strikes it from now on.
+    /// Prevents any further fault.
     pub fn spare(&self) {
         self.gate.state.lock().unwrap().spared = true;
     }
 
-    /// How long it stays frozen.
+    /// Returns how long the process stays frozen; `None` if it is not frozen.
     pub fn frozen(&self) -> Option<Duration> {
         let frozen = self.gate.state.lock().unwrap().frozen;
         match self.gate.fault {
@@ -365,12 +365,12 @@ impl Process {
         }
     }
 
-    /// Effects so far.
+    /// Returns the effects so far.
     pub fn calls(&self) -> Vec<Call> {
         self.gate.state.lock().unwrap().calls.clone()
     }
 
-    /// Ends it at once, whatever it is doing.
+    /// Ends the process immediately.
     pub async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;

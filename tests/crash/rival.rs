@@ -1,11 +1,11 @@
-//! Somebody else who changes the policy: reads it, edits it, writes it back, all between two calls of ours.
+//! Another writer of the policy, which reads, edits and writes it back between two calls of ours.
 
 use imm_operator::core::policy::{Document, fingerprint};
 
 use super::outside::{Outside, statements};
 use super::scenario::BUCKET;
 
-/// One change of somebody else's.
+/// One change by another writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
     Insert,
@@ -14,11 +14,11 @@ pub enum Edit {
     Reorder,
     Duplicate,
     Delete,
-    /// A statement that means the same as one of ours, in other words.
+    /// A statement with the meaning of one of ours, spelled differently.
     CopyOurs,
     RemoveOurs,
     RespellOurs,
-    /// The whole policy is gone.
+    /// The whole policy is removed.
     Wipe,
 }
 
@@ -40,7 +40,7 @@ impl Edit {
 const INSERTED: &str = "{\"Effect\":\"Deny\",\"Action\":[\"oss:PutBucketAcl\"],\"Principal\":[\"*\"]}";
 
 impl Outside {
-    /// Somebody else changes the policy now; `true` when a statement that is not ours changed.
+    /// Applies a change of another writer; returns whether a foreign statement changed.
     pub fn rival(&mut self, edit: Edit) -> bool {
         let mut texts = self.texts(BUCKET);
         let is_foreign: Vec<bool> = texts.iter().map(|t| self.ever_foreign.contains(t)).collect();
@@ -80,7 +80,7 @@ impl Outside {
         text.to_owned()
     }
 
-    /// A person writes the policy; `true` when a statement that is not ours changed.
+    /// Replaces the policy by hand; returns whether a foreign statement changed.
     pub fn by_hand(&mut self, text: Option<&str>) -> bool {
         match text {
             Some(text) => self.policies.insert(BUCKET.to_owned(), text.to_owned()),
@@ -92,13 +92,13 @@ impl Outside {
         before != self.foreign
     }
 
-    /// A policy of somebody else's is there from the beginning.
+    /// Sets a foreign policy before the first grant.
     pub fn foreign_policy(&mut self, text: &str) {
         self.ever_foreign.extend(statements(text));
         self.by_hand(Some(text));
     }
 
-    /// Statements of a document that are not ours.
+    /// Returns the foreign statements of a document.
     pub fn foreign_of(&self, text: Option<&str>) -> Vec<String> {
         let texts = text.map(statements).unwrap_or_default();
         texts
@@ -107,7 +107,7 @@ impl Outside {
             .collect()
     }
 
-    /// How many live statements mean this, and how many of them are somebody else's.
+    /// Returns how many live statements have this meaning, and how many of them are foreign.
     pub fn live(&self, bucket: &str, meaning: &str) -> (usize, usize) {
         let Some(text) = self.policies.get(bucket) else {
             return (0, 0);

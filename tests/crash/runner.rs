@@ -1,4 +1,4 @@
-//! Plays many plans on all processors and holds each against the run without faults.
+//! Runs many plans on all processors and compares each with the run without faults.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,19 +11,19 @@ use super::fault::{CRASHES, Call, Fault, Plan};
 use super::play::{Run, play};
 use super::scenario::SCENARIOS;
 
-/// Of so many plans one is played: all in an optimised build, else too few minutes would be left for anything else. Both
-/// numbers are primes, so that all kinds of plans take part.
+/// One of this many plans is run: all in an optimised build, one in 11 in a debug build to keep the time short. Both
+/// numbers are primes, so that all kinds of plans occur.
 const EACH: usize = if cfg!(debug_assertions) { 11 } else { 1 };
-/// Every so many plans one is watched for hours at its end.
+/// One of this many plans is observed for hours at its end.
 const QUIET: usize = 53;
 
-/// Plans of one kind, and what they may cost.
+/// Plans of one kind, and the extra writes that they may cause.
 pub struct Family {
     pub name: &'static str,
     pub plans: Vec<Plan>,
-    /// Policy writes beyond those of the run without faults.
+    /// Allowed policy writes beyond those of the run without faults.
     pub repeats: usize,
-    /// Whether the end must equal that of the run without faults.
+    /// Whether the final state must equal that of the run without faults.
     pub same_end: bool,
 }
 
@@ -42,17 +42,17 @@ pub fn on_paused_time<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// Plays a plan and says what is wrong with it.
+/// Runs a plan and returns its violations as an error.
 pub fn judge(plan: &Plan, repeats: usize, same_end: bool, quiet: bool) -> Result<(), String> {
     let run = on_paused_time(play(plan, quiet));
     let reference = &REFERENCES[plan.scenario];
     let mut wrong = run.broken;
-    // Once OSS has called a policy public, grants go without their `ram:PassRole`.
+    // Once OSS has rejected a public policy, grants omit their `ram:PassRole` statement.
     let public =
         |(_, fault): &(usize, Fault)| matches!(fault, Fault::Cloud(CloudErrorKind::PublicAccessBlocked, _));
     let same_end = same_end && !plan.faults.iter().any(public);
     if same_end && run.end != reference.end {
-        wrong.push(format!("the end is\n{}\nnot\n{}", run.end, reference.end));
+        wrong.push(format!("the final state is\n{}\nnot\n{}", run.end, reference.end));
     }
     let (writes, without) = (run.counts.policy_writes, reference.counts.policy_writes);
     if writes > without + repeats {
@@ -60,20 +60,20 @@ pub fn judge(plan: &Plan, repeats: usize, same_end: bool, quiet: bool) -> Result
             "I8: {writes} policy writes, {without} without the faults"
         ));
     }
-    // What a process did not see because it had just started nobody has taken away. Where answers are old that is a known
-    // limit: a write that was answered and not yet seen leaves no trace of its time in the ledger.
+    // A statement that a process did not see because the process had just started was removed by no other writer. With
+    // stale reads this is a known limit: a write that was answered and not yet read back leaves no time in the ledger.
     let old_answers = plan.scenario().tag() == "X3";
     let crashes = |(_, fault): &(usize, Fault)| CRASHES.contains(fault);
     if !old_answers && plan.faults.iter().all(crashes) && run.drifts > reference.drifts {
-        wrong.push(format!("{} statements are said to have gone", run.drifts));
+        wrong.push(format!("{} statements are reported as removed", run.drifts));
     }
-    // I2, the other way round: only a change between our last read and our write is undone.
+    // The reverse of I2: only a change between our last read and our write is undone.
     if let [(at, Fault::Rival(_))] = plan.faults.as_slice() {
         let in_between = reference.calls[0].get(at - 1) == Some(&Call::Write) && run.rival_has_edited;
-        // The first write of this scenario is refused: it undoes nothing.
+        // The first write of this scenario is rejected, so it undoes nothing.
         let refused = plan.scenario().tag() == "S16";
         if (run.lost > 0) != in_between && !(refused && run.lost == 0) {
-            wrong.push(format!("I2: {} changes of others were undone", run.lost));
+            wrong.push(format!("I2: {} foreign changes were undone", run.lost));
         }
     }
     if wrong.is_empty() {
@@ -83,14 +83,14 @@ pub fn judge(plan: &Plan, repeats: usize, same_end: bool, quiet: bool) -> Result
     }
 }
 
-/// Plays a family of grants.
+/// Runs a family of plans for grants.
 pub fn run(family: &Family) {
     run_plans(family.name, &family.plans, |plan, quiet| {
         judge(plan, family.repeats, family.same_end, quiet)
     });
 }
 
-/// Plays a family, one at a time so that each has all processors, and prints how many plans it is and how long they took.
+/// Runs a family, one at a time so that each has all processors, and prints the number of plans and the time.
 pub fn run_plans(name: &str, plans: &[Plan], judge: impl Fn(&Plan, bool) -> Result<(), String> + Sync) {
     static TURN: Mutex<(usize, Duration)> = Mutex::new((0, Duration::ZERO));
     let mut turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +119,7 @@ pub fn run_plans(name: &str, plans: &[Plan], judge: impl Fn(&Plan, bool) -> Resu
     let played = plans.len().div_ceil(EACH);
     turn.0 += played;
     turn.1 += seconds;
-    // Past the test harness, which keeps back what a passing test prints.
+    // Written directly to stdout, because the test harness captures what a passing test prints.
     writeln!(
         std::io::stdout(),
         "plans: {played:>6} {}, {:.1} s (so far {} in {:.1} s)",
@@ -131,16 +131,16 @@ pub fn run_plans(name: &str, plans: &[Plan], judge: impl Fn(&Plan, bool) -> Resu
     .unwrap();
     let mut failures = failures.into_inner().unwrap();
     failures.sort();
-    // The first few in full, and the names of more.
-    let told = failures.iter().take(100).enumerate().map(|(n, (index, wrong))| {
+    // The first three failures in full, and the names of up to 97 more.
+    let listed = failures.iter().take(100).enumerate().map(|(n, (index, wrong))| {
         let name = format!("PLAN='{}'", plans[*index]);
         if n < 3 { format!("{name}\n{wrong}") } else { name }
     });
-    let told: Vec<String> = told.collect();
+    let listed: Vec<String> = listed.collect();
     assert!(
         failures.is_empty(),
         "{} of {played} plans failed:\n{}",
         failures.len(),
-        told.join("\n")
+        listed.join("\n")
     );
 }

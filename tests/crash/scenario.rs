@@ -1,4 +1,4 @@
-//! What users, owners of buckets and OSS do, one step after the other, each when the last has come to rest.
+//! What users, owners of buckets and OSS do, step by step; each step starts when the previous one has come to rest.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ const FOREIGN: &str = "{ \"Version\":\"1\",\r\n \"Statement\" : [ {\"Effect\":\"
 pub type Step = fn(&mut Outside);
 
 pub struct Scenario {
-    /// A number, and what happens.
+    /// A number, and a description.
     pub name: &'static str,
-    /// Each but the last is given time to come to rest, unless the scenario is hasty.
+    /// Each step is given time to come to rest, unless the scenario sets `haste`; the last step always is.
     pub steps: &'static [Step],
     /// Time between the steps of a user who does not wait.
     pub haste: Option<Duration>,
-    /// Policy writes that it takes without a fault.
+    /// Policy writes of the run without faults.
     pub writes: usize,
 }
 
@@ -34,7 +34,7 @@ impl Scenario {
     }
 }
 
-/// A grant for an account, with all prefixes and actions.
+/// Returns a grant for an account, with all prefixes and actions.
 pub fn grant(account: &str) -> GrantSpec {
     GrantSpec {
         bucket: BucketRef {
@@ -94,7 +94,7 @@ fn through_a_role(mut grant: GrantSpec) -> GrantSpec {
     grant
 }
 
-/// A policy of others with this text in it.
+/// Returns a foreign policy that contains `note`.
 fn long_policy(note: &str) -> String {
     format!("{{\"Version\":\"1\",\"Statement\":[{{\"Effect\":\"Deny\",\"Note\":\"{note}\"}}]}}")
 }
@@ -114,7 +114,7 @@ const fn patient(name: &'static str, writes: usize, steps: &'static [Step]) -> S
 pub const SCENARIOS: &[Scenario] = &[
     patient("S1 create, no policy", 1, &[|o| o.apply("a", grant(A))]),
     patient(
-        "S2 create beside statements of others",
+        "S2 create beside foreign statements",
         1,
         &[|o| {
             o.foreign_policy(FOREIGN);
@@ -134,7 +134,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "S4 two grants at once are one write",
+        "S4 two grants applied at once are one write",
         1,
         &[|o| {
             o.foreign_policy(FOREIGN);
@@ -169,7 +169,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "S7 the last grant is deleted, statements of others stay",
+        "S7 the last grant is deleted, foreign statements stay",
         2,
         &[
             |o| {
@@ -185,7 +185,7 @@ pub const SCENARIOS: &[Scenario] = &[
         &[|o| o.apply("a", grant(A)), |o| o.delete("a")],
     ),
     patient(
-        "S9 ours are removed by hand",
+        "S9 our statements are removed by hand",
         2,
         &[
             |o| {
@@ -198,7 +198,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "S10 only statements of others change",
+        "S10 only foreign statements change",
         1,
         &[
             |o| {
@@ -224,7 +224,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "S12 the bucket is gone when its grant is deleted",
+        "S12 the bucket is missing when its grant is deleted",
         1,
         &[
             |o| o.apply("a", grant(A)),
@@ -236,7 +236,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "S13 access is denied, and given later",
+        "S13 access is denied, and granted later",
         1,
         &[
             |o| {
@@ -252,7 +252,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "S14 one grant does not fit, the other does, and later both",
+        "S14 one grant does not fit, the other does, and later both do",
         2,
         &[
             |o| {
@@ -269,7 +269,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "S15 a statement of others makes OSS refuse every write",
+        "S15 a foreign statement makes OSS reject every write",
         1,
         &[
             |o| {
@@ -285,7 +285,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "S16 the session ends between reading and writing",
+        "S16 the session expires between reading and writing",
         1,
         &[|o| {
             o.foreign_policy(FOREIGN);
@@ -294,7 +294,7 @@ pub const SCENARIOS: &[Scenario] = &[
         }],
     ),
     Scenario {
-        name: "S17 another process takes over in the middle",
+        name: "S17 failover in the middle of a reconcile",
         writes: 1,
         steps: &[
             |o| {
@@ -304,11 +304,11 @@ pub const SCENARIOS: &[Scenario] = &[
             },
             |o| o.take_over = true,
         ],
-        // Between recording what is intended and writing it.
+        // Between storing the intent in the ledger and writing the policy.
         haste: Some(Duration::from_millis(1_040)),
     },
     patient(
-        "X1 two identities want the same, the first leaves",
+        "X1 two identities want the same statement, the first leaves",
         3,
         &[
             |o| {
@@ -334,7 +334,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "X3 reads are eight seconds behind",
+        "X3 reads are eight seconds stale",
         3,
         &[
             |o| {
@@ -360,7 +360,7 @@ pub const SCENARIOS: &[Scenario] = &[
         haste: Some(Duration::from_secs(2)),
     },
     patient(
-        "X5 an unusable grant among good ones",
+        "X5 an invalid grant among valid ones",
         2,
         &[
             |o| {
@@ -372,7 +372,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     patient(
-        "X6 the Secret is gone for good",
+        "X6 the Secret is deleted for good",
         1,
         &[
             |o| o.apply("a", grant(A)),

@@ -1,4 +1,4 @@
-//! Scenarios that are played once, without a fault: what they are about would not survive a crash in their middle.
+//! Scenarios that are run once and without a fault, because a crash in the middle would remove what they test.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use super::scenario::{BUCKET, Scenario, Step, grant, on, with_keys};
 const A: &str = "1234567890";
 const CLOSED: Option<CredentialsError> = Some(CredentialsError::SecretAccessDenied { account: None });
 
-fn tell(writes: usize, haste: Option<Duration>, steps: &'static [Step]) {
+fn run_once(writes: usize, haste: Option<Duration>, steps: &'static [Step]) {
     let scenario = Scenario {
-        name: "a story",
+        name: "a scenario without faults",
         steps,
         haste,
         writes,
@@ -29,22 +29,22 @@ fn tell(writes: usize, haste: Option<Duration>, steps: &'static [Step]) {
 
 fn must_be_live(outside: &mut Outside, part: &str) {
     if !outside.texts(BUCKET).iter().any(|text| text.contains(part)) {
-        outside.broken.push(format!("{part} is gone"));
+        outside.broken.push(format!("{part} is missing"));
     }
 }
 
-/// Without its finalizer an object is gone at once.
-fn must_be_gone(outside: &mut Outside, name: &str) {
+/// Checks that an object is deleted: an object without its finalizer is deleted immediately.
+fn must_be_deleted(outside: &mut Outside, name: &str) {
     if let Some(grant) = outside.grants.get(&key(name)) {
         outside
             .broken
-            .push(format!("{name} is still there: {:?}", grant.status.conditions));
+            .push(format!("{name} still exists: {:?}", grant.status.conditions));
     }
 }
 
 #[test]
 fn a_grant_without_keys_keeps_what_it_shares_with_one_that_leaves() {
-    tell(
+    run_once(
         2,
         None,
         &[
@@ -59,7 +59,7 @@ fn a_grant_without_keys_keeps_what_it_shares_with_one_that_leaves() {
             },
             |o| o.delete("b"),
             |o| {
-                must_be_gone(o, "b");
+                must_be_deleted(o, "b");
                 must_be_live(o, "ram:PassRole");
             },
         ],
@@ -68,7 +68,7 @@ fn a_grant_without_keys_keeps_what_it_shares_with_one_that_leaves() {
 
 #[test]
 fn a_grant_that_gets_no_finalizer_keeps_what_it_shares_with_one_that_leaves() {
-    tell(
+    run_once(
         2,
         None,
         &[
@@ -83,7 +83,7 @@ fn a_grant_that_gets_no_finalizer_keeps_what_it_shares_with_one_that_leaves() {
                 o.delete("b");
             },
             |o| {
-                must_be_gone(o, "b");
+                must_be_deleted(o, "b");
                 must_be_live(o, "ram:PassRole");
                 o.no_finalizer = false;
                 o.expected.clear();
@@ -94,13 +94,13 @@ fn a_grant_that_gets_no_finalizer_keeps_what_it_shares_with_one_that_leaves() {
 
 #[test]
 fn what_two_identities_own_and_both_drop_is_taken_out_by_the_last_of_them() {
-    tell(
+    run_once(
         4,
         None,
         &[
             |o| o.apply("a", with_keys(on(grant(A), &["p/"]), "second")),
             |o| o.apply("b", with_keys(on(grant(A), &["p/"]), "first")),
-            // What "b" found is gone and put back by it; so both own it.
+            // "b" finds the statement missing and restores it, so both own it.
             |o| {
                 o.by_hand(None);
                 for grant in o.grants.values_mut() {
@@ -120,7 +120,7 @@ fn what_two_identities_own_and_both_drop_is_taken_out_by_the_last_of_them() {
 
 #[test]
 fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_at_once() {
-    tell(
+    run_once(
         1,
         Some(Duration::from_secs(20)),
         &[
@@ -134,7 +134,7 @@ fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_at_once() {
                 o.changed = true;
             },
             |o| {
-                must_be_gone(o, "a");
+                must_be_deleted(o, "a");
                 o.by_hand(None);
             },
         ],
@@ -143,7 +143,7 @@ fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_at_once() {
 
 #[test]
 fn a_grant_that_owns_nothing_goes_although_no_call_is_admitted() {
-    tell(
+    run_once(
         0,
         None,
         &[
@@ -156,14 +156,14 @@ fn a_grant_that_owns_nothing_goes_although_no_call_is_admitted() {
                 o.refuses = Some(CloudErrorKind::AccessDenied);
                 o.delete("a");
             },
-            |o| must_be_gone(o, "a"),
+            |o| must_be_deleted(o, "a"),
         ],
     );
 }
 
 #[test]
 fn what_was_not_asked_for_an_edit_without_keys_is_asked_when_they_are_back() {
-    tell(
+    run_once(
         2,
         None,
         &[
@@ -184,7 +184,7 @@ fn what_was_not_asked_for_an_edit_without_keys_is_asked_when_they_are_back() {
 
 #[test]
 fn a_statement_that_was_decided_against_goes_although_the_first_write_is_refused() {
-    tell(
+    run_once(
         2,
         None,
         &[
@@ -206,7 +206,7 @@ fn a_statement_that_was_decided_against_goes_although_the_first_write_is_refused
 #[test]
 fn what_a_late_write_brings_back_goes_again() {
     let scenario = Scenario {
-        name: "a story",
+        name: "a scenario without faults",
         steps: &[
             |o| o.apply("a", seldom(&["p/"])),
             |o| o.apply("a", seldom(&["q/"])),
@@ -223,7 +223,7 @@ fn what_a_late_write_brings_back_goes_again() {
     }
 }
 
-/// A grant that is looked at once a day.
+/// A grant that is checked for drift once a day.
 fn seldom(prefixes: &[&str]) -> GrantSpec {
     GrantSpec {
         drift_interval_seconds: 86_400,

@@ -1,4 +1,4 @@
-//! Effects of jobs that differ from the others: writes may come late, and a paid call is a while under way.
+//! Effects of jobs that differ from those of grants: writes can arrive late, and a billed call stays in flight for a while.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::super::fault::{Call, Effect, Fault, Refusal};
 use super::super::outside::Outside;
 use super::super::process::{Gate, no_answer, pass_time};
 
-/// How long IMM takes.
+/// Latency of IMM.
 const CALL: Duration = Duration::from_millis(150);
 
 impl Gate {
@@ -22,7 +22,7 @@ impl Gate {
         self.effect_of(Call::Store, KubeError::Unavailable, move |o, _| perform(o))
     }
 
-    /// A paid call. Whatever becomes of its process, what has left arrives, and is billed.
+    /// A billed call. A call that was sent arrives and is billed, even if its process ends.
     pub fn score<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<String, CloudError>> {
         async move {
             let fault = self.pass(Call::Score).await;
@@ -45,8 +45,8 @@ impl Gate {
             if fault.is_some_and(Fault::stops) {
                 self.doom();
             }
-            let told = || Err(fault.and_then(CloudError::of).unwrap_or_else(no_answer));
-            answer.filter(|_| error.is_none()).unwrap_or_else(told)
+            let failed = || Err(fault.and_then(CloudError::of).unwrap_or_else(no_answer));
+            answer.filter(|_| error.is_none()).unwrap_or_else(failed)
         }
         .boxed()
     }

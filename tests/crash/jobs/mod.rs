@@ -1,4 +1,4 @@
-//! The life of jobs, on the machinery that plays the life of grants.
+//! Fault injection for jobs, on the machinery of grants.
 
 mod checks;
 mod gate;

@@ -1,4 +1,4 @@
-//! The families of plans of jobs, and what each plan must come to.
+//! Families of plans for jobs, and the final state that each plan must reach.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ static REFERENCES: LazyLock<Vec<Run>> = LazyLock::new(|| {
     plans.map(|plan| on_paused_time(play(&plan, true))).collect()
 });
 
-/// Whether a fault rightly ends an item, or the whole job, in another way.
+/// Returns whether a fault legitimately changes the outcome of an item or of the whole job.
 pub fn decides(fault: Fault) -> bool {
     use CloudErrorKind::{AccessDenied, NoSuchBucket, NoSuchProject, RequestRejected, WrongRegion};
     let Fault::Cloud(kind, _) = fault else {
@@ -30,14 +30,14 @@ pub fn decides(fault: Fault) -> bool {
     )
 }
 
-/// Plays a plan and says what is wrong with it.
+/// Runs a plan and returns its violations as an error.
 pub fn judge(plan: &Plan, quiet: bool) -> Result<(), String> {
     let run = on_paused_time(play(plan, quiet));
     let reference = &REFERENCES[plan.scenario - GRANTS.len()];
     let mut wrong = run.broken;
     let decided = plan.faults.iter().any(|(_, fault)| decides(*fault));
     if !decided && run.end != reference.end {
-        wrong.push(format!("the end is\n{}\nnot\n{}", run.end, reference.end));
+        wrong.push(format!("the final state is\n{}\nnot\n{}", run.end, reference.end));
     }
     if wrong.is_empty() {
         Ok(())
@@ -76,7 +76,7 @@ fn a_job_that_is_stopped_at_any_effect_ends_the_same() {
     run_plans("jobs: single faults", &plans, judge);
 }
 
-/// Of so many pairs one is played: a prime, so that all places take part.
+/// One of this many pairs is run: a prime, so that every position occurs.
 const EACH_PAIR: usize = 61;
 
 #[test]
@@ -114,10 +114,10 @@ fn whatever_the_api_server_answers_the_job_ends_the_same() {
 fn a_word_on_what_is_not_stored_whose_answer_is_lost_costs_nothing() {
     let plans = at_each_effect(|call| (call == Call::Store).then_some(Fault::RefusedThenUnanswered));
     assert!(plans.len() > 50, "only {} plans", plans.len());
-    run_plans("jobs: refused, then unanswered", &plans, judge);
+    run_plans("jobs: rejected, then unanswered", &plans, judge);
 }
 
-/// Failures of a paid call; one that was carried out has no answer, or one of a server on the way.
+/// Returns the faults of a billed call; a call that took effect has no answer, or an answer from a proxy.
 fn of_calls() -> Vec<Fault> {
     let fits = |fault: &Fault| {
         matches!(
@@ -147,7 +147,7 @@ fn whatever_the_cloud_answers_a_job_loses_and_doubles_nothing() {
 fn a_look_at_a_job_that_is_behind_costs_nothing_but_time() {
     let plans = at_each_effect(|call| (call == Call::Look).then_some(Fault::Behind(1)));
     assert!(plans.len() > 20, "only {} plans", plans.len());
-    run_plans("jobs: looks that are behind", &plans, judge);
+    run_plans("jobs: stale reads", &plans, judge);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_event_of_a_job_that_nobody_sees_is_made_up_for() {
         .flat_map(|(n, marks)| marks.map(move |at| Plan::new(GRANTS.len() + n, &[(at, Fault::Hidden)])))
         .collect();
     assert!(plans.len() > SCENARIOS.len(), "only {} plans", plans.len());
-    run_plans("jobs: events that nobody sees", &plans, judge);
+    run_plans("jobs: lost watch events", &plans, judge);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Plays a plan of a job: as for grants, the steps, each fault when its turn comes, and a new process for one that ended.
+//! Runs a plan of a job: its steps, each fault at its effect, and a new process for each one that ended.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,16 +12,16 @@ use super::super::process::{Process, pass_time};
 use super::super::scenario::BUCKET;
 use super::world::key;
 
-/// Longer than anything that a job waits for.
+/// Longer than any wait of a job.
 const REST: Duration = Duration::from_secs(15 * 60);
 const QUIET: Duration = Duration::from_secs(10 * 3600);
 
-/// What a run came to.
+/// The outcome of a run.
 pub struct Run {
     pub end: String,
     /// Effects of each process.
     pub calls: Vec<Vec<Call>>,
-    /// Marks of the job.
+    /// Number of watch events of the job.
     pub marks: usize,
     pub broken: Vec<String>,
 }
@@ -32,7 +32,7 @@ struct Player {
     process: Process,
     faults: std::vec::IntoIter<(usize, Fault)>,
     calls: Vec<Vec<Call>>,
-    /// Whether the bucket is worked on.
+    /// Whether the grants of the bucket are reconciled too.
     bucket: bool,
 }
 
@@ -48,7 +48,7 @@ impl Player {
         let Some(wakes_after) = last.frozen() else {
             return last.kill().await;
         };
-        // It wakes up, does what it was about to do, and ends a moment later.
+        // The frozen process resumes, does what it was about to do, and exits a moment later.
         let left = wakes_after.saturating_sub(Duration::from_secs(LEASE));
         tokio::spawn(async move {
             pass_time(left + Duration::from_millis(100)).await;
@@ -66,7 +66,7 @@ impl Player {
     }
 }
 
-/// Plays a plan; with `quiet` it is also watched for hours at the end.
+/// Runs a plan; `quiet` adds ten hours at rest at the end.
 pub async fn play(plan: &Plan, quiet: bool) -> Run {
     let outside = Arc::new(Mutex::new(Outside::default()));
     let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
@@ -107,13 +107,13 @@ pub async fn play(plan: &Plan, quiet: bool) -> Run {
             .run_for(scenario.haste.filter(|_| !last).unwrap_or(REST))
             .await;
     }
-    // What a look did not show yet comes as an event after it.
+    // A change that a stale read did not show arrives as a watch event after it.
     if let Some(Fault::Behind(_)) = player.process.was_struck() {
         player.process.mark_job(key()).await;
         player.run_for(REST).await;
     }
     if hidden.is_some() {
-        // What no pass comes back to by itself is seen when the watch begins anew.
+        // A change that no reconcile discovers is found when the watch restarts and lists everything.
         player.restart().await;
         player.run_for(REST).await;
     }
@@ -136,7 +136,7 @@ pub async fn play(plan: &Plan, quiet: bool) -> Run {
     player.process.kill().await;
     let mut outside = outside.lock().unwrap();
     if plan.faults.is_empty() {
-        outside.jobs.check_figures();
+        outside.jobs.check_counts();
     }
     let end = outside.jobs.end();
     let mut broken = std::mem::take(&mut outside.jobs.broken);

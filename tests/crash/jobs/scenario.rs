@@ -27,7 +27,7 @@ fn spec(source: &Value, budget: i64) -> JobSpec {
     .unwrap()
 }
 
-/// A job for listed images, of which some have a part of their own in their names.
+/// Returns a job over `count` listed images; `named` gives some of them, by index, another name stem.
 fn listed(count: usize, named: &[(usize, &str)]) -> JobSpec {
     let name = |n| {
         named
@@ -48,7 +48,7 @@ fn with_grant(mut spec: JobSpec) -> JobSpec {
     spec
 }
 
-/// A grant that is live already; nobody works on its bucket.
+/// Adds a grant that is already live; its bucket is not reconciled.
 fn live_grant(o: &mut Outside) {
     o.apply("a", grant(ACCOUNT));
     o.changed = false;
@@ -92,7 +92,7 @@ pub const SCENARIOS: &[Scenario] = &[
         }],
     ),
     job(
-        "J3 two images are bad, and one fails for a while",
+        "J3 two images are bad, and one fails temporarily",
         &[|o| {
             o.jobs.flaky.insert(uri("flaky-2.jpg"), 3);
             o.jobs.expected = Some(("CompletedWithFailures", Some((6, 2))));
@@ -100,7 +100,7 @@ pub const SCENARIOS: &[Scenario] = &[
         }],
     ),
     job(
-        "J4 asked to slow down",
+        "J4 throttled",
         &[|o| {
             o.jobs.throttles = 4;
             o.jobs.expected = Some(("Completed", Some((8, 0))));
@@ -153,7 +153,7 @@ pub const SCENARIOS: &[Scenario] = &[
             |o| {
                 o.jobs.expected = Some(("Cancelled", None));
                 let mut spec = listed(30, &[]);
-                // Slow enough that it is not done before, whatever limits the project tells.
+                // Slow enough that the job cannot finish earlier, regardless of the limits that the project reports.
                 spec.parallelism = Some(1);
                 o.jobs.create(spec);
             },

@@ -1,4 +1,4 @@
-//! What jobs reach: their object and reports, a bucket's images, and an IMM that keeps a ledger of what it bills.
+//! What jobs reach: their object and reports, a bucket's images, and an IMM that records what it bills.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +13,29 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::super::fault::refused;
 
-/// Account A, which scores.
+/// The grantee account, which scores.
 pub const ACCOUNT: &str = "1234567890";
-/// Objects of a page of a listing, and bytes of a piece of a manifest.
+/// Objects of a page of a listing, and bytes of a chunk of a manifest.
 const PAGE: usize = 60;
 const PIECE: usize = 150;
 /// Reports of a page.
 const REPORTS: usize = 8;
 
-/// A call that has left.
+/// A call that was sent.
 #[derive(Debug)]
 pub struct Sent {
     pub uri: String,
     pub process: usize,
-    /// Whether its answer settles the item: a score, or a refusal that repeating does not change.
+    /// Whether the answer settles the item: a score, or an error that a retry does not change.
     pub settles: bool,
-    /// IMM bills everything but its own failures.
+    /// Whether IMM bills the call: it bills everything but its own failures.
     pub billed: bool,
     pub answered: Option<Timestamp>,
-    /// A fault has made its answer another one.
+    /// Whether a fault replaced the answer.
     pub distorted: bool,
 }
 
-/// All that jobs reach.
+/// Everything that jobs reach.
 #[derive(Default)]
 pub struct JobWorld {
     pub job: Option<JobObject>,
@@ -45,23 +45,23 @@ pub struct JobWorld {
     /// Keys of the bucket's images, in order.
     pub images: Vec<String>,
     pub manifest: String,
-    /// How often images still fail.
+    /// How many more calls fail, by image.
     pub flaky: BTreeMap<String, usize>,
-    /// How many calls are still refused because of a rate limit.
+    /// How many more calls are throttled.
     pub throttles: usize,
-    /// IMM may not read the images.
+    /// Whether IMM may not read the images.
     pub denies: bool,
     pub ledger: Vec<Sent>,
-    /// Processes so far, and when they ended.
+    /// Number of processes so far, and when each ended.
     pub processes: usize,
     pub ends: BTreeMap<usize, Timestamp>,
-    /// Something came late: what the process that worked by then knew was no longer what is stored.
+    /// Whether something arrived late, so that the process that worked at that time knew an outdated state.
     pub late: bool,
-    /// How often the keys were made anew.
+    /// How often the credentials were rotated.
     pub keys: usize,
-    /// The user has changed the job, so that the watch tells of it.
+    /// Whether the user has changed the job, so that a watch event is due.
     pub changed: bool,
-    /// Why the job ends, and how many items are scored and failed then.
+    /// The expected terminal reason, and the expected numbers of scored and failed items.
     pub expected: Option<(&'static str, Option<(i32, i32)>)>,
     pub writes: usize,
     pub broken: Vec<String>,
@@ -72,7 +72,7 @@ pub fn key() -> ObjectKey {
     super::super::outside::key("job")
 }
 
-/// Seconds of a day before the test.
+/// Returns the time one day before the test's time, in whole seconds.
 fn before(now: Timestamp) -> Timestamp {
     now - SignedDuration::from_hours(24)
 }
@@ -111,7 +111,7 @@ impl JobWorld {
         self.changed = true;
     }
 
-    /// A user deletes the job; its reports go with it.
+    /// A user deletes the job; its reports are deleted with it.
     pub fn delete(&mut self) {
         self.next_version();
         self.job = None;
@@ -119,7 +119,7 @@ impl JobWorld {
         self.changed = true;
     }
 
-    /// The job, or what it was one change ago.
+    /// Returns the job, or the job one change ago if `behind`.
     pub fn get(&self, wanted: &ObjectKey, behind: bool) -> Option<JobObject> {
         let last = self.past.last().filter(|_| behind);
         last.unwrap_or(&self.job).clone().filter(|job| job.key == *wanted)
@@ -182,7 +182,7 @@ impl JobWorld {
         self.version += 1;
         self.writes += 1;
         let resource_version = self.version.to_string();
-        // What is stored without its job is collected at once.
+        // A report that is stored without its job is garbage-collected immediately.
         if self.job.is_some() {
             let stored = StoredReport {
                 report: report.clone(),
@@ -221,14 +221,14 @@ impl JobWorld {
 
     pub fn limits(&self) -> ProjectLimits {
         ProjectLimits {
-            // What is listed whole is few.
+            // Jobs over listed images have few items.
             queries_per_second: if self.images.is_empty() { 10 } else { 50 },
             concurrency: 5,
             service_role: Some("AliyunIMMDefaultRole".to_owned()),
         }
     }
 
-    /// A call leaves its process.
+    /// A process sends a call; returns the call's index.
     pub fn leave(&mut self, uri: &str, process: usize, _: Timestamp) -> usize {
         self.check_call(uri);
         self.ledger.push(Sent {
@@ -242,7 +242,7 @@ impl JobWorld {
         self.ledger.len() - 1
     }
 
-    /// A call arrives at IMM.
+    /// A call arrives at IMM; returns IMM's answer.
     pub fn serve(&mut self, call: usize) -> Result<String, CloudError> {
         let uri = self.ledger[call].uri.clone();
         let served = self.ledger.iter().filter(|sent| sent.settles).count();
@@ -251,7 +251,7 @@ impl JobWorld {
                 *left -= 1;
                 Some(CloudErrorKind::Unavailable)
             }
-            // Not before one call was served.
+            // Throttling starts only after one call was served.
             _ if self.throttles > 0 && served > 0 => {
                 self.throttles -= 1;
                 Some(CloudErrorKind::Throttled)
@@ -273,7 +273,7 @@ impl JobWorld {
         Ok(score(&uri))
     }
 
-    /// Its answer, or what a fault has made of it, comes back.
+    /// The answer to a call comes back; `distorted` says that a fault replaced it.
     pub fn answered(&mut self, call: usize, now: Timestamp, distorted: bool) {
         let sent = &mut self.ledger[call];
         sent.answered = Some(now);
@@ -281,7 +281,7 @@ impl JobWorld {
     }
 }
 
-/// What an image scores.
+/// Returns the score of an image.
 pub fn score(uri: &str) -> String {
     let sum: u32 = uri.bytes().map(u32::from).sum();
     format!("0.{:03}", 100 + sum % 900)
