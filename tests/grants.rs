@@ -1,5 +1,5 @@
-//! Grants on a real control plane and the stand-in cloud: what users apply, what kubectl shows, what the policy and
-//! the cloud's ledger say. Numbers such as G2 are the behaviours of the API design.
+//! Grants on a real control plane and the emulator: what users apply, what kubectl shows, and what the policy and the
+//! emulator's call log contain. Numbers such as G2 are promises of docs/promises.md.
 
 fn main() -> std::process::ExitCode {
     grants::main()
@@ -26,7 +26,7 @@ mod grants {
 
     pub fn main() -> std::process::ExitCode {
         crate::support::play(crate::parts![
-            // Those that wait longest come first.
+            // The tests that wait longest start first.
             together clusters::two_clusters_share_a_statement_and_the_survivor_restores_it,
             together rivals::the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write,
             together rivals::of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest,

@@ -1,4 +1,4 @@
-//! Two clusters with a control plane and an operator each, which know nothing of each other, and one bucket.
+//! Two clusters, each with a control plane and an operator of its own, that share one bucket without knowing each other.
 
 use std::sync::Arc;
 
@@ -24,30 +24,30 @@ pub async fn two_clusters_share_a_statement_and_the_survivor_restores_it(stage: 
     assert_eq!(grant["status"]["owned"][0]["preExisting"], true);
     assert_eq!(here.puts().len(), 1, "one statement for both");
 
-    // Retain on the side that goes: nothing is missing for a moment, because nothing is written.
+    // With Retain on the deleted side no statement is missing at any time, because nothing is written.
     there.delete(GRANT, "same").await;
     there.until_gone(GRANT, "same").await;
     assert_eq!(here.policy(), both);
     assert_eq!(here.puts().len(), 1);
 
-    // Without it the statement goes with the cluster that had put it there, and the other one puts it back by itself.
+    // Without Retain the cluster that owns the statement removes it, and the other cluster restores it automatically.
     there.granted("same", &interval).await;
     here.delete(GRANT, "same").await;
     here.until_gone(GRANT, "same").await;
     assert_eq!(here.puts().len(), 2);
-    until("the survivor to put it back", PATIENCE, || async {
+    until("the other cluster to restore the statement", PATIENCE, || async {
         let policy = here.policy();
         if policy == both { Ok(()) } else { Err(policy) }
     })
     .await
     .unwrap();
     there
-        .until(GRANT, "same", "a statement of its own", |grant| {
+        .until(GRANT, "same", "an owned statement after one drift", |grant| {
             grant["status"]["owned"][0]["preExisting"] == false && grant["status"]["lastDrift"]["count"] == 1
         })
         .await;
     there.until_reason(GRANT, "same", "Applied").await;
-    assert_eq!(statements(&here.policy()).len(), 4, "not doubled");
+    assert_eq!(statements(&here.policy()).len(), 4, "no duplicate statement");
     there.delete(GRANT, "same").await;
     there.until_gone(GRANT, "same").await;
     assert_eq!(here.policy(), FOREIGN);

@@ -1,4 +1,4 @@
-//! Copies of policies from before our writes: how many there are, and that each is what was there.
+//! Backups of policies from before our writes: how many are kept, and that each equals the policy before its write.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::merging::FOREIGN;
 use crate::support::tenant::GRANT;
 use crate::support::{Stage, Tenant};
 
-/// Copies kept of each bucket.
+/// Backups kept of each bucket.
 const KEPT: usize = 5;
 
 // G46
@@ -34,8 +34,8 @@ pub async fn the_last_five_copies_are_kept_and_each_is_what_was_there(stage: Arc
         .iter()
         .filter_map(|(key, copy)| key.strip_suffix(".json").and(copy.as_str()))
         .collect();
-    assert_eq!(copies, before[2..], "the oldest two have made room");
-    assert_eq!(data.len(), 2 * KEPT, "each with its writer: {:?}", data.keys());
+    assert_eq!(copies, before[2..], "the two oldest backups are removed");
+    assert_eq!(data.len(), 2 * KEPT, "each backup with its writer: {:?}", data.keys());
     let entry = format!("{}.json", newest["entry"].as_str().unwrap());
     assert_eq!(data[&entry], before[KEPT + 1]);
 }
@@ -70,12 +70,12 @@ pub async fn a_write_that_is_refused_again_and_again_pushes_no_copy_out(stage: A
     let entry = format!("{}.json", copy["entry"].as_str().unwrap());
     assert_eq!(
         kept["data"][&entry], FOREIGN,
-        "the copy that status names is there"
+        "the backup that status names exists"
     );
     assert_eq!(kept["data"].as_object().unwrap().len(), 2 * 2, "{kept}");
 }
 
-// G46: the short name of a bucket's copies can be had by another bucket, on purpose.
+// G46: another bucket has taken the short ConfigMap name of this bucket's backups.
 pub async fn the_copies_of_another_bucket_are_not_touched(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "namesake", FOREIGN).await;
     let digest: String = Sha256::digest(&tenant.bucket)

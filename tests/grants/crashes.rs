@@ -1,4 +1,4 @@
-//! The operator ends at the worst moment, or may not store what it is about to do. Nothing else runs beside these.
+//! The operator crashes around a write, or cannot store what it is about to do. No other test runs at the same time.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::support::seen::statements;
 use crate::support::tenant::GRANT;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
-/// After a crash: the statement is owned, once there, and taken out with the grant.
+/// Checks, after a crash, that the statement is owned, exists once, and is removed with the grant.
 async fn owned_once_and_removed(tenant: &Tenant) {
     let stage = &tenant.stage;
     stage.start_operator().await;
@@ -24,8 +24,8 @@ async fn owned_once_and_removed(tenant: &Tenant) {
     );
     assert_eq!(tenant.puts().len(), 1, "the write is not repeated");
     tenant.delete(GRANT, "crashed").await;
-    // The object may stay a few minutes, until no write of the crashed process can arrive any more.
-    until("the statement to be gone", PATIENCE, || async {
+    // The object may stay for a few minutes, until no write of the crashed process can arrive any more.
+    until("the statement to be removed", PATIENCE, || async {
         let policy = tenant.policy();
         if policy == FOREIGN { Ok(()) } else { Err(policy) }
     })
@@ -87,8 +87,8 @@ pub async fn without_a_stored_ledger_nothing_is_written(stage: Arc<Stage>) {
         ])
         .await;
     tenant.apply(&tenant.grant("unrecorded", &json!({}))).await;
-    // Three refused writes of status are at least two whole passes.
-    until("refused writes of status", PATIENCE, || async {
+    // Three rejected status writes are at least two complete reconciles.
+    until("rejected status writes", PATIENCE, || async {
         let refused = stage.audited().into_iter().filter(|one| {
             one.resource == "immbucketgrants/status" && one.namespace == "no-ledger" && one.code == 403
         });
@@ -103,7 +103,7 @@ pub async fn without_a_stored_ledger_nothing_is_written(stage: Arc<Stage>) {
     .unwrap();
     assert!(
         tenant.puts().is_empty(),
-        "nothing is written that is not recorded"
+        "a statement is written only after the ledger has recorded it"
     );
     assert_eq!(tenant.policy(), FOREIGN);
 

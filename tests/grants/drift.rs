@@ -1,4 +1,4 @@
-//! What others do to our statements afterwards, and looks that are asked for.
+//! Drift of our statements, and reconciles on request.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ pub async fn a_removed_statement_comes_back_with_one_event(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "drift", FOREIGN).await;
     tenant.granted("drift", &json!({})).await;
     let policy = tenant.policy();
-    // Our own last write is remembered for a while as one whose answer may still be old: only a document that is
-    // neither the one before nor the one after it is certain to be somebody else's.
+    // For a while after our own write the previous document may be a stale read. Only a document that is neither the one
+    // before the write nor the one after it is certain to be another writer's.
     let others = FOREIGN.replace("vpc-1", "vpc-2");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
     let grant = tenant
-        .until(GRANT, "drift", "to have noticed and corrected", |grant| {
+        .until(GRANT, "drift", "one corrected drift", |grant| {
             grant["status"]["lastDrift"]["kind"] == "StatementRemoved"
                 && condition(grant, "Granted")[0] == "True"
         })
@@ -35,7 +35,7 @@ pub async fn a_removed_statement_comes_back_with_one_event(stage: Arc<Stage>) {
     assert_eq!(tenant.puts().len(), 2);
 }
 
-// D1: OSS may answer with an older document for a while.
+// D1: OSS may return an older document for a while.
 pub async fn the_document_from_before_our_write_is_first_taken_for_an_old_answer(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "older", FOREIGN).await;
     tenant.granted("older", &json!({})).await;
@@ -45,9 +45,9 @@ pub async fn the_document_from_before_our_write_is_first_taken_for_an_old_answer
         [condition(&grant, "Ready")[1], condition(&grant, "Granted")[0]],
         ["Settling", "True"]
     );
-    assert_eq!(tenant.puts().len(), 1, "nothing is planned from it");
+    assert_eq!(tenant.puts().len(), 1, "nothing is written because of a stale read");
 
-    // Half a minute later it is the truth.
+    // Half a minute after our write the document is no longer taken for a stale read.
     let grant = tenant.until_reason(GRANT, "older", "Applied").await;
     assert_eq!(grant["status"]["lastDrift"]["count"], 1);
     assert_eq!(tenant.puts().len(), 2);
@@ -69,7 +69,7 @@ pub async fn a_statement_in_other_words_is_not_written_again(stage: Arc<Stage>) 
     for member in ["Action", "Principal", "Resource"] {
         ours[member] = ours[member][0].clone();
     }
-    // A map of serde_json is sorted by name, which is another order than ours.
+    // A map of serde_json is sorted by name, which differs from our order.
     let reworded = json!({"Statement": [ours], "Version": "1"}).to_string();
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&reworded)));
     for _ in 0..2 {
@@ -79,7 +79,7 @@ pub async fn a_statement_in_other_words_is_not_written_again(stage: Arc<Stage>) 
     assert_eq!(tenant.policy(), reworded);
     assert_eq!(tenant.puts().len(), 1);
 
-    // It is still ours: it goes with the grant.
+    // The statement is still owned: it is removed with the grant.
     tenant.delete(GRANT, "reworded").await;
     tenant.until_gone(GRANT, "reworded").await;
     assert_eq!(tenant.policy(), "");
@@ -95,11 +95,11 @@ pub async fn a_pass_asked_for_is_made_at_once_and_echoed(stage: Arc<Stage>) {
     let token = tenant.ask_for_pass(GRANT, "asked").await;
     let started = std::time::Instant::now();
     tenant
-        .until(GRANT, "asked", "the echo", |grant| {
+        .until(GRANT, "asked", "the echoed token", |grant| {
             grant["status"]["lastHandledReconcileAt"] == *token
         })
         .await;
-    // One second gathers further changes; the rest is for a busy machine. A day would be the regular interval.
+    // One second is the debounce; the rest allows for a busy machine. The regular interval of this grant is a day.
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").len() > reads);
 }

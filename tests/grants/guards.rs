@@ -1,5 +1,5 @@
-//! What protects others: grants of one bucket from each other, foreign writers from us, and foreign statements from a
-//! ledger that somebody has tampered with.
+//! Protection of others: grants of one bucket from each other, other writers from us, and foreign statements from a
+//! tampered ledger.
 
 use std::sync::Arc;
 
@@ -82,9 +82,9 @@ pub async fn a_foreign_change_between_our_two_reads_survives(stage: Arc<Stage>) 
     let tenant = Tenant::with_policy(&stage, "between", FOREIGN).await;
     tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(3_000));
     tenant.apply(&tenant.grant("between", &json!({}))).await;
-    // Stored after the first read and before the second.
+    // The ledger is stored after the first read and before the second.
     tenant
-        .until(GRANT, "between", "the ledger", |grant| {
+        .until(GRANT, "between", "a stored ledger", |grant| {
             grant["status"]["owned"][0]["state"] == "Intended"
         })
         .await;
@@ -108,12 +108,12 @@ pub async fn a_foreign_change_right_after_our_write_is_noticed_by_the_second_loo
     tenant
         .granted("after", &json!({"driftIntervalSeconds": 86400}))
         .await;
-    // Somebody who had read the policy before our write puts back what they read, with a change of their own.
+    // Another writer that had read the policy before our write restores that version, with a change of its own.
     let theirs = FOREIGN.replace("vpc-1", "vpc-3");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&theirs)));
-    // Nobody asks for a pass: the operator looks again by itself within 45 s.
+    // No reconcile is requested: the operator checks again automatically within 45 s.
     tenant
-        .until(GRANT, "after", "the statement to be back", |grant| {
+        .until(GRANT, "after", "the restored statement", |grant| {
             grant["status"]["lastDrift"]["count"] == 1 && condition(grant, "Granted")[0] == "True"
         })
         .await;
@@ -155,7 +155,7 @@ pub async fn a_dropped_ledger_makes_our_statement_one_that_was_there(stage: Arc<
     assert_eq!(
         tenant.policy(),
         policy,
-        "the safe error is to leave it, and to say so"
+        "a statement whose owner is unknown stays, and an event says so"
     );
     tenant.one_event("dropped", "ResidualAccess").await;
     assert_eq!(tenant.puts().len(), 1);

@@ -1,4 +1,4 @@
-//! Suspending and deleting: what stays, what goes, and what holds a grant back.
+//! Suspending and deleting grants: what stays, what is removed, and what blocks a deletion.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub async fn a_suspended_grant_is_left_alone_and_can_be_deleted(stage: Arc<Stage
     let by_hand = FOREIGN.replace("vpc-1", "vpc-2");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&by_hand)));
     tenant.pass("paused").await;
-    assert_eq!(tenant.policy(), by_hand, "what was done by hand is not corrected");
+    assert_eq!(tenant.policy(), by_hand, "manual changes are not corrected");
 
     tenant.delete(GRANT, "paused").await;
     tenant.until_gone(GRANT, "paused").await;
@@ -53,7 +53,7 @@ pub async fn the_last_statement_takes_the_policy_with_it(stage: Arc<Stage>) {
     assert_eq!(
         stage.cloud.policy(&tenant.bucket),
         None,
-        "no empty document is left"
+        "no empty document remains"
     );
     assert_eq!(stage.calls(&tenant.bucket, "DeleteBucketPolicy").len(), 1);
     tenant.one_event("last", "StatementRemoved").await;
@@ -82,7 +82,7 @@ pub async fn a_grant_without_its_secret_waits_until_it_is_abandoned(stage: Arc<S
     stage
         .kubectl(&["delete", "secret", "owner", "-n", "orphan"])
         .await;
-    // Keys that are known to be refused are not kept: the Secret is looked for at the next pass.
+    // Rejected credentials are not cached: the Secret is read again at the next reconcile.
     let refused = FaultAnswer {
         status: 403,
         code: "InvalidAccessKeyId".to_owned(),
@@ -92,7 +92,7 @@ pub async fn a_grant_without_its_secret_waits_until_it_is_abandoned(stage: Arc<S
     tenant.pass("orphan").await;
     tenant.delete(GRANT, "orphan").await;
     let grant = tenant
-        .until(GRANT, "orphan", "to say what holds it back", |grant| {
+        .until(GRANT, "orphan", "a message that names what blocks the deletion", |grant| {
             condition(grant, "CredentialsValid")[1] == "SecretMissing"
                 && !grant["metadata"]["deletionTimestamp"].is_null()
         })
@@ -111,5 +111,5 @@ pub async fn a_grant_without_its_secret_waits_until_it_is_abandoned(stage: Arc<S
         .await;
     tenant.until_gone(GRANT, "orphan").await;
     tenant.one_event("orphan", "Abandoned").await;
-    assert_eq!(tenant.policy(), policy, "the access stays, as the message warns");
+    assert_eq!(tenant.policy(), policy, "the access remains, as the message warns");
 }

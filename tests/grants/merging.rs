@@ -1,4 +1,4 @@
-//! The first apply, and changes of a grant: what is written, and that nothing else moves.
+//! The first apply, and changes of a grant: what is written, and that foreign statements stay unchanged.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::support::seen::{meaning, statements};
 use crate::support::tenant::GRANT;
 use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage, Tenant, condition};
 
-/// Three statements of others: odd key order, a condition, a text where others write a list, a member nobody knows.
+/// Three foreign statements: odd key order, a condition, a string in place of a list, an unknown member.
 pub const FOREIGN: &str = "{ \"Version\": \"1\",\n\t\"Statement\": [\n  {\"Resource\":[\"acs:oss:*:6543210987654321:x/*\"], \"Condition\" : {\"StringEquals\":{\"acs:SourceVpc\":[\"vpc-1\"]}},\"Principal\":[\"*\"],\"Effect\":\"Allow\",\"Action\":[\"oss:GetObject\"]},\n  {\"Effect\":\"Deny\",\"Principal\":\"27490\",\"Action\":\"oss:DeleteObject\",\"Resource\":\"acs:oss:*:6543210987654321:x/*\"} ,\n{\"Note\":{\"by\":[\"hand\"]},\"Effect\":\"Deny\",\"Principal\":[\"27491\"],\"Action\":[\"oss:PutObject\"],\"Resource\":[\"acs:oss:*:6543210987654321:x/*\"]}\n\n] }\n";
 
 // G1
@@ -75,7 +75,7 @@ pub async fn a_second_apply_and_forced_passes_write_nothing(stage: Arc<Stage>) {
         for status in [&mut earlier, &mut later] {
             status["lastHandledReconcileAt"] = json!(null);
         }
-        assert_eq!(earlier, later, "only the echo of the token is written");
+        assert_eq!(earlier, later, "only the echoed token is written");
     }
     assert_eq!(tenant.puts().len(), 1);
     let changes = stage.audited().into_iter();
@@ -90,8 +90,8 @@ pub async fn a_second_apply_and_forced_passes_write_nothing(stage: Arc<Stage>) {
 
 // G3
 pub async fn the_default_preset_means_the_two_statements_of_the_recipe(stage: Arc<Stage>) {
-    let tenant = Tenant::with_bucket(&stage, "recipe", BucketSeed::default()).await;
-    let grant = tenant.granted("recipe", &json!({})).await;
+    let tenant = Tenant::with_bucket(&stage, "documented", BucketSeed::default()).await;
+    let grant = tenant.granted("documented", &json!({})).await;
     let role = format!("arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/*");
     let actions = [
         "GetObject",
@@ -105,13 +105,13 @@ pub async fn the_default_preset_means_the_two_statements_of_the_recipe(stage: Ar
         "RestoreObjectVersion",
     ]
     .map(|action| format!("oss:{action}"));
-    let recipe = [
+    let documented = [
         json!({"Effect": "Allow", "Action": ["ram:PassRole"], "Principal": [], "Resource": [role]}),
         json!({"Effect": "Allow", "Action": actions, "Principal": [role],
             "Resource": [format!("acs:oss:*:{ACCOUNT_B}:{}/*", tenant.bucket)]}),
     ];
     let found: Vec<_> = statements(&tenant.policy()).iter().map(meaning).collect();
-    assert_eq!(found, recipe.iter().map(meaning).collect::<Vec<_>>());
+    assert_eq!(found, documented.iter().map(meaning).collect::<Vec<_>>());
     assert_eq!(grant["status"]["passRole"], "included");
 }
 
@@ -125,7 +125,7 @@ pub async fn pass_role_is_left_out_under_block_public_access(stage: Arc<Stage>) 
     );
     assert!(!tenant.policy().contains("ram:PassRole"));
 
-    // The user insists: told, and the rest goes on.
+    // With `Include` the grant reports the conflict and writes its other statements.
     let manifest = tenant.grant(
         "insists",
         &json!({"access": {"passRoleStatement": "Include", "prefixes": ["a/"]}}),
@@ -142,7 +142,7 @@ pub async fn pass_role_is_left_out_under_block_public_access(stage: Arc<Stage>) 
         .into_iter()
         .filter(|call| call.status != Some(200))
         .count();
-    assert_eq!(refused, 0, "a write that must be refused is not sent");
+    assert_eq!(refused, 0, "a write that OSS must reject is not sent");
 }
 
 // G4

@@ -1,4 +1,4 @@
-//! Several grants on one bucket, and statements that were there before.
+//! Several grants on one bucket, and statements that existed before a grant.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::support::seen::statements;
 use crate::support::tenant::GRANT;
 use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage, Tenant, condition};
 
-/// The access statement of the usual grant, in another order and spelling than ours.
+/// Returns the access statement of the usual grant, in another order and spelling than ours.
 fn same_by_hand(bucket: &str) -> String {
     format!(
         r#"{{"Version":"1","Statement":[{{"Resource":"acs:oss:*:{ACCOUNT_B}:{bucket}/*","Principal":"arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/*","Action":"oss:GetObject","Effect":"Allow"}}]}}"#
@@ -26,7 +26,7 @@ pub async fn two_grants_share_a_statement_until_the_last_one_leaves(stage: Arc<S
     assert_eq!(
         version(&tenant.object(GRANT, "one").await),
         version(&first),
-        "the first is not written to"
+        "the first grant is not written"
     );
 
     let (policy, second) = (tenant.policy(), tenant.object(GRANT, "two").await);
@@ -35,7 +35,7 @@ pub async fn two_grants_share_a_statement_until_the_last_one_leaves(stage: Arc<S
     let left = tenant.pass("two").await;
     assert_eq!(condition(&left, "Granted"), condition(&second, "Granted"));
     assert_eq!(tenant.policy(), policy);
-    assert_eq!(tenant.puts().len(), 1, "no gap: nothing was written at all");
+    assert_eq!(tenant.puts().len(), 1, "no gap: nothing was written");
 
     tenant.delete(GRANT, "two").await;
     tenant.until_gone(GRANT, "two").await;
@@ -95,7 +95,7 @@ pub async fn an_existing_statement_stops_a_grant_that_asks_to_fail(stage: Arc<St
     assert!(tenant.puts().is_empty());
     assert_eq!(tenant.policy(), before);
 
-    // The way out that the message names.
+    // The fix that the message names.
     tenant
         .granted(
             "strict",

@@ -1,4 +1,4 @@
-//! Grants that look and do not write: a preview, and drift that is only reported.
+//! Grants that read but do not write: previews, and drift that is only reported.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub async fn what_a_preview_shows_is_what_enforcing_writes(stage: Arc<Stage>) {
     assert_eq!(plan["resultingSha256"], sha256(&policy));
     assert_eq!(plan["resultingBytes"], policy.len());
     assert_eq!(enforced["status"]["policy"]["sha256"], sha256(&policy));
-    assert!(enforced["status"]["plan"].is_null(), "the plan is done");
+    assert!(enforced["status"]["plan"].is_null(), "the plan is removed from status");
 }
 
 // G39
@@ -68,7 +68,7 @@ pub async fn a_preview_takes_nothing_out_until_it_is_deleted(stage: Arc<Stage>) 
     assert_eq!(
         condition(&grant, "Granted")[0],
         "True",
-        "what is live is still live"
+        "the live statement stays"
     );
     assert_eq!(grant["status"]["plan"]["add"].as_array().unwrap().len(), 1);
     assert_eq!(grant["status"]["plan"]["remove"].as_array().unwrap().len(), 1);
@@ -101,33 +101,33 @@ pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage
     let others = FOREIGN.replace("vpc-1", "vpc-2");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
     tenant.pass("lost").await;
-    // Within half a minute of our write the answer might be an old one, and is asked for again.
+    // A read within half a minute of our write may be stale, and is repeated.
     let gone = |grant: &Value| condition(grant, "Granted")[..2] == ["False", "Removed"];
-    let grant = tenant.until(GRANT, "lost", "to be told", gone).await;
+    let grant = tenant.until(GRANT, "lost", "a missing statement", gone).await;
     assert_eq!(condition(&grant, "Ready")[..2], ["True", "Preview"]);
     let named = json!({"grantRef": {"name": "lost"}, "grantWait": {"settleSeconds": 0}});
     tenant.apply(&tenant.job("first", &["old/a.jpg"], &named)).await;
     tenant.until_reason(JOB, "first", "WaitingForGrant").await;
     assert!(
         tenant.scores().is_empty(),
-        "nobody pays for a call that must fail"
+        "no call is billed that must fail"
     );
 
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&policy)));
     let grant = tenant.pass("lost").await;
     assert_eq!(condition(&grant, "Granted")[..2], ["True", "Applied"]);
     stage
-        .until_calls("the job to go on", &tenant.bucket, "DetectImageScore", 1)
+        .until_calls("the job to continue", &tenant.bucket, "DetectImageScore", 1)
         .await;
 
     let wide = format!("{}/", "w".repeat(500));
     let change = json!({"spec": {"access": {"prefixes": ["new/", wide]}}});
     tenant.patch(GRANT, "lost", &change).await;
     let grant = tenant.until_reason(GRANT, "lost", "Preview").await;
-    assert_eq!(condition(&grant, "Granted")[0], "True", "the old one is there");
+    assert_eq!(condition(&grant, "Granted")[0], "True", "the old statement exists");
     tenant.apply(&tenant.job("second", &["new/a.jpg"], &named)).await;
     tenant.until_reason(JOB, "second", "WaitingForGrant").await;
-    // Nor when there is no plan to be shown, because others have taken the room.
+    // Neither does a preview without a plan start a job, here because foreign statements fill the policy.
     let mut full: Value = serde_json::from_str(&policy).unwrap();
     let resource = format!("acs:oss:*:*:{}/{}*", tenant.bucket, "x".repeat(15_000));
     full["Statement"].as_array_mut().unwrap().push(
@@ -139,7 +139,7 @@ pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage
     assert_eq!(grant["status"]["plan"], Value::Null);
     let token = tenant.ask_for_pass(JOB, "second").await;
     let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
-    let job = tenant.until(JOB, "second", "a pass", echoed).await;
+    let job = tenant.until(JOB, "second", "a reconcile", echoed).await;
     assert_eq!(condition(&job, "Ready")[1], "WaitingForGrant");
     assert_eq!((tenant.scores().len(), tenant.puts().len()), (1, 1));
 }

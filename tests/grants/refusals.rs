@@ -1,4 +1,4 @@
-//! What the API server refuses at apply time, each with a message that says what to do.
+//! What the API server rejects at apply time, each with a message that names the fix.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ async fn all_refused(tenant: &Tenant, cases: &[(Value, &str)]) {
         assert!(said.contains(message), "{changes}: {said}");
     }
     assert!(tenant.object(GRANT, "refused").await.is_null());
-    assert!(stage_is_quiet(tenant), "nothing refused may reach the cloud");
+    assert!(stage_is_quiet(tenant), "a rejected grant makes no cloud call");
 }
 
 fn stage_is_quiet(tenant: &Tenant) -> bool {

@@ -1,4 +1,4 @@
-//! Others at work on the same policy: somebody who keeps removing, somebody who widens, denies, or wipes everything.
+//! Other writers of the same policy: repeated removals, a widened statement, a Deny, a wiped policy.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ fn with(policy: &str, change: impl Fn(&mut Vec<Value>)) -> String {
 
 // G25
 pub async fn the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write(stage: Arc<Stage>) {
-    let tenant = Tenant::with_policy(&stage, "quarrel", FOREIGN).await;
-    tenant.granted("quarrel", &json!({})).await;
+    let tenant = Tenant::with_policy(&stage, "repeated", FOREIGN).await;
+    tenant.granted("repeated", &json!({})).await;
     for removal in 1..=2 {
         let others = FOREIGN.replace("vpc-1", &format!("vpc-{}", removal + 1));
         assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
-        tenant.ask_for_pass(GRANT, "quarrel").await;
+        tenant.ask_for_pass(GRANT, "repeated").await;
         tenant
-            .until(GRANT, "quarrel", "to have put it back", |grant| {
+            .until(GRANT, "repeated", "the restored statement", |grant| {
                 grant["status"]["lastDrift"]["count"] == removal
                     && condition(grant, "Granted")[0] == "True"
                     && condition(grant, "Ready")[1] == "Applied"
@@ -33,15 +33,15 @@ pub async fn the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_
     }
     let others = FOREIGN.replace("vpc-1", "vpc-4");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
-    let grant = tenant.until_reason(GRANT, "quarrel", "Contested").await;
+    let grant = tenant.until_reason(GRANT, "repeated", "Contested").await;
     let states = ["Contested", "Stalled", "Granted"].map(|kind| condition(&grant, kind)[0]);
     assert_eq!(states, ["True", "True", "False"]);
     for _ in 0..2 {
-        tenant.pass("quarrel").await;
+        tenant.pass("repeated").await;
     }
-    assert_eq!(tenant.puts().len(), 3, "the first and two corrections");
+    assert_eq!(tenant.puts().len(), 3, "the first write and two corrections");
     assert_eq!(tenant.policy(), others);
-    let note = tenant.one_event("quarrel", "Contested").await;
+    let note = tenant.one_event("repeated", "Contested").await;
     assert!(note.contains("alicloud_oss_bucket"), "{note}");
 }
 
@@ -70,7 +70,7 @@ pub async fn a_deny_of_somebody_else_is_seen_and_jobs_wait(stage: Arc<Stage>) {
             tenant.until_reason(JOB, "waits", "WaitingForGrant").await;
             assert!(
                 tenant.scores().is_empty(),
-                "nobody pays for a call that must fail"
+                "no call is billed that must fail"
             );
         }
     }
@@ -78,7 +78,7 @@ pub async fn a_deny_of_somebody_else_is_seen_and_jobs_wait(stage: Arc<Stage>) {
     let grant = tenant.pass("gainsaid").await;
     assert_eq!(condition(&grant, "Effective")[..2], ["True", "NoDeny"]);
     stage
-        .until_calls("the job to go on", &tenant.bucket, "DetectImageScore", 1)
+        .until_calls("the job to continue", &tenant.bucket, "DetectImageScore", 1)
         .await;
     assert_eq!(tenant.puts().len(), 1);
 }
@@ -95,7 +95,7 @@ pub async fn a_statement_that_somebody_widened_is_theirs_and_ours_comes_back_bes
     let widened = with(&tenant.policy(), |all| *all = vec![theirs.clone()]);
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&widened)));
     tenant
-        .until(GRANT, "widened", "ours beside theirs", |grant| {
+        .until(GRANT, "widened", "our statement beside the widened one", |grant| {
             grant["status"]["overlaps"] == 1 && condition(grant, "Ready")[1] == "Applied"
         })
         .await;
@@ -117,7 +117,7 @@ pub async fn of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_th
     let [name, entry] = ["name", "entry"].map(|member| copy[member].as_str().unwrap());
     assert!(stage.cloud.set_policy(&tenant.bucket, None));
     tenant
-        .until(GRANT, "wiped", "ours to be back", |grant| {
+        .until(GRANT, "wiped", "our restored statement", |grant| {
             grant["status"]["lastDrift"]["count"] == 1 && condition(grant, "Ready")[1] == "Applied"
         })
         .await;
@@ -125,22 +125,22 @@ pub async fn of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_th
     assert_eq!(statements(&policy).len(), 1);
     assert!(
         !policy.contains("vpc-1"),
-        "what others had may be gone for a reason"
+        "foreign statements may have been removed on purpose"
     );
     let note = tenant.one_event("wiped", "DriftDetected").await;
     assert!(note.contains(name) && note.contains(entry), "{note}");
 
-    // The copy that the event names, taken out by hand and put back.
+    // Restores the backup that the event names by hand.
     let kept = stage
         .kubectl(&["get", "configmap", name, "-n", "imm-system", "-o", "json"])
         .await;
     let kept: Value = serde_json::from_str(&kept).unwrap();
     let lost = kept["data"][format!("{entry}.json")].as_str().unwrap();
-    assert_eq!(lost, FOREIGN, "byte for byte");
+    assert_eq!(lost, FOREIGN, "the backup equals the original, byte for byte");
     assert_eq!(kept["data"][format!("{entry}.writer")], "wiped/wiped");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(lost)));
     tenant
-        .until(GRANT, "wiped", "ours beside what was put back", |grant| {
+        .until(GRANT, "wiped", "our statement beside the restored ones", |grant| {
             grant["status"]["lastDrift"]["count"] == 2 && condition(grant, "Ready")[1] == "Applied"
         })
         .await;

@@ -1,4 +1,4 @@
-//! What the cloud refuses, what a person must do about it, and that the cure alone is enough.
+//! What the cloud rejects, what the message asks for, and that the fix alone is enough.
 
 use std::sync::Arc;
 
@@ -30,13 +30,13 @@ pub async fn a_policy_that_would_grow_too_large_is_left_alone(stage: Arc<Stage>)
     assert!(tenant.puts().is_empty());
     assert_eq!(tenant.policy(), before);
 
-    // A preview of the same says so, and shows no plan, for there is none.
+    // A preview of the same grant reports the same reason, and has no plan.
     let preview = json!({"mode": "Preview", "access": {"prefixes": ["a/"]}});
     tenant.apply(&tenant.grant("looked-at", &preview)).await;
     let grant = tenant.until_reason(GRANT, "looked-at", "PolicyTooLarge").await;
     assert!(grant["status"]["plan"].is_null(), "{grant}");
 
-    // Another grant of the bucket that does fit is not held back.
+    // Another grant of the bucket that fits is not blocked.
     tenant
         .granted("small", &json!({"access": {"preset": "Minimal"}}))
         .await;
@@ -124,7 +124,7 @@ pub async fn a_bucket_of_another_owner_is_reported_and_never_written(stage: Arc<
     assert!(tenant.puts().is_empty());
 }
 
-// D5: what OSS itself says after a write.
+// D5: OSS itself reports the policy status after a write.
 pub async fn a_policy_that_has_become_public_is_told(stage: Arc<Stage>) {
     let closed = Tenant::new(&stage, "closed").await;
     let grant = closed.granted("closed", &json!({})).await;
@@ -146,7 +146,7 @@ pub async fn a_policy_that_has_become_public_is_told(stage: Arc<Stage>) {
 
 // G28
 pub async fn a_policy_that_oss_refuses_for_its_content_is_told_with_its_code(stage: Arc<Stage>) {
-    // A statement that was stored before OSS became stricter: a repeated wildcard makes it refuse the whole document.
+    // A statement stored before OSS became stricter: a repeated wildcard makes OSS reject the whole document.
     let policy = format!(
         r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["27490"],"Resource":["acs:oss:*:{ACCOUNT_B}:stricter-bucket/**"]}}]}}"#
     );

@@ -1,4 +1,4 @@
-//! Policies of others that are strange: either every byte of them is carried, or they are left alone with a reason.
+//! Unusual foreign policies: each is carried byte for byte, or left alone with a reason.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::support::{Stage, Tenant, condition};
 
 const STATEMENT: &str = r#"{"Effect":"Deny","Principal":["27490"],"Action":["oss:PutObject"],"Resource":["acs:oss:*:6543210987654321:b/*"]}"#;
 
-/// One bucket and one grant for each case, all applied at once.
+/// Applies one grant on a bucket of its own for each policy, all at once.
 async fn apply_all(stage: &Arc<Stage>, name: &str, policies: &[Vec<u8>]) -> Tenant {
     let tenant = Tenant::new(stage, name).await;
     let mut manifests = Vec::new();
@@ -31,7 +31,7 @@ async fn apply_all(stage: &Arc<Stage>, name: &str, policies: &[Vec<u8>]) -> Tena
     tenant
 }
 
-// D1: what does not parse, or has not exactly one list of statements, is reported and never written.
+// D1: a policy that does not parse, or has not exactly one list of statements, is reported and never written.
 pub async fn a_policy_that_cannot_be_edited_safely_is_never_written(stage: Arc<Stage>) {
     let document = format!(r#"{{"Version":"1","Statement":[{STATEMENT}]}}"#);
     let text = |text: &str| text.as_bytes().to_vec();
@@ -82,16 +82,16 @@ pub async fn a_policy_that_cannot_be_edited_safely_is_never_written(stage: Arc<S
         assert_eq!(stage.cloud.policy(&bucket).unwrap(), shown);
     }
 
-    // Nothing was ever written for these grants, so they may go.
+    // Nothing was ever written for these grants, so they can be deleted.
     tenant.delete(GRANT, "case-1").await;
     tenant.until_gone(GRANT, "case-1").await;
 
-    // Once it is corrected at OSS, the grant goes on by itself.
+    // Once the policy is corrected at OSS, the grant recovers automatically.
     assert!(stage.cloud.set_policy("untouchable-0", Some(&document)));
     assert_eq!(condition(&tenant.pass("case-0").await, "Ready")[1], "Applied");
 }
 
-// D1: everything else is carried byte for byte, and is alone again when the grant has gone.
+// D1: every other policy is carried byte for byte, and is restored when the grant is deleted.
 pub async fn an_odd_policy_is_carried_byte_for_byte(stage: Arc<Stage>) {
     let with = |more: &str| format!(r#"{{"Version":"1","Statement":[{STATEMENT}],{more}}}"#);
     let inside = |more: &str| {
@@ -110,7 +110,7 @@ pub async fn an_odd_policy_is_carried_byte_for_byte(stage: Arc<Stage>) {
         r#"{"Version":"1","Statement":[]}"#.to_owned(),
         r#" {"Version":"1","Statement": [ ] } "#.to_owned(),
     ];
-    // Like many readers of JSON, the stand-in cloud takes no such numbers and no such depth.
+    // Like many JSON parsers, the emulator rejects such numbers and such depth.
     let refused = [
         inside(r#""Note":1e400"#),
         with(r#""Note":-1e400"#),
@@ -139,13 +139,13 @@ pub async fn an_odd_policy_is_carried_byte_for_byte(stage: Arc<Stage>) {
         tenant.delete(GRANT, &name).await;
         tenant.until_gone(GRANT, &name).await;
         let last = stage.cloud.policy(&bucket);
-        // Without statements nothing is worth keeping: the document goes, as OSS may not accept an empty list.
+        // A document without foreign statements is deleted, because OSS may not accept an empty list.
         let expected = (!before.contains(": [ ]") && !before.contains(":[]")).then_some(before.as_str());
         assert_eq!(last.as_deref(), expected, "{before}");
     }
 }
 
-/// Whether `after` is `before` with something put in at one place.
+/// Returns whether `after` is `before` with an insertion at one position.
 fn carries(after: &str, before: &str) -> bool {
     let same_head = after
         .bytes()
