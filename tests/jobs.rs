@@ -1,5 +1,5 @@
-//! Jobs on a real control plane and the stand-in cloud: what users apply, what kubectl shows, and what the cloud's
-//! ledger says was asked and billed. Numbers such as J6 are the behaviours of the API design.
+//! Jobs on a real control plane and the emulator: what users apply, what kubectl shows, and which calls the emulator
+//! recorded and billed. Numbers such as J6 are promises of docs/promises.md.
 
 fn main() -> std::process::ExitCode {
     jobs::main()

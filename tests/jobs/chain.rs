@@ -1,4 +1,4 @@
-//! Access through a chain of roles: no grant, and one request when the chain is broken.
+//! Access through a chain of roles: no grant is needed, and a broken chain costs one request.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub async fn a_chain_of_roles_needs_no_grant_and_costs_one_request_when_broken(s
     for key in &keys {
         assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
     }
-    // No grant: the bucket has no policy at all.
+    // No grant: the bucket has no policy.
     tenant
         .apply(&tenant.job("chain", &keys, &chained("chain-reader")))
         .await;

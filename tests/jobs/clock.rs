@@ -1,4 +1,4 @@
-//! Clocks that disagree. Nothing else runs beside this: the cloud has one clock for all.
+//! Clock skew. No other test runs at the same time, because the emulator has one clock for all tests.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::shelf::{each_once, end, ended, quick, results_of};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
-/// The cloud's clock is an hour ahead of the operator's while this lives.
+/// Sets the cloud's clock one hour ahead of the operator's until it is dropped.
 struct Ahead<'a>(&'a Stage);
 
 impl<'a> Ahead<'a> {
@@ -26,20 +26,20 @@ impl Drop for Ahead<'_> {
     }
 }
 
-/// The job says that the clocks disagree, and has not ended over it.
+/// Waits until the job reports clock skew; fails if the job has finished because of it.
 async fn blames_the_clock(tenant: &Tenant, name: &str) -> Value {
-    let told = |job: &Value| {
+    let reported = |job: &Value| {
         condition(job, "Ready")[2].contains("clock") || job["status"]["completionTime"].is_string()
     };
     let job = tenant
-        .until(JOB, name, "a word about the clock, or its end", told)
+        .until(JOB, name, "clock skew, or its end", reported)
         .await;
     assert_eq!(end(&job), ["", ""], "{name}: {}", condition(&job, "Ready")[2]);
     assert_eq!(condition(&job, "Ready")[0], "False");
     job
 }
 
-/// Calls about some images that were refused because of the clock.
+/// Returns the number of calls about some images that were rejected because of clock skew.
 fn refused(tenant: &Tenant, keys: &[String]) -> usize {
     let of_keys = |key: &Option<String>| key.as_ref().is_some_and(|key| keys.contains(key));
     let calls = tenant.scores().into_iter();
@@ -57,21 +57,21 @@ pub async fn a_clock_that_is_off_fails_no_job_and_costs_next_to_nothing(stage: A
     let changes = json!({"parallelism": PARALLELISM});
     tenant.apply(&over(&tenant, "early", early, &changes)).await;
     stage
-        .until_calls("a part of the calls", &tenant.bucket, "DetectImageScore", 9)
+        .until_calls("some calls", &tenant.bucket, "DetectImageScore", 9)
         .await;
     let ahead = Ahead::of(&stage);
     tenant.apply(&over(&tenant, "late", late, &changes)).await;
     for name in ["early", "late"] {
         blames_the_clock(&tenant, name).await;
         let token = tenant.ask_for_pass(JOB, name).await;
-        until("a look that is asked for", PATIENCE, || async {
+        until("the requested reconcile", PATIENCE, || async {
             let job = blames_the_clock(&tenant, name).await;
             (job["status"]["lastHandledReconcileAt"] == *token).then_some(())
         })
         .await
         .unwrap();
     }
-    // Those that left before the first one came back, and one for each look: asked for, or by itself after a minute.
+    // Calls that were sent before the first rejection, and one for each reconcile: requested, or automatic after a minute.
     let costs = [refused(&tenant, early), refused(&tenant, late)];
     assert!(
         costs[0] <= PARALLELISM + 3 && costs[1] <= 3,

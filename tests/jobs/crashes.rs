@@ -1,5 +1,5 @@
-//! Large jobs whose operator is killed again and again: nothing is lost, nothing is there twice, and little is paid twice.
-//! Nothing else runs beside these.
+//! Large jobs whose operator is killed repeatedly: no result is lost or duplicated, and few calls are billed twice.
+//! No other test runs at the same time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::shelf::{answer, below, each_once, fill, listable, measured, quick, re
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant};
 
-/// Calls of a job in flight, at most.
+/// Most calls of a job in flight.
 const PARALLELISM: u64 = 60;
 
-/// A job over so many objects, whose every tenth call fails.
+/// Applies a job over `images` objects; every tenth call fails.
 async fn begin(stage: &Arc<Stage>, name: &str, images: u64, queries_per_second: u32) -> Tenant {
     let tenant = listable(stage, name).await;
     fill(&tenant, images, None);
@@ -35,13 +35,13 @@ async fn until_requests(tenant: &Tenant, count: u64) {
     .unwrap();
 }
 
-/// What was stored when the operator was killed, and the last call before that.
+/// The results stored when the operator was killed, and the number of calls before that.
 struct Kill {
     stored: HashSet<String>,
     last: u64,
 }
 
-/// Kills the operator and starts it again; gives also the time from its start to its first new request.
+/// Kills and restarts the operator; also returns the time from its start to its first new request.
 async fn kill(tenant: &Tenant) -> (Kill, Duration) {
     tenant.stage.kill_operator().await;
     let results = results_of(tenant, &tenant.name).await;
@@ -64,7 +64,7 @@ async fn kill(tenant: &Tenant) -> (Kill, Duration) {
     (kill, start.elapsed())
 }
 
-/// No image whose result was stored at a kill was asked for again.
+/// Checks that no image whose result was stored at a kill was requested again.
 fn none_again(tenant: &Tenant, kills: &[Kill]) {
     let calls = tenant.scores();
     for kill in kills {
@@ -78,12 +78,12 @@ fn none_again(tenant: &Tenant, kills: &[Kill]) {
         });
         assert!(
             again.is_none(),
-            "stored before a kill and asked for again: {again:?}"
+            "stored before a kill and requested again: {again:?}"
         );
     }
 }
 
-/// What holds at the end of a job that was killed so often.
+/// Checks a finished job after these kills.
 async fn ends_well(tenant: &Tenant, images: u64, kills: &[Kill]) {
     let name = tenant.name.as_str();
     let job = tenant.until_true(JOB, name, "Complete").await;
@@ -141,12 +141,12 @@ async fn ends_well(tenant: &Tenant, images: u64, kills: &[Kill]) {
         seen.highest_per_second,
         seen.highest_in_flight
     );
-    assert_eq!(billed.len(), total, "each image was asked for");
+    assert_eq!(billed.len(), total, "each image was requested");
     let repeated = kills * (PARALLELISM + seen.highest_per_second);
     assert!(paid <= images + repeated, "{paid} billed for {images} images");
     assert!(
         number(&requests["sent"]) >= calls,
-        "{requests}: no request is forgotten"
+        "{requests}: every request is counted"
     );
     assert!(number(&requests["estimatedBillable"]) >= paid, "{requests}");
     assert_eq!(seen.throttled, 0);
@@ -169,7 +169,7 @@ pub async fn ten_thousand_images_survive_kills_and_errors(stage: Arc<Stage>) {
     println!("took {:?}", start.elapsed());
 }
 
-/// Numbers that look like chance and come again with the same seed.
+/// Returns pseudo-random numbers; the same seed gives the same sequence.
 fn chance(dice: &mut u64) -> u64 {
     *dice ^= *dice << 13;
     *dice ^= *dice >> 7;
@@ -193,7 +193,7 @@ pub async fn fifty_kills_at_any_moment_lose_and_double_nothing(stage: Arc<Stage>
     ends_well(&tenant, IMAGES, &kills).await;
 }
 
-/// Kills the operator when the status is behind the reports, which are stored first.
+/// Kills the operator while the status is behind the reports, which are stored first.
 async fn killed_behind(stage: &Arc<Stage>, name: &str) -> Tenant {
     let tenant = begin(stage, name, 2_000, 100).await;
     until("a status behind its reports", PATIENCE, || async {
@@ -209,7 +209,7 @@ async fn killed_behind(stage: &Arc<Stage>, name: &str) -> Tenant {
     .await
     .unwrap();
     stage.kill_operator().await;
-    // What has left is carried out all the same.
+    // Calls that were sent are carried out although the operator was killed.
     until("the last calls", PATIENCE, || async {
         (measured(&tenant).in_flight == 0).then_some(())
     })
@@ -218,7 +218,7 @@ async fn killed_behind(stage: &Arc<Stage>, name: &str) -> Tenant {
     tenant
 }
 
-/// The figures are those of what is stored, and no request is forgotten.
+/// Checks that the counts equal the stored results, and that every request is counted.
 async fn caught_up(tenant: &Tenant, job: &Value) {
     let stored = results_of(tenant, &tenant.name).await.len();
     let status = &job["status"];

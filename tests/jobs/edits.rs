@@ -1,4 +1,4 @@
-//! Edits of a job at awkward moments: while its calls drain, with a budget that is half spent, and after its end.
+//! Edits at awkward moments: while calls are draining, with a partly used budget, and after the job has finished.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::shelf::{answer, balanced, but_echo, each_once, end, ended, measured, 
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
-/// Waits until so many calls are under way at once.
+/// Waits until `count` calls are in flight.
 async fn until_in_flight(tenant: &Tenant, count: u64) {
     until(&format!("{count} calls in flight"), PATIENCE, || async {
         let seen = measured(tenant);
@@ -25,7 +25,7 @@ async fn until_in_flight(tenant: &Tenant, count: u64) {
     .unwrap();
 }
 
-/// How often the operator has read a job so far.
+/// Returns how often the operator has read a job.
 fn reads(tenant: &Tenant, name: &str) -> usize {
     let asked = tenant.stage.audited().into_iter();
     let asked = asked.filter(|one| one.verb == "get" && one.resource == "imagescorejobs");
@@ -45,7 +45,7 @@ pub async fn a_job_that_is_cancelled_stays_cancelled_though_its_calls_still_drai
     let before = reads(&tenant, "undecided");
     let cancel = |yes: bool| json!({"spec": {"cancel": yes}});
     tenant.patch(JOB, "undecided", &cancel(true)).await;
-    until("the operator to see that", PATIENCE, || async {
+    until("the operator to read the edit", PATIENCE, || async {
         (reads(&tenant, "undecided") > before).then_some(())
     })
     .await
@@ -53,7 +53,7 @@ pub async fn a_job_that_is_cancelled_stays_cancelled_though_its_calls_still_drai
     tenant.patch(JOB, "undecided", &cancel(false)).await;
     let job = ended(&tenant, "undecided").await;
     assert_eq!(end(&job), ["Failed", "Cancelled"]);
-    // The first image, and the three that were under way.
+    // The first image, and the three calls in flight.
     assert_eq!(tenant.scores().len(), 4);
     each_once(&results_of(&tenant, "undecided").await, 4);
     balanced(&tenant, &job);
@@ -62,7 +62,7 @@ pub async fn a_job_that_is_cancelled_stays_cancelled_though_its_calls_still_drai
 // J19
 pub async fn a_budget_that_is_lowered_meanwhile_holds_for_what_was_reserved_before(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "frugal", 60).await;
-    // Calls leave slowly though the project's rate is high: most of what is reserved for a second is still there.
+    // Calls are slow although the project's rate limit is high, so most of a second's reservation is unused.
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
         concurrency: Some(2),
@@ -80,7 +80,7 @@ pub async fn a_budget_that_is_lowered_meanwhile_holds_for_what_was_reserved_befo
     let more = |job: &Value| job["status"]["requests"]["reserved"].as_u64() >= Some(20);
     let job = tenant.until(JOB, "frugal", "a large reservation", more).await;
     let sent = usize::try_from(job["status"]["requests"]["sent"].as_u64().unwrap()).unwrap();
-    // Not yet reached when the edit is seen, and by far less than what is reserved.
+    // Not reached when the operator reads the edit, and far below the reservation.
     let lowered = sent + 6;
     tenant
         .patch(
@@ -92,10 +92,10 @@ pub async fn a_budget_that_is_lowered_meanwhile_holds_for_what_was_reserved_befo
     let over = |job: &Value| {
         condition(job, "Ready")[1] == "BudgetExceeded" || job["status"]["completionTime"].is_string()
     };
-    let job = tenant.until(JOB, "frugal", "the end of the budget", over).await;
+    let job = tenant.until(JOB, "frugal", "an exhausted budget", over).await;
     assert_eq!(condition(&job, "Ready")[1], "BudgetExceeded");
     let calls = tenant.scores().len();
-    // Two more may have left before the edit was seen.
+    // Two more calls may be sent before the operator reads the edit.
     assert!((lowered..=lowered + 2).contains(&calls), "{calls} calls");
     each_once(&results_of(&tenant, "frugal").await, calls);
     balanced(&tenant, &job);
@@ -128,7 +128,7 @@ pub async fn a_cancelled_job_says_still_what_it_was_denied(stage: Arc<Stage>) {
         assert_eq!(end(&job), ["Failed", "Cancelled"]);
         assert_eq!(condition(&job, kind)[..2], ["False", reason], "{name}");
     }
-    assert_eq!(tenant.scores().len(), 6, "five images, and one refusal");
+    assert_eq!(tenant.scores().len(), 6, "five images, and one denied call");
 }
 
 // J28, P2
@@ -143,10 +143,10 @@ pub async fn results_that_are_to_go_at_once_go_and_the_edit_is_noted(stage: Arc<
     let generation = &patched["metadata"]["generation"];
     assert_eq!(*generation, 2);
     let gone = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
-    tenant.until(JOB, "afterthought", "its results to go", gone).await;
+    tenant.until(JOB, "afterthought", "its results to be deleted", gone).await;
     let noted = |job: &Value| job["status"]["observedGeneration"] == *generation;
     let job = tenant
-        .until(JOB, "afterthought", "the edit to be noted", noted)
+        .until(JOB, "afterthought", "the observed generation", noted)
         .await;
     assert_eq!(end(&job), ["Complete", "Completed"]);
     for condition in job["status"]["conditions"].as_array().unwrap() {

@@ -1,4 +1,4 @@
-//! Mistakes that must not cost more than one request, and edits that are refused.
+//! Mistakes that must not cost more than one request, and edits that are rejected.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub async fn a_refused_role_costs_one_request(stage: Arc<Stage>) {
     for key in &keys {
         assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
     }
-    // No grant anywhere, so the service role may not read.
+    // There is no grant, so the service role may not read.
     tenant
         .apply(&tenant.job("eager", &keys, &json!({"parallelism": 16})))
         .await;
@@ -46,7 +46,7 @@ pub async fn a_missing_project_costs_no_paid_request(stage: Arc<Stage>) {
         message.contains("nowhere") && message.contains("cn-hangzhou"),
         "{message}"
     );
-    // The project is asked for its limits first, which is not billed.
+    // The request for the project's limits comes first and is not billed.
     assert!(tenant.scores().is_empty());
 }
 
@@ -66,7 +66,7 @@ pub async fn a_restored_job_waits_for_a_person(stage: Arc<Stage>) {
     assert_eq!(condition(&job, "Stalled")[0], "True");
     let token = tenant.ask_for_pass(JOB, "restored").await;
     tenant
-        .until(JOB, "restored", "a pass", |job| {
+        .until(JOB, "restored", "a reconcile", |job| {
             job["status"]["lastHandledReconcileAt"] == *token
         })
         .await;
@@ -86,7 +86,7 @@ pub async fn a_restored_job_waits_for_a_person(stage: Arc<Stage>) {
     assert_eq!(tenant.scores().len(), 2);
 }
 
-/// Edits of what says how an image is reached and what its result means: changed, removed, and added where there was none.
+/// Returns edits of fields that define how an image is reached and what its result means: changed, removed, and added.
 fn of_rules() -> Vec<(&'static str, serde_json::Value, &'static str)> {
     let rule = json!([{"codes": ["Other"], "action": "FailJob"}]);
     let of_both = [

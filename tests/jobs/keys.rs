@@ -1,4 +1,4 @@
-//! Keys of account A that are refused, missing, and put right while the operator runs.
+//! Credentials of the grantee account that are rejected, missing, or corrected while the operator runs.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub async fn rotated_keys_are_used_without_a_restart(stage: Arc<Stage>) {
         message.contains("secret caller") && message.contains("SignatureDoesNotMatch"),
         "{message}"
     );
-    // The question for the limits found out, which is not billed.
+    // The request for the project's limits found the error, and is not billed.
     assert!(tenant.scores().is_empty());
 
     tenant.apply(&tenant.keys("caller")).await;
@@ -47,7 +47,7 @@ pub async fn a_missing_secret_is_told_and_awaited(stage: Arc<Stage>) {
         .await;
     assert_eq!(condition(&job, "CredentialsValid")[1], "SecretMissing");
     assert!(tenant.scores().is_empty());
-    // Nobody tells the operator: it looks again by itself.
+    // The operator does not watch Secrets: it checks again automatically.
     tenant.apply(&tenant.keys("caller")).await;
     tenant.until_true(JOB, "keyless", "Complete").await;
 }
@@ -71,7 +71,7 @@ pub async fn keys_of_another_account_are_told_and_call_nothing(stage: Arc<Stage>
     };
     assert!(!stage.cloud.calls().iter().any(of_owner));
 
-    // Put right in the Secret, the job goes on.
+    // Once the Secret is corrected, the job continues.
     let right = tenant
         .keys("caller")
         .replace(r#""name":"caller""#, r#""name":"owner""#);
@@ -109,13 +109,13 @@ pub async fn keys_of_another_account_are_not_taken_up_by_a_running_job(stage: Ar
     let of_owner =
         |call: &&imm_emulator::Call| call.access_key_id.as_deref() == Some(&tenant.key_id("owner"));
     let scores = tenant.scores();
-    assert_eq!(scores.iter().filter(of_owner).count(), 0, "calls of account B");
-    assert!(scores.len() < 200, "it was stopped in the middle");
+    assert_eq!(scores.iter().filter(of_owner).count(), 0, "calls of the bucket owner account");
+    assert!(scores.len() < 200, "the job was stopped in the middle");
 
     tenant.apply(&tenant.keys("caller")).await;
     let quick = json!({"spec": {"parallelism": 100}});
     tenant.patch(JOB, "swapped", &quick).await;
     tenant.ask_for_pass(JOB, "swapped").await;
     tenant.until_true(JOB, "swapped", "Complete").await;
-    assert_eq!(tenant.scores().len(), 200, "nothing is paid twice");
+    assert_eq!(tenant.scores().len(), 200, "no call is billed twice");
 }

@@ -1,4 +1,5 @@
-//! What others take from a job: its status, its reports, the room for them; and reports that somebody holds on to.
+//! What a job can lose to other writers: its status, its reports, or the quota for them; and reports with a foreign
+//! finalizer.
 
 use std::sync::Arc;
 
@@ -14,11 +15,11 @@ use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 const REPORT: &str = "ImageScoreReport";
 
-/// Waits until Ready has that reason, or the job has ended without ever having it.
-async fn tells(tenant: &Tenant, name: &str, reason: &str) -> Value {
-    let told =
+/// Waits until Ready has the reason, or the job has finished; fails in the second case.
+async fn until_ready_reason(tenant: &Tenant, name: &str, reason: &str) -> Value {
+    let reported =
         |job: &Value| condition(job, "Ready")[1] == reason || job["status"]["completionTime"].is_string();
-    let job = tenant.until(JOB, name, reason, told).await;
+    let job = tenant.until(JOB, name, reason, reported).await;
     assert_eq!(condition(&job, "Ready")[1], reason);
     job
 }
@@ -51,11 +52,11 @@ pub async fn a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so(s
     ];
     stage.kubectl(&rob).await;
     tenant.patch(JOB, "robbed", &suspend(false)).await;
-    let job = tells(&tenant, "robbed", "RestoredWithoutStatus").await;
+    let job = until_ready_reason(&tenant, "robbed", "RestoredWithoutStatus").await;
     assert_eq!(condition(&job, "Stalled")[0], "True");
-    assert_eq!(tenant.scores().len(), calls, "nothing is paid for again unasked");
+    assert_eq!(tenant.scores().len(), calls, "no call is billed again unrequested");
 
-    // Its own mark, so nothing but the mark's going tells the operator: it sees that by itself.
+    // The mark is the operator's own annotation. Only its removal signals the operator, which notices that automatically.
     let unmark = ["annotate", "isj", "robbed", "-n", "robbed", "immops.dev/started-"];
     stage.kubectl(&unmark).await;
     let job = ended(&tenant, "robbed").await;
@@ -64,14 +65,14 @@ pub async fn a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so(s
     assert_eq!(tenant.scores().len(), calls + 30);
 }
 
-/// Refuses the second report of each job of the namespace, with the answer that a quota of one report gives; to count
-/// reports, a quota needs more of a control plane than is there.
+/// Returns an admission policy that rejects the second report of each job of the namespace, with the message of a quota
+/// for one report. A real quota would need controllers that this control plane does not run.
 fn one_report_each(tenant: &Tenant) -> String {
     let second = "!object.metadata.name.endsWith('-00001')";
     admits(tenant, "CREATE", "imagescorereports", second)
 }
 
-/// An admission policy for the tenant's namespace: such writes must fulfil an expression.
+/// Returns an admission policy for the tenant's namespace: such writes must satisfy an expression.
 fn admits(tenant: &Tenant, operation: &str, resource: &str, expression: &str) -> String {
     let (api, name) = ("admissionregistration.k8s.io/v1", format!("full-{}", tenant.name));
     let rule = json!({"apiGroups": ["immops.dev"], "apiVersions": ["v1alpha1"], "operations": [operation], "resources": [resource]});
@@ -84,7 +85,7 @@ fn admits(tenant: &Tenant, operation: &str, resource: &str, expression: &str) ->
     format!("{policy}\n---\n{binding}")
 }
 
-/// Whether a second report would be refused now.
+/// Returns whether a second report would be rejected now.
 async fn is_full(tenant: &Tenant) -> bool {
     let body = json!({"job": "probe", "number": 1, "firstIndex": 0, "lastIndex": 0, "items": 0, "succeeded": 0,
         "failed": 0, "reserved": 0, "results": []});
@@ -104,28 +105,28 @@ async fn is_full(tenant: &Tenant) -> bool {
 
 const CROWD: usize = 600;
 
-/// A job of six hundred images whose second report is refused; it says so.
+/// Starts a job of six hundred images whose second report is rejected, and waits until the job reports that.
 async fn crowded(stage: &Arc<Stage>, name: &str) -> Tenant {
     let tenant = listable(stage, name).await;
     fill(&tenant, u64::try_from(CROWD).unwrap(), Some("0.5"));
     quick(&tenant, 400, 20);
     tenant.apply(&one_report_each(&tenant)).await;
-    until("the policy to be in force", PATIENCE, || async {
+    until("the admission policy to take effect", PATIENCE, || async {
         is_full(&tenant).await.then_some(())
     })
     .await
     .unwrap();
     tenant.apply(&below(&tenant, name, &json!({}), &json!({}))).await;
-    let told =
+    let reported =
         |job: &Value| condition(job, "ResultsStored")[..2] == ["False", "Storing"] || !end(job)[0].is_empty();
     let job = tenant
-        .until(JOB, name, "a word about what is not stored", told)
+        .until(JOB, name, "a message about unstored results", reported)
         .await;
     let [_, reason, message] = condition(&job, "ResultsStored");
     assert_eq!(reason, "Storing", "{:?}", end(&job));
     assert!(
         message.to_lowercase().contains("imagescorereport"),
-        "it says what may not be made: {message}"
+        "the message names the rejected object: {message}"
     );
     assert_eq!(reports_of(&tenant, name).await.len(), 1);
     tenant
@@ -143,19 +144,19 @@ async fn all_is_stored(tenant: &Tenant) {
     assert_eq!(end(&job), ["Complete", "Completed"]);
     assert_eq!(condition(&job, "ResultsStored")[..2], ["True", "Stored"]);
     each_once(&results_of(tenant, &tenant.name).await, CROWD);
-    assert_eq!(tenant.scores().len(), CROWD, "nothing is billed twice");
+    assert_eq!(tenant.scores().len(), CROWD, "no call is billed twice");
     balanced(tenant, &job);
 }
 
 // J20, P2
 pub async fn results_that_may_not_be_stored_are_kept_until_there_is_room(stage: Arc<Stage>) {
     let tenant = crowded(&stage, "crowded").await;
-    // An edit meanwhile is told as seen.
+    // An edit in this state still updates `observedGeneration`.
     tenant
         .patch(JOB, "crowded", &json!({"spec": {"maxFailedItems": 7}}))
         .await;
     let noted = |job: &Value| job["status"]["observedGeneration"] == job["metadata"]["generation"];
-    let job = tenant.until(JOB, "crowded", "the edit to be noted", noted).await;
+    let job = tenant.until(JOB, "crowded", "the observed generation", noted).await;
     assert_eq!(condition(&job, "ResultsStored")[1], "Storing");
     make_room(&tenant).await;
     all_is_stored(&tenant).await;
@@ -184,7 +185,7 @@ pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage
     tenant
         .apply(&over(&tenant, "probe", &keys, &json!({"suspend": true})))
         .await;
-    until("the policy to be in force", PATIENCE, || async {
+    until("the admission policy to take effect", PATIENCE, || async {
         let mark = [
             "annotate",
             "isj",
@@ -199,12 +200,12 @@ pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage
     .await
     .unwrap();
     tenant.apply(&over(&tenant, "unmarked", &keys, &json!({}))).await;
-    let job = tells(&tenant, "unmarked", "NotStarted").await;
+    let job = until_ready_reason(&tenant, "unmarked", "NotStarted").await;
     assert_eq!(condition(&job, "Stalled")[0], "True");
     let [_, _, message] = condition(&job, "Ready");
     assert!(message.contains("admission"), "{message}");
     assert!(tenant.scores().is_empty());
-    // Another try is no news.
+    // Another attempt changes no condition.
     let since = Timestamp::now();
     until("another second", PATIENCE, || async {
         (Timestamp::now().duration_since(since) > SignedDuration::from_secs(1)).then_some(())
@@ -215,7 +216,7 @@ pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage
     let tried = |job: &Value| {
         job["status"]["lastHandledReconcileAt"] == *token && job["status"]["requests"]["reserved"] == 0
     };
-    let again = tenant.until(JOB, "unmarked", "another try", tried).await;
+    let again = tenant.until(JOB, "unmarked", "another attempt", tried).await;
     assert_eq!(again["status"]["conditions"], job["status"]["conditions"]);
 
     make_room(&tenant).await;
@@ -226,7 +227,7 @@ pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage
     assert_eq!(tenant.scores().len(), 2);
 }
 
-/// How often the operator has listed or deleted reports in a namespace.
+/// Returns how often the operator has listed or deleted reports in a namespace.
 fn asked_for_reports(tenant: &Tenant) -> usize {
     let asked = tenant.stage.audited().into_iter();
     let asked = asked.filter(|one| one.namespace == tenant.name && one.resource == "imagescorereports");
@@ -250,11 +251,11 @@ pub async fn a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time(st
     let change = json!({"spec": {"results": {"ttlSecondsAfterFinished": 0}}});
     tenant.patch(JOB, "clinging", &change).await;
     let going = |report: &Value| report["metadata"]["deletionTimestamp"].is_string();
-    tenant.until(REPORT, name, "to be going", going).await;
+    tenant.until(REPORT, name, "to be terminating", going).await;
     let (before, since) = (asked_for_reports(&tenant), Timestamp::now());
     let seconds = until("three seconds", PATIENCE, || async {
-        let gone_by = Timestamp::now().duration_since(since);
-        (gone_by >= SignedDuration::from_secs(3)).then(|| gone_by.as_secs())
+        let elapsed = Timestamp::now().duration_since(since);
+        (elapsed >= SignedDuration::from_secs(3)).then(|| elapsed.as_secs())
     })
     .await
     .unwrap();
@@ -265,7 +266,7 @@ pub async fn a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time(st
     tenant.patch(REPORT, name, &hold(Value::Null)).await;
     tenant.until_gone(REPORT, name).await;
     let pruned = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
-    tenant.until(JOB, "clinging", "its results to go", pruned).await;
+    tenant.until(JOB, "clinging", "its results to be deleted", pruned).await;
     assert_eq!(tenant.scores().len(), 101);
 }
 
@@ -283,7 +284,7 @@ pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(st
     tenant.patch(JOB, "bereft", &suspend(true)).await;
     tenant.until_true(JOB, "bereft", "Suspended").await;
     let calls = tenant.scores().len();
-    assert!(calls < 1_200, "it was stopped in the middle");
+    assert!(calls < 1_200, "the job was stopped in the middle");
     let first = reports_of(&tenant, "bereft").await.remove(0);
     assert_eq!(first["report"]["number"], 0);
     tenant
@@ -293,7 +294,7 @@ pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(st
     stage.start_operator().await;
     tenant.patch(JOB, "bereft", &suspend(false)).await;
 
-    let job = tells(&tenant, "bereft", "ResultsMissing").await;
+    let job = until_ready_reason(&tenant, "bereft", "ResultsMissing").await;
     let [status, _, message] = condition(&job, "Ready");
     assert_eq!([status, condition(&job, "Stalled")[0]], ["False", "True"]);
     assert_eq!(condition(&job, "ResultsStored")[..2], ["False", "ResultsMissing"]);
@@ -304,9 +305,9 @@ pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(st
     );
     let token = tenant.ask_for_pass(JOB, "bereft").await;
     let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
-    let job = tenant.until(JOB, "bereft", "a pass", echoed).await;
+    let job = tenant.until(JOB, "bereft", "a reconcile", echoed).await;
     assert_eq!(condition(&job, "Ready")[1], "ResultsMissing");
-    assert_eq!(tenant.scores().len(), calls, "nothing is paid for again");
+    assert_eq!(tenant.scores().len(), calls, "no call is billed again");
 
     tenant
         .patch(JOB, "bereft", &json!({"spec": {"cancel": true}}))
@@ -316,8 +317,8 @@ pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(st
     assert_eq!(tenant.scores().len(), calls);
 }
 
-/// Makes these the operator's rights.
-async fn give(stage: &Stage, rules: &Value) {
+/// Replaces the rules of the operator's ClusterRole.
+async fn set_rules(stage: &Stage, rules: &Value) {
     let patch = json!([{"op": "replace", "path": "/rules", "value": rules}]).to_string();
     let role = [
         "patch",
@@ -330,7 +331,7 @@ async fn give(stage: &Stage, rules: &Value) {
     stage.kubectl(&role).await;
 }
 
-// J20: alone, because the operator loses a right.
+// J20: alone, because the operator loses a permission.
 pub async fn reports_that_may_not_be_read_stall_the_job_and_cost_nothing(stage: Arc<Stage>) {
     let tenant = listable(&stage, "unread").await;
     fill(&tenant, 1_000, Some("0.5"));
@@ -344,7 +345,7 @@ pub async fn reports_that_may_not_be_read_stall_the_job_and_cost_nothing(stage: 
     tenant.patch(JOB, "unread", &suspend(true)).await;
     tenant.until_true(JOB, "unread", "Suspended").await;
     let calls = tenant.scores().len();
-    assert!(calls < 1_000, "it was stopped in the middle");
+    assert!(calls < 1_000, "the job was stopped in the middle");
 
     let role = ["get", "clusterrole", "imm-operator", "-o", "json"];
     let role: Value = serde_json::from_str(&stage.kubectl(&role).await).unwrap();
@@ -353,8 +354,8 @@ pub async fn reports_that_may_not_be_read_stall_the_job_and_cost_nothing(stage: 
         .iter()
         .filter(|rule| !rule["resources"].to_string().contains("imagescorereports"));
     let others: Vec<&Value> = others.collect();
-    give(&stage, &json!(others)).await;
-    until("the right to be gone", PATIENCE, || async {
+    set_rules(&stage, &json!(others)).await;
+    until("the permission to be revoked", PATIENCE, || async {
         let operator = "--as=system:serviceaccount:imm-system:imm-operator";
         let asked = [
             "auth",
@@ -370,7 +371,7 @@ pub async fn reports_that_may_not_be_read_stall_the_job_and_cost_nothing(stage: 
     .await
     .unwrap();
     tenant.patch(JOB, "unread", &suspend(false)).await;
-    let job = tells(&tenant, "unread", "ResultsUnreadable").await;
+    let job = until_ready_reason(&tenant, "unread", "ResultsUnreadable").await;
     assert_eq!(condition(&job, "Stalled")[0], "True");
     assert_eq!(
         condition(&job, "ResultsStored")[..2],
@@ -378,12 +379,12 @@ pub async fn reports_that_may_not_be_read_stall_the_job_and_cost_nothing(stage: 
     );
     let [_, _, message] = condition(&job, "Ready");
     assert!(message.contains("rights"), "{message}");
-    assert_eq!(tenant.scores().len(), calls, "nothing is paid for");
+    assert_eq!(tenant.scores().len(), calls, "no call is billed");
 
-    give(&stage, &json!(all)).await;
+    set_rules(&stage, &json!(all)).await;
     tenant.ask_for_pass(JOB, "unread").await;
     let job = ended(&tenant, "unread").await;
     assert_eq!(end(&job), ["Complete", "Completed"]);
     each_once(&results_of(&tenant, "unread").await, 1_000);
-    assert_eq!(tenant.scores().len(), 1_000, "nothing is billed twice");
+    assert_eq!(tenant.scores().len(), 1_000, "no call is billed twice");
 }

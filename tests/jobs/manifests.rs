@@ -1,4 +1,4 @@
-//! Manifests: lines as people and other systems write them, and lists that are missing, change, or say too much.
+//! Manifests: lines as people and other systems write them, and manifests that are missing, replaced, or too long.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub async fn a_manifest_is_scored_line_by_line(stage: Arc<Stage>) {
     );
     let results = results_of(&tenant, "lines").await;
     each_once(&results, 9);
-    let told: Vec<(&str, &str)> = results
+    let outcomes: Vec<(&str, &str)> = results
         .iter()
         .map(|one| {
             let outcome = one["score"].as_str().or(one["code"].as_str()).unwrap();
@@ -51,7 +51,7 @@ pub async fn a_manifest_is_scored_line_by_line(stage: Arc<Stage>) {
     let expected = [
         (own("a.jpg"), "0.5"),
         (own("b c+%41.jpg"), "0.5"),
-        // What is no image is not shown: a job is not the way to read an object of text.
+        // A line that is no image URI is not shown: a job must not reveal the text of an object.
         ("line at byte 65".to_owned(), "NotAnImageUri"),
         ("line at byte 74".to_owned(), "NotAnImageUri"),
         (own("\u{fc}.jpg"), "0.5"),
@@ -60,9 +60,9 @@ pub async fn a_manifest_is_scored_line_by_line(stage: Arc<Stage>) {
         (own("../up.jpg"), "0.5"),
         (own("last.jpg"), "0.5"),
     ];
-    let expected: Vec<(&str, &str)> = expected.iter().map(|(uri, told)| (uri.as_str(), *told)).collect();
-    assert_eq!(told, expected);
-    assert_eq!(tenant.scores().len(), 6, "a line that is no image is no call");
+    let expected: Vec<(&str, &str)> = expected.iter().map(|(uri, outcome)| (uri.as_str(), *outcome)).collect();
+    assert_eq!(outcomes, expected);
+    assert_eq!(tenant.scores().len(), 6, "a line that is no image URI makes no call");
     balanced(&tenant, &job);
 }
 
@@ -72,7 +72,7 @@ pub async fn a_manifest_that_is_replaced_ends_the_job_with_what_it_has(stage: Ar
     quick(&tenant, 1_000, 50);
     let key = format!("{}.jpg", "k".repeat(1_000));
     put(&tenant, &key, b"pixels");
-    // More than one piece, so that the rest is read while the first is scored.
+    // More than one chunk, so that the rest is read while the first is scored.
     let text = format!("oss://replaced-bucket/{key}\n").repeat(1_800);
     put(&tenant, "list.txt", text.as_bytes());
     let changes = json!({"parallelism": 20});
@@ -151,7 +151,7 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
     assert!(message.contains("split it"), "{message}");
     assert!(tenant.scores().is_empty());
 
-    // Put there later, the first one goes on.
+    // When the manifest of the first job is created, that job continues.
     put(&tenant, "a.jpg", b"pixels");
     put(&tenant, "none.txt", b"oss://lists-bucket/a.jpg");
     tenant.ask_for_pass(JOB, "missing").await;
@@ -159,7 +159,7 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
     balanced(&tenant, &job);
 }
 
-// J16, D10: alone, because the rules are everybody's.
+// J16, D10: alone, because tenancy rules apply to all tests.
 pub async fn under_strict_rules_a_manifest_reaches_no_bucket_that_none_names(stage: Arc<Stage>) {
     let tenant = listable(&stage, "ruled").await;
     let other = Tenant::new(&stage, "unruled").await;
@@ -180,7 +180,7 @@ pub async fn under_strict_rules_a_manifest_reaches_no_bucket_that_none_names(sta
     let changes = || stage.log().matches("reloaded tenancy rules").count();
     let before = changes();
     stage.write_rules("strict: true\nrules: [{namespaces: {names: [ruled]}, buckets: [ruled-bucket]}]");
-    until("the rules to be in force", PATIENCE, || async {
+    until("the rules to take effect", PATIENCE, || async {
         (changes() > before).then_some(())
     })
     .await

@@ -1,4 +1,4 @@
-//! How much and how fast: the budget, and calls at once as the cloud sees them.
+//! Cost and rate: the budget, rate limits, and concurrency as the emulator measures them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,11 +37,11 @@ pub async fn the_budget_pauses_the_job_until_it_is_raised(stage: Arc<Stage>) {
     tenant.one_event("budget", "BudgetExceeded").await;
     let token = tenant.ask_for_pass(JOB, "budget").await;
     tenant
-        .until(JOB, "budget", "a pass", |job| {
+        .until(JOB, "budget", "a reconcile", |job| {
             job["status"]["lastHandledReconcileAt"] == *token
         })
         .await;
-    assert_eq!(tenant.scores().len(), 7, "a pass alone spends nothing");
+    assert_eq!(tenant.scores().len(), 7, "a reconcile alone costs nothing");
 
     tenant
         .patch(JOB, "budget", &json!({"spec": {"budget": {"maxRequests": 20}}}))
@@ -64,13 +64,13 @@ pub async fn a_job_that_rests_on_its_budget_asks_the_cloud_for_nothing(stage: Ar
         count(&tenant, "ListObjectsV2"),
         count(&tenant, "DetectImageScore"),
     ];
-    // Its time does not run meanwhile.
+    // The job's deadline does not run meanwhile.
     let shorter = json!({"spec": {"activeDeadlineSeconds": 1}});
     tenant.patch(JOB, "resting", &shorter).await;
     for _ in 0..3 {
         let token = tenant.ask_for_pass(JOB, "resting").await;
         let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
-        let job = tenant.until(JOB, "resting", "a pass", echoed).await;
+        let job = tenant.until(JOB, "resting", "a reconcile", echoed).await;
         assert_eq!(condition(&job, "Ready")[1], "BudgetExceeded");
     }
     let after = [
@@ -98,7 +98,7 @@ pub async fn the_budget_fails_the_job_that_asks_for_it(stage: Arc<Stage>) {
     assert_eq!(tenant.scores().len(), 4);
 }
 
-/// Most calls under way at once, when each takes at least the project's latency from when it was taken in.
+/// Returns the most calls in flight at once, where each call takes at least the project's latency after it was received.
 fn most_at_once(calls: &[Call]) -> usize {
     let mut times: Vec<i64> = calls
         .iter()
@@ -130,7 +130,7 @@ pub async fn parallelism_is_a_ceiling_and_can_be_raised_meanwhile(stage: Arc<Sta
         .until_calls("the first calls", &tenant.bucket, "DetectImageScore", 13)
         .await;
     assert_eq!(most_at_once(&slow), 3);
-    assert!(most_at_once(&slow[..2]) == 1, "the first item goes alone");
+    assert!(most_at_once(&slow[..2]) == 1, "the canary call is sent alone");
 
     tenant
         .patch(JOB, "ceiling", &json!({"spec": {"parallelism": 12}}))
@@ -143,7 +143,7 @@ pub async fn parallelism_is_a_ceiling_and_can_be_raised_meanwhile(stage: Arc<Sta
         .filter(|call| call.seq > before)
         .collect();
     let most = most_at_once(&fast);
-    assert!((4..=12).contains(&most), "{most} at once");
+    assert!((4..=12).contains(&most), "{most} calls at once");
     assert_eq!(job["status"]["items"]["succeeded"], 60);
     assert_eq!(tenant.scores().len(), 60);
 }
@@ -169,13 +169,13 @@ pub async fn two_namespaces_with_keys_of_one_account_share_the_pace_of_a_project
         balanced(tenant, &job);
     }
     let seen = measured(&first);
-    // A busy machine lets requests arrive in bunches; two paces would be 196 a second.
+    // A busy machine sends requests in bursts; two separate rate limits would allow 196 requests per second.
     assert!(seen.highest_per_second <= 110, "{seen:?}");
     assert!(seen.throttled <= 10, "{seen:?}");
     assert_eq!(
         asked_for_limits(&stage, &first.project),
         1,
-        "one question for both"
+        "one request for the limits for both"
     );
     let own = |call: &Call| call.access_key_id.clone();
     assert_ne!(
@@ -197,7 +197,7 @@ pub async fn a_project_with_a_low_limit_is_asked_and_spared(stage: Arc<Stage>) {
     tenant.apply(&over(&tenant, "modest", &keys, &json!({}))).await;
     let job = tenant.until_true(JOB, "modest", "Complete").await;
     let seen = measured(&tenant);
-    println!("a limit of 20 a second and 5 at once: {seen:?}");
+    println!("a limit of 20 per second and 5 at once: {seen:?}");
     assert!(
         seen.highest_per_second <= 23 && seen.highest_in_flight <= 6,
         "{seen:?}"
@@ -221,7 +221,7 @@ pub async fn a_project_that_does_not_tell_its_limits_is_asked_once(stage: Arc<St
     assert_eq!(
         asked_for_limits(&stage, &tenant.project),
         1,
-        "once while it is in use"
+        "one request for the limits while the project is in use"
     );
     assert_eq!(tenant.scores().len(), 40);
 }
@@ -229,7 +229,7 @@ pub async fn a_project_that_does_not_tell_its_limits_is_asked_once(stage: Arc<St
 // J12
 pub async fn more_jobs_than_a_namespace_may_run_wait_for_their_turn(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "crowd", 1).await;
-    // Long enough for all forty to be applied before the first one ends.
+    // Slow enough that all forty jobs are applied before the first one finishes.
     quick(&tenant, 1_000, 10_000);
     let job = |n| over(&tenant, &format!("job-{n}"), &keys, &json!({}));
     let manifests: Vec<String> = (0..40).map(job).collect();
@@ -244,7 +244,7 @@ pub async fn more_jobs_than_a_namespace_may_run_wait_for_their_turn(stage: Arc<S
             .collect::<Vec<_>>()
     };
     let count = |reasons: &[String], reason: &str| reasons.iter().filter(|one| *one == reason).count();
-    until("some jobs to wait for their turn", PATIENCE, || async {
+    until("some jobs to be queued", PATIENCE, || async {
         (count(&reasons().await, "Pending") > 0).then_some(())
     })
     .await
@@ -260,7 +260,7 @@ pub async fn more_jobs_than_a_namespace_may_run_wait_for_their_turn(stage: Arc<S
     })
     .await
     .unwrap();
-    // Whoever waits is woken; by itself it would look again after a minute.
+    // Queued jobs are woken; without that they check again only after a minute.
     assert!(ended.elapsed() < Duration::from_secs(45), "{:?}", ended.elapsed());
     assert_eq!(tenant.scores().len(), 40);
 }

@@ -1,4 +1,4 @@
-//! Projects that go, come, do not answer, or are put right, while jobs need them.
+//! Projects that are deleted, created, unavailable or corrected while jobs need them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::shelf::{
 };
 use crate::support::{Stage, Tenant, condition};
 
-/// What IMM says of a project that is not there.
+/// Returns IMM's error for a project that does not exist.
 fn no_project() -> FaultEffect {
     FaultEffect::Answer(FaultAnswer {
         status: 400,
@@ -21,7 +21,7 @@ fn no_project() -> FaultEffect {
     })
 }
 
-/// Orders a fault for the calls that name the tenant's project, of one action or of all.
+/// Adds a fault for calls that name the tenant's project, of one action or of all.
 fn strike_project(tenant: &Tenant, action: Option<&str>, skip: u32, times: Option<u32>, effect: FaultEffect) {
     tenant.stage.cloud.add_fault(Fault {
         matching: FaultMatch {
@@ -35,7 +35,7 @@ fn strike_project(tenant: &Tenant, action: Option<&str>, skip: u32, times: Optio
     });
 }
 
-/// Calls that name a project, in the order in which they were answered.
+/// Returns the calls that name a project, in the order of their answers.
 fn calls_of(stage: &Stage, project: &str) -> Vec<Call> {
     let calls = stage.cloud.calls().into_iter();
     calls
@@ -48,7 +48,7 @@ pub async fn a_project_that_goes_while_its_job_runs_ends_the_job_within_a_few_ca
     let tenant = listable(&stage, "bulldozed").await;
     fill(&tenant, 300, Some("0.5"));
     quick(&tenant, 100, 100);
-    // The question for the limits and a hundred images, and then there is no project for any call.
+    // The request for the limits and a hundred images succeed; then every call reports that the project is missing.
     strike_project(&tenant, None, 101, None, no_project());
     let changes = json!({"parallelism": 10, "maxFailedItems": "100%"});
     tenant
@@ -61,8 +61,8 @@ pub async fn a_project_that_goes_while_its_job_runs_ends_the_job_within_a_few_ca
     let calls = tenant.scores();
     let served = calls.iter().filter(|call| call.status == Some(200)).count();
     let refused = calls.iter().filter(|call| call.billed).count() - served;
-    // Those in flight when the first one came back, and a few that left meanwhile.
-    assert!(refused <= 15, "{refused} refused calls are billed");
+    // Calls that were in flight when the first error came back, and a few that were sent meanwhile.
+    assert!(refused <= 15, "{refused} rejected calls are billed");
     let served = u64::try_from(served).unwrap();
     assert_eq!(
         figures(&job, ["succeeded", "failed", "skipped", "ignored"]),
@@ -92,7 +92,7 @@ pub async fn one_answer_that_a_project_is_missing_fails_no_job_whose_project_is_
     let job = ended(&tenant, "blinking").await;
     assert_eq!(end(&job), ["Complete", "Completed"]);
     assert_eq!(figures(&job, ["succeeded", "failed", "skipped"]), [120, 0, 0]);
-    assert_eq!(tenant.scores().len(), 121, "one image is asked for again");
+    assert_eq!(tenant.scores().len(), 121, "one image is requested again");
     balanced(&tenant, &job);
 }
 
@@ -137,8 +137,8 @@ pub async fn a_project_whose_limits_could_not_be_had_is_asked_again_before_it_is
         let job = ended(tenant, &tenant.name).await;
         assert_eq!(end(&job), ["Complete", "Completed"]);
         let seen = measured(tenant);
-        println!("a limit of 5 a second, first not told: {seen:?}");
-        // A busy machine lets requests arrive in bunches; hurried, it would be refused most of its calls.
+        println!("a limit of 5 per second, at first unknown: {seen:?}");
+        // A busy machine sends requests in bursts; at the default rate most of the job's calls would be throttled.
         assert!(seen.highest_per_second <= 7 && seen.throttled <= 2, "{seen:?}");
         balanced(tenant, &job);
     }

@@ -1,4 +1,4 @@
-//! Where results are, what is left of them, and what hands that touch them can do.
+//! Where results are stored, which of them expire, and what other writers of them can do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::shelf::{
 use crate::support::tenant::JOB;
 use crate::support::{Stage, Tenant, condition};
 
-/// What `imm-operator results` prints, and its exit code.
+/// Returns the output of `imm-operator results`, and its exit code.
 async fn printed(tenant: &Tenant, job: &str, flags: &[&str]) -> (String, Option<i32>) {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_imm-operator"));
     let output = Command::new(program)
@@ -27,7 +27,7 @@ async fn printed(tenant: &Tenant, job: &str, flags: &[&str]) -> (String, Option<
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
 
-/// Its exit code when what it prints has no room.
+/// Returns the exit code when the output cannot be written.
 async fn printed_to_a_full_disk(tenant: &Tenant, job: &str) -> Option<i32> {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
@@ -38,12 +38,12 @@ async fn printed_to_a_full_disk(tenant: &Tenant, job: &str) -> Option<i32> {
     command.status().await.unwrap().code()
 }
 
-/// What it says to somebody without rights in the tenant's namespace.
+/// Returns the error for a user without permissions in the tenant's namespace.
 async fn refused(tenant: &Tenant, job: &str) -> String {
     let account = tenant
         .stage
         .plane
-        .service_account_kubeconfig(&tenant.name, "nobody");
+        .service_account_kubeconfig(&tenant.name, "stranger");
     let output = Command::new(env!("CARGO_BIN_EXE_imm-operator"))
         .args(["results", "-n", &tenant.name, job])
         .env("KUBECONFIG", account.await.unwrap())
@@ -54,7 +54,7 @@ async fn refused(tenant: &Tenant, job: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Both outputs hold exactly these results, in order.
+/// Checks that both output formats contain exactly these results, in order.
 async fn prints(tenant: &Tenant, job: &str, results: &[Value]) {
     let (lines, code) = printed(tenant, job, &["--output", "jsonl"]).await;
     assert_eq!(code, Some(0), "{lines}");
@@ -111,12 +111,12 @@ pub async fn a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports(
         );
         let results = results_of(&tenant, name).await;
         each_once(&results, total);
-        let told = condition(&job, "ResultsStored");
-        assert_eq!(told[0], "True");
-        let says = told[2].contains(&format!(
+        let stored = condition(&job, "ResultsStored");
+        assert_eq!(stored[0], "True");
+        let names_report = stored[2].contains(&format!(
             "1 ImageScoreReport: imm-operator results -n hundred {name}"
         ));
-        assert_eq!(says, !inline, "{}", told[2]);
+        assert_eq!(names_report, !inline, "{}", stored[2]);
         prints(&tenant, name, &results).await;
     }
     let (said, code) = printed(&tenant, "none", &[]).await;
@@ -126,7 +126,7 @@ pub async fn a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports(
     let job = tenant.object(JOB, "more").await;
     assert_eq!(owner["uid"], job["metadata"]["uid"]);
     assert_eq!([&owner["kind"], &owner["name"]], ["ImageScoreJob", "more"]);
-    // What a job leaves behind goes with it.
+    // Deleting a job deletes its reports.
     tenant.delete(JOB, "more").await;
     let name = report["metadata"]["name"].as_str().unwrap();
     tenant.until_gone("ImageScoreReport", name).await;
@@ -173,7 +173,7 @@ pub async fn the_worst_are_printed_lowest_first_from_status_and_from_reports(sta
         assert!(table.lines().nth(1).unwrap().starts_with(&first), "{table}");
     }
     stage
-        .kubectl(&["create", "serviceaccount", "nobody", "-n", "worst"])
+        .kubectl(&["create", "serviceaccount", "stranger", "-n", "worst"])
         .await;
     let said = refused(&tenant, "few").await;
     assert!(
@@ -205,7 +205,7 @@ pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stag
         .await;
     let job = tenant.until_true(JOB, "bulky", "Complete").await;
     let reports = reports_of(&tenant, "bulky").await;
-    // Some 240 of them fill a report.
+    // About 240 of these results fill a report.
     assert!(reports.len() >= 80, "{}", reports.len());
     for report in &reports {
         let results = report["report"]["results"].as_array().unwrap();
@@ -218,7 +218,7 @@ pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stag
         assert_eq!(report["report"]["items"], results.len());
     }
     let numbers: Vec<&Value> = reports.iter().map(|report| &report["report"]["number"]).collect();
-    assert_eq!(numbers, (0..reports.len()).collect::<Vec<_>>(), "no gap");
+    assert_eq!(numbers, (0..reports.len()).collect::<Vec<_>>(), "report numbers without a gap");
     assert_eq!(
         [
             &job["status"]["reports"]["count"],
@@ -249,9 +249,9 @@ pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_c
     tenant.delete("ImageScoreReport", &name).await;
     let name = name_of(&filed(&tenant, "touched", 40).await);
     stage
-        .kubectl(&["label", "isr", &name, "-n", "touched", "somebody=was-here"])
+        .kubectl(&["label", "isr", &name, "-n", "touched", "edited-by=someone"])
         .await;
-    // A score that is not ours: the job takes up what is stored, and pays for nothing again.
+    // A changed score: the job keeps what is stored, and no call is billed again.
     filed(&tenant, "touched", 60).await;
     tenant
         .patch(
@@ -265,7 +265,7 @@ pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_c
         .await;
     let job = tenant.until_true(JOB, "touched", "Complete").await;
     each_once(&results_of(&tenant, "touched").await, 150);
-    assert_eq!(tenant.scores().len(), 150, "each image once");
+    assert_eq!(tenant.scores().len(), 150, "each image is requested once");
     balanced(&tenant, &job);
 }
 
@@ -287,9 +287,9 @@ pub async fn a_report_that_somebody_edits_meanwhile_is_put_right(stage: Arc<Stag
     each_once(&results, 120);
     assert!(
         results.iter().all(|one| one["score"] == "0.5"),
-        "the edit is undone"
+        "the edit is reverted"
     );
-    assert_eq!(tenant.scores().len(), 120, "nothing is asked for again");
+    assert_eq!(tenant.scores().len(), 120, "no image is requested again");
 }
 
 // J28
@@ -314,11 +314,11 @@ pub async fn only_the_results_asked_for_are_kept(stage: Arc<Stage>) {
             .await;
         let pruned = |job: &Value| job["status"]["resultsPruned"] == true;
         let job = tenant
-            .until(JOB, name, "what is left of the results", pruned)
+            .until(JOB, name, "the selected results", pruned)
             .await;
         assert_eq!(condition(&job, "Complete")[0], "True");
-        let [_, _, told] = condition(&job, "ResultsStored");
-        assert!(told.contains("results.select"), "{name}: {told}");
+        let [_, _, message] = condition(&job, "ResultsStored");
+        assert!(message.contains("results.select"), "{name}: {message}");
         let results = results_of(&tenant, name).await;
         let indexes: Vec<&Value> = results.iter().map(|result| &result["index"]).collect();
         assert_eq!(indexes, kept, "{name}");
@@ -341,7 +341,7 @@ pub async fn results_go_when_their_time_is_over_and_the_job_stays(stage: Arc<Sta
         let manifest = over(&tenant, name, &keys[..images], &changes);
         tenant.apply(&manifest).await;
         let job = tenant
-            .until(JOB, name, "its results to go", |job| {
+            .until(JOB, name, "its results to be deleted", |job| {
                 condition(job, "ResultsStored")[1] == "Pruned"
             })
             .await;
@@ -351,7 +351,7 @@ pub async fn results_go_when_their_time_is_over_and_the_job_stays(stage: Arc<Sta
         assert_eq!(job["status"]["progress"], format!("{images}/{images}"));
         tenant.one_event(name, "ResultsPruned").await;
         prints(&tenant, name, &[]).await;
-        // As GitOps does: the same manifest again, and again.
+        // As GitOps does: the same manifest is applied repeatedly.
         for _ in 0..2 {
             tenant.apply(&manifest).await;
             tenant.ask_for_pass(JOB, name).await;
@@ -374,7 +374,7 @@ pub async fn results_whose_time_ends_while_nobody_looks_go_after_a_restart(stage
     assert_eq!(condition(&job, "ResultsStored")[0], "True");
     stage.start_operator().await;
     tenant
-        .until(JOB, "asleep", "its results to go", |job| {
+        .until(JOB, "asleep", "its results to be deleted", |job| {
             condition(job, "ResultsStored")[1] == "Pruned"
         })
         .await;

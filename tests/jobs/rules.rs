@@ -1,4 +1,4 @@
-//! Failure rules: what a code means for an item, and for the job.
+//! Failure rules: what an error code means for an item and for the job.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub async fn rules_say_which_items_fail_are_ignored_or_are_tried_again(stage: Ar
             json!(null)
         ]
     );
-    // What fails at once is asked for once; what is tried again, once more.
+    // An item that fails immediately is requested once; an item that is retried is requested once more.
     let asked = |key: &String| {
         tenant
             .scores()
@@ -81,7 +81,7 @@ pub async fn a_rule_can_fail_the_whole_job_at_its_first_code(stage: Arc<Stage>) 
     );
     assert_eq!(condition(&job, "Complete")[0], "");
     assert_eq!(figures(&job, ["succeeded", "failed", "pending"]), [4, 1, 25]);
-    assert_eq!(tenant.scores().len(), 5, "the rest is not asked for");
+    assert_eq!(tenant.scores().len(), 5, "the other images are not requested");
     balanced(&tenant, &job);
     tenant.one_event("ruin", "Failed").await;
 }

@@ -10,7 +10,7 @@ use super::shelf::but_echo;
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
-/// A tenant whose bucket is open to the service role, with that many images, all scored the same.
+/// Returns a tenant whose bucket the service role can read, with that many images of the same score.
 pub async fn gallery(stage: &Arc<Stage>, name: &str, images: usize) -> (Tenant, Vec<String>) {
     let tenant = Tenant::new(stage, name).await;
     let keys: Vec<String> = (0..images).map(|n| format!("image-{n:03}.jpg")).collect();
@@ -25,7 +25,7 @@ pub async fn gallery(stage: &Arc<Stage>, name: &str, images: usize) -> (Tenant, 
     (tenant, keys)
 }
 
-/// A job over the gallery that depends on its grant and does not wait longer than needed.
+/// Returns a job over the images that depends on the tenant's grant and skips the wait for propagation.
 pub fn over(tenant: &Tenant, name: &str, keys: &[String], changes: &Value) -> String {
     let mut spec = json!({"grantRef": {"name": "open"}, "grantWait": {"settleSeconds": 0}});
     crate::support::tenant::merge(&mut spec, changes);
@@ -42,7 +42,7 @@ fn answer(status: u16, code: &str) -> FaultEffect {
 
 // J1
 pub async fn the_recipe_scores_one_image(stage: Arc<Stage>) {
-    let (tenant, keys) = gallery(&stage, "recipe", 1).await;
+    let (tenant, keys) = gallery(&stage, "single", 1).await;
     tenant.apply(&over(&tenant, "one", &keys, &json!({}))).await;
     stage
         .kubectl(&[
@@ -50,15 +50,15 @@ pub async fn the_recipe_scores_one_image(stage: Arc<Stage>) {
             "--for=condition=Complete",
             "isj/one",
             "-n",
-            "recipe",
+            "single",
             "--timeout=60s",
         ])
         .await;
-    let shown = stage.kubectl(&["get", "isj", "-n", "recipe"]).await;
+    let shown = stage.kubectl(&["get", "isj", "-n", "single"]).await;
     let row: Vec<&str> = shown.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(
         row[..6],
-        ["one", "project-recipe", "Complete", "1/1", "0", "0.727"],
+        ["one", "project-single", "Complete", "1/1", "0", "0.727"],
         "{shown}"
     );
     let job = tenant.object(JOB, "one").await;
@@ -96,7 +96,7 @@ pub async fn an_ended_job_is_left_alone(stage: Arc<Stage>) {
         };
         let earlier = reads();
         tenant.ask_for_pass(JOB, "ended").await;
-        until("a pass over the ended job", PATIENCE, || async {
+        until("a reconcile of the finished job", PATIENCE, || async {
             (reads() > earlier).then_some(())
         })
         .await
@@ -107,7 +107,7 @@ pub async fn an_ended_job_is_left_alone(stage: Arc<Stage>) {
     assert_eq!(tenant.scores().len(), 3);
     tenant.apply(&over(&tenant, "ended", &keys, &json!({}))).await;
     assert_eq!(but_echo(&tenant.object(JOB, "ended").await), but_echo(&before));
-    // Each look that is asked for is echoed once.
+    // Each requested reconcile is echoed once.
     assert!(writes() <= of_scores + 3);
 }
 
@@ -145,7 +145,7 @@ pub async fn a_few_failed_items_do_not_fail_the_job(stage: Arc<Stage>) {
     assert_eq!(
         tenant.scores().len(),
         100,
-        "one request each, the failed ones too"
+        "one request for each image, including failed ones"
     );
 }
 
@@ -166,7 +166,7 @@ pub async fn more_failed_items_than_allowed_fail_the_job(stage: Arc<Stage>) {
     let job = tenant.until_true(JOB, "many", "Failed").await;
     assert_eq!(condition(&job, "Failed")[1], "MaxFailedItems");
     assert_eq!(job["status"]["items"]["active"], 0);
-    assert_eq!(tenant.scores().len(), 3, "the others are not asked for");
+    assert_eq!(tenant.scores().len(), 3, "the other images are not requested");
 }
 
 // J10
@@ -192,7 +192,7 @@ pub async fn an_item_that_fails_for_a_while_is_tried_again(stage: Arc<Stage>) {
 // J11
 pub async fn throttling_slows_down_and_fails_nothing(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "busy", 20).await;
-    // Answers take a while, so that a retry is still under way when its time has long come.
+    // Answers are slow, so that a retry is still in flight when its next due time has passed.
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
         latency_ms: 500,
@@ -209,7 +209,7 @@ pub async fn throttling_slows_down_and_fails_nothing(stage: Arc<Stage>) {
     assert_eq!(
         tenant.scores().len(),
         26,
-        "one call for each image, and one for each refusal"
+        "one call for each image, and one for each throttled call"
     );
     tenant.one_event("busy", "Throttled").await;
 }

@@ -1,5 +1,5 @@
-//! What the tests of large jobs share: sources to score, projects that are quick, and results and counters as users and the
-//! cloud see them.
+//! Shared by the tests of large jobs: sources, faster projects, and results and counters as users and the emulator see
+//! them.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::support::tenant::{JOB, merge};
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
-/// A tenant with a grant that covers everything.
+/// Returns a tenant with a grant for the whole bucket.
 pub async fn listable(stage: &Arc<Stage>, name: &str) -> Tenant {
     let tenant = Tenant::new(stage, name).await;
     tenant.granted("open", &json!({})).await;
     tenant
 }
 
-/// Objects `photos/0000000.jpg` and so on, written long ago; without a score each has one that follows from its key.
+/// Adds objects `photos/0000000.jpg` and so on with an old modification time; without `score`, scores follow from keys.
 pub fn fill(tenant: &Tenant, count: u64, score: Option<&str>) {
     let many = ManySeed {
         prefix: "photos/".to_owned(),
@@ -29,7 +29,7 @@ pub fn fill(tenant: &Tenant, count: u64, score: Option<&str>) {
     assert!(tenant.stage.cloud.put_many(&tenant.bucket, many).unwrap());
 }
 
-/// Gives the project more than the usual limits, and calls that take so long.
+/// Gives the project higher limits than usual, and this latency for each call.
 pub fn quick(tenant: &Tenant, queries_per_second: u32, latency_ms: u64) {
     tenant.stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
@@ -40,12 +40,12 @@ pub fn quick(tenant: &Tenant, queries_per_second: u32, latency_ms: u64) {
     });
 }
 
-/// Keys of account B, which may list and read.
+/// Returns credentials of the bucket owner account, which may list and read.
 pub fn reader() -> Value {
     json!({"source": "Secret", "secretRef": {"name": "owner"}})
 }
 
-/// A job over a source that is read, with the grant `open` and a budget.
+/// Returns a job over a prefix or a manifest, with the grant `open` and a budget.
 fn read(tenant: &Tenant, name: &str, source: &Value, changes: &Value) -> String {
     let mut spec = json!({
         "grantRef": {"name": "open"}, "grantWait": {"settleSeconds": 0}, "budget": {"maxRequests": 100_000},
@@ -56,14 +56,14 @@ fn read(tenant: &Tenant, name: &str, source: &Value, changes: &Value) -> String 
     tenant.job(name, &["x"], &spec)
 }
 
-/// A job over the objects below `photos/`; `prefix` is merged into its source.
+/// Returns a job over the objects with the prefix `photos/`; `prefix` is merged into its source.
 pub fn below(tenant: &Tenant, name: &str, prefix: &Value, changes: &Value) -> String {
     let mut source = json!({"bucket": tenant.bucket, "prefix": "photos/", "credentials": reader()});
     merge(&mut source, prefix);
     read(tenant, name, &json!({ "prefix": source }), changes)
 }
 
-/// A job over the lines of an object of the tenant's bucket.
+/// Returns a job over the lines of an object of the tenant's bucket.
 pub fn of_lines(tenant: &Tenant, name: &str, key: &str, changes: &Value) -> String {
     let uri = format!("oss://{}/{key}", tenant.bucket);
     let manifest = json!({"uri": uri, "credentials": reader()});
@@ -78,7 +78,7 @@ pub fn answer(status: u16, code: &str) -> FaultEffect {
     })
 }
 
-/// Orders a fault for the calls about keys with an end, and of those for each so-many-th.
+/// Adds a fault for calls about keys with this suffix; with `every`, only for each call with that number.
 pub fn strike(tenant: &Tenant, key_suffix: &str, every: Option<u32>, effect: FaultEffect) {
     tenant.stage.cloud.add_fault(Fault {
         matching: FaultMatch {
@@ -94,7 +94,7 @@ pub fn strike(tenant: &Tenant, key_suffix: &str, every: Option<u32>, effect: Fau
     });
 }
 
-/// The reports of a job, as kubectl lists them.
+/// Returns the reports of a job, as kubectl lists them.
 pub async fn reports_of(tenant: &Tenant, name: &str) -> Vec<Value> {
     let label = format!("immops.dev/job={name}");
     let listed = ["get", "isr", "-n", &tenant.name, "-l", &label, "-o", "json"];
@@ -102,7 +102,7 @@ pub async fn reports_of(tenant: &Tenant, name: &str) -> Vec<Value> {
     listed["items"].as_array().unwrap().clone()
 }
 
-/// The first report of a job, once it holds so many results.
+/// Waits until the first report of a job holds `count` results; returns the report.
 pub async fn filed(tenant: &Tenant, name: &str, count: u64) -> Value {
     until("results in a report", PATIENCE, || async {
         let first = reports_of(tenant, name).await.into_iter().next().ok_or(0u64)?;
@@ -113,7 +113,7 @@ pub async fn filed(tenant: &Tenant, name: &str, count: u64) -> Value {
     .unwrap()
 }
 
-/// All results of a job, in its status and in its reports, in order.
+/// Returns all results of a job, from its status and its reports, in order.
 pub async fn results_of(tenant: &Tenant, name: &str) -> Vec<Value> {
     let job = tenant.object(JOB, name).await;
     let mut results = job["status"]["results"].as_array().cloned().unwrap_or_default();
@@ -124,7 +124,7 @@ pub async fn results_of(tenant: &Tenant, name: &str) -> Vec<Value> {
     results
 }
 
-/// Each index from 0 on is there once.
+/// Checks that each index from 0 to `total` occurs once.
 pub fn each_once(results: &[Value], total: usize) {
     let indexes: Vec<usize> = results
         .iter()
@@ -132,10 +132,10 @@ pub fn each_once(results: &[Value], total: usize) {
         .collect();
     assert_eq!(indexes.len(), total, "results");
     let odd = indexes.iter().enumerate().find(|(place, index)| place != *index);
-    assert_eq!(odd, None, "each index once");
+    assert_eq!(odd, None, "each index occurs once");
 }
 
-/// What a job without a crash counts is what the cloud's ledger says of its bucket, and its items add up.
+/// Checks that a job without a crash counts what the emulator recorded for its bucket, and that its item counts add up.
 pub fn balanced(tenant: &Tenant, job: &Value) {
     let calls = tenant.scores();
     let billed = calls.iter().filter(|call| call.billed).count();
@@ -153,13 +153,13 @@ pub fn balanced(tenant: &Tenant, job: &Value) {
     assert_eq!(sum, number(&items["total"]), "{items}");
 }
 
-/// The job once it has ended, however it did: a test that waits for one end would wait long for another.
+/// Waits until the job has finished, successfully or not, so that an unexpected outcome fails quickly.
 pub async fn ended(tenant: &Tenant, name: &str) -> Value {
     let over = |job: &Value| job["status"]["completionTime"].is_string();
     tenant.until(JOB, name, "its end", over).await
 }
 
-/// How a job has ended: the condition that says so, and its reason.
+/// Returns the terminal condition of a job, and its reason.
 pub fn end(job: &Value) -> [&str; 2] {
     let kind = ["Complete", "Failed"]
         .into_iter()
@@ -167,7 +167,7 @@ pub fn end(job: &Value) -> [&str; 2] {
     kind.map_or(["", ""], |kind| [kind, condition(job, kind)[1]])
 }
 
-/// A job's status but for the echo of the last look that was asked for.
+/// Returns a job's status without the echo of the last requested reconcile.
 pub fn but_echo(job: &Value) -> Value {
     let mut status = job["status"].clone();
     if let Some(members) = status.as_object_mut() {
@@ -176,17 +176,17 @@ pub fn but_echo(job: &Value) -> Value {
     status
 }
 
-/// Figures of a job's items by name.
+/// Returns item counts of a job by name.
 pub fn figures<const N: usize>(job: &Value, names: [&str; N]) -> [u64; N] {
     names.map(|name| job["status"]["items"][name].as_u64().unwrap())
 }
 
-/// How many calls of an action the cloud has seen on the tenant's bucket.
+/// Returns how many calls of an action the emulator has seen on the tenant's bucket.
 pub fn count(tenant: &Tenant, action: &str) -> usize {
     tenant.stage.calls(&tenant.bucket, action).len()
 }
 
-/// What the cloud has measured of the tenant's project; nothing before its first call.
+/// Returns what the emulator has measured for the tenant's project; zeros before its first call.
 pub fn measured(tenant: &Tenant) -> ProjectCount {
     let mut projects = tenant.stage.cloud.counts().projects.into_iter();
     projects

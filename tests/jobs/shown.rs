@@ -1,4 +1,4 @@
-//! What kubectl shows of jobs and reports to a person.
+//! What kubectl shows of jobs and reports.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub async fn columns_and_messages_read_well(stage: Arc<Stage>) {
         .await;
     let more = ["REQUESTS", "GRANT", "COMPLETED", "MESSAGE"];
     assert_eq!(header(&wide), [&columns[..], &more[..]].concat(), "{wide}");
-    assert_eq!(wide.lines().count(), 3, "one line a job: {wide}");
+    assert_eq!(wide.lines().count(), 3, "one line for each job: {wide}");
     assert!(wide.lines().all(|line| line.chars().count() <= 320), "{wide}");
     assert!(
         wide.contains(

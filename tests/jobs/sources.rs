@@ -1,4 +1,4 @@
-//! Prefixes: what is counted, scored, left out and gone.
+//! Prefixes: which objects are counted, scored, left out and skipped.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::shelf::{balanced, below, count, each_once, end, figures, fill, listab
 use crate::support::tenant::{GRANT, JOB};
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
-/// Keys that tempt a client to change them.
+/// Keys that clients tend to rewrite.
 const ODD: [&str; 9] = [
     "photos/a b.jpg",
     "photos/a+b.jpg",
@@ -35,7 +35,7 @@ pub async fn a_prefix_is_counted_scored_and_reported(stage: Arc<Stage>) {
     for key in odd.clone() {
         assert!(cloud.put_object(&tenant.bucket, key, "pixels", Some("0.75")));
     }
-    // A name that cannot be a URI of ours is no call, and is told.
+    // A key that cannot be part of a URI makes no call, and is reported.
     assert!(cloud.put_object(&tenant.bucket, "photos/bell\u{7}.jpg", "pixels", None));
     for other in ["elsewhere.jpg", "photos/notes.txt", "photos/folder/"] {
         assert!(cloud.put_object(&tenant.bucket, other, "pixels", Some("0.1")));
@@ -60,7 +60,7 @@ pub async fn a_prefix_is_counted_scored_and_reported(stage: Arc<Stage>) {
             .unwrap()
             .ends_with("bell\\u{7}.jpg")
     );
-    assert_eq!(tenant.scores().len(), 130, "each object is asked for once");
+    assert_eq!(tenant.scores().len(), 130, "each object is requested once");
     balanced(&tenant, &job);
 }
 
@@ -75,7 +75,7 @@ pub async fn what_comes_goes_or_changes_while_a_prefix_is_scored(stage: Arc<Stag
     stage
         .until_calls("the first calls", &tenant.bucket, "DetectImageScore", 2)
         .await;
-    // The second page is not read yet: these three are gone, replaced and new by then.
+    // The second page is not read yet: by then these three objects are deleted, replaced and new.
     let cloud = &stage.cloud;
     assert!(cloud.delete_object(&tenant.bucket, "photos/0002400.jpg"));
     assert!(cloud.put_object(&tenant.bucket, "photos/0002401.jpg", "other pixels", Some("0.9")));
@@ -99,7 +99,7 @@ pub async fn what_comes_goes_or_changes_while_a_prefix_is_scored(stage: Arc<Stag
     let before = lists.iter().filter(|call| call.seq < first_score).count();
     assert!(
         before >= 4,
-        "all pages are counted before the first paid call: {before}"
+        "all pages are counted before the first billed call: {before}"
     );
 }
 
@@ -166,7 +166,7 @@ pub async fn a_prefix_can_be_narrowed_by_time_and_suffix(stage: Arc<Stage>) {
     );
     balanced(&tenant, &job);
 
-    // A prefix without an object is a job without an item: it ends at once and says so.
+    // A prefix without objects is a job without items: the job finishes immediately and says so.
     tenant
         .apply(&below(&tenant, "none", &json!({"prefix": "empty/"}), &json!({})))
         .await;
@@ -200,7 +200,7 @@ pub async fn a_prefix_that_holds_too_much_costs_nothing(stage: Arc<Stage>) {
     assert_eq!(job["status"]["requests"]["sent"].as_u64().unwrap_or_default(), 0);
     tenant.one_event("large", "Failed").await;
 
-    // Exactly as many as allowed are scored.
+    // A prefix with exactly as many objects as allowed is scored.
     tenant
         .apply(&below(
             &tenant,
@@ -236,7 +236,7 @@ pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Sta
     assert_eq!(condition(&job, "SourceReady")[..2], ["True", "Counted"]);
     balanced(&tenant, &job);
 
-    // A page that breaks on the way is asked for again, and nothing is scored twice.
+    // A page that is interrupted is requested again, and no image is scored twice.
     tenant.fault("ListObjectsV2", 2, 1, imm_emulator::FaultEffect::DropAfter);
     tenant
         .apply(&below(&tenant, "broken", &json!({}), &json!({})))
@@ -249,11 +249,11 @@ pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Sta
     .await
     .unwrap();
 
-    // Keys that OSS refuses are told as that, and not as a missing right.
-    let right = tenant
+    // Credentials that OSS rejects are reported as such, and not as a missing permission.
+    let valid = tenant
         .keys("owner")
         .replace(r#""name":"owner""#, r#""name":"reader""#);
-    tenant.apply(&right.replace("canary-owner", "canary-wrong")).await;
+    tenant.apply(&valid.replace("canary-owner", "canary-wrong")).await;
     let reader = json!({"credentials": {"secretRef": {"name": "reader"}}});
     tenant
         .apply(&below(&tenant, "wrong-keys", &reader, &json!({})))
@@ -264,7 +264,7 @@ pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Sta
         message.contains("the keys of secret reader (SignatureDoesNotMatch"),
         "{message}"
     );
-    tenant.apply(&right).await;
+    tenant.apply(&valid).await;
     tenant.ask_for_pass(JOB, "wrong-keys").await;
     tenant.until_true(JOB, "wrong-keys", "Complete").await;
 }
@@ -288,7 +288,7 @@ pub async fn a_prefix_in_another_region_costs_nothing(stage: Arc<Stage>) {
     assert!(tenant.scores().is_empty());
 }
 
-// D6: the grant is looked at once more before the first call, however long that took.
+// D6: the grant is checked again before the first call, however long the count took.
 pub async fn a_grant_that_goes_while_a_source_is_counted_costs_no_call(stage: Arc<Stage>) {
     let tenant = listable(&stage, "counted").await;
     fill(&tenant, 30, Some("0.5"));
@@ -298,7 +298,7 @@ pub async fn a_grant_that_goes_while_a_source_is_counted_costs_no_call(stage: Ar
             bucket: Some(tenant.bucket.clone()),
             ..FaultMatch::default()
         },
-        // The first one only asks for the time.
+        // The first listing only reads the server's time.
         skip: 1,
         times: Some(1),
         effect: FaultEffect::DelayMs(9_000),
@@ -307,9 +307,9 @@ pub async fn a_grant_that_goes_while_a_source_is_counted_costs_no_call(stage: Ar
         .apply(&below(&tenant, "counted", &json!({}), &json!({})))
         .await;
     tenant.until_reason(JOB, "counted", "CountingItems").await;
-    // The count begins within a second, and its answer is nine seconds on its way.
+    // The count starts within a second, and its answer takes nine seconds.
     let since = Timestamp::now();
-    until("the count to have begun", PATIENCE, || async {
+    until("the start of the count", PATIENCE, || async {
         (Timestamp::now().duration_since(since).as_secs() >= 2).then_some(())
     })
     .await
@@ -318,8 +318,8 @@ pub async fn a_grant_that_goes_while_a_source_is_counted_costs_no_call(stage: Ar
     tenant.until_gone(GRANT, "open").await;
     let job = tenant.object(JOB, "counted").await;
     assert_eq!(condition(&job, "Ready")[1], "CountingItems");
-    let told = |job: &Value| condition(job, "Ready")[1] == "WaitingForGrant" || !end(job)[0].is_empty();
-    let job = tenant.until(JOB, "counted", "a word about the grant", told).await;
+    let reported = |job: &Value| condition(job, "Ready")[1] == "WaitingForGrant" || !end(job)[0].is_empty();
+    let job = tenant.until(JOB, "counted", "a message about the grant", reported).await;
     assert_eq!(end(&job), ["", ""]);
     assert!(tenant.scores().is_empty());
     tenant.granted("open", &json!({})).await;

@@ -1,4 +1,4 @@
-//! The operator ends in the middle of a job, asked to or not. Nothing else runs beside these.
+//! The operator ends in the middle of a job, by SIGTERM or by a crash. No other test runs at the same time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::support::{Stage, Tenant, reason};
 
 const IMAGES: usize = 100;
 
-/// A job of a hundred images that is under way.
+/// Starts a job of a hundred images and waits until part of it is scored.
 async fn under_way(stage: &Arc<Stage>, name: &str) -> Tenant {
     let (tenant, keys) = gallery(stage, name, IMAGES).await;
     let project = tenant.project.clone();
@@ -25,7 +25,7 @@ async fn under_way(stage: &Arc<Stage>, name: &str) -> Tenant {
         .apply(&over(&tenant, "long", &keys, &json!({"parallelism": 6})))
         .await;
     stage
-        .until_calls("a part of the calls", &tenant.bucket, "DetectImageScore", 25)
+        .until_calls("some calls", &tenant.bucket, "DetectImageScore", 25)
         .await;
     tenant
 }
@@ -40,18 +40,18 @@ fn each_index_once(job: &Value) {
     assert!(results.iter().all(|result| result["score"] == "0.727"));
 }
 
-// SIGTERM: what is under way is awaited and stored, nothing is paid twice.
+// SIGTERM: calls in flight are awaited and their results stored, and no call is billed twice.
 pub async fn a_job_that_is_drained_scores_each_image_once(stage: Arc<Stage>) {
     let tenant = under_way(&stage, "drained").await;
     let status = stage.stop_operator().await;
     assert!(status.success(), "{status}");
     let job = tenant.object(JOB, "long").await;
     let (calls, requests) = (tenant.scores().len(), &job["status"]["requests"]);
-    assert!(calls < IMAGES, "it was stopped in the middle");
+    assert!(calls < IMAGES, "the job was stopped in the middle");
     assert_eq!(
         [&requests["sent"], &requests["reserved"]],
         [calls, calls],
-        "nothing is left open"
+        "no unused reservation is left"
     );
     assert_eq!(job["status"]["results"].as_array().unwrap().len(), calls);
 
@@ -63,7 +63,7 @@ pub async fn a_job_that_is_drained_scores_each_image_once(stage: Arc<Stage>) {
     assert_eq!(job["status"]["requests"]["sent"], IMAGES);
 }
 
-// J22, J19: a crash repeats little, and what was spent stays spent.
+// J22, J19: a crash repeats few calls, and every reserved request still counts as sent.
 pub async fn a_job_that_is_killed_has_each_image_once_and_forgets_no_request(stage: Arc<Stage>) {
     let tenant = under_way(&stage, "killed").await;
     for more in [20, 40] {
@@ -88,14 +88,14 @@ pub async fn a_job_that_is_killed_has_each_image_once_and_forgets_no_request(sta
         sent >= u64::try_from(calls).unwrap(),
         "{sent} recorded, {calls} made"
     );
-    // Each crash repeats at most the calls in flight and what was answered since the last store, a second before.
+    // Each crash repeats at most the calls in flight and the results since the last store, up to a second before.
     assert!(
         calls <= IMAGES + 2 * (6 + 6 * 6),
         "{calls} calls for {IMAGES} images"
     );
 }
 
-// J19: whatever was reserved before a crash counts as spent, so no number of crashes gets round the budget.
+// J19: requests that were reserved before a crash count as sent, so repeated crashes cannot exceed the budget.
 pub async fn crashes_do_not_stretch_the_budget(stage: Arc<Stage>) {
     const BUDGET: usize = 200;
     let (tenant, keys) = gallery(&stage, "spent", IMAGES).await;
@@ -110,7 +110,7 @@ pub async fn crashes_do_not_stretch_the_budget(stage: Arc<Stage>) {
     let mut crashes = 0;
     loop {
         let before = tenant.scores().len();
-        let next = tenant.until(JOB, "spent", "one more call, or the end of the budget", |job| {
+        let next = tenant.until(JOB, "spent", "one more call, or an exhausted budget", |job| {
             tenant.scores().len() > before || reason(job) == "BudgetExceeded"
         });
         if reason(&next.await) == "BudgetExceeded" {
@@ -132,7 +132,7 @@ pub async fn crashes_do_not_stretch_the_budget(stage: Arc<Stage>) {
     assert!(calls <= BUDGET, "{calls} calls for a budget of {BUDGET}");
     println!("{crashes} crashes, {calls} calls for a budget of {BUDGET}");
 
-    // Raised, it goes on and completes.
+    // With a higher budget the job continues and completes.
     let raised = json!({"spec": {"budget": {"maxRequests": 1000}, "parallelism": 50}});
     tenant.patch(JOB, "spent", &raised).await;
     each_index_once(&tenant.until_true(JOB, "spent", "Complete").await);

@@ -1,4 +1,4 @@
-//! Which scores are good enough.
+//! Thresholds: which scores are sufficient.
 
 use std::sync::Arc;
 
@@ -63,25 +63,25 @@ pub async fn a_score_equal_to_the_threshold_passes_and_one_just_below_does_not(s
         ),
     ];
     for (name, thresholds, below, end, met) in cases {
-        // One at a time, so that the one below comes in its turn and the calls can be counted.
+        // One call at a time, so that the low score comes in order and the calls can be counted.
         let changes = json!({"thresholds": thresholds, "parallelism": 1});
         let before = tenant.scores().len();
         tenant.apply(&tenant.job(name, &keys, &changes)).await;
         let job = tenant.until_true(JOB, name, end).await;
         assert_eq!(figures(&job, ["belowThreshold"]), [below], "{name}");
         let [status, reason, message] = condition(&job, "ThresholdMet");
-        let told = if met == "True" {
+        let expected = if met == "True" {
             "WithinThreshold"
         } else {
             "BelowThreshold"
         };
-        assert_eq!([status, reason], [met, told], "{name}: {message}");
+        assert_eq!([status, reason], [met, expected], "{name}: {message}");
         assert!(message.contains(&format!("{below} of ")), "{name}: {message}");
         let calls = tenant.scores().len() - before;
         assert_eq!(job["status"]["requests"]["sent"], calls, "{name}");
         if end == "Failed" {
             assert_eq!(condition(&job, "Failed")[1], "BelowThreshold", "{name}");
-            assert_eq!(calls, 3, "{name}: the rest is not asked for");
+            assert_eq!(calls, 3, "{name}: the other images are not requested");
         } else {
             assert_eq!(calls, scores.len(), "{name}");
         }
@@ -102,7 +102,7 @@ pub async fn a_score_equal_to_the_threshold_passes_and_one_just_below_does_not(s
     assert_eq!(
         condition(&job, "ThresholdMet")[0],
         "",
-        "without a threshold there is none to meet"
+        "without a threshold there is no ThresholdMet condition"
     );
     balanced(&fresh, &job);
 }

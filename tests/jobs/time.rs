@@ -1,4 +1,5 @@
-//! Pausing, ending and running out of time: what is in flight is awaited, what is paid for is kept, and people are told once.
+//! Suspending, cancelling and deadlines: calls in flight are awaited, billed results are kept, and each change is
+//! published as one event.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::shelf::{balanced, each_once, quick, results_of, strike};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
-/// A job of sixty images that is under way, three calls at a time.
+/// Starts a job of sixty images with three calls at a time, and waits until part of it is scored.
 async fn under_way(stage: &Arc<Stage>, name: &str, changes: &Value) -> Tenant {
     let (tenant, keys) = gallery(stage, name, 60).await;
     quick(&tenant, 100, 400);
@@ -20,15 +21,15 @@ async fn under_way(stage: &Arc<Stage>, name: &str, changes: &Value) -> Tenant {
     crate::support::tenant::merge(&mut all, changes);
     tenant.apply(&over(&tenant, name, &keys, &all)).await;
     stage
-        .until_calls("a part of the calls", &tenant.bucket, "DetectImageScore", 7)
+        .until_calls("some calls", &tenant.bucket, "DetectImageScore", 7)
         .await;
     tenant
 }
 
-/// Every call is answered, and its result is kept.
+/// Checks that every call is answered and its result kept; returns the number of calls.
 async fn drained(tenant: &Tenant, name: &str, job: &Value) -> usize {
     let calls = tenant.scores().len();
-    assert!(calls < 60, "it was stopped in the middle");
+    assert!(calls < 60, "the job was stopped in the middle");
     assert_eq!(job["status"]["items"]["active"], 0);
     each_once(&results_of(tenant, name).await, calls);
     balanced(tenant, job);
@@ -38,7 +39,7 @@ async fn drained(tenant: &Tenant, name: &str, job: &Value) -> usize {
 async fn passed(tenant: &Tenant, name: &str) -> Value {
     let token = tenant.ask_for_pass(JOB, name).await;
     tenant
-        .until(JOB, name, "a pass", |job| {
+        .until(JOB, name, "a reconcile", |job| {
             job["status"]["lastHandledReconcileAt"] == *token
         })
         .await
@@ -60,12 +61,12 @@ pub async fn a_suspended_job_makes_no_call_and_goes_on_where_it_was(stage: Arc<S
     let calls = drained(&tenant, "pause", &job).await;
     tenant.one_event("pause", "Suspended").await;
 
-    // Its time does not run, and a pass makes no call.
+    // The deadline does not run while the job is suspended, and a reconcile makes no call.
     tenant
         .patch(JOB, "pause", &json!({"spec": {"activeDeadlineSeconds": 1}}))
         .await;
     let since = time(&job["status"]["activeSince"]);
-    until("its deadline", PATIENCE, || async {
+    until("a deadline to pass", PATIENCE, || async {
         (Timestamp::now() > since + SignedDuration::from_secs(2)).then_some(())
     })
     .await
@@ -85,9 +86,9 @@ pub async fn a_suspended_job_makes_no_call_and_goes_on_where_it_was(stage: Arc<S
     assert_eq!(condition(&job, "Suspended")[0], "");
     assert!(
         time(&job["status"]["activeSince"]) > since,
-        "its clock has started anew"
+        "its active time starts again"
     );
-    assert_eq!(tenant.scores().len(), 60, "each image once");
+    assert_eq!(tenant.scores().len(), 60, "each image is requested once");
     balanced(&tenant, &job);
     tenant.one_event("pause", "Resumed").await;
     tenant.one_event("pause", "Suspended").await;
@@ -111,7 +112,7 @@ pub async fn a_cancelled_job_keeps_its_results_and_stays_ended(stage: Arc<Stage>
         .await;
     let generation = |job: &Value| job["status"]["observedGeneration"] == job["metadata"]["generation"];
     let after = tenant
-        .until(JOB, "cancel", "the edit to be noted", generation)
+        .until(JOB, "cancel", "the observed generation", generation)
         .await;
     for part in ["items", "results", "completionTime", "requests", "summary"] {
         assert_eq!(after["status"][part], job["status"][part], "{part}");
@@ -119,7 +120,7 @@ pub async fn a_cancelled_job_keeps_its_results_and_stays_ended(stage: Arc<Stage>
     assert_eq!(condition(&after, "Failed")[1], "Cancelled");
     assert_eq!(tenant.scores().len(), calls);
 
-    // Before its first call a job costs nothing.
+    // A job that is cancelled before its first call costs nothing.
     let waits = json!({"grantRef": {"name": "none"}, "cancel": true});
     tenant
         .apply(&tenant.job("early", &["image-000.jpg"], &waits))
@@ -129,14 +130,14 @@ pub async fn a_cancelled_job_keeps_its_results_and_stays_ended(stage: Arc<Stage>
     assert_eq!(tenant.scores().len(), calls);
 }
 
-// J24: an answer that takes its time does not put those at risk that came before it.
+// J24: a slow answer must not delay the storing of results that came before it.
 pub async fn what_comes_while_a_job_drains_is_stored_meanwhile(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "drains", 10).await;
     quick(&tenant, 100, 2_000);
     strike(&tenant, "image-009.jpg", None, FaultEffect::DelayMs(9_000));
     tenant.apply(&over(&tenant, "drains", &keys, &json!({}))).await;
     let sent = |job: &Value| job["status"]["requests"]["sent"] == 10;
-    tenant.until(JOB, "drains", "all calls to have left", sent).await;
+    tenant.until(JOB, "drains", "all calls to be sent", sent).await;
     tenant
         .patch(JOB, "drains", &json!({"spec": {"cancel": true}}))
         .await;
@@ -145,7 +146,7 @@ pub async fn what_comes_while_a_job_drains_is_stored_meanwhile(stage: Arc<Stage>
     assert_eq!(
         job["status"]["completionTime"],
         Value::Null,
-        "it waits for the last one"
+        "the job waits for the last answer"
     );
     assert_eq!(job["status"]["items"]["active"], 1);
     let job = tenant.until_true(JOB, "drains", "Failed").await;
@@ -167,12 +168,12 @@ pub async fn a_job_that_runs_out_of_time_fails_with_what_it_has(stage: Arc<Stage
     assert_eq!(condition(&job, "Complete")[0], "");
     let calls = drained(&tenant, "late", &job).await;
     tenant.one_event("late", "Failed").await;
-    // More time comes too late.
+    // A later deadline comes too late.
     tenant
         .patch(JOB, "late", &json!({"spec": {"activeDeadlineSeconds": 600}}))
         .await;
     let noted = |job: &Value| job["status"]["observedGeneration"] == job["metadata"]["generation"];
-    let after = tenant.until(JOB, "late", "the edit to be noted", noted).await;
+    let after = tenant.until(JOB, "late", "the observed generation", noted).await;
     assert_eq!(after["status"]["items"], job["status"]["items"]);
     assert_eq!(tenant.scores().len(), calls);
 }

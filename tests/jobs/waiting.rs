@@ -1,4 +1,4 @@
-//! No paid call before the grant is live, has settled and covers the job.
+//! No billed call is made before the grant is live, has propagated and covers the job.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub async fn a_job_makes_no_call_before_its_grant_has_settled(stage: Arc<Stage>)
     assert_eq!(condition(&job, "GrantReady")[0], "True");
     let (put, score) = (&tenant.puts()[0], &tenant.scores()[0]);
     let [written, scored] = [put, score].map(|call| call.time.parse::<Timestamp>().unwrap());
-    // The write is recorded in whole seconds.
+    // The time of the write is recorded in whole seconds.
     assert!(
         scored.duration_since(written) >= SignedDuration::from_secs(3),
         "{written} {scored}"
@@ -88,7 +88,7 @@ pub async fn a_missing_grant_and_a_forbidden_one_read_the_same(stage: Arc<Stage>
     assert_eq!(messages[0], messages[1]);
     assert!(owner.scores().is_empty());
 
-    // The owner lists the namespace: the job goes on by itself.
+    // The grant's owner allows the namespace: the job continues automatically.
     owner
         .apply(&owner.grant("open", &json!({"allowedConsumers": {"namespaces": ["stranger"]}})))
         .await;
@@ -125,13 +125,13 @@ pub async fn a_grant_that_does_not_cover_the_job_fails_it_without_a_call(stage: 
             .apply(&over(&tenant, name, &keys, &json!({"grantRef": {"name": name}})))
             .await;
         let job = tenant.until_true(JOB, name, "Failed").await;
-        let [_, reason, said] = condition(&job, "Failed");
+        let [_, reason, actual] = condition(&job, "Failed");
         assert!(
-            reason == "GrantMismatch" && said.contains(message),
-            "{name}: {reason}: {said}"
+            reason == "GrantMismatch" && actual.contains(message),
+            "{name}: {reason}: {actual}"
         );
     }
-    // Another bucket than the grant's.
+    // A bucket that the grant does not name.
     let mut manifest: Value = serde_json::from_str(&over(
         &tenant,
         "bucket",
@@ -184,8 +184,8 @@ pub async fn a_lost_grant_stops_the_calls_until_it_is_back(stage: Arc<Stage>) {
         [condition(&job, "Failed")[0], condition(&job, "GrantReady")[0]],
         ["", "False"]
     );
-    // What was in flight has been awaited and stored, and what was only reserved is given back.
-    // The two calls that may be in flight when the statement goes can be refused; nothing else is.
+    // Calls in flight have been awaited and stored, and unused reservations released. The two calls that may be in flight
+    // when the statement is removed can be denied; no other call is.
     let served = |tenant: &Tenant| {
         tenant
             .scores()
@@ -201,10 +201,10 @@ pub async fn a_lost_grant_stops_the_calls_until_it_is_back(stage: Arc<Stage>) {
     );
     assert!(calls - stored <= 2, "{stored} results of {calls} calls");
     assert_eq!(job["status"]["requests"]["sent"], calls);
-    // Asked for a pass, it still makes no call.
+    // A requested reconcile makes no call either.
     let token = tenant.ask_for_pass(JOB, "revoked").await;
     tenant
-        .until(JOB, "revoked", "the pass", |job| {
+        .until(JOB, "revoked", "the reconcile", |job| {
             job["status"]["lastHandledReconcileAt"] == *token
         })
         .await;
@@ -213,11 +213,11 @@ pub async fn a_lost_grant_stops_the_calls_until_it_is_back(stage: Arc<Stage>) {
     tenant.granted("open", &json!({})).await;
     let job = tenant.until_true(JOB, "revoked", "Complete").await;
     assert_eq!(job["status"]["items"]["succeeded"], 60);
-    assert_eq!(served(&tenant), 60, "nothing is scored twice");
+    assert_eq!(served(&tenant), 60, "no image is scored twice");
     assert_eq!(
         tenant.scores().len() - 60,
         calls - stored,
-        "nothing is refused after that"
+        "no call is denied after that"
     );
 }
 
@@ -229,7 +229,7 @@ pub async fn a_project_that_reads_as_another_role_costs_no_paid_request(stage: A
         service_role: Some("SomebodyElse".to_owned()),
         ..ProjectSeed::default()
     });
-    // The second one knows from the first, and does not ask again.
+    // The second job uses what the first one learned, and sends no request.
     for name in ["asks", "knows"] {
         tenant.apply(&over(&tenant, name, &keys, &json!({}))).await;
         let job = tenant.until_true(JOB, name, "Failed").await;
