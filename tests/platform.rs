@@ -1,5 +1,5 @@
-//! What holds for both kinds: the contract of status, secrets, rights, probes, logs and what kubectl shows. Numbers
-//! such as P1 are the behaviours of the API design.
+//! Promises about both kinds: the contract of status, Secrets, permissions, probes, logs and kubectl output. Numbers
+//! such as P1 are promises of docs/promises.md.
 
 fn main() -> std::process::ExitCode {
     platform::main()

@@ -1,4 +1,4 @@
-//! Status as a contract: kstatus can be trusted at every moment.
+//! Status as a contract: kstatus is right at every moment.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub async fn the_observed_generation_follows_a_change_while_failing(stage: Arc<S
             .await;
         let generation = tenant.object(GRANT, "failing").await["metadata"]["generation"].clone();
         let grant = tenant
-            .until(GRANT, "failing", "the new generation", |grant| {
+            .until(GRANT, "failing", "the observed generation", |grant| {
                 grant["status"]["observedGeneration"] == generation
             })
             .await;
@@ -63,14 +63,14 @@ pub async fn the_observed_generation_follows_a_change_while_failing(stage: Arc<S
 // P3
 pub async fn reconciling_is_gone_after_a_crash_in_the_middle(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "middle").await;
-    // The second read is the one right before the write: the ledger is stored, and nothing has happened yet.
+    // The second read comes right before the write: the ledger is stored, and nothing has been written yet.
     tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(600_000));
     tenant.apply(&tenant.grant("middle", &json!({}))).await;
     let grant = tenant.until_true(GRANT, "middle", "Reconciling").await;
     assert_eq!(grant["status"]["owned"][0]["state"], "Intended");
     stage.kill_operator().await;
     let left = tenant.object(GRANT, "middle").await;
-    assert_eq!(condition(&left, "Reconciling")[0], "True", "nobody took it back");
+    assert_eq!(condition(&left, "Reconciling")[0], "True", "Reconciling stays after the crash");
     stage.start_operator().await;
     let grant = tenant.until_reason(GRANT, "middle", "Applied").await;
     assert_eq!(
@@ -92,7 +92,7 @@ pub async fn an_idle_grant_is_written_only_to_echo_a_token(stage: Arc<Stage>) {
     let before = tenant.object(GRANT, "watched").await;
     let reads = stage.calls(&tenant.bucket, "GetBucketPolicy").len();
     for _ in 0..4 {
-        // Each pass is over the whole bucket, so over both grants.
+        // Each reconcile covers the whole bucket, hence both grants.
         let asked = tenant.pass("asked").await;
         assert_eq!(reason(&asked), "Applied");
     }

@@ -1,5 +1,5 @@
-//! What tools make of our objects: the check that we ship for Argo CD, run by Lua as it does, and the expressions for Flux,
-//! run by the API server's own CEL, over real objects in each state that they can be in.
+//! Health as tools show it: the shipped check for Argo CD, run by Lua, and the expressions for Flux, run by the API
+//! server's own CEL, over real objects in each of their states.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ fn lua_value(lua: &Lua, value: &Value) -> mlua::Value {
     }
 }
 
-/// Health and message as Argo CD shows them.
+/// Returns health and message as Argo CD shows them.
 fn argo(object: &Value) -> (String, String) {
     let key = format!(
         "resource.customizations.health.immops.dev_{}",
@@ -52,7 +52,7 @@ fn argo(object: &Value) -> (String, String) {
     (health.get("status").unwrap(), health.get("message").unwrap())
 }
 
-/// Has the API server say at each dry run of a change what Flux would make of the object: the generation first, then the
+/// Makes the API server answer each dry run of a change with Flux's view of the object: first the generation, then the
 /// expressions in their order, with the object's members as variables.
 async fn install_expressions(stage: &Stage) {
     let kustomization = shipped("flux-kustomization.yaml");
@@ -85,7 +85,7 @@ async fn install_expressions(stage: &Stage) {
     stage.plane.apply(&manifests.join("\n---\n")).await.unwrap();
 }
 
-/// Status as Flux sees it.
+/// Returns the status as Flux shows it.
 async fn flux(tenant: &Tenant, object: &Value) -> String {
     let [kind, name] =
         [&object["kind"], &object["metadata"]["name"]].map(|text| text.as_str().unwrap().to_lowercase());
@@ -98,16 +98,16 @@ async fn flux(tenant: &Tenant, object: &Value) -> String {
         "asked=now",
         "--dry-run=server",
     ];
-    until("the expressions to be in force", PATIENCE, || async {
-        let said = match tenant.stage.plane.kubectl(&args).await {
-            Ok(said) => said,
+    until("the expressions to take effect", PATIENCE, || async {
+        let output = match tenant.stage.plane.kubectl(&args).await {
+            Ok(output) => output,
             Err(refusal) => refusal.to_string(),
         };
-        let health = said.split_once("health=").map(|(_, rest)| {
+        let health = output.split_once("health=").map(|(_, rest)| {
             let end = rest.find(|c: char| !c.is_ascii_alphabetic());
             rest[..end.unwrap_or(rest.len())].to_owned()
         });
-        health.ok_or(said)
+        health.ok_or(output)
     })
     .await
     .unwrap()
@@ -118,7 +118,7 @@ async fn is(tenant: &Tenant, object: &Value, in_argo: &str, in_flux: &str) {
     let seen = (health.as_str(), flux(tenant, object).await);
     assert_eq!(seen, (in_argo, in_flux.to_owned()), "{object}");
     if !reason(object).is_empty() {
-        assert_eq!(message, condition(object, "Ready")[2], "what to do is shown too");
+        assert_eq!(message, condition(object, "Ready")[2], "the message of Ready is shown too");
     }
 }
 

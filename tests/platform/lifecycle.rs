@@ -1,5 +1,5 @@
-//! From one release of the chart to the next, and the end of it: what Helm brings along, what it leaves, and how to
-//! finish what it has left. Each with a cluster of its own, because a release is one of a cluster.
+//! Upgrading and uninstalling the chart: what Helm updates, what Helm leaves, and how to finish what is left. Each test
+//! has a cluster of its own, because a cluster holds one release.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::support::{Stage, Tenant, chart};
 
 const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
 
-/// A copy of the chart as an earlier release could have been: its definition has another column.
+/// Returns a copy of the chart as an earlier release could have been: its CRD has another column.
 fn earlier(folder: &Path) -> PathBuf {
     fn copy(from: &Path, to: &Path) {
         std::fs::create_dir(to).unwrap();
@@ -80,7 +80,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     assert!(columns(stage).await.contains("LAST-WRITE"));
     assert!(
         notes.contains("imm-operator release-finalizers"),
-        "whoever uninstalls is told how to finish: {notes}"
+        "the notes name the command that finishes an uninstall: {notes}"
     );
     tenant.pass("finished").await;
     tenant.until_reason(GRANT, "finished", "Applied").await;
@@ -90,7 +90,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     stage.plane.helm(helm, &uninstall).await.unwrap();
     let left = stage.kubectl(&["get", "imm", "-n", name, "-o", "name"]).await;
     assert_eq!(left.lines().count(), 3, "{left}");
-    // What is deleted now waits for an operator.
+    // A grant that is deleted now waits for an operator.
     tenant.delete(JOB, "kept").await;
     tenant.until_gone(JOB, "kept").await;
     for grant in ["finished", "drained"] {
@@ -100,7 +100,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
         assert!(!waiting["metadata"]["deletionTimestamp"].is_null());
     }
 
-    // One way to finish is an operator again.
+    // One way to finish: install the operator again.
     let both = tenant.policy();
     let listed = release_finalizers(stage, "drain", &[]);
     assert_eq!(
@@ -120,7 +120,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     }
     assert_eq!(tenant.policy(), OTHERS);
 
-    // The other one, where that cannot be, is to let go: the access stays.
+    // The other way, without an operator: release the finalizers, so that the access remains.
     tenant.granted("drained", &json!({})).await;
     let granted = tenant.policy();
     assert!(stage.stop_operator().await.success());

@@ -1,4 +1,4 @@
-//! An API server that takes connections and does not answer.
+//! An API server that accepts connections and does not answer.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal"
 
 // P12
 pub async fn without_an_api_server_nothing_is_written_and_nothing_breaks(stage: Arc<Stage>) {
-    // It stands still for all, so this needs a cluster of its own.
+    // The API server is frozen for all clients, so this test has a cluster of its own.
     let stage = stage.another(Helm::Four, &chart()).await;
     let tenant = Tenant::with_policy(&stage, "outage", OTHERS).await;
     tenant.granted("outage", &json!({})).await;
     let policy = tenant.policy();
     stage.plane.freeze().unwrap();
-    // What would be put back at once if it could be recorded first.
+    // Drift that is restored immediately if the ledger can be stored first.
     let others = OTHERS.replace("27490", "27491");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
-    until("the second look to find no API server", PATIENCE, || async {
+    until("a reconcile without an API server", PATIENCE, || async {
         let log = stage.log();
         let failed = |line: &str| line.contains("failed to list grants") && line.contains("outage-bucket");
         log.lines().any(failed).then_some(())
     })
     .await
     .unwrap();
-    assert_eq!(tenant.puts().len(), 1, "no ledger, no write");
-    assert_eq!(stage.page("/livez").await.0, 200, "a restart would not help");
+    assert_eq!(tenant.puts().len(), 1, "nothing is written without a stored ledger");
+    assert_eq!(stage.page("/livez").await.0, 200, "liveness does not depend on the API server");
 
     stage.plane.thaw().unwrap();
     let grant = tenant
-        .until(GRANT, "outage", "to have gone on", |grant| {
+        .until(GRANT, "outage", "one corrected drift", |grant| {
             grant["status"]["lastDrift"]["count"] == 1 && condition(grant, "Ready")[1] == "Applied"
         })
         .await;

@@ -1,4 +1,4 @@
-//! What the operator asks the API server, as the audit log tells it.
+//! Requests of the operator to the API server, from the audit log.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::support::{PATIENCE, Stage, Tenant, chart, condition};
 // P6, P7
 pub async fn only_named_secrets_are_read_and_none_is_listed(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "audited").await;
-    // A Secret of the same name elsewhere, and one beside ours that nobody names.
+    // A Secret of the same name in another namespace, and one beside ours that no object names.
     let beside =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "beside", "namespace": "audited"}});
     let elsewhere =
@@ -52,39 +52,39 @@ pub async fn only_named_secrets_are_read_and_none_is_listed(stage: Arc<Stage>) {
     assert_eq!(here, BTreeSet::from(["caller", "owner"]));
 }
 
-/// What a grant, a job, a lease and events make the operator ask.
+/// Creates a grant, a job, a lease and events, so that the operator makes every kind of request.
 async fn everything_asked(stage: &Arc<Stage>) {
     let others = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
-    let tenant = Tenant::with_policy(stage, "rights", others).await;
+    let tenant = Tenant::with_policy(stage, "permissions", others).await;
     assert!(
         stage
             .cloud
             .put_object(&tenant.bucket, "a.jpg", "pixels", Some("0.5"))
     );
-    tenant.granted("rights", &json!({})).await;
-    let job = json!({"grantRef": {"name": "rights"}, "grantWait": {"settleSeconds": 0}});
-    tenant.apply(&tenant.job("rights", &["a.jpg"], &job)).await;
-    tenant.until_true(JOB, "rights", "Complete").await;
-    // One that takes more than a second writes its report twice, and has it removed.
+    tenant.granted("permissions", &json!({})).await;
+    let job = json!({"grantRef": {"name": "permissions"}, "grantWait": {"settleSeconds": 0}});
+    tenant.apply(&tenant.job("permissions", &["a.jpg"], &job)).await;
+    tenant.until_true(JOB, "permissions", "Complete").await;
+    // A job that takes more than a second writes its report twice; the report is then deleted.
     let long = json!({"grantRef": {"name": "rights"}, "grantWait": {"settleSeconds": 0},
         "results": {"ttlSecondsAfterFinished": 0}});
     tenant.apply(&tenant.job("long", &["a.jpg"; 250], &long)).await;
     tenant
-        .until(JOB, "long", "its results to be gone", |job| {
+        .until(JOB, "long", "its results to be deleted", |job| {
             condition(job, "ResultsStored")[1] == "Pruned"
         })
         .await;
-    // The second event of a kind is counted in the first one; a second write keeps a second copy.
+    // The second event of a kind updates the count of the first one; a second write stores a second backup.
     for _ in 1..=2 {
         tenant.give_rights("owner", Some(&[]));
-        tenant.pass_until_reason("rights", "AccessDenied").await;
+        tenant.pass_until_reason("permissions", "AccessDenied").await;
         tenant.give_rights("owner", None);
-        tenant.pass_until_reason("rights", "Applied").await;
+        tenant.pass_until_reason("permissions", "Applied").await;
     }
-    tenant.delete(GRANT, "rights").await;
-    tenant.until_gone(GRANT, "rights").await;
+    tenant.delete(GRANT, "permissions").await;
+    tenant.until_gone(GRANT, "permissions").await;
 
-    // The operator of the stage holds no lease; this one does, and has nothing else to do.
+    // The stage's operator holds no lease; this one does, and has nothing else to do.
     let options = stage.options("operator-of-nothing.log");
     let nowhere = ["--watch-namespaces".to_owned(), "nowhere".to_owned()];
     let holder = Operator::start(OperatorOptions {
@@ -105,14 +105,14 @@ async fn everything_asked(stage: &Arc<Stage>) {
     assert!(holder.terminate().await.unwrap().success());
 }
 
-/// Verb and resource of every rule that the chart gives the operator.
+/// Returns verb and resource of every rule that the chart gives the operator.
 async fn given(stage: &Stage) -> BTreeSet<String> {
     let kinds = "clusterrolebindings,rolebindings";
     let bindings = stage.kubectl(&["get", kinds, "-A", "-o", "json"]).await;
     let bindings: Value = serde_json::from_str(&bindings).unwrap();
-    let mut rights = BTreeSet::new();
+    let mut permissions = BTreeSet::new();
     for binding in bindings["items"].as_array().unwrap() {
-        // Those that tenants make belong to no release.
+        // Roles that tenants create belong to no release.
         let released = &binding["metadata"]["labels"]["app.kubernetes.io/instance"];
         if released != "imm-operator" {
             continue;
@@ -129,7 +129,7 @@ async fn given(stage: &Stage) -> BTreeSet<String> {
         };
         for rule in role["rules"].as_array().unwrap() {
             for resource in texts(&rule["resources"]) {
-                rights.extend(
+                permissions.extend(
                     texts(&rule["verbs"])
                         .iter()
                         .map(|verb| format!("{verb} {resource}")),
@@ -137,13 +137,13 @@ async fn given(stage: &Stage) -> BTreeSet<String> {
             }
         }
     }
-    assert!(rights.len() >= 18, "{rights:?}");
-    rights
+    assert!(permissions.len() >= 18, "{permissions:?}");
+    permissions
 }
 
 // P7, D10
 pub async fn the_rights_of_the_chart_are_enough_and_no_more(stage: Arc<Stage>) {
-    // With a cluster of its own, where nobody tries what is refused.
+    // In a cluster of its own, where no other test requests what is forbidden.
     let stage = stage.another(Helm::Four, &chart()).await;
     everything_asked(&stage).await;
     let asked = stage.audited();
@@ -153,7 +153,7 @@ pub async fn the_rights_of_the_chart_are_enough_and_no_more(stage: Arc<Stage>) {
     let given = given(&stage).await;
     let unused: Vec<_> = given.difference(&used).collect();
     assert!(unused.is_empty(), "never used: {unused:?}");
-    // Everybody may ask who one is; Secrets are opened by tenants and not by the chart.
+    // Every client may read its own identity; tenants grant access to Secrets, not the chart.
     let others: Vec<_> = used.difference(&given).map(String::as_str).collect();
     assert_eq!(others, ["create selfsubjectreviews", "get secrets"]);
     let account = "--as=system:serviceaccount:imm-system:imm-operator";

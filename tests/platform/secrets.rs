@@ -1,4 +1,4 @@
-//! Keys: nothing shows them, and a tenant opens one of its Secrets with what the message prints.
+//! Credentials: no output shows them, and a tenant grants access to one Secret with the commands of the message.
 
 use std::sync::Arc;
 
@@ -10,40 +10,40 @@ use crate::support::paste::paste;
 use crate::support::tenant::{GRANT, JOB};
 use crate::support::{Stage, Tenant, condition};
 
-// P10: the clouds themselves repeat the keys, as a careless proxy would. The same search ends every test program.
+// P10: the clouds echo the credentials, as a careless proxy could. The same search ends every test program.
 pub async fn no_secret_is_shown_under_any_failure(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "leaky").await;
-    let said = "wrong key canary-owner-leaky, header Authorization: canary-header";
-    assert!(said.contains(leaks::CANARY));
+    let text = "wrong key canary-owner-leaky, header Authorization: canary-header";
+    assert!(text.contains(leaks::CANARY));
     let answers = [
         FaultAnswer {
             status: 403,
             code: "AccessDenied".to_owned(),
-            message: Some(said.to_owned()),
+            message: Some(text.to_owned()),
             ..FaultAnswer::default()
         },
         FaultAnswer {
             status: 403,
             code: "InvalidAccessKeyId".to_owned(),
-            message: Some(said.to_owned()),
+            message: Some(text.to_owned()),
             ..FaultAnswer::default()
         },
         FaultAnswer {
             status: 500,
             code: "InternalError".to_owned(),
-            message: Some(said.to_owned()),
+            message: Some(text.to_owned()),
             ..FaultAnswer::default()
         },
         FaultAnswer {
             status: 502,
-            body: Some(said.to_owned()),
+            body: Some(text.to_owned()),
             content_type: Some("text/html".to_owned()),
             ..FaultAnswer::default()
         },
         FaultAnswer {
             status: 400,
             code: "InvalidPolicyDocument".to_owned(),
-            message: Some(said.to_owned()),
+            message: Some(text.to_owned()),
             ..FaultAnswer::default()
         },
     ];
@@ -58,7 +58,7 @@ pub async fn no_secret_is_shown_under_any_failure(stage: Arc<Stage>) {
             .apply(&tenant.grant(&name, &json!({"access": {"prefixes": [format!("{index}/")]}})))
             .await;
         let calls = stage
-            .until_calls("the refused read", &tenant.bucket, "GetBucketPolicy", seen + 1)
+            .until_calls("the rejected read", &tenant.bucket, "GetBucketPolicy", seen + 1)
             .await;
         assert!(
             calls
@@ -66,9 +66,9 @@ pub async fn no_secret_is_shown_under_any_failure(stage: Arc<Stage>) {
                 .any(|call| call.status == Some(status) && call.fault.is_some()),
             "{index}"
         );
-        // What was said is in status now; the next look heals it.
+        // The error is in status now; the next reconcile clears it.
         tenant
-            .until(GRANT, &name, "the failure", |grant| {
+            .until(GRANT, &name, "a failed Ready", |grant| {
                 condition(grant, "Ready")[0] == "False"
             })
             .await;
@@ -108,16 +108,16 @@ pub async fn the_two_lines_of_the_message_open_the_secret(stage: Arc<Stage>) {
     assert_eq!(reason, "SecretAccessDenied");
     assert!(
         stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty(),
-        "no call without keys"
+        "no call without credentials"
     );
 
     paste(&stage, message).await;
-    // The denial is tried again by itself; asking makes it sooner.
+    // A denial is retried automatically; a requested reconcile is sooner.
     tenant.pass_until_reason("locked", "Applied").await;
     let account = "--as=system:serviceaccount:imm-system:imm-operator";
     let other = ["auth", "can-i", "get", "secret/caller", "-n", "locked", account];
     assert!(
         stage.plane.kubectl(&other).await.is_err(),
-        "that one Secret and no other"
+        "the Role covers that Secret only"
     );
 }

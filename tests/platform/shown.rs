@@ -1,4 +1,4 @@
-//! What people and machines are shown: probes, metrics, logs, kubectl explain and kubectl get.
+//! Output for users and tools: probes, metrics, logs, kubectl explain and kubectl get.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::tenant::{GRANT, JOB};
 use crate::support::{Stage, Tenant};
 
-/// Widest line that a plain terminal shows without wrapping.
+/// Columns of a plain terminal.
 const WIDTH: usize = 120;
 
 pub async fn probes_and_metrics_answer(stage: Arc<Stage>) {
@@ -31,16 +31,16 @@ pub async fn probes_and_metrics_answer(stage: Arc<Stage>) {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name}: {text}");
     }
     for name in ["measured-bucket", "measured"] {
-        assert!(!text.contains(name), "no object is a label: {name}");
+        assert!(!text.contains(name), "no object name is a label: {name}");
     }
     assert_eq!(stage.page("/nothing-here").await.0, 404);
 }
 
-/// Every field below a schema that has no description of at least twenty characters.
+/// Collects every field below a schema whose description has fewer than twenty characters.
 fn unexplained(path: &str, schema: &Value, found: &mut Vec<String>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
-        // The API server explains these itself.
+        // The API server describes these fields.
         if [".apiVersion", ".kind", ".metadata"].contains(&path.as_str()) {
             continue;
         }
@@ -133,7 +133,7 @@ pub async fn columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<S
         format!("immbucketgrant.immops.dev/{grant}"),
     ];
     assert_eq!(lines, expected);
-    // The server can find the grants of one bucket.
+    // The API server can select the grants of one bucket.
     let selector = format!("--field-selector=spec.bucket.name={}", tenant.bucket);
     let found = stage
         .kubectl(&["get", "ibg", "-A", &selector, "-o", "name"])
@@ -144,14 +144,14 @@ pub async fn columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<S
     );
 }
 
-// SIGTERM, and every line that was ever logged
+// SIGTERM, and every line that was ever logged.
 pub async fn the_operator_stops_cleanly_and_logs_json_lines(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "logged").await;
     tenant.granted("logged", &json!({})).await;
     let started = std::time::Instant::now();
     let status = stage.stop_operator().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    // Nothing was under way, so nothing is waited for.
+    // Nothing is in flight, so the operator does not wait.
     assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     let log = stage.log();
     for line in log.lines() {
@@ -159,7 +159,7 @@ pub async fn the_operator_stops_cleanly_and_logs_json_lines(stage: Arc<Stage>) {
         for member in ["timestamp", "level", "message", "target"] {
             assert!(line[member].is_string(), "{member}: {line}");
         }
-        // Only an API server that was out of reach is an error here; the client's own library says so.
+        // The only error here is an unreachable API server, which the client library logs.
         let outage = line["target"].as_str().unwrap().starts_with("kube_client");
         assert!(outage || line["level"] != "ERROR", "{line}");
     }
