@@ -1,4 +1,4 @@
-//! Which namespace may do what to whom: rules from a file, and namespaces that go away under a running operator. The
+//! Tenancy rules: which namespace may use which bucket, and namespaces that are deleted while the operator runs. The
 //! controllers of Kubernetes run here, because they delete namespaces.
 
 fn main() -> std::process::ExitCode {

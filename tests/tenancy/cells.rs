@@ -1,5 +1,5 @@
-//! Strict rules over three namespaces, three buckets and both kinds: what is allowed reaches the cloud, with the keys of
-//! its own namespace, and nothing else does.
+//! Strict rules over three namespaces, three buckets and both kinds: allowed combinations reach the cloud with the
+//! credentials of their own namespace, and no other combination does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::support::tenant::{GRANT, JOB};
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 const NAMES: [&str; 3] = ["cell-a", "cell-b", "cell-c"];
-/// The first may do both on its own bucket, the second grants on two, the third jobs on two: a rule with a project or an
-/// owner that does not exist leaves just one kind.
+/// The first namespace may use both kinds on its own bucket, the second grants on two buckets, the third jobs on two: a
+/// rule with a project or an owner that does not exist allows only one kind.
 const RULES: &str = r#"{"strict": true, "rules": [
     {"namespaces": {"names": ["cell-a"]}, "buckets": ["cell-a-*"]},
     {"namespaces": {"names": ["cell-b"]}, "buckets": ["cell-a-*", "cell-b-*"], "projects": ["none"]},
@@ -21,7 +21,7 @@ const RULES: &str = r#"{"strict": true, "rules": [
 const GRANTS: [(&str, &str); 3] = [("cell-a", "cell-a"), ("cell-b", "cell-a"), ("cell-b", "cell-b")];
 const JOBS: [(&str, &str); 3] = [("cell-a", "cell-a"), ("cell-c", "cell-b"), ("cell-c", "cell-c")];
 
-/// Namespace and bucket of every call that was made with keys of one kind.
+/// Returns namespace and bucket of every call with credentials of one kind.
 fn reached(stage: &Stage, who: &str) -> BTreeSet<(String, String)> {
     let key = format!("LTAI-{who}-");
     let calls = stage.cloud.calls().into_iter();
@@ -66,10 +66,10 @@ pub async fn exactly_the_allowed_cells_reach_the_cloud(stage: Arc<Stage>) {
             }
             let denied = !JOBS.contains(&cell);
             tenant
-                .until(JOB, &object, "an end or a denial", |job| {
-                    let said = condition(job, "Allowed")[1] == "TenancyDenied";
+                .until(JOB, &object, "a finished or denied job", |job| {
+                    let denied_now = condition(job, "Allowed")[1] == "TenancyDenied";
                     let ended = ["Complete", "Failed"].map(|end| condition(job, end)[0] == "True");
-                    said == denied && (denied || ended.contains(&true))
+                    denied_now == denied && (denied || ended.contains(&true))
                 })
                 .await;
         }
@@ -77,7 +77,7 @@ pub async fn exactly_the_allowed_cells_reach_the_cloud(stage: Arc<Stage>) {
     assert_eq!(reached(&stage, "owner"), cells(&GRANTS));
     assert_eq!(reached(&stage, "caller"), cells(&JOBS));
 
-    // The rules are loosened again, and the grants follow by themselves.
+    // When the rules are relaxed again, the grants recover automatically.
     stage.restore_rules();
     until("every cell to be granted", PATIENCE, || async {
         for tenant in &tenants {

@@ -1,4 +1,4 @@
-//! Rules by the labels of a namespace: what counts is the label as it is now, and nobody touches the grant.
+//! Rules by namespace labels: the current label counts, and the grant is not touched.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::strict::rules_in_force;
 use crate::support::tenant::GRANT;
 use crate::support::{PATIENCE, Stage, Tenant, chart, condition};
 
-/// A cluster whose operator follows a rule with a label, with the right that the chart adds for it.
+/// Returns a cluster whose operator follows a rule with a label, with the permission that the chart adds for it.
 async fn with_a_rule(stage: &Stage) -> Arc<Stage> {
     let stage = stage.another(Helm::Four, &chart()).await;
     let rule = json!({"namespaces": {"matchLabels": {"team": "media", "site": "north"}}, "credentialSources": ["Operator"]});
@@ -41,8 +41,8 @@ fn operator() -> Value {
     json!({"credentials": {"source": "Operator", "secretRef": null}})
 }
 
-/// Directly before a write the rules are applied again.
-async fn taken_away_between_the_two_reads(stage: &Arc<Stage>) {
+/// Checks that the rules are applied again directly before a write.
+async fn label_removed_between_the_two_reads(stage: &Arc<Stage>) {
     let tenant = Tenant::new(stage, "unlabelled").await;
     label(stage, "unlabelled", &["team=media", "site=north"]).await;
     tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(6000));
@@ -70,19 +70,19 @@ pub async fn a_label_of_the_namespace_allows_and_denies_without_touching_the_gra
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
 
     label(&stage, "labelled", &["site=north", "--overwrite"]).await;
-    // Labels are not watched: the next look finds this one, within a minute.
-    taken_away_between_the_two_reads(&stage).await;
+    // Labels are not watched: the next reconcile reads the new label, within a minute.
+    label_removed_between_the_two_reads(&stage).await;
     let grant = tenant.until_reason(GRANT, "labelled", "Applied").await;
     assert_eq!(condition(&grant, "Allowed")[0], "True");
     assert_eq!(
         grant["metadata"]["annotations"],
         Value::Null,
-        "nobody has touched it"
+        "the grant is not touched"
     );
     let policy = tenant.policy();
 
     label(&stage, "labelled", &["team-"]).await;
-    // Another grant of the bucket has all of them looked at.
+    // Another grant of the bucket triggers a reconcile of all grants of the bucket.
     let mut beside = operator();
     beside["access"] = json!({"prefixes": ["a/"]});
     tenant.apply(&tenant.grant("beside", &beside)).await;
@@ -93,10 +93,10 @@ pub async fn a_label_of_the_namespace_allows_and_denies_without_touching_the_gra
     assert_eq!(
         tenant.policy(),
         policy,
-        "what is live stays, and nothing is added"
+        "live statements stay, and none is added"
     );
     let asked = stage.audited().into_iter();
     let mut asked = asked.filter(|one| one.resource == "namespaces");
-    assert!(asked.all(|one| one.verb == "get"), "by name, and none is listed");
+    assert!(asked.all(|one| one.verb == "get"), "namespaces are read by name and not listed");
     stage.finish().await.unwrap();
 }

@@ -1,5 +1,5 @@
-//! A namespace that is deleted loses its Secret and its Role before, or while, the grant lets go: nothing may hang, and
-//! no access may stay behind unnoticed.
+//! Deleting a namespace deletes its Secret and its Role before, or while, the grant is released: the deletion must not
+//! hang, and no access may remain unreported.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::support::{ACCOUNT_B, PATIENCE, REGION, Stage, Tenant, condition};
 const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
 
 async fn until_namespace_gone(stage: &Stage, name: &str) {
-    until(&format!("namespace {name} to be gone"), PATIENCE, || async {
+    until(&format!("namespace {name} to be deleted"), PATIENCE, || async {
         let args = [
             "get",
             "namespace",
@@ -37,7 +37,7 @@ pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<
             .granted(name, &json!({"access": {"prefixes": [prefix]}}))
             .await;
     }
-    // Another bucket, where a grant with the same keys leaves before: the keys are still needed here.
+    // On another bucket a grant with the same credentials is deleted first: the credentials are still needed here.
     let second = BucketSeed {
         name: "leaving-second".to_owned(),
         region: REGION.to_owned(),
@@ -54,7 +54,7 @@ pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<
     }
     tenant.delete(GRANT, "passing").await;
     tenant.until_gone(GRANT, "passing").await;
-    // Without its Role a Secret reads as denied, which is how the namespace looks to the operator half way through.
+    // Without its Role the Secret is not readable, which is the operator's view of a half-deleted namespace.
     stage
         .kubectl(&["delete", "role", "read-keys", "-n", "leaving"])
         .await;
@@ -66,7 +66,7 @@ pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<
     assert_eq!(stage.cloud.policy("leaving-second"), None);
 }
 
-// P14: a process that never had the keys cannot use them.
+// P14: a process that never held the credentials cannot use them.
 pub async fn after_a_restart_a_namespace_going_away_waits_for_a_person(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "stranded", OTHERS).await;
     tenant.granted("stranded", &json!({})).await;
@@ -75,7 +75,7 @@ pub async fn after_a_restart_a_namespace_going_away_waits_for_a_person(stage: Ar
     stage
         .kubectl(&["delete", "namespace", "stranded", "--wait=false"])
         .await;
-    until("the Secret to be gone", PATIENCE, || async {
+    until("the Secret to be deleted", PATIENCE, || async {
         let left = stage
             .kubectl(&["get", "secrets,roles", "-n", "stranded", "-o", "name"])
             .await;
@@ -94,5 +94,5 @@ pub async fn after_a_restart_a_namespace_going_away_waits_for_a_person(stage: Ar
     let change = json!({"metadata": {"annotations": {"immops.dev/abandon": "true"}}});
     tenant.patch(GRANT, "stranded", &change).await;
     until_namespace_gone(&stage, "stranded").await;
-    assert_eq!(tenant.policy(), policy, "the access stays, as the message warned");
+    assert_eq!(tenant.policy(), policy, "the access remains, as the message warns");
 }

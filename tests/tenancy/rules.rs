@@ -1,4 +1,4 @@
-//! What needs a rule though nothing is strict: the operator's own identity, and taking a statement over.
+//! What needs a rule without strict mode: the operator's own identity, and taking ownership of a statement.
 
 use std::sync::Arc;
 
@@ -27,10 +27,10 @@ pub async fn without_a_rule_the_operators_identity_makes_no_call_and_a_new_rule_
     assert_eq!(condition(&grant, "Allowed")[..2], ["False", "TenancyDenied"]);
     assert_eq!(condition(&grant, "Stalled")[0], "True");
     let note = tenant.one_event("unruled", "TenancyDenied").await;
-    assert!(note.contains("tenancy.rules"), "it says what to ask for: {note}");
+    assert!(note.contains("tenancy.rules"), "the event names what to request: {note}");
     assert_eq!(calls_about(&stage, &tenant.bucket), 0);
 
-    // A rule for another owner's buckets changes nothing; the right one does, and nobody touches the object.
+    // A rule for another owner's buckets changes nothing; a matching rule is enough, without an edit of the grant.
     let rule = |owner: &str| {
         json!({"namespaces": {"names": ["unrul*"]}, "credentialSources": ["Operator"],
             "ownerUIDs": [owner], "buckets": ["unruled-*"], "granteeUIDs": [ACCOUNT_A], "presets": ["Documented"]})
@@ -62,7 +62,7 @@ pub async fn an_owner_that_cannot_be_read_stops_the_operators_identity(stage: Ar
     assert_eq!(condition(&grant, "Stalled")[0], "True");
     assert!(tenant.puts().is_empty());
 
-    // With the tenant's own keys an owner that cannot be read is no obstacle: whose keys work is proof enough.
+    // With the tenant's own credentials an unreadable owner blocks nothing: credentials that work prove enough.
     tenant.apply(&tenant.grant("with-keys", &json!({}))).await;
     tenant.until_reason(GRANT, "with-keys", "Applied").await;
     let writers: Vec<_> = tenant.puts().into_iter().map(|put| put.access_key_id).collect();
@@ -83,7 +83,7 @@ pub async fn taking_ownership_needs_a_rule_and_then_takes_the_statement_out(stag
     stage.allow(json!({"namespaces": {"names": ["taken"]}, "takeOwnership": true}));
     let grant = tenant.until_reason(GRANT, "taken", "Applied").await;
     assert_eq!(grant["status"]["owned"][0]["preExisting"], false);
-    assert_eq!(tenant.policy(), by_hand, "taking over writes nothing");
+    assert_eq!(tenant.policy(), by_hand, "taking ownership writes nothing");
     tenant.delete(GRANT, "taken").await;
     tenant.until_gone(GRANT, "taken").await;
     let left = tenant.policy();

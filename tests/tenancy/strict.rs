@@ -1,4 +1,4 @@
-//! Rules that change for everybody at once: one that is broken, and none that counts for own keys any more.
+//! Rules that change for all tenants at once: an invalid file, and strict rules that cover own credentials too.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use serde_json::json;
 use crate::support::tenant::GRANT;
 use crate::support::{PATIENCE, Stage, Tenant, chart};
 
-/// Replaces the rules and waits until the operator has them.
+/// Replaces the rules and waits until they take effect.
 pub async fn rules_in_force(stage: &Stage, text: &str) {
     let changes = || stage.log().matches("reloaded tenancy rules").count();
     let before = changes();
     stage.write_rules(text);
-    until("the rules to be in force", PATIENCE, || async {
+    until("the rules to take effect", PATIENCE, || async {
         (changes() > before).then_some(())
     })
     .await
@@ -21,7 +21,7 @@ pub async fn rules_in_force(stage: &Stage, text: &str) {
 }
 
 async fn until_valid(stage: &Stage, wanted: f64) {
-    until("the alarm", PATIENCE, || async {
+    until("the metric of valid rules", PATIENCE, || async {
         let valid = stage.metric("immops_tenancy_rules_valid", "").await;
         if (valid - wanted).abs() < 0.5 {
             Ok(())
@@ -35,14 +35,14 @@ async fn until_valid(stage: &Stage, wanted: f64) {
 
 // D10
 pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Arc<Stage>) {
-    // Rules are those of a whole cluster, so this needs one of its own.
+    // Rules apply to a whole cluster, so this test has one of its own.
     let stage = stage.another(Helm::Four, &chart()).await;
     let tenant = Tenant::new(&stage, "broken").await;
     let own = json!({"credentials": {"source": "Operator", "secretRef": null}});
     let rule = "rules: [{namespaces: {names: [broken]}, credentialSources: [Operator]}]";
     rules_in_force(&stage, rule).await;
     until_valid(&stage, 1.0).await;
-    // A word that no rule knows: a typing error must not open or close anything.
+    // An unknown word: a typing error must neither allow nor deny anything.
     for broken in ["rules: [{namespace: broken}]", "strict: yes please\n", "rules: ["] {
         stage.write_rules(broken);
         until_valid(&stage, 0.0).await;
@@ -53,7 +53,7 @@ pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Ar
         until_valid(&stage, 1.0).await;
     }
 
-    // A rule that is taken away shows at once, not at the next regular look; what is live stays.
+    // A removed rule takes effect immediately, not at the next drift check; live statements stay.
     tenant.granted("broken", &own).await;
     rules_in_force(&stage, "rules: []").await;
     tenant.until_reason(GRANT, "broken", "TenancyDenied").await;
