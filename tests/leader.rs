@@ -1,5 +1,5 @@
-//! Two processes: with one lease, who works, who takes over and when; with none in common, how they get on. No statement
-//! is lost or doubled by either. Each test runs operators of its own, so the one of the stage is stopped.
+//! Two processes: who holds the lease, failover and its time, and two installs without a common lease. No statement is
+//! lost or duplicated. Each test runs operators of its own, so the stage's operator is stopped.
 
 fn main() -> std::process::ExitCode {
     leader::main()

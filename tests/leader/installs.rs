@@ -1,4 +1,4 @@
-//! Two installs that know nothing of each other, each for a namespace of its own, with grants on the same bucket.
+//! Two independent installs, each for a namespace of its own, with grants on the same bucket.
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ pub async fn two_installs_share_a_bucket_and_each_keeps_its_own(stage: Arc<Stage
             tenant.apply(&tenant.grant(name, &changes)).await;
         }
     }
-    // A write of one may undo a write of the other that it had not read; the second look finds that.
-    until("all statements in the policy at once", PATIENCE, || async {
+    // A write of one install may undo an unread write of the other; the check after the write finds that.
+    until("all statements in the policy", PATIENCE, || async {
         let policy = here.policy();
         let every = |tenant: &Tenant| {
             grants

@@ -1,5 +1,5 @@
-//! A tenant whose grants are looked after by processes of its own, which compete for a lease of their own: many such
-//! pairs get on beside each other.
+//! A tenant whose grants are reconciled by processes of its own, which compete for a lease of their own. Many such pairs
+//! can run at the same time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Stage, Tenant};
 
-/// The term of a lease and some time for a busy machine: a leader that says nothing is followed within it.
+/// Lease duration of 40 s, plus 10 s for a busy machine: a silent leader is replaced within this time.
 pub const TERM: Duration = Duration::from_secs(40 + 10);
 
-/// A bucket's policy before anything is granted.
+/// A bucket's policy before the first grant.
 pub const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
 
 /// A process that competes for the lease.
@@ -24,7 +24,7 @@ pub struct Rival {
 }
 
 impl Rival {
-    /// Starts a process under a name, with a log of its own, that looks after one tenant.
+    /// Starts a process under a name, with a log of its own, for one tenant.
     pub async fn start(tenant: &Tenant, name: &str) -> Self {
         let stage = &tenant.stage;
         let options = stage.options(&format!("operator-{name}-{}.log", stage.token()));
@@ -44,7 +44,7 @@ impl Rival {
         }
     }
 
-    /// Waits until the lease names it.
+    /// Waits until the process holds the lease.
     pub async fn leads(&self, within: Duration) {
         let what = format!("{} to hold the lease", self.name);
         until(&what, within, || async {
@@ -59,19 +59,19 @@ impl Rival {
         .unwrap();
     }
 
-    /// Whether it says of itself that it works.
+    /// Returns whether the process reports that it leads.
     pub async fn works(&self) -> bool {
         let (_, metrics) = self.operator.admin_get("/metrics").await.unwrap();
         metrics.lines().any(|line| line == "immops_leader 1")
     }
 }
 
-/// Where the processes of a tenant have their lease and their copies of policies.
+/// Returns the namespace of the lease and the policy backups of a tenant's processes.
 pub fn home(tenant: &Tenant) -> String {
     format!("home-of-{}", tenant.name)
 }
 
-/// Who holds the lease in a namespace; empty when nobody does.
+/// Returns the holder of the lease in a namespace; empty without a holder.
 pub async fn holder(stage: &Stage, home: &str) -> String {
     let path = "jsonpath={.spec.holderIdentity}";
     stage
@@ -79,7 +79,7 @@ pub async fn holder(stage: &Stage, home: &str) -> String {
         .await
 }
 
-/// A tenant that the stage's operator does not look after, and a home with the rights of the chart's own namespace.
+/// Creates a tenant that the stage's operator ignores, and a namespace with the permissions of the chart's own one.
 pub async fn room(stage: &Arc<Stage>, name: &str) -> Tenant {
     let tenant = Tenant::with_policy(stage, name, OTHERS).await;
     let home = home(&tenant);
@@ -95,7 +95,7 @@ pub async fn room(stage: &Arc<Stage>, name: &str) -> Tenant {
     tenant
 }
 
-/// Two that compete for the lease of a tenant; the first one leads.
+/// Starts two processes that compete for the lease of a tenant; the first one leads.
 pub async fn two(tenant: &Tenant, leader: &str, standby: &str) -> (Rival, Rival) {
     let first = Rival::start(tenant, leader).await;
     first.leads(PATIENCE).await;

@@ -1,4 +1,4 @@
-//! How a lease changes hands: given back, run out, or under a process that does not know that time has passed.
+//! Failover: a lease that is released, that expires, or that is lost by a process that was frozen.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use crate::support::seen::statements;
 use crate::support::tenant::GRANT;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
-/// Two statements: that of somebody else as it was, and ours once.
+/// Checks that the policy holds exactly the foreign statement, unchanged, and ours once.
 fn ours_once(tenant: &Tenant) {
     let policy = tenant.policy();
     assert_eq!(statements(&policy).len(), 2, "{policy}");
     assert!(policy.contains("27490"), "{policy}");
 }
 
-/// Ends a test: the process stops as asked.
+/// Stops the remaining process by SIGTERM, which must succeed.
 async fn finish(last: Rival) {
     assert!(last.operator.terminate().await.unwrap().success());
 }
@@ -33,28 +33,28 @@ pub async fn a_leader_that_is_stopped_hands_over_at_once(stage: Arc<Stage>) {
     assert!(first.operator.terminate().await.unwrap().success());
     let released = Instant::now();
     second.leads(PATIENCE).await;
-    // It looks every five seconds, and does not wait for the term of a lease that was given back.
+    // The standby polls every five seconds, and does not wait for the expiry of a released lease.
     assert!(
         released.elapsed() < Duration::from_secs(15),
         "{:?}",
         released.elapsed()
     );
     tenant.pass("before").await;
-    assert_eq!(tenant.puts().len(), 1, "nothing is written again");
+    assert_eq!(tenant.puts().len(), 1, "the new leader writes nothing again");
     ours_once(&tenant);
     tenant
         .granted("after", &json!({"access": {"prefixes": ["a/"]}}))
         .await;
     finish(second).await;
     let holder = holder(&stage, &home(&tenant)).await;
-    assert_eq!(holder, "", "the lease is given back");
+    assert_eq!(holder, "", "the lease is released");
 }
 
 // G32
 pub async fn a_rolling_replacement_loses_and_doubles_nothing(stage: Arc<Stage>) {
     let tenant = room(&stage, "rolled").await;
     let (old, other) = two(&tenant, "old-one", "old-two").await;
-    // Grants come in while processes go: each is replaced by a new one as a Deployment does it.
+    // Grants are applied while processes are replaced one by one, as a Deployment does.
     let grant = |n: usize| {
         tenant.grant(
             &format!("grant-{n}"),
@@ -98,7 +98,7 @@ pub async fn a_leader_that_is_killed_is_followed_within_its_term(stage: Arc<Stag
     first.operator.kill().unwrap();
     let killed = Instant::now();
     second.leads(TERM).await;
-    // Not too soon either: the dead one could have been alive and writing. It may have renewed five seconds ago.
+    // Not too early either: the killed leader could still be writing. Its last renewal may be five seconds old.
     assert!(
         killed.elapsed() > Duration::from_secs(30),
         "{:?}",
@@ -115,9 +115,9 @@ pub async fn a_living_leader_is_left_alone_and_ends_when_its_lease_is_taken(stag
     let tenant = room(&stage, "living").await;
     let (first, second) = two(&tenant, "living", "patient").await;
     let home = home(&tenant);
-    // Longer than a term: each renewal starts it anew in the eyes of the standby.
+    // Longer than the lease duration: for the standby, each renewal starts that time again.
     let started = Instant::now();
-    until("a term to be over", PATIENCE, || async {
+    until("the lease duration to pass", PATIENCE, || async {
         let holder = holder(&stage, &home).await;
         assert!(holder.starts_with("living_"), "{holder}");
         (started.elapsed() > TERM).then_some(())
@@ -131,10 +131,10 @@ pub async fn a_living_leader_is_left_alone_and_ends_when_its_lease_is_taken(stag
     let times: Vec<Timestamp> = times.split(' ').map(|time| time.parse().unwrap()).collect();
     assert!(
         times[1].duration_since(times[0]).as_secs() >= 40,
-        "how long it is held can be seen: {times:?}"
+        "the lease shows how long it is held: {times:?}"
     );
-    // Whatever takes the lease: the holder does not wait for the end of its term.
-    let taken = r#"{"spec": {"holderIdentity": "somebody"}}"#;
+    // When the lease is taken, the holder does not wait for its expiry.
+    let taken = r#"{"spec": {"holderIdentity": "another"}}"#;
     let patch = [
         "patch",
         "lease",
@@ -152,8 +152,8 @@ pub async fn a_living_leader_is_left_alone_and_ends_when_its_lease_is_taken(stag
     finish(second).await;
 }
 
-/// Lets the standby take over from a frozen leader, then wakes that one up, which must end by itself and in failure.
-async fn overtake(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
+/// Lets the standby take the lease of a frozen leader, then resumes the frozen one, which must exit with an error.
+async fn fail_over(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
     standby.leads(TERM).await;
     let grant = tenant.until_reason(GRANT, "grant", "Applied").await;
     frozen.operator.thaw().unwrap();
@@ -163,27 +163,27 @@ async fn overtake(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
     grant
 }
 
-/// Copies of policies that were kept by the processes of a tenant.
+/// Returns how many policy backups the processes of a tenant have created.
 fn copies(tenant: &Tenant) -> usize {
     let kept = tenant.stage.audited().into_iter();
     let created = kept.filter(|one| one.right() == "create configmaps");
     created.filter(|one| one.namespace == home(tenant)).count()
 }
 
-// G32: frozen while its second read is under way. Awake again it finds the answer, and its write would be next.
+// G32: frozen during its second read. After it resumes, the answer is there, and its write would be next.
 pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>) {
     let tenant = room(&stage, "asleep").await;
     let (first, second) = two(&tenant, "frozen", "awake").await;
     tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(8000));
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
-    // The copy of the policy is the last thing before the second read, which the cloud then holds for a while.
-    until("the copy before the second read", PATIENCE, || async {
+    // The backup is the last step before the second read, which the cloud delays.
+    until("the backup before the second read", PATIENCE, || async {
         (copies(&tenant) > 0).then_some(())
     })
     .await
     .unwrap();
     let kept = Instant::now();
-    until("the read to be on its way", PATIENCE, || async {
+    until("the second read to be in flight", PATIENCE, || async {
         (kept.elapsed() > Duration::from_secs(1)).then_some(())
     })
     .await
@@ -193,12 +193,12 @@ pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>)
         .until_calls("the second read", &tenant.bucket, "GetBucketPolicy", 2)
         .await;
     assert!(tenant.puts().is_empty());
-    let grant = overtake(&tenant, first, &second).await;
+    let grant = fail_over(&tenant, first, &second).await;
     assert_eq!(condition(&grant, "Granted")[0], "True");
     ours_once(&tenant);
     assert_eq!(tenant.puts().len(), 1, "only the standby has written");
     tenant.delete(GRANT, "grant").await;
-    until("the statement to be out", PATIENCE, || async {
+    until("the statement to be removed", PATIENCE, || async {
         let policy = tenant.policy();
         if policy == OTHERS { Ok(()) } else { Err(policy) }
     })
@@ -207,14 +207,14 @@ pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>)
     finish(second).await;
 }
 
-// G32: frozen while its write is on the way.
+// G32: frozen while its write is in flight.
 pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_one(stage: Arc<Stage>) {
     let tenant = room(&stage, "found").await;
     let (first, second) = two(&tenant, "sleeper", "finder").await;
     tenant.fault("PutBucketPolicy", 0, 1, FaultEffect::DelayMs(8000));
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
-    // After the copy comes the second read, and at once the write, which the cloud then holds for a while.
-    until("the copy before the write", PATIENCE, || async {
+    // The backup is followed by the second read and then the write, which the cloud delays.
+    until("the backup before the write", PATIENCE, || async {
         (copies(&tenant) > 0).then_some(())
     })
     .await
@@ -224,15 +224,15 @@ pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_one(stage: Arc<Stag
         .await;
     let frozen_at = Timestamp::now();
     first.operator.freeze().unwrap();
-    assert!(tenant.puts().is_empty(), "it is on the way");
-    overtake(&tenant, first, &second).await;
+    assert!(tenant.puts().is_empty(), "the write is in flight");
+    fail_over(&tenant, first, &second).await;
     ours_once(&tenant);
     let puts = tenant.puts();
     assert_eq!(puts.len(), 1, "{puts:?}");
     let taken_in: Timestamp = puts[0].time.parse().unwrap();
     assert!(
         taken_in < frozen_at,
-        "it is the frozen one's: {taken_in} {frozen_at}"
+        "the write is that of the frozen leader: {taken_in} {frozen_at}"
     );
     tenant.pass("grant").await;
     ours_once(&tenant);
