@@ -1,5 +1,5 @@
-//! Whose keys a call is made with: a token of the tenant's ServiceAccount, a role after a Secret, the operator's own
-//! identity; what each may do, how it is renewed, and what is said when it cannot be had.
+//! Credentials of a call: a token of the tenant's ServiceAccount, a role assumed with a Secret, the operator's own
+//! identity; what each may do, how each is renewed, and what is reported when none is available.
 
 fn main() -> std::process::ExitCode {
     credentials::main()

@@ -1,5 +1,5 @@
-//! The ServiceAccount source: a token that the API server signs, exchanged at an STS that checks it against the API
-//! server's own published keys.
+//! The ServiceAccount source: a token signed by the API server, exchanged at an STS that verifies it with the API
+//! server's published keys.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::support::paste::paste;
 use crate::support::tenant::GRANT;
 use crate::support::{ACCOUNT_B, REGION, Stage, Tenant, condition};
 
-/// Makes the ServiceAccount, and at the cloud a provider with the API server's keys and a role that trusts `subject`.
-/// Gives what a grant says to use it.
+/// Creates the ServiceAccount, and at the cloud an OIDC provider with the API server's keys and a role that trusts
+/// `subject`. Returns the part of a grant's spec that uses them.
 pub async fn trusted(tenant: &Tenant, subject: &str) -> Value {
     trusted_by(tenant, subject, |_| {}).await
 }
 
-/// A change of a provider before the cloud has it.
+/// A change of a provider before the cloud stores it.
 type Change = fn(&mut OidcProviderSeed);
 
-/// The same with a provider that is changed.
+/// Like `trusted`, with a changed provider.
 async fn trusted_by(tenant: &Tenant, subject: &str, change: Change) -> Value {
     let stage = &tenant.stage;
     let name = &tenant.name;
@@ -40,7 +40,7 @@ async fn trusted_by(tenant: &Tenant, subject: &str, change: Change) -> Value {
     assert_eq!(
         [&kinds["kty"], &kinds["alg"]],
         ["RSA", "RS256"],
-        "as clusters sign"
+        "clusters sign with RS256"
     );
     change(&mut provider);
     let trust = OidcTrustSeed {
@@ -75,23 +75,23 @@ async fn trusted_by(tenant: &Tenant, subject: &str, change: Change) -> Value {
     json!({ "credentials": spec })
 }
 
-/// The subject of the tenant's own ServiceAccount.
+/// Returns the subject of the tenant's own ServiceAccount.
 pub fn subject(tenant: &Tenant) -> String {
     format!("system:serviceaccount:{}:oss-admin", tenant.name)
 }
 
-/// Lets the operator mint tokens of that one ServiceAccount.
+/// Allows the operator to request tokens of that ServiceAccount only.
 pub async fn open(tenant: &Tenant) {
     let (name, group) = (&tenant.name, "rbac.authorization.k8s.io");
-    let role = json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": "mint", "namespace": name},
+    let role = json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": "request-token", "namespace": name},
         "rules": [{"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["oss-admin"], "verbs": ["create"]}]});
-    let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": "mint", "namespace": name},
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": "mint"},
+    let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": "request-token", "namespace": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "request-token"},
         "subjects": [{"kind": "ServiceAccount", "name": "imm-operator", "namespace": "imm-system"}]});
     tenant.apply(&format!("{role}\n---\n{binding}")).await;
 }
 
-/// The key that wrote a bucket's policy, and who that was.
+/// Returns the AccessKey id that wrote a bucket's policy, and its principal.
 fn writer(stage: &Stage, bucket: &str) -> (String, String) {
     let put = stage.calls(bucket, "PutBucketPolicy").remove(0);
     (put.access_key_id.unwrap(), put.principal.unwrap())
@@ -120,10 +120,10 @@ pub async fn a_token_of_a_service_account_opens_a_session_for_one_bucket(stage: 
     assert_eq!(
         principal,
         format!("arn:sts::{ACCOUNT_B}:assumed-role/writer-rrsa/imm-operator@rrsa"),
-        "the owner's audit log shows which namespace acted"
+        "the owner's audit log names the namespace"
     );
-    assert_ne!(first, second, "one session a bucket");
-    // The role may do everything; the session may not, and not with the other bucket.
+    assert_ne!(first, second, "one session for each bucket");
+    // The role may do everything; the session is limited to policy calls on its own bucket.
     let lets = |key: &str, action: &str, bucket: &str| stage.cloud.session_lets(key, action, bucket).unwrap();
     assert!(lets(&first, "oss:PutBucketPolicy", &tenant.bucket));
     assert!(lets(&second, "oss:PutBucketPolicy", "rrsa-second"));
@@ -133,20 +133,20 @@ pub async fn a_token_of_a_service_account_opens_a_session_for_one_bucket(stage: 
         assert!(!lets(&first, action, &tenant.bucket), "{action}");
     }
 
-    // A session is used again as long as it lasts.
+    // A session is reused until it expires.
     tenant.pass("first").await;
     let used = stage.calls(&tenant.bucket, "GetBucketPolicy");
     assert!(
         used.iter()
             .all(|call| call.access_key_id.as_deref() == Some(&first))
     );
-    // That one kind of request, about that one ServiceAccount.
-    let minted: Vec<_> = stage.audited();
-    let minted = minted
+    // Token requests for that ServiceAccount only.
+    let requested: Vec<_> = stage.audited();
+    let requested = requested
         .iter()
         .filter(|one| one.resource == "serviceaccounts/token" && one.namespace == "rrsa");
     assert_eq!(
-        minted
+        requested
             .map(|one| (one.name.as_str(), one.code))
             .collect::<Vec<_>>(),
         [("oss-admin", 201); 2]
@@ -155,18 +155,18 @@ pub async fn a_token_of_a_service_account_opens_a_session_for_one_bucket(stage: 
 
 // D10
 pub async fn the_two_lines_of_the_message_open_the_service_account(stage: Arc<Stage>) {
-    let tenant = Tenant::new(&stage, "unminted").await;
+    let tenant = Tenant::new(&stage, "locked").await;
     let credentials = trusted(&tenant, &subject(&tenant)).await;
-    tenant.apply(&tenant.grant("unminted", &credentials)).await;
+    tenant.apply(&tenant.grant("locked", &credentials)).await;
     let grant = tenant
-        .until_reason(GRANT, "unminted", "CredentialsUnavailable")
+        .until_reason(GRANT, "locked", "CredentialsUnavailable")
         .await;
     let [valid, reason, message] = condition(&grant, "CredentialsValid");
     assert_eq!([valid, reason], ["False", "TokenRequestDenied"]);
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
 
     paste(&stage, message).await;
-    tenant.pass_until_reason("unminted", "Applied").await;
+    tenant.pass_until_reason("locked", "Applied").await;
     let account = "--as=system:serviceaccount:imm-system:imm-operator";
     let other = [
         "auth",
@@ -175,12 +175,12 @@ pub async fn the_two_lines_of_the_message_open_the_service_account(stage: Arc<St
         "serviceaccounts/default",
         "--subresource=token",
         "-n",
-        "unminted",
+        "locked",
         account,
     ];
     assert!(
         stage.plane.kubectl(&other).await.is_err(),
-        "that one ServiceAccount and no other"
+        "the Role covers that ServiceAccount only"
     );
 }
 
@@ -203,7 +203,7 @@ pub async fn a_subject_that_the_role_does_not_trust_is_told_so(stage: Arc<Stage>
 pub async fn a_token_that_the_provider_does_not_vouch_for_opens_nothing(stage: Arc<Stage>) {
     let changes: [(&str, Change); 3] = [
         ("other-keys", |provider| {
-            // Another key under the same name, as somebody else's cluster could publish it.
+            // Another key under the same id, as another cluster could publish it.
             let key = &mut provider.jwks.as_mut().unwrap()["keys"][0]["n"];
             let modulus: String = key.as_str().unwrap().chars().rev().collect();
             *key = json!(modulus);
@@ -212,7 +212,7 @@ pub async fn a_token_that_the_provider_does_not_vouch_for_opens_nothing(stage: A
             provider.issuer = "https://elsewhere.example.com".to_owned();
         }),
         ("other-audience", |provider| {
-            provider.audiences = vec!["somebody-else".to_owned()];
+            provider.audiences = vec!["another-audience".to_owned()];
         }),
     ];
     for (name, change) in changes {

@@ -1,4 +1,4 @@
-//! Keys do not last: Secrets are rotated and sessions end, and neither is a person's business.
+//! Rotation and renewal: Secrets are rotated and sessions expire, and neither needs an action.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, Stage, Tenant, condition};
 pub async fn a_rotated_secret_is_used_without_a_restart(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "rotated").await;
     tenant.granted("rotated", &json!({})).await;
-    // The new key is put in place, and the old one disabled.
+    // The new AccessKey pair is stored, and the old one disabled.
     tenant.give_rights("owner-new", None);
     let (old, new) = (tenant.key_id("owner"), tenant.key_id("owner-new"));
     let secret: Value = serde_json::from_str(&tenant.keys("owner-new")).unwrap();
@@ -36,7 +36,7 @@ pub async fn a_rotated_secret_is_used_without_a_restart(stage: Arc<Stage>) {
         times: None,
         effect: FaultEffect::Answer(disabled),
     });
-    until("the new key to be used", PATIENCE, || async {
+    until("a call with the new AccessKey pair", PATIENCE, || async {
         let grant = tenant.pass("rotated").await;
         let [_, reason, message] = condition(&grant, "Ready");
         if reason == "Applied" {
@@ -72,7 +72,7 @@ pub async fn a_session_that_has_expired_is_opened_anew_and_nobody_hears_of_it(st
     assert_eq!(
         conditions(&before),
         conditions(&after),
-        "no condition has moved, not even for a moment"
+        "no condition has changed, not even for a moment"
     );
     for reason in ["AccessDenied", "CredentialsUnavailable"] {
         assert!(tenant.events("expired", reason).await.is_empty(), "{reason}");

@@ -1,4 +1,4 @@
-//! A role after a Secret, and the operator's own identity.
+//! A role assumed with a Secret, and the operator's own identity.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::support::{ACCOUNT_A, ACCOUNT_B, REGION, Stage, Tenant, condition};
 
 // D10
 pub async fn a_role_is_assumed_after_the_secret_with_its_external_id(stage: Arc<Stage>) {
-    let tenant = Tenant::new(&stage, "hop").await;
+    let tenant = Tenant::new(&stage, "assumed").await;
     let role = RoleSeed {
-        name: "hop-role".to_owned(),
+        name: "writer-role".to_owned(),
         trust: Some(TrustSeed {
             accounts: vec![ACCOUNT_B.to_owned()],
             external_id: Some("agreed-word".to_owned()),
@@ -32,20 +32,20 @@ pub async fn a_role_is_assumed_after_the_secret_with_its_external_id(stage: Arc<
         ..Seed::default()
     };
     stage.cloud.add(seed).unwrap();
-    // The key of the Secret may take roles and nothing else.
+    // The AccessKey pair of the Secret may assume roles and nothing else.
     tenant.give_rights("owner", Some(&["sts:AssumeRole"]));
-    let arn = format!("acs:ram::{ACCOUNT_B}:role/hop-role");
+    let arn = format!("acs:ram::{ACCOUNT_B}:role/writer-role");
     tenant
-        .apply(&tenant.grant("hop", &json!({"credentials": {"assumeRole": {"roleARN": arn}}})))
+        .apply(&tenant.grant("assumed", &json!({"credentials": {"assumeRole": {"roleARN": arn}}})))
         .await;
-    let grant = tenant.until_reason(GRANT, "hop", "CredentialsUnavailable").await;
+    let grant = tenant.until_reason(GRANT, "assumed", "CredentialsUnavailable").await;
     assert_eq!(condition(&grant, "CredentialsValid")[1], "AssumeRoleDenied");
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
 
     let with_word = json!({"credentials": {"assumeRole": {"roleARN": arn, "externalID": "agreed-word"}}});
-    tenant.granted("hop", &with_word).await;
+    tenant.granted("assumed", &with_word).await;
     let put = tenant.puts().remove(0);
-    let session = format!("arn:sts::{ACCOUNT_B}:assumed-role/hop-role/imm-operator@hop");
+    let session = format!("arn:sts::{ACCOUNT_B}:assumed-role/writer-role/imm-operator@assumed");
     assert_eq!(put.principal, Some(session));
     let key = put.access_key_id.unwrap();
     let lets = |action| stage.cloud.session_lets(&key, action, &tenant.bucket);
@@ -96,7 +96,7 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
         tenant.until_true(JOB, project, "Complete").await;
         keys.extend(tenant.scores().pop().unwrap().access_key_id);
     }
-    assert_ne!(keys[0], keys[1], "one session a project");
+    assert_ne!(keys[0], keys[1], "one session for each project");
     let on = |project: &str| format!("acs:imm:{REGION}:{ACCOUNT_A}:project/{project}");
     let lets = |action, resource: &str| stage.cloud.session_lets_on(&keys[0], action, resource);
     let own = on(&tenant.project);
