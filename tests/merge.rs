@@ -1,4 +1,4 @@
-//! The pure merge: tables of (policy seen, grants) → plan, and properties over arbitrary documents.
+//! The pure merge: tables of (policy read, grants) → plan, and properties over arbitrary documents.
 
 #[cfg(test)]
 mod merge {

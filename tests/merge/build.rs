@@ -1,4 +1,4 @@
-//! Grants and policies that read aloud.
+//! Builders for grants and policies in tests.
 
 use imm_operator::api::{Action, AdoptionPolicy, EntryState, Grantee, LedgerEntry};
 use imm_operator::core::grant::{
@@ -87,24 +87,24 @@ pub fn scene(document: Option<&Document>) -> PlanInput<'_> {
     }
 }
 
-/// Carries a plan out the way a pass does: ledgers, document, and a second look. Returns the document left.
-pub fn carry_out(found: Option<&str>, members: &mut [GrantInput]) -> Option<String> {
+/// Applies plans as reconciles do, with ledgers, document and a check afterwards. Returns the final document.
+pub fn apply_plans(found: Option<&str>, members: &mut [GrantInput]) -> Option<String> {
     let mut text = found.map(ToOwned::to_owned);
     for _ in 0..3 {
         let seen = text.as_deref().map(document);
         let plan = plan(scene(seen.as_ref()), members);
-        settle(members, &plan);
+        store_ledgers(members, &plan);
         match plan.change {
             imm_operator::core::grant::Change::Keep => return text,
             imm_operator::core::grant::Change::Put(new) => text = Some(new),
             imm_operator::core::grant::Change::Delete => text = None,
         }
     }
-    panic!("the plan does not come to rest");
+    panic!("the plan does not converge");
 }
 
-/// Stores the plan's ledgers as after an answered write: nothing is left unsettled.
-fn settle(members: &mut [GrantInput], plan: &Plan) {
+/// Stores the plan's ledgers as after an answered write: no entry has an unsettled write.
+fn store_ledgers(members: &mut [GrantInput], plan: &Plan) {
     for (member, ledger) in members.iter_mut().zip(&plan.ledgers) {
         member.ledger = ledger.clone();
         member.ledger.iter_mut().for_each(|e| e.unsettled_until = None);

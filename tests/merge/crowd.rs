@@ -1,4 +1,4 @@
-//! A bucket with far more grants than its policy has room for. One round of planning for each of them would take minutes.
+//! A bucket with far more grants than its policy has space for. Planning once for each grant would take minutes.
 
 use imm_operator::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT};
 use imm_operator::core::grant::{Change, Disposition, GrantInput, GrantOutcome, plan};
@@ -7,7 +7,7 @@ use k8s_openapi::jiff::SignedDuration;
 
 use super::build::*;
 
-/// A thousand grants, the oldest first, that want what `statements` gives each.
+/// Returns a thousand grants, the oldest first, with the statements that `statements` returns for each.
 fn crowd(statements: impl Fn(i64) -> Vec<Statement>) -> Vec<GrantInput> {
     let grant = |n| {
         let mut grant = active(&format!("grant-{n:04}"), &statements(n));
@@ -17,7 +17,7 @@ fn crowd(statements: impl Fn(i64) -> Vec<Statement>) -> Vec<GrantInput> {
     (0..1_000).map(grant).collect()
 }
 
-/// An access statement of almost `bytes` bytes.
+/// Returns an access statement of almost `bytes` bytes.
 fn sized(account: i64, bytes: usize) -> Statement {
     let prefixes: Vec<String> = (0..bytes / 300).map(|n| format!("{n:0>245}/")).collect();
     access(
@@ -26,7 +26,7 @@ fn sized(account: i64, bytes: usize) -> Statement {
     )
 }
 
-/// The oldest that fit are written, and each of the others is told so.
+/// The oldest grants that fit are written, and each of the others is reported as too large.
 #[test]
 fn of_a_thousand_grants_the_oldest_are_written_that_fit() {
     let crowd = crowd(|n| vec![access(&format!("{n:016}"), &[&format!("folder-{n}/")])]);
@@ -46,12 +46,12 @@ fn of_a_thousand_grants_the_oldest_are_written_that_fit() {
         text.len()
     );
     for (n, verdict) in plan.outcomes.iter().enumerate() {
-        let told = matches!(verdict, GrantOutcome::TooLarge { .. });
-        assert!(told != (n < written), "{n} of {written}: {verdict:?}");
+        let too_large = matches!(verdict, GrantOutcome::TooLarge { .. });
+        assert!(too_large != (n < written), "{n} of {written}: {verdict:?}");
     }
 }
 
-/// Each for a reason of its own, and one in the middle that can be served. They all own something, which each round looks at.
+/// Each grant fails for a reason of its own, except one in the middle. All of them own a statement, so planning reads each.
 #[test]
 fn of_a_thousand_grants_that_cannot_be_written_each_is_told_why_and_the_one_that_can_is_written() {
     let foreign = sized(7, 1_000);
@@ -91,7 +91,7 @@ fn of_a_thousand_grants_that_cannot_be_written_each_is_told_why_and_the_one_that
     assert_eq!(document(&text).statements().len(), 2);
 }
 
-/// Two statements of which one fits, wanted by half of the grants each: a shared one makes room only with the last of them.
+/// Two statements of which one fits, each wanted by half of the grants: a shared statement leaves only with its last grant.
 #[test]
 fn of_two_statements_wanted_by_five_hundred_grants_each_the_one_of_the_oldest_is_written() {
     let filler = format!(r#"{{"Statement":["{}"]}}"#, "x".repeat(POLICY_LIMIT - 5_500));
@@ -102,7 +102,7 @@ fn of_two_statements_wanted_by_five_hundred_grants_each_the_one_of_the_oldest_is
     let needed = second.text.len() + 1;
     let free = POLICY_LIMIT - filler.len();
     assert!(needed < free && free < 2 * needed);
-    // Going by age alone, who is younger than the oldest that must go goes as well.
+    // Grants are rejected by age alone: every grant younger than the oldest rejected one is rejected too.
     assert_eq!(plan.outcomes[0], GrantOutcome::Writing);
     for verdict in &plan.outcomes[1..] {
         assert_eq!(*verdict, GrantOutcome::TooLarge { needed, free });

@@ -1,4 +1,4 @@
-//! Properties over arbitrary documents and sets of grants. PROPTEST_CASES says how many cases each one gets.
+//! Properties over arbitrary documents and sets of grants. PROPTEST_CASES sets the number of cases of each property.
 
 use imm_operator::core::grant::{Change, GrantInput, Removal, plan};
 use imm_operator::core::policy::Document;
@@ -6,12 +6,12 @@ use proptest::prelude::*;
 
 use super::build::*;
 
-/// White space as JSON allows it.
+/// Returns white space that JSON allows.
 fn blank() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec!["", " ", "\t", "\r\n", "\n\n ", "\r\n\t"])
 }
 
-/// A text inside quotes: non-ASCII, escapes, brackets that mean nothing.
+/// Returns a text inside quotes: non-ASCII, escapes, brackets without meaning.
 fn word() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec![
         "",
@@ -24,7 +24,7 @@ fn word() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// A foreign statement: odd numbers, duplicate members, deep nesting, non-ASCII text, escapes; or no object at all.
+/// Returns a foreign statement: odd numbers, duplicate members, deep nesting, non-ASCII text, escapes; or no object.
 fn foreign() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(r#"{"Effect":"Allow","Effect":"Deny"}"#.to_owned()),
@@ -34,7 +34,7 @@ fn foreign() -> impl Strategy<Value = String> {
         (1usize..30).prop_map(|depth| format!("{}1{}", "{\"a\":[".repeat(depth), "]}".repeat(depth))),
         (word(), word(), blank())
             .prop_map(|(name, text, ws)| format!("{{{ws}\"{name}\" :{ws}[\"{text}\",null]{ws}}}")),
-        // Statements equal to ours, spelled otherwise: somebody else's, to be left alone.
+        // Statements that mean the same as ours, spelled differently: they are foreign and stay.
         (0u8..3, blank()).prop_map(|(account, ws)| access(&account.to_string(), &[])
             .text
             .replace(',', &format!(",{ws}"))),
@@ -66,7 +66,7 @@ fn found() -> impl Strategy<Value = Option<String>> {
     proptest::option::of(document_text())
 }
 
-/// A document that something has happened to: a byte order mark, a second list of statements, a cut, a stray byte.
+/// Returns a damaged document: a byte order mark, a second list of statements, a truncation, a stray byte.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     (
         document_text(),
@@ -88,13 +88,13 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// Which accounts and prefixes the grants want.
+/// Returns the accounts and prefixes that the grants ask for.
 fn grants() -> impl Strategy<Value = Vec<(u8, u8, bool)>> {
     proptest::collection::vec((0u8..3, 0u8..3, any::<bool>()), 0..6)
 }
 
-fn members(wishes: &[(u8, u8, bool)]) -> Vec<GrantInput> {
-    let wish = |(index, (account, prefix, role)): (usize, &(u8, u8, bool))| {
+fn members(specs: &[(u8, u8, bool)]) -> Vec<GrantInput> {
+    let member = |(index, (account, prefix, role)): (usize, &(u8, u8, bool))| {
         let account = account.to_string();
         let prefix = format!("p{prefix}/");
         let prefixes: &[&str] = if prefix == "p0/" { &[] } else { &[&prefix] };
@@ -104,7 +104,7 @@ fn members(wishes: &[(u8, u8, bool)]) -> Vec<GrantInput> {
         }
         active(&format!("g{index}"), &statements)
     };
-    wishes.iter().enumerate().map(wish).collect()
+    specs.iter().enumerate().map(member).collect()
 }
 
 fn texts(document: Option<&Document>) -> Vec<String> {
@@ -113,9 +113,9 @@ fn texts(document: Option<&Document>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Planning twice equals once, what was there comes first, unchanged and in order, and taking all grants away gives back
-/// the document found, byte for byte.
-fn there_and_back(found: Option<String>, mut grants: Vec<GrantInput>) -> Result<(), TestCaseError> {
+/// Checks that planning is idempotent, that foreign statements come first, unchanged and in order, and that removing all
+/// grants restores the original document, byte for byte.
+fn check_round_trip(found: Option<String>, mut grants: Vec<GrantInput>) -> Result<(), TestCaseError> {
     let with = carry_out(found.as_deref(), &mut grants);
     let seen = with.as_deref().map(document);
     prop_assert_eq!(plan(scene(seen.as_ref()), &grants).change, Change::Keep);
@@ -125,7 +125,7 @@ fn there_and_back(found: Option<String>, mut grants: Vec<GrantInput>) -> Result<
     );
     prop_assert!(after.starts_with(&before));
     leave(&mut grants, Removal::Delete);
-    // A list of statements that was empty goes with the last of ours.
+    // An empty list of statements is removed with the last of our statements.
     let kept = found.filter(|_| !before.is_empty() || grants.is_empty());
     prop_assert_eq!(carry_out(with.as_deref(), &mut grants), kept);
     prop_assert!(grants.iter().all(|g| g.ledger.is_empty()));
@@ -134,13 +134,13 @@ fn there_and_back(found: Option<String>, mut grants: Vec<GrantInput>) -> Result<
 
 proptest! {
     #[test]
-    fn planning_twice_equals_once_foreign_bytes_stay_and_removal_undoes(found in found(), wishes in grants()) {
-        there_and_back(found, members(&wishes))?;
+    fn planning_twice_equals_once_foreign_bytes_stay_and_removal_undoes(found in found(), specs in grants()) {
+        check_round_trip(found, members(&specs))?;
     }
 
     #[test]
-    fn the_order_of_grants_does_not_matter(found in found(), wishes in grants()) {
-        let mut grants = members(&wishes);
+    fn the_order_of_grants_does_not_matter(found in found(), specs in grants()) {
+        let mut grants = members(&specs);
         let mut turned: Vec<_> = grants.iter().rev().cloned().collect();
         prop_assert_eq!(carry_out(found.as_deref(), &mut grants), carry_out(found.as_deref(), &mut turned));
         turned.reverse();
@@ -148,11 +148,11 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_document_is_refused_or_kept_like_any_other(bytes in damaged(), wishes in grants()) {
+    fn a_damaged_document_is_refused_or_kept_like_any_other(bytes in damaged(), specs in grants()) {
         if let Ok(document) = Document::parse(&bytes) {
             prop_assert!(!bytes.starts_with(b"\xef\xbb\xbf"));
             prop_assert_eq!(document.text().as_bytes(), bytes.as_slice());
-            there_and_back(Some(document.text().to_owned()), members(&wishes))?;
+            check_round_trip(Some(document.text().to_owned()), members(&specs))?;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Single cases, one promise each.
+//! Single cases of the merge, one promise each.
 
 use std::collections::BTreeSet;
 
@@ -116,7 +116,7 @@ fn meaning_is_compared_not_spelling() {
     assert_eq!(
         fingerprint(&twice),
         None,
-        "a statement with a member twice is never ours"
+        "a statement with a duplicate member is never ours"
     );
     let widened = ours.text.replace("test-bucket-2024/*", "*");
     assert_ne!(fingerprint(&widened), fingerprint(&ours.text));
@@ -271,7 +271,7 @@ fn an_equal_statement_that_comes_after_ours_went_is_somebody_elses() {
     assert_eq!(
         (planned.change, planned.ledgers[0].len()),
         (Change::Keep, 1),
-        "an old answer proves nothing"
+        "a stale read proves nothing"
     );
 }
 
