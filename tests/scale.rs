@@ -1,4 +1,4 @@
-//! Many grants at once: what a restart costs when nothing has changed.
+//! Many grants at once: the cost of a restart when nothing has changed.
 
 fn main() -> std::process::ExitCode {
     scale::main()

@@ -1,4 +1,4 @@
-//! A thousand healthy grants on fifty buckets, one identity, and a restart of the operator.
+//! A thousand healthy grants on fifty buckets with one identity, and a restart of the operator.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::{ACCOUNT_B, REGION, Stage, Tenant, condition};
 const BUCKETS: usize = 50;
 const GRANTS_OF_EACH: usize = 20;
 const JOBS: usize = 100;
-/// A thousand grants on a busy machine with two cores.
+/// Enough time for a thousand grants on a busy machine with two cores.
 const LONG: Duration = Duration::from_secs(400);
 
 async fn all(tenant: &Tenant) -> Vec<Value> {
@@ -24,7 +24,7 @@ async fn all(tenant: &Tenant) -> Vec<Value> {
     list.items.into_iter().map(value).collect()
 }
 
-/// Jobs that have ended by the time of the restart.
+/// Creates jobs that have finished before the restart.
 async fn finished_jobs(tenant: &Tenant) {
     let cloud = &tenant.stage.cloud;
     assert!(cloud.put_object("scale-00", "0/a.jpg", "pixels", Some("0.5")));
@@ -111,12 +111,12 @@ pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and
     let audited = stage.audited().len();
     let restarted = Instant::now();
     stage.start_operator().await;
-    until("a pass over every bucket", LONG, || async {
-        let passes = stage.metric("immops_reconcile_total", "bucket").await;
-        if passes >= 50.0 {
+    until("a reconcile of every bucket", LONG, || async {
+        let reconciles = stage.metric("immops_reconcile_total", "bucket").await;
+        if reconciles >= 50.0 {
             Ok(())
         } else {
-            Err(format!("{passes} passes"))
+            Err(format!("{reconciles} reconciles"))
         }
     })
     .await
@@ -124,13 +124,13 @@ pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and
     let seconds = restarted.elapsed().as_secs_f32();
     let calls = stage.cloud.calls();
     println!(
-        "restart: every bucket looked at after {seconds:.1} s with {} calls",
+        "restart: every bucket checked after {seconds:.1} s with {} calls",
         calls.len()
     );
     assert_eq!(
         count(&calls, "GetBucketPolicy"),
         calls.len(),
-        "nothing but reads of policies"
+        "only policies are read"
     );
     let buckets: BTreeSet<_> = calls.iter().map(|call| &call.bucket).collect();
     assert!(!calls.is_empty(), "no read at all");
@@ -146,9 +146,9 @@ pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and
         .collect();
     assert!(
         about_jobs.is_empty(),
-        "a finished job asks for nothing: {about_jobs:?}"
+        "a finished job makes no call: {about_jobs:?}"
     );
-    // The one question about its own name.
+    // One request for the operator's own user name.
     assert!(
         writes.iter().all(|one| one.resource == "selfsubjectreviews"),
         "{writes:?}"
