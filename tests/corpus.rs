@@ -1,5 +1,5 @@
-//! Hostile names through both gates: the schema at the real API server, and the operator's own checks. Both must say the same
-//! of every one, because a stored object may be older than the schema, and a check that is only in the schema can be lost.
+//! Hostile names against two validators: the schema at the real API server, and the operator's own checks. Both must agree
+//! on every name, because a stored object may be older than the schema, and a schema can be replaced.
 
 #[cfg(test)]
 mod corpus {
@@ -14,7 +14,7 @@ mod corpus {
     use imm_operator::core::job;
     use serde_json::{Value, json};
 
-    /// Texts that somebody might hope to smuggle into a policy, a URL, a path or a log.
+    /// Texts that must not reach a policy, a URL, a path or a log unnoticed.
     const HOSTILE: &[&str] = &[
         "",
         " ",
@@ -158,7 +158,7 @@ mod corpus {
         "oss://-abc/a",
     ];
 
-    /// The same, and texts of lengths around every limit.
+    /// Returns the hostile texts, and texts around every length limit.
     fn texts() -> Vec<String> {
         let mut texts: Vec<String> = HOSTILE.iter().map(|text| (*text).to_owned()).collect();
         for length in [63, 64, 65, 127, 128, 129, 512, 513] {
@@ -198,7 +198,7 @@ mod corpus {
         })
     }
 
-    /// Every object of the corpus, by name.
+    /// Returns every object of the corpus, by name.
     fn objects() -> BTreeMap<String, Value> {
         let fields = [
             "/spec/bucket/name",
@@ -249,11 +249,11 @@ mod corpus {
         objects
     }
 
-    /// What the operator's own checks say of a stored object.
+    /// Returns whether the operator's own checks accept a stored object.
     fn accepted_by_the_operator(object: &Value) -> bool {
         let spec = object["spec"].clone();
         if object["kind"] == "ImmBucketGrant" {
-            // What the API server fills in.
+            // Deserializing adds the defaults that the API server would set.
             let spec: Option<GrantSpec> = serde_json::from_value(spec).ok();
             return spec.is_some_and(|spec| parse_spec(&spec, PassRoleDecision::Omitted).is_ok());
         }
@@ -282,7 +282,7 @@ mod corpus {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects.values().collect::<Vec<_>>()});
         let file = plane.folder().join("corpus.json");
         std::fs::write(&file, list.to_string()).unwrap();
-        // kubectl goes on after a refusal, names what was accepted, and ends with an error that lists the rest.
+        // kubectl continues after a rejection, prints the accepted names, and ends with an error for the others.
         let mut kubectl = std::process::Command::new(Tool::Kubectl.path().unwrap());
         kubectl
             .args(["create", "--dry-run=server", "-o", "name", "-f"])
@@ -305,15 +305,15 @@ mod corpus {
                 .map(|name| objects[**name]["spec"].to_string().chars().take(300).collect())
                 .collect::<Vec<String>>()
         };
-        assert!(ours.len() > 40, "{} were accepted", ours.len());
+        assert!(ours.len() > 40, "only {} objects were accepted", ours.len());
         let (schema, operator) = (
             shown(accepted.difference(&ours).collect()),
             shown(ours.difference(&accepted).collect()),
         );
-        assert!(schema.is_empty(), "accepted by the schema alone: {schema:#?}");
+        assert!(schema.is_empty(), "accepted only by the schema: {schema:#?}");
         assert!(
             operator.is_empty(),
-            "accepted by the operator alone: {operator:#?}"
+            "accepted only by the operator: {operator:#?}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The project's pages name what exists: links, headings, make targets, flags, series, and objects that decode.
+//! The documentation matches the project: links, headings, make targets, flags, metrics, and examples that decode.
 
 #[cfg(test)]
 mod docs {
@@ -38,7 +38,7 @@ mod docs {
         found.into_iter().map(|p| (p.clone(), read(p))).collect()
     }
 
-    /// Text outside of code: brackets in an example are no link, and a comment of a shell is no heading.
+    /// Returns the text outside code: brackets in an example are no link, and a shell comment is no heading.
     fn prose(text: &str) -> String {
         let blocks = text.split("```").step_by(2).collect::<String>();
         blocks.split('`').step_by(2).collect()
@@ -50,7 +50,7 @@ mod docs {
         ends.map(|(target, _)| target.to_owned()).collect()
     }
 
-    /// Headings as GitHub turns them into anchors.
+    /// Returns the anchors that GitHub makes of the headings.
     fn anchors(text: &str) -> BTreeSet<String> {
         let outside = text.split("```").step_by(2).collect::<String>();
         let headings = outside.lines().filter(|line| line.starts_with('#'));
@@ -63,22 +63,22 @@ mod docs {
 
     #[test]
     fn every_link_leads_somewhere() {
-        let mut judged = 0;
+        let mut checked = 0;
         for (page, text) in pages() {
             for link in links(&text).iter().filter(|l| !l.contains("://")) {
-                judged += 1;
+                checked += 1;
                 let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
                 let target = if file.is_empty() {
                     page.clone()
                 } else {
                     page.parent().unwrap().join(file)
                 };
-                assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+                assert!(target.exists(), "{}: the target of {link} does not exist", page.display());
                 let known = anchor.is_empty() || anchors(&read(&target)).contains(anchor);
-                assert!(known, "{}: {link} names no heading", page.display());
+                assert!(known, "{}: the anchor of {link} does not exist", page.display());
             }
         }
-        assert!(judged > 40, "only {judged} links were judged");
+        assert!(checked > 40, "only {checked} links were checked");
     }
 
     #[test]
@@ -95,18 +95,18 @@ mod docs {
                 .take_while(char::is_ascii_lowercase)
                 .collect::<String>()
         };
-        let mut judged = 0;
+        let mut checked = 0;
         for (page, text) in pages() {
             for name in text.split("`make ").skip(1).map(word) {
-                judged += 1;
+                checked += 1;
                 assert!(
                     targets.contains(name.as_str()),
-                    "{}: there is no make {name}",
+                    "{}: no make target {name}",
                     page.display()
                 );
             }
         }
-        assert!(judged > 10, "only {judged} targets were judged");
+        assert!(checked > 10, "only {checked} targets were checked");
     }
 
     #[test]

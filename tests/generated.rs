@@ -1,4 +1,4 @@
-//! Generated files equal what the code generates, and the schema reads well on every field.
+//! Generated files equal what the code generates, and every field of the schema is described and bounded.
 
 #[cfg(test)]
 mod generated {
@@ -53,7 +53,7 @@ mod generated {
                 fields += 1;
                 let description = field["description"].as_str().unwrap_or_default();
                 if description.len() < 20 {
-                    faults.push(format!("{path}: described in {} characters", description.len()));
+                    faults.push(format!("{path}: a description of only {} characters", description.len()));
                 }
                 let closed = field["enum"].is_array() || field["format"] == "date-time";
                 if field["type"] == "string" && !closed && field["maxLength"].is_null() {
@@ -71,7 +71,7 @@ mod generated {
                 }
             });
         }
-        assert!(fields > 80, "only {fields} fields were seen");
+        assert!(fields > 80, "only {fields} fields were found");
         assert!(faults.is_empty(), "{faults:#?}");
     }
 }

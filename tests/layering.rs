@@ -1,10 +1,10 @@
-//! Who may know whom, and how large a room may get: read from the sources, so that a new edge fails here first.
+//! Allowed dependencies between modules, and the limit of a file's size, checked against the source files.
 
 #[cfg(test)]
 mod layering {
     use std::path::{Path, PathBuf};
 
-    /// Folder or file of `src`, what it may use of ours, and words that must not stand in it.
+    /// Folder or file of `src`, the modules that it may use, and texts that it must not contain.
     const RULES: &[(&str, &[&str], &[&str])] = &[
         ("api", &["api"], &["tokio", "reqwest", "async fn"]),
         (
@@ -73,7 +73,7 @@ mod layering {
             &["reqwest"],
         ),
     ];
-    /// Edges that one file alone may have: the watches and the feed of the queues share a file.
+    /// Dependencies allowed for one file only: the watches and the feed of the queues share a file.
     const EXCEPTIONS: &[(&str, &str)] = &[("controller/feed.rs", "kubernetes")];
 
     fn root() -> PathBuf {
@@ -91,7 +91,7 @@ mod layering {
         }
     }
 
-    /// Modules of ours that a file names, in `use crate::…` and in paths, its own tests included.
+    /// Returns the modules that a file names after `crate::`, including its own tests.
     fn named(text: &str) -> Vec<String> {
         let word = |rest: &str| {
             rest.chars()
@@ -117,7 +117,7 @@ mod layering {
         let source = root().join("src");
         let mut files = Vec::new();
         rust_files(&source, &mut files);
-        let mut judged = 0;
+        let mut checked = 0;
         for file in files {
             let place = file.strip_prefix(&source).unwrap().display().to_string();
             let Some((_, may, must_not)) = RULES
@@ -130,7 +130,7 @@ mod layering {
                 );
                 continue;
             };
-            judged += 1;
+            checked += 1;
             let text = without_comments(&std::fs::read_to_string(&file).unwrap());
             for module in named(&text) {
                 let excepted = EXCEPTIONS.contains(&(place.as_str(), module.as_str()));
@@ -141,10 +141,10 @@ mod layering {
             }
             let production = text.split("#[cfg(test)]").next().unwrap_or_default();
             for word in *must_not {
-                assert!(!production.contains(word), "{place} must not know {word}");
+                assert!(!production.contains(word), "{place} must not contain {word}");
             }
         }
-        assert!(judged > 25, "only {judged} files were judged");
+        assert!(checked > 25, "only {checked} files were checked");
     }
 
     #[test]
@@ -159,6 +159,6 @@ mod layering {
             .map(|f| (lines(f), f))
             .filter(|(n, _)| *n > 400)
             .collect();
-        assert!(long.is_empty(), "two ideas in one room: {long:#?}");
+        assert!(long.is_empty(), "files with more than 400 lines, split them: {long:#?}");
     }
 }

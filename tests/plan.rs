@@ -1,4 +1,4 @@
-//! `imm-operator plan` from the outside: exit codes, marks, and the very bytes that the operator would write.
+//! `imm-operator plan` as a program: exit codes, diff marks, and the exact bytes that the operator would write.
 
 #[cfg(test)]
 mod plan {
@@ -67,7 +67,7 @@ spec:
         assert!(text(&output.stdout).contains("0 added"));
     }
 
-    /// Enforced it would stall, also when only one of its statements is there.
+    /// In Enforce mode this grant would stall, even when only one of its statements exists.
     #[test]
     fn a_statement_that_may_not_be_adopted_exits_with_1_and_names_the_cure() {
         let folder = tempfile::tempdir().unwrap();
@@ -79,8 +79,8 @@ spec:
             let policy = format!("{{\"Version\":\"1\",\"Statement\":[{there}]}}");
             let output = run(folder.path(), &grant, policy.as_bytes());
             assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
-            let said = text(&output.stderr);
-            assert!(said.contains("adoptionPolicy is Fail: set it to Adopt"), "{said}");
+            let error = text(&output.stderr);
+            assert!(error.contains("adoptionPolicy is Fail: set it to Adopt"), "{error}");
             assert!(output.stdout.is_empty());
         }
     }

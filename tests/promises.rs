@@ -1,5 +1,5 @@
-//! docs/promises.md and the tests name each other: every promise has tests that exist and run, and every number that
-//! stands above a test is promised on that page.
+//! docs/promises.md and the tests refer to each other: every promise has tests that exist and run, and every number in a
+//! comment above a test is a promise of that page.
 
 #[cfg(test)]
 mod promises {
@@ -14,7 +14,7 @@ mod promises {
         PathBuf::from(env!("CARGO_MANIFEST_DIR"))
     }
 
-    /// Number, sentence and tests of every line.
+    /// Returns number, sentence and tests of every promise.
     fn lines() -> Vec<(String, String, Vec<String>)> {
         let page = read(&root().join("docs/promises.md"));
         let promises = page.lines().filter_map(|line| line.strip_prefix("- "));
@@ -35,13 +35,14 @@ mod promises {
             .collect()
     }
 
-    /// Whether a word is the number of a promise.
+    /// Returns whether a word is the number of a promise.
     fn is_number(word: &str) -> bool {
         let digits = word.strip_prefix(['G', 'J', 'P']);
         digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
-    /// Whether a test named as `program: module::name`, with as many modules as there are is written and, where the program lists its tests, listed.
+    /// Returns whether a test named `program: module::name`, with any number of modules, exists and is run: it has the
+    /// attribute `#[test]`, or the program's main file lists it.
     fn exists(test: &str) -> bool {
         let (program, path) = test.split_once(": ").unwrap();
         let (module, name) = path.rsplit_once("::").unwrap();
@@ -66,7 +67,7 @@ mod promises {
         for (number, sentence, tests) in lines {
             assert!(
                 is_number(&number) && seen.insert(number.clone()),
-                "{number} is odd or there twice"
+                "{number} is malformed or duplicate"
             );
             assert!(
                 sentence.len() > 20 && !sentence.contains("::"),
@@ -81,7 +82,7 @@ mod promises {
     #[test]
     fn every_number_above_a_test_is_promised() {
         let promised: BTreeSet<String> = lines().into_iter().map(|(number, ..)| number).collect();
-        let mut judged = 0;
+        let mut checked = 0;
         for program in [
             "credentials",
             "grants",
@@ -95,11 +96,11 @@ mod promises {
                 let path = entry.unwrap().path();
                 let source = read(&path);
                 let comments = source.lines().filter_map(|line| line.strip_prefix("// "));
-                // A number that this version only keeps in part is no promise yet.
+                // A promise that this version keeps only in part is not on the page.
                 for comment in comments.filter(|comment| !comment.contains("as far as")) {
-                    let words = comment.split([',', ':', ' ']).filter(|word| is_number(word));
-                    for number in words {
-                        judged += 1;
+                    let numbers = comment.split([',', ':', ' ']).filter(|word| is_number(word));
+                    for number in numbers {
+                        checked += 1;
                         assert!(
                             promised.contains(number),
                             "{}: {number} is not promised",
@@ -109,7 +110,7 @@ mod promises {
                 }
             }
         }
-        assert!(judged > 60, "only {judged} numbers were found");
+        assert!(checked > 60, "only {checked} numbers were found");
     }
 
     #[test]
@@ -123,7 +124,7 @@ mod promises {
         assert!(!exists("grants: merging::a_bucket"));
         assert!(
             !exists("grants: crashes::owned_once_and_removed"),
-            "written, but no test"
+            "a function, but not a test"
         );
     }
 }

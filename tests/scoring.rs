@@ -1,4 +1,4 @@
-//! A job's progress as a value: which item goes next, what an answer means, and what is reserved. Tables and a property.
+//! A job's progress as a value: the next item, the meaning of an answer, and the reservation. Tables and properties.
 
 #[cfg(test)]
 mod scoring {
@@ -42,13 +42,13 @@ mod scoring {
         }
     }
 
-    /// Reserves, as if it were stored at once.
+    /// Reserves requests, and records the reservation as stored.
     fn reserve(progress: &mut Progress, rate: i64, budget: Option<i64>) {
         progress.reserve(rate, budget);
         progress.persisted();
     }
 
-    /// Reserves if that is asked for, and sends what comes next.
+    /// Sends the next item, after a reservation if one is needed; `None` if no item may be sent.
     fn send(progress: &mut Progress, at: Timestamp) -> Option<usize> {
         if progress.next_step(at, 100, None) == Step::Reserve {
             reserve(progress, 98, None);
@@ -66,7 +66,7 @@ mod scoring {
         assert_eq!(send(&mut progress, now()), None, "the canary is in flight");
         progress.apply_response(0, Err(error(CloudErrorKind::RequestRejected)), now());
         assert_eq!(send(&mut progress, now()), Some(1));
-        assert_eq!(send(&mut progress, now()), None, "a refusal proves nothing");
+        assert_eq!(send(&mut progress, now()), None, "a rejection does not complete the canary call");
         progress.apply_response(1, Ok("0.5".to_owned()), now());
         assert_eq!(send(&mut progress, now()), Some(2));
     }
@@ -80,7 +80,7 @@ mod scoring {
         progress.apply_response(1, Err(error(CloudErrorKind::Unavailable)), now());
         let later = now() + SignedDuration::from_secs(120);
         assert_eq!(send(&mut progress, later), Some(1));
-        assert_eq!(send(&mut progress, later), Some(2), "not the retry again");
+        assert_eq!(send(&mut progress, later), Some(2), "the retry is not sent twice");
         assert_eq!(send(&mut progress, later), None);
         progress.apply_response(2, Ok("0.5".to_owned()), later);
         progress.apply_response(1, Ok("0.5".to_owned()), later);
@@ -133,7 +133,7 @@ mod scoring {
             assert_eq!(send(&mut progress, at), Some(0));
             progress.apply_response(0, Err(error(CloudErrorKind::Throttled)), at);
             let Step::Wait(Some(due)) = progress.next_step(at, 1, None) else {
-                panic!("a retry is due some time")
+                panic!("the retry has no due time")
             };
             waits.push(due.duration_since(at));
             at = due;
@@ -156,17 +156,17 @@ mod scoring {
         assert_eq!(progress.requests().sent, 3);
         assert!(
             progress.requests().reserved > 4,
-            "an allowance is left: {:?}",
+            "part of the reservation is unused: {:?}",
             progress.requests()
         );
-        // One more than was sent may leave, and then none.
+        // One more request than already sent may be sent, and then none.
         assert_eq!(progress.next_step(now(), 100, Some(4)), Step::Send);
         assert_eq!(progress.take_next(now()).unwrap().index, 3);
         for limit in [4, 3, 1] {
             assert_eq!(
                 progress.next_step(now(), 100, Some(limit)),
                 Step::Wait(None),
-                "answers are awaited"
+                "the job waits for its answers"
             );
         }
         for index in [1, 2, 3] {
@@ -182,7 +182,7 @@ mod scoring {
     #[test]
     fn what_is_billed_follows_from_the_status_of_an_answer_and_its_cause_from_its_kind() {
         use CloudErrorKind::{AccessDenied, RequestRejected, Throttled, Unanswered, Unavailable};
-        // What counts: clientErrors, serverErrors, unanswered, throttled, estimatedBillable.
+        // Counters: clientErrors, serverErrors, unanswered, throttled, estimatedBillable.
         let cases = [
             (RequestRejected, Some(400), "InvalidArgument", [1, 0, 0, 0, 1]),
             (RequestRejected, Some(200), "NoScoreInAnswer", [0, 0, 0, 0, 1]),
@@ -231,10 +231,10 @@ mod scoring {
         }
     }
 
-    /// Stores what is not stored yet, as the API server would hold it.
+    /// Stores pending results in `reports`, as the API server would.
     fn store(progress: &mut Progress, reports: &mut Vec<imm_operator::api::Report>) {
         let ResultBuffer::Reports(filing) = progress.results_mut() else {
-            panic!("a large job")
+            panic!("a large job stores reports")
         };
         for (number, results) in filing.take_pending(false) {
             reports.truncate(number);
@@ -264,8 +264,8 @@ mod scoring {
     }
 
     proptest! {
-        /// A job over a prefix is killed again and again, between any two stores, while objects vanish: no stored result is
-        /// asked for again, no index is given twice, and each object that stays is scored.
+        /// A job over a prefix is killed repeatedly, between any two stores, while objects are deleted: no stored result is
+        /// requested again, no index is used twice, and each object that stays is scored.
         #[test]
         fn a_prefix_job_that_is_killed_has_each_object_once(
             items in 101usize..220,
@@ -302,7 +302,7 @@ mod scoring {
                             flying.push((item.index, item.uri));
                         }
                         Step::Wait(_) | Step::OutOfBudget => {
-                            // Answers come in any order.
+                            // Answers arrive in any order.
                             let (index, _) = flying.swap_remove(step % flying.len());
                             progress.apply_response(index, Ok("0.5".to_owned()), now());
                             since_store += 1;
@@ -321,24 +321,24 @@ mod scoring {
                     prop_assert_eq!(progress.stats().done(), items);
                     break;
                 }
-                // While nobody works, an object goes.
+                // While no process runs, an object is deleted.
                 if let Some(gone) = vanishing.next().filter(|n| *n < keys.len()) {
                     keys.remove(gone);
                 }
             }
-            prop_assert!(!stored_twice, "a stored result was asked for again");
+            prop_assert!(!stored_twice, "a stored result was requested again");
             let mut indices: Vec<i32> = reports.iter().flat_map(|r| r.results.iter().map(|r| r.index)).collect();
             let count = indices.len();
             indices.sort_unstable();
             indices.dedup();
-            prop_assert_eq!(indices.len(), count, "an index was given twice");
+            prop_assert_eq!(indices.len(), count, "an index was used twice");
             let scored: Vec<&String> = reports.iter().flat_map(|r| r.results.iter().map(|r| &r.uri)).collect();
             for key in &keys {
                 prop_assert!(scored.iter().any(|uri| uri.ends_with(key.as_str())), "{} is missing", key);
             }
         }
 
-        /// Whatever the answers, every item ends once, the budget holds, and the counters add up.
+        /// For any sequence of answers, every item ends once, the budget holds, and the counters add up.
         #[test]
         fn every_item_ends_once_within_the_budget(
             items in 1usize..30,
@@ -382,7 +382,7 @@ mod scoring {
             let requests = progress.requests();
             prop_assert_eq!(requests.sent, sent);
             prop_assert!(requests.reserved >= requests.sent && requests.reserved <= budget);
-            let ResultBuffer::Inline(results) = progress.results() else { panic!("a small job") };
+            let ResultBuffer::Inline(results) = progress.results() else { panic!("a small job stores its results inline") };
             prop_assert_eq!(results.len(), progress.stats().done());
         }
     }

@@ -1,4 +1,4 @@
-//! The operator's signatures: every vector made with the official SDKs, and random requests against another signer.
+//! The operator's signatures: every vector recorded from the official SDKs, and random requests against another signer.
 
 #[cfg(test)]
 mod signing {
@@ -72,7 +72,7 @@ mod signing {
             .map_or("", |(_, v)| v.as_ref())
     }
 
-    /// The parts are compared before the signature, so that a failure tells which step went wrong.
+    /// Compares the parts before the signature, so that a failure shows which step is wrong.
     fn assert_signed(signed: &SignedHeaders, expected: &Value, name: &str) {
         assert_eq!(
             signed.canonical_request,
@@ -135,7 +135,7 @@ mod signing {
         }
     }
 
-    /// The time and the signature that reqsign gives a request; its clock cannot be set, so ours follows it.
+    /// Returns the time and the signature that reqsign uses; its clock cannot be set, so our signer uses its time.
     fn reqsign(method: &str, path: &str, query: &str, token: Option<&str>) -> (Timestamp, String) {
         use reqsign_aliyun_oss::{Credential, RequestSigner, SigningVersion};
         use reqsign_core::{Context, SignRequest};

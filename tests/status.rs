@@ -1,4 +1,4 @@
-//! The status of a large job stays small, whatever becomes of its items.
+//! The status of a large job stays small, whatever the outcome of its items.
 
 #[cfg(test)]
 mod status {
@@ -37,7 +37,7 @@ mod status {
         }
     }
 
-    /// A page of objects with keys of about a thousand bytes.
+    /// Returns a page of objects with keys of about 1,000 bytes.
     fn page(from: usize) -> Vec<SourceItem> {
         let found = |n: usize| {
             let key = format!("{}{n:07}.jpg", "k".repeat(990));
@@ -50,7 +50,7 @@ mod status {
         (from..(from + 1_000).min(ITEMS)).map(found).collect()
     }
 
-    /// Every third item needs a second call, and every fifth is refused with a code of its own.
+    /// Answers a call: every third item needs a second call, and every fifth fails with a code of its own.
     fn answer(index: usize, again: bool) -> Result<String, CloudError> {
         let failed = |kind, code| CloudError {
             kind,
@@ -95,7 +95,7 @@ mod status {
                     }
                     None => now = due.unwrap_or(now + SignedDuration::from_secs(1)),
                 },
-                Step::OutOfBudget => panic!("it has no budget"),
+                Step::OutOfBudget => panic!("the job has no budget"),
             }
             if answers % 2_000 == 1 {
                 answers += 1;
@@ -109,7 +109,7 @@ mod status {
             }
         }
         assert_eq!(progress.stats().done(), ITEMS);
-        assert!(most_waiting > 50, "{most_waiting} waited at once: too easy");
+        assert!(most_waiting > 50, "only {most_waiting} items were deferred at once");
         assert!(largest < LIMIT, "{largest} bytes, {most_waiting} waiting");
     }
 }

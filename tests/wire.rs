@@ -1,4 +1,4 @@
-//! What can go wrong between the operator and OSS on the wire: answers of proxies, cut, endless or slow ones, and none.
+//! Failures on the wire between the operator and OSS: answers of proxies, truncated, endless or slow answers, and none.
 
 #[cfg(test)]
 mod wire {
@@ -12,14 +12,14 @@ mod wire {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    /// What the other side sends after a request.
+    /// What the server sends after a request.
     #[derive(Clone, Copy)]
     enum Answer {
-        /// These bytes; then it closes the connection.
+        /// Sends these bytes, then closes the connection.
         Bytes(&'static str),
-        /// These bytes, and zeros without an end.
+        /// Sends these bytes, then zeros without end.
         Endless(&'static str),
-        /// These bytes, and one more each second.
+        /// Sends these bytes, then one more each second.
         Slow(&'static str),
     }
 
@@ -40,7 +40,7 @@ mod wire {
     }
 
     async fn cloud(what: Answer) -> Cloud {
-        // Whichever test comes first installs it.
+        // The first test of the process installs the provider; the others get an error, which is ignored.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -82,7 +82,7 @@ mod wire {
             .await
     }
 
-    fn told(error: &CloudError) -> String {
+    fn kind_and_code(error: &CloudError) -> String {
         format!("{:?} {}", error.kind, error.code)
     }
 
@@ -92,7 +92,7 @@ mod wire {
         "HTTP/1.1 404 Not Found\r\ncontent-length: 46\r\n\r\n<Error><Code>NoSuchBucketPolicy</Code></Error>",
     );
 
-    /// Answers that leave it open what became of the request, and how each is told.
+    /// Answers that do not tell whether the request took effect, and the resulting error kind and code.
     const UNCERTAIN: &[(Answer, &str)] = &[
         (
             Answer::Bytes("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 6\r\n\r\n<html>"),
@@ -140,9 +140,9 @@ mod wire {
     async fn an_answer_that_makes_no_sense_is_no_policy_to_read() {
         for (what, expected) in UNCERTAIN {
             let error = get(*what).await.unwrap_err();
-            assert_eq!(told(&error), *expected);
+            assert_eq!(kind_and_code(&error), *expected);
         }
-        // A page with status 200 is taken for a document, which then cannot be edited.
+        // A page with status 200 is read as a document, which then cannot be edited.
         let page = get(HTML).await.unwrap().bytes.unwrap();
         assert!(Document::parse(&page).is_err());
         assert_eq!(get(NO_POLICY).await.unwrap().bytes, None);
@@ -152,7 +152,7 @@ mod wire {
     async fn after_an_answer_that_makes_no_sense_a_write_may_still_take_effect() {
         for (what, expected) in UNCERTAIN {
             let error = put(*what).await.unwrap_err();
-            assert_eq!(told(&error), *expected);
+            assert_eq!(kind_and_code(&error), *expected);
             assert!(!error.had_no_effect(), "{expected}");
         }
     }
@@ -165,7 +165,7 @@ mod wire {
         ] {
             let started = tokio::time::Instant::now();
             let error = put(Answer::Slow(head)).await.unwrap_err();
-            assert_eq!(told(&error), "Unanswered Timeout");
+            assert_eq!(kind_and_code(&error), "Unanswered Timeout");
             assert!(!error.had_no_effect());
             assert!(started.elapsed() < imm_operator::cloud::OSS_DEADLINE + Duration::from_secs(1));
         }

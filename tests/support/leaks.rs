@@ -1,23 +1,23 @@
-//! P10: one word is in every secret of every test, and what clouds and clusters give out for a while is known by how it
-//! begins. Whatever the operator wrote, and whatever a user can see without
-//! the right to read Secrets, is searched for it at the end of each test program.
+//! P10: at the end of each test program, the operator's log and metrics, and every object that a user can read without
+//! permission to read Secrets, are searched for a word that every test secret contains, and for the prefixes of tokens
+//! and signed headers.
 
 use super::Stage;
 
-/// Part of every invented secret.
+/// Part of every test secret.
 pub const CANARY: &str = "canary";
 
-/// How tokens of a ServiceAccount and signed headers begin.
+/// Prefixes of ServiceAccount tokens and signed headers, beside the word.
 const MARKS: [&str; 4] = [CANARY, "eyJhbGciOi", "OSS4-HMAC-SHA256", "ACS3-HMAC-SHA256"];
 
-/// Whether a line holds a secret, a token, or a signed header.
-fn tells(line: &str) -> bool {
-    // Tokens of STS begin with four letters that may stand in any certificate, and are long.
+/// Returns whether a line contains a secret, a token, or a signed header.
+fn contains_secret(line: &str) -> bool {
+    // STS tokens start with four letters that any certificate may contain, but are long.
     let session = |word: &str| word.starts_with("CAIS") && word.len() > 60;
     MARKS.iter().any(|mark| line.contains(mark)) || line.split(|c: char| !c.is_alphanumeric()).any(session)
 }
 
-/// Says where the word was found, if it was.
+/// Returns an error with the place of the first secret found.
 pub async fn search(stage: &Stage) -> Result<(), String> {
     let kinds = stage
         .kubectl(&["api-resources", "--verbs=list", "-o", "name"])
@@ -41,11 +41,11 @@ pub async fn search(stage: &Stage) -> Result<(), String> {
         places.push(("the metrics", stage.page("/metrics").await.1));
     }
     for (place, text) in &places {
-        // A program asked for one test may have no object to describe; the others are never empty.
+        // A program that runs only one test may have no object to describe; the other texts are never empty.
         if text.is_empty() && *place != "kubectl describe" {
             return Err(format!("{place}: nothing to search"));
         }
-        if let Some(line) = text.lines().find(|line| tells(line)) {
+        if let Some(line) = text.lines().find(|line| contains_secret(line)) {
             return Err(format!("a secret is in {place}: {line}"));
         }
     }

@@ -1,6 +1,6 @@
-//! What the tests on a real cluster share: a stage with a control plane, the stand-in cloud and the operator, started
-//! once for each test program; tenants with a namespace and a bucket of their own; and the end of it all, where the
-//! operator is stopped and everything it said is searched for secrets.
+//! Shared by the tests on a real cluster: a stage with a control plane, the emulator and the operator, started once for
+//! each test program; tenants with a namespace and a bucket of their own; and the end of the program, which stops the
+//! operator and searches all its output for secrets.
 
 #![allow(
     dead_code,
@@ -20,9 +20,9 @@ pub use seen::{condition, reason};
 pub use stage::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage, chart};
 pub use tenant::Tenant;
 
-/// Lists tests by module and name; a test that is written and not listed is dead code, which the lints refuse.
-/// `alone` tests stop the operator or take its rights away, so no other test runs beside them, but for those that are
-/// `apart`: they have a cluster of their own.
+/// Lists tests by module and name; a test that is not listed is dead code, which the lints reject. `together` tests run at
+/// the same time. `alone` tests stop the operator or revoke its permissions, so only `apart` tests, which have a cluster
+/// of their own, run at the same time.
 #[macro_export]
 macro_rules! parts {
     (@one apart $module:ident :: $name:ident) => { $crate::parts!(@part Apart, $module, $name) };

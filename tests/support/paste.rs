@@ -1,8 +1,8 @@
-//! Messages that print commands: they are pasted into a shell as they stand, with the plane's own kubectl.
+//! Messages that print commands: the commands run in a shell unchanged, with the control plane's kubectl.
 
 use super::Stage;
 
-/// Runs the two kubectl lines that a condition's message ends with.
+/// Runs the two kubectl commands at the end of a condition's message.
 pub async fn paste(stage: &Stage, message: &str) {
     let (_, lines) = message.split_once("open it with: ").unwrap();
     let lines = lines.split(" (docs/").next().unwrap();

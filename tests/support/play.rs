@@ -1,6 +1,6 @@
-//! Runs the tests of a program on one stage and takes the stage down at the end, whatever happened. A `main` of our
-//! own, because the standard one never drops what its tests share, and an operator that is only killed shows nothing
-//! about how it stops.
+//! Runs the tests of a program on one stage, and always stops the stage at the end. The program has a `main` of its own,
+//! because the standard one never drops what its tests share, and an operator that is only killed does not show how it
+//! stops.
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -12,47 +12,47 @@ use libtest_mimic::{Arguments, Trial};
 
 use super::Stage;
 
-/// Tests mostly wait for others, so many more than there are cores can run at once.
+/// Tests mostly wait, so more tests than there are cores can run at once.
 const AT_ONCE: usize = 10;
 
-/// What a test does, from its start to its end.
+/// The body of a test.
 pub type Course = fn(Arc<Stage>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What may run beside a test, in the order in which tests are begun.
+/// What may run at the same time as a test, in the order in which tests start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
-    /// Everything: it has a cluster of its own.
+    /// Any test: this test has a cluster of its own.
     Apart,
-    /// Everything but what is alone.
+    /// Any test but `Alone`.
     Together,
-    /// Nothing but what is apart.
+    /// Only tests that are `Apart`.
     Alone,
 }
 
-/// A test: its name is a sentence.
+/// A test; its name is a sentence.
 pub struct Part {
     pub name: &'static str,
     pub how: How,
     pub run: Course,
 }
 
-/// Plays all parts that the command line asks for.
+/// Runs all tests that the command line selects.
 pub fn play(parts: Vec<Part>) -> ExitCode {
     play_with(Options::default(), parts)
 }
 
-/// The same on a control plane of more parts than etcd and the API server.
+/// Like `play`, on a control plane with other options than the default ones.
 pub fn play_with(options: Options, parts: Vec<Part>) -> ExitCode {
     play_on(options, true, parts)
 }
 
-/// The same for parts that each run operators of their own.
+/// Like `play`, for tests that each run operators of their own.
 pub fn play_without_operator(parts: Vec<Part>) -> ExitCode {
     play_on(Options::default(), false, parts)
 }
 
 fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
-    // One that waits to be alone would hold up all that come after it.
+    // An `Alone` test that waits for its turn would block all tests after it.
     parts.sort_by_key(|part| part.how);
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
@@ -93,7 +93,7 @@ fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let ended = runtime.block_on(stage.finish());
-    // Everything else ends when the last owner goes: processes, ports and the folder.
+    // Processes, ports and the folder are released with the last owner of the stage.
     drop(stage);
     match ended {
         Ok(()) => conclusion.exit_code(),

@@ -1,5 +1,5 @@
-//! One control plane with an audit log, one stand-in cloud, the chart installed by Helm, and the operator as a process
-//! with a token of the chart's `ServiceAccount`.
+//! One control plane with an audit log, one emulator, the chart installed by Helm, and the operator as a process with a
+//! token of the chart's `ServiceAccount`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -17,22 +17,22 @@ use tokio::sync::{Mutex, RwLock};
 
 use super::leaks;
 
-/// Account A, which scores.
+/// The grantee account, which scores.
 pub const ACCOUNT_A: &str = "1234567890123456";
-/// Account B, which owns the buckets.
+/// The bucket owner account.
 pub const ACCOUNT_B: &str = "6543210987654321";
-/// Where everything is.
+/// The region of all buckets and projects.
 pub const REGION: &str = "cn-hangzhou";
-/// Enough for any wait on a busy machine; a wait that needs a delay of the operator's own adds it.
+/// Enough for any wait on a busy machine; a wait that includes a delay of the operator adds that delay.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-/// The operator's name at the API server.
+/// The operator's user name at the API server.
 pub const OPERATOR: &str = "system:serviceaccount:imm-system:imm-operator";
-/// The key of the operator's own identity.
+/// The AccessKey id of the operator's own identity.
 pub const OWN_KEY: &str = "LTAI-operator-own";
 const OWN_KEYS: &str = "own-keys";
 const RULES: &str = "tenancy.yaml";
 
-/// The chart as it is released.
+/// Returns the path of the chart as released.
 pub fn chart() -> PathBuf {
     checkout().join("charts/imm-operator")
 }
@@ -40,16 +40,16 @@ pub fn chart() -> PathBuf {
 /// Everything that runs.
 pub struct Stage {
     pub client: Client,
-    /// Shared with other clusters, if a test has any.
+    /// The emulator, shared with other clusters of a test.
     pub cloud: Arc<Emulator>,
-    /// Held shared by tests that get on with each other, and alone by those that stop the operator.
+    /// Read-locked by tests that run together, and write-locked by a test that runs alone.
     pub turn: RwLock<()>,
     operator: Mutex<Option<Operator>>,
     pub kubeconfig: PathBuf,
     tokens: AtomicU64,
-    /// The tenancy rules that tests have asked for.
+    /// The tenancy rules that tests have added.
     rules: std::sync::Mutex<Vec<Value>>,
-    // Dropped last: the operator talks to it.
+    // Dropped last, because the operator connects to it.
     pub plane: ControlPlane,
 }
 
@@ -63,7 +63,7 @@ impl Stage {
         Self::install(options, Helm::Four, &chart(), Arc::new(cloud.unwrap())).await
     }
 
-    /// Another cluster on the same cloud, with an operator of its own; whoever asks for it calls `finish`.
+    /// Starts another cluster on the same emulator, with an operator of its own; the caller must call `finish`.
     pub async fn another(&self, helm: Helm, chart: &Path) -> Arc<Self> {
         let options = Options {
             audit: true,
@@ -114,10 +114,10 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The end: nothing secret was told, no pass has panicked, and the operator stops as it should.
+    /// Ends the stage: no secret was shown, no reconcile has panicked, and the operator stops cleanly.
     pub async fn finish(&self) -> Result<(), String> {
         leaks::search(self).await?;
-        // A pass that panics leaves its key alone for good; a test may be over before that shows.
+        // A key whose reconcile panicked is never reconciled again; a test may end before that shows.
         if let Some(line) = self.log().lines().find(|line| line.contains("panicked at")) {
             return Err(format!("the operator has a bug: {line}"));
         }
@@ -132,7 +132,7 @@ impl Stage {
         }
     }
 
-    /// How an operator is started here; each log that begins with `operator` is searched at the end.
+    /// Returns the options of an operator; each log whose name begins with `operator` is searched at the end.
     pub fn options(&self, log: &str) -> OperatorOptions {
         let file = |name: &str| self.plane.folder().join(name).display().to_string();
         OperatorOptions {
@@ -151,20 +151,20 @@ impl Stage {
         }
     }
 
-    /// Adds a tenancy rule to the file; the operator sees it within seconds, and only if it did not know it yet.
+    /// Adds a tenancy rule to the file, which the operator reads within seconds.
     pub fn allow(&self, rule: Value) {
         let mut rules = self.rules.lock().unwrap();
         rules.push(rule);
         self.write_rules(&json!({ "rules": *rules }).to_string());
     }
 
-    /// Forgets what was not asked for by `allow`.
+    /// Restores the rules that were added by `allow`, and removes all others.
     pub fn restore_rules(&self) {
         let rules = self.rules.lock().unwrap();
         self.write_rules(&json!({ "rules": *rules }).to_string());
     }
 
-    /// Replaces the file of tenancy rules, at once and whole as Kubernetes does with a mounted ConfigMap.
+    /// Replaces the file of tenancy rules atomically, as Kubernetes does with a mounted ConfigMap.
     pub fn write_rules(&self, text: &str) {
         let (new, file) = (
             self.plane.folder().join("rules.new"),
@@ -174,7 +174,7 @@ impl Stage {
         std::fs::rename(&new, &file).unwrap();
     }
 
-    /// Gives the operator an identity of its own in account B, in a folder as a mounted Secret has it.
+    /// Gives the operator an identity of its own in the bucket owner account, in a folder like a mounted Secret.
     fn own_identity(&self) {
         let folder = self.plane.folder().join(OWN_KEYS);
         std::fs::create_dir(&folder).unwrap();
@@ -191,30 +191,30 @@ impl Stage {
         assert!(self.operator.lock().await.replace(started).is_none());
     }
 
-    /// Ends the operator as a crash would.
+    /// Kills the operator, as a crash would.
     pub async fn kill_operator(&self) {
         let operator = self.operator.lock().await.take().unwrap();
         operator.kill().unwrap();
     }
 
-    /// Asks the operator to stop, as Kubernetes does.
+    /// Stops the operator by SIGTERM, as Kubernetes does.
     pub async fn stop_operator(&self) -> ExitStatus {
         let operator = self.operator.lock().await.take().unwrap();
         operator.terminate().await.unwrap()
     }
 
-    /// Whether an operator was started and not stopped.
+    /// Returns whether the operator is running.
     pub async fn running(&self) -> bool {
         self.operator.lock().await.is_some()
     }
 
-    /// A page of the operator's port: the status code and the text.
+    /// Requests a page of the operator's admin port; returns the status code and the text.
     pub async fn page(&self, path: &str) -> (u16, String) {
         let operator = self.operator.lock().await;
         operator.as_ref().unwrap().admin_get(path).await.unwrap()
     }
 
-    /// Everything that operators, with all their restarts, have logged.
+    /// Returns the logs of all operators of the stage, including earlier runs.
     pub fn log(&self) -> String {
         let entries = std::fs::read_dir(self.plane.folder()).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
@@ -227,7 +227,7 @@ impl Stage {
             .collect()
     }
 
-    /// Sum of a metric's series whose line contains `part`.
+    /// Returns the sum of a metric's series whose line contains `part`.
     pub async fn metric(&self, name: &str, part: &str) -> f64 {
         let (_, text) = self.page("/metrics").await;
         let lines = text
@@ -243,12 +243,12 @@ impl Stage {
         self.plane.kubectl(args).await.unwrap()
     }
 
-    /// A text that no other call returns.
+    /// Returns a unique text.
     pub fn token(&self) -> String {
         format!("token-{}", self.tokens.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Calls of one action on one bucket.
+    /// Returns the calls of one action on one bucket.
     pub fn calls(&self, bucket: &str, action: &str) -> Vec<Call> {
         let calls = self.cloud.calls().into_iter();
         calls
@@ -256,7 +256,7 @@ impl Stage {
             .collect()
     }
 
-    /// Adds a project of account A.
+    /// Adds a project of the grantee account.
     pub fn add_project(&self, project: ProjectSeed) {
         let project = ProjectSeed {
             account: ACCOUNT_A.to_owned(),
@@ -270,7 +270,7 @@ impl Stage {
         self.cloud.add_project(project).unwrap();
     }
 
-    /// The operator's own requests in the audit log: verb, resource with subresource, namespace, name and code.
+    /// Returns the operator's own requests in the audit log.
     pub fn audited(&self) -> Vec<Audited> {
         let log = self.plane.audit_log().unwrap();
         let events = log
@@ -282,7 +282,7 @@ impl Stage {
             .collect()
     }
 
-    /// Waits until the cloud has seen something.
+    /// Waits until the emulator has seen `count` calls of one action on one bucket.
     pub async fn until_calls(&self, what: &str, bucket: &str, action: &str, count: usize) -> Vec<Call> {
         until(what, PATIENCE, || async {
             let calls = self.calls(bucket, action);
@@ -297,7 +297,7 @@ impl Stage {
     }
 }
 
-/// One request that the operator made to the API server.
+/// One request of the operator to the API server.
 #[derive(Debug)]
 pub struct Audited {
     pub verb: String,
@@ -308,7 +308,7 @@ pub struct Audited {
 }
 
 impl Audited {
-    /// Verb and resource, as a rule grants them.
+    /// Returns verb and resource, as a rule grants them.
     pub fn right(&self) -> String {
         format!("{} {}", self.verb, self.resource)
     }

@@ -1,5 +1,5 @@
-//! A tenant: a namespace, a bucket, a project, and keys of both accounts in one Secret each, opened to the operator.
-//! Every test has a tenant of its own, so that tests can run beside each other.
+//! A tenant: a namespace, a bucket, a project, and one Secret with credentials for each of the two accounts, which the
+//! operator may read. Every test has a tenant of its own, so that tests can run at the same time.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ use serde_json::{Value, json};
 
 use super::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage, condition, reason};
 
-/// Names of the two kinds, as the tests call them.
+/// The two kinds.
 pub const GRANT: &str = "ImmBucketGrant";
 pub const JOB: &str = "ImageScoreJob";
 
 /// A tenant and its stage.
 pub struct Tenant {
     pub stage: Arc<Stage>,
-    /// Namespace, and the stem of every other name.
+    /// The namespace, and the stem of every other name.
     pub name: String,
     pub bucket: String,
     pub project: String,
 }
 
 impl Tenant {
-    /// Makes everything, with a bucket that has no policy and Block Public Access on.
+    /// Creates a tenant whose bucket has no policy, and Block Public Access on.
     pub async fn new(stage: &Arc<Stage>, name: &str) -> Self {
         Self::with_bucket(
             stage,
@@ -40,7 +40,7 @@ impl Tenant {
         .await
     }
 
-    /// The same with a policy that is there already.
+    /// Like `new`, with a policy on the bucket.
     pub async fn with_policy(stage: &Arc<Stage>, name: &str, policy: &str) -> Self {
         let policy = Some(policy.to_owned());
         Self::with_bucket(
@@ -55,7 +55,7 @@ impl Tenant {
         .await
     }
 
-    /// The same with any bucket; its name and owner are filled in.
+    /// Like `new`, with any bucket; its name and owner are filled in.
     pub async fn with_bucket(stage: &Arc<Stage>, name: &str, bucket: BucketSeed) -> Self {
         let tenant = Self {
             stage: Arc::clone(stage),
@@ -84,7 +84,7 @@ impl Tenant {
         tenant
     }
 
-    /// The same tenant in another cluster: the same namespace, keys, bucket and project.
+    /// Creates the same tenant in another cluster: the same namespace, credentials, bucket and project.
     pub async fn in_cluster(&self, stage: &Arc<Stage>) -> Self {
         let tenant = Self {
             stage: Arc::clone(stage),
@@ -96,7 +96,7 @@ impl Tenant {
         tenant
     }
 
-    /// Makes the namespace, the keys in it, and the Role that opens them to the operator.
+    /// Creates the namespace, its Secrets, and the Role that grants the operator access to them.
     async fn move_in(&self) {
         let name = &self.name;
         let keys = ["owner", "caller"].map(|who| self.keys(who)).join("\n---\n");
@@ -112,7 +112,7 @@ impl Tenant {
             .await;
     }
 
-    /// The Secret of one of the two accounts.
+    /// Returns the Secret of one of the two accounts.
     pub fn keys(&self, who: &str) -> String {
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": who, "namespace": self.name},
             "stringData": {"accessKeyId": self.key_id(who), "accessKeySecret": self.secret(who)}})
@@ -127,7 +127,7 @@ impl Tenant {
         format!("canary-{who}-{}", self.name)
     }
 
-    /// Sets what a key may do at the cloud; `None` is everything.
+    /// Sets which actions an AccessKey pair may call; `None` allows all.
     pub fn give_rights(&self, who: &str, allow: Option<&[&str]>) {
         let key = KeySeed {
             id: self.key_id(who),
@@ -150,7 +150,7 @@ impl Tenant {
             .unwrap();
     }
 
-    /// A grant on the tenant's bucket; `changes` is merged into its spec.
+    /// Returns a grant on the tenant's bucket; `changes` is merged into its spec.
     pub fn grant(&self, name: &str, changes: &Value) -> String {
         let mut spec = json!({
             "bucket": {"name": self.bucket, "region": REGION, "ownerUID": ACCOUNT_B},
@@ -161,7 +161,7 @@ impl Tenant {
         self.object_text(GRANT, name, &spec)
     }
 
-    /// A job over keys of the tenant's bucket, without a grant; `changes` is merged into its spec.
+    /// Returns a job over keys of the tenant's bucket, without a grant; `changes` is merged into its spec.
     pub fn job(&self, name: &str, keys: &[&str], changes: &Value) -> String {
         let uris: Vec<String> = keys
             .iter()
@@ -187,7 +187,7 @@ impl Tenant {
         self.stage.plane.apply(manifest).await.unwrap();
     }
 
-    /// What kubectl says about a manifest that must not be accepted.
+    /// Returns kubectl's error for a manifest that must be rejected.
     pub async fn refused(&self, manifest: &str) -> String {
         match self.stage.plane.apply(manifest).await {
             Err(refusal) => refusal.to_string(),
@@ -195,7 +195,7 @@ impl Tenant {
         }
     }
 
-    /// Applies the usual grant and waits until it is applied.
+    /// Applies the usual grant and waits until its reason is Applied.
     pub async fn granted(&self, name: &str, changes: &Value) -> Value {
         self.apply(&self.grant(name, changes)).await;
         self.until_reason(GRANT, name, "Applied").await
@@ -212,13 +212,13 @@ impl Tenant {
         Api::namespaced_with(self.stage.client.clone(), &self.name, &resource)
     }
 
-    /// The object as the API server has it; `null` when it is not there.
+    /// Returns the object from the API server; `null` if it does not exist.
     pub async fn object(&self, kind: &str, name: &str) -> Value {
         let found = self.api(kind).get_opt(name).await.unwrap();
         found.map_or(Value::Null, |object| serde_json::to_value(object).unwrap())
     }
 
-    /// Waits until the object is as it should be.
+    /// Waits until the object fulfils a condition; returns the object.
     pub async fn until(&self, kind: &str, name: &str, what: &str, right: impl Fn(&Value) -> bool) -> Value {
         until(
             &format!("{kind} {}/{name}: {what}", self.name),
@@ -236,7 +236,7 @@ impl Tenant {
         .unwrap()
     }
 
-    /// Waits until Ready has that reason for the present generation.
+    /// Waits until Ready has a reason for the current generation.
     pub async fn until_reason(&self, kind: &str, name: &str, wanted: &str) -> Value {
         self.until(kind, name, wanted, |object| reason(object) == wanted)
             .await
@@ -250,9 +250,9 @@ impl Tenant {
         .await
     }
 
-    /// Waits until the object is no longer there.
+    /// Waits until the object does not exist.
     pub async fn until_gone(&self, kind: &str, name: &str) {
-        self.until(kind, name, "to be gone", Value::is_null).await;
+        self.until(kind, name, "to be deleted", Value::is_null).await;
     }
 
     /// Changes an object by a merge patch.
@@ -264,7 +264,7 @@ impl Tenant {
         serde_json::to_value(patched.unwrap()).unwrap()
     }
 
-    /// Asks for deletion and does not wait.
+    /// Requests deletion and does not wait.
     pub async fn delete(&self, kind: &str, name: &str) {
         self.api(kind)
             .delete(name, &kube::api::DeleteParams::default())
@@ -272,19 +272,19 @@ impl Tenant {
             .unwrap();
     }
 
-    /// Asks for a pass over a grant and waits until it has been made; the ledger stored in its middle has the echo too.
+    /// Requests a reconcile of a grant and waits for its end; the status stored in its middle already has the echoed token.
     pub async fn pass(&self, name: &str) -> Value {
         let token = self.ask_for_pass(GRANT, name).await;
-        self.until(GRANT, name, "the pass asked for", |object| {
+        self.until(GRANT, name, "the requested reconcile", |object| {
             object["status"]["lastHandledReconcileAt"] == *token && reason(object) != "Reconciling"
         })
         .await
     }
 
-    /// Asks for passes until one gives the reason `wanted`, for a change outside that the operator does not watch.
+    /// Requests reconciles until one ends with a reason, for a change at the cloud, which the operator does not watch.
     pub async fn pass_until_reason(&self, name: &str, wanted: &str) {
         until(
-            &format!("a pass over {name} to give {wanted}"),
+            &format!("a reconcile of {name} to end with {wanted}"),
             PATIENCE,
             || async {
                 let grant = self.pass(name).await;
@@ -300,7 +300,7 @@ impl Tenant {
         .unwrap();
     }
 
-    /// Asks for a pass; gives the token that is echoed.
+    /// Requests a reconcile; returns the token that the operator echoes.
     pub async fn ask_for_pass(&self, kind: &str, name: &str) -> String {
         let token = self.stage.token();
         self.patch(
@@ -312,7 +312,7 @@ impl Tenant {
         token
     }
 
-    /// Events about an object with one reason: how often each was seen, and its note.
+    /// Returns the events about an object with one reason: the count and the note of each.
     pub async fn events(&self, name: &str, reason: &str) -> Vec<(i32, String)> {
         let events: Api<Event> = Api::namespaced(self.stage.client.clone(), &self.name);
         let list = events.list(&ListParams::default()).await.unwrap();
@@ -330,7 +330,7 @@ impl Tenant {
             .collect()
     }
 
-    /// Waits for an event and demands that it was told once.
+    /// Waits for an event and checks that it was published once; returns its note.
     pub async fn one_event(&self, name: &str, reason: &str) -> String {
         let what = format!("event {reason} about {name}");
         let events = until(&what, PATIENCE, || async {
@@ -343,22 +343,22 @@ impl Tenant {
         events[0].1.clone()
     }
 
-    /// The bucket's policy; empty when it has none.
+    /// Returns the bucket's policy; empty if the bucket has none.
     pub fn policy(&self) -> String {
         self.stage.cloud.policy(&self.bucket).unwrap_or_default()
     }
 
-    /// Policy writes, answered or not.
+    /// Returns the policy writes, answered or not.
     pub fn puts(&self) -> Vec<Call> {
         self.stage.calls(&self.bucket, "PutBucketPolicy")
     }
 
-    /// Score requests for images of the bucket.
+    /// Returns the score requests for images of the bucket.
     pub fn scores(&self) -> Vec<Call> {
         self.stage.calls(&self.bucket, "DetectImageScore")
     }
 
-    /// Orders a fault for calls of one action on the bucket.
+    /// Adds a fault for calls of one action on the bucket.
     pub fn fault(&self, action: &str, skip: u32, times: u32, effect: FaultEffect) {
         self.stage.cloud.add_fault(Fault {
             matching: FaultMatch {
@@ -373,7 +373,7 @@ impl Tenant {
     }
 }
 
-/// Merges a change into a value as a merge patch does.
+/// Merges a change into a value, as a merge patch does.
 pub fn merge(value: &mut Value, change: &Value) {
     if let (Value::Object(members), Value::Object(changes)) = (&mut *value, change) {
         for (name, change) in changes {
