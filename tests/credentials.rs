@@ -17,14 +17,14 @@ mod credentials {
     pub fn main() -> std::process::ExitCode {
         crate::support::play(crate::parts![
             together accounts::a_token_of_a_service_account_opens_a_session_for_one_bucket,
-            together accounts::the_two_lines_of_the_message_open_the_service_account,
-            together accounts::a_subject_that_the_role_does_not_trust_is_told_so,
-            together accounts::a_token_that_the_provider_does_not_vouch_for_opens_nothing,
-            together roles::a_role_is_assumed_after_the_secret_with_its_external_id,
+            together accounts::the_commands_in_the_message_grant_access_to_the_service_account,
+            together accounts::a_subject_that_the_role_does_not_trust_is_reported,
+            together accounts::a_token_that_the_provider_rejects_opens_no_session,
+            together roles::a_role_is_assumed_with_a_secret_and_an_external_id,
             together roles::a_session_of_a_job_may_only_score_in_its_project,
-            together roles::the_operators_own_keys_write_where_a_rule_allows_it,
+            together roles::the_operators_own_credentials_write_where_a_rule_allows_it,
             together renewal::a_rotated_secret_is_used_without_a_restart,
-            alone renewal::a_session_that_has_expired_is_opened_anew_and_nobody_hears_of_it,
+            alone renewal::an_expired_session_is_renewed_without_a_condition_change,
         ])
     }
 }

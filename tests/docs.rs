@@ -62,7 +62,7 @@ mod docs {
     }
 
     #[test]
-    fn every_link_leads_somewhere() {
+    fn every_link_has_a_target() {
         let mut checked = 0;
         for (page, text) in pages() {
             for link in links(&text).iter().filter(|l| !l.contains("://")) {
@@ -73,7 +73,11 @@ mod docs {
                 } else {
                     page.parent().unwrap().join(file)
                 };
-                assert!(target.exists(), "{}: the target of {link} does not exist", page.display());
+                assert!(
+                    target.exists(),
+                    "{}: the target of {link} does not exist",
+                    page.display()
+                );
                 let known = anchor.is_empty() || anchors(&read(&target)).contains(anchor);
                 assert!(known, "{}: the anchor of {link} does not exist", page.display());
             }
@@ -110,7 +114,7 @@ mod docs {
     }
 
     #[test]
-    fn the_table_of_flags_is_that_of_the_program() {
+    fn the_table_of_flags_matches_the_program() {
         let page = read("docs/operations.md");
         let listed: BTreeSet<String> = page
             .lines()
@@ -147,7 +151,7 @@ mod docs {
     }
 
     #[test]
-    fn the_table_of_metrics_is_that_of_the_program() {
+    fn the_table_of_metrics_matches_the_program() {
         let source = read("src/runtime/metrics.rs");
         let names = source.split("registry.register(").skip(1);
         let real: BTreeSet<String> = names
@@ -164,7 +168,7 @@ mod docs {
     }
 
     #[test]
-    fn the_first_example_is_the_samples_in_short() {
+    fn the_first_example_equals_the_samples() {
         let page = read("README.md");
         let (_, rest) = page.split_once("```yaml\n").unwrap();
         let (example, _) = rest.split_once("```").unwrap();

@@ -14,7 +14,7 @@ mod generated {
     }
 
     #[tokio::test]
-    async fn every_generated_file_is_fresh() {
+    async fn every_generated_file_is_up_to_date() {
         let crds = generate::crds_yaml(&api::crds());
         let files = imm_harness::generate::generated(&crds, &generate::reasons_markdown())
             .await
@@ -53,7 +53,10 @@ mod generated {
                 fields += 1;
                 let description = field["description"].as_str().unwrap_or_default();
                 if description.len() < 20 {
-                    faults.push(format!("{path}: a description of only {} characters", description.len()));
+                    faults.push(format!(
+                        "{path}: a description of only {} characters",
+                        description.len()
+                    ));
                 }
                 let closed = field["enum"].is_array() || field["format"] == "date-time";
                 if field["type"] == "string" && !closed && field["maxLength"].is_null() {

@@ -10,75 +10,75 @@ mod support;
 
 #[cfg(test)]
 mod grants {
+    mod backups;
+    mod cloud_errors;
     mod clusters;
-    mod copies;
+    mod conflicts;
     mod crashes;
+    mod deletion;
     mod drift;
     mod guards;
-    mod leaving;
     mod merging;
     mod owners;
     mod preview;
-    mod refusals;
-    mod rivals;
-    mod troubles;
-    mod untouchable;
+    mod unusual_policies;
+    mod validation;
 
     pub fn main() -> std::process::ExitCode {
         crate::support::play(crate::parts![
             // The tests that wait longest start first.
-            together clusters::two_clusters_share_a_statement_and_the_survivor_restores_it,
-            together rivals::the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write,
-            together rivals::of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest,
-            together preview::a_preview_that_lost_or_never_had_what_a_job_needs_starts_none,
-            together copies::the_last_five_copies_are_kept_and_each_is_what_was_there,
-            together copies::a_write_that_is_refused_again_and_again_pushes_no_copy_out,
-            together copies::the_copies_of_another_bucket_are_not_touched,
+            together clusters::two_clusters_share_a_statement_and_the_remaining_one_restores_it,
+            together conflicts::the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothing,
+            together conflicts::of_a_wiped_policy_only_our_statements_are_restored_and_the_backup_has_the_rest,
+            together preview::a_preview_without_the_statements_of_a_job_starts_no_job,
+            together backups::the_last_five_backups_are_kept_and_each_is_the_policy_before_its_write,
+            together backups::a_write_that_is_rejected_repeatedly_removes_no_backup,
+            together backups::the_backups_of_another_bucket_are_not_touched,
             together merging::a_bucket_without_policy_gets_exactly_our_statements,
-            together merging::foreign_statements_stay_byte_for_byte_and_come_back_alone,
-            together merging::a_second_apply_and_forced_passes_write_nothing,
-            together merging::the_default_preset_means_the_two_statements_of_the_recipe,
-            together merging::pass_role_is_left_out_under_block_public_access,
+            together merging::foreign_statements_stay_byte_for_byte_and_remain_after_deletion,
+            together merging::a_second_apply_and_requested_reconciles_write_nothing,
+            together merging::the_default_preset_is_the_two_documented_statements,
+            together merging::pass_role_is_omitted_under_block_public_access,
             together merging::narrowing_the_prefixes_is_one_write_without_a_gap,
             together merging::another_grantee_is_one_write,
-            together refusals::a_grant_against_the_schema_is_refused_with_its_own_message,
-            together refusals::credentials_take_just_the_block_that_matches_their_source,
-            together refusals::the_bucket_of_a_grant_is_immutable,
-            together owners::two_grants_share_a_statement_until_the_last_one_leaves,
+            together validation::a_grant_that_violates_the_schema_is_rejected_with_its_own_message,
+            together validation::credentials_accept_only_the_block_that_matches_their_source,
+            together validation::the_bucket_of_a_grant_is_immutable,
+            together owners::two_grants_share_a_statement_until_the_last_one_is_deleted,
             together owners::twenty_grants_at_once_cost_at_most_three_writes,
-            together owners::an_adopted_statement_stays_when_the_grant_goes,
-            together owners::an_existing_statement_stops_a_grant_that_asks_to_fail,
-            together drift::a_removed_statement_comes_back_with_one_event,
-            together drift::the_document_from_before_our_write_is_first_taken_for_an_old_answer,
-            together drift::a_statement_in_other_words_is_not_written_again,
-            together drift::a_pass_asked_for_is_made_at_once_and_echoed,
-            together guards::an_unusable_grant_holds_back_none_of_its_siblings,
-            together guards::a_statement_is_only_written_with_the_keys_of_its_own_grant,
+            together owners::an_adopted_statement_stays_when_the_grant_is_deleted,
+            together owners::an_existing_statement_stalls_a_grant_with_adoption_policy_fail,
+            together drift::a_removed_statement_is_restored_with_one_event,
+            together drift::the_document_from_before_our_write_is_first_taken_for_a_stale_read,
+            together drift::a_statement_with_the_same_meaning_is_not_written_again,
+            together drift::a_requested_reconcile_runs_immediately_and_is_echoed,
+            together guards::an_invalid_grant_blocks_no_other_grant_of_the_bucket,
+            together guards::a_statement_is_only_written_with_the_credentials_of_its_own_grant,
             together guards::a_foreign_change_between_our_two_reads_survives,
-            together guards::a_foreign_change_right_after_our_write_is_noticed_by_the_second_look,
-            together guards::a_dropped_ledger_makes_our_statement_one_that_was_there,
-            together guards::a_forged_ledger_takes_no_foreign_statement_out,
-            together troubles::a_policy_that_would_grow_too_large_is_left_alone,
-            together troubles::a_throttled_bucket_is_tried_again_and_nobody_is_called,
-            together troubles::a_missing_permission_heals_when_it_is_given,
-            together troubles::a_policy_that_oss_refuses_for_its_content_is_told_with_its_code,
-            together troubles::a_bucket_of_another_owner_is_reported_and_never_written,
-            together troubles::a_policy_that_has_become_public_is_told,
-            together troubles::a_bucket_in_another_region_is_reported_and_never_written,
-            together leaving::a_suspended_grant_is_left_alone_and_can_be_deleted,
-            together leaving::a_retained_statement_stays_without_a_write,
-            together leaving::the_last_statement_takes_the_policy_with_it,
-            together leaving::a_grant_whose_bucket_is_gone_is_released,
-            together leaving::a_grant_without_its_secret_waits_until_it_is_abandoned,
-            together preview::what_a_preview_shows_is_what_enforcing_writes,
-            together preview::a_preview_takes_nothing_out_until_it_is_deleted,
+            together guards::a_foreign_change_right_after_our_write_is_found_by_the_second_check,
+            together guards::a_dropped_ledger_makes_our_statement_pre_existing,
+            together guards::a_forged_ledger_removes_no_foreign_statement,
+            together cloud_errors::a_policy_that_would_grow_too_large_is_not_written,
+            together cloud_errors::a_throttled_bucket_is_retried_and_does_not_stall,
+            together cloud_errors::a_grant_recovers_when_a_missing_permission_is_granted,
+            together cloud_errors::a_policy_that_oss_rejects_for_its_content_is_reported_with_its_code,
+            together cloud_errors::a_bucket_of_another_owner_is_reported_and_never_written,
+            together cloud_errors::a_policy_that_has_become_public_is_reported,
+            together cloud_errors::a_bucket_in_another_region_is_reported_and_never_written,
+            together deletion::a_suspended_grant_is_not_reconciled_and_can_be_deleted,
+            together deletion::a_retained_statement_stays_without_a_write,
+            together deletion::the_policy_is_deleted_with_its_last_statement,
+            together deletion::a_grant_whose_bucket_is_missing_is_released,
+            together deletion::a_grant_without_its_secret_waits_until_it_is_abandoned,
+            together preview::enforcing_writes_exactly_the_previewed_policy,
+            together preview::a_preview_removes_nothing_until_it_is_deleted,
             together preview::reported_drift_is_shown_and_not_corrected,
-            together rivals::a_deny_of_somebody_else_is_seen_and_jobs_wait,
-            together rivals::a_statement_that_somebody_widened_is_theirs_and_ours_comes_back_beside_it,
-            together untouchable::a_policy_that_cannot_be_edited_safely_is_never_written,
-            together untouchable::an_odd_policy_is_carried_byte_for_byte,
-            alone crashes::a_crash_after_the_write_loses_and_doubles_nothing,
-            alone crashes::a_crash_after_an_unanswered_write_loses_and_doubles_nothing,
+            together conflicts::a_foreign_deny_is_reported_and_jobs_wait,
+            together conflicts::a_widened_statement_becomes_foreign_and_ours_is_restored_beside_it,
+            together unusual_policies::a_policy_that_cannot_be_edited_safely_is_never_written,
+            together unusual_policies::an_unusual_policy_is_preserved_byte_for_byte,
+            alone crashes::a_crash_after_the_write_loses_and_duplicates_nothing,
+            alone crashes::a_crash_after_an_unanswered_write_loses_and_duplicates_nothing,
             alone crashes::without_a_stored_ledger_nothing_is_written,
         ])
     }

@@ -113,7 +113,7 @@ mod layering {
     }
 
     #[test]
-    fn no_module_knows_more_than_it_may() {
+    fn modules_use_only_what_their_rule_allows() {
         let source = root().join("src");
         let mut files = Vec::new();
         rust_files(&source, &mut files);
@@ -159,6 +159,9 @@ mod layering {
             .map(|f| (lines(f), f))
             .filter(|(n, _)| *n > 400)
             .collect();
-        assert!(long.is_empty(), "files with more than 400 lines, split them: {long:#?}");
+        assert!(
+            long.is_empty(),
+            "files with more than 400 lines, split them: {long:#?}"
+        );
     }
 }

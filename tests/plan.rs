@@ -69,7 +69,7 @@ spec:
 
     /// In Enforce mode this grant would stall, even when only one of its statements exists.
     #[test]
-    fn a_statement_that_may_not_be_adopted_exits_with_1_and_names_the_cure() {
+    fn a_statement_that_may_not_be_adopted_exits_with_1_and_names_the_fix() {
         let folder = tempfile::tempdir().unwrap();
         let grant = GRANT
             .replace("Omit", "Include")
@@ -80,13 +80,16 @@ spec:
             let output = run(folder.path(), &grant, policy.as_bytes());
             assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
             let error = text(&output.stderr);
-            assert!(error.contains("adoptionPolicy is Fail: set it to Adopt"), "{error}");
+            assert!(
+                error.contains("adoptionPolicy is Fail: set it to Adopt"),
+                "{error}"
+            );
             assert!(output.stdout.is_empty());
         }
     }
 
     #[test]
-    fn what_cannot_be_planned_exits_with_1_and_says_why() {
+    fn an_impossible_plan_exits_with_1_and_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let cases: &[(&str, &[u8], &str)] = &[
             (GRANT, b"{\"Statement\":{}}", "its Statement is not an array"),

@@ -114,7 +114,7 @@ mod promises {
     }
 
     #[test]
-    fn a_test_that_is_not_there_is_noticed() {
+    fn a_missing_test_is_detected() {
         assert!(exists(
             "grants: merging::a_bucket_without_policy_gets_exactly_our_statements"
         ));

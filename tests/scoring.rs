@@ -60,13 +60,17 @@ mod scoring {
     }
 
     #[test]
-    fn the_first_item_goes_alone_until_one_was_scored() {
+    fn the_canary_call_is_alone_until_one_item_is_scored() {
         let mut progress = job(3);
         assert_eq!(send(&mut progress, now()), Some(0));
         assert_eq!(send(&mut progress, now()), None, "the canary is in flight");
         progress.apply_response(0, Err(error(CloudErrorKind::RequestRejected)), now());
         assert_eq!(send(&mut progress, now()), Some(1));
-        assert_eq!(send(&mut progress, now()), None, "a rejection does not complete the canary call");
+        assert_eq!(
+            send(&mut progress, now()),
+            None,
+            "a rejection does not complete the canary call"
+        );
         progress.apply_response(1, Ok("0.5".to_owned()), now());
         assert_eq!(send(&mut progress, now()), Some(2));
     }
@@ -89,7 +93,7 @@ mod scoring {
     }
 
     #[test]
-    fn what_an_answer_means_is_decided_by_its_kind() {
+    fn the_kind_of_an_error_decides_its_effect() {
         let cases = [
             (CloudErrorKind::Throttled, ResponseEffect::SlowDown),
             (CloudErrorKind::Unavailable, ResponseEffect::Continue),
@@ -146,7 +150,7 @@ mod scoring {
     }
 
     #[test]
-    fn a_budget_that_is_lowered_holds_for_what_was_reserved_before() {
+    fn a_lowered_budget_limits_earlier_reservations() {
         let mut progress = job(10);
         send(&mut progress, now());
         progress.apply_response(0, Ok("0.5".to_owned()), now());
@@ -180,7 +184,7 @@ mod scoring {
     }
 
     #[test]
-    fn what_is_billed_follows_from_the_status_of_an_answer_and_its_cause_from_its_kind() {
+    fn billing_follows_the_http_status_and_the_cause_follows_the_kind() {
         use CloudErrorKind::{AccessDenied, RequestRejected, Throttled, Unanswered, Unavailable};
         // Counters: clientErrors, serverErrors, unanswered, throttled, estimatedBillable.
         let cases = [
@@ -214,7 +218,7 @@ mod scoring {
     }
 
     #[test]
-    fn a_repeat_counts_as_retried_whatever_it_repeats() {
+    fn a_repeated_call_counts_as_retried_after_any_error() {
         for kind in [
             CloudErrorKind::Unavailable,
             CloudErrorKind::Unanswered,
@@ -244,7 +248,7 @@ mod scoring {
     }
 
     #[test]
-    fn after_a_crash_what_was_reserved_counts_as_spent() {
+    fn after_a_crash_reserved_requests_count_as_sent() {
         let mut status = JobStatus::default();
         status.requests.get_or_insert_default().reserved = 98;
         let uris = ["oss://pics/0.jpg".to_owned()];

@@ -68,7 +68,7 @@ mod status {
     }
 
     #[test]
-    fn of_a_hundred_thousand_items_it_holds_no_more_than_figures_and_what_waits() {
+    fn the_status_of_a_hundred_thousand_items_holds_only_counts_and_deferred_items() {
         let mut job = job();
         let spec = job.spec.clone().unwrap();
         let mut now = Timestamp::from_second(1_790_000_000).unwrap();
@@ -109,7 +109,10 @@ mod status {
             }
         }
         assert_eq!(progress.stats().done(), ITEMS);
-        assert!(most_waiting > 50, "only {most_waiting} items were deferred at once");
+        assert!(
+            most_waiting > 50,
+            "only {most_waiting} items were deferred at once"
+        );
         assert!(largest < LIMIT, "{largest} bytes, {most_waiting} waiting");
     }
 }

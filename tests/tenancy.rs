@@ -10,7 +10,7 @@ mod support;
 
 #[cfg(test)]
 mod tenancy {
-    mod cells;
+    mod combinations;
     mod labels;
     mod namespaces;
     mod rules;
@@ -22,14 +22,14 @@ mod tenancy {
             ..imm_harness::Options::default()
         };
         let parts = crate::parts![
-            together rules::without_a_rule_the_operators_identity_makes_no_call_and_a_new_rule_heals_it,
-            together rules::an_owner_that_cannot_be_read_stops_the_operators_identity,
-            together rules::taking_ownership_needs_a_rule_and_then_takes_the_statement_out,
+            together rules::without_a_rule_the_operators_identity_makes_no_call_until_a_rule_is_added,
+            together rules::an_unreadable_owner_blocks_the_operators_identity,
+            together rules::taking_ownership_needs_a_rule_and_then_removes_the_statement_on_deletion,
             apart labels::a_label_of_the_namespace_allows_and_denies_without_touching_the_grant,
-            together namespaces::a_namespace_that_goes_away_takes_its_statements_with_it,
+            together namespaces::deleting_a_namespace_removes_its_statements,
             apart strict::rules_that_do_not_parse_leave_the_last_good_ones_in_force,
-            alone cells::exactly_the_allowed_cells_reach_the_cloud,
-            alone namespaces::after_a_restart_a_namespace_going_away_waits_for_a_person,
+            alone combinations::exactly_the_allowed_combinations_reach_the_cloud,
+            alone namespaces::after_a_restart_a_namespace_deletion_waits_for_an_action,
         ];
         crate::support::play::play_with(options, parts)
     }

@@ -137,7 +137,7 @@ mod wire {
     ];
 
     #[tokio::test]
-    async fn an_answer_that_makes_no_sense_is_no_policy_to_read() {
+    async fn an_invalid_answer_is_not_read_as_a_policy() {
         for (what, expected) in UNCERTAIN {
             let error = get(*what).await.unwrap_err();
             assert_eq!(kind_and_code(&error), *expected);
@@ -149,7 +149,7 @@ mod wire {
     }
 
     #[tokio::test]
-    async fn after_an_answer_that_makes_no_sense_a_write_may_still_take_effect() {
+    async fn after_an_invalid_answer_a_write_may_still_take_effect() {
         for (what, expected) in UNCERTAIN {
             let error = put(*what).await.unwrap_err();
             assert_eq!(kind_and_code(&error), *expected);
@@ -158,7 +158,7 @@ mod wire {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_of_a_byte_a_second_is_given_up_at_the_deadline() {
+    async fn a_slow_answer_times_out_at_the_deadline() {
         for head in [
             "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n",
             "HTTP/1.1 200 OK\r\nx: ",

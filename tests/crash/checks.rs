@@ -131,7 +131,9 @@ impl Outside {
                 format!("{} has the reason {reason:?}", grant.key)
             });
             let current = !grant.deleting && grant.status.observed_generation == Some(grant.generation);
-            self.must(current, || format!("{} has an outdated observedGeneration", grant.key));
+            self.must(current, || {
+                format!("{} has an outdated observedGeneration", grant.key)
+            });
             if expected.is_some() {
                 // A grant that is not Applied keeps the statements it owns.
                 wanted.extend(grant.status.owned.iter().map(|e| e.fingerprint.clone()));

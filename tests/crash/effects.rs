@@ -49,7 +49,7 @@ impl Ports for Gate {
         self.effect(KubeError::Unavailable, move |o| o.remove_finalizer(grant))
     }
     fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
-        self.effect_of(Call::Look, KubeError::Unavailable, move |o, fault| {
+        self.effect_of(Call::GetJob, KubeError::Unavailable, move |o, fault| {
             Ok(o.jobs.get(key, matches!(fault, Some(Fault::Behind(_)))))
         })
     }

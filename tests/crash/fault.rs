@@ -208,13 +208,13 @@ pub enum Call {
     Cloud,
     Write,
     /// A read of a job.
-    Look,
+    GetJob,
     /// A write of a job's report or status.
     Store,
     /// A paid call.
     Score,
     /// A call whose failure the operator ignores.
-    Unheard,
+    BestEffort,
 }
 
 impl Refusal for KubeError {
@@ -256,7 +256,7 @@ impl Refusal for CloudError {
 }
 
 impl Refusal for () {
-    const CALL: Call = Call::Unheard;
+    const CALL: Call = Call::BestEffort;
     fn of(_: Fault) -> Option<Self> {
         None
     }

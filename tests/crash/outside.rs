@@ -63,7 +63,7 @@ pub struct Outside {
     /// Whether the user has changed an object, so that a watch event is due.
     pub changed: bool,
     /// Whether the process is to be replaced now.
-    pub take_over: bool,
+    pub replace_process: bool,
     /// Policy writes in flight.
     pub under_way: usize,
     /// The grants before each change, for stale lists.

@@ -65,7 +65,7 @@ fn a_crash_after_any_effect_changes_nothing_but_the_time_it_takes() {
 }
 
 #[test]
-fn a_write_that_arrives_late_leaves_nothing_that_nobody_owns() {
+fn a_late_write_leaves_no_statement_without_an_owner() {
     let plans = at_each_effect(|call| only(call, Call::Write, &LATE));
     assert!(plans.len() > 100, "only {} plans", plans.len());
     // The late write itself, and two writes that correct what it undid.
@@ -101,7 +101,7 @@ fn whatever_the_api_server_answers_the_end_is_the_same() {
     let plans = at_each_effect(|call| match call {
         Call::List | Call::Kube => kube_failures().collect(),
         Call::Keys => no_keys().collect(),
-        Call::Cloud | Call::Write | Call::Look | Call::Store | Call::Score | Call::Unheard => Vec::new(),
+        Call::Cloud | Call::Write | Call::GetJob | Call::Store | Call::Score | Call::BestEffort => Vec::new(),
     });
     assert!(plans.len() > 1_000, "only {} plans", plans.len());
     run(&family("answers of the API server", 1, plans));
@@ -112,16 +112,20 @@ fn whatever_the_cloud_answers_the_end_is_the_same() {
     let plans = at_each_effect(|call| match call {
         Call::Cloud => cloud_failures(false).collect(),
         Call::Write => cloud_failures(true).chain(TWICE).collect(),
-        Call::List | Call::Kube | Call::Keys | Call::Look | Call::Store | Call::Score | Call::Unheard => {
-            Vec::new()
-        }
+        Call::List
+        | Call::Kube
+        | Call::Keys
+        | Call::GetJob
+        | Call::Store
+        | Call::Score
+        | Call::BestEffort => Vec::new(),
     });
     assert!(plans.len() > 1_000, "only {} plans", plans.len());
     run(&family("answers of the cloud", 2, plans));
 }
 
 #[test]
-fn a_list_that_is_behind_costs_nothing_but_time() {
+fn a_stale_list_costs_only_time() {
     let plans = at_each_effect(|call| only(call, Call::List, &BEHIND));
     assert!(plans.len() > 100, "only {} plans", plans.len());
     // A statement that a stale list says is no longer wanted is removed, and restored when the other grant is listed again.
@@ -129,7 +133,7 @@ fn a_list_that_is_behind_costs_nothing_but_time() {
 }
 
 #[test]
-fn an_event_that_nobody_sees_is_made_up_for() {
+fn a_lost_watch_event_is_recovered() {
     let marks = REFERENCES.iter().map(|reference| 1..=reference.marks).enumerate();
     let plans: Vec<Plan> = marks
         .flat_map(|(scenario, marks)| marks.map(move |at| Plan::new(scenario, &[(at, Fault::Hidden)])))
@@ -139,14 +143,14 @@ fn an_event_that_nobody_sees_is_made_up_for() {
 }
 
 #[test]
-fn a_process_that_freezes_in_a_write_while_another_takes_over_undoes_nothing_for_good() {
+fn a_process_frozen_in_a_write_during_a_failover_undoes_nothing_for_good() {
     let plans = at_each_effect(|call| only(call, Call::Write, &FROZEN));
     assert!(plans.len() > 100, "only {} plans", plans.len());
     run(&family("frozen processes", 3, plans));
 }
 
 #[test]
-fn changes_of_others_are_kept_unless_they_fall_between_our_last_read_and_our_write() {
+fn foreign_changes_are_kept_unless_they_fall_between_our_last_read_and_our_write() {
     let mut plans = at_each_effect(|call| {
         if matches!(call, Call::Cloud | Call::Write) {
             Edit::ALL.map(Fault::Rival).to_vec()

@@ -87,15 +87,15 @@ impl Player {
     }
 
     async fn step(&mut self, step: fn(&mut Outside), time: Duration) {
-        let (changed, take_over) = {
+        let (changed, replace_process) = {
             let mut outside = self.outside.lock().unwrap();
             step(&mut outside);
             (
                 std::mem::take(&mut outside.changed),
-                std::mem::take(&mut outside.take_over),
+                std::mem::take(&mut outside.replace_process),
             )
         };
-        if take_over {
+        if replace_process {
             self.restart().await;
         }
         if changed {
@@ -165,7 +165,9 @@ impl Player {
         // Missing credentials are read every 30 s; nothing is done more often at rest.
         let (reconciles, most) = (after.lists - before.lists, QUIET_HOURS * 3600 / 25);
         if u64::try_from(reconciles).unwrap() > most {
-            outside.broken.push(format!("I9: {reconciles} reconciles at rest"));
+            outside
+                .broken
+                .push(format!("I9: {reconciles} reconciles at rest"));
         }
         // The drift interval is ten minutes, with ±10 % jitter.
         let most_reads = identities.len() * usize::try_from(QUIET_HOURS * 3600 / 540 + 1).unwrap();

@@ -60,7 +60,7 @@ impl Gate {
     }
 
     /// Admits an effect and returns the fault that strikes it; never returns if the process is stopped.
-    pub(super) async fn pass(&self, call: Call) -> Option<Fault> {
+    pub(super) async fn admit(&self, call: Call) -> Option<Fault> {
         // Every effect takes a moment of paused time.
         pass_time(Duration::from_millis(5)).await;
         let struck = {
@@ -149,7 +149,7 @@ impl Gate {
         perform: impl FnOnce(&mut Outside, Option<Fault>) -> Result<T, E> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, E>> {
         async move {
-            let fault = self.pass(call).await;
+            let fault = self.admit(call).await;
             if let Some(Fault::Frozen(seconds)) = fault {
                 self.freeze(seconds).await;
             }
@@ -211,7 +211,7 @@ impl Gate {
                 // Fencing: the lease has expired.
                 return pending().await;
             }
-            let fault = self.pass(Call::Write).await;
+            let fault = self.admit(Call::Write).await;
             let (based_on, edits_then) = self.state.lock().unwrap().seen.clone();
             let mut write = Write {
                 bucket: bucket.name.clone(),

@@ -302,7 +302,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 o.block = Some(PublicAccessBlock::OnForBucket);
                 o.apply("a", on(grant(A), &["p/"]));
             },
-            |o| o.take_over = true,
+            |o| o.replace_process = true,
         ],
         // Between storing the intent in the ledger and writing the policy.
         haste: Some(Duration::from_millis(1_040)),

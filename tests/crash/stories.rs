@@ -43,7 +43,7 @@ fn must_be_deleted(outside: &mut Outside, name: &str) {
 }
 
 #[test]
-fn a_grant_without_keys_keeps_what_it_shares_with_one_that_leaves() {
+fn a_grant_without_credentials_keeps_a_statement_shared_with_a_deleted_grant() {
     run_once(
         2,
         None,
@@ -67,7 +67,7 @@ fn a_grant_without_keys_keeps_what_it_shares_with_one_that_leaves() {
 }
 
 #[test]
-fn a_grant_that_gets_no_finalizer_keeps_what_it_shares_with_one_that_leaves() {
+fn a_grant_without_a_finalizer_keeps_a_statement_shared_with_a_deleted_grant() {
     run_once(
         2,
         None,
@@ -93,7 +93,7 @@ fn a_grant_that_gets_no_finalizer_keeps_what_it_shares_with_one_that_leaves() {
 }
 
 #[test]
-fn what_two_identities_own_and_both_drop_is_taken_out_by_the_last_of_them() {
+fn a_statement_of_two_identities_is_removed_by_the_last_of_them() {
     run_once(
         4,
         None,
@@ -119,7 +119,7 @@ fn what_two_identities_own_and_both_drop_is_taken_out_by_the_last_of_them() {
 }
 
 #[test]
-fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_at_once() {
+fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_immediately() {
     run_once(
         1,
         Some(Duration::from_secs(20)),
@@ -142,7 +142,7 @@ fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_at_once() {
 }
 
 #[test]
-fn a_grant_that_owns_nothing_goes_although_no_call_is_admitted() {
+fn a_grant_that_owns_nothing_is_released_although_every_call_is_denied() {
     run_once(
         0,
         None,
@@ -162,7 +162,7 @@ fn a_grant_that_owns_nothing_goes_although_no_call_is_admitted() {
 }
 
 #[test]
-fn what_was_not_asked_for_an_edit_without_keys_is_asked_when_they_are_back() {
+fn public_access_is_read_for_an_edit_once_credentials_are_available() {
     run_once(
         2,
         None,
@@ -183,7 +183,7 @@ fn what_was_not_asked_for_an_edit_without_keys_is_asked_when_they_are_back() {
 }
 
 #[test]
-fn a_statement_that_was_decided_against_goes_although_the_first_write_is_refused() {
+fn an_omitted_statement_is_removed_although_the_first_write_is_rejected() {
     run_once(
         2,
         None,
@@ -204,7 +204,7 @@ fn a_statement_that_was_decided_against_goes_although_the_first_write_is_refused
 }
 
 #[test]
-fn what_a_late_write_brings_back_goes_again() {
+fn what_a_late_write_restores_is_removed_again() {
     let scenario = Scenario {
         name: "a scenario without faults",
         steps: &[

@@ -7,7 +7,7 @@ use imm_emulator::seed::{AccountSeed, OidcProviderSeed, OidcTrustSeed, RoleSeed,
 use imm_emulator::{BucketSeed, Seed};
 use serde_json::{Value, json};
 
-use crate::support::paste::paste;
+use crate::support::commands::run_printed;
 use crate::support::tenant::GRANT;
 use crate::support::{ACCOUNT_B, REGION, Stage, Tenant, condition};
 
@@ -134,7 +134,7 @@ pub async fn a_token_of_a_service_account_opens_a_session_for_one_bucket(stage: 
     }
 
     // A session is reused until it expires.
-    tenant.pass("first").await;
+    tenant.reconcile("first").await;
     let used = stage.calls(&tenant.bucket, "GetBucketPolicy");
     assert!(
         used.iter()
@@ -154,7 +154,7 @@ pub async fn a_token_of_a_service_account_opens_a_session_for_one_bucket(stage: 
 }
 
 // D10
-pub async fn the_two_lines_of_the_message_open_the_service_account(stage: Arc<Stage>) {
+pub async fn the_commands_in_the_message_grant_access_to_the_service_account(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "locked").await;
     let credentials = trusted(&tenant, &subject(&tenant)).await;
     tenant.apply(&tenant.grant("locked", &credentials)).await;
@@ -165,8 +165,8 @@ pub async fn the_two_lines_of_the_message_open_the_service_account(stage: Arc<St
     assert_eq!([valid, reason], ["False", "TokenRequestDenied"]);
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
 
-    paste(&stage, message).await;
-    tenant.pass_until_reason("locked", "Applied").await;
+    run_printed(&stage, message).await;
+    tenant.reconcile_until_reason("locked", "Applied").await;
     let account = "--as=system:serviceaccount:imm-system:imm-operator";
     let other = [
         "auth",
@@ -185,7 +185,7 @@ pub async fn the_two_lines_of_the_message_open_the_service_account(stage: Arc<St
 }
 
 // D10
-pub async fn a_subject_that_the_role_does_not_trust_is_told_so(stage: Arc<Stage>) {
+pub async fn a_subject_that_the_role_does_not_trust_is_reported(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "untrusted").await;
     let credentials = trusted(&tenant, "system:serviceaccount:somewhere:else").await;
     open(&tenant).await;
@@ -200,7 +200,7 @@ pub async fn a_subject_that_the_role_does_not_trust_is_told_so(stage: Arc<Stage>
 }
 
 // P16
-pub async fn a_token_that_the_provider_does_not_vouch_for_opens_nothing(stage: Arc<Stage>) {
+pub async fn a_token_that_the_provider_rejects_opens_no_session(stage: Arc<Stage>) {
     let changes: [(&str, Change); 3] = [
         ("other-keys", |provider| {
             // Another key under the same id, as another cluster could publish it.

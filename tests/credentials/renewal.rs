@@ -15,7 +15,7 @@ pub async fn a_rotated_secret_is_used_without_a_restart(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "rotated").await;
     tenant.granted("rotated", &json!({})).await;
     // The new AccessKey pair is stored, and the old one disabled.
-    tenant.give_rights("owner-new", None);
+    tenant.set_permissions("owner-new", None);
     let (old, new) = (tenant.key_id("owner"), tenant.key_id("owner-new"));
     let secret: Value = serde_json::from_str(&tenant.keys("owner-new")).unwrap();
     let mut rotated = secret.clone();
@@ -37,7 +37,7 @@ pub async fn a_rotated_secret_is_used_without_a_restart(stage: Arc<Stage>) {
         effect: FaultEffect::Answer(disabled),
     });
     until("a call with the new AccessKey pair", PATIENCE, || async {
-        let grant = tenant.pass("rotated").await;
+        let grant = tenant.reconcile("rotated").await;
         let [_, reason, message] = condition(&grant, "Ready");
         if reason == "Applied" {
             Ok(())
@@ -53,14 +53,14 @@ pub async fn a_rotated_secret_is_used_without_a_restart(stage: Arc<Stage>) {
 }
 
 // P9
-pub async fn a_session_that_has_expired_is_opened_anew_and_nobody_hears_of_it(stage: Arc<Stage>) {
+pub async fn an_expired_session_is_renewed_without_a_condition_change(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "expired").await;
     let credentials = accounts::trusted(&tenant, &accounts::subject(&tenant)).await;
     accounts::open(&tenant).await;
     let before = tenant.granted("expired", &credentials).await;
     let first = tenant.puts().remove(0).access_key_id;
     stage.cloud.expire_sessions();
-    let after = tenant.pass("expired").await;
+    let after = tenant.reconcile("expired").await;
     let reads = stage.calls(&tenant.bucket, "GetBucketPolicy");
     let refused = reads
         .iter()

@@ -11,7 +11,7 @@ use crate::support::tenant::{GRANT, JOB};
 use crate::support::{ACCOUNT_A, ACCOUNT_B, REGION, Stage, Tenant, condition};
 
 // D10
-pub async fn a_role_is_assumed_after_the_secret_with_its_external_id(stage: Arc<Stage>) {
+pub async fn a_role_is_assumed_with_a_secret_and_an_external_id(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "assumed").await;
     let role = RoleSeed {
         name: "writer-role".to_owned(),
@@ -33,12 +33,17 @@ pub async fn a_role_is_assumed_after_the_secret_with_its_external_id(stage: Arc<
     };
     stage.cloud.add(seed).unwrap();
     // The AccessKey pair of the Secret may assume roles and nothing else.
-    tenant.give_rights("owner", Some(&["sts:AssumeRole"]));
+    tenant.set_permissions("owner", Some(&["sts:AssumeRole"]));
     let arn = format!("acs:ram::{ACCOUNT_B}:role/writer-role");
     tenant
-        .apply(&tenant.grant("assumed", &json!({"credentials": {"assumeRole": {"roleARN": arn}}})))
+        .apply(&tenant.grant(
+            "assumed",
+            &json!({"credentials": {"assumeRole": {"roleARN": arn}}}),
+        ))
         .await;
-    let grant = tenant.until_reason(GRANT, "assumed", "CredentialsUnavailable").await;
+    let grant = tenant
+        .until_reason(GRANT, "assumed", "CredentialsUnavailable")
+        .await;
     assert_eq!(condition(&grant, "CredentialsValid")[1], "AssumeRoleDenied");
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty());
 
@@ -114,7 +119,7 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
 }
 
 // D10
-pub async fn the_operators_own_keys_write_where_a_rule_allows_it(stage: Arc<Stage>) {
+pub async fn the_operators_own_credentials_write_where_a_rule_allows_it(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "own").await;
     stage.allow(
         json!({"namespaces": {"names": ["own"]}, "credentialSources": ["Operator"], "buckets": ["own-*"]}),

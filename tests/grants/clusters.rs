@@ -11,7 +11,7 @@ use crate::support::tenant::GRANT;
 use crate::support::{PATIENCE, Stage, Tenant, chart};
 
 // G34
-pub async fn two_clusters_share_a_statement_and_the_survivor_restores_it(stage: Arc<Stage>) {
+pub async fn two_clusters_share_a_statement_and_the_remaining_one_restores_it(stage: Arc<Stage>) {
     let other = stage.another(Helm::Four, &chart()).await;
     let here = Tenant::with_policy(&stage, "two-clusters", FOREIGN).await;
     let there = here.in_cluster(&other).await;
@@ -26,14 +26,14 @@ pub async fn two_clusters_share_a_statement_and_the_survivor_restores_it(stage: 
 
     // With Retain on the deleted side no statement is missing at any time, because nothing is written.
     there.delete(GRANT, "same").await;
-    there.until_gone(GRANT, "same").await;
+    there.until_deleted(GRANT, "same").await;
     assert_eq!(here.policy(), both);
     assert_eq!(here.puts().len(), 1);
 
     // Without Retain the cluster that owns the statement removes it, and the other cluster restores it automatically.
     there.granted("same", &interval).await;
     here.delete(GRANT, "same").await;
-    here.until_gone(GRANT, "same").await;
+    here.until_deleted(GRANT, "same").await;
     assert_eq!(here.puts().len(), 2);
     until("the other cluster to restore the statement", PATIENCE, || async {
         let policy = here.policy();
@@ -49,7 +49,7 @@ pub async fn two_clusters_share_a_statement_and_the_survivor_restores_it(stage: 
     there.until_reason(GRANT, "same", "Applied").await;
     assert_eq!(statements(&here.policy()).len(), 4, "no duplicate statement");
     there.delete(GRANT, "same").await;
-    there.until_gone(GRANT, "same").await;
+    there.until_deleted(GRANT, "same").await;
     assert_eq!(here.policy(), FOREIGN);
     other.finish().await.unwrap();
 }

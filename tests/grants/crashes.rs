@@ -34,7 +34,7 @@ async fn owned_once_and_removed(tenant: &Tenant) {
 }
 
 // G19
-pub async fn a_crash_after_the_write_loses_and_doubles_nothing(stage: Arc<Stage>) {
+pub async fn a_crash_after_the_write_loses_and_duplicates_nothing(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "crash-one", FOREIGN).await;
     // The third read is the one that would verify the write.
     tenant.fault("GetBucketPolicy", 2, 1, FaultEffect::DelayMs(600_000));
@@ -52,7 +52,7 @@ pub async fn a_crash_after_the_write_loses_and_doubles_nothing(stage: Arc<Stage>
 }
 
 // G19
-pub async fn a_crash_after_an_unanswered_write_loses_and_doubles_nothing(stage: Arc<Stage>) {
+pub async fn a_crash_after_an_unanswered_write_loses_and_duplicates_nothing(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "crash-two", FOREIGN).await;
     tenant.fault("PutBucketPolicy", 0, 1, FaultEffect::DropAfter);
     tenant.apply(&tenant.grant("crashed", &json!({}))).await;

@@ -11,7 +11,7 @@ use crate::support::tenant::GRANT;
 use crate::support::{Stage, Tenant, condition};
 
 // G21
-pub async fn a_removed_statement_comes_back_with_one_event(stage: Arc<Stage>) {
+pub async fn a_removed_statement_is_restored_with_one_event(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "drift", FOREIGN).await;
     tenant.granted("drift", &json!({})).await;
     let policy = tenant.policy();
@@ -28,7 +28,7 @@ pub async fn a_removed_statement_comes_back_with_one_event(stage: Arc<Stage>) {
     assert_eq!(grant["status"]["lastDrift"]["count"], 1);
     assert_eq!(tenant.policy(), policy.replace("vpc-1", "vpc-2"));
     for _ in 0..3 {
-        tenant.pass("drift").await;
+        tenant.reconcile("drift").await;
     }
     tenant.one_event("drift", "DriftDetected").await;
     tenant.one_event("drift", "DriftCorrected").await;
@@ -36,16 +36,20 @@ pub async fn a_removed_statement_comes_back_with_one_event(stage: Arc<Stage>) {
 }
 
 // D1: OSS may return an older document for a while.
-pub async fn the_document_from_before_our_write_is_first_taken_for_an_old_answer(stage: Arc<Stage>) {
+pub async fn the_document_from_before_our_write_is_first_taken_for_a_stale_read(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "older", FOREIGN).await;
     tenant.granted("older", &json!({})).await;
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(FOREIGN)));
-    let grant = tenant.pass("older").await;
+    let grant = tenant.reconcile("older").await;
     assert_eq!(
         [condition(&grant, "Ready")[1], condition(&grant, "Granted")[0]],
         ["Settling", "True"]
     );
-    assert_eq!(tenant.puts().len(), 1, "nothing is written because of a stale read");
+    assert_eq!(
+        tenant.puts().len(),
+        1,
+        "nothing is written because of a stale read"
+    );
 
     // Half a minute after our write the document is no longer taken for a stale read.
     let grant = tenant.until_reason(GRANT, "older", "Applied").await;
@@ -57,7 +61,7 @@ pub async fn the_document_from_before_our_write_is_first_taken_for_an_old_answer
 }
 
 // G29
-pub async fn a_statement_in_other_words_is_not_written_again(stage: Arc<Stage>) {
+pub async fn a_statement_with_the_same_meaning_is_not_written_again(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "reworded").await;
     tenant
         .granted(
@@ -73,7 +77,7 @@ pub async fn a_statement_in_other_words_is_not_written_again(stage: Arc<Stage>) 
     let reworded = json!({"Statement": [ours], "Version": "1"}).to_string();
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&reworded)));
     for _ in 0..2 {
-        let grant = tenant.pass("reworded").await;
+        let grant = tenant.reconcile("reworded").await;
         assert_eq!(condition(&grant, "Granted")[0], "True");
     }
     assert_eq!(tenant.policy(), reworded);
@@ -81,18 +85,18 @@ pub async fn a_statement_in_other_words_is_not_written_again(stage: Arc<Stage>) 
 
     // The statement is still owned: it is removed with the grant.
     tenant.delete(GRANT, "reworded").await;
-    tenant.until_gone(GRANT, "reworded").await;
+    tenant.until_deleted(GRANT, "reworded").await;
     assert_eq!(tenant.policy(), "");
 }
 
 // G45
-pub async fn a_pass_asked_for_is_made_at_once_and_echoed(stage: Arc<Stage>) {
+pub async fn a_requested_reconcile_runs_immediately_and_is_echoed(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "asked").await;
     tenant
         .granted("asked", &json!({"driftIntervalSeconds": 86400}))
         .await;
     let reads = stage.calls(&tenant.bucket, "GetBucketPolicy").len();
-    let token = tenant.ask_for_pass(GRANT, "asked").await;
+    let token = tenant.request_reconcile(GRANT, "asked").await;
     let started = std::time::Instant::now();
     tenant
         .until(GRANT, "asked", "the echoed token", |grant| {

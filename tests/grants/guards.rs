@@ -13,7 +13,7 @@ use crate::support::tenant::GRANT;
 use crate::support::{Stage, Tenant, condition};
 
 // G13
-pub async fn an_unusable_grant_holds_back_none_of_its_siblings(stage: Arc<Stage>) {
+pub async fn an_invalid_grant_blocks_no_other_grant_of_the_bucket(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "siblings").await;
     let access = |prefix: &str| json!({"access": {"prefixes": [prefix]}});
     let mut without_keys = access("keys/");
@@ -43,9 +43,9 @@ pub async fn an_unusable_grant_holds_back_none_of_its_siblings(stage: Arc<Stage>
 }
 
 // G15
-pub async fn a_statement_is_only_written_with_the_keys_of_its_own_grant(stage: Arc<Stage>) {
+pub async fn a_statement_is_only_written_with_the_credentials_of_its_own_grant(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "deputy").await;
-    tenant.give_rights(
+    tenant.set_permissions(
         "reader",
         Some(&["oss:GetBucketPolicy", "oss:GetBucketPublicAccessBlock"]),
     );
@@ -61,8 +61,8 @@ pub async fn a_statement_is_only_written_with_the_keys_of_its_own_grant(stage: A
         .await;
     tenant.until_reason(GRANT, "weak", "AccessDenied").await;
     tenant.until_reason(GRANT, "strong", "Applied").await;
-    tenant.pass("weak").await;
-    tenant.pass("strong").await;
+    tenant.reconcile("weak").await;
+    tenant.reconcile("strong").await;
     let policy = tenant.policy();
     assert!(
         policy.contains("/strong/*") && !policy.contains("/weak/*"),
@@ -103,7 +103,7 @@ pub async fn a_foreign_change_between_our_two_reads_survives(stage: Arc<Stage>) 
 }
 
 // G18
-pub async fn a_foreign_change_right_after_our_write_is_noticed_by_the_second_look(stage: Arc<Stage>) {
+pub async fn a_foreign_change_right_after_our_write_is_found_by_the_second_check(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "after", FOREIGN).await;
     tenant
         .granted("after", &json!({"driftIntervalSeconds": 86400}))
@@ -142,16 +142,16 @@ async fn write_status(tenant: &Tenant, name: &str, change: &serde_json::Value) {
 }
 
 // P15
-pub async fn a_dropped_ledger_makes_our_statement_one_that_was_there(stage: Arc<Stage>) {
+pub async fn a_dropped_ledger_makes_our_statement_pre_existing(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "dropped", FOREIGN).await;
     tenant.granted("dropped", &json!({})).await;
     let policy = tenant.policy();
     write_status(&tenant, "dropped", &json!({"owned": null})).await;
-    let grant = tenant.pass("dropped").await;
+    let grant = tenant.reconcile("dropped").await;
     assert_eq!(condition(&grant, "Ready")[1], "Applied");
     assert_eq!(grant["status"]["owned"][0]["preExisting"], true);
     tenant.delete(GRANT, "dropped").await;
-    tenant.until_gone(GRANT, "dropped").await;
+    tenant.until_deleted(GRANT, "dropped").await;
     assert_eq!(
         tenant.policy(),
         policy,
@@ -162,7 +162,7 @@ pub async fn a_dropped_ledger_makes_our_statement_one_that_was_there(stage: Arc<
 }
 
 // P15
-pub async fn a_forged_ledger_takes_no_foreign_statement_out(stage: Arc<Stage>) {
+pub async fn a_forged_ledger_removes_no_foreign_statement(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "forged", FOREIGN).await;
     let grant = tenant.granted("forged", &json!({})).await;
     let mut ledger = grant["status"]["owned"].as_array().unwrap().clone();
@@ -174,9 +174,9 @@ pub async fn a_forged_ledger_takes_no_foreign_statement_out(stage: Arc<Stage>) {
         );
     }
     write_status(&tenant, "forged", &json!({"owned": ledger})).await;
-    tenant.pass("forged").await;
+    tenant.reconcile("forged").await;
     assert_eq!(statements(&tenant.policy()).len(), 4);
     tenant.delete(GRANT, "forged").await;
-    tenant.until_gone(GRANT, "forged").await;
+    tenant.until_deleted(GRANT, "forged").await;
     assert_eq!(tenant.policy(), FOREIGN);
 }

@@ -35,7 +35,7 @@ pub async fn a_bucket_without_policy_gets_exactly_our_statements(stage: Arc<Stag
 }
 
 // G2, G41
-pub async fn foreign_statements_stay_byte_for_byte_and_come_back_alone(stage: Arc<Stage>) {
+pub async fn foreign_statements_stay_byte_for_byte_and_remain_after_deletion(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "foreign", FOREIGN).await;
     let grant = tenant.granted("guest", &json!({})).await;
     let policy = tenant.policy();
@@ -51,17 +51,17 @@ pub async fn foreign_statements_stay_byte_for_byte_and_come_back_alone(stage: Ar
     assert!(row[column..].starts_with("3 "), "{wide}");
 
     tenant.delete(GRANT, "guest").await;
-    tenant.until_gone(GRANT, "guest").await;
+    tenant.until_deleted(GRANT, "guest").await;
     assert_eq!(tenant.policy(), FOREIGN);
     assert_eq!(tenant.puts().len(), 2);
 }
 
 // G8, P13, G29
-pub async fn a_second_apply_and_forced_passes_write_nothing(stage: Arc<Stage>) {
+pub async fn a_second_apply_and_requested_reconciles_write_nothing(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "again", FOREIGN).await;
     let manifest = tenant.grant("again", &json!({}));
     tenant.granted("again", &json!({})).await;
-    let before = tenant.pass("again").await;
+    let before = tenant.reconcile("again").await;
     tenant.apply(&manifest).await;
     let applied = tenant.object(GRANT, "again").await;
     assert_eq!(
@@ -70,7 +70,7 @@ pub async fn a_second_apply_and_forced_passes_write_nothing(stage: Arc<Stage>) {
     );
     for _ in 0..3 {
         let earlier = tenant.object(GRANT, "again").await;
-        let later = tenant.pass("again").await;
+        let later = tenant.reconcile("again").await;
         let [mut earlier, mut later] = [earlier, later].map(|object| object["status"].clone());
         for status in [&mut earlier, &mut later] {
             status["lastHandledReconcileAt"] = json!(null);
@@ -89,7 +89,7 @@ pub async fn a_second_apply_and_forced_passes_write_nothing(stage: Arc<Stage>) {
 }
 
 // G3
-pub async fn the_default_preset_means_the_two_statements_of_the_recipe(stage: Arc<Stage>) {
+pub async fn the_default_preset_is_the_two_documented_statements(stage: Arc<Stage>) {
     let tenant = Tenant::with_bucket(&stage, "documented", BucketSeed::default()).await;
     let grant = tenant.granted("documented", &json!({})).await;
     let role = format!("arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/*");
@@ -116,7 +116,7 @@ pub async fn the_default_preset_means_the_two_statements_of_the_recipe(stage: Ar
 }
 
 // G3, D5
-pub async fn pass_role_is_left_out_under_block_public_access(stage: Arc<Stage>) {
+pub async fn pass_role_is_omitted_under_block_public_access(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "blocked").await;
     let grant = tenant.granted("auto", &json!({})).await;
     assert_eq!(

@@ -16,7 +16,7 @@ fn same_by_hand(bucket: &str) -> String {
 }
 
 // G10, G11, G12
-pub async fn two_grants_share_a_statement_until_the_last_one_leaves(stage: Arc<Stage>) {
+pub async fn two_grants_share_a_statement_until_the_last_one_is_deleted(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "shared").await;
     let first = tenant.granted("one", &json!({})).await;
     tenant.granted("two", &json!({})).await;
@@ -31,14 +31,14 @@ pub async fn two_grants_share_a_statement_until_the_last_one_leaves(stage: Arc<S
 
     let (policy, second) = (tenant.policy(), tenant.object(GRANT, "two").await);
     tenant.delete(GRANT, "one").await;
-    tenant.until_gone(GRANT, "one").await;
-    let left = tenant.pass("two").await;
+    tenant.until_deleted(GRANT, "one").await;
+    let left = tenant.reconcile("two").await;
     assert_eq!(condition(&left, "Granted"), condition(&second, "Granted"));
     assert_eq!(tenant.policy(), policy);
     assert_eq!(tenant.puts().len(), 1, "no gap: nothing was written");
 
     tenant.delete(GRANT, "two").await;
-    tenant.until_gone(GRANT, "two").await;
+    tenant.until_deleted(GRANT, "two").await;
     assert_eq!(tenant.policy(), "");
 }
 
@@ -67,7 +67,7 @@ pub async fn twenty_grants_at_once_cost_at_most_three_writes(stage: Arc<Stage>) 
 }
 
 // G16
-pub async fn an_adopted_statement_stays_when_the_grant_goes(stage: Arc<Stage>) {
+pub async fn an_adopted_statement_stays_when_the_grant_is_deleted(stage: Arc<Stage>) {
     let before = same_by_hand("adopted-bucket");
     let tenant = Tenant::with_policy(&stage, "adopted", &before).await;
     let grant = tenant
@@ -76,7 +76,7 @@ pub async fn an_adopted_statement_stays_when_the_grant_goes(stage: Arc<Stage>) {
     assert_eq!(condition(&grant, "Granted")[0], "True");
     assert_eq!(grant["status"]["owned"][0]["preExisting"], true);
     tenant.delete(GRANT, "adopts").await;
-    tenant.until_gone(GRANT, "adopts").await;
+    tenant.until_deleted(GRANT, "adopts").await;
     assert_eq!(tenant.policy(), before);
     assert!(tenant.puts().is_empty());
     let note = tenant.one_event("adopts", "ResidualAccess").await;
@@ -84,14 +84,14 @@ pub async fn an_adopted_statement_stays_when_the_grant_goes(stage: Arc<Stage>) {
 }
 
 // G16
-pub async fn an_existing_statement_stops_a_grant_that_asks_to_fail(stage: Arc<Stage>) {
+pub async fn an_existing_statement_stalls_a_grant_with_adoption_policy_fail(stage: Arc<Stage>) {
     let before = same_by_hand("strict-bucket");
     let tenant = Tenant::with_policy(&stage, "strict", &before).await;
     let changes = json!({"access": {"preset": "Minimal"}, "adoptionPolicy": "Fail"});
     tenant.apply(&tenant.grant("strict", &changes)).await;
     let grant = tenant.until_reason(GRANT, "strict", "ExistingStatement").await;
     assert_eq!(condition(&grant, "Stalled")[0], "True");
-    tenant.pass("strict").await;
+    tenant.reconcile("strict").await;
     assert!(tenant.puts().is_empty());
     assert_eq!(tenant.policy(), before);
 

@@ -17,7 +17,7 @@ fn sha256(text: &str) -> String {
 }
 
 // G36, G37
-pub async fn what_a_preview_shows_is_what_enforcing_writes(stage: Arc<Stage>) {
+pub async fn enforcing_writes_exactly_the_previewed_policy(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "preview", FOREIGN).await;
     let changes = json!({"mode": "Preview", "access": {"prefixes": ["photos/"]}});
     tenant.apply(&tenant.grant("preview", &changes)).await;
@@ -37,7 +37,7 @@ pub async fn what_a_preview_shows_is_what_enforcing_writes(stage: Arc<Stage>) {
         "{added:?}"
     );
     assert!(plan["remove"].as_array().is_none_or(Vec::is_empty));
-    tenant.pass("preview").await;
+    tenant.reconcile("preview").await;
     assert!(tenant.puts().is_empty());
     assert_eq!(tenant.policy(), FOREIGN);
 
@@ -49,11 +49,14 @@ pub async fn what_a_preview_shows_is_what_enforcing_writes(stage: Arc<Stage>) {
     assert_eq!(plan["resultingSha256"], sha256(&policy));
     assert_eq!(plan["resultingBytes"], policy.len());
     assert_eq!(enforced["status"]["policy"]["sha256"], sha256(&policy));
-    assert!(enforced["status"]["plan"].is_null(), "the plan is removed from status");
+    assert!(
+        enforced["status"]["plan"].is_null(),
+        "the plan is removed from status"
+    );
 }
 
 // G39
-pub async fn a_preview_takes_nothing_out_until_it_is_deleted(stage: Arc<Stage>) {
+pub async fn a_preview_removes_nothing_until_it_is_deleted(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "back", FOREIGN).await;
     tenant.granted("back", &json!({})).await;
     let policy = tenant.policy();
@@ -79,14 +82,14 @@ pub async fn a_preview_takes_nothing_out_until_it_is_deleted(stage: Arc<Stage>) 
     tenant.until_reason(GRANT, "never", "Preview").await;
     for name in ["never", "back"] {
         tenant.delete(GRANT, name).await;
-        tenant.until_gone(GRANT, name).await;
+        tenant.until_deleted(GRANT, name).await;
     }
     assert_eq!(tenant.policy(), FOREIGN);
     assert_eq!(tenant.puts().len(), 2);
 }
 
 // J5
-pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage: Arc<Stage>) {
+pub async fn a_preview_without_the_statements_of_a_job_starts_no_job(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "lost", FOREIGN).await;
     tenant
         .granted("lost", &json!({"access": {"prefixes": ["old/"]}}))
@@ -100,7 +103,7 @@ pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage
 
     let others = FOREIGN.replace("vpc-1", "vpc-2");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
-    tenant.pass("lost").await;
+    tenant.reconcile("lost").await;
     // A read within half a minute of our write may be stale, and is repeated.
     let gone = |grant: &Value| condition(grant, "Granted")[..2] == ["False", "Removed"];
     let grant = tenant.until(GRANT, "lost", "a missing statement", gone).await;
@@ -108,13 +111,10 @@ pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage
     let named = json!({"grantRef": {"name": "lost"}, "grantWait": {"settleSeconds": 0}});
     tenant.apply(&tenant.job("first", &["old/a.jpg"], &named)).await;
     tenant.until_reason(JOB, "first", "WaitingForGrant").await;
-    assert!(
-        tenant.scores().is_empty(),
-        "no call is billed that must fail"
-    );
+    assert!(tenant.scores().is_empty(), "no call is billed that must fail");
 
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&policy)));
-    let grant = tenant.pass("lost").await;
+    let grant = tenant.reconcile("lost").await;
     assert_eq!(condition(&grant, "Granted")[..2], ["True", "Applied"]);
     stage
         .until_calls("the job to continue", &tenant.bucket, "DetectImageScore", 1)
@@ -124,7 +124,11 @@ pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage
     let change = json!({"spec": {"access": {"prefixes": ["new/", wide]}}});
     tenant.patch(GRANT, "lost", &change).await;
     let grant = tenant.until_reason(GRANT, "lost", "Preview").await;
-    assert_eq!(condition(&grant, "Granted")[0], "True", "the old statement exists");
+    assert_eq!(
+        condition(&grant, "Granted")[0],
+        "True",
+        "the old statement exists"
+    );
     tenant.apply(&tenant.job("second", &["new/a.jpg"], &named)).await;
     tenant.until_reason(JOB, "second", "WaitingForGrant").await;
     // Neither does a preview without a plan start a job, here because foreign statements fill the policy.
@@ -134,10 +138,10 @@ pub async fn a_preview_that_lost_or_never_had_what_a_job_needs_starts_none(stage
         json!({"Effect": "Allow", "Action": ["oss:GetObject"], "Principal": ["1111"], "Resource": [resource]}),
     );
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&full.to_string())));
-    let grant = tenant.pass("lost").await;
+    let grant = tenant.reconcile("lost").await;
     assert_eq!(condition(&grant, "Granted")[0], "True");
     assert_eq!(grant["status"]["plan"], Value::Null);
-    let token = tenant.ask_for_pass(JOB, "second").await;
+    let token = tenant.request_reconcile(JOB, "second").await;
     let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
     let job = tenant.until(JOB, "second", "a reconcile", echoed).await;
     assert_eq!(condition(&job, "Ready")[1], "WaitingForGrant");
@@ -156,7 +160,7 @@ pub async fn reported_drift_is_shown_and_not_corrected(stage: Arc<Stage>) {
     assert_eq!(grant["status"]["plan"]["add"].as_array().unwrap().len(), 1);
     let resulting = grant["status"]["plan"]["resultingSha256"].clone();
     for _ in 0..2 {
-        tenant.pass("reports").await;
+        tenant.reconcile("reports").await;
     }
     assert_eq!(tenant.policy(), others);
     assert_eq!(tenant.puts().len(), 1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imm_emulator::Seed;
 use serde_json::{Value, json};
 
-use super::shelf::balanced;
+use super::fixtures::assert_counts;
 use crate::support::tenant::JOB;
 use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage, Tenant, condition};
 
@@ -41,7 +41,7 @@ pub async fn a_chain_of_roles_needs_no_grant_and_costs_one_request_when_broken(s
     for call in &scores {
         assert!(call.read_as.as_deref().unwrap().starts_with(&session), "{call:?}");
     }
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 
     tenant
         .apply(&tenant.job("broken", &keys, &chained("no-such-role")))
@@ -55,19 +55,25 @@ pub async fn a_chain_of_roles_needs_no_grant_and_costs_one_request_when_broken(s
 }
 
 // J15
-pub async fn a_chain_says_the_same_of_a_grant_and_of_itself(stage: Arc<Stage>) {
+pub async fn an_invalid_chain_is_rejected_with_its_own_message(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "chained").await;
     let mut granted = chained("chain-reader");
     granted["grantRef"] = json!({"name": "open"});
-    let said = tenant.refused(&tenant.job("both", &["a.jpg"], &granted)).await;
+    let said = tenant
+        .expect_rejection(&tenant.job("both", &["a.jpg"], &granted))
+        .await;
     assert!(said.contains("a chain of roles needs no grant"), "{said}");
     let mut long = chained("chain-reader");
     let links = &mut long["access"]["roleChain"]["chain"];
     *links = json!(vec![links[0].clone(); 3]);
-    let said = tenant.refused(&tenant.job("long", &["a.jpg"], &long)).await;
+    let said = tenant
+        .expect_rejection(&tenant.job("long", &["a.jpg"], &long))
+        .await;
     assert!(said.contains("spec.access.roleChain.chain"), "{said}");
     let named = json!({"access": {"roleChain": chained("r")["access"]["roleChain"]}});
-    let said = tenant.refused(&tenant.job("named", &["a.jpg"], &named)).await;
+    let said = tenant
+        .expect_rejection(&tenant.job("named", &["a.jpg"], &named))
+        .await;
     assert!(
         said.contains("roleChain must be given exactly when mode is RoleChain"),
         "{said}"

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use imm_harness::until;
 use serde_json::{Value, json};
 
+use super::fixtures::{assert_indexes, outcome, results_of, set_speed, until_finished};
 use super::scoring::{gallery, over};
-use super::shelf::{each_once, end, ended, quick, results_of};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
@@ -27,14 +27,12 @@ impl Drop for Ahead<'_> {
 }
 
 /// Waits until the job reports clock skew; fails if the job has finished because of it.
-async fn blames_the_clock(tenant: &Tenant, name: &str) -> Value {
+async fn until_clock_skew(tenant: &Tenant, name: &str) -> Value {
     let reported = |job: &Value| {
         condition(job, "Ready")[2].contains("clock") || job["status"]["completionTime"].is_string()
     };
-    let job = tenant
-        .until(JOB, name, "clock skew, or its end", reported)
-        .await;
-    assert_eq!(end(&job), ["", ""], "{name}: {}", condition(&job, "Ready")[2]);
+    let job = tenant.until(JOB, name, "clock skew, or its end", reported).await;
+    assert_eq!(outcome(&job), ["", ""], "{name}: {}", condition(&job, "Ready")[2]);
     assert_eq!(condition(&job, "Ready")[0], "False");
     job
 }
@@ -49,10 +47,10 @@ fn refused(tenant: &Tenant, keys: &[String]) -> usize {
 }
 
 // P9
-pub async fn a_clock_that_is_off_fails_no_job_and_costs_next_to_nothing(stage: Arc<Stage>) {
+pub async fn clock_skew_fails_no_job_and_costs_few_calls(stage: Arc<Stage>) {
     const PARALLELISM: usize = 4;
     let (tenant, keys) = gallery(&stage, "skewed", 50).await;
-    quick(&tenant, 100, 200);
+    set_speed(&tenant, 100, 200);
     let (early, late) = keys.split_at(40);
     let changes = json!({"parallelism": PARALLELISM});
     tenant.apply(&over(&tenant, "early", early, &changes)).await;
@@ -62,10 +60,10 @@ pub async fn a_clock_that_is_off_fails_no_job_and_costs_next_to_nothing(stage: A
     let ahead = Ahead::of(&stage);
     tenant.apply(&over(&tenant, "late", late, &changes)).await;
     for name in ["early", "late"] {
-        blames_the_clock(&tenant, name).await;
-        let token = tenant.ask_for_pass(JOB, name).await;
+        until_clock_skew(&tenant, name).await;
+        let token = tenant.request_reconcile(JOB, name).await;
         until("the requested reconcile", PATIENCE, || async {
-            let job = blames_the_clock(&tenant, name).await;
+            let job = until_clock_skew(&tenant, name).await;
             (job["status"]["lastHandledReconcileAt"] == *token).then_some(())
         })
         .await
@@ -80,11 +78,11 @@ pub async fn a_clock_that_is_off_fails_no_job_and_costs_next_to_nothing(stage: A
 
     drop(ahead);
     for (name, images) in [("early", 40), ("late", 10)] {
-        tenant.ask_for_pass(JOB, name).await;
-        let job = ended(&tenant, name).await;
-        assert_eq!(end(&job), ["Complete", "Completed"]);
+        tenant.request_reconcile(JOB, name).await;
+        let job = until_finished(&tenant, name).await;
+        assert_eq!(outcome(&job), ["Complete", "Completed"]);
         let results = results_of(&tenant, name).await;
-        each_once(&results, images);
+        assert_indexes(&results, images);
         assert!(results.iter().all(|result| result["score"] == "0.727"));
     }
 }

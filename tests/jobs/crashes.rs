@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use imm_harness::until;
 use serde_json::{Value, json};
 
-use super::shelf::{answer, below, each_once, fill, listable, measured, quick, results_of, strike};
+use super::fixtures::{
+    add_score_fault, answer, assert_indexes, prefix_job, project_count, put_images, results_of, set_speed,
+    with_grant,
+};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant};
 
@@ -17,18 +20,20 @@ const PARALLELISM: u64 = 60;
 
 /// Applies a job over `images` objects; every tenth call fails.
 async fn begin(stage: &Arc<Stage>, name: &str, images: u64, queries_per_second: u32) -> Tenant {
-    let tenant = listable(stage, name).await;
-    fill(&tenant, images, None);
-    quick(&tenant, queries_per_second, 50);
-    strike(&tenant, ".jpg", Some(10), answer(500, "InternalError"));
+    let tenant = with_grant(stage, name).await;
+    put_images(&tenant, images, None);
+    set_speed(&tenant, queries_per_second, 50);
+    add_score_fault(&tenant, ".jpg", Some(10), answer(500, "InternalError"));
     let changes = json!({"parallelism": PARALLELISM, "backoffLimitPerItem": 6});
-    tenant.apply(&below(&tenant, name, &json!({}), &changes)).await;
+    tenant
+        .apply(&prefix_job(&tenant, name, &json!({}), &changes))
+        .await;
     tenant
 }
 
 async fn until_requests(tenant: &Tenant, count: u64) {
     until(&format!("{count} requests"), PATIENCE, || async {
-        let seen = measured(tenant).requests;
+        let seen = project_count(tenant).requests;
         if seen >= count { Ok(()) } else { Err(seen) }
     })
     .await
@@ -59,7 +64,7 @@ async fn kill(tenant: &Tenant) -> (Kill, Duration) {
     };
     let start = Instant::now();
     tenant.stage.start_operator().await;
-    let before = measured(tenant).requests;
+    let before = project_count(tenant).requests;
     until_requests(tenant, before + 1).await;
     (kill, start.elapsed())
 }
@@ -91,7 +96,7 @@ async fn ends_well(tenant: &Tenant, images: u64, kills: &[Kill]) {
     let kills = u64::try_from(kills.len()).unwrap();
     let total = usize::try_from(images).unwrap();
     let results = results_of(tenant, name).await;
-    each_once(&results, total);
+    assert_indexes(&results, total);
     for result in &results {
         let uri = format!(
             "oss://{}/photos/{:07}.jpg",
@@ -131,7 +136,10 @@ async fn ends_well(tenant: &Tenant, images: u64, kills: &[Kill]) {
         .map(|(_, times)| times)
         .collect();
     let paid: u64 = billed.iter().sum();
-    let (seen, calls) = (measured(tenant), u64::try_from(tenant.scores().len()).unwrap());
+    let (seen, calls) = (
+        project_count(tenant),
+        u64::try_from(tenant.scores().len()).unwrap(),
+    );
     println!(
         "{name}: {images} images, {kills} kills, {calls} calls, {paid} billed, {} billed twice or more, at most {}; \
          {} recorded as sent; {} a second and {} at once at most",
@@ -178,7 +186,7 @@ fn chance(dice: &mut u64) -> u64 {
 }
 
 // J22
-pub async fn fifty_kills_at_any_moment_lose_and_double_nothing(stage: Arc<Stage>) {
+pub async fn fifty_kills_at_any_moment_lose_and_duplicate_nothing(stage: Arc<Stage>) {
     const IMAGES: u64 = 2_500;
     const KILLS: u64 = 50;
     let mut dice = 0x5eed_2024;
@@ -187,7 +195,7 @@ pub async fn fifty_kills_at_any_moment_lose_and_double_nothing(stage: Arc<Stage>
     let mut kills = Vec::new();
     for _ in 0..KILLS {
         let more = chance(&mut dice) % 60;
-        until_requests(&tenant, measured(&tenant).requests + more).await;
+        until_requests(&tenant, project_count(&tenant).requests + more).await;
         kills.push(kill(&tenant).await.0);
     }
     ends_well(&tenant, IMAGES, &kills).await;
@@ -211,7 +219,7 @@ async fn killed_behind(stage: &Arc<Stage>, name: &str) -> Tenant {
     stage.kill_operator().await;
     // Calls that were sent are carried out although the operator was killed.
     until("the last calls", PATIENCE, || async {
-        (measured(&tenant).in_flight == 0).then_some(())
+        (project_count(&tenant).in_flight == 0).then_some(())
     })
     .await
     .unwrap();

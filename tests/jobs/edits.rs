@@ -6,15 +6,18 @@ use imm_emulator::ProjectSeed;
 use imm_harness::until;
 use serde_json::{Value, json};
 
+use super::fixtures::{
+    answer, assert_counts, assert_indexes, outcome, project_count, results_of, set_speed, until_finished,
+    without_reconcile_echo,
+};
 use super::scoring::{gallery, over};
-use super::shelf::{answer, balanced, but_echo, each_once, end, ended, measured, quick, results_of};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 /// Waits until `count` calls are in flight.
 async fn until_in_flight(tenant: &Tenant, count: u64) {
     until(&format!("{count} calls in flight"), PATIENCE, || async {
-        let seen = measured(tenant);
+        let seen = project_count(tenant);
         if seen.in_flight >= count {
             Ok(())
         } else {
@@ -35,9 +38,9 @@ fn reads(tenant: &Tenant, name: &str) -> usize {
 }
 
 // J24
-pub async fn a_job_that_is_cancelled_stays_cancelled_though_its_calls_still_drain(stage: Arc<Stage>) {
+pub async fn a_cancelled_job_stays_cancelled_while_its_calls_drain(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "undecided", 12).await;
-    quick(&tenant, 100, 2_500);
+    set_speed(&tenant, 100, 2_500);
     tenant
         .apply(&over(&tenant, "undecided", &keys, &json!({"parallelism": 3})))
         .await;
@@ -51,16 +54,16 @@ pub async fn a_job_that_is_cancelled_stays_cancelled_though_its_calls_still_drai
     .await
     .unwrap();
     tenant.patch(JOB, "undecided", &cancel(false)).await;
-    let job = ended(&tenant, "undecided").await;
-    assert_eq!(end(&job), ["Failed", "Cancelled"]);
+    let job = until_finished(&tenant, "undecided").await;
+    assert_eq!(outcome(&job), ["Failed", "Cancelled"]);
     // The first image, and the three calls in flight.
     assert_eq!(tenant.scores().len(), 4);
-    each_once(&results_of(&tenant, "undecided").await, 4);
-    balanced(&tenant, &job);
+    assert_indexes(&results_of(&tenant, "undecided").await, 4);
+    assert_counts(&tenant, &job);
 }
 
 // J19
-pub async fn a_budget_that_is_lowered_meanwhile_holds_for_what_was_reserved_before(stage: Arc<Stage>) {
+pub async fn a_lowered_budget_also_limits_earlier_reservations(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "frugal", 60).await;
     // Calls are slow although the project's rate limit is high, so most of a second's reservation is unused.
     stage.add_project(ProjectSeed {
@@ -97,12 +100,12 @@ pub async fn a_budget_that_is_lowered_meanwhile_holds_for_what_was_reserved_befo
     let calls = tenant.scores().len();
     // Two more calls may be sent before the operator reads the edit.
     assert!((lowered..=lowered + 2).contains(&calls), "{calls} calls");
-    each_once(&results_of(&tenant, "frugal").await, calls);
-    balanced(&tenant, &job);
+    assert_indexes(&results_of(&tenant, "frugal").await, calls);
+    assert_counts(&tenant, &job);
 }
 
 // J24, J26
-pub async fn a_cancelled_job_says_still_what_it_was_denied(stage: Arc<Stage>) {
+pub async fn a_cancelled_job_still_reports_the_denied_call(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "denied-anyway", 20).await;
     tenant.fault(
         "DetectImageScore",
@@ -124,15 +127,15 @@ pub async fn a_cancelled_job_says_still_what_it_was_denied(stage: Arc<Stage>) {
         tenant.patch(JOB, name, &json!({"spec": {"cancel": true}})).await;
     }
     for (name, _, kind, reason) in cases {
-        let job = ended(&tenant, name).await;
-        assert_eq!(end(&job), ["Failed", "Cancelled"]);
+        let job = until_finished(&tenant, name).await;
+        assert_eq!(outcome(&job), ["Failed", "Cancelled"]);
         assert_eq!(condition(&job, kind)[..2], ["False", reason], "{name}");
     }
     assert_eq!(tenant.scores().len(), 6, "five images, and one denied call");
 }
 
 // J28, P2
-pub async fn results_that_are_to_go_at_once_go_and_the_edit_is_noted(stage: Arc<Stage>) {
+pub async fn results_with_a_ttl_of_zero_are_deleted_and_the_edit_is_observed(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "afterthought", 3).await;
     tenant
         .apply(&over(&tenant, "afterthought", &keys, &json!({})))
@@ -143,12 +146,14 @@ pub async fn results_that_are_to_go_at_once_go_and_the_edit_is_noted(stage: Arc<
     let generation = &patched["metadata"]["generation"];
     assert_eq!(*generation, 2);
     let gone = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
-    tenant.until(JOB, "afterthought", "its results to be deleted", gone).await;
+    tenant
+        .until(JOB, "afterthought", "its results to be deleted", gone)
+        .await;
     let noted = |job: &Value| job["status"]["observedGeneration"] == *generation;
     let job = tenant
         .until(JOB, "afterthought", "the observed generation", noted)
         .await;
-    assert_eq!(end(&job), ["Complete", "Completed"]);
+    assert_eq!(outcome(&job), ["Complete", "Completed"]);
     for condition in job["status"]["conditions"].as_array().unwrap() {
         assert_eq!(condition["observedGeneration"], *generation, "{condition}");
     }
@@ -156,16 +161,20 @@ pub async fn results_that_are_to_go_at_once_go_and_the_edit_is_noted(stage: Arc<
 }
 
 // J26
-pub async fn a_look_at_an_ended_job_is_echoed_and_changes_nothing_else(stage: Arc<Stage>) {
+pub async fn a_reconcile_of_a_finished_job_is_echoed_and_changes_nothing_else(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "echoing", 2).await;
     let keep = json!({"results": {"ttlSecondsAfterFinished": 86_400}});
     for (name, changes) in [("at-rest", json!({})), ("kept-a-day", keep)] {
         tenant.apply(&over(&tenant, name, &keys, &changes)).await;
         let before = tenant.until_true(JOB, name, "Complete").await;
-        let token = tenant.ask_for_pass(JOB, name).await;
+        let token = tenant.request_reconcile(JOB, name).await;
         let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
         let after = tenant.until(JOB, name, "the echo", echoed).await;
-        assert_eq!(but_echo(&after), but_echo(&before), "{name}");
+        assert_eq!(
+            without_reconcile_echo(&after),
+            without_reconcile_echo(&before),
+            "{name}"
+        );
     }
     assert_eq!(tenant.scores().len(), 4);
 }

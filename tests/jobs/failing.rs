@@ -9,7 +9,7 @@ use crate::support::tenant::JOB;
 use crate::support::{Stage, Tenant, condition};
 
 // J6
-pub async fn a_refused_role_costs_one_request(stage: Arc<Stage>) {
+pub async fn a_role_without_permission_costs_one_request(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "no-right").await;
     let keys: Vec<String> = (0..100).map(|n| format!("{n}.jpg")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -29,7 +29,7 @@ pub async fn a_refused_role_costs_one_request(stage: Arc<Stage>) {
 }
 
 // J14
-pub async fn a_missing_project_costs_no_paid_request(stage: Arc<Stage>) {
+pub async fn a_missing_project_costs_no_billed_request(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "no-project", 50).await;
     tenant
         .apply(&over(
@@ -51,7 +51,7 @@ pub async fn a_missing_project_costs_no_paid_request(stage: Arc<Stage>) {
 }
 
 // J29
-pub async fn a_restored_job_waits_for_a_person(stage: Arc<Stage>) {
+pub async fn a_restored_job_waits_for_confirmation(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "restored", 2).await;
     let mut manifest: serde_json::Value =
         serde_json::from_str(&over(&tenant, "restored", &keys, &json!({}))).unwrap();
@@ -64,7 +64,7 @@ pub async fn a_restored_job_waits_for_a_person(stage: Arc<Stage>) {
     let [_, _, message] = condition(&job, "Ready");
     assert!(message.contains("immops.dev/started"), "{message}");
     assert_eq!(condition(&job, "Stalled")[0], "True");
-    let token = tenant.ask_for_pass(JOB, "restored").await;
+    let token = tenant.request_reconcile(JOB, "restored").await;
     tenant
         .until(JOB, "restored", "a reconcile", |job| {
             job["status"]["lastHandledReconcileAt"] == *token
@@ -151,7 +151,7 @@ fn of_rules() -> Vec<(&'static str, serde_json::Value, &'static str)> {
 }
 
 // J30
-pub async fn what_was_paid_for_cannot_be_changed(stage: Arc<Stage>) {
+pub async fn fields_that_define_results_are_immutable(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "fixed").await;
     tenant
         .apply(&tenant.job("waits", &["a.jpg"], &json!({"grantRef": {"name": "none"}})))
@@ -231,7 +231,7 @@ pub async fn what_was_paid_for_cannot_be_changed(stage: Arc<Stage>) {
 }
 
 // J18
-pub async fn what_a_job_may_not_ask_for_is_refused_by_the_name_of_its_field(stage: Arc<Stage>) {
+pub async fn an_invalid_job_is_rejected_with_the_name_of_its_field(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "not-yet").await;
     let uris: Vec<String> = (0..1_001)
         .map(|n| format!("oss://not-yet-bucket/{n}.jpg"))
@@ -299,7 +299,9 @@ pub async fn what_a_job_may_not_ask_for_is_refused_by_the_name_of_its_field(stag
         ),
     ];
     for (changes, message) in cases {
-        let said = tenant.refused(&tenant.job("refused", &["a.jpg"], &changes)).await;
+        let said = tenant
+            .expect_rejection(&tenant.job("refused", &["a.jpg"], &changes))
+            .await;
         assert!(said.contains(message), "{changes}: {said}");
     }
     assert!(tenant.object(JOB, "refused").await.is_null());

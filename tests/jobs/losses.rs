@@ -8,8 +8,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
+use super::fixtures::{
+    assert_counts, assert_indexes, outcome, prefix_job, put_images, reports_of, results_of, set_speed,
+    until_finished, with_grant,
+};
 use super::scoring::{gallery, over};
-use super::shelf::{balanced, below, each_once, end, ended, fill, listable, quick, reports_of, results_of};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
@@ -25,9 +28,9 @@ async fn until_ready_reason(tenant: &Tenant, name: &str, reason: &str) -> Value 
 }
 
 // J29
-pub async fn a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so(stage: Arc<Stage>) {
+pub async fn a_job_that_lost_its_status_resumes_only_on_request(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "robbed", 30).await;
-    quick(&tenant, 100, 200);
+    set_speed(&tenant, 100, 200);
     tenant
         .apply(&over(&tenant, "robbed", &keys, &json!({"parallelism": 2})))
         .await;
@@ -54,14 +57,14 @@ pub async fn a_job_that_was_robbed_of_its_status_goes_on_when_a_person_says_so(s
     tenant.patch(JOB, "robbed", &suspend(false)).await;
     let job = until_ready_reason(&tenant, "robbed", "RestoredWithoutStatus").await;
     assert_eq!(condition(&job, "Stalled")[0], "True");
-    assert_eq!(tenant.scores().len(), calls, "no call is billed again unrequested");
+    assert_eq!(tenant.scores().len(), calls, "no further call");
 
     // The mark is the operator's own annotation. Only its removal signals the operator, which notices that automatically.
     let unmark = ["annotate", "isj", "robbed", "-n", "robbed", "immops.dev/started-"];
     stage.kubectl(&unmark).await;
-    let job = ended(&tenant, "robbed").await;
-    assert_eq!(end(&job), ["Complete", "Completed"]);
-    each_once(&results_of(&tenant, "robbed").await, 30);
+    let job = until_finished(&tenant, "robbed").await;
+    assert_eq!(outcome(&job), ["Complete", "Completed"]);
+    assert_indexes(&results_of(&tenant, "robbed").await, 30);
     assert_eq!(tenant.scores().len(), calls + 30);
 }
 
@@ -107,23 +110,26 @@ const CROWD: usize = 600;
 
 /// Starts a job of six hundred images whose second report is rejected, and waits until the job reports that.
 async fn crowded(stage: &Arc<Stage>, name: &str) -> Tenant {
-    let tenant = listable(stage, name).await;
-    fill(&tenant, u64::try_from(CROWD).unwrap(), Some("0.5"));
-    quick(&tenant, 400, 20);
+    let tenant = with_grant(stage, name).await;
+    put_images(&tenant, u64::try_from(CROWD).unwrap(), Some("0.5"));
+    set_speed(&tenant, 400, 20);
     tenant.apply(&one_report_each(&tenant)).await;
     until("the admission policy to take effect", PATIENCE, || async {
         is_full(&tenant).await.then_some(())
     })
     .await
     .unwrap();
-    tenant.apply(&below(&tenant, name, &json!({}), &json!({}))).await;
-    let reported =
-        |job: &Value| condition(job, "ResultsStored")[..2] == ["False", "Storing"] || !end(job)[0].is_empty();
+    tenant
+        .apply(&prefix_job(&tenant, name, &json!({}), &json!({})))
+        .await;
+    let reported = |job: &Value| {
+        condition(job, "ResultsStored")[..2] == ["False", "Storing"] || !outcome(job)[0].is_empty()
+    };
     let job = tenant
         .until(JOB, name, "a message about unstored results", reported)
         .await;
     let [_, reason, message] = condition(&job, "ResultsStored");
-    assert_eq!(reason, "Storing", "{:?}", end(&job));
+    assert_eq!(reason, "Storing", "{:?}", outcome(&job));
     assert!(
         message.to_lowercase().contains("imagescorereport"),
         "the message names the rejected object: {message}"
@@ -140,30 +146,30 @@ async fn make_room(tenant: &Tenant) {
 }
 
 async fn all_is_stored(tenant: &Tenant) {
-    let job = ended(tenant, &tenant.name).await;
-    assert_eq!(end(&job), ["Complete", "Completed"]);
+    let job = until_finished(tenant, &tenant.name).await;
+    assert_eq!(outcome(&job), ["Complete", "Completed"]);
     assert_eq!(condition(&job, "ResultsStored")[..2], ["True", "Stored"]);
-    each_once(&results_of(tenant, &tenant.name).await, CROWD);
+    assert_indexes(&results_of(tenant, &tenant.name).await, CROWD);
     assert_eq!(tenant.scores().len(), CROWD, "no call is billed twice");
-    balanced(tenant, &job);
+    assert_counts(tenant, &job);
 }
 
 // J20, P2
-pub async fn results_that_may_not_be_stored_are_kept_until_there_is_room(stage: Arc<Stage>) {
+pub async fn results_that_cannot_be_stored_are_kept_until_there_is_quota(stage: Arc<Stage>) {
     let tenant = crowded(&stage, "crowded").await;
     // An edit in this state still updates `observedGeneration`.
     tenant
         .patch(JOB, "crowded", &json!({"spec": {"maxFailedItems": 7}}))
         .await;
     let noted = |job: &Value| job["status"]["observedGeneration"] == job["metadata"]["generation"];
-    let job = tenant.until(JOB, "crowded", "the observed generation", noted).await;
+    let job = tenant.until(JOB, "crowded", "the observed edit", noted).await;
     assert_eq!(condition(&job, "ResultsStored")[1], "Storing");
     make_room(&tenant).await;
     all_is_stored(&tenant).await;
 }
 
 // J20, J22: alone, because the operator is stopped.
-pub async fn a_stop_waits_for_room_for_what_was_paid_for(stage: Arc<Stage>) {
+pub async fn a_shutdown_waits_for_quota_for_billed_results(stage: Arc<Stage>) {
     let tenant = crowded(&stage, "leaving").await;
     stage
         .until_calls("all calls", &tenant.bucket, "DetectImageScore", CROWD)
@@ -175,7 +181,7 @@ pub async fn a_stop_waits_for_room_for_what_was_paid_for(stage: Arc<Stage>) {
 }
 
 // J29
-pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage: Arc<Stage>) {
+pub async fn a_job_whose_start_cannot_be_marked_reports_that_and_makes_no_call(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "unmarked", 2).await;
     let unmarked =
         "!has(object.metadata.annotations) || !('immops.dev/started' in object.metadata.annotations)";
@@ -212,7 +218,7 @@ pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage
     })
     .await
     .unwrap();
-    let token = tenant.ask_for_pass(JOB, "unmarked").await;
+    let token = tenant.request_reconcile(JOB, "unmarked").await;
     let tried = |job: &Value| {
         job["status"]["lastHandledReconcileAt"] == *token && job["status"]["requests"]["reserved"] == 0
     };
@@ -223,12 +229,12 @@ pub async fn a_job_whose_start_may_not_be_marked_says_so_and_calls_nothing(stage
     let job = tenant.until(JOB, "unmarked", "its end", |job| {
         job["status"]["completionTime"].is_string()
     });
-    assert_eq!(end(&job.await), ["Complete", "Completed"]);
+    assert_eq!(outcome(&job.await), ["Complete", "Completed"]);
     assert_eq!(tenant.scores().len(), 2);
 }
 
 /// Returns how often the operator has listed or deleted reports in a namespace.
-fn asked_for_reports(tenant: &Tenant) -> usize {
+fn report_requests(tenant: &Tenant) -> usize {
     let asked = tenant.stage.audited().into_iter();
     let asked = asked.filter(|one| one.namespace == tenant.name && one.resource == "imagescorereports");
     asked
@@ -237,9 +243,9 @@ fn asked_for_reports(tenant: &Tenant) -> usize {
 }
 
 // J28
-pub async fn a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time(stage: Arc<Stage>) {
+pub async fn a_report_with_a_foreign_finalizer_is_not_polled_constantly(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "clinging", 101).await;
-    quick(&tenant, 1_000, 0);
+    set_speed(&tenant, 1_000, 0);
     tenant.apply(&over(&tenant, "clinging", &keys, &json!({}))).await;
     tenant.until_true(JOB, "clinging", "Complete").await;
     let report = reports_of(&tenant, "clinging").await.remove(0);
@@ -252,31 +258,32 @@ pub async fn a_report_that_somebody_holds_on_to_is_not_asked_for_all_the_time(st
     tenant.patch(JOB, "clinging", &change).await;
     let going = |report: &Value| report["metadata"]["deletionTimestamp"].is_string();
     tenant.until(REPORT, name, "to be terminating", going).await;
-    let (before, since) = (asked_for_reports(&tenant), Timestamp::now());
+    let (before, since) = (report_requests(&tenant), Timestamp::now());
     let seconds = until("three seconds", PATIENCE, || async {
         let elapsed = Timestamp::now().duration_since(since);
         (elapsed >= SignedDuration::from_secs(3)).then(|| elapsed.as_secs())
     })
     .await
     .unwrap();
-    let asked = asked_for_reports(&tenant) - before;
+    let asked = report_requests(&tenant) - before;
     let most = usize::try_from(4 * (seconds + 1)).unwrap();
     assert!(asked <= most, "{asked} requests in {seconds} seconds");
 
     tenant.patch(REPORT, name, &hold(Value::Null)).await;
-    tenant.until_gone(REPORT, name).await;
+    tenant.until_deleted(REPORT, name).await;
     let pruned = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
-    tenant.until(JOB, "clinging", "its results to be deleted", pruned).await;
+    tenant.until(JOB, "clinging", "deleted results", pruned).await;
     assert_eq!(tenant.scores().len(), 101);
 }
 
 // J20: alone, because the operator is killed.
-pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "bereft").await;
-    fill(&tenant, 1_200, Some("0.5"));
-    quick(&tenant, 200, 50);
+pub async fn a_report_deleted_while_the_operator_is_down_stalls_the_job(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "bereft").await;
+    put_images(&tenant, 1_200, Some("0.5"));
+    set_speed(&tenant, 200, 50);
+    let changes = json!({"parallelism": 60});
     tenant
-        .apply(&below(&tenant, "bereft", &json!({}), &json!({"parallelism": 60})))
+        .apply(&prefix_job(&tenant, "bereft", &json!({}), &changes))
         .await;
     let two = |job: &Value| job["status"]["reports"]["count"].as_u64() >= Some(2);
     tenant.until(JOB, "bereft", "a second report", two).await;
@@ -303,7 +310,7 @@ pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(st
         message.contains(&missing) && message.contains("cancel"),
         "{missing} are missing: {message}"
     );
-    let token = tenant.ask_for_pass(JOB, "bereft").await;
+    let token = tenant.request_reconcile(JOB, "bereft").await;
     let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
     let job = tenant.until(JOB, "bereft", "a reconcile", echoed).await;
     assert_eq!(condition(&job, "Ready")[1], "ResultsMissing");
@@ -312,8 +319,8 @@ pub async fn a_report_that_somebody_deletes_while_nobody_looks_stalls_the_job(st
     tenant
         .patch(JOB, "bereft", &json!({"spec": {"cancel": true}}))
         .await;
-    let job = ended(&tenant, "bereft").await;
-    assert_eq!(end(&job), ["Failed", "Cancelled"]);
+    let job = until_finished(&tenant, "bereft").await;
+    assert_eq!(outcome(&job), ["Failed", "Cancelled"]);
     assert_eq!(tenant.scores().len(), calls);
 }
 
@@ -332,12 +339,13 @@ async fn set_rules(stage: &Stage, rules: &Value) {
 }
 
 // J20: alone, because the operator loses a permission.
-pub async fn reports_that_may_not_be_read_stall_the_job_and_cost_nothing(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "unread").await;
-    fill(&tenant, 1_000, Some("0.5"));
-    quick(&tenant, 100, 50);
+pub async fn unreadable_reports_stall_the_job_and_cost_nothing(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "unread").await;
+    put_images(&tenant, 1_000, Some("0.5"));
+    set_speed(&tenant, 100, 50);
+    let changes = json!({"parallelism": 20});
     tenant
-        .apply(&below(&tenant, "unread", &json!({}), &json!({"parallelism": 20})))
+        .apply(&prefix_job(&tenant, "unread", &json!({}), &changes))
         .await;
     let some = |job: &Value| job["status"]["reports"]["items"].as_u64() >= Some(100);
     tenant.until(JOB, "unread", "some results", some).await;
@@ -382,9 +390,9 @@ pub async fn reports_that_may_not_be_read_stall_the_job_and_cost_nothing(stage: 
     assert_eq!(tenant.scores().len(), calls, "no call is billed");
 
     set_rules(&stage, &json!(all)).await;
-    tenant.ask_for_pass(JOB, "unread").await;
-    let job = ended(&tenant, "unread").await;
-    assert_eq!(end(&job), ["Complete", "Completed"]);
-    each_once(&results_of(&tenant, "unread").await, 1_000);
+    tenant.request_reconcile(JOB, "unread").await;
+    let job = until_finished(&tenant, "unread").await;
+    assert_eq!(outcome(&job), ["Complete", "Completed"]);
+    assert_indexes(&results_of(&tenant, "unread").await, 1_000);
     assert_eq!(tenant.scores().len(), 1_000, "no call is billed twice");
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use imm_harness::until;
 use serde_json::json;
 
-use super::shelf::{balanced, each_once, figures, listable, of_lines, quick, results_of};
+use super::fixtures::{
+    assert_counts, assert_indexes, item_counts, manifest_job, results_of, set_speed, with_grant,
+};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
@@ -16,7 +18,7 @@ fn put(tenant: &Tenant, key: &str, bytes: &[u8]) {
 
 // J16
 pub async fn a_manifest_is_scored_line_by_line(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "lines").await;
+    let tenant = with_grant(&stage, "lines").await;
     let good = ["a.jpg", "b c+%41.jpg", "\u{fc}.jpg", "../up.jpg", "last.jpg"];
     for key in good {
         put(&tenant, key, b"pixels");
@@ -30,16 +32,16 @@ pub async fn a_manifest_is_scored_line_by_line(stage: Arc<Stage>) {
     put(&tenant, "list.txt", &text);
     let changes = json!({"maxFailedItems": 4});
     tenant
-        .apply(&of_lines(&tenant, "lines", "list.txt", &changes))
+        .apply(&manifest_job(&tenant, "lines", "list.txt", &changes))
         .await;
     let job = tenant.until_true(JOB, "lines", "Complete").await;
     assert_eq!(
-        figures(&job, ["total", "succeeded", "failed", "skipped"]),
+        item_counts(&job, ["total", "succeeded", "failed", "skipped"]),
         [9, 5, 4, 0],
         "{job}"
     );
     let results = results_of(&tenant, "lines").await;
-    each_once(&results, 9);
+    assert_indexes(&results, 9);
     let outcomes: Vec<(&str, &str)> = results
         .iter()
         .map(|one| {
@@ -60,16 +62,23 @@ pub async fn a_manifest_is_scored_line_by_line(stage: Arc<Stage>) {
         (own("../up.jpg"), "0.5"),
         (own("last.jpg"), "0.5"),
     ];
-    let expected: Vec<(&str, &str)> = expected.iter().map(|(uri, outcome)| (uri.as_str(), *outcome)).collect();
+    let expected: Vec<(&str, &str)> = expected
+        .iter()
+        .map(|(uri, outcome)| (uri.as_str(), *outcome))
+        .collect();
     assert_eq!(outcomes, expected);
-    assert_eq!(tenant.scores().len(), 6, "a line that is no image URI makes no call");
-    balanced(&tenant, &job);
+    assert_eq!(
+        tenant.scores().len(),
+        6,
+        "a line that is no image URI makes no call"
+    );
+    assert_counts(&tenant, &job);
 }
 
 // J16
-pub async fn a_manifest_that_is_replaced_ends_the_job_with_what_it_has(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "replaced").await;
-    quick(&tenant, 1_000, 50);
+pub async fn a_replaced_manifest_fails_the_job_and_keeps_its_results(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "replaced").await;
+    set_speed(&tenant, 1_000, 50);
     let key = format!("{}.jpg", "k".repeat(1_000));
     put(&tenant, &key, b"pixels");
     // More than one chunk, so that the rest is read while the first is scored.
@@ -77,7 +86,7 @@ pub async fn a_manifest_that_is_replaced_ends_the_job_with_what_it_has(stage: Ar
     put(&tenant, "list.txt", text.as_bytes());
     let changes = json!({"parallelism": 20});
     tenant
-        .apply(&of_lines(&tenant, "replaced", "list.txt", &changes))
+        .apply(&manifest_job(&tenant, "replaced", "list.txt", &changes))
         .await;
     stage
         .until_calls("the first calls", &tenant.bucket, "DetectImageScore", 2)
@@ -89,9 +98,9 @@ pub async fn a_manifest_that_is_replaced_ends_the_job_with_what_it_has(stage: Ar
     assert!(message.contains("oss://replaced-bucket/list.txt"), "{message}");
     assert_eq!(condition(&job, "SourceReady")[..2], ["False", "SourceChanged"]);
     let results = results_of(&tenant, "replaced").await;
-    each_once(&results, tenant.scores().len());
+    assert_indexes(&results, tenant.scores().len());
     assert!(results.len() < 1_800);
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J5, J16
@@ -104,7 +113,7 @@ pub async fn a_line_that_the_grant_does_not_cover_costs_nothing(stage: Arc<Stage
     let text = "oss://outside-bucket/photos/a.jpg\noss://outside-bucket/private/b.jpg\n";
     put(&tenant, "photos/list.txt", text.as_bytes());
     tenant
-        .apply(&of_lines(&tenant, "outside", "photos/list.txt", &json!({})))
+        .apply(&manifest_job(&tenant, "outside", "photos/list.txt", &json!({})))
         .await;
     let job = tenant.until_true(JOB, "outside", "Failed").await;
     let [_, reason, message] = condition(&job, "Failed");
@@ -118,9 +127,9 @@ pub async fn a_line_that_the_grant_does_not_cover_costs_nothing(stage: Arc<Stage
 
 // J16, J17
 pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "lists").await;
+    let tenant = with_grant(&stage, "lists").await;
     tenant
-        .apply(&of_lines(&tenant, "missing", "none.txt", &json!({})))
+        .apply(&manifest_job(&tenant, "missing", "none.txt", &json!({})))
         .await;
     let job = tenant.until_reason(JOB, "missing", "SourceUnreadable").await;
     let [_, _, message] = condition(&job, "Ready");
@@ -130,7 +139,7 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
     );
     put(&tenant, "empty.txt", b"");
     tenant
-        .apply(&of_lines(&tenant, "empty", "empty.txt", &json!({})))
+        .apply(&manifest_job(&tenant, "empty", "empty.txt", &json!({})))
         .await;
     let job = tenant.until_true(JOB, "empty", "Complete").await;
     assert_eq!(job["status"]["progress"], "0/0");
@@ -143,7 +152,7 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
         "oss://lists-bucket/a\n".repeat(250_001).as_bytes(),
     );
     tenant
-        .apply(&of_lines(&tenant, "long", "long.txt", &json!({})))
+        .apply(&manifest_job(&tenant, "long", "long.txt", &json!({})))
         .await;
     let job = tenant.until_true(JOB, "long", "Failed").await;
     let [_, reason, message] = condition(&job, "Failed");
@@ -154,14 +163,14 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
     // When the manifest of the first job is created, that job continues.
     put(&tenant, "a.jpg", b"pixels");
     put(&tenant, "none.txt", b"oss://lists-bucket/a.jpg");
-    tenant.ask_for_pass(JOB, "missing").await;
+    tenant.request_reconcile(JOB, "missing").await;
     let job = tenant.until_true(JOB, "missing", "Complete").await;
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J16, D10: alone, because tenancy rules apply to all tests.
-pub async fn under_strict_rules_a_manifest_reaches_no_bucket_that_none_names(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "ruled").await;
+pub async fn under_strict_rules_a_manifest_reaches_no_bucket_without_a_rule(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "ruled").await;
     let other = Tenant::new(&stage, "unruled").await;
     for key in ["a.jpg", "b.jpg"] {
         put(&tenant, key, b"pixels");
@@ -188,7 +197,7 @@ pub async fn under_strict_rules_a_manifest_reaches_no_bucket_that_none_names(sta
     for name in ["good", "bad"] {
         let ungranted = json!({"grantRef": null});
         tenant
-            .apply(&of_lines(&tenant, name, &format!("{name}.txt"), &ungranted))
+            .apply(&manifest_job(&tenant, name, &format!("{name}.txt"), &ungranted))
             .await;
     }
     let job = tenant.until_true(JOB, "good", "Complete").await;

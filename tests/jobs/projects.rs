@@ -5,10 +5,11 @@ use std::sync::Arc;
 use imm_emulator::{BucketSeed, Call, Fault, FaultAnswer, FaultEffect, FaultMatch, ProjectSeed};
 use serde_json::json;
 
-use super::scoring::{gallery, over};
-use super::shelf::{
-    answer, balanced, below, end, ended, figures, fill, listable, measured, quick, results_of,
+use super::fixtures::{
+    answer, assert_counts, item_counts, outcome, prefix_job, project_count, put_images, results_of,
+    set_speed, until_finished, with_grant,
 };
+use super::scoring::{gallery, over};
 use crate::support::{Stage, Tenant, condition};
 
 /// Returns IMM's error for a project that does not exist.
@@ -44,18 +45,18 @@ fn calls_of(stage: &Stage, project: &str) -> Vec<Call> {
 }
 
 // J14
-pub async fn a_project_that_goes_while_its_job_runs_ends_the_job_within_a_few_calls(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "bulldozed").await;
-    fill(&tenant, 300, Some("0.5"));
-    quick(&tenant, 100, 100);
+pub async fn a_project_deleted_while_its_job_runs_fails_the_job_within_a_few_calls(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "bulldozed").await;
+    put_images(&tenant, 300, Some("0.5"));
+    set_speed(&tenant, 100, 100);
     // The request for the limits and a hundred images succeed; then every call reports that the project is missing.
     strike_project(&tenant, None, 101, None, no_project());
     let changes = json!({"parallelism": 10, "maxFailedItems": "100%"});
     tenant
-        .apply(&below(&tenant, "bulldozed", &json!({}), &changes))
+        .apply(&prefix_job(&tenant, "bulldozed", &json!({}), &changes))
         .await;
-    let job = ended(&tenant, "bulldozed").await;
-    assert_eq!(end(&job), ["Failed", "ProjectNotFound"]);
+    let job = until_finished(&tenant, "bulldozed").await;
+    assert_eq!(outcome(&job), ["Failed", "ProjectNotFound"]);
     let [_, _, message] = condition(&job, "Failed");
     assert!(message.contains(&tenant.project), "{message}");
     let calls = tenant.scores();
@@ -65,39 +66,39 @@ pub async fn a_project_that_goes_while_its_job_runs_ends_the_job_within_a_few_ca
     assert!(refused <= 15, "{refused} rejected calls are billed");
     let served = u64::try_from(served).unwrap();
     assert_eq!(
-        figures(&job, ["succeeded", "failed", "skipped", "ignored"]),
+        item_counts(&job, ["succeeded", "failed", "skipped", "ignored"]),
         [served, 0, 0, 0]
     );
     assert_eq!(
         u64::try_from(results_of(&tenant, "bulldozed").await.len()).unwrap(),
         served
     );
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J14
-pub async fn one_answer_that_a_project_is_missing_fails_no_job_whose_project_is_there(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "blinking").await;
-    fill(&tenant, 120, Some("0.5"));
-    quick(&tenant, 100, 50);
+pub async fn a_single_missing_project_error_fails_no_job_whose_project_exists(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "blinking").await;
+    put_images(&tenant, 120, Some("0.5"));
+    set_speed(&tenant, 100, 50);
     tenant.fault("DetectImageScore", 40, 1, no_project());
     tenant
-        .apply(&below(
+        .apply(&prefix_job(
             &tenant,
             "blinking",
             &json!({}),
             &json!({"parallelism": 10}),
         ))
         .await;
-    let job = ended(&tenant, "blinking").await;
-    assert_eq!(end(&job), ["Complete", "Completed"]);
-    assert_eq!(figures(&job, ["succeeded", "failed", "skipped"]), [120, 0, 0]);
+    let job = until_finished(&tenant, "blinking").await;
+    assert_eq!(outcome(&job), ["Complete", "Completed"]);
+    assert_eq!(item_counts(&job, ["succeeded", "failed", "skipped"]), [120, 0, 0]);
     assert_eq!(tenant.scores().len(), 121, "one image is requested again");
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J5
-pub async fn a_role_that_was_put_right_is_seen_by_the_next_job(stage: Arc<Stage>) {
+pub async fn a_corrected_role_is_read_by_the_next_job(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "mended-role", 3).await;
     let project = |role: Option<&str>| ProjectSeed {
         name: tenant.project.clone(),
@@ -106,17 +107,17 @@ pub async fn a_role_that_was_put_right_is_seen_by_the_next_job(stage: Arc<Stage>
     };
     stage.add_project(project(Some("SomebodyElse")));
     tenant.apply(&over(&tenant, "before", &keys, &json!({}))).await;
-    let job = ended(&tenant, "before").await;
-    assert_eq!(end(&job), ["Failed", "GrantMismatch"]);
+    let job = until_finished(&tenant, "before").await;
+    assert_eq!(outcome(&job), ["Failed", "GrantMismatch"]);
     stage.add_project(project(None));
     tenant.apply(&over(&tenant, "after", &keys, &json!({}))).await;
-    let job = ended(&tenant, "after").await;
-    assert_eq!(end(&job), ["Complete", "Completed"]);
+    let job = until_finished(&tenant, "after").await;
+    assert_eq!(outcome(&job), ["Complete", "Completed"]);
     assert_eq!(tenant.scores().len(), 3);
 }
 
 // J12
-pub async fn a_project_whose_limits_could_not_be_had_is_asked_again_before_it_is_hurried(stage: Arc<Stage>) {
+pub async fn unreadable_limits_are_requested_again_before_the_rate_is_raised(stage: Arc<Stage>) {
     let failures = [
         ("stutters", answer(500, "InternalError")),
         ("hangs-up", FaultEffect::DropAfter),
@@ -134,31 +135,31 @@ pub async fn a_project_whose_limits_could_not_be_had_is_asked_again_before_it_is
         tenants.push(tenant);
     }
     for tenant in &tenants {
-        let job = ended(tenant, &tenant.name).await;
-        assert_eq!(end(&job), ["Complete", "Completed"]);
-        let seen = measured(tenant);
+        let job = until_finished(tenant, &tenant.name).await;
+        assert_eq!(outcome(&job), ["Complete", "Completed"]);
+        let seen = project_count(tenant);
         println!("a limit of 5 per second, at first unknown: {seen:?}");
         // A busy machine sends requests in bursts; at the default rate most of the job's calls would be throttled.
         assert!(seen.highest_per_second <= 7 && seen.throttled <= 2, "{seen:?}");
-        balanced(tenant, &job);
+        assert_counts(tenant, &job);
     }
 }
 
 // J12
-pub async fn a_project_that_was_missing_is_asked_for_its_limits_by_the_next_job(stage: Arc<Stage>) {
+pub async fn the_next_job_requests_the_limits_of_a_project_that_was_missing(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "late-comer", 5).await;
     let elsewhere = json!({"project": {"name": "late-project"}});
     tenant.apply(&over(&tenant, "before", &keys, &elsewhere)).await;
-    let job = ended(&tenant, "before").await;
-    assert_eq!(end(&job), ["Failed", "ProjectNotFound"]);
+    let job = until_finished(&tenant, "before").await;
+    assert_eq!(outcome(&job), ["Failed", "ProjectNotFound"]);
     let asked = calls_of(&stage, "late-project").len();
     stage.add_project(ProjectSeed {
         name: "late-project".to_owned(),
         ..ProjectSeed::default()
     });
     tenant.apply(&over(&tenant, "after", &keys, &elsewhere)).await;
-    let job = ended(&tenant, "after").await;
-    assert_eq!(end(&job), ["Complete", "Completed"]);
+    let job = until_finished(&tenant, "after").await;
+    assert_eq!(outcome(&job), ["Complete", "Completed"]);
     let calls = calls_of(&stage, "late-project");
     let actions: Vec<&str> = calls[asked..].iter().map(|call| call.action.as_str()).collect();
     assert_eq!(actions.first(), Some(&"GetProject"), "{actions:?}");
@@ -178,8 +179,8 @@ pub async fn a_bucket_that_imm_finds_in_another_region_costs_one_request(stage: 
     }
     let changes = json!({"grantRef": null, "maxFailedItems": "100%"});
     tenant.apply(&over(&tenant, "overseas", &keys, &changes)).await;
-    let job = ended(&tenant, "overseas").await;
-    assert_eq!(end(&job), ["Failed", "RegionMismatch"]);
+    let job = until_finished(&tenant, "overseas").await;
+    assert_eq!(outcome(&job), ["Failed", "RegionMismatch"]);
     let [_, _, message] = condition(&job, "Failed");
     assert!(message.contains("cn-hangzhou"), "{message}");
     assert_eq!(tenant.scores().len(), 1);

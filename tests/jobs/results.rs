@@ -7,10 +7,11 @@ use imm_emulator::ManySeed;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::scoring::{gallery, over};
-use super::shelf::{
-    balanced, below, but_echo, each_once, figures, filed, fill, listable, quick, reports_of, results_of,
+use super::fixtures::{
+    assert_counts, assert_indexes, item_counts, prefix_job, put_images, reports_of, results_of, set_speed,
+    until_reported, with_grant, without_reconcile_echo,
 };
+use super::scoring::{gallery, over};
 use crate::support::tenant::JOB;
 use crate::support::{Stage, Tenant, condition};
 
@@ -110,7 +111,7 @@ pub async fn a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports(
             "{name}"
         );
         let results = results_of(&tenant, name).await;
-        each_once(&results, total);
+        assert_indexes(&results, total);
         let stored = condition(&job, "ResultsStored");
         assert_eq!(stored[0], "True");
         let names_report = stored[2].contains(&format!(
@@ -129,12 +130,12 @@ pub async fn a_hundred_results_are_in_status_and_more_or_longer_ones_in_reports(
     // Deleting a job deletes its reports.
     tenant.delete(JOB, "more").await;
     let name = report["metadata"]["name"].as_str().unwrap();
-    tenant.until_gone("ImageScoreReport", name).await;
+    tenant.until_deleted("ImageScoreReport", name).await;
     assert_eq!(reports_of(&tenant, "long").await.len(), 1);
 }
 
 // J31
-pub async fn the_worst_are_printed_lowest_first_from_status_and_from_reports(stage: Arc<Stage>) {
+pub async fn the_lowest_scores_are_printed_first_from_status_and_from_reports(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "worst", 120).await;
     let scores = [(3, "0.1"), (2, "0.10"), (90, "0.05"), (5, "0.6")];
     for (index, score) in scores {
@@ -185,8 +186,8 @@ pub async fn the_worst_are_printed_lowest_first_from_status_and_from_reports(sta
 // J20
 pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stage>) {
     const IMAGES: u64 = 20_000;
-    let tenant = listable(&stage, "bulky").await;
-    quick(&tenant, 2_000, 0);
+    let tenant = with_grant(&stage, "bulky").await;
+    set_speed(&tenant, 2_000, 0);
     let prefix = format!("photos/{}/", "\u{4e2d}".repeat(330));
     let many = ManySeed {
         prefix: prefix.clone(),
@@ -196,7 +197,7 @@ pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stag
     };
     assert!(tenant.stage.cloud.put_many(&tenant.bucket, many).unwrap());
     tenant
-        .apply(&below(
+        .apply(&prefix_job(
             &tenant,
             "bulky",
             &json!({"maxObjects": IMAGES}),
@@ -218,7 +219,11 @@ pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stag
         assert_eq!(report["report"]["items"], results.len());
     }
     let numbers: Vec<&Value> = reports.iter().map(|report| &report["report"]["number"]).collect();
-    assert_eq!(numbers, (0..reports.len()).collect::<Vec<_>>(), "report numbers without a gap");
+    assert_eq!(
+        numbers,
+        (0..reports.len()).collect::<Vec<_>>(),
+        "report numbers without a gap"
+    );
     assert_eq!(
         [
             &job["status"]["reports"]["count"],
@@ -228,9 +233,9 @@ pub async fn reports_and_status_stay_small_however_long_the_keys(stage: Arc<Stag
     );
     assert!(job["status"].to_string().len() < 128 * 1024);
     let results = results_of(&tenant, "bulky").await;
-    each_once(&results, usize::try_from(IMAGES).unwrap());
+    assert_indexes(&results, usize::try_from(IMAGES).unwrap());
     assert!(results.iter().all(|result| result["score"] == "0.123456"));
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 fn name_of(object: &Value) -> String {
@@ -238,21 +243,22 @@ fn name_of(object: &Value) -> String {
 }
 
 // J20
-pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_call(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "touched").await;
-    fill(&tenant, 150, Some("0.5"));
-    quick(&tenant, 100, 400);
+pub async fn a_report_deleted_or_edited_while_the_job_runs_costs_no_second_call(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "touched").await;
+    put_images(&tenant, 150, Some("0.5"));
+    set_speed(&tenant, 100, 400);
+    let changes = json!({"parallelism": 8});
     tenant
-        .apply(&below(&tenant, "touched", &json!({}), &json!({"parallelism": 8})))
+        .apply(&prefix_job(&tenant, "touched", &json!({}), &changes))
         .await;
-    let name = name_of(&filed(&tenant, "touched", 10).await);
+    let name = name_of(&until_reported(&tenant, "touched", 10).await);
     tenant.delete("ImageScoreReport", &name).await;
-    let name = name_of(&filed(&tenant, "touched", 40).await);
+    let name = name_of(&until_reported(&tenant, "touched", 40).await);
     stage
         .kubectl(&["label", "isr", &name, "-n", "touched", "edited-by=someone"])
         .await;
     // A changed score: the job keeps what is stored, and no call is billed again.
-    filed(&tenant, "touched", 60).await;
+    until_reported(&tenant, "touched", 60).await;
     tenant
         .patch(
             "ImageScoreReport",
@@ -264,27 +270,28 @@ pub async fn a_report_that_somebody_deletes_or_edits_meanwhile_costs_no_second_c
         .patch(JOB, "touched", &json!({"spec": {"parallelism": 50}}))
         .await;
     let job = tenant.until_true(JOB, "touched", "Complete").await;
-    each_once(&results_of(&tenant, "touched").await, 150);
+    assert_indexes(&results_of(&tenant, "touched").await, 150);
     assert_eq!(tenant.scores().len(), 150, "each image is requested once");
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J20
-pub async fn a_report_that_somebody_edits_meanwhile_is_put_right(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "forged").await;
-    fill(&tenant, 120, Some("0.5"));
-    quick(&tenant, 100, 400);
+pub async fn a_report_edited_while_the_job_runs_is_corrected(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "forged").await;
+    put_images(&tenant, 120, Some("0.5"));
+    set_speed(&tenant, 100, 400);
+    let changes = json!({"parallelism": 20});
     tenant
-        .apply(&below(&tenant, "forged", &json!({}), &json!({"parallelism": 20})))
+        .apply(&prefix_job(&tenant, "forged", &json!({}), &changes))
         .await;
-    let mut report = filed(&tenant, "forged", 10).await;
+    let mut report = until_reported(&tenant, "forged", 10).await;
     let name = report["metadata"]["name"].as_str().unwrap().to_owned();
     report["report"]["results"][3]["score"] = json!("0.9");
     let results = json!({"report": {"results": report["report"]["results"]}});
     tenant.patch("ImageScoreReport", &name, &results).await;
     tenant.until_true(JOB, "forged", "Complete").await;
     let results = results_of(&tenant, "forged").await;
-    each_once(&results, 120);
+    assert_indexes(&results, 120);
     assert!(
         results.iter().all(|one| one["score"] == "0.5"),
         "the edit is reverted"
@@ -293,9 +300,9 @@ pub async fn a_report_that_somebody_edits_meanwhile_is_put_right(stage: Arc<Stag
 }
 
 // J28
-pub async fn only_the_results_asked_for_are_kept(stage: Arc<Stage>) {
+pub async fn only_the_selected_results_are_kept(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "select", 120).await;
-    quick(&tenant, 1_000, 0);
+    set_speed(&tenant, 1_000, 0);
     let cloud = &stage.cloud;
     for (index, score) in [(3, "0.1"), (70, "0.599999"), (71, "0.6")] {
         assert!(cloud.put_object(&tenant.bucket, &keys[index], "pixels", Some(score)));
@@ -313,16 +320,14 @@ pub async fn only_the_results_asked_for_are_kept(stage: Arc<Stage>) {
             .apply(&over(&tenant, name, &keys[..images], &changes))
             .await;
         let pruned = |job: &Value| job["status"]["resultsPruned"] == true;
-        let job = tenant
-            .until(JOB, name, "the selected results", pruned)
-            .await;
+        let job = tenant.until(JOB, name, "the selected results", pruned).await;
         assert_eq!(condition(&job, "Complete")[0], "True");
         let [_, _, message] = condition(&job, "ResultsStored");
         assert!(message.contains("results.select"), "{name}: {message}");
         let results = results_of(&tenant, name).await;
         let indexes: Vec<&Value> = results.iter().map(|result| &result["index"]).collect();
         assert_eq!(indexes, kept, "{name}");
-        let [total, below] = figures(&job, ["total", "belowThreshold"]);
+        let [total, below] = item_counts(&job, ["total", "belowThreshold"]);
         assert_eq!((usize::try_from(total).unwrap(), below), (images, 2), "{name}");
         assert_eq!(job["status"]["summary"]["min"], "0.1", "{name}");
         prints(&tenant, name, &results).await;
@@ -332,16 +337,16 @@ pub async fn only_the_results_asked_for_are_kept(stage: Arc<Stage>) {
 }
 
 // J28
-pub async fn results_go_when_their_time_is_over_and_the_job_stays(stage: Arc<Stage>) {
+pub async fn expired_results_are_deleted_and_the_job_stays(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "brief", 101).await;
-    quick(&tenant, 1_000, 0);
+    set_speed(&tenant, 1_000, 0);
     let mut calls = 0;
     for (name, images) in [("inline", 10), ("reports", 101)] {
         let changes = json!({"results": {"ttlSecondsAfterFinished": 1}});
         let manifest = over(&tenant, name, &keys[..images], &changes);
         tenant.apply(&manifest).await;
         let job = tenant
-            .until(JOB, name, "its results to be deleted", |job| {
+            .until(JOB, name, "deleted results", |job| {
                 condition(job, "ResultsStored")[1] == "Pruned"
             })
             .await;
@@ -354,19 +359,22 @@ pub async fn results_go_when_their_time_is_over_and_the_job_stays(stage: Arc<Sta
         // As GitOps does: the same manifest is applied repeatedly.
         for _ in 0..2 {
             tenant.apply(&manifest).await;
-            tenant.ask_for_pass(JOB, name).await;
+            tenant.request_reconcile(JOB, name).await;
         }
         calls += images;
-        assert_eq!(but_echo(&tenant.object(JOB, name).await), but_echo(&job));
+        assert_eq!(
+            without_reconcile_echo(&tenant.object(JOB, name).await),
+            without_reconcile_echo(&job)
+        );
         assert_eq!(tenant.scores().len(), calls);
         tenant.one_event(name, "ResultsPruned").await;
     }
 }
 
 // J28: alone, because the operator is killed.
-pub async fn results_whose_time_ends_while_nobody_looks_go_after_a_restart(stage: Arc<Stage>) {
+pub async fn results_that_expire_while_the_operator_is_down_are_deleted_after_a_restart(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "asleep", 101).await;
-    quick(&tenant, 1_000, 0);
+    set_speed(&tenant, 1_000, 0);
     let keep = json!({"results": {"ttlSecondsAfterFinished": 3}});
     tenant.apply(&over(&tenant, "asleep", &keys, &keep)).await;
     let job = tenant.until_true(JOB, "asleep", "Complete").await;
@@ -374,7 +382,7 @@ pub async fn results_whose_time_ends_while_nobody_looks_go_after_a_restart(stage
     assert_eq!(condition(&job, "ResultsStored")[0], "True");
     stage.start_operator().await;
     tenant
-        .until(JOB, "asleep", "its results to be deleted", |job| {
+        .until(JOB, "asleep", "deleted results", |job| {
             condition(job, "ResultsStored")[1] == "Pruned"
         })
         .await;

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::fixtures::{add_score_fault, answer, assert_counts, item_counts, results_of};
 use super::scoring::{gallery, over};
-use super::shelf::{answer, balanced, figures, results_of, strike};
 use crate::support::tenant::JOB;
 use crate::support::{Stage, condition};
 
 // J9
-pub async fn rules_say_which_items_fail_are_ignored_or_are_tried_again(stage: Arc<Stage>) {
+pub async fn rules_decide_which_items_fail_are_ignored_or_are_retried(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "ruling", 8).await;
     assert!(stage.cloud.delete_object(&tenant.bucket, &keys[1]));
-    strike(&tenant, &keys[2], None, answer(400, "ResourceNotFound.Odd"));
-    strike(&tenant, &keys[3], None, answer(400, "ResourceNotFoundElse"));
-    strike(&tenant, &keys[4], None, answer(500, "InternalError"));
-    strike(&tenant, &keys[5], Some(2), answer(400, "Flaky.Image"));
-    strike(&tenant, &keys[6], None, answer(400, "Flaky.Always"));
+    add_score_fault(&tenant, &keys[2], None, answer(400, "ResourceNotFound.Odd"));
+    add_score_fault(&tenant, &keys[3], None, answer(400, "ResourceNotFoundElse"));
+    add_score_fault(&tenant, &keys[4], None, answer(500, "InternalError"));
+    add_score_fault(&tenant, &keys[5], Some(2), answer(400, "Flaky.Image"));
+    add_score_fault(&tenant, &keys[6], None, answer(400, "Flaky.Always"));
     let rules = json!([
         {"codes": ["Never", "InternalError"], "action": "FailItem"},
         {"codes": ["ResourceNotFound"], "action": "IgnoreItem"},
@@ -28,7 +28,7 @@ pub async fn rules_say_which_items_fail_are_ignored_or_are_tried_again(stage: Ar
     tenant.apply(&over(&tenant, "ruling", &keys, &changes)).await;
     let job = tenant.until_true(JOB, "ruling", "Complete").await;
     assert_eq!(
-        figures(&job, ["succeeded", "failed", "ignored", "skipped"]),
+        item_counts(&job, ["succeeded", "failed", "ignored", "skipped"]),
         [3, 3, 2, 0],
         "{job}"
     );
@@ -62,13 +62,13 @@ pub async fn rules_say_which_items_fail_are_ignored_or_are_tried_again(stage: Ar
     assert_eq!(counts, [1, 1, 1, 1, 1, 1, 2, 1]);
     let [_, _, message] = condition(&job, "Complete");
     assert!(message.contains("2 are ignored by a rule"), "{message}");
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J9
 pub async fn a_rule_can_fail_the_whole_job_at_its_first_code(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "ruin", 30).await;
-    strike(&tenant, &keys[4], None, answer(503, "ServiceUnavailable.Quota"));
+    add_score_fault(&tenant, &keys[4], None, answer(503, "ServiceUnavailable.Quota"));
     let rules = json!([{"codes": ["ServiceUnavailable"], "action": "FailJob"}]);
     let changes = json!({"failureRules": rules, "parallelism": 1, "maxFailedItems": "100%"});
     tenant.apply(&over(&tenant, "ruin", &keys, &changes)).await;
@@ -80,8 +80,8 @@ pub async fn a_rule_can_fail_the_whole_job_at_its_first_code(stage: Arc<Stage>) 
         "{message}"
     );
     assert_eq!(condition(&job, "Complete")[0], "");
-    assert_eq!(figures(&job, ["succeeded", "failed", "pending"]), [4, 1, 25]);
+    assert_eq!(item_counts(&job, ["succeeded", "failed", "pending"]), [4, 1, 25]);
     assert_eq!(tenant.scores().len(), 5, "the other images are not requested");
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
     tenant.one_event("ruin", "Failed").await;
 }

@@ -6,7 +6,7 @@ use imm_emulator::{FaultAnswer, FaultEffect, ProjectSeed};
 use imm_harness::until;
 use serde_json::{Value, json};
 
-use super::shelf::but_echo;
+use super::fixtures::without_reconcile_echo;
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
@@ -41,7 +41,7 @@ fn answer(status: u16, code: &str) -> FaultEffect {
 }
 
 // J1
-pub async fn the_recipe_scores_one_image(stage: Arc<Stage>) {
+pub async fn the_documented_request_scores_one_image(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "single", 1).await;
     tenant.apply(&over(&tenant, "one", &keys, &json!({}))).await;
     stage
@@ -73,7 +73,7 @@ pub async fn the_recipe_scores_one_image(stage: Arc<Stage>) {
 }
 
 // J26, P13
-pub async fn an_ended_job_is_left_alone(stage: Arc<Stage>) {
+pub async fn a_finished_job_is_not_changed(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "ended", 3).await;
     tenant.apply(&over(&tenant, "ended", &keys, &json!({}))).await;
     let before = tenant.until_true(JOB, "ended", "Complete").await;
@@ -95,7 +95,7 @@ pub async fn an_ended_job_is_left_alone(stage: Arc<Stage>) {
                 .count()
         };
         let earlier = reads();
-        tenant.ask_for_pass(JOB, "ended").await;
+        tenant.request_reconcile(JOB, "ended").await;
         until("a reconcile of the finished job", PATIENCE, || async {
             (reads() > earlier).then_some(())
         })
@@ -103,10 +103,13 @@ pub async fn an_ended_job_is_left_alone(stage: Arc<Stage>) {
         .unwrap();
     }
     let after = tenant.object(JOB, "ended").await;
-    assert_eq!(but_echo(&after), but_echo(&before));
+    assert_eq!(without_reconcile_echo(&after), without_reconcile_echo(&before));
     assert_eq!(tenant.scores().len(), 3);
     tenant.apply(&over(&tenant, "ended", &keys, &json!({}))).await;
-    assert_eq!(but_echo(&tenant.object(JOB, "ended").await), but_echo(&before));
+    assert_eq!(
+        without_reconcile_echo(&tenant.object(JOB, "ended").await),
+        without_reconcile_echo(&before)
+    );
     // Each requested reconcile is echoed once.
     assert!(writes() <= of_scores + 3);
 }
@@ -170,7 +173,7 @@ pub async fn more_failed_items_than_allowed_fail_the_job(stage: Arc<Stage>) {
 }
 
 // J10
-pub async fn an_item_that_fails_for_a_while_is_tried_again(stage: Arc<Stage>) {
+pub async fn an_item_that_fails_temporarily_is_retried(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "flaky", 1).await;
     tenant.fault("DetectImageScore", 0, 2, answer(500, "InternalError"));
     tenant.apply(&over(&tenant, "flaky", &keys, &json!({}))).await;

@@ -7,7 +7,10 @@ use imm_harness::until;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::shelf::{balanced, below, count, each_once, end, figures, fill, listable, quick, results_of};
+use super::fixtures::{
+    assert_counts, assert_indexes, call_count, item_counts, outcome, prefix_job, put_images, results_of,
+    set_speed, with_grant,
+};
 use crate::support::tenant::{GRANT, JOB};
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
@@ -26,9 +29,9 @@ const ODD: [&str; 9] = [
 
 // J16, J20, J21
 pub async fn a_prefix_is_counted_scored_and_reported(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "prefix").await;
+    let tenant = with_grant(&stage, "prefix").await;
     let cloud = &stage.cloud;
-    fill(&tenant, 120, Some("0.5"));
+    put_images(&tenant, 120, Some("0.5"));
     let long = format!("photos/{}.jpg", "l".repeat(1_023 - 11));
     assert_eq!(long.len(), 1_023);
     let odd = ODD.iter().copied().chain([long.as_str()]);
@@ -41,13 +44,18 @@ pub async fn a_prefix_is_counted_scored_and_reported(stage: Arc<Stage>) {
         assert!(cloud.put_object(&tenant.bucket, other, "pixels", Some("0.1")));
     }
     tenant
-        .apply(&below(&tenant, "all", &json!({"suffixes": [".jpg"]}), &json!({})))
+        .apply(&prefix_job(
+            &tenant,
+            "all",
+            &json!({"suffixes": [".jpg"]}),
+            &json!({}),
+        ))
         .await;
     let job = tenant.until_true(JOB, "all", "Complete").await;
     assert_eq!(job["status"]["progress"], "131/131", "{job}");
     assert!(job["status"]["results"].is_null(), "results are in reports");
     let results = results_of(&tenant, "all").await;
-    each_once(&results, 131);
+    assert_indexes(&results, 131);
     for key in odd {
         let uri = format!("oss://{}/{key}", tenant.bucket);
         let found = results.iter().find(|result| result["uri"] == *uri);
@@ -61,16 +69,21 @@ pub async fn a_prefix_is_counted_scored_and_reported(stage: Arc<Stage>) {
             .ends_with("bell\\u{7}.jpg")
     );
     assert_eq!(tenant.scores().len(), 130, "each object is requested once");
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J16
-pub async fn what_comes_goes_or_changes_while_a_prefix_is_scored(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "moving").await;
-    fill(&tenant, 2_500, Some("0.5"));
-    quick(&tenant, 1_000, 50);
+pub async fn objects_created_deleted_or_replaced_while_a_prefix_is_scored(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "moving").await;
+    put_images(&tenant, 2_500, Some("0.5"));
+    set_speed(&tenant, 1_000, 50);
     tenant
-        .apply(&below(&tenant, "moving", &json!({}), &json!({"parallelism": 60})))
+        .apply(&prefix_job(
+            &tenant,
+            "moving",
+            &json!({}),
+            &json!({"parallelism": 60}),
+        ))
         .await;
     stage
         .until_calls("the first calls", &tenant.bucket, "DetectImageScore", 2)
@@ -82,7 +95,7 @@ pub async fn what_comes_goes_or_changes_while_a_prefix_is_scored(stage: Arc<Stag
     assert!(cloud.put_object(&tenant.bucket, "photos/zzz.jpg", "pixels", Some("0.9")));
     let job = tenant.until_true(JOB, "moving", "Complete").await;
     assert_eq!(
-        figures(&job, ["total", "succeeded", "skipped", "pending"]),
+        item_counts(&job, ["total", "succeeded", "skipped", "pending"]),
         [2_500, 2_498, 2, 0],
         "{job}"
     );
@@ -90,10 +103,10 @@ pub async fn what_comes_goes_or_changes_while_a_prefix_is_scored(stage: Arc<Stag
     let [_, _, message] = condition(&job, "Complete");
     assert!(message.contains("2 were gone before their turn"), "{message}");
     let results = results_of(&tenant, "moving").await;
-    each_once(&results, 2_498);
+    assert_indexes(&results, 2_498);
     assert!(results.iter().all(|result| result["score"] == "0.5"));
     assert_eq!(tenant.scores().len(), 2_498);
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
     let lists = stage.calls(&tenant.bucket, "ListObjectsV2");
     let first_score = tenant.scores().iter().map(|call| call.seq).min().unwrap();
     let before = lists.iter().filter(|call| call.seq < first_score).count();
@@ -105,11 +118,11 @@ pub async fn what_comes_goes_or_changes_while_a_prefix_is_scored(stage: Arc<Stag
 
 // J16
 pub async fn an_object_that_vanishes_between_listing_and_call_is_skipped(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "vanish").await;
-    fill(&tenant, 30, Some("0.5"));
-    quick(&tenant, 100, 300);
+    let tenant = with_grant(&stage, "vanish").await;
+    put_images(&tenant, 30, Some("0.5"));
+    set_speed(&tenant, 100, 300);
     tenant
-        .apply(&below(
+        .apply(&prefix_job(
             &tenant,
             "vanish",
             &json!({}),
@@ -130,15 +143,15 @@ pub async fn an_object_that_vanishes_between_listing_and_call_is_skipped(stage: 
         .patch(JOB, "vanish", &json!({"spec": {"parallelism": 20}}))
         .await;
     let job = tenant.until_true(JOB, "vanish", "Complete").await;
-    assert_eq!(figures(&job, ["succeeded", "failed", "skipped"]), [28, 0, 2]);
+    assert_eq!(item_counts(&job, ["succeeded", "failed", "skipped"]), [28, 0, 2]);
     assert_eq!(job["status"]["failures"][0]["code"], "ResourceNotFound");
     assert_eq!(tenant.scores().len(), 30);
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J16
 pub async fn a_prefix_can_be_narrowed_by_time_and_suffix(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "narrow").await;
+    let tenant = with_grant(&stage, "narrow").await;
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     for (key, modified) in [
         ("photos/old.jpg", "2024-01-01T00:00:00Z"),
@@ -153,7 +166,9 @@ pub async fn a_prefix_can_be_narrowed_by_time_and_suffix(stage: Arc<Stage>) {
         assert!(stage.cloud.set_modified(&tenant.bucket, key, modified));
     }
     let prefix = json!({"suffixes": [".jpg", ".png"], "modifiedAfter": "2024-06-01T00:00:00Z"});
-    tenant.apply(&below(&tenant, "narrow", &prefix, &json!({}))).await;
+    tenant
+        .apply(&prefix_job(&tenant, "narrow", &prefix, &json!({})))
+        .await;
     let job = tenant.until_true(JOB, "narrow", "Complete").await;
     let uris: Vec<String> = results_of(&tenant, "narrow")
         .await
@@ -164,11 +179,16 @@ pub async fn a_prefix_can_be_narrowed_by_time_and_suffix(stage: Arc<Stage>) {
         uris,
         ["new.jpg", "new.png"].map(|key| format!("oss://narrow-bucket/photos/{key}"))
     );
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 
     // A prefix without objects is a job without items: the job finishes immediately and says so.
     tenant
-        .apply(&below(&tenant, "none", &json!({"prefix": "empty/"}), &json!({})))
+        .apply(&prefix_job(
+            &tenant,
+            "none",
+            &json!({"prefix": "empty/"}),
+            &json!({}),
+        ))
         .await;
     let job = tenant.until_true(JOB, "none", "Complete").await;
     assert_eq!(job["status"]["progress"], "0/0");
@@ -176,11 +196,11 @@ pub async fn a_prefix_can_be_narrowed_by_time_and_suffix(stage: Arc<Stage>) {
 }
 
 // J17
-pub async fn a_prefix_that_holds_too_much_costs_nothing(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "large").await;
-    fill(&tenant, 1_200, None);
+pub async fn a_prefix_with_too_many_objects_costs_nothing(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "large").await;
+    put_images(&tenant, 1_200, None);
     tenant
-        .apply(&below(
+        .apply(&prefix_job(
             &tenant,
             "large",
             &json!({"maxObjects": 1_100}),
@@ -202,7 +222,7 @@ pub async fn a_prefix_that_holds_too_much_costs_nothing(stage: Arc<Stage>) {
 
     // A prefix with exactly as many objects as allowed is scored.
     tenant
-        .apply(&below(
+        .apply(&prefix_job(
             &tenant,
             "exact",
             &json!({"prefix": "photos/00000", "maxObjects": 100}),
@@ -211,16 +231,16 @@ pub async fn a_prefix_that_holds_too_much_costs_nothing(stage: Arc<Stage>) {
         .await;
     let job = tenant.until_true(JOB, "exact", "Complete").await;
     assert_eq!(job["status"]["progress"], "100/100");
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 }
 
 // J16
-pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "unlisted").await;
-    fill(&tenant, 3, Some("0.5"));
-    tenant.give_rights("owner", Some(&["oss:*BucketPolicy", "oss:GetBucketInfo"]));
+pub async fn a_denied_listing_is_reported_and_resumed(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "unlisted").await;
+    put_images(&tenant, 3, Some("0.5"));
+    tenant.set_permissions("owner", Some(&["oss:*BucketPolicy", "oss:GetBucketInfo"]));
     tenant
-        .apply(&below(&tenant, "unlisted", &json!({}), &json!({})))
+        .apply(&prefix_job(&tenant, "unlisted", &json!({}), &json!({})))
         .await;
     let job = tenant.until_reason(JOB, "unlisted", "SourceUnreadable").await;
     let [_, _, message] = condition(&job, "Ready");
@@ -230,21 +250,21 @@ pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Sta
     );
     assert_eq!(condition(&job, "SourceReady")[..2], ["False", "SourceUnreadable"]);
     assert!(tenant.scores().is_empty());
-    tenant.give_rights("owner", None);
-    tenant.ask_for_pass(JOB, "unlisted").await;
+    tenant.set_permissions("owner", None);
+    tenant.request_reconcile(JOB, "unlisted").await;
     let job = tenant.until_true(JOB, "unlisted", "Complete").await;
     assert_eq!(condition(&job, "SourceReady")[..2], ["True", "Counted"]);
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
 
     // A page that is interrupted is requested again, and no image is scored twice.
     tenant.fault("ListObjectsV2", 2, 1, imm_emulator::FaultEffect::DropAfter);
     tenant
-        .apply(&below(&tenant, "broken", &json!({}), &json!({})))
+        .apply(&prefix_job(&tenant, "broken", &json!({}), &json!({})))
         .await;
     tenant.until_true(JOB, "broken", "Complete").await;
     assert_eq!(tenant.scores().len(), 6);
     until("the pages", PATIENCE, || async {
-        (count(&tenant, "ListObjectsV2") >= 3).then_some(())
+        (call_count(&tenant, "ListObjectsV2") >= 3).then_some(())
     })
     .await
     .unwrap();
@@ -256,7 +276,7 @@ pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Sta
     tenant.apply(&valid.replace("canary-owner", "canary-wrong")).await;
     let reader = json!({"credentials": {"secretRef": {"name": "reader"}}});
     tenant
-        .apply(&below(&tenant, "wrong-keys", &reader, &json!({})))
+        .apply(&prefix_job(&tenant, "wrong-keys", &reader, &json!({})))
         .await;
     let job = tenant.until_reason(JOB, "wrong-keys", "SourceUnreadable").await;
     let [_, _, message] = condition(&job, "Ready");
@@ -265,7 +285,7 @@ pub async fn a_listing_that_is_refused_is_told_and_taken_up_again(stage: Arc<Sta
         "{message}"
     );
     tenant.apply(&valid).await;
-    tenant.ask_for_pass(JOB, "wrong-keys").await;
+    tenant.request_reconcile(JOB, "wrong-keys").await;
     tenant.until_true(JOB, "wrong-keys", "Complete").await;
 }
 
@@ -276,10 +296,10 @@ pub async fn a_prefix_in_another_region_costs_nothing(stage: Arc<Stage>) {
         ..BucketSeed::default()
     };
     let tenant = Tenant::with_bucket(&stage, "distant", bucket).await;
-    fill(&tenant, 3, None);
+    put_images(&tenant, 3, None);
     let ungranted = json!({"grantRef": null});
     tenant
-        .apply(&below(&tenant, "distant", &json!({}), &ungranted))
+        .apply(&prefix_job(&tenant, "distant", &json!({}), &ungranted))
         .await;
     let job = tenant.until_true(JOB, "distant", "Failed").await;
     let [_, reason, message] = condition(&job, "Failed");
@@ -289,9 +309,9 @@ pub async fn a_prefix_in_another_region_costs_nothing(stage: Arc<Stage>) {
 }
 
 // D6: the grant is checked again before the first call, however long the count took.
-pub async fn a_grant_that_goes_while_a_source_is_counted_costs_no_call(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "counted").await;
-    fill(&tenant, 30, Some("0.5"));
+pub async fn a_grant_deleted_while_a_source_is_counted_costs_no_call(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "counted").await;
+    put_images(&tenant, 30, Some("0.5"));
     stage.cloud.add_fault(Fault {
         matching: FaultMatch {
             action: Some("ListObjectsV2".to_owned()),
@@ -304,7 +324,7 @@ pub async fn a_grant_that_goes_while_a_source_is_counted_costs_no_call(stage: Ar
         effect: FaultEffect::DelayMs(9_000),
     });
     tenant
-        .apply(&below(&tenant, "counted", &json!({}), &json!({})))
+        .apply(&prefix_job(&tenant, "counted", &json!({}), &json!({})))
         .await;
     tenant.until_reason(JOB, "counted", "CountingItems").await;
     // The count starts within a second, and its answer takes nine seconds.
@@ -315,12 +335,15 @@ pub async fn a_grant_that_goes_while_a_source_is_counted_costs_no_call(stage: Ar
     .await
     .unwrap();
     tenant.delete(GRANT, "open").await;
-    tenant.until_gone(GRANT, "open").await;
+    tenant.until_deleted(GRANT, "open").await;
     let job = tenant.object(JOB, "counted").await;
     assert_eq!(condition(&job, "Ready")[1], "CountingItems");
-    let reported = |job: &Value| condition(job, "Ready")[1] == "WaitingForGrant" || !end(job)[0].is_empty();
-    let job = tenant.until(JOB, "counted", "a message about the grant", reported).await;
-    assert_eq!(end(&job), ["", ""]);
+    let reported =
+        |job: &Value| condition(job, "Ready")[1] == "WaitingForGrant" || !outcome(job)[0].is_empty();
+    let job = tenant
+        .until(JOB, "counted", "a message about the grant", reported)
+        .await;
+    assert_eq!(outcome(&job), ["", ""]);
     assert!(tenant.scores().is_empty());
     tenant.granted("open", &json!({})).await;
     tenant.until_true(JOB, "counted", "Complete").await;

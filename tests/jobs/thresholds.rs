@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::shelf::{balanced, figures, listable};
+use super::fixtures::{assert_counts, item_counts, with_grant};
 use crate::support::tenant::JOB;
 use crate::support::{Stage, condition};
 
 // J27
 pub async fn a_score_equal_to_the_threshold_passes_and_one_just_below_does_not(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "edge").await;
+    let tenant = with_grant(&stage, "edge").await;
     let scores = ["0.6", "0.60", "0.599999", "0.7", "1"];
     let keys: Vec<String> = (0..scores.len()).map(|n| format!("{n}.jpg")).collect();
     for (key, score) in keys.iter().zip(scores) {
@@ -68,7 +68,7 @@ pub async fn a_score_equal_to_the_threshold_passes_and_one_just_below_does_not(s
         let before = tenant.scores().len();
         tenant.apply(&tenant.job(name, &keys, &changes)).await;
         let job = tenant.until_true(JOB, name, end).await;
-        assert_eq!(figures(&job, ["belowThreshold"]), [below], "{name}");
+        assert_eq!(item_counts(&job, ["belowThreshold"]), [below], "{name}");
         let [status, reason, message] = condition(&job, "ThresholdMet");
         let expected = if met == "True" {
             "WithinThreshold"
@@ -91,7 +91,7 @@ pub async fn a_score_equal_to_the_threshold_passes_and_one_just_below_does_not(s
         let row: Vec<&str> = shown.split_whitespace().collect();
         assert_eq!(row[6], below.to_string(), "{shown}");
     }
-    let fresh = listable(&stage, "plain").await;
+    let fresh = with_grant(&stage, "plain").await;
     assert!(
         stage
             .cloud
@@ -104,5 +104,5 @@ pub async fn a_score_equal_to_the_threshold_passes_and_one_just_below_does_not(s
         "",
         "without a threshold there is no ThresholdMet condition"
     );
-    balanced(&fresh, &job);
+    assert_counts(&fresh, &job);
 }

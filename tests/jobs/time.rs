@@ -8,15 +8,15 @@ use imm_harness::until;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::fixtures::{add_score_fault, assert_counts, assert_indexes, results_of, set_speed};
 use super::scoring::{gallery, over};
-use super::shelf::{balanced, each_once, quick, results_of, strike};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 /// Starts a job of sixty images with three calls at a time, and waits until part of it is scored.
 async fn under_way(stage: &Arc<Stage>, name: &str, changes: &Value) -> Tenant {
     let (tenant, keys) = gallery(stage, name, 60).await;
-    quick(&tenant, 100, 400);
+    set_speed(&tenant, 100, 400);
     let mut all = json!({"parallelism": 3});
     crate::support::tenant::merge(&mut all, changes);
     tenant.apply(&over(&tenant, name, &keys, &all)).await;
@@ -31,13 +31,13 @@ async fn drained(tenant: &Tenant, name: &str, job: &Value) -> usize {
     let calls = tenant.scores().len();
     assert!(calls < 60, "the job was stopped in the middle");
     assert_eq!(job["status"]["items"]["active"], 0);
-    each_once(&results_of(tenant, name).await, calls);
-    balanced(tenant, job);
+    assert_indexes(&results_of(tenant, name).await, calls);
+    assert_counts(tenant, job);
     calls
 }
 
 async fn passed(tenant: &Tenant, name: &str) -> Value {
-    let token = tenant.ask_for_pass(JOB, name).await;
+    let token = tenant.request_reconcile(JOB, name).await;
     tenant
         .until(JOB, name, "a reconcile", |job| {
             job["status"]["lastHandledReconcileAt"] == *token
@@ -50,7 +50,7 @@ fn time(value: &Value) -> Timestamp {
 }
 
 // J23
-pub async fn a_suspended_job_makes_no_call_and_goes_on_where_it_was(stage: Arc<Stage>) {
+pub async fn a_suspended_job_makes_no_call_and_resumes_where_it_stopped(stage: Arc<Stage>) {
     let tenant = under_way(&stage, "pause", &json!({})).await;
     tenant
         .patch(JOB, "pause", &json!({"spec": {"suspend": true}}))
@@ -89,14 +89,14 @@ pub async fn a_suspended_job_makes_no_call_and_goes_on_where_it_was(stage: Arc<S
         "its active time starts again"
     );
     assert_eq!(tenant.scores().len(), 60, "each image is requested once");
-    balanced(&tenant, &job);
+    assert_counts(&tenant, &job);
     tenant.one_event("pause", "Resumed").await;
     tenant.one_event("pause", "Suspended").await;
     tenant.one_event("pause", "Completed").await;
 }
 
 // J24
-pub async fn a_cancelled_job_keeps_its_results_and_stays_ended(stage: Arc<Stage>) {
+pub async fn a_cancelled_job_keeps_its_results_and_stays_finished(stage: Arc<Stage>) {
     let tenant = under_way(&stage, "cancel", &json!({})).await;
     tenant
         .patch(JOB, "cancel", &json!({"spec": {"cancel": true}}))
@@ -131,10 +131,10 @@ pub async fn a_cancelled_job_keeps_its_results_and_stays_ended(stage: Arc<Stage>
 }
 
 // J24: a slow answer must not delay the storing of results that came before it.
-pub async fn what_comes_while_a_job_drains_is_stored_meanwhile(stage: Arc<Stage>) {
+pub async fn results_that_arrive_while_a_job_drains_are_stored_immediately(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "drains", 10).await;
-    quick(&tenant, 100, 2_000);
-    strike(&tenant, "image-009.jpg", None, FaultEffect::DelayMs(9_000));
+    set_speed(&tenant, 100, 2_000);
+    add_score_fault(&tenant, "image-009.jpg", None, FaultEffect::DelayMs(9_000));
     tenant.apply(&over(&tenant, "drains", &keys, &json!({}))).await;
     let sent = |job: &Value| job["status"]["requests"]["sent"] == 10;
     tenant.until(JOB, "drains", "all calls to be sent", sent).await;
@@ -151,12 +151,12 @@ pub async fn what_comes_while_a_job_drains_is_stored_meanwhile(stage: Arc<Stage>
     assert_eq!(job["status"]["items"]["active"], 1);
     let job = tenant.until_true(JOB, "drains", "Failed").await;
     assert_eq!(condition(&job, "Failed")[1], "Cancelled");
-    each_once(&results_of(&tenant, "drains").await, 10);
-    balanced(&tenant, &job);
+    assert_indexes(&results_of(&tenant, "drains").await, 10);
+    assert_counts(&tenant, &job);
 }
 
 // J25
-pub async fn a_job_that_runs_out_of_time_fails_with_what_it_has(stage: Arc<Stage>) {
+pub async fn a_job_that_exceeds_its_deadline_fails_and_keeps_its_results(stage: Arc<Stage>) {
     let tenant = under_way(&stage, "late", &json!({})).await;
     tenant
         .patch(JOB, "late", &json!({"spec": {"activeDeadlineSeconds": 1}}))
@@ -179,7 +179,7 @@ pub async fn a_job_that_runs_out_of_time_fails_with_what_it_has(stage: Arc<Stage
 }
 
 // J25
-pub async fn time_runs_while_a_job_waits_for_its_grant_or_its_keys(stage: Arc<Stage>) {
+pub async fn the_deadline_runs_while_a_job_waits_for_its_grant_or_credentials(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "overdue").await;
     let cases = [
         ("grant", json!({"grantRef": {"name": "none"}})),

@@ -21,7 +21,7 @@ fn image(tenant: &Tenant) -> Vec<String> {
 }
 
 // J2
-pub async fn a_job_makes_no_call_before_its_grant_has_settled(stage: Arc<Stage>) {
+pub async fn a_job_makes_no_call_before_its_grant_has_propagated(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "settles").await;
     let keys = image(&tenant);
     tenant
@@ -52,7 +52,7 @@ pub async fn a_job_makes_no_call_before_its_grant_has_settled(stage: Arc<Stage>)
 }
 
 // J3
-pub async fn a_grant_that_never_comes_fails_the_job_without_a_call(stage: Arc<Stage>) {
+pub async fn a_grant_that_is_never_created_fails_the_job_without_a_call(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "never").await;
     let keys = image(&tenant);
     tenant
@@ -73,7 +73,7 @@ pub async fn a_grant_that_never_comes_fails_the_job_without_a_call(stage: Arc<St
 }
 
 // J4
-pub async fn a_missing_grant_and_a_forbidden_one_read_the_same(stage: Arc<Stage>) {
+pub async fn a_missing_grant_and_a_forbidden_one_are_reported_alike(stage: Arc<Stage>) {
     let (owner, keys) = gallery(&stage, "closed", 1).await;
     let stranger = Tenant::new(&stage, "stranger").await;
     let mut messages = Vec::new();
@@ -164,7 +164,7 @@ pub async fn a_bucket_in_another_region_fails_the_job_without_a_call(stage: Arc<
 }
 
 // G44, D6
-pub async fn a_lost_grant_stops_the_calls_until_it_is_back(stage: Arc<Stage>) {
+pub async fn a_deleted_grant_stops_the_calls_until_it_is_recreated(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "revoked", 60).await;
     stage.add_project(imm_emulator::ProjectSeed {
         name: tenant.project.clone(),
@@ -178,7 +178,7 @@ pub async fn a_lost_grant_stops_the_calls_until_it_is_back(stage: Arc<Stage>) {
         .until_calls("some calls", &tenant.bucket, "DetectImageScore", 4)
         .await;
     tenant.delete(GRANT, "open").await;
-    tenant.until_gone(GRANT, "open").await;
+    tenant.until_deleted(GRANT, "open").await;
     let job = tenant.until_reason(JOB, "revoked", "WaitingForGrant").await;
     assert_eq!(
         [condition(&job, "Failed")[0], condition(&job, "GrantReady")[0]],
@@ -202,7 +202,7 @@ pub async fn a_lost_grant_stops_the_calls_until_it_is_back(stage: Arc<Stage>) {
     assert!(calls - stored <= 2, "{stored} results of {calls} calls");
     assert_eq!(job["status"]["requests"]["sent"], calls);
     // A requested reconcile makes no call either.
-    let token = tenant.ask_for_pass(JOB, "revoked").await;
+    let token = tenant.request_reconcile(JOB, "revoked").await;
     tenant
         .until(JOB, "revoked", "the reconcile", |job| {
             job["status"]["lastHandledReconcileAt"] == *token
@@ -222,7 +222,7 @@ pub async fn a_lost_grant_stops_the_calls_until_it_is_back(stage: Arc<Stage>) {
 }
 
 // J5
-pub async fn a_project_that_reads_as_another_role_costs_no_paid_request(stage: Arc<Stage>) {
+pub async fn a_project_with_another_service_role_costs_no_billed_request(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "other-role", 3).await;
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),

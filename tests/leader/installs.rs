@@ -18,7 +18,7 @@ async fn install(stage: &Stage, namespace: &str) -> Operator {
 }
 
 // G33
-pub async fn two_installs_share_a_bucket_and_each_keeps_its_own(stage: Arc<Stage>) {
+pub async fn two_installs_share_a_bucket_and_each_keeps_its_statements(stage: Arc<Stage>) {
     let here = Tenant::with_policy(&stage, "here", OTHERS).await;
     let there = Tenant::new(&stage, "there").await;
     let installs = [install(&stage, "here").await, install(&stage, "there").await];
@@ -56,7 +56,7 @@ pub async fn two_installs_share_a_bucket_and_each_keeps_its_own(stage: Arc<Stage
         here.delete(GRANT, name).await;
     }
     for name in grants {
-        here.until_gone(GRANT, name).await;
+        here.until_deleted(GRANT, name).await;
     }
     let left = here.policy();
     assert!(!left.contains("here-bucket/here/"), "{left}");

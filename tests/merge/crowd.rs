@@ -28,7 +28,7 @@ fn sized(account: i64, bytes: usize) -> Statement {
 
 /// The oldest grants that fit are written, and each of the others is reported as too large.
 #[test]
-fn of_a_thousand_grants_the_oldest_are_written_that_fit() {
+fn of_a_thousand_grants_the_oldest_that_fit_are_written() {
     let crowd = crowd(|n| vec![access(&format!("{n:016}"), &[&format!("folder-{n}/")])]);
     let plan = plan(scene(None), &crowd);
     let Change::Put(text) = &plan.change else {
@@ -53,7 +53,7 @@ fn of_a_thousand_grants_the_oldest_are_written_that_fit() {
 
 /// Each grant fails for a reason of its own, except one in the middle. All of them own a statement, so planning reads each.
 #[test]
-fn of_a_thousand_grants_that_cannot_be_written_each_is_told_why_and_the_one_that_can_is_written() {
+fn each_of_a_thousand_blocked_grants_gets_its_reason_and_the_valid_one_is_written() {
     let foreign = sized(7, 1_000);
     let long = sized(8, 6_000);
     let small = access("9", &[]);

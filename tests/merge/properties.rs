@@ -116,7 +116,7 @@ fn texts(document: Option<&Document>) -> Vec<String> {
 /// Checks that planning is idempotent, that foreign statements come first, unchanged and in order, and that removing all
 /// grants restores the original document, byte for byte.
 fn check_round_trip(found: Option<String>, mut grants: Vec<GrantInput>) -> Result<(), TestCaseError> {
-    let with = carry_out(found.as_deref(), &mut grants);
+    let with = apply_plans(found.as_deref(), &mut grants);
     let seen = with.as_deref().map(document);
     prop_assert_eq!(plan(scene(seen.as_ref()), &grants).change, Change::Keep);
     let (before, after) = (
@@ -127,14 +127,14 @@ fn check_round_trip(found: Option<String>, mut grants: Vec<GrantInput>) -> Resul
     leave(&mut grants, Removal::Delete);
     // An empty list of statements is removed with the last of our statements.
     let kept = found.filter(|_| !before.is_empty() || grants.is_empty());
-    prop_assert_eq!(carry_out(with.as_deref(), &mut grants), kept);
+    prop_assert_eq!(apply_plans(with.as_deref(), &mut grants), kept);
     prop_assert!(grants.iter().all(|g| g.ledger.is_empty()));
     Ok(())
 }
 
 proptest! {
     #[test]
-    fn planning_twice_equals_once_foreign_bytes_stay_and_removal_undoes(found in found(), specs in grants()) {
+    fn planning_is_idempotent_keeps_foreign_bytes_and_is_undone_by_removal(found in found(), specs in grants()) {
         check_round_trip(found, members(&specs))?;
     }
 
@@ -142,13 +142,13 @@ proptest! {
     fn the_order_of_grants_does_not_matter(found in found(), specs in grants()) {
         let mut grants = members(&specs);
         let mut turned: Vec<_> = grants.iter().rev().cloned().collect();
-        prop_assert_eq!(carry_out(found.as_deref(), &mut grants), carry_out(found.as_deref(), &mut turned));
+        prop_assert_eq!(apply_plans(found.as_deref(), &mut grants), apply_plans(found.as_deref(), &mut turned));
         turned.reverse();
         prop_assert_eq!(grants, turned);
     }
 
     #[test]
-    fn a_damaged_document_is_refused_or_kept_like_any_other(bytes in damaged(), specs in grants()) {
+    fn a_damaged_document_is_rejected_or_kept_like_any_other(bytes in damaged(), specs in grants()) {
         if let Ok(document) = Document::parse(&bytes) {
             prop_assert!(!bytes.starts_with(b"\xef\xbb\xbf"));
             prop_assert_eq!(document.text().as_bytes(), bytes.as_slice());

@@ -14,7 +14,7 @@ use super::build::*;
 const FOREIGN: &str = "{\r\n  \"Statement\" : [ {\"Resource\":\"acs:oss:*:*:b\",\"Effect\":\"Deny\",\"N\":1000000000000000000,\n\"Action\":\"oss:*\",\"Principal\":[\"*\"],\"Condition\":{\"Bool\":{\"acs:SecureTransport\":[\"false\"]}}} ,\n {\"Ä\":\"ü\"}\t] , \"Version\":\"1\"}\r\n";
 
 #[test]
-fn the_seeds_two_statements_are_rendered_as_alibabas_page_has_them() {
+fn the_default_statements_are_rendered_as_on_alibabas_page() {
     assert_eq!(
         access("1234567890123456", &[]).text,
         r#"{"Effect":"Allow","Action":["oss:GetObject","oss:GetObjectAcl","oss:ListObjects","oss:RestoreObject","oss:GetVodPlaylist","oss:ListObjectVersions","oss:GetObjectVersion","oss:GetObjectVersionAcl","oss:RestoreObjectVersion"],"Principal":["arn:sts::1234567890123456:assumed-role/AliyunIMMDefaultRole/*"],"Resource":["acs:oss:*:6543210987654321:test-bucket-2024/*"]}"#
@@ -28,7 +28,7 @@ fn the_seeds_two_statements_are_rendered_as_alibabas_page_has_them() {
 #[test]
 fn a_bucket_without_policy_gets_just_our_statements() {
     let mut grants = [active("a", &[pass_role("1"), access("1", &[])])];
-    let text = carry_out(None, &mut grants).unwrap();
+    let text = apply_plans(None, &mut grants).unwrap();
     let expected = format!(
         r#"{{"Version":"1","Statement":[{},{}]}}"#,
         pass_role("1").text,
@@ -44,7 +44,7 @@ fn a_bucket_without_policy_gets_just_our_statements() {
 }
 
 #[test]
-fn foreign_bytes_stay_and_the_last_revoke_gives_the_document_back() {
+fn foreign_bytes_stay_and_the_last_removal_restores_the_document() {
     for found in [
         FOREIGN,
         r#"{"Version":"1","Statement":[{"Effect":"Allow"}]}"#,
@@ -55,7 +55,7 @@ fn foreign_bytes_stay_and_the_last_revoke_gives_the_document_back() {
             active("a", &[access("1", &["p/"])]),
             active("b", &[access("2", &[])]),
         ];
-        let with = carry_out(Some(found), &mut grants).unwrap();
+        let with = apply_plans(Some(found), &mut grants).unwrap();
         let before = document(found);
         let after = document(&with);
         for (old, new) in before.statements().iter().zip(after.statements()) {
@@ -63,20 +63,20 @@ fn foreign_bytes_stay_and_the_last_revoke_gives_the_document_back() {
         }
         assert_eq!(after.statements().len(), before.statements().len() + 2);
         leave(&mut grants, Removal::Delete);
-        assert_eq!(carry_out(Some(&with), &mut grants).as_deref(), Some(found));
+        assert_eq!(apply_plans(Some(&with), &mut grants).as_deref(), Some(found));
     }
 }
 
 #[test]
-fn nothing_left_means_the_document_is_deleted() {
+fn a_document_without_statements_is_deleted() {
     let mut grants = [active("a", &[access("1", &[])])];
-    let with = carry_out(None, &mut grants).unwrap();
+    let with = apply_plans(None, &mut grants).unwrap();
     leave(&mut grants, Removal::Delete);
-    assert_eq!(carry_out(Some(&with), &mut grants), None);
+    assert_eq!(apply_plans(Some(&with), &mut grants), None);
 }
 
 #[test]
-fn documents_that_cannot_be_edited_safely_are_named() {
+fn documents_that_cannot_be_edited_safely_are_rejected_with_a_reason() {
     let cases: &[(&[u8], PolicyParseError)] = &[
         (b"\xff", PolicyParseError::NotUtf8),
         (
@@ -123,13 +123,13 @@ fn meaning_is_compared_not_spelling() {
 }
 
 #[test]
-fn two_grants_share_a_statement_and_it_leaves_with_the_last_one() {
+fn two_grants_share_a_statement_that_is_removed_with_the_last_one() {
     let shared = access("1", &[]);
     let mut grants = [
         active("a", std::slice::from_ref(&shared)),
         active("b", std::slice::from_ref(&shared)),
     ];
-    let text = carry_out(None, &mut grants).unwrap();
+    let text = apply_plans(None, &mut grants).unwrap();
     assert_eq!(document(&text).statements().len(), 1);
     grants[0].disposition = Disposition::Removing(Removal::Delete);
     let seen = document(&text);
@@ -140,15 +140,15 @@ fn two_grants_share_a_statement_and_it_leaves_with_the_last_one() {
     );
     grants[0].ledger.clear();
     leave(&mut grants, Removal::Delete);
-    assert_eq!(carry_out(Some(&text), &mut grants), None);
+    assert_eq!(apply_plans(Some(&text), &mut grants), None);
 }
 
 #[test]
-fn what_was_there_before_is_adopted_and_left() {
+fn a_pre_existing_statement_is_adopted_and_left() {
     let found = format!(r#"{{"Version":"1","Statement":[{}]}}"#, access("1", &[]).text);
     let mut grants = [active("a", &[access("1", &[])])];
     assert_eq!(
-        carry_out(Some(&found), &mut grants).as_deref(),
+        apply_plans(Some(&found), &mut grants).as_deref(),
         Some(found.as_str())
     );
     assert!(grants[0].ledger[0].pre_existing);
@@ -162,7 +162,7 @@ fn what_was_there_before_is_adopted_and_left() {
 }
 
 #[test]
-fn adoption_fail_leaves_everything_alone() {
+fn adoption_fail_changes_nothing() {
     let found = format!(r#"{{"Version":"1","Statement":[{}]}}"#, access("1", &[]).text);
     let stance = Disposition::Enforced(Desired {
         statements: vec![access("1", &[])],
@@ -199,7 +199,7 @@ fn after_a_crash_an_intended_statement_is_ours_only_byte_by_byte() {
 }
 
 #[test]
-fn of_equal_copies_only_ours_goes() {
+fn of_equal_copies_only_ours_is_removed() {
     let statement = access("1", &[]);
     let other = statement.text.replace(',', ", ");
     let text = format!(
@@ -212,7 +212,7 @@ fn of_equal_copies_only_ours_goes() {
         vec![entry(&statement, EntryState::Applied)],
     );
     let mut grants = [grant];
-    let left = carry_out(Some(&text), &mut grants).unwrap();
+    let left = apply_plans(Some(&text), &mut grants).unwrap();
     assert_eq!(
         left,
         format!(r#"{{"Version":"1","Statement":[{other},{other}]}}"#)
@@ -221,7 +221,7 @@ fn of_equal_copies_only_ours_goes() {
 }
 
 #[test]
-fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_bring_it_back() {
+fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_restore_it() {
     let statement = access("1", &[]);
     let grant = member(
         "a",
@@ -248,7 +248,7 @@ fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_bring_it_back() 
 }
 
 #[test]
-fn an_equal_statement_that_comes_after_ours_went_is_somebody_elses() {
+fn an_equal_statement_added_after_ours_was_removed_is_foreign() {
     let statement = access("1", &[]);
     let found = document(&format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text));
     let grant = member(
@@ -276,7 +276,7 @@ fn an_equal_statement_that_comes_after_ours_went_is_somebody_elses() {
 }
 
 #[test]
-fn an_absence_does_not_count_while_the_answer_may_be_old() {
+fn an_absence_does_not_count_while_the_read_may_be_stale() {
     let statement = access("1", &[]);
     let grant = member(
         "a",
@@ -295,7 +295,7 @@ fn an_absence_does_not_count_while_the_answer_may_be_old() {
 }
 
 #[test]
-fn the_grant_that_does_not_fit_is_told_how_much_is_missing_and_the_others_go_on() {
+fn a_grant_that_does_not_fit_reports_its_size_and_the_others_are_written() {
     let filler = format!(
         r#"{{"Version":"1","Statement":[{{"Note":"{}"}}]}}"#,
         "x".repeat(15_700)
@@ -321,7 +321,7 @@ fn the_grant_that_does_not_fit_is_told_how_much_is_missing_and_the_others_go_on(
 fn a_narrowed_grant_changes_in_one_write_without_a_gap() {
     let (wide, narrow) = (access("1", &["a/", "b/"]), access("1", &["a/"]));
     let mut grants = [active("a", &[wide])];
-    let text = carry_out(None, &mut grants).unwrap();
+    let text = apply_plans(None, &mut grants).unwrap();
     grants[0].disposition = wants(std::slice::from_ref(&narrow));
     let seen = document(&text);
     let Change::Put(next) = plan(scene(Some(&seen)), &grants).change else {
@@ -334,7 +334,7 @@ fn a_narrowed_grant_changes_in_one_write_without_a_gap() {
 }
 
 #[test]
-fn while_an_absence_does_not_count_what_is_to_be_replaced_stays() {
+fn a_statement_to_be_replaced_stays_while_an_absence_does_not_count() {
     let (wide, narrow) = (access("1", &["a/", "b/"]), access("1", &["a/"]));
     let ledger = vec![
         entry(&wide, EntryState::Removing),
@@ -355,13 +355,13 @@ fn while_an_absence_does_not_count_what_is_to_be_replaced_stays() {
 }
 
 #[test]
-fn a_retained_statement_stays_and_was_there_before_for_the_others() {
+fn a_retained_statement_stays_and_is_pre_existing_for_the_others() {
     let shared = access("1", &[]);
     let mut grants = [
         active("a", std::slice::from_ref(&shared)),
         active("b", std::slice::from_ref(&shared)),
     ];
-    let text = carry_out(None, &mut grants).unwrap();
+    let text = apply_plans(None, &mut grants).unwrap();
     grants[0].disposition = Disposition::Removing(Removal::Retain);
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &grants);

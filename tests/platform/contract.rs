@@ -36,7 +36,7 @@ pub async fn a_new_object_is_in_progress_before_the_operator_runs(stage: Arc<Sta
 // P2
 pub async fn the_observed_generation_follows_a_change_while_failing(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "failing").await;
-    tenant.give_rights("owner", Some(&[]));
+    tenant.set_permissions("owner", Some(&[]));
     tenant.apply(&tenant.grant("failing", &json!({}))).await;
     tenant.until_reason(GRANT, "failing", "AccessDenied").await;
     for prefix in ["a/", "b/"] {
@@ -61,7 +61,7 @@ pub async fn the_observed_generation_follows_a_change_while_failing(stage: Arc<S
 }
 
 // P3
-pub async fn reconciling_is_gone_after_a_crash_in_the_middle(stage: Arc<Stage>) {
+pub async fn reconciling_is_cleared_after_a_crash_in_the_middle(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "middle").await;
     // The second read comes right before the write: the ledger is stored, and nothing has been written yet.
     tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(600_000));
@@ -70,7 +70,11 @@ pub async fn reconciling_is_gone_after_a_crash_in_the_middle(stage: Arc<Stage>) 
     assert_eq!(grant["status"]["owned"][0]["state"], "Intended");
     stage.kill_operator().await;
     let left = tenant.object(GRANT, "middle").await;
-    assert_eq!(condition(&left, "Reconciling")[0], "True", "Reconciling stays after the crash");
+    assert_eq!(
+        condition(&left, "Reconciling")[0],
+        "True",
+        "Reconciling stays after the crash"
+    );
     stage.start_operator().await;
     let grant = tenant.until_reason(GRANT, "middle", "Applied").await;
     assert_eq!(
@@ -87,13 +91,13 @@ pub async fn an_idle_grant_is_written_only_to_echo_a_token(stage: Arc<Stage>) {
     tenant
         .granted("asked", &json!({"access": {"prefixes": ["a/"]}}))
         .await;
-    tenant.pass("asked").await;
+    tenant.reconcile("asked").await;
     let version = |object: &serde_json::Value| object["metadata"]["resourceVersion"].clone();
     let before = tenant.object(GRANT, "watched").await;
     let reads = stage.calls(&tenant.bucket, "GetBucketPolicy").len();
     for _ in 0..4 {
         // Each reconcile covers the whole bucket, hence both grants.
-        let asked = tenant.pass("asked").await;
+        let asked = tenant.reconcile("asked").await;
         assert_eq!(reason(&asked), "Applied");
     }
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").len() >= reads + 4);

@@ -118,7 +118,11 @@ async fn is(tenant: &Tenant, object: &Value, in_argo: &str, in_flux: &str) {
     let seen = (health.as_str(), flux(tenant, object).await);
     assert_eq!(seen, (in_argo, in_flux.to_owned()), "{object}");
     if !reason(object).is_empty() {
-        assert_eq!(message, condition(object, "Ready")[2], "the message of Ready is shown too");
+        assert_eq!(
+            message,
+            condition(object, "Ready")[2],
+            "the message of Ready is shown too"
+        );
     }
 }
 
@@ -140,7 +144,7 @@ pub async fn tools_see_the_health_of_a_grant(stage: Arc<Stage>) {
         ..FaultAnswer::default()
     };
     tenant.fault("GetBucketPolicy", 0, 4, FaultEffect::Answer(slow));
-    tenant.ask_for_pass(GRANT, "healthy").await;
+    tenant.request_reconcile(GRANT, "healthy").await;
     let waiting = tenant.until_reason(GRANT, "healthy", "RateLimited").await;
     let (health, _) = argo(&waiting);
     assert_eq!(health, "Progressing", "{waiting}");

@@ -82,7 +82,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
         notes.contains("imm-operator release-finalizers"),
         "the notes name the command that finishes an uninstall: {notes}"
     );
-    tenant.pass("finished").await;
+    tenant.reconcile("finished").await;
     tenant.until_reason(GRANT, "finished", "Applied").await;
 
     assert!(stage.stop_operator().await.success());
@@ -92,7 +92,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     assert_eq!(left.lines().count(), 3, "{left}");
     // A grant that is deleted now waits for an operator.
     tenant.delete(JOB, "kept").await;
-    tenant.until_gone(JOB, "kept").await;
+    tenant.until_deleted(JOB, "kept").await;
     for grant in ["finished", "drained"] {
         tenant.delete(GRANT, grant).await;
         let waiting = tenant.object(GRANT, grant).await;
@@ -116,7 +116,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     assert_eq!(account.await.unwrap(), stage.kubeconfig);
     stage.start_operator().await;
     for grant in ["finished", "drained"] {
-        tenant.until_gone(GRANT, grant).await;
+        tenant.until_deleted(GRANT, grant).await;
     }
     assert_eq!(tenant.policy(), OTHERS);
 
@@ -132,17 +132,17 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
         released.contains(&format!("{name}/drained: released")),
         "{released}"
     );
-    tenant.until_gone(GRANT, "drained").await;
+    tenant.until_deleted(GRANT, "drained").await;
     assert_eq!(tenant.policy(), granted);
     stage.finish().await.unwrap();
 }
 
 // P11
-pub async fn helm_3_brings_the_definitions_and_leaves_what_people_made(stage: Arc<Stage>) {
+pub async fn helm_3_upgrades_the_crds_and_keeps_every_object(stage: Arc<Stage>) {
     lives(&stage, Helm::Three, "lived-three").await;
 }
 
 // P11
-pub async fn helm_4_brings_the_definitions_and_leaves_what_people_made(stage: Arc<Stage>) {
+pub async fn helm_4_upgrades_the_crds_and_keeps_every_object(stage: Arc<Stage>) {
     lives(&stage, Helm::Four, "lived-four").await;
 }

@@ -28,8 +28,16 @@ pub async fn without_an_api_server_nothing_is_written_and_nothing_breaks(stage: 
     })
     .await
     .unwrap();
-    assert_eq!(tenant.puts().len(), 1, "nothing is written without a stored ledger");
-    assert_eq!(stage.page("/livez").await.0, 200, "liveness does not depend on the API server");
+    assert_eq!(
+        tenant.puts().len(),
+        1,
+        "nothing is written without a stored ledger"
+    );
+    assert_eq!(
+        stage.page("/livez").await.0,
+        200,
+        "liveness does not depend on the API server"
+    );
 
     stage.plane.thaw().unwrap();
     let grant = tenant

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use imm_emulator::{FaultAnswer, FaultEffect};
 use serde_json::json;
 
+use crate::support::commands::run_printed;
 use crate::support::leaks;
-use crate::support::paste::paste;
 use crate::support::tenant::{GRANT, JOB};
 use crate::support::{Stage, Tenant, condition};
 
@@ -72,7 +72,7 @@ pub async fn no_secret_is_shown_under_any_failure(stage: Arc<Stage>) {
                 condition(grant, "Ready")[0] == "False"
             })
             .await;
-        tenant.pass(&name).await;
+        tenant.reconcile(&name).await;
         tenant.until_reason(GRANT, &name, "Applied").await;
     }
     let wrong = tenant.keys("caller").replace("canary-caller", "canary-wrong");
@@ -95,7 +95,7 @@ pub async fn no_secret_is_shown_under_any_failure(stage: Arc<Stage>) {
 }
 
 // D10
-pub async fn the_two_lines_of_the_message_open_the_secret(stage: Arc<Stage>) {
+pub async fn the_commands_in_the_message_grant_access_to_the_secret(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "locked").await;
     stage
         .kubectl(&["delete", "rolebinding", "read-keys", "-n", "locked"])
@@ -111,9 +111,9 @@ pub async fn the_two_lines_of_the_message_open_the_secret(stage: Arc<Stage>) {
         "no call without credentials"
     );
 
-    paste(&stage, message).await;
+    run_printed(&stage, message).await;
     // A denial is retried automatically; a requested reconcile is sooner.
-    tenant.pass_until_reason("locked", "Applied").await;
+    tenant.reconcile_until_reason("locked", "Applied").await;
     let account = "--as=system:serviceaccount:imm-system:imm-operator";
     let other = ["auth", "can-i", "get", "secret/caller", "-n", "locked", account];
     assert!(

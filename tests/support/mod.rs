@@ -8,8 +8,8 @@
     reason = "each test program uses another part of this"
 )]
 
+pub mod commands;
 pub mod leaks;
-pub mod paste;
 pub mod play;
 pub mod seen;
 pub mod stage;
@@ -31,7 +31,7 @@ macro_rules! parts {
     (@part $how:ident, $module:ident, $name:ident) => {
         $crate::support::Part {
             name: concat!(stringify!($module), "::", stringify!($name)),
-            how: $crate::support::play::How::$how,
+            isolation: $crate::support::play::Isolation::$how,
             run: |stage| Box::pin($module::$name(stage)),
         }
     };

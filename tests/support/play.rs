@@ -16,11 +16,11 @@ use super::Stage;
 const AT_ONCE: usize = 10;
 
 /// The body of a test.
-pub type Course = fn(Arc<Stage>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type TestBody = fn(Arc<Stage>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What may run at the same time as a test, in the order in which tests start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum How {
+pub enum Isolation {
     /// Any test: this test has a cluster of its own.
     Apart,
     /// Any test but `Alone`.
@@ -32,8 +32,8 @@ pub enum How {
 /// A test; its name is a sentence.
 pub struct Part {
     pub name: &'static str,
-    pub how: How,
-    pub run: Course,
+    pub isolation: Isolation,
+    pub run: TestBody,
 }
 
 /// Runs all tests that the command line selects.
@@ -53,7 +53,7 @@ pub fn play_without_operator(parts: Vec<Part>) -> ExitCode {
 
 fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
     // An `Alone` test that waits for its turn would block all tests after it.
-    parts.sort_by_key(|part| part.how);
+    parts.sort_by_key(|part| part.isolation);
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     if arguments.list {
@@ -67,7 +67,7 @@ fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
         audit: true,
         ..options
     };
-    let stage = Arc::new(runtime.block_on(Stage::set(options)).unwrap());
+    let stage = Arc::new(runtime.block_on(Stage::start(options)).unwrap());
     if !operator {
         assert!(runtime.block_on(stage.stop_operator()).success());
     }
@@ -77,10 +77,10 @@ fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
             let (stage, handle) = (Arc::clone(&stage), runtime.handle().clone());
             Trial::test(part.name, move || {
                 handle.block_on(async {
-                    let (alone, beside) = match part.how {
-                        How::Apart => (None, None),
-                        How::Together => (None, Some(stage.turn.read().await)),
-                        How::Alone => (Some(stage.turn.write().await), None),
+                    let (alone, beside) = match part.isolation {
+                        Isolation::Apart => (None, None),
+                        Isolation::Together => (None, Some(stage.turn.read().await)),
+                        Isolation::Alone => (Some(stage.turn.write().await), None),
                     };
                     let started = Instant::now();
                     (part.run)(Arc::clone(&stage)).await;

@@ -55,7 +55,7 @@ pub struct Stage {
 
 impl Stage {
     /// Starts everything.
-    pub async fn set(options: Options) -> imm_harness::Result<Self> {
+    pub async fn start(options: Options) -> imm_harness::Result<Self> {
         let seed = Seed::from_yaml(&format!(
             "accounts: [{{uid: '{ACCOUNT_A}'}}, {{uid: '{ACCOUNT_B}'}}]"
         ));
@@ -309,7 +309,7 @@ pub struct Audited {
 
 impl Audited {
     /// Returns verb and resource, as a rule grants them.
-    pub fn right(&self) -> String {
+    pub fn permission(&self) -> String {
         format!("{} {}", self.verb, self.resource)
     }
 

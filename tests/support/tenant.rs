@@ -78,9 +78,9 @@ impl Tenant {
             name: tenant.project.clone(),
             ..ProjectSeed::default()
         });
-        tenant.give_rights("owner", None);
-        tenant.give_rights("caller", None);
-        tenant.move_in().await;
+        tenant.set_permissions("owner", None);
+        tenant.set_permissions("caller", None);
+        tenant.create_namespace().await;
         tenant
     }
 
@@ -92,12 +92,12 @@ impl Tenant {
             bucket: self.bucket.clone(),
             project: self.project.clone(),
         };
-        tenant.move_in().await;
+        tenant.create_namespace().await;
         tenant
     }
 
     /// Creates the namespace, its Secrets, and the Role that grants the operator access to them.
-    async fn move_in(&self) {
+    async fn create_namespace(&self) {
         let name = &self.name;
         let keys = ["owner", "caller"].map(|who| self.keys(who)).join("\n---\n");
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -128,7 +128,7 @@ impl Tenant {
     }
 
     /// Sets which actions an AccessKey pair may call; `None` allows all.
-    pub fn give_rights(&self, who: &str, allow: Option<&[&str]>) {
+    pub fn set_permissions(&self, who: &str, allow: Option<&[&str]>) {
         let key = KeySeed {
             id: self.key_id(who),
             secret: SecretText(self.secret(who)),
@@ -188,7 +188,7 @@ impl Tenant {
     }
 
     /// Returns kubectl's error for a manifest that must be rejected.
-    pub async fn refused(&self, manifest: &str) -> String {
+    pub async fn expect_rejection(&self, manifest: &str) -> String {
         match self.stage.plane.apply(manifest).await {
             Err(refusal) => refusal.to_string(),
             Ok(answer) => panic!("accepted: {answer}: {manifest}"),
@@ -251,7 +251,7 @@ impl Tenant {
     }
 
     /// Waits until the object does not exist.
-    pub async fn until_gone(&self, kind: &str, name: &str) {
+    pub async fn until_deleted(&self, kind: &str, name: &str) {
         self.until(kind, name, "to be deleted", Value::is_null).await;
     }
 
@@ -273,8 +273,8 @@ impl Tenant {
     }
 
     /// Requests a reconcile of a grant and waits for its end; the status stored in its middle already has the echoed token.
-    pub async fn pass(&self, name: &str) -> Value {
-        let token = self.ask_for_pass(GRANT, name).await;
+    pub async fn reconcile(&self, name: &str) -> Value {
+        let token = self.request_reconcile(GRANT, name).await;
         self.until(GRANT, name, "the requested reconcile", |object| {
             object["status"]["lastHandledReconcileAt"] == *token && reason(object) != "Reconciling"
         })
@@ -282,12 +282,12 @@ impl Tenant {
     }
 
     /// Requests reconciles until one ends with a reason, for a change at the cloud, which the operator does not watch.
-    pub async fn pass_until_reason(&self, name: &str, wanted: &str) {
+    pub async fn reconcile_until_reason(&self, name: &str, wanted: &str) {
         until(
             &format!("a reconcile of {name} to end with {wanted}"),
             PATIENCE,
             || async {
-                let grant = self.pass(name).await;
+                let grant = self.reconcile(name).await;
                 let [_, seen, message] = condition(&grant, "Ready");
                 if seen == wanted {
                     Ok(())
@@ -301,7 +301,7 @@ impl Tenant {
     }
 
     /// Requests a reconcile; returns the token that the operator echoes.
-    pub async fn ask_for_pass(&self, kind: &str, name: &str) -> String {
+    pub async fn request_reconcile(&self, kind: &str, name: &str) -> String {
         let token = self.stage.token();
         self.patch(
             kind,

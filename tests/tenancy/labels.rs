@@ -90,13 +90,12 @@ pub async fn a_label_of_the_namespace_allows_and_denies_without_touching_the_gra
         let grant = tenant.until_reason(GRANT, name, "TenancyDenied").await;
         assert_eq!(condition(&grant, "Allowed")[0], "False");
     }
-    assert_eq!(
-        tenant.policy(),
-        policy,
-        "live statements stay, and none is added"
-    );
+    assert_eq!(tenant.policy(), policy, "live statements stay, and none is added");
     let asked = stage.audited().into_iter();
     let mut asked = asked.filter(|one| one.resource == "namespaces");
-    assert!(asked.all(|one| one.verb == "get"), "namespaces are read by name and not listed");
+    assert!(
+        asked.all(|one| one.verb == "get"),
+        "namespaces are read by name and not listed"
+    );
     stage.finish().await.unwrap();
 }

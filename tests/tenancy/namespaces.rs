@@ -12,7 +12,7 @@ use crate::support::{ACCOUNT_B, PATIENCE, REGION, Stage, Tenant, condition};
 
 const OTHERS: &str = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
 
-async fn until_namespace_gone(stage: &Stage, name: &str) {
+async fn until_namespace_deleted(stage: &Stage, name: &str) {
     until(&format!("namespace {name} to be deleted"), PATIENCE, || async {
         let args = [
             "get",
@@ -30,7 +30,7 @@ async fn until_namespace_gone(stage: &Stage, name: &str) {
 }
 
 // P14
-pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<Stage>) {
+pub async fn deleting_a_namespace_removes_its_statements(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "leaving", OTHERS).await;
     for (name, prefix) in [("one", "a/"), ("two", "b/")] {
         tenant
@@ -45,7 +45,7 @@ pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<
         ..BucketSeed::default()
     };
     stage.cloud.add_bucket(second).unwrap();
-    tenant.give_rights("reader", None);
+    tenant.set_permissions("reader", None);
     tenant.apply(&tenant.keys("reader")).await;
     for (name, secret) in [("passing", "owner"), ("staying", "reader")] {
         let changes = json!({"bucket": {"name": "leaving-second"}, "access": {"prefixes": [format!("{name}/")]},
@@ -53,7 +53,7 @@ pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<
         tenant.granted(name, &changes).await;
     }
     tenant.delete(GRANT, "passing").await;
-    tenant.until_gone(GRANT, "passing").await;
+    tenant.until_deleted(GRANT, "passing").await;
     // Without its Role the Secret is not readable, which is the operator's view of a half-deleted namespace.
     stage
         .kubectl(&["delete", "role", "read-keys", "-n", "leaving"])
@@ -61,13 +61,13 @@ pub async fn a_namespace_that_goes_away_takes_its_statements_with_it(stage: Arc<
     stage
         .kubectl(&["delete", "namespace", "leaving", "--wait=false"])
         .await;
-    until_namespace_gone(&stage, "leaving").await;
+    until_namespace_deleted(&stage, "leaving").await;
     assert_eq!(tenant.policy(), OTHERS);
     assert_eq!(stage.cloud.policy("leaving-second"), None);
 }
 
 // P14: a process that never held the credentials cannot use them.
-pub async fn after_a_restart_a_namespace_going_away_waits_for_a_person(stage: Arc<Stage>) {
+pub async fn after_a_restart_a_namespace_deletion_waits_for_an_action(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "stranded", OTHERS).await;
     tenant.granted("stranded", &json!({})).await;
     let policy = tenant.policy();
@@ -93,6 +93,10 @@ pub async fn after_a_restart_a_namespace_going_away_waits_for_a_person(stage: Ar
 
     let change = json!({"metadata": {"annotations": {"immops.dev/abandon": "true"}}});
     tenant.patch(GRANT, "stranded", &change).await;
-    until_namespace_gone(&stage, "stranded").await;
-    assert_eq!(tenant.policy(), policy, "the access remains, as the message warns");
+    until_namespace_deleted(&stage, "stranded").await;
+    assert_eq!(
+        tenant.policy(),
+        policy,
+        "the access remains, as the message warns"
+    );
 }

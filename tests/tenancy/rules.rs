@@ -20,14 +20,17 @@ fn calls_about(stage: &Stage, bucket: &str) -> usize {
 }
 
 // P5
-pub async fn without_a_rule_the_operators_identity_makes_no_call_and_a_new_rule_heals_it(stage: Arc<Stage>) {
+pub async fn without_a_rule_the_operators_identity_makes_no_call_until_a_rule_is_added(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "unruled").await;
     tenant.apply(&tenant.grant("unruled", &operator())).await;
     let grant = tenant.until_reason(GRANT, "unruled", "TenancyDenied").await;
     assert_eq!(condition(&grant, "Allowed")[..2], ["False", "TenancyDenied"]);
     assert_eq!(condition(&grant, "Stalled")[0], "True");
     let note = tenant.one_event("unruled", "TenancyDenied").await;
-    assert!(note.contains("tenancy.rules"), "the event names what to request: {note}");
+    assert!(
+        note.contains("tenancy.rules"),
+        "the event names what to request: {note}"
+    );
     assert_eq!(calls_about(&stage, &tenant.bucket), 0);
 
     // A rule for another owner's buckets changes nothing; a matching rule is enough, without an edit of the grant.
@@ -48,7 +51,7 @@ pub async fn without_a_rule_the_operators_identity_makes_no_call_and_a_new_rule_
 }
 
 // D10
-pub async fn an_owner_that_cannot_be_read_stops_the_operators_identity(stage: Arc<Stage>) {
+pub async fn an_unreadable_owner_blocks_the_operators_identity(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "unseen").await;
     stage.allow(json!({"namespaces": {"names": ["unseen"]}, "credentialSources": ["Operator"]}));
     let denied = FaultAnswer {
@@ -70,7 +73,7 @@ pub async fn an_owner_that_cannot_be_read_stops_the_operators_identity(stage: Ar
 }
 
 // G16
-pub async fn taking_ownership_needs_a_rule_and_then_takes_the_statement_out(stage: Arc<Stage>) {
+pub async fn taking_ownership_needs_a_rule_and_then_removes_the_statement_on_deletion(stage: Arc<Stage>) {
     let by_hand = format!(
         r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":"oss:GetObject","Principal":"arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/*","Resource":"acs:oss:*:{ACCOUNT_B}:taken-bucket/*"}},{{"Effect":"Deny","Principal":"27490","Action":"oss:DeleteObject","Resource":"acs:oss:*:{ACCOUNT_B}:taken-bucket/*"}}]}}"#
     );
@@ -85,7 +88,7 @@ pub async fn taking_ownership_needs_a_rule_and_then_takes_the_statement_out(stag
     assert_eq!(grant["status"]["owned"][0]["preExisting"], false);
     assert_eq!(tenant.policy(), by_hand, "taking ownership writes nothing");
     tenant.delete(GRANT, "taken").await;
-    tenant.until_gone(GRANT, "taken").await;
+    tenant.until_deleted(GRANT, "taken").await;
     let left = tenant.policy();
     assert!(!left.contains(ACCOUNT_A) && left.contains("27490"), "{left}");
 }

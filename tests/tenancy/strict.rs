@@ -48,7 +48,7 @@ pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Ar
         until_valid(&stage, 0.0).await;
         tenant.granted("broken", &own).await;
         tenant.delete(GRANT, "broken").await;
-        tenant.until_gone(GRANT, "broken").await;
+        tenant.until_deleted(GRANT, "broken").await;
         stage.write_rules(rule);
         until_valid(&stage, 1.0).await;
     }

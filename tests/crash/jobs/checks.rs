@@ -71,7 +71,9 @@ impl JobWorld {
         self.must(job.started.is_some(), || {
             "a call is sent before the job is marked as started".to_owned()
         });
-        self.must(!job.is_finished(), || format!("{uri} is called after the job finished"));
+        self.must(!job.is_finished(), || {
+            format!("{uri} is called after the job finished")
+        });
         let stored = self.results(&job.status).values().any(|r| r.uri == uri);
         self.must(!stored, || {
             format!("I6: {uri} is called although its result is stored")
@@ -144,7 +146,9 @@ impl JobWorld {
             self.must(under_way == 0 && items.active == 0, || {
                 format!("the job finished with {under_way} calls in flight")
             });
-            self.must(missing.is_none(), || format!("the job finished without {missing:?}"));
+            self.must(missing.is_none(), || {
+                format!("the job finished without {missing:?}")
+            });
         }
     }
 
@@ -191,7 +195,9 @@ impl JobWorld {
         });
         let sent = status.requests.as_ref().map_or(0, |r| r.sent);
         let left = i64::try_from(self.ledger.len()).unwrap();
-        self.must(sent >= left, || format!("{left} calls were sent, but {sent} are reported"));
+        self.must(sent >= left, || {
+            format!("{left} calls were sent, but {sent} are reported")
+        });
         if let Some((why, counts)) = self.expected.filter(|_| as_expected) {
             let counted = (items.succeeded, items.failed);
             let matches = reason(status) == Some(why) && counts.is_none_or(|c| c == counted);

@@ -25,7 +25,7 @@ impl Gate {
     /// A billed call. A call that was sent arrives and is billed, even if its process ends.
     pub fn score<'a>(&'a self, uri: &'a str) -> BoxFuture<'a, Result<String, CloudError>> {
         async move {
-            let fault = self.pass(Call::Score).await;
+            let fault = self.admit(Call::Score).await;
             if let Some(Fault::Frozen(seconds)) = fault {
                 self.freeze(seconds).await;
             }

@@ -58,7 +58,7 @@ fn at_each_effect<F: IntoIterator<Item = Fault>>(faults: impl Fn(Call) -> F) -> 
 }
 
 #[test]
-fn without_a_fault_every_job_comes_to_its_end_and_stays_there() {
+fn without_a_fault_every_job_finishes_and_does_not_change() {
     let mut wrong = Vec::new();
     for (scenario, reference) in SCENARIOS.iter().zip(REFERENCES.iter()) {
         println!("{}: {} effects", scenario.name, reference.calls[0].len());
@@ -100,9 +100,9 @@ fn a_job_that_is_stopped_twice_ends_the_same() {
 #[test]
 fn whatever_the_api_server_answers_the_job_ends_the_same() {
     let plans = at_each_effect(|call| match call {
-        Call::List | Call::Kube | Call::Look | Call::Store => kube_failures().collect(),
+        Call::List | Call::Kube | Call::GetJob | Call::Store => kube_failures().collect(),
         Call::Keys => no_keys().collect(),
-        Call::Cloud | Call::Write | Call::Score | Call::Unheard => Vec::new(),
+        Call::Cloud | Call::Write | Call::Score | Call::BestEffort => Vec::new(),
     });
     let lies = |fault: Fault| matches!(fault, Fault::Kube(KubeError::NotFound, _));
     let plans: Vec<Plan> = plans.into_iter().filter(|p| !lies(p.faults[0].1)).collect();
@@ -111,7 +111,7 @@ fn whatever_the_api_server_answers_the_job_ends_the_same() {
 }
 
 #[test]
-fn a_word_on_what_is_not_stored_whose_answer_is_lost_costs_nothing() {
+fn a_lost_answer_to_a_status_about_unstored_results_costs_nothing() {
     let plans = at_each_effect(|call| (call == Call::Store).then_some(Fault::RefusedThenUnanswered));
     assert!(plans.len() > 50, "only {} plans", plans.len());
     run_plans("jobs: rejected, then unanswered", &plans, judge);
@@ -131,7 +131,7 @@ fn of_calls() -> Vec<Fault> {
 }
 
 #[test]
-fn whatever_the_cloud_answers_a_job_loses_and_doubles_nothing() {
+fn whatever_the_cloud_answers_a_job_loses_and_duplicates_nothing() {
     let plans = at_each_effect(|call| {
         if matches!(call, Call::Cloud | Call::Score) {
             of_calls()
@@ -144,14 +144,14 @@ fn whatever_the_cloud_answers_a_job_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_look_at_a_job_that_is_behind_costs_nothing_but_time() {
-    let plans = at_each_effect(|call| (call == Call::Look).then_some(Fault::Behind(1)));
+fn a_stale_read_of_a_job_costs_only_time() {
+    let plans = at_each_effect(|call| (call == Call::GetJob).then_some(Fault::Behind(1)));
     assert!(plans.len() > 20, "only {} plans", plans.len());
     run_plans("jobs: stale reads", &plans, judge);
 }
 
 #[test]
-fn an_event_of_a_job_that_nobody_sees_is_made_up_for() {
+fn a_lost_watch_event_of_a_job_is_recovered() {
     let marks = REFERENCES.iter().map(|reference| 1..=reference.marks).enumerate();
     let plans: Vec<Plan> = marks
         .flat_map(|(n, marks)| marks.map(move |at| Plan::new(GRANTS.len() + n, &[(at, Fault::Hidden)])))
@@ -161,7 +161,7 @@ fn an_event_of_a_job_that_nobody_sees_is_made_up_for() {
 }
 
 #[test]
-fn a_process_that_freezes_while_another_runs_its_job_loses_and_doubles_nothing() {
+fn a_process_that_freezes_while_another_runs_its_job_loses_and_duplicates_nothing() {
     let plans = at_each_effect(|call| {
         if matches!(call, Call::Store | Call::Score) {
             FROZEN_JOBS.to_vec()

@@ -16,13 +16,13 @@ fn with(policy: &str, change: impl Fn(&mut Vec<Value>)) -> String {
 }
 
 // G25
-pub async fn the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_write(stage: Arc<Stage>) {
+pub async fn the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothing(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "repeated", FOREIGN).await;
     tenant.granted("repeated", &json!({})).await;
     for removal in 1..=2 {
         let others = FOREIGN.replace("vpc-1", &format!("vpc-{}", removal + 1));
         assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
-        tenant.ask_for_pass(GRANT, "repeated").await;
+        tenant.request_reconcile(GRANT, "repeated").await;
         tenant
             .until(GRANT, "repeated", "the restored statement", |grant| {
                 grant["status"]["lastDrift"]["count"] == removal
@@ -37,7 +37,7 @@ pub async fn the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_
     let states = ["Contested", "Stalled", "Granted"].map(|kind| condition(&grant, kind)[0]);
     assert_eq!(states, ["True", "True", "False"]);
     for _ in 0..2 {
-        tenant.pass("repeated").await;
+        tenant.reconcile("repeated").await;
     }
     assert_eq!(tenant.puts().len(), 3, "the first write and two corrections");
     assert_eq!(tenant.policy(), others);
@@ -46,7 +46,7 @@ pub async fn the_third_removal_within_an_hour_starts_a_quarrel_and_not_a_fourth_
 }
 
 // G26, J5
-pub async fn a_deny_of_somebody_else_is_seen_and_jobs_wait(stage: Arc<Stage>) {
+pub async fn a_foreign_deny_is_reported_and_jobs_wait(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "gainsaid").await;
     tenant.granted("gainsaid", &json!({})).await;
     let policy = tenant.policy();
@@ -61,21 +61,18 @@ pub async fn a_deny_of_somebody_else_is_seen_and_jobs_wait(stage: Arc<Stage>) {
     ] {
         let denied = with(&policy, |all| all.push(statement.clone()));
         assert!(stage.cloud.set_policy(&tenant.bucket, Some(&denied)));
-        let grant = tenant.pass("gainsaid").await;
+        let grant = tenant.reconcile("gainsaid").await;
         assert_eq!(condition(&grant, "Effective")[..2], [state, reason]);
         assert_eq!(condition(&grant, "Granted")[0], "True");
         if state == "False" {
             let job = json!({"grantRef": {"name": "gainsaid"}, "grantWait": {"settleSeconds": 0}});
             tenant.apply(&tenant.job("waits", &["a.jpg"], &job)).await;
             tenant.until_reason(JOB, "waits", "WaitingForGrant").await;
-            assert!(
-                tenant.scores().is_empty(),
-                "no call is billed that must fail"
-            );
+            assert!(tenant.scores().is_empty(), "no call is billed that must fail");
         }
     }
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&policy)));
-    let grant = tenant.pass("gainsaid").await;
+    let grant = tenant.reconcile("gainsaid").await;
     assert_eq!(condition(&grant, "Effective")[..2], ["True", "NoDeny"]);
     stage
         .until_calls("the job to continue", &tenant.bucket, "DetectImageScore", 1)
@@ -84,7 +81,7 @@ pub async fn a_deny_of_somebody_else_is_seen_and_jobs_wait(stage: Arc<Stage>) {
 }
 
 // G23
-pub async fn a_statement_that_somebody_widened_is_theirs_and_ours_comes_back_beside_it(stage: Arc<Stage>) {
+pub async fn a_widened_statement_becomes_foreign_and_ours_is_restored_beside_it(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "widened").await;
     tenant
         .granted("widened", &json!({"access": {"preset": "Minimal"}}))
@@ -95,21 +92,26 @@ pub async fn a_statement_that_somebody_widened_is_theirs_and_ours_comes_back_bes
     let widened = with(&tenant.policy(), |all| *all = vec![theirs.clone()]);
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&widened)));
     tenant
-        .until(GRANT, "widened", "our statement beside the widened one", |grant| {
-            grant["status"]["overlaps"] == 1 && condition(grant, "Ready")[1] == "Applied"
-        })
+        .until(
+            GRANT,
+            "widened",
+            "our statement beside the widened one",
+            |grant| grant["status"]["overlaps"] == 1 && condition(grant, "Ready")[1] == "Applied",
+        )
         .await;
     assert_eq!(statements(&tenant.policy()), [theirs.clone(), ours]);
     tenant.one_event("widened", "ForeignOverlap").await;
 
     tenant.delete(GRANT, "widened").await;
-    tenant.until_gone(GRANT, "widened").await;
+    tenant.until_deleted(GRANT, "widened").await;
     assert_eq!(statements(&tenant.policy()), [theirs]);
     tenant.one_event("widened", "ResidualAccess").await;
 }
 
 // G24
-pub async fn of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_the_rest(stage: Arc<Stage>) {
+pub async fn of_a_wiped_policy_only_our_statements_are_restored_and_the_backup_has_the_rest(
+    stage: Arc<Stage>,
+) {
     let tenant = Tenant::with_policy(&stage, "wiped", FOREIGN).await;
     let grant = tenant.granted("wiped", &json!({})).await;
     let whole = tenant.policy();
@@ -140,9 +142,12 @@ pub async fn of_a_policy_that_was_wiped_only_ours_comes_back_and_the_copy_has_th
     assert_eq!(kept["data"][format!("{entry}.writer")], "wiped/wiped");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(lost)));
     tenant
-        .until(GRANT, "wiped", "our statement beside the restored ones", |grant| {
-            grant["status"]["lastDrift"]["count"] == 2 && condition(grant, "Ready")[1] == "Applied"
-        })
+        .until(
+            GRANT,
+            "wiped",
+            "our statement beside the restored ones",
+            |grant| grant["status"]["lastDrift"]["count"] == 2 && condition(grant, "Ready")[1] == "Applied",
+        )
         .await;
     assert_eq!(tenant.policy(), whole);
 }

@@ -13,7 +13,7 @@ use crate::support::{Stage, Tenant};
 const KEPT: usize = 5;
 
 // G46
-pub async fn the_last_five_copies_are_kept_and_each_is_what_was_there(stage: Arc<Stage>) {
+pub async fn the_last_five_backups_are_kept_and_each_is_the_policy_before_its_write(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "copied", FOREIGN).await;
     let (mut before, mut last) = (Vec::new(), Value::Null);
     for n in 0..KEPT + 2 {
@@ -35,7 +35,12 @@ pub async fn the_last_five_copies_are_kept_and_each_is_what_was_there(stage: Arc
         .filter_map(|(key, copy)| key.strip_suffix(".json").and(copy.as_str()))
         .collect();
     assert_eq!(copies, before[2..], "the two oldest backups are removed");
-    assert_eq!(data.len(), 2 * KEPT, "each backup with its writer: {:?}", data.keys());
+    assert_eq!(
+        data.len(),
+        2 * KEPT,
+        "each backup with its writer: {:?}",
+        data.keys()
+    );
     let entry = format!("{}.json", newest["entry"].as_str().unwrap());
     assert_eq!(data[&entry], before[KEPT + 1]);
 }
@@ -48,10 +53,10 @@ async fn config_map(stage: &Stage, name: &str) -> Value {
 }
 
 // G46
-pub async fn a_write_that_is_refused_again_and_again_pushes_no_copy_out(stage: Arc<Stage>) {
+pub async fn a_write_that_is_rejected_repeatedly_removes_no_backup(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "refused-copy", FOREIGN).await;
     tenant.granted("copied", &json!({})).await;
-    tenant.give_rights(
+    tenant.set_permissions(
         "owner",
         Some(&["oss:GetBucketPolicy", "oss:GetBucketPublicAccessBlock"]),
     );
@@ -59,7 +64,7 @@ pub async fn a_write_that_is_refused_again_and_again_pushes_no_copy_out(stage: A
     tenant.apply(&tenant.grant("copied", &access)).await;
     tenant.until_reason(GRANT, "copied", "AccessDenied").await;
     for _ in 0..KEPT {
-        tenant.pass("copied").await;
+        tenant.reconcile("copied").await;
     }
     let refused = stage.calls(&tenant.bucket, "PutBucketPolicy").len();
     assert!(refused > KEPT, "{refused} writes");
@@ -76,7 +81,7 @@ pub async fn a_write_that_is_refused_again_and_again_pushes_no_copy_out(stage: A
 }
 
 // G46: another bucket has taken the short ConfigMap name of this bucket's backups.
-pub async fn the_copies_of_another_bucket_are_not_touched(stage: Arc<Stage>) {
+pub async fn the_backups_of_another_bucket_are_not_touched(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "namesake", FOREIGN).await;
     let digest: String = Sha256::digest(&tenant.bucket)
         .iter()

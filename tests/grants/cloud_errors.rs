@@ -9,7 +9,7 @@ use crate::support::tenant::GRANT;
 use crate::support::{ACCOUNT_B, Stage, Tenant, condition};
 
 // G27
-pub async fn a_policy_that_would_grow_too_large_is_left_alone(stage: Arc<Stage>) {
+pub async fn a_policy_that_would_grow_too_large_is_not_written(stage: Arc<Stage>) {
     // 300 bytes are free: enough for one action, too little for nine.
     let frame = r#"{"Version":"1","Statement":[]}"#;
     let before = frame.replace("[]", &format!("[]{}", " ".repeat(16_384 - 300 - frame.len())));
@@ -26,7 +26,7 @@ pub async fn a_policy_that_would_grow_too_large_is_left_alone(stage: Arc<Stage>)
         "{message}"
     );
     assert_eq!(condition(&grant, "Stalled")[0], "True");
-    tenant.pass("large").await;
+    tenant.reconcile("large").await;
     assert!(tenant.puts().is_empty());
     assert_eq!(tenant.policy(), before);
 
@@ -41,17 +41,17 @@ pub async fn a_policy_that_would_grow_too_large_is_left_alone(stage: Arc<Stage>)
         .granted("small", &json!({"access": {"preset": "Minimal"}}))
         .await;
     assert_eq!(
-        condition(&tenant.pass("large").await, "Ready")[1],
+        condition(&tenant.reconcile("large").await, "Ready")[1],
         "PolicyTooLarge"
     );
     tenant.delete(GRANT, "small").await;
-    tenant.until_gone(GRANT, "small").await;
+    tenant.until_deleted(GRANT, "small").await;
     tenant.delete(GRANT, "large").await;
-    tenant.until_gone(GRANT, "large").await;
+    tenant.until_deleted(GRANT, "large").await;
 }
 
 // G30
-pub async fn a_throttled_bucket_is_tried_again_and_nobody_is_called(stage: Arc<Stage>) {
+pub async fn a_throttled_bucket_is_retried_and_does_not_stall(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "throttled").await;
     let slow_down = FaultAnswer {
         status: 503,
@@ -74,9 +74,9 @@ pub async fn a_throttled_bucket_is_tried_again_and_nobody_is_called(stage: Arc<S
 }
 
 // G31
-pub async fn a_missing_permission_heals_when_it_is_given(stage: Arc<Stage>) {
+pub async fn a_grant_recovers_when_a_missing_permission_is_granted(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "denied").await;
-    tenant.give_rights(
+    tenant.set_permissions(
         "owner",
         Some(&["oss:GetBucketPolicy", "oss:GetBucketPublicAccessBlock"]),
     );
@@ -91,8 +91,8 @@ pub async fn a_missing_permission_heals_when_it_is_given(stage: Arc<Stage>) {
     assert_eq!(tenant.policy(), "");
     tenant.one_event("denied", "AccessDenied").await;
 
-    tenant.give_rights("owner", None);
-    let grant = tenant.pass("denied").await;
+    tenant.set_permissions("owner", None);
+    let grant = tenant.reconcile("denied").await;
     assert_eq!(condition(&grant, "Ready")[1], "Applied");
     assert_eq!(condition(&grant, "Stalled")[0], "");
 }
@@ -108,7 +108,7 @@ pub async fn a_bucket_in_another_region_is_reported_and_never_written(stage: Arc
     tenant.apply(&tenant.grant("elsewhere", &json!({}))).await;
     let grant = tenant.until_reason(GRANT, "elsewhere", "RegionMismatch").await;
     assert_eq!(condition(&grant, "Stalled")[0], "True");
-    tenant.pass("elsewhere").await;
+    tenant.reconcile("elsewhere").await;
     assert!(tenant.puts().is_empty());
 }
 
@@ -120,12 +120,12 @@ pub async fn a_bucket_of_another_owner_is_reported_and_never_written(stage: Arc<
     let grant = tenant.until_reason(GRANT, "misowned", "OwnerMismatch").await;
     assert_eq!(condition(&grant, "Stalled")[0], "True");
     assert!(condition(&grant, "Ready")[2].contains(ACCOUNT_B));
-    tenant.pass("misowned").await;
+    tenant.reconcile("misowned").await;
     assert!(tenant.puts().is_empty());
 }
 
 // D5: OSS itself reports the policy status after a write.
-pub async fn a_policy_that_has_become_public_is_told(stage: Arc<Stage>) {
+pub async fn a_policy_that_has_become_public_is_reported(stage: Arc<Stage>) {
     let closed = Tenant::new(&stage, "closed").await;
     let grant = closed.granted("closed", &json!({})).await;
     assert_eq!(grant["status"]["policy"]["public"], false);
@@ -145,7 +145,7 @@ pub async fn a_policy_that_has_become_public_is_told(stage: Arc<Stage>) {
 }
 
 // G28
-pub async fn a_policy_that_oss_refuses_for_its_content_is_told_with_its_code(stage: Arc<Stage>) {
+pub async fn a_policy_that_oss_rejects_for_its_content_is_reported_with_its_code(stage: Arc<Stage>) {
     // A statement stored before OSS became stricter: a repeated wildcard makes OSS reject the whole document.
     let policy = format!(
         r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["27490"],"Resource":["acs:oss:*:{ACCOUNT_B}:stricter-bucket/**"]}}]}}"#

@@ -41,7 +41,7 @@ fn each_index_once(job: &Value) {
 }
 
 // SIGTERM: calls in flight are awaited and their results stored, and no call is billed twice.
-pub async fn a_job_that_is_drained_scores_each_image_once(stage: Arc<Stage>) {
+pub async fn a_job_stopped_by_a_shutdown_scores_each_image_once(stage: Arc<Stage>) {
     let tenant = under_way(&stage, "drained").await;
     let status = stage.stop_operator().await;
     assert!(status.success(), "{status}");
@@ -64,7 +64,7 @@ pub async fn a_job_that_is_drained_scores_each_image_once(stage: Arc<Stage>) {
 }
 
 // J22, J19: a crash repeats few calls, and every reserved request still counts as sent.
-pub async fn a_job_that_is_killed_has_each_image_once_and_forgets_no_request(stage: Arc<Stage>) {
+pub async fn a_killed_job_has_each_image_once_and_counts_every_request(stage: Arc<Stage>) {
     let tenant = under_way(&stage, "killed").await;
     for more in [20, 40] {
         stage.kill_operator().await;
@@ -96,7 +96,7 @@ pub async fn a_job_that_is_killed_has_each_image_once_and_forgets_no_request(sta
 }
 
 // J19: requests that were reserved before a crash count as sent, so repeated crashes cannot exceed the budget.
-pub async fn crashes_do_not_stretch_the_budget(stage: Arc<Stage>) {
+pub async fn crashes_do_not_exceed_the_budget(stage: Arc<Stage>) {
     const BUDGET: usize = 200;
     let (tenant, keys) = gallery(&stage, "spent", IMAGES).await;
     let project = tenant.project.clone();

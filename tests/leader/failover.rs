@@ -26,7 +26,7 @@ async fn finish(last: Rival) {
 }
 
 // D12
-pub async fn a_leader_that_is_stopped_hands_over_at_once(stage: Arc<Stage>) {
+pub async fn a_stopped_leader_releases_its_lease_immediately(stage: Arc<Stage>) {
     let tenant = room(&stage, "handed").await;
     let (first, second) = two(&tenant, "first", "second").await;
     tenant.granted("before", &json!({})).await;
@@ -39,7 +39,7 @@ pub async fn a_leader_that_is_stopped_hands_over_at_once(stage: Arc<Stage>) {
         "{:?}",
         released.elapsed()
     );
-    tenant.pass("before").await;
+    tenant.reconcile("before").await;
     assert_eq!(tenant.puts().len(), 1, "the new leader writes nothing again");
     ours_once(&tenant);
     tenant
@@ -51,7 +51,7 @@ pub async fn a_leader_that_is_stopped_hands_over_at_once(stage: Arc<Stage>) {
 }
 
 // G32
-pub async fn a_rolling_replacement_loses_and_doubles_nothing(stage: Arc<Stage>) {
+pub async fn a_rolling_update_loses_and_duplicates_nothing(stage: Arc<Stage>) {
     let tenant = room(&stage, "rolled").await;
     let (old, other) = two(&tenant, "old-one", "old-two").await;
     // Grants are applied while processes are replaced one by one, as a Deployment does.
@@ -81,14 +81,14 @@ pub async fn a_rolling_replacement_loses_and_doubles_nothing(stage: Arc<Stage>) 
         tenant.delete(GRANT, &format!("grant-{n}")).await;
     }
     for n in 0..5 {
-        tenant.until_gone(GRANT, &format!("grant-{n}")).await;
+        tenant.until_deleted(GRANT, &format!("grant-{n}")).await;
     }
     assert_eq!(tenant.policy(), OTHERS);
     finish(last).await;
 }
 
 // D12
-pub async fn a_leader_that_is_killed_is_followed_within_its_term(stage: Arc<Stage>) {
+pub async fn a_killed_leader_is_replaced_within_the_lease_duration(stage: Arc<Stage>) {
     let tenant = room(&stage, "followed").await;
     let (first, second) = two(&tenant, "killed", "follower").await;
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
@@ -111,7 +111,7 @@ pub async fn a_leader_that_is_killed_is_followed_within_its_term(stage: Arc<Stag
 }
 
 // D12
-pub async fn a_living_leader_is_left_alone_and_ends_when_its_lease_is_taken(stage: Arc<Stage>) {
+pub async fn a_live_leader_keeps_its_lease_and_exits_when_the_lease_is_taken(stage: Arc<Stage>) {
     let tenant = room(&stage, "living").await;
     let (first, second) = two(&tenant, "living", "patient").await;
     let home = home(&tenant);
@@ -166,12 +166,12 @@ async fn fail_over(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
 /// Returns how many policy backups the processes of a tenant have created.
 fn copies(tenant: &Tenant) -> usize {
     let kept = tenant.stage.audited().into_iter();
-    let created = kept.filter(|one| one.right() == "create configmaps");
+    let created = kept.filter(|one| one.permission() == "create configmaps");
     created.filter(|one| one.namespace == home(tenant)).count()
 }
 
 // G32: frozen during its second read. After it resumes, the answer is there, and its write would be next.
-pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>) {
+pub async fn a_frozen_leader_exits_without_a_write_after_it_resumes(stage: Arc<Stage>) {
     let tenant = room(&stage, "asleep").await;
     let (first, second) = two(&tenant, "frozen", "awake").await;
     tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(8000));
@@ -208,7 +208,7 @@ pub async fn a_frozen_leader_wakes_up_to_end_and_not_to_write(stage: Arc<Stage>)
 }
 
 // G32: frozen while its write is in flight.
-pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_one(stage: Arc<Stage>) {
+pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_leader(stage: Arc<Stage>) {
     let tenant = room(&stage, "found").await;
     let (first, second) = two(&tenant, "sleeper", "finder").await;
     tenant.fault("PutBucketPolicy", 0, 1, FaultEffect::DelayMs(8000));
@@ -234,7 +234,7 @@ pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_one(stage: Arc<Stag
         taken_in < frozen_at,
         "the write is that of the frozen leader: {taken_in} {frozen_at}"
     );
-    tenant.pass("grant").await;
+    tenant.reconcile("grant").await;
     ours_once(&tenant);
     finish(second).await;
 }

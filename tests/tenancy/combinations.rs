@@ -40,7 +40,7 @@ fn cells(allowed: &[(&str, &str)]) -> BTreeSet<(String, String)> {
 }
 
 // G15, P5
-pub async fn exactly_the_allowed_cells_reach_the_cloud(stage: Arc<Stage>) {
+pub async fn exactly_the_allowed_combinations_reach_the_cloud(stage: Arc<Stage>) {
     let mut tenants = Vec::new();
     for name in NAMES {
         tenants.push(Tenant::new(&stage, name).await);

@@ -3,7 +3,7 @@
 use super::Stage;
 
 /// Runs the two kubectl commands at the end of a condition's message.
-pub async fn paste(stage: &Stage, message: &str) {
+pub async fn run_printed(stage: &Stage, message: &str) {
     let (_, lines) = message.split_once("open it with: ").unwrap();
     let lines = lines.split(" (docs/").next().unwrap();
     assert_eq!(lines.matches("kubectl create").count(), 2, "{lines}");

@@ -76,13 +76,13 @@ async fn everything_asked(stage: &Arc<Stage>) {
         .await;
     // The second event of a kind updates the count of the first one; a second write stores a second backup.
     for _ in 1..=2 {
-        tenant.give_rights("owner", Some(&[]));
-        tenant.pass_until_reason("permissions", "AccessDenied").await;
-        tenant.give_rights("owner", None);
-        tenant.pass_until_reason("permissions", "Applied").await;
+        tenant.set_permissions("owner", Some(&[]));
+        tenant.reconcile_until_reason("permissions", "AccessDenied").await;
+        tenant.set_permissions("owner", None);
+        tenant.reconcile_until_reason("permissions", "Applied").await;
     }
     tenant.delete(GRANT, "permissions").await;
-    tenant.until_gone(GRANT, "permissions").await;
+    tenant.until_deleted(GRANT, "permissions").await;
 
     // The stage's operator holds no lease; this one does, and has nothing else to do.
     let options = stage.options("operator-of-nothing.log");
@@ -142,14 +142,14 @@ async fn given(stage: &Stage) -> BTreeSet<String> {
 }
 
 // P7, D10
-pub async fn the_rights_of_the_chart_are_enough_and_no_more(stage: Arc<Stage>) {
+pub async fn the_permissions_of_the_chart_are_sufficient_and_minimal(stage: Arc<Stage>) {
     // In a cluster of its own, where no other test requests what is forbidden.
     let stage = stage.another(Helm::Four, &chart()).await;
     everything_asked(&stage).await;
     let asked = stage.audited();
     let refused: Vec<_> = asked.iter().filter(|one| one.code == 403).collect();
     assert!(refused.is_empty(), "{refused:?}");
-    let used: BTreeSet<String> = asked.iter().map(Audited::right).collect();
+    let used: BTreeSet<String> = asked.iter().map(Audited::permission).collect();
     let given = given(&stage).await;
     let unused: Vec<_> = given.difference(&used).collect();
     assert!(unused.is_empty(), "never used: {unused:?}");

@@ -10,7 +10,7 @@ use crate::support::tenant::JOB;
 use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage, condition};
 
 // P9
-pub async fn rotated_keys_are_used_without_a_restart(stage: Arc<Stage>) {
+pub async fn rotated_credentials_are_used_without_a_restart(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "rotated", 5).await;
     let wrong = tenant.keys("caller").replace("canary-caller", "canary-wrong");
     tenant.apply(&wrong).await;
@@ -28,7 +28,7 @@ pub async fn rotated_keys_are_used_without_a_restart(stage: Arc<Stage>) {
     assert!(tenant.scores().is_empty());
 
     tenant.apply(&tenant.keys("caller")).await;
-    tenant.ask_for_pass(JOB, "rotated").await;
+    tenant.request_reconcile(JOB, "rotated").await;
     let job = tenant.until_true(JOB, "rotated", "Complete").await;
     assert_eq!(condition(&job, "CredentialsValid")[0], "True");
     assert_eq!(job["status"]["items"]["succeeded"], 5);
@@ -36,7 +36,7 @@ pub async fn rotated_keys_are_used_without_a_restart(stage: Arc<Stage>) {
 }
 
 // P9
-pub async fn a_missing_secret_is_told_and_awaited(stage: Arc<Stage>) {
+pub async fn a_missing_secret_is_reported_and_awaited(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "keyless", 1).await;
     stage
         .kubectl(&["delete", "secret", "caller", "-n", "keyless"])
@@ -53,7 +53,7 @@ pub async fn a_missing_secret_is_told_and_awaited(stage: Arc<Stage>) {
 }
 
 // P9
-pub async fn keys_of_another_account_are_told_and_call_nothing(stage: Arc<Stage>) {
+pub async fn credentials_of_another_account_are_reported_and_make_no_call(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "foreign", 2).await;
     let owners = json!({"credentials": {"secretRef": {"name": "owner"}}});
     tenant.apply(&over(&tenant, "foreign", &keys, &owners)).await;
@@ -76,13 +76,13 @@ pub async fn keys_of_another_account_are_told_and_call_nothing(stage: Arc<Stage>
         .keys("caller")
         .replace(r#""name":"caller""#, r#""name":"owner""#);
     tenant.apply(&right).await;
-    tenant.ask_for_pass(JOB, "foreign").await;
+    tenant.request_reconcile(JOB, "foreign").await;
     tenant.until_true(JOB, "foreign", "Complete").await;
     assert_eq!(tenant.scores().len(), 2);
 }
 
 // P9
-pub async fn keys_of_another_account_are_not_taken_up_by_a_running_job(stage: Arc<Stage>) {
+pub async fn credentials_of_another_account_are_not_used_by_a_running_job(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "swapped", 200).await;
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
@@ -109,13 +109,17 @@ pub async fn keys_of_another_account_are_not_taken_up_by_a_running_job(stage: Ar
     let of_owner =
         |call: &&imm_emulator::Call| call.access_key_id.as_deref() == Some(&tenant.key_id("owner"));
     let scores = tenant.scores();
-    assert_eq!(scores.iter().filter(of_owner).count(), 0, "calls of the bucket owner account");
+    assert_eq!(
+        scores.iter().filter(of_owner).count(),
+        0,
+        "calls of the bucket owner account"
+    );
     assert!(scores.len() < 200, "the job was stopped in the middle");
 
     tenant.apply(&tenant.keys("caller")).await;
     let quick = json!({"spec": {"parallelism": 100}});
     tenant.patch(JOB, "swapped", &quick).await;
-    tenant.ask_for_pass(JOB, "swapped").await;
+    tenant.request_reconcile(JOB, "swapped").await;
     tenant.until_true(JOB, "swapped", "Complete").await;
     assert_eq!(tenant.scores().len(), 200, "no call is billed twice");
 }

@@ -7,25 +7,25 @@ use serde_json::{Value, json};
 use crate::support::tenant::GRANT;
 use crate::support::{Stage, Tenant};
 
-async fn all_refused(tenant: &Tenant, cases: &[(Value, &str)]) {
+async fn all_rejected(tenant: &Tenant, cases: &[(Value, &str)]) {
     for (changes, message) in cases {
-        let said = tenant.refused(&tenant.grant("refused", changes)).await;
+        let said = tenant.expect_rejection(&tenant.grant("refused", changes)).await;
         assert!(said.contains(message), "{changes}: {said}");
     }
     assert!(tenant.object(GRANT, "refused").await.is_null());
-    assert!(stage_is_quiet(tenant), "a rejected grant makes no cloud call");
+    assert!(made_no_calls(tenant), "a rejected grant makes no cloud call");
 }
 
-fn stage_is_quiet(tenant: &Tenant) -> bool {
+fn made_no_calls(tenant: &Tenant) -> bool {
     tenant.stage.calls(&tenant.bucket, "GetBucketPolicy").is_empty()
 }
 
 // G5, G7
-pub async fn a_grant_against_the_schema_is_refused_with_its_own_message(stage: Arc<Stage>) {
+pub async fn a_grant_that_violates_the_schema_is_rejected_with_its_own_message(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "schema").await;
     let service_account = json!({"name": "a", "roleARN": "acs:ram::6543210987654321:role/r",
         "oidcProviderARN": "acs:ram::6543210987654321:oidc-provider/p"});
-    all_refused(
+    all_rejected(
         &tenant,
         &[
             (
@@ -96,12 +96,12 @@ pub async fn a_grant_against_the_schema_is_refused_with_its_own_message(stage: A
 }
 
 // G7
-pub async fn credentials_take_just_the_block_that_matches_their_source(stage: Arc<Stage>) {
+pub async fn credentials_accept_only_the_block_that_matches_their_source(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "sources").await;
     let service_account = json!({"name": "a", "roleARN": "acs:ram::6543210987654321:role/r",
         "oidcProviderARN": "acs:ram::6543210987654321:oidc-provider/p"});
     let hop = json!({"roleARN": "acs:ram::6543210987654321:role/r"});
-    all_refused(
+    all_rejected(
         &tenant,
         &[
             (json!({"credentials": {"source": "Operator"}}), "secretRef must be given exactly when source is Secret"),
@@ -128,7 +128,7 @@ pub async fn the_bucket_of_a_grant_is_immutable(stage: Arc<Stage>) {
         json!({"bucket": {"ownerUID": "1111222233334444"}}),
     ];
     for changes in changed {
-        let said = tenant.refused(&tenant.grant("fixed", &changes)).await;
+        let said = tenant.expect_rejection(&tenant.grant("fixed", &changes)).await;
         assert!(
             said.contains("bucket is immutable: create another ImmBucketGrant"),
             "{said}"

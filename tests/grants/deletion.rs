@@ -10,7 +10,7 @@ use crate::support::tenant::GRANT;
 use crate::support::{Stage, Tenant, condition};
 
 // G38, G39
-pub async fn a_suspended_grant_is_left_alone_and_can_be_deleted(stage: Arc<Stage>) {
+pub async fn a_suspended_grant_is_not_reconciled_and_can_be_deleted(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "suspended", FOREIGN).await;
     tenant.granted("paused", &json!({})).await;
     tenant
@@ -23,11 +23,11 @@ pub async fn a_suspended_grant_is_left_alone_and_can_be_deleted(stage: Arc<Stage
 
     let by_hand = FOREIGN.replace("vpc-1", "vpc-2");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&by_hand)));
-    tenant.pass("paused").await;
+    tenant.reconcile("paused").await;
     assert_eq!(tenant.policy(), by_hand, "manual changes are not corrected");
 
     tenant.delete(GRANT, "paused").await;
-    tenant.until_gone(GRANT, "paused").await;
+    tenant.until_deleted(GRANT, "paused").await;
     assert_eq!(tenant.policy(), by_hand);
     assert_eq!(tenant.puts().len(), 1);
 }
@@ -38,18 +38,18 @@ pub async fn a_retained_statement_stays_without_a_write(stage: Arc<Stage>) {
     tenant.granted("kept", &json!({"deletionPolicy": "Retain"})).await;
     let policy = tenant.policy();
     tenant.delete(GRANT, "kept").await;
-    tenant.until_gone(GRANT, "kept").await;
+    tenant.until_deleted(GRANT, "kept").await;
     assert_eq!(tenant.policy(), policy);
     assert_eq!(tenant.puts().len(), 1);
     tenant.one_event("kept", "Retained").await;
 }
 
 // G41
-pub async fn the_last_statement_takes_the_policy_with_it(stage: Arc<Stage>) {
+pub async fn the_policy_is_deleted_with_its_last_statement(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "last").await;
     tenant.granted("last", &json!({})).await;
     tenant.delete(GRANT, "last").await;
-    tenant.until_gone(GRANT, "last").await;
+    tenant.until_deleted(GRANT, "last").await;
     assert_eq!(
         stage.cloud.policy(&tenant.bucket),
         None,
@@ -60,7 +60,7 @@ pub async fn the_last_statement_takes_the_policy_with_it(stage: Arc<Stage>) {
 }
 
 // G42
-pub async fn a_grant_whose_bucket_is_gone_is_released(stage: Arc<Stage>) {
+pub async fn a_grant_whose_bucket_is_missing_is_released(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "vanished").await;
     tenant.granted("vanished", &json!({})).await;
     let gone = FaultAnswer {
@@ -70,7 +70,7 @@ pub async fn a_grant_whose_bucket_is_gone_is_released(stage: Arc<Stage>) {
     };
     tenant.fault("GetBucketPolicy", 0, 1000, FaultEffect::Answer(gone));
     tenant.delete(GRANT, "vanished").await;
-    tenant.until_gone(GRANT, "vanished").await;
+    tenant.until_deleted(GRANT, "vanished").await;
     tenant.one_event("vanished", "BucketGone").await;
 }
 
@@ -89,13 +89,18 @@ pub async fn a_grant_without_its_secret_waits_until_it_is_abandoned(stage: Arc<S
         ..FaultAnswer::default()
     };
     tenant.fault("GetBucketPolicy", 0, 1, FaultEffect::Answer(refused));
-    tenant.pass("orphan").await;
+    tenant.reconcile("orphan").await;
     tenant.delete(GRANT, "orphan").await;
     let grant = tenant
-        .until(GRANT, "orphan", "a message that names what blocks the deletion", |grant| {
-            condition(grant, "CredentialsValid")[1] == "SecretMissing"
-                && !grant["metadata"]["deletionTimestamp"].is_null()
-        })
+        .until(
+            GRANT,
+            "orphan",
+            "a message that names what blocks the deletion",
+            |grant| {
+                condition(grant, "CredentialsValid")[1] == "SecretMissing"
+                    && !grant["metadata"]["deletionTimestamp"].is_null()
+            },
+        )
         .await;
     let [_, reason, message] = condition(&grant, "Ready");
     assert_eq!(reason, "CredentialsUnavailable");
@@ -109,7 +114,11 @@ pub async fn a_grant_without_its_secret_waits_until_it_is_abandoned(stage: Arc<S
             &json!({"metadata": {"annotations": {"immops.dev/abandon": "true"}}}),
         )
         .await;
-    tenant.until_gone(GRANT, "orphan").await;
+    tenant.until_deleted(GRANT, "orphan").await;
     tenant.one_event("orphan", "Abandoned").await;
-    assert_eq!(tenant.policy(), policy, "the access remains, as the message warns");
+    assert_eq!(
+        tenant.policy(),
+        policy,
+        "the access remains, as the message warns"
+    );
 }

@@ -9,8 +9,10 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
+use super::fixtures::{
+    assert_counts, call_count, prefix_job, project_count, put_images, set_speed, with_grant,
+};
 use super::scoring::{gallery, over};
-use super::shelf::{balanced, below, count, fill, listable, measured, quick};
 use crate::support::tenant::JOB;
 use crate::support::{PATIENCE, Stage, condition};
 
@@ -35,7 +37,7 @@ pub async fn the_budget_pauses_the_job_until_it_is_raised(stage: Arc<Stage>) {
     assert_eq!(job["status"]["progress"], "7/20");
     assert_eq!(tenant.scores().len(), 7);
     tenant.one_event("budget", "BudgetExceeded").await;
-    let token = tenant.ask_for_pass(JOB, "budget").await;
+    let token = tenant.request_reconcile(JOB, "budget").await;
     tenant
         .until(JOB, "budget", "a reconcile", |job| {
             job["status"]["lastHandledReconcileAt"] == *token
@@ -52,30 +54,30 @@ pub async fn the_budget_pauses_the_job_until_it_is_raised(stage: Arc<Stage>) {
 }
 
 // J19
-pub async fn a_job_that_rests_on_its_budget_asks_the_cloud_for_nothing(stage: Arc<Stage>) {
-    let tenant = listable(&stage, "resting").await;
-    fill(&tenant, 20, Some("0.5"));
+pub async fn a_job_with_an_exhausted_budget_makes_no_cloud_call(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "resting").await;
+    put_images(&tenant, 20, Some("0.5"));
     let budget = json!({"budget": {"maxRequests": 7}, "activeDeadlineSeconds": 600});
     tenant
-        .apply(&below(&tenant, "resting", &json!({}), &budget))
+        .apply(&prefix_job(&tenant, "resting", &json!({}), &budget))
         .await;
     tenant.until_reason(JOB, "resting", "BudgetExceeded").await;
     let before = [
-        count(&tenant, "ListObjectsV2"),
-        count(&tenant, "DetectImageScore"),
+        call_count(&tenant, "ListObjectsV2"),
+        call_count(&tenant, "DetectImageScore"),
     ];
     // The job's deadline does not run meanwhile.
     let shorter = json!({"spec": {"activeDeadlineSeconds": 1}});
     tenant.patch(JOB, "resting", &shorter).await;
     for _ in 0..3 {
-        let token = tenant.ask_for_pass(JOB, "resting").await;
+        let token = tenant.request_reconcile(JOB, "resting").await;
         let echoed = |job: &Value| job["status"]["lastHandledReconcileAt"] == *token;
         let job = tenant.until(JOB, "resting", "a reconcile", echoed).await;
         assert_eq!(condition(&job, "Ready")[1], "BudgetExceeded");
     }
     let after = [
-        count(&tenant, "ListObjectsV2"),
-        count(&tenant, "DetectImageScore"),
+        call_count(&tenant, "ListObjectsV2"),
+        call_count(&tenant, "DetectImageScore"),
     ];
     assert_eq!(after, before);
     tenant.one_event("resting", "BudgetExceeded").await;
@@ -86,7 +88,7 @@ pub async fn a_job_that_rests_on_its_budget_asks_the_cloud_for_nothing(stage: Ar
 }
 
 // J19
-pub async fn the_budget_fails_the_job_that_asks_for_it(stage: Arc<Stage>) {
+pub async fn an_exhausted_budget_fails_the_job_that_asks_for_it(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "strict", 10).await;
     let budget = json!({"budget": {"maxRequests": 4, "onExceeded": "Fail"}});
     tenant.apply(&over(&tenant, "strict", &keys, &budget)).await;
@@ -116,7 +118,7 @@ fn most_at_once(calls: &[Call]) -> usize {
 }
 
 // J30, D8
-pub async fn parallelism_is_a_ceiling_and_can_be_raised_meanwhile(stage: Arc<Stage>) {
+pub async fn parallelism_is_a_limit_and_can_be_raised_while_the_job_runs(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "ceiling", 60).await;
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
@@ -148,7 +150,7 @@ pub async fn parallelism_is_a_ceiling_and_can_be_raised_meanwhile(stage: Arc<Sta
     assert_eq!(tenant.scores().len(), 60);
 }
 
-fn asked_for_limits(stage: &Stage, project: &str) -> usize {
+fn limit_requests(stage: &Stage, project: &str) -> usize {
     let calls = stage.cloud.calls().into_iter();
     calls
         .filter(|call| call.action == "GetProject" && call.project.as_deref() == Some(project))
@@ -156,7 +158,7 @@ fn asked_for_limits(stage: &Stage, project: &str) -> usize {
 }
 
 // J12
-pub async fn two_namespaces_with_keys_of_one_account_share_the_pace_of_a_project(stage: Arc<Stage>) {
+pub async fn two_namespaces_of_one_account_share_the_rate_limit_of_a_project(stage: Arc<Stage>) {
     let (first, keys) = gallery(&stage, "share-one", 150).await;
     let (second, _) = gallery(&stage, "share-two", 150).await;
     let same = json!({"project": {"name": first.project}});
@@ -166,14 +168,14 @@ pub async fn two_namespaces_with_keys_of_one_account_share_the_pace_of_a_project
     );
     for tenant in [&first, &second] {
         let job = tenant.until_true(JOB, "share", "Complete").await;
-        balanced(tenant, &job);
+        assert_counts(tenant, &job);
     }
-    let seen = measured(&first);
+    let seen = project_count(&first);
     // A busy machine sends requests in bursts; two separate rate limits would allow 196 requests per second.
     assert!(seen.highest_per_second <= 110, "{seen:?}");
     assert!(seen.throttled <= 10, "{seen:?}");
     assert_eq!(
-        asked_for_limits(&stage, &first.project),
+        limit_requests(&stage, &first.project),
         1,
         "one request for the limits for both"
     );
@@ -185,7 +187,7 @@ pub async fn two_namespaces_with_keys_of_one_account_share_the_pace_of_a_project
 }
 
 // J12
-pub async fn a_project_with_a_low_limit_is_asked_and_spared(stage: Arc<Stage>) {
+pub async fn the_reported_limits_of_a_project_are_kept(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "modest", 60).await;
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
@@ -196,21 +198,21 @@ pub async fn a_project_with_a_low_limit_is_asked_and_spared(stage: Arc<Stage>) {
     });
     tenant.apply(&over(&tenant, "modest", &keys, &json!({}))).await;
     let job = tenant.until_true(JOB, "modest", "Complete").await;
-    let seen = measured(&tenant);
+    let seen = project_count(&tenant);
     println!("a limit of 20 per second and 5 at once: {seen:?}");
     assert!(
         seen.highest_per_second <= 23 && seen.highest_in_flight <= 6,
         "{seen:?}"
     );
     assert_eq!(seen.throttled, 0, "{seen:?}");
-    assert_eq!(asked_for_limits(&stage, &tenant.project), 1);
-    balanced(&tenant, &job);
+    assert_eq!(limit_requests(&stage, &tenant.project), 1);
+    assert_counts(&tenant, &job);
 }
 
 // J12
-pub async fn a_project_that_does_not_tell_its_limits_is_asked_once(stage: Arc<Stage>) {
+pub async fn unreadable_limits_of_a_project_are_requested_once(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "secretive", 40).await;
-    tenant.give_rights("caller", Some(&["imm:DetectImageScore", "sts:*"]));
+    tenant.set_permissions("caller", Some(&["imm:DetectImageScore", "sts:*"]));
     for name in ["one", "two"] {
         tenant.apply(&over(&tenant, name, &keys[..20], &json!({}))).await;
     }
@@ -219,7 +221,7 @@ pub async fn a_project_that_does_not_tell_its_limits_is_asked_once(stage: Arc<St
         assert_eq!(job["status"]["requests"]["estimatedBillable"], 20);
     }
     assert_eq!(
-        asked_for_limits(&stage, &tenant.project),
+        limit_requests(&stage, &tenant.project),
         1,
         "one request for the limits while the project is in use"
     );
@@ -227,10 +229,10 @@ pub async fn a_project_that_does_not_tell_its_limits_is_asked_once(stage: Arc<St
 }
 
 // J12
-pub async fn more_jobs_than_a_namespace_may_run_wait_for_their_turn(stage: Arc<Stage>) {
+pub async fn jobs_beyond_the_limit_of_a_namespace_are_queued(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "crowd", 1).await;
     // Slow enough that all forty jobs are applied before the first one finishes.
-    quick(&tenant, 1_000, 10_000);
+    set_speed(&tenant, 1_000, 10_000);
     let job = |n| over(&tenant, &format!("job-{n}"), &keys, &json!({}));
     let manifests: Vec<String> = (0..40).map(job).collect();
     tenant.apply(&manifests.join("\n---\n")).await;
@@ -243,15 +245,15 @@ pub async fn more_jobs_than_a_namespace_may_run_wait_for_their_turn(stage: Arc<S
         jobs.map(|job| condition(&job, "Ready")[1].to_owned())
             .collect::<Vec<_>>()
     };
-    let count = |reasons: &[String], reason: &str| reasons.iter().filter(|one| *one == reason).count();
+    let number_with = |reasons: &[String], reason: &str| reasons.iter().filter(|one| *one == reason).count();
     until("some jobs to be queued", PATIENCE, || async {
-        (count(&reasons().await, "Pending") > 0).then_some(())
+        (number_with(&reasons().await, "Pending") > 0).then_some(())
     })
     .await
     .unwrap();
     let ended = Instant::now();
     until("all jobs to be complete", PATIENCE, || async {
-        let complete = count(&reasons().await, "Complete");
+        let complete = number_with(&reasons().await, "Complete");
         if complete == 40 {
             Ok(())
         } else {

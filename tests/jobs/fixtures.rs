@@ -12,14 +12,14 @@ use crate::support::tenant::{JOB, merge};
 use crate::support::{PATIENCE, Stage, Tenant, condition};
 
 /// Returns a tenant with a grant for the whole bucket.
-pub async fn listable(stage: &Arc<Stage>, name: &str) -> Tenant {
+pub async fn with_grant(stage: &Arc<Stage>, name: &str) -> Tenant {
     let tenant = Tenant::new(stage, name).await;
     tenant.granted("open", &json!({})).await;
     tenant
 }
 
 /// Adds objects `photos/0000000.jpg` and so on with an old modification time; without `score`, scores follow from keys.
-pub fn fill(tenant: &Tenant, count: u64, score: Option<&str>) {
+pub fn put_images(tenant: &Tenant, count: u64, score: Option<&str>) {
     let many = ManySeed {
         prefix: "photos/".to_owned(),
         count,
@@ -30,7 +30,7 @@ pub fn fill(tenant: &Tenant, count: u64, score: Option<&str>) {
 }
 
 /// Gives the project higher limits than usual, and this latency for each call.
-pub fn quick(tenant: &Tenant, queries_per_second: u32, latency_ms: u64) {
+pub fn set_speed(tenant: &Tenant, queries_per_second: u32, latency_ms: u64) {
     tenant.stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
         queries_per_second: Some(queries_per_second),
@@ -57,14 +57,14 @@ fn read(tenant: &Tenant, name: &str, source: &Value, changes: &Value) -> String 
 }
 
 /// Returns a job over the objects with the prefix `photos/`; `prefix` is merged into its source.
-pub fn below(tenant: &Tenant, name: &str, prefix: &Value, changes: &Value) -> String {
+pub fn prefix_job(tenant: &Tenant, name: &str, prefix: &Value, changes: &Value) -> String {
     let mut source = json!({"bucket": tenant.bucket, "prefix": "photos/", "credentials": reader()});
     merge(&mut source, prefix);
     read(tenant, name, &json!({ "prefix": source }), changes)
 }
 
 /// Returns a job over the lines of an object of the tenant's bucket.
-pub fn of_lines(tenant: &Tenant, name: &str, key: &str, changes: &Value) -> String {
+pub fn manifest_job(tenant: &Tenant, name: &str, key: &str, changes: &Value) -> String {
     let uri = format!("oss://{}/{key}", tenant.bucket);
     let manifest = json!({"uri": uri, "credentials": reader()});
     read(tenant, name, &json!({ "manifest": manifest }), changes)
@@ -79,7 +79,7 @@ pub fn answer(status: u16, code: &str) -> FaultEffect {
 }
 
 /// Adds a fault for calls about keys with this suffix; with `every`, only for each call with that number.
-pub fn strike(tenant: &Tenant, key_suffix: &str, every: Option<u32>, effect: FaultEffect) {
+pub fn add_score_fault(tenant: &Tenant, key_suffix: &str, every: Option<u32>, effect: FaultEffect) {
     tenant.stage.cloud.add_fault(Fault {
         matching: FaultMatch {
             action: Some("DetectImageScore".to_owned()),
@@ -103,7 +103,7 @@ pub async fn reports_of(tenant: &Tenant, name: &str) -> Vec<Value> {
 }
 
 /// Waits until the first report of a job holds `count` results; returns the report.
-pub async fn filed(tenant: &Tenant, name: &str, count: u64) -> Value {
+pub async fn until_reported(tenant: &Tenant, name: &str, count: u64) -> Value {
     until("results in a report", PATIENCE, || async {
         let first = reports_of(tenant, name).await.into_iter().next().ok_or(0u64)?;
         let items = first["report"]["items"].as_u64().unwrap();
@@ -125,7 +125,7 @@ pub async fn results_of(tenant: &Tenant, name: &str) -> Vec<Value> {
 }
 
 /// Checks that each index from 0 to `total` occurs once.
-pub fn each_once(results: &[Value], total: usize) {
+pub fn assert_indexes(results: &[Value], total: usize) {
     let indexes: Vec<usize> = results
         .iter()
         .map(|result| usize::try_from(result["index"].as_u64().unwrap()).unwrap())
@@ -136,7 +136,7 @@ pub fn each_once(results: &[Value], total: usize) {
 }
 
 /// Checks that a job without a crash counts what the emulator recorded for its bucket, and that its item counts add up.
-pub fn balanced(tenant: &Tenant, job: &Value) {
+pub fn assert_counts(tenant: &Tenant, job: &Value) {
     let calls = tenant.scores();
     let billed = calls.iter().filter(|call| call.billed).count();
     let (items, requests) = (&job["status"]["items"], &job["status"]["requests"]);
@@ -154,13 +154,13 @@ pub fn balanced(tenant: &Tenant, job: &Value) {
 }
 
 /// Waits until the job has finished, successfully or not, so that an unexpected outcome fails quickly.
-pub async fn ended(tenant: &Tenant, name: &str) -> Value {
+pub async fn until_finished(tenant: &Tenant, name: &str) -> Value {
     let over = |job: &Value| job["status"]["completionTime"].is_string();
     tenant.until(JOB, name, "its end", over).await
 }
 
 /// Returns the terminal condition of a job, and its reason.
-pub fn end(job: &Value) -> [&str; 2] {
+pub fn outcome(job: &Value) -> [&str; 2] {
     let kind = ["Complete", "Failed"]
         .into_iter()
         .find(|kind| condition(job, kind)[0] == "True");
@@ -168,7 +168,7 @@ pub fn end(job: &Value) -> [&str; 2] {
 }
 
 /// Returns a job's status without the echo of the last requested reconcile.
-pub fn but_echo(job: &Value) -> Value {
+pub fn without_reconcile_echo(job: &Value) -> Value {
     let mut status = job["status"].clone();
     if let Some(members) = status.as_object_mut() {
         members.remove("lastHandledReconcileAt");
@@ -177,17 +177,17 @@ pub fn but_echo(job: &Value) -> Value {
 }
 
 /// Returns item counts of a job by name.
-pub fn figures<const N: usize>(job: &Value, names: [&str; N]) -> [u64; N] {
+pub fn item_counts<const N: usize>(job: &Value, names: [&str; N]) -> [u64; N] {
     names.map(|name| job["status"]["items"][name].as_u64().unwrap())
 }
 
 /// Returns how many calls of an action the emulator has seen on the tenant's bucket.
-pub fn count(tenant: &Tenant, action: &str) -> usize {
+pub fn call_count(tenant: &Tenant, action: &str) -> usize {
     tenant.stage.calls(&tenant.bucket, action).len()
 }
 
 /// Returns what the emulator has measured for the tenant's project; zeros before its first call.
-pub fn measured(tenant: &Tenant) -> ProjectCount {
+pub fn project_count(tenant: &Tenant) -> ProjectCount {
     let mut projects = tenant.stage.cloud.counts().projects.into_iter();
     projects
         .find(|one| one.project == tenant.project)

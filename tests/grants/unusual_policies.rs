@@ -77,22 +77,25 @@ pub async fn a_policy_that_cannot_be_edited_safely_is_never_written(stage: Arc<S
             [condition(&grant, "Stalled")[0], condition(&grant, "Granted")[0]],
             ["True", "Unknown"]
         );
-        tenant.pass(&name).await;
+        tenant.reconcile(&name).await;
         assert!(stage.calls(&bucket, "PutBucketPolicy").is_empty(), "{shown}");
         assert_eq!(stage.cloud.policy(&bucket).unwrap(), shown);
     }
 
     // Nothing was ever written for these grants, so they can be deleted.
     tenant.delete(GRANT, "case-1").await;
-    tenant.until_gone(GRANT, "case-1").await;
+    tenant.until_deleted(GRANT, "case-1").await;
 
     // Once the policy is corrected at OSS, the grant recovers automatically.
     assert!(stage.cloud.set_policy("untouchable-0", Some(&document)));
-    assert_eq!(condition(&tenant.pass("case-0").await, "Ready")[1], "Applied");
+    assert_eq!(
+        condition(&tenant.reconcile("case-0").await, "Ready")[1],
+        "Applied"
+    );
 }
 
 // D1: every other policy is carried byte for byte, and is restored when the grant is deleted.
-pub async fn an_odd_policy_is_carried_byte_for_byte(stage: Arc<Stage>) {
+pub async fn an_unusual_policy_is_preserved_byte_for_byte(stage: Arc<Stage>) {
     let with = |more: &str| format!(r#"{{"Version":"1","Statement":[{STATEMENT}],{more}}}"#);
     let inside = |more: &str| {
         let statement = STATEMENT.replacen('{', &format!("{{{more},"), 1);
@@ -137,7 +140,7 @@ pub async fn an_odd_policy_is_carried_byte_for_byte(stage: Arc<Stage>) {
         }
         assert!(carries(&now, before), "{before}\n{now}");
         tenant.delete(GRANT, &name).await;
-        tenant.until_gone(GRANT, &name).await;
+        tenant.until_deleted(GRANT, &name).await;
         let last = stage.cloud.policy(&bucket);
         // A document without foreign statements is deleted, because OSS may not accept an empty list.
         let expected = (!before.contains(": [ ]") && !before.contains(":[]")).then_some(before.as_str());

@@ -13,7 +13,7 @@ fn header(shown: &str) -> Vec<&str> {
 }
 
 // J1, J21
-pub async fn columns_and_messages_read_well(stage: Arc<Stage>) {
+pub async fn columns_and_messages_are_readable(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "columns", 101).await;
     assert!(
         stage
