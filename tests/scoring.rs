@@ -326,8 +326,8 @@ mod scoring {
                     break;
                 }
                 // While no process runs, an object is deleted.
-                if let Some(gone) = vanishing.next().filter(|n| *n < keys.len()) {
-                    keys.remove(gone);
+                if let Some(deleted) = vanishing.next().filter(|n| *n < keys.len()) {
+                    keys.remove(deleted);
                 }
             }
             prop_assert!(!stored_twice, "a stored result was requested again");

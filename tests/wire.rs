@@ -92,7 +92,7 @@ mod wire {
         "HTTP/1.1 404 Not Found\r\ncontent-length: 46\r\n\r\n<Error><Code>NoSuchBucketPolicy</Code></Error>",
     );
 
-    /// Answers that do not tell whether the request took effect, and the resulting error kind and code.
+    /// Answers that leave open whether the request took effect, and the resulting error kind and code.
     const UNCERTAIN: &[(Answer, &str)] = &[
         (
             Answer::Bytes("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 6\r\n\r\n<html>"),

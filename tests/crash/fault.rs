@@ -303,11 +303,11 @@ impl Plan {
 
     /// Returns the plan with a name, in the form that a failing plan prints.
     pub fn named(name: &str) -> Self {
-        let mut words = name.split_whitespace();
-        let tag = words.next().unwrap();
+        let mut parts = name.split_whitespace();
+        let tag = parts.next().unwrap();
         let scenario = scenarios().position(|s| s.tag() == tag);
-        let fault = |word: &str| {
-            let (at, name) = word.split_once('=').unwrap();
+        let fault = |part: &str| {
+            let (at, name) = part.split_once('=').unwrap();
             let fault = Fault::all().find(|fault| fault.to_string() == name);
             (
                 at.parse().unwrap(),
@@ -316,7 +316,7 @@ impl Plan {
         };
         Self {
             scenario: scenario.unwrap_or_else(|| panic!("no scenario {tag}")),
-            faults: words.map(fault).collect(),
+            faults: parts.map(fault).collect(),
         }
     }
 }

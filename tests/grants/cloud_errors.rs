@@ -32,8 +32,8 @@ pub async fn a_policy_that_would_grow_too_large_is_not_written(stage: Arc<Stage>
 
     // A preview of the same grant reports the same reason, and has no plan.
     let preview = json!({"mode": "Preview", "access": {"prefixes": ["a/"]}});
-    tenant.apply(&tenant.grant("looked-at", &preview)).await;
-    let grant = tenant.until_reason(GRANT, "looked-at", "PolicyTooLarge").await;
+    tenant.apply(&tenant.grant("previewed", &preview)).await;
+    let grant = tenant.until_reason(GRANT, "previewed", "PolicyTooLarge").await;
     assert!(grant["status"]["plan"].is_null(), "{grant}");
 
     // Another grant of the bucket that fits is not blocked.

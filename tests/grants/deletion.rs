@@ -63,12 +63,12 @@ pub async fn the_policy_is_deleted_with_its_last_statement(stage: Arc<Stage>) {
 pub async fn a_grant_whose_bucket_is_missing_is_released(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "vanished").await;
     tenant.granted("vanished", &json!({})).await;
-    let gone = FaultAnswer {
+    let not_found = FaultAnswer {
         status: 404,
         code: "NoSuchBucket".to_owned(),
         ..FaultAnswer::default()
     };
-    tenant.fault("GetBucketPolicy", 0, 1000, FaultEffect::Answer(gone));
+    tenant.fault("GetBucketPolicy", 0, 1000, FaultEffect::Answer(not_found));
     tenant.delete(GRANT, "vanished").await;
     tenant.until_deleted(GRANT, "vanished").await;
     tenant.one_event("vanished", "BucketGone").await;

@@ -105,8 +105,8 @@ pub async fn a_preview_without_the_statements_of_a_job_starts_no_job(stage: Arc<
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
     tenant.reconcile("lost").await;
     // A read within half a minute of our write may be stale, and is repeated.
-    let gone = |grant: &Value| condition(grant, "Granted")[..2] == ["False", "Removed"];
-    let grant = tenant.until(GRANT, "lost", "a missing statement", gone).await;
+    let missing = |grant: &Value| condition(grant, "Granted")[..2] == ["False", "Removed"];
+    let grant = tenant.until(GRANT, "lost", "a missing statement", missing).await;
     assert_eq!(condition(&grant, "Ready")[..2], ["True", "Preview"]);
     let named = json!({"grantRef": {"name": "lost"}, "grantWait": {"settleSeconds": 0}});
     tenant.apply(&tenant.job("first", &["old/a.jpg"], &named)).await;

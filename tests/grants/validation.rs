@@ -100,7 +100,7 @@ pub async fn credentials_accept_only_the_block_that_matches_their_source(stage: 
     let tenant = Tenant::new(&stage, "sources").await;
     let service_account = json!({"name": "a", "roleARN": "acs:ram::6543210987654321:role/r",
         "oidcProviderARN": "acs:ram::6543210987654321:oidc-provider/p"});
-    let hop = json!({"roleARN": "acs:ram::6543210987654321:role/r"});
+    let assumed = json!({"roleARN": "acs:ram::6543210987654321:role/r"});
     all_rejected(
         &tenant,
         &[
@@ -110,7 +110,7 @@ pub async fn credentials_accept_only_the_block_that_matches_their_source(stage: 
                 "serviceAccount must be given exactly when source is ServiceAccount",
             ),
             (
-                json!({"credentials": {"source": "ServiceAccount", "secretRef": null, "serviceAccount": service_account, "assumeRole": hop}}),
+                json!({"credentials": {"source": "ServiceAccount", "secretRef": null, "serviceAccount": service_account, "assumeRole": assumed}}),
                 "assumeRole follows Secret or Operator",
             ),
         ],

@@ -72,10 +72,10 @@ pub async fn credentials_of_another_account_are_reported_and_make_no_call(stage:
     assert!(!stage.cloud.calls().iter().any(of_owner));
 
     // Once the Secret is corrected, the job continues.
-    let right = tenant
+    let valid = tenant
         .keys("caller")
         .replace(r#""name":"caller""#, r#""name":"owner""#);
-    tenant.apply(&right).await;
+    tenant.apply(&valid).await;
     tenant.request_reconcile(JOB, "foreign").await;
     tenant.until_true(JOB, "foreign", "Complete").await;
     assert_eq!(tenant.scores().len(), 2);

@@ -145,9 +145,9 @@ pub async fn results_with_a_ttl_of_zero_are_deleted_and_the_edit_is_observed(sta
     let patched = tenant.patch(JOB, "afterthought", &change).await;
     let generation = &patched["metadata"]["generation"];
     assert_eq!(*generation, 2);
-    let gone = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
+    let expired = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
     tenant
-        .until(JOB, "afterthought", "its results to be deleted", gone)
+        .until(JOB, "afterthought", "its results to be deleted", expired)
         .await;
     let noted = |job: &Value| job["status"]["observedGeneration"] == *generation;
     let job = tenant

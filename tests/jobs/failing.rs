@@ -10,7 +10,7 @@ use crate::support::{Stage, Tenant, condition};
 
 // J6
 pub async fn a_role_without_permission_costs_one_request(stage: Arc<Stage>) {
-    let tenant = Tenant::new(&stage, "no-right").await;
+    let tenant = Tenant::new(&stage, "no-permission").await;
     let keys: Vec<String> = (0..100).map(|n| format!("{n}.jpg")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     for key in &keys {

@@ -105,7 +105,7 @@ pub async fn a_corrected_role_is_read_by_the_next_job(stage: Arc<Stage>) {
         service_role: role.map(ToOwned::to_owned),
         ..ProjectSeed::default()
     };
-    stage.add_project(project(Some("SomebodyElse")));
+    stage.add_project(project(Some("AnotherRole")));
     tenant.apply(&over(&tenant, "before", &keys, &json!({}))).await;
     let job = until_finished(&tenant, "before").await;
     assert_eq!(outcome(&job), ["Failed", "GrantMismatch"]);

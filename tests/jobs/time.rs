@@ -36,7 +36,7 @@ async fn drained(tenant: &Tenant, name: &str, job: &Value) -> usize {
     calls
 }
 
-async fn passed(tenant: &Tenant, name: &str) -> Value {
+async fn reconciled(tenant: &Tenant, name: &str) -> Value {
     let token = tenant.request_reconcile(JOB, name).await;
     tenant
         .until(JOB, name, "a reconcile", |job| {
@@ -71,7 +71,7 @@ pub async fn a_suspended_job_makes_no_call_and_resumes_where_it_stopped(stage: A
     })
     .await
     .unwrap();
-    let job = passed(&tenant, "pause").await;
+    let job = reconciled(&tenant, "pause").await;
     assert_eq!(condition(&job, "Ready")[1], "Suspended");
     assert_eq!(tenant.scores().len(), calls);
 

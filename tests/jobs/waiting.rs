@@ -22,7 +22,7 @@ fn image(tenant: &Tenant) -> Vec<String> {
 
 // J2
 pub async fn a_job_makes_no_call_before_its_grant_has_propagated(stage: Arc<Stage>) {
-    let tenant = Tenant::new(&stage, "settles").await;
+    let tenant = Tenant::new(&stage, "propagates").await;
     let keys = image(&tenant);
     tenant
         .apply(&over(
@@ -226,7 +226,7 @@ pub async fn a_project_with_another_service_role_costs_no_billed_request(stage: 
     let (tenant, keys) = gallery(&stage, "other-role", 3).await;
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
-        service_role: Some("SomebodyElse".to_owned()),
+        service_role: Some("AnotherRole".to_owned()),
         ..ProjectSeed::default()
     });
     // The second job uses what the first one learned, and sends no request.
@@ -236,7 +236,7 @@ pub async fn a_project_with_another_service_role_costs_no_billed_request(stage: 
         let [_, reason, message] = condition(&job, "Failed");
         assert_eq!(reason, "GrantMismatch");
         assert!(
-            message.contains("AliyunIMMDefaultRole") && message.contains("SomebodyElse"),
+            message.contains("AliyunIMMDefaultRole") && message.contains("AnotherRole"),
             "{message}"
         );
     }

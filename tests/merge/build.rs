@@ -35,7 +35,7 @@ pub fn pass_role(account: &str) -> Statement {
     pass_role_statement(&grantee(account))
 }
 
-pub fn member(name: &str, stance: Disposition, ledger: Vec<LedgerEntry>) -> GrantInput {
+pub fn member(name: &str, disposition: Disposition, ledger: Vec<LedgerEntry>) -> GrantInput {
     let key = ObjectKey {
         namespace: "media".to_owned(),
         name: name.to_owned(),
@@ -43,7 +43,7 @@ pub fn member(name: &str, stance: Disposition, ledger: Vec<LedgerEntry>) -> Gran
     GrantInput {
         key,
         created: None,
-        disposition: stance,
+        disposition,
         ledger,
     }
 }

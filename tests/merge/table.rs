@@ -164,13 +164,13 @@ fn a_pre_existing_statement_is_adopted_and_left() {
 #[test]
 fn adoption_fail_changes_nothing() {
     let found = format!(r#"{{"Version":"1","Statement":[{}]}}"#, access("1", &[]).text);
-    let stance = Disposition::Enforced(Desired {
+    let disposition = Disposition::Enforced(Desired {
         statements: vec![access("1", &[])],
         adoption: AdoptionPolicy::Fail,
         on_drift: OnDrift::Restore,
     });
     let seen = document(&found);
-    let plan = plan(scene(Some(&seen)), &[member("a", stance, vec![])]);
+    let plan = plan(scene(Some(&seen)), &[member("a", disposition, vec![])]);
     assert_eq!(
         (plan.change, plan.outcomes[0].clone()),
         (Change::Keep, GrantOutcome::ExistingStatement)

@@ -1,4 +1,4 @@
-//! Status as a contract: kstatus is right at every moment.
+//! Status as a contract: the kstatus conventions hold at every moment.
 
 use std::sync::Arc;
 

@@ -66,7 +66,7 @@ async fn everything_asked(stage: &Arc<Stage>) {
     tenant.apply(&tenant.job("permissions", &["a.jpg"], &job)).await;
     tenant.until_true(JOB, "permissions", "Complete").await;
     // A job that takes more than a second writes its report twice; the report is then deleted.
-    let long = json!({"grantRef": {"name": "rights"}, "grantWait": {"settleSeconds": 0},
+    let long = json!({"grantRef": {"name": "permissions"}, "grantWait": {"settleSeconds": 0},
         "results": {"ttlSecondsAfterFinished": 0}});
     tenant.apply(&tenant.job("long", &["a.jpg"; 250], &long)).await;
     tenant

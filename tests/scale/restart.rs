@@ -86,7 +86,7 @@ pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and
         "1,000 grants applied after {:.1} s",
         started.elapsed().as_secs_f32()
     );
-    let settled = until("all grants to be applied", LONG, || async {
+    let applied = until("all grants to be applied", LONG, || async {
         let grants = all(&tenant).await;
         let applied = grants
             .iter()
@@ -154,6 +154,6 @@ pub async fn a_restart_with_a_thousand_healthy_grants_reads_each_bucket_once_and
         "{writes:?}"
     );
     let version = |grant: &Value| grant["metadata"]["resourceVersion"].clone();
-    let (before, after) = (settled.iter().map(version), all(&tenant).await);
+    let (before, after) = (applied.iter().map(version), all(&tenant).await);
     assert!(before.eq(after.iter().map(version)), "no object has changed");
 }

@@ -219,13 +219,13 @@ impl Tenant {
     }
 
     /// Waits until the object fulfils a condition; returns the object.
-    pub async fn until(&self, kind: &str, name: &str, what: &str, right: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&self, kind: &str, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         until(
             &format!("{kind} {}/{name}: {what}", self.name),
             PATIENCE,
             || async {
                 let object = self.object(kind, name).await;
-                if right(&object) {
+                if holds(&object) {
                     Ok(object)
                 } else {
                     Err(object["status"].to_string())

@@ -44,7 +44,7 @@ impl JobWorld {
         results
     }
 
-    /// Returns whether a fault or a crash explains that the result of a settling call is not stored.
+    /// Returns whether a fault or a crash explains that the result of a final call is not stored.
     fn is_explained(&self, sent: &Sent) -> bool {
         let end = self.ends.get(&sent.process);
         let unstored = |end| sent.answered.is_none_or(|at| end < at + UNSTORED);
@@ -78,8 +78,8 @@ impl JobWorld {
         self.must(!stored, || {
             format!("I6: {uri} is called although its result is stored")
         });
-        let mut settled = self.ledger.iter().filter(|s| s.uri == uri && s.settles);
-        let odd = settled.find(|s| !self.is_explained(s)).map(|s| format!("{s:?}"));
+        let mut finals = self.ledger.iter().filter(|s| s.uri == uri && s.is_final);
+        let odd = finals.find(|s| !self.is_explained(s)).map(|s| format!("{s:?}"));
         self.must(odd.is_none(), || {
             format!("I6: {uri} is billed again after {odd:?}")
         });
@@ -139,9 +139,9 @@ impl JobWorld {
         if status.completion_time.is_some() {
             let own = self.ledger.iter().filter(|s| s.process == process);
             let under_way = own.clone().filter(|s| s.answered.is_none()).count();
-            let mut settled = own.filter(|s| s.settles && !s.distorted);
+            let mut finals = own.filter(|s| s.is_final && !s.distorted);
             let of = |uri: &String| results.values().any(|r| r.uri == *uri);
-            let missing = settled.find(|s| !of(&s.uri)).map(|s| s.uri.clone());
+            let missing = finals.find(|s| !of(&s.uri)).map(|s| s.uri.clone());
             let missing = missing.filter(|_| !self.late && !self.denies);
             self.must(under_way == 0 && items.active == 0, || {
                 format!("the job finished with {under_way} calls in flight")
@@ -179,14 +179,14 @@ impl JobWorld {
         );
         for result in results.values() {
             let matches = result.score.as_ref().is_none_or(|s| *s == score(&result.uri));
-            let paid = self.ledger.iter().any(|s| s.uri == result.uri && s.settles);
+            let paid = self.ledger.iter().any(|s| s.uri == result.uri && s.is_final);
             self.must(matches && (paid || result.score.is_none()), || {
                 format!("unexpected result: {result:?}")
             });
         }
         let stored = |s: &Sent| results.values().any(|r| r.uri == s.uri);
-        let mut settled = self.ledger.iter().filter(|s| s.settles);
-        let missing = settled
+        let mut finals = self.ledger.iter().filter(|s| s.is_final);
+        let missing = finals
             .find(|s| !stored(s) && !self.is_explained(s))
             .map(|s| s.uri.clone());
         let missing = missing.filter(|_| !self.late && !self.denies);
@@ -218,7 +218,12 @@ impl JobWorld {
             reported == (true_ones.0.try_into().unwrap(), true_ones.1.try_into().unwrap()),
             || format!("{reported:?} sent and billed requests are reported, {true_ones:?} were made"),
         );
-        let mut paid: Vec<&String> = self.ledger.iter().filter(|s| s.settles).map(|s| &s.uri).collect();
+        let mut paid: Vec<&String> = self
+            .ledger
+            .iter()
+            .filter(|s| s.is_final)
+            .map(|s| &s.uri)
+            .collect();
         let all = paid.len();
         paid.sort_unstable();
         paid.dedup();

@@ -26,8 +26,8 @@ const REPORTS: usize = 8;
 pub struct Sent {
     pub uri: String,
     pub process: usize,
-    /// Whether the answer settles the item: a score, or an error that a retry does not change.
-    pub settles: bool,
+    /// Whether the answer is final: a score, or an error that a retry does not change.
+    pub is_final: bool,
     /// Whether IMM bills the call: it bills everything but its own failures.
     pub billed: bool,
     pub answered: Option<Timestamp>,
@@ -234,7 +234,7 @@ impl JobWorld {
         self.ledger.push(Sent {
             uri: uri.to_owned(),
             process,
-            settles: false,
+            is_final: false,
             billed: false,
             answered: None,
             distorted: false,
@@ -245,7 +245,7 @@ impl JobWorld {
     /// A call arrives at IMM; returns IMM's answer.
     pub fn serve(&mut self, call: usize) -> Result<String, CloudError> {
         let uri = self.ledger[call].uri.clone();
-        let served = self.ledger.iter().filter(|sent| sent.settles).count();
+        let served = self.ledger.iter().filter(|sent| sent.is_final).count();
         let passing = match self.flaky.get_mut(&uri) {
             Some(left) if *left > 0 => {
                 *left -= 1;
@@ -263,7 +263,7 @@ impl JobWorld {
         if let Some(kind) = passing {
             return Err(refused(kind));
         }
-        sent.settles = true;
+        sent.is_final = true;
         if self.denies {
             return Err(refused(CloudErrorKind::AccessDenied));
         }
