@@ -9,8 +9,8 @@ use crate::support::{Stage, Tenant};
 
 async fn all_rejected(tenant: &Tenant, cases: &[(Value, &str)]) {
     for (changes, message) in cases {
-        let said = tenant.expect_rejection(&tenant.grant("refused", changes)).await;
-        assert!(said.contains(message), "{changes}: {said}");
+        let error = tenant.expect_rejection(&tenant.grant("refused", changes)).await;
+        assert!(error.contains(message), "{changes}: {error}");
     }
     assert!(tenant.object(GRANT, "refused").await.is_null());
     assert!(made_no_calls(tenant), "a rejected grant makes no cloud call");
@@ -128,10 +128,10 @@ pub async fn the_bucket_of_a_grant_is_immutable(stage: Arc<Stage>) {
         json!({"bucket": {"ownerUID": "1111222233334444"}}),
     ];
     for changes in changed {
-        let said = tenant.expect_rejection(&tenant.grant("fixed", &changes)).await;
+        let error = tenant.expect_rejection(&tenant.grant("fixed", &changes)).await;
         assert!(
-            said.contains("bucket is immutable: create another ImmBucketGrant"),
-            "{said}"
+            error.contains("bucket is immutable: create another ImmBucketGrant"),
+            "{error}"
         );
     }
 }

@@ -59,23 +59,23 @@ pub async fn an_invalid_chain_is_rejected_with_its_own_message(stage: Arc<Stage>
     let tenant = Tenant::new(&stage, "chained").await;
     let mut granted = chained("chain-reader");
     granted["grantRef"] = json!({"name": "open"});
-    let said = tenant
+    let error = tenant
         .expect_rejection(&tenant.job("both", &["a.jpg"], &granted))
         .await;
-    assert!(said.contains("a chain of roles needs no grant"), "{said}");
+    assert!(error.contains("a chain of roles needs no grant"), "{error}");
     let mut long = chained("chain-reader");
     let links = &mut long["access"]["roleChain"]["chain"];
     *links = json!(vec![links[0].clone(); 3]);
-    let said = tenant
+    let error = tenant
         .expect_rejection(&tenant.job("long", &["a.jpg"], &long))
         .await;
-    assert!(said.contains("spec.access.roleChain.chain"), "{said}");
+    assert!(error.contains("spec.access.roleChain.chain"), "{error}");
     let named = json!({"access": {"roleChain": chained("r")["access"]["roleChain"]}});
-    let said = tenant
+    let error = tenant
         .expect_rejection(&tenant.job("named", &["a.jpg"], &named))
         .await;
     assert!(
-        said.contains("roleChain must be given exactly when mode is RoleChain"),
-        "{said}"
+        error.contains("roleChain must be given exactly when mode is RoleChain"),
+        "{error}"
     );
 }

@@ -144,9 +144,11 @@ fn of_rules() -> Vec<(&'static str, serde_json::Value, &'static str)> {
             "results.select is immutable",
         ),
     ];
-    let of_both = of_both.into_iter().map(|(change, said)| ("ruled", change, said));
+    let of_both = of_both
+        .into_iter()
+        .map(|(change, error)| ("ruled", change, error));
     of_both
-        .chain(added.into_iter().map(|(change, said)| ("free", change, said)))
+        .chain(added.into_iter().map(|(change, error)| ("free", change, error)))
         .collect()
 }
 
@@ -213,8 +215,8 @@ pub async fn fields_that_define_results_are_immutable(stage: Arc<Stage>) {
     for (name, change, message) in edits.into_iter().chain(of_rules()) {
         let patch = json!({"spec": change}).to_string();
         let patched = ["patch", "isj", name, "-n", "fixed", "--type=merge", "-p", &patch];
-        let said = stage.plane.kubectl(&patched).await.unwrap_err().to_string();
-        assert!(said.contains(message), "{patch}: {said}");
+        let error = stage.plane.kubectl(&patched).await.unwrap_err().to_string();
+        assert!(error.contains(message), "{patch}: {error}");
     }
     stage
         .kubectl(&[
@@ -299,10 +301,10 @@ pub async fn an_invalid_job_is_rejected_with_the_name_of_its_field(stage: Arc<St
         ),
     ];
     for (changes, message) in cases {
-        let said = tenant
+        let error = tenant
             .expect_rejection(&tenant.job("refused", &["a.jpg"], &changes))
             .await;
-        assert!(said.contains(message), "{changes}: {said}");
+        assert!(error.contains(message), "{changes}: {error}");
     }
     assert!(tenant.object(JOB, "refused").await.is_null());
 }
