@@ -8,6 +8,7 @@ mod digest;
 pub(crate) mod feed;
 mod index;
 mod job;
+mod object_events;
 
 pub use self::bucket::BucketCache;
 pub use self::context::{Context, QueueKey};

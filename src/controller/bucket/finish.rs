@@ -10,7 +10,7 @@ use super::observation::{PolicyView, count_owned};
 use super::release::{release, released};
 use super::time_left;
 use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
-use crate::controller::bucket::release::publish_event;
+use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::condition_status;
 use crate::core::grant::{
     GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, PlanInput, drift, grant_status,
@@ -178,7 +178,7 @@ impl GrantSet<'_> {
             let note = format!(
                 "{count} unmanaged statements in the policy name the same service role; they are not changed"
             );
-            publish_event(self.context, grant, EventReason::ForeignOverlap, note, false).await;
+            publish_grant_event(self.context, grant, EventReason::ForeignOverlap, note, false).await;
         }
         stored
     }
@@ -206,7 +206,7 @@ impl GrantSet<'_> {
             "Found {statements} of this grant missing from the policy{}",
             copy.unwrap_or_default()
         );
-        publish_event(self.context, &work.grant, EventReason::DriftDetected, note, true).await;
+        publish_grant_event(self.context, &work.grant, EventReason::DriftDetected, note, true).await;
     }
 
     /// Publishes the events of the policy changes of this reconcile.
@@ -225,18 +225,18 @@ impl GrantSet<'_> {
                     format!("Added {statements} to the policy"),
                 )
             };
-            publish_event(self.context, grant, reason, note, false).await;
+            publish_grant_event(self.context, grant, reason, note, false).await;
         }
         if let (true, Some(copy)) = (work.was_written(), &work.backup) {
             let note = format!(
                 "Stored the policy from before the write as {} in ConfigMap {}",
                 copy.entry, copy.name
             );
-            publish_event(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
+            publish_grant_event(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
         }
         if work.removed > 0 {
             let note = format!("Removed {} from the policy", statement_count(work.removed));
-            publish_event(self.context, grant, EventReason::StatementRemoved, note, false).await;
+            publish_grant_event(self.context, grant, EventReason::StatementRemoved, note, false).await;
         }
     }
 

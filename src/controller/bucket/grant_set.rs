@@ -17,12 +17,13 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cache::{GrantSetCache, WriteHistory};
-use super::release::{publish_event, release, release_retained};
+use super::release::{release, release_retained};
 use super::write_status::write_status;
 use super::{PlacedByGrant, placed_fingerprints, short_backoff, time_left};
 use crate::api::{BackupRef, EventReason, GrantStatus, ObservedBucket, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::controller::digest::ChangeDigest;
+use crate::controller::object_events::publish_grant_event;
 use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{Desired, GrantInput, GrantObject, GrantState, PassRoleDecision, PublicAccessBlock};
 use crate::core::identity::{Identity, SessionScope};
@@ -230,7 +231,7 @@ impl GrantSet<'_> {
         for work in batch {
             if work.grant.deleting && error.kind == CloudErrorKind::NoSuchBucket {
                 let note = "The bucket no longer exists, so no statement has to be removed".to_owned();
-                publish_event(self.context, &work.grant, EventReason::BucketGone, note, false).await;
+                publish_grant_event(self.context, &work.grant, EventReason::BucketGone, note, false).await;
                 retry |= !release(self.context, work.grant, 0).await;
                 continue;
             }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::write_status::{write_grant_state, write_status};
 use crate::api::EventReason;
 use crate::controller::context::Context;
+use crate::controller::object_events::publish_grant_event;
 use crate::core::grant::{
     Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, Observation, PlanInput, Removal, plan,
 };
-use crate::ports::{EventSubject, ObjectEvent};
 
 /// Requeue interval of a grant whose spec cannot be used.
 const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
@@ -99,7 +99,7 @@ pub(super) async fn release_retained(
         let copy = grant.clone();
         if release(context, grant, 0).await {
             let note = format!("Released; {count} of its statements may remain in the policy");
-            publish_event(context, &copy, reason, note, abandoned).await;
+            publish_grant_event(context, &copy, reason, note, abandoned).await;
         } else {
             all_released = false;
             staying.push(copy);
@@ -126,7 +126,7 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
 pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
     if residual > 0 {
         let note = format!("{residual} unmanaged statements still name this grantee: access remains");
-        publish_event(context, &grant, EventReason::ResidualAccess, note, true).await;
+        publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
     // Another finalizer keeps the object: its status must no longer claim statements.
     if !grant.status.owned.is_empty() && grant.finalizers.len() > 1 {
@@ -143,28 +143,6 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
         tracing::info!(grant = %grant.key, %error, "failed to remove finalizer; retrying");
     }
     released.is_ok()
-}
-
-/// Publishes an event about a grant.
-pub(super) async fn publish_event(
-    context: &Context,
-    grant: &GrantObject,
-    reason: impl AsRef<str>,
-    note: String,
-    warning: bool,
-) {
-    let (key, uid) = (grant.key.clone(), grant.uid.clone());
-    context
-        .ports
-        .publish_event(ObjectEvent {
-            subject: EventSubject::Grant,
-            key,
-            uid,
-            reason: reason.as_ref().to_owned(),
-            note,
-            warning,
-        })
-        .await;
 }
 
 /// Returns the number of foreign statements that still name the grantee, if the outcome releases the grant; `None`

@@ -1,8 +1,8 @@
 //! Writes the status of a grant if it differs, and publishes one event per change of state.
 
-use super::release::publish_event;
 use crate::api::{EventReason, GrantStatus};
 use crate::controller::context::Context;
+use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::newly_stalled;
 use crate::core::grant::{GrantObject, GrantState, Observation, grant_status};
 
@@ -46,5 +46,5 @@ async fn publish_transition(context: &Context, grant: &GrantObject, before: &Gra
     } else {
         reason
     };
-    publish_event(context, grant, reason, message.to_owned(), true).await;
+    publish_grant_event(context, grant, reason, message.to_owned(), true).await;
 }

@@ -7,10 +7,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 
-use super::persist::{WriteResult, publish_event};
+use super::persist::WriteResult;
 use super::run::{JobRun, RunEvent, ScoreResponse, StopReason};
 use super::source_reader::{SourcePage, check_manifest_items, read_page};
 use crate::api::{EventReason, JobReason, ObservedSource};
+use crate::controller::object_events::publish_job_event;
 use crate::core::job::{End, Phase, ResponseEffect};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 
@@ -162,7 +163,7 @@ impl<'a> JobRun<'a> {
                     self.throttled = true;
                     let note =
                         "IMM throttles the requests; the rate is lowered, and no item fails because of it";
-                    publish_event(
+                    publish_job_event(
                         self.context,
                         &self.writer.job,
                         EventReason::Throttled,

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::persist::{JobWriter, REREAD_AFTER, publish_event};
+use super::persist::{JobWriter, REREAD_AFTER};
 use super::run::{RunInput, StopReason};
 use super::source_reader::on_source_error;
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded};
 use crate::controller::context::Context;
+use crate::controller::object_events::publish_job_event;
 use crate::core::error::CredentialsError;
 use crate::core::job::{End, Phase, Progress, evaluate_limits};
 use crate::ports::KubeError;
@@ -124,7 +125,7 @@ pub(super) async fn finish_run(
                 }
                 if !already_suspended {
                     let note = "The budget is used: raise budget.maxRequests to resume";
-                    publish_event(context, &writer.job, EventReason::BudgetExceeded, note, true).await;
+                    publish_job_event(context, &writer.job, EventReason::BudgetExceeded, note, true).await;
                 }
                 return Action::AwaitChange;
             }

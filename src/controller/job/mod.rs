@@ -14,6 +14,8 @@
 
 mod events;
 mod finish;
+mod grant_wait;
+mod job_credentials;
 mod persist;
 mod refresh;
 mod reservation;
@@ -25,25 +27,23 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use self::persist::{JobWriter, REREAD_AFTER, WriteResult, publish_event, write_status};
+use self::grant_wait::{read_grant, wait_for_grant};
+use self::job_credentials::{scoring_credentials, source_credentials};
+use self::persist::{JobWriter, REREAD_AFTER, WriteResult, write_status};
 use self::run::{JobRun, RunInput, cancelled};
-use self::source_reader::{count_items, source_credentials};
+use self::source_reader::count_items;
 use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
-use crate::api::{
-    Budget, ConditionStatus, EventReason, GrantRef, GrantSpec, JobReason, JobSpec, OnExceeded, SuspendCause,
-    kinds,
-};
-use crate::core::error::{CloudErrorKind, CredentialsError};
-use crate::core::grant::{GrantObject, ObjectKey};
-use crate::core::identity::{Identity, SessionScope};
+use crate::api::{Budget, EventReason, GrantSpec, JobReason, JobSpec, OnExceeded, SuspendCause};
+use crate::controller::object_events::publish_job_event;
+use crate::core::grant::ObjectKey;
+use crate::core::identity::Identity;
 use crate::core::job::{
     End, GateDecision, JobObject, Phase, Progress, SourceSpec, evaluate_gate, parse_spec, planned_size,
     unreadable_status,
 };
 use crate::core::requeue;
-use crate::ports::{AccessKeys, KubeError};
+use crate::ports::KubeError;
 use crate::runtime::queue::Action;
-use crate::runtime::rate_limit::ProjectOwner;
 
 /// Requeue interval of a job whose credentials cannot be used.
 const RECHECK_CREDENTIALS: Duration = Duration::from_secs(30);
@@ -166,7 +166,7 @@ async fn check_preconditions(
     if spec.suspend {
         if writer.write_phase(context, None, &Phase::Suspended).await && !paused {
             let note = "Suspended by spec.suspend; no calls until it is false";
-            publish_event(context, &writer.job, EventReason::Suspended, note, false).await;
+            publish_job_event(context, &writer.job, EventReason::Suspended, note, false).await;
         }
         return Err(Action::AwaitChange);
     }
@@ -176,7 +176,7 @@ async fn check_preconditions(
     }
     if paused {
         let note = "Resumed: spec.suspend is false";
-        publish_event(context, &writer.job, EventReason::Resumed, note, false).await;
+        publish_job_event(context, &writer.job, EventReason::Resumed, note, false).await;
     }
     let key = writer.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {
@@ -279,68 +279,6 @@ fn budget_is_exhausted(job: &JobObject, spec: &JobSpec) -> bool {
     let used = |budget: &Budget| budget.on_exceeded == OnExceeded::Suspend && sent >= budget.max_requests;
     job.status.suspended_by == Some(SuspendCause::BudgetUsed) && spec.budget.as_ref().is_some_and(used)
 }
-
-fn grant_key(job: &JobObject, reference: &GrantRef) -> ObjectKey {
-    let namespace = reference.namespace.as_ref().unwrap_or(&job.key.namespace);
-    ObjectKey {
-        namespace: namespace.clone(),
-        name: reference.name.clone(),
-    }
-}
-
-/// Reads the grant of a job. `None` without a reference, or when the grant does not exist.
-///
-/// # Errors
-/// Returns the error of the API server, except `Forbidden`.
-async fn read_grant(
-    context: &Context,
-    job: &JobObject,
-    spec: &JobSpec,
-) -> Result<Option<GrantObject>, KubeError> {
-    match &spec.grant_ref {
-        Some(reference) => match context.ports.get_grant(&grant_key(job, reference)).await {
-            // A grant outside the watched namespaces is forbidden; it is handled like one that does not exist.
-            Err(KubeError::Forbidden) => Ok(None),
-            found => found,
-        },
-        None => Ok(None),
-    }
-}
-
-/// Waits for the grant. Fails the job after `grantWait.timeoutSeconds`, except during the propagation delay of a live
-/// grant.
-async fn wait_for_grant(
-    context: &Context,
-    mut writer: JobWriter,
-    spec: &JobSpec,
-    message: String,
-    until: Option<Timestamp>,
-) -> Action {
-    let now = context.ports.now();
-    let conditions = writer.job.status.conditions.iter();
-    let last = conditions
-        .filter(|c| c.kind == kinds::GRANT_READY && c.status == ConditionStatus::False)
-        .map(|c| c.last_transition_time.0)
-        .next();
-    let deadline =
-        last.unwrap_or(now) + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
-    if now >= deadline && until.is_none() {
-        let message = format!(
-            "The grant was not ready for {} s: {message}",
-            spec.grant_wait.timeout_seconds
-        );
-        let end = End::Failed(JobReason::GrantTimeout, message);
-        return fail_or_complete(context, writer, spec, end, now).await;
-    }
-    if last.is_none() {
-        let note = message.as_str();
-        publish_event(context, &writer.job, EventReason::WaitingForGrant, note, false).await;
-    }
-    writer.write_phase(context, None, &Phase::Waiting(message)).await;
-    let wait = duration_until(now, until.unwrap_or(deadline));
-    Action::Requeue(wait.clamp(Duration::from_millis(50), RECHECK_GRANT))
-}
-
 /// Takes a run slot, counts the source if necessary, obtains the credentials, and runs the job.
 async fn start_run(
     context: &Context,
@@ -406,50 +344,4 @@ async fn start_run(
     let run = JobRun::new(context, &input, (keys, source_keys), writer, progress);
     let (run, end) = Box::pin(run.execute()).await;
     Box::pin(finish::finish_run(context, run.into_result(), end, &input)).await
-}
-
-/// Returns credentials that IMM has not rejected, and the owner of the rate limit that applies to them. Credentials of
-/// another account than the job names would use another project, so no call is made with them.
-///
-/// # Errors
-/// Returns the phase to report when no such credentials are available.
-async fn scoring_credentials(
-    context: &Context,
-    identity: &Identity,
-    spec: &JobSpec,
-) -> Result<(AccessKeys, ProjectOwner), Phase> {
-    let scope = SessionScope::project(&spec.project);
-    let failed = |problem: CredentialsError| {
-        let message = problem.message(identity);
-        Phase::CredentialsFailed(problem, message)
-    };
-    let keys = context
-        .credentials
-        .fetch_cached(context.ports.as_ref(), identity, &scope)
-        .await
-        .map_err(failed)?;
-    if let Some(error) = context.credentials.rejected_before(identity, &keys) {
-        return Err(Phase::CredentialsRejected(error, identity.describe()));
-    }
-    match context.account_of(identity, &keys).await {
-        Ok(account) if account == spec.project.account_uid => Ok((keys, ProjectOwner::Account(account))),
-        Ok(account) => {
-            context.credentials.forget(identity);
-            let wanted = spec.project.account_uid.clone();
-            Err(failed(CredentialsError::OtherAccount {
-                account,
-                expected: wanted,
-            }))
-        }
-        Err(error)
-            if matches!(
-                error.kind,
-                CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
-            ) =>
-        {
-            context.credentials.mark_rejected(identity, &keys, error.clone());
-            Err(Phase::CredentialsRejected(error, identity.describe()))
-        }
-        Err(_) => Ok((keys, ProjectOwner::Identity(identity.clone()))),
-    }
 }

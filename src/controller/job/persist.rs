@@ -8,13 +8,14 @@ use tokio::time::sleep;
 
 use crate::api::{EventReason, JobStatus, Report};
 use crate::controller::context::Context;
+use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::newly_stalled;
 use crate::core::job::{
     End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, recovered_status,
     storing_failed_status,
 };
 use crate::core::requeue;
-use crate::ports::{EventSubject, KubeError, ObjectEvent};
+use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
 /// Delay before a job is reconciled again whose stored state is not the state known here.
@@ -319,7 +320,7 @@ impl JobWriter {
             let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
             let warning = error.is_some();
             let note = error.unwrap_or_else(|| format!("{} done", item_count(total)));
-            publish_event(context, &self.job, reason, note, warning).await;
+            publish_job_event(context, &self.job, reason, note, warning).await;
         }
         super::retention::next_action(context, &self.job)
     }
@@ -348,7 +349,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
                 job.status.clone_from(status);
                 // The end of a job has an event of its own.
                 if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
-                    publish_event(context, job, reason, message, true).await;
+                    publish_job_event(context, job, reason, message, true).await;
                 }
                 return WriteResult::Stored;
             }
@@ -375,25 +376,6 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
         }
     }
     WriteResult::Retry
-}
-
-/// Publishes an event about a job.
-pub(super) async fn publish_event(
-    context: &Context,
-    job: &JobObject,
-    reason: impl AsRef<str>,
-    note: impl Into<String>,
-    warning: bool,
-) {
-    let announcement = ObjectEvent {
-        subject: EventSubject::Job,
-        key: job.key.clone(),
-        uid: job.uid.clone(),
-        reason: reason.as_ref().to_owned(),
-        note: note.into(),
-        warning,
-    };
-    context.ports.publish_event(announcement).await;
 }
 
 /// Formats a number of items with its verb for a message.

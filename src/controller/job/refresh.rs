@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::grant_wait::read_grant;
+use super::job_credentials::{scoring_credentials, source_credentials};
 use super::run::{JobRun, PERSIST_EVERY, REFRESH_EVERY, StopReason};
-use super::source_reader::source_credentials;
-use super::{read_grant, scoring_credentials};
 use crate::core::error::CredentialsError;
 use crate::core::identity::SessionScope;
 use crate::core::job::{GateDecision, Phase, evaluate_gate};

@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use super::persist::{JobWriter, WriteResult, publish_event};
+use super::persist::{JobWriter, WriteResult};
 use super::run::{Calls, JobRun, PERSIST_EVERY, RunEvent, StopReason};
 use crate::api::{EventReason, REPORT_ITEMS};
+use crate::controller::object_events::publish_job_event;
 use crate::core::job::{Phase, ReportBuffer};
 use crate::ports::KubeError;
 
@@ -123,7 +124,7 @@ impl<'a> JobRun<'a> {
                 job.resource_version = version;
                 job.started = Some(job.uid.clone());
                 let note = "The first call is about to be made";
-                publish_event(self.context, &self.writer.job, EventReason::Started, note, false).await;
+                publish_job_event(self.context, &self.writer.job, EventReason::Started, note, false).await;
                 None
             }
             Err(KubeError::Conflict) => Some(StopReason::Reevaluate),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::persist::{REREAD_AFTER, WriteResult, publish_event, write_status};
+use super::persist::{REREAD_AFTER, WriteResult, write_status};
 use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
 use crate::controller::context::Context;
+use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::condition_status;
 use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_report, pruned_status};
 use crate::ports::KubeError;
@@ -85,7 +86,7 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
     match write_status(context, &mut job, &status).await {
         WriteResult::Stored => {
             let note = "The results were removed after results.ttlSecondsAfterFinished; the summary remains";
-            publish_event(context, &job, EventReason::ResultsExpired, note, false).await;
+            publish_job_event(context, &job, EventReason::ResultsExpired, note, false).await;
             Action::AwaitChange
         }
         WriteResult::Gone => Action::AwaitChange,

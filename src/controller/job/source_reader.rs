@@ -9,10 +9,9 @@ use super::active_deadline;
 use super::persist::JobWriter;
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
-use crate::core::identity::{Identity, SessionScope};
+use crate::core::identity::Identity;
 use crate::core::job::{
-    End, ItemCounter, Phase, Progress, SourceItem, SourceSpec, counting_source, covers, items_of_lines,
-    items_of_page,
+    End, ItemCounter, Phase, Progress, SourceItem, counting_source, covers, items_of_lines, items_of_page,
 };
 use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ListPosition};
@@ -119,40 +118,6 @@ pub(super) async fn read_page(
             })
         }
     }
-}
-
-/// Returns the credentials for the source of a job.
-///
-/// # Errors
-/// Returns the phase to report when no credentials are available.
-pub(super) async fn source_credentials(
-    context: &Context,
-    writer: &JobWriter,
-    spec: &JobSpec,
-    source_spec: &SourceSpec,
-) -> Result<AccessKeys, Phase> {
-    let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
-    let Some(identity) = Identity::of(&writer.job.key.namespace, credentials) else {
-        return Err(Phase::Invalid(
-            "The credentials of the source are incomplete: set the block that source credentials name"
-                .to_owned(),
-        ));
-    };
-    let bucket = source_spec
-        .buckets()
-        .first()
-        .copied()
-        .unwrap_or_default()
-        .to_owned();
-    let scope = SessionScope::Objects(bucket);
-    let keys = context
-        .credentials
-        .fetch_cached(context.ports.as_ref(), &identity, &scope)
-        .await;
-    keys.map_err(|problem| {
-        let message = problem.message(&identity);
-        Phase::CredentialsFailed(problem, message)
-    })
 }
 
 /// Counts the items once, before the first billed call.

@@ -35,7 +35,7 @@ pub(super) fn set_granted(
             set(yes, GrantReason::Applied, PRESENT);
         }
         GrantState::Preview if there && observation.all_present == Some(true) => {
-            set(yes, GrantReason::Applied, PRESENT)
+            set(yes, GrantReason::Applied, PRESENT);
         }
         GrantState::Preview if there && known && observation.all_present.is_none() => {
             conditions.carry(kinds::GRANTED);

@@ -104,23 +104,27 @@ pub(super) fn job_ready_summary(
 
 fn scoring(status: &JobStatus, spec: Option<&JobSpec>) -> String {
     let items = status.items.clone().unwrap_or_default();
-    let mut message = format!("{}/{} scored", items.succeeded, items.total);
-    for (count, what) in [
+    let scored = format!("{}/{} scored", items.succeeded, items.total);
+    let others = [
         (items.failed, "failed"),
         (items.ignored, "ignored"),
         (items.skipped, "skipped"),
-    ] {
-        if count > 0 {
-            message += &format!(", {count} {what}");
-        }
-    }
+    ];
     let sent = status.requests.as_ref().map_or(0, |requests| requests.sent);
-    match spec.and_then(|spec| spec.budget.as_ref()) {
-        Some(budget) => message += &format!("; {sent} of {} requests used", budget.max_requests),
-        None if sent > 0 => message += &format!("; {sent} requests sent"),
-        None => {}
-    }
-    message
+    let requests = match spec.and_then(|spec| spec.budget.as_ref()) {
+        Some(budget) => format!("; {sent} of {} requests used", budget.max_requests),
+        None if sent > 0 => format!("; {sent} requests sent"),
+        None => String::new(),
+    };
+    with_counts(scored, &others) + &requests
+}
+
+/// Appends the counts that are not zero.
+fn with_counts(first: String, counts: &[(i32, &str)]) -> String {
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let parts = counts.map(|(count, what)| format!("{count} {what}"));
+    let parts: Vec<String> = std::iter::once(first).chain(parts).collect();
+    parts.join(", ")
 }
 
 fn out_of_budget(status: &JobStatus) -> String {
@@ -139,8 +143,7 @@ fn completed(status: &JobStatus) -> String {
     if total == 0 {
         return "The source holds no item: check spec.source (prefix, suffixes, modifiedAfter, or the lines of the manifest), then create another job".to_owned();
     }
-    let mut message = format!("{} of {total} items scored", items.succeeded);
-    for (count, what) in [
+    let others = [
         (items.failed, "failed: see status.failures"),
         (items.ignored, "ignored by a failure rule"),
         (
@@ -148,10 +151,6 @@ fn completed(status: &JobStatus) -> String {
             "skipped because the object was deleted or replaced",
         ),
         (items.below_threshold, "below the threshold"),
-    ] {
-        if count > 0 {
-            message += &format!(", {count} {what}");
-        }
-    }
-    message
+    ];
+    with_counts(format!("{} of {total} items scored", items.succeeded), &others)
 }

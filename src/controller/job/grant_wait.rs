@@ -1,0 +1,76 @@
+//! The grant of a job: reading it, and waiting until it is live.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::persist::JobWriter;
+use super::{RECHECK_GRANT, duration_until, fail_or_complete};
+use crate::api::{ConditionStatus, EventReason, GrantRef, JobReason, JobSpec, kinds};
+use crate::controller::context::Context;
+use crate::controller::object_events::publish_job_event;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::job::{End, JobObject, Phase};
+use crate::ports::KubeError;
+use crate::runtime::queue::Action;
+
+fn grant_key(job: &JobObject, reference: &GrantRef) -> ObjectKey {
+    let namespace = reference.namespace.as_ref().unwrap_or(&job.key.namespace);
+    ObjectKey {
+        namespace: namespace.clone(),
+        name: reference.name.clone(),
+    }
+}
+
+/// Reads the grant of a job. `None` without a reference, or when the grant does not exist.
+///
+/// # Errors
+/// Returns the error of the API server, except `Forbidden`.
+pub(super) async fn read_grant(
+    context: &Context,
+    job: &JobObject,
+    spec: &JobSpec,
+) -> Result<Option<GrantObject>, KubeError> {
+    match &spec.grant_ref {
+        Some(reference) => match context.ports.get_grant(&grant_key(job, reference)).await {
+            // A grant outside the watched namespaces is forbidden; it is handled like one that does not exist.
+            Err(KubeError::Forbidden) => Ok(None),
+            found => found,
+        },
+        None => Ok(None),
+    }
+}
+
+/// Waits for the grant. Fails the job after `grantWait.timeoutSeconds`, except during the propagation delay of a live
+/// grant.
+pub(super) async fn wait_for_grant(
+    context: &Context,
+    mut writer: JobWriter,
+    spec: &JobSpec,
+    message: String,
+    until: Option<Timestamp>,
+) -> Action {
+    let now = context.ports.now();
+    let conditions = writer.job.status.conditions.iter();
+    let last = conditions
+        .filter(|c| c.kind == kinds::GRANT_READY && c.status == ConditionStatus::False)
+        .map(|c| c.last_transition_time.0)
+        .next();
+    let deadline =
+        last.unwrap_or(now) + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
+    if now >= deadline && until.is_none() {
+        let message = format!(
+            "The grant was not ready for {} s: {message}",
+            spec.grant_wait.timeout_seconds
+        );
+        let end = End::Failed(JobReason::GrantTimeout, message);
+        return fail_or_complete(context, writer, spec, end, now).await;
+    }
+    if last.is_none() {
+        let note = message.as_str();
+        publish_job_event(context, &writer.job, EventReason::WaitingForGrant, note, false).await;
+    }
+    writer.write_phase(context, None, &Phase::Waiting(message)).await;
+    let wait = duration_until(now, until.unwrap_or(deadline));
+    Action::Requeue(wait.clamp(Duration::from_millis(50), RECHECK_GRANT))
+}

@@ -1,0 +1,48 @@
+//! Events about grants and jobs. A failure to publish is logged and never fails a reconcile: the conditions say the same.
+
+use super::context::Context;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::job::JobObject;
+use crate::ports::{EventSubject, ObjectEvent};
+
+/// Publishes an event about a grant.
+pub(super) async fn publish_grant_event(
+    context: &Context,
+    grant: &GrantObject,
+    reason: impl AsRef<str>,
+    note: impl Into<String>,
+    warning: bool,
+) {
+    let object = (EventSubject::Grant, &grant.key, grant.uid.as_str());
+    publish(context, object, reason.as_ref(), note.into(), warning).await;
+}
+
+/// Publishes an event about a job.
+pub(super) async fn publish_job_event(
+    context: &Context,
+    job: &JobObject,
+    reason: impl AsRef<str>,
+    note: impl Into<String>,
+    warning: bool,
+) {
+    let object = (EventSubject::Job, &job.key, job.uid.as_str());
+    publish(context, object, reason.as_ref(), note.into(), warning).await;
+}
+
+async fn publish(
+    context: &Context,
+    (subject, key, uid): (EventSubject, &ObjectKey, &str),
+    reason: &str,
+    note: String,
+    warning: bool,
+) {
+    let event = ObjectEvent {
+        subject,
+        key: key.clone(),
+        uid: uid.to_owned(),
+        reason: reason.to_owned(),
+        note,
+        warning,
+    };
+    context.ports.publish_event(event).await;
+}
