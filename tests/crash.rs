@@ -6,9 +6,9 @@
 mod crash {
     mod checks;
     mod effects;
+    mod fake_world;
     mod fault;
     mod jobs;
-    mod outside;
     mod plans;
     mod play;
     mod process;

@@ -47,8 +47,13 @@ mod promises {
         let (program, path) = test.split_once(": ").unwrap();
         let (module, name) = path.rsplit_once("::").unwrap();
         let module = module.replace("::", "/");
-        let main = read(&root().join(format!("tests/{program}.rs")));
-        let source = read(&root().join(format!("tests/{program}/{module}.rs")));
+        let folders = ["tests/cluster", "tests"].map(|folder| root().join(folder));
+        let mut folders = folders.iter();
+        let Some(folder) = folders.find(|folder| folder.join(format!("{program}.rs")).is_file()) else {
+            return false;
+        };
+        let main = read(&folder.join(format!("{program}.rs")));
+        let source = read(&folder.join(format!("{program}/{module}.rs")));
         let Some((before, _)) = source.split_once(&format!("fn {name}(")) else {
             return false;
         };
@@ -92,7 +97,7 @@ mod promises {
             "scale",
             "tenancy",
         ] {
-            for entry in std::fs::read_dir(root().join("tests").join(program)).unwrap() {
+            for entry in std::fs::read_dir(root().join("tests/cluster").join(program)).unwrap() {
                 let path = entry.unwrap().path();
                 let source = read(&path);
                 let comments = source.lines().filter_map(|line| line.strip_prefix("// "));

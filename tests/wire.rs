@@ -100,17 +100,17 @@ mod wire {
         ),
         (
             Answer::Bytes("HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\n<html>"),
-            "Denied OSSHttp403",
+            "AccessDenied OSSHttp403",
         ),
         (
             Answer::Bytes("HTTP/1.1 404 Not Found\r\ncontent-length: 6\r\n\r\n<html>"),
-            "Refused OSSHttp404",
+            "RequestRejected OSSHttp404",
         ),
         (
             Answer::Bytes(
                 "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
             ),
-            "Refused OSSHttp307",
+            "RequestRejected OSSHttp307",
         ),
         (
             Answer::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"Statement\":[]}"),

@@ -4,7 +4,7 @@ use imm_operator::api::{ConditionStatus, EntryState, GrantStatus, kinds};
 use imm_operator::core::grant::{GrantObject, PassRoleDecision, PublicAccessBlock, parse_spec};
 use imm_operator::core::policy::{Document, fingerprint};
 
-use super::outside::{Outside, Write, statements};
+use super::fake_world::{FakeWorld, Write, statements};
 use super::scenario::BUCKET;
 
 fn meaning(text: &str) -> String {
@@ -17,7 +17,7 @@ fn ready(status: &GrantStatus) -> Option<(ConditionStatus, &str)> {
     ready.map(|c| (c.status, c.reason.as_str()))
 }
 
-impl Outside {
+impl FakeWorld {
     fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.broken.push(what());

@@ -18,9 +18,9 @@ use imm_operator::ports::{
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 
+use super::fake_world::FakeWorld;
 use super::fault::{Call, Fault};
 use super::jobs::ACCOUNT;
-use super::outside::Outside;
 use super::process::{Gate, no_answer};
 
 impl Ports for Gate {
@@ -138,7 +138,7 @@ impl Ports for Gate {
         self.effect(KubeError::Unavailable, |_| Ok(None))
     }
     fn publish_event(&self, _: ObjectEvent) -> BoxFuture<'_, ()> {
-        let publish = |o: &mut Outside| {
+        let publish = |o: &mut FakeWorld| {
             o.counts.events += 1;
             Ok(())
         };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::fake_world::{Counts, FakeWorld};
 use super::fault::{Call, Fault, LEASE, Plan};
-use super::outside::{Counts, Outside};
 use super::process::{Process, pass_time};
 use super::scenario::{BUCKET, Scenario};
 
@@ -34,7 +34,7 @@ pub struct Run {
 }
 
 struct Player {
-    outside: Arc<Mutex<Outside>>,
+    outside: Arc<Mutex<FakeWorld>>,
     start: (Timestamp, Instant),
     process: Process,
     faults: std::vec::IntoIter<(usize, Fault)>,
@@ -48,7 +48,7 @@ struct Player {
 
 impl Player {
     fn new(faults: Vec<(usize, Fault)>) -> Self {
-        let outside = Arc::new(Mutex::new(Outside::default()));
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
         let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
         let mut faults = faults.into_iter();
         let first = faults.next();
@@ -86,7 +86,7 @@ impl Player {
         });
     }
 
-    async fn step(&mut self, step: fn(&mut Outside), time: Duration) {
+    async fn step(&mut self, step: fn(&mut FakeWorld), time: Duration) {
         let (changed, replace_process) = {
             let mut outside = self.outside.lock().unwrap();
             step(&mut outside);
@@ -147,7 +147,7 @@ impl Player {
     async fn stay_quiet(&mut self) {
         self.process.spare();
         // Removals of a statement are remembered for an hour; forgetting them is one more write.
-        let backing_off = |o: &Outside| o.grants.values().any(|g| g.status.repeated_drift.is_some());
+        let backing_off = |o: &FakeWorld| o.grants.values().any(|g| g.status.repeated_drift.is_some());
         if backing_off(&self.outside.lock().unwrap()) {
             self.run_for(Duration::from_secs(2 * 3600)).await;
         }

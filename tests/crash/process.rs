@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::fake_world::{FakeWorld, Write};
 use super::fault::{Call, Effect, Fault, Refusal};
-use super::outside::{Outside, Write};
 
 /// Advances the paused time.
 pub async fn pass_time(time: Duration) {
@@ -45,7 +45,7 @@ struct State {
 
 /// The gate that every effect of one process passes.
 pub struct Gate {
-    pub(super) outside: Arc<Mutex<Outside>>,
+    pub(super) outside: Arc<Mutex<FakeWorld>>,
     /// The number of the process.
     pub(super) number: usize,
     fault: Option<(usize, Fault)>,
@@ -137,7 +137,7 @@ impl Gate {
     pub(super) fn effect<'a, T: Send + 'a, E: Refusal + Send + 'a>(
         &'a self,
         lost: E,
-        perform: impl FnOnce(&mut Outside) -> Result<T, E> + Send + 'a,
+        perform: impl FnOnce(&mut FakeWorld) -> Result<T, E> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, E>> {
         self.effect_of(E::CALL, lost, move |o, _| perform(o))
     }
@@ -146,7 +146,7 @@ impl Gate {
         &'a self,
         call: Call,
         lost: E,
-        perform: impl FnOnce(&mut Outside, Option<Fault>) -> Result<T, E> + Send + 'a,
+        perform: impl FnOnce(&mut FakeWorld, Option<Fault>) -> Result<T, E> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, E>> {
         async move {
             let fault = self.admit(call).await;
@@ -248,10 +248,10 @@ impl Gate {
 }
 
 /// Checks I13: no two writes of one bucket are in flight at the same time.
-struct UnderWay(Arc<Mutex<Outside>>);
+struct UnderWay(Arc<Mutex<FakeWorld>>);
 
 impl UnderWay {
-    fn begin(outside: &Arc<Mutex<Outside>>) -> Self {
+    fn begin(outside: &Arc<Mutex<FakeWorld>>) -> Self {
         let mut world = outside.lock().unwrap();
         world.under_way += 1;
         if world.under_way > 1 {
@@ -292,7 +292,7 @@ pub struct Process {
 impl Process {
     /// Starts a process; `start` pairs the simulated time with the test's first instant.
     pub fn start(
-        outside: &Arc<Mutex<Outside>>,
+        outside: &Arc<Mutex<FakeWorld>>,
         start: (Timestamp, Instant),
         fault: Option<(usize, Fault)>,
     ) -> Self {

@@ -2,7 +2,7 @@
 
 use imm_operator::core::policy::{Document, fingerprint};
 
-use super::outside::{Outside, statements};
+use super::fake_world::{FakeWorld, statements};
 use super::scenario::BUCKET;
 
 /// One change by another writer.
@@ -39,7 +39,7 @@ impl Edit {
 
 const INSERTED: &str = "{\"Effect\":\"Deny\",\"Action\":[\"oss:PutBucketAcl\"],\"Principal\":[\"*\"]}";
 
-impl Outside {
+impl FakeWorld {
     /// Applies a change of another writer; returns whether a foreign statement changed.
     pub fn rival(&mut self, edit: Edit) -> bool {
         let mut texts = self.texts(BUCKET);

@@ -9,13 +9,13 @@ use imm_operator::api::{
 use imm_operator::core::grant::PublicAccessBlock;
 use imm_operator::ports::{CloudErrorKind, CredentialsError};
 
-use super::outside::Outside;
+use super::fake_world::FakeWorld;
 use super::rival::Edit;
 
 pub const BUCKET: &str = "test-bucket-2024";
 const FOREIGN: &str = "{ \"Version\":\"1\",\r\n \"Statement\" : [ {\"Effect\":\"Deny\",\"Action\":\"oss:*\",\"N\":1000000000000000000} ,\n\t{\"Resource\":\"x\",\"Effect\":\"Allow\",\"Effect\":\"Deny\"} ] }\n";
 
-pub type Step = fn(&mut Outside);
+pub type Step = fn(&mut FakeWorld);
 
 pub struct Scenario {
     /// A number, and a description.

@@ -6,8 +6,8 @@ use imm_operator::api::GrantSpec;
 use imm_operator::core::grant::PublicAccessBlock;
 use imm_operator::ports::{CloudErrorKind, CredentialsError};
 
+use super::fake_world::{FakeWorld, key};
 use super::fault::{Call, Fault};
-use super::outside::{Outside, key};
 use super::play::play_scenario;
 use super::runner::on_paused_time;
 use super::scenario::{BUCKET, Scenario, Step, grant, on, with_keys};
@@ -27,14 +27,14 @@ fn run_once(writes: usize, haste: Option<Duration>, steps: &'static [Step]) {
     assert_eq!(run.counts.policy_writes, writes, "{}", run.end);
 }
 
-fn must_be_live(outside: &mut Outside, part: &str) {
+fn must_be_live(outside: &mut FakeWorld, part: &str) {
     if !outside.texts(BUCKET).iter().any(|text| text.contains(part)) {
         outside.broken.push(format!("{part} is missing"));
     }
 }
 
 /// Checks that an object is deleted: an object without its finalizer is deleted immediately.
-fn must_be_deleted(outside: &mut Outside, name: &str) {
+fn must_be_deleted(outside: &mut FakeWorld, name: &str) {
     if let Some(grant) = outside.grants.get(&key(name)) {
         outside
             .broken

@@ -6,8 +6,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_operator::ports::{CloudError, KubeError};
 
+use super::super::fake_world::FakeWorld;
 use super::super::fault::{Call, Effect, Fault, Refusal};
-use super::super::outside::Outside;
 use super::super::process::{Gate, no_answer, pass_time};
 
 /// Latency of IMM.
@@ -17,7 +17,7 @@ impl Gate {
     /// A write of a job's report or object.
     pub fn store<'a, T: Send + 'a>(
         &'a self,
-        perform: impl FnOnce(&mut Outside) -> Result<T, KubeError> + Send + 'a,
+        perform: impl FnOnce(&mut FakeWorld) -> Result<T, KubeError> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, KubeError>> {
         self.effect_of(Call::Store, KubeError::Unavailable, move |o, _| perform(o))
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::super::fake_world::FakeWorld;
 use super::super::fault::{Call, Fault, LEASE, Plan};
-use super::super::outside::Outside;
 use super::super::process::{Process, pass_time};
 use super::super::scenario::BUCKET;
 use super::world::key;
@@ -27,7 +27,7 @@ pub struct Run {
 }
 
 struct Player {
-    outside: Arc<Mutex<Outside>>,
+    outside: Arc<Mutex<FakeWorld>>,
     start: (Timestamp, Instant),
     process: Process,
     faults: std::vec::IntoIter<(usize, Fault)>,
@@ -68,7 +68,7 @@ impl Player {
 
 /// Runs a plan; `quiet` adds ten hours at rest at the end.
 pub async fn play(plan: &Plan, quiet: bool) -> Run {
-    let outside = Arc::new(Mutex::new(Outside::default()));
+    let outside = Arc::new(Mutex::new(FakeWorld::default()));
     let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
     let mut faults = plan.faults.clone().into_iter();
     let first = faults.next();
@@ -122,7 +122,7 @@ pub async fn play(plan: &Plan, quiet: bool) -> Run {
     outside.lock().unwrap().jobs.check_at_rest(as_expected);
     if quiet {
         player.process.spare();
-        let seen = |o: &Outside| (o.jobs.writes, o.jobs.ledger.len(), o.counts.events);
+        let seen = |o: &FakeWorld| (o.jobs.writes, o.jobs.ledger.len(), o.counts.events);
         let before = seen(&outside.lock().unwrap());
         player.process.mark_job(key()).await;
         player.run_for(QUIET).await;

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::outside::Outside;
+use super::super::fake_world::FakeWorld;
 use super::super::scenario::{BUCKET, Scenario, Step, grant};
 use super::world::ACCOUNT;
 
@@ -49,7 +49,7 @@ fn with_grant(mut spec: JobSpec) -> JobSpec {
 }
 
 /// Adds a grant that is already live; its bucket is not reconciled.
-fn live_grant(o: &mut Outside) {
+fn live_grant(o: &mut FakeWorld) {
     o.apply("a", grant(ACCOUNT));
     o.changed = false;
     let grant = o.grants.values_mut().next().unwrap();

@@ -69,7 +69,7 @@ pub struct JobWorld {
 }
 
 pub fn key() -> ObjectKey {
-    super::super::outside::key("job")
+    super::super::fake_world::key("job")
 }
 
 /// Returns the time one day before the test's time, in whole seconds.

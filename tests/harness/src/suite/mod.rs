@@ -111,7 +111,7 @@ async fn build(stage: &mut Stage<'_>) -> Result<()> {
 /// parallel with the others.
 const WAITING: [&str; 3] = ["leader", "tenancy", "jobs"];
 /// Property tests with tens of thousands of cases: they justify an optimised build and have a stage of their own.
-const PLANS: [&str; 2] = ["crash", "merge"];
+const PLANS: [&str; 2] = ["crash", "grant_plan"];
 /// Cases per property in that stage.
 const CASES: &str = "20000";
 
@@ -152,7 +152,12 @@ fn cargo_test(what: Vec<String>) -> Command {
 /// Returns the names of all test binaries: every Rust file, or folder with a main.rs, directly in a tests folder.
 fn test_programs(root: &Path) -> Result<BTreeSet<String>> {
     let mut programs = BTreeSet::new();
-    for folder in ["tests", "tests/emulator/tests", "tests/harness/tests"] {
+    for folder in [
+        "tests",
+        "tests/cluster",
+        "tests/emulator/tests",
+        "tests/harness/tests",
+    ] {
         let files =
             std::fs::read_dir(root.join(folder)).map_err(HarnessError::io(format!("reading {folder}")))?;
         for file in files {

@@ -13,12 +13,12 @@ mod grants {
     mod backups;
     mod cloud_errors;
     mod clusters;
-    mod conflicts;
     mod crashes;
     mod deletion;
     mod drift;
-    mod guards;
+    mod isolation;
     mod merging;
+    mod other_writers;
     mod owners;
     mod preview;
     mod unusual_policies;
@@ -28,8 +28,8 @@ mod grants {
         crate::support::play(crate::parts![
             // The tests that wait longest start first.
             together clusters::two_clusters_share_a_statement_and_the_remaining_one_restores_it,
-            together conflicts::the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothing,
-            together conflicts::of_a_wiped_policy_only_our_statements_are_restored_and_the_backup_has_the_rest,
+            together other_writers::the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothing,
+            together other_writers::of_a_wiped_policy_only_our_statements_are_restored_and_the_backup_has_the_rest,
             together preview::a_preview_without_the_statements_of_a_job_starts_no_job,
             together backups::the_last_five_backups_are_kept_and_each_is_the_policy_before_its_write,
             together backups::a_write_that_is_rejected_repeatedly_removes_no_backup,
@@ -52,12 +52,12 @@ mod grants {
             together drift::the_document_from_before_our_write_is_first_taken_for_a_stale_read,
             together drift::a_statement_with_the_same_meaning_is_not_written_again,
             together drift::a_requested_reconcile_runs_immediately_and_is_echoed,
-            together guards::an_invalid_grant_blocks_no_other_grant_of_the_bucket,
-            together guards::a_statement_is_only_written_with_the_credentials_of_its_own_grant,
-            together guards::a_foreign_change_between_our_two_reads_survives,
-            together guards::a_foreign_change_right_after_our_write_is_found_by_the_second_check,
-            together guards::a_dropped_ledger_makes_our_statement_pre_existing,
-            together guards::a_forged_ledger_removes_no_foreign_statement,
+            together isolation::an_invalid_grant_blocks_no_other_grant_of_the_bucket,
+            together isolation::a_statement_is_only_written_with_the_credentials_of_its_own_grant,
+            together isolation::a_foreign_change_between_our_two_reads_survives,
+            together isolation::a_foreign_change_right_after_our_write_is_found_by_the_second_check,
+            together isolation::a_dropped_ledger_makes_our_statement_pre_existing,
+            together isolation::a_forged_ledger_removes_no_foreign_statement,
             together cloud_errors::a_policy_that_would_grow_too_large_is_not_written,
             together cloud_errors::a_throttled_bucket_is_retried_and_does_not_stall,
             together cloud_errors::a_grant_recovers_when_a_missing_permission_is_granted,
@@ -73,8 +73,8 @@ mod grants {
             together preview::enforcing_writes_exactly_the_previewed_policy,
             together preview::a_preview_removes_nothing_until_it_is_deleted,
             together preview::reported_drift_is_shown_and_not_corrected,
-            together conflicts::a_foreign_deny_is_reported_and_jobs_wait,
-            together conflicts::a_widened_statement_becomes_foreign_and_ours_is_restored_beside_it,
+            together other_writers::a_foreign_deny_is_reported_and_jobs_wait,
+            together other_writers::a_widened_statement_becomes_foreign_and_ours_is_restored_beside_it,
             together unusual_policies::a_policy_that_cannot_be_edited_safely_is_never_written,
             together unusual_policies::an_unusual_policy_is_preserved_byte_for_byte,
             alone crashes::a_crash_after_the_write_loses_and_duplicates_nothing,

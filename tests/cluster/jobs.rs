@@ -17,9 +17,9 @@ mod jobs {
     mod edits;
     mod failing;
     mod fixtures;
-    mod losses;
+    mod kubectl_output;
+    mod lost_results;
     mod manifests;
-    mod output;
     mod projects;
     mod rate;
     mod restarts;
@@ -39,8 +39,8 @@ mod jobs {
         };
         let parts = crate::parts![
             // These wait for a minute, so they are begun first.
-            together losses::a_job_that_lost_its_status_resumes_only_on_request,
-            together losses::a_job_whose_start_cannot_be_marked_reports_that_and_makes_no_call,
+            together lost_results::a_job_that_lost_its_status_resumes_only_on_request,
+            together lost_results::a_job_whose_start_cannot_be_marked_reports_that_and_makes_no_call,
             together credentials::credentials_of_another_account_are_not_used_by_a_running_job,
             together scoring::the_documented_request_scores_one_image,
             together scoring::a_finished_job_is_not_changed,
@@ -85,7 +85,7 @@ mod jobs {
             together results::expired_results_are_deleted_and_the_job_stays,
             together rules::rules_decide_which_items_fail_are_ignored_or_are_retried,
             together rules::a_rule_can_fail_the_whole_job_at_its_first_code,
-            together output::columns_and_messages_are_readable,
+            together kubectl_output::columns_and_messages_are_readable,
             together sources::objects_created_deleted_or_replaced_while_a_prefix_is_scored,
             together sources::an_object_that_vanishes_between_listing_and_call_is_skipped,
             together sources::a_prefix_can_be_narrowed_by_time_and_suffix,
@@ -112,11 +112,11 @@ mod jobs {
             together edits::a_cancelled_job_still_reports_the_denied_call,
             together edits::results_with_a_ttl_of_zero_are_deleted_and_the_edit_is_observed,
             together edits::a_reconcile_of_a_finished_job_is_echoed_and_changes_nothing_else,
-            together losses::results_that_cannot_be_stored_are_kept_until_there_is_quota,
-            together losses::a_report_with_a_foreign_finalizer_is_not_polled_constantly,
-            alone losses::a_shutdown_waits_for_quota_for_billed_results,
-            alone losses::unreadable_reports_stall_the_job_and_cost_nothing,
-            alone losses::a_report_deleted_while_the_operator_is_down_stalls_the_job,
+            together lost_results::results_that_cannot_be_stored_are_kept_until_there_is_quota,
+            together lost_results::a_report_with_a_foreign_finalizer_is_not_polled_constantly,
+            alone lost_results::a_shutdown_waits_for_quota_for_billed_results,
+            alone lost_results::unreadable_reports_stall_the_job_and_cost_nothing,
+            alone lost_results::a_report_deleted_while_the_operator_is_down_stalls_the_job,
             alone clock::clock_skew_fails_no_job_and_costs_few_calls,
             alone restarts::a_job_stopped_by_a_shutdown_scores_each_image_once,
             alone restarts::a_killed_job_has_each_image_once_and_counts_every_request,

@@ -1,7 +1,7 @@
 //! A job's progress as a value: the next item, the meaning of an answer, and the reservation. Tables and properties.
 
 #[cfg(test)]
-mod scoring {
+mod job_progress {
     use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::job::{Progress, ResponseEffect, ResultBuffer, SourceItem, Step, build_report};

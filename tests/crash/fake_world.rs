@@ -29,7 +29,7 @@ pub struct Counts {
     clippy::struct_excessive_bools,
     reason = "each is a switch of its own that scenarios set"
 )]
-pub struct Outside {
+pub struct FakeWorld {
     pub grants: BTreeMap<ObjectKey, GrantObject>,
     pub policies: BTreeMap<String, String>,
     pub block: Option<PublicAccessBlock>,
@@ -82,7 +82,7 @@ pub fn key(name: &str) -> ObjectKey {
     }
 }
 
-impl Outside {
+impl FakeWorld {
     fn next_version(&mut self) -> String {
         self.past.push(self.grants.clone());
         self.version += 1;

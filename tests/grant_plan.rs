@@ -1,9 +1,10 @@
 //! The pure merge: tables of (policy read, grants) → plan, and properties over arbitrary documents.
 
 #[cfg(test)]
-mod merge {
+mod grant_plan {
     mod build;
     mod crowd;
+    mod ownership;
     mod properties;
     mod table;
 }

@@ -10,11 +10,11 @@ mod support;
 
 #[cfg(test)]
 mod platform {
+    mod columns;
     mod contract;
     mod health;
     mod lifecycle;
     mod outage;
-    mod output;
     mod permissions;
     mod secrets;
 
@@ -33,10 +33,10 @@ mod platform {
             together secrets::the_commands_in_the_message_grant_access_to_the_secret,
             together permissions::only_named_secrets_are_read_and_none_is_listed,
             apart permissions::the_permissions_of_the_chart_are_sufficient_and_minimal,
-            together output::probes_and_metrics_answer,
-            together output::every_field_is_explained,
-            together output::columns_fit_a_terminal_and_both_kinds_are_one_category,
-            alone output::the_operator_stops_cleanly_and_logs_json_lines,
+            together columns::probes_and_metrics_answer,
+            together columns::every_field_is_explained,
+            together columns::columns_fit_a_terminal_and_both_kinds_are_one_category,
+            alone columns::the_operator_stops_cleanly_and_logs_json_lines,
         ])
     }
 }

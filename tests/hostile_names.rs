@@ -2,7 +2,7 @@
 //! on every name, because a stored object may be older than the schema, and a schema can be replaced.
 
 #[cfg(test)]
-mod corpus {
+mod hostile_names {
     use std::collections::{BTreeMap, BTreeSet};
 
     use imm_harness::tools::Tool;
