@@ -108,7 +108,7 @@ spec:
             (
                 GRANT,
                 &[b"{\"Statement\":[\"".as_slice(), &[b'x'; 16_300], b"\"]}"].concat(),
-                "do not fit",
+                "bytes, and 66 of 16384 are free",
             ),
         ];
         for (grant, policy, expected) in cases {

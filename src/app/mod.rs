@@ -61,7 +61,7 @@ pub struct Settings {
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The API server cannot be reached, rejects a request, or does not have the named object.
-    #[error("the cluster does not give what is asked: {0}")]
+    #[error("request to the cluster failed: {0}")]
     Cluster(String),
     /// The listen address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
@@ -290,7 +290,7 @@ pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResul
 /// ServiceAccount is not involved.
 fn permission_error(error: KubeError, permissions: &str) -> RunError {
     RunError::Cluster(if error == KubeError::Forbidden {
-        format!("you need the right to {permissions}")
+        format!("you need permission to {permissions}")
     } else {
         error.to_string()
     })

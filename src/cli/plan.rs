@@ -14,7 +14,7 @@ use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, PassRoleDecision, PlanInput,
     PublicAccessBlock, decide_pass_role, parse_spec, planned_change,
 };
-use crate::core::policy::{Document, POLICY_LIMIT};
+use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT};
 use crate::ports::AccessKeys;
 
 /// State of Block Public Access.
@@ -74,11 +74,24 @@ pub enum PlanError {
     /// The policy cannot be read from OSS.
     #[error("cannot read the policy from OSS: {0}")]
     Cloud(String),
-    /// The statements do not fit into the policy, or one statement is too long.
+    /// The statements do not fit into the policy.
     #[error(
-        "the statements do not fit into the policy, or one is too long: use fewer prefixes or remove other statements"
+        "the statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy: use fewer prefixes, or remove other statements"
     )]
-    TooLarge,
+    TooLarge {
+        /// Bytes that the statements need.
+        needed: usize,
+        /// Bytes that are free in the policy.
+        free: usize,
+    },
+    /// One statement is longer than OSS accepts.
+    #[error(
+        "a statement would have {0} bytes, and OSS accepts {STATEMENT_LIMIT}: use fewer prefixes, or split the grant"
+    )]
+    StatementTooLong(usize),
+    /// The grant would own more statements than a ledger holds.
+    #[error("the grant would own more than 12 statements")]
+    LedgerFull,
     /// An equal statement exists and adoptionPolicy is Fail.
     #[error(
         "an equal statement is already in the policy and adoptionPolicy is Fail: set it to Adopt, or remove the statement"
@@ -130,13 +143,8 @@ async fn plan_grant(
         message,
     };
     let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
-    let change = planned_change_for(document.as_ref(), &wanted, now).map_err(|verdict| {
-        if verdict == GrantOutcome::ExistingStatement {
-            PlanError::Existing
-        } else {
-            PlanError::TooLarge
-        }
-    })?;
+    let change =
+        planned_change_for(document.as_ref(), &wanted, now).map_err(|outcome| not_planned(&outcome))?;
     Ok((
         format_plan(&spec, document.as_ref(), &change, choice),
         !change.add.is_empty() || !change.remove.is_empty(),
@@ -210,6 +218,25 @@ fn format_plan(
             .map(|digest| format!("# resulting sha256 {digest}")),
     );
     lines.join("\n") + "\n"
+}
+
+/// The error for an outcome without a plan.
+fn not_planned(outcome: &GrantOutcome) -> PlanError {
+    match outcome {
+        GrantOutcome::ExistingStatement => PlanError::Existing,
+        GrantOutcome::TooLarge { needed, free } => PlanError::TooLarge {
+            needed: *needed,
+            free: *free,
+        },
+        GrantOutcome::StatementTooLong { bytes } => PlanError::StatementTooLong(*bytes),
+        GrantOutcome::LedgerFull
+        | GrantOutcome::Applied
+        | GrantOutcome::Writing
+        | GrantOutcome::Propagating
+        | GrantOutcome::Missing
+        | GrantOutcome::Carried
+        | GrantOutcome::Released { .. } => PlanError::LedgerFull,
+    }
 }
 
 /// States in the words of `status.passRoleStatement` whether the ram:PassRole statement is written, and why.

@@ -32,8 +32,8 @@ pub struct ResultsArgs {
     #[arg(long, short, value_enum, default_value_t = Output::Csv)]
     output: Output,
     /// Print only the N lowest scores, lowest first, without failed items. Default: all results in order of index.
-    #[arg(long, value_name = "N")]
-    worst: Option<usize>,
+    #[arg(long, alias = "worst", value_name = "N")]
+    lowest: Option<usize>,
 }
 
 /// Prints the results. Returns exit code 1 if the job cannot be read, the output fails or an index appears twice.
@@ -45,7 +45,7 @@ pub async fn run(flags: &ResultsArgs) -> ExitCode {
     let mut kept = Vec::new();
     let read = read_results(&key, |page| {
         kept.extend(page);
-        if let Some(most) = flags.worst {
+        if let Some(most) = flags.lowest {
             keep_lowest(&mut kept, most);
         }
     });
@@ -53,7 +53,7 @@ pub async fn run(flags: &ResultsArgs) -> ExitCode {
         eprintln!("imm-operator results: {error}");
         return ExitCode::FAILURE;
     }
-    if flags.worst.is_none() {
+    if flags.lowest.is_none() {
         kept.sort_by_key(|r| r.index);
     }
     let mut indexes: Vec<i32> = kept.iter().map(|r| r.index).collect();

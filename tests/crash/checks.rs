@@ -139,11 +139,11 @@ impl FakeWorld {
                 wanted.extend(grant.status.owned.iter().map(|e| e.fingerprint.clone()));
                 continue;
             }
-            let choice = grant.status.pass_role.as_deref().unwrap_or_default();
+            let choice = grant.status.pass_role_statement;
             let open = matches!(self.block, None | Some(PublicAccessBlock::Off)) && !self.public_refused;
             self.must(
-                choice.starts_with("included") == open || self.public_refused,
-                || format!("{}: ram:PassRole is {choice}", grant.key),
+                choice.is_some_and(|choice| choice.written) == open || self.public_refused,
+                || format!("{}: ram:PassRole is {choice:?}", grant.key),
             );
             let odd = grant
                 .status
@@ -210,8 +210,8 @@ impl FakeWorld {
     /// Returns the statements that a grant asks for; whether `ram:PassRole` is one of them follows the grant's status once
     /// the status records that decision.
     pub fn rendered(&self, grant: &GrantObject) -> Vec<String> {
-        let choice = match (grant.status.pass_role.as_deref(), self.block) {
-            (Some(said), _) if said.starts_with("included") => PassRoleDecision::Included,
+        let choice = match (grant.status.pass_role_statement, self.block) {
+            (Some(report), _) if report.written => PassRoleDecision::Included,
             (Some(_), _) => PassRoleDecision::Omitted,
             (None, None | Some(PublicAccessBlock::Off)) => PassRoleDecision::Included,
             (None, Some(state)) => PassRoleDecision::OmittedBecause(state),

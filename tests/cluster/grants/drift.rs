@@ -43,7 +43,7 @@ pub async fn the_document_from_before_our_write_is_first_taken_for_a_stale_read(
     let grant = tenant.reconcile("older").await;
     assert_eq!(
         [condition(&grant, "Ready")[1], condition(&grant, "Granted")[0]],
-        ["Settling", "True"]
+        ["Propagating", "True"]
     );
     assert_eq!(
         tenant.puts().len(),

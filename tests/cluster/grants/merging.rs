@@ -47,7 +47,7 @@ pub async fn foreign_statements_stay_byte_for_byte_and_remain_after_deletion(sta
         .kubectl(&["get", "ibg", "-n", "foreign", "-o", "wide"])
         .await;
     let [head, row] = [0, 1].map(|n| wide.lines().nth(n).unwrap());
-    let column = head.find("FOREIGN").unwrap();
+    let column = head.find("UNMANAGED").unwrap();
     assert!(row[column..].starts_with("3 "), "{wide}");
 
     tenant.delete(GRANT, "guest").await;
@@ -112,7 +112,10 @@ pub async fn the_default_preset_is_the_two_documented_statements(stage: Arc<Stag
     ];
     let found: Vec<_> = statements(&tenant.policy()).iter().map(meaning).collect();
     assert_eq!(found, documented.iter().map(meaning).collect::<Vec<_>>());
-    assert_eq!(grant["status"]["passRole"], "included");
+    assert_eq!(
+        grant["status"]["passRoleStatement"],
+        json!({"written": true, "cause": "PublicAccessOff"})
+    );
 }
 
 // G3, D5
@@ -120,8 +123,8 @@ pub async fn pass_role_is_omitted_under_block_public_access(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "blocked").await;
     let grant = tenant.granted("auto", &json!({})).await;
     assert_eq!(
-        grant["status"]["passRole"],
-        "omitted: Block Public Access is on for the bucket"
+        grant["status"]["passRoleStatement"],
+        json!({"written": false, "cause": "PublicAccessBlockOnBucket"})
     );
     assert!(!tenant.policy().contains("ram:PassRole"));
 

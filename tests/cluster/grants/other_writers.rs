@@ -33,15 +33,15 @@ pub async fn the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothi
     }
     let others = FOREIGN.replace("vpc-1", "vpc-4");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
-    let grant = tenant.until_reason(GRANT, "repeated", "Contested").await;
-    let states = ["Contested", "Stalled", "Granted"].map(|kind| condition(&grant, kind)[0]);
+    let grant = tenant.until_reason(GRANT, "repeated", "RepeatedDrift").await;
+    let states = ["RepeatedDrift", "Stalled", "Granted"].map(|kind| condition(&grant, kind)[0]);
     assert_eq!(states, ["True", "True", "False"]);
     for _ in 0..2 {
         tenant.reconcile("repeated").await;
     }
     assert_eq!(tenant.puts().len(), 3, "the first write and two corrections");
     assert_eq!(tenant.policy(), others);
-    let note = tenant.one_event("repeated", "Contested").await;
+    let note = tenant.one_event("repeated", "RepeatedDrift").await;
     assert!(note.contains("alicloud_oss_bucket"), "{note}");
 }
 

@@ -105,7 +105,7 @@ pub async fn a_preview_without_the_statements_of_a_job_starts_no_job(stage: Arc<
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
     tenant.reconcile("lost").await;
     // A read within half a minute of our write may be stale, and is repeated.
-    let missing = |grant: &Value| condition(grant, "Granted")[..2] == ["False", "Removed"];
+    let missing = |grant: &Value| condition(grant, "Granted")[..2] == ["False", "Missing"];
     let grant = tenant.until(GRANT, "lost", "a missing statement", missing).await;
     assert_eq!(condition(&grant, "Ready")[..2], ["True", "Preview"]);
     let named = json!({"grantRef": {"name": "lost"}, "grantWait": {"settleSeconds": 0}});

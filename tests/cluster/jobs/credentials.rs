@@ -18,7 +18,10 @@ pub async fn rotated_credentials_are_used_without_a_restart(stage: Arc<Stage>) {
     let job = tenant
         .until_reason(JOB, "rotated", "CredentialsUnavailable")
         .await;
-    assert_eq!(condition(&job, "CredentialsValid")[..2], ["False", "Rejected"]);
+    assert_eq!(
+        condition(&job, "CredentialsValid")[..2],
+        ["False", "CredentialsRejected"]
+    );
     let [_, _, message] = condition(&job, "Ready");
     assert!(
         message.contains("secret caller") && message.contains("SignatureDoesNotMatch"),

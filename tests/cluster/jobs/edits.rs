@@ -119,7 +119,12 @@ pub async fn a_cancelled_job_still_reports_the_denied_call(stage: Arc<Stage>) {
     tenant.apply(&over(&tenant, "keys", &keys, &slow)).await;
     let cases = [
         ("rules", "TenancyDenied", "Allowed", "TenancyDenied"),
-        ("keys", "CredentialsUnavailable", "CredentialsValid", "Rejected"),
+        (
+            "keys",
+            "CredentialsUnavailable",
+            "CredentialsValid",
+            "CredentialsRejected",
+        ),
     ];
     for (name, ready, kind, reason) in cases {
         let job = tenant.until_reason(JOB, name, ready).await;
@@ -145,7 +150,7 @@ pub async fn results_with_a_ttl_of_zero_are_deleted_and_the_edit_is_observed(sta
     let patched = tenant.patch(JOB, "afterthought", &change).await;
     let generation = &patched["metadata"]["generation"];
     assert_eq!(*generation, 2);
-    let expired = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
+    let expired = |job: &Value| condition(job, "ResultsStored")[1] == "ResultsExpired";
     tenant
         .until(JOB, "afterthought", "its results to be deleted", expired)
         .await;

@@ -58,9 +58,7 @@ pub async fn a_restored_job_waits_for_confirmation(stage: Arc<Stage>) {
     manifest["metadata"]["annotations"] =
         json!({"immops.dev/started": "00000000-0000-0000-0000-000000000000"});
     tenant.apply(&manifest.to_string()).await;
-    let job = tenant
-        .until_reason(JOB, "restored", "RestoredWithoutStatus")
-        .await;
+    let job = tenant.until_reason(JOB, "restored", "RestoredFromBackup").await;
     let [_, _, message] = condition(&job, "Ready");
     assert!(message.contains("immops.dev/started"), "{message}");
     assert_eq!(condition(&job, "Stalled")[0], "True");

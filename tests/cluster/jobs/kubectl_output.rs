@@ -34,30 +34,30 @@ pub async fn columns_and_messages_are_readable(stage: Arc<Stage>) {
     tenant.until_reason(JOB, "waits", "WaitingForGrant").await;
     let shown = stage.kubectl(&["get", "isj", "-n", "columns"]).await;
     let columns = [
-        "NAME", "PROJECT", "STATUS", "PROGRESS", "FAILED", "SCORE", "BELOW", "AGE",
+        "NAME", "READY", "REASON", "PROGRESS", "FAILED", "MEAN", "BELOW", "REQUESTS", "AGE",
     ];
     assert_eq!(header(&shown), columns, "{shown}");
     assert!(shown.lines().all(|line| line.len() <= 120), "{shown}");
     let wide = stage
         .kubectl(&["get", "isj", "-n", "columns", "-o", "wide"])
         .await;
-    let more = ["REQUESTS", "GRANT", "COMPLETED", "MESSAGE"];
+    let more = ["PROJECT", "BUDGET", "GRANT", "FINISHED", "SINCE", "MESSAGE"];
     assert_eq!(header(&wide), [&columns[..], &more[..]].concat(), "{wide}");
     assert_eq!(wide.lines().count(), 3, "one line for each job: {wide}");
     assert!(wide.lines().all(|line| line.chars().count() <= 320), "{wide}");
     assert!(
-        wide.contains(
-            "100 of 101 items were scored, 1 failed: see status.failures, 100 are below the threshold"
-        ),
+        wide.contains("100 of 101 items scored, 1 failed: see status.failures, 100 below the threshold"),
         "{wide}"
     );
     let reports = stage.kubectl(&["get", "isr", "-n", "columns"]).await;
-    let of_reports = ["NAME", "JOB", "FROM", "TO", "FAILED", "MIN", "MEAN", "MAX", "AGE"];
+    let of_reports = [
+        "NAME", "JOB", "FIRST", "LAST", "ITEMS", "FAILED", "MIN", "MEAN", "MAX", "AGE",
+    ];
     assert_eq!(header(&reports), of_reports, "{reports}");
     let row: Vec<&str> = reports.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(
-        row[1..8],
-        ["done", "0", "100", "1", "0.727", "0.727", "0.727"],
+        row[1..9],
+        ["done", "0", "100", "101", "1", "0.727", "0.727", "0.727"],
         "{reports}"
     );
     let described = stage.kubectl(&["describe", "isj", "done", "-n", "columns"]).await;

@@ -55,7 +55,7 @@ pub async fn a_job_that_lost_its_status_resumes_only_on_request(stage: Arc<Stage
     ];
     stage.kubectl(&rob).await;
     tenant.patch(JOB, "robbed", &suspend(false)).await;
-    let job = until_ready_reason(&tenant, "robbed", "RestoredWithoutStatus").await;
+    let job = until_ready_reason(&tenant, "robbed", "RestoredFromBackup").await;
     assert_eq!(condition(&job, "Stalled")[0], "True");
     assert_eq!(tenant.scores().len(), calls, "no further call");
 
@@ -271,7 +271,7 @@ pub async fn a_report_with_a_foreign_finalizer_is_not_polled_constantly(stage: A
 
     tenant.patch(REPORT, name, &hold(Value::Null)).await;
     tenant.until_deleted(REPORT, name).await;
-    let pruned = |job: &Value| condition(job, "ResultsStored")[1] == "Pruned";
+    let pruned = |job: &Value| condition(job, "ResultsStored")[1] == "ResultsExpired";
     tenant.until(JOB, "clinging", "deleted results", pruned).await;
     assert_eq!(tenant.scores().len(), 101);
 }
@@ -386,7 +386,7 @@ pub async fn unreadable_reports_stall_the_job_and_cost_nothing(stage: Arc<Stage>
         ["False", "ResultsUnreadable"]
     );
     let [_, _, message] = condition(&job, "Ready");
-    assert!(message.contains("rights"), "{message}");
+    assert!(message.contains("permissions"), "{message}");
     assert_eq!(tenant.scores().len(), calls, "no call is billed");
 
     set_rules(&stage, &json!(all)).await;

@@ -253,7 +253,7 @@ pub async fn jobs_beyond_the_limit_of_a_namespace_are_queued(stage: Arc<Stage>) 
     .unwrap();
     let ended = Instant::now();
     until("all jobs to be complete", PATIENCE, || async {
-        let complete = number_with(&reasons().await, "Complete");
+        let complete = number_with(&reasons().await, "Completed");
         if complete == 40 {
             Ok(())
         } else {

@@ -157,7 +157,7 @@ pub async fn the_lowest_scores_are_printed_first_from_status_and_from_reports(st
         tenant.until_true(JOB, name, "Complete").await;
         let all = results_of(&tenant, name).await;
         let wanted = |index: &usize| all[*index].to_string();
-        let (lines, code) = printed(&tenant, name, &["--worst", "3", "-o", "jsonl"]).await;
+        let (lines, code) = printed(&tenant, name, &["--lowest", "3", "-o", "jsonl"]).await;
         assert_eq!(code, Some(0), "{lines}");
         let parsed = lines
             .lines()
@@ -178,7 +178,7 @@ pub async fn the_lowest_scores_are_printed_first_from_status_and_from_reports(st
         .await;
     let said = refused(&tenant, "few").await;
     assert!(
-        said.contains("you need the right to get imagescorejobs") && said.contains("namespace worst"),
+        said.contains("you need permission to get imagescorejobs") && said.contains("namespace worst"),
         "{said}"
     );
 }
@@ -347,14 +347,14 @@ pub async fn expired_results_are_deleted_and_the_job_stays(stage: Arc<Stage>) {
         tenant.apply(&manifest).await;
         let job = tenant
             .until(JOB, name, "deleted results", |job| {
-                condition(job, "ResultsStored")[1] == "Pruned"
+                condition(job, "ResultsStored")[1] == "ResultsExpired"
             })
             .await;
         assert_eq!(results_of(&tenant, name).await, Vec::<Value>::new());
         assert_eq!(condition(&job, "Complete")[0], "True");
         assert_eq!(job["status"]["summary"]["mean"], "0.727");
         assert_eq!(job["status"]["progress"], format!("{images}/{images}"));
-        tenant.one_event(name, "ResultsPruned").await;
+        tenant.one_event(name, "ResultsExpired").await;
         prints(&tenant, name, &[]).await;
         // As GitOps does: the same manifest is applied repeatedly.
         for _ in 0..2 {
@@ -367,7 +367,7 @@ pub async fn expired_results_are_deleted_and_the_job_stays(stage: Arc<Stage>) {
             without_reconcile_echo(&job)
         );
         assert_eq!(tenant.scores().len(), calls);
-        tenant.one_event(name, "ResultsPruned").await;
+        tenant.one_event(name, "ResultsExpired").await;
     }
 }
 
@@ -383,11 +383,11 @@ pub async fn results_that_expire_while_the_operator_is_down_are_deleted_after_a_
     stage.start_operator().await;
     tenant
         .until(JOB, "asleep", "deleted results", |job| {
-            condition(job, "ResultsStored")[1] == "Pruned"
+            condition(job, "ResultsStored")[1] == "ResultsExpired"
         })
         .await;
     assert!(reports_of(&tenant, "asleep").await.is_empty());
     tenant.apply(&over(&tenant, "asleep", &keys, &keep)).await;
     assert_eq!(tenant.scores().len(), 101);
-    tenant.one_event("asleep", "ResultsPruned").await;
+    tenant.one_event("asleep", "ResultsExpired").await;
 }

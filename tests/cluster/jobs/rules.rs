@@ -61,7 +61,7 @@ pub async fn rules_decide_which_items_fail_are_ignored_or_are_retried(stage: Arc
     let counts: Vec<usize> = keys.iter().map(asked).collect();
     assert_eq!(counts, [1, 1, 1, 1, 1, 1, 2, 1]);
     let [_, _, message] = condition(&job, "Complete");
-    assert!(message.contains("2 are ignored by a rule"), "{message}");
+    assert!(message.contains("2 ignored by a failure rule"), "{message}");
     assert_counts(&tenant, &job);
 }
 

@@ -101,7 +101,10 @@ pub async fn objects_created_deleted_or_replaced_while_a_prefix_is_scored(stage:
     );
     assert_eq!(job["status"]["progress"], "2500/2500");
     let [_, _, message] = condition(&job, "Complete");
-    assert!(message.contains("2 were gone before their turn"), "{message}");
+    assert!(
+        message.contains("2 skipped because the object was deleted or replaced"),
+        "{message}"
+    );
     let results = results_of(&tenant, "moving").await;
     assert_indexes(&results, 2_498);
     assert!(results.iter().all(|result| result["score"] == "0.5"));
@@ -281,7 +284,7 @@ pub async fn a_denied_listing_is_reported_and_resumed(stage: Arc<Stage>) {
     let job = tenant.until_reason(JOB, "wrong-keys", "SourceUnreadable").await;
     let [_, _, message] = condition(&job, "Ready");
     assert!(
-        message.contains("the keys of secret reader (SignatureDoesNotMatch"),
+        message.contains("the credentials of secret reader (SignatureDoesNotMatch"),
         "{message}"
     );
     tenant.apply(&valid).await;

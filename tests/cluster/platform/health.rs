@@ -185,7 +185,7 @@ pub async fn tools_see_the_health_of_a_job(stage: Arc<Stage>) {
             "Progressing",
             "InProgress",
         ),
-        ("complete", json!({}), "Complete", "Healthy", "Current"),
+        ("complete", json!({}), "Completed", "Healthy", "Current"),
         (
             "paused",
             json!({"budget": {"maxRequests": 1}}),

@@ -71,7 +71,7 @@ async fn everything_asked(stage: &Arc<Stage>) {
     tenant.apply(&tenant.job("long", &["a.jpg"; 250], &long)).await;
     tenant
         .until(JOB, "long", "its results to be deleted", |job| {
-            condition(job, "ResultsStored")[1] == "Pruned"
+            condition(job, "ResultsStored")[1] == "ResultsExpired"
         })
         .await;
     // The second event of a kind updates the count of the first one; a second write stores a second backup.

@@ -81,7 +81,7 @@ pub async fn no_secret_is_shown_under_any_failure(stage: Arc<Stage>) {
     let job = tenant
         .until_reason(JOB, "refused", "CredentialsUnavailable")
         .await;
-    assert_eq!(condition(&job, "CredentialsValid")[1], "Rejected");
+    assert_eq!(condition(&job, "CredentialsValid")[1], "CredentialsRejected");
     let denied = Tenant::new(&stage, "unreadable").await;
     let broken = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "owner", "namespace": "unreadable"},
         "stringData": {"accessKeyId": "canary-id", "accessKeySecret": "canary\nwith a line break"}});

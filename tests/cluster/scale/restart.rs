@@ -39,7 +39,7 @@ async fn finished_jobs(tenant: &Tenant) {
             .into_iter()
             .map(|job| serde_json::to_value(job).unwrap());
         let ended = jobs
-            .filter(|job| condition(job, "Ready")[1] == "Complete")
+            .filter(|job| condition(job, "Ready")[1] == "Completed")
             .count();
         if ended == JOBS {
             Ok(())

@@ -11,7 +11,7 @@ use crate::tools::Tool;
 const GALLERY: [&str; 3] = ["imagescorejob", "analytics", "gallery"];
 const WATCH: [&str; 6] = ["get", "isj", "gallery", "-n", "analytics", "-w"];
 const RESULTS: [&str; 4] = ["results", "-n", "analytics", "gallery"];
-const WORST: [&str; 6] = ["results", "-n", "analytics", "gallery", "--worst", "10"];
+const LOWEST: [&str; 6] = ["results", "-n", "analytics", "gallery", "--lowest", "10"];
 const IMAGES: usize = 400;
 
 /// Scores the gallery and shows its progress and results.
@@ -30,7 +30,7 @@ pub(super) async fn gallery(stage: &Stage) -> Result<()> {
     watch.kill()?;
     watched(stage, &watch.log())?;
     summary(stage).await?;
-    worst(stage).await
+    lowest(stage).await
 }
 
 /// Prints the lines of `kubectl get -w` in which the progress changed. Fails if none shows the job in progress.
@@ -89,11 +89,11 @@ async fn printed(stage: &Stage, arguments: &[&str]) -> Result<String> {
 
 /// Prints the ten lowest scores and checks all results. Fails if a score is missing or a blurred picture does not score
 /// lower.
-async fn worst(stage: &Stage) -> Result<()> {
-    let table = printed(stage, &WORST).await?;
+async fn lowest(stage: &Stage) -> Result<()> {
+    let table = printed(stage, &LOWEST).await?;
     stage
         .show
-        .command(&format!("imm-operator {}", WORST.join(" ")), table.trim_end());
+        .command(&format!("imm-operator {}", LOWEST.join(" ")), table.trim_end());
     let text = printed(stage, &RESULTS).await?;
     let rows = text
         .lines()

@@ -117,9 +117,8 @@ pub(super) async fn grant(stage: &Stage, before: &str) -> Result<()> {
     let [kind, namespace, name] = GRANT;
     let object = stage.object(kind, namespace, name).await?;
     let decided = object
-        .pointer("/status/passRole")
-        .and_then(Value::as_str)
-        .unwrap_or("not reported");
+        .pointer("/status/passRoleStatement")
+        .map_or_else(|| "not reported".to_owned(), Value::to_string);
     stage.show.line(&format!("  ram:PassRole statement: {decided}"));
     let after = stage.policy()?;
     stage.show.line("  changes to the policy:");
