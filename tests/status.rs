@@ -103,7 +103,7 @@ mod status {
                     filing.take_pending(false);
                 }
                 progress.persisted();
-                job.status = job_status(&job, &Phase::Scoring, Some(&progress), now);
+                job.status = job_status(&job, &Phase::Scoring(0), Some(&progress), now);
                 largest = largest.max(serde_json::to_string(&job.status).unwrap().len());
                 most_waiting = most_waiting.max(job.status.deferred.len());
             }

@@ -173,8 +173,7 @@ pub struct Access {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "set"))]
     pub prefixes: Vec<String>,
-    /// Whether the ram:PassRole statement of Alibaba Cloud's cross-account procedure is written. OSS considers a policy with
-    /// that statement public. Default: Auto.
+    /// Whether the procedure's ram:PassRole statement, which OSS considers public, is written. Default: Auto.
     /// - Auto: written unless Block Public Access is on or cannot be read.
     /// - Include: always written.
     /// - Omit: never written.
@@ -271,12 +270,6 @@ fn default_drift_interval() -> i32 {
         description = "Bucket whose policy holds the statements"
     ),
     printcolumn(
-        name = "Grantee",
-        type_ = "string",
-        json_path = ".spec.grantee.accountUID",
-        description = "UID of the grantee account"
-    ),
-    printcolumn(
         name = "Effective",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Effective\")].status",
@@ -294,6 +287,13 @@ fn default_drift_interval() -> i32 {
         json_path = ".status.conditions[?(@.type==\"Granted\")].status",
         priority = 1,
         description = "Whether the statements were present in the policy at the last read"
+    ),
+    printcolumn(
+        name = "Grantee",
+        type_ = "string",
+        json_path = ".spec.grantee.accountUID",
+        priority = 1,
+        description = "UID of the grantee account"
     ),
     printcolumn(
         name = "Owner",

@@ -238,12 +238,6 @@ fn default_max_failed() -> IntOrString {
         description = "Mean score from 0 to 1; the score itself for a single image"
     ),
     printcolumn(
-        name = "Below",
-        type_ = "integer",
-        json_path = ".status.items.belowThreshold",
-        description = "Items with a score below the threshold"
-    ),
-    printcolumn(
         name = "Requests",
         type_ = "integer",
         json_path = ".status.requests.sent",
@@ -254,6 +248,13 @@ fn default_max_failed() -> IntOrString {
         type_ = "date",
         json_path = ".metadata.creationTimestamp",
         description = "Time since creation"
+    ),
+    printcolumn(
+        name = "Below",
+        type_ = "integer",
+        json_path = ".status.items.belowThreshold",
+        priority = 1,
+        description = "Items with a score below the threshold"
     ),
     printcolumn(
         name = "Project",

@@ -57,6 +57,7 @@ mod jobs {
             together failing::a_role_without_permission_costs_one_request,
             together failing::a_missing_project_costs_no_billed_request,
             together failing::a_restored_job_waits_for_confirmation,
+            together failing::a_status_that_cannot_be_decoded_stalls_the_job_and_is_kept,
             together failing::fields_that_define_results_are_immutable,
             together failing::an_invalid_job_is_rejected_with_the_name_of_its_field,
             together rate::the_budget_pauses_the_job_until_it_is_raised,

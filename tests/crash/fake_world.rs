@@ -41,6 +41,8 @@ pub struct FakeWorld {
     pub lost: usize,
     pub rival_has_edited: bool,
     pub counts: Counts,
+    /// Numbers of calls when a scenario recorded them.
+    pub recorded: Counts,
     pub broken: Vec<String>,
     /// How many seconds a read may be stale.
     pub lag: i64,
@@ -233,7 +235,14 @@ impl FakeWorld {
         if session.is_some_and(|n| n <= self.ended_sessions) {
             return Err(refused(CloudErrorKind::CredentialsExpired));
         }
-        self.refuses.map_or(Ok(()), |kind| Err(refused(kind)))
+        self.refuses.map_or(Ok(()), |kind| {
+            // Each rejected call has a request id of its own, as at OSS.
+            let request_id = Some(format!("ID-{}", self.counts.lists));
+            Err(CloudError {
+                request_id,
+                ..refused(kind)
+            })
+        })
     }
 
     /// Returns the policy as a read shows it: as it was `lag` seconds ago.

@@ -141,6 +141,46 @@ fn a_grant_that_is_stuck_in_its_deletion_is_abandoned_immediately() {
     );
 }
 
+/// Checks that the grant was reconciled and written at most once since the numbers were recorded.
+fn must_be_written_once(outside: &mut FakeWorld) {
+    let (now, then) = (outside.counts, outside.recorded);
+    let (reconciles, writes) = (now.lists - then.lists, now.status_writes - then.status_writes);
+    if reconciles < 4 || writes > 1 {
+        outside
+            .broken
+            .push(format!("{writes} status writes in {reconciles} reconciles"));
+    }
+}
+
+#[test]
+fn a_grant_that_fails_for_an_hour_is_written_once() {
+    run_once(
+        1,
+        None,
+        &[
+            |o| o.apply("a", grant(A)),
+            |o| {
+                o.recorded = o.counts;
+                o.refuses = Some(CloudErrorKind::Unavailable);
+                o.expected.insert("a", "CloudUnavailable");
+            },
+            |_| {},
+            |_| {},
+            |_| {},
+            must_be_written_once,
+            |o| {
+                o.recorded = o.counts;
+                o.refuses = Some(CloudErrorKind::RequestRejected);
+                o.expected.insert("a", "RequestRejected");
+            },
+            |_| {},
+            |_| {},
+            |_| {},
+            must_be_written_once,
+        ],
+    );
+}
+
 #[test]
 fn a_grant_that_owns_nothing_is_released_although_every_call_is_denied() {
     run_once(

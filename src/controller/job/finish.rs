@@ -38,7 +38,7 @@ pub(super) async fn finish_run(
             // The number of items that may fail was raised while calls were in flight.
             End::Complete if progress.has_open_items() => {
                 writer
-                    .write_phase(context, Some(&mut progress), &Phase::Scoring)
+                    .write_phase(context, Some(&mut progress), &Phase::Scoring(0))
                     .await;
                 return Action::Requeue(Duration::from_millis(20));
             }
@@ -49,7 +49,7 @@ pub(super) async fn finish_run(
             // The project has served calls before: its limits are read again, and a canary call decides.
             input.limiter.invalidate();
             writer
-                .write_phase(context, Some(&mut progress), &Phase::Scoring)
+                .write_phase(context, Some(&mut progress), &Phase::Scoring(0))
                 .await;
             return Action::Requeue(Duration::from_millis(200));
         }
@@ -138,13 +138,13 @@ pub(super) async fn finish_run(
         StopReason::Reevaluate => {
             // Stored now, because the next reconcile resumes the job from its status and reports what it waits for.
             writer
-                .write_phase(context, Some(&mut progress), &Phase::Scoring)
+                .write_phase(context, Some(&mut progress), &Phase::Scoring(0))
                 .await;
             return Action::Requeue(Duration::from_millis(20));
         }
         StopReason::NotStarted(KubeError::Unavailable | KubeError::Conflict) => {
             writer
-                .write_phase(context, Some(&mut progress), &Phase::Scoring)
+                .write_phase(context, Some(&mut progress), &Phase::Scoring(0))
                 .await;
             return Action::Requeue(Duration::from_secs(5));
         }
@@ -160,7 +160,7 @@ pub(super) async fn finish_run(
         StopReason::Superseded => return Action::Requeue(REREAD_AFTER),
         StopReason::ShuttingDown => {
             writer
-                .write_phase(context, Some(&mut progress), &Phase::Scoring)
+                .write_phase(context, Some(&mut progress), &Phase::Scoring(0))
                 .await;
             return Action::AwaitChange;
         }

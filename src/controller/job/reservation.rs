@@ -71,7 +71,10 @@ impl<'a> JobRun<'a> {
             None
         } else {
             self.status_at = Instant::now();
-            Some(self.not_started_phase().unwrap_or(Phase::Scoring))
+            let done = self.progress.done();
+            self.throughput.record(done, self.started_at.elapsed());
+            let scoring = Phase::Scoring(self.throughput.per_second());
+            Some(self.not_started_phase().unwrap_or(scoring))
         };
         let (context, mut writer) = (self.context, self.writer.clone());
         let draft = writer.prepare_write(context, &mut self.progress, phase.as_ref());

@@ -29,7 +29,7 @@ use super::source_reader::{SourcePage, SourcePosition};
 use crate::api::{GrantSpec, JobReason, JobSpec};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
-use crate::core::job::{End, Phase, Progress, SourceSpec, Step, evaluate_limits};
+use crate::core::job::{End, Phase, Progress, SourceSpec, Step, Throughput, evaluate_limits};
 use crate::ports::{AccessKeys, CloudError, KubeError, ProjectLimits};
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::{Permit as RatePermit, ProjectLimiter, QueueTicket};
@@ -124,6 +124,8 @@ pub(super) struct JobRun<'a> {
     /// When the last store was prepared.
     pub(super) persisted_at: Instant,
     pub(super) status_at: Instant,
+    pub(super) started_at: Instant,
+    pub(super) throughput: Throughput,
     /// When the object and its grant are read again; `None` means at once.
     pub(super) refresh_due: Option<Instant>,
     pub(super) throttled: bool,
@@ -155,6 +157,8 @@ impl<'a> JobRun<'a> {
             persisting: false,
             persisted_at: now,
             status_at: now,
+            started_at: now,
+            throughput: Throughput::default(),
             // Counting the source and obtaining credentials may have taken minutes since the gate opened.
             refresh_due: None,
             throttled: false,

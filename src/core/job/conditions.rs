@@ -117,7 +117,7 @@ fn set_outcome(
         Phase::Waiting(_)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
-        | Phase::Scoring
+        | Phase::Scoring(_)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
         | Phase::Stalled(..)
@@ -146,7 +146,7 @@ fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
         Phase::Waiting(_)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
-        | Phase::Scoring
+        | Phase::Scoring(_)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
         | Phase::Stalled(..)
@@ -223,7 +223,7 @@ fn set_grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Ph
             message,
         )) => list.set(kind, ConditionStatus::False, reason.as_str(), message),
         // The gate was passed before each of these phases.
-        Phase::Scoring
+        Phase::Scoring(_)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::CredentialsFailed(..)
@@ -272,7 +272,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
             );
             list.set(kind, ConditionStatus::False, reason.as_str(), message);
         }
-        Phase::Scoring | Phase::OutOfBudget | Phase::Ended(End::Complete) if answered => {
+        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete) if answered => {
             let message = "The last call was authenticated";
             list.set(
                 kind,
@@ -281,7 +281,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
                 message,
             );
         }
-        Phase::Scoring
+        Phase::Scoring(_)
         | Phase::OutOfBudget
         | Phase::Ended(_)
         | Phase::Denied(_)

@@ -9,6 +9,7 @@ mod score;
 mod source;
 mod stats;
 mod status;
+mod throughput;
 mod upgrade;
 
 pub use gate::{GateDecision, covers, evaluate_gate};
@@ -25,6 +26,7 @@ pub use status::{
     End, Phase, acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status,
     recovered_status, storing_failed_status, unreadable_status,
 };
+pub use throughput::Throughput;
 pub use upgrade::upgraded_job_status;
 
 use super::grant::ObjectKey;

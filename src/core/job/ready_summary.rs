@@ -2,6 +2,7 @@
 //! what to do, and changes only with the phase, error codes, or counts that status holds anyway.
 
 use super::status::{End, Phase};
+use super::throughput::time_left;
 use crate::api::{JobReason, JobSpec, JobStatus};
 use crate::core::error::CredentialsError;
 
@@ -55,7 +56,9 @@ pub(super) fn job_ready_summary(
         ),
         Phase::SourceUnreadable(message, true) => Summary::stalled(JobReason::SourceUnreadable, message),
         Phase::SourceUnreadable(message, false) => Summary::progressing(JobReason::SourceUnreadable, message),
-        Phase::Scoring => Summary::progressing(JobReason::Scoring, scoring(status, spec)),
+        Phase::Scoring(per_second) => {
+            Summary::progressing(JobReason::Scoring, scoring(status, spec, *per_second))
+        }
         Phase::Queued(limit) => Summary::progressing(
             JobReason::Pending,
             format!(
@@ -102,7 +105,7 @@ pub(super) fn job_ready_summary(
     }
 }
 
-fn scoring(status: &JobStatus, spec: Option<&JobSpec>) -> String {
+fn scoring(status: &JobStatus, spec: Option<&JobSpec>, per_second: u32) -> String {
     let items = status.items.clone().unwrap_or_default();
     let scored = format!("{}/{} scored", items.succeeded, items.total);
     let others = [
@@ -116,7 +119,11 @@ fn scoring(status: &JobStatus, spec: Option<&JobSpec>) -> String {
         None if sent > 0 => format!("; {sent} requests sent"),
         None => String::new(),
     };
-    with_counts(scored, &others) + &requests
+    let speed = time_left(items.pending + items.active, per_second);
+    let speed = speed.map_or_else(String::new, |left| {
+        format!(", {per_second} items/s, about {left} left")
+    });
+    with_counts(scored, &others) + &speed + &requests
 }
 
 /// Appends the counts that are not zero.

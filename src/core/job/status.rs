@@ -32,8 +32,8 @@ pub enum Phase {
     SourceUnreadable(String, bool),
     /// This many jobs of the namespace, the maximum, are running; the job starts when one of them finishes.
     Queued(usize),
-    /// Calls are in progress.
-    Scoring,
+    /// Calls are in progress: items finished per second, 0 when that is not known.
+    Scoring(u32),
     /// Suspended by `spec.suspend`.
     Suspended,
     /// No tenancy rule permits the job: the message.

@@ -164,3 +164,21 @@ pub async fn a_policy_that_oss_rejects_for_its_content_is_reported_with_its_code
     );
     assert_eq!(tenant.policy(), policy);
 }
+
+// P17
+pub async fn every_change_to_stalled_is_a_warning_event(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "warned").await;
+    let wrong = json!({"bucket": {"ownerUID": "1111222233334444"}});
+    tenant.apply(&tenant.grant("warned", &wrong)).await;
+    tenant.until_reason(GRANT, "warned", "OwnerMismatch").await;
+    let note = tenant.one_event("warned", "OwnerMismatch").await;
+    assert!(note.contains("docs/troubleshooting.md#ownermismatch"), "{note}");
+    let selector = "--field-selector=reason=OwnerMismatch,type=Warning";
+    let events = stage
+        .kubectl(&["get", "events", "-n", "warned", selector, "-o", "name"])
+        .await;
+    assert_eq!(events.lines().count(), 1, "{events}");
+    // A reconcile that finds the same state publishes nothing.
+    tenant.reconcile("warned").await;
+    tenant.one_event("warned", "OwnerMismatch").await;
+}

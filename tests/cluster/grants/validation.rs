@@ -43,11 +43,11 @@ pub async fn a_grant_that_violates_the_schema_is_rejected_with_its_own_message(s
             (json!({"bucket": {"name": "Upper"}}), "spec.bucket.name"),
             (
                 json!({"access": {"actions": ["oss:GetObject"]}}),
-                "actions belongs to preset: Custom",
+                "actions requires preset: Custom",
             ),
             (
                 json!({"access": {"preset": "Custom"}}),
-                "actions belongs to preset: Custom",
+                "actions requires preset: Custom",
             ),
             (
                 json!({"access": {"preset": "Custom", "actions": ["oss:PutObject"]}}),
@@ -79,7 +79,7 @@ pub async fn a_grant_that_violates_the_schema_is_rejected_with_its_own_message(s
             ),
             (
                 json!({"credentials": {"secretRef": null}}),
-                "secretRef must be given exactly when source is Secret",
+                "secretRef is required with source: Secret",
             ),
             (
                 json!({"credentials": {"serviceAccount": service_account}}),
@@ -104,14 +104,14 @@ pub async fn credentials_accept_only_the_block_that_matches_their_source(stage: 
     all_rejected(
         &tenant,
         &[
-            (json!({"credentials": {"source": "Operator"}}), "secretRef must be given exactly when source is Secret"),
+            (json!({"credentials": {"source": "Operator"}}), "secretRef is required with source: Secret"),
             (
                 json!({"credentials": {"source": "ServiceAccount", "secretRef": null}}),
-                "serviceAccount must be given exactly when source is ServiceAccount",
+                "serviceAccount is required with source: ServiceAccount",
             ),
             (
                 json!({"credentials": {"source": "ServiceAccount", "secretRef": null, "serviceAccount": service_account, "assumeRole": assumed}}),
-                "assumeRole follows Secret or Operator",
+                "assumeRole requires source: Secret or Operator",
             ),
         ],
     )

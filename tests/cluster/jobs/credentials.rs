@@ -49,6 +49,7 @@ pub async fn a_missing_secret_is_reported_and_awaited(stage: Arc<Stage>) {
         .until_reason(JOB, "keyless", "CredentialsUnavailable")
         .await;
     assert_eq!(condition(&job, "CredentialsValid")[1], "SecretMissing");
+    tenant.one_event("keyless", "CredentialsUnavailable").await;
     assert!(tenant.scores().is_empty());
     // The operator does not watch Secrets: it checks again automatically.
     tenant.apply(&tenant.keys("caller")).await;

@@ -50,6 +50,53 @@ pub async fn a_missing_project_costs_no_billed_request(stage: Arc<Stage>) {
     assert!(tenant.scores().is_empty());
 }
 
+// J32
+pub async fn a_status_that_cannot_be_decoded_stalls_the_job_and_is_kept(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "undecodable").await;
+    assert!(
+        stage
+            .cloud
+            .put_object(&tenant.bucket, "a.jpg", "pixels", Some("0.5"))
+    );
+    let waits = json!({"grantRef": {"name": "later"}, "grantWait": {"settleSeconds": 0}});
+    tenant.apply(&tenant.job("garbled", &["a.jpg"], &waits)).await;
+    tenant.until_reason(JOB, "garbled", "WaitingForGrant").await;
+    let set = |total: &str| {
+        let change = json!({"status": {"items": {"total": total.parse::<i64>().unwrap()}}}).to_string();
+        let args = [
+            "patch",
+            "isj",
+            "garbled",
+            "-n",
+            "undecodable",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+        ];
+        (args, change)
+    };
+    // More than any job can have, and more than this version can decode.
+    let (args, change) = set("3000000000");
+    stage.kubectl(&[&args[..], &[&change]].concat()).await;
+    tenant.granted("later", &json!({})).await;
+    let job = tenant.until_reason(JOB, "garbled", "StatusUnreadable").await;
+    assert_eq!(condition(&job, "Stalled")[0], "True");
+    assert!(condition(&job, "Ready")[2].contains("status.items"), "{job}");
+    assert_eq!(
+        job["status"]["items"]["total"], 3_000_000_000_i64,
+        "kept as it was read"
+    );
+    assert!(tenant.scores().is_empty(), "no billed call");
+    let note = tenant.one_event("garbled", "StatusUnreadable").await;
+    assert!(note.contains("status.items"), "{note}");
+
+    let (args, change) = set("1");
+    stage.kubectl(&[&args[..], &[&change]].concat()).await;
+    tenant.request_reconcile(JOB, "garbled").await;
+    tenant.until_true(JOB, "garbled", "Complete").await;
+    assert_eq!(tenant.scores().len(), 1);
+}
+
 // J29
 pub async fn a_restored_job_waits_for_confirmation(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "restored", 2).await;
@@ -197,12 +244,12 @@ pub async fn fields_that_define_results_are_immutable(stage: Arc<Stage>) {
         (
             "waits",
             json!({"grantRef": null}),
-            "grantRef is immutable, also by removing it",
+            "grantRef is immutable and can be neither added nor removed",
         ),
         (
             "free",
             json!({"grantRef": {"name": "late"}}),
-            "grantRef is immutable, also by removing it or adding it later",
+            "grantRef is immutable and can be neither added nor removed",
         ),
         (
             "waits",
@@ -240,20 +287,20 @@ pub async fn an_invalid_job_is_rejected_with_the_name_of_its_field(stage: Arc<St
     let cases = [
         (
             json!({"access": {"mode": "RoleChain"}}),
-            "roleChain must be given exactly when mode is RoleChain",
+            "roleChain is required with mode: RoleChain",
         ),
         (json!({"source": {"uris": uris}}), "must have at most 1000 items"),
         (
             json!({"source": {"prefix": prefix}, "budget": {"maxRequests": 10}}),
-            "give exactly one of uris, prefix and manifest",
+            "exactly one of uris, prefix and manifest is required",
         ),
         (
             json!({"source": {"uris": null, "prefix": prefix}}),
-            "a prefix or a manifest needs budget.maxRequests",
+            "budget.maxRequests is required with a prefix or a manifest",
         ),
         (
             json!({"source": {"uris": null, "manifest": {"uri": "oss://not-yet-bucket/list"}}}),
-            "a prefix or a manifest needs budget.maxRequests",
+            "budget.maxRequests is required with a prefix or a manifest",
         ),
         (
             json!({"thresholds": {"minScore": "1.5"}}),
@@ -269,7 +316,7 @@ pub async fn an_invalid_job_is_rejected_with_the_name_of_its_field(stage: Arc<St
         ),
         (
             json!({"results": {"select": "BelowThreshold"}}),
-            "results.select: BelowThreshold needs thresholds.minScore",
+            "results.select: BelowThreshold requires thresholds.minScore",
         ),
         (
             json!({"failureRules": [{"codes": [], "action": "IgnoreItem"}]}),
@@ -295,7 +342,7 @@ pub async fn an_invalid_job_is_rejected_with_the_name_of_its_field(stage: Arc<St
         ),
         (
             json!({"credentials": {"source": "Operator"}}),
-            "secretRef must be given exactly when source is Secret",
+            "secretRef is required with source: Secret",
         ),
     ];
     for (changes, message) in cases {

@@ -34,14 +34,16 @@ pub async fn columns_and_messages_are_readable(stage: Arc<Stage>) {
     tenant.until_reason(JOB, "waits", "WaitingForGrant").await;
     let shown = stage.kubectl(&["get", "isj", "-n", "columns"]).await;
     let columns = [
-        "NAME", "READY", "REASON", "PROGRESS", "FAILED", "MEAN", "BELOW", "REQUESTS", "AGE",
+        "NAME", "READY", "REASON", "PROGRESS", "FAILED", "MEAN", "REQUESTS", "AGE",
     ];
     assert_eq!(header(&shown), columns, "{shown}");
     assert!(shown.lines().all(|line| line.len() <= 120), "{shown}");
     let wide = stage
         .kubectl(&["get", "isj", "-n", "columns", "-o", "wide"])
         .await;
-    let more = ["PROJECT", "BUDGET", "GRANT", "FINISHED", "SINCE", "MESSAGE"];
+    let more = [
+        "BELOW", "PROJECT", "BUDGET", "GRANT", "FINISHED", "SINCE", "MESSAGE",
+    ];
     assert_eq!(header(&wide), [&columns[..], &more[..]].concat(), "{wide}");
     assert_eq!(wide.lines().count(), 3, "one line for each job: {wide}");
     assert!(wide.lines().all(|line| line.chars().count() <= 320), "{wide}");

@@ -57,8 +57,8 @@ pub async fn the_documented_request_scores_one_image(stage: Arc<Stage>) {
     let shown = stage.kubectl(&["get", "isj", "-n", "single"]).await;
     let row: Vec<&str> = shown.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(
-        row[..8],
-        ["one", "True", "Completed", "1/1", "0", "0.727", "0", "1"],
+        row[..7],
+        ["one", "True", "Completed", "1/1", "0", "0.727", "1"],
         "{shown}"
     );
     let job = tenant.object(JOB, "one").await;

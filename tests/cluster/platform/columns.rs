@@ -108,8 +108,8 @@ pub async fn columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<S
     tenant.apply(&tenant.job(job, &["a.jpg"], &wait)).await;
     tenant.until_true(JOB, job, "Complete").await;
     let heads = [
-        ("ibg", "NAME READY REASON BUCKET GRANTEE EFFECTIVE AGE"),
-        ("isj", "NAME READY REASON PROGRESS FAILED MEAN BELOW REQUESTS AGE"),
+        ("ibg", "NAME READY REASON BUCKET EFFECTIVE AGE"),
+        ("isj", "NAME READY REASON PROGRESS FAILED MEAN REQUESTS AGE"),
     ];
     for (kind, columns) in heads {
         let shown = stage.kubectl(&["get", kind, "-n", "columns"]).await;
@@ -120,7 +120,9 @@ pub async fn columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<S
     let wide = stage
         .kubectl(&["get", "isj", "-n", "columns", "-o", "wide"])
         .await;
-    for column in ["PROJECT", "BUDGET", "GRANT", "FINISHED", "SINCE", "MESSAGE"] {
+    for column in [
+        "BELOW", "PROJECT", "BUDGET", "GRANT", "FINISHED", "SINCE", "MESSAGE",
+    ] {
         assert!(wide.contains(column), "{wide}");
     }
     assert!(wide.contains("1 of 1 items scored"), "{wide}");

@@ -344,6 +344,11 @@ impl Progress {
         &mut self.results
     }
 
+    /// Returns the number of items that are done.
+    pub fn done(&self) -> usize {
+        self.stats.done()
+    }
+
     /// Returns the number of calls in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()

@@ -11,7 +11,9 @@ use crate::error::{HarnessError, Result};
 use crate::plane::Helm;
 
 const GRANT: [&str; 3] = ["immbucketgrant", "media", "photos-to-analytics"];
-const FIRST: [&str; 3] = ["imagescorejob", "analytics", "test-object"];
+const FIRST: [&str; 3] = ["imagescorejob", "analytics", "one-image"];
+/// Columns of a usual terminal.
+const WIDTH: usize = 120;
 /// The reasons of the events that exist after the second job.
 const EVENTS: [&str; 3] = ["WaitingForGrant", "StatementAdded", "Completed"];
 const SAMPLES: [&str; 5] = [
@@ -171,6 +173,9 @@ pub(super) async fn score(stage: &Stage) -> Result<()> {
 
 /// Prints all objects and events, and checks the number of billed calls.
 pub(super) async fn overview(stage: &Stage) -> Result<()> {
+    let shown = stage.kubectl(&["get", "imm", "-A"]).await?;
+    let narrow = shown.lines().all(|line| line.len() <= WIDTH);
+    stage.demand("every line fits a terminal of 120 columns", narrow, || shown)?;
     stage.kubectl(&["get", "imm", "-A", "-o", "wide"]).await?;
     let events = stage
         .kubectl(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"])
