@@ -113,8 +113,12 @@ fn decode_part<T: DeserializeOwned>(data: &Value, pointer: &str) -> Option<T> {
 }
 
 fn decode_spec<T: DeserializeOwned>(data: &Value) -> Result<T, String> {
-    T::deserialize(data.get("spec").unwrap_or(&Value::Null))
-        .map_err(|error| format!("spec does not decode: {}", truncate(&error.to_string(), 200)))
+    T::deserialize(data.get("spec").unwrap_or(&Value::Null)).map_err(|error| {
+        format!(
+            "Field spec cannot be decoded: {}",
+            truncate(&error.to_string(), 200)
+        )
+    })
 }
 
 pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
@@ -182,7 +186,7 @@ fn decode_job_status(stored: Option<&Value>) -> JobStatus {
     let Some(Value::Object(members)) = stored else {
         return JobStatus::default();
     };
-    if let Ok(status) = JobStatus::deserialize(Value::Object(members.clone())) {
+    if let Some(Ok(status)) = stored.map(JobStatus::deserialize) {
         return upgraded_job_status(status);
     }
     let (mut readable, mut unreadable) = (serde_json::Map::new(), BTreeMap::new());

@@ -319,6 +319,11 @@ impl Kubernetes {
             ..Default::default()
         };
         let reason = announcement.reason;
+        // The API server rejects a note above 1,024 bytes.
+        let mut note = truncate(&announcement.note, 1024);
+        while note.len() > 1024 {
+            note.pop();
+        }
         let event = Event {
             type_: if announcement.warning {
                 EventType::Warning
@@ -327,8 +332,7 @@ impl Kubernetes {
             },
             action: reason.clone(),
             reason,
-            // The API server rejects a note above 1,024 bytes; a character has up to 4 bytes.
-            note: Some(truncate(&announcement.note, 250)),
+            note: Some(note),
             secondary: None,
         };
         // A failed event never fails a reconcile: the condition has the same content and persists.

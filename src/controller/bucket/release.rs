@@ -98,7 +98,7 @@ pub(super) async fn release_retained(
         let (abandoned, count) = (grant.abandon, grant.status.owned.len());
         let copy = grant.clone();
         if release(context, grant, 0).await {
-            let note = format!("Released; {count} of its statements may remain in the policy");
+            let note = format!("Released the grant; up to {count} of its statements remain in the policy");
             publish_grant_event(context, &copy, reason, note, abandoned).await;
         } else {
             all_released = false;

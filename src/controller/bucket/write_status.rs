@@ -1,6 +1,6 @@
 //! Writes the status of a grant if it differs, and publishes one event per change of state.
 
-use crate::api::{EventReason, GrantStatus};
+use crate::api::{Condition, EventReason, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::newly_stalled;
@@ -38,7 +38,10 @@ pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, sta
 
 /// Publishes a Warning event when the reason of Ready changes to one that requires action.
 async fn publish_transition(context: &Context, grant: &GrantObject, before: &GrantStatus) {
-    let Some((reason, message)) = newly_stalled(&before.conditions, &grant.status.conditions) else {
+    // A deletion that is blocked is news, also for a grant that was stalled before.
+    let deleted_since = grant.deleting && before.observed_generation != Some(grant.generation);
+    let before: &[Condition] = if deleted_since { &[] } else { &before.conditions };
+    let Some((reason, message)) = newly_stalled(before, &grant.status.conditions) else {
         return;
     };
     let reason = if grant.deleting {

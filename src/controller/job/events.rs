@@ -89,7 +89,7 @@ impl<'a> JobRun<'a> {
         let granted = &self.input.grant.as_ref()?.grantee.role_name;
         let role = self.input.limiter.service_role().filter(|role| role != granted)?;
         let message = format!(
-            "The grant is for role {granted}, and project {} reads as {role}: set grantee.roleName of the grant to that role, then create the job again",
+            "The grant is for role {granted}, and project {} reads as {role}: set grantee.roleName of the grant to that role, then create another job",
             self.spec.project.name
         );
         Some(StopReason::Finished(End::Failed(

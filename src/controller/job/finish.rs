@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::persist::{JobWriter, REREAD_AFTER};
 use super::run::{RunInput, StopReason};
 use super::source_reader::on_source_error;
-use crate::api::{EventReason, JobReason, JobSpec, OnExceeded};
+use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, SuspendCause};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::error::CredentialsError;
@@ -56,7 +56,7 @@ pub(super) async fn finish_run(
         StopReason::NoProject { error, .. } => {
             let (project, reference) = (&spec.project, error.code_and_request_id());
             let message = format!(
-                "Project {} does not exist in {} of account {} ({reference}): create it or correct the name, then create the job again",
+                "Project {} does not exist in {} of account {} ({reference}): create it or correct the name, then create another job",
                 project.name, project.region, project.account_uid
             );
             fail(JobReason::ProjectNotFound, message)
@@ -71,7 +71,7 @@ pub(super) async fn finish_run(
         }
         StopReason::ClockSkew(error) => {
             let message = format!(
-                "The cloud rejects the time of the requests ({}): correct the clock of the operator's node, the job then resumes",
+                "The cloud rejects the time of the requests ({}): correct the clock of the operator's node; the job then resumes",
                 error.code_and_request_id()
             );
             let phase = Phase::CredentialsFailed(CredentialsError::Unavailable, message);
@@ -83,13 +83,13 @@ pub(super) async fn finish_run(
             // Only this code names the caller. Others may stand for the caller or for the role that reads the image.
             let message = if error.code.starts_with("NoPermission") {
                 format!(
-                    "The caller, {}, lacks imm:DetectImageScore on project {} ({reference}): allow it, then create the job again",
+                    "The caller, {}, lacks imm:DetectImageScore on project {} ({reference}): allow it, then create another job",
                     input.identity.describe(),
                     spec.project.name
                 )
             } else {
                 format!(
-                    "IMM denied access ({reference}): allow oss:GetObject on the image for the service role of project {}, or the last role of the chain, and imm:DetectImageScore for {}, then create the job again",
+                    "IMM denied access ({reference}): allow oss:GetObject on the image for the service role of project {}, or the last role of the chain, and imm:DetectImageScore for {}, then create another job",
                     spec.project.name,
                     input.identity.describe()
                 )
@@ -99,7 +99,7 @@ pub(super) async fn finish_run(
         StopReason::Denied { .. } => {
             // The grant may have been removed during the run: its bucket is rechecked first, and a canary call
             // decides.
-            let phase = Phase::Waiting("IMM rejected a call; checking the grant again".to_owned());
+            let phase = Phase::Waiting("IMM denied a call; checking the grant again".to_owned());
             writer.write_phase(context, Some(&mut progress), &phase).await;
             let bucket = input.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
             context.request_recheck(&writer.job.key, bucket);
@@ -116,7 +116,7 @@ pub(super) async fn finish_run(
         }
         StopReason::OutOfBudget => {
             if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) {
-                let already_suspended = writer.job.status.suspended_by.is_some();
+                let already_suspended = writer.job.status.suspended_by == Some(SuspendCause::BudgetUsed);
                 if !writer
                     .write_phase(context, Some(&mut progress), &Phase::OutOfBudget)
                     .await
@@ -124,12 +124,12 @@ pub(super) async fn finish_run(
                     return Action::Requeue(REREAD_AFTER);
                 }
                 if !already_suspended {
-                    let note = "The budget is used: raise budget.maxRequests to resume";
+                    let note = "Budget used up: raise budget.maxRequests to resume";
                     publish_job_event(context, &writer.job, EventReason::BudgetExceeded, note, true).await;
                 }
                 return Action::AwaitChange;
             }
-            let message = "The budget is used: create another job with a higher budget.maxRequests";
+            let message = "Budget used up: create another job with a higher budget.maxRequests";
             fail(JobReason::BudgetExceeded, message.to_owned())
         }
         StopReason::Source(error) => {
@@ -167,4 +167,10 @@ pub(super) async fn finish_run(
         StopReason::Gone => return Action::AwaitChange,
     };
     writer.finish_job(context, Some(&mut progress), ended).await
+}
+
+/// Returns the end of a cancelled job.
+pub(super) fn cancelled() -> End {
+    let message = "spec.cancel is true, and the results so far are kept: create another job to score the remaining items";
+    End::Failed(JobReason::Cancelled, message.to_owned())
 }

@@ -60,7 +60,7 @@ pub(super) async fn wait_for_grant(
         last.unwrap_or(now) + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
     if now >= deadline && until.is_none() {
         let message = format!(
-            "The grant was not ready for {} s: {message}",
+            "The grant was not live for {} s ({message}): fix the grant, then create another job",
             spec.grant_wait.timeout_seconds
         );
         let end = End::Failed(JobReason::GrantTimeout, message);

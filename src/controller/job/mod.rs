@@ -27,10 +27,11 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use self::finish::cancelled;
 use self::grant_wait::{read_grant, wait_for_grant};
 use self::job_credentials::{scoring_credentials, source_credentials};
 use self::persist::{JobWriter, REREAD_AFTER, WriteResult, write_status};
-use self::run::{JobRun, RunInput, cancelled};
+use self::run::{JobRun, RunInput};
 use self::source_reader::count_items;
 use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
 use crate::api::{Budget, EventReason, GrantSpec, JobReason, JobSpec, OnExceeded, SuspendCause};
@@ -73,8 +74,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let (spec, source_spec) = match validated_spec(&writer.job) {
         Ok(checked) => checked,
         Err(message) => {
-            writer.write_phase(context, None, &Phase::Invalid(message)).await;
-            return Action::AwaitChange;
+            return after_phase(writer.write_phase(context, None, &Phase::Invalid(message)).await);
         }
     };
     let now = context.ports.now();
@@ -92,12 +92,24 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     }
 }
 
-/// Reports a status with members that cannot be decoded, and does nothing else: what was billed is not known.
+/// Reports a status with members that cannot be decoded, and does nothing else: what was billed is not known. A finished
+/// job keeps its conditions. A repair of the status triggers no reconcile, so the job is checked again.
 async fn report_unreadable(context: &Context, mut job: JobObject) -> Action {
-    let status = unreadable_status(&job, context.ports.now());
-    match write_status(context, &mut job, &status).await {
-        WriteResult::Stored | WriteResult::Gone => Action::AwaitChange,
-        WriteResult::Retry | WriteResult::Superseded => Action::Requeue(RECHECK_GRANT),
+    if !job.is_finished() {
+        let status = unreadable_status(&job, context.ports.now());
+        if write_status(context, &mut job, &status).await == WriteResult::Gone {
+            return Action::AwaitChange;
+        }
+    }
+    Action::Requeue(RECHECK_GRANT)
+}
+
+/// Waits for a change of the object once its phase is stored, and tries again when it could not be stored.
+fn after_phase(stored: bool) -> Action {
+    if stored {
+        Action::AwaitChange
+    } else {
+        Action::Requeue(REREAD_AFTER)
     }
 }
 
@@ -164,15 +176,17 @@ async fn check_preconditions(
     }
     let paused = is_suspended(&writer.job);
     if spec.suspend {
-        if writer.write_phase(context, None, &Phase::Suspended).await && !paused {
-            let note = "Suspended by spec.suspend; no calls until it is false";
+        let stored = writer.write_phase(context, None, &Phase::Suspended).await;
+        if stored && !paused {
+            let note = "spec.suspend is true: no new call is sent; calls in flight finish";
             publish_job_event(context, &writer.job, EventReason::Suspended, note, false).await;
         }
-        return Err(Action::AwaitChange);
+        return Err(after_phase(stored));
     }
     if budget_is_exhausted(&writer.job, spec) {
-        writer.write_phase(context, None, &Phase::OutOfBudget).await;
-        return Err(Action::AwaitChange);
+        return Err(after_phase(
+            writer.write_phase(context, None, &Phase::OutOfBudget).await,
+        ));
     }
     if paused {
         let note = "Resumed: spec.suspend is false";
@@ -200,7 +214,7 @@ async fn check_preconditions(
     match evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now) {
         GateDecision::Open => Ok((writer, grant.and_then(|g| g.spec.ok()))),
         GateDecision::Wait(message, until) => {
-            Err(wait_for_grant(context, writer, spec, message, until).await)
+            Err(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
         }
         GateDecision::Never(reason, message) => {
             Err(fail_or_complete(context, writer, spec, End::Failed(reason, message), now).await)
@@ -310,10 +324,9 @@ async fn start_run(
         source_keys = Some(keys);
     }
     let Some(identity) = Identity::of(&writer.job.key.namespace, &spec.credentials) else {
-        let message =
-            "spec.credentials is incomplete: set the block that credentials.source names".to_owned();
-        writer.write_phase(context, None, &Phase::Invalid(message)).await;
-        return Action::AwaitChange;
+        let message = "Field spec.credentials is incomplete: set the block that credentials.source names";
+        let phase = Phase::Invalid(message.to_owned());
+        return after_phase(writer.write_phase(context, None, &phase).await);
     };
     let (keys, owner) = match scoring_credentials(context, &identity, &spec).await {
         Ok(found) => found,

@@ -152,7 +152,7 @@ impl JobWriter {
                     // stored.
                     _ if stored == WriteResult::Retry && fresh.status == self.job.status => self.job = fresh,
                     _ if stored == WriteResult::Retry => {}
-                    Some(phase) if !fresh.is_finished() && failures <= 5 => {
+                    Some(phase) if may_be_replaced(&fresh) && failures <= 5 => {
                         self.job = fresh;
                         draft.status = Some(job_status(&self.job, phase, None, context.ports.now()));
                         continue;
@@ -334,6 +334,12 @@ fn is_same_report(stored: &Report, report: &Report) -> bool {
     stored.results.iter().all(|result| known(result.index))
 }
 
+/// Whether a status that another process stored may be replaced by one that carries its members: a finished job keeps its
+/// result, and a status that cannot be decoded keeps everything.
+fn may_be_replaced(job: &JobObject) -> bool {
+    !job.is_finished() && job.status.unreadable.is_empty()
+}
+
 /// Replaces the status if it differs, in up to three attempts. A user may edit the object while its job runs: after a
 /// conflict the object is read again, and the status is written to the new version. `Superseded` when another client
 /// has written the status.
@@ -358,6 +364,9 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
                 // Our own write whose answer was lost.
                 Ok(Some(fresh)) if fresh.status == *status => {
                     *job = fresh;
+                    if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
+                        publish_job_event(context, job, reason, message, true).await;
+                    }
                     return WriteResult::Stored;
                 }
                 Ok(Some(fresh)) if fresh.status == job.status => *job = fresh,

@@ -23,10 +23,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::active_deadline;
-use super::finish::RunResult;
+use super::finish::{RunResult, cancelled};
 use super::persist::{JobWriter, WriteResult};
 use super::source_reader::{SourcePage, SourcePosition};
-use crate::api::{GrantSpec, JobReason, JobSpec};
+use crate::api::{GrantSpec, JobSpec};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
 use crate::core::job::{End, Phase, Progress, SourceSpec, Step, Throughput, evaluate_limits};
@@ -125,6 +125,8 @@ pub(super) struct JobRun<'a> {
     pub(super) persisted_at: Instant,
     pub(super) status_at: Instant,
     pub(super) started_at: Instant,
+    /// Items that were done before this run.
+    done_before: usize,
     pub(super) throughput: Throughput,
     /// When the object and its grant are read again; `None` means at once.
     pub(super) refresh_due: Option<Instant>,
@@ -153,6 +155,7 @@ impl<'a> JobRun<'a> {
             ticket: None,
             source_position: None,
             writer,
+            done_before: progress.done(),
             progress,
             persisting: false,
             persisted_at: now,
@@ -195,7 +198,7 @@ impl<'a> JobRun<'a> {
     /// call has used are released at once: only a crash makes them count as spent.
     async fn drain(&mut self, calls: &mut Calls<'a>, end: &StopReason) {
         self.progress.release();
-        let mut stores = !matches!(end, StopReason::Gone | StopReason::Superseded);
+        let mut stores = self.has_news() && !matches!(end, StopReason::Gone | StopReason::Superseded);
         while !calls.is_empty() {
             if stores && !self.persisting && self.persisted_at.elapsed() >= PERSIST_EVERY {
                 self.persist(calls, false);
@@ -239,7 +242,7 @@ impl<'a> JobRun<'a> {
             {
                 return end;
             }
-            if !self.persisting && self.should_persist() {
+            if !self.persisting && self.should_persist() && self.has_news() {
                 self.persist(
                     calls,
                     self.progress.canary_passed() && self.progress.has_open_items(),
@@ -353,6 +356,13 @@ impl<'a> JobRun<'a> {
         }
     }
 
+    /// Whether this run has anything to store: nothing until its first call, which changes the phase.
+    fn has_news(&self) -> bool {
+        self.progress.canary_passed()
+            || self.progress.in_flight() > 0
+            || self.progress.done() > self.done_before
+    }
+
     fn refresh_is_due(&self) -> bool {
         self.refresh_due.is_none_or(|due| due <= Instant::now())
     }
@@ -361,18 +371,12 @@ impl<'a> JobRun<'a> {
     /// however long the next answer takes.
     fn wait_until(&self, pause: Duration) -> Instant {
         let due = Instant::now() + pause;
-        if self.persisting {
+        if self.persisting || !self.has_news() {
             due
         } else {
             due.min(self.persisted_at + PERSIST_EVERY)
         }
     }
-}
-
-/// Returns the end of a cancelled job.
-pub(super) fn cancelled() -> End {
-    let message = "spec.cancel is true, and the results so far are kept: create another job to score the remaining items";
-    End::Failed(JobReason::Cancelled, message.to_owned())
 }
 
 /// What ends the wait for a permit.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::active_deadline;
-use super::persist::JobWriter;
+use super::persist::{JobWriter, REREAD_AFTER};
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
@@ -197,7 +197,7 @@ pub(super) async fn count_items(
     {
         Ok(writer)
     } else {
-        Err(Action::AwaitChange)
+        Err(Action::Requeue(REREAD_AFTER))
     }
 }
 
@@ -292,7 +292,7 @@ pub(super) async fn check_manifest_items(
         && let Some(image) = source_spec.iter().find(|image| !covers(grant, image))
     {
         let message = format!(
-            "The grant does not cover oss://{}/{} of the manifest: widen its access.prefixes or correct the line, then create the job again",
+            "The grant does not cover oss://{}/{} of the manifest: widen its access.prefixes or correct the line, then create another job",
             image.bucket, image.key
         );
         return Err(Phase::Ended(End::Failed(JobReason::GrantMismatch, message)));
@@ -302,7 +302,7 @@ pub(super) async fn check_manifest_items(
     buckets.dedup();
     let Ok(tenant) = context.tenant(&writer.job.key.namespace).await else {
         return Err(Phase::SourceUnreadable(
-            "The namespace could not be read; retrying".to_owned(),
+            "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying".to_owned(),
             false,
         ));
     };
@@ -327,8 +327,7 @@ pub(super) async fn on_source_error(
     let changed = error.code == "PreconditionFailed";
     let phase = match error.kind {
         _ if changed => {
-            let message =
-                format!("{what} was replaced while the job ran: create the job again for the new one");
+            let message = format!("{what} was replaced while the job ran: create another job");
             Phase::Ended(End::Failed(JobReason::SourceChanged, message))
         }
         CloudErrorKind::WrongRegion => {
@@ -347,13 +346,13 @@ pub(super) async fn on_source_error(
         | CloudErrorKind::NoSuchProject
         | CloudErrorKind::PolicyRejected
         | CloudErrorKind::RequestRejected => {
-            let right = if spec.source.prefix.is_some() {
+            let permission = if spec.source.prefix.is_some() {
                 "oss:ListObjects on the bucket"
             } else {
                 "oss:GetObject on it"
             };
             let message = format!(
-                "{what} cannot be read ({reference}): create it, or allow {right} for the credentials of the source or of the job"
+                "{what} cannot be read ({reference}): create it, or allow {permission} for the credentials of the source or of the job"
             );
             Phase::SourceUnreadable(message, true)
         }
@@ -367,7 +366,7 @@ pub(super) async fn on_source_error(
                 context.credentials.forget(identity);
             }
             let message = format!(
-                "OSS rejected the credentials of {whose} ({reference}): provide valid ones, the job then resumes"
+                "OSS rejected the credentials of {whose} ({reference}): provide valid credentials; the job then resumes"
             );
             Phase::SourceUnreadable(message, true)
         }

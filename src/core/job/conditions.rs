@@ -62,6 +62,24 @@ pub(super) fn job_conditions(
     list.finish()
 }
 
+/// The conditions of a job that is stalled before anything of it was checked: all others keep their values.
+pub(super) fn stalled_conditions(
+    job: &JobObject,
+    reason: JobReason,
+    message: String,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let before = &job.status.conditions;
+    let mut list = ConditionsBuilder::new(before, job.generation, now);
+    let summary = JobReadySummary::stalled(reason, message);
+    set_kstatus(&mut list, &summary);
+    let set = [kinds::READY, kinds::STALLED, kinds::RECONCILING];
+    for condition in before.iter().filter(|c| !set.contains(&c.kind.as_str())) {
+        list.carry(&condition.kind);
+    }
+    list.finish()
+}
+
 fn condition_flag(yes: bool) -> ConditionStatus {
     if yes {
         ConditionStatus::True
@@ -155,7 +173,7 @@ fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
         | Phase::CredentialsRejected(..)
         | Phase::OutOfBudget
         | Phase::Ended(_) => {
-            let message = "A tenancy rule permits this object";
+            let message = "The tenancy rules allow this object";
             list.set(
                 kinds::ALLOWED,
                 ConditionStatus::True,
@@ -267,7 +285,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
                 JobReason::CredentialsRejected
             };
             let message = format!(
-                "IMM rejected the credentials of {secret} ({})",
+                "IMM rejected the credentials of {secret} ({}): provide valid credentials",
                 error.code_and_request_id()
             );
             list.set(kind, ConditionStatus::False, reason.as_str(), message);

@@ -64,7 +64,7 @@ pub fn evaluate_gate(
     }
     if condition_status(&grant.status.conditions, kinds::EFFECTIVE) == Some(ConditionStatus::False) {
         let message = format!(
-            "Grant {name} is live, but a Deny in the same policy covers what it allows: remove that Deny at OSS"
+            "Grant {name} is live, but a Deny in the same policy covers the granted access: remove or narrow that Deny at OSS"
         );
         return GateDecision::Wait(message, None);
     }
@@ -111,7 +111,7 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
         return Some((
             JobReason::GrantMismatch,
             format!(
-                "is for account {}, not for {}: correct one of the two, then create the job again",
+                "is for account {}, not {}: correct the grant, or create another job with the other project",
                 grant.grantee.account_uid, spec.project.account_uid
             ),
         ));
@@ -119,14 +119,14 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
     if grant.access.preset == Preset::Custom && !grant.access.actions.contains(&Action::GetObject) {
         return Some((
             JobReason::GrantMismatch,
-            "does not include oss:GetObject: add it to access.actions, then create the job again".to_owned(),
+            "does not include oss:GetObject: add it to access.actions, then create another job".to_owned(),
         ));
     }
     if grant.bucket.region != spec.project.region {
         return Some((
             JobReason::RegionMismatch,
             format!(
-                "is for a bucket in {}, and the project is in {}: use a project in the region of the bucket",
+                "is for a bucket in {}, and the project is in {}: create another job with a project in the region of the bucket",
                 grant.bucket.region, spec.project.region
             ),
         ));
@@ -145,7 +145,7 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
         // The lines are checked as they are read.
         SourceSpec::Manifest(_) => return None,
     };
-    let fix = "widen its access.prefixes or name the grant of that bucket, then create the job again";
+    let fix = "widen its access.prefixes or name the grant of that bucket, then create another job";
     Some((
         JobReason::GrantMismatch,
         format!("does not cover {missed}: {fix}"),

@@ -26,7 +26,7 @@ impl JobReadySummary {
         }
     }
 
-    fn stalled(reason: JobReason, message: impl Into<String>) -> Self {
+    pub(super) fn stalled(reason: JobReason, message: impl Into<String>) -> Self {
         Self {
             stalled: true,
             ..Self::progressing(reason, message)
@@ -67,7 +67,7 @@ pub(super) fn job_ready_summary(
         ),
         Phase::Suspended => Summary::at_rest(
             JobReason::Suspended,
-            "spec.suspend is true: set it to false to resume",
+            "Suspended: set spec.suspend to false to resume",
         ),
         Phase::Denied(message) => Summary::stalled(JobReason::TenancyDenied, message),
         Phase::CredentialsFailed(CredentialsError::Unavailable, message) => {
@@ -77,14 +77,14 @@ pub(super) fn job_ready_summary(
         Phase::CredentialsRejected(error, whose) => Summary::stalled(
             JobReason::CredentialsUnavailable,
             format!(
-                "IMM rejected the credentials of {whose} ({}): provide valid ones, the job then resumes",
+                "IMM rejected the credentials of {whose} ({}): provide valid credentials; the job then resumes",
                 error.code_and_request_id()
             ),
         ),
         Phase::OutOfBudget => Summary::at_rest(JobReason::BudgetExceeded, out_of_budget(status)),
         Phase::RestoredFromBackup => Summary::stalled(
             JobReason::RestoredFromBackup,
-            "The object was restored from a backup: remove annotation immops.dev/started to score, and be billed for, all items again",
+            "The object was restored from a backup, or its status was removed: remove annotation immops.dev/started to score, and be billed for, all items again",
         ),
         Phase::ResultsMissing(count) => Summary::stalled(
             JobReason::ResultsMissing,
@@ -139,7 +139,7 @@ fn out_of_budget(status: &JobStatus) -> String {
     let sent = status.requests.as_ref().map_or(0, |requests| requests.sent);
     let left = items.pending + items.active;
     format!(
-        "Budget of {sent} requests used with {left} items left: set budget.maxRequests to at least {}",
+        "Budget of {sent} requests used up with {left} items left: set budget.maxRequests to at least {}",
         sent + i64::from(left)
     )
 }
@@ -148,7 +148,7 @@ fn completed(status: &JobStatus) -> String {
     let items = status.items.clone().unwrap_or_default();
     let total = items.total;
     if total == 0 {
-        return "The source holds no item: check spec.source (prefix, suffixes, modifiedAfter, or the lines of the manifest), then create another job".to_owned();
+        return "The source has no items: check spec.source (prefix, suffixes, modifiedAfter, or the lines of the manifest), then create another job".to_owned();
     }
     let others = [
         (items.failed, "failed: see status.failures"),

@@ -242,9 +242,9 @@ impl ItemCounter {
         self.uri_bytes += i64::try_from(added).unwrap_or(i64::MAX);
         if self.items > most {
             let fix = if most < ITEMS_LIMIT {
-                "create another job with a higher maxObjects (at most 250000), or split it"
+                "create another job with a higher maxObjects (at most 250000), or split the source"
             } else {
-                "split it over several jobs"
+                "split the source over several jobs"
             };
             return Err(format!(
                 "The source holds at least {} items, and the maximum is {most}: {fix}",
@@ -254,7 +254,7 @@ impl ItemCounter {
         let results = self.uri_bytes + i64::from(self.items) * RESULT_BYTES;
         if results > RESULTS_LIMIT {
             return Err(format!(
-                "The results of {} or more items would exceed 64 MiB: split the job",
+                "The results of {} or more items would exceed 64 MiB: split the source over several jobs",
                 self.items
             ));
         }

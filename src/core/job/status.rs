@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
-use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions};
+use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions, stalled_conditions};
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
     ConditionStatus, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow, ReportsSummary, Select,
@@ -128,7 +128,7 @@ pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, n
     }
     status.observed_generation = Some(job.generation);
     status.start_time = before.start_time.clone().or_else(|| Some(whole_seconds(now)));
-    let resumed = before.conditions.iter().any(|c| c.kind == kinds::SUSPENDED)
+    let resumed = before.suspended_by.is_some()
         && !matches!(phase, Phase::Suspended | Phase::OutOfBudget | Phase::Ended(_));
     status.active_since = before
         .active_since
@@ -308,12 +308,11 @@ pub fn unreadable_status(job: &JobObject, now: Timestamp) -> JobStatus {
         .map(|name| format!("status.{name}"))
         .collect();
     let message = format!(
-        "{} cannot be decoded, so the operator does not know which items were billed and replaces nothing: repair that part, or create another job",
+        "Part of the status cannot be decoded ({}), so it is unknown which items were billed: repair that part, or create another job",
         members.join(", ")
     );
-    let phase = Phase::Stalled(JobReason::StatusUnreadable, message);
     JobStatus {
-        conditions: job_conditions(job, &job.status, &phase, None, now),
+        conditions: stalled_conditions(job, JobReason::StatusUnreadable, message, now),
         ..job.status.clone()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scoring::{gallery, over};
 use crate::support::tenant::JOB;
@@ -61,37 +61,30 @@ pub async fn a_status_that_cannot_be_decoded_stalls_the_job_and_is_kept(stage: A
     let waits = json!({"grantRef": {"name": "later"}, "grantWait": {"settleSeconds": 0}});
     tenant.apply(&tenant.job("garbled", &["a.jpg"], &waits)).await;
     tenant.until_reason(JOB, "garbled", "WaitingForGrant").await;
-    let set = |total: &str| {
-        let change = json!({"status": {"items": {"total": total.parse::<i64>().unwrap()}}}).to_string();
-        let args = [
-            "patch",
-            "isj",
-            "garbled",
-            "-n",
-            "undecodable",
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-        ];
-        (args, change)
-    };
-    // More than any job can have, and more than this version can decode.
-    let (args, change) = set("3000000000");
-    stage.kubectl(&[&args[..], &[&change]].concat()).await;
+    let set = |time: &Value| json!({"status": {"startTime": time}}).to_string();
+    let patch = [
+        "patch",
+        "isj",
+        "garbled",
+        "-n",
+        "undecodable",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+    ];
+    // A date for the API server, and later than any time that this version can decode.
+    let late = json!("9999-12-31T23:59:59Z");
+    stage.kubectl(&[&patch[..], &[&set(&late)]].concat()).await;
     tenant.granted("later", &json!({})).await;
     let job = tenant.until_reason(JOB, "garbled", "StatusUnreadable").await;
     assert_eq!(condition(&job, "Stalled")[0], "True");
-    assert!(condition(&job, "Ready")[2].contains("status.items"), "{job}");
-    assert_eq!(
-        job["status"]["items"]["total"], 3_000_000_000_i64,
-        "kept as it was read"
-    );
+    assert!(condition(&job, "Ready")[2].contains("status.startTime"), "{job}");
+    assert_eq!(job["status"]["startTime"], late, "kept as it was read");
     assert!(tenant.scores().is_empty(), "no billed call");
     let note = tenant.one_event("garbled", "StatusUnreadable").await;
-    assert!(note.contains("status.items"), "{note}");
+    assert!(note.contains("status.startTime"), "{note}");
 
-    let (args, change) = set("1");
-    stage.kubectl(&[&args[..], &[&change]].concat()).await;
+    stage.kubectl(&[&patch[..], &[&set(&Value::Null)]].concat()).await;
     tenant.request_reconcile(JOB, "garbled").await;
     tenant.until_true(JOB, "garbled", "Complete").await;
     assert_eq!(tenant.scores().len(), 1);

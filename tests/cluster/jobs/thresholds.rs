@@ -86,10 +86,10 @@ pub async fn a_score_equal_to_the_threshold_passes_and_one_just_below_does_not(s
             assert_eq!(calls, scores.len(), "{name}");
         }
         let shown = stage
-            .kubectl(&["get", "isj", name, "-n", "edge", "--no-headers"])
+            .kubectl(&["get", "isj", name, "-n", "edge", "--no-headers", "-o", "wide"])
             .await;
         let row: Vec<&str> = shown.split_whitespace().collect();
-        assert_eq!(row[6], below.to_string(), "{shown}");
+        assert_eq!(row[8], below.to_string(), "{shown}");
     }
     let fresh = with_grant(&stage, "plain").await;
     assert!(
