@@ -67,7 +67,7 @@ pub struct AssumeRole {
         regex(pattern = r"^acs:ram::[0-9]{5,20}:role/[A-Za-z0-9._-]{1,64}$")
     )]
     pub role_arn: String,
-    /// External id that the trust policy of the role requires, 2 to 1,224 characters.
+    /// External ID that the trust policy of the role requires, 2 to 1,224 characters.
     #[serde(rename = "externalID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1224))]
     pub external_id: Option<String>,
@@ -77,7 +77,7 @@ pub struct AssumeRole {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[x_kube(
     validation = Rule::new("has(self.secretRef) == (self.source == 'Secret')")
-        .message("secretRef is required with source: Secret, and not allowed otherwise"),
+        .message("secretRef is required with source: Secret, and not allowed otherwise: set secretRef, or remove it"),
     validation = Rule::new("has(self.serviceAccount) == (self.source == 'ServiceAccount')")
         .message("serviceAccount is required with source: ServiceAccount, and not allowed otherwise: remove the block that does not match source"),
     validation = Rule::new("!has(self.assumeRole) || self.source != 'ServiceAccount'")

@@ -65,11 +65,11 @@ pub struct ManifestSource {
     validation = Rule::new("[has(self.uris), has(self.prefix), has(self.manifest)].filter(x, x).size() == 1")
         .message("exactly one of uris, prefix and manifest is required"),
     validation = Rule::new("!has(self.uris) || self.uris.all(u, bytes(u.substring(u.indexOf('/', 6) + 1)).size() <= 1023)")
-        .message("a key in uris exceeds 1,023 bytes, the maximum of OSS").field_path(".uris"),
+        .message("a key in uris exceeds 1,023 bytes, the maximum of OSS: rename the object").field_path(".uris"),
     validation = Rule::new("!has(self.uris) || self.uris.map(u, bytes(u).size()).sum() <= 131072")
         .message("uris exceed 128 KiB in total: use a manifest, or split them over several jobs").field_path(".uris"),
     validation = Rule::new("!has(self.manifest) || bytes(self.manifest.uri.substring(self.manifest.uri.indexOf('/', 6) + 1)).size() <= 1023")
-        .message("the key exceeds 1,023 bytes, the maximum of OSS").field_path(".manifest.uri"),
+        .message("the key exceeds 1,023 bytes, the maximum of OSS: rename the object").field_path(".manifest.uri"),
     validation = Rule::new("!has(self.manifest) || !self.manifest.uri.split('/').exists(s, s == '.' || s == '..')")
         .message("must not have . or .. between slashes").field_path(".manifest.uri")
 )]

@@ -136,7 +136,7 @@ impl CredentialsError {
             Self::Invalid(key) => format!("{} has no usable {key}: set accessKeyId and accessKeySecret to printable text without line breaks", capitalized(&whose)),
             Self::SecretAccessDenied { account } => grant_access_commands("read", &whose, namespace, name, "get", "secrets", account.as_deref()),
             Self::TokenRequestDenied { account } => grant_access_commands("request a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
-            Self::AssumeRoleDenied(error) => format!("STS rejected the role assumption of {whose} ({}): check the ARN of the role and its trust policy (deploy/ram)", error.code_and_request_id()),
+            Self::AssumeRoleDenied(error) => format!("STS rejected the role assumption of {whose} ({}): check the ARN of the role, its trust policy and the external ID (deploy/ram)", error.code_and_request_id()),
             Self::OtherAccount { account, expected } => format!("The credentials of {whose} belong to account {account}, and spec.project.accountUID is {expected}: use credentials of that account"),
             Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator, or set credentials.source to Secret or ServiceAccount".to_owned(),
             Self::Unavailable => format!("{} could not be read or exchanged; retrying", capitalized(&whose)),

@@ -145,7 +145,7 @@ impl TenancyRules {
             return Ok(());
         }
         Err(format!(
-            "No tenancy rule permits namespace {} to do this with credentials.source {:?}: ask the cluster operator for a rule \
+            "No tenancy rule allows this object of namespace {} with credentials.source {:?}: ask the cluster operator for a rule \
              (Helm value tenancy.rules)",
             tenant.name, credentials.source
         ))

@@ -73,7 +73,7 @@ pub(super) fn set_granted(
             set(
                 unknown,
                 GrantReason::Unknown,
-                "The policy could not be read or written",
+                "The policy could not be read or written: see the Ready condition",
             );
         }
         // A stalled grant keeps what was last seen of its statements.
@@ -82,7 +82,7 @@ pub(super) fn set_granted(
             set(
                 no,
                 summary.reason,
-                "The statements are not in the policy: see the Ready condition",
+                "The statements have not been seen in the policy: see the Ready condition",
             );
         }
         GrantState::Planned(_)
@@ -129,7 +129,7 @@ pub(super) fn set_credentials_valid(
                 conditions,
                 GrantReason::CredentialsRejected,
                 format!(
-                    "The cloud rejected the AccessKey pair of {whose} ({})",
+                    "The cloud rejected the credentials of {whose} ({}): provide a valid AccessKey pair",
                     error.code_and_request_id()
                 ),
             );
@@ -139,7 +139,7 @@ pub(super) fn set_credentials_valid(
                 conditions,
                 GrantReason::CredentialsExpired,
                 format!(
-                    "The temporary credentials of {whose} have expired ({})",
+                    "The temporary credentials of {whose} have expired ({}): provide new ones",
                     error.code_and_request_id()
                 ),
             );
@@ -194,29 +194,29 @@ pub(super) fn set_other_conditions(
     } else if not_judged || grant.deleting {
         conditions.carry(kinds::ALLOWED);
     } else {
-        let message = "A tenancy rule permits this object";
+        let message = "The tenancy rules allow this object";
         conditions.set(kinds::ALLOWED, yes, GrantReason::Permitted.as_str(), message);
     }
     let effective = match observation.deny_verdict {
         Some(DenyVerdict::NoDeny) => Some((
             yes,
             GrantReason::NoDeny,
-            "No Deny in the policy covers what the grant allows",
+            "No Deny in the policy covers the granted access",
         )),
         Some(DenyVerdict::ExplicitDeny) => Some((
             no,
             GrantReason::ExplicitDeny,
-            "A Deny in the policy covers what the grant allows: remove it at OSS",
+            "A Deny in the policy covers the granted access: remove or narrow it at OSS",
         )),
         Some(DenyVerdict::ConditionalDeny) => Some((
             unknown,
             GrantReason::ConditionalDeny,
-            "A Deny with a Condition, which is not evaluated, covers what the grant allows: check it",
+            "A Deny covers the granted access, and its Condition is not evaluated: check that Deny at OSS",
         )),
         Some(DenyVerdict::NotEvaluated) => Some((
             unknown,
             GrantReason::NotEvaluated,
-            "A Deny with NotPrincipal or NotResource is not evaluated: check it",
+            "A Deny uses NotPrincipal or NotResource, which are not evaluated: check that Deny at OSS",
         )),
         None => None,
     };
@@ -225,7 +225,7 @@ pub(super) fn set_other_conditions(
         None => conditions.carry(kinds::EFFECTIVE),
     }
     if drift::is_backing_off(observation.repeated_drift.as_ref()) {
-        let message = repeated_drift(observation);
+        let message = repeated_drift(observation, matches!(state, GrantState::RepeatedDrift));
         conditions.set(
             kinds::REPEATED_DRIFT,
             yes,
@@ -238,7 +238,7 @@ pub(super) fn set_other_conditions(
             kinds::SUSPENDED,
             yes,
             GrantReason::Suspended.as_str(),
-            "spec.suspend is true: set it to false to resume",
+            "Suspended: set spec.suspend to false to resume",
         );
     }
     if let GrantState::Planned(GrantOutcome::Released { residual }) = state

@@ -59,9 +59,10 @@ pub(super) fn ready_summary(
             R::Propagating,
             "Waiting for OSS to return the last write (up to 30 s) or for an unanswered write to expire (up to 6 min)",
         ),
-        GrantState::Planned(GrantOutcome::Carried) => {
-            progressing(R::Reconciling, "Waiting for the next reconcile")
-        }
+        GrantState::Planned(GrantOutcome::Carried) => progressing(
+            R::Reconciling,
+            "The grant was not processed in this reconcile; retrying",
+        ),
         GrantState::Planned(GrantOutcome::Released { .. }) => {
             progressing(R::Released, "The grant has released its statements")
         }
@@ -85,15 +86,17 @@ pub(super) fn ready_summary(
         ),
         GrantState::Planned(GrantOutcome::LedgerFull) => progressing(
             R::LedgerFull,
-            "The grant owns 12 statements, the maximum; it continues when those being removed are gone",
+            "The grant owns 12 statements, the maximum; it continues when the statements being removed have left the policy",
         ),
         GrantState::Suspended => progressing(
             R::Suspended,
-            "spec.suspend is true: statements are neither added, restored nor removed",
+            "Suspended: statements are neither added, restored nor removed until spec.suspend is false",
         ),
         GrantState::Planned(GrantOutcome::Missing) => stalled(
             R::DriftReported,
-            format!("Statements are missing from the policy of {bucket} and are not restored for now"),
+            format!(
+                "Statements are missing from the policy of {bucket} and are not restored: see status.plan and driftPolicy"
+            ),
         ),
         GrantState::Preview => progressing(
             R::Preview,
@@ -107,19 +110,19 @@ pub(super) fn ready_summary(
         GrantState::WrongOwner(owner) => stalled(
             R::OwnerMismatch,
             format!(
-                "Bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: create the grant again with the right owner"
+                "Bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: delete the grant and create it with the correct owner"
             ),
         ),
         GrantState::WrongRegion(region) => stalled(
             R::RegionMismatch,
             format!(
-                "Bucket {bucket} is in {region}, not in spec.bucket.region: create the grant again with the right region"
+                "Bucket {bucket} is in {region}, not in spec.bucket.region: delete the grant and create it with the correct region"
             ),
         ),
         GrantState::OwnerUnverified => stalled(
             R::OwnerUnverified,
             format!(
-                "The operator's own identity cannot read the owner of bucket {bucket}, and is used only for verified buckets: allow oss:GetBucketInfo for it"
+                "The operator's own identity cannot read the owner of bucket {bucket}, and is used only for buckets with a verified owner: allow oss:GetBucketInfo for this identity"
             ),
         ),
         GrantState::DriftReported => stalled(
@@ -128,7 +131,7 @@ pub(super) fn ready_summary(
                 "Statements are missing from the policy of {bucket} and driftPolicy is Report: see status.plan, or set driftPolicy to Correct to restore them"
             ),
         ),
-        GrantState::RepeatedDrift => stalled(R::RepeatedDrift, repeated_drift(observation)),
+        GrantState::RepeatedDrift => stalled(R::RepeatedDrift, repeated_drift(observation, true)),
         GrantState::Invalid(message) => stalled(R::InvalidSpec, message.clone()),
         GrantState::CredentialsFailed(error) => {
             let identity = grant.identity.as_ref();
@@ -154,16 +157,17 @@ pub(super) fn ready_summary(
     }
 }
 
-/// The message about repeated removals: the next restore is 10 minutes away or more, so its time may be named.
-pub(super) fn repeated_drift(observation: &Observation) -> String {
+/// The message about repeated removals. While statements are missing, the next restore is 10 minutes away or more, so the
+/// message names its time.
+pub(super) fn repeated_drift(observation: &Observation, missing: bool) -> String {
     let drift = observation.repeated_drift.as_ref();
-    let next = drift.and_then(|d| d.hold_until.as_ref());
+    let next = drift.and_then(|d| d.hold_until.as_ref()).filter(|_| missing);
     let next = next.map_or_else(String::new, |t| {
         let utc = t.0.to_zoned(k8s_openapi::jiff::tz::TimeZone::UTC);
-        format!(" at {:02}:{:02}Z", utc.hour(), utc.minute())
+        format!(", next restore {:02}:{:02}Z", utc.hour(), utc.minute())
     });
     format!(
-        "Another writer removed the statements at least 3 times within 1 h; they are restored with exponential backoff, next{next}: check ActionTrail for PutBucketPolicy; with Terraform's alicloud_oss_bucket, set ignore_changes = [policy]"
+        "Another writer removed the statements at least 3 times within 1 h; they are restored with exponential backoff{next}: check ActionTrail for PutBucketPolicy; with Terraform's alicloud_oss_bucket, set ignore_changes = [policy]"
     )
 }
 
@@ -180,7 +184,7 @@ fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
         CloudErrorKind::PublicAccessBlocked => stalled(
             R::PublicAccessBlocked,
             format!(
-                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({code}): set access.passRoleStatement to Omit, or ask the bucket owner about Block Public Access"
+                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({code}): set access.passRoleStatement to Omit; if another statement is public, ask the bucket owner account to remove it"
             ),
         ),
         CloudErrorKind::NoSuchBucket => stalled(
@@ -190,16 +194,16 @@ fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
         CloudErrorKind::WrongRegion => stalled(
             R::RegionMismatch,
             format!(
-                "Bucket {bucket} is not in spec.bucket.region ({code}): create the grant again with the right region"
+                "Bucket {bucket} is not in spec.bucket.region ({code}): delete the grant and create it with the correct region"
             ),
         ),
         CloudErrorKind::CredentialsRejected => stalled(
             R::CredentialsUnavailable,
-            format!("The cloud rejected the AccessKey pair ({code}): put a valid pair into the Secret"),
+            format!("The cloud rejected the credentials ({code}): provide a valid AccessKey pair"),
         ),
         CloudErrorKind::CredentialsExpired => stalled(
             R::CredentialsUnavailable,
-            format!("The temporary credentials have expired ({code}): put new ones into the Secret"),
+            format!("The temporary credentials have expired ({code}): provide new ones"),
         ),
         CloudErrorKind::Throttled => progressing(
             R::RateLimited,
@@ -214,12 +218,18 @@ fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
         CloudErrorKind::RequestRejected | CloudErrorKind::NoSuchProject => stalled(
             R::RequestRejected,
             format!(
-                "OSS rejected the request ({code}); it is retried at each drift check: if it repeats, report the code"
+                "OSS rejected the request ({code}), which is retried at each drift check: fix what the code names, or report the code if it persists"
+            ),
+        ),
+        CloudErrorKind::Unavailable if error.is_clock_skew() => progressing(
+            R::CloudUnavailable,
+            format!(
+                "OSS rejects the time of the requests ({code}): correct the clock of the operator's node"
             ),
         ),
         CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => progressing(
             R::CloudUnavailable,
-            format!("OSS did not answer or failed ({code}); retrying"),
+            format!("OSS did not answer or returned a server error ({code}); retrying"),
         ),
     }
 }
