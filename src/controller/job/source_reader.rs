@@ -177,7 +177,7 @@ pub(super) async fn count_items(
             let message = if spec.source.prefix.is_some() {
                 "The prefix holds more than 5,000,000 objects: create another job with a longer prefix"
             } else {
-                "The manifest holds more than 64 MiB: split it over several jobs"
+                "The manifest holds more than 64 MiB: split the source over several jobs"
             };
             if long { Err(message.to_owned()) } else { Ok(()) }
         });

@@ -144,7 +144,7 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
     let job = tenant.until_true(JOB, "empty", "Complete").await;
     assert_eq!(job["status"]["progress"], "0/0");
     let [_, _, message] = condition(&job, "Ready");
-    assert!(message.contains("holds no item"), "{message}");
+    assert!(message.contains("has no items"), "{message}");
 
     put(
         &tenant,
@@ -157,7 +157,7 @@ pub async fn a_manifest_that_is_missing_empty_or_too_long_costs_nothing(stage: A
     let job = tenant.until_true(JOB, "long", "Failed").await;
     let [_, reason, message] = condition(&job, "Failed");
     assert_eq!(reason, "SourceTooLarge");
-    assert!(message.contains("split it"), "{message}");
+    assert!(message.contains("split the source"), "{message}");
     assert!(tenant.scores().is_empty());
 
     // When the manifest of the first job is created, that job continues.
