@@ -59,7 +59,7 @@ pub enum Preset {
 /// Read-only OSS actions that preset Custom may list.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each variant is the OSS action of the same name")]
-pub enum Action {
+pub enum OssAction {
     #[serde(rename = "oss:GetObject")]
     GetObject,
     #[serde(rename = "oss:GetObjectAcl")]
@@ -84,7 +84,7 @@ pub enum Action {
     GetObjectVersionTagging,
 }
 
-impl Action {
+impl OssAction {
     /// The nine actions of Alibaba Cloud's page "Grant cross-account access to OSS resources", in its order.
     pub const DOCUMENTED: [Self; 9] = [
         Self::GetObject,
@@ -168,7 +168,7 @@ pub struct Access {
     /// Granted read-only OSS actions, for example ["oss:GetObject"]. Only with preset Custom.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 11), extend("x-kubernetes-list-type" = "set"))]
-    pub actions: Vec<Action>,
+    pub actions: Vec<OssAction>,
     /// Object key prefixes to which access is limited, without a leading slash or wildcard, for example ["photos/2024/"]. At most 50, each at most 512 characters. Default: the whole bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "set"))]

@@ -30,8 +30,8 @@ mod report;
 pub use condition::{Condition, ConditionStatus, kinds};
 pub use credentials::{AssumeRole, CredentialSource, Credentials, SecretRef, ServiceAccountRef};
 pub use grant::{
-    Access, Action, AdoptionPolicy, AllowedConsumers, BucketRef, DeletionPolicy, DriftPolicy, GrantSpec,
-    Grantee, ImmBucketGrant, Mode, PassRoleStatement, Preset,
+    Access, AdoptionPolicy, AllowedConsumers, BucketRef, DeletionPolicy, DriftPolicy, GrantSpec, Grantee,
+    ImmBucketGrant, Mode, OssAction, PassRoleStatement, Preset,
 };
 pub use grant_status::{
     BackupRef, Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, ObservedBucket, ObservedPolicy,

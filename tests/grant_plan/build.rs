@@ -1,6 +1,6 @@
 //! Builders for grants and policies in tests.
 
-use imm_operator::api::{Action, AdoptionPolicy, EntryState, Grantee, LedgerEntry};
+use imm_operator::api::{AdoptionPolicy, EntryState, Grantee, LedgerEntry, OssAction};
 use imm_operator::core::grant::{
     Desired, Disposition, GrantInput, ObjectKey, OnDrift, Plan, PlanInput, Removal, plan,
 };
@@ -26,7 +26,7 @@ pub fn access(account: &str, prefixes: &[&str]) -> Statement {
         "test-bucket-2024",
         "6543210987654321",
         &grantee(account),
-        &Action::DOCUMENTED,
+        &OssAction::DOCUMENTED,
         &prefixes,
     )
 }

@@ -1,7 +1,7 @@
 //! The desired statements of a grant, computed from its spec; every name is validated again.
 
 use crate::api::{
-    Access, Action, AdoptionPolicy, DriftPolicy, GrantSpec, GrantStatus, PassRoleCause, PassRoleReport,
+    Access, AdoptionPolicy, DriftPolicy, GrantSpec, GrantStatus, OssAction, PassRoleCause, PassRoleReport,
     PassRoleStatement, Preset,
 };
 use crate::core::policy::{Statement, access_statement, pass_role_statement};
@@ -163,10 +163,10 @@ pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleDecision) -> Result<Desir
     })
 }
 
-fn actions(access: &Access) -> Result<Vec<Action>, ValidationError> {
+fn actions(access: &Access) -> Result<Vec<OssAction>, ValidationError> {
     match access.preset {
-        Preset::Documented => Ok(Action::DOCUMENTED.to_vec()),
-        Preset::Minimal => Ok(vec![Action::GetObject]),
+        Preset::Documented => Ok(OssAction::DOCUMENTED.to_vec()),
+        Preset::Minimal => Ok(vec![OssAction::GetObject]),
         Preset::Custom if access.actions.is_empty() => Err(ValidationError {
             field: "spec.access.actions",
             rule: "must list at least one action with preset: Custom",

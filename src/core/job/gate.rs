@@ -5,7 +5,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{JobObject, SourceSpec};
-use crate::api::{Action, ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, Preset, kinds};
+use crate::api::{ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, OssAction, Preset, kinds};
 use crate::core::condition_builder::condition_status;
 use crate::core::grant::GrantObject;
 use crate::core::validate::ObjectUri;
@@ -116,7 +116,7 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
             ),
         ));
     }
-    if grant.access.preset == Preset::Custom && !grant.access.actions.contains(&Action::GetObject) {
+    if grant.access.preset == Preset::Custom && !grant.access.actions.contains(&OssAction::GetObject) {
         return Some((
             JobReason::GrantMismatch,
             "does not include oss:GetObject: add it to access.actions, then create another job".to_owned(),

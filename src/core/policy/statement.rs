@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::{Action, Grantee, StatementRole};
+use crate::api::{Grantee, OssAction, StatementRole};
 use crate::core::hash::sha256;
 
 /// Maximum size of one statement in bytes (error 0030-00000003). The limit applies to a field in one language version
@@ -60,7 +60,7 @@ pub fn access_statement(
     bucket: &str,
     owner_uid: &str,
     grantee: &Grantee,
-    actions: &[Action],
+    actions: &[OssAction],
     prefixes: &[String],
 ) -> Statement {
     let actions: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
@@ -154,7 +154,7 @@ pub fn is_plausible(bucket: &str, text: &str, claimed_fingerprint: &str) -> bool
         })
     };
     let pass_role = actions == ["ram:PassRole"] && principals.is_empty() && resources.iter().all(role_arn);
-    let readable = |name: &&str| Action::ALL.iter().any(|action| action.as_str() == *name);
+    let readable = |name: &&str| OssAction::ALL.iter().any(|action| action.as_str() == *name);
     let access = !actions.is_empty()
         && actions.iter().all(readable)
         && principals.len() == 1
