@@ -48,13 +48,13 @@ pub enum HarnessError {
         /// The last lines of the process's log.
         log: String,
     },
-    /// A wait timed out.
-    #[error("waited {limit:?} for {what}; last seen: {seen}")]
+    /// A wait gave up.
+    #[error("gave up on {what} after {waited:?}; last seen: {seen}")]
     Late {
         /// The expected event.
         what: String,
-        /// The time limit.
-        limit: Duration,
+        /// How long the wait lasted.
+        waited: Duration,
         /// The last observed value.
         seen: String,
     },

@@ -1,5 +1,5 @@
-//! Polls a condition with increasing pauses until it holds or the time limit is reached. The error names the expected
-//! event and the last observed value.
+//! Polls a condition with increasing pauses until it holds or nothing has changed for too long. The error names the
+//! expected event and the last observed value.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -8,6 +8,8 @@ use crate::error::{HarnessError, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How many limits a wait may last while the observed value keeps changing.
+const LIMITS_AT_MOST: u32 = 10;
 
 /// The result of one poll: `Option` if a miss carries no information, `Result` if it does.
 pub trait Look {
@@ -31,8 +33,9 @@ impl<T, E: Display> Look for std::result::Result<T, E> {
     }
 }
 
-/// Polls until a value is found, for at most `limit`. Polls at least once, and once more after the limit, so that a
-/// stalled machine alone does not fail a test. Fails with `Late` if the value never appeared.
+/// Polls until a value is found. Gives up when the observed value has not changed for `limit`, so that a slow machine
+/// that makes progress does not fail a test, and after ten limits at most. Polls once more after the limit, so that a
+/// stalled machine alone does not fail a test either. Fails with `Late` if the value never appeared.
 pub async fn until<L, F, Fut>(what: &str, limit: Duration, mut look: F) -> Result<L::Found>
 where
     L: Look,
@@ -41,18 +44,25 @@ where
 {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
+    let mut changed = started;
+    let mut previous = None;
     loop {
-        let last = started.elapsed() >= limit;
+        let (unchanged, waited) = (changed.elapsed(), started.elapsed());
         let seen = match look().await.judge() {
             Ok(found) => return Ok(found),
             Err(seen) => seen,
         };
-        if last {
+        let same = previous.as_ref() == Some(&seen);
+        if waited >= limit * LIMITS_AT_MOST || (same && unchanged >= limit) {
             return Err(HarnessError::Late {
                 what: what.to_owned(),
-                limit,
+                waited,
                 seen,
             });
+        }
+        if !same {
+            changed = Instant::now();
+            previous = Some(seen);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
@@ -72,6 +82,29 @@ mod tests {
             async move { (look == 3).then_some(look) }
         });
         assert_eq!(found.await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn waits_past_the_limit_while_the_observation_changes() {
+        let limit = Duration::from_millis(60);
+        let mut polls = 0;
+        let found = until("the sixth poll", limit, || {
+            polls += 1;
+            let poll = polls;
+            async move { if poll == 6 { Ok(poll) } else { Err(poll) } }
+        });
+        assert_eq!(found.await.unwrap(), 6);
+    }
+
+    #[tokio::test]
+    async fn gives_up_on_an_observation_that_never_stops_changing() {
+        let mut polls = 0;
+        let never = until("the end", Duration::from_millis(1), || {
+            polls += 1;
+            let poll = polls;
+            async move { Err::<(), _>(poll) }
+        });
+        assert!(never.await.is_err());
     }
 
     #[tokio::test]

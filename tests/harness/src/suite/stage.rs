@@ -138,7 +138,7 @@ impl<'a> Stage<'a> {
             .join(", ");
         let late = |_| HarnessError::Late {
             what: names.clone(),
-            limit: LIMIT,
+            waited: LIMIT,
             seen: "still running".to_owned(),
         };
         tokio::time::timeout(LIMIT, reading).await.map_err(late)?;
