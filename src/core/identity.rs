@@ -68,15 +68,11 @@ impl Identity {
             }
             CredentialSource::Operator => CredentialOrigin::Operator,
         };
-        let hop = credentials.assume_role.as_ref();
-        let hop = hop.map(|h| AssumedRole {
-            role_arn: h.role_arn.clone(),
-            external_id: h.external_id.clone(),
+        let assumed_role = credentials.assume_role.as_ref().map(|role| AssumedRole {
+            role_arn: role.role_arn.clone(),
+            external_id: role.external_id.clone(),
         });
-        Some(Self {
-            origin,
-            assumed_role: hop,
-        })
+        Some(Self { origin, assumed_role })
     }
 
     /// Returns `true` if the credentials are an STS session that the operator opens, and opens again after it has

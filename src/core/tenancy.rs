@@ -128,7 +128,7 @@ impl TenancyRules {
         if own && free && !self.strict {
             return Ok(());
         }
-        let hop = credentials.assume_role.as_ref().filter(|_| !own);
+        let role = credentials.assume_role.as_ref().filter(|_| !own);
         let allowed = self
             .rules
             .iter()
@@ -139,7 +139,7 @@ impl TenancyRules {
                 } else {
                     rule.credential_sources.contains(&credentials.source)
                 };
-                source && hop.is_none_or(|h| rule.assume_role_arns.contains(&h.role_arn)) && fits(rule)
+                source && role.is_none_or(|role| rule.assume_role_arns.contains(&role.role_arn)) && fits(rule)
             });
         if allowed {
             return Ok(());

@@ -91,10 +91,7 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
 
     fn finished(&mut self, key: K, action: Action) {
         match (self.in_progress.remove(&key).flatten(), action) {
-            (Some(settle), _) => self.trigger(Trigger {
-                key,
-                debounce: settle,
-            }),
+            (Some(debounce), _) => self.trigger(Trigger { key, debounce }),
             (None, Action::Requeue(delay)) => self.schedule(key, Instant::now() + delay, None),
             (None, Action::AwaitChange) => {}
         }

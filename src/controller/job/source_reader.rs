@@ -164,11 +164,11 @@ pub(super) async fn count_items(
         pages += 1;
         let now = context.ports.now();
         let late = active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now);
-        let look = looked_at.elapsed() >= CHECK_CHANGES_EVERY;
-        if late || context.stop.is_cancelled() || (look && object_changed(context, &writer).await) {
+        let check = looked_at.elapsed() >= CHECK_CHANGES_EVERY;
+        if late || context.stop.is_cancelled() || (check && object_changed(context, &writer).await) {
             return Err(Action::Requeue(Duration::ZERO));
         }
-        if look {
+        if check {
             looked_at = Instant::now();
         }
         let long = pages > MAX_PAGES

@@ -71,13 +71,13 @@ pub fn evaluate_gate(
     if let Some((reason, message)) = mismatch(spec, source_spec, granted) {
         return GateDecision::Never(reason, format!("Grant {name} {message}"));
     }
-    let settle = SignedDuration::from_secs(i64::from(spec.grant_wait.settle_seconds));
+    let propagation = SignedDuration::from_secs(i64::from(spec.grant_wait.settle_seconds));
     let written = grant
         .status
         .policy
         .as_ref()
         .and_then(|p| p.last_write_time.as_ref());
-    match written.map(|time| time.0 + settle) {
+    match written.map(|time| time.0 + propagation) {
         Some(until) if until > now => {
             let message = format!(
                 "Grant {name} is live; waiting {} s for OSS to enforce it (grantWait.settleSeconds)",

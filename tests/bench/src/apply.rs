@@ -132,16 +132,16 @@ fn rows(stage: &Stage, seconds: Vec<f64>, scripted: Vec<f64>) -> Vec<Row> {
         }
     }
     let note = format!(
-        "{GRANTS} grants on as many buckets, {ROUND_TRIP} ms round trip; calls until live: {}. The settle \
+        "{GRANTS} grants on as many buckets, {ROUND_TRIP} ms round trip; calls until live: {}. The \
          (debounce) of {DEBOUNCE} s, which batches grants applied together, is subtracted here and included in the \
          rows below. The script makes two round trips and checks nothing",
         trips.join(", ")
     );
     vec![
-        row(0.5, "p50", DEBOUNCE, ", without the settle").note(note),
-        row(0.99, "p99", DEBOUNCE, ", without the settle").goal(1.5 * limit),
-        row(0.5, "p50", 0.0, ", with the settle"),
-        row(0.99, "p99", 0.0, ", with the settle"),
+        row(0.5, "p50", DEBOUNCE, ", without the debounce").note(note),
+        row(0.99, "p99", DEBOUNCE, ", without the debounce").goal(1.5 * limit),
+        row(0.5, "p50", 0.0, ", with the debounce"),
+        row(0.99, "p99", 0.0, ", with the debounce"),
         Row::new("B9", "calls to the cloud until live", float(trips.len()), "")
             .limit(3.0)
             .peer("SDK script", 2.0),

@@ -259,7 +259,7 @@ async fn large(arguments: &Arguments, template: Value) -> Result<Vec<Row>> {
         )
         .into());
     }
-    let rows = lines(size, &ours, " from a stand-in API server", |row, _| row);
+    let rows = lines(size, &ours, " from an emulated API server", |row, _| row);
     let note = "pages of 250 copies of a real grant, sent without TLS and without delay";
     Ok(rows.into_iter().map(|row| row.note(note)).collect())
 }

@@ -74,12 +74,12 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         .obey::<Vec<f64>>(&reads)
         .await?;
     let peer = stage.cloud.calls().len();
-    let what = format!("a look at {GRANTS} healthy grants of one bucket: ");
+    let what = format!("a check of {GRANTS} healthy grants of one bucket: ");
     Ok(vec![
         Row::new("B8", format!("{what}calls to the cloud"), float(calls.len()), "")
             .limit(1.0)
             .goal(1.0)
-            .peer("SDK, one look a grant", float(peer))
+            .peer("SDK, one check a grant", float(peer))
             .note(
                 calls
                     .iter()

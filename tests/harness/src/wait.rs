@@ -12,23 +12,23 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const LIMITS_AT_MOST: u32 = 10;
 
 /// The result of one poll: `Option` if a miss carries no information, `Result` if it does.
-pub trait Look {
+pub trait Poll {
     /// The expected value.
     type Found;
     /// Returns the expected value, or a description of the observed one.
-    fn judge(self) -> std::result::Result<Self::Found, String>;
+    fn into_result(self) -> std::result::Result<Self::Found, String>;
 }
 
-impl<T> Look for Option<T> {
+impl<T> Poll for Option<T> {
     type Found = T;
-    fn judge(self) -> std::result::Result<T, String> {
+    fn into_result(self) -> std::result::Result<T, String> {
         self.ok_or_else(|| "nothing".to_owned())
     }
 }
 
-impl<T, E: Display> Look for std::result::Result<T, E> {
+impl<T, E: Display> Poll for std::result::Result<T, E> {
     type Found = T;
-    fn judge(self) -> std::result::Result<T, String> {
+    fn into_result(self) -> std::result::Result<T, String> {
         self.map_err(|seen| seen.to_string())
     }
 }
@@ -36,9 +36,9 @@ impl<T, E: Display> Look for std::result::Result<T, E> {
 /// Polls until a value is found. Gives up when the observed value has not changed for `limit`, so that a slow machine
 /// that makes progress does not fail a test, and after ten limits at most. Polls once more after the limit, so that a
 /// stalled machine alone does not fail a test either. Fails with `Late` if the value never appeared.
-pub async fn until<L, F, Fut>(what: &str, limit: Duration, mut look: F) -> Result<L::Found>
+pub async fn until<L, F, Fut>(what: &str, limit: Duration, mut poll: F) -> Result<L::Found>
 where
-    L: Look,
+    L: Poll,
     F: FnMut() -> Fut,
     Fut: Future<Output = L>,
 {
@@ -48,7 +48,7 @@ where
     let mut previous = None;
     loop {
         let (unchanged, waited) = (changed.elapsed(), started.elapsed());
-        let seen = match look().await.judge() {
+        let seen = match poll().await.into_result() {
             Ok(found) => return Ok(found),
             Err(seen) => seen,
         };
@@ -75,11 +75,11 @@ mod tests {
 
     #[tokio::test]
     async fn returns_the_value_of_a_later_poll() {
-        let mut looks = 0;
+        let mut polls = 0;
         let found = until("the third poll", Duration::from_secs(5), || {
-            looks += 1;
-            let look = looks;
-            async move { (look == 3).then_some(look) }
+            polls += 1;
+            let poll = polls;
+            async move { (poll == 3).then_some(poll) }
         });
         assert_eq!(found.await.unwrap(), 3);
     }

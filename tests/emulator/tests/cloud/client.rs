@@ -10,14 +10,14 @@ use tokio::net::TcpStream;
 pub(crate) const ACCOUNT_A: &str = "1234567890123456";
 pub(crate) const ACCOUNT_B: &str = "6543210987654321";
 pub(crate) const BUCKET: &str = "test-bucket-2024";
-pub(crate) const RECIPE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/recipe.yaml");
+pub(crate) const CROSS_ACCOUNT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/cross-account.yaml");
 
-pub(crate) async fn recipe() -> Emulator {
+pub(crate) async fn cross_account() -> Emulator {
     started(Options::default()).await
 }
 
 pub(crate) async fn started(options: Options) -> Emulator {
-    Emulator::start(Seed::from_file(RECIPE).unwrap(), options)
+    Emulator::start(Seed::from_file(CROSS_ACCOUNT).unwrap(), options)
         .await
         .unwrap()
 }

@@ -3,11 +3,11 @@
 
 use imm_emulator::{Counts, Fault, FaultAnswer, FaultEffect, FaultMatch};
 
-use crate::client::{ACCOUNT_A, BUCKET, Client, grant_policy, plain, recipe};
+use crate::client::{ACCOUNT_A, BUCKET, Client, cross_account, grant_policy, plain};
 
 #[tokio::test]
 async fn calls_are_counted_by_action_status_and_project() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     emulator.set_policy(BUCKET, Some(&grant_policy()));
     let caller = Client::caller(&emulator);
     caller.imm("GetProject", &[("ProjectName", "immtest")]).await;
@@ -78,7 +78,7 @@ async fn calls_are_counted_by_action_status_and_project() {
 
 #[tokio::test]
 async fn the_highest_number_of_requests_in_flight_is_counted() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     emulator.add_fault(Fault::on_action("DetectImageScore", 3, FaultEffect::DelayMs(300)));
     let caller = Client::caller(&emulator);
     tokio::join!(
@@ -96,7 +96,7 @@ async fn the_highest_number_of_requests_in_flight_is_counted() {
 
 #[tokio::test]
 async fn a_fault_may_strike_every_third_call_of_one_project() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let order = r#"{"match":{"action":"DetectImageScore","project":"immtest","every":3},"skip":1,"times":2,
         "effect":{"answer":{"status":500,"code":"InternalError"}}}"#;
     assert_eq!(

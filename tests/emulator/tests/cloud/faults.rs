@@ -3,7 +3,7 @@
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
 
-use crate::client::{BUCKET, Client, grant_policy, recipe};
+use crate::client::{BUCKET, Client, cross_account, grant_policy};
 
 fn answer(status: u16, code: &str) -> FaultEffect {
     FaultEffect::Answer(FaultAnswer {
@@ -15,7 +15,7 @@ fn answer(status: u16, code: &str) -> FaultEffect {
 
 #[tokio::test]
 async fn a_lost_request_has_no_effect_and_a_lost_answer_has() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let (target, before) = (format!("/{BUCKET}/?policy"), emulator.policy(BUCKET));
     emulator.add_fault(Fault::on_action("PutBucketPolicy", 1, FaultEffect::DropBefore));
@@ -48,7 +48,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_answer_has() {
 
 #[tokio::test]
 async fn a_billed_call_with_a_lost_response_stays_billed() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     emulator.add_fault(Fault::on_action("DetectImageScore", 1, FaultEffect::DropAfter));
     emulator.add_fault(Fault::on_action("DetectImageScore", 1, FaultEffect::DropBefore));
@@ -75,7 +75,7 @@ async fn a_billed_call_with_a_lost_response_stays_billed() {
 
 #[tokio::test]
 async fn an_injected_error_has_the_format_of_the_service() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let mut order: Fault = serde_json::from_str(
         r#"{"match":{"service":"oss","action":"GetBucketPolicy","bucket":"test-bucket-2024"},"skip":1,"times":1,
@@ -133,7 +133,7 @@ async fn an_injected_error_has_the_format_of_the_service() {
 
 #[tokio::test]
 async fn a_truncated_body_announces_its_full_length() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let whole = owner.get_policy().await.text();
     emulator.add_fault(Fault::on_action(
@@ -151,7 +151,7 @@ async fn a_truncated_body_announces_its_full_length() {
 
 #[tokio::test]
 async fn delays_add_up_and_leave_the_other_faults_alone() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let started = std::time::Instant::now();
     for effect in [
@@ -167,7 +167,7 @@ async fn delays_add_up_and_leave_the_other_faults_alone() {
 
 #[tokio::test]
 async fn a_fault_may_select_objects_and_all_faults_can_be_removed() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     emulator.set_policy(BUCKET, Some(&grant_policy()));
     let matching = FaultMatch {
@@ -193,7 +193,7 @@ async fn a_fault_may_select_objects_and_all_faults_can_be_removed() {
 
 #[tokio::test]
 async fn a_call_takes_effect_after_its_client_disconnects() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     emulator.add_fault(Fault::on_action("PutBucketPolicy", 1, FaultEffect::DelayMs(200)));
     let policy = grant_policy();
@@ -214,7 +214,7 @@ async fn a_call_takes_effect_after_its_client_disconnects() {
 
 #[tokio::test]
 async fn a_write_that_arrives_too_late_is_refused_by_its_date() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let before = emulator.policy(BUCKET);
     let owner = Client {
         skew_seconds: -10 * 60,

@@ -3,11 +3,11 @@
 
 use imm_emulator::{Lag, Options, Seed};
 
-use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, grant_policy, plain, recipe, started};
+use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, cross_account, grant_policy, plain, started};
 
 #[tokio::test]
 async fn a_score_needs_the_grant_while_it_is_in_the_policy() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let (owner, caller) = (Client::owner(&emulator), Client::caller(&emulator));
     let reply = caller.score("test-object.jpg").await;
     assert_eq!((reply.status, reply.code().as_str()), (403, "AccessDenied"));
@@ -32,7 +32,7 @@ async fn a_score_needs_the_grant_while_it_is_in_the_policy() {
 
 #[tokio::test]
 async fn only_a_policy_that_names_the_role_and_the_object_helps() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     let good = grant_policy();
     let deny = good.replace(
@@ -78,7 +78,7 @@ async fn a_public_policy_grants_nothing_while_public_access_is_blocked() {
         &format!("arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/"),
         "",
     );
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     emulator.set_policy(BUCKET, Some(&everyone));
     assert_eq!(caller.score("test-object.jpg").await.status, 403);
@@ -98,7 +98,7 @@ async fn a_public_policy_grants_nothing_while_public_access_is_blocked() {
 
 #[tokio::test]
 async fn a_grant_may_be_enforced_with_a_delay() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     emulator.set_lag(Lag {
         policy_read_ms: 0,
@@ -119,7 +119,7 @@ async fn a_grant_may_be_enforced_with_a_delay() {
 
 #[tokio::test]
 async fn an_invalid_source_is_rejected() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     emulator.set_policy(BUCKET, Some(&grant_policy()));
     emulator.put_object(BUCKET, "notes.txt", "no picture", None);
@@ -189,7 +189,7 @@ async fn an_invalid_source_is_rejected() {
 
 #[tokio::test]
 async fn a_project_belongs_to_an_account_and_an_action_to_those_allowed() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let more = format!(
         "accounts: [{{uid: '{ACCOUNT_A}', keys: [{{id: reader, secret: canary-reader, user: '27', allow: ['imm:Get*']}}]}}]"
     );
@@ -233,7 +233,7 @@ async fn a_project_belongs_to_an_account_and_an_action_to_those_allowed() {
 
 #[tokio::test]
 async fn the_host_names_the_region_of_a_project_and_the_bucket_of_a_request() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     emulator.set_policy(BUCKET, Some(&grant_policy()));
     let at = |client: Client, host: &str| Client {
         host: Some(host.to_owned()),
@@ -266,7 +266,7 @@ async fn the_host_names_the_region_of_a_project_and_the_bucket_of_a_request() {
 
 #[tokio::test]
 async fn anonymous_reads_go_through_the_policy_too() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let target = format!("/{BUCKET}/test-object.jpg");
     assert_eq!(plain(&emulator, "GET", &target, b"").await.status, 403);
     let here = grant_policy()
@@ -286,7 +286,7 @@ async fn anonymous_reads_go_through_the_policy_too() {
 
 #[tokio::test]
 async fn within_one_account_the_role_is_enough() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let more = format!(
         "buckets: [{{name: own-bucket, region: cn-hangzhou, owner: '{ACCOUNT_A}', objects: [{{key: a.jpg, score: '0.500'}}]}}]"
     );

@@ -3,7 +3,7 @@
 
 use imm_emulator::{Emulator, ManySeed, Timestamp, score};
 
-use crate::client::{BUCKET, Client, Reply, encoded, grant_policy, plain, recipe};
+use crate::client::{BUCKET, Client, Reply, cross_account, encoded, grant_policy, plain};
 
 fn texts(reply: &Reply, name: &str) -> Vec<String> {
     let (text, opening) = (reply.text(), format!("<{name}>"));
@@ -41,7 +41,7 @@ async fn list(emulator: &Emulator, query: &str) -> Reply {
 
 #[tokio::test]
 async fn ten_thousand_objects_are_listed_in_pages_each_once_and_in_order() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let order = r#"{"prefix":"big/","count":10000,"first":3,"modified":"2025-02-03T04:05:06Z"}"#;
     let path = format!("/-/buckets/{BUCKET}/many");
     assert_eq!(
@@ -83,7 +83,7 @@ async fn ten_thousand_objects_are_listed_in_pages_each_once_and_in_order() {
 
 #[tokio::test]
 async fn scores_follow_from_the_keys_and_differ() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     emulator.set_policy(BUCKET, Some(&grant_policy()));
     let many = ManySeed {
         prefix: "many/".to_owned(),
@@ -116,7 +116,7 @@ async fn scores_follow_from_the_keys_and_differ() {
 
 #[tokio::test]
 async fn keys_that_encoding_could_change_are_listed_and_scored_as_they_are() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     emulator.set_policy(BUCKET, Some(&grant_policy()));
     let longest = format!("odd/{}", "ü".repeat(509));
     let mut keys = [
@@ -175,7 +175,7 @@ async fn keys_that_encoding_could_change_are_listed_and_scored_as_they_are() {
 
 #[tokio::test]
 async fn the_time_of_an_object_may_be_chosen_and_changed() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let path = format!("/-/buckets/{BUCKET}/objects/timed.jpg");
     let order = format!("{path}?modified=2031-01-02T03:04:05Z");
     assert_eq!(plain(&emulator, "PUT", &order, b"x").await.status, 204);
@@ -195,7 +195,7 @@ async fn the_time_of_an_object_may_be_chosen_and_changed() {
 
 #[tokio::test]
 async fn listing_needs_the_right_to_list() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let stranger = Client::caller(&emulator);
     let target = format!("/{BUCKET}/?list-type=2");
     assert_eq!(stranger.oss("GET", &target, b"").await.code(), "AccessDenied");

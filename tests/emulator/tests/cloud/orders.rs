@@ -1,11 +1,11 @@
 //! The admin API: ledger, foreign writers, objects, faults, lag, clock and additional seeds.
 //! It gives scripts everything that the Rust handle offers.
 
-use crate::client::{ACCOUNT_A, BUCKET, Client, grant_policy, plain, recipe};
+use crate::client::{ACCOUNT_A, BUCKET, Client, cross_account, grant_policy, plain};
 
 #[tokio::test]
 async fn the_ledger_is_read_and_cleared() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     Client::caller(&emulator).score("test-object.jpg").await;
     let ledger = plain(&emulator, "GET", "/-/ledger", b"").await.json();
     assert_eq!(ledger["billed"], 1);
@@ -47,7 +47,7 @@ async fn the_ledger_is_read_and_cleared() {
 
 #[tokio::test]
 async fn the_admin_api_covers_every_control_of_the_handle() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     let order = async |method: &str, path: &str, body: &str| {
         plain(&emulator, method, path, body.as_bytes()).await.status
@@ -150,7 +150,7 @@ async fn the_admin_api_covers_every_control_of_the_handle() {
 
 #[tokio::test]
 async fn invalid_admin_requests_are_rejected() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     for (method, path, body, status) in [
         ("GET", "/-/nothing", "", 404),
         ("POST", "/-/faults", r#"{"effect":"explode"}"#, 400),

@@ -3,11 +3,11 @@
 
 use imm_emulator::{Lag, Options};
 
-use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, grant_policy, plain, recipe, started};
+use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, cross_account, grant_policy, plain, started};
 
 #[tokio::test]
 async fn the_bytes_put_are_the_bytes_that_come_back() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let odd = grant_policy()
         .replace(r#"{"Version""#, "\r\n\t {\"\\u0056ersion\"")
@@ -44,7 +44,7 @@ async fn the_bytes_put_are_the_bytes_that_come_back() {
 
 #[tokio::test]
 async fn refusals_of_the_four_policy_calls() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     for (method, sub_resource) in [
         ("GET", "policy"),
@@ -111,7 +111,7 @@ async fn refusals_of_the_four_policy_calls() {
 
 #[tokio::test]
 async fn a_date_counts_for_fifteen_minutes_either_way() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     for (skew_seconds, status) in [
         (-10 * 60, 200),
         (-14 * 60, 200),
@@ -142,7 +142,7 @@ async fn a_date_counts_for_fifteen_minutes_either_way() {
 
 #[tokio::test]
 async fn unsupported_headers_and_wrong_digests_are_rejected() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let (target, before) = (format!("/{BUCKET}/?policy"), emulator.policy(BUCKET));
     for header in [
@@ -220,7 +220,7 @@ async fn block_public_access_refuses_public_policies_by_either_reading() {
 
 #[tokio::test]
 async fn a_read_may_lag_behind_a_write() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let before = owner.get_policy().await.text();
     emulator.set_lag(Lag {
@@ -240,7 +240,7 @@ async fn a_read_may_lag_behind_a_write() {
 
 #[tokio::test]
 async fn bucket_metadata_names_owner_and_region() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let info = owner
         .oss("GET", &format!("/{BUCKET}/?bucketInfo"), b"")
@@ -277,7 +277,7 @@ async fn bucket_metadata_names_owner_and_region() {
 
 #[tokio::test]
 async fn objects_are_put_listed_and_read_with_odd_keys() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     for key in ["odd/a%20b%2B%C3%BC~.txt", "odd//x/../y", "odd/%3Ctag%3E%26.txt"] {
         assert_eq!(

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::client::{BUCKET, RECIPE, plain_at};
+use crate::client::{BUCKET, CROSS_ACCOUNT, plain_at};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imm-emulator"));
@@ -35,7 +35,7 @@ async fn outputs(mut child: Child) -> (Option<i32>, String, String) {
 #[tokio::test]
 async fn it_prints_its_url_serves_and_exits_on_sigterm() {
     let mut child = program()
-        .args(["--seed", RECIPE])
+        .args(["--seed", CROSS_ACCOUNT])
         .env("RUST_LOG", "trace")
         .spawn()
         .unwrap();

@@ -1,11 +1,11 @@
 //! A large object read in ranges with a pinned ETag, as manifests are read.
 //! The behaviour at and beyond the object's end depends on an OSS-specific header.
 
-use crate::client::{BUCKET, Client, plain, recipe};
+use crate::client::{BUCKET, Client, cross_account, plain};
 
 #[tokio::test]
 async fn an_object_is_read_in_pieces_as_long_as_it_stays_the_same() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let owner = Client::owner(&emulator);
     let (target, order) = (
         format!("/{BUCKET}/list.txt"),

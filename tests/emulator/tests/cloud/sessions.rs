@@ -3,14 +3,14 @@
 
 use imm_emulator::{Emulator, Request, Seed};
 
-use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, encoded, exchange, recipe};
+use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, cross_account, encoded, exchange};
 
 const STS: &str = "2015-04-01";
 
 /// The seed of the procedure, plus roles in the bucket owner account: one that the grantee account may assume, and one
 /// that only the owner account may assume.
 async fn with_roles() -> Emulator {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let more = format!(
         "accounts: [{{uid: '{ACCOUNT_B}', roles: [{{name: policy-admin, trust: {{accounts: ['{ACCOUNT_A}'], externalId: word}}}}, \
          {{name: own, maxSessionSeconds: 7200}}, {{name: reader, allow: ['oss:Get*']}}]}}]"
@@ -233,7 +233,7 @@ async fn the_old_form_of_signature_opens_a_session_too() {
 
 #[tokio::test]
 async fn a_nonce_serves_once() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     let call = || caller.rpc_with_nonce(STS, "GetCallerIdentity", &[], "the-same-nonce");
     let first = call().await.unwrap();
@@ -250,7 +250,7 @@ async fn a_nonce_serves_once() {
 
 #[tokio::test]
 async fn invalid_keys_get_the_error_codes_of_imm_and_sts() {
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let caller = Client::caller(&emulator);
     let stranger = Client {
         id: "LTAI5tNobody".to_owned(),

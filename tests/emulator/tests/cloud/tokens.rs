@@ -10,7 +10,7 @@ use imm_emulator::seed::OidcProviderSeed;
 use imm_emulator::{Seed, TokenFault, check_token};
 use serde_json::{Value, json};
 
-use crate::client::{ACCOUNT_B, BUCKET, Client, encoded, plain, recipe};
+use crate::client::{ACCOUNT_B, BUCKET, Client, cross_account, encoded, plain};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -161,7 +161,7 @@ fn every_claim_must_fit() {
 #[tokio::test]
 async fn a_good_token_of_a_trusted_subject_opens_a_session() {
     let [_, signer] = signers();
-    let emulator = recipe().await;
+    let emulator = cross_account().await;
     let more = json!({"accounts": [{
         "uid": ACCOUNT_B,
         "oidcProviders": [{"name": "cluster", "issuer": "https://issuer.test", "audiences": ["sts.aliyuncs.com"],

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::wait::{Look, until};
+use crate::wait::{Poll, until};
 
 /// The output of a demo.
 pub(super) struct Show {
@@ -48,10 +48,10 @@ impl Show {
         shown.push('\n');
     }
 
-    /// Waits until `look` finds something, with a line before and after. Fails after `limit`.
-    pub(super) async fn wait<L, F, Fut>(&self, what: &str, limit: Duration, look: F) -> Result<L::Found>
+    /// Waits until `poll` finds something, with a line before and after. Fails after `limit`.
+    pub(super) async fn wait<L, F, Fut>(&self, what: &str, limit: Duration, poll: F) -> Result<L::Found>
     where
-        L: Look,
+        L: Poll,
         F: FnMut() -> Fut,
         Fut: Future<Output = L>,
     {
@@ -60,7 +60,7 @@ impl Show {
             limit.as_secs()
         ));
         let started = Instant::now();
-        let found = until(what, limit, look).await?;
+        let found = until(what, limit, poll).await?;
         self.line(&format!("  ... {:.1} s", started.elapsed().as_secs_f32()));
         Ok(found)
     }

@@ -34,7 +34,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts the emulator and the control plane.
     pub(super) async fn start(show: Show, binary: PathBuf) -> Result<Self> {
-        let seed = checkout().join("tests/emulator/seeds/recipe.yaml");
+        let seed = checkout().join("tests/emulator/seeds/cross-account.yaml");
         let seed = Seed::from_file(&seed).map_err(surprise)?;
         let bucket = seed.buckets.iter().find(|bucket| bucket.name == BUCKET);
         let bucket = bucket.ok_or_else(|| surprise(format!("the seed has no bucket {BUCKET}")))?;

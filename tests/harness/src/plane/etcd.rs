@@ -44,9 +44,9 @@ pub(super) async fn start(folder: &Path) -> Result<Etcd> {
         .args(["--heartbeat-interval=10", "--election-timeout=100"]);
     let process = Process::spawn("etcd", &mut command, &folder.join("etcd.log"))?;
     let address = until("etcd to serve", Duration::from_secs(20), || {
-        let look = process.must_run().map(|()| serving(&process.log()));
+        let poll = process.must_run().map(|()| serving(&process.log()));
         async move {
-            match look {
+            match poll {
                 // An etcd that has ended will never serve: stop waiting and return its own error.
                 Err(ended) => Ok(Err(ended)),
                 Ok(Some(address)) => Ok(Ok(address)),
