@@ -189,7 +189,7 @@ mod job_progress {
         // Counters: clientErrors, serverErrors, unanswered, throttled, estimatedBillable.
         let cases = [
             (RequestRejected, Some(400), "InvalidArgument", [1, 0, 0, 0, 1]),
-            (RequestRejected, Some(200), "NoScoreInAnswer", [0, 0, 0, 0, 1]),
+            (RequestRejected, Some(200), "NoScoreInResponse", [0, 0, 0, 0, 1]),
             (AccessDenied, Some(403), "AccessDenied", [1, 0, 0, 0, 1]),
             (Unavailable, Some(400), "ServiceUnavailable", [1, 0, 0, 0, 1]),
             (Unavailable, Some(500), "InternalError", [0, 1, 0, 0, 0]),

@@ -114,15 +114,15 @@ mod wire {
         ),
         (
             Answer::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"Statement\":[]}"),
-            "Unanswered AnswerCutShort",
+            "Unanswered ResponseTruncated",
         ),
         (
             Answer::Bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n{\"Statement\":[]}"),
-            "Unanswered AnswerCutShort",
+            "Unanswered ResponseTruncated",
         ),
         (
             Answer::Endless("HTTP/1.1 200 OK\r\ncontent-length: 104857600\r\n\r\n"),
-            "Unanswered AnswerTooLarge",
+            "Unanswered ResponseTooLarge",
         ),
         (Answer::Bytes(""), "Unanswered ConnectionLost"),
         (Answer::Bytes("SSH-2.0-OpenSSH\r\n"), "Unanswered ConnectionLost"),

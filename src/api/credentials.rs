@@ -79,9 +79,9 @@ pub struct AssumeRole {
     validation = Rule::new("has(self.secretRef) == (self.source == 'Secret')")
         .message("secretRef is required with source: Secret, and not allowed otherwise: set secretRef, or remove it"),
     validation = Rule::new("has(self.serviceAccount) == (self.source == 'ServiceAccount')")
-        .message("serviceAccount is required with source: ServiceAccount, and not allowed otherwise: remove the block that does not match source"),
+        .message("serviceAccount is required with source: ServiceAccount, and not allowed otherwise: set serviceAccount, or remove it"),
     validation = Rule::new("!has(self.assumeRole) || self.source != 'ServiceAccount'")
-        .message("assumeRole requires source: Secret or Operator: with ServiceAccount the role is serviceAccount.roleARN").field_path(".assumeRole")
+        .message("assumeRole requires source Secret or Operator: with ServiceAccount, set serviceAccount.roleARN instead").field_path(".assumeRole")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
@@ -96,7 +96,7 @@ pub struct Credentials {
     /// ServiceAccount whose tokens are exchanged, in the namespace of this object. Only with source ServiceAccount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccountRef>,
-    /// RAM role to assume with the credentials, for example in the bucket owner account. Only with source Secret or Operator.
+    /// RAM role to assume with the credentials. Only with source Secret or Operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,
 }

@@ -147,7 +147,7 @@ pub enum PassRoleStatement {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[x_kube(
     validation = Rule::new("self.preset == 'Custom' ? has(self.actions) && self.actions.size() > 0 : !has(self.actions) || self.actions.size() == 0")
-        .message("actions requires preset: Custom: set preset: Custom, or remove actions").field_path(".actions"),
+        .message("preset: Custom requires at least one action, and other presets allow none: list actions, or change the preset").field_path(".actions"),
     validation = Rule::new("!has(self.prefixes) || self.prefixes.all(p, !p.matches('[*?]'))")
         .message("a prefix must not contain * or ?: the operator appends the trailing *").field_path(".prefixes"),
     validation = Rule::new("!has(self.prefixes) || self.prefixes.all(p, !p.matches('[$\\\\{\\\\}\\\\\\\\]'))")
@@ -173,7 +173,7 @@ pub struct Access {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "set"))]
     pub prefixes: Vec<String>,
-    /// Whether the procedure's ram:PassRole statement, which OSS considers public, is written. Default: Auto.
+    /// Whether the ram:PassRole statement of Alibaba Cloud's cross-account procedure, which OSS considers public, is written. Default: Auto.
     /// - Auto: written unless Block Public Access is on or cannot be read.
     /// - Include: always written.
     /// - Omit: never written.
@@ -249,7 +249,7 @@ fn default_drift_interval() -> i32 {
     namespaced,
     status = "GrantStatus",
     derive = "PartialEq",
-    doc = "Grants the IMM service role of another Alibaba Cloud account read access to an OSS bucket. The operator keeps its statements in the bucket policy and carries all other statements byte for byte.",
+    doc = "Grants the IMM service role of another Alibaba Cloud account read access to an OSS bucket. The operator keeps its statements in the bucket policy and leaves all other statements unchanged, byte for byte.",
     selectable = ".spec.bucket.name",
     printcolumn(
         name = "Ready",

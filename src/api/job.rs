@@ -211,7 +211,7 @@ fn default_max_failed() -> IntOrString {
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the job is complete, or suspended"
+        description = "True if the job is complete, suspended, or out of budget"
     ),
     printcolumn(
         name = "Reason",
@@ -310,13 +310,13 @@ fn default_max_failed() -> IntOrString {
     validation = Rule::new("!has(self.grantRef) || !has(self.access) || !has(self.access.roleChain)")
         .message("grantRef requires access.mode: BucketPolicy: a role chain needs no grant").field_path(".grantRef"),
     validation = Rule::new("has(self.budget) || !(has(self.source.prefix) || has(self.source.manifest))")
-        .message("budget.maxRequests is required with a prefix or a manifest: it limits the cost").field_path(".budget"),
+        .message("budget.maxRequests is required with a prefix or a manifest: set it to limit the cost").field_path(".budget"),
     validation = Rule::new("has(self.failureRules) == has(oldSelf.failureRules) && (!has(self.failureRules) || self.failureRules == oldSelf.failureRules)")
         .message("failureRules is immutable: create another ImageScoreJob").field_path(".failureRules"),
     validation = Rule::new("has(self.thresholds) == has(oldSelf.thresholds) && (!has(self.thresholds) || self.thresholds == oldSelf.thresholds)")
         .message("thresholds is immutable: create another ImageScoreJob").field_path(".thresholds"),
     validation = Rule::new("self.results.select == oldSelf.results.select").message("results.select is immutable: create another ImageScoreJob").field_path(".results.select"),
-    validation = Rule::new("self.results.select != 'BelowThreshold' || has(self.thresholds)").message("results.select: BelowThreshold requires thresholds.minScore").field_path(".results.select"),
+    validation = Rule::new("self.results.select != 'BelowThreshold' || has(self.thresholds)").message("results.select: BelowThreshold requires thresholds.minScore: set minScore, or select All or Failed").field_path(".results.select"),
     validation = Rule::new("self.backoffLimitPerItem == oldSelf.backoffLimitPerItem").message("backoffLimitPerItem is immutable: create another ImageScoreJob").field_path(".backoffLimitPerItem"),
     validation = Rule::new("type(self.maxFailedItems) == int ? self.maxFailedItems >= 0 : self.maxFailedItems.matches('^(100|[0-9]{1,2})%$')")
         .message("maxFailedItems must be a count such as 3, or a percentage such as \"10%\"").field_path(".maxFailedItems"),

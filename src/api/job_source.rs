@@ -71,7 +71,7 @@ pub struct ManifestSource {
     validation = Rule::new("!has(self.manifest) || bytes(self.manifest.uri.substring(self.manifest.uri.indexOf('/', 6) + 1)).size() <= 1023")
         .message("the key exceeds 1,023 bytes, the maximum of OSS: rename the object").field_path(".manifest.uri"),
     validation = Rule::new("!has(self.manifest) || !self.manifest.uri.split('/').exists(s, s == '.' || s == '..')")
-        .message("must not have . or .. between slashes").field_path(".manifest.uri")
+        .message("must not contain the path segments . or ..").field_path(".manifest.uri")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
@@ -145,7 +145,7 @@ pub struct RoleChain {
     /// Role of the project account that IMM assumes first, for example imm-chain-start. It needs sts:AssumeRole on the next role.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]{1,64}$"))]
     pub service_role: String,
-    /// Roles that are assumed afterwards, in order, 1 to 2. The last role needs oss:GetObject on the images.
+    /// Roles that IMM assumes after serviceRole, in order, 1 to 2. The last role needs oss:GetObject on the images.
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "atomic"))]
     pub chain: Vec<ChainLink>,
 }
@@ -154,7 +154,7 @@ pub struct RoleChain {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[x_kube(
     validation = Rule::new("has(self.roleChain) == (self.mode == 'RoleChain')")
-        .message("roleChain is required with mode: RoleChain, and not allowed otherwise").field_path(".roleChain")
+        .message("roleChain is required with mode: RoleChain, and not allowed otherwise: set roleChain, or remove it").field_path(".roleChain")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobAccess {

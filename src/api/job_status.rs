@@ -173,7 +173,7 @@ pub enum SuspendCause {
     BudgetUsed,
 }
 
-/// Observed state of an ImageScoreJob. Do not edit: it holds which items were billed.
+/// Observed state of an ImageScoreJob. Do not edit: it records which items were billed.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct JobStatus {

@@ -78,10 +78,10 @@ pub enum RunError {
     #[error(transparent)]
     Rules(#[from] RulesError),
     /// The lease is lost; another process may hold it.
-    #[error("the lease is lost; ending, so that a fresh start can compete for it")]
+    #[error("lost the lease; exiting, so that the restarted process can acquire it again")]
     LeaseLost,
     /// The HTTP client cannot be created.
-    #[error("cannot make an HTTP client: {0}")]
+    #[error("cannot create the HTTP client: {0}")]
     Http(String),
 }
 
@@ -117,7 +117,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         ready: Arc::clone(&ready),
     };
     let serving = tokio::spawn(http_server::serve(listener, admin, closing.clone()));
-    tracing::info!(%address, "admin server started");
+    tracing::info!(%address, "HTTP server started");
 
     let account = operator_account(&client).await;
     tracing::info!(
@@ -259,7 +259,7 @@ pub async fn release_finalizers(remove: bool) -> Result<Vec<(ObjectKey, usize)>,
 pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
     let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
     let permissions = format!(
-        "get imagescorejobs and list imagescorereports in namespace {} (role view may)",
+        "get imagescorejobs and list imagescorereports in namespace {} (included in the built-in ClusterRole view)",
         key.namespace
     );
     let failed = |error| permission_error(error, &permissions);

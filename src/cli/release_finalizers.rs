@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use crate::app::release_finalizers;
+use crate::core::condition_builder::counted;
 
 /// Flags of `release-finalizers`.
 #[derive(Debug, clap::Args)]
@@ -24,9 +25,12 @@ pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
                 } else {
                     "would be released with --yes"
                 };
-                println!("{grant}: {word}; {statements} statements stay in the policy");
+                println!(
+                    "{grant}: {word}; {} in the policy stay",
+                    counted(*statements, "statement")
+                );
             }
-            println!("{} grants", held.len());
+            println!("{}", counted(held.len(), "grant"));
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -171,7 +171,7 @@ pub(super) fn missing_score() -> CloudError {
     CloudError {
         kind: CloudErrorKind::RequestRejected,
         status: Some(200),
-        code: "NoScoreInAnswer".to_owned(),
+        code: "NoScoreInResponse".to_owned(),
         request_id: None,
         retry_after: None,
     }

@@ -84,7 +84,7 @@ impl Cloud {
             // reqwest's errors contain the URL, so only a fixed word for the failure leaves this function.
             let response = self.client.execute(request).await;
             read_body(
-                response.map_err(|e| classify::unanswered(transport_error_word(&e)))?,
+                response.map_err(|e| classify::unanswered(transport_error_code(&e)))?,
                 cap,
             )
             .await
@@ -95,8 +95,10 @@ impl Cloud {
     }
 }
 
-/// Builds a request. Header values are marked as sensitive, so that they are never printed. Fails if a value is not valid in
-/// a header.
+/// Builds a request. Header values are marked as sensitive, so that they are never printed.
+///
+/// # Errors
+/// `CredentialsRejected` if a value is not valid in a header: only credentials can contain such characters.
 pub(super) fn build_request(
     method: Method,
     url: Url,
@@ -110,7 +112,7 @@ pub(super) fn build_request(
             Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
             Cow::Owned(text) => HeaderValue::try_from(text),
         };
-        // Without this header the request would be unsigned. Only credentials can contain invalid characters.
+        // Without this header the request would be unsigned.
         let mut value = value.map_err(|_| classify::unusable_credentials())?;
         value.set_sensitive(true);
         request.headers_mut().insert(HeaderName::from_static(name), value);
@@ -124,7 +126,9 @@ pub(super) fn parse_url(address: &str) -> Result<Url, CloudError> {
     Url::parse(address).map_err(|_| classify::unanswered("ConnectionFailed"))
 }
 
-fn transport_error_word(error: &reqwest::Error) -> &'static str {
+/// Returns the code of a request without a response. Billing depends on the code: only `ConnectionFailed` means that the
+/// request was never sent.
+fn transport_error_code(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "Timeout"
     } else if error.is_connect() {
@@ -141,15 +145,15 @@ async fn read_body(mut response: Response, cap: usize) -> Result<HttpResponse, C
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(|_| classify::unanswered("AnswerCutShort"))?
+        .map_err(|_| classify::unanswered("ResponseTruncated"))?
     {
         if body.len() + chunk.len() > cap {
-            return Err(classify::unanswered("AnswerTooLarge"));
+            return Err(classify::unanswered("ResponseTooLarge"));
         }
         body.extend_from_slice(&chunk);
     }
     if declared.is_some_and(|length| u64::try_from(body.len()).unwrap_or(u64::MAX) < length) {
-        return Err(classify::unanswered("AnswerCutShort"));
+        return Err(classify::unanswered("ResponseTruncated"));
     }
     Ok(HttpResponse {
         status,

@@ -276,7 +276,10 @@ pub(super) fn error_of(answer: &HttpResponse) -> CloudError {
 }
 
 /// Returns `true` if the block is on, and `None` if it cannot be read: missing permission, rejected request, or a body that
-/// cannot be parsed. OSS answers 404 if the block was never set.
+/// cannot be parsed. OSS answers 404 if the block was never set: it is off then.
+///
+/// # Errors
+/// Returns any other error of OSS.
 fn parse_public_access_block(answer: &HttpResponse) -> Result<Option<bool>, CloudError> {
     if answer.status != 200 {
         let error = error_of(answer);

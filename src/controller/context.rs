@@ -209,7 +209,8 @@ pub struct NamespaceRuns {
     waiting: VecDeque<ObjectKey>,
 }
 
-/// Slot of a running job in its namespace; freed on drop.
+/// Slot of a running job in its namespace. Dropping the slot triggers the next waiting job, or all waiting jobs when no
+/// job of the namespace runs any more.
 pub struct RunSlot<'a> {
     context: &'a Context,
     namespace: String,

@@ -103,6 +103,12 @@ fn without_request_id(message: &str) -> String {
     format!("{before}{after}")
 }
 
+/// Formats a count with its noun, for example `1 statement` or `2 statements`.
+pub fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// Truncates a text to at most `limit` characters; the last one is then an ellipsis.
 pub fn truncate(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {

@@ -138,8 +138,8 @@ impl CredentialsError {
             Self::TokenRequestDenied { account } => grant_access_commands("request a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
             Self::AssumeRoleDenied(error) => format!("STS rejected the role assumption of {whose} ({}): check the ARN of the role, its trust policy and the external ID (deploy/ram)", error.code_and_request_id()),
             Self::OtherAccount { account, expected } => format!("The credentials of {whose} belong to account {account}, and spec.project.accountUID is {expected}: use credentials of that account"),
-            Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator, or set credentials.source to Secret or ServiceAccount".to_owned(),
-            Self::Unavailable => format!("{} could not be read or exchanged; retrying", capitalized(&whose)),
+            Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator to configure one, or set credentials.source to Secret or ServiceAccount".to_owned(),
+            Self::Unavailable => format!("The credentials of {whose} could not be obtained, because the API server or STS did not answer; retrying"),
         }
     }
 }

@@ -84,8 +84,8 @@ impl Identity {
     /// Returns a description for messages.
     pub fn describe(&self) -> String {
         match &self.origin {
-            CredentialOrigin::Secret { name, .. } => format!("secret {name}"),
-            CredentialOrigin::ServiceAccount { name, .. } => format!("service account {name}"),
+            CredentialOrigin::Secret { name, .. } => format!("Secret {name}"),
+            CredentialOrigin::ServiceAccount { name, .. } => format!("ServiceAccount {name}"),
             CredentialOrigin::Operator => "the operator's own identity".to_owned(),
         }
     }

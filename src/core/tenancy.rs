@@ -91,7 +91,7 @@ impl TenancyRules {
     pub fn allow_grant(&self, tenant: &Tenant, spec: &GrantSpec) -> Result<(), String> {
         let fits = |rule: &TenancyRule| {
             empty_or_contains(&rule.owner_uids, &spec.bucket.owner_uid)
-                && matches_any(&rule.buckets, &spec.bucket.name)
+                && empty_or_matches(&rule.buckets, &spec.bucket.name)
                 && empty_or_contains(&rule.grantee_uids, &spec.grantee.account_uid)
                 && empty_or_contains(&rule.role_names, &spec.grantee.role_name)
                 && (rule.presets.is_empty() || rule.presets.contains(&spec.access.preset))
@@ -107,9 +107,11 @@ impl TenancyRules {
     /// A message for users if no rule allows the job.
     pub fn allow_job(&self, tenant: &Tenant, spec: &JobSpec, buckets: &[&str]) -> Result<(), String> {
         let fits = |rule: &TenancyRule| {
-            matches_any(&rule.projects, &spec.project.name)
+            empty_or_matches(&rule.projects, &spec.project.name)
                 && empty_or_contains(&rule.grantee_uids, &spec.project.account_uid)
-                && buckets.iter().all(|bucket| matches_any(&rule.buckets, bucket))
+                && buckets
+                    .iter()
+                    .all(|bucket| empty_or_matches(&rule.buckets, bucket))
         };
         let reader = spec.source.credentials().into_iter();
         reader
@@ -171,7 +173,7 @@ fn empty_or_contains(list: &[String], value: &str) -> bool {
     list.is_empty() || list.iter().any(|entry| entry == value)
 }
 
-fn matches_any(patterns: &[String], value: &str) -> bool {
+fn empty_or_matches(patterns: &[String], value: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| glob_matches(pattern, value))
 }
 

@@ -62,7 +62,7 @@ pub fn check_region(field: &'static str, region: &str) -> Result<(), ValidationE
     ensure(
         country && named && sized,
         field,
-        "must be a region id such as cn-hangzhou, without oss- in front",
+        "must be a region id such as cn-hangzhou, without the oss- prefix",
     )
 }
 

@@ -21,7 +21,8 @@ pub(crate) struct FairQueue {
 }
 
 impl FairQueue {
-    /// Issues a ticket, one round later for each ticket that the namespace already has waiting.
+    /// Returns a ticket for the namespace's next round, at the earliest for the round last served. The ticket is not yet
+    /// in the queue.
     pub(crate) fn issue_ticket(&mut self, namespace: &str) -> QueueTicket {
         let last = self.rounds.entry(namespace.to_owned()).or_default();
         *last = (*last + 1).max(self.round);

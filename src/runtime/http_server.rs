@@ -35,6 +35,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: HttpServerState, stop: C
     }
 }
 
+/// Handles `/readyz`: 503 until all grants and jobs have been listed once.
 async fn ready(State(admin): State<HttpServerState>) -> impl IntoResponse {
     if admin.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ok\n")

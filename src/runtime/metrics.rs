@@ -26,6 +26,11 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ObjectLabels {
     kind: &'static str,
     reason: &'static str,
@@ -34,14 +39,14 @@ struct ObjectLabels {
 /// The registry with all counters, gauges and histograms.
 pub struct Metrics {
     registry: Registry,
-    passes: Family<KindLabels, Counter>,
-    pass_seconds: Histogram,
+    reconciles: Family<KindLabels, Counter>,
+    reconcile_seconds: Histogram,
     queue_depth: Family<KindLabels, Gauge>,
     calls: Family<CallLabels, Counter>,
     writes: Family<ReasonLabels, Counter>,
-    window: Histogram,
-    unverified: Counter,
-    scores: Family<ReasonLabels, Counter>,
+    lost_update_window: Histogram,
+    stale_reads: Counter,
+    scores: Family<OutcomeLabels, Counter>,
     ready: Gauge<f64, AtomicU64>,
     leader: Gauge,
     objects: Family<ObjectLabels, Gauge>,
@@ -52,13 +57,13 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("immops");
         let metrics = Self {
-            passes: Family::default(),
-            pass_seconds: Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]),
+            reconciles: Family::default(),
+            reconcile_seconds: Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]),
             queue_depth: Family::default(),
             calls: Family::default(),
             writes: Family::default(),
-            window: Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
-            unverified: Counter::default(),
+            lost_update_window: Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
+            stale_reads: Counter::default(),
             scores: Family::default(),
             ready: Gauge::default(),
             leader: Gauge::default(),
@@ -69,12 +74,12 @@ impl Default for Metrics {
         registry.register(
             "reconcile",
             "Reconciles finished, by kind of key",
-            metrics.passes.clone(),
+            metrics.reconciles.clone(),
         );
         registry.register(
             "reconcile_duration_seconds",
             "Duration of a reconcile in seconds",
-            metrics.pass_seconds.clone(),
+            metrics.reconcile_seconds.clone(),
         );
         registry.register(
             "queue_depth",
@@ -83,7 +88,7 @@ impl Default for Metrics {
         );
         registry.register(
             "cloud_requests",
-            "Requests to Alibaba Cloud, by API and outcome",
+            "Requests to OSS, by API and outcome",
             metrics.calls.clone(),
         );
         registry.register(
@@ -94,12 +99,12 @@ impl Default for Metrics {
         registry.register(
             "lost_update_window_seconds",
             "Seconds from the last read before a policy write to its response: a concurrent change in between is lost",
-            metrics.window.clone(),
+            metrics.lost_update_window.clone(),
         );
         registry.register(
             "policy_verify_failures",
             "Stale reads: policy reads that did not return the last write",
-            metrics.unverified.clone(),
+            metrics.stale_reads.clone(),
         );
         registry.register(
             "score_requests",
@@ -134,8 +139,8 @@ impl Default for Metrics {
 impl Metrics {
     /// Records a finished reconcile and its duration.
     pub fn reconcile(&self, kind: &'static str, seconds: f64) {
-        self.passes.get_or_create(&KindLabels { kind }).inc();
-        self.pass_seconds.observe(seconds);
+        self.reconciles.get_or_create(&KindLabels { kind }).inc();
+        self.reconcile_seconds.observe(seconds);
     }
 
     /// Sets the number of keys that are ready for a worker or being reconciled.
@@ -145,25 +150,25 @@ impl Metrics {
             .set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
-    /// Records a finished request to Alibaba Cloud.
+    /// Records a finished request to OSS.
     pub fn cloud_call(&self, api: &'static str, outcome: &'static str) {
         self.calls.get_or_create(&CallLabels { api, outcome }).inc();
     }
 
-    /// Records a policy write and the seconds from the last read before it to its response.
+    /// Records a policy write: its reason (`added` or `removed`), and the seconds from the last read before it to its response.
     pub fn policy_write(&self, reason: &'static str, window_seconds: f64) {
         self.writes.get_or_create(&ReasonLabels { reason }).inc();
-        self.window.observe(window_seconds);
+        self.lost_update_window.observe(window_seconds);
     }
 
     /// Records a stale read: a read that did not return the last policy write.
     pub fn stale_read(&self) {
-        self.unverified.inc();
+        self.stale_reads.inc();
     }
 
     /// Records a finished score request.
     pub fn score_call(&self, outcome: &'static str) {
-        self.scores.get_or_create(&ReasonLabels { reason: outcome }).inc();
+        self.scores.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Marks this process as the leader.
@@ -176,7 +181,7 @@ impl Metrics {
         self.rules.set(i64::from(good));
     }
 
-    /// Marks the initial list of grants and jobs as complete.
+    /// Marks the initial list of grants and jobs as complete in the metric; `/readyz` has its own flag.
     pub fn set_ready(&self) {
         self.ready.set(1.0);
     }

@@ -206,8 +206,9 @@ impl ProjectLimiter {
         }
     }
 
-    /// Returns `true` if the caller must call `GetProject` now and report the response to [`Self::on_limits`].
-    pub fn needs_limits(&self) -> bool {
+    /// Returns `true` if the caller must call `GetProject` now and report the response to [`Self::on_limits`]. Only one
+    /// caller gets `true` for each due time.
+    pub fn claim_limits_request(&self) -> bool {
         let mut state = self.state();
         let now = Instant::now();
         let due = state.probe_at.is_some_and(|at| at <= now);

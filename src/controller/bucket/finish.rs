@@ -11,7 +11,7 @@ use super::release::{release, released};
 use super::time_left;
 use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
 use crate::controller::object_events::publish_grant_event;
-use crate::core::condition_builder::condition_status;
+use crate::core::condition_builder::{condition_status, counted};
 use crate::core::grant::{
     GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, PlanInput, drift, grant_status,
     planned_change,
@@ -175,9 +175,11 @@ impl GrantSet<'_> {
         }
         let grant = &work.grant;
         if let (true, Some(count)) = (stored, new_overlap) {
-            let note = format!(
-                "{count} unmanaged statements in the policy name the same service role; they are not changed"
+            let count = counted(
+                usize::try_from(count).unwrap_or(usize::MAX),
+                "unmanaged statement",
             );
+            let note = format!("Found {count} in the policy for the same service role; not changed");
             publish_grant_event(self.context, grant, EventReason::ForeignOverlap, note, false).await;
         }
         stored
@@ -188,7 +190,7 @@ impl GrantSet<'_> {
         if work.unreported_drift == 0 {
             return;
         }
-        let statements = statement_count(work.unreported_drift);
+        let statements = counted(work.unreported_drift, "statement");
         work.unreported_drift = 0;
         let backup = work
             .grant
@@ -213,7 +215,7 @@ impl GrantSet<'_> {
     async fn publish_changes(&self, work: &GrantWork, outcome: &GrantOutcome) {
         let grant = &work.grant;
         if work.added > 0 && *outcome == GrantOutcome::Applied {
-            let statements = statement_count(work.added);
+            let statements = counted(work.added, "statement");
             let (reason, note) = if work.missing > 0 {
                 (
                     EventReason::DriftCorrected,
@@ -235,7 +237,7 @@ impl GrantSet<'_> {
             publish_grant_event(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
         }
         if work.removed > 0 {
-            let note = format!("Removed {} from the policy", statement_count(work.removed));
+            let note = format!("Removed {} from the policy", counted(work.removed, "statement"));
             publish_grant_event(self.context, grant, EventReason::StatementRemoved, note, false).await;
         }
     }
@@ -355,14 +357,5 @@ impl GrantWork {
         } else {
             GrantState::Planned(outcome.clone())
         }
-    }
-}
-
-/// Formats a number of statements for a message.
-pub(super) fn statement_count(count: usize) -> String {
-    if count == 1 {
-        "1 statement".to_owned()
-    } else {
-        format!("{count} statements")
     }
 }

@@ -205,7 +205,9 @@ impl GrantSet<'_> {
         stored
     }
 
-    /// Writes the error of a failed cloud call to every grant. Returns the time until the retry.
+    /// Handles a failed cloud call: forgets rejected credentials, releases deleted grants of a missing bucket, and
+    /// writes the error to the other grants. The first expiry of an STS session is retried without a status write.
+    /// Returns the time until the retry.
     pub(super) async fn on_cloud_error(
         &self,
         batch: Vec<GrantWork>,

@@ -7,6 +7,7 @@ use super::write_status::{write_grant_state, write_status};
 use crate::api::EventReason;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
+use crate::core::condition_builder::counted;
 use crate::core::grant::{
     Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, Observation, PlanInput, Removal, plan,
 };
@@ -35,7 +36,7 @@ pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) ->
         .as_ref()
         .err()
         .cloned()
-        .unwrap_or_else(|| "spec.credentials cannot be used".to_owned());
+        .unwrap_or_else(|| "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)".to_owned());
     let observation = Observation {
         ledger: grant.status.owned.clone(),
         ..Observation::default()
@@ -125,7 +126,8 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
 /// Removes the finalizer of a grant. `false` when a write failed and the release has to be retried.
 pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
     if residual > 0 {
-        let note = format!("{residual} unmanaged statements still name this grantee: access remains");
+        let statements = counted(residual, "unmanaged statement");
+        let note = format!("Access remains: {statements} in the policy for the same service role");
         publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
     // Another finalizer keeps the object: its status must no longer claim statements.

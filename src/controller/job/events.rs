@@ -192,13 +192,15 @@ fn outcome_label(answer: &Result<String, CloudError>) -> &'static str {
             CloudErrorKind::Unavailable => "unavailable",
             CloudErrorKind::Unanswered => "unanswered",
             CloudErrorKind::AccessDenied => "denied",
-            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => "keys_refused",
+            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
+                "credentials_rejected"
+            }
             CloudErrorKind::NoSuchProject => "no_project",
             CloudErrorKind::RequestRejected
             | CloudErrorKind::PublicAccessBlocked
             | CloudErrorKind::NoSuchBucket
             | CloudErrorKind::WrongRegion
-            | CloudErrorKind::PolicyRejected => "refused",
+            | CloudErrorKind::PolicyRejected => "rejected",
         },
     }
 }

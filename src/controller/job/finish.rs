@@ -64,14 +64,14 @@ pub(super) async fn finish_run(
         StopReason::OtherRegion(error) => {
             let (project, reference) = (&spec.project, error.code_and_request_id());
             let message = format!(
-                "IMM reads images only in {}, the region of project {} ({reference}): use a project in the bucket's region",
+                "IMM reads images only in {}, the region of project {} ({reference}): create another job with a project in the region of the bucket",
                 project.region, project.name
             );
             fail(JobReason::RegionMismatch, message)
         }
         StopReason::ClockSkew(error) => {
             let message = format!(
-                "The cloud rejects the time of the requests ({}): correct the clock of the operator's node; the job then resumes",
+                "The cloud rejects the requests because their time is wrong ({}): synchronize the clock of the operator's node; the job then resumes",
                 error.code_and_request_id()
             );
             let phase = Phase::CredentialsFailed(CredentialsError::Unavailable, message);

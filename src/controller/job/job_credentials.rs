@@ -69,7 +69,7 @@ pub(super) async fn source_credentials(
     let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
     let Some(identity) = Identity::of(&writer.job.key.namespace, credentials) else {
         return Err(Phase::Invalid(
-            "The credentials of the source are incomplete: set the block that source credentials name"
+            "The credentials of the source (spec.source) are incomplete: set the block that matches their source (secretRef or serviceAccount)"
                 .to_owned(),
         ));
     };

@@ -226,7 +226,7 @@ async fn check_preconditions(
 /// source is not known yet.
 ///
 /// # Errors
-/// Returns the action for a retry when the reports cannot be read.
+/// Returns the action for a retry when the reports cannot be read. If a retry cannot help, the job is stalled first.
 async fn load_progress(
     context: &Context,
     writer: &mut JobWriter,
@@ -324,7 +324,7 @@ async fn start_run(
         source_keys = Some(keys);
     }
     let Some(identity) = Identity::of(&writer.job.key.namespace, &spec.credentials) else {
-        let message = "Field spec.credentials is incomplete: set the block that credentials.source names";
+        let message = "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)";
         let phase = Phase::Invalid(message.to_owned());
         return after_phase(writer.write_phase(context, None, &phase).await);
     };

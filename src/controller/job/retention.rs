@@ -65,7 +65,7 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
     acknowledge(context, job).await
 }
 
-/// Acknowledges an edit in status.
+/// Writes the new generation and the handled reconcile request to the status of a finished job.
 async fn acknowledge(context: &Context, mut job: JobObject) -> Action {
     let status = acknowledged_status(&job);
     match write_status(context, &mut job, &status).await {

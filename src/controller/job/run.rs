@@ -248,7 +248,7 @@ impl<'a> JobRun<'a> {
                     self.progress.canary_passed() && self.progress.has_open_items(),
                 );
             }
-            if self.progress.has_open_items() && self.input.limiter.needs_limits() {
+            if self.progress.has_open_items() && self.input.limiter.claim_limits_request() {
                 // Before its canary call a run waits for the limits: they may show that the call would fail.
                 self.awaiting_limits = !self.progress.canary_passed();
                 calls.push(self.ask_limits());

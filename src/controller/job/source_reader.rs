@@ -236,7 +236,8 @@ async fn object_changed(context: &Context, writer: &JobWriter) -> bool {
     }
 }
 
-/// Pins the source: reads the time of OSS's clock and, for a manifest, its ETag.
+/// Pins the source: reads the time of OSS's clock (the local clock if OSS sends none) and, for a manifest, its ETag.
+/// Stores nothing.
 ///
 /// # Errors
 /// Returns the error of OSS.
@@ -333,7 +334,7 @@ pub(super) async fn on_source_error(
         CloudErrorKind::WrongRegion => {
             let region = &spec.project.region;
             let message = format!(
-                "{what} is not in {region}, the region of the project ({reference}): use a project in the region of the bucket"
+                "{what} is not in {region}, the region of the project ({reference}): create another job with a project in the region of the bucket"
             );
             Phase::Ended(End::Failed(JobReason::RegionMismatch, message))
         }

@@ -4,7 +4,7 @@ use super::ready_summary::{ReadySummary, repeated_drift};
 use super::status::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, drift};
 use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
-use crate::core::condition_builder::{ConditionsBuilder, condition_status};
+use crate::core::condition_builder::{ConditionsBuilder, condition_status, counted};
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::policy::DenyVerdict;
 
@@ -54,7 +54,7 @@ pub(super) fn set_granted(
             set(no, GrantReason::Missing, MISSING);
         }
         GrantState::Planned(GrantOutcome::Released { .. }) => {
-            set(no, GrantReason::Released, "The grant has released its statements");
+            set(no, GrantReason::Released, "The grant owns no statement any more");
         }
         // Without a read that proves the opposite, the condition keeps its value.
         GrantState::Suspended
@@ -244,8 +244,9 @@ pub(super) fn set_other_conditions(
     if let GrantState::Planned(GrantOutcome::Released { residual }) = state
         && *residual > 0
     {
+        let statements = counted(*residual, "unmanaged statement");
         let message = format!(
-            "{residual} unmanaged statements still name this grantee: remove them at OSS if that is not intended"
+            "Access remains: {statements} in the policy for the same service role: remove at OSS what is not intended"
         );
         conditions.set(
             kinds::RESIDUAL_ACCESS,

@@ -64,7 +64,7 @@ pub(super) fn ready_summary(
             "The grant was not processed in this reconcile; retrying",
         ),
         GrantState::Planned(GrantOutcome::Released { .. }) => {
-            progressing(R::Released, "The grant has released its statements")
+            progressing(R::Released, "The grant owns no statement any more")
         }
         GrantState::Planned(GrantOutcome::ExistingStatement) => stalled(
             R::ExistingStatement,
@@ -86,7 +86,7 @@ pub(super) fn ready_summary(
         ),
         GrantState::Planned(GrantOutcome::LedgerFull) => progressing(
             R::LedgerFull,
-            "The grant owns 12 statements, the maximum; it continues when the statements being removed have left the policy",
+            "The grant owns 12 statements, the maximum; the operator adds the new statements when the old ones have been removed",
         ),
         GrantState::Suspended => progressing(
             R::Suspended,
@@ -163,8 +163,7 @@ pub(super) fn repeated_drift(observation: &Observation, missing: bool) -> String
     let drift = observation.repeated_drift.as_ref();
     let next = drift.and_then(|d| d.hold_until.as_ref()).filter(|_| missing);
     let next = next.map_or_else(String::new, |t| {
-        let utc = t.0.to_zoned(k8s_openapi::jiff::tz::TimeZone::UTC);
-        format!(", next restore {:02}:{:02}Z", utc.hour(), utc.minute())
+        format!(", next restore at {}", t.0.strftime("%Y-%m-%d %H:%M UTC"))
     });
     format!(
         "Another writer removed the statements at least 3 times within 1 h; they are restored with exponential backoff{next}: check ActionTrail for PutBucketPolicy; with Terraform's alicloud_oss_bucket, set ignore_changes = [policy]"
@@ -184,7 +183,7 @@ fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
         CloudErrorKind::PublicAccessBlocked => stalled(
             R::PublicAccessBlocked,
             format!(
-                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({code}): set access.passRoleStatement to Omit; if another statement is public, ask the bucket owner account to remove it"
+                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({code}): set access.passRoleStatement to Omit; if another statement is public, ask the owner of the bucket to remove it"
             ),
         ),
         CloudErrorKind::NoSuchBucket => stalled(
@@ -212,7 +211,7 @@ fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
         CloudErrorKind::PolicyRejected => stalled(
             R::ForeignStatementRejected,
             format!(
-                "OSS rejected the policy of {bucket} because of its content ({code}), although the statements of the grant are valid: check the unmanaged statements"
+                "OSS rejected the policy of {bucket} because of its content ({code}), although the statements of the grant are valid: check the unmanaged statements and correct them at OSS"
             ),
         ),
         CloudErrorKind::RequestRejected | CloudErrorKind::NoSuchProject => stalled(
@@ -224,7 +223,7 @@ fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
         CloudErrorKind::Unavailable if error.is_clock_skew() => progressing(
             R::CloudUnavailable,
             format!(
-                "OSS rejects the time of the requests ({code}): correct the clock of the operator's node"
+                "OSS rejects the requests because their time is wrong ({code}): synchronize the clock of the operator's node"
             ),
         ),
         CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => progressing(

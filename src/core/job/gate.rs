@@ -56,7 +56,7 @@ pub fn evaluate_gate(
     if !is_live(grant) {
         return GateDecision::Wait(
             format!(
-                "Grant {name} is not live yet: see kubectl get ibg -n {namespace} {}",
+                "Grant {name} is not live yet: see its Ready condition (kubectl get ibg -n {namespace} {} -o wide)",
                 reference.name
             ),
             None,
@@ -111,7 +111,7 @@ fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Opti
         return Some((
             JobReason::GrantMismatch,
             format!(
-                "is for account {}, not {}: correct the grant, or create another job with the other project",
+                "is for account {0}, not {1}: correct the grant, or create another job with a project of account {0}",
                 grant.grantee.account_uid, spec.project.account_uid
             ),
         ));

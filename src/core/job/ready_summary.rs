@@ -4,6 +4,7 @@
 use super::status::{End, Phase};
 use super::throughput::time_left;
 use crate::api::{JobReason, JobSpec, JobStatus};
+use crate::core::condition_builder::counted;
 use crate::core::error::CredentialsError;
 
 /// Content of the Ready condition.
@@ -89,7 +90,8 @@ pub(super) fn job_ready_summary(
         Phase::ResultsMissing(count) => Summary::stalled(
             JobReason::ResultsMissing,
             format!(
-                "{count} stored results are missing with their ImageScoreReports, and scoring them again would be billed: restore the reports, or cancel the job and create another one"
+                "ImageScoreReports with {} are missing, and scoring them again would be billed: restore the reports, or cancel the job and create another one",
+                counted(*count, "stored result")
             ),
         ),
         Phase::NotStarted(error) => Summary::stalled(

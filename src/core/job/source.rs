@@ -83,7 +83,7 @@ pub fn parse_spec(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
             let object = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri)?;
             // HTTP clients normalise such segments, so another object would be read.
             if object.key.split('/').any(|s| s == "." || s == "..") {
-                let rule = "must not have . or .. between slashes";
+                let rule = "must not contain the path segments . or ..";
                 return Err(ValidationError {
                     field: "spec.source.manifest.uri",
                     rule,

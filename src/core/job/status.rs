@@ -99,7 +99,7 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         let limit = allowed_count(&thresholds.max_below, total);
         if totals.below > limit {
             let message = format!(
-                "{} of {total} items are below {}, and thresholds.maxBelow allows {limit}: check those images, or create another job with a lower minScore or a higher maxBelow",
+                "{} scores of {total} items are below {}, and thresholds.maxBelow allows {limit}: check those images, or create another job with a lower minScore or a higher maxBelow",
                 totals.below, thresholds.min_score
             );
             return End::Failed(JobReason::BelowThreshold, message);
@@ -295,7 +295,7 @@ pub fn storing_failed_status(job: &JobObject, why: &str, now: Timestamp) -> JobS
         observed_generation: Some(job.generation),
         ..job.status.clone()
     };
-    with_results_stored(status, flag, JobReason::Storing, &message, of)
+    with_results_stored(status, flag, JobReason::ReportRejected, &message, of)
 }
 
 /// The status of a job with members that cannot be decoded: only the conditions change, and the members are written back

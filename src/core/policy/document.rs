@@ -37,10 +37,10 @@ pub enum PolicyParseError {
     #[error("it is not a JSON object")]
     NotObject,
     /// No member named Statement.
-    #[error("it has no Statement")]
+    #[error("it has no member Statement")]
     NoStatement,
     /// More than one member named Statement.
-    #[error("it has more than one Statement")]
+    #[error("its member Statement occurs more than once")]
     MultipleStatements,
     /// Statement is not an array.
     #[error("its Statement is not an array")]

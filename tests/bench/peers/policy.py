@@ -29,7 +29,7 @@ def read(bucket):
     return json.loads(body)
 
 
-def obey(order):
+def run(order):
     started = time.perf_counter()
     policy, wanted = read(order["bucket"]), order.get("statement")
     if wanted:
@@ -41,4 +41,4 @@ def obey(order):
 
 with ThreadPoolExecutor(int(os.environ["BENCH_THREADS"])) as pool:
     for line in sys.stdin:
-        print(json.dumps(list(pool.map(obey, json.loads(line)))), flush=True)
+        print(json.dumps(list(pool.map(run, json.loads(line)))), flush=True)

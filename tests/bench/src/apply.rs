@@ -69,7 +69,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             let statement = json!({"Sid": "script", "Effect": "Allow", "Action": ["oss:GetObject"],
                 "Principal": ["1234567890123456"], "Resource": [format!("acs:oss:*:6543210987654321:script-{number:03}/*")]});
             let order = json!({"bucket": format!("script-{number:03}"), "statement": statement});
-            scripted.extend(script.obey::<Vec<f64>>(&[order]).await?);
+            scripted.extend(script.run::<Vec<f64>>(&[order]).await?);
         }
         Ok::<(), crate::Error>(())
     };

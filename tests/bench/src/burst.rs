@@ -64,7 +64,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let script_started = Instant::now();
     let orders: Vec<Value> = (0..GRANTS).map(order).collect();
     Script::policies(arguments, &stage.cloud, BUCKETS)?
-        .obey::<Vec<f64>>(&orders)
+        .run::<Vec<f64>>(&orders)
         .await?;
     let (script, script_puts) = (
         script_started.elapsed().as_secs_f64(),

@@ -38,7 +38,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         .collect();
     stage.cloud.clear_calls();
     let order = json!({"project": "missing", "images": images, "threads": THREADS, "tries": 1});
-    let result: ScriptResult = Script::scores(arguments, &stage.cloud)?.obey(&order).await?;
+    let result: ScriptResult = Script::scores(arguments, &stage.cloud)?.run(&order).await?;
     if result.scored > 0 {
         return Err("an image of a closed bucket was scored".into());
     }

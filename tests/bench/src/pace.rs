@@ -93,7 +93,7 @@ async fn scripts(arguments: &Arguments, stage: &Stage, latency: u64) -> Result<V
         let images = images(&format!("pace-{latency}"), SCRIPT_IMAGES.min(most));
         stage.cloud.clear_calls();
         let order = json!({"project": project, "images": images, "threads": threads, "tries": tries});
-        let result: ScriptResult = script.obey(&order).await?;
+        let result: ScriptResult = script.run(&order).await?;
         outcomes.push((peer, Outcome::from_ledger(stage, images.len(), result.scored)?));
     }
     Ok(outcomes)

@@ -127,7 +127,7 @@ impl Script {
     }
 
     /// Runs an order and returns the result. The first lines of each script document both. Fails if the script ends.
-    pub async fn obey<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> Result<T> {
+    pub async fn run<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> Result<T> {
         let line = serde_json::to_string(order)? + "\n";
         self.orders.write_all(line.as_bytes()).await?;
         let answer = self.answers.next_line().await?;

@@ -43,14 +43,14 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let reads: Vec<Value> = (0..BUCKETS)
         .map(|n| json!({"bucket": bucket("script", 0, n)}))
         .collect();
-    script.obey::<Vec<f64>>(&reads).await?;
+    script.run::<Vec<f64>>(&reads).await?;
 
     // The foreign writers run only during the turns of their side.
     let (mut ours, mut scripts) = (Foreign::default(), Foreign::default());
     for turn in 0..TURNS {
         beside(&stage, "ours", turn, &mut ours, apply(&stage, turn)).await?;
         beside(&stage, "script", turn, &mut scripts, async {
-            script.obey::<Vec<f64>>(&orders(turn)).await.map(drop)
+            script.run::<Vec<f64>>(&orders(turn)).await.map(drop)
         })
         .await?;
     }

@@ -20,7 +20,7 @@ use crate::{Arguments, Result, usage};
 /// Grants per bucket.
 const OF_EACH: usize = 100;
 /// The limits: memory of an empty process with the same libraries, and of one index entry, in MB.
-const BARE: f64 = 5.5;
+const BASELINE: f64 = 5.5;
 const ENTRY: f64 = 40.0 / 1e6;
 
 /// The measurements of one program at one size.
@@ -164,7 +164,7 @@ fn lines(
             unit,
         )
     };
-    let least = BARE + float(size) * ENTRY;
+    let least = BASELINE + float(size) * ENTRY;
     let memory = row("B5", "memory at rest", &ours.rss, "MB").limit(least);
     let peak = row("B5", "highest memory", &ours.peak, "MB").limit(least);
     let seconds = row("B6", "start until all seen", &ours.seconds, "s");

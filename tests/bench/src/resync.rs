@@ -71,7 +71,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     stage.cloud.clear_calls();
     let reads = vec![json!({"bucket": BUCKET}); GRANTS];
     Script::policies(arguments, &stage.cloud, 10)?
-        .obey::<Vec<f64>>(&reads)
+        .run::<Vec<f64>>(&reads)
         .await?;
     let peer = stage.cloud.calls().len();
     let what = format!("a check of {GRANTS} healthy grants of one bucket: ");

@@ -12,7 +12,7 @@ use crate::{Arguments, Result};
 
 const SMALL: usize = 10;
 const IMAGES: usize = 100;
-const GIANT: usize = 100_000;
+const LARGE: usize = 100_000;
 const RATE: u32 = 100;
 const LATENCY_MS: u64 = 50;
 
@@ -23,7 +23,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     gallery::project(&stage, "turns", RATE, LATENCY_MS)?;
     let operator = stage.operator(false).await?;
     let alone = small_jobs(&stage, "alone").await?;
-    gallery::hang(&stage, "giant", GIANT)?;
+    gallery::hang(&stage, "giant", LARGE)?;
     submit(&stage, job("giant", "turns", json!({}))).await?;
     imm_harness::until("the giant job to be in progress", crate::stage::PATIENCE, || {
         let asked = gallery::scorings(&stage)
@@ -41,7 +41,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             .limit(fair)
             .goal(1.2)
             .note(format!(
-                "{IMAGES} images each, applied together; mean time until Complete {beside:.2} s with {GIANT} \
+                "{IMAGES} images each, applied together; mean time until Complete {beside:.2} s with {LARGE} \
                  other images in the same namespace and project, {alone:.2} s without; {RATE} calls per second. \
                  The limit is eleven equal turns; first come, first served would be a hundred times slower"
             )),

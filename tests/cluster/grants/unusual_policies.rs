@@ -36,7 +36,7 @@ pub async fn a_policy_that_cannot_be_edited_safely_is_never_written(stage: Arc<S
     let document = format!(r#"{{"Version":"1","Statement":[{STATEMENT}]}}"#);
     let text = |text: &str| text.as_bytes().to_vec();
     let cases = [
-        (text(r#"{"Version":"1"}"#), "it has no Statement"),
+        (text(r#"{"Version":"1"}"#), "it has no member Statement"),
         (
             text(&format!(
                 r#"{{"Statement":[],"Version":"1","Statement":[{STATEMENT}]}}"#

@@ -43,11 +43,11 @@ pub async fn a_grant_that_violates_the_schema_is_rejected_with_its_own_message(s
             (json!({"bucket": {"name": "Upper"}}), "spec.bucket.name"),
             (
                 json!({"access": {"actions": ["oss:GetObject"]}}),
-                "actions requires preset: Custom",
+                "preset: Custom requires at least one action",
             ),
             (
                 json!({"access": {"preset": "Custom"}}),
-                "actions requires preset: Custom",
+                "preset: Custom requires at least one action",
             ),
             (
                 json!({"access": {"preset": "Custom", "actions": ["oss:PutObject"]}}),
@@ -83,7 +83,7 @@ pub async fn a_grant_that_violates_the_schema_is_rejected_with_its_own_message(s
             ),
             (
                 json!({"credentials": {"serviceAccount": service_account}}),
-                "remove the block that does not match source",
+                "set serviceAccount, or remove it",
             ),
             (
                 json!({"credentials": {"secretRef": {"namespace": "other"}}}),
@@ -111,7 +111,7 @@ pub async fn credentials_accept_only_the_block_that_matches_their_source(stage: 
             ),
             (
                 json!({"credentials": {"source": "ServiceAccount", "secretRef": null, "serviceAccount": service_account, "assumeRole": assumed}}),
-                "assumeRole requires source: Secret or Operator",
+                "assumeRole requires source Secret or Operator",
             ),
         ],
     )

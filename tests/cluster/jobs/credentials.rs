@@ -24,7 +24,7 @@ pub async fn rotated_credentials_are_used_without_a_restart(stage: Arc<Stage>) {
     );
     let [_, _, message] = condition(&job, "Ready");
     assert!(
-        message.contains("secret caller") && message.contains("SignatureDoesNotMatch"),
+        message.contains("Secret caller") && message.contains("SignatureDoesNotMatch"),
         "{message}"
     );
     // The request for the project's limits found the error, and is not billed.

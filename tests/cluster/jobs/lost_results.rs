@@ -106,12 +106,12 @@ async fn is_full(tenant: &Tenant) -> bool {
     }
 }
 
-const CROWD: usize = 600;
+const IMAGES: usize = 600;
 
 /// Starts a job of six hundred images whose second report is rejected, and waits until the job reports that.
-async fn crowded(stage: &Arc<Stage>, name: &str) -> Tenant {
+async fn job_with_rejected_report(stage: &Arc<Stage>, name: &str) -> Tenant {
     let tenant = with_grant(stage, name).await;
-    put_images(&tenant, u64::try_from(CROWD).unwrap(), Some("0.5"));
+    put_images(&tenant, u64::try_from(IMAGES).unwrap(), Some("0.5"));
     set_speed(&tenant, 400, 20);
     tenant.apply(&one_report_each(&tenant)).await;
     until("the admission policy to take effect", PATIENCE, || async {
@@ -123,13 +123,13 @@ async fn crowded(stage: &Arc<Stage>, name: &str) -> Tenant {
         .apply(&prefix_job(&tenant, name, &json!({}), &json!({})))
         .await;
     let reported = |job: &Value| {
-        condition(job, "ResultsStored")[..2] == ["False", "Storing"] || !outcome(job)[0].is_empty()
+        condition(job, "ResultsStored")[..2] == ["False", "ReportRejected"] || !outcome(job)[0].is_empty()
     };
     let job = tenant
         .until(JOB, name, "a message about unstored results", reported)
         .await;
     let [_, reason, message] = condition(&job, "ResultsStored");
-    assert_eq!(reason, "Storing", "{:?}", outcome(&job));
+    assert_eq!(reason, "ReportRejected", "{:?}", outcome(&job));
     assert!(
         message.to_lowercase().contains("imagescorereport"),
         "the message names the rejected object: {message}"
@@ -149,30 +149,30 @@ async fn all_is_stored(tenant: &Tenant) {
     let job = until_finished(tenant, &tenant.name).await;
     assert_eq!(outcome(&job), ["Complete", "Completed"]);
     assert_eq!(condition(&job, "ResultsStored")[..2], ["True", "Stored"]);
-    assert_indexes(&results_of(tenant, &tenant.name).await, CROWD);
-    assert_eq!(tenant.scores().len(), CROWD, "no call is billed twice");
+    assert_indexes(&results_of(tenant, &tenant.name).await, IMAGES);
+    assert_eq!(tenant.scores().len(), IMAGES, "no call is billed twice");
     assert_counts(tenant, &job);
 }
 
 // J20, P2
 pub async fn results_that_cannot_be_stored_are_kept_until_there_is_quota(stage: Arc<Stage>) {
-    let tenant = crowded(&stage, "crowded").await;
+    let tenant = job_with_rejected_report(&stage, "crowded").await;
     // An edit in this state still updates `observedGeneration`.
     tenant
         .patch(JOB, "crowded", &json!({"spec": {"maxFailedItems": 7}}))
         .await;
     let noted = |job: &Value| job["status"]["observedGeneration"] == job["metadata"]["generation"];
     let job = tenant.until(JOB, "crowded", "the observed edit", noted).await;
-    assert_eq!(condition(&job, "ResultsStored")[1], "Storing");
+    assert_eq!(condition(&job, "ResultsStored")[1], "ReportRejected");
     make_room(&tenant).await;
     all_is_stored(&tenant).await;
 }
 
 // J20, J22: alone, because the operator is stopped.
 pub async fn a_shutdown_waits_for_quota_for_billed_results(stage: Arc<Stage>) {
-    let tenant = crowded(&stage, "leaving").await;
+    let tenant = job_with_rejected_report(&stage, "leaving").await;
     stage
-        .until_calls("all calls", &tenant.bucket, "DetectImageScore", CROWD)
+        .until_calls("all calls", &tenant.bucket, "DetectImageScore", IMAGES)
         .await;
     let (status, ()) = tokio::join!(stage.stop_operator(), make_room(&tenant));
     assert!(status.success(), "{status}");

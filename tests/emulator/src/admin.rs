@@ -53,7 +53,7 @@ fn with_json<T: for<'de> Deserialize<'de>>(body: &[u8], act: impl FnOnce(T)) -> 
 }
 
 /// Handles one admin request.
-pub(crate) fn obey(cloud: &Cloud, request: &Request) -> Answer {
+pub(crate) fn handle_admin(cloud: &Cloud, request: &Request) -> Answer {
     let path = request.path.strip_prefix(PREFIX).unwrap_or_default();
     let mut parts = path.splitn(4, '/');
     let decoded =

@@ -43,7 +43,7 @@ pub(crate) enum Outcome {
 /// The service that a call addresses, determined before any verification.
 enum Target {
     Oss(oss::Address),
-    Rpc(rpc::Order),
+    Rpc(rpc::RpcRequest),
 }
 
 impl Cloud {
@@ -158,7 +158,7 @@ impl Cloud {
             request_id: random_hex(12),
             ..Call::default()
         };
-        if let Some(order) = rpc::Order::read(request) {
+        if let Some(order) = rpc::RpcRequest::read(request) {
             order.describe(request, &mut call);
             return (Target::Rpc(order), call);
         }

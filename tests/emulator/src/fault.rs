@@ -119,14 +119,14 @@ impl Fault {
 
 /// A fault with the number of calls it has counted.
 #[derive(Debug)]
-struct Standing {
+struct ActiveFault {
     fault: Fault,
     seen: u32,
 }
 
-impl Standing {
+impl ActiveFault {
     /// Counts one matching call. Returns whether the fault applies to it.
-    fn strike(&mut self) -> bool {
+    fn count_call(&mut self) -> bool {
         let fault = &mut self.fault;
         if fault.skip > 0 {
             fault.skip -= 1;
@@ -150,7 +150,7 @@ impl Standing {
 
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    orders: Mutex<Vec<Standing>>,
+    orders: Mutex<Vec<ActiveFault>>,
 }
 
 impl Faults {
@@ -158,7 +158,7 @@ impl Faults {
         self.orders
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Standing { fault, seen: 0 });
+            .push(ActiveFault { fault, seen: 0 });
     }
 
     pub(crate) fn clear(&self) {
@@ -172,8 +172,8 @@ impl Faults {
         let mut effect = None;
         for order in orders.iter_mut().filter(|order| order.fault.is_about(call)) {
             if let FaultEffect::DelayMs(millis) = order.fault.effect {
-                delay = delay.saturating_add(if order.strike() { millis } else { 0 });
-            } else if effect.is_none() && order.strike() {
+                delay = delay.saturating_add(if order.count_call() { millis } else { 0 });
+            } else if effect.is_none() && order.count_call() {
                 effect = Some(order.fault.effect.clone());
             }
         }

@@ -94,7 +94,7 @@ impl Counts {
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct CallLog {
     last: u64,
     calls: Vec<Call>,
     counts: Counts,
@@ -102,7 +102,7 @@ struct Book {
 
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    book: Mutex<Book>,
+    book: Mutex<CallLog>,
 }
 
 impl Ledger {
@@ -118,7 +118,7 @@ impl Ledger {
         book.calls.push(call);
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, CallLog> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -22,14 +22,14 @@ pub(crate) enum Service {
 
 /// One IMM or STS call, as received and not yet verified.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct RpcRequest {
     pub(crate) service: Service,
     pub(crate) action: String,
     pub(crate) version: String,
     pub(crate) parameters: Vec<(String, String)>,
 }
 
-impl Order {
+impl RpcRequest {
     /// Returns `None` if the request is not a call of these services.
     pub(crate) fn read(request: &Request) -> Option<Self> {
         if request.path != "/" {
@@ -100,10 +100,10 @@ fn region_of_host(host: &str) -> Option<String> {
 }
 
 fn presented_key(request: &Request) -> Option<String> {
-    if let Ok(Some(claim)) = acs3::Claim::read(request) {
+    if let Ok(Some(claim)) = acs3::ParsedSignature::read(request) {
         return Some(claim.access_key_id);
     }
-    rpc::Claim::read(request)
+    rpc::ParsedSignature::read(request)
         .ok()
         .flatten()
         .map(|claim| claim.access_key_id)
@@ -182,12 +182,12 @@ fn check_date(text: Option<&str>, now: Timestamp) -> Result<(), RpcError> {
 /// Returns the signer. Rejects an unsigned call.
 pub(crate) fn authenticate(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     request: &Request,
     call: &mut Call,
 ) -> Result<Caller, RpcError> {
     let now = cloud.clock.now();
-    let caller = if let Some(claim) = acs3::Claim::read(request).map_err(signature_error)? {
+    let caller = if let Some(claim) = acs3::ParsedSignature::read(request).map_err(signature_error)? {
         let token = request.header("x-acs-security-token");
         let (secret, caller) = cloud
             .world()
@@ -197,7 +197,7 @@ pub(crate) fn authenticate(
         claim.verify(request, &secret.0).map_err(signature_error)?;
         use_nonce(cloud, request.header("x-acs-signature-nonce"), now)?;
         caller
-    } else if let Some(claim) = rpc::Claim::read(request).map_err(signature_error)? {
+    } else if let Some(claim) = rpc::ParsedSignature::read(request).map_err(signature_error)? {
         let token = order.parameter("SecurityToken");
         let (secret, caller) = cloud
             .world()

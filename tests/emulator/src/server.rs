@@ -34,23 +34,23 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 /// Closes the connection without a response, or in the middle of one.
 #[derive(Debug, thiserror::Error)]
 #[error("closed on order")]
-struct Closed;
+struct ConnectionClosed;
 
 /// A body that may be truncated.
-struct TornBody {
+struct TruncatedBody {
     data: Option<Bytes>,
     torn: bool,
     flushed: bool,
 }
 
-impl Body for TornBody {
+impl Body for TruncatedBody {
     type Data = Bytes;
-    type Error = Closed;
+    type Error = ConnectionClosed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionClosed>>> {
         if let Some(data) = self.data.take() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -63,7 +63,7 @@ impl Body for TornBody {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(Some(Err(Closed)))
+        Poll::Ready(Some(Err(ConnectionClosed)))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -74,13 +74,13 @@ impl Body for TornBody {
     }
 }
 
-fn response(answer: Answer, cut: Option<usize>) -> Response<TornBody> {
+fn response(answer: Answer, cut: Option<usize>) -> Response<TruncatedBody> {
     let whole = answer.body.len();
     let data = match cut {
         Some(length) => answer.body.slice(..length.min(whole)),
         None => answer.body,
     };
-    let mut response = Response::new(TornBody {
+    let mut response = Response::new(TruncatedBody {
         data: Some(data),
         torn: cut.is_some(),
         flushed: false,
@@ -130,26 +130,26 @@ async fn handle(
     cloud: Arc<Cloud>,
     incoming: hyper::Request<Incoming>,
     peer: SocketAddr,
-) -> Result<Response<TornBody>, Closed> {
-    let request = read(incoming, peer).await.ok_or(Closed)?;
+) -> Result<Response<TruncatedBody>, ConnectionClosed> {
+    let request = read(incoming, peer).await.ok_or(ConnectionClosed)?;
     // A bucket in the host may contain an object named `-/...`; admin requests need a host that names no bucket.
     if request.path.starts_with(admin::PREFIX) && !Address::find(&request, &cloud.options.base_names).by_host
     {
-        return Ok(response(admin::obey(&cloud, &request), None));
+        return Ok(response(admin::handle_admin(&cloud, &request), None));
     }
     // The call runs in a task of its own: as in the cloud, a disconnected client does not cancel its request. The call
     // is performed, recorded and billed.
     match tokio::spawn(async move { cloud.serve(&request).await }).await {
         Ok(Outcome::Answer(answer, cut)) => Ok(response(answer, cut)),
-        Ok(Outcome::Close) => Err(Closed),
+        Ok(Outcome::Close) => Err(ConnectionClosed),
         Err(error) => {
             tracing::error!(%error, "a call could not be carried out");
-            Err(Closed)
+            Err(ConnectionClosed)
         }
     }
 }
 
-async fn converse<Io: AsyncRead + AsyncWrite + Unpin>(cloud: Arc<Cloud>, io: Io, peer: SocketAddr) {
+async fn serve_http<Io: AsyncRead + AsyncWrite + Unpin>(cloud: Arc<Cloud>, io: Io, peer: SocketAddr) {
     let service = service_fn(|incoming| handle(Arc::clone(&cloud), incoming, peer));
     // Connections end by faults or by the client; neither is an error of the emulator.
     let served = http1::Builder::new()
@@ -161,17 +161,17 @@ async fn converse<Io: AsyncRead + AsyncWrite + Unpin>(cloud: Arc<Cloud>, io: Io,
 }
 
 /// Serves HTTP and TLS on one port: a TLS client starts with a handshake record, which no HTTP method does.
-async fn welcome(cloud: Arc<Cloud>, tls: Option<TlsAcceptor>, stream: TcpStream, peer: SocketAddr) {
+async fn accept_connection(cloud: Arc<Cloud>, tls: Option<TlsAcceptor>, stream: TcpStream, peer: SocketAddr) {
     let mut first = [0_u8; 1];
     let Some(tls) = tls else {
-        return converse(cloud, stream, peer).await;
+        return serve_http(cloud, stream, peer).await;
     };
     match stream.peek(&mut first).await {
         Ok(1) if first == [HANDSHAKE_RECORD] => match tls.accept(stream).await {
-            Ok(stream) => converse(cloud, stream, peer).await,
+            Ok(stream) => serve_http(cloud, stream, peer).await,
             Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
         },
-        Ok(_) => converse(cloud, stream, peer).await,
+        Ok(_) => serve_http(cloud, stream, peer).await,
         Err(error) => tracing::debug!(%error, "a connection ended before it began"),
     }
 }
@@ -188,7 +188,7 @@ pub(crate) async fn run(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(welcome(Arc::clone(&cloud), tls.clone(), stream, peer));
+                    connections.spawn(accept_connection(Arc::clone(&cloud), tls.clone(), stream, peer));
                 }
                 Err(error) => tracing::warn!(%error, "failed to accept a connection"),
             },

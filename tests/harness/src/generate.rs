@@ -95,8 +95,9 @@ fn documents(stream: &str) -> Vec<&str> {
 fn plural(definition: &str) -> Result<&str> {
     let name = definition.lines().find_map(|line| line.strip_prefix("  name: "));
     let plural = name.and_then(|name| name.trim_matches('"').strip_suffix(".immops.dev"));
-    plural
-        .ok_or_else(|| surprise("`imm-operator crd` printed a document that is not named PLURAL.immops.dev"))
+    plural.ok_or_else(|| {
+        unexpected("`imm-operator crd` printed a document that is not named PLURAL.immops.dev")
+    })
 }
 
 /// Returns the CRD as a chart template, enabled by `crds.enabled`, with labels and annotations of the release.
@@ -106,14 +107,14 @@ fn chart_copy(definition: &str) -> Result<String> {
     let metadata = "\n  {{- include \"imm-operator.crdMetadata\" . | nindent 2 }}";
     let (before, after) = escaped
         .split_once("\nmetadata:")
-        .ok_or_else(|| surprise("a CRD printed by `imm-operator crd` has no metadata line"))?;
+        .ok_or_else(|| unexpected("a CRD printed by `imm-operator crd` has no metadata line"))?;
     if after
         .lines()
         .nth(1)
         .is_none_or(|line| !line.starts_with("  name: "))
         || after.contains("\nstatus:")
     {
-        return Err(surprise(
+        return Err(unexpected(
             "a CRD printed by `imm-operator crd` has a status, or metadata besides its name",
         ));
     }
@@ -165,7 +166,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn surprise(text: &str) -> HarnessError {
+fn unexpected(text: &str) -> HarnessError {
     HarnessError::Surprise(text.to_owned())
 }
 

@@ -149,7 +149,7 @@ fn admin_address(log: &str) -> Option<String> {
         let fields = line.get("fields").unwrap_or(&line);
         let message = fields.get("message")?.as_str()?;
         let address = fields.get("address")?.as_str()?;
-        (message == "admin server started").then(|| address.to_owned())
+        (message == "HTTP server started").then(|| address.to_owned())
     })
 }
 
@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn finds_the_latest_address_in_either_shape_of_log_line() {
-        let flat = r#"{"level":"INFO","message":"admin server started","address":"127.0.0.1:1"}"#;
-        let nested = r#"{"fields":{"message":"admin server started","address":"127.0.0.1:2"}}"#;
+        let flat = r#"{"level":"INFO","message":"HTTP server started","address":"127.0.0.1:1"}"#;
+        let nested = r#"{"fields":{"message":"HTTP server started","address":"127.0.0.1:2"}}"#;
         assert_eq!(admin_address(flat).as_deref(), Some("127.0.0.1:1"));
         assert_eq!(
             admin_address(&format!("{flat}\nplain text\n{nested}\n")).as_deref(),

@@ -41,29 +41,30 @@ impl Progress {
     }
 
     /// Adds the next items of the source; `last` if there are no more. Objects of a prefix can be deleted between two
-    /// runs: stored results keep their indexes, and no index is assigned twice.
+    /// runs: stored results keep their indexes, and no index is assigned twice. Items with a reject code become failed
+    /// results at once.
     pub fn add_items(&mut self, found: Vec<SourceItem>, last: bool) {
         for SourceItem {
             uri,
-            resume_after: place,
-            reject_code: refused,
+            resume_after,
+            reject_code,
         } in found
         {
             let known = self.stored_ahead_by_uri.remove(&uri);
             let index = known.unwrap_or_else(|| self.free_index());
             // The cursor moves by index and must not pass items that reappeared before it and are not done.
-            let place = place.filter(|_| index >= self.next_index);
+            let resume_after = resume_after.filter(|_| index >= self.next_index);
             // A stored item can follow new items that have taken higher indexes than its own.
             self.next_index = self.next_index.max(index + 1);
             let settled = self.stored_ahead.remove(&index);
             self.cursor_slots.insert(
                 index,
                 CursorSlot {
-                    resume_after: place,
+                    resume_after,
                     settled,
                 },
             );
-            match refused {
+            match reject_code {
                 _ if settled => {}
                 Some(code) => self.record_result(index, uri, None, Some(code.to_owned())),
                 None => self.pending_items.push_back(Item { index, uri }),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::answer::RpcError;
 use crate::policy::Document;
-use crate::rpc::Order;
+use crate::rpc::RpcRequest;
 use crate::world::World;
 use crate::world::callers::Caller;
 
@@ -46,7 +46,7 @@ pub(super) struct CredentialConfig {
 
 impl CredentialConfig {
     /// Returns `None` if the call names no role; the project's service role then reads the object.
-    pub(super) fn read(order: &Order) -> Result<Option<Self>, RpcError> {
+    pub(super) fn read(order: &RpcRequest) -> Result<Option<Self>, RpcError> {
         let invalid = |what: &str| RpcError::new(400, "InvalidArgument", format!("CredentialConfig {what}."));
         let Some(text) = order.parameter("CredentialConfig") else {
             return Ok(None);

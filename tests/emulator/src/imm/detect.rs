@@ -11,7 +11,7 @@ use crate::answer::{Answer, RpcError};
 use crate::cloud::Cloud;
 use crate::ledger::Call;
 use crate::policy::Context;
-use crate::rpc::{Order, source};
+use crate::rpc::{RpcRequest, source};
 use crate::world::buckets::Content;
 use crate::world::callers::Caller;
 
@@ -37,7 +37,7 @@ impl Drop for Place<'_> {
 
 pub(super) async fn detect_image_score(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     caller: &Caller,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {
@@ -74,7 +74,7 @@ pub(super) async fn detect_image_score(
 
 fn read_source(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     project: &(String, String),
     call: &mut Call,
 ) -> Result<Source, RpcError> {

@@ -9,12 +9,12 @@ use crate::answer::{Answer, RpcError};
 use crate::cloud::Cloud;
 use crate::ledger::Call;
 use crate::request::Request;
-use crate::rpc::{Order, authenticate};
+use crate::rpc::{RpcRequest, authenticate};
 use crate::world::callers::Caller;
 
 pub(crate) async fn perform(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     request: &Request,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {
@@ -60,7 +60,12 @@ fn throttled(cloud: &Cloud, what: &str) -> RpcError {
 
 /// Counts a request against the project's rate limit. The project belongs to the caller's account and, if the host
 /// names a region, to that region.
-fn enter_project(cloud: &Cloud, order: &Order, caller: &Caller, call: &mut Call) -> Result<String, RpcError> {
+fn enter_project(
+    cloud: &Cloud,
+    order: &RpcRequest,
+    caller: &Caller,
+    call: &mut Call,
+) -> Result<String, RpcError> {
     let name = order.required("ProjectName")?;
     let asked = call.region.clone();
     let mut world = cloud.world();

@@ -7,7 +7,7 @@ use super::{check_right, enter_project};
 use crate::answer::{Answer, RpcError};
 use crate::cloud::Cloud;
 use crate::ledger::Call;
-use crate::rpc::Order;
+use crate::rpc::RpcRequest;
 use crate::seed::ProjectSeed;
 use crate::world::callers::Caller;
 use crate::world::projects::Project;
@@ -29,7 +29,7 @@ fn shown(project: &Project) -> Value {
 
 pub(super) fn get_project(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     caller: &Caller,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {
@@ -52,7 +52,7 @@ fn is_name(name: &str) -> bool {
 
 pub(super) fn create_project(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     caller: &Caller,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {
@@ -101,7 +101,7 @@ pub(super) fn create_project(
 
 pub(super) fn list_projects(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     caller: &Caller,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {
@@ -152,7 +152,7 @@ pub(super) fn list_projects(
 
 pub(super) fn attach_bucket(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     caller: &Caller,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {

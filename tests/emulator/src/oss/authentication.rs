@@ -14,10 +14,10 @@ const LARGEST_SKEW_SECONDS: i64 = 15 * 60;
 
 /// Returns the access key id and region that a request names, verified or not.
 pub(super) fn presented(request: &Request) -> (Option<String>, Option<String>) {
-    if let Ok(Some(claim)) = oss_v4::Claim::read(request) {
+    if let Ok(Some(claim)) = oss_v4::ParsedSignature::read(request) {
         return (Some(claim.access_key_id), Some(claim.region));
     }
-    let claim = oss_v1::Claim::read(request).ok().flatten();
+    let claim = oss_v1::ParsedSignature::read(request).ok().flatten();
     (claim.map(|claim| claim.access_key_id), None)
 }
 
@@ -88,8 +88,8 @@ pub(super) fn authenticate(
         return Ok(None);
     }
     let malformed = |fault| signature_error(fault, "", None);
-    let v4 = oss_v4::Claim::read(request).map_err(malformed)?;
-    let v1 = oss_v1::Claim::read(request).map_err(malformed)?;
+    let v4 = oss_v4::ParsedSignature::read(request).map_err(malformed)?;
+    let v1 = oss_v1::ParsedSignature::read(request).map_err(malformed)?;
     let id = match (&v4, &v1) {
         (Some(claim), _) => claim.access_key_id.clone(),
         (None, Some(claim)) => claim.access_key_id.clone(),

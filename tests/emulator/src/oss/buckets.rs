@@ -1,7 +1,7 @@
 //! Bucket metadata: info, location, ACL, the bucket list of an account, and Block Public Access.
 //! The XML satisfies the strictest official client and includes elements that clients read without checking.
 
-use super::Visit;
+use super::AuthenticatedRequest;
 use crate::answer::{Answer, OssError};
 use crate::clock::iso_millis;
 use crate::encoding::{element, element_text};
@@ -41,7 +41,7 @@ fn block_answer(on: bool) -> Answer {
     Answer::xml("PublicAccessBlockConfiguration", &flag)
 }
 
-impl Visit<'_> {
+impl AuthenticatedRequest<'_> {
     pub(super) fn bucket_info(&self) -> Result<Answer, OssError> {
         let world = self.cloud.world();
         let bucket = self.allowed_bucket(&world)?;

@@ -3,7 +3,7 @@
 
 use std::ops::Bound;
 
-use super::Visit;
+use super::AuthenticatedRequest;
 use crate::answer::{Answer, OssError};
 use crate::clock::iso_millis;
 use crate::encoding::{element, hex, percent_encode};
@@ -29,7 +29,7 @@ fn name_of(token: &str) -> Result<String, OssError> {
     })
 }
 
-impl Visit<'_> {
+impl AuthenticatedRequest<'_> {
     pub(super) fn list_objects(&self) -> Result<Answer, OssError> {
         let world = self.cloud.world();
         let bucket = self.allowed_bucket(&world)?;

@@ -82,7 +82,7 @@ pub(crate) fn describe(address: &Address, request: &Request, call: &mut Call) {
 }
 
 /// An authenticated request with everything the operations need.
-pub(crate) struct Visit<'a> {
+pub(crate) struct AuthenticatedRequest<'a> {
     pub(crate) cloud: &'a Cloud,
     pub(crate) request: &'a Request,
     pub(crate) caller: Option<Caller>,
@@ -104,7 +104,7 @@ pub(crate) fn perform(
         call.principal = Some(caller.principal());
     }
     check_body(request)?;
-    let visit = Visit {
+    let visit = AuthenticatedRequest {
         cloud,
         request,
         caller,
@@ -158,7 +158,7 @@ fn check_body(request: &Request) -> Result<(), OssError> {
     }
 }
 
-impl Visit<'_> {
+impl AuthenticatedRequest<'_> {
     /// Returns the bucket. Fails if it does not exist, is addressed at another region's endpoint, or the caller is not
     /// allowed the action.
     pub(crate) fn allowed_bucket<'w>(&self, world: &'w World) -> Result<&'w Bucket, OssError> {

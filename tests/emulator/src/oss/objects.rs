@@ -1,7 +1,7 @@
 //! Objects: head, get with conditions and ranges, put, delete.
 //! Only the operations that readers of a bucket need; versions and multipart uploads are not modelled.
 
-use super::Visit;
+use super::AuthenticatedRequest;
 use crate::answer::{Answer, OssError};
 use crate::clock::{http_date, read_date};
 use crate::world::buckets::{Object, Scoring};
@@ -46,7 +46,7 @@ fn part(header: Option<&str>, standard: bool, length: usize) -> Part {
     }
 }
 
-impl Visit<'_> {
+impl AuthenticatedRequest<'_> {
     fn etag_named(&self, header: &str, object: &Object) -> Option<bool> {
         let named = self.request.header(header)?;
         Some(named.split(',').any(|one| {

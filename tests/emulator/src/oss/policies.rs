@@ -1,7 +1,7 @@
 //! Bucket policy calls. A read returns exactly the bytes that were written.
 //! As in OSS, there is no conditional write: the last writer wins.
 
-use super::Visit;
+use super::AuthenticatedRequest;
 use crate::answer::{Answer, OssError};
 use crate::encoding::element;
 use crate::policy::{is_public, read_submission};
@@ -13,7 +13,7 @@ const CONDITIONAL_HEADERS: [&str; 4] = [
     "if-unmodified-since",
 ];
 
-impl Visit<'_> {
+impl AuthenticatedRequest<'_> {
     pub(super) fn get_policy(&self) -> Result<Answer, OssError> {
         let world = self.cloud.world();
         let bucket = self.allowed_bucket(&world)?;

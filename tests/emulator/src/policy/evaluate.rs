@@ -89,7 +89,7 @@ fn is_about(statement: &Statement, action: &str, resources: &[String], context: 
             .all(|one| condition::holds(one, context))
 }
 
-fn weigh<'a>(statements: impl Iterator<Item = &'a Statement>) -> Decision {
+fn combine_effects<'a>(statements: impl Iterator<Item = &'a Statement>) -> Decision {
     let mut decision = Decision::NotMentioned;
     for statement in statements {
         match statement.effect {
@@ -102,7 +102,7 @@ fn weigh<'a>(statements: impl Iterator<Item = &'a Statement>) -> Decision {
 
 /// Returns the decision of a bucket policy for an access.
 pub fn decide(document: &Document, access: &Access<'_>) -> Decision {
-    weigh(document.statements.iter().filter(|statement| {
+    combine_effects(document.statements.iter().filter(|statement| {
         names(statement, access.subject)
             && is_about(statement, access.action, access.resources, access.context)
     }))
@@ -114,5 +114,5 @@ pub fn session_allows(document: &Document, action: &str, resources: &[String], c
         .statements
         .iter()
         .filter(|statement| is_about(statement, action, resources, context));
-    weigh(about) == Decision::Allowed
+    combine_effects(about) == Decision::Allowed
 }

@@ -12,14 +12,14 @@ const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
 /// The parsed `Authorization` header.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub struct ParsedSignature {
     /// The access key id in the header.
     pub access_key_id: String,
     signed_headers: Vec<String>,
     signature: String,
 }
 
-impl Claim {
+impl ParsedSignature {
     /// Parses the header. `None` if it is of another scheme. Fails if it is malformed.
     pub fn read(request: &Request) -> Result<Option<Self>, SignatureFault> {
         let Some(rest) = request

@@ -30,13 +30,13 @@ const SUB_RESOURCES: [&str; 89] = [
 
 /// The parsed `Authorization` header.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub struct ParsedSignature {
     /// The access key id in the header.
     pub access_key_id: String,
     signature: String,
 }
 
-impl Claim {
+impl ParsedSignature {
     /// Parses the header. `None` if it is of another scheme. Fails if it is malformed.
     pub fn read(request: &Request) -> Result<Option<Self>, SignatureFault> {
         let Some(rest) = request

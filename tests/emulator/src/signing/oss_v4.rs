@@ -13,7 +13,7 @@ const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 /// The parsed `Authorization` header.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub struct ParsedSignature {
     /// The access key id in the header.
     pub access_key_id: String,
     /// The date of the scope, `YYYYMMDD`.
@@ -24,7 +24,7 @@ pub struct Claim {
     signature: String,
 }
 
-impl Claim {
+impl ParsedSignature {
     /// Parses the header. `None` if it is of another scheme. Fails if it is malformed.
     pub fn read(request: &Request) -> Result<Option<Self>, SignatureFault> {
         let Some(rest) = request

@@ -8,13 +8,13 @@ use crate::request::{Request, value_of};
 
 /// The parsed signature parameters.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub struct ParsedSignature {
     /// The access key id in the parameters.
     pub access_key_id: String,
     signature: String,
 }
 
-impl Claim {
+impl ParsedSignature {
     /// Parses the parameters. `None` if they contain no signature. Fails if they are malformed.
     pub fn read(request: &Request) -> Result<Option<Self>, SignatureFault> {
         let parameters = request.rpc_parameters();

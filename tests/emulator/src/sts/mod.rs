@@ -11,14 +11,14 @@ use crate::answer::{Answer, RpcError};
 use crate::cloud::Cloud;
 use crate::ledger::Call;
 use crate::request::Request;
-use crate::rpc::{Order, authenticate};
+use crate::rpc::{RpcRequest, authenticate};
 use crate::world::callers::{Caller, Identity};
 
 pub use jwt::{TokenFault, check_token};
 
 pub(crate) fn perform(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     request: &Request,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {

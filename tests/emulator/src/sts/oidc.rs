@@ -10,7 +10,7 @@ use crate::answer::{Answer, RpcError};
 use crate::cloud::Cloud;
 use crate::ledger::Call;
 use crate::policy::matches;
-use crate::rpc::Order;
+use crate::rpc::RpcRequest;
 
 fn token_error(fault: &TokenFault) -> RpcError {
     match fault {
@@ -29,7 +29,7 @@ fn token_error(fault: &TokenFault) -> RpcError {
 
 pub(super) fn assume_role_with_oidc(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {
     let provider_arn = order.required("OIDCProviderArn")?;

@@ -10,7 +10,7 @@ use crate::cloud::Cloud;
 use crate::digest::{random_hex, sha256_hex};
 use crate::ledger::Call;
 use crate::policy::Document;
-use crate::rpc::Order;
+use crate::rpc::RpcRequest;
 use crate::seed::{RoleSeed, SecretText};
 use crate::world::accounts::Session;
 use crate::world::callers::Caller;
@@ -33,7 +33,7 @@ pub(super) fn role_id(account: &str, role: &str) -> String {
 }
 
 /// Returns the role that a request names, with its account. Fails if the ARN is malformed or the role does not exist.
-pub(super) fn wanted_role(cloud: &Cloud, order: &Order) -> Result<(String, RoleSeed), RpcError> {
+pub(super) fn wanted_role(cloud: &Cloud, order: &RpcRequest) -> Result<(String, RoleSeed), RpcError> {
     let arn = order.required("RoleArn")?;
     let (account, name) = ram_arn(arn, "role").ok_or_else(|| {
         RpcError::new(
@@ -55,7 +55,7 @@ pub(super) fn wanted_role(cloud: &Cloud, order: &Order) -> Result<(String, RoleS
 /// Creates a session and returns the part of the response that both calls share. Fails if a parameter is invalid.
 pub(super) fn open(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     account: &str,
     role: &RoleSeed,
 ) -> Result<serde_json::Map<String, Value>, RpcError> {
@@ -120,7 +120,7 @@ pub(super) fn open(
 
 pub(super) fn assume_role(
     cloud: &Cloud,
-    order: &Order,
+    order: &RpcRequest,
     caller: &Caller,
     call: &mut Call,
 ) -> Result<Answer, RpcError> {

@@ -180,7 +180,7 @@ impl Client {
         request
             .headers
             .push(("authorization".to_owned(), authorization("none")));
-        let claim = oss_v4::Claim::read(&request).unwrap().unwrap();
+        let claim = oss_v4::ParsedSignature::read(&request).unwrap().unwrap();
         let address = Address::find(&request, &[]);
         let canonical = claim.canonical_request(&request, address.bucket.as_deref(), address.key.as_deref());
         let mut key = mac(format!("aliyun_v4{}", self.secret).as_bytes(), &date[..8]);
@@ -268,8 +268,8 @@ impl Client {
         request
             .headers
             .push(("authorization".to_owned(), authorization("none")));
-        let claim = acs3::Claim::read(&request).unwrap().unwrap();
-        let text = acs3::Claim::string_to_sign(&claim.canonical_request(&request));
+        let claim = acs3::ParsedSignature::read(&request).unwrap().unwrap();
+        let text = acs3::ParsedSignature::string_to_sign(&claim.canonical_request(&request));
         let signature = hex(&mac(self.secret.as_bytes(), &text));
         request.headers.last_mut().unwrap().1 = authorization(&signature);
         request

@@ -218,7 +218,7 @@ async fn the_old_form_of_signature_opens_a_session_too() {
         aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
         format!("{}&", owner.secret).as_bytes(),
     );
-    let text = rpc::Claim::string_to_sign(&request);
+    let text = rpc::ParsedSignature::string_to_sign(&request);
     assert!(text.starts_with("GET&%2F&AccessKeyId%3D"), "{text}");
     let signature = aws_lc_rs::hmac::sign(&key, text.as_bytes());
     let signature = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, signature.as_ref());

@@ -66,7 +66,7 @@ fn every_oss_v4_vector_is_accepted_and_none_with_a_change() {
         let request = request(case);
         let (bucket, key) = found(&request, inputs);
         let (bucket, key) = (bucket.as_deref(), key.as_deref());
-        let claim = oss_v4::Claim::read(&request).unwrap().expect(name);
+        let claim = oss_v4::ParsedSignature::read(&request).unwrap().expect(name);
         let canonical = claim.canonical_request(&request, bucket, key);
         assert_eq!(canonical, text(expected, "canonical_request"), "{name}");
         assert_eq!(
@@ -108,9 +108,9 @@ fn every_oss_v1_vector_is_accepted_and_none_with_a_change() {
         let request = request(case);
         let (bucket, key) = found(&request, inputs);
         let (bucket, key) = (bucket.as_deref(), key.as_deref());
-        let claim = oss_v1::Claim::read(&request).unwrap().expect(name);
+        let claim = oss_v1::ParsedSignature::read(&request).unwrap().expect(name);
         assert_eq!(
-            oss_v1::Claim::string_to_sign(&request, bucket, key),
+            oss_v1::ParsedSignature::string_to_sign(&request, bucket, key),
             text(expected, "string_to_sign"),
             "{name}"
         );
@@ -135,11 +135,11 @@ fn every_acs3_vector_is_accepted_and_none_with_a_change() {
     for case in &cases {
         let (name, inputs, expected) = (text(case, "name"), &case["inputs"], &case["expected"]);
         let request = request(case);
-        let claim = acs3::Claim::read(&request).unwrap().expect(name);
+        let claim = acs3::ParsedSignature::read(&request).unwrap().expect(name);
         let canonical = claim.canonical_request(&request);
         assert_eq!(canonical, text(expected, "canonical_request"), "{name}");
         assert_eq!(
-            acs3::Claim::string_to_sign(&canonical),
+            acs3::ParsedSignature::string_to_sign(&canonical),
             text(expected, "string_to_sign"),
             "{name}"
         );
@@ -175,7 +175,7 @@ fn fields_may_be_separated_by_a_comma_and_a_space() {
             }
         }
         let (bucket, key) = found(&request, &case["inputs"]);
-        let claim = oss_v4::Claim::read(&request).unwrap().unwrap();
+        let claim = oss_v4::ParsedSignature::read(&request).unwrap().unwrap();
         let secret = text(&case["inputs"], "access_key_secret");
         assert_eq!(
             claim.verify(&request, bucket.as_deref(), key.as_deref(), secret),

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::stage::{PATIENCE, Stage, surprise};
+use super::stage::{PATIENCE, Stage, unexpected};
 use super::steps::reason_is;
 use crate::error::{HarnessError, Result};
 use crate::process::Process;
@@ -47,7 +47,7 @@ fn watched(stage: &Stage, log: &str) -> Result<()> {
         (all == IMAGES.to_string() && done > 0 && done < IMAGES).then_some(())
     };
     let in_progress = lines.iter().filter_map(done).count();
-    stage.demand(
+    stage.check_fact(
         "kubectl showed the job's progress while it ran",
         in_progress > 0,
         || log.to_owned(),
@@ -71,7 +71,7 @@ async fn summary(stage: &Stage) -> Result<()> {
     );
     let bins = lines.iter().filter_map(|line| line.trim().parse::<usize>().ok());
     let all: usize = bins.sum();
-    stage.demand("the histogram contains every image", all == IMAGES, || {
+    stage.check_fact("the histogram contains every image", all == IMAGES, || {
         format!("{all}")
     })
 }
@@ -105,7 +105,7 @@ async fn lowest(stage: &Stage) -> Result<()> {
     });
     let mut scored: Vec<(f64, String)> = scored.collect();
     scored.sort_by(|one, other| one.0.total_cmp(&other.0));
-    stage.demand(
+    stage.check_fact(
         "each of the 400 images has a score",
         scored.len() == IMAGES,
         || text.clone(),
@@ -115,7 +115,7 @@ async fn lowest(stage: &Stage) -> Result<()> {
         let sharp = place(&format!("gallery/{scene}-sharp.jpg"));
         let blurred = place(&format!("gallery/{scene}-blurred.jpg"));
         if blurred.is_none() || sharp <= blurred {
-            return Err(surprise(format!(
+            return Err(unexpected(format!(
                 "{scene}: the blurred picture does not score below its sharp original"
             )));
         }

@@ -13,7 +13,7 @@ use crate::environment::tools_folder;
 use crate::error::{HarnessError, Result};
 use crate::process::describe;
 use show::Show;
-use stage::{BUCKET, Stage, surprise};
+use stage::{BUCKET, Stage, unexpected};
 
 /// The demo's options.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ async fn finish(stage: Stage) -> Result<()> {
     if let Some(operator) = stage.operator {
         let status = operator.terminate().await?;
         if !status.success() {
-            return Err(surprise(format!(
+            return Err(unexpected(format!(
                 "the operator exited with {} after SIGTERM",
                 describe(status)
             )));

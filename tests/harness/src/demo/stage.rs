@@ -35,13 +35,13 @@ impl Stage {
     /// Starts the emulator and the control plane.
     pub(super) async fn start(show: Show, binary: PathBuf) -> Result<Self> {
         let seed = checkout().join("tests/emulator/seeds/cross-account.yaml");
-        let seed = Seed::from_file(&seed).map_err(surprise)?;
+        let seed = Seed::from_file(&seed).map_err(unexpected)?;
         let bucket = seed.buckets.iter().find(|bucket| bucket.name == BUCKET);
-        let bucket = bucket.ok_or_else(|| surprise(format!("the seed has no bucket {BUCKET}")))?;
+        let bucket = bucket.ok_or_else(|| unexpected(format!("the seed has no bucket {BUCKET}")))?;
         let public_access_blocked = bucket.block_public_access;
         let cloud = Emulator::start(seed, imm_emulator::Options::default())
             .await
-            .map_err(surprise)?;
+            .map_err(unexpected)?;
         show.line(&format!(
             "  the emulator of OSS, IMM and STS listens on {}",
             cloud.url()
@@ -101,7 +101,7 @@ impl Stage {
             .plane
             .kubectl(&["get", kind, name, "-n", namespace, "-o", "json"])
             .await?;
-        serde_json::from_str(&text).map_err(surprise)
+        serde_json::from_str(&text).map_err(unexpected)
     }
 
     /// Returns the reason of an object's condition, or an error that describes the status if the condition is missing.
@@ -131,7 +131,7 @@ impl Stage {
     pub(super) fn policy(&self) -> Result<String> {
         self.cloud
             .policy(BUCKET)
-            .ok_or_else(|| surprise(format!("bucket {BUCKET} has no policy")))
+            .ok_or_else(|| unexpected(format!("bucket {BUCKET} has no policy")))
     }
 
     /// Returns the recorded calls of one action.
@@ -144,12 +144,12 @@ impl Stage {
     }
 
     /// Prints the fact if it holds; otherwise fails with the observed value.
-    pub(super) fn demand(&self, fact: &str, holds: bool, seen: impl FnOnce() -> String) -> Result<()> {
+    pub(super) fn check_fact(&self, fact: &str, holds: bool, seen: impl FnOnce() -> String) -> Result<()> {
         if holds {
             self.show.fact(fact);
             return Ok(());
         }
-        Err(surprise(format!("expected: {fact}; observed: {}", seen())))
+        Err(unexpected(format!("expected: {fact}; observed: {}", seen())))
     }
 }
 
@@ -175,6 +175,6 @@ fn shown(args: &[&str]) -> String {
 }
 
 /// Returns an error for an unexpected result.
-pub(super) fn surprise(error: impl std::fmt::Display) -> HarnessError {
+pub(super) fn unexpected(error: impl std::fmt::Display) -> HarnessError {
     HarnessError::Surprise(error.to_string())
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::difference::difference;
-use super::stage::{ACCOUNT, PATIENCE, SYSTEM, Stage, surprise};
+use super::stage::{ACCOUNT, PATIENCE, SYSTEM, Stage, unexpected};
 use crate::CANARY;
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
@@ -28,7 +28,7 @@ const SAMPLES: [&str; 5] = [
 pub(super) fn bucket(stage: &Stage) -> Result<String> {
     let policy = stage.policy()?;
     let blocked = stage.public_access_blocked;
-    stage.demand("Block Public Access is on for the bucket", blocked, || {
+    stage.check_fact("Block Public Access is on for the bucket", blocked, || {
         "off".to_owned()
     })?;
     stage
@@ -80,7 +80,7 @@ pub(super) async fn keys(stage: &Stage) -> Result<()> {
         other => other?,
     };
     let denied = answer.lines().any(|line| line == "no");
-    stage.demand(
+    stage.check_fact(
         "the operator may read this Secret and no other Secret of the namespace",
         denied,
         || answer,
@@ -101,7 +101,7 @@ pub(super) async fn job_waits(stage: &Stage) -> Result<()> {
         .kubectl(&["get", "imagescorejobs", "-n", "analytics"])
         .await?;
     let calls = stage.cloud.calls();
-    stage.demand("the job made no API calls", calls.is_empty(), || {
+    stage.check_fact("the job made no API calls", calls.is_empty(), || {
         format!("{calls:?}")
     })
 }
@@ -127,13 +127,13 @@ pub(super) async fn grant(stage: &Stage, before: &str) -> Result<()> {
     let shown = difference(before, &after);
     stage.show.line(shown.trim_end());
     let removed = shown.lines().any(|line| line.starts_with('-'));
-    stage.demand(
+    stage.check_fact(
         "the foreign statements are unchanged, byte for byte",
         !removed && after != before,
         || shown,
     )?;
     let writes = stage.calls("PutBucketPolicy");
-    stage.demand("the operator wrote the policy once", writes.len() == 1, || {
+    stage.check_fact("the operator wrote the policy once", writes.len() == 1, || {
         format!("{} writes", writes.len())
     })
 }
@@ -160,13 +160,13 @@ pub(super) async fn score(stage: &Stage) -> Result<()> {
     let scores = scores(&job)?;
     let right = matches!(scores.as_slice(), [(_, uri)] if uri.ends_with("/test-object.jpg"))
         && scores.iter().all(|(score, _)| score == "0.727");
-    stage.demand(
+    stage.check_fact(
         "oss://test-bucket-2024/test-object.jpg has score 0.727",
         right,
         || format!("{scores:?}"),
     )?;
     let billed = stage.cloud.billed();
-    stage.demand("the job made exactly one billed call", billed == 1, || {
+    stage.check_fact("the job made exactly one billed call", billed == 1, || {
         format!("{billed} billed calls")
     })
 }
@@ -175,7 +175,7 @@ pub(super) async fn score(stage: &Stage) -> Result<()> {
 pub(super) async fn overview(stage: &Stage) -> Result<()> {
     let shown = stage.kubectl(&["get", "imm", "-A"]).await?;
     let narrow = shown.lines().all(|line| line.len() <= WIDTH);
-    stage.demand("every line fits a terminal of 120 columns", narrow, || shown)?;
+    stage.check_fact("every line fits a terminal of 120 columns", narrow, || shown)?;
     stage.kubectl(&["get", "imm", "-A", "-o", "wide"]).await?;
     let events = stage
         .kubectl(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"])
@@ -184,11 +184,11 @@ pub(super) async fn overview(stage: &Stage) -> Result<()> {
         .iter()
         .filter(|reason| !events.contains(**reason))
         .collect();
-    stage.demand("every state change has an event", missing.is_empty(), || {
+    stage.check_fact("every state change has an event", missing.is_empty(), || {
         format!("missing events: {missing:?}")
     })?;
     let billed = stage.cloud.billed();
-    stage.demand("401 billed calls in total, one per image", billed == 401, || {
+    stage.check_fact("401 billed calls in total, one per image", billed == 401, || {
         format!("{billed}")
     })
 }
@@ -201,7 +201,7 @@ pub(super) async fn apply_again(stage: &Stage) -> Result<()> {
         let changed = answer.lines().find(|line| !line.ends_with("unchanged"));
         // kubectl prints "configured" for every Secret with stringData, because the server converts it to data.
         if let Some(line) = changed.filter(|line| !line.starts_with("secret/")) {
-            return Err(surprise(format!(
+            return Err(unexpected(format!(
                 "applying {sample} again changed an object: {line}"
             )));
         }
@@ -230,7 +230,7 @@ pub(super) async fn apply_again(stage: &Stage) -> Result<()> {
         })
         .await?;
     let (now, billed) = (stage.calls("PutBucketPolicy").len(), stage.cloud.billed());
-    stage.demand(
+    stage.check_fact(
         "no policy was written and nothing was billed",
         now == writes && billed == 401,
         || format!("{} additional writes, {billed} billed calls", now - writes),
@@ -251,7 +251,7 @@ pub(super) async fn delete(stage: &Stage, before: &str) -> Result<()> {
         "the policy equals the original, byte for byte ({} bytes)",
         before.len()
     );
-    stage.demand(&fact, after == before, || difference(before, &after))
+    stage.check_fact(&fact, after == before, || difference(before, &after))
 }
 
 /// Checks that no secret was printed, logged, or stored outside of Secrets.
@@ -275,7 +275,7 @@ pub(super) async fn no_secret(stage: &Stage) -> Result<()> {
         .filter(|(_, text)| text.contains(CANARY))
         .map(|(place, _)| *place)
         .collect();
-    stage.demand(
+    stage.check_fact(
         "the output, the operator's log, the objects and the events contain no secret",
         leaks.is_empty(),
         || format!("secrets in: {}", leaks.join(", ")),
@@ -307,7 +307,7 @@ fn scores(job: &Value) -> Result<Vec<(String, String)>> {
             .collect()
     });
     scores.flatten().ok_or_else(|| {
-        surprise(format!(
+        unexpected(format!(
             "the job's status does not contain all results: {}",
             super::stage::status(job)
         ))

@@ -113,7 +113,7 @@ async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
     let folder = here
         .ancestors()
         .nth(2)
-        .ok_or_else(|| surprise("this binary is not in a target folder"))?;
+        .ok_or_else(|| unexpected("this binary is not in a target folder"))?;
     let build = [
         "build",
         "--locked",
@@ -144,14 +144,14 @@ fn context(root: &Path, binary: &Path, folder: &TempDir) -> Result<PathBuf> {
     let account = dockerfile
         .lines()
         .find_map(|line| line.split('\'').nth(1).filter(|_| line.contains("passwd")));
-    let account = account.ok_or_else(|| surprise("the Dockerfile writes no /etc/passwd"))?;
+    let account = account.ok_or_else(|| unexpected("the Dockerfile writes no /etc/passwd"))?;
     fs::write(image.join("etc/passwd"), format!("{account}\n")).map_err(doing())?;
     let last = dockerfile
         .rfind("\nFROM scratch")
         .and_then(|start| dockerfile.get(start..));
     let last = last.filter(|last| last.contains(COPY_FROM_BUILDER));
     let last =
-        last.ok_or_else(|| surprise("the Dockerfile's last stage does not copy /image/ into scratch"))?;
+        last.ok_or_else(|| unexpected("the Dockerfile's last stage does not copy /image/ into scratch"))?;
     let local = last.replace(COPY_FROM_BUILDER, "COPY image/ /");
     fs::write(context.join("Dockerfile"), local).map_err(doing())?;
     Ok(context)
@@ -177,7 +177,8 @@ async fn build(stage: &mut Stage<'_>, folder: &TempDir, context: &Path) -> Resul
 
 fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(HarnessError::io(format!("reading {}", path.display())))?;
-    serde_json::from_str(&text).map_err(|error| surprise(&format!("{} is not JSON: {error}", path.display())))
+    serde_json::from_str(&text)
+        .map_err(|error| unexpected(&format!("{} is not JSON: {error}", path.display())))
 }
 
 /// Returns the path of a blob. Fails if the digest is missing or not SHA-256.
@@ -187,7 +188,7 @@ fn blob(image: &Path, digest: Option<&Value>) -> Result<PathBuf> {
         .and_then(|digest| digest.strip_prefix("sha256:"));
     digest
         .map(|digest| image.join(digest))
-        .ok_or_else(|| surprise("the image's manifest names no such blob"))
+        .ok_or_else(|| unexpected("the image's manifest names no such blob"))
 }
 
 fn config(image: &Path) -> Result<Value> {
@@ -257,6 +258,6 @@ async fn run(stage: &mut Stage<'_>, content: &Path) -> Result<()> {
     Ok(())
 }
 
-fn surprise(text: &str) -> HarnessError {
+fn unexpected(text: &str) -> HarnessError {
     HarnessError::Surprise(text.to_owned())
 }
