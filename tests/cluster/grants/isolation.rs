@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use imm_emulator::FaultEffect;
 use imm_operator::core::policy::fingerprint;
 use serde_json::json;
 
@@ -80,7 +79,7 @@ pub async fn a_statement_is_only_written_with_the_credentials_of_its_own_grant(s
 // G17
 pub async fn a_foreign_change_between_our_two_reads_survives(stage: Arc<Stage>) {
     let tenant = Tenant::with_policy(&stage, "between", FOREIGN).await;
-    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(3_000));
+    let second_read = tenant.hold("GetBucketPolicy", 1, Some(1));
     tenant.apply(&tenant.grant("between", &json!({}))).await;
     // The ledger is stored after the first read and before the second.
     tenant
@@ -93,6 +92,7 @@ pub async fn a_foreign_change_between_our_two_reads_survives(stage: Arc<Stage>) 
             .cloud
             .set_policy(&tenant.bucket, Some(&FOREIGN.replace("vpc-1", "vpc-2")))
     );
+    drop(second_read);
     tenant.until_reason(GRANT, "between", "Applied").await;
     let policy = tenant.policy();
     assert!(

@@ -41,13 +41,13 @@ pub async fn a_policy_that_cannot_be_edited_safely_is_never_written(stage: Arc<S
             text(&format!(
                 r#"{{"Statement":[],"Version":"1","Statement":[{STATEMENT}]}}"#
             )),
-            "more than one Statement",
+            "occurs more than once",
         ),
         (
             text(&format!(
                 r#"{{"Statement":[],"Version":"1","\u0053tatement":[{STATEMENT}]}}"#
             )),
-            "more than one Statement",
+            "occurs more than once",
         ),
         (
             text(&format!(r#"{{"Version":"1","Statement":{STATEMENT}}}"#)),

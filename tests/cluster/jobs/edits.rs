@@ -7,26 +7,11 @@ use imm_harness::until;
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    answer, assert_counts, assert_indexes, outcome, project_count, results_of, set_speed, until_finished,
-    without_reconcile_echo,
+    answer, assert_counts, assert_indexes, outcome, results_of, until_finished, without_reconcile_echo,
 };
 use super::scoring::{gallery, over};
 use crate::support::tenant::JOB;
-use crate::support::{PATIENCE, Stage, Tenant, condition};
-
-/// Waits until `count` calls are in flight.
-async fn until_in_flight(tenant: &Tenant, count: u64) {
-    until(&format!("{count} calls in flight"), PATIENCE, || async {
-        let seen = project_count(tenant);
-        if seen.in_flight >= count {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}"))
-        }
-    })
-    .await
-    .unwrap();
-}
+use crate::support::{PATIENCE, Stage, Tenant, condition, until_held};
 
 /// Returns how often the operator has read a job.
 fn reads(tenant: &Tenant, name: &str) -> usize {
@@ -40,11 +25,12 @@ fn reads(tenant: &Tenant, name: &str) -> usize {
 // J24
 pub async fn a_cancelled_job_stays_cancelled_while_its_calls_drain(stage: Arc<Stage>) {
     let (tenant, keys) = gallery(&stage, "undecided", 12).await;
-    set_speed(&tenant, 100, 2_500);
+    // The first call goes alone.
+    let calls = tenant.hold("DetectImageScore", 1, None);
     tenant
         .apply(&over(&tenant, "undecided", &keys, &json!({"parallelism": 3})))
         .await;
-    until_in_flight(&tenant, 3).await;
+    until_held(&calls, 3).await;
     let before = reads(&tenant, "undecided");
     let cancel = |yes: bool| json!({"spec": {"cancel": yes}});
     tenant.patch(JOB, "undecided", &cancel(true)).await;
@@ -54,6 +40,7 @@ pub async fn a_cancelled_job_stays_cancelled_while_its_calls_drain(stage: Arc<St
     .await
     .unwrap();
     tenant.patch(JOB, "undecided", &cancel(false)).await;
+    drop(calls);
     let job = until_finished(&tenant, "undecided").await;
     assert_eq!(outcome(&job), ["Failed", "Cancelled"]);
     // The first image, and the three calls in flight.

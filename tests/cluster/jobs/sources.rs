@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imm_emulator::{BucketSeed, Fault, FaultEffect, FaultMatch};
+use imm_emulator::BucketSeed;
 use imm_harness::until;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::fixtures::{
     set_speed, with_grant,
 };
 use crate::support::tenant::{GRANT, JOB};
-use crate::support::{PATIENCE, Stage, Tenant, condition};
+use crate::support::{PATIENCE, Stage, Tenant, condition, until_held};
 
 /// Keys that clients tend to rewrite.
 const ODD: [&str; 9] = [
@@ -284,7 +284,7 @@ pub async fn a_denied_listing_is_reported_and_resumed(stage: Arc<Stage>) {
     let job = tenant.until_reason(JOB, "wrong-keys", "SourceUnreadable").await;
     let [_, _, message] = condition(&job, "Ready");
     assert!(
-        message.contains("the credentials of secret reader (SignatureDoesNotMatch"),
+        message.contains("the credentials of Secret reader (SignatureDoesNotMatch"),
         "{message}"
     );
     tenant.apply(&valid).await;
@@ -315,32 +315,18 @@ pub async fn a_prefix_in_another_region_costs_nothing(stage: Arc<Stage>) {
 pub async fn a_grant_deleted_while_a_source_is_counted_costs_no_call(stage: Arc<Stage>) {
     let tenant = with_grant(&stage, "counted").await;
     put_images(&tenant, 30, Some("0.5"));
-    stage.cloud.add_fault(Fault {
-        matching: FaultMatch {
-            action: Some("ListObjectsV2".to_owned()),
-            bucket: Some(tenant.bucket.clone()),
-            ..FaultMatch::default()
-        },
-        // The first listing only reads the server's time.
-        skip: 1,
-        times: Some(1),
-        effect: FaultEffect::DelayMs(9_000),
-    });
+    // The first listing only reads the server's time.
+    let count = tenant.hold("ListObjectsV2", 1, Some(1));
     tenant
         .apply(&prefix_job(&tenant, "counted", &json!({}), &json!({})))
         .await;
     tenant.until_reason(JOB, "counted", "CountingItems").await;
-    // The count starts within a second, and its answer takes nine seconds.
-    let since = Timestamp::now();
-    until("the start of the count", PATIENCE, || async {
-        (Timestamp::now().duration_since(since).as_secs() >= 2).then_some(())
-    })
-    .await
-    .unwrap();
+    until_held(&count, 1).await;
     tenant.delete(GRANT, "open").await;
     tenant.until_deleted(GRANT, "open").await;
     let job = tenant.object(JOB, "counted").await;
     assert_eq!(condition(&job, "Ready")[1], "CountingItems");
+    drop(count);
     let reported =
         |job: &Value| condition(job, "Ready")[1] == "WaitingForGrant" || !outcome(job)[0].is_empty();
     let job = tenant

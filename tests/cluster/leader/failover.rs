@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use imm_emulator::FaultEffect;
 use imm_harness::until;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use super::pair::{OTHERS, Rival, TERM, holder, home, room, two};
 use crate::support::seen::statements;
 use crate::support::tenant::GRANT;
-use crate::support::{PATIENCE, Stage, Tenant, condition};
+use crate::support::{PATIENCE, Stage, Tenant, condition, until_held};
 
 /// Checks that the policy holds exactly the foreign statement, unchanged, and ours once.
 fn ours_once(tenant: &Tenant) {
@@ -159,36 +158,19 @@ async fn fail_over(tenant: &Tenant, frozen: Rival, standby: &Rival) -> Value {
     frozen.operator.thaw().unwrap();
     let status = frozen.operator.end(Duration::from_secs(30)).await.unwrap();
     assert!(status.code().is_some_and(|code| code != 0), "{status}");
-    assert!(frozen.operator.log().contains("the lease is lost"));
+    assert!(frozen.operator.log().contains("lost the lease"));
     grant
-}
-
-/// Returns how many policy backups the processes of a tenant have created.
-fn copies(tenant: &Tenant) -> usize {
-    let kept = tenant.stage.audited().into_iter();
-    let created = kept.filter(|one| one.permission() == "create configmaps");
-    created.filter(|one| one.namespace == home(tenant)).count()
 }
 
 // G32: frozen during its second read. After it resumes, the answer is there, and its write would be next.
 pub async fn a_frozen_leader_exits_without_a_write_after_it_resumes(stage: Arc<Stage>) {
     let tenant = room(&stage, "asleep").await;
     let (first, second) = two(&tenant, "frozen", "awake").await;
-    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(8000));
+    let second_read = tenant.hold("GetBucketPolicy", 1, Some(1));
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
-    // The backup is the last step before the second read, which the cloud delays.
-    until("the backup before the second read", PATIENCE, || async {
-        (copies(&tenant) > 0).then_some(())
-    })
-    .await
-    .unwrap();
-    let kept = Instant::now();
-    until("the second read to be in flight", PATIENCE, || async {
-        (kept.elapsed() > Duration::from_secs(1)).then_some(())
-    })
-    .await
-    .unwrap();
+    until_held(&second_read, 1).await;
     first.operator.freeze().unwrap();
+    drop(second_read);
     stage
         .until_calls("the second read", &tenant.bucket, "GetBucketPolicy", 2)
         .await;
@@ -211,20 +193,13 @@ pub async fn a_frozen_leader_exits_without_a_write_after_it_resumes(stage: Arc<S
 pub async fn a_write_of_a_frozen_leader_is_found_by_the_next_leader(stage: Arc<Stage>) {
     let tenant = room(&stage, "found").await;
     let (first, second) = two(&tenant, "sleeper", "finder").await;
-    tenant.fault("PutBucketPolicy", 0, 1, FaultEffect::DelayMs(8000));
+    let write = tenant.hold("PutBucketPolicy", 0, Some(1));
     tenant.apply(&tenant.grant("grant", &json!({}))).await;
-    // The backup is followed by the second read and then the write, which the cloud delays.
-    until("the backup before the write", PATIENCE, || async {
-        (copies(&tenant) > 0).then_some(())
-    })
-    .await
-    .unwrap();
-    stage
-        .until_calls("the second read", &tenant.bucket, "GetBucketPolicy", 2)
-        .await;
+    until_held(&write, 1).await;
     let frozen_at = Timestamp::now();
     first.operator.freeze().unwrap();
     assert!(tenant.puts().is_empty(), "the write is in flight");
+    drop(write);
     fail_over(&tenant, first, &second).await;
     ours_once(&tenant);
     let puts = tenant.puts();

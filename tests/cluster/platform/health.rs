@@ -130,11 +130,12 @@ async fn is(tenant: &Tenant, object: &Value, in_argo: &str, in_flux: &str) {
 pub async fn tools_see_the_health_of_a_grant(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "grants-health").await;
     install_expressions(&stage).await;
-    tenant.fault("GetBucketPolicy", 0, 1, FaultEffect::DelayMs(9000));
+    let first_read = tenant.hold("GetBucketPolicy", 0, Some(1));
     tenant.apply(&tenant.grant("healthy", &json!({}))).await;
     let unseen = tenant.object(GRANT, "healthy").await;
     assert_eq!(unseen["status"]["observedGeneration"], -1);
     is(&tenant, &unseen, "Progressing", "InProgress").await;
+    drop(first_read);
     let applied = tenant.until_reason(GRANT, "healthy", "Applied").await;
     is(&tenant, &applied, "Healthy", "Current").await;
 

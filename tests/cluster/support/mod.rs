@@ -9,12 +9,14 @@
 )]
 
 pub mod commands;
+pub mod holds;
 pub mod leaks;
 pub mod play;
 pub mod seen;
 pub mod stage;
 pub mod tenant;
 
+pub use holds::until_held;
 pub use play::{Part, play};
 pub use seen::{condition, reason};
 pub use stage::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage, chart};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use imm_emulator::seed::{AccountSeed, KeySeed, SecretText};
-use imm_emulator::{BucketSeed, Call, Fault, FaultEffect, FaultMatch, ProjectSeed, Seed};
+use imm_emulator::{BucketSeed, Call, Fault, FaultEffect, FaultMatch, Hold, ProjectSeed, Seed};
 use imm_harness::until;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
@@ -361,15 +361,24 @@ impl Tenant {
     /// Adds a fault for calls of one action on the bucket.
     pub fn fault(&self, action: &str, skip: u32, times: u32, effect: FaultEffect) {
         self.stage.cloud.add_fault(Fault {
-            matching: FaultMatch {
-                action: Some(action.to_owned()),
-                bucket: Some(self.bucket.clone()),
-                ..FaultMatch::default()
-            },
+            matching: self.calls_of(action),
             skip,
             times: Some(times),
             effect,
         });
+    }
+
+    /// Holds calls of one action on the bucket, after the first `skip`, until the returned value is dropped.
+    pub fn hold(&self, action: &str, skip: u32, times: Option<u32>) -> Hold {
+        self.stage.cloud.hold(self.calls_of(action), skip, times)
+    }
+
+    fn calls_of(&self, action: &str) -> FaultMatch {
+        FaultMatch {
+            action: Some(action.to_owned()),
+            bucket: Some(self.bucket.clone()),
+            ..FaultMatch::default()
+        }
     }
 }
 

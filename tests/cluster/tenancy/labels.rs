@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use imm_emulator::FaultEffect;
 use imm_harness::{Helm, until};
 use serde_json::{Value, json};
 
@@ -45,7 +44,7 @@ fn operator() -> Value {
 async fn label_removed_between_the_two_reads(stage: &Arc<Stage>) {
     let tenant = Tenant::new(stage, "unlabelled").await;
     label(stage, "unlabelled", &["team=media", "site=north"]).await;
-    tenant.fault("GetBucketPolicy", 1, 1, FaultEffect::DelayMs(6000));
+    let second_read = tenant.hold("GetBucketPolicy", 1, Some(1));
     tenant.apply(&tenant.grant("late", &operator())).await;
     until("the ledger before the write", PATIENCE, || async {
         let grant = tenant.object(GRANT, "late").await;
@@ -54,6 +53,7 @@ async fn label_removed_between_the_two_reads(stage: &Arc<Stage>) {
     .await
     .unwrap();
     label(stage, "unlabelled", &["team-"]).await;
+    drop(second_read);
     tenant.until_reason(GRANT, "late", "TenancyDenied").await;
     assert!(tenant.puts().is_empty());
     assert_eq!(tenant.policy(), "");

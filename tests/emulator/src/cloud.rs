@@ -9,6 +9,7 @@ use crate::answer::Answer;
 use crate::clock::{Clock, http_date, iso_millis};
 use crate::digest::random_hex;
 use crate::fault::{FaultAnswer, FaultEffect, Faults};
+use crate::hold::Holds;
 use crate::ledger::{Call, Counts, Ledger};
 use crate::nonces::Nonces;
 use crate::options::Options;
@@ -25,6 +26,7 @@ pub(crate) struct Cloud {
     world: Mutex<World>,
     pub(crate) ledger: Ledger,
     pub(crate) faults: Faults,
+    pub(crate) holds: Holds,
     pub(crate) clock: Clock,
     pub(crate) nonces: Nonces,
     traffic: Traffic,
@@ -53,6 +55,7 @@ impl Cloud {
             world: Mutex::new(world),
             ledger: Ledger::default(),
             faults: Faults::default(),
+            holds: Holds::default(),
             clock,
             nonces: Nonces::default(),
             traffic: Traffic::default(),
@@ -115,8 +118,9 @@ impl Cloud {
         outcome
     }
 
-    /// Applies the faults that match the call, performs it, and returns the outcome.
+    /// Waits for the holds and applies the faults that match the call, performs it, and returns the outcome.
     async fn answer(&self, target: Target, request: &Request, call: &mut Call) -> Outcome {
+        self.holds.pass(call).await;
         let (delay_ms, effect) = self.faults.take(call);
         if delay_ms > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;

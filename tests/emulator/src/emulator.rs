@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cloud::Cloud;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultMatch};
+use crate::hold::Hold;
 use crate::ledger::{Call, Counts};
 use crate::options::Options;
 use crate::policy::{Context, session_allows};
@@ -183,6 +184,11 @@ impl Emulator {
     /// Adds a fault.
     pub fn add_fault(&self, fault: Fault) {
         self.cloud.faults.add(fault);
+    }
+
+    /// Holds matching calls, after the first `skip` and at most `times` of them, until the returned value is dropped.
+    pub fn hold(&self, matching: FaultMatch, skip: u32, times: Option<u32>) -> Hold {
+        self.cloud.holds.add(matching, skip, times)
     }
 
     /// Removes all faults.

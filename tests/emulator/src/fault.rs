@@ -119,12 +119,21 @@ impl Fault {
 
 /// A fault with the number of calls it has counted.
 #[derive(Debug)]
-struct ActiveFault {
+pub(crate) struct ActiveFault {
     fault: Fault,
     seen: u32,
 }
 
 impl ActiveFault {
+    pub(crate) fn new(fault: Fault) -> Self {
+        Self { fault, seen: 0 }
+    }
+
+    /// Counts a call if it matches. Returns whether the fault applies to it.
+    pub(crate) fn applies_to(&mut self, call: &Call) -> bool {
+        self.fault.is_about(call) && self.count_call()
+    }
+
     /// Counts one matching call. Returns whether the fault applies to it.
     fn count_call(&mut self) -> bool {
         let fault = &mut self.fault;
@@ -158,7 +167,7 @@ impl Faults {
         self.orders
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(ActiveFault { fault, seen: 0 });
+            .push(ActiveFault::new(fault));
     }
 
     pub(crate) fn clear(&self) {

@@ -12,6 +12,7 @@ mod digest;
 mod emulator;
 mod encoding;
 mod fault;
+mod hold;
 mod imm;
 mod ledger;
 mod nonces;
@@ -35,6 +36,7 @@ pub use jiff::Timestamp;
 
 pub use emulator::{Emulator, StartError};
 pub use fault::{Fault, FaultAnswer, FaultEffect, FaultMatch};
+pub use hold::Hold;
 pub use ledger::{ActionCount, Call, Counts};
 pub use options::{Options, TlsFiles};
 pub use oss::Address;
