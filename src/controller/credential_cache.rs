@@ -129,7 +129,7 @@ async fn fetch(
             let token = ports.request_token(namespace, name).await?;
             let session = RoleSession {
                 role_arn: role_arn.clone(),
-                name: session_name(namespace),
+                name: identity.session_name(),
                 external_id: None,
                 policy,
             };
@@ -138,29 +138,18 @@ async fn fetch(
                 .await
                 .map_err(sts_error);
         }
-        CredentialOrigin::Operator => ports.operator_keys().await?,
+        CredentialOrigin::Operator { .. } => ports.operator_keys().await?,
     };
     let Some(role) = &identity.assumed_role else {
         return Ok(keys);
     };
-    let name = match &identity.origin {
-        CredentialOrigin::Secret { namespace, .. } | CredentialOrigin::ServiceAccount { namespace, .. } => {
-            session_name(namespace)
-        }
-        CredentialOrigin::Operator => "imm-operator".to_owned(),
-    };
     let session = RoleSession {
         role_arn: role.role_arn.clone(),
-        name,
+        name: identity.session_name(),
         external_id: role.external_id.clone(),
         policy,
     };
     ports.assume_role(&session, &keys).await.map_err(sts_error)
-}
-
-/// Name of an STS session, at most 64 characters: shows in the audit log of the role's account which namespace acted.
-fn session_name(namespace: &str) -> String {
-    format!("imm-operator@{namespace}").chars().take(64).collect()
 }
 
 /// Transient errors of STS become `Unavailable`, all others `AssumeRoleDenied`.

@@ -128,7 +128,7 @@ impl CredentialsError {
         let (namespace, name) = match &identity.origin {
             CredentialOrigin::Secret { namespace, name }
             | CredentialOrigin::ServiceAccount { namespace, name, .. } => (namespace.as_str(), name.as_str()),
-            CredentialOrigin::Operator => ("", ""),
+            CredentialOrigin::Operator { .. } => ("", ""),
         };
         let whose = identity.describe();
         match self {

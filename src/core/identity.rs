@@ -3,7 +3,11 @@
 
 use serde_json::json;
 
+use super::hash::sha256;
 use crate::api::{BucketRef, CredentialSource, Credentials, ProjectRef};
+
+/// Longest name of an STS session (STS page `AssumeRole`, `RoleSessionName`).
+const SESSION_NAME_LIMIT: usize = 64;
 
 /// Source of the credentials of an identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +31,10 @@ pub enum CredentialOrigin {
         provider_arn: String,
     },
     /// The operator's own identity.
-    Operator,
+    Operator {
+        /// Namespace of the object: the objects of two namespaces share no group and no session.
+        namespace: String,
+    },
 }
 
 /// A role that is assumed with the credentials of the origin.
@@ -66,13 +73,40 @@ impl Identity {
                     provider_arn: account.oidc_provider_arn.clone(),
                 }
             }
-            CredentialSource::Operator => CredentialOrigin::Operator,
+            CredentialSource::Operator => CredentialOrigin::Operator { namespace },
         };
         let assumed_role = credentials.assume_role.as_ref().map(|role| AssumedRole {
             role_arn: role.role_arn.clone(),
             external_id: role.external_id.clone(),
         });
         Some(Self { origin, assumed_role })
+    }
+
+    /// Returns the namespace of the objects that use the identity.
+    pub fn namespace(&self) -> &str {
+        match &self.origin {
+            CredentialOrigin::Secret { namespace, .. }
+            | CredentialOrigin::ServiceAccount { namespace, .. }
+            | CredentialOrigin::Operator { namespace } => namespace,
+        }
+    }
+
+    /// Returns `true` if the credentials are the operator's own.
+    pub fn is_operator(&self) -> bool {
+        matches!(self.origin, CredentialOrigin::Operator { .. })
+    }
+
+    /// Returns the name of an STS session, which tells the role's account which namespace acted. STS accepts 64
+    /// characters and a namespace can have 63: a name that is too long ends with a digest, so that it stays unique.
+    pub fn session_name(&self) -> String {
+        let namespace = self.namespace();
+        let name = format!("imm-operator@{namespace}");
+        if name.len() <= SESSION_NAME_LIMIT {
+            return name;
+        }
+        let digest: String = sha256(namespace).chars().take(10).collect();
+        let start: String = name.chars().take(SESSION_NAME_LIMIT - digest.len() - 1).collect();
+        format!("{start}-{digest}")
     }
 
     /// Returns `true` if the credentials are an STS session that the operator opens, and opens again after it has
@@ -86,7 +120,7 @@ impl Identity {
         match &self.origin {
             CredentialOrigin::Secret { name, .. } => format!("Secret {name}"),
             CredentialOrigin::ServiceAccount { name, .. } => format!("ServiceAccount {name}"),
-            CredentialOrigin::Operator => "the operator's own identity".to_owned(),
+            CredentialOrigin::Operator { .. } => "the operator's own identity".to_owned(),
         }
     }
 
@@ -161,5 +195,32 @@ impl SessionScope {
             }
         };
         json!({"Version": "1", "Statement": statements}).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_namespace_has_its_own_session_name() {
+        let name = |namespace: &str| {
+            let origin = CredentialOrigin::Operator {
+                namespace: namespace.to_owned(),
+            };
+            Identity {
+                origin,
+                assumed_role: None,
+            }
+            .session_name()
+        };
+        assert_eq!(name("media"), "imm-operator@media");
+        let stem = "x".repeat(51);
+        assert_eq!(name(&stem), format!("imm-operator@{stem}"));
+        let long = ["a", "b"].map(|end| name(&format!("{}{end}", "x".repeat(62))));
+        assert_ne!(long[0], long[1], "the namespaces differ in the last letter only");
+        for name in &long {
+            assert!(name.len() == 64 && name.starts_with("imm-operator@xxx"), "{name}");
+        }
     }
 }

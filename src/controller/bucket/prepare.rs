@@ -11,7 +11,6 @@ use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, OnDrift, PassRoleDecision,
     PublicAccessBlock, Removal, decide_pass_role, drift, parse_spec,
 };
-use crate::core::identity::CredentialOrigin;
 use crate::core::policy::is_plausible;
 use crate::ports::AccessKeys;
 
@@ -160,9 +159,7 @@ impl GrantSet<'_> {
             (_, Some(region)) if *region != spec.bucket.region => {
                 Some(GrantState::WrongRegion(region.clone()))
             }
-            (None, _) if self.identity.origin == CredentialOrigin::Operator => {
-                Some(GrantState::OwnerUnverified)
-            }
+            (None, _) if self.identity.is_operator() => Some(GrantState::OwnerUnverified),
             _ => None,
         }
     }
