@@ -1,6 +1,8 @@
 //! Status of an `ImmBucketGrant`: what the operator observed and wrote, and the ledger of the statements that the grant owns.
 //! Only the operator writes it.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,7 @@ pub enum EntryState {
 /// A statement that the grant owns, or is about to own. Entries are recorded before the policy is written.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct LedgerEntry {
     /// SHA-256 of the canonical form of the statement, for example sha256:41ab... (64 hexadecimal digits).
     #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
@@ -58,6 +61,15 @@ pub struct LedgerEntry {
     /// Time until which an unanswered write of this entry can still take effect (RFC 3339, UTC); absent when the outcome is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsettled_until: Option<Time>,
+    /// SHA-256 of the credential reference that has read the statement in the policy, for example sha256:9c2f...; absent before
+    /// that. It is only compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub identity: Option<String>,
+    /// Members that this version does not know, written back as they were read.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: BTreeMap<String, serde_json::Value>,
 }
 
 /// Cause of a policy write.

@@ -174,6 +174,7 @@ fn planned_change_for(
         absence_untrusted: false,
         placed_by_others: None,
         confirmed_removed: None,
+        identity: None,
     };
     planned_change(scene, &mut members, 0, wanted)
 }

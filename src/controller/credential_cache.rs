@@ -1,67 +1,185 @@
 //! Cache of credentials by identity. A rotated Secret is used within 60 s and without a restart, an STS session is
-//! used until 5 min before its expiry, and many grants of one identity share one request.
+//! used until 5 min before its expiry, and many objects of one identity share one request.
+//!
+//! Credentials serve an object only while its reference (the Secret, or tokens of the ServiceAccount) is open to the
+//! operator: it was read or issued since the object appeared, and less than [`CHECK_LIFE`] ago. Without that, a session
+//! would outlive the Role that opened the reference, and even the namespace.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::hash::sha256;
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
-use crate::ports::{AccessKeys, CredentialsError, Ports, RoleSession};
+use crate::ports::{AccessKeys, Ports, RoleSession};
 
 /// How long credentials from a Secret are used before the Secret is read again.
 const SECRET_TTL: SignedDuration = SignedDuration::from_secs(60);
 /// How long before its expiry an STS session is no longer used.
 const SESSION_RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(5);
+/// How long a reference counts as open after it was read. A running job looks every 10 s, so no call starts more than a
+/// minute after the reference was closed.
+const CHECK_LIFE: SignedDuration = SignedDuration::from_secs(50);
+/// How long an object that uses no credentials is remembered.
+const UNUSED_LIFE: SignedDuration = SignedDuration::from_mins(10);
 
-/// Credentials with the end of their use. Static credentials serve every scope; a session serves the scope of its
-/// session policy.
-type Entries = HashMap<(Identity, Option<SessionScope>), (AccessKeys, Timestamp)>;
+/// Credentials of one identity and scope.
+struct Entry {
+    keys: AccessKeys,
+    /// The end of their use.
+    until: Timestamp,
+    /// Digest of the credentials with which a session was opened; empty for a token.
+    opened_with: String,
+}
+
+/// Static credentials serve every scope; a session serves the scope of its session policy.
+type EntryKey = (Identity, Option<SessionScope>);
+
+/// A reference that was open at the last check.
+struct OpenReference {
+    checked_at: Timestamp,
+    /// Uids of the objects that existed at a check, and when each last used the reference.
+    users: HashMap<String, Timestamp>,
+}
+
+/// What a reference contains.
+enum Opened {
+    Keys(AccessKeys),
+    Token(SecretString),
+}
 
 /// Recently obtained credentials.
 #[derive(Default)]
 pub struct CredentialCache {
-    entries: Mutex<Entries>,
+    entries: Mutex<HashMap<EntryKey, Entry>>,
+    references: Mutex<HashMap<CredentialOrigin, OpenReference>>,
     /// Digests of credentials that IMM rejected, with the error: a job must not be billed for the same rejection
     /// again.
     bad: Mutex<HashMap<Identity, (String, CloudError)>>,
 }
 
 impl CredentialCache {
-    /// Returns the credentials of an identity for one scope, from the cache or from their source. A new STS session is
-    /// restricted to the scope.
+    /// Returns the credentials of an identity for one scope and the objects with the uids `users`, from the cache or
+    /// from their source. A new STS session is restricted to the scope. Only `credential_gate` calls this.
     ///
     /// # Errors
     /// Returns an error if the source has no usable credentials, or if STS rejects the role assumption or does not
     /// answer.
-    pub async fn fetch_cached(
+    pub(super) async fn fetch(
         &self,
         ports: &dyn Ports,
         identity: &Identity,
         scope: &SessionScope,
+        users: &[&str],
     ) -> Result<AccessKeys, CredentialsError> {
         let now = ports.now();
         let key = (
             identity.clone(),
             identity.uses_sts_session().then(|| scope.clone()),
         );
+        if self.is_open(identity, users, now)
+            && let Some(keys) = self.cached(&key, None, now)
         {
-            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.retain(|_, (_, until)| *until > now);
-            if let Some((keys, _)) = entries.get(&key) {
-                return Ok(keys.clone());
+            return Ok(keys);
+        }
+        let opened = match open(ports, identity).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                if error.is_closed() {
+                    self.close(identity);
+                }
+                return Err(error);
+            }
+        };
+        self.record_check(identity, users, now);
+        let opened_with = match &opened {
+            Opened::Keys(keys) => key_digest(keys),
+            Opened::Token(_) => String::new(),
+        };
+        // A session that was opened with the same credentials goes on: the check alone was due.
+        if identity.uses_sts_session()
+            && let Some(keys) = self.cached(&key, Some(&opened_with), now)
+        {
+            return Ok(keys);
+        }
+        let keys = exchange(ports, identity, scope, opened).await?;
+        let until = usable_until(keys.expires_at, now);
+        let entry = Entry {
+            keys: keys.clone(),
+            until,
+            opened_with,
+        };
+        self.lock_entries().insert(key, entry);
+        Ok(keys)
+    }
+
+    /// Returns cached credentials that are still usable, and that were opened with `opened_with` if that is known.
+    fn cached(&self, key: &EntryKey, opened_with: Option<&str>, now: Timestamp) -> Option<AccessKeys> {
+        let mut entries = self.lock_entries();
+        entries.retain(|_, entry| entry.until > now);
+        let entry = entries.get(key)?;
+        let same = opened_with.is_none_or(|digest| entry.opened_with == digest);
+        same.then(|| entry.keys.clone())
+    }
+
+    /// Whether the reference of an identity is known to be open to all of these objects. The operator's own identity
+    /// has no reference.
+    fn is_open(&self, identity: &Identity, users: &[&str], now: Timestamp) -> bool {
+        if identity.is_operator() {
+            return true;
+        }
+        let mut references = self.lock_references();
+        let Some(reference) = references.get_mut(&identity.origin) else {
+            return false;
+        };
+        let fresh = now.duration_since(reference.checked_at) < CHECK_LIFE;
+        let open = fresh && users.iter().all(|uid| reference.users.contains_key(*uid));
+        if open {
+            for uid in users {
+                reference.users.insert((*uid).to_owned(), now);
             }
         }
-        let keys = fetch(ports, identity, scope).await?;
-        let until = usable_until(keys.expires_at, now);
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, (keys.clone(), until));
-        Ok(keys)
+        open
+    }
+
+    /// Records a check at `now`, before which the objects existed.
+    fn record_check(&self, identity: &Identity, users: &[&str], now: Timestamp) {
+        if identity.is_operator() {
+            return;
+        }
+        let mut references = self.lock_references();
+        references.retain(|_, reference| now.duration_since(reference.checked_at) < UNUSED_LIFE);
+        let reference = references
+            .entry(identity.origin.clone())
+            .or_insert_with(|| OpenReference {
+                checked_at: now,
+                users: HashMap::new(),
+            });
+        reference.checked_at = reference.checked_at.max(now);
+        reference
+            .users
+            .retain(|_, used| now.duration_since(*used) < UNUSED_LIFE);
+        reference
+            .users
+            .extend(users.iter().map(|uid| ((*uid).to_owned(), now)));
+    }
+
+    /// Forgets everything that a closed reference has opened.
+    fn close(&self, identity: &Identity) {
+        self.lock_references().remove(&identity.origin);
+        self.lock_entries()
+            .retain(|(known, _), _| known.origin != identity.origin);
+    }
+
+    fn lock_entries(&self) -> MutexGuard<'_, HashMap<EntryKey, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_references(&self) -> MutexGuard<'_, HashMap<CredentialOrigin, OpenReference>> {
+        self.references.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that IMM rejected these credentials: the next use obtains them again, and uses them only if they have
@@ -87,10 +205,7 @@ impl CredentialCache {
 
     /// Drops the cached credentials of an identity, so that the next use obtains them again.
     pub fn forget(&self, identity: &Identity) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(known, _), _| known != identity);
+        self.lock_entries().retain(|(known, _), _| known != identity);
     }
 }
 
@@ -108,48 +223,58 @@ fn key_digest(keys: &AccessKeys) -> String {
     sha256(format!("{}\n{}\n{token}", keys.id, keys.secret.expose_secret()))
 }
 
-/// Obtains credentials from their source, and assumes the role of the identity if it has one.
+/// Opens the reference of an identity: reads the Secret, or requests a token.
 ///
 /// # Errors
-/// Returns the error of the source, or that of the role assumption.
-async fn fetch(
+/// Returns the error of the source.
+async fn open(ports: &dyn Ports, identity: &Identity) -> Result<Opened, CredentialsError> {
+    Ok(match &identity.origin {
+        CredentialOrigin::Secret { namespace, name } => {
+            Opened::Keys(ports.read_secret(namespace, name).await?)
+        }
+        CredentialOrigin::ServiceAccount { namespace, name, .. } => {
+            Opened::Token(ports.request_token(namespace, name).await?)
+        }
+        CredentialOrigin::Operator { .. } => Opened::Keys(ports.operator_keys().await?),
+    })
+}
+
+/// Exchanges a token for a session, and assumes the role of the identity if it has one.
+///
+/// # Errors
+/// Returns the error of STS.
+async fn exchange(
     ports: &dyn Ports,
     identity: &Identity,
     scope: &SessionScope,
+    opened: Opened,
 ) -> Result<AccessKeys, CredentialsError> {
-    let policy = Some(scope.session_policy());
-    let keys = match &identity.origin {
-        CredentialOrigin::Secret { namespace, name } => ports.read_secret(namespace, name).await?,
-        CredentialOrigin::ServiceAccount {
-            namespace,
-            name,
-            role_arn,
-            provider_arn,
-        } => {
-            let token = ports.request_token(namespace, name).await?;
-            let session = RoleSession {
-                role_arn: role_arn.clone(),
-                name: identity.session_name(),
-                external_id: None,
-                policy,
-            };
-            return ports
-                .assume_role_with_oidc(&session, provider_arn, &token)
-                .await
-                .map_err(sts_error);
-        }
-        CredentialOrigin::Operator { .. } => ports.operator_keys().await?,
-    };
-    let Some(role) = &identity.assumed_role else {
-        return Ok(keys);
-    };
-    let session = RoleSession {
-        role_arn: role.role_arn.clone(),
+    let session = |role_arn: &str, external_id: Option<&String>| RoleSession {
+        role_arn: role_arn.to_owned(),
         name: identity.session_name(),
-        external_id: role.external_id.clone(),
-        policy,
+        external_id: external_id.cloned(),
+        policy: Some(scope.session_policy()),
     };
-    ports.assume_role(&session, &keys).await.map_err(sts_error)
+    match (opened, &identity.origin, &identity.assumed_role) {
+        (
+            Opened::Token(token),
+            CredentialOrigin::ServiceAccount {
+                role_arn,
+                provider_arn,
+                ..
+            },
+            _,
+        ) => ports
+            .assume_role_with_oidc(&session(role_arn, None), provider_arn, &token)
+            .await
+            .map_err(sts_error),
+        (Opened::Token(_), _, _) => Err(CredentialsError::Unavailable),
+        (Opened::Keys(keys), _, None) => Ok(keys),
+        (Opened::Keys(keys), _, Some(role)) => ports
+            .assume_role(&session(&role.role_arn, role.external_id.as_ref()), &keys)
+            .await
+            .map_err(sts_error),
+    }
 }
 
 /// Transient errors of STS become `Unavailable`, all others `AssumeRoleDenied`.

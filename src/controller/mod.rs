@@ -4,6 +4,7 @@
 mod bucket;
 mod context;
 mod credential_cache;
+mod credential_gate;
 mod digest;
 pub(crate) mod feed;
 mod index;

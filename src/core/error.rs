@@ -123,6 +123,18 @@ impl CredentialsError {
         matches!(self, Self::Unavailable)
     }
 
+    /// Whether the reference is closed to the operator: it does not exist, or the operator has no access to it.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::NotFound | Self::SecretAccessDenied { .. } | Self::TokenRequestDenied { .. } => true,
+            Self::Invalid(_)
+            | Self::AssumeRoleDenied(_)
+            | Self::OtherAccount { .. }
+            | Self::NotConfigured
+            | Self::Unavailable => false,
+        }
+    }
+
     /// What happened and what to do, as the Ready condition shows it.
     pub fn message(&self, identity: &Identity) -> String {
         let (namespace, name) = match &identity.origin {

@@ -96,6 +96,23 @@ impl Identity {
         matches!(self.origin, CredentialOrigin::Operator { .. })
     }
 
+    /// Returns the SHA-256 of the reference: source, namespace, names and role. It contains no AccessKey ID.
+    pub fn digest(&self) -> String {
+        let role = self.assumed_role.as_ref();
+        let role = role.map(|r| (r.role_arn.as_str(), r.external_id.as_deref()));
+        let reference = match &self.origin {
+            CredentialOrigin::Secret { namespace, name } => json!(["Secret", namespace, name, role]),
+            CredentialOrigin::ServiceAccount {
+                namespace,
+                name,
+                role_arn,
+                provider_arn,
+            } => json!(["ServiceAccount", namespace, name, role_arn, provider_arn, role]),
+            CredentialOrigin::Operator { namespace } => json!(["Operator", namespace, role]),
+        };
+        format!("sha256:{}", sha256(reference.to_string()))
+    }
+
     /// Returns the name of an STS session, which tells the role's account which namespace acted. STS accepts 64
     /// characters and a namespace can have 63: a name that is too long ends with a digest, so that it stays unique.
     pub fn session_name(&self) -> String {

@@ -1,6 +1,7 @@
 //! All decisions, as pure functions: no async, no I/O, no clock, no randomness. Time is an argument.
 
 pub mod condition_builder;
+pub mod credential_use;
 pub mod error;
 pub mod grant;
 pub mod hash;

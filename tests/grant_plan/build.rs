@@ -69,6 +69,8 @@ pub fn entry(statement: &Statement, state: EntryState) -> LedgerEntry {
         statement: statement.text.clone(),
         copies: None,
         unsettled_until: None,
+        identity: None,
+        other: std::collections::BTreeMap::new(),
     }
 }
 
@@ -84,6 +86,7 @@ pub fn scene(document: Option<&Document>) -> PlanInput<'_> {
         absence_untrusted: false,
         placed_by_others: None,
         confirmed_removed: None,
+        identity: None,
     }
 }
 

@@ -142,8 +142,15 @@ pub(super) struct GrantSetCache {
     pub(super) next_drift_check: Option<Timestamp>,
     /// Whether the last reconcile wrote the policy.
     pub(super) wrote: bool,
-    /// Credentials of the last successful policy read; dropped together with the last grant of the group.
-    pub(super) last_credentials: Option<AccessKeys>,
+    /// Credentials that last worked, by the uid of the grant that owned statements with them; dropped with that grant.
+    pub(super) last_credentials: BTreeMap<String, LastCredentials>,
+}
+
+/// Credentials that have read the policy while a grant owned these statements. They only remove these statements, while
+/// the reference is closed.
+pub(super) struct LastCredentials {
+    pub(super) keys: AccessKeys,
+    pub(super) fingerprints: BTreeSet<String>,
 }
 
 impl GrantSetCache {

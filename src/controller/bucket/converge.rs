@@ -9,6 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::cache::GrantSetCache;
 use super::grant_set::{GrantSet, GrantWork, next_drift_check};
 use super::observation::{PolicyView, count_owned};
+use super::permission::Recheck;
 use super::short_backoff;
 use crate::api::BucketRef;
 use crate::core::condition_builder::truncate;
@@ -43,7 +44,8 @@ impl GrantSet<'_> {
         if regular || cache.next_drift_check.is_none() {
             cache.next_drift_check = Some(started + next_drift_check(&batch, regular));
         }
-        let mut read = match self.read_policy(place, keys, cache).await {
+        let identity = self.identity.digest();
+        let mut read = match self.read_policy(&batch, place, keys, cache).await {
             Ok(read) => read,
             Err(error) => return self.on_cloud_error(batch, &error, cache).await,
         };
@@ -70,6 +72,7 @@ impl GrantSet<'_> {
                 absence_untrusted: self.writes.absence_untrusted(&read.bytes, now),
                 placed_by_others: Some(&self.placed_by_others),
                 confirmed_removed: Some(&self.writes.confirmed_removed),
+                identity: Some(&identity),
             };
             let plan = plan(input, &members);
             if note_drift(&mut batch, &plan, now) {
@@ -86,7 +89,7 @@ impl GrantSet<'_> {
             // lost.
             self.back_up_policy(&mut batch, &plan, place, document.as_ref())
                 .await;
-            let second = match self.read_policy(place, keys, cache).await {
+            let second = match self.read_policy(&batch, place, keys, cache).await {
                 Ok(second) => second,
                 Err(error) => return self.on_cloud_error(batch, &error, cache).await,
             };
@@ -97,9 +100,15 @@ impl GrantSet<'_> {
                 read = second;
                 continue;
             }
-            if self.recheck_tenancy(&mut batch, &plan).await {
-                continue;
-            }
+            let keys = match self.recheck(&mut batch, &plan, place, keys).await {
+                Recheck::Unchanged(keys) => keys,
+                Recheck::Replan => continue,
+                Recheck::Refused(state, retry) => {
+                    self.write_all(batch, &state).await;
+                    return retry;
+                }
+            };
+            let keys = &keys;
             let signed_at = second.server_time.unwrap_or(read_at) - SIGNED_BEFORE;
             self.writes
                 .attempted(second.bytes.clone(), document_after(&plan.change), read_at);
@@ -121,7 +130,7 @@ impl GrantSet<'_> {
             }
             cache.wrote = true;
             self.on_write_confirmed(&mut batch, &plan, read_at);
-            read = match self.read_policy(place, keys, cache).await {
+            read = match self.read_policy(&batch, place, keys, cache).await {
                 Ok(read) => read,
                 Err(error) => return self.on_cloud_error(batch, &error, cache).await,
             };
@@ -130,21 +139,6 @@ impl GrantSet<'_> {
         self.write_all(batch, &GrantState::WriteConflict).await;
         cache.failures = cache.failures.saturating_add(1);
         short_backoff(cache.failures, &self.identity.jitter_seed())
-    }
-
-    /// Applies the tenancy rules again right before a write: the rules or the labels of a namespace may have changed.
-    /// Returns `true` when a grant is now denied, and a new plan is needed.
-    async fn recheck_tenancy(&self, batch: &mut [GrantWork], plan: &Plan) -> bool {
-        let mut any = false;
-        for (index, work) in batch.iter_mut().enumerate() {
-            let gains = plan.added.get(index).is_some_and(|n| *n > 0);
-            if gains && let Some(denied) = self.tenancy_denial(&work.grant).await {
-                work.outcome = Some(denied);
-                work.input.disposition = Disposition::Carried;
-                any = true;
-            }
-        }
-        any
     }
 
     /// Reads whether OSS considers the policy public after a write, for the grants that the write was for.
@@ -206,6 +200,7 @@ impl GrantSet<'_> {
     /// Returns the error of OSS.
     async fn read_policy(
         &self,
+        batch: &[GrantWork],
         place: &BucketRef,
         keys: &AccessKeys,
         cache: &mut GrantSetCache,
@@ -215,7 +210,7 @@ impl GrantSet<'_> {
             .metrics
             .cloud_call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
         if read.is_ok() {
-            cache.last_credentials = Some(keys.clone());
+            self.remember_credentials(batch, keys, cache);
         }
         read
     }

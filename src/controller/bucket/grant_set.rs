@@ -17,16 +17,17 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cache::{GrantSetCache, WriteHistory};
+use super::permission::Access;
 use super::release::{release, release_retained};
 use super::write_status::write_status;
 use super::{PlacedByGrant, placed_fingerprints, short_backoff, time_left};
-use crate::api::{BackupRef, EventReason, GrantStatus, ObservedBucket, RepeatedDrift};
+use crate::api::{BackupRef, BucketRef, EventReason, GrantStatus, ObservedBucket, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::controller::digest::ChangeDigest;
 use crate::controller::object_events::publish_grant_event;
-use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
+use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{Desired, GrantInput, GrantObject, GrantState, PassRoleDecision, PublicAccessBlock};
-use crate::core::identity::{Identity, SessionScope};
+use crate::core::identity::Identity;
 use crate::core::requeue;
 
 /// A group during a reconcile.
@@ -39,6 +40,8 @@ pub(super) struct GrantSet<'a> {
     pub(super) placed_by_others: BTreeSet<String>,
     /// Statements that the grants of this group have written, as stored in their ledgers.
     pub(super) placed: Mutex<PlacedByGrant>,
+    /// Whether the reference of the identity is closed, so that the last credentials that worked are in use.
+    pub(super) reference_closed: bool,
 }
 
 /// A grant during a reconcile, and what the reconcile finds out about the grant.
@@ -97,6 +100,8 @@ impl GrantSet<'_> {
             return time_left(now, time);
         }
         (cache.last_inputs, cache.rules) = (inputs, rules);
+        let here = |uid: &String| grants.iter().any(|g| g.uid == *uid);
+        cache.last_credentials.retain(|uid, _| here(uid));
         let (grants, all_released) = release_retained(self.context, grants).await;
         let wait = if all_released {
             self.reconcile_grants(grants, cache).await
@@ -125,6 +130,25 @@ impl GrantSet<'_> {
         for grant in grants {
             batch.push(self.validate(grant).await);
         }
+        let (batch, all_released) = self.release_owning_nothing(batch).await;
+        if batch.is_empty() {
+            return Duration::from_secs(if all_released { 3600 } else { 1 });
+        }
+        let wait = self.reconcile_owners(batch, &place, cache).await;
+        if all_released {
+            wait
+        } else {
+            wait.min(Duration::from_secs(1))
+        }
+    }
+
+    /// Reconciles the grants that are kept, or that own something.
+    async fn reconcile_owners(
+        &mut self,
+        mut batch: Vec<GrantWork>,
+        place: &BucketRef,
+        cache: &mut GrantSetCache,
+    ) -> Duration {
         let interval = drift_interval(&batch);
         // Every grant has a state without the policy: no cloud call is made.
         if batch.iter().all(|p| p.outcome.is_some()) {
@@ -137,46 +161,20 @@ impl GrantSet<'_> {
             self.write_all(batch, &GrantState::Suspended).await;
             return if denied { Duration::from_secs(60) } else { interval };
         }
-        let keys = self
-            .context
-            .credentials
-            .fetch_cached(
-                self.context.ports.as_ref(),
-                &self.identity,
-                &SessionScope::bucket(&place),
-            )
-            .await;
-        let keys = match keys {
-            Ok(keys) => keys,
-            Err(problem) => {
-                // The grants that are not being deleted cannot proceed; their ledgers stay.
-                for work in batch.iter_mut().filter(|p| !p.grant.deleting) {
-                    let outcome = &mut work.outcome;
-                    outcome.get_or_insert_with(|| GrantState::CredentialsFailed(problem.clone()));
-                }
-                let leaving = batch.iter().any(|p| p.grant.deleting && !p.owns_nothing());
-                // A terminating namespace may have lost its Role already: reading the Secret is then denied.
-                let denied = matches!(
-                    problem,
-                    CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. }
-                );
-                let last = cache.last_credentials.clone().filter(|_| denied);
-                let retry = if problem.is_transient() {
-                    short_backoff(2, &self.identity.jitter_seed())
-                } else {
-                    Duration::from_secs(30)
-                };
-                let Some(keys) = last.filter(|_| leaving) else {
-                    self.write_all(batch, &GrantState::CredentialsFailed(problem))
-                        .await;
-                    return retry;
-                };
-                // A terminating namespace loses its Secret before our finalizer runs: the last working credentials are
-                // used only to remove the statements of deleted grants.
-                return self.converge(batch, &place, &keys, cache).await.min(retry);
+        let keys = match self.request_access(&mut batch, place, cache).await {
+            Access::Granted(keys) => keys,
+            // A terminating namespace loses its Secret before our finalizer runs: the last working credentials are used
+            // only to remove the statements of deleted grants.
+            Access::LastWorking(keys, retry) => {
+                self.reference_closed = true;
+                return self.converge(batch, place, &keys, cache).await.min(retry);
+            }
+            Access::Refused(state, retry) => {
+                self.write_all(batch, &state).await;
+                return retry;
             }
         };
-        let facts = match self.read_bucket_facts(&batch, &place, &keys, cache).await {
+        let facts = match self.read_bucket_facts(&batch, place, &keys, cache).await {
             Ok(facts) => facts,
             Err(error) => return self.on_cloud_error(batch, &error, cache).await,
         };
@@ -184,8 +182,14 @@ impl GrantSet<'_> {
         for work in &mut batch {
             all_prepared &= self.prepare(work, &facts).await;
         }
+        // The operator's own identity reads no policy of a bucket whose owner is not the one that a grant names.
+        let unverified = |work: &GrantWork| work.outcome.is_some() && work.preview.is_none();
+        if self.identity.is_operator() && batch.iter().all(unverified) {
+            self.write_all(batch, &GrantState::OwnerUnverified).await;
+            return interval;
+        }
         let failures = cache.failures;
-        let wait = self.converge(batch, &place, &keys, cache).await;
+        let wait = self.converge(batch, place, &keys, cache).await;
         if !all_prepared {
             cache.failures = failures.saturating_add(1);
             return wait.min(short_backoff(cache.failures, &self.identity.jitter_seed()));

@@ -16,6 +16,7 @@ mod converge;
 mod finish;
 mod grant_set;
 mod observation;
+mod permission;
 mod prepare;
 mod release;
 mod write_outcome;
@@ -112,6 +113,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
             writes: &mut cache.writes,
             placed_by_others: elsewhere.cloned().collect(),
             placed: Mutex::new(own),
+            reference_closed: false,
         };
         wait = wait.min(grant_set.reconcile(grants, grant_set_cache).await);
         // Later groups use what this group still holds: when two groups release the same statement, the later one

@@ -26,11 +26,6 @@ impl GrantSet<'_> {
         } else {
             Disposition::Carried
         };
-        let outcome = if grant.deleting {
-            None
-        } else {
-            self.known_state(&grant).await
-        };
         let member = GrantInput {
             key: grant.key.clone(),
             created: grant.created,
@@ -38,10 +33,10 @@ impl GrantSet<'_> {
             ledger,
         };
         let repeated_drift = grant.status.repeated_drift.clone();
-        GrantWork {
+        let mut work = GrantWork {
             grant,
             input: member,
-            outcome,
+            outcome: None,
             pass_role: None,
             preview: None,
             bucket: None,
@@ -54,11 +49,22 @@ impl GrantSet<'_> {
             last_write: None,
             public: None,
             backup: None,
+        };
+        work.outcome = self.known_state(&work).await;
+        // What may not be removed with this identity stays, and stays owned.
+        if work.outcome.is_some() {
+            work.input.disposition = Disposition::Carried;
         }
+        work
     }
 
-    /// Returns the state of a grant that is suspended, invalid or denied; `None` when the grant can proceed.
-    async fn known_state(&self, grant: &GrantObject) -> Option<GrantState> {
+    /// Returns the state of a grant that is suspended, invalid or denied; `None` when the grant can proceed. A grant
+    /// that is being deleted can only be denied.
+    async fn known_state(&self, work: &GrantWork) -> Option<GrantState> {
+        let grant = &work.grant;
+        if grant.deleting {
+            return self.denial(grant, Some(work)).await;
+        }
         let spec = match &grant.spec {
             Ok(spec) if spec.suspend => return Some(GrantState::Suspended),
             Ok(spec) => spec,
@@ -67,23 +73,7 @@ impl GrantSet<'_> {
         if let Err(error) = parse_spec(spec, PassRoleDecision::Omitted) {
             return Some(GrantState::Invalid(error.to_string()));
         }
-        self.tenancy_denial(grant).await
-    }
-
-    /// Returns the state of a grant that the tenancy rules deny, or whose namespace cannot be read; `None` when the
-    /// grant is allowed. Applied again right before a write.
-    pub(super) async fn tenancy_denial(&self, grant: &GrantObject) -> Option<GrantState> {
-        let spec = grant.spec.as_ref().ok()?;
-        match self.context.tenant(&grant.key.namespace).await {
-            Ok(tenant) => self
-                .context
-                .ports
-                .tenancy_rules()
-                .allow_grant(&tenant, spec)
-                .err()
-                .map(GrantState::Denied),
-            Err(_) => Some(GrantState::NamespaceUnknown),
-        }
+        self.denial(grant, None).await
     }
 
     /// Reads the facts about the bucket that the grants need. Each fact costs a call: it is read once per generation,
@@ -114,8 +104,11 @@ impl GrantSet<'_> {
         };
         let retry =
             cache.public_refused && active().any(|p| requested(&p.grant) != Some(PassRoleStatement::Omit));
+        // The operator's own identity removes statements only from a bucket whose owner it has verified just now.
+        let removing = |p: &GrantWork| p.outcome.is_none() && p.grant.deleting;
+        let verify = self.identity.is_operator() && batch.iter().any(removing);
         let (ask_bucket, ask_block) = (
-            active().any(|p| unseen(&p.grant)),
+            verify || active().any(|p| unseen(&p.grant)),
             retry || active().any(|p| open(&p.grant)),
         );
         // Both calls are made concurrently: a new grant waits for the answers.
@@ -151,14 +144,10 @@ impl GrantSet<'_> {
     /// Returns the mismatch between the bucket and the spec: owner, region, or an owner that cannot be verified.
     /// `None` when the bucket matches.
     fn bucket_mismatch(&self, grant: &GrantObject, observed: &ObservedBucket) -> Option<GrantState> {
-        let spec = grant.spec.as_ref().ok()?;
+        let bucket = grant.bucket.as_ref()?;
         match (&observed.owner_uid, &observed.region) {
-            (Some(owner), _) if *owner != spec.bucket.owner_uid => {
-                Some(GrantState::WrongOwner(owner.clone()))
-            }
-            (_, Some(region)) if *region != spec.bucket.region => {
-                Some(GrantState::WrongRegion(region.clone()))
-            }
+            (Some(owner), _) if *owner != bucket.owner_uid => Some(GrantState::WrongOwner(owner.clone())),
+            (_, Some(region)) if *region != bucket.region => Some(GrantState::WrongRegion(region.clone())),
             (None, _) if self.identity.is_operator() => Some(GrantState::OwnerUnverified),
             _ => None,
         }
@@ -167,7 +156,20 @@ impl GrantSet<'_> {
     /// Decides the disposition of a grant, and adds the finalizer to a grant that is enforced. `false` when the
     /// finalizer could not be added: the grant is carried, and the group retries.
     pub(super) async fn prepare(&self, work: &mut GrantWork, facts: &BucketFacts) -> bool {
-        if work.grant.deleting || work.outcome.is_some() {
+        if work.outcome.is_some() {
+            return true;
+        }
+        if work.grant.deleting {
+            if self.identity.is_operator() {
+                let observed = facts.bucket.clone().unwrap_or(ObservedBucket {
+                    owner_uid: None,
+                    region: None,
+                });
+                work.outcome = self.bucket_mismatch(&work.grant, &observed);
+                if work.outcome.is_some() {
+                    work.input.disposition = Disposition::Carried;
+                }
+            }
             return true;
         }
         let grant = &work.grant;

@@ -63,6 +63,7 @@ pub(super) async fn release_retained(
         absence_untrusted: false,
         placed_by_others: None,
         confirmed_removed: None,
+        identity: None,
     };
     let plan = plan(input, &members);
     let (mut stay, mut go) = (Vec::new(), Vec::new());

@@ -140,6 +140,8 @@ mod tests {
             statement: statement.to_owned(),
             copies: None,
             unsettled_until: Some(Time(now + SignedDuration::from_secs(seconds))),
+            identity: None,
+            other: std::collections::BTreeMap::new(),
         };
         let earlier = [
             entry(r#"{"not":"in it"}"#, EntryState::Intended, 100),

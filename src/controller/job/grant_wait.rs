@@ -74,3 +74,14 @@ pub(super) async fn wait_for_grant(
     let wait = duration_until(now, until.unwrap_or(deadline));
     Action::Requeue(wait.clamp(Duration::from_millis(50), RECHECK_GRANT))
 }
+
+/// Whether the job was edited, recreated or deleted since it was read. `false` when it cannot be read now.
+pub(super) async fn object_changed(context: &Context, writer: &JobWriter) -> bool {
+    match context.ports.get_job(&writer.job.key).await {
+        Ok(Some(fresh)) => {
+            fresh.uid != writer.job.uid || fresh.deleting || fresh.generation != writer.job.generation
+        }
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}

@@ -2,90 +2,122 @@
 
 use crate::api::JobSpec;
 use crate::controller::context::Context;
+use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
+use crate::core::credential_use::Purpose;
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::identity::{Identity, SessionScope};
-use crate::core::job::{Phase, SourceSpec};
+use crate::core::job::{JobObject, Phase, SourceSpec};
 use crate::ports::AccessKeys;
 use crate::runtime::rate_limit::ProjectOwner;
 
-use super::persist::JobWriter;
+/// A job whose spec and source are valid.
+#[derive(Clone, Copy)]
+pub(super) struct ValidJob<'a> {
+    pub(super) context: &'a Context,
+    pub(super) job: &'a JobObject,
+    pub(super) spec: &'a JobSpec,
+    pub(super) source_spec: &'a SourceSpec,
+}
 
-/// Returns credentials that IMM has not rejected, and the owner of the rate limit that applies to them. Credentials of
-/// another account than the job names would use another project, so no call is made with them.
-///
-/// # Errors
-/// Returns the phase to report when no such credentials are available.
-pub(super) async fn scoring_credentials(
-    context: &Context,
-    identity: &Identity,
-    spec: &JobSpec,
-) -> Result<(AccessKeys, ProjectOwner), Phase> {
-    let scope = SessionScope::project(&spec.project);
-    let failed = |error: CredentialsError| {
-        let message = error.message(identity);
-        Phase::CredentialsFailed(error, message)
-    };
-    let keys = context
-        .credentials
-        .fetch_cached(context.ports.as_ref(), identity, &scope)
-        .await
-        .map_err(failed)?;
-    if let Some(error) = context.credentials.rejected_before(identity, &keys) {
-        return Err(Phase::CredentialsRejected(error, identity.describe()));
+impl ValidJob<'_> {
+    /// Returns the credentials of an identity for a scope.
+    ///
+    /// # Errors
+    /// Returns the phase to report when the job gets no credentials.
+    async fn fetch(&self, identity: &Identity, scope: &SessionScope) -> Result<AccessKeys, Phase> {
+        let buckets = self.source_spec.buckets();
+        let user = CredentialUser {
+            uid: &self.job.uid,
+            purpose: Purpose::Job {
+                spec: self.spec,
+                buckets: &buckets,
+            },
+        };
+        let fetched = self.context.credentials_for(identity, scope, &[user]).await;
+        fetched.map_err(|refusal| match refusal {
+            CredentialRefusal::Denied(message) => Phase::Denied(message),
+            CredentialRefusal::NamespaceUnknown => failed(CredentialsError::Unavailable, identity),
+            CredentialRefusal::Failed(error) => failed(error, identity),
+        })
     }
-    match context.account_of(identity, &keys).await {
-        Ok(account) if account == spec.project.account_uid => Ok((keys, ProjectOwner::Account(account))),
-        Ok(account) => {
-            context.credentials.forget(identity);
-            let wanted = spec.project.account_uid.clone();
-            Err(failed(CredentialsError::OtherAccount {
-                account,
-                expected: wanted,
-            }))
+
+    /// Returns credentials for scoring, without a check whose they are.
+    ///
+    /// # Errors
+    /// Returns the phase to report when the job gets no credentials.
+    pub(super) async fn scoring_keys(&self, identity: &Identity) -> Result<AccessKeys, Phase> {
+        self.fetch(identity, &SessionScope::project(&self.spec.project))
+            .await
+    }
+
+    /// Returns credentials that IMM has not rejected, and the owner of the rate limit that applies to them. Credentials
+    /// of another account than the job names would use another project, so no call is made with them.
+    ///
+    /// # Errors
+    /// Returns the phase to report when no such credentials are available.
+    pub(super) async fn scoring_credentials(
+        &self,
+        identity: &Identity,
+    ) -> Result<(AccessKeys, ProjectOwner), Phase> {
+        let (context, spec) = (self.context, self.spec);
+        let keys = self.scoring_keys(identity).await?;
+        if let Some(error) = context.credentials.rejected_before(identity, &keys) {
+            return Err(Phase::CredentialsRejected(error, identity.describe()));
         }
-        Err(error)
-            if matches!(
-                error.kind,
-                CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
-            ) =>
-        {
-            context.credentials.mark_rejected(identity, &keys, error.clone());
-            Err(Phase::CredentialsRejected(error, identity.describe()))
+        match context.account_of(identity, &keys).await {
+            Ok(account) if account == spec.project.account_uid => Ok((keys, ProjectOwner::Account(account))),
+            Ok(account) => {
+                context.credentials.forget(identity);
+                let expected = spec.project.account_uid.clone();
+                Err(failed(
+                    CredentialsError::OtherAccount { account, expected },
+                    identity,
+                ))
+            }
+            Err(error)
+                if matches!(
+                    error.kind,
+                    CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
+                ) =>
+            {
+                context.credentials.mark_rejected(identity, &keys, error.clone());
+                Err(Phase::CredentialsRejected(error, identity.describe()))
+            }
+            Err(_) => Ok((keys, ProjectOwner::Identity(identity.clone()))),
         }
-        Err(_) => Ok((keys, ProjectOwner::Identity(identity.clone()))),
+    }
+
+    /// Returns the credentials for the source of the job.
+    ///
+    /// # Errors
+    /// Returns the phase to report when no credentials are available.
+    pub(super) async fn source_credentials(&self) -> Result<AccessKeys, Phase> {
+        let credentials = self.spec.source.credentials().unwrap_or(&self.spec.credentials);
+        let Some(identity) = Identity::of(&self.job.key.namespace, credentials) else {
+            return Err(Phase::Invalid(
+                "The credentials of the source (spec.source) are incomplete: set the block that matches their source (secretRef or serviceAccount)"
+                    .to_owned(),
+            ));
+        };
+        let bucket = self.source_spec.buckets().first().copied().unwrap_or_default();
+        self.fetch(&identity, &SessionScope::Objects(bucket.to_owned()))
+            .await
     }
 }
 
-/// Returns the credentials for the source of a job.
-///
-/// # Errors
-/// Returns the phase to report when no credentials are available.
-pub(super) async fn source_credentials(
-    context: &Context,
-    writer: &JobWriter,
-    spec: &JobSpec,
-    source_spec: &SourceSpec,
-) -> Result<AccessKeys, Phase> {
-    let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
-    let Some(identity) = Identity::of(&writer.job.key.namespace, credentials) else {
-        return Err(Phase::Invalid(
-            "The credentials of the source (spec.source) are incomplete: set the block that matches their source (secretRef or serviceAccount)"
-                .to_owned(),
-        ));
-    };
-    let bucket = source_spec
-        .buckets()
-        .first()
-        .copied()
-        .unwrap_or_default()
-        .to_owned();
-    let scope = SessionScope::Objects(bucket);
-    let keys = context
-        .credentials
-        .fetch_cached(context.ports.as_ref(), &identity, &scope)
-        .await;
-    keys.map_err(|error| {
-        let message = error.message(&identity);
-        Phase::CredentialsFailed(error, message)
-    })
+fn failed(error: CredentialsError, identity: &Identity) -> Phase {
+    let message = error.message(identity);
+    Phase::CredentialsFailed(error, message)
+}
+
+/// Whether a running job has to stop with this phase. Other failures may pass: the current credentials stay in use until
+/// a later refresh.
+pub(super) fn stops_run(phase: &Phase) -> bool {
+    match phase {
+        Phase::Denied(_) | Phase::CredentialsRejected(..) => true,
+        Phase::CredentialsFailed(error, _) => {
+            error.is_closed() || matches!(error, CredentialsError::OtherAccount { .. })
+        }
+        _ => false,
+    }
 }

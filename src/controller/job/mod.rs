@@ -29,7 +29,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use self::finish::cancelled;
 use self::grant_wait::{read_grant, wait_for_grant};
-use self::job_credentials::{scoring_credentials, source_credentials};
+use self::job_credentials::ValidJob;
 use self::persist::{JobWriter, REREAD_AFTER, WriteResult, write_status};
 use self::run::{JobRun, RunInput};
 use self::source_reader::count_items;
@@ -293,6 +293,21 @@ fn budget_is_exhausted(job: &JobObject, spec: &JobSpec) -> bool {
     let used = |budget: &Budget| budget.on_exceeded == OnExceeded::Suspend && sent >= budget.max_requests;
     job.status.suspended_by == Some(SuspendCause::BudgetUsed) && spec.budget.as_ref().is_some_and(used)
 }
+
+fn valid_job<'a>(
+    context: &'a Context,
+    writer: &'a JobWriter,
+    spec: &'a JobSpec,
+    source_spec: &'a SourceSpec,
+) -> ValidJob<'a> {
+    ValidJob {
+        context,
+        job: &writer.job,
+        spec,
+        source_spec,
+    }
+}
+
 /// Takes a run slot, counts the source if necessary, obtains the credentials, and runs the job.
 async fn start_run(
     context: &Context,
@@ -310,14 +325,23 @@ async fn start_run(
     };
     let mut source_keys = None;
     if spec.source.uris.is_empty() {
-        let keys = match source_credentials(context, &writer, &spec, source_spec).await {
+        let job = valid_job(context, &writer, &spec, source_spec);
+        let keys = match job.source_credentials().await {
             Ok(keys) => keys,
             Err(phase) => {
                 writer.write_phase(context, None, &phase).await;
                 return Action::Requeue(RECHECK_CREDENTIALS);
             }
         };
-        writer = match Box::pin(count_items(context, writer, &spec, &keys, grant.as_ref())).await {
+        writer = match Box::pin(count_items(
+            context,
+            writer,
+            (&spec, source_spec),
+            keys.clone(),
+            grant.as_ref(),
+        ))
+        .await
+        {
             Ok(writer) => writer,
             Err(next) => return next,
         };
@@ -328,7 +352,8 @@ async fn start_run(
         let phase = Phase::Invalid(message.to_owned());
         return after_phase(writer.write_phase(context, None, &phase).await);
     };
-    let (keys, owner) = match scoring_credentials(context, &identity, &spec).await {
+    let job = valid_job(context, &writer, &spec, source_spec);
+    let (keys, owner) = match job.scoring_credentials(&identity).await {
         Ok(found) => found,
         Err(phase) => {
             writer.write_phase(context, None, &phase).await;

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::grant_wait::read_grant;
-use super::job_credentials::{scoring_credentials, source_credentials};
+use super::job_credentials::{ValidJob, stops_run};
 use super::run::{JobRun, PERSIST_EVERY, REFRESH_EVERY, StopReason};
-use crate::core::error::CredentialsError;
-use crate::core::identity::SessionScope;
 use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::KubeError;
 
@@ -65,45 +63,38 @@ impl JobRun<'_> {
     }
 
     /// Renews the credentials before they expire: a run may outlast an STS session, and a Secret may be rotated. If
-    /// that fails, the current credentials stay in use until a later refresh. A new AccessKey ID may belong to another
-    /// account, whose project of the same name would be billed: new credentials are checked as at the start. Returns
-    /// the phase of the job if they are rejected or belong to another account; `None` when the run continues.
+    /// that fails, the current credentials stay in use until a later refresh, unless their reference is closed. A new
+    /// AccessKey ID may belong to another account, whose project of the same name would be billed: new credentials are
+    /// checked as at the start. Returns the phase of the job if they may not be used, are rejected or belong to another
+    /// account; `None` when the run continues.
     async fn renew_credentials(&mut self) -> Option<Phase> {
-        let ports = self.context.ports.as_ref();
-        let scope = SessionScope::project(&self.input.spec.project);
-        if let Ok(keys) = self
-            .context
-            .credentials
-            .fetch_cached(ports, &self.input.identity, &scope)
-            .await
-        {
-            let same = keys.id == self.keys.id;
-            let checked = if same {
-                Ok(keys)
-            } else {
-                let checked = scoring_credentials(self.context, &self.input.identity, &self.input.spec).await;
+        let job = ValidJob {
+            context: self.context,
+            job: &self.writer.job,
+            spec: &self.input.spec,
+            source_spec: &self.input.source_spec,
+        };
+        let fresh = match job.scoring_keys(&self.input.identity).await {
+            Ok(keys) if keys.id == self.keys.id => Ok(keys),
+            Ok(_) => {
+                let checked = job.scoring_credentials(&self.input.identity).await;
                 checked.map(|(keys, _)| keys)
-            };
-            match checked {
-                Ok(keys) => self.keys = Arc::new(keys),
-                Err(
-                    phase @ (Phase::CredentialsRejected(..)
-                    | Phase::CredentialsFailed(CredentialsError::OtherAccount { .. }, _)),
-                ) => {
-                    return Some(phase);
-                }
-                Err(_) => {}
             }
+            Err(phase) => Err(phase),
+        };
+        let fresh_source = match self.source_keys {
+            Some(_) => Some(job.source_credentials().await),
+            None => None,
+        };
+        match fresh {
+            Ok(keys) => self.keys = Arc::new(keys),
+            Err(phase) if stops_run(&phase) => return Some(phase),
+            Err(_) => {}
         }
-        if self.source_keys.is_some() {
-            let fresh = source_credentials(
-                self.context,
-                &self.writer,
-                &self.input.spec,
-                &self.input.source_spec,
-            )
-            .await;
-            self.source_keys = fresh.ok().map(Arc::new).or_else(|| self.source_keys.take());
+        match fresh_source {
+            Some(Ok(keys)) => self.source_keys = Some(Arc::new(keys)),
+            Some(Err(phase)) if stops_run(&phase) => return Some(phase),
+            Some(Err(_)) | None => {}
         }
         None
     }

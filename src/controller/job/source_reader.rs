@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::active_deadline;
+use super::grant_wait::object_changed;
+use super::job_credentials::stops_run;
 use super::persist::{JobWriter, REREAD_AFTER};
+use super::{active_deadline, valid_job};
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
 use crate::core::job::{
-    End, ItemCounter, Phase, Progress, SourceItem, counting_source, covers, items_of_lines, items_of_page,
+    End, ItemCounter, Phase, Progress, SourceItem, SourceSpec, counting_source, covers, items_of_lines,
+    items_of_page,
 };
 use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ListPosition};
@@ -127,8 +130,8 @@ pub(super) async fn read_page(
 pub(super) async fn count_items(
     context: &Context,
     mut writer: JobWriter,
-    spec: &JobSpec,
-    keys: &AccessKeys,
+    (spec, source_spec): (&JobSpec, &SourceSpec),
+    mut keys: AccessKeys,
     grant: Option<&GrantSpec>,
 ) -> Result<JobWriter, Action> {
     let observed = writer.job.status.source.clone().unwrap_or_default();
@@ -136,7 +139,7 @@ pub(super) async fn count_items(
         return Ok(writer);
     }
     if observed.as_of.is_none() {
-        return match pin_source(context, spec, keys).await {
+        return match pin_source(context, spec, &keys).await {
             Ok(observed) => {
                 writer
                     .write_phase(context, None, &Phase::Counting(observed))
@@ -157,7 +160,7 @@ pub(super) async fn count_items(
     );
     let (mut pages, mut looked_at) = (0, Instant::now());
     while let Some(at) = place {
-        let page = match read_page_with_retries(context, spec, &observed, keys, &at).await {
+        let page = match read_page_with_retries(context, spec, &observed, &keys, &at).await {
             Ok(page) => page,
             Err(error) => return Err(on_source_error(context, writer, None, spec, &error).await),
         };
@@ -170,6 +173,16 @@ pub(super) async fn count_items(
         }
         if check {
             looked_at = Instant::now();
+            match valid_job(context, &writer, spec, source_spec)
+                .source_credentials()
+                .await
+            {
+                Ok(fresh) => keys = fresh,
+                Err(phase) if stops_run(&phase) => {
+                    return Err(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
+                }
+                Err(_) => {}
+            }
         }
         let long = pages > MAX_PAGES
             || matches!(&page.next, Some(SourcePosition::Byte(at)) if *at > MAX_MANIFEST_BYTES);
@@ -222,17 +235,6 @@ async fn read_page_with_retries(
             }
             other => return other,
         }
-    }
-}
-
-/// Whether the job was edited, recreated or deleted since it was read. `false` when it cannot be read now.
-async fn object_changed(context: &Context, writer: &JobWriter) -> bool {
-    match context.ports.get_job(&writer.job.key).await {
-        Ok(Some(fresh)) => {
-            fresh.uid != writer.job.uid || fresh.deleting || fresh.generation != writer.job.generation
-        }
-        Ok(None) => true,
-        Err(_) => false,
     }
 }
 

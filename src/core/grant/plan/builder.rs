@@ -313,6 +313,14 @@ impl<'a> PlanBuilder<'a> {
             return Ok(());
         };
         let full = ledger.len() >= LEDGER_LIMIT;
+        let earlier = ledger.iter().find(|e| e.fingerprint == statement.fingerprint);
+        let known = earlier.and_then(|e| e.identity.clone());
+        let identity = match state {
+            // The identity of the grant may be used, and has read the document with the statement.
+            EntryState::Applied => self.input.identity.map(ToOwned::to_owned).or(known),
+            EntryState::Missing | EntryState::Removing => known,
+            EntryState::Intended => None,
+        };
         let entry = LedgerEntry {
             fingerprint: statement.fingerprint.clone(),
             role: statement.role,
@@ -321,6 +329,8 @@ impl<'a> PlanBuilder<'a> {
             statement: text,
             copies: None,
             unsettled_until,
+            identity,
+            other: earlier.map(|e| e.other.clone()).unwrap_or_default(),
         };
         match ledger.iter_mut().find(|e| e.fingerprint == statement.fingerprint) {
             Some(slot) => *slot = entry,

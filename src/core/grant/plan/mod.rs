@@ -32,6 +32,8 @@ pub struct PlanInput<'a> {
     /// Fingerprints of statements that confirmed writes of this process have removed. If a read that is not stale
     /// contains one of them, another writer has added it.
     pub confirmed_removed: Option<&'a BTreeSet<String>>,
+    /// Digest of the identity that has read the document. Applied entries of enforced grants take it.
+    pub identity: Option<&'a str>,
 }
 
 /// The change to make to the policy.

@@ -1,0 +1,239 @@
+//! Which grants of a group may use its identity: before credentials are fetched, and again right before a write.
+//! Deleted grants that own nothing need none, and the last credentials that worked remove what their grants own.
+
+use std::time::Duration;
+
+use super::cache::{GrantSetCache, LastCredentials};
+use super::grant_set::{GrantSet, GrantWork};
+use super::release::release;
+use super::short_backoff;
+use crate::api::BucketRef;
+use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
+use crate::core::credential_use::{Purpose, must_be_removed};
+use crate::core::error::CredentialsError;
+use crate::core::grant::{Disposition, GrantObject, GrantState, Plan};
+use crate::core::identity::SessionScope;
+use crate::ports::AccessKeys;
+
+/// What a group can do after the credentials were requested.
+pub(super) enum Access {
+    /// The credentials, for the grants without an outcome.
+    Granted(AccessKeys),
+    /// The last credentials that worked, to remove statements while the reference is closed, and when to look again.
+    LastWorking(AccessKeys, Duration),
+    /// No call is possible: the state for the grants without an outcome, and when to try again.
+    Refused(GrantState, Duration),
+}
+
+/// What has changed since the credentials were requested.
+pub(super) enum Recheck {
+    /// The write may be sent, with these credentials.
+    Unchanged(AccessKeys),
+    /// A grant may no longer use the identity: a new plan is needed.
+    Replan,
+    /// The credentials may no longer be used: the state for all grants, and when to try again.
+    Refused(GrantState, Duration),
+}
+
+impl GrantSet<'_> {
+    /// Returns the state of a grant that may not use its identity; `None` when it may.
+    pub(super) async fn denial(&self, grant: &GrantObject, work: Option<&GrantWork>) -> Option<GrantState> {
+        let ledger = work.map_or(grant.status.owned.as_slice(), |w| &w.input.ledger);
+        let purpose = if grant.deleting {
+            Purpose::Removal {
+                spec: grant.spec.as_ref().ok(),
+                ledger,
+                now: self.context.ports.now(),
+            }
+        } else {
+            Purpose::Grant(grant.spec.as_ref().ok()?)
+        };
+        let allowed = self.context.may_use(&self.identity, purpose).await;
+        allowed.err().map(refusal_state)
+    }
+
+    /// Releases the deleted grants that own nothing, without credentials: an entry is stored before its write, so no
+    /// write can be in flight. Returns the remaining grants, and `false` when a release failed.
+    pub(super) async fn release_owning_nothing(&self, batch: Vec<GrantWork>) -> (Vec<GrantWork>, bool) {
+        let now = self.context.ports.now();
+        let mut staying = Vec::new();
+        let mut all_released = true;
+        for work in batch {
+            let ledger = &work.input.ledger;
+            // With credentials of its own, a grant also reports which access remains. The operator's own identity
+            // makes no call for that.
+            let nothing = ledger.is_empty()
+                || (self.identity.is_operator() && !ledger.iter().any(|e| must_be_removed(e, now)));
+            if work.grant.deleting && nothing {
+                all_released &= release(self.context, work.grant, 0).await;
+            } else {
+                staying.push(work);
+            }
+        }
+        (staying, all_released)
+    }
+
+    /// Requests the credentials for the grants without an outcome. A refusal sets the outcome of the grants that can
+    /// make no call.
+    pub(super) async fn request_access(
+        &self,
+        batch: &mut [GrantWork],
+        place: &BucketRef,
+        cache: &GrantSetCache,
+    ) -> Access {
+        let idle = |work: &GrantWork| work.outcome.is_none();
+        let refusal = match self.credentials(batch.iter().filter(|w| idle(w)), place).await {
+            Ok(keys) => return Access::Granted(keys),
+            Err(refusal) => refusal,
+        };
+        let retry = self.retry_after(&refusal);
+        let last = match &refusal {
+            // A terminating namespace may have lost its Role already: reading the Secret is then denied.
+            CredentialRefusal::Failed(
+                CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. },
+            ) => self.last_credentials(batch, cache),
+            CredentialRefusal::Failed(_)
+            | CredentialRefusal::Denied(_)
+            | CredentialRefusal::NamespaceUnknown => None,
+        };
+        let state = refusal_state(refusal);
+        let uses_last = |work: &GrantWork| {
+            let own = cache.last_credentials.get(&work.grant.uid);
+            last.as_ref()
+                .is_some_and(|keys| work.grant.deleting && own.is_some_and(|l| l.allows(work, keys)))
+        };
+        for work in batch.iter_mut() {
+            if work.outcome.is_none() && !uses_last(work) {
+                work.input.disposition = Disposition::Carried;
+                work.outcome = Some(state.clone());
+            }
+        }
+        last.map_or(Access::Refused(state, retry), |keys| {
+            Access::LastWorking(keys, retry)
+        })
+    }
+
+    /// Returns the last credentials that worked for a deleted grant of the group, if they cover all that it owns.
+    fn last_credentials(&self, batch: &[GrantWork], cache: &GrantSetCache) -> Option<AccessKeys> {
+        let leaving = batch.iter().filter(|w| w.outcome.is_none() && w.grant.deleting);
+        leaving
+            .filter_map(|work| {
+                let last = cache.last_credentials.get(&work.grant.uid)?;
+                last.allows(work, &last.keys).then(|| last.keys.clone())
+            })
+            .next()
+    }
+
+    async fn credentials<'b>(
+        &self,
+        works: impl Iterator<Item = &'b GrantWork>,
+        place: &BucketRef,
+    ) -> Result<AccessKeys, CredentialRefusal> {
+        let now = self.context.ports.now();
+        let users: Vec<CredentialUser<'_>> = works
+            .filter_map(|work| {
+                let spec = work.grant.spec.as_ref().ok();
+                let purpose = if work.grant.deleting {
+                    let ledger = &work.input.ledger;
+                    Purpose::Removal { spec, ledger, now }
+                } else {
+                    Purpose::Grant(spec?)
+                };
+                let uid = &work.grant.uid;
+                Some(CredentialUser { uid, purpose })
+            })
+            .collect();
+        let scope = SessionScope::bucket(place);
+        self.context.credentials_for(&self.identity, &scope, &users).await
+    }
+
+    fn retry_after(&self, refusal: &CredentialRefusal) -> Duration {
+        match refusal {
+            CredentialRefusal::Failed(problem) if problem.is_transient() => {
+                short_backoff(2, &self.identity.jitter_seed())
+            }
+            CredentialRefusal::Failed(_) => Duration::from_secs(30),
+            CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown => Duration::from_secs(60),
+        }
+    }
+
+    /// Decides again right before a write: the rules, the labels of a namespace, or the access to the reference may
+    /// have changed. While the reference is closed, only the last credentials that worked are in use.
+    pub(super) async fn recheck(
+        &self,
+        batch: &mut [GrantWork],
+        plan: &Plan,
+        place: &BucketRef,
+        keys: &AccessKeys,
+    ) -> Recheck {
+        let touched = |index: usize| {
+            let any = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
+            any(&plan.added) || any(&plan.removed)
+        };
+        let mut replan = false;
+        for index in (0..batch.len()).filter(|index| touched(*index)) {
+            let Some(work) = batch.get(index) else { continue };
+            let denied = self.denial(&work.grant, Some(work)).await;
+            if let (Some(denied), Some(work)) = (denied, batch.get_mut(index)) {
+                work.outcome = Some(denied);
+                work.input.disposition = Disposition::Carried;
+                replan = true;
+            }
+        }
+        if replan {
+            return Recheck::Replan;
+        }
+        if self.reference_closed {
+            return Recheck::Unchanged(keys.clone());
+        }
+        let users = batch.iter().enumerate().filter(|(index, _)| touched(*index));
+        match self.credentials(users.map(|(_, work)| work), place).await {
+            Ok(keys) => Recheck::Unchanged(keys),
+            Err(refusal) => {
+                let retry = self.retry_after(&refusal);
+                Recheck::Refused(refusal_state(refusal), retry)
+            }
+        }
+    }
+
+    /// Keeps credentials that have read the policy, for the grants that own something now.
+    pub(super) fn remember_credentials(
+        &self,
+        batch: &[GrantWork],
+        keys: &AccessKeys,
+        cache: &mut GrantSetCache,
+    ) {
+        if self.reference_closed || self.identity.is_operator() {
+            return;
+        }
+        for work in batch.iter().filter(|work| work.outcome.is_none()) {
+            let owned = &work.grant.status.owned;
+            let fingerprints = owned.iter().map(|e| e.fingerprint.clone());
+            let last = LastCredentials {
+                keys: keys.clone(),
+                fingerprints: fingerprints.collect(),
+            };
+            if owned.is_empty() {
+                cache.last_credentials.remove(&work.grant.uid);
+            } else {
+                cache.last_credentials.insert(work.grant.uid.clone(), last);
+            }
+        }
+    }
+}
+
+impl LastCredentials {
+    /// Whether the credentials are `keys`, and the grant owned with them all that it has to remove.
+    fn allows(&self, work: &GrantWork, keys: &AccessKeys) -> bool {
+        let known = |fingerprint: &String| self.fingerprints.contains(fingerprint);
+        self.keys.id == keys.id && work.input.ledger.iter().all(|e| known(&e.fingerprint))
+    }
+}
+
+fn refusal_state(refusal: CredentialRefusal) -> GrantState {
+    match refusal {
+        CredentialRefusal::Denied(message) => GrantState::Denied(message),
+        CredentialRefusal::NamespaceUnknown => GrantState::NamespaceUnknown,
+        CredentialRefusal::Failed(problem) => GrantState::CredentialsFailed(problem),
+    }
+}

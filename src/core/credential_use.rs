@@ -1,0 +1,223 @@
+//! Decides whether an object may use an identity. Every fetch of credentials during a reconcile depends on it.
+//!
+//! Own sources (Secret, ServiceAccount) prove themselves: who can create the object can also open the reference. The
+//! operator's own identity needs a tenancy rule, with one exception: it may remove the statements that it has written
+//! for a grant, also after the rule is gone. The ledger records whose statements they are, as a digest of the identity
+//! that is compared and never used to obtain credentials.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::identity::Identity;
+use super::tenancy::{TenancyRules, Tenant};
+use crate::api::{EntryState, GrantSpec, JobSpec, LedgerEntry};
+
+/// What an object wants to do with an identity.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose<'a> {
+    /// Keep the statements of a grant in the policy.
+    Grant(&'a GrantSpec),
+    /// Remove the statements of a grant that is being deleted.
+    Removal {
+        /// The spec; `None` when it does not decode.
+        spec: Option<&'a GrantSpec>,
+        /// The ledger of the grant.
+        ledger: &'a [LedgerEntry],
+        /// The current time.
+        now: Timestamp,
+    },
+    /// Read the source of a job, or score its images.
+    Job {
+        /// The spec of the job.
+        spec: &'a JobSpec,
+        /// Buckets whose images it scores.
+        buckets: &'a [&'a str],
+    },
+}
+
+/// Whether the use depends on the tenancy rules, so that the namespace has to be read first.
+pub fn depends_on_rules(identity: &Identity, purpose: &Purpose<'_>) -> bool {
+    identity.is_operator() || !matches!(purpose, Purpose::Removal { .. })
+}
+
+/// Checks whether an object of `tenant` may use `identity`.
+///
+/// # Errors
+/// A message for users when it may not.
+pub fn allow_use(
+    rules: &TenancyRules,
+    tenant: &Tenant,
+    identity: &Identity,
+    purpose: &Purpose<'_>,
+) -> Result<(), String> {
+    match *purpose {
+        Purpose::Grant(spec) => rules.allow_grant(tenant, spec),
+        Purpose::Job { spec, buckets } => rules.allow_job(tenant, spec, buckets),
+        Purpose::Removal { .. } if !identity.is_operator() => Ok(()),
+        Purpose::Removal { spec, ledger, now } => {
+            let digest = identity.digest();
+            let mut unproven = ledger
+                .iter()
+                .filter(|e| must_be_removed(e, now) && e.identity.as_ref() != Some(&digest))
+                .peekable();
+            if unproven.peek().is_none() {
+                return Ok(());
+            }
+            if unproven.any(|e| e.identity.is_some()) {
+                return Err(
+                    "Statements of this grant were written with other credentials than spec.credentials names: set \
+                     spec.credentials to the credentials that wrote them"
+                        .to_owned(),
+                );
+            }
+            let spec = spec.ok_or(
+                "The spec cannot be decoded, so no tenancy rule can allow the operator's own identity: correct spec",
+            )?;
+            rules.allow_grant(tenant, spec)
+        }
+    }
+}
+
+/// Whether the deletion of a grant has to remove the statement of an entry. A statement that was there before stays,
+/// and an unconfirmed statement is not ours once its write can no longer take effect.
+pub fn must_be_removed(entry: &LedgerEntry, now: Timestamp) -> bool {
+    !entry.pre_existing && (entry.state != EntryState::Intended || is_within_life(entry, now))
+}
+
+/// Whether the write of an entry can still take effect.
+pub fn is_within_life(entry: &LedgerEntry, now: Timestamp) -> bool {
+    entry.unsettled_until.as_ref().is_some_and(|until| until.0 > now)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::SignedDuration;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::StatementRole;
+
+    const ROLE: &str = "acs:ram::65432:role/w";
+
+    fn spec(credentials: &serde_json::Value) -> GrantSpec {
+        serde_json::from_value(json!({
+            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+            "grantee": {"accountUID": "12345"},
+            "credentials": credentials,
+        }))
+        .unwrap()
+    }
+
+    fn identity(spec: &GrantSpec) -> Identity {
+        Identity::of("media", &spec.credentials).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_790_000_000).unwrap()
+    }
+
+    fn entry(state: EntryState, identity: Option<&Identity>) -> LedgerEntry {
+        LedgerEntry {
+            fingerprint: "sha256:0".to_owned(),
+            role: StatementRole::Access,
+            state,
+            pre_existing: false,
+            statement: "{}".to_owned(),
+            copies: None,
+            unsettled_until: None,
+            identity: identity.map(Identity::digest),
+            other: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// Whether a grant of namespace media that is being deleted may use its identity.
+    fn removes(rules: &serde_json::Value, spec: &GrantSpec, ledger: &[LedgerEntry]) -> bool {
+        let rules: TenancyRules = serde_json::from_value(rules.clone()).unwrap();
+        let tenant = Tenant {
+            name: "media".to_owned(),
+            ..Tenant::default()
+        };
+        let purpose = Purpose::Removal {
+            spec: Some(spec),
+            ledger,
+            now: now(),
+        };
+        allow_use(&rules, &tenant, &identity(spec), &purpose).is_ok()
+    }
+
+    #[test]
+    fn without_a_rule_the_operator_removes_only_what_it_has_written_with_the_same_role() {
+        let own = spec(&json!({"source": "Secret", "secretRef": {"name": "keys"}}));
+        let operator = spec(&json!({"source": "Operator"}));
+        let role = spec(&json!({"source": "Operator", "assumeRole": {"roleARN": ROLE}}));
+        let with_word =
+            spec(&json!({"source": "Operator", "assumeRole": {"roleARN": ROLE, "externalID": "word"}}));
+        let (none, strict) = (json!({"rules": []}), json!({"strict": true, "rules": []}));
+        for state in [EntryState::Applied, EntryState::Removing, EntryState::Missing] {
+            let by = |who: &GrantSpec| [entry(state, Some(&identity(who)))];
+            assert!(removes(&none, &operator, &by(&operator)), "{state:?}");
+            assert!(removes(&none, &role, &by(&role)), "{state:?}");
+            for (wanted, writer) in [
+                (&operator, &own),
+                (&operator, &role),
+                (&role, &operator),
+                (&with_word, &role),
+            ] {
+                assert!(!removes(&none, wanted, &by(writer)), "{state:?}");
+            }
+            assert!(!removes(&none, &operator, &[entry(state, None)]), "{state:?}");
+            for rules in [&none, &strict] {
+                assert!(removes(rules, &own, &[entry(state, None)]), "{state:?}");
+                assert!(removes(rules, &own, &by(&operator)), "{state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_in_force_covers_entries_of_earlier_versions_and_no_other_identity() {
+        let rules =
+            json!({"rules": [{"namespaces": {"names": ["media"]}, "credentialSources": ["Operator"]}]});
+        let operator = spec(&json!({"source": "Operator"}));
+        let own = spec(&json!({"source": "Secret", "secretRef": {"name": "keys"}}));
+        assert!(removes(&rules, &operator, &[entry(EntryState::Applied, None)]));
+        let written_by_own = entry(EntryState::Applied, Some(&identity(&own)));
+        assert!(!removes(&rules, &operator, &[written_by_own]));
+    }
+
+    #[test]
+    fn what_need_not_be_removed_needs_no_rule() {
+        let operator = spec(&json!({"source": "Operator"}));
+        let found = LedgerEntry {
+            pre_existing: true,
+            ..entry(EntryState::Applied, None)
+        };
+        let intended = |seconds| LedgerEntry {
+            unsettled_until: Some(Time(now() + SignedDuration::from_secs(seconds))),
+            ..entry(EntryState::Intended, None)
+        };
+        let none = json!({"rules": []});
+        assert!(removes(&none, &operator, &[found, intended(-1)]));
+        assert!(!removes(&none, &operator, &[intended(1)]));
+    }
+
+    #[test]
+    fn a_digest_tells_apart_every_part_of_a_reference() {
+        let specs = [
+            json!({"source": "Operator"}),
+            json!({"source": "Operator", "assumeRole": {"roleARN": ROLE}}),
+            json!({"source": "Secret", "secretRef": {"name": "a"}}),
+            json!({"source": "Secret", "secretRef": {"name": "b"}}),
+            json!({"source": "Secret", "secretRef": {"name": "a"}, "assumeRole": {"roleARN": ROLE}}),
+            json!({"source": "ServiceAccount", "serviceAccount": {"name": "a", "roleARN": ROLE, "oidcProviderARN": "p"}}),
+            json!({"source": "ServiceAccount", "serviceAccount": {"name": "a", "roleARN": ROLE, "oidcProviderARN": "q"}}),
+        ];
+        let mut digests = std::collections::BTreeSet::new();
+        for namespace in ["media", "press"] {
+            for credentials in &specs {
+                let spec = spec(credentials);
+                digests.insert(Identity::of(namespace, &spec.credentials).unwrap().digest());
+            }
+        }
+        assert_eq!(digests.len(), specs.len() * 2);
+    }
+}
