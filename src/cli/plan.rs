@@ -1,6 +1,7 @@
 //! `imm-operator plan`: prints what a grant would change in a bucket's policy, with the same bytes that the operator would
 //! write. The command needs no cluster, and with `--policy` no credentials.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -166,6 +167,7 @@ fn planned_change_for(
         created: None,
         disposition: Disposition::Enforced(wanted.clone()),
         ledger: Vec::new(),
+        unproven: BTreeSet::new(),
     }];
     let scene = PlanInput {
         document,
@@ -173,6 +175,7 @@ fn planned_change_for(
         unsettled_until: None,
         absence_untrusted: false,
         placed_by_others: None,
+        explained_by_others: None,
         confirmed_removed: None,
         identity: None,
     };

@@ -45,6 +45,7 @@ pub fn member(name: &str, disposition: Disposition, ledger: Vec<LedgerEntry>) ->
         created: None,
         disposition,
         ledger,
+        unproven: std::collections::BTreeSet::new(),
     }
 }
 
@@ -85,6 +86,7 @@ pub fn scene(document: Option<&Document>) -> PlanInput<'_> {
         unsettled_until: None,
         absence_untrusted: false,
         placed_by_others: None,
+        explained_by_others: None,
         confirmed_removed: None,
         identity: None,
     }

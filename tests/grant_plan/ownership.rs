@@ -1,7 +1,9 @@
 //! Single cases of the merge about ownership: what exists already, what is ours after a crash, and equal copies.
 
 use imm_operator::api::{AdoptionPolicy, EntryState};
-use imm_operator::core::grant::{Change, Desired, Disposition, GrantOutcome, OnDrift, Removal, plan};
+use imm_operator::core::grant::{
+    Change, Desired, Disposition, GrantInput, GrantOutcome, OnDrift, PlanInput, Removal, plan,
+};
 
 use super::build::*;
 
@@ -80,4 +82,92 @@ fn of_equal_copies_only_ours_is_removed() {
         format!(r#"{{"Version":"1","Statement":[{other},{other}]}}"#)
     );
     assert!(grants[0].ledger.is_empty());
+}
+
+#[test]
+fn an_intended_write_that_did_not_take_effect_owns_nothing() {
+    let statement = access("1", &[]);
+    let text = format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text);
+    let seen = document(&text);
+    let mut grant = active("a", std::slice::from_ref(&statement));
+    grant.ledger = vec![entry(&statement, EntryState::Intended)];
+    let fingerprints = std::collections::BTreeSet::from([statement.fingerprint.clone()]);
+    let owned = |grant: &GrantInput, explained| {
+        let scene = PlanInput {
+            explained_by_others: explained,
+            ..scene(Some(&seen))
+        };
+        let plan = plan(scene, std::slice::from_ref(grant));
+        assert_eq!(plan.change, Change::Keep);
+        !plan.ledgers[0][0].pre_existing
+    };
+    assert!(owned(&grant, None), "the write took effect and was not answered");
+    assert!(
+        !owned(&grant, Some(&fingerprints)),
+        "a grant of another identity wrote it"
+    );
+    grant.unproven = fingerprints;
+    assert!(!owned(&grant, None), "OSS rejected the write, or it has expired");
+}
+
+#[test]
+fn an_intended_write_of_a_carried_grant_holds_nothing_for_others() {
+    let statement = access("1", &[]);
+    let text = format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text);
+    let owner = member(
+        "owner",
+        Disposition::Removing(Removal::Delete),
+        vec![entry(&statement, EntryState::Applied)],
+    );
+    for (state, held) in [(EntryState::Intended, false), (EntryState::Applied, true)] {
+        let carried = member("carried", Disposition::Carried, vec![entry(&statement, state)]);
+        let seen = document(&text);
+        let plan = plan(scene(Some(&seen)), &[owner.clone(), carried]);
+        let expected = if held { Change::Keep } else { Change::Delete };
+        assert_eq!(plan.change, expected, "{state:?}");
+    }
+}
+
+#[test]
+fn only_an_applied_entry_takes_the_identity_and_unknown_members_stay() {
+    let (kept, gone, wanted) = (access("1", &["a/"]), access("1", &["b/"]), access("1", &["c/"]));
+    let text = format!(r#"{{"Version":"1","Statement":[{},{}]}}"#, kept.text, gone.text);
+    let seen = document(&text);
+    let with_extra = |statement, state| {
+        let mut entry = entry(statement, state);
+        entry.identity = Some("earlier".to_owned());
+        entry.other.insert("future".to_owned(), serde_json::json!([1]));
+        entry
+    };
+    let grant = member(
+        "a",
+        wants(&[kept.clone(), wanted.clone()]),
+        vec![
+            with_extra(&kept, EntryState::Applied),
+            with_extra(&gone, EntryState::Applied),
+            with_extra(&wanted, EntryState::Applied),
+        ],
+    );
+    let scene = PlanInput {
+        identity: Some("reader"),
+        ..scene(Some(&seen))
+    };
+    let plan = plan(scene, std::slice::from_ref(&grant));
+    let entries: Vec<_> = plan.ledgers[0]
+        .iter()
+        .map(|e| (e.state, e.identity.as_deref(), e.other.len()))
+        .collect();
+    assert_eq!(
+        entries,
+        [
+            (EntryState::Applied, Some("reader"), 1),
+            (EntryState::Removing, Some("earlier"), 1),
+            (EntryState::Intended, None, 1),
+        ]
+    );
+    // What the API server stores is what was read.
+    let stored = serde_json::to_value(&plan.ledgers[0][0]).unwrap();
+    assert_eq!(stored["future"], serde_json::json!([1]));
+    let read: imm_operator::api::LedgerEntry = serde_json::from_value(stored).unwrap();
+    assert_eq!(read, plan.ledgers[0][0]);
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::GrantSetKey;
-use crate::api::EntryState;
+use crate::api::{EntryState, LedgerEntry};
 use crate::controller::digest::ChangeDigest;
+use crate::core::credential_use::is_within_life;
 use crate::core::grant::{GrantObject, Plan, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::TenancyRules;
 use crate::ports::AccessKeys;
@@ -45,6 +46,12 @@ pub(super) struct WriteHistory {
     cold_until: Option<Timestamp>,
     /// Fingerprints of statements that answered writes have removed and no write has added since.
     pub(super) confirmed_removed: BTreeSet<String>,
+    /// Intended writes that OSS has rejected, by the uid of the grant and the fingerprint.
+    rejected_intents: BTreeSet<(String, String)>,
+    /// Intended writes that had expired when this process first looked at the bucket, and until when they may count:
+    /// they can have taken effect while no process looked.
+    inherited_intents: BTreeSet<(String, String)>,
+    inherited_until: Option<Timestamp>,
 }
 
 impl WriteHistory {
@@ -60,6 +67,74 @@ impl WriteHistory {
             self.cold_until = recorded.map(|until| until - WRITE_LIFE + LAG);
         }
         self.unsettled = self.unsettled.max(recorded).filter(|until| *until > now);
+        self.read_intents(grants, now);
+    }
+
+    /// Drops rejected writes whose entries are gone, and finds at the first look at the bucket the intended writes that
+    /// have expired. A grant that makes no call cannot have lost its process in the middle of a write of its own.
+    fn read_intents(&mut self, grants: &[GrantObject], now: Timestamp) {
+        let intents = || {
+            let entries = grants
+                .iter()
+                .flat_map(|g| g.status.owned.iter().map(move |e| (g, e)));
+            entries.filter(|(_, e)| e.state == EntryState::Intended)
+        };
+        let known: BTreeSet<(String, String)> = intents().map(|(g, e)| intent(&g.uid, e)).collect();
+        self.rejected_intents.retain(|rejected| known.contains(rejected));
+        if self.inherited_until.is_none() {
+            self.inherited_until = Some(now + WRITE_LIFE);
+            let suspended = |g: &GrantObject| g.spec.as_ref().is_ok_and(|spec| spec.suspend);
+            let inherited = intents().filter(|(g, e)| !suspended(g) && !is_within_life(e, now));
+            self.inherited_intents = inherited.map(|(g, e)| intent(&g.uid, e)).collect();
+        }
+    }
+
+    /// Returns the fingerprints of the intended writes of a grant that do not count as taken effect: OSS has rejected
+    /// them, or they expired while this process looked.
+    pub(super) fn unproven_intents(&self, grant: &GrantObject, now: Timestamp) -> BTreeSet<String> {
+        let inheriting = self.inherited_until.is_some_and(|until| now < until);
+        let proven = |e: &LedgerEntry| {
+            let intent = intent(&grant.uid, e);
+            let inherited = inheriting && self.inherited_intents.contains(&intent);
+            !self.rejected_intents.contains(&intent) && (inherited || is_within_life(e, now))
+        };
+        let intents = grant
+            .status
+            .owned
+            .iter()
+            .filter(|e| e.state == EntryState::Intended);
+        intents
+            .filter(|e| !proven(e))
+            .map(|e| e.fingerprint.clone())
+            .collect()
+    }
+
+    /// Records that OSS rejected the write of the planned entries. An entry whose earlier write can still take effect
+    /// keeps its proof.
+    pub(super) fn write_rejected(
+        &mut self,
+        uid: &str,
+        planned: &[LedgerEntry],
+        earlier: &[LedgerEntry],
+        now: Timestamp,
+    ) {
+        let sent_before = |fingerprint: &str| {
+            let mut entries = earlier.iter().filter(|e| e.fingerprint == fingerprint);
+            entries.any(|e| e.state == EntryState::Intended && is_within_life(e, now))
+        };
+        let rejected = planned
+            .iter()
+            .filter(|e| e.state == EntryState::Intended && !sent_before(&e.fingerprint));
+        self.rejected_intents.extend(rejected.map(|e| intent(uid, e)));
+    }
+
+    /// Forgets the rejections of the entries that a new write adds; `uids` are those of the grants in the plan.
+    pub(super) fn forget_rejections<'a>(&mut self, uids: impl Iterator<Item = &'a str>, plan: &Plan) {
+        for ((uid, ledger), _) in uids.zip(&plan.ledgers).zip(&plan.added).filter(|(_, n)| **n > 0) {
+            for entry in ledger.iter().filter(|e| e.state == EntryState::Intended) {
+                self.rejected_intents.remove(&intent(uid, entry));
+            }
+        }
     }
 
     /// Returns until when an unanswered write can still take effect; `None` without one.
@@ -125,6 +200,11 @@ impl WriteHistory {
     pub(super) fn has_recent(&self, now: Timestamp) -> bool {
         self.recent.iter().any(|w| now.duration_since(w.at) < LAG)
     }
+}
+
+/// An intended write of a grant.
+fn intent(uid: &str, entry: &LedgerEntry) -> (String, String) {
+    (uid.to_owned(), entry.fingerprint.clone())
 }
 
 /// State of a group between reconciles.

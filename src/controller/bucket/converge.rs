@@ -71,6 +71,7 @@ impl GrantSet<'_> {
                 unsettled_until: self.outstanding_until(&members),
                 absence_untrusted: self.writes.absence_untrusted(&read.bytes, now),
                 placed_by_others: Some(&self.placed_by_others),
+                explained_by_others: Some(&self.explained_by_others),
                 confirmed_removed: Some(&self.writes.confirmed_removed),
                 identity: Some(&identity),
             };
@@ -109,7 +110,12 @@ impl GrantSet<'_> {
                 }
             };
             let keys = &keys;
+            for work in &mut batch {
+                work.roll_back = false;
+            }
             let signed_at = second.server_time.unwrap_or(read_at) - SIGNED_BEFORE;
+            let uids = batch.iter().map(|work| work.grant.uid.as_str());
+            self.writes.forget_rejections(uids, &plan);
             self.writes
                 .attempted(second.bytes.clone(), document_after(&plan.change), read_at);
             let (written, call) = match &plan.change {
@@ -264,6 +270,7 @@ impl GrantSet<'_> {
             observation.ledger = ledger;
             let status = work.status_before_write(&state, observation, self.context.ports.now());
             if self.store_status(&mut work.grant, status).await {
+                work.roll_back = true;
                 self.publish_drift(work).await;
             } else {
                 work.input.disposition = Disposition::Carried;

@@ -277,7 +277,11 @@ impl GrantSet<'_> {
             ..work.observe(view)
         };
         let status = grant_status(&work.grant, &state, observation, self.context.ports.now());
-        self.store_status(&mut work.grant, status).await
+        let stored = self.store_status(&mut work.grant, status).await;
+        if !stored && work.roll_back {
+            self.roll_back(&work).await;
+        }
+        stored
     }
 }
 

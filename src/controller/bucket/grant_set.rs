@@ -17,10 +17,11 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cache::{GrantSetCache, WriteHistory};
+use super::claims::{Claims, ClaimsByGrant};
 use super::permission::Access;
 use super::release::{release, release_retained};
 use super::write_status::write_status;
-use super::{PlacedByGrant, placed_fingerprints, short_backoff, time_left};
+use super::{short_backoff, time_left};
 use crate::api::{BackupRef, BucketRef, EventReason, GrantStatus, ObservedBucket, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::controller::digest::ChangeDigest;
@@ -36,10 +37,12 @@ pub(super) struct GrantSet<'a> {
     pub(super) identity: Identity,
     /// Recent policy writes of all groups of the bucket.
     pub(super) writes: &'a mut WriteHistory,
-    /// Fingerprints of the statements that the grants of other groups have written.
+    /// Fingerprints of the statements that the grants of other groups hold.
     pub(super) placed_by_others: BTreeSet<String>,
-    /// Statements that the grants of this group have written, as stored in their ledgers.
-    pub(super) placed: Mutex<PlacedByGrant>,
+    /// Fingerprints of the statements whose copy in the policy grants of other groups have written.
+    pub(super) explained_by_others: BTreeSet<String>,
+    /// What the grants of this group claim, as stored in their ledgers.
+    pub(super) claims: Mutex<ClaimsByGrant>,
     /// Whether the reference of the identity is closed, so that the last credentials that worked are in use.
     pub(super) reference_closed: bool,
 }
@@ -70,6 +73,8 @@ pub(super) struct GrantWork {
     pub(super) last_write: Option<Timestamp>,
     pub(super) public: Option<bool>,
     pub(super) backup: Option<BackupRef>,
+    /// Whether the stored ledger records a write that was not sent, or that OSS has rejected.
+    pub(super) roll_back: bool,
 }
 
 /// Facts about the bucket, read before the grants are prepared.
@@ -200,12 +205,16 @@ impl GrantSet<'_> {
     /// Stores a status. `false` when the write failed. A failed write may still have been stored: the other groups
     /// then rely only on the statements that the grant holds in both cases.
     pub(super) async fn store_status(&self, grant: &mut GrantObject, status: GrantStatus) -> bool {
-        let before = placed_fingerprints(grant.deleting, &grant.status.owned);
-        let after = placed_fingerprints(grant.deleting, &status.owned);
+        let before = Claims::of(grant.deleting, &grant.status.owned);
+        let after = Claims::of(grant.deleting, &status.owned);
         let stored = write_status(self.context, grant, status).await;
-        let holds = if stored { after } else { &before & &after };
-        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
-        placed.insert(grant.uid.clone(), holds);
+        let certain = if stored {
+            after
+        } else {
+            Claims::either(&before, &after)
+        };
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.insert(grant.uid.clone(), certain);
         stored
     }
 

@@ -12,6 +12,7 @@
 //! to check the result. `AwaitChange` is returned only when the bucket has no grants.
 
 mod cache;
+mod claims;
 mod converge;
 mod finish;
 mod grant_set;
@@ -19,10 +20,11 @@ mod observation;
 mod permission;
 mod prepare;
 mod release;
+mod roll_back;
 mod write_outcome;
 mod write_status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,9 +33,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 pub use self::cache::BucketCache;
 
 use self::cache::GrantSetCache;
+use self::claims::{Claims, ClaimsByGrant};
 use self::grant_set::GrantSet;
 use super::context::Context;
-use crate::api::{EntryState, LedgerEntry};
 use crate::core::grant::GrantObject;
 use crate::core::identity::Identity;
 use crate::core::requeue;
@@ -41,9 +43,6 @@ use crate::runtime::queue::Action;
 
 /// Identity and region: the grants of one group share the credentials and the policy endpoint.
 type GrantSetKey = (Identity, String);
-
-/// Fingerprints of the statements that grants have written to the policy, by the uid of the grant.
-type PlacedByGrant = BTreeMap<String, BTreeSet<String>>;
 
 /// Reconciles a bucket. Returns when the bucket is due again; see the module docs.
 pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
@@ -93,35 +92,36 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         }
     }
     cache.grant_sets.retain(|key, _| grant_sets.contains_key(key));
-    let placed_by = |grants: &[GrantObject]| -> PlacedByGrant {
+    let claims_of = |grants: &[GrantObject]| -> ClaimsByGrant {
         grants
             .iter()
-            .map(|g| (g.uid.clone(), placed_fingerprints(g.deleting, &g.status.owned)))
+            .map(|g| (g.uid.clone(), Claims::of(g.deleting, &g.status.owned)))
             .collect()
     };
-    let mut placed: BTreeMap<GrantSetKey, PlacedByGrant> = grant_sets
+    let mut claims: BTreeMap<GrantSetKey, ClaimsByGrant> = grant_sets
         .iter()
-        .map(|(key, grants)| (key.clone(), placed_by(grants)))
+        .map(|(key, grants)| (key.clone(), claims_of(grants)))
         .collect();
     for (key, grants) in grant_sets {
-        let own = placed.remove(&key).unwrap_or_default();
-        let elsewhere = placed.values().flat_map(BTreeMap::values).flatten();
+        let own = claims.remove(&key).unwrap_or_default();
+        let elsewhere = || claims.values().flat_map(BTreeMap::values);
         let grant_set_cache = cache.grant_sets.entry(key.clone()).or_default();
         let mut grant_set = GrantSet {
             context,
             identity: key.0.clone(),
             writes: &mut cache.writes,
-            placed_by_others: elsewhere.cloned().collect(),
-            placed: Mutex::new(own),
+            placed_by_others: elsewhere().flat_map(|c| &c.holds).cloned().collect(),
+            explained_by_others: elsewhere().flat_map(|c| &c.explains).cloned().collect(),
+            claims: Mutex::new(own),
             reference_closed: false,
         };
         wait = wait.min(grant_set.reconcile(grants, grant_set_cache).await);
         // Later groups use what this group still holds: when two groups release the same statement, the later one
         // removes it.
-        placed.insert(
+        claims.insert(
             key,
             grant_set
-                .placed
+                .claims
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner),
         );
@@ -145,15 +145,6 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         return Action::Requeue(Duration::ZERO);
     }
     Action::Requeue(wait)
-}
-
-/// Returns the fingerprints of the statements that a grant has written or intends to write. Empty for a grant that is
-/// being deleted: it holds no statement for other grants.
-fn placed_fingerprints(deleting: bool, ledger: &[LedgerEntry]) -> BTreeSet<String> {
-    let entries = ledger.iter().filter(|_| !deleting);
-    let placed =
-        entries.filter(|e| !e.pre_existing && matches!(e.state, EntryState::Intended | EntryState::Applied));
-    placed.map(|e| e.fingerprint.clone()).collect()
 }
 
 /// Returns the group of a grant; `None` when its spec names no usable identity or bucket.

@@ -6,6 +6,7 @@ use futures::future::OptionFuture;
 use super::grant_set::{BucketFacts, GrantSet, GrantWork};
 use crate::api::{BucketRef, FINALIZER, GrantSpec, Mode, ObservedBucket, PassRoleStatement};
 use crate::controller::bucket::cache::GrantSetCache;
+use crate::core::credential_use::must_be_removed;
 use crate::core::error::CloudError;
 use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, OnDrift, PassRoleDecision,
@@ -26,10 +27,16 @@ impl GrantSet<'_> {
         } else {
             Disposition::Carried
         };
+        if grant.deleting && self.identity.is_operator() {
+            // The operator's own identity removes no statement on the ground of a write that has expired.
+            let now = self.context.ports.now();
+            ledger.retain(|e| e.pre_existing || must_be_removed(e, now));
+        }
         let member = GrantInput {
             key: grant.key.clone(),
             created: grant.created,
             disposition,
+            unproven: self.writes.unproven_intents(&grant, self.context.ports.now()),
             ledger,
         };
         let repeated_drift = grant.status.repeated_drift.clone();
@@ -49,6 +56,7 @@ impl GrantSet<'_> {
             last_write: None,
             public: None,
             backup: None,
+            roll_back: false,
         };
         work.outcome = self.known_state(&work).await;
         // What may not be removed with this identity stays, and stays owned.

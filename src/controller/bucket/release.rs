@@ -1,6 +1,7 @@
 //! Releases grants without a cloud call: grants that the annotation orphans, grants that retain their statements, and
 //! grants that own nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::write_status::{write_grant_state, write_status};
@@ -62,6 +63,7 @@ pub(super) async fn release_retained(
         unsettled_until: None,
         absence_untrusted: false,
         placed_by_others: None,
+        explained_by_others: None,
         confirmed_removed: None,
         identity: None,
     };
@@ -121,6 +123,7 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
         created: grant.created,
         disposition,
         ledger: grant.status.owned.clone(),
+        unproven: BTreeSet::new(),
     }
 }
 

@@ -17,6 +17,8 @@ pub use preview::planned_change;
 pub use status::{GrantState, Observation, grant_status};
 pub use upgrade::upgraded_grant_status;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::jiff::Timestamp;
 
 use super::identity::Identity;
@@ -112,4 +114,7 @@ pub struct GrantInput {
     pub disposition: Disposition,
     /// The statements that the grant owns.
     pub ledger: Vec<LedgerEntry>,
+    /// Fingerprints of intended writes that have not taken effect: OSS has rejected them, or they have expired while the
+    /// policy was read.
+    pub unproven: BTreeSet<String>,
 }

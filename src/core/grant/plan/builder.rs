@@ -21,10 +21,12 @@ pub(super) struct StatementGroup<'a> {
     /// The text of the first grant that desires it, used for all: equal statements can differ in text (order of
     /// prefixes).
     pub(super) text: &'a str,
-    /// Ledger entries with this fingerprint.
-    pub(super) entries: Vec<&'a LedgerEntry>,
+    /// Ledger entries with this fingerprint, and whether each is an intended write that can have taken effect.
+    pub(super) entries: Vec<(&'a LedgerEntry, bool)>,
     /// Carried grants whose ledgers contain it.
     pub(super) carried_by: Vec<usize>,
+    /// Carried grants that hold it. An intended write holds nothing.
+    pub(super) held_by: Vec<usize>,
     /// Grants for which the plan adds it.
     pub(super) added_by: BTreeSet<usize>,
     /// Whether it is in the document while one of its owners no longer desires it.
@@ -107,10 +109,14 @@ impl<'a> PlanBuilder<'a> {
             }
             let carried = self.is_carried(index);
             for entry in self.grants.get(index).into_iter().flat_map(|m| &m.ledger) {
+                let may_have_landed = self.may_have_landed(index, entry);
                 let group = self.groups.entry(&entry.fingerprint).or_default();
-                group.entries.push(entry);
+                group.entries.push((entry, may_have_landed));
                 if carried {
                     group.carried_by.push(index);
+                    group
+                        .held_by
+                        .extend((entry.state != EntryState::Intended).then_some(index));
                 }
             }
         }
@@ -133,15 +139,28 @@ impl<'a> PlanBuilder<'a> {
                 )
             };
             // An unconfirmed write could have been made by another writer as well: only byte equality proves ownership.
-            let landed = |e: &LedgerEntry| e.state == EntryState::Intended && live_text(e) == Some(true);
+            let landed = |(e, may): &(&LedgerEntry, bool)| *may && live_text(e) == Some(true);
             let intended_only =
-                !entries.is_empty() && entries.iter().all(|e| e.state == EntryState::Intended);
-            group.pre_existing = if entries.iter().any(|e| landed(e)) {
+                !entries.is_empty() && entries.iter().all(|(e, _)| e.state == EntryState::Intended);
+            group.pre_existing = if entries.iter().any(landed) {
                 false
             } else {
-                entries.iter().any(|e| e.pre_existing) || intended_only || entries.is_empty()
+                entries.iter().any(|(e, _)| e.pre_existing) || intended_only || entries.is_empty()
             };
         }
+    }
+
+    /// Whether an entry is an intended write that can have placed the statement that is in the document now.
+    fn may_have_landed(&self, grant: usize, entry: &LedgerEntry) -> bool {
+        let unproven = self
+            .grants
+            .get(grant)
+            .is_some_and(|m| m.unproven.contains(&entry.fingerprint));
+        let explained = self
+            .input
+            .explained_by_others
+            .is_some_and(|others| others.contains(&entry.fingerprint));
+        entry.state == EntryState::Intended && !unproven && !explained
     }
 
     /// Returns `true` if no earlier write can still take effect. Only then is a statement that is absent removed for

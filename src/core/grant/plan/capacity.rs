@@ -1,6 +1,7 @@
 //! Decides which grants are set aside when the document has no room for all additions.
 
 use super::builder::PlanBuilder;
+use crate::api::EntryState;
 use crate::core::grant::plan::GrantOutcome;
 use crate::core::policy::{Document, POLICY_LIMIT, Statement};
 
@@ -89,8 +90,12 @@ impl PlanBuilder<'_> {
         }
         for entry in self.grants.get(grant).into_iter().flat_map(|m| &m.ledger) {
             if let Some(group) = self.groups.get_mut(entry.fingerprint.as_str()) {
-                changes |= group.being_released && group.carried_by.is_empty() && group.desired_by.is_empty();
                 group.carried_by.push(grant);
+                if entry.state != EntryState::Intended {
+                    changes |=
+                        group.being_released && group.held_by.is_empty() && group.desired_by.is_empty();
+                    group.held_by.push(grant);
+                }
             }
         }
         (saved, changes)

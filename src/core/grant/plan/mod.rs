@@ -29,6 +29,9 @@ pub struct PlanInput<'a> {
     pub absence_untrusted: bool,
     /// Fingerprints of statements that grants of other identities have written: these grants must not remove them.
     pub placed_by_others: Option<&'a BTreeSet<String>>,
+    /// Fingerprints of statements whose copy in the document a grant of another identity has written: an intended write of
+    /// one of these grants has not placed it.
+    pub explained_by_others: Option<&'a BTreeSet<String>>,
     /// Fingerprints of statements that confirmed writes of this process have removed. If a read that is not stale
     /// contains one of them, another writer has added it.
     pub confirmed_removed: Option<&'a BTreeSet<String>>,

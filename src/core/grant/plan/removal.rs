@@ -36,7 +36,7 @@ impl PlanBuilder<'_> {
                 continue;
             };
             let others_want = group.desired_by.iter().any(|other| *other != grant);
-            let others_hold = !group.carried_by.is_empty();
+            let others_hold = !group.held_by.is_empty();
             if self.removal(grant) == Some(Removal::Retain) {
                 residual += usize::from(!group.live.is_empty());
                 self.forget(grant, &entry.fingerprint);
