@@ -276,15 +276,15 @@ pub trait Ports: Send + Sync + 'static {
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PolicyRead, CloudError>>;
     /// OSS `PutBucketPolicy`: replaces the policy. Waits until the lease outlasts the call's deadline. The signature is
-    /// dated `signed_at`, so that OSS rejects a request that arrives too late. [`CloudError::had_no_effect`] is `true` if a
-    /// failed call certainly had no effect.
+    /// dated `signed_at`, so that OSS rejects a request that arrives too late. Returns the request id of OSS.
+    /// [`CloudError::had_no_effect`] is `true` if a failed call certainly had no effect.
     fn put_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
         text: &'a str,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>>;
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>>;
     /// OSS `DeleteBucketPolicy`: succeeds if the bucket has no policy. Lease, signature and errors as for
     /// [`Ports::put_policy`].
     fn delete_policy<'a>(
@@ -292,7 +292,7 @@ pub trait Ports: Send + Sync + 'static {
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>>;
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>>;
     /// Reads Block Public Access of the bucket and, if that is off, of the account: up to two requests. A missing permission
     /// or a rejected request returns [`PublicAccessBlock::Unreadable`]; transient failures are errors.
     fn read_public_access_block<'a>(

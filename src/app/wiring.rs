@@ -131,7 +131,7 @@ impl Ports for Adapters {
         keys: &'a AccessKeys,
         text: &'a str,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         async move {
             self.fence.wait_until_safe(OSS_DEADLINE).await;
             self.cloud.put_policy(bucket, keys, text, signed_at).await
@@ -143,7 +143,7 @@ impl Ports for Adapters {
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         async move {
             self.fence.wait_until_safe(OSS_DEADLINE).await;
             self.cloud.delete_policy(bucket, keys, signed_at).await

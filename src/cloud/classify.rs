@@ -159,7 +159,7 @@ fn sanitize_code(code: &str) -> String {
         .collect()
 }
 
-fn sanitize_request_id(id: &str) -> String {
+pub(super) fn sanitize_request_id(id: &str) -> String {
     id.chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
         .take(64)

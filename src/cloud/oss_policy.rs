@@ -92,29 +92,29 @@ impl Cloud {
         Err(error)
     }
 
-    /// Replaces the policy. `signed_at` limits how late the request can still take effect.
+    /// Replaces the policy. `signed_at` limits how late the request can still take effect. Returns the request id.
     pub async fn put_policy(
         &self,
         bucket: &BucketRef,
         keys: &AccessKeys,
         text: &str,
         signed_at: Timestamp,
-    ) -> Result<(), CloudError> {
+    ) -> Result<Option<String>, CloudError> {
         let call = OssCall {
             body: Some(text),
             ..bucket_call(Method::PUT, bucket, "policy", signed_at)
         };
-        expect_success(&self.send_oss(keys, call).await?)
+        accepted(&self.send_oss(keys, call).await?)
     }
 
-    /// Deletes the policy. Succeeds if the bucket has no policy.
+    /// Deletes the policy. Succeeds if the bucket has no policy. Returns the request id.
     pub async fn delete_policy(
         &self,
         bucket: &BucketRef,
         keys: &AccessKeys,
         signed_at: Timestamp,
-    ) -> Result<(), CloudError> {
-        expect_success(
+    ) -> Result<Option<String>, CloudError> {
+        accepted(
             &self
                 .send_oss(keys, bucket_call(Method::DELETE, bucket, "policy", signed_at))
                 .await?,
@@ -258,9 +258,11 @@ pub(super) fn server_date(answer: &HttpResponse) -> Option<Timestamp> {
     rfc2822::parse(date).ok().map(|zoned| zoned.timestamp())
 }
 
-fn expect_success(answer: &HttpResponse) -> Result<(), CloudError> {
+/// Returns the request id of a successful write.
+fn accepted(answer: &HttpResponse) -> Result<Option<String>, CloudError> {
     if (200..300).contains(&answer.status) {
-        Ok(())
+        let id = answer.header("x-oss-request-id");
+        Ok(id.map(classify::sanitize_request_id))
     } else {
         Err(error_of(answer))
     }

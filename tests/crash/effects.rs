@@ -165,16 +165,20 @@ impl Ports for Gate {
         keys: &'a AccessKeys,
         text: &'a str,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         self.write(bucket, keys, Some(text), signed_at)
+            .map(|answer| answer.map(|()| None))
+            .boxed()
     }
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         self.write(bucket, keys, None, signed_at)
+            .map(|answer| answer.map(|()| None))
+            .boxed()
     }
     fn read_public_access_block<'a>(
         &'a self,

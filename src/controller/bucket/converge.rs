@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::audit::{PolicyWrite, log_write};
 use super::cache::GrantSetCache;
 use super::grant_set::{GrantSet, GrantWork, next_drift_check};
 use super::observation::{PolicyView, count_owned};
@@ -131,6 +132,16 @@ impl GrantSet<'_> {
             self.context
                 .metrics
                 .cloud_call(call, if written.is_ok() { "ok" } else { "failed" });
+            let after = document_after(&plan.change);
+            let write = PolicyWrite {
+                bucket: &place.name,
+                call,
+                identity: &self.identity,
+                before: second.bytes.as_deref(),
+                after: after.as_deref(),
+                answer: written.as_ref().map(Option::as_deref),
+            };
+            log_write(&write, &batch, &plan);
             if let Err(error) = written {
                 return self.on_write_failed(batch, &plan, &error, cache).await;
             }

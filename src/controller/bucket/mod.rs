@@ -11,6 +11,7 @@
 //! backoff after an error, the time until the next check of a group, or zero when a group wrote and another group has
 //! to check the result. `AwaitChange` is returned only when the bucket has no grants.
 
+mod audit;
 mod cache;
 mod claims;
 mod converge;

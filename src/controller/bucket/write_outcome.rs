@@ -38,12 +38,6 @@ impl GrantSet<'_> {
         let reason = if added > 0 { "added" } else { "removed" };
         let window = now.duration_since(read_at).as_secs_f64();
         self.context.metrics.policy_write(reason, window);
-        tracing::info!(
-            added,
-            removed = plan.removed.iter().sum::<usize>(),
-            window_seconds = window,
-            "policy written"
-        );
     }
 
     /// Applies a failed write. A rejected write had no effect, so the ledgers return to their entries from before. Any

@@ -1,0 +1,75 @@
+//! The audit trail: one log line for each policy write, whether it succeeded or not.
+
+use super::grant_set::GrantWork;
+use crate::core::error::CloudError;
+use crate::core::grant::Plan;
+use crate::core::hash::sha256;
+use crate::core::identity::Identity;
+
+/// A policy write.
+pub(super) struct PolicyWrite<'a> {
+    pub(super) bucket: &'a str,
+    pub(super) call: &'static str,
+    pub(super) identity: &'a Identity,
+    pub(super) before: Option<&'a [u8]>,
+    pub(super) after: Option<&'a [u8]>,
+    /// The request id of OSS, or the error.
+    pub(super) answer: Result<Option<&'a str>, &'a CloudError>,
+}
+
+/// Logs a policy write with the grants that it is for. A digest is empty where the bucket has no policy.
+pub(super) fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Plan) {
+    let grants = concerned_grants(batch, plan);
+    let digest = |text: Option<&[u8]>| text.map(sha256).unwrap_or_default();
+    let namespace = write.identity.namespace();
+    let (identity, identity_digest) = (write.identity.describe(), write.identity.digest());
+    let (sha256_before, sha256_after) = (digest(write.before), digest(write.after));
+    let (added, removed): (usize, usize) = (plan.added.iter().sum(), plan.removed.iter().sum());
+    let (bucket, call) = (write.bucket, write.call);
+    match write.answer {
+        Ok(request_id) => tracing::info!(
+            bucket,
+            call,
+            grants,
+            namespace,
+            identity,
+            identity_digest,
+            request_id = request_id.unwrap_or_default(),
+            sha256_before,
+            sha256_after,
+            added,
+            removed,
+            "policy written"
+        ),
+        Err(error) => tracing::warn!(
+            bucket,
+            call,
+            grants,
+            namespace,
+            identity,
+            identity_digest,
+            request_id = error.request_id.as_deref().unwrap_or_default(),
+            code = error.code,
+            had_no_effect = error.had_no_effect(),
+            sha256_before,
+            sha256_after,
+            added,
+            removed,
+            "failed to write policy"
+        ),
+    }
+}
+
+/// Returns the grants for which the plan adds or removes statements: NAMESPACE/NAME uid=UID generation=NUMBER.
+fn concerned_grants(batch: &[GrantWork], plan: &Plan) -> String {
+    let touched = |index: usize| {
+        let any = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
+        any(&plan.added) || any(&plan.removed)
+    };
+    let concerned = batch.iter().enumerate().filter(|(index, _)| touched(*index));
+    let names = concerned.map(|(_, work)| {
+        let grant = &work.grant;
+        format!("{} uid={} generation={}", grant.key, grant.uid, grant.generation)
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
