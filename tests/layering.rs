@@ -147,6 +147,67 @@ mod layering {
         assert!(checked > 25, "only {checked} files were checked");
     }
 
+    /// Calls that fetch credentials, and the places that may contain them: the ports and what implements them, the cache
+    /// that only `credential_gate.rs` uses, and the command `plan`, which uses the credentials of who runs it.
+    const FETCHES: &[(&str, &[&str])] = &[
+        (
+            "read_secret(",
+            &["ports.rs", "app", "kubernetes", "controller/credential_cache.rs"],
+        ),
+        (
+            "request_token(",
+            &["ports.rs", "app", "kubernetes", "controller/credential_cache.rs"],
+        ),
+        (
+            "operator_keys(",
+            &["ports.rs", "app", "controller/credential_cache.rs"],
+        ),
+        (
+            "assume_role(",
+            &["ports.rs", "app", "cloud", "controller/credential_cache.rs"],
+        ),
+        (
+            "assume_role_with_oidc(",
+            &["ports.rs", "app", "cloud", "controller/credential_cache.rs"],
+        ),
+        (".fetch(", &["controller/credential_gate.rs"]),
+        ("AccessKeys {", &["ports.rs", "app", "kubernetes", "cloud", "cli"]),
+    ];
+
+    #[test]
+    fn only_the_gate_fetches_credentials() {
+        let source = root().join("src");
+        let mut files = Vec::new();
+        rust_files(&source, &mut files);
+        let mut found = 0;
+        for file in files {
+            let place = file.strip_prefix(&source).unwrap().display().to_string();
+            let text = without_comments(&std::fs::read_to_string(&file).unwrap());
+            // Calls that are split over lines are found too.
+            let text: String = text
+                .split("#[cfg(test)]")
+                .next()
+                .unwrap_or_default()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .replace(" .", ".");
+            for (call, places) in FETCHES {
+                if text.contains(call) {
+                    found += 1;
+                    let may = places
+                        .iter()
+                        .any(|may| place == *may || place.starts_with(&format!("{may}/")));
+                    assert!(
+                        may,
+                        "{place} contains `{call}`: fetch credentials with Context::credentials_for"
+                    );
+                }
+            }
+        }
+        assert!(found > 10, "only {found} calls were found");
+    }
+
     #[test]
     fn no_file_has_more_than_400_lines() {
         let mut files = Vec::new();

@@ -139,6 +139,17 @@ impl FakeWorld {
         }
     }
 
+    /// A user annotates all grants, which changes their versions.
+    pub fn annotate_all(&mut self) {
+        let keys: Vec<ObjectKey> = self.grants.keys().cloned().collect();
+        for key in keys {
+            let version = self.next_version();
+            if let Some(grant) = self.grants.get_mut(&key) {
+                grant.resource_version = version;
+            }
+        }
+    }
+
     /// Returns the grants of a bucket as they were `behind` changes ago.
     pub fn list(&mut self, bucket: &str, behind: usize) -> Vec<GrantObject> {
         self.counts.lists += 1;

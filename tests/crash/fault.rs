@@ -53,6 +53,8 @@ pub enum Fault {
     Hidden,
     /// Another writer changes the policy just before the effect.
     Rival(Edit),
+    /// A user annotates all grants just before the effect, so that their statuses cannot be stored with the versions read.
+    Edited,
 }
 
 /// Why credentials are not available.
@@ -154,7 +156,7 @@ impl Fault {
             &FROZEN,
             &FROZEN_JOBS,
             &BEHIND,
-            &[Self::Hidden, Self::RefusedThenUnanswered],
+            &[Self::Hidden, Self::RefusedThenUnanswered, Self::Edited],
         ];
         let lists = lists.into_iter().flatten().copied().collect::<Vec<_>>();
         let edits = Edit::ALL.into_iter().map(Self::Rival);
@@ -187,6 +189,7 @@ impl Fault {
             | Self::Frozen(_)
             | Self::Behind(_)
             | Self::Hidden
+            | Self::Edited
             | Self::Rival(_) => None,
         }
     }

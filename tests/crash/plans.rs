@@ -133,6 +133,13 @@ fn a_stale_list_costs_only_time() {
 }
 
 #[test]
+fn a_user_who_edits_between_any_two_effects_changes_nothing_but_the_time_it_takes() {
+    let plans = at_each_effect(|_| [Fault::Edited]);
+    assert!(plans.len() > 500, "only {} plans", plans.len());
+    run(&family("edits", 1, plans));
+}
+
+#[test]
 fn a_lost_watch_event_is_recovered() {
     let marks = REFERENCES.iter().map(|reference| 1..=reference.marks).enumerate();
     let plans: Vec<Plan> = marks

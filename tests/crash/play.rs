@@ -133,8 +133,8 @@ impl Player {
                     self.restart().await;
                 }
             } else if let Some(fault) = self.process.was_struck().filter(|_| time == REST) {
-                // Events that the stale list did not include arrive after it.
-                if matches!(fault, Fault::Behind(_)) {
+                // Events that the stale list did not include, and those of an edit, arrive after it.
+                if matches!(fault, Fault::Behind(_) | Fault::Edited) {
                     self.process.mark(BUCKET).await;
                 }
             } else {

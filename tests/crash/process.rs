@@ -121,6 +121,9 @@ impl Gate {
             let edited = outside.rival(edit);
             outside.rival_has_edited |= edited;
         }
+        if fault == Some(Fault::Edited) {
+            outside.annotate_all();
+        }
         // Credentials are rotated when a call reports that they are rejected or expired.
         let refused = |kind| {
             matches!(

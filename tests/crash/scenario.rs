@@ -86,7 +86,7 @@ pub fn with_keys(mut grant: GrantSpec, secret: &str) -> GrantSpec {
     grant
 }
 
-fn through_a_role(mut grant: GrantSpec) -> GrantSpec {
+pub fn through_a_role(mut grant: GrantSpec) -> GrantSpec {
     grant.credentials.assume_role = Some(AssumeRole {
         role_arn: "acs:ram::6543210987654321:role/policy-admin".to_owned(),
         external_id: None,

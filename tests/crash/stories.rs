@@ -10,7 +10,7 @@ use super::fake_world::{FakeWorld, key};
 use super::fault::{Call, Fault};
 use super::play::play_scenario;
 use super::runner::on_paused_time;
-use super::scenario::{BUCKET, Scenario, Step, grant, on, with_keys};
+use super::scenario::{BUCKET, Scenario, Step, grant, on, through_a_role, with_keys};
 
 const A: &str = "1234567890";
 const CLOSED: Option<CredentialsError> = Some(CredentialsError::SecretAccessDenied { account: None });
@@ -197,6 +197,63 @@ fn a_grant_that_owns_nothing_is_released_although_every_call_is_denied() {
                 o.delete("a");
             },
             |o| must_be_deleted(o, "a"),
+        ],
+    );
+}
+
+#[test]
+fn a_session_is_not_used_after_its_reference_was_closed_except_to_remove_statements() {
+    run_once(
+        2,
+        None,
+        &[
+            |o| o.apply("a", through_a_role(on(grant(A), &["p/"]))),
+            // The session is valid for an hour; the reference is closed for the time of a drift check.
+            |o| {
+                o.no_secret = CLOSED;
+                o.expected.insert("a", "CredentialsUnavailable");
+            },
+            |o| {
+                o.recorded = o.counts;
+                o.changed = true;
+            },
+            |o| {
+                let reads = o.counts.reads - o.recorded.reads;
+                if reads > 0 {
+                    o.broken.push(format!("{reads} reads with a closed reference"));
+                }
+                o.delete("a");
+            },
+            |o| must_be_deleted(o, "a"),
+        ],
+    );
+}
+
+#[test]
+fn a_grant_made_again_does_not_use_what_worked_for_the_earlier_one() {
+    run_once(
+        1,
+        Some(Duration::from_secs(5)),
+        &[
+            |o| o.apply("a", through_a_role(grant(A))),
+            |_| {},
+            // The object, its namespace and the reference are gone; somebody else makes the same objects again.
+            |o| {
+                o.no_secret = CLOSED;
+                o.grants.clear();
+                o.recorded = o.counts;
+                o.apply("a", through_a_role(grant(A)));
+                o.expected.insert("a", "CredentialsUnavailable");
+            },
+            |_| {},
+            |o| {
+                let reads = o.counts.reads - o.recorded.reads;
+                if reads > 0 {
+                    o.broken.push(format!("{reads} reads for another object"));
+                }
+                o.grants.clear();
+                o.by_hand(None);
+            },
         ],
     );
 }
