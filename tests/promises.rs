@@ -37,7 +37,7 @@ mod promises {
 
     /// Returns whether a word is the number of a promise.
     fn is_number(word: &str) -> bool {
-        let digits = word.strip_prefix(['G', 'J', 'P']);
+        let digits = word.strip_prefix(['G', 'J', 'P', 'T']);
         digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
@@ -91,6 +91,7 @@ mod promises {
         for program in [
             "credentials",
             "grants",
+            "hostile",
             "jobs",
             "leader",
             "platform",

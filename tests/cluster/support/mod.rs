@@ -15,6 +15,7 @@ pub mod play;
 pub mod seen;
 pub mod stage;
 pub mod tenant;
+pub mod user;
 
 pub use holds::until_held;
 pub use play::{Part, play};

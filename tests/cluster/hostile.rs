@@ -1,0 +1,31 @@
+//! Hostile tenants: users with the built-in role `edit` or `admin` of one namespace, who try to use what belongs to
+//! others. The controllers of Kubernetes run here, because they complete the built-in roles.
+
+fn main() -> std::process::ExitCode {
+    hostile::main()
+}
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod hostile {
+    mod deleting;
+    mod references;
+    mod revoking;
+
+    pub fn main() -> std::process::ExitCode {
+        let options = imm_harness::Options {
+            controllers: true,
+            ..imm_harness::Options::default()
+        };
+        let parts = crate::parts![
+            together deleting::a_grant_that_owns_nothing_is_deleted_without_any_credentials,
+            together deleting::a_deletion_does_not_borrow_the_operators_identity,
+            apart deleting::what_the_operators_identity_has_written_it_removes_after_its_rule_is_gone,
+            together revoking::a_grant_that_may_only_read_does_not_keep_the_statement_of_another_tenant,
+            together references::a_grant_made_again_by_somebody_else_opens_its_own_reference,
+        ];
+        crate::support::play::play_with(options, parts)
+    }
+}
