@@ -314,4 +314,33 @@ mod tests {
         );
         assert_eq!(used(Some(200)), 1, "a session near its expiry is used for 1 s");
     }
+
+    #[test]
+    fn a_reference_is_open_to_the_objects_that_existed_at_a_check_until_it_is_closed() {
+        let start = Timestamp::from_second(1_790_000_000).unwrap();
+        let at = |seconds| start + SignedDuration::from_secs(seconds);
+        let identity = |origin| Identity {
+            origin,
+            assumed_role: None,
+        };
+        let secret = identity(CredentialOrigin::Secret {
+            namespace: "media".to_owned(),
+            name: "keys".to_owned(),
+        });
+        let cache = CredentialCache::default();
+        assert!(!cache.is_open(&secret, &["a"], at(0)));
+        cache.record_check(&secret, &["a"], at(0));
+        assert!(cache.is_open(&secret, &["a"], at(49)));
+        assert!(!cache.is_open(&secret, &["a", "b"], at(49)), "b is new");
+        assert!(!cache.is_open(&secret, &["a"], at(50)), "the check is too old");
+        // A check for one object shows that the reference is open for those that existed at an earlier one.
+        cache.record_check(&secret, &["b"], at(60));
+        assert!(cache.is_open(&secret, &["a", "b"], at(61)));
+        cache.close(&secret);
+        assert!(!cache.is_open(&secret, &["a"], at(61)));
+        let own = identity(CredentialOrigin::Operator {
+            namespace: "media".to_owned(),
+        });
+        assert!(cache.is_open(&own, &["new"], at(0)), "there is no reference");
+    }
 }

@@ -106,7 +106,7 @@ fn an_intended_write_that_did_not_take_effect_owns_nothing() {
         !owned(&grant, Some(&fingerprints)),
         "a grant of another identity wrote it"
     );
-    grant.unproven = fingerprints;
+    grant.unproven.clone_from(&fingerprints);
     assert!(!owned(&grant, None), "OSS rejected the write, or it has expired");
 }
 

@@ -50,7 +50,13 @@ impl GrantSet<'_> {
             Ok(read) => read,
             Err(error) => return self.on_cloud_error(batch, &error, cache).await,
         };
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
+            if round > 0
+                && let Some((problem, retry)) = self.lost_access(&batch, place).await
+            {
+                self.write_all(batch, &problem).await;
+                return retry;
+            }
             let now = self.context.ports.now();
             let document = match read.bytes.as_deref().map(Document::parse).transpose() {
                 Ok(document) => document,

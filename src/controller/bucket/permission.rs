@@ -81,8 +81,7 @@ impl GrantSet<'_> {
         place: &BucketRef,
         cache: &GrantSetCache,
     ) -> Access {
-        let idle = |work: &GrantWork| work.outcome.is_none();
-        let refusal = match self.credentials(batch.iter().filter(|w| idle(w)), place).await {
+        let refusal = match self.credentials(&without_outcome(batch), place).await {
             Ok(keys) => return Access::Granted(keys),
             Err(refusal) => refusal,
         };
@@ -124,25 +123,24 @@ impl GrantSet<'_> {
             .next()
     }
 
-    async fn credentials<'b>(
+    async fn credentials(
         &self,
-        works: impl Iterator<Item = &'b GrantWork>,
+        works: &[&GrantWork],
         place: &BucketRef,
     ) -> Result<AccessKeys, CredentialRefusal> {
         let now = self.context.ports.now();
-        let users: Vec<CredentialUser<'_>> = works
-            .filter_map(|work| {
-                let spec = work.grant.spec.as_ref().ok();
-                let purpose = if work.grant.deleting {
-                    let ledger = &work.input.ledger;
-                    Purpose::Removal { spec, ledger, now }
-                } else {
-                    Purpose::Grant(spec?)
-                };
-                let uid = &work.grant.uid;
-                Some(CredentialUser { uid, purpose })
-            })
-            .collect();
+        let mut users = Vec::with_capacity(works.len());
+        for work in works {
+            let spec = work.grant.spec.as_ref().ok();
+            let ledger = &work.input.ledger;
+            let purpose = match spec {
+                _ if work.grant.deleting => Purpose::Removal { spec, ledger, now },
+                Some(spec) => Purpose::Grant(spec),
+                None => continue,
+            };
+            let uid = &work.grant.uid;
+            users.push(CredentialUser { uid, purpose });
+        }
         let scope = SessionScope::bucket(place);
         self.context.credentials_for(&self.identity, &scope, &users).await
     }
@@ -154,6 +152,27 @@ impl GrantSet<'_> {
             }
             CredentialRefusal::Failed(_) => Duration::from_secs(30),
             CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown => Duration::from_secs(60),
+        }
+    }
+
+    /// Checks before a further round whether the reference is still open. Makes no request while the last check is recent.
+    /// Returns the state for the grants without an outcome, and when to try again; `None` while it is open. Whether the
+    /// rules still allow the grants is checked right before a write.
+    pub(super) async fn lost_access(
+        &self,
+        batch: &[GrantWork],
+        place: &BucketRef,
+    ) -> Option<(GrantState, Duration)> {
+        let works = without_outcome(batch);
+        if self.reference_closed || works.is_empty() {
+            return None;
+        }
+        match self.credentials(&works, place).await {
+            Err(refusal @ CredentialRefusal::Failed(_)) => {
+                let retry = self.retry_after(&refusal);
+                Some((refusal_state(refusal), retry))
+            }
+            Ok(_) | Err(CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown) => None,
         }
     }
 
@@ -186,8 +205,13 @@ impl GrantSet<'_> {
         if self.reference_closed {
             return Recheck::Unchanged(keys.clone());
         }
-        let users = batch.iter().enumerate().filter(|(index, _)| touched(*index));
-        match self.credentials(users.map(|(_, work)| work), place).await {
+        let works: Vec<&GrantWork> = batch
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| touched(*index))
+            .map(|(_, work)| work)
+            .collect();
+        match self.credentials(&works, place).await {
             Ok(keys) => Recheck::Unchanged(keys),
             Err(refusal) => {
                 let retry = self.retry_after(&refusal);
@@ -228,6 +252,10 @@ impl LastCredentials {
         let known = |fingerprint: &String| self.fingerprints.contains(fingerprint);
         self.keys.id == keys.id && work.input.ledger.iter().all(|e| known(&e.fingerprint))
     }
+}
+
+fn without_outcome(batch: &[GrantWork]) -> Vec<&GrantWork> {
+    batch.iter().filter(|work| work.outcome.is_none()).collect()
 }
 
 fn refusal_state(refusal: CredentialRefusal) -> GrantState {

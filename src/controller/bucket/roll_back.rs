@@ -12,8 +12,10 @@ impl GrantSet<'_> {
     /// Restores the entries from before the write in the ledger as it is stored now.
     pub(super) async fn roll_back(&self, work: &GrantWork) {
         for _ in 0..ATTEMPTS {
-            let Ok(Some(mut fresh)) = self.context.ports.get_grant(&work.grant.key).await else {
-                continue;
+            let mut fresh = match self.context.ports.get_grant(&work.grant.key).await {
+                Ok(Some(fresh)) => fresh,
+                Ok(None) => return,
+                Err(_) => continue,
             };
             let owned = rolled_back(&fresh.status.owned, &work.input.ledger);
             if fresh.uid != work.grant.uid || owned == fresh.status.owned {

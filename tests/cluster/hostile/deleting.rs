@@ -87,7 +87,7 @@ pub async fn a_deletion_does_not_borrow_the_operators_identity(stage: Arc<Stage>
     }
     for (name, ledger) in [("planted", &grant["status"]["owned"]), ("unsigned", &old)] {
         if name == "unsigned" {
-            tenant.apply(&tenant.grant(name, &json!({"suspend": true}))).await;
+            create_with_finalizer(&user, &tenant, name, &json!({"suspend": true})).await;
             tenant.until_reason(GRANT, name, "Suspended").await;
             store_ledger(&tenant, name, ledger).await;
         }
