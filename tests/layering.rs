@@ -170,7 +170,10 @@ mod layering {
             "assume_role_with_oidc(",
             &["ports.rs", "app", "cloud", "controller/credential_cache.rs"],
         ),
-        (".fetch(", &["controller/credential_gate.rs"]),
+        (
+            "fetch_checked(",
+            &["controller/credential_gate.rs", "controller/credential_cache.rs"],
+        ),
         ("AccessKeys {", &["ports.rs", "app", "kubernetes", "cloud", "cli"]),
     ];
 

@@ -68,7 +68,7 @@ impl CredentialCache {
     /// # Errors
     /// Returns an error if the source has no usable credentials, or if STS rejects the role assumption or does not
     /// answer.
-    pub(super) async fn fetch(
+    pub(super) async fn fetch_checked(
         &self,
         ports: &dyn Ports,
         identity: &Identity,

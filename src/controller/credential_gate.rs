@@ -50,7 +50,7 @@ impl Context {
         self.all_may_use(identity, &purposes).await?;
         let uids: Vec<&str> = users.iter().map(|user| user.uid).collect();
         self.credentials
-            .fetch(self.ports.as_ref(), identity, scope, &uids)
+            .fetch_checked(self.ports.as_ref(), identity, scope, &uids)
             .await
             .map_err(CredentialRefusal::Failed)
     }

@@ -111,7 +111,7 @@ fn worker(
         Box::pin(async move {
             let started = Instant::now();
             let (kind, next) = match &key {
-                QueueKey::Bucket(name) => ("bucket", bucket::reconcile(&context, name).await),
+                QueueKey::Bucket(name) => ("bucket", Box::pin(bucket::reconcile(&context, name)).await),
                 QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name)).await),
             };
             context.metrics.reconcile(kind, started.elapsed().as_secs_f64());

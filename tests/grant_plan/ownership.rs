@@ -107,7 +107,10 @@ fn an_intended_write_that_did_not_take_effect_owns_nothing() {
         "a grant of another identity wrote it"
     );
     grant.unproven.clone_from(&fingerprints);
-    assert!(!owned(&grant, None), "OSS rejected the write, or it has expired");
+    assert!(
+        !owned(&grant, None),
+        "OSS rejected the write, or it was never sent"
+    );
 }
 
 #[test]

@@ -48,10 +48,11 @@ pub(super) struct WriteHistory {
     pub(super) confirmed_removed: BTreeSet<String>,
     /// Intended writes that OSS has rejected, by the uid of the grant and the fingerprint.
     rejected_intents: BTreeSet<(String, String)>,
-    /// Intended writes that had expired when this process first looked at the bucket, and until when they may count:
-    /// they can have taken effect while no process looked.
+    /// Intended writes that OSS did not answer: they can have taken effect, also if nobody looked in time.
+    unanswered_intents: BTreeSet<(String, String)>,
+    /// Intended writes that this process found when it first looked at the bucket: they can have taken effect before.
     inherited_intents: BTreeSet<(String, String)>,
-    inherited_until: Option<Timestamp>,
+    has_looked: bool,
 }
 
 impl WriteHistory {
@@ -67,36 +68,38 @@ impl WriteHistory {
             self.cold_until = recorded.map(|until| until - WRITE_LIFE + LAG);
         }
         self.unsettled = self.unsettled.max(recorded).filter(|until| *until > now);
-        self.read_intents(grants, now);
+        self.read_intents(grants);
     }
 
-    /// Drops rejected writes whose entries are gone, and finds at the first look at the bucket the intended writes that
-    /// have expired. A grant that makes no call cannot have lost its process in the middle of a write of its own.
-    fn read_intents(&mut self, grants: &[GrantObject], now: Timestamp) {
-        let intents = || {
-            let entries = grants
-                .iter()
-                .flat_map(|g| g.status.owned.iter().map(move |e| (g, e)));
-            entries.filter(|(_, e)| e.state == EntryState::Intended)
+    /// Drops what is known about entries that are gone, and finds the intended writes of earlier processes at the first
+    /// look at the bucket. Those of a suspended grant do not count: suspending a grant must not keep them for ever.
+    fn read_intents(&mut self, grants: &[GrantObject]) {
+        let intents = |g: &GrantObject| {
+            let entries = g.status.owned.iter().filter(|e| e.state == EntryState::Intended);
+            entries.map(|e| intent(&g.uid, e)).collect::<Vec<_>>()
         };
-        let known: BTreeSet<(String, String)> = intents().map(|(g, e)| intent(&g.uid, e)).collect();
+        let suspended = |g: &GrantObject| g.spec.as_ref().is_ok_and(|spec| spec.suspend);
+        let known: BTreeSet<(String, String)> = grants.iter().flat_map(intents).collect();
+        let active = grants.iter().filter(|g| !suspended(g));
+        let active: BTreeSet<(String, String)> = active.flat_map(intents).collect();
         self.rejected_intents.retain(|rejected| known.contains(rejected));
-        if self.inherited_until.is_none() {
-            self.inherited_until = Some(now + WRITE_LIFE);
-            let suspended = |g: &GrantObject| g.spec.as_ref().is_ok_and(|spec| spec.suspend);
-            let inherited = intents().filter(|(g, e)| !suspended(g) && !is_within_life(e, now));
-            self.inherited_intents = inherited.map(|(g, e)| intent(&g.uid, e)).collect();
+        self.unanswered_intents.retain(|open| known.contains(open));
+        if self.has_looked {
+            self.inherited_intents.retain(|found| active.contains(found));
+        } else {
+            self.has_looked = true;
+            self.inherited_intents = active;
         }
     }
 
     /// Returns the fingerprints of the intended writes of a grant that do not count as taken effect: OSS has rejected
-    /// them, or they expired while this process looked.
+    /// them, or they were never sent and have expired.
     pub(super) fn unproven_intents(&self, grant: &GrantObject, now: Timestamp) -> BTreeSet<String> {
-        let inheriting = self.inherited_until.is_some_and(|until| now < until);
         let proven = |e: &LedgerEntry| {
             let intent = intent(&grant.uid, e);
-            let inherited = inheriting && self.inherited_intents.contains(&intent);
-            !self.rejected_intents.contains(&intent) && (inherited || is_within_life(e, now))
+            let possible =
+                self.unanswered_intents.contains(&intent) || self.inherited_intents.contains(&intent);
+            !self.rejected_intents.contains(&intent) && (possible || is_within_life(e, now))
         };
         let intents = grant
             .status
@@ -107,6 +110,12 @@ impl WriteHistory {
             .filter(|e| !proven(e))
             .map(|e| e.fingerprint.clone())
             .collect()
+    }
+
+    /// Records that OSS did not answer the write of the planned entries.
+    pub(super) fn write_unanswered(&mut self, uid: &str, planned: &[LedgerEntry]) {
+        let added = planned.iter().filter(|e| e.state == EntryState::Intended);
+        self.unanswered_intents.extend(added.map(|e| intent(uid, e)));
     }
 
     /// Records that OSS rejected the write of the planned entries. An entry whose earlier write can still take effect
@@ -120,12 +129,17 @@ impl WriteHistory {
     ) {
         let sent_before = |fingerprint: &str| {
             let mut entries = earlier.iter().filter(|e| e.fingerprint == fingerprint);
-            entries.any(|e| e.state == EntryState::Intended && is_within_life(e, now))
+            entries.any(|e| {
+                e.state == EntryState::Intended
+                    && (is_within_life(e, now) || self.unanswered_intents.contains(&intent(uid, e)))
+            })
         };
         let rejected = planned
             .iter()
-            .filter(|e| e.state == EntryState::Intended && !sent_before(&e.fingerprint));
-        self.rejected_intents.extend(rejected.map(|e| intent(uid, e)));
+            .filter(|e| e.state == EntryState::Intended && !sent_before(&e.fingerprint))
+            .map(|e| intent(uid, e))
+            .collect::<Vec<_>>();
+        self.rejected_intents.extend(rejected);
     }
 
     /// Forgets the rejections of the entries that a new write adds; `uids` are those of the grants in the plan.

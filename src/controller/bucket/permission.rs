@@ -90,7 +90,7 @@ impl GrantSet<'_> {
             // A terminating namespace may have lost its Role already: reading the Secret is then denied.
             CredentialRefusal::Failed(
                 CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. },
-            ) => self.last_credentials(batch, cache),
+            ) => last_credentials(batch, cache),
             CredentialRefusal::Failed(_)
             | CredentialRefusal::Denied(_)
             | CredentialRefusal::NamespaceUnknown => None,
@@ -110,17 +110,6 @@ impl GrantSet<'_> {
         last.map_or(Access::Refused(state, retry), |keys| {
             Access::LastWorking(keys, retry)
         })
-    }
-
-    /// Returns the last credentials that worked for a deleted grant of the group, if they cover all that it owns.
-    fn last_credentials(&self, batch: &[GrantWork], cache: &GrantSetCache) -> Option<AccessKeys> {
-        let leaving = batch.iter().filter(|w| w.outcome.is_none() && w.grant.deleting);
-        leaving
-            .filter_map(|work| {
-                let last = cache.last_credentials.get(&work.grant.uid)?;
-                last.allows(work, &last.keys).then(|| last.keys.clone())
-            })
-            .next()
     }
 
     async fn credentials(
@@ -252,6 +241,15 @@ impl LastCredentials {
         let known = |fingerprint: &String| self.fingerprints.contains(fingerprint);
         self.keys.id == keys.id && work.input.ledger.iter().all(|e| known(&e.fingerprint))
     }
+}
+
+/// Returns the last credentials that worked for a deleted grant of the group, if they cover all that it owns.
+fn last_credentials(batch: &[GrantWork], cache: &GrantSetCache) -> Option<AccessKeys> {
+    let mut leaving = without_outcome(batch).into_iter().filter(|w| w.grant.deleting);
+    leaving.find_map(|work| {
+        let last = cache.last_credentials.get(&work.grant.uid)?;
+        last.allows(work, &last.keys).then(|| last.keys.clone())
+    })
 }
 
 fn without_outcome(batch: &[GrantWork]) -> Vec<&GrantWork> {

@@ -66,14 +66,13 @@ impl GrantSet<'_> {
         let (mut involved, mut others) = (Vec::new(), Vec::new());
         for (index, mut work) in batch.into_iter().enumerate() {
             let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
+            let (uid, planned) = (&work.grant.uid, plan.ledgers.get(index).map(Vec::as_slice));
+            let planned = planned.filter(|_| touched(&plan.added)).unwrap_or_default();
             if error.had_no_effect() {
                 work.roll_back = true;
-                if touched(&plan.added) {
-                    let planned = plan.ledgers.get(index).map(Vec::as_slice).unwrap_or_default();
-                    let earlier = &work.input.ledger;
-                    self.writes.write_rejected(&work.grant.uid, planned, earlier, now);
-                }
+                self.writes.write_rejected(uid, planned, &work.input.ledger, now);
             } else {
+                self.writes.write_unanswered(uid, planned);
                 work.input.ledger.clone_from(&work.grant.status.owned);
             }
             if touched(&plan.added) || touched(&plan.removed) {

@@ -118,6 +118,18 @@ pub(super) fn stops_run(phase: &Phase) -> bool {
         Phase::CredentialsFailed(error, _) => {
             error.is_closed() || matches!(error, CredentialsError::OtherAccount { .. })
         }
-        _ => false,
+        Phase::Waiting(_)
+        | Phase::Counting(_)
+        | Phase::SourceUnreadable(..)
+        | Phase::Queued(_)
+        | Phase::Scoring(_)
+        | Phase::Suspended
+        | Phase::OutOfBudget
+        | Phase::RestoredFromBackup
+        | Phase::ResultsMissing(_)
+        | Phase::NotStarted(_)
+        | Phase::Stalled(..)
+        | Phase::Invalid(_)
+        | Phase::Ended(_) => false,
     }
 }

@@ -114,7 +114,7 @@ pub struct GrantInput {
     pub disposition: Disposition,
     /// The statements that the grant owns.
     pub ledger: Vec<LedgerEntry>,
-    /// Fingerprints of intended writes that have not taken effect: OSS has rejected them, or they have expired while the
-    /// policy was read.
+    /// Fingerprints of intended writes that have not taken effect: OSS has rejected them, or they were never sent and have
+    /// expired.
     pub unproven: BTreeSet<String>,
 }
