@@ -111,6 +111,8 @@ pub enum CredentialsError {
         /// Account that the job names.
         expected: String,
     },
+    /// STS does not say which account the operator's own identity belongs to, so its project could be another one.
+    AccountUnverified(CloudError),
     /// The operator has no identity of its own.
     NotConfigured,
     /// The API server or STS did not answer.
@@ -150,6 +152,7 @@ impl CredentialsError {
             Self::TokenRequestDenied { account } => grant_access_commands("request a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
             Self::AssumeRoleDenied(error) => format!("STS rejected the role assumption of {whose} ({}): check the ARN of the role, its trust policy and the external ID (deploy/ram)", error.code_and_request_id()),
             Self::OtherAccount { account, expected } => format!("The credentials of {whose} belong to account {account}, and spec.project.accountUID is {expected}: use credentials of that account"),
+            Self::AccountUnverified(error) => format!("STS does not say which account {whose} belongs to ({}), and without that no call is made with it: ask the cluster operator to check its credentials, or set credentials.source to Secret or ServiceAccount", error.code_and_request_id()),
             Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator to configure one, or set credentials.source to Secret or ServiceAccount".to_owned(),
             Self::Unavailable => format!("The credentials of {whose} could not be obtained, because the API server or STS did not answer; retrying"),
         }

@@ -152,7 +152,7 @@ impl Identity {
 pub enum SessionScope {
     /// The policy of one bucket.
     Bucket(String),
-    /// Listing and reading the objects of one bucket.
+    /// Listing and reading the objects of one bucket, and reading who owns it.
     Objects(String),
     /// Scoring in one project.
     Project {
@@ -199,7 +199,10 @@ impl SessionScope {
                 allow(&["oss:GetPublicAccessBlock"], "*".to_owned()),
             ],
             Self::Objects(bucket) => vec![
-                allow(&["oss:ListObjects"], format!("acs:oss:*:*:{bucket}")),
+                allow(
+                    &["oss:ListObjects", "oss:GetBucketInfo"],
+                    format!("acs:oss:*:*:{bucket}"),
+                ),
                 allow(&["oss:GetObject"], format!("acs:oss:*:*:{bucket}/*")),
             ],
             Self::Project {

@@ -89,8 +89,49 @@ async fn read_rules(path: &Path) -> Result<TenancyRules, RulesError> {
         path: path.to_owned(),
         source,
     })?;
-    serde_saphyr::from_str(&text).map_err(|error| RulesError::Parse {
+    let parsed = parse_rules(&text);
+    parsed.map_err(|message| RulesError::Parse {
         path: path.to_owned(),
-        message: error.to_string().lines().next().unwrap_or_default().to_owned(),
+        message,
     })
+}
+
+/// Parses and checks the text of the file.
+fn parse_rules(text: &str) -> Result<TenancyRules, String> {
+    // The parser reads an empty document as an empty map; the message names what is missing.
+    let rules: TenancyRules = serde_saphyr::from_str(text)
+        .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())?;
+    rules.check()?;
+    Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_or_truncated_file_is_an_error() {
+        for text in [
+            "",
+            "\n",
+            "# nothing\n",
+            "---\n",
+            "{}",
+            "null",
+            "strict: true\n",
+            "rules:\n",
+            "rules: null\n",
+        ] {
+            assert!(parse_rules(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_rules("rules: []").unwrap(), TenancyRules::default());
+        assert!(parse_rules("strict: true\nrules: []").unwrap().strict);
+    }
+
+    #[test]
+    fn a_rule_that_does_not_say_what_it_is_for_is_an_error() {
+        let rule = "rules: [{namespaces: {names: [a]}, credentialSources: [Operator]}]";
+        let message = parse_rules(rule).unwrap_err();
+        assert!(message.starts_with("rules[0]: kinds is required"), "{message}");
+    }
 }

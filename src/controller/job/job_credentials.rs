@@ -1,11 +1,11 @@
 //! The credentials of a job: for scoring, and for reading its source.
 
-use crate::api::JobSpec;
+use crate::api::{BucketRef, CredentialSource, JobSpec};
 use crate::controller::context::Context;
 use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
 use crate::core::credential_use::Purpose;
 use crate::core::error::{CloudErrorKind, CredentialsError};
-use crate::core::identity::{Identity, SessionScope};
+use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::core::job::{JobObject, Phase, SourceSpec};
 use crate::ports::AccessKeys;
 use crate::runtime::rate_limit::ProjectOwner;
@@ -83,8 +83,66 @@ impl ValidJob<'_> {
                 context.credentials.mark_rejected(identity, &keys, error.clone());
                 Err(Phase::CredentialsRejected(error, identity.describe()))
             }
+            // Another account's project of the same name would be scored in, and billed, with the operator's own identity.
+            Err(error) if identity.origin == CredentialOrigin::Operator => {
+                context.credentials.forget(identity);
+                let error = if error.is_transient() {
+                    CredentialsError::Unavailable
+                } else {
+                    CredentialsError::AccountUnverified(error)
+                };
+                Err(failed(error, identity))
+            }
+            // Own credentials can reach only what their owner may use: an outage of STS does not stop the job.
             Err(_) => Ok((keys, ProjectOwner::Identity(identity.clone()))),
         }
+    }
+
+    /// Returns the owner of the bucket that the operator's own identity is about to read for the job, if the rules allow
+    /// it; `None` when the source is read with other credentials, whose owner needs no protection from the job.
+    ///
+    /// # Errors
+    /// Returns the phase to report when the owner is not allowed or cannot be read.
+    pub(super) async fn verified_source_owner(&self, keys: &AccessKeys) -> Result<Option<String>, Phase> {
+        let (context, spec) = (self.context, self.spec);
+        let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
+        if credentials.source != CredentialSource::Operator {
+            return Ok(None);
+        }
+        let bucket = self.source_spec.buckets().first().copied().unwrap_or_default();
+        // The owner is what is asked for.
+        let place = BucketRef {
+            name: bucket.to_owned(),
+            region: spec.project.region.clone(),
+            owner_uid: String::new(),
+        };
+        let info = context.ports.bucket_info(&place, keys).await;
+        let owner = match info.map(|observed| observed.owner_uid) {
+            Ok(Some(owner)) => owner,
+            Ok(None) => {
+                let message = format!(
+                    "The owner of bucket {bucket} cannot be read, and the operator's own identity reads only buckets whose \
+                     owner is verified: allow oss:GetBucketInfo for it, or set other credentials for the source"
+                );
+                return Err(Phase::SourceUnreadable(message, true));
+            }
+            Err(error) => {
+                let message = format!(
+                    "The owner of bucket {bucket} could not be read ({}); retrying",
+                    error.code_and_request_id()
+                );
+                return Err(Phase::SourceUnreadable(message, !error.is_transient()));
+            }
+        };
+        let Ok(tenant) = context.tenant(&self.job.key.namespace).await else {
+            let message = "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying";
+            return Err(Phase::SourceUnreadable(message.to_owned(), false));
+        };
+        let rules = context.ports.tenancy_rules();
+        rules
+            .allow_source_owner(&tenant, spec, bucket, &owner)
+            .map_err(Phase::Denied)?;
+        Ok(Some(owner))
     }
 
     /// Returns the credentials for the source of the job.

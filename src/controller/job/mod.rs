@@ -323,11 +323,18 @@ async fn start_run(
         // A free slot triggers the job earlier.
         return Action::Requeue(RECHECK_GRANT);
     };
-    let mut source_keys = None;
+    let (mut source_keys, mut source_owner) = (None, None);
     if spec.source.uris.is_empty() {
         let job = valid_job(context, &writer, &spec, source_spec);
         let keys = match job.source_credentials().await {
             Ok(keys) => keys,
+            Err(phase) => {
+                writer.write_phase(context, None, &phase).await;
+                return Action::Requeue(RECHECK_CREDENTIALS);
+            }
+        };
+        source_owner = match job.verified_source_owner(&keys).await {
+            Ok(owner) => owner,
             Err(phase) => {
                 writer.write_phase(context, None, &phase).await;
                 return Action::Requeue(RECHECK_CREDENTIALS);
@@ -377,6 +384,7 @@ async fn start_run(
         spec,
         identity,
         source_spec: source_spec.clone(),
+        source_owner,
         grant,
     };
     let run = JobRun::new(context, &input, (keys, source_keys), writer, progress);

@@ -52,9 +52,15 @@ impl JobRun<'_> {
         let source_spec = &self.input.source_spec;
         let tenant = self.context.tenant(&self.writer.job.key.namespace).await?;
         let rules = self.context.ports.tenancy_rules();
-        let allowed = rules
-            .allow_job(&tenant, &self.spec, &source_spec.buckets())
-            .is_ok();
+        let buckets = source_spec.buckets();
+        let owner_allowed = |owner: &String| {
+            let bucket = buckets.first().copied().unwrap_or_default();
+            rules
+                .allow_source_owner(&tenant, &self.spec, bucket, owner)
+                .is_ok()
+        };
+        let allowed = rules.allow_job(&tenant, &self.spec, &buckets).is_ok()
+            && self.input.source_owner.as_ref().is_none_or(owner_allowed);
         let grant = read_grant(self.context, &self.writer.job, &self.spec).await?;
         let now = self.context.ports.now();
         let open = evaluate_gate(&self.writer.job, &self.spec, source_spec, grant.as_ref(), now)

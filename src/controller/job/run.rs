@@ -96,6 +96,8 @@ pub(super) struct RunInput {
     pub(super) spec: JobSpec,
     pub(super) identity: Identity,
     pub(super) source_spec: SourceSpec,
+    /// Verified owner of the bucket that the operator's own identity reads.
+    pub(super) source_owner: Option<String>,
     /// The grant that opened the gate.
     pub(super) grant: Option<GrantSpec>,
     pub(super) limiter: Arc<ProjectLimiter>,

@@ -267,7 +267,7 @@ pub fn credentials_reason(error: &CredentialsError) -> Option<GrantReason> {
         CredentialsError::AssumeRoleDenied(_) => Some(GrantReason::AssumeRoleDenied),
         CredentialsError::NotConfigured => Some(GrantReason::OwnIdentityMissing),
         CredentialsError::OtherAccount { .. } => Some(GrantReason::OtherAccount),
-        CredentialsError::Unavailable => None,
+        CredentialsError::AccountUnverified(_) | CredentialsError::Unavailable => None,
     }
 }
 

@@ -122,7 +122,8 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
 pub async fn the_operators_own_credentials_write_where_a_rule_allows_it(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "own").await;
     stage.allow(
-        json!({"namespaces": {"names": ["own"]}, "credentialSources": ["Operator"], "buckets": ["own-*"]}),
+        json!({"namespaces": {"names": ["own"]}, "kinds": ["ImmBucketGrant"], "credentialSources": ["Operator"],
+            "ownerUIDs": [ACCOUNT_B], "buckets": ["own-*"]}),
     );
     let own = json!({"credentials": {"source": "Operator", "secretRef": null}});
     tenant.granted("own", &own).await;

@@ -13,7 +13,8 @@ use crate::support::{PATIENCE, Stage, Tenant, chart, condition};
 /// Returns a cluster whose operator follows a rule with a label, with the permission that the chart adds for it.
 async fn with_a_rule(stage: &Stage) -> Arc<Stage> {
     let stage = stage.another(Helm::Four, &chart()).await;
-    let rule = json!({"namespaces": {"matchLabels": {"team": "media", "site": "north"}}, "credentialSources": ["Operator"]});
+    let rule = json!({"namespaces": {"matchLabels": {"team": "media", "site": "north"}}, "credentialSources": ["Operator"],
+        "kinds": ["ImmBucketGrant"], "ownerUIDs": ["*"]});
     let set = format!("tenancy.rules={}", json!([rule]));
     let chart = chart().display().to_string();
     let upgrade = [

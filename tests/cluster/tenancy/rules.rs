@@ -35,8 +35,8 @@ pub async fn without_a_rule_the_operators_identity_makes_no_call_until_a_rule_is
 
     // A rule for another owner's buckets changes nothing; a matching rule is enough, without an edit of the grant.
     let rule = |owner: &str| {
-        json!({"namespaces": {"names": ["unrul*"]}, "credentialSources": ["Operator"],
-            "ownerUIDs": [owner], "buckets": ["unruled-*"], "granteeUIDs": [ACCOUNT_A], "presets": ["Documented"]})
+        json!({"namespaces": {"names": ["unrul*"]}, "kinds": ["ImmBucketGrant"],
+            "credentialSources": ["Operator"], "ownerUIDs": [owner], "buckets": ["unruled-*"], "granteeUIDs": [ACCOUNT_A], "presets": ["Documented"]})
     };
     stage.allow(rule("1111222233334444"));
     stage.allow(rule(ACCOUNT_B));
@@ -53,7 +53,10 @@ pub async fn without_a_rule_the_operators_identity_makes_no_call_until_a_rule_is
 // D10
 pub async fn an_unreadable_owner_blocks_the_operators_identity(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "unseen").await;
-    stage.allow(json!({"namespaces": {"names": ["unseen"]}, "credentialSources": ["Operator"]}));
+    stage.allow(
+        json!({"namespaces": {"names": ["unseen"]}, "kinds": ["ImmBucketGrant"],
+        "credentialSources": ["Operator"], "ownerUIDs": ["*"]}),
+    );
     let denied = FaultAnswer {
         status: 403,
         code: "AccessDenied".to_owned(),

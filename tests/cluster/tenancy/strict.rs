@@ -39,11 +39,17 @@ pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Ar
     let stage = stage.another(Helm::Four, &chart()).await;
     let tenant = Tenant::new(&stage, "broken").await;
     let own = json!({"credentials": {"source": "Operator", "secretRef": null}});
-    let rule = "rules: [{namespaces: {names: [broken]}, credentialSources: [Operator]}]";
+    let rule = "rules: [{namespaces: {names: [broken]}, kinds: [ImmBucketGrant], credentialSources: [Operator], ownerUIDs: ['*']}]";
     rules_in_force(&stage, rule).await;
     until_valid(&stage, 1.0).await;
-    // An unknown word: a typing error must neither allow nor deny anything.
-    for broken in ["rules: [{namespace: broken}]", "strict: yes please\n", "rules: ["] {
+    // An unknown word or a lost text must neither allow nor deny anything.
+    for broken in [
+        "rules: [{namespace: broken}]",
+        "strict: yes please\n",
+        "rules: [",
+        "",
+        "strict: false\n",
+    ] {
         stage.write_rules(broken);
         until_valid(&stage, 0.0).await;
         tenant.granted("broken", &own).await;

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use imm_harness::Helm;
 use imm_harness::environment::checkout;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const BOTH: [Helm; 2] = [Helm::Three, Helm::Four];
 
@@ -224,6 +224,43 @@ fn invalid_values_are_rejected_by_name() {
         for major in BOTH {
             let refused = render(major, &["--set", set]).expect_err(set);
             assert!(refused.contains(name), "{set}: {refused}");
+        }
+    }
+}
+
+/// Returns whether each major accepts these tenancy rules, given as JSON.
+fn accepts_rules(rules: &Value) -> [bool; 2] {
+    let set = format!("tenancy.rules={rules}");
+    BOTH.map(|major| render(major, &["--set-json", &set]).is_ok())
+}
+
+#[test]
+fn a_rule_for_the_operators_identity_must_say_what_it_is_for() {
+    let complete = json!({"namespaces": {"names": ["a"]}, "credentialSources": ["Secret", "Operator"],
+        "kinds": ["ImmBucketGrant", "ImageScoreJob"], "ownerUIDs": ["*"], "projects": ["*"], "buckets": ["*"],
+        "granteeUIDs": ["*"]});
+    assert_eq!(accepts_rules(&json!([complete])), [true, true]);
+    for field in ["kinds", "ownerUIDs", "projects", "buckets", "granteeUIDs"] {
+        let mut absent = complete.clone();
+        absent.as_object_mut().unwrap().remove(field);
+        let mut empty = complete.clone();
+        empty[field] = json!([]);
+        for mut rule in [absent, empty] {
+            assert_eq!(accepts_rules(&json!([rule])), [false, false], "{rule}");
+            rule["credentialSources"] = json!(["Secret"]);
+            assert_eq!(accepts_rules(&json!([rule])), [true, true], "{rule}");
+        }
+    }
+    let grants = json!({"namespaces": {}, "kinds": ["ImmBucketGrant"], "credentialSources": ["Operator"], "ownerUIDs": ["1"]});
+    assert_eq!(accepts_rules(&json!([grants])), [true, true]);
+}
+
+#[test]
+fn the_rules_cannot_be_removed_from_the_file() {
+    for set in ["tenancy=null", "tenancy.rules=null", "tenancy.strict=null"] {
+        for major in BOTH {
+            let refused = render(major, &["--set", set]).expect_err(set);
+            assert!(refused.contains("tenancy"), "{set}: {refused}");
         }
     }
 }
