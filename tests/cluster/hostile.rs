@@ -11,6 +11,7 @@ mod support;
 #[cfg(test)]
 mod hostile {
     mod deleting;
+    mod lending;
     mod references;
     mod revoking;
 
@@ -25,6 +26,9 @@ mod hostile {
             apart deleting::what_the_operators_identity_has_written_it_removes_after_its_rule_is_gone,
             together revoking::a_grant_that_may_only_read_does_not_keep_the_statement_of_another_tenant,
             together references::a_grant_made_again_by_somebody_else_opens_its_own_reference,
+            together lending::a_rule_for_grants_lends_the_operators_identity_to_no_job_and_only_with_its_role,
+            together lending::the_operators_identity_lists_only_buckets_of_allowed_owners,
+            together lending::a_job_with_the_operators_identity_waits_until_sts_confirms_its_account,
         ];
         crate::support::play::play_with(options, parts)
     }

@@ -33,7 +33,7 @@ async fn until_valid(stage: &Stage, wanted: f64) {
     .unwrap();
 }
 
-// D10
+// D10, T13
 pub async fn rules_that_do_not_parse_leave_the_last_good_ones_in_force(stage: Arc<Stage>) {
     // Rules apply to a whole cluster, so this test has one of its own.
     let stage = stage.another(Helm::Four, &chart()).await;
