@@ -1,6 +1,6 @@
 //! State that all reconciles share.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bucket::BucketCache;
 use super::credential_cache::CredentialCache;
+use super::waiting_jobs::WaitingJobs;
 use crate::core::grant::ObjectKey;
 use crate::core::identity::Identity;
 use crate::core::tenancy::Tenant;
@@ -100,13 +101,11 @@ impl Context {
         let mut all = self.lock_running();
         let running = all.entry(job.namespace.clone()).or_default();
         if running.count >= MAX_RUNS_PER_NAMESPACE {
-            if !running.waiting.contains(job) {
-                running.waiting.push_back(job.clone());
-            }
+            running.waiting.add(job);
             return None;
         }
         running.count += 1;
-        running.waiting.retain(|other| other != job);
+        running.waiting.remove(job);
         let namespace = job.namespace.clone();
         Some(RunSlot {
             context: self,
@@ -205,8 +204,7 @@ impl Context {
 #[derive(Default)]
 pub struct NamespaceRuns {
     count: usize,
-    /// First in, first out.
-    waiting: VecDeque<ObjectKey>,
+    waiting: WaitingJobs,
 }
 
 /// Slot of a running job in its namespace. Dropping the slot triggers the next waiting job, or all waiting jobs when no
@@ -229,7 +227,7 @@ impl Drop for RunSlot<'_> {
         } else {
             1
         };
-        for job in running.waiting.drain(..free.min(running.waiting.len())) {
+        for job in (0..free).map_while(|_| running.waiting.take_first()) {
             // A full channel drops the trigger; a waiting job is requeued periodically anyway.
             let _ = self.context.jobs.try_send(Trigger {
                 key: QueueKey::Job(job),

@@ -10,6 +10,7 @@ pub(crate) mod feed;
 mod index;
 mod job;
 mod object_events;
+mod waiting_jobs;
 
 pub use self::bucket::BucketCache;
 pub use self::context::{Context, QueueKey};
