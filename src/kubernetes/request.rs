@@ -27,6 +27,36 @@ pub(super) async fn send_with_deadline<T>(
             401 | 403 => KubeError::Forbidden,
             400 | 422 => KubeError::Invalid,
             _ => KubeError::Unavailable,
+/// Sends a request within [`REQUEST_DEADLINE`] and returns the bytes of the answer. kube does not look into the answer, so it
+/// logs nothing of it.
+pub(super) async fn send_for_bytes(
+    client: &Client,
+    request: http::Request<Vec<u8>>,
+) -> Result<Vec<u8>, KubeError> {
+    let answer = async {
+        let response = client.send(request.map(Body::from)).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect_bytes().await?;
+        Ok((status, bytes))
+    };
+    let (status, bytes) = send_with_deadline(answer).await?;
+    if status.is_success() {
+        Ok(bytes.to_vec())
+    } else {
+        Err(error_of_code(status.as_u16()))
+    }
+}
+
+fn error_of_code(code: u16) -> KubeError {
+    match code {
+        404 => KubeError::NotFound,
+        409 => KubeError::Conflict,
+        401 | 403 => KubeError::Forbidden,
+        400 | 413 | 422 => KubeError::Invalid,
+        _ => KubeError::Unavailable,
+    }
+}
+
         }),
         Ok(Err(_)) | Err(_) => Err(KubeError::Unavailable),
     }

@@ -7,9 +7,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 
-use super::persist::WriteResult;
 use super::run::{JobRun, RunEvent, ScoreResponse, StopReason};
 use super::source_reader::{SourcePage, check_manifest_items, read_page};
+use super::store_status::WriteResult;
 use crate::api::{EventReason, JobReason, ObservedSource};
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::{End, Phase, ResponseEffect};

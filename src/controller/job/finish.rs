@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::persist::{JobWriter, REREAD_AFTER};
+use super::persist::JobWriter;
 use super::run::{RunInput, StopReason};
 use super::source_reader::on_source_error;
+use super::store_status::REREAD_AFTER;
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, SuspendCause};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;

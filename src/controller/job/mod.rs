@@ -22,6 +22,7 @@ mod reservation;
 mod retention;
 mod run;
 mod source_reader;
+mod store_status;
 
 use std::time::Duration;
 
@@ -30,9 +31,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use self::finish::cancelled;
 use self::grant_wait::{read_grant, wait_for_grant};
 use self::job_credentials::ValidJob;
-use self::persist::{JobWriter, REREAD_AFTER, WriteResult, write_status};
+use self::persist::JobWriter;
 use self::run::{JobRun, RunInput};
 use self::source_reader::count_items;
+use self::store_status::{WriteResult, write_status};
 use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
 use crate::api::{Budget, EventReason, GrantSpec, JobReason, JobSpec, OnExceeded, SuspendCause};
 use crate::controller::object_events::publish_job_event;
@@ -74,7 +76,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let (spec, source_spec) = match validated_spec(&writer.job) {
         Ok(checked) => checked,
         Err(message) => {
-            return after_phase(writer.write_phase(context, None, &Phase::Invalid(message)).await);
+            return after_phase(writer.persist(context, None, &Phase::Invalid(message)).await);
         }
     };
     let now = context.ports.now();
@@ -105,11 +107,11 @@ async fn report_unreadable(context: &Context, mut job: JobObject) -> Action {
 }
 
 /// Waits for a change of the object once its phase is stored, and tries again when it could not be stored.
-fn after_phase(stored: bool) -> Action {
-    if stored {
+fn after_phase(stored: WriteResult) -> Action {
+    if stored == WriteResult::Stored {
         Action::AwaitChange
     } else {
-        Action::Requeue(REREAD_AFTER)
+        Action::Requeue(stored.retry_after())
     }
 }
 
@@ -157,10 +159,11 @@ async fn check_preconditions(
     if writer.job.has_started() {
         // First report the requests and results of a run that ended in a crash.
         let progress = load_progress(context, &mut writer, spec, now).await?;
-        if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0)
-            && writer.write_recovered_status(context, &progress).await != WriteResult::Stored
-        {
-            return Err(Action::Requeue(REREAD_AFTER));
+        if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0) {
+            let stored = writer.write_recovered_status(context, &progress).await;
+            if stored != WriteResult::Stored {
+                return Err(Action::Requeue(stored.retry_after()));
+            }
         }
     }
     if spec.cancel {
@@ -176,8 +179,8 @@ async fn check_preconditions(
     }
     let paused = is_suspended(&writer.job);
     if spec.suspend {
-        let stored = writer.write_phase(context, None, &Phase::Suspended).await;
-        if stored && !paused {
+        let stored = writer.persist(context, None, &Phase::Suspended).await;
+        if stored == WriteResult::Stored && !paused {
             let note = "spec.suspend is true: no new call is sent; calls in flight finish";
             publish_job_event(context, &writer.job, EventReason::Suspended, note, false).await;
         }
@@ -185,7 +188,7 @@ async fn check_preconditions(
     }
     if budget_is_exhausted(&writer.job, spec) {
         return Err(after_phase(
-            writer.write_phase(context, None, &Phase::OutOfBudget).await,
+            writer.persist(context, None, &Phase::OutOfBudget).await,
         ));
     }
     if paused {
@@ -357,7 +360,7 @@ async fn start_run(
     let Some(identity) = Identity::of(&writer.job.key.namespace, &spec.credentials) else {
         let message = "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)";
         let phase = Phase::Invalid(message.to_owned());
-        return after_phase(writer.write_phase(context, None, &phase).await);
+        return after_phase(writer.persist(context, None, &phase).await);
     };
     let job = valid_job(context, &writer, &spec, source_spec);
     let (keys, owner) = match job.scoring_credentials(&identity).await {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::store_status::{WriteResult, write_status};
 use crate::api::{EventReason, JobStatus, Report};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
-use crate::core::condition_builder::newly_stalled;
 use crate::core::job::{
     End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, recovered_status,
     storing_failed_status,
@@ -18,24 +18,11 @@ use crate::core::requeue;
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
-/// Delay before a job is reconciled again whose stored state is not the state known here.
-pub(super) const REREAD_AFTER: Duration = Duration::from_secs(3);
+/// Failures after which a write is left to the next reconcile if no run holds results: a worker must not wait for an API
+/// server, or for a status that it rejects, on behalf of a job that runs nothing.
+const GIVE_UP_AFTER: u32 = 3;
 /// Delay before a write is retried during shutdown, which leaves little time.
 const RETRY_WHILE_STOPPING: Duration = Duration::from_millis(200);
-
-/// Result of a write.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum WriteResult {
-    /// The state is stored.
-    Stored,
-    /// The write failed and can be retried.
-    Retry,
-    /// The object is deleted or being deleted.
-    Gone,
-    /// The stored state is not the state known here: another client wrote it, or a late write of an earlier process
-    /// took effect. A new reconcile reads it.
-    Superseded,
-}
 
 /// A snapshot to store: reports, and the status that counts them.
 pub(super) struct PendingWrite {
@@ -53,6 +40,8 @@ pub(super) struct JobWriter {
     filed: Option<i64>,
     /// Error with which the API server rejected the last report.
     refused: Option<KubeError>,
+    /// Whether a run has results in memory only. Without them, a write that keeps failing is left to the next reconcile.
+    pub(super) holds_results: bool,
 }
 
 impl JobWriter {
@@ -62,6 +51,7 @@ impl JobWriter {
             open: None,
             filed: None,
             refused: None,
+            holds_results: false,
         }
     }
 
@@ -135,6 +125,10 @@ impl JobWriter {
                 return stored;
             }
             failures += 1;
+            let again = matches!(stored, WriteResult::Retry | WriteResult::Refused);
+            if again && !self.holds_results && (stored == WriteResult::Refused || failures >= GIVE_UP_AFTER) {
+                return stored;
+            }
             // Check that the object still exists: a terminating namespace accepts no reports.
             match context.ports.get_job(&self.job.key).await {
                 // Our own earlier write took effect late: continue from it.
@@ -150,8 +144,8 @@ impl JobWriter {
                 {
                     // The next status acknowledges an edit made meanwhile; the edit takes effect once the results are
                     // stored.
-                    _ if stored == WriteResult::Retry && fresh.status == self.job.status => self.job = fresh,
-                    _ if stored == WriteResult::Retry => {}
+                    _ if again && fresh.status == self.job.status => self.job = fresh,
+                    _ if again => {}
                     Some(phase) if may_be_replaced(&fresh) && failures <= 5 => {
                         self.job = fresh;
                         draft.status = Some(job_status(&self.job, phase, None, context.ports.now()));
@@ -209,7 +203,10 @@ impl JobWriter {
         while let Some(report) = draft.reports.front() {
             match self.put_report(context, report).await {
                 WriteResult::Stored => draft.reports.pop_front(),
-                other @ (WriteResult::Retry | WriteResult::Gone | WriteResult::Superseded) => return other,
+                other @ (WriteResult::Retry
+                | WriteResult::Refused
+                | WriteResult::Gone
+                | WriteResult::Superseded) => return other,
             };
         }
         match &draft.status {
@@ -219,7 +216,7 @@ impl JobWriter {
     }
 
     /// Stores the state of the job in a phase.
-    async fn persist(
+    pub(super) async fn persist(
         &mut self,
         context: &Context,
         progress: Option<&mut Progress>,
@@ -313,8 +310,8 @@ impl JobWriter {
             ),
         };
         let kept = self.persist(context, progress, &Phase::Ended(end)).await;
-        if kept == WriteResult::Superseded {
-            return Action::Requeue(REREAD_AFTER);
+        if !matches!(kept, WriteResult::Stored | WriteResult::Gone) {
+            return Action::Requeue(kept.retry_after());
         }
         if kept == WriteResult::Stored {
             let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
@@ -338,53 +335,6 @@ fn is_same_report(stored: &Report, report: &Report) -> bool {
 /// result, and a status that cannot be decoded keeps everything.
 fn may_be_replaced(job: &JobObject) -> bool {
     !job.is_finished() && job.status.unreadable.is_empty()
-}
-
-/// Replaces the status if it differs, in up to three attempts. A user may edit the object while its job runs: after a
-/// conflict the object is read again, and the status is written to the new version. `Superseded` when another client
-/// has written the status.
-pub(super) async fn write_status(context: &Context, job: &mut JobObject, status: &JobStatus) -> WriteResult {
-    if *status == job.status {
-        return WriteResult::Stored;
-    }
-    let stalled = newly_stalled(&job.status.conditions, &status.conditions);
-    for _ in 0..3 {
-        match context.ports.replace_job_status(job, status).await {
-            Ok(version) => {
-                job.resource_version = version;
-                job.status.clone_from(status);
-                // The end of a job has an event of its own.
-                if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
-                    publish_job_event(context, job, reason, message, true).await;
-                }
-                return WriteResult::Stored;
-            }
-            Err(KubeError::Conflict) => match context.ports.get_job(&job.key).await {
-                Ok(Some(fresh)) if fresh.uid != job.uid || fresh.deleting => return WriteResult::Gone,
-                // Our own write whose answer was lost.
-                Ok(Some(fresh)) if fresh.status == *status => {
-                    *job = fresh;
-                    if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
-                        publish_job_event(context, job, reason, message, true).await;
-                    }
-                    return WriteResult::Stored;
-                }
-                Ok(Some(fresh)) if fresh.status == job.status => *job = fresh,
-                Ok(Some(_)) => {
-                    tracing::error!(job = %job.key, "failed to store status: another process has written it");
-                    return WriteResult::Superseded;
-                }
-                Ok(None) => return WriteResult::Gone,
-                Err(_) => return WriteResult::Retry,
-            },
-            Err(KubeError::NotFound) => return WriteResult::Gone,
-            Err(error @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
-                tracing::warn!(job = %job.key, %error, "failed to store status");
-                return WriteResult::Retry;
-            }
-        }
-    }
-    WriteResult::Retry
 }
 
 /// Formats a number of items with its verb for a message.

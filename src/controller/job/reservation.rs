@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use super::persist::{JobWriter, WriteResult};
+use super::persist::JobWriter;
 use super::run::{Calls, JobRun, PERSIST_EVERY, RunEvent, StopReason};
+use super::store_status::WriteResult;
 use crate::api::{EventReason, REPORT_ITEMS};
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::{Phase, ReportBuffer};
@@ -108,7 +109,7 @@ impl<'a> JobRun<'a> {
                 self.progress.persisted();
                 None
             }
-            WriteResult::Retry => None,
+            WriteResult::Retry | WriteResult::Refused => None,
             WriteResult::Gone => Some(StopReason::Gone),
             WriteResult::Superseded => Some(StopReason::Superseded),
         }

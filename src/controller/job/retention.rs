@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::persist::{REREAD_AFTER, WriteResult, write_status};
+use super::store_status::{REREAD_AFTER, WriteResult, write_status};
 use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
@@ -59,7 +59,9 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
         return match write_status(context, &mut job, &status).await {
             WriteResult::Stored => next_action(context, &job),
             WriteResult::Gone => Action::AwaitChange,
-            WriteResult::Retry | WriteResult::Superseded => Action::Requeue(REREAD_AFTER),
+            other @ (WriteResult::Retry | WriteResult::Refused | WriteResult::Superseded) => {
+                Action::Requeue(other.retry_after())
+            }
         };
     }
     acknowledge(context, job).await
@@ -71,7 +73,9 @@ async fn acknowledge(context: &Context, mut job: JobObject) -> Action {
     match write_status(context, &mut job, &status).await {
         WriteResult::Stored => next_action(context, &job),
         WriteResult::Gone => Action::AwaitChange,
-        WriteResult::Retry | WriteResult::Superseded => Action::Requeue(REREAD_AFTER),
+        other @ (WriteResult::Retry | WriteResult::Refused | WriteResult::Superseded) => {
+            Action::Requeue(other.retry_after())
+        }
     }
 }
 
@@ -90,7 +94,9 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
             Action::AwaitChange
         }
         WriteResult::Gone => Action::AwaitChange,
-        WriteResult::Retry | WriteResult::Superseded => Action::Requeue(REREAD_AFTER),
+        other @ (WriteResult::Retry | WriteResult::Refused | WriteResult::Superseded) => {
+            Action::Requeue(other.retry_after())
+        }
     }
 }
 

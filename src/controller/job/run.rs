@@ -24,8 +24,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::active_deadline;
 use super::finish::{RunResult, cancelled};
-use super::persist::{JobWriter, WriteResult};
+use super::persist::JobWriter;
 use super::source_reader::{SourcePage, SourcePosition};
+use super::store_status::WriteResult;
 use crate::api::{GrantSpec, JobSpec};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
@@ -142,10 +143,11 @@ impl<'a> JobRun<'a> {
         context: &'a Context,
         input: &'a RunInput,
         (keys, source_keys): (AccessKeys, Option<AccessKeys>),
-        writer: JobWriter,
+        mut writer: JobWriter,
         progress: Progress,
     ) -> Self {
         let now = Instant::now();
+        writer.holds_results = true;
         let mut run = Self {
             context,
             input,

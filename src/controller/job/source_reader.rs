@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::grant_wait::object_changed;
 use super::job_credentials::stops_run;
-use super::persist::{JobWriter, REREAD_AFTER};
+use super::persist::JobWriter;
+use super::store_status::REREAD_AFTER;
 use super::{active_deadline, valid_job};
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;

@@ -64,6 +64,11 @@ pub struct JobWorld {
     /// The expected terminal reason, and the expected numbers of scored and failed items.
     pub expected: Option<(&'static str, Option<(i32, i32)>)>,
     pub writes: usize,
+    /// Whether the API server rejects every status of the job, and how many it has rejected.
+    pub refuses_status: bool,
+    pub refused: usize,
+    /// How many seconds the clock of the API server is behind that of the process.
+    pub server_behind: i64,
     pub broken: Vec<String>,
     version: u64,
 }
@@ -141,6 +146,10 @@ impl JobWorld {
         status: &JobStatus,
         process: usize,
     ) -> Result<String, KubeError> {
+        if self.refuses_status {
+            self.refused += 1;
+            return Err(KubeError::Invalid);
+        }
         let mut stored = self.current(planned)?;
         self.check_status(&stored.status, status, process);
         stored.status = status.clone();
