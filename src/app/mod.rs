@@ -1,6 +1,8 @@
 //! The process: wiring, start order, leader election, probes and shutdown. `core` makes the decisions.
 
 mod operator_identity;
+#[cfg(test)]
+mod secret_answers;
 mod wiring;
 
 pub use self::operator_identity::OperatorIdentity;

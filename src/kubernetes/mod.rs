@@ -1,13 +1,13 @@
 //! Adapter for the API server: grants, jobs, reports, Secrets, tokens, namespaces, events and policy backups.
 
+mod credentials;
 pub(crate) mod decode;
 pub(crate) mod lease;
 mod policy_backups;
 mod reports;
 mod request;
 
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{
     ApiResource, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
@@ -15,7 +15,6 @@ use kube::api::{
 };
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use self::decode::{DecodedGrant, GrantList, decode_grant, decode_job};
@@ -25,7 +24,8 @@ use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::tenancy::Tenant;
-use crate::ports::{AccessKeys, CredentialsError, EventSubject, KubeError, ObjectEvent, PolicyBackup};
+use crate::core::validate::{is_namespace_name, is_object_name};
+use crate::ports::{EventSubject, KubeError, ObjectEvent, PolicyBackup};
 
 /// Client of the API server.
 #[derive(Clone)]
@@ -225,75 +225,14 @@ impl Kubernetes {
         send_with_deadline(api.patch(name, &PatchParams::default(), &patch)).await
     }
 
-    pub(crate) async fn read_secret(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<AccessKeys, CredentialsError> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = match send_with_deadline(secrets.get_opt(name)).await {
-            Ok(Some(secret)) => secret,
-            Ok(None) | Err(KubeError::NotFound) => return Err(CredentialsError::NotFound),
-            Err(KubeError::Forbidden) => {
-                return Err(CredentialsError::SecretAccessDenied {
-                    account: self.account.clone(),
-                });
-            }
-            Err(KubeError::Conflict | KubeError::Invalid | KubeError::Unavailable) => {
-                return Err(CredentialsError::Unavailable);
-            }
-        };
-        let data = secret.data.unwrap_or_default();
-        let text = |name: &'static str| {
-            let value = data
-                .get(name)
-                .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
-                .map(str::trim);
-            value.filter(|v| !v.is_empty() && v.len() <= 8192 && v.chars().all(|c| c.is_ascii_graphic()))
-        };
-        let id = text("accessKeyId").ok_or(CredentialsError::Invalid("accessKeyId"))?;
-        let key = text("accessKeySecret").ok_or(CredentialsError::Invalid("accessKeySecret"))?;
-        let token = text("securityToken").map(SecretString::from);
-        if data.contains_key("securityToken") && token.is_none() {
-            return Err(CredentialsError::Invalid("securityToken"));
-        }
-        Ok(AccessKeys {
-            id: id.to_owned(),
-            secret: SecretString::from(key),
-            token,
-            expires_at: None,
-        })
-    }
-
-    pub(crate) async fn request_token(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<SecretString, CredentialsError> {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-        let spec = TokenRequestSpec {
-            audiences: vec!["sts.aliyuncs.com".to_owned()],
-            expiration_seconds: Some(3600),
-            bound_object_ref: None,
-        };
-        let request = TokenRequest {
-            spec,
-            ..TokenRequest::default()
-        };
-        match send_with_deadline(accounts.create_token_request(name, &PostParams::default(), &request)).await
-        {
-            Ok(answer) => answer
-                .status
-                .map(|s| SecretString::from(s.token))
-                .ok_or(CredentialsError::Unavailable),
-            Err(KubeError::NotFound) => Err(CredentialsError::NotFound),
-            Err(KubeError::Forbidden) => Err(CredentialsError::TokenRequestDenied {
-                account: self.account.clone(),
-            }),
-            Err(KubeError::Conflict | KubeError::Invalid | KubeError::Unavailable) => {
-                Err(CredentialsError::Unavailable)
-            }
-        }
+    pub(crate) async fn server_time(&self) -> Result<Timestamp, KubeError> {
+        // Every client may read the version.
+        let request = Request::new("").get("version", &GetParams::default());
+        let request = request.map_err(|_| KubeError::Invalid)?;
+        let answer = send_with_deadline(self.client.send(request.map(Body::from))).await?;
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+        let time = date.and_then(|date| rfc2822::parse(date).ok());
+        time.map(|time| time.timestamp()).ok_or(KubeError::Unavailable)
     }
 
     pub(crate) async fn tenant_of(&self, namespace: &str) -> Result<Tenant, KubeError> {
@@ -370,4 +309,38 @@ fn write_metadata(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
 #[expect(clippy::disallowed_methods, reason = "the only reader of the system clock")]
 pub fn now() -> Timestamp {
     Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::CredentialsError;
+
+    #[tokio::test]
+    async fn a_name_that_is_more_than_one_part_of_a_path_is_not_requested() {
+        // An API server that finds every object.
+        let server = tower::service_fn(|request: http::Request<Body>| async move {
+            assert_eq!(request.uri().path(), "/api/v1/namespaces/media/secrets/keys");
+            let found = r#"{"kind": "Secret", "metadata": {"name": "other"}, "data": {}}"#;
+            http::Response::builder().body(Body::from(found.as_bytes().to_vec()))
+        });
+        let kubernetes = Kubernetes::new(Client::new(server, "n"), Vec::new(), None, None);
+        for name in ["?limit=500", "../..", "a/../../b", "", "a#b", "a%2f..%2fb"] {
+            let key = |namespace: &str, name: &str| ObjectKey {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            for key in [key("media", name), key(name, "open")] {
+                assert_eq!(kubernetes.get_grant(&key).await, Ok(None), "{key}");
+                assert_eq!(kubernetes.get_job(&key).await, Ok(None), "{key}");
+            }
+            let read = kubernetes.read_secret("media", name).await;
+            assert_eq!(read.err(), Some(CredentialsError::NotFound), "{name}");
+            let token = kubernetes.request_token("media", name).await;
+            assert_eq!(token.err(), Some(CredentialsError::NotFound), "{name}");
+        }
+        // An answer about another object is not used.
+        let read = kubernetes.read_secret("media", "keys").await;
+        assert_eq!(read.err(), Some(CredentialsError::Unavailable));
+    }
 }

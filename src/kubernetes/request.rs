@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use kube::api::{ObjectMeta, PostParams, Request, TypeMeta};
+use kube::client::Body;
 use kube::{Client, Resource};
 use serde::Serialize;
 
@@ -21,12 +22,11 @@ pub(super) async fn send_with_deadline<T>(
 ) -> Result<T, KubeError> {
     match tokio::time::timeout(REQUEST_DEADLINE, request).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-            404 => KubeError::NotFound,
-            409 => KubeError::Conflict,
-            401 | 403 => KubeError::Forbidden,
-            400 | 422 => KubeError::Invalid,
-            _ => KubeError::Unavailable,
+        Ok(Err(kube::Error::Api(status))) => Err(error_of_code(status.code)),
+        Ok(Err(_)) | Err(_) => Err(KubeError::Unavailable),
+    }
+}
+
 /// Sends a request within [`REQUEST_DEADLINE`] and returns the bytes of the answer. kube does not look into the answer, so it
 /// logs nothing of it.
 pub(super) async fn send_for_bytes(
@@ -54,11 +54,6 @@ fn error_of_code(code: u16) -> KubeError {
         401 | 403 => KubeError::Forbidden,
         400 | 413 | 422 => KubeError::Invalid,
         _ => KubeError::Unavailable,
-    }
-}
-
-        }),
-        Ok(Err(_)) | Err(_) => Err(KubeError::Unavailable),
     }
 }
 

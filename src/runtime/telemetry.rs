@@ -17,10 +17,7 @@ pub enum LogFormat {
 /// Initializes logging. `level` is error, warn, info, debug or trace; any other value means info.
 pub fn init(format: LogFormat, level: &str) {
     let level = level.parse().unwrap_or(LevelFilter::INFO);
-    // Other crates log from warn on only: the HTTP clients log requests with their URLs at debug.
-    let filter = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target("imm_operator", level);
+    let filter = filter(level);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
@@ -28,5 +25,42 @@ pub fn init(format: LogFormat, level: &str) {
             .with(lines.json().flatten_event(true).with_current_span(false))
             .init(),
         LogFormat::Text => registry.with(lines.with_ansi(false)).init(),
+    }
+}
+
+/// Lets only our own lines pass. Other crates log what is not theirs to show: kube's client logs a whole answer that it
+/// cannot decode, such as a Secret, at warn, and the HTTP clients log requests with their URLs at debug.
+fn filter(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::OFF)
+        .with_target("imm_operator", level)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn no_other_crate_logs() {
+        let all = filter(LevelFilter::TRACE);
+        for target in [
+            "kube_client::client",
+            "kube",
+            "hyper",
+            "hyper_util",
+            "tower",
+            "reqwest",
+            "rustls",
+            "axum",
+            "h2",
+        ] {
+            for level in [Level::ERROR, Level::WARN, Level::TRACE] {
+                assert!(!all.would_enable(target, &level), "{target} {level}");
+            }
+        }
+        assert!(all.would_enable("imm_operator::kubernetes", &Level::TRACE));
+        assert!(!filter(LevelFilter::INFO).would_enable("imm_operator", &Level::DEBUG));
     }
 }
