@@ -97,6 +97,10 @@ mod hostile_names {
         "abc-",
         "-abc",
         "xn--a",
+        "a..b",
+        "a.-b",
+        "?limit=500",
+        "../..",
         "127.0.0.1",
         "localhost",
         "169.254.169.254",
@@ -216,6 +220,8 @@ mod hostile_names {
             "/spec/access/roleChain/serviceRole",
             "/spec/access/roleChain/chain/0/role",
             "/spec/access/roleChain/chain/0/assumeRoleFor",
+            "/spec/grantRef/name",
+            "/spec/grantRef/namespace",
         ];
         let mut objects = BTreeMap::new();
         for (place, field) in fields.iter().enumerate() {
@@ -235,6 +241,7 @@ mod hostile_names {
                 match place {
                     9 | 10 => object["spec"]["source"] = json!({"prefix": {"bucket": "abc", "prefix": ""}}),
                     11 => object["spec"]["source"] = json!({"manifest": {"uri": ""}}),
+                    15 | 16 => object["spec"]["grantRef"] = json!({"name": "open", "namespace": "media"}),
                     12.. => {
                         let link = json!({"role": "r", "assumeRoleFor": "12345"});
                         let chain = json!({"serviceRole": "s", "chain": [link]});

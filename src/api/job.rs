@@ -32,11 +32,17 @@ pub struct ProjectRef {
 #[serde(rename_all = "camelCase")]
 pub struct GrantRef {
     /// Name of the ImmBucketGrant, for example photos-to-analytics.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// Namespace of the ImmBucketGrant, which must list the namespace of this job in allowedConsumers. Default: the namespace of this job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub namespace: Option<String>,
 }
 

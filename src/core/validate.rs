@@ -120,6 +120,41 @@ fn is_invisible(c: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
 }
 
+/// Returns `true` if an object of Kubernetes can have this name (RFC 1123 subdomain): it can be a part of a path.
+pub fn is_object_name(name: &str) -> bool {
+    let part = |part: &str| {
+        let bytes = part.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.into_iter()
+            .all(|end| end.is_some_and(|b| is_lower_or_digit(*b)))
+            && bytes.iter().all(|b| is_lower_or_digit(*b) || *b == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(part)
+}
+
+/// Returns `true` if a namespace can have this name (RFC 1123 label).
+pub fn is_namespace_name(name: &str) -> bool {
+    name.len() <= 63 && !name.contains('.') && is_object_name(name)
+}
+
+/// Checks the name of an object of Kubernetes.
+pub fn check_object_name(field: &'static str, name: &str) -> Result<(), ValidationError> {
+    ensure(
+        is_object_name(name),
+        field,
+        "must be 1 to 253 lower-case letters, digits, hyphens and dots, each part between letters or digits",
+    )
+}
+
+/// Checks the name of a namespace.
+pub fn check_namespace_name(field: &'static str, name: &str) -> Result<(), ValidationError> {
+    ensure(
+        is_namespace_name(name),
+        field,
+        "must be 1 to 63 lower-case letters, digits and hyphens, without a hyphen at either end",
+    )
+}
+
 /// Bucket and key of `oss://BUCKET/KEY`. The key is not decoded or normalised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectUri {
@@ -187,6 +222,35 @@ mod tests {
         ] {
             assert_eq!(check_region("f", region).is_ok(), fine, "{region}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_not_one_part_of_a_path_names_no_object() {
+        for good in ["a", "open", "photos-to-analytics", "a.b-c.d", "0"] {
+            assert!(is_object_name(good), "{good}");
+        }
+        let long = "a".repeat(254);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../..",
+            "?limit=500",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a%2fb",
+            "A",
+            "-a",
+            "a-",
+            "a..b",
+            "a\n",
+            "\u{fc}",
+            &long,
+        ] {
+            assert!(!is_object_name(bad) && !is_namespace_name(bad), "{bad:?}");
+        }
+        assert!(is_namespace_name("media-1") && !is_namespace_name("a.b"));
     }
 
     #[test]

@@ -89,7 +89,12 @@ impl Kubernetes {
     }
 
     pub(crate) async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
-        let of_bucket = ListParams::default().fields(&format!("spec.bucket.name={bucket}"));
+        // A name with a comma would add a condition to the selector.
+        let escaped = bucket
+            .replace('\\', "\\\\")
+            .replace(',', "\\,")
+            .replace('=', "\\=");
+        let of_bucket = ListParams::default().fields(&format!("spec.bucket.name={escaped}"));
         let mut found = Vec::new();
         let scopes: Vec<Option<&str>> = if self.namespaces.is_empty() {
             vec![None]
@@ -123,11 +128,17 @@ impl Kubernetes {
         Ok(found.as_ref().map(decode_grant))
     }
 
+        if !is_addressable(key) {
+            return Ok(None);
+        }
     pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         let found = send_with_deadline(self.jobs_api(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.as_ref().map(decode_job))
     }
 
+        if !is_addressable(key) {
+            return Ok(None);
+        }
     pub(crate) async fn replace_grant_status(
         &self,
         grant: &GrantObject,
@@ -298,6 +309,12 @@ pub(crate) fn api_for(
 fn write_metadata(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(key.name.clone()),
+/// Returns `true` if an object of this name can exist. kube puts names into the path of a request as they are: a name such
+/// as `?limit=500` or `../..` would address something else.
+fn is_addressable(key: &ObjectKey) -> bool {
+    is_namespace_name(&key.namespace) && is_object_name(&key.name)
+}
+
         namespace: Some(key.namespace.clone()),
         uid: Some(uid.to_owned()),
         resource_version: Some(version.to_owned()),

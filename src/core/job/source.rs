@@ -5,8 +5,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ITEMS_LIMIT, JobSpec, ObservedSource, PrefixSource};
 use crate::core::json::serialized_len;
+use crate::core::place::check_object_path;
 use crate::core::validate::{
-    ObjectUri, ValidationError, check_bucket, check_project, check_region, check_role, check_uid,
+    ObjectUri, ValidationError, check_bucket, check_namespace_name, check_object_name, check_project,
+    check_region, check_role, check_uid,
 };
 
 /// Maximum size of all results of a job in bytes.
@@ -63,6 +65,12 @@ pub fn parse_spec(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
             check_uid("spec.access.roleChain.chain.assumeRoleFor", &link.assume_role_for)?;
         }
     }
+    if let Some(grant) = &spec.grant_ref {
+        check_object_name("spec.grantRef.name", &grant.name)?;
+        if let Some(namespace) = &grant.namespace {
+            check_namespace_name("spec.grantRef.namespace", namespace)?;
+        }
+    }
     let source = &spec.source;
     match (&source.prefix, &source.manifest) {
         (Some(prefix), None) if source.uris.is_empty() => {
@@ -81,14 +89,7 @@ pub fn parse_spec(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
         }
         (None, Some(manifest)) if source.uris.is_empty() => {
             let object = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri)?;
-            // HTTP clients normalise such segments, so another object would be read.
-            if object.key.split('/').any(|s| s == "." || s == "..") {
-                let rule = "must not contain the path segments . or ..";
-                return Err(ValidationError {
-                    field: "spec.source.manifest.uri",
-                    rule,
-                });
-            }
+            check_object_path("spec.source.manifest.uri", &object.key)?;
             Ok(SourceSpec::Manifest(object))
         }
         (None, None) if !source.uris.is_empty() => {
