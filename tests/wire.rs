@@ -4,8 +4,8 @@
 mod wire {
     use std::time::Duration;
 
-    use imm_operator::api::BucketRef;
     use imm_operator::cloud::{Cloud, Endpoints};
+    use imm_operator::core::place::BucketPlace;
     use imm_operator::core::policy::Document;
     use imm_operator::ports::{AccessKeys, CloudError, PolicyRead};
     use k8s_openapi::jiff::Timestamp;
@@ -52,12 +52,8 @@ mod wire {
         Cloud::new(Endpoints::new(&address, &address, &address).unwrap()).unwrap()
     }
 
-    fn bucket() -> BucketRef {
-        BucketRef {
-            name: "test-bucket-2024".to_owned(),
-            region: "cn-hangzhou".to_owned(),
-            owner_uid: "6543210987654321".to_owned(),
-        }
+    fn bucket() -> BucketPlace {
+        BucketPlace::new("test-bucket-2024", "cn-hangzhou").unwrap()
     }
 
     fn keys() -> AccessKeys {

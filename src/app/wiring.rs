@@ -15,13 +15,15 @@ use crate::api::{
 use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::JobObject;
+use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::{Kubernetes, now};
 use crate::ports::{
-    AccessKeys, CloudError, CredentialsError, KubeError, ListPosition, ObjectChunk, ObjectEvent, ObjectPage,
-    PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession, StoredReport,
+    AccessKeys, CloudError, CloudErrorKind, CredentialsError, KubeError, ListPosition, ObjectChunk,
+    ObjectEvent, ObjectPage, PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession,
+    StoredReport,
 };
 use crate::runtime::tenancy_file::CurrentRules;
 
@@ -123,7 +125,7 @@ impl Ports for Adapters {
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
-        self.cloud.get_policy(bucket, keys, now()).boxed()
+        async move { self.cloud.get_policy(&bucket_place(bucket)?, keys, now()).await }.boxed()
     }
     fn put_policy<'a>(
         &'a self,
@@ -134,8 +136,9 @@ impl Ports for Adapters {
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         async move {
             self.fence.wait_until_safe(OSS_DEADLINE).await;
-            self.cloud.put_policy(bucket, keys, text, signed_at).await
+            self.cloud.put_policy(&place, keys, text, signed_at).await
         }
+            let place = bucket_place(bucket)?;
         .boxed()
     }
     fn delete_policy<'a>(
@@ -146,8 +149,9 @@ impl Ports for Adapters {
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         async move {
             self.fence.wait_until_safe(OSS_DEADLINE).await;
-            self.cloud.delete_policy(bucket, keys, signed_at).await
+            self.cloud.delete_policy(&place, keys, signed_at).await
         }
+            let place = bucket_place(bucket)?;
         .boxed()
     }
     fn read_public_access_block<'a>(
@@ -155,17 +159,26 @@ impl Ports for Adapters {
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
-        self.cloud.read_public_access_block(bucket, keys, now()).boxed()
+        async move {
+            let place = bucket_place(bucket)?;
+            self.cloud.read_public_access_block(&place, keys, now()).await
+        }
+        .boxed()
     }
     fn bucket_info<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>> {
-        self.cloud.bucket_info(bucket, keys, now()).boxed()
+        async move { self.cloud.bucket_info(&bucket_place(bucket)?, keys, now()).await }.boxed()
     }
     fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
-        self.cloud.is_public(bucket, keys, now()).boxed()
+        async move {
+            self.cloud
+                .is_public(&bucket_place(bucket).ok()?, keys, now())
+                .await
+        }
+        .boxed()
     }
     fn store_policy_backup(
         &self,
@@ -210,9 +223,11 @@ impl Ports for Adapters {
         after: &'a ListPosition,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
-        self.cloud
-            .list_objects(region, bucket, prefix, after, keys, now())
-            .boxed()
+        async move {
+            let place = BucketPlace::new(bucket, region).map_err(|_| invalid_name())?;
+            self.cloud.list_objects(&place, prefix, after, keys, now()).await
+        }
+        .boxed()
     }
     fn read_object<'a>(
         &'a self,
@@ -222,9 +237,11 @@ impl Ports for Adapters {
         etag: Option<&'a str>,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
-        self.cloud
-            .read_object(region, object, from, etag, keys, now())
-            .boxed()
+        async move {
+            let place = ObjectPlace::new(object, region).map_err(|_| invalid_name())?;
+            self.cloud.read_object(&place, from, etag, keys, now()).await
+        }
+        .boxed()
     }
     fn caller_account<'a>(&'a self, keys: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
         self.cloud.caller_account(keys, now()).boxed()
@@ -234,7 +251,11 @@ impl Ports for Adapters {
         project: &'a ProjectRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
-        self.cloud.project_limits(project, keys, now()).boxed()
+        async move {
+            let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
+            self.cloud.project_limits(&place, keys, now()).await
+        }
+        .boxed()
     }
     fn detect_image_score<'a>(
         &'a self,
@@ -246,7 +267,8 @@ impl Ports for Adapters {
         async move {
             self.fence.wait_until_safe(IMM_DEADLINE).await;
             self.cloud
-                .detect_image_score(project, access, keys, uri, now())
+                .detect_image_score(&place, access, keys, uri, now())
+            let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
                 .await
         }
         .boxed()
@@ -256,6 +278,21 @@ impl Ports for Adapters {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+fn bucket_place(bucket: &BucketRef) -> Result<BucketPlace, CloudError> {
+    BucketPlace::of(bucket).map_err(|_| invalid_name())
+}
+
+/// Error of a call that is not made. Specs are checked before, so only an object that is older than the schema gets here.
+fn invalid_name() -> CloudError {
+    CloudError {
+        kind: CloudErrorKind::RequestRejected,
+        status: None,
+        code: "InvalidName".to_owned(),
+        request_id: None,
+        retry_after: None,
+    }
+}
+
     use std::time::Duration;
 
     use super::*;

@@ -1,5 +1,6 @@
 //! Command line and environment variables, and their conversion to settings. No other module reads the environment.
 
+mod escape;
 pub mod generate;
 pub mod plan;
 pub mod release_finalizers;

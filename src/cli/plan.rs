@@ -9,12 +9,14 @@ use clap::ValueEnum;
 use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 
+use super::escape::escaped;
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
 use crate::cloud::{Cloud, Endpoints};
 use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, PassRoleDecision, PlanInput,
     PublicAccessBlock, decide_pass_role, parse_spec, planned_change,
 };
+use crate::core::place::BucketPlace;
 use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT};
 use crate::ports::AccessKeys;
 
@@ -104,7 +106,7 @@ pub enum PlanError {
 pub async fn run(plan: &PlanArgs, own_keys: Option<AccessKeys>, now: Timestamp) -> ExitCode {
     match plan_grant(plan, own_keys, now).await {
         Ok((text, changes)) => {
-            print!("{text}");
+            print!("{}", escaped(&text));
             if changes {
                 ExitCode::from(2)
             } else {
@@ -112,7 +114,7 @@ pub async fn run(plan: &PlanArgs, own_keys: Option<AccessKeys>, now: Timestamp) 
             }
         }
         Err(error) => {
-            eprintln!("imm-operator plan: {error}");
+            eprintln!("imm-operator plan: {}", escaped(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -124,6 +126,13 @@ async fn plan_grant(
     now: Timestamp,
 ) -> Result<(String, bool), PlanError> {
     let spec = read_grant(plan).await?;
+    let manifest = |message: String| PlanError::Manifest {
+        path: plan.file.clone(),
+        message,
+    };
+    // Nothing is sent for a manifest that the operator would reject.
+    parse_spec(&spec, PassRoleDecision::Omitted).map_err(|error| manifest(error.to_string()))?;
+    let bucket = BucketPlace::of(&spec.bucket).map_err(|error| manifest(error.to_string()))?;
     let (bytes, block) = match &plan.policy {
         Some(path) => {
             let bytes = read(path).await?;
@@ -134,15 +143,11 @@ async fn plan_grant(
             };
             (Some(bytes).filter(|b| !b.trim_ascii().is_empty()), block)
         }
-        None => read_live(plan, &spec, own_keys, now).await?,
+        None => read_live(plan, &bucket, own_keys, now).await?,
     };
     let document = bytes.as_deref().map(Document::parse).transpose()?;
     let choice =
         decide_pass_role(&spec, 1, &GrantStatus::default(), Some(block)).unwrap_or(PassRoleDecision::Omitted);
-    let manifest = |message: String| PlanError::Manifest {
-        path: plan.file.clone(),
-        message,
-    };
     let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
     let change =
         planned_change_for(document.as_ref(), &wanted, now).map_err(|outcome| not_planned(&outcome))?;
@@ -280,7 +285,7 @@ async fn read_grant(plan: &PlanArgs) -> Result<GrantSpec, PlanError> {
 
 async fn read_live(
     plan: &PlanArgs,
-    spec: &GrantSpec,
+    bucket: &BucketPlace,
     own_keys: Option<AccessKeys>,
     now: Timestamp,
 ) -> Result<(Option<Vec<u8>>, PublicAccessBlock), PlanError> {
@@ -291,11 +296,11 @@ async fn read_live(
         Endpoints::new(&plan.oss_endpoint, Endpoints::IMM, Endpoints::STS).map_err(|e| failed(&e))?;
     let cloud = Cloud::new(endpoints).map_err(|e| failed(&e))?;
     let read = cloud
-        .get_policy(&spec.bucket, &keys, now)
+        .get_policy(bucket, &keys, now)
         .await
         .map_err(|f| failed(&f.code_and_request_id()))?;
     let block = cloud
-        .read_public_access_block(&spec.bucket, &keys, now)
+        .read_public_access_block(bucket, &keys, now)
         .await
         .unwrap_or(PublicAccessBlock::Unreadable);
     Ok((read.bytes, block))

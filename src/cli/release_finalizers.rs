@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use super::escape::escaped;
 use crate::app::release_finalizers;
 use crate::core::condition_builder::counted;
 
@@ -34,7 +35,7 @@ pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("imm-operator release-finalizers: {error}");
+            eprintln!("imm-operator release-finalizers: {}", escaped(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+use super::escape::escaped;
 use crate::api::ItemResult;
 use crate::app::read_results;
 use crate::core::grant::ObjectKey;
@@ -28,7 +29,8 @@ pub struct ResultsArgs {
     namespace: String,
     /// Name of the ImageScoreJob.
     job: String,
-    /// Output format. Use jsonl to process the results with jq or a script.
+    /// Output format. Use jsonl to process the results with jq or a script: csv shows characters that a terminal would obey
+    /// as \uXXXX, which in jsonl means the character itself.
     #[arg(long, short, value_enum, default_value_t = Output::Csv)]
     output: Output,
     /// Print only the N lowest scores, lowest first, without failed items. Default: all results in order of index.
@@ -50,7 +52,7 @@ pub async fn run(flags: &ResultsArgs) -> ExitCode {
         }
     });
     if let Err(error) = read.await {
-        eprintln!("imm-operator results: {error}");
+        eprintln!("imm-operator results: {}", escaped(&error.to_string()));
         return ExitCode::FAILURE;
     }
     if flags.lowest.is_none() {
@@ -92,11 +94,12 @@ fn print(out: &mut impl Write, output: Output, results: &[ItemResult]) -> io::Re
     for result in results {
         match output {
             Output::Csv => {
-                let text = |value: &Option<String>| value.clone().unwrap_or_default();
+                let text = |value: &Option<String>| csv_field(&escaped(value.as_deref().unwrap_or_default()));
                 let (score, code) = (text(&result.score), text(&result.code));
-                writeln!(out, "{},{},{score},{code}", result.index, csv_field(&result.uri))?;
+                let uri = csv_field(&escaped(&result.uri));
+                writeln!(out, "{},{uri},{score},{code}", result.index)?;
             }
-            Output::Jsonl => writeln!(out, "{}", serde_json::to_string(result)?)?,
+            Output::Jsonl => writeln!(out, "{}", escaped(&serde_json::to_string(result)?))?,
         }
     }
     Ok(())
@@ -126,13 +129,20 @@ mod tests {
         let results = [
             result(0, "oss://pics/a,\"b\".jpg", Some("0.5")),
             result(1, "oss://pics/c", None),
+            result(2, "oss://pics/\u{202e}gpj.\u{1b}[2J", None),
         ];
         let mut out = Vec::new();
         print(&mut out, Output::Csv, &results).unwrap();
-        let text = String::from_utf8(out).unwrap();
+        let text = String::from_utf8(out.clone()).unwrap();
         assert_eq!(
             text,
-            "index,uri,score,code\n0,\"oss://pics/a,\"\"b\"\".jpg\",0.5,\n1,oss://pics/c,,InvalidArgument\n"
+            "index,uri,score,code\n0,\"oss://pics/a,\"\"b\"\".jpg\",0.5,\n1,oss://pics/c,,InvalidArgument\n\
+             2,oss://pics/\\u202egpj.\\u001b[2J,,InvalidArgument\n"
         );
+        out.clear();
+        print(&mut out, Output::Jsonl, &results[2..]).unwrap();
+        let line: ItemResult = serde_json::from_slice(&out).unwrap();
+        assert_eq!(line, results[2]);
+        assert!(String::from_utf8(out).unwrap().is_ascii());
     }
 }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use reqwest::Url;
 use thiserror::Error;
 
+use crate::core::place::{BucketPlace, ProjectPlace};
+
 /// An invalid endpoint flag.
 #[derive(Debug, Error)]
 #[error(
@@ -61,8 +63,9 @@ impl Endpoints {
 
     /// Returns the URL of a bucket: virtual-hosted style, the only one that OSS supports. With an IP address as the host,
     /// the bucket is in the path, as in the official clients.
-    pub(super) fn bucket(&self, bucket: &str, region: &str) -> String {
-        let service = self.oss.replace("{region}", region);
+    pub(super) fn bucket(&self, place: &BucketPlace) -> String {
+        let bucket = place.name();
+        let service = self.oss.replace("{region}", place.region());
         let (scheme, host) = service.split_once("://").unwrap_or(("https", &service));
         let name = host
             .rsplit_once(':')
@@ -75,9 +78,9 @@ impl Endpoints {
         }
     }
 
-    /// Returns the URL of OSS in a region, without a bucket.
-    pub(super) fn oss_service(&self, region: &str) -> String {
-        format!("{}/", self.oss.replace("{region}", region))
+    /// Returns the URL of OSS in the region of a bucket, without the bucket.
+    pub(super) fn oss_service(&self, place: &BucketPlace) -> String {
+        format!("{}/", self.oss.replace("{region}", place.region()))
     }
 
     /// Returns the URL of STS.
@@ -85,9 +88,9 @@ impl Endpoints {
         format!("{}/", self.sts)
     }
 
-    /// Returns the URL of IMM in a region.
-    pub(super) fn imm(&self, region: &str) -> String {
-        format!("{}/", self.imm.replace("{region}", region))
+    /// Returns the URL of IMM in the region of a project.
+    pub(super) fn imm(&self, project: &ProjectPlace) -> String {
+        format!("{}/", self.imm.replace("{region}", project.region()))
     }
 }
 
@@ -98,14 +101,12 @@ mod tests {
     #[test]
     fn a_bucket_is_in_the_host_unless_the_host_is_a_number() {
         let public = Endpoints::new(Endpoints::OSS, Endpoints::IMM, Endpoints::STS).unwrap();
-        assert_eq!(
-            public.bucket("pics", "cn-hangzhou"),
-            "https://pics.oss-cn-hangzhou.aliyuncs.com/"
-        );
+        let pics = BucketPlace::new("pics", "cn-hangzhou").unwrap();
+        assert_eq!(public.bucket(&pics), "https://pics.oss-cn-hangzhou.aliyuncs.com/");
         let local =
             Endpoints::new("http://127.0.0.1:9000", "http://127.0.0.1:9000/", Endpoints::STS).unwrap();
-        assert_eq!(local.bucket("pics", "cn-hangzhou"), "http://127.0.0.1:9000/pics/");
-        assert_eq!(local.imm("cn-hangzhou"), "http://127.0.0.1:9000/");
+        assert_eq!(local.bucket(&pics), "http://127.0.0.1:9000/pics/");
+        assert_eq!(local.oss_service(&pics), "http://127.0.0.1:9000/");
         assert!(Endpoints::new("ftp://x", Endpoints::IMM, Endpoints::STS).is_err());
         assert!(Endpoints::new("https://user@host", Endpoints::IMM, Endpoints::STS).is_err());
     }

@@ -11,7 +11,8 @@ use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
 use super::rpc::RpcCall;
 use super::sign::acs3;
-use crate::api::{JobAccess, ProjectRef, RoleChain, RoleType};
+use crate::api::{JobAccess, RoleChain, RoleType};
+use crate::core::place::ProjectPlace;
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 
 /// The success response. The score is kept digit by digit as in the response and never converted to a float.
@@ -79,13 +80,13 @@ impl Cloud {
     /// Scores one image. Returns the decimal number of the response. Fails with `RequestRejected` if a success has no score.
     pub async fn detect_image_score(
         &self,
-        project: &ProjectRef,
+        project: &ProjectPlace,
         access: &JobAccess,
         keys: &AccessKeys,
         uri: &str,
         now: Timestamp,
     ) -> Result<String, CloudError> {
-        let mut query = vec![("ProjectName", project.name.as_str()), ("SourceURI", uri)];
+        let mut query = vec![("ProjectName", project.name()), ("SourceURI", uri)];
         let chain = access.role_chain.as_ref().map(credential_config);
         query.extend(chain.iter().map(|chain| ("CredentialConfig", chain.as_str())));
         let query = acs3::query(&query);
@@ -105,11 +106,11 @@ impl Cloud {
     /// Returns the project's limits. The documented defaults replace missing ones: 100 requests per second, 100 concurrent.
     pub async fn project_limits(
         &self,
-        project: &ProjectRef,
+        project: &ProjectPlace,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<ProjectLimits, CloudError> {
-        let query = acs3::query(&[("ProjectName", &project.name)]);
+        let query = acs3::query(&[("ProjectName", project.name())]);
         let body = self.send_imm(project, "GetProject", &query, keys, now).await?;
         let shown: GetProjectResponse =
             serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoProjectInAnswer"))?;
@@ -125,14 +126,14 @@ impl Cloud {
     /// an error.
     async fn send_imm(
         &self,
-        project: &ProjectRef,
+        project: &ProjectPlace,
         action: &'static str,
         query: &str,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
         let call = RpcCall {
-            address: &[&self.endpoints.imm(&project.region), "?", query].concat(),
+            address: &[&self.endpoints.imm(project), "?", query].concat(),
             action,
             version: "2020-09-30",
             form: None,

@@ -9,7 +9,7 @@ use super::classify;
 use super::client::Cloud;
 use super::oss_policy::{OssCall, error_of, server_date};
 use crate::core::job::ListedObject;
-use crate::core::validate::ObjectUri;
+use crate::core::place::{BucketPlace, ObjectPlace};
 use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage};
 
 /// Objects per page, the maximum of OSS.
@@ -41,8 +41,7 @@ impl Cloud {
     /// Returns the next page of objects with a prefix, in key order. Fails with `Unanswered` if the response is incomplete.
     pub async fn list_objects(
         &self,
-        region: &str,
-        bucket: &str,
+        bucket: &BucketPlace,
         prefix: &str,
         after: &ListPosition,
         keys: &AccessKeys,
@@ -66,7 +65,7 @@ impl Cloud {
         let call = OssCall {
             query,
             cap: MAX_PAGE_BYTES,
-            ..get_call(bucket, None, region, now)
+            ..get_call(bucket, None, now)
         };
         let answer = self.send_oss(keys, call).await?;
         if answer.status != 200 {
@@ -78,7 +77,7 @@ impl Cloud {
         let objects = list
             .contents
             .iter()
-            .map(listed_object)
+            .map(|contents| listed_object(contents, prefix))
             .collect::<Option<Vec<_>>>();
         let more = list.is_truncated.trim() == "true";
         let token = list
@@ -97,8 +96,7 @@ impl Cloud {
     /// Returns the chunk of an object that starts at byte `from`. With an ETag, fails if the object has another version.
     pub async fn read_object(
         &self,
-        region: &str,
-        object: &ObjectUri,
+        object: &ObjectPlace,
         from: u64,
         etag: Option<&str>,
         keys: &AccessKeys,
@@ -114,7 +112,7 @@ impl Cloud {
             headers,
             // A server that ignores ranges returns the whole object.
             cap: 64 * 1024 * 1024 + 1,
-            ..get_call(&object.bucket, Some(&object.key), region, now)
+            ..get_call(object.bucket(), Some(object.key()), now)
         };
         let answer = self.send_oss(keys, call).await?;
         let etag = answer.header("etag").unwrap_or_default().to_owned();
@@ -155,12 +153,12 @@ impl Cloud {
     }
 }
 
-fn get_call<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Timestamp) -> OssCall<'a> {
+fn get_call<'a>(bucket: &'a BucketPlace, key: Option<&'a str>, time: Timestamp) -> OssCall<'a> {
     OssCall {
         method: Method::GET,
-        bucket: Some(bucket),
+        place: bucket,
+        of_bucket: true,
         key,
-        region,
         query: Vec::new(),
         headers: Vec::new(),
         body: None,
@@ -169,9 +167,14 @@ fn get_call<'a>(bucket: &'a str, key: Option<&'a str>, region: &'a str, time: Ti
     }
 }
 
-/// Converts an entry of a page; `None` if its time is invalid. Keys are percent-encoded, because XML cannot contain every
+/// Converts an entry of a page; `None` if its time is invalid or its key does not begin with the prefix: such a page is not
+/// the answer to the request. Keys are percent-encoded, because XML cannot contain every
 /// character; a key that is not UTF-8 is kept encoded and marked as an error.
-fn listed_object(contents: &Contents) -> Option<ListedObject> {
+fn listed_object(contents: &Contents, prefix: &str) -> Option<ListedObject> {
+    let mut bytes = percent_decode_str(&contents.key);
+    if !prefix.bytes().all(|byte| bytes.next() == Some(byte)) {
+        return None;
+    }
     Some(ListedObject {
         key: percent_decoded(&contents.key).ok_or_else(|| contents.key.chars().take(1000).collect()),
         modified: contents.last_modified.parse().ok()?,
@@ -187,6 +190,28 @@ fn percent_decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_outside_the_prefix_is_not_listed() {
+        for (key, prefix, listed) in [
+            ("photos/a.jpg", "photos/", true),
+            ("photos%2Fa.jpg", "photos/", true),
+            ("%C3%BC%FF", "\u{fc}", true),
+            ("a", "", true),
+            ("photo", "photos/", false),
+            ("secret/a.jpg", "photos/", false),
+        ] {
+            let contents = Contents {
+                key: key.to_owned(),
+                last_modified: "2024-01-01T00:00:00.000Z".to_owned(),
+            };
+            assert_eq!(
+                listed_object(&contents, prefix).is_some(),
+                listed,
+                "{key} {prefix}"
+            );
+        }
+    }
 
     #[test]
     fn keys_come_out_of_their_encoding_as_they_are() {

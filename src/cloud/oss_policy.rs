@@ -10,8 +10,9 @@ use super::client::{
     Cloud, HttpResponse, MAX_POLICY_RESPONSE_BYTES, MAX_RESPONSE_BYTES, Service, build_request, parse_url,
 };
 use super::sign::{Header, encode, oss_v4};
-use crate::api::{BucketRef, ObservedBucket};
+use crate::api::ObservedBucket;
 use crate::core::grant::PublicAccessBlock;
+use crate::core::place::BucketPlace;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, PolicyRead};
 
 /// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as in Terraform's provider.
@@ -52,9 +53,10 @@ struct PolicyStatus {
 /// Parameters of one OSS call.
 pub(super) struct OssCall<'a> {
     pub(super) method: Method,
-    pub(super) bucket: Option<&'a str>,
+    pub(super) place: &'a BucketPlace,
+    /// Whether the call is about the bucket; otherwise it is about the account, in the region of the bucket.
+    pub(super) of_bucket: bool,
     pub(super) key: Option<&'a str>,
-    pub(super) region: &'a str,
     pub(super) query: Vec<(String, String)>,
     /// Headers of the operation. Only `x-oss-*`, `content-type` and `content-md5` are signed.
     pub(super) headers: Vec<Header<'static>>,
@@ -67,7 +69,7 @@ impl Cloud {
     /// Returns the policy of a bucket and the server's clock. Only 404 `NoSuchBucketPolicy` counts as no policy.
     pub async fn get_policy(
         &self,
-        bucket: &BucketRef,
+        bucket: &BucketPlace,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<PolicyRead, CloudError> {
@@ -95,7 +97,7 @@ impl Cloud {
     /// Replaces the policy. `signed_at` limits how late the request can still take effect. Returns the request id.
     pub async fn put_policy(
         &self,
-        bucket: &BucketRef,
+        bucket: &BucketPlace,
         keys: &AccessKeys,
         text: &str,
         signed_at: Timestamp,
@@ -110,7 +112,7 @@ impl Cloud {
     /// Deletes the policy. Succeeds if the bucket has no policy. Returns the request id.
     pub async fn delete_policy(
         &self,
-        bucket: &BucketRef,
+        bucket: &BucketPlace,
         keys: &AccessKeys,
         signed_at: Timestamp,
     ) -> Result<Option<String>, CloudError> {
@@ -125,7 +127,7 @@ impl Cloud {
     /// request returns `Unreadable`. A transient failure is an error, because the decision based on the result is stored.
     pub async fn read_public_access_block(
         &self,
-        bucket: &BucketRef,
+        bucket: &BucketPlace,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<PublicAccessBlock, CloudError> {
@@ -136,7 +138,7 @@ impl Cloud {
             None => return Ok(PublicAccessBlock::Unreadable),
         }
         let of_account = OssCall {
-            bucket: None,
+            of_bucket: false,
             ..bucket_call(Method::GET, bucket, "publicAccessBlock", now)
         };
         Ok(
@@ -151,7 +153,7 @@ impl Cloud {
     /// Returns the bucket's owner and region; both are `None` if the permission is missing. Other failures are errors.
     pub async fn bucket_info(
         &self,
-        bucket: &BucketRef,
+        bucket: &BucketPlace,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<ObservedBucket, CloudError> {
@@ -190,7 +192,7 @@ impl Cloud {
     }
 
     /// Returns `true` if OSS classifies the policy as public; `None` after any failure.
-    pub async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys, now: Timestamp) -> Option<bool> {
+    pub async fn is_public(&self, bucket: &BucketPlace, keys: &AccessKeys, now: Timestamp) -> Option<bool> {
         let answer = self
             .send_oss(keys, bucket_call(Method::GET, bucket, "policyStatus", now))
             .await
@@ -214,20 +216,21 @@ impl Cloud {
         let signed = oss_v4::sign(
             oss_v4::OssV4Request {
                 method: call.method.as_str(),
-                bucket: call.bucket,
+                bucket: call.of_bucket.then(|| call.place.name()),
                 key: call.key,
                 query: &call.query,
                 headers: &headers,
                 additional: &[],
-                region: call.region,
+                region: call.place.region(),
             },
             keys,
             call.time,
         );
         headers.extend(signed.headers);
-        let address = match call.bucket {
-            Some(bucket) => self.endpoints.bucket(bucket, call.region),
-            None => self.endpoints.oss_service(call.region),
+        let address = if call.of_bucket {
+            self.endpoints.bucket(call.place)
+        } else {
+            self.endpoints.oss_service(call.place)
         };
         let path = call.key.map(|key| encode(key, true)).unwrap_or_default();
         let query = oss_v4::canonical_query(&call.query);
@@ -238,12 +241,12 @@ impl Cloud {
     }
 }
 
-fn bucket_call<'a>(method: Method, bucket: &'a BucketRef, query: &str, time: Timestamp) -> OssCall<'a> {
+fn bucket_call<'a>(method: Method, bucket: &'a BucketPlace, query: &str, time: Timestamp) -> OssCall<'a> {
     OssCall {
         method,
-        bucket: Some(&bucket.name),
+        place: bucket,
+        of_bucket: true,
         key: None,
-        region: &bucket.region,
         query: vec![(query.to_owned(), String::new())],
         headers: Vec::new(),
         body: None,

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod job;
 mod json;
 pub mod leader_election;
+pub mod place;
 pub mod policy;
 pub mod requeue;
 pub mod tenancy;

@@ -17,6 +17,7 @@ use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey, upgraded_grant_status};
 use crate::core::identity::Identity;
 use crate::core::job::{JobObject, upgraded_job_status};
+use crate::core::place::BucketPlace;
 
 /// The response to listing grants.
 #[derive(Deserialize)]
@@ -125,10 +126,9 @@ pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
     let key = key_of(object);
     let credentials: Option<Credentials> = decode_part(&object.data, "/spec/credentials");
     let annotation = |name: &str| object.annotations().get(name).cloned();
-    let place: Option<BucketRef> = decode_part(&object.data, "/spec/bucket");
     GrantObject {
         identity: credentials.and_then(|c| Identity::of(&key.namespace, &c)),
-        bucket: place,
+        bucket: decode_bucket(&object.data),
         uid: object.uid().unwrap_or_default(),
         resource_version: object.resource_version().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
@@ -142,6 +142,19 @@ pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
         status: decode_grant_status(&object.data, &object.uid().unwrap_or_default()),
         key,
     }
+}
+
+/// Decodes the bucket of a grant; `None` if its name or region does not follow its grammar. The object can be older than the
+/// schema, and its deletion uses both for a URL, whatever else of the spec decodes.
+fn decode_bucket(data: &Value) -> Option<BucketRef> {
+    let text = |pointer: &str| decode_part::<String>(data, pointer);
+    let (name, region) = (text("/spec/bucket/name")?, text("/spec/bucket/region")?);
+    BucketPlace::new(&name, &region).ok()?;
+    Some(BucketRef {
+        name,
+        region,
+        owner_uid: text("/spec/bucket/ownerUID").unwrap_or_default(),
+    })
 }
 
 /// Decodes a grant's status. A ledger of another object UID, as after a restore from a backup, is cleared. If the status as
@@ -230,5 +243,29 @@ mod tests {
                 .unreadable
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn only_name_region_and_credentials_of_a_stored_grant_have_to_decode() {
+        let grant = |bucket: Value| {
+            let spec = json!({"bucket": bucket, "credentials": {"source": "Operator"}, "grantee": "unknown"});
+            let object = json!({"metadata": {"name": "g", "namespace": "n"}, "spec": spec});
+            decode_grant(&serde_json::from_value(object).unwrap())
+        };
+        let old = grant(json!({"name": "pics", "region": "cn-hangzhou", "ownerUID": 65432}));
+        assert!(old.spec.is_err() && old.identity.is_some());
+        let bucket = old.bucket.unwrap();
+        assert_eq!(
+            (bucket.name.as_str(), bucket.region.as_str()),
+            ("pics", "cn-hangzhou")
+        );
+        for (name, region) in [
+            ("127.0.0.1:18443/", "cn-hangzhou"),
+            ("pics", "evil.example.com/"),
+            ("a,metadata.name=b", "cn-hangzhou"),
+        ] {
+            let place = json!({"name": name, "region": region, "ownerUID": "65432"});
+            assert_eq!(grant(place).bucket, None, "{name} {region}");
+        }
     }
 }

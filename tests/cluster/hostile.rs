@@ -14,6 +14,7 @@ mod hostile {
     mod commands;
     mod deleting;
     mod lending;
+    mod process;
     mod references;
     mod revoking;
 
@@ -34,6 +35,8 @@ mod hostile {
             together answers::a_secret_whose_answer_is_cut_short_is_not_logged,
             together commands::a_manifest_sends_no_request_to_a_host_of_its_choice,
             together commands::what_a_terminal_obeys_is_printed_escaped,
+            together process::a_crash_leaves_no_core_dump,
+            apart process::with_older_crds_the_operator_is_not_ready_and_keeps_the_ledger,
         ];
         crate::support::play::play_with(options, parts)
     }

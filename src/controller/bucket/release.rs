@@ -10,7 +10,8 @@ use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::counted;
 use crate::core::grant::{
-    Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, Observation, PlanInput, Removal, plan,
+    Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, Observation, PassRoleDecision, PlanInput,
+    Removal, parse_spec, plan,
 };
 
 /// Requeue interval of a grant whose spec cannot be used.
@@ -32,12 +33,13 @@ pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) ->
             Duration::from_secs(1)
         };
     }
-    let message = grant
-        .spec
-        .as_ref()
-        .err()
-        .cloned()
-        .unwrap_or_else(|| "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)".to_owned());
+    let message = match &grant.spec {
+        Ok(spec) => parse_spec(spec, PassRoleDecision::Omitted).err().map_or_else(
+            || "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)".to_owned(),
+            |error| error.to_string(),
+        ),
+        Err(message) => message.clone(),
+    };
     let observation = Observation {
         ledger: grant.status.owned.clone(),
         ..Observation::default()

@@ -1,0 +1,50 @@
+//! Escapes characters in text of others, such as statements in a policy, before it is printed: a terminal would obey or
+//! reorder it, and a reader would see something else than what is stored.
+
+/// Returns the text with control characters, bidirectional controls, and line and paragraph separators as `\uXXXX`, which
+/// means the same in JSON. Line breaks and tabs stay.
+pub(super) fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+fn is_obeyed(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t'))
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_json_stays_equal() {
+        for (text, shown) in [
+            (
+                "a \u{fc} \u{1f4f7} \u{200d}\n\tb",
+                "a \u{fc} \u{1f4f7} \u{200d}\n\tb",
+            ),
+            ("\u{1b}[2J", "\\u001b[2J"),
+            ("a\rb\u{7f}\u{9b}1m", "a\\u000db\\u007f\\u009b1m"),
+            (
+                "\u{202e}gpj.a\u{2066}\u{61c}\u{2028}",
+                "\\u202egpj.a\\u2066\\u061c\\u2028",
+            ),
+        ] {
+            assert_eq!(escaped(text), shown);
+        }
+        let json = serde_json::to_string("\u{202e}\u{9b}").unwrap();
+        let read: String = serde_json::from_str(&escaped(&json)).unwrap();
+        assert_eq!(read, "\u{202e}\u{9b}");
+    }
+}
