@@ -261,6 +261,8 @@ pub trait Ports: Send + Sync + 'static {
         provider_arn: &'a str,
         token: &'a SecretString,
     ) -> BoxFuture<'a, Result<AccessKeys, CloudError>>;
+    /// Returns the time of the API server's clock. Fails with `Unavailable` if it does not answer or names no time.
+    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>>;
     /// Reads the labels of a namespace. Fails with `NotFound` if the namespace does not exist.
     fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>>;
     /// Returns the tenancy rules in force. No I/O.

@@ -111,6 +111,9 @@ impl Ports for Adapters {
             .assume_role_with_oidc(session, provider_arn, token, now())
             .boxed()
     }
+    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>> {
+        self.kubernetes.server_time().boxed()
+    }
     fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
         self.kubernetes.tenant_of(namespace).boxed()
     }

@@ -10,10 +10,12 @@ mod request;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{
+use k8s_openapi::jiff::fmt::rfc2822;
     ApiResource, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
     Request,
 };
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::client::Body;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 

@@ -15,7 +15,7 @@ use imm_operator::ports::{
     AccessKeys, CloudError, CredentialsError, KubeError, ListPosition, ObjectChunk, ObjectEvent, ObjectPage,
     PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession, StoredReport,
 };
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use super::fake_world::FakeWorld;
@@ -106,6 +106,11 @@ impl Ports for Gate {
         _: &'a SecretString,
     ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
         self.effect(no_answer(), |_| Err(no_answer()))
+    }
+    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>> {
+        self.effect(KubeError::Unavailable, |o| {
+            Ok(self.time() - SignedDuration::from_secs(o.jobs.server_behind))
+        })
     }
     fn tenant_of<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
         self.effect(KubeError::Unavailable, |_| {

@@ -14,6 +14,9 @@ use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_r
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
+/// Longest delay before the time is compared again, while the clock of this machine is ahead of the API server's.
+const RECHECK_CLOCK: Duration = Duration::from_secs(3600);
+
 /// Returns when the results of a job expire; `None` when they are kept or already removed.
 fn expires_at(job: &JobObject) -> Option<Timestamp> {
     let ttl = job.spec.as_ref().ok()?.results.ttl_seconds_after_finished?;
@@ -47,8 +50,20 @@ pub(super) fn next_action(context: &Context, job: &JobObject) -> Action {
 /// Reconciles a finished job.
 pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
     let now = context.ports.now();
-    if expires_at(&job).is_some_and(|time| time <= now) {
-        return expire_results(context, job, now).await;
+    if let Some(expiry) = expires_at(&job).filter(|time| *time <= now) {
+        // Removed results cannot be restored, so the clock of this machine alone does not decide.
+        return match context.ports.server_time().await {
+            Ok(time) if expiry <= time => expire_results(context, job, now).await,
+            Ok(time) => {
+                tracing::warn!(job = %job.key, %time, "failed to expire results: the clock of this node is ahead of the API server's; waiting");
+                let left = Duration::try_from(expiry.duration_since(time)).unwrap_or_default();
+                Action::Requeue(left.clamp(Duration::from_secs(1), RECHECK_CLOCK))
+            }
+            Err(error) => {
+                tracing::info!(job = %job.key, %error, "failed to read time of the API server; retrying");
+                Action::Requeue(REREAD_AFTER)
+            }
+        };
     }
     if let Some(spec) = needs_selection(&job).cloned() {
         if let Err(error) = remove_unselected(context, &job, &spec).await {

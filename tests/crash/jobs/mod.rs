@@ -5,6 +5,7 @@ mod gate;
 mod plans;
 mod play;
 mod scenario;
+mod stories;
 mod world;
 
 pub use plans::judge;

@@ -1,0 +1,82 @@
+//! Scenarios of jobs that are run once and without a fault.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use imm_operator::api::JobSpec;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::super::fake_world::FakeWorld;
+use super::super::process::Process;
+use super::super::runner::on_paused_time;
+use super::super::scenario::BUCKET;
+use super::world::{ACCOUNT, key};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn spec(changes: &Value) -> JobSpec {
+    let mut spec = json!({
+        "project": {"name": "immtest", "region": "cn-hangzhou", "accountUID": ACCOUNT},
+        "credentials": {"source": "Secret", "secretRef": {"name": "imm"}},
+        "source": {"uris": [format!("oss://{BUCKET}/image.jpg")]},
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        spec[name] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+/// Runs a process with a job in a world that each step changes, and lets each step rest for as long as it says.
+fn play(spec: JobSpec, steps: &[(fn(&mut FakeWorld), Duration)]) -> FakeWorld {
+    on_paused_time(async {
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
+        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+        outside.lock().unwrap().jobs.create(spec);
+        let process = Process::start(&outside, start, None);
+        for (step, rest) in steps {
+            step(&mut outside.lock().unwrap());
+            process.mark_job(key()).await;
+            assert!(!process.run_for(*rest).await, "the process ended");
+        }
+        process.kill().await;
+        let mut outside = outside.lock().unwrap();
+        std::mem::take(&mut *outside)
+    })
+}
+
+#[test]
+fn a_status_that_is_refused_is_tried_once_a_minute() {
+    // The job ends before it runs, so it has no place among the running jobs of its namespace.
+    let world = play(
+        spec(&json!({"cancel": true})),
+        &[
+            (|o| o.jobs.refuses_status = true, 60 * MINUTE),
+            (
+                |o| assert!((30..=65).contains(&o.jobs.refused), "{}", o.jobs.refused),
+                MINUTE,
+            ),
+            (|o| o.jobs.refuses_status = false, 2 * MINUTE),
+        ],
+    );
+    let job = world.jobs.job.unwrap();
+    assert!(job.is_finished(), "{:?}", job.status);
+}
+
+#[test]
+fn results_do_not_expire_by_a_clock_that_is_ahead() {
+    let results = |o: &FakeWorld| o.jobs.job.as_ref().unwrap().status.results.len();
+    let world = play(
+        spec(&json!({"results": {"ttlSecondsAfterFinished": 60}})),
+        &[
+            (|o| o.jobs.server_behind = 86_400, 10 * MINUTE),
+            (
+                |o| assert_eq!(o.jobs.job.as_ref().unwrap().status.results.len(), 1),
+                MINUTE,
+            ),
+            (|o| o.jobs.server_behind = 0, 70 * MINUTE),
+        ],
+    );
+    assert_eq!(results(&world), 0);
+}
