@@ -27,7 +27,8 @@ use crate::controller::Controllers;
 use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::kubernetes::Kubernetes;
-use crate::kubernetes::lease::{self, Fence, Leadership};
+use crate::kubernetes::lease::{self, Fence, Leadership, LeaseObject};
+use crate::kubernetes::served_crds::{ServedCrds, served_crds};
 use crate::ports::KubeError;
 use crate::runtime::tenancy_file::{CurrentRules, RulesError};
 use crate::runtime::{http_server, metrics};
@@ -49,11 +50,15 @@ pub struct Settings {
     pub sts_endpoint: String,
     /// Namespaces to watch; an empty list means all.
     pub namespaces: Vec<String>,
-    /// Namespace of the operator: contains its lease and the policy backups.
+    /// Namespace of the operator: contains its lease.
     pub operator_namespace: Option<String>,
     /// Holder identity in the lease; `None` disables leader election.
     pub leader_name: Option<String>,
     /// File with the tenancy rules, if any.
+    /// Name of the lease in that namespace.
+    pub lease_name: String,
+    /// Namespace of the policy backups; `None` disables them.
+    pub backup_namespace: Option<String>,
     pub tenancy_rules: Option<PathBuf>,
     /// The operator's own cloud identity.
     pub operator_identity: OperatorIdentity,
@@ -131,7 +136,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             // A standby is ready: it can fail over at once, and a rolling update must not wait for it to become the
             // leader.
             ready.store(true, Ordering::Release);
-            lease::acquire(&client, home, name.clone(), &stop).await
+            let lease = LeaseObject::new(&client, home, settings.lease_name.clone());
+            lease::acquire(lease, name.clone(), &stop).await
         }
         _ => None,
     };
@@ -146,7 +152,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             client.clone(),
             settings.namespaces.clone(),
             account,
-            settings.operator_namespace.clone(),
+            settings.backup_namespace.clone(),
         );
         let adapters = Adapters {
             kubernetes,

@@ -70,6 +70,14 @@ pub struct RunArgs {
     /// it in every cluster.
     #[arg(long, env = "IMM_OPERATOR_NAMESPACE")]
     namespace: Option<String>,
+    /// Name of the lease in the namespace of the operator. Give each install in one namespace another name, and other
+    /// namespaces to watch.
+    #[arg(long, env = "IMM_OPERATOR_LEASE_NAME", default_value = "imm-operator")]
+    lease_name: String,
+    /// Namespace of the policy backups; default: the namespace of the operator. Set it to separate the backups from the
+    /// tenancy rules, which are a ConfigMap too.
+    #[arg(long, env = "IMM_OPERATOR_BACKUP_NAMESPACE")]
+    backup_namespace: Option<String>,
     /// Run without a lease. Use it only if no second operator can run at the same time, for example on a workstation: two
     /// operators would write the same policies.
     #[arg(long, env = "IMM_OPERATOR_NO_LEADER_ELECTION")]
@@ -113,6 +121,8 @@ impl RunArgs {
                 .cloned()
                 .collect(),
             operator_namespace: self.namespace.clone(),
+            lease_name: self.lease_name.clone(),
+            backup_namespace: self.backup_namespace.clone().or_else(|| self.namespace.clone()),
             leader_name: (!self.no_leader_election).then(|| self.pod_name()),
             tenancy_rules: self.tenancy_rules.clone(),
             operator_identity: self.operator_identity(),

@@ -18,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::now;
 use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_action};
 
-/// Name of the Lease object.
-const LEASE_NAME: &str = "imm-operator";
 /// Deadline of one request for the lease: several requests fit into the remaining lease duration.
 const LEASE_REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -63,9 +61,24 @@ impl Fence {
     }
 }
 
+/// The Lease object that candidates compete for.
+pub(crate) struct LeaseObject {
+    api: Api<Lease>,
+    name: String,
+}
+
+impl LeaseObject {
+    pub(crate) fn new(client: &Client, namespace: &str, name: String) -> Self {
+        Self {
+            api: Api::namespaced(client.clone(), namespace),
+            name,
+        }
+    }
+}
+
 /// The lease while this process holds it.
 pub(crate) struct Leadership {
-    api: Api<Lease>,
+    lease: LeaseObject,
     identity: String,
     term: LeaseTiming,
     acquired: Timestamp,
@@ -74,17 +87,11 @@ pub(crate) struct Leadership {
 }
 
 /// Waits until this process holds the lease. Returns `None` if `stop` is cancelled first.
-pub(crate) async fn acquire(
-    client: &Client,
-    namespace: &str,
-    me: String,
-    stop: &CancellationToken,
-) -> Option<Leadership> {
-    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationToken) -> Option<Leadership> {
     let term = LeaseTiming::default();
     let (mut seen, mut since) = (None, Instant::now());
     loop {
-        let wait = match timeout(LEASE_REQUEST_DEADLINE, api.get_opt(LEASE_NAME)).await {
+        let wait = match timeout(LEASE_REQUEST_DEADLINE, lease.api.get_opt(&lease.name)).await {
             Ok(Ok(found)) => {
                 let record = found.as_ref().map(lease_record);
                 if record != seen {
@@ -96,12 +103,12 @@ pub(crate) async fn acquire(
                         let (sent, acquired) = (Instant::now(), now());
                         let version = record.map(|r| r.version);
                         if let Some(record) =
-                            write_lease(&api, Some(&me), acquired, transitions, version, term).await
+                            write_lease(&lease, Some(&me), acquired, transitions, version, term).await
                         {
                             tracing::info!(me, transitions, "acquired lease");
                             let until = watch::channel(Some(sent + term.duration)).0;
                             return Some(Leadership {
-                                api,
+                                lease,
                                 identity: me,
                                 term,
                                 acquired,
@@ -145,7 +152,7 @@ impl Leadership {
             let sent = Instant::now();
             let version = Some(self.record.version.clone());
             match write_lease(
-                &self.api,
+                &self.lease,
                 Some(&self.identity),
                 self.acquired,
                 self.record.transitions,
@@ -166,7 +173,7 @@ impl Leadership {
 
     /// Returns `false` if the lease has another holder or no holder. A failed read counts as `true` until the lease expires.
     async fn is_still_holder(&mut self) -> bool {
-        match timeout(LEASE_REQUEST_DEADLINE, self.api.get_opt(LEASE_NAME)).await {
+        match timeout(LEASE_REQUEST_DEADLINE, self.lease.api.get_opt(&self.lease.name)).await {
             Ok(Ok(found)) => {
                 let found = found.as_ref().map(lease_record);
                 let ours = found
@@ -185,7 +192,7 @@ impl Leadership {
     pub(crate) async fn release(self) {
         let version = Some(self.record.version.clone());
         let transitions = self.record.transitions;
-        if write_lease(&self.api, None, self.acquired, transitions, version, self.term)
+        if write_lease(&self.lease, None, self.acquired, transitions, version, self.term)
             .await
             .is_some()
         {
@@ -196,7 +203,7 @@ impl Leadership {
 
 /// Creates the lease, or replaces it at `version`. Returns `None` if the write failed, for example on a newer version.
 async fn write_lease(
-    api: &Api<Lease>,
+    LeaseObject { api, name }: &LeaseObject,
     holder: Option<&str>,
     acquired: Timestamp,
     transitions: i32,
@@ -212,7 +219,7 @@ async fn write_lease(
         ..LeaseSpec::default()
     };
     let metadata = ObjectMeta {
-        name: Some(LEASE_NAME.to_owned()),
+        name: Some(name.clone()),
         resource_version: version.clone(),
         ..ObjectMeta::default()
     };
@@ -222,7 +229,7 @@ async fn write_lease(
     };
     let params = PostParams::default();
     let written = match version {
-        Some(_) => timeout(LEASE_REQUEST_DEADLINE, api.replace(LEASE_NAME, &params, &lease)).await,
+        Some(_) => timeout(LEASE_REQUEST_DEADLINE, api.replace(name, &params, &lease)).await,
         None => timeout(LEASE_REQUEST_DEADLINE, api.create(&params, &lease)).await,
     };
     match written {
@@ -304,7 +311,7 @@ mod tests {
         });
         let (start, term) = (Instant::now(), LeaseTiming::default());
         let mut leadership = Leadership {
-            api: Api::namespaced(Client::new(server, "n"), "n"),
+            lease: LeaseObject::new(&Client::new(server, "n"), "n", "imm-operator".to_owned()),
             identity: "me".to_owned(),
             term,
             acquired: now(),

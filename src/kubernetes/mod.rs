@@ -37,17 +37,18 @@ pub struct Kubernetes {
     namespaces: Vec<String>,
     /// The operator's own ServiceAccount as NAMESPACE:NAME, used in messages only.
     account: Option<String>,
-    /// The operator's own namespace, where policy backups are stored.
-    home: Option<String>,
+    /// Namespace where policy backups are stored.
+    backups: Option<String>,
 }
 
 impl Kubernetes {
-    /// Creates the adapter. `namespaces` are the watched namespaces, empty for all; `home` is the operator's own namespace.
+    /// Creates the adapter. `namespaces` are the watched namespaces, empty for all; policy backups are stored in namespace
+    /// `backups`.
     pub fn new(
         client: Client,
         namespaces: Vec<String>,
         account: Option<String>,
-        home: Option<String>,
+        backups: Option<String>,
     ) -> Self {
         let reporter = Reporter {
             controller: "imm-operator".to_owned(),
@@ -58,7 +59,7 @@ impl Kubernetes {
             client,
             namespaces,
             account,
-            home,
+            backups,
         }
     }
 
@@ -66,8 +67,8 @@ impl Kubernetes {
         &self,
         backup: PolicyBackup,
     ) -> Result<Option<BackupRef>, KubeError> {
-        match &self.home {
-            Some(home) => policy_backups::store_backup(&self.client, home, backup)
+        match &self.backups {
+            Some(namespace) => policy_backups::store_backup(&self.client, namespace, backup)
                 .await
                 .map(Some),
             None => Ok(None),

@@ -1,4 +1,4 @@
-//! Backups of bucket policies from before the operator's writes: one ConfigMap per bucket in the operator's own namespace,
+//! Backups of bucket policies from before the operator's writes: one ConfigMap per bucket in a namespace of choice,
 //! with the last five policies. docs/grants.md describes how to restore one.
 
 use std::collections::BTreeMap;
@@ -26,10 +26,10 @@ const DIGITS: [usize; 2] = [10, 64];
 /// to other buckets or the ConfigMap changed meanwhile.
 pub(super) async fn store_backup(
     client: &Client,
-    home: &str,
+    namespace: &str,
     backup: PolicyBackup,
 ) -> Result<BackupRef, KubeError> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let digest = sha256(&backup.bucket);
     for digits in DIGITS {
         let name = format!("policy-backup-{}", digest.get(..digits).unwrap_or_default());

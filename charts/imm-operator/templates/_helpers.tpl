@@ -19,7 +19,16 @@
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "imm-operator.fullname" .) .Values.serviceAccount.name }}
 {{- else -}}
-{{- default "default" .Values.serviceAccount.name }}
+{{- required "serviceAccount.name is required with serviceAccount.create=false: name an existing ServiceAccount" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses namespaces in which many principals can write ConfigMaps and Leases. */}}
+{{- define "imm-operator.refusals" -}}
+{{- range $what, $namespace := dict "the release" .Release.Namespace "backups.namespace" .Values.backups.namespace -}}
+{{- if has $namespace (list "default" "kube-system" "kube-public") -}}
+{{- fail (printf "%s must not be in namespace %s: a user who can write ConfigMaps there could change the tenancy rules or the backups; use a namespace of its own, such as imm-system" $what $namespace) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -86,4 +95,12 @@ rules:
   - apiGroups: [events.k8s.io]
     resources: [events]
     verbs: [create, patch]
+{{- end }}
+
+{{/* Permission for copies of bucket policies, in their namespace. */}}
+{{- define "imm-operator.backupRule" -}}
+# Store a copy of the bucket policy before each write.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, update]
 {{- end }}

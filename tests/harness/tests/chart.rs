@@ -266,6 +266,90 @@ fn the_rules_cannot_be_removed_from_the_file() {
 }
 
 #[test]
+fn a_service_account_of_others_must_be_named() {
+    for major in BOTH {
+        let unnamed = ["--set", "serviceAccount.create=false"];
+        let refused = render(major, &unnamed).expect_err("bound to the namespace's default account");
+        assert!(refused.contains("serviceAccount"), "{refused}");
+        let named = [&unnamed[..], &["--set", "serviceAccount.name=theirs"]].concat();
+        let rendered = objects(&render(major, &named).unwrap());
+        assert!(
+            !names(&rendered)
+                .iter()
+                .any(|name| name.starts_with("ServiceAccount "))
+        );
+        let bindings = rendered.iter().filter(|object| !object["subjects"].is_null());
+        assert!(
+            bindings
+                .into_iter()
+                .all(|binding| binding["subjects"][0]["name"] == "theirs")
+        );
+    }
+}
+
+#[test]
+fn shared_namespaces_are_refused() {
+    for major in BOTH {
+        for namespace in ["default", "kube-system"] {
+            let refused =
+                helm(major, &["template", "release", "--namespace", namespace]).expect_err(namespace);
+            assert!(refused.contains(namespace), "{refused}");
+            let set = format!("backups.namespace={namespace}");
+            let refused = render(major, &["--set", &set]).expect_err(namespace);
+            assert!(refused.contains("backups.namespace"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn each_release_has_a_lease_of_its_own() {
+    let lease = |release: &str| {
+        let rendered = helm(Helm::Four, &["template", release, "--namespace", "imm-system"]).unwrap();
+        let rendered = objects(&rendered);
+        let arguments = rendered
+            .iter()
+            .find(|object| object["kind"] == "Deployment")
+            .unwrap();
+        let arguments = arguments["spec"]["template"]["spec"]["containers"][0]["args"]
+            .as_array()
+            .unwrap();
+        let name = arguments
+            .iter()
+            .find_map(|argument| argument.as_str().unwrap().strip_prefix("--lease-name="))
+            .unwrap();
+        let rules = rendered
+            .iter()
+            .filter_map(|object| object["rules"].as_array())
+            .flatten();
+        for rule in rules.filter(|rule| rule["resources"] == json!(["leases"])) {
+            let created = rule["verbs"] == json!(["create"]);
+            assert!(created || rule["resourceNames"] == json!([name]), "{rule}");
+        }
+        name.to_owned()
+    };
+    assert_eq!(lease("imm-operator"), "imm-operator");
+    assert_ne!(lease("first"), lease("second"));
+}
+
+#[test]
+fn backups_have_a_namespace_of_choice() {
+    let places = |set: &[&str]| -> Vec<String> {
+        let rendered = objects(&render(Helm::Four, set).unwrap());
+        let roles = rendered.iter().filter(|object| {
+            let rules = object["rules"].as_array().into_iter().flatten();
+            rules
+                .into_iter()
+                .any(|rule| rule["resources"] == json!(["configmaps"]))
+        });
+        roles
+            .map(|role| role["metadata"]["namespace"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(places(&[]), ["imm-system"]);
+    assert_eq!(places(&["--set", "backups.namespace=copies"]), ["copies"]);
+}
+
+#[test]
 fn the_chart_can_be_a_dependency() {
     let parent = tempfile::tempdir().unwrap();
     let place = parent.path().join("charts");
@@ -277,7 +361,15 @@ fn the_chart_can_be_a_dependency() {
     for major in BOTH {
         for (enabled, expected) in [("true", true), ("false", false)] {
             let output = Command::new(major.tool().path().unwrap())
-                .args(["template", "p", "--set", "global.anything=1", "--set"])
+                .args([
+                    "template",
+                    "p",
+                    "--namespace",
+                    "imm-system",
+                    "--set",
+                    "global.anything=1",
+                    "--set",
+                ])
                 .arg(format!("imm-operator.enabled={enabled}"))
                 .arg(parent.path())
                 .output()
