@@ -7,14 +7,16 @@ use imm_operator::cli::{Arguments, Command, RunArgs, credentials_from_environmen
 use imm_operator::cli::{generate, plan, release_finalizers, results};
 use imm_operator::runtime::telemetry;
 use imm_operator::{api, app, kubernetes};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     // The same provider for kube and reqwest, installed before either selects one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let core_dumps_off = disable_core_dumps();
     match Arguments::parse().command {
-        Command::Run(run) => run_operator(&run),
+        Command::Run(run) => run_operator(&run, core_dumps_off),
         Command::Plan(flags) => block_on(plan::run(
             &flags,
             credentials_from_environment(),
@@ -34,8 +36,20 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run_operator(run: &RunArgs) -> ExitCode {
+/// Sets the limit of core dumps to zero, which an unprivileged process cannot raise again: a dump would hold credentials.
+fn disable_core_dumps() -> rustix::io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)
+}
+
+fn run_operator(run: &RunArgs, core_dumps_off: rustix::io::Result<()>) -> ExitCode {
     telemetry::init(run.log_format, &run.log_level);
+    if let Err(error) = core_dumps_off {
+        tracing::warn!(%error, "failed to disable core dumps");
+    }
     block_on(async {
         match run_until_signalled(run).await {
             Ok(()) => ExitCode::SUCCESS,

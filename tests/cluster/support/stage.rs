@@ -208,6 +208,11 @@ impl Stage {
         self.operator.lock().await.is_some()
     }
 
+    /// Returns the process id of the operator.
+    pub async fn operator_process(&self) -> u32 {
+        self.operator.lock().await.as_ref().unwrap().id()
+    }
+
     /// Requests a page of the operator's admin port; returns the status code and the text.
     pub async fn page(&self, path: &str) -> (u16, String) {
         let operator = self.operator.lock().await;
