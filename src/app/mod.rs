@@ -37,6 +37,9 @@ use crate::runtime::{http_server, metrics};
 /// of 60 s.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(40);
 
+/// Interval at which the CRDs are compared while they are older than this version.
+const CHECK_CRDS_EVERY: Duration = Duration::from_secs(1);
+
 /// Settings of the process.
 #[derive(Clone)]
 pub struct Settings {
@@ -52,13 +55,13 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// Namespace of the operator: contains its lease.
     pub operator_namespace: Option<String>,
-    /// Holder identity in the lease; `None` disables leader election.
-    pub leader_name: Option<String>,
-    /// File with the tenancy rules, if any.
     /// Name of the lease in that namespace.
     pub lease_name: String,
     /// Namespace of the policy backups; `None` disables them.
     pub backup_namespace: Option<String>,
+    /// Holder identity in the lease; `None` disables leader election.
+    pub leader_name: Option<String>,
+    /// File with the tenancy rules, if any.
     pub tenancy_rules: Option<PathBuf>,
     /// The operator's own cloud identity.
     pub operator_identity: OperatorIdentity,
@@ -131,6 +134,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         account = account.as_deref().unwrap_or("unknown"),
         "kubernetes client created"
     );
+    if !crds_are_served(&client, &stop).await {
+        closing.cancel();
+        let _ = serving.await;
+        return Ok(());
+    }
     let leadership = match (&settings.operator_namespace, &settings.leader_name) {
         (Some(home), Some(name)) => {
             // A standby is ready: it can fail over at once, and a rolling update must not wait for it to become the
@@ -315,6 +323,42 @@ async fn kube_client() -> Result<Client, RunError> {
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
     Client::try_from(config).map_err(|e| RunError::Cluster(e.to_string()))
+}
+
+/// Waits until the API server serves the CRDs of this version. It would drop members of a status that older CRDs do not
+/// know, the record of what a grant owns among them. Returns `false` after a stop request.
+async fn crds_are_served(client: &Client, stop: &CancellationToken) -> bool {
+    let mut reported = None;
+    loop {
+        let fault = match served_crds(client).await {
+            Ok(ServedCrds::Complete) => return true,
+            Ok(ServedCrds::Older(missing)) => {
+                let (count, first) = (
+                    missing.len(),
+                    missing.into_iter().take(5).collect::<Vec<_>>().join(", "),
+                );
+                format!(
+                    "the CRDs in the cluster are older than this version and lack {count} members, such as {first}"
+                )
+            }
+            Err(KubeError::NotFound) => "the CRDs are not installed".to_owned(),
+            Err(error @ (KubeError::Forbidden | KubeError::Invalid)) => {
+                tracing::warn!(%error, "failed to compare CRDs: allow get on /openapi/v3; older CRDs would lose ownership records");
+                return true;
+            }
+            Err(error @ (KubeError::Conflict | KubeError::Unavailable)) => {
+                format!("the API server does not describe the CRDs: {error}")
+            }
+        };
+        if reported.as_ref() != Some(&fault) {
+            tracing::error!(fault, "failed to use CRDs: apply crds/ first; waiting");
+            reported = Some(fault);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CHECK_CRDS_EVERY) => {}
+            () = stop.cancelled() => return false,
+        }
+    }
 }
 
 /// Returns the operator's ServiceAccount as NAMESPACE:NAME. `None` when the API server does not answer within 10 s or

@@ -138,10 +138,10 @@ impl Ports for Adapters {
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         async move {
+            let place = bucket_place(bucket)?;
             self.fence.wait_until_safe(OSS_DEADLINE).await;
             self.cloud.put_policy(&place, keys, text, signed_at).await
         }
-            let place = bucket_place(bucket)?;
         .boxed()
     }
     fn delete_policy<'a>(
@@ -151,10 +151,10 @@ impl Ports for Adapters {
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         async move {
+            let place = bucket_place(bucket)?;
             self.fence.wait_until_safe(OSS_DEADLINE).await;
             self.cloud.delete_policy(&place, keys, signed_at).await
         }
-            let place = bucket_place(bucket)?;
         .boxed()
     }
     fn read_public_access_block<'a>(
@@ -268,19 +268,16 @@ impl Ports for Adapters {
         uri: &'a str,
     ) -> BoxFuture<'a, Result<String, CloudError>> {
         async move {
+            let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
             self.fence.wait_until_safe(IMM_DEADLINE).await;
             self.cloud
                 .detect_image_score(&place, access, keys, uri, now())
-            let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
                 .await
         }
         .boxed()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
 fn bucket_place(bucket: &BucketRef) -> Result<BucketPlace, CloudError> {
     BucketPlace::of(bucket).map_err(|_| invalid_name())
 }
@@ -296,6 +293,9 @@ fn invalid_name() -> CloudError {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
     use std::time::Duration;
 
     use super::*;

@@ -12,5 +12,6 @@ pub mod leader_election;
 pub mod place;
 pub mod policy;
 pub mod requeue;
+pub mod served_schema;
 pub mod tenancy;
 pub mod validate;

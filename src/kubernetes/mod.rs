@@ -6,16 +6,17 @@ pub(crate) mod lease;
 mod policy_backups;
 mod reports;
 mod request;
+pub(crate) mod served_crds;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{
 use k8s_openapi::jiff::fmt::rfc2822;
-    ApiResource, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
+use kube::api::{
+    ApiResource, DynamicObject, GetParams, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams,
     Request,
 };
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::client::Body;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
@@ -127,21 +128,21 @@ impl Kubernetes {
     }
 
     pub(crate) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
+        if !is_addressable(key) {
+            return Ok(None);
+        }
         let found = send_with_deadline(self.grants_api(Some(&key.namespace)).get_opt(&key.name)).await?;
         Ok(found.as_ref().map(decode_grant))
     }
 
+    pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         if !is_addressable(key) {
             return Ok(None);
         }
-    pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         let found = send_with_deadline(self.jobs_api(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.as_ref().map(decode_job))
     }
 
-        if !is_addressable(key) {
-            return Ok(None);
-        }
     pub(crate) async fn replace_grant_status(
         &self,
         grant: &GrantObject,
@@ -308,16 +309,16 @@ pub(crate) fn api_for(
     }
 }
 
-/// Metadata of a status write: the API server rejects the write unless UID and `resourceVersion` match.
-fn write_metadata(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(key.name.clone()),
 /// Returns `true` if an object of this name can exist. kube puts names into the path of a request as they are: a name such
 /// as `?limit=500` or `../..` would address something else.
 fn is_addressable(key: &ObjectKey) -> bool {
     is_namespace_name(&key.namespace) && is_object_name(&key.name)
 }
 
+/// Metadata of a status write: the API server rejects the write unless UID and `resourceVersion` match.
+fn write_metadata(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(key.name.clone()),
         namespace: Some(key.namespace.clone()),
         uid: Some(uid.to_owned()),
         resource_version: Some(version.to_owned()),

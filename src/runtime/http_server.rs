@@ -42,7 +42,7 @@ async fn ready(State(admin): State<HttpServerState>) -> impl IntoResponse {
     } else {
         (
             StatusCode::SERVICE_UNAVAILABLE,
-            "initial list of grants and jobs incomplete: check the CRDs and the operator's permission to list both kinds\n",
+            "initial list of grants and jobs incomplete: apply crds/ of this version, and check the operator's permission to list both kinds; the log names the cause\n",
         )
     }
 }
