@@ -1,7 +1,9 @@
 # The operator as one static binary in an otherwise empty image: no shell, no package manager, non-root user.
 ARG RUST_VERSION=1.95
+# Pins the builder, for example `--build-arg RUST_DIGEST=@sha256:...` (docker buildx imagetools inspect rust:1.95-alpine).
+ARG RUST_DIGEST=
 
-FROM rust:${RUST_VERSION}-alpine AS builder
+FROM rust:${RUST_VERSION}-alpine${RUST_DIGEST} AS builder
 # Compiles the C code of aws-lc against musl.
 RUN apk add --no-cache build-base ca-certificates
 WORKDIR /source
