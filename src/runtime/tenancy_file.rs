@@ -134,4 +134,13 @@ mod tests {
         let message = parse_rules(rule).unwrap_err();
         assert!(message.starts_with("rules[0]: kinds is required"), "{message}");
     }
+
+    #[test]
+    fn the_sample_parses() {
+        let sample = include_str!("../../deploy/samples/tenancy-values.yaml");
+        let values: std::collections::BTreeMap<String, TenancyRules> =
+            serde_saphyr::from_str(sample).unwrap();
+        let rules = &values["tenancy"];
+        assert_eq!((rules.rules.len(), rules.check()), (3, Ok(())));
+    }
 }
