@@ -1,63 +1,17 @@
 //! The chart's rendered output, with both major versions of Helm and every value set in `ci/`: it lints without
 //! warnings, is equal and reproducible, grants no unnecessary permissions, and rejects invalid values.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a failing test panics"
-)]
+#![expect(clippy::unwrap_used, reason = "a failing test panics")]
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::Command;
 
 use imm_harness::Helm;
-use imm_harness::environment::checkout;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-const BOTH: [Helm; 2] = [Helm::Three, Helm::Four];
+mod rendering;
 
-fn chart() -> PathBuf {
-    checkout().join("charts/imm-operator")
-}
-
-fn helm(helm: Helm, args: &[&str]) -> Result<String, String> {
-    let output = Command::new(helm.tool().path().unwrap())
-        .args(args)
-        .arg(chart())
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() {
-        Ok(text(&output.stdout))
-    } else {
-        Err(text(&output.stderr))
-    }
-}
-
-fn render(major: Helm, more: &[&str]) -> Result<String, String> {
-    helm(
-        major,
-        &[&["template", "release", "--namespace", "imm-system"], more].concat(),
-    )
-}
-
-/// Parses the rendered objects, so that formatting does not matter.
-fn objects(rendered: &str) -> Vec<Value> {
-    let all: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
-    all.into_iter().filter(|object| !object.is_null()).collect()
-}
-
-fn names(objects: &[Value]) -> BTreeSet<String> {
-    let name = |object: &Value| {
-        format!(
-            "{} {}",
-            object["kind"].as_str().unwrap(),
-            object["metadata"]["name"]
-        )
-    };
-    objects.iter().map(name).collect()
-}
+use rendering::{BOTH, chart, helm, names, objects, render};
 
 fn value_sets() -> Vec<String> {
     let files = std::fs::read_dir(chart().join("ci")).unwrap();
@@ -226,127 +180,6 @@ fn invalid_values_are_rejected_by_name() {
             assert!(refused.contains(name), "{set}: {refused}");
         }
     }
-}
-
-/// Returns whether each major accepts these tenancy rules, given as JSON.
-fn accepts_rules(rules: &Value) -> [bool; 2] {
-    let set = format!("tenancy.rules={rules}");
-    BOTH.map(|major| render(major, &["--set-json", &set]).is_ok())
-}
-
-#[test]
-fn a_rule_for_the_operators_identity_must_say_what_it_is_for() {
-    let complete = json!({"namespaces": {"names": ["a"]}, "credentialSources": ["Secret", "Operator"],
-        "kinds": ["ImmBucketGrant", "ImageScoreJob"], "ownerUIDs": ["*"], "projects": ["*"], "buckets": ["*"],
-        "granteeUIDs": ["*"]});
-    assert_eq!(accepts_rules(&json!([complete])), [true, true]);
-    for field in ["kinds", "ownerUIDs", "projects", "buckets", "granteeUIDs"] {
-        let mut absent = complete.clone();
-        absent.as_object_mut().unwrap().remove(field);
-        let mut empty = complete.clone();
-        empty[field] = json!([]);
-        for mut rule in [absent, empty] {
-            assert_eq!(accepts_rules(&json!([rule])), [false, false], "{rule}");
-            rule["credentialSources"] = json!(["Secret"]);
-            assert_eq!(accepts_rules(&json!([rule])), [true, true], "{rule}");
-        }
-    }
-    let grants = json!({"namespaces": {}, "kinds": ["ImmBucketGrant"], "credentialSources": ["Operator"], "ownerUIDs": ["1"]});
-    assert_eq!(accepts_rules(&json!([grants])), [true, true]);
-}
-
-#[test]
-fn the_rules_cannot_be_removed_from_the_file() {
-    for set in ["tenancy=null", "tenancy.rules=null", "tenancy.strict=null"] {
-        for major in BOTH {
-            let refused = render(major, &["--set", set]).expect_err(set);
-            assert!(refused.contains("tenancy"), "{set}: {refused}");
-        }
-    }
-}
-
-#[test]
-fn a_service_account_of_others_must_be_named() {
-    for major in BOTH {
-        let unnamed = ["--set", "serviceAccount.create=false"];
-        let refused = render(major, &unnamed).expect_err("bound to the namespace's default account");
-        assert!(refused.contains("serviceAccount"), "{refused}");
-        let named = [&unnamed[..], &["--set", "serviceAccount.name=theirs"]].concat();
-        let rendered = objects(&render(major, &named).unwrap());
-        assert!(
-            !names(&rendered)
-                .iter()
-                .any(|name| name.starts_with("ServiceAccount "))
-        );
-        let bindings = rendered.iter().filter(|object| !object["subjects"].is_null());
-        assert!(
-            bindings
-                .into_iter()
-                .all(|binding| binding["subjects"][0]["name"] == "theirs")
-        );
-    }
-}
-
-#[test]
-fn shared_namespaces_are_refused() {
-    for major in BOTH {
-        for namespace in ["default", "kube-system"] {
-            let refused =
-                helm(major, &["template", "release", "--namespace", namespace]).expect_err(namespace);
-            assert!(refused.contains(namespace), "{refused}");
-            let set = format!("backups.namespace={namespace}");
-            let refused = render(major, &["--set", &set]).expect_err(namespace);
-            assert!(refused.contains("backups.namespace"), "{refused}");
-        }
-    }
-}
-
-#[test]
-fn each_release_has_a_lease_of_its_own() {
-    let lease = |release: &str| {
-        let rendered = helm(Helm::Four, &["template", release, "--namespace", "imm-system"]).unwrap();
-        let rendered = objects(&rendered);
-        let arguments = rendered
-            .iter()
-            .find(|object| object["kind"] == "Deployment")
-            .unwrap();
-        let arguments = arguments["spec"]["template"]["spec"]["containers"][0]["args"]
-            .as_array()
-            .unwrap();
-        let name = arguments
-            .iter()
-            .find_map(|argument| argument.as_str().unwrap().strip_prefix("--lease-name="))
-            .unwrap();
-        let rules = rendered
-            .iter()
-            .filter_map(|object| object["rules"].as_array())
-            .flatten();
-        for rule in rules.filter(|rule| rule["resources"] == json!(["leases"])) {
-            let created = rule["verbs"] == json!(["create"]);
-            assert!(created || rule["resourceNames"] == json!([name]), "{rule}");
-        }
-        name.to_owned()
-    };
-    assert_eq!(lease("imm-operator"), "imm-operator");
-    assert_ne!(lease("first"), lease("second"));
-}
-
-#[test]
-fn backups_have_a_namespace_of_choice() {
-    let places = |set: &[&str]| -> Vec<String> {
-        let rendered = objects(&render(Helm::Four, set).unwrap());
-        let roles = rendered.iter().filter(|object| {
-            let rules = object["rules"].as_array().into_iter().flatten();
-            rules
-                .into_iter()
-                .any(|rule| rule["resources"] == json!(["configmaps"]))
-        });
-        roles
-            .map(|role| role["metadata"]["namespace"].as_str().unwrap().to_owned())
-            .collect()
-    };
-    assert_eq!(places(&[]), ["imm-system"]);
-    assert_eq!(places(&["--set", "backups.namespace=copies"]), ["copies"]);
 }
 
 #[test]
