@@ -256,6 +256,11 @@ pub struct GrantStatus {
     /// Number of unmanaged statements that name the same service role, for example 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlaps: Option<i32>,
+    /// Patterns BUCKET/KEY of the objects that a Deny in the policy certainly covers, for example my-photos/private/*; with reason
+    /// PartialDeny of condition Effective. Jobs make no call for these objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub denied_objects: Vec<String>,
     /// Whether the ram:PassRole statement is written, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass_role_statement: Option<PassRoleReport>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::BucketCache;
@@ -26,6 +26,9 @@ pub const MAX_RUNS_PER_NAMESPACE: usize = 32;
 /// Attempts to read an account from STS, and the delay between two attempts.
 const ACCOUNT_ATTEMPTS: u32 = 3;
 const ACCOUNT_RETRY: Duration = Duration::from_secs(1);
+
+/// How long the result of a recheck decides about a Deny: it may be removed at any time, without a trigger.
+const RECHECK_VALID: Duration = Duration::from_secs(10);
 
 /// Key of a reconcile: a bucket with all its grants, or a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,9 +61,12 @@ pub struct Context {
     pub stop: CancellationToken,
     /// Triggers reconciles of buckets.
     pub buckets: mpsc::Sender<Trigger<QueueKey>>,
+    /// When the last requested recheck of a bucket was done.
+    pub rechecked: Mutex<HashMap<Arc<str>, Instant>>,
     /// Buckets with a requested recheck that is not done yet.
     pub recheck_requests: Mutex<HashSet<Arc<str>>>,
-    /// Jobs that wait for the recheck of a bucket: IMM denied a call although the grant was ready.
+    /// Jobs that wait for the recheck of a bucket: IMM denied a call although the grant was ready, or a Deny in the
+    /// policy overrides the grant.
     pub jobs_awaiting_recheck: Mutex<HashMap<ObjectKey, Arc<str>>>,
     /// State of each bucket between reconciles; a restart may lose all of it.
     pub bucket_caches: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<BucketCache>>>>,
@@ -148,8 +154,8 @@ impl Context {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests a recheck of a grant's bucket, because IMM denied a call although the grant was ready. The job waits
-    /// until the recheck is done.
+    /// Requests a recheck of a grant's bucket, because the state of the policy that its grants show may be outdated. The
+    /// job waits until the recheck is done.
     pub fn request_recheck(&self, job: &ObjectKey, bucket: &str) {
         self.lock_jobs_awaiting_recheck()
             .insert(job.clone(), bucket.into());
@@ -175,7 +181,19 @@ impl Context {
 
     /// Records that the recheck of a bucket is done.
     pub fn recheck_done(&self, bucket: &str) {
-        self.lock_recheck_requests().remove(bucket);
+        if self.lock_recheck_requests().remove(bucket) {
+            let mut times = self.rechecked.lock().unwrap_or_else(PoisonError::into_inner);
+            times.retain(|_, time| time.elapsed() < RECHECK_VALID);
+            times.insert(bucket.into(), Instant::now());
+        }
+    }
+
+    /// Whether a recheck of a bucket was done just now.
+    pub fn is_rechecked(&self, bucket: &str) -> bool {
+        let times = self.rechecked.lock().unwrap_or_else(PoisonError::into_inner);
+        times
+            .get(bucket)
+            .is_some_and(|time| time.elapsed() < RECHECK_VALID)
     }
 
     fn lock_jobs_awaiting_recheck(&self) -> MutexGuard<'_, HashMap<ObjectKey, Arc<str>>> {

@@ -64,6 +64,7 @@ impl Controllers {
             metrics,
             stop,
             buckets: buckets.clone(),
+            rechecked: Mutex::default(),
             recheck_requests: Mutex::default(),
             jobs_awaiting_recheck: Mutex::default(),
             bucket_caches: Mutex::new(HashMap::new()),

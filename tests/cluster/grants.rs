@@ -15,6 +15,7 @@ mod grants {
     mod clusters;
     mod crashes;
     mod deletion;
+    mod denies;
     mod drift;
     mod isolation;
     mod merging;
@@ -74,7 +75,10 @@ mod grants {
             together preview::enforcing_writes_exactly_the_previewed_policy,
             together preview::a_preview_removes_nothing_until_it_is_deleted,
             together preview::reported_drift_is_shown_and_not_corrected,
-            together other_writers::a_foreign_deny_is_reported_and_jobs_wait,
+            together denies::a_foreign_deny_is_reported_and_jobs_wait,
+            together denies::a_deny_for_some_objects_fails_only_their_items,
+            together denies::a_deny_that_is_not_certain_stops_no_job,
+            together denies::a_job_waits_for_the_end_of_a_deny_no_longer_than_its_grant_wait,
             together other_writers::a_widened_statement_becomes_foreign_and_ours_is_restored_beside_it,
             together unusual_policies::a_policy_that_cannot_be_edited_safely_is_never_written,
             together unusual_policies::an_unusual_policy_is_preserved_byte_for_byte,

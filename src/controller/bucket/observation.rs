@@ -8,8 +8,7 @@ use crate::core::condition_builder::whole_seconds;
 use crate::core::grant::{Desired, Disposition, Observation};
 use crate::core::hash::sha256;
 use crate::core::policy::{
-    DenyVerdict, Document, GrantedAccess, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, evaluate_denies,
-    principal,
+    Denies, Document, GrantedAccess, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, evaluate_denies, principal,
 };
 
 /// The policy as seen by a reconcile.
@@ -36,7 +35,7 @@ impl GrantWork {
             overlaps: fresh.and_then(|view| self.overlaps(view.document)),
             missing: self.unreported_drift,
             bucket: self.bucket.clone(),
-            deny_verdict: view.and_then(|view| self.deny_verdict(view.document)),
+            denies: view.and_then(|view| self.denies(view.document)),
             plan: None,
             repeated_drift: self.repeated_drift.clone(),
         }
@@ -111,7 +110,7 @@ impl GrantWork {
 
     /// Evaluates the Deny statements of the policy for the grant. `None` unless the grant is enforced and its
     /// statements are short enough for OSS: that limit also bounds the cost of the comparison.
-    fn deny_verdict(&self, document: Option<&Document>) -> Option<DenyVerdict> {
+    fn denies(&self, document: Option<&Document>) -> Option<Denies> {
         let spec = self.grant.spec.as_ref().ok()?;
         let Disposition::Enforced(desired) = &self.input.disposition else {
             return None;
@@ -125,16 +124,14 @@ impl GrantWork {
         } else {
             &spec.access.prefixes
         };
-        let (owner, bucket) = (&spec.bucket.owner_uid, &spec.bucket.name);
-        let resources: Vec<String> = prefixes
-            .iter()
-            .map(|p| format!("acs:oss:*:{owner}:{bucket}/{p}*"))
-            .collect();
+        let bucket = &spec.bucket.name;
+        let paths: Vec<String> = prefixes.iter().map(|p| format!("{bucket}/{p}")).collect();
         let principal = principal(&spec.grantee);
         let given = GrantedAccess {
             principal: &principal,
             account_uid: &spec.grantee.account_uid,
-            resources: &resources,
+            owner_uid: &spec.bucket.owner_uid,
+            paths: &paths,
         };
         Some(evaluate_denies(document, &given))
     }

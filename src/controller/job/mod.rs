@@ -36,13 +36,13 @@ use self::run::{JobRun, RunInput};
 use self::source_reader::count_items;
 use self::store_status::{WriteResult, write_status};
 use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
-use crate::api::{Budget, EventReason, GrantSpec, JobReason, JobSpec, OnExceeded, SuspendCause};
+use crate::api::{Budget, EventReason, JobReason, JobSpec, OnExceeded, SuspendCause};
 use crate::controller::object_events::publish_job_event;
-use crate::core::grant::ObjectKey;
+use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{
-    End, GateDecision, JobObject, Phase, Progress, SourceSpec, evaluate_gate, parse_spec, planned_size,
-    unreadable_status,
+    End, GateDecision, JobObject, Phase, Progress, SourceSpec, evaluate_gate, parse_spec,
+    planned_size, unreadable_status,
 };
 use crate::core::requeue;
 use crate::ports::KubeError;
@@ -149,7 +149,7 @@ async fn check_preconditions(
     spec: &JobSpec,
     source_spec: &SourceSpec,
     now: Timestamp,
-) -> Result<(JobWriter, Option<GrantSpec>), Action> {
+) -> Result<(JobWriter, Option<GrantObject>), Action> {
     if writer.job.is_restored() {
         writer
             .write_phase(context, None, &Phase::RestoredFromBackup)
@@ -214,8 +214,16 @@ async fn check_preconditions(
         tracing::warn!(job = %key, %error, "failed to read grant; retrying");
         Action::Requeue(RETRY_KUBE_API)
     })?;
-    match evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now) {
-        GateDecision::Open => Ok((writer, grant.and_then(|g| g.spec.ok()))),
+    let decision = evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now);
+    if let Some(bucket) = denying_bucket(&decision, grant.as_ref()).filter(|b| !context.is_rechecked(b)) {
+        context.request_recheck(&key, bucket);
+        return Err(Action::Requeue(Duration::from_millis(500)));
+    }
+    match decision {
+        GateDecision::Open => Ok((writer, grant)),
+        GateDecision::Denied(message) => {
+            Err(Box::pin(wait_for_grant(context, writer, spec, message, None)).await)
+        }
         GateDecision::Wait(message, until) => {
             Err(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
         }
@@ -223,6 +231,18 @@ async fn check_preconditions(
             Err(fail_or_complete(context, writer, spec, End::Failed(reason, message), now).await)
         }
     }
+}
+
+/// Returns the bucket whose policy has a Deny that decides about the job: it makes no call, or none for some items.
+fn denying_bucket<'a>(decision: &GateDecision, grant: Option<&'a GrantObject>) -> Option<&'a str> {
+    let grant = grant?;
+    let denied = match decision {
+        GateDecision::Denied(_) => true,
+        GateDecision::Open => !grant.status.denied_objects.is_empty(),
+        GateDecision::Wait(..) | GateDecision::Never(..) => false,
+    };
+    let bucket = grant.bucket.as_ref().filter(|_| denied)?;
+    Some(bucket.name.as_str())
 }
 
 /// Restores the progress of a job from its status and from reports, which may be newer. `None` when the size of the
@@ -317,8 +337,10 @@ async fn start_run(
     mut writer: JobWriter,
     spec: JobSpec,
     source_spec: &SourceSpec,
-    grant: Option<GrantSpec>,
+    grant: Option<GrantObject>,
 ) -> Action {
+    let denied_objects = grant.as_ref().map(|g| g.status.denied_objects.clone());
+    let grant = grant.and_then(|grant| grant.spec.ok());
     let Some(_slot) = context.try_slot(&writer.job.key) else {
         writer
             .write_phase(context, None, &Phase::Queued(MAX_RUNS_PER_NAMESPACE))
@@ -389,6 +411,7 @@ async fn start_run(
         source_spec: source_spec.clone(),
         source_owner,
         grant,
+        denied_objects: denied_objects.unwrap_or_default(),
     };
     let run = JobRun::new(context, &input, (keys, source_keys), writer, progress);
     let (run, end) = Box::pin(run.execute()).await;

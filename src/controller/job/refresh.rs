@@ -64,7 +64,9 @@ impl JobRun<'_> {
         let grant = read_grant(self.context, &self.writer.job, &self.spec).await?;
         let now = self.context.ports.now();
         let open = evaluate_gate(&self.writer.job, &self.spec, source_spec, grant.as_ref(), now)
-            == GateDecision::Open;
+            == GateDecision::Open
+            // The calls that a Deny fails, or no longer fails, are decided when a run starts.
+            && grant.map(|g| g.status.denied_objects).unwrap_or_default() == self.input.denied_objects;
         Ok((!open || !allowed).then_some(StopReason::Reevaluate))
     }
 

@@ -101,6 +101,7 @@ pub(super) struct RunInput {
     pub(super) source_owner: Option<String>,
     /// The grant that opened the gate.
     pub(super) grant: Option<GrantSpec>,
+    pub(super) denied_objects: Vec<String>,
     pub(super) limiter: Arc<ProjectLimiter>,
 }
 
@@ -171,6 +172,7 @@ impl<'a> JobRun<'a> {
             throttled: false,
             reserved: None,
         };
+        run.progress.deny(input.denied_objects.clone());
         let uris = &input.spec.source.uris;
         if uris.is_empty() {
             run.source_position = Some(SourcePosition::of(run.progress.cursor(), &input.spec));

@@ -197,7 +197,7 @@ pub(super) fn set_other_conditions(
         let message = "The tenancy rules allow this object";
         conditions.set(kinds::ALLOWED, yes, GrantReason::Permitted.as_str(), message);
     }
-    let effective = match observation.deny_verdict {
+    let effective = match observation.denies.as_ref().map(|denies| denies.verdict) {
         Some(DenyVerdict::NoDeny) => Some((
             yes,
             GrantReason::NoDeny,
@@ -206,17 +206,22 @@ pub(super) fn set_other_conditions(
         Some(DenyVerdict::ExplicitDeny) => Some((
             no,
             GrantReason::ExplicitDeny,
-            "A Deny in the policy covers the granted access: remove or narrow it at OSS",
+            "A Deny in the policy covers all of the granted access: remove or narrow it at OSS",
+        )),
+        Some(DenyVerdict::PartialDeny) => Some((
+            unknown,
+            GrantReason::PartialDeny,
+            "A Deny in the policy covers a part of the granted access: check that Deny at OSS",
         )),
         Some(DenyVerdict::ConditionalDeny) => Some((
             unknown,
             GrantReason::ConditionalDeny,
-            "A Deny covers the granted access, and its Condition is not evaluated: check that Deny at OSS",
+            "A Deny may cover the granted access, and its Condition is not evaluated: check that Deny at OSS",
         )),
         Some(DenyVerdict::NotEvaluated) => Some((
             unknown,
             GrantReason::NotEvaluated,
-            "A Deny uses NotPrincipal or NotResource, which are not evaluated: check that Deny at OSS",
+            "A Deny may cover the granted access, and it uses elements that are not evaluated: check that Deny at OSS",
         )),
         None => None,
     };

@@ -14,7 +14,7 @@ use crate::core::condition_builder::{
     ACTION_REQUIRED, CONTINUES, ConditionsBuilder, troubleshooting_link, whole_seconds,
 };
 use crate::core::error::{CloudError, CredentialsError};
-use crate::core::policy::{DenyVerdict, PolicyParseError};
+use crate::core::policy::{Denies, PolicyParseError};
 
 /// State of a grant at the end of a reconcile, or before a write.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ pub struct Observation {
     /// Owner and region of the bucket.
     pub bucket: Option<ObservedBucket>,
     /// Effect of the Deny statements in the policy on the grant.
-    pub deny_verdict: Option<DenyVerdict>,
+    pub denies: Option<Denies>,
     /// The change that Enforce or Correct would make.
     pub plan: Option<PlannedChange>,
     /// Repeated removals after this reconcile.
@@ -131,6 +131,11 @@ pub fn grant_status(
         owned: observation.ledger,
         ledger_of: Some(grant.uid.clone()),
         overlaps: observation.overlaps.or(before.overlaps),
+        denied_objects: match observation.denies {
+            Some(denies) => denies.objects,
+            None if same => before.denied_objects.clone(),
+            None => Vec::new(),
+        },
         pass_role_statement: requested
             .and_then(|requested| Some(observation.pass_role?.report(requested)))
             .or_else(|| before.pass_role_statement.filter(|_| same)),

@@ -1,5 +1,5 @@
 //! Decides whether a job may make its first billed call. The grant must be live at its current generation, must not be
-//! overridden by a Deny, must cover every image, and its last write must be older than the propagation delay. A premature
+//! overridden by a Deny that certainly covers all of it, must cover every image, and its last write must be older than the propagation delay. A premature
 //! call is a billed error.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,8 @@ use crate::core::validate::ObjectUri;
 pub enum GateDecision {
     /// The job may make calls.
     Open,
+    /// The grant is live, and a Deny overrides it: the message for users. The job must wait.
+    Denied(String),
     /// The job must wait: the message for users, and the time of the next check if it is known.
     Wait(String, Option<Timestamp>),
     /// The job can never make calls: the reason and the message with which it fails.
@@ -64,9 +66,9 @@ pub fn evaluate_gate(
     }
     if condition_status(&grant.status.conditions, kinds::EFFECTIVE) == Some(ConditionStatus::False) {
         let message = format!(
-            "Grant {name} is live, but a Deny in the same policy covers the granted access: remove or narrow that Deny at OSS"
+            "Grant {name} is live, but a Deny in the same policy covers all of the granted access: remove or narrow that Deny at OSS"
         );
-        return GateDecision::Wait(message, None);
+        return GateDecision::Denied(message);
     }
     if let Some((reason, message)) = mismatch(spec, source_spec, granted) {
         return GateDecision::Never(reason, format!("Grant {name} {message}"));

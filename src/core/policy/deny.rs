@@ -1,251 +1,420 @@
-//! Evaluates whether a Deny statement in the same policy overrides a grant. The result is a hint: RAM policies of either
-//! account are not visible here. Source of the grammar: OSS page "Policy syntax and elements".
+//! Evaluates whether the Deny statements of a policy override a grant. Only what is certain counts as denied: a
+//! statement without a Condition and without exceptions, whose principal covers all sessions of the service role. RAM
+//! policies of either account are not visible here. Source of the grammar: OSS page "Policy syntax and elements".
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::document::Document;
+use super::statement::parse_strictly;
+use super::wildcard::{covers_all_after, pattern_matches, patterns_overlap};
+
+/// Maximum number and length of the patterns in [`Denies::objects`]: they are stored in the status.
+pub const DENIED_PATTERNS: usize = 16;
+/// See [`DENIED_PATTERNS`].
+pub const DENIED_PATTERN_LENGTH: usize = 512;
 
 /// Effect of the Deny statements of a document on a grant, in ascending order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DenyVerdict {
     /// No Deny covers the grant.
     NoDeny,
-    /// A Deny uses `NotPrincipal` or `NotResource`, which are not evaluated.
+    /// A Deny may cover the grant and uses elements that are not evaluated.
     NotEvaluated,
-    /// A Deny with a condition covers the grant.
+    /// A Deny with a condition may cover the grant.
     ConditionalDeny,
-    /// A Deny without a condition covers the grant.
+    /// A Deny covers a part of the objects or of the sessions.
+    PartialDeny,
+    /// A Deny certainly covers every object and every session.
     ExplicitDeny,
 }
 
-/// The access that a grant gives: one principal may read objects under each resource.
+/// The Deny statements of a document, as far as they concern a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denies {
+    /// The most severe verdict.
+    pub verdict: DenyVerdict,
+    /// Patterns `BUCKET/KEY` of the objects that are certainly denied, with verdict `PartialDeny`. Not all of them, if
+    /// there are too many: the others count as not denied.
+    pub objects: Vec<String>,
+}
+
+/// The access that a grant gives: the sessions of one role may read the objects whose path `BUCKET/KEY` starts with one
+/// of the paths.
 #[derive(Clone, Debug)]
 pub struct GrantedAccess<'a> {
     /// The principal, in the form of our statements.
     pub principal: &'a str,
     /// UID of the grantee account.
     pub account_uid: &'a str,
-    /// The resources, in the form of our statements.
-    pub resources: &'a [String],
+    /// UID of the account that owns the bucket.
+    pub owner_uid: &'a str,
+    /// The bucket and a prefix of its keys.
+    pub paths: &'a [String],
 }
 
-/// Evaluates all Deny statements of a document and returns the most severe verdict.
-pub fn evaluate_denies(document: Option<&Document>, given: &GrantedAccess<'_>) -> DenyVerdict {
-    let statements = document
-        .map(|d| d.statements().iter().map(|s| d.text_of(s)).collect::<Vec<_>>())
-        .unwrap_or_default();
-    statements
-        .into_iter()
-        .map(|text| evaluate(text, given))
-        .max()
-        .unwrap_or(DenyVerdict::NoDeny)
+/// Whether an element of a statement covers the granted access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Coverage {
+    None,
+    /// The element is not evaluated.
+    Unknown,
+    Part,
+    All,
 }
 
-fn evaluate(text: &str, given: &GrantedAccess<'_>) -> DenyVerdict {
-    let Ok(Value::Object(statement)) = serde_json::from_str::<Value>(text) else {
-        return DenyVerdict::NoDeny;
+/// Evaluates all Deny statements of a document.
+pub fn evaluate_denies(document: Option<&Document>, given: &GrantedAccess<'_>) -> Denies {
+    let mut denies = Denies {
+        verdict: DenyVerdict::NoDeny,
+        objects: Vec::new(),
     };
-    if statement.get("Effect") != Some(&Value::from("Deny")) {
-        return DenyVerdict::NoDeny;
+    let mut covered = vec![false; given.paths.len()];
+    let statements = document.map_or(&[][..], Document::statements);
+    for text in statements.iter().filter_map(|s| document.map(|d| d.text_of(s))) {
+        let verdict = evaluate(text, given, &mut covered, &mut denies.objects);
+        denies.verdict = denies.verdict.max(verdict);
     }
-    if ["NotPrincipal", "NotResource"]
-        .iter()
-        .any(|name| statement.contains_key(*name))
+    // Several statements can deny all paths together.
+    if !covered.is_empty() && covered.iter().all(|path| *path) {
+        denies.verdict = DenyVerdict::ExplicitDeny;
+    }
+    if denies.verdict != DenyVerdict::PartialDeny {
+        denies.objects.clear();
+    }
+    denies.objects.sort_unstable();
+    denies.objects.dedup();
+    denies.objects.truncate(DENIED_PATTERNS);
+    denies
+}
+
+/// Returns `true` if one of the patterns of [`Denies::objects`] matches the URI of an object.
+pub fn is_denied(patterns: &[String], uri: &str) -> bool {
+    let path = uri.strip_prefix("oss://");
+    path.is_some_and(|path| patterns.iter().any(|pattern| pattern_matches(pattern, path)))
+}
+
+/// Evaluates one statement. Adds what it certainly denies to `covered` (by path) and `objects`.
+fn evaluate(
+    text: &str,
+    given: &GrantedAccess<'_>,
+    covered: &mut [bool],
+    objects: &mut Vec<String>,
+) -> DenyVerdict {
+    let Some(Value::Object(statement)) = parse_strictly(text) else {
+        // OSS may read such a statement, with a duplicate member or in a spelling of its own, as a Deny.
+        let suspect = text.to_ascii_lowercase().contains("deny");
+        return if suspect {
+            DenyVerdict::NotEvaluated
+        } else {
+            DenyVerdict::NoDeny
+        };
+    };
+    let denies = |effect: &str| effect.eq_ignore_ascii_case("Deny");
+    if !statement
+        .get("Effect")
+        .and_then(Value::as_str)
+        .is_some_and(denies)
     {
-        return DenyVerdict::NotEvaluated;
+        return DenyVerdict::NoDeny;
     }
-    let list = |name: &str| -> Option<Vec<&str>> {
-        match statement.get(name)? {
-            Value::String(one) => Some(vec![one]),
-            Value::Array(many) => Some(many.iter().filter_map(Value::as_str).collect()),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
-        }
+    let action = action_coverage(&statement);
+    let principal = principal_coverage(&statement, given);
+    let (resource, paths, patterns) = resource_coverage(&statement, given);
+    let least = action.min(principal).min(resource);
+    match least {
+        Coverage::None => return DenyVerdict::NoDeny,
+        _ if statement.contains_key("Condition") => return DenyVerdict::ConditionalDeny,
+        Coverage::Unknown => return DenyVerdict::NotEvaluated,
+        Coverage::Part | Coverage::All => {}
+    }
+    if principal == Coverage::All {
+        covered.iter_mut().zip(&paths).for_each(|(all, one)| *all |= one);
+        objects.extend(patterns);
+    }
+    if least == Coverage::All {
+        DenyVerdict::ExplicitDeny
+    } else {
+        DenyVerdict::PartialDeny
+    }
+}
+
+/// Returns the entries of a member; `None` if it is absent or holds anything else than strings.
+fn strings<'a>(statement: &'a Map<String, Value>, name: &str) -> Option<Vec<&'a str>> {
+    match statement.get(name)? {
+        Value::String(one) => Some(vec![one]),
+        Value::Array(many) => many.iter().map(Value::as_str).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}
+
+/// Whether a pattern has characters that may be more than themselves: OSS documents only `*`.
+fn is_unclear(pattern: &str) -> bool {
+    pattern.contains(['?', '$'])
+}
+
+/// Returns a pattern that matches at least what an unclear pattern matches.
+fn widened(pattern: &str) -> String {
+    let literal = pattern.split('$').next().unwrap_or_default();
+    let end = if literal.len() < pattern.len() { "*" } else { "" };
+    format!("{}{end}", literal.replace('?', "*"))
+}
+
+/// Whether `oss:GetObject` is denied. OSS ignores the case of actions.
+fn action_coverage(statement: &Map<String, Value>) -> Coverage {
+    let reads = |pattern: &str| match pattern.to_ascii_lowercase() {
+        lower if !pattern_matches(&widened(&lower), "oss:getobject") => Coverage::None,
+        lower if is_unclear(&lower) => Coverage::Unknown,
+        _ => Coverage::All,
     };
+    let best = |patterns: Vec<&str>| patterns.into_iter().map(reads).max().unwrap_or(Coverage::None);
+    match (strings(statement, "Action"), strings(statement, "NotAction")) {
+        (Some(actions), _) if !statement.contains_key("NotAction") => best(actions),
+        (None, Some(spared))
+            if !statement.contains_key("Action") && best(spared.clone()) == Coverage::All =>
+        {
+            Coverage::None
+        }
+        _ => Coverage::Unknown,
+    }
+}
+
+/// Which sessions of the service role are denied.
+fn principal_coverage(statement: &Map<String, Value>, given: &GrantedAccess<'_>) -> Coverage {
+    if statement.contains_key("NotPrincipal") {
+        return Coverage::Unknown;
+    }
     // An absent or empty Principal means everyone.
-    let principals = list("Principal").unwrap_or_default();
-    let to_us = principals.is_empty()
-        || principals
-            .iter()
-            .any(|p| *p == given.account_uid || patterns_overlap(p, given.principal));
-    let reads = match (list("Action"), list("NotAction")) {
-        (Some(actions), _) => actions.iter().any(|a| patterns_overlap(a, "oss:GetObject")),
-        (None, Some(spared)) => !spared.iter().any(|a| patterns_overlap(a, "oss:GetObject")),
-        (None, None) => false,
+    if !statement.contains_key("Principal") {
+        return Coverage::All;
+    }
+    let Some(principals) = strings(statement, "Principal") else {
+        return Coverage::Unknown;
     };
-    let resources = list("Resource").unwrap_or_default();
-    let ours = resources
-        .iter()
-        .any(|r| given.resources.iter().any(|own| resources_overlap(r, own)));
-    match (to_us && reads && ours, statement.contains_key("Condition")) {
-        (false, _) => DenyVerdict::NoDeny,
-        (true, true) => DenyVerdict::ConditionalDeny,
-        (true, false) => DenyVerdict::ExplicitDeny,
+    if principals.is_empty() {
+        return Coverage::All;
     }
+    let one = |pattern: &str| match pattern {
+        "*" => Coverage::All,
+        // It is not documented whether the UID of an account covers the sessions of its roles.
+        _ if pattern == given.account_uid => Coverage::Unknown,
+        _ if !patterns_overlap(&widened(pattern), given.principal) => Coverage::None,
+        _ if is_unclear(pattern) => Coverage::Unknown,
+        _ if sessions_covered(pattern, given.principal) => Coverage::All,
+        _ => Coverage::Part,
+    };
+    principals.into_iter().map(one).max().unwrap_or(Coverage::None)
 }
 
-/// Returns `true` if two resources `acs:oss:REGION:OWNER:PATH` have an object in common. Compares field by field,
-/// because a `*` in one field must not match into the next.
-fn resources_overlap(a: &str, b: &str) -> bool {
-    let fields = |text| str::splitn(text, 5, ':');
-    if fields(a).count() != fields(b).count() {
-        return patterns_overlap(a, b);
-    }
-    fields(a).zip(fields(b)).all(|(x, y)| patterns_overlap(x, y))
+/// Whether a principal pattern covers every session of `ours`. Compares part by part, because it is not documented that
+/// a `*` matches a `:` or a `/`.
+fn sessions_covered(pattern: &str, ours: &str) -> bool {
+    let parts = |text: &str| text.split([':', '/']).map(ToOwned::to_owned).collect::<Vec<_>>();
+    let (patterns, ours) = (parts(pattern), parts(ours));
+    patterns.len() == ours.len()
+        && patterns
+            .iter()
+            .zip(&ours)
+            .all(|(pattern, own)| pattern == "*" || pattern_matches(pattern, own))
 }
 
-/// Returns `true` if a text exists that matches both patterns; `*` matches any text. The cost is linear in the sum of the
-/// lengths, also for a hostile policy.
-fn patterns_overlap(a: &str, b: &str) -> bool {
-    match (a.split_once('*'), b.split_once('*')) {
-        (None, None) => a == b,
-        (Some((head, rest)), None) => glob_matches(b, head, rest),
-        (None, Some((head, rest))) => glob_matches(a, head, rest),
-        // The `*` of each pattern matches the middle of the other, so only the heads and the tails can differ.
-        (Some((head, rest)), Some((other_head, other_rest))) => {
-            let tail = rest.rsplit('*').next().unwrap_or_default();
-            let other_tail = other_rest.rsplit('*').next().unwrap_or_default();
-            (head.starts_with(other_head) || other_head.starts_with(head))
-                && (tail.ends_with(other_tail) || other_tail.ends_with(tail))
+/// Which objects are denied: the coverage, the granted paths that are denied completely, and the patterns of the objects
+/// that are certainly denied.
+fn resource_coverage(
+    statement: &Map<String, Value>,
+    given: &GrantedAccess<'_>,
+) -> (Coverage, Vec<bool>, Vec<String>) {
+    let mut paths = vec![false; given.paths.len()];
+    let mut patterns = Vec::new();
+    let unknown = (Coverage::Unknown, paths.clone(), Vec::new());
+    if statement.contains_key("NotResource") {
+        return unknown;
+    }
+    let Some(resources) = strings(statement, "Resource") else {
+        return unknown;
+    };
+    let mut coverage = Coverage::None;
+    for resource in resources {
+        let (clear, path) = match split_resource(resource) {
+            Some((region, owner, path)) => {
+                if !patterns_overlap(&widened(owner), given.owner_uid) {
+                    continue;
+                }
+                (region == "*" && pattern_matches(owner, given.owner_uid), path)
+            }
+            // `*` also matches across the fields.
+            None => (resource == "*", "*"),
+        };
+        let wide = widened(path);
+        if !given
+            .paths
+            .iter()
+            .any(|own| patterns_overlap(&wide, &format!("{own}*")))
+        {
+            continue;
+        }
+        if !clear || is_unclear(resource) {
+            coverage = coverage.max(Coverage::Unknown);
+            continue;
+        }
+        coverage = coverage.max(Coverage::Part);
+        for (denied, own) in paths.iter_mut().zip(given.paths) {
+            *denied |= covers_all_after(path, own);
+        }
+        if path.len() <= DENIED_PATTERN_LENGTH {
+            patterns.push(path.to_owned());
         }
     }
+    if !paths.is_empty() && paths.iter().all(|denied| *denied) {
+        coverage = Coverage::All;
+    }
+    (coverage, paths, patterns)
 }
 
-/// Returns `true` if a text matches the pattern `head*rest`. Each piece is matched at its first occurrence, which
-/// leaves the most text for the others.
-fn glob_matches(text: &str, head: &str, rest: &str) -> bool {
-    let mut pieces = rest.split('*');
-    let tail = pieces.next_back().unwrap_or_default();
-    let between = text.strip_prefix(head).and_then(|t| t.strip_suffix(tail));
-    let left = between.and_then(|t| pieces.try_fold(t, |left, piece| Some(left.split_once(piece)?.1)));
-    left.is_some()
+/// Splits `acs:oss:REGION:OWNER:PATH` into region, owner and path, because a `*` in one field must not match into the
+/// next. `None` for another form.
+fn split_resource(resource: &str) -> Option<(&str, &str, &str)> {
+    let mut fields = resource.splitn(5, ':');
+    let service = (fields.next()?, fields.next()?);
+    let rest = (fields.next()?, fields.next()?, fields.next()?);
+    (pattern_matches(service.0, "acs") && pattern_matches(service.1, "oss")).then_some(rest)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::DenyVerdict::{ConditionalDeny, ExplicitDeny, NoDeny, NotEvaluated, PartialDeny};
     use super::*;
 
-    #[test]
-    fn patterns_overlap_when_one_text_matches_both() {
-        for (a, b, expected) in [
-            ("*", "", true),
-            ("a*", "*b", true),
-            ("a*c", "ab*", true),
-            ("abc", "abd", false),
-            ("acs:oss:*:*:pics/*", "acs:oss:*:6543:pics/p/*", true),
-            ("pics", "pics/*", false),
-            ("*a", "*b", false),
-            ("a**b", "ab", true),
-        ] {
-            assert_eq!(patterns_overlap(a, b), expected, "{a} {b}");
-            assert_eq!(patterns_overlap(b, a), expected, "{b} {a}");
-        }
-    }
+    const ROLE: &str = "arn:sts::1234:assumed-role/R/*";
 
-    /// The definition itself, at exponential cost.
-    fn patterns_overlap_by_definition(a: &[u8], b: &[u8]) -> bool {
-        match (a, b) {
-            ([], []) => true,
-            ([b'*', rest @ ..], _) if patterns_overlap_by_definition(rest, b) => true,
-            (_, [b'*', rest @ ..]) if patterns_overlap_by_definition(a, rest) => true,
-            ([b'*', ..], [_, rest @ ..]) => patterns_overlap_by_definition(a, rest),
-            ([_, rest @ ..], [b'*', ..]) => patterns_overlap_by_definition(rest, b),
-            ([x, left @ ..], [y, right @ ..]) => x == y && patterns_overlap_by_definition(left, right),
-            ([], [..]) | ([..], []) => false,
-        }
-    }
-
-    #[test]
-    fn the_overlap_of_all_short_patterns_equals_the_definition() {
-        let mut patterns = vec![String::new()];
-        for length in 0..5 {
-            let longest: Vec<_> = patterns.iter().filter(|p| p.len() == length).cloned().collect();
-            patterns.extend(
-                longest
-                    .iter()
-                    .flat_map(|p| ["a", "b", "*"].map(|end| format!("{p}{end}"))),
-            );
-        }
-        for a in &patterns {
-            for b in &patterns {
-                assert_eq!(
-                    patterns_overlap(a, b),
-                    patterns_overlap_by_definition(a.as_bytes(), b.as_bytes()),
-                    "{a} {b}"
-                );
-            }
-        }
-    }
-
-    /// The process has one thread: a quadratic algorithm would block it for minutes, and it would lose its lease.
-    #[test]
-    fn long_patterns_cost_no_more_than_their_length() {
-        let long = "a".repeat(1_000_000);
-        for (a, b, expected) in [
-            (format!("{long}*"), format!("{long}b*"), true),
-            (format!("{long}c*"), format!("{long}b*"), false),
-            (format!("{}b", "*a".repeat(500_000)), long.clone(), false),
-            (format!("*{long}*"), format!("{long}{long}"), true),
-            ("*".repeat(1_000_000), long.clone(), true),
-        ] {
-            assert_eq!(patterns_overlap(&a, &b), expected);
-        }
-    }
-
-    #[test]
-    fn a_deny_counts_only_if_it_covers_the_grant() {
-        let resources = ["acs:oss:*:6543:pics/p/*".to_owned()];
+    fn denies(paths: &[&str], statements: &[String]) -> Denies {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
         let given = GrantedAccess {
-            principal: "arn:sts::1234:assumed-role/R/*",
+            principal: ROLE,
             account_uid: "1234",
-            resources: &resources,
+            owner_uid: "6543",
+            paths: &paths,
         };
-        let deny = |rest: &str| format!(r#"{{"Statement":[{{"Effect":"Deny",{rest}}}]}}"#);
+        let text = format!(r#"{{"Statement":[{}]}}"#, statements.join(","));
+        let document = Document::parse(text.as_bytes()).unwrap();
+        evaluate_denies(Some(&document), &given)
+    }
+
+    fn deny(rest: &str) -> String {
+        format!(r#"{{"Effect":"Deny",{rest}}}"#)
+    }
+
+    #[test]
+    fn a_deny_is_explicit_only_if_it_certainly_covers_the_whole_grant() {
         let everything = r#""Action":"oss:*","Principal":["*"],"Resource":["acs:oss:*:*:pics/*"]"#;
-        for (text, expected) in [
-            (deny(everything), DenyVerdict::ExplicitDeny),
+        let by = |principal: &str| format!(r#""Action":"oss:*","Principal":[{principal}],"Resource":"*""#);
+        let of = |resource: &str| format!(r#""Action":"oss:*","Principal":["*"],"Resource":"{resource}""#);
+        let action = |action: &str| format!(r#""Action":{action},"Principal":["*"],"Resource":"*""#);
+        for (rest, expected) in [
+            (everything.to_owned(), ExplicitDeny),
+            (format!(r#"{everything},"Condition":{{}}"#), ConditionalDeny),
+            // Principals.
             (
-                deny(&format!(r#"{everything},"Condition":{{}}"#)),
-                DenyVerdict::ConditionalDeny,
+                r#""Action":"oss:*","NotPrincipal":["1"],"Resource":"*""#.to_owned(),
+                NotEvaluated,
             ),
             (
-                deny(r#""Action":"oss:*","NotPrincipal":["1"],"Resource":"*""#),
-                DenyVerdict::NotEvaluated,
+                r#""Action":["oss:GetObject"],"Resource":"*""#.to_owned(),
+                ExplicitDeny,
+            ),
+            (by(""), ExplicitDeny),
+            (by(&format!(r#""{ROLE}""#)), ExplicitDeny),
+            (by(r#""arn:sts::*:assumed-role/*/*""#), ExplicitDeny),
+            (by(r#""arn:sts::1234:assumed-role/*""#), PartialDeny),
+            (by(r#""arn:sts::1234:assumed-role/R/one""#), PartialDeny),
+            (by(r#""arn:sts::1234:assumed-role/R/on?""#), NotEvaluated),
+            (by(r#""arn:sts::1234:assumed-role/S/*""#), NoDeny),
+            (by(r#""1234""#), NotEvaluated),
+            (by(r#""999""#), NoDeny),
+            (by(r#""999","*""#), ExplicitDeny),
+            (by("7"), NotEvaluated),
+            // Actions.
+            (action(r#""*""#), ExplicitDeny),
+            (action(r#"["oss:getobject"]"#), ExplicitDeny),
+            (action(r#"["OSS:GET*"]"#), ExplicitDeny),
+            (action(r#"["oss:GetObjec?"]"#), NotEvaluated),
+            (action(r#"["oss:PutObject"]"#), NoDeny),
+            (action(r#"["oss:PutObjec?"]"#), NoDeny),
+            (action("{}"), NotEvaluated),
+            (
+                r#""NotAction":["oss:Put*"],"Principal":"*","Resource":"*""#.to_owned(),
+                NotEvaluated,
             ),
             (
-                deny(r#""NotAction":["oss:Put*"],"Principal":"1234","Resource":"*""#),
-                DenyVerdict::ExplicitDeny,
+                r#""NotAction":["oss:get*"],"Principal":"*","Resource":"*""#.to_owned(),
+                NoDeny,
             ),
             (
-                deny(r#""NotAction":["oss:Get*"],"Principal":"1234","Resource":"*""#),
-                DenyVerdict::NoDeny,
+                r#""Action":"oss:PutObject","NotPrincipal":["1"],"Resource":"*""#.to_owned(),
+                NoDeny,
             ),
+            // Resources.
+            (of("*"), ExplicitDeny),
+            (of("acs:oss:*:6543:pics/*"), ExplicitDeny),
+            (of("acs:oss:*:6543:pics*"), ExplicitDeny),
+            (of("acs:oss:*:999:pics/*"), NoDeny),
+            (of("acs:oss:*:*:pics/p/*"), ExplicitDeny),
+            (of("acs:oss:*:*:pics/p/private/*"), PartialDeny),
+            (of("acs:oss:*:*:pics/*.jpg"), PartialDeny),
+            (of("acs:oss:*:*:pics/q/*"), NoDeny),
+            (of("acs:oss:*:*:pics"), NoDeny),
+            (of("acs:oss:oss-cn-hangzhou:*:pics/*"), NotEvaluated),
+            (of("acs:oss:*:*:pics/?/*"), NotEvaluated),
+            (of("acs:oss:*:*:${name}/*"), NotEvaluated),
+            (of("acs:oss:*:*:pics/q/?/*"), NoDeny),
+            (of("acs:oss:*"), NotEvaluated),
             (
-                deny(r#""Action":["oss:PutObject"],"Principal":[],"Resource":"*""#),
-                DenyVerdict::NoDeny,
+                r#""Action":"oss:*","Principal":"*","NotResource":"x""#.to_owned(),
+                NotEvaluated,
             ),
-            (
-                deny(r#""Action":["oss:GetObject"],"Principal":[],"Resource":"*""#),
-                DenyVerdict::ExplicitDeny,
-            ),
-            (
-                deny(r#""Action":["oss:GetObject"],"Resource":"*""#),
-                DenyVerdict::ExplicitDeny,
-            ),
-            (
-                deny(r#""Action":"oss:*","Principal":["999"],"Resource":"*""#),
-                DenyVerdict::NoDeny,
-            ),
-            (
-                deny(r#""Action":"oss:*","Principal":["*"],"Resource":"acs:oss:*:*:pics/q/*""#),
-                DenyVerdict::NoDeny,
-            ),
-            (
-                r#"{"Statement":[7,{"Effect":"Allow"}]}"#.to_owned(),
-                DenyVerdict::NoDeny,
-            ),
+            (r#""Action":"oss:*","Principal":"*""#.to_owned(), NotEvaluated),
+            // Spellings that OSS may read in another way.
+            (format!(r#""Effect":"Allow",{everything}"#), NotEvaluated),
         ] {
-            let document = Document::parse(text.as_bytes()).unwrap();
-            assert_eq!(evaluate_denies(Some(&document), &given), expected, "{text}");
+            assert_eq!(denies(&["pics/p/"], &[deny(&rest)]).verdict, expected, "{rest}");
         }
+        let allow = r#"{"Effect":"Allow","Action":"*","Principal":"*","Resource":"*"}"#.to_owned();
+        assert_eq!(denies(&["pics/"], &[allow, "7".to_owned()]).verdict, NoDeny);
+    }
+
+    #[test]
+    fn the_objects_of_a_partial_deny_are_known_only_if_all_sessions_are_denied() {
+        let private = |principal: &str| {
+            deny(&format!(
+                r#""Action":"*","Principal":["{principal}"],"Resource":["acs:oss:*:*:pics/private/*","acs:oss:*:*:other/*"]"#
+            ))
+        };
+        let found = denies(&["pics/"], &[private("*")]);
+        assert_eq!((found.verdict, found.objects.len()), (PartialDeny, 1));
+        for (uri, expected) in [
+            ("oss://pics/private/a.jpg", true),
+            ("oss://pics/a.jpg", false),
+            ("oss://pics/privat", false),
+            ("oss://other/a.jpg", false),
+            ("no uri", false),
+        ] {
+            assert_eq!(is_denied(&found.objects, uri), expected, "{uri}");
+        }
+        let one_session = private("arn:sts::1234:assumed-role/R/one");
+        let found = denies(&["pics/"], &[one_session]);
+        assert_eq!((found.verdict, found.objects.len()), (PartialDeny, 0));
+    }
+
+    #[test]
+    fn several_denies_can_cover_a_grant_together() {
+        let of = |prefix: &str| {
+            deny(&format!(
+                r#""Action":"*","Principal":["*"],"Resource":"acs:oss:*:*:pics/{prefix}*""#
+            ))
+        };
+        let paths = ["pics/a/", "pics/b/"];
+        assert_eq!(denies(&paths, &[of("a/")]).verdict, PartialDeny);
+        assert_eq!(denies(&paths, &[of("a/"), of("b/")]).verdict, ExplicitDeny);
+        let many: Vec<String> = (0..40).map(|n| of(&format!("a/{n}/"))).collect();
+        assert_eq!(denies(&paths, &many).objects.len(), DENIED_PATTERNS);
     }
 }

@@ -3,8 +3,11 @@
 mod deny;
 mod document;
 mod statement;
+mod wildcard;
 
-pub use deny::{DenyVerdict, GrantedAccess, evaluate_denies};
+pub use deny::{
+    DENIED_PATTERN_LENGTH, DENIED_PATTERNS, Denies, DenyVerdict, GrantedAccess, evaluate_denies, is_denied,
+};
 pub use document::{Document, POLICY_LIMIT, PolicyParseError, StatementSpan};
 pub use statement::{
     STATEMENT_LIMIT, Statement, access_statement, fingerprint, is_plausible, pass_role_statement, principal,

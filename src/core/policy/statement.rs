@@ -164,7 +164,7 @@ pub fn is_plausible(bucket: &str, text: &str, claimed_fingerprint: &str) -> bool
 }
 
 /// Parses a JSON object. Returns `None` for other values and for duplicate members at any depth.
-fn parse_strictly(text: &str) -> Option<Value> {
+pub(super) fn parse_strictly(text: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(text).ok()?;
     value.as_object()?;
     // Duplicate members collapse in `Value`, so the parsed value then has fewer members than the text.

@@ -96,6 +96,8 @@ pub struct Progress {
     pub(super) total: usize,
     /// Whether the spec lists the URIs. A deferred item is then stored without its URI.
     pub(super) listed: bool,
+    /// Patterns of the objects that a Deny covers; their items fail without a call.
+    pub(super) denied: Vec<String>,
     pub(super) pending_items: VecDeque<Item>,
     pub(super) cursor_slots: BTreeMap<usize, CursorSlot>,
     pub(super) retries: BTreeMap<usize, Retry>,
@@ -154,6 +156,7 @@ impl Progress {
             results: ResultBuffer::new(size.1),
             total: size.0,
             listed: !spec.source.uris.is_empty(),
+            denied: Vec::new(),
             pending_items: VecDeque::new(),
             cursor_slots: BTreeMap::new(),
             retries: status.deferred.iter().filter_map(retry).collect(),

@@ -5,6 +5,10 @@ use super::{CursorSlot, Item, Progress, Reading};
 use crate::api::{Cursor, ItemResult, Report};
 use crate::core::job::SourceItem;
 use crate::core::job::result_buffer::ResultBuffer;
+use crate::core::policy::is_denied;
+
+/// Code of an item that fails without a call, because a Deny covers its object.
+const EXPLICIT_DENY: &str = "ExplicitDeny";
 
 impl Progress {
     /// Adds a stored report. Reports are stored before the status, so their results can be newer. The report with the
@@ -40,6 +44,22 @@ impl Progress {
         }
     }
 
+    /// Sets the patterns of the objects that a Deny covers, see [`crate::core::policy::Denies`]. Their items fail with
+    /// code `ExplicitDeny` without a call, also those that wait for a retry.
+    pub fn deny(&mut self, patterns: Vec<String>) {
+        self.denied = patterns;
+        let denied: Vec<(usize, String)> = self
+            .retries
+            .iter()
+            .filter(|(_, retry)| is_denied(&self.denied, &retry.uri))
+            .map(|(index, retry)| (*index, retry.uri.clone()))
+            .collect();
+        for (index, uri) in denied {
+            self.untrack(&uri);
+            self.record_result(index, uri, None, Some(EXPLICIT_DENY.to_owned()));
+        }
+    }
+
     /// Adds the next items of the source; `last` if there are no more. Objects of a prefix can be deleted between two
     /// runs: stored results keep their indexes, and no index is assigned twice. Items with a reject code become failed
     /// results at once.
@@ -64,7 +84,8 @@ impl Progress {
                     settled,
                 },
             );
-            match reject_code {
+            let denied = is_denied(&self.denied, &uri).then_some(EXPLICIT_DENY);
+            match reject_code.or(denied) {
                 _ if settled => {}
                 Some(code) => self.record_result(index, uri, None, Some(code.to_owned())),
                 None => self.pending_items.push_back(Item { index, uri }),
