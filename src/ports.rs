@@ -68,7 +68,7 @@ pub enum KubeError {
 pub struct PolicyRead {
     /// The policy document; `None` only when OSS answered 404 `NoSuchBucketPolicy`: the bucket has no policy.
     pub bytes: Option<Vec<u8>>,
-    /// The server's clock, from the response's `Date` header.
+    /// The server's clock, from the response's `Date` header; `None` if the header is missing or certainly wrong.
     pub server_time: Option<Timestamp>,
 }
 
@@ -88,7 +88,7 @@ pub struct ObjectPage {
     pub objects: Vec<ListedObject>,
     /// Continuation token of the next page; `None` on the last page.
     pub next: Option<String>,
-    /// The server's clock, from the response's `Date` header.
+    /// The server's clock, from the response's `Date` header; `None` if the header is missing or certainly wrong.
     pub server_time: Option<Timestamp>,
 }
 
@@ -101,7 +101,7 @@ pub struct ObjectChunk {
     pub last: bool,
     /// The object's ETag.
     pub etag: String,
-    /// The server's clock, from the response's `Date` header.
+    /// The server's clock, from the response's `Date` header; `None` if the header is missing or certainly wrong.
     pub server_time: Option<Timestamp>,
 }
 

@@ -167,4 +167,24 @@ mod wire {
             assert!(started.elapsed() < imm_operator::cloud::OSS_DEADLINE + Duration::from_secs(1));
         }
     }
+
+    /// The write is dated by this clock: with a wrong one, OSS rejects every write.
+    #[tokio::test]
+    async fn a_date_that_contradicts_the_accepted_signature_is_no_clock() {
+        let signed_at: Timestamp = "2026-10-01T10:00:00Z".parse().unwrap();
+        for (date, expected) in [
+            ("Thu, 01 Oct 2026 10:00:09 GMT", true),
+            ("Thu, 01 Oct 2026 10:14:59 GMT", true),
+            ("Thu, 01 Oct 2026 09:46:00 GMT", true),
+            ("Thu, 01 Oct 2026 10:16:00 GMT", false),
+            ("Thu, 01 Oct 2026 09:44:00 GMT", false),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", false),
+            ("yesterday", false),
+        ] {
+            let answer = format!("HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-length: 2\r\n\r\n{{}}");
+            let cloud = cloud(Answer::Bytes(answer.leak())).await;
+            let read = cloud.get_policy(&bucket(), &keys(), signed_at).await.unwrap();
+            assert_eq!(read.server_time.is_some(), expected, "{date}");
+        }
+    }
 }

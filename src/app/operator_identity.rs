@@ -35,8 +35,8 @@ impl OperatorIdentity {
     ///
     /// # Errors
     /// `NotConfigured` without an identity; `Invalid` names a file that is missing, empty or not printable;
-    /// `AssumeRoleDenied` when STS rejects the token or the role; `Unavailable` when the token file cannot be read or
-    /// STS does not answer.
+    /// `AssumeRoleDenied` when STS rejects the token or the role; `Unavailable` when the token file cannot be read;
+    /// `StsUnavailable` when STS does not answer.
     pub(super) async fn credentials(
         &self,
         cloud: &Cloud,
@@ -89,7 +89,7 @@ impl OperatorIdentity {
                         | CloudErrorKind::NoSuchBucket
                         | CloudErrorKind::NoSuchProject
                         | CloudErrorKind::WrongRegion
-                        | CloudErrorKind::PolicyRejected => CredentialsError::Unavailable,
+                        | CloudErrorKind::PolicyRejected => CredentialsError::StsUnavailable(error),
                     })
             }
         }

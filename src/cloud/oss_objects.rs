@@ -89,7 +89,7 @@ impl Cloud {
         Ok(ObjectPage {
             objects: objects.ok_or_else(|| classify::unanswered("NoListInAnswer"))?,
             next: token.filter(|_| more),
-            server_time: server_date(&answer),
+            server_time: server_date(&answer, now),
         })
     }
 
@@ -116,7 +116,7 @@ impl Cloud {
         };
         let answer = self.send_oss(keys, call).await?;
         let etag = answer.header("etag").unwrap_or_default().to_owned();
-        let server_time = server_date(&answer);
+        let server_time = server_date(&answer, now);
         match answer.status {
             206 => {
                 let total = answer

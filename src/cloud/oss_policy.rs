@@ -1,7 +1,7 @@
 //! OSS: bucket policy and Block Public Access. Source: OSS pages PutBucketPolicy, GetBucketPolicy,
 //! DeleteBucketPolicy, GetBucketPublicAccessBlock and PutPublicAccessBlock.
 
-use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
+use k8s_openapi::jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -14,6 +14,9 @@ use crate::api::ObservedBucket;
 use crate::core::grant::PublicAccessBlock;
 use crate::core::place::BucketPlace;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, PolicyRead};
+
+/// How far the time of a signature may differ from the clock of OSS.
+const SIGNATURE_LIFE: SignedDuration = SignedDuration::from_mins(15);
 
 /// `<PublicAccessBlockConfiguration>`; an empty element counts as absent, as in Terraform's provider.
 #[derive(Deserialize)]
@@ -76,7 +79,7 @@ impl Cloud {
         let answer = self
             .send_oss(keys, bucket_call(Method::GET, bucket, "policy", now))
             .await?;
-        let server_time = server_date(&answer);
+        let server_time = server_date(&answer, now);
         if answer.status == 200 {
             return Ok(PolicyRead {
                 bytes: Some(answer.body),
@@ -255,10 +258,12 @@ fn bucket_call<'a>(method: Method, bucket: &'a BucketPlace, query: &str, time: T
     }
 }
 
-/// Returns the server's clock from the `Date` header.
-pub(super) fn server_date(answer: &HttpResponse) -> Option<Timestamp> {
-    let date = answer.header("date")?;
-    rfc2822::parse(date).ok().map(|zoned| zoned.timestamp())
+/// Returns the server's clock from the `Date` header of a response to a request that was signed at `signed_at`. `None` if
+/// the header is certainly wrong: OSS would have rejected the signature. A proxy can set the header.
+pub(super) fn server_date(answer: &HttpResponse, signed_at: Timestamp) -> Option<Timestamp> {
+    let date = rfc2822::parse(answer.header("date")?).ok()?.timestamp();
+    let apart = date.duration_since(signed_at).abs();
+    (apart <= SIGNATURE_LIFE).then_some(date)
 }
 
 /// Returns the request id of a successful write.

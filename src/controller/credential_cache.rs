@@ -277,11 +277,11 @@ async fn exchange(
     }
 }
 
-/// Transient errors of STS become `Unavailable`, all others `AssumeRoleDenied`.
+/// Transient errors of STS become `StsUnavailable`, all others `AssumeRoleDenied`.
 fn sts_error(error: CloudError) -> CredentialsError {
     match error.kind {
         CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
-            CredentialsError::Unavailable
+            CredentialsError::StsUnavailable(error)
         }
         CloudErrorKind::AccessDenied
         | CloudErrorKind::PublicAccessBlocked

@@ -52,6 +52,9 @@ pub struct CloudError {
 /// Prefixes of the codes with which OSS, IMM and STS reject a request whose time differs too much from theirs.
 pub const CLOCK_SKEW_CODES: [&str; 3] = ["RequestTimeTooSkewed", "InvalidTimeStamp", "IllegalTimestamp"];
 
+/// What to do about a clock that is off, in every message about it.
+pub const CORRECT_CLOCK: &str = "synchronize the clock of the operator's node";
+
 impl CloudError {
     /// Whether the clock of this machine is wrong: every request is rejected until it is corrected.
     pub fn is_clock_skew(&self) -> bool {
@@ -115,14 +118,16 @@ pub enum CredentialsError {
     AccountUnverified(CloudError),
     /// The operator has no identity of its own.
     NotConfigured,
-    /// The API server or STS did not answer.
+    /// STS did not answer, failed, or rejected the time of the request.
+    StsUnavailable(CloudError),
+    /// The API server did not answer, or the token file of the operator cannot be read.
     Unavailable,
 }
 
 impl CredentialsError {
     /// Whether a retry may succeed without any action.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable)
+        matches!(self, Self::Unavailable | Self::StsUnavailable(_))
     }
 
     /// Whether the reference is closed to the operator: it does not exist, or the operator has no access to it.
@@ -154,7 +159,9 @@ impl CredentialsError {
             Self::OtherAccount { account, expected } => format!("The credentials of {whose} belong to account {account}, and spec.project.accountUID is {expected}: use credentials of that account"),
             Self::AccountUnverified(error) => format!("STS does not say which account {whose} belongs to ({}), and without that no call is made with it: ask the cluster operator to check its credentials, or set credentials.source to Secret or ServiceAccount", error.code_and_request_id()),
             Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator to configure one, or set credentials.source to Secret or ServiceAccount".to_owned(),
-            Self::Unavailable => format!("The credentials of {whose} could not be obtained, because the API server or STS did not answer; retrying"),
+            Self::StsUnavailable(error) if error.is_clock_skew() => format!("STS rejects the requests for {whose}, because their time is wrong ({}): {CORRECT_CLOCK}", error.code_and_request_id()),
+            Self::StsUnavailable(error) => format!("STS did not answer the request for a session of {whose}, or returned a server error ({}); retrying: if it persists, check the network and --sts-endpoint of the operator", error.code_and_request_id()),
+            Self::Unavailable => format!("The credentials of {whose} could not be obtained, because the API server did not answer; retrying"),
         }
     }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::persist::JobWriter;
 use super::run::{RunInput, StopReason};
-use super::source_reader::on_source_error;
+use super::source_error::on_source_error;
 use super::store_status::REREAD_AFTER;
 use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, SuspendCause};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
-use crate::core::error::CredentialsError;
+use crate::core::error::{CORRECT_CLOCK, CredentialsError};
 use crate::core::job::{End, Phase, Progress, evaluate_limits};
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
@@ -46,8 +46,9 @@ pub(super) async fn finish_run(
             end @ (End::Complete | End::Failed(..)) => end,
         },
         StopReason::Finished(end) => end,
-        StopReason::NoProject { canary: false, .. } => {
-            // The project has served calls before: its limits are read again, and a canary call decides.
+        StopReason::NoProject { canary, .. } if !canary || input.limiter.service_role().is_some() => {
+            // The project has served calls before, or was read by an earlier run: it is read again, and a canary call
+            // decides.
             input.limiter.invalidate();
             writer
                 .write_phase(context, Some(&mut progress), &Phase::Scoring(0))
@@ -72,7 +73,7 @@ pub(super) async fn finish_run(
         }
         StopReason::ClockSkew(error) => {
             let message = format!(
-                "The cloud rejects the requests because their time is wrong ({}): synchronize the clock of the operator's node; the job then resumes",
+                "The cloud rejects the requests because their time is wrong ({}): {CORRECT_CLOCK}; the job then resumes",
                 error.code_and_request_id()
             );
             let phase = Phase::CredentialsFailed(CredentialsError::Unavailable, message);

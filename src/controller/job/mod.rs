@@ -21,6 +21,7 @@ mod refresh;
 mod reservation;
 mod retention;
 mod run;
+mod source_error;
 mod source_reader;
 mod store_status;
 

@@ -8,25 +8,21 @@ use tokio::time::{Instant, sleep};
 use super::grant_wait::object_changed;
 use super::job_credentials::stops_run;
 use super::persist::JobWriter;
+use super::source_error::{RETRY_SOURCE_LATER, on_source_error, stop_counting};
 use super::store_status::REREAD_AFTER;
 use super::{active_deadline, valid_job};
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
-use crate::core::identity::Identity;
 use crate::core::job::{
-    End, ItemCounter, Phase, Progress, SourceItem, SourceSpec, counting_source, covers, items_of_lines,
-    items_of_page,
+    End, ItemCounter, Phase, SourceItem, SourceSpec, counting_source, covers, items_of_lines, items_of_page,
 };
 use crate::core::validate::ObjectUri;
-use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ListPosition};
+use crate::ports::{AccessKeys, CloudError, ListPosition};
 use crate::runtime::queue::Action;
 
 /// Delay after which OSS's clock has left the second in which the source was pinned: no new object gets that time any
 /// more.
 const NEXT_SECOND: Duration = Duration::from_millis(1_100);
-/// Delay before a source that could not be read is read again: after a transient error, and when action is required.
-const RETRY_SOURCE: Duration = Duration::from_secs(5);
-const RETRY_SOURCE_LATER: Duration = Duration::from_secs(60);
 
 /// Limits of a source: pages of a listing (of up to 1,000 objects each), and bytes of a manifest.
 const MAX_PAGES: usize = 5_000;
@@ -312,88 +308,4 @@ pub(super) async fn check_manifest_items(
     };
     let allowed = context.ports.tenancy_rules().allow_job(&tenant, spec, &buckets);
     allowed.map_err(Phase::Denied)
-}
-
-/// Reports the error of a source: ends the job, or writes the phase. Returns when the job is due again.
-pub(super) async fn on_source_error(
-    context: &Context,
-    writer: JobWriter,
-    progress: Option<&mut Progress>,
-    spec: &JobSpec,
-    error: &CloudError,
-) -> Action {
-    let reference = error.code_and_request_id();
-    let what = match (&spec.source.prefix, &spec.source.manifest) {
-        (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
-        (None, Some(manifest)) => manifest.uri.clone(),
-        (None, None) => String::new(),
-    };
-    let changed = error.code == "PreconditionFailed";
-    let phase = match error.kind {
-        _ if changed => {
-            let message = format!("{what} was replaced while the job ran: create another job");
-            Phase::Ended(End::Failed(JobReason::SourceChanged, message))
-        }
-        CloudErrorKind::WrongRegion => {
-            let region = &spec.project.region;
-            let message = format!(
-                "{what} is not in {region}, the region of the project ({reference}): create another job with a project in the region of the bucket"
-            );
-            Phase::Ended(End::Failed(JobReason::RegionMismatch, message))
-        }
-        CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
-            Phase::SourceUnreadable(format!("{what} could not be read ({reference}); retrying"), false)
-        }
-        CloudErrorKind::AccessDenied
-        | CloudErrorKind::PublicAccessBlocked
-        | CloudErrorKind::NoSuchBucket
-        | CloudErrorKind::NoSuchProject
-        | CloudErrorKind::PolicyRejected
-        | CloudErrorKind::RequestRejected => {
-            let permission = if spec.source.prefix.is_some() {
-                "oss:ListObjects on the bucket"
-            } else {
-                "oss:GetObject on it"
-            };
-            let message = format!(
-                "{what} cannot be read ({reference}): create it, or allow {permission} for the credentials of the source or of the job"
-            );
-            Phase::SourceUnreadable(message, true)
-        }
-        CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
-            let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
-            let identity = Identity::of(&writer.job.key.namespace, credentials);
-            let whose = identity
-                .as_ref()
-                .map_or_else(|| "the source".to_owned(), Identity::describe);
-            if let Some(identity) = &identity {
-                context.credentials.forget(identity);
-            }
-            let message = format!(
-                "OSS rejected the credentials of {whose} ({reference}): provide valid credentials; the job then resumes"
-            );
-            Phase::SourceUnreadable(message, true)
-        }
-    };
-    let wait = if matches!(phase, Phase::SourceUnreadable(_, true)) {
-        RETRY_SOURCE_LATER
-    } else {
-        RETRY_SOURCE
-    };
-    stop_counting(context, writer, progress, phase, wait).await
-}
-
-/// Ends the job, or writes the phase and returns a requeue after `wait`.
-async fn stop_counting(
-    context: &Context,
-    mut writer: JobWriter,
-    progress: Option<&mut Progress>,
-    phase: Phase,
-    wait: Duration,
-) -> Action {
-    if let Phase::Ended(end) = phase {
-        return writer.finish_job(context, progress, end).await;
-    }
-    writer.write_phase(context, progress, &phase).await;
-    Action::Requeue(wait)
 }

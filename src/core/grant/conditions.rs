@@ -60,7 +60,9 @@ pub(super) fn set_granted(
         GrantState::Suspended
         | GrantState::WriteConflict
         | GrantState::NamespaceUnknown
-        | GrantState::CredentialsFailed(CredentialsError::Unavailable)
+        | GrantState::CredentialsFailed(
+            CredentialsError::Unavailable | CredentialsError::StsUnavailable(_),
+        )
         | GrantState::Planned(GrantOutcome::Propagating | GrantOutcome::Carried)
             if known =>
         {
@@ -272,7 +274,9 @@ pub fn credentials_reason(error: &CredentialsError) -> Option<GrantReason> {
         CredentialsError::AssumeRoleDenied(_) => Some(GrantReason::AssumeRoleDenied),
         CredentialsError::NotConfigured => Some(GrantReason::OwnIdentityMissing),
         CredentialsError::OtherAccount { .. } => Some(GrantReason::OtherAccount),
-        CredentialsError::AccountUnverified(_) | CredentialsError::Unavailable => None,
+        CredentialsError::AccountUnverified(_)
+        | CredentialsError::Unavailable
+        | CredentialsError::StsUnavailable(_) => None,
     }
 }
 

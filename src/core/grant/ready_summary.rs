@@ -5,7 +5,7 @@
 use super::status::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome};
 use crate::api::{EntryState, GrantReason};
-use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
 
 /// Content of the Ready condition.
@@ -222,9 +222,7 @@ fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
         ),
         CloudErrorKind::Unavailable if error.is_clock_skew() => progressing(
             R::CloudUnavailable,
-            format!(
-                "OSS rejects the requests because their time is wrong ({code}): synchronize the clock of the operator's node"
-            ),
+            format!("OSS rejects the requests because their time is wrong ({code}): {CORRECT_CLOCK}"),
         ),
         CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => progressing(
             R::CloudUnavailable,

@@ -5,7 +5,6 @@ use super::status::{End, Phase};
 use super::throughput::time_left;
 use crate::api::{JobReason, JobSpec, JobStatus};
 use crate::core::condition_builder::counted;
-use crate::core::error::CredentialsError;
 
 /// Content of the Ready condition.
 pub(super) struct JobReadySummary {
@@ -71,7 +70,7 @@ pub(super) fn job_ready_summary(
             "Suspended: set spec.suspend to false to resume",
         ),
         Phase::Denied(message) => Summary::stalled(JobReason::TenancyDenied, message),
-        Phase::CredentialsFailed(CredentialsError::Unavailable, message) => {
+        Phase::CredentialsFailed(error, message) if error.is_transient() => {
             Summary::progressing(JobReason::CredentialsUnavailable, message)
         }
         Phase::CredentialsFailed(_, message) => Summary::stalled(JobReason::CredentialsUnavailable, message),
