@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::error_text::own_words;
 use crate::core::error::CLOCK_SKEW_CODES;
 use crate::ports::{CloudError, CloudErrorKind};
 
@@ -17,6 +18,8 @@ pub(super) struct ErrorResponse<'a> {
     pub(super) request_id: Option<String>,
     pub(super) retry_after: Option<Duration>,
     pub(super) service: &'a str,
+    /// URI of the object that the request names; the text can quote it.
+    pub(super) request_uri: Option<&'a str>,
 }
 
 /// The members in use of an OSS error body (`<Error>`).
@@ -48,11 +51,32 @@ pub(super) fn oss_error(status: u16, body: &[u8], request_id: Option<String>) ->
         request_id: parsed.request_id.or(request_id),
         retry_after: None,
         service: "OSS",
+        request_uri: None,
     })
 }
 
-/// Classifies an IMM or STS error response; if the body cannot be parsed, by HTTP status only.
-pub(super) fn imm_error(status: u16, body: &[u8], retry_after: Option<Duration>) -> CloudError {
+/// Classifies an IMM error response to a request about `request_uri`; if the body cannot be parsed, by HTTP status only.
+pub(super) fn imm_error(
+    status: u16,
+    body: &[u8],
+    retry_after: Option<Duration>,
+    request_uri: Option<&str>,
+) -> CloudError {
+    rpc_error("IMM", status, body, retry_after, request_uri)
+}
+
+/// Classifies an STS error response; if the body cannot be parsed, by HTTP status only.
+pub(super) fn sts_error(status: u16, body: &[u8]) -> CloudError {
+    rpc_error("STS", status, body, None, None)
+}
+
+fn rpc_error(
+    service: &str,
+    status: u16,
+    body: &[u8],
+    retry_after: Option<Duration>,
+    request_uri: Option<&str>,
+) -> CloudError {
     let parsed: ImmBody = serde_json::from_slice(body).unwrap_or_default();
     classify(&ErrorResponse {
         status,
@@ -60,7 +84,8 @@ pub(super) fn imm_error(status: u16, body: &[u8], retry_after: Option<Duration>)
         text: parsed.message,
         request_id: parsed.request_id,
         retry_after,
-        service: "IMM",
+        service,
+        request_uri,
     })
 }
 
@@ -73,7 +98,7 @@ fn classify(answer: &ErrorResponse<'_>) -> CloudError {
     let kind = kind_of(
         answer.status,
         code.as_deref().unwrap_or_default(),
-        answer.text.as_deref().unwrap_or_default(),
+        &own_words(answer.text.as_deref().unwrap_or_default(), answer.request_uri),
     );
     CloudError {
         kind,
@@ -89,6 +114,7 @@ fn classify(answer: &ErrorResponse<'_>) -> CloudError {
     }
 }
 
+/// Decides the kind. `text` has only the service's own words, in lower case.
 fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|p| code.starts_with(p));
     if code.contains("Throttling")
@@ -125,7 +151,7 @@ fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
     }
     // According to IMM's page, one code covers every missing resource; only the text names the resource.
     if code.starts_with("ResourceNotFound.Project")
-        || (code.starts_with("ResourceNotFound") && text.to_lowercase().contains("resource project"))
+        || (code.starts_with("ResourceNotFound") && text.contains("resource project"))
     {
         return CloudErrorKind::NoSuchProject;
     }
@@ -133,11 +159,11 @@ fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
         return CloudErrorKind::NoSuchBucket;
     }
     // OSS distinguishes a blocked public policy from a missing permission only in the text.
-    if code == "AccessDenied" && text.to_lowercase().contains("public bucket policy") {
+    if code == "AccessDenied" && text.contains("public bucket policy") {
         return CloudErrorKind::PublicAccessBlocked;
     }
     // IMM reads only buckets in the project's region and names this cause only in the text.
-    if code.starts_with("InvalidArgument") && text.to_lowercase().contains("region") {
+    if code.starts_with("InvalidArgument") && text.contains("region") {
         return CloudErrorKind::WrongRegion;
     }
     if code == "PermanentRedirect" || (code == "AccessDenied" && text.contains("specified endpoint")) {
@@ -255,15 +281,54 @@ mod tests {
             400,
             br#"{"Code":"Bad\u0000<script>","RequestId":"x y\nz","Message":"m"}"#,
             None,
+            None,
         );
         assert_eq!(
             (hostile.code.as_str(), hostile.request_id.as_deref()),
             ("Badscript", Some("xyz"))
         );
         assert_eq!(
-            imm_error(400, br#"{"Code":"Throttling.User"}"#, None).kind,
+            imm_error(400, br#"{"Code":"Throttling.User"}"#, None, None).kind,
             CloudErrorKind::Throttled
         );
+    }
+
+    #[test]
+    fn names_in_the_request_do_not_decide() {
+        let uri = "oss://my-photos/regional/resource project/x.jpg";
+        let kind = |code: &str, text: &str| {
+            let body = serde_json::json!({"Code": code, "Message": text}).to_string();
+            imm_error(400, body.as_bytes(), None, Some(uri)).kind
+        };
+        for (code, text, expected) in [
+            (
+                "InvalidArgument",
+                "The bucket is not in the project's region.",
+                CloudErrorKind::WrongRegion,
+            ),
+            (
+                "InvalidArgument",
+                "oss://my-photos/regional/resource project/x.jpg is no image.",
+                CloudErrorKind::RequestRejected,
+            ),
+            (
+                "InvalidArgument",
+                "The object regional/resource project/x.jpg is no image.",
+                CloudErrorKind::RequestRejected,
+            ),
+            (
+                "ResourceNotFound",
+                "The specified resource project is not found.",
+                CloudErrorKind::NoSuchProject,
+            ),
+            (
+                "ResourceNotFound",
+                "The specified resource oss://my-photos/regional/resource project/x.jpg is not found.",
+                CloudErrorKind::RequestRejected,
+            ),
+        ] {
+            assert_eq!(kind(code, text), expected, "{code} {text}");
+        }
     }
 
     proptest! {
@@ -290,7 +355,7 @@ mod tests {
                 4 => format!("<html><body>{hidden} {message}</body></html>").into_bytes(),
                 _ => noise,
             };
-            for error in [oss_error(status, &body, Some(id.clone())), imm_error(status, &body, None)] {
+            for error in [oss_error(status, &body, Some(id.clone())), imm_error(status, &body, None, Some(&message)), sts_error(status, &body)] {
                 let shown = error.code_and_request_id();
                 let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);
                 prop_assert!(shown.chars().all(harmless) && shown.len() <= 150, "{shown}");

@@ -91,7 +91,7 @@ impl Cloud {
         query.extend(chain.iter().map(|chain| ("CredentialConfig", chain.as_str())));
         let query = acs3::query(&query);
         let body = self
-            .send_imm(project, "DetectImageScore", &query, keys, now)
+            .send_imm(project, ("DetectImageScore", Some(uri)), &query, keys, now)
             .await?;
         // A success without a score is an error, never a score of 0.
         let scored: Option<DetectImageScoreResponse<'_>> = serde_json::from_slice(&body).ok();
@@ -111,7 +111,9 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<ProjectLimits, CloudError> {
         let query = acs3::query(&[("ProjectName", project.name())]);
-        let body = self.send_imm(project, "GetProject", &query, keys, now).await?;
+        let body = self
+            .send_imm(project, ("GetProject", None), &query, keys, now)
+            .await?;
         let shown: GetProjectResponse =
             serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoProjectInAnswer"))?;
         let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
@@ -122,12 +124,12 @@ impl Cloud {
         })
     }
 
-    /// Sends one call with its parameters in the query, encoded. Returns the body of a 200 response; every other status is
+    /// Sends one call, about an image or none, with its parameters in the query, encoded. Returns the body of a 200 response; every other status is
     /// an error.
     async fn send_imm(
         &self,
         project: &ProjectPlace,
-        action: &'static str,
+        (action, uri): (&'static str, Option<&str>),
         query: &str,
         keys: &AccessKeys,
         now: Timestamp,
@@ -147,6 +149,6 @@ impl Cloud {
             .header("x-acs-retry-after")
             .and_then(|ms| ms.parse().ok())
             .map(Duration::from_millis);
-        Err(classify::imm_error(answer.status, &answer.body, wait))
+        Err(classify::imm_error(answer.status, &answer.body, wait, uri))
     }
 }

@@ -4,6 +4,7 @@
 mod classify;
 mod client;
 mod endpoints;
+mod error_text;
 mod imm;
 mod oss_objects;
 mod oss_policy;

@@ -78,7 +78,10 @@ impl<'a> JobRun<'a> {
             {
                 Some(StopReason::CredentialsRejected(error, keys))
             }
-            Ok(_) => self.check_service_role(),
+            Ok(_) => {
+                self.progress.known_mut().project = true;
+                self.check_service_role()
+            }
             Err(_) => None,
         }
     }

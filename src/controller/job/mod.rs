@@ -42,7 +42,7 @@ use crate::controller::object_events::publish_job_event;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{
-    End, GateDecision, JobObject, Phase, Progress, SourceSpec, evaluate_gate, parse_spec,
+    End, GateDecision, JobObject, KnownFacts, Phase, Progress, SourceSpec, evaluate_gate, parse_spec,
     planned_size, unreadable_status,
 };
 use crate::core::requeue;
@@ -234,6 +234,13 @@ async fn check_preconditions(
     }
 }
 
+/// Whether OSS has confirmed that the images are in the region of the project: by the facts of the grant's bucket, or by
+/// listing the prefix at the endpoint of that region.
+fn is_region_known(spec: &JobSpec, grant: Option<&GrantObject>) -> bool {
+    let observed = grant.and_then(|g| g.status.bucket.as_ref()?.region.as_ref());
+    spec.source.prefix.is_some() || observed == Some(&spec.project.region)
+}
+
 /// Returns the bucket whose policy has a Deny that decides about the job: it makes no call, or none for some items.
 fn denying_bucket<'a>(decision: &GateDecision, grant: Option<&'a GrantObject>) -> Option<&'a str> {
     let grant = grant?;
@@ -341,6 +348,10 @@ async fn start_run(
     grant: Option<GrantObject>,
 ) -> Action {
     let denied_objects = grant.as_ref().map(|g| g.status.denied_objects.clone());
+    let known = KnownFacts {
+        region: is_region_known(&spec, grant.as_ref()),
+        project: false,
+    };
     let grant = grant.and_then(|grant| grant.spec.ok());
     let Some(_slot) = context.try_slot(&writer.job.key) else {
         writer
@@ -413,6 +424,7 @@ async fn start_run(
         source_owner,
         grant,
         denied_objects: denied_objects.unwrap_or_default(),
+        known,
     };
     let run = JobRun::new(context, &input, (keys, source_keys), writer, progress);
     let (run, end) = Box::pin(run.execute()).await;

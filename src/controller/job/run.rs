@@ -30,7 +30,7 @@ use super::store_status::WriteResult;
 use crate::api::{GrantSpec, JobSpec};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
-use crate::core::job::{End, Phase, Progress, SourceSpec, Step, Throughput, evaluate_limits};
+use crate::core::job::{End, KnownFacts, Phase, Progress, SourceSpec, Step, Throughput, evaluate_limits};
 use crate::ports::{AccessKeys, CloudError, KubeError, ProjectLimits};
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::{Permit as RatePermit, ProjectLimiter, QueueTicket};
@@ -102,6 +102,7 @@ pub(super) struct RunInput {
     /// The grant that opened the gate.
     pub(super) grant: Option<GrantSpec>,
     pub(super) denied_objects: Vec<String>,
+    pub(super) known: KnownFacts,
     pub(super) limiter: Arc<ProjectLimiter>,
 }
 
@@ -173,6 +174,7 @@ impl<'a> JobRun<'a> {
             reserved: None,
         };
         run.progress.deny(input.denied_objects.clone());
+        *run.progress.known_mut() = input.known;
         let uris = &input.spec.source.uris;
         if uris.is_empty() {
             run.source_position = Some(SourcePosition::of(run.progress.cursor(), &input.spec));

@@ -13,8 +13,7 @@ mod throughput;
 mod upgrade;
 
 pub use gate::{GateDecision, covers, evaluate_gate};
-pub use progress::ResponseEffect;
-pub use progress::{Item, Progress, Step};
+pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;
 pub use source::{

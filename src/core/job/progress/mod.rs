@@ -7,7 +7,7 @@
 mod response;
 mod resume;
 
-pub use self::response::ResponseEffect;
+pub use self::response::{KnownFacts, ResponseEffect};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -120,6 +120,7 @@ pub struct Progress {
     /// Requests that are reserved but not stored yet: no call may use them.
     pending: i64,
     pub(super) canary_passed: bool,
+    pub(super) known: KnownFacts,
     pub(super) backoff_limit: i32,
     pub(super) seed: String,
 }
@@ -173,6 +174,7 @@ impl Progress {
             allowance: 0,
             pending: 0,
             canary_passed: false,
+            known: KnownFacts::default(),
             backoff_limit: spec.backoff_limit_per_item,
             seed: seed.to_owned(),
         };

@@ -40,7 +40,21 @@ pub enum ResponseEffect {
     ClockSkew(CloudError),
 }
 
+/// What is certain before a call fails. It takes precedence over the text of an error.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KnownFacts {
+    /// OSS has confirmed that the bucket of every item is in the region of the project.
+    pub region: bool,
+    /// IMM has returned the project in this run.
+    pub project: bool,
+}
+
 impl Progress {
+    /// Returns what is certain about the job, for changes.
+    pub fn known_mut(&mut self) -> &mut KnownFacts {
+        &mut self.known
+    }
+
     /// Applies a response to the item with this index and returns the effect on the job.
     pub fn apply_response(
         &mut self,
@@ -78,13 +92,18 @@ impl Progress {
                 self.defer(&item, 0, 0, None, now);
                 return ResponseEffect::CredentialsRejected(error);
             }
+            // After the first score the project may be deleted: it is read again.
+            CloudErrorKind::NoSuchProject if canary && self.known.project => false,
             CloudErrorKind::NoSuchProject => {
                 self.defer(&item, 0, 0, None, now);
                 return ResponseEffect::NoProject { canary, error };
             }
             // After the first score, a wrong region concerns the single image: the item fails, not the job.
             CloudErrorKind::WrongRegion
-                if canary && self.stats.succeeded == 0 && self.rules.action(&error.code).is_none() =>
+                if canary
+                    && !self.known.region
+                    && self.stats.succeeded == 0
+                    && self.rules.action(&error.code).is_none() =>
             {
                 self.defer(&item, 0, 0, None, now);
                 return ResponseEffect::OtherRegion(error);
