@@ -34,18 +34,22 @@
 
 {{/* Labels that never change for a release: the selector of a Deployment is immutable. */}}
 {{- define "imm-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "imm-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{- dict "app.kubernetes.io/name" (include "imm-operator.name" .) "app.kubernetes.io/instance" .Release.Name | toYaml }}
+{{- end }}
+
+{{/* Labels of one object: a list of the context and its additional labels. Each key appears once: the selector and the
+     label that Helm requires take precedence over additional labels, commonLabels, and the chart's other labels. */}}
+{{- define "imm-operator.labelsWith" -}}
+{{- $root := index . 0 -}}
+{{- $fixed := include "imm-operator.selectorLabels" $root | fromYaml -}}
+{{- $_ := set $fixed "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $chart := printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" -}}
+{{- $defaults := dict "helm.sh/chart" $chart "app.kubernetes.io/version" $root.Chart.AppVersion -}}
+{{- merge $fixed (index . 1) $root.Values.commonLabels $defaults | toYaml }}
 {{- end }}
 
 {{- define "imm-operator.labels" -}}
-{{- with .Values.commonLabels }}
-{{- toYaml . }}
-{{ end -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "imm-operator.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- include "imm-operator.labelsWith" (list . dict) }}
 {{- end }}
 
 {{/* Metadata of every CRD; `make generate` inserts the call. */}}
@@ -72,8 +76,8 @@ labels:
 {{- define "imm-operator.subjects" -}}
 subjects:
   - kind: ServiceAccount
-    name: {{ include "imm-operator.serviceAccountName" . }}
-    namespace: {{ .Release.Namespace }}
+    name: {{ include "imm-operator.serviceAccountName" . | quote }}
+    namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
 {{/* Permissions in the watched namespaces; the same rules for a ClusterRole and for Roles. */}}
