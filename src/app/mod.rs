@@ -17,7 +17,6 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::wiring::Adapters;
@@ -104,8 +103,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         address: settings.admin_address,
         source,
     };
-    let listener = TcpListener::bind(settings.admin_address).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    let listeners = http_server::listen(settings.admin_address)
+        .await
+        .map_err(listen)?;
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let rules = CurrentRules::default();
     if let Some(path) = &settings.tenancy_rules {
         rules.load(path).await?;
@@ -126,8 +127,19 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         metrics: Arc::clone(&metrics),
         ready: Arc::clone(&ready),
     };
-    let serving = tokio::spawn(http_server::serve(listener, admin, closing.clone()));
-    tracing::info!(%address, "HTTP server started");
+    let serving: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::spawn(http_server::serve(listener, admin.clone(), closing.clone())))
+        .collect();
+    for address in addresses {
+        tracing::info!(%address, "HTTP server started");
+    }
+    tracing::info!(
+        oss = settings.oss_endpoint,
+        imm = settings.imm_endpoint,
+        sts = settings.sts_endpoint,
+        "cloud endpoints set"
+    );
 
     let account = operator_account(&client).await;
     tracing::info!(
@@ -173,7 +185,9 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         lead(&settings, &client, adapters, &metrics, &ready, leadership, &stop).await
     };
     closing.cancel();
-    let _ = serving.await;
+    for server in serving {
+        let _ = server.await;
+    }
     tracing::info!("operator stopped");
     outcome
 }

@@ -16,13 +16,14 @@ use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
 use crate::app::{OperatorIdentity, Settings};
 use crate::cloud::Endpoints;
+use crate::core::validate::is_namespace;
 use crate::kubernetes::now;
 use crate::ports::AccessKeys;
 use crate::runtime::telemetry::LogFormat;
 
 /// Kubernetes operator that grants Alibaba Cloud IMM read access to OSS buckets of other accounts and scores their images.
 #[derive(Debug, Parser)]
-#[command(name = "imm-operator", version, about)]
+#[command(name = "imm-operator", version, about, args_override_self = true)]
 pub struct Arguments {
     /// Command to run.
     #[command(subcommand)]
@@ -52,9 +53,9 @@ pub enum Command {
 /// Flags of `run`; each can also be set by an environment variable.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// IP address and port of probes and metrics. Port 0 selects a free port, which is logged. Change it if the port is
+    /// IP address and port of probes and metrics. [::] serves IPv6 and IPv4, or IPv4 alone without IPv6. Port 0 selects a free port, which is logged. Change it if the port is
     /// taken or must not be reachable from other hosts.
-    #[arg(long, env = "IMM_OPERATOR_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "IMM_OPERATOR_ADMIN_ADDRESS", default_value = "[::]:8080")]
     admin_address: SocketAddr,
     /// URL of OSS; {region} is replaced by the bucket's region, and the bucket is prepended to the host. Change it for
     /// internal (VPC) endpoints or an emulator.
@@ -68,7 +69,7 @@ pub struct RunArgs {
     sts_endpoint: String,
     /// Namespace of the operator, for its lease and policy backups. If unset, there is no leader election and no backup; set
     /// it in every cluster.
-    #[arg(long, env = "IMM_OPERATOR_NAMESPACE")]
+    #[arg(long, env = "IMM_OPERATOR_NAMESPACE", value_parser = parse_namespace)]
     namespace: Option<String>,
     /// Name of the lease in the namespace of the operator. Give each install in one namespace another name, and other
     /// namespaces to watch.
@@ -94,9 +95,9 @@ pub struct RunArgs {
     /// at each use. Takes precedence over the ALIBABA_CLOUD_ variables.
     #[arg(long, env = "IMM_OPERATOR_CREDENTIALS_FOLDER")]
     credentials_folder: Option<PathBuf>,
-    /// Namespaces to watch, separated by commas; default: all. Set it if the operator has Roles in some namespaces only, or
+    /// Namespaces to watch, separated by commas; can be repeated; default: all. Set it if the operator has Roles in some namespaces only, or
     /// to run several operators in one cluster.
-    #[arg(long, env = "IMM_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',')]
+    #[arg(long, env = "IMM_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_parser = parse_namespace)]
     watch_namespaces: Vec<String>,
     /// Format of log lines on standard error. Use text for reading in a terminal.
     #[arg(long, env = "IMM_OPERATOR_LOG_FORMAT", value_enum, default_value = "json")]
@@ -104,6 +105,18 @@ pub struct RunArgs {
     /// Minimum level of log lines: error, warn, info, debug or trace. Use debug to investigate failed requests.
     #[arg(long, env = "IMM_OPERATOR_LOG_LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: String,
+}
+
+/// Parses the name of a namespace, or an empty text.
+fn parse_namespace(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || is_namespace(name) {
+        return Ok(name.to_owned());
+    }
+    Err(
+        "a namespace is 1 to 63 lower-case letters, digits and hyphens, without a hyphen at either end"
+            .to_owned(),
+    )
 }
 
 impl RunArgs {
@@ -120,9 +133,13 @@ impl RunArgs {
                 .filter(|n| !n.is_empty())
                 .cloned()
                 .collect(),
-            operator_namespace: self.namespace.clone(),
+            operator_namespace: self.namespace.clone().filter(|n| !n.is_empty()),
             lease_name: self.lease_name.clone(),
-            backup_namespace: self.backup_namespace.clone().or_else(|| self.namespace.clone()),
+            backup_namespace: self
+                .backup_namespace
+                .clone()
+                .or_else(|| self.namespace.clone())
+                .filter(|n| !n.is_empty()),
             leader_name: (!self.no_leader_election).then(|| self.pod_name()),
             tenancy_rules: self.tenancy_rules.clone(),
             operator_identity: self.operator_identity(),

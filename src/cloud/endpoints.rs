@@ -10,11 +10,12 @@ use crate::core::place::{BucketPlace, ProjectPlace};
 /// An invalid endpoint flag.
 #[derive(Debug, Error)]
 #[error(
-    "{flag} must be an http or https URL without path or user name, such as {example} ({{region}}: the region)"
+    "{flag} must be an http or https URL without path, query or user name, such as {example}{placeholder}"
 )]
 pub struct EndpointError {
     flag: &'static str,
     example: &'static str,
+    placeholder: &'static str,
 }
 
 /// The endpoints; `{region}` is replaced by the region of the bucket or project.
@@ -30,30 +31,32 @@ impl Endpoints {
     pub const OSS: &'static str = "https://oss-{region}.aliyuncs.com";
     /// Public endpoint of IMM.
     pub const IMM: &'static str = "https://imm.{region}.aliyuncs.com";
-    /// Public endpoint of STS, the same for all regions.
+    /// Public endpoint of STS, the same for all regions: STS knows no region.
     pub const STS: &'static str = "https://sts.aliyuncs.com";
 
     /// Validates the endpoints. Fails with the first flag that is not an http or https URL without path and user name.
     pub fn new(oss: &str, imm: &str, sts: &str) -> Result<Self, EndpointError> {
-        let usable = |address: &str| {
-            let url = Url::parse(&address.replace("{region}", "cn-hangzhou"));
-            url.is_ok_and(|u| {
-                matches!(u.scheme(), "http" | "https")
-                    && u.host_str().is_some()
-                    && u.path() == "/"
-                    && u.username().is_empty()
-            })
-        };
         for (flag, address, example) in [
             ("--oss-endpoint", oss, Self::OSS),
             ("--imm-endpoint", imm, Self::IMM),
             ("--sts-endpoint", sts, Self::STS),
         ] {
-            if !usable(address) {
-                return Err(EndpointError { flag, example });
+            // A session is not bound to a region, so the endpoint of STS has none either.
+            let regional = flag != "--sts-endpoint";
+            if !is_usable(address, regional) {
+                let placeholder = if regional {
+                    " ({region}: the region)"
+                } else {
+                    ", and has no {region}, because sessions are for all regions"
+                };
+                return Err(EndpointError {
+                    flag,
+                    example,
+                    placeholder,
+                });
             }
         }
-        let plain = |address: &str| address.trim_end_matches('/').to_owned();
+        let plain = |address: &str| address.trim().trim_end_matches('/').to_owned();
         Ok(Self {
             oss: plain(oss),
             imm: plain(imm),
@@ -94,6 +97,26 @@ impl Endpoints {
     }
 }
 
+/// Whether an endpoint gives a URL with a host and nothing else, in the form in which it is used. Braces other than
+/// `{region}` are a misspelled placeholder.
+fn is_usable(address: &str, regional: bool) -> bool {
+    let used = if regional {
+        address.trim().replace("{region}", "cn-hangzhou")
+    } else {
+        address.trim().to_owned()
+    };
+    let host_only = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host_str().is_some_and(|host| !host.is_empty())
+            && url.path() == "/"
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    !used.contains(['{', '}']) && Url::parse(&used).is_ok_and(|url| host_only(&url))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +130,47 @@ mod tests {
             Endpoints::new("http://127.0.0.1:9000", "http://127.0.0.1:9000/", Endpoints::STS).unwrap();
         assert_eq!(local.bucket(&pics), "http://127.0.0.1:9000/pics/");
         assert_eq!(local.oss_service(&pics), "http://127.0.0.1:9000/");
-        assert!(Endpoints::new("ftp://x", Endpoints::IMM, Endpoints::STS).is_err());
-        assert!(Endpoints::new("https://user@host", Endpoints::IMM, Endpoints::STS).is_err());
+    }
+
+    #[test]
+    fn an_endpoint_is_refused_unless_it_is_used_as_it_was_checked() {
+        for wrong in [
+            "ftp://x",
+            "https://user@host",
+            "https://:word@host",
+            "https://host/path",
+            "https://host?x=1",
+            "https://host/?x",
+            "https://host#f",
+            "https://oss-{Region}.example.com",
+            "https://oss-{ region }.example.com",
+            "https://oss-{region.example.com",
+            "oss-{region}.aliyuncs.com",
+            "",
+        ] {
+            assert!(
+                Endpoints::new(wrong, Endpoints::IMM, Endpoints::STS).is_err(),
+                "{wrong}"
+            );
+            let error = Endpoints::new(Endpoints::OSS, wrong, Endpoints::STS).unwrap_err();
+            assert!(error.to_string().contains("--imm-endpoint"), "{wrong}: {error}");
+            assert!(
+                Endpoints::new(Endpoints::OSS, Endpoints::IMM, wrong).is_err(),
+                "{wrong}"
+            );
+        }
+        let error = Endpoints::new(
+            Endpoints::OSS,
+            Endpoints::IMM,
+            "https://sts-vpc.{region}.aliyuncs.com",
+        );
+        let message = error.unwrap_err().to_string();
+        assert!(
+            message.contains("--sts-endpoint") && message.contains("has no {region}"),
+            "{message}"
+        );
+        let vpc = "https://sts-vpc.cn-hangzhou.aliyuncs.com/";
+        let used = Endpoints::new(Endpoints::OSS, Endpoints::IMM, vpc).unwrap();
+        assert_eq!(used.sts(), vpc);
     }
 }

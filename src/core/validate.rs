@@ -38,6 +38,15 @@ pub fn check_bucket(field: &'static str, name: &str) -> Result<(), ValidationErr
     )
 }
 
+/// Returns `true` for the name of a namespace: an RFC 1123 label.
+pub fn is_namespace(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    (1..=63).contains(&bytes.len())
+        && bytes.iter().all(|b| is_lower_or_digit(*b) || *b == b'-')
+        && ends.iter().all(|end| end.is_some_and(|b| is_lower_or_digit(*b)))
+}
+
 /// Checks an account UID: 5 to 20 digits.
 pub fn check_uid(field: &'static str, uid: &str) -> Result<(), ValidationError> {
     let digits = uid.bytes().all(|b| b.is_ascii_digit());
@@ -200,6 +209,24 @@ impl ObjectUri {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn namespaces_are_rfc_1123_labels() {
+        let long = "a".repeat(64);
+        for (name, expected) in [
+            ("media", true),
+            ("0-1", true),
+            ("1", true),
+            ("", false),
+            ("Media", false),
+            ("a.b", false),
+            ("-a", false),
+            ("a-", false),
+            (&long, false),
+        ] {
+            assert_eq!(is_namespace(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn names_that_oss_rejects_are_rejected() {

@@ -1,5 +1,7 @@
 //! Serves `/livez`, `/readyz` and `/metrics` on one port: read-only, without names of objects, buckets or accounts.
 
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +20,29 @@ use super::metrics::Metrics;
 pub(crate) struct HttpServerState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ready: Arc<AtomicBool>,
+}
+
+/// Binds the address. `[::]` stands for all addresses of both families: where the kernel has no IPv6, IPv4 alone is bound,
+/// and where an IPv6 socket does not accept IPv4, both are bound.
+///
+/// # Errors
+/// Returns the error of the operating system.
+pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<Vec<TcpListener>> {
+    let all_of_both = address.is_ipv6() && address.ip().is_unspecified();
+    let first = match TcpListener::bind(address).await {
+        Err(error) if all_of_both && error.kind() != ErrorKind::AddrInUse => {
+            let four = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            return Ok(vec![TcpListener::bind(four).await.map_err(|_| error)?]);
+        }
+        bound => bound?,
+    };
+    if !all_of_both {
+        return Ok(vec![first]);
+    }
+    // Fails if the first socket accepts IPv4 too, as it does by default.
+    let four = SocketAddr::from((Ipv4Addr::UNSPECIFIED, first.local_addr()?.port()));
+    let second = TcpListener::bind(four).await.ok();
+    Ok(std::iter::once(first).chain(second).collect())
 }
 
 /// Serves until `stop` is cancelled. A failure is logged.
@@ -50,4 +75,28 @@ async fn ready(State(admin): State<HttpServerState>) -> impl IntoResponse {
 async fn metrics(State(admin): State<HttpServerState>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], admin.metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_addresses_of_both_families_are_served() {
+        let listeners = listen("[::]:0".parse().unwrap()).await.unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        // A machine without IPv6 serves IPv4 alone.
+        if listeners[0].local_addr().unwrap().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
+        let one = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        assert_eq!(one.len(), 1);
+        let taken = listen(one[0].local_addr().unwrap()).await.unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+    }
 }
