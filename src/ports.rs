@@ -52,13 +52,13 @@ pub enum KubeError {
     /// HTTP 404: the object does not exist.
     #[error("the object does not exist")]
     NotFound,
-    /// HTTP 401 or 403: the operator lacks an RBAC permission.
+    /// HTTP 403: the operator lacks an RBAC permission.
     #[error("the operator lacks an RBAC permission")]
     Forbidden,
     /// HTTP 400 or 422, a failed `test` of a JSON patch, or a stored object that cannot be decoded.
     #[error("the request or the stored object is invalid")]
     Invalid,
-    /// No response within the deadline, a connection error, or any other HTTP status, for example 429 or 503.
+    /// No response within the deadline, a connection error, or any other HTTP status, for example 401, 429 or 503.
     #[error("the API server is unavailable")]
     Unavailable,
 }

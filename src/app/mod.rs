@@ -1,10 +1,12 @@
 //! The process: wiring, start order, leader election, probes and shutdown. `core` makes the decisions.
 
+mod commands;
 mod operator_identity;
 #[cfg(test)]
 mod secret_answers;
 mod wiring;
 
+pub use self::commands::{read_results, release_finalizers};
 pub use self::operator_identity::OperatorIdentity;
 
 use std::net::SocketAddr;
@@ -20,12 +22,11 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use self::wiring::Adapters;
-use crate::api::ItemResult;
 use crate::cloud::{Cloud, EndpointError, Endpoints};
 use crate::controller::Controllers;
 use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
-use crate::core::grant::{GrantObject, ObjectKey};
 use crate::kubernetes::Kubernetes;
+use crate::kubernetes::connect::{ConnectOptions, connect};
 use crate::kubernetes::lease::{self, Fence, Leadership, LeaseObject};
 use crate::kubernetes::served_crds::{ServedCrds, served_crds};
 use crate::ports::KubeError;
@@ -42,6 +43,8 @@ const CHECK_CRDS_EVERY: Duration = Duration::from_secs(1);
 /// Settings of the process.
 #[derive(Clone)]
 pub struct Settings {
+    /// Where the cluster is configured.
+    pub cluster: ConnectOptions,
     /// Listen address of probes and metrics.
     pub admin_address: SocketAddr,
     /// OSS endpoint; `{region}` is replaced by the region.
@@ -111,7 +114,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     if let Some(path) = &settings.tenancy_rules {
         rules.load(path).await?;
     }
-    let client = kube_client().await?;
+    let client = connect(&settings.cluster).map_err(RunError::Cluster)?.client;
     let endpoints = Endpoints::new(
         &settings.oss_endpoint,
         &settings.imm_endpoint,
@@ -255,88 +258,6 @@ async fn lead(
         leadership.release().await;
     }
     Ok(())
-}
-
-/// Returns the grants that carry the operator's finalizer, with the number of statements that each owns. Removes the
-/// finalizers if `remove` is set. The operator must be stopped meanwhile, because it adds the finalizers again.
-///
-/// # Errors
-/// Returns an error if the grants cannot be listed or a finalizer cannot be removed.
-pub async fn release_finalizers(remove: bool) -> Result<Vec<(ObjectKey, usize)>, RunError> {
-    let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
-    let failed = |error| permission_error(error, "list and patch immbucketgrants in all namespaces");
-    let mut held = Vec::new();
-    for grant in kubernetes
-        .all_grants()
-        .await
-        .map_err(failed)?
-        .into_iter()
-        .filter(GrantObject::has_finalizer)
-    {
-        if remove {
-            kubernetes.remove_finalizer(&grant).await.map_err(failed)?;
-        }
-        held.push((grant.key, grant.status.owned.len()));
-    }
-    Ok(held)
-}
-
-/// Passes the stored results of a job to `page_of`, page by page: first those in the status, then those in the
-/// reports.
-///
-/// # Errors
-/// Returns an error if the job does not exist, or if the job or its reports cannot be read.
-pub async fn read_results(key: &ObjectKey, mut page_of: impl FnMut(Vec<ItemResult>)) -> Result<(), RunError> {
-    let kubernetes = Kubernetes::new(kube_client().await?, Vec::new(), None, None);
-    let permissions = format!(
-        "get imagescorejobs and list imagescorereports in namespace {} (included in the built-in ClusterRole view)",
-        key.namespace
-    );
-    let failed = |error| permission_error(error, &permissions);
-    let job = kubernetes.get_job(key).await.map_err(failed)?;
-    let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
-    page_of(job.status.results.clone());
-    let mut page = None;
-    while job.status.reports.is_some() {
-        let (reports, next) = kubernetes
-            .list_reports(&job, page.as_deref())
-            .await
-            .map_err(failed)?;
-        page_of(
-            reports
-                .into_iter()
-                .flat_map(|stored| stored.report.results)
-                .collect(),
-        );
-        page = next;
-        if page.is_none() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Error of a command. `Forbidden` names the permissions that the user of the command needs; the operator's
-/// ServiceAccount is not involved.
-fn permission_error(error: KubeError, permissions: &str) -> RunError {
-    RunError::Cluster(if error == KubeError::Forbidden {
-        format!("you need permission to {permissions}")
-    } else {
-        error.to_string()
-    })
-}
-
-/// Creates a client without built-in retries: a request must not outlive the reconcile that made it.
-///
-/// # Errors
-/// Returns an error if no kubeconfig or in-cluster configuration can be used.
-async fn kube_client() -> Result<Client, RunError> {
-    let mut config = kube::Config::infer()
-        .await
-        .map_err(|e| RunError::Cluster(e.to_string()))?;
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(10));
-    Client::try_from(config).map_err(|e| RunError::Cluster(e.to_string()))
 }
 
 /// Waits until the API server serves the CRDs of this version. It would drop members of a status that older CRDs do not

@@ -1,5 +1,6 @@
 //! Command line and environment variables, and their conversion to settings. No other module reads the environment.
 
+mod cluster;
 mod escape;
 pub mod generate;
 pub mod plan;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use self::cluster::ClusterArgs;
 use self::plan::PlanArgs;
 use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
@@ -123,6 +125,7 @@ impl RunArgs {
     /// Converts the flags to settings.
     pub fn settings(&self) -> Settings {
         Settings {
+            cluster: ClusterArgs::default().options(),
             admin_address: self.admin_address,
             oss_endpoint: self.oss_endpoint.clone(),
             imm_endpoint: self.imm_endpoint.clone(),

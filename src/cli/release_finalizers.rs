@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use super::cluster::ClusterArgs;
 use super::escape::escaped;
 use crate::app::release_finalizers;
 use crate::core::condition_builder::counted;
@@ -14,11 +15,13 @@ pub struct ReleaseFinalizersArgs {
     /// Remove the finalizers. Without this flag, the grants with a finalizer are only listed.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// Lists the grants with the operator's finalizer and, with `--yes`, removes it. Returns exit code 1 after an error.
 pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
-    match release_finalizers(flags.yes).await {
+    match release_finalizers(&flags.cluster.options(), flags.yes).await {
         Ok(held) => {
             for (grant, statements) in &held {
                 let word = if flags.yes {

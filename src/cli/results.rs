@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+use super::cluster::ClusterArgs;
 use super::escape::escaped;
 use crate::api::ItemResult;
 use crate::app::read_results;
-use crate::core::grant::ObjectKey;
 use crate::core::job::Score;
 
 /// Output format of results.
@@ -24,9 +24,11 @@ pub enum Output {
 /// Flags of `results`.
 #[derive(Debug, clap::Args)]
 pub struct ResultsArgs {
-    /// Namespace of the job. Set it unless the job is in namespace default.
-    #[arg(long, short, default_value = "default")]
-    namespace: String,
+    /// Namespace of the job. Default: the namespace of the context.
+    #[arg(long, short)]
+    namespace: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Name of the ImageScoreJob.
     job: String,
     /// Output format. Use jsonl to process the results with jq or a script: csv shows characters that a terminal would obey
@@ -40,12 +42,10 @@ pub struct ResultsArgs {
 
 /// Prints the results. Returns exit code 1 if the job cannot be read, the output fails or an index appears twice.
 pub async fn run(flags: &ResultsArgs) -> ExitCode {
-    let key = ObjectKey {
-        namespace: flags.namespace.clone(),
-        name: flags.job.clone(),
-    };
+    let cluster = flags.cluster.options();
+    let namespace = flags.namespace.as_deref().filter(|n| !n.is_empty());
     let mut kept = Vec::new();
-    let read = read_results(&key, |page| {
+    let read = read_results(&cluster, namespace, &flags.job, |page| {
         kept.extend(page);
         if let Some(most) = flags.lowest {
             keep_lowest(&mut kept, most);

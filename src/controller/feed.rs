@@ -19,6 +19,7 @@ use crate::api::{
 };
 use crate::core::grant::ObjectKey;
 use crate::kubernetes::decode::decode_metadata;
+use crate::kubernetes::request::error_chain;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
@@ -178,7 +179,7 @@ fn to_watch_event(
         Ok(watcher::Event::Delete(object)) => Some(WatchEvent::Deleted(key_of(&object))),
         Ok(watcher::Event::InitDone) => Some(WatchEvent::ListCompleted(scope.cloned())),
         Err(error) => {
-            tracing::warn!(%error, "failed to watch objects; retrying");
+            tracing::warn!(error = error_chain(&error), "failed to watch objects; retrying");
             None
         }
     }

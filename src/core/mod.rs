@@ -11,6 +11,7 @@ mod json;
 pub mod leader_election;
 pub mod place;
 pub mod policy;
+pub mod proxy;
 pub mod requeue;
 pub mod served_schema;
 pub mod tenancy;

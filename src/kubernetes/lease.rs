@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::now;
+use super::request::error_chain;
 use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_action};
 
 /// Deadline of one request for the lease: several requests fit into the remaining lease duration.
@@ -121,7 +122,7 @@ pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationT
                 }
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "failed to read lease");
+                tracing::warn!(error = error_chain(&error), "failed to read lease");
                 term.renew_every
             }
             Err(_) => term.renew_every,
@@ -235,7 +236,7 @@ async fn write_lease(
     match written {
         Ok(Ok(lease)) => Some(lease_record(&lease)),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "failed to write lease");
+            tracing::debug!(error = error_chain(&error), "failed to write lease");
             None
         }
         Err(_) => None,

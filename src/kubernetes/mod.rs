@@ -1,11 +1,13 @@
 //! Adapter for the API server: grants, jobs, reports, Secrets, tokens, namespaces, events and policy backups.
 
+mod commands;
+pub mod connect;
 mod credentials;
 pub(crate) mod decode;
 pub(crate) mod lease;
 mod policy_backups;
 mod reports;
-mod request;
+pub(crate) mod request;
 pub(crate) mod served_crds;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -111,20 +113,21 @@ impl Kubernetes {
         Ok(found)
     }
 
-    pub(crate) async fn all_grants(&self) -> Result<Vec<GrantObject>, KubeError> {
-        self.list_grants_in(None, &ListParams::default()).await
-    }
-
     /// Lists grants without kube's `ObjectList`: each grant is reduced to the fields in use while it is deserialized.
     async fn list_grants_in(
         &self,
         scope: Option<&str>,
         which: &ListParams,
     ) -> Result<Vec<GrantObject>, KubeError> {
-        let path = ImmBucketGrant::url_path(&(), scope);
-        let request = Request::new(path).list(which).map_err(|_| KubeError::Invalid)?;
-        let list: GrantList = send_with_deadline(self.client.request(request)).await?;
+        let list = send_with_deadline(self.grant_list(scope, which)).await?;
         Ok(list.items.into_iter().map(|DecodedGrant(grant)| grant).collect())
+    }
+
+    async fn grant_list(&self, scope: Option<&str>, which: &ListParams) -> Result<GrantList, kube::Error> {
+        let request = Request::new(ImmBucketGrant::url_path(&(), scope)).list(which);
+        self.client
+            .request(request.map_err(kube::Error::BuildRequest)?)
+            .await
     }
 
     pub(crate) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
@@ -197,23 +200,11 @@ impl Kubernetes {
     }
 
     pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
-        let Some(place) = grant.finalizers.iter().position(|f| f == FINALIZER) else {
+        let Some(patch) = finalizer_removal(grant) else {
             return Ok(());
         };
-        let path = format!("/metadata/finalizers/{place}");
-        let operations = json!([
-            {"op": "test", "path": "/metadata/uid", "value": grant.uid},
-            {"op": "test", "path": path, "value": FINALIZER},
-            {"op": "remove", "path": path},
-        ]);
-        match self
-            .patch(
-                &self.grants_api(Some(&grant.key.namespace)),
-                &grant.key.name,
-                operations,
-            )
-            .await
-        {
+        let api = self.grants_api(Some(&grant.key.namespace));
+        match send_with_deadline(api.patch(&grant.key.name, &PatchParams::default(), &patch)).await {
             Ok(_) | Err(KubeError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -296,6 +287,18 @@ impl Kubernetes {
             Err(_) => tracing::debug!("failed to publish event within the deadline"),
         }
     }
+}
+
+/// Returns the JSON patch that removes the operator's finalizer; `None` if the grant has none.
+fn finalizer_removal(grant: &GrantObject) -> Option<Patch<Value>> {
+    let place = grant.finalizers.iter().position(|f| f == FINALIZER)?;
+    let path = format!("/metadata/finalizers/{place}");
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": grant.uid},
+        {"op": "test", "path": path, "value": FINALIZER},
+        {"op": "remove", "path": path},
+    ]);
+    Some(Patch::Json(serde_json::from_value(operations).ok()?))
 }
 
 pub(crate) fn api_for(

@@ -1,7 +1,7 @@
 //! Reports of large jobs. The job owns its reports, so that they are deleted with it; labels make them listable by job.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectList, ObjectMeta};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::Value;
 
@@ -20,14 +20,9 @@ impl Kubernetes {
         job: &JobObject,
         page: Option<&str>,
     ) -> Result<ReportPage, KubeError> {
-        let mut params = ListParams::default()
-            .labels(&format!("{REPORT_JOB_UID}={}", job.uid))
-            .limit(PAGE);
-        params.continue_token = page.map(ToOwned::to_owned);
+        let params = page_params(job, page);
         let list = send_with_deadline(reports_api(&self.client, &job.key.namespace).list(&params)).await?;
-        let next = list.metadata.continue_.filter(|token| !token.is_empty());
-        let reports = list.items.iter().map(decode_report).collect::<Result<_, _>>()?;
-        Ok((reports, next))
+        report_page(&list)
     }
 
     pub(crate) async fn get_report(
@@ -66,7 +61,26 @@ impl Kubernetes {
     }
 }
 
-fn reports_api(client: &Client, namespace: &str) -> Api<DynamicObject> {
+/// Selects a page of the reports of a job.
+pub(super) fn page_params(job: &JobObject, page: Option<&str>) -> ListParams {
+    let mut params = ListParams::default()
+        .labels(&format!("{REPORT_JOB_UID}={}", job.uid))
+        .limit(PAGE);
+    params.continue_token = page.map(ToOwned::to_owned);
+    params
+}
+
+/// Decodes a page of reports.
+///
+/// # Errors
+/// Returns `Invalid` for a report that cannot be decoded.
+pub(super) fn report_page(list: &ObjectList<DynamicObject>) -> Result<ReportPage, KubeError> {
+    let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
+    let reports = list.items.iter().map(decode_report).collect::<Result<_, _>>()?;
+    Ok((reports, next))
+}
+
+pub(super) fn reports_api(client: &Client, namespace: &str) -> Api<DynamicObject> {
     api_for(
         client,
         &ApiResource::erase::<ImageScoreReport>(&()),

@@ -9,6 +9,7 @@ use kube::api::{ObjectMeta, PostParams, Request, TypeMeta};
 use kube::client::Body;
 use kube::{Client, Resource};
 use serde::Serialize;
+use thiserror::Error;
 
 use super::decode::WriteResponse;
 use crate::ports::KubeError;
@@ -16,15 +17,110 @@ use crate::ports::KubeError;
 /// Deadline of one request.
 pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Runs a request within [`REQUEST_DEADLINE`] and maps its error to a [`KubeError`]; a timeout is `Unavailable`.
+/// A request that failed, with its cause.
+#[derive(Debug, Error)]
+pub(crate) enum RequestError {
+    /// No answer within [`REQUEST_DEADLINE`].
+    #[error("the API server did not answer within {} s", REQUEST_DEADLINE.as_secs())]
+    Timeout,
+    /// The answer has an object that cannot be decoded.
+    #[error("a stored object cannot be decoded")]
+    Undecodable,
+    /// The API server rejected the request, or could not be reached.
+    #[error(transparent)]
+    Kube(kube::Error),
+}
+
+impl RequestError {
+    /// Returns the kind of the failure.
+    pub(super) fn kind(&self) -> KubeError {
+        match self {
+            Self::Kube(kube::Error::Api(status)) => error_of_code(status.code),
+            Self::Kube(_) | Self::Timeout => KubeError::Unavailable,
+            Self::Undecodable => KubeError::Invalid,
+        }
+    }
+
+    /// Describes the failure for the user of a command, who needs `permissions`.
+    pub(crate) fn describe(&self, permissions: &str) -> String {
+        match self {
+            Self::Kube(kube::Error::Api(status)) => {
+                describe_rejection(status.code, &status.message, permissions)
+            }
+            Self::Kube(error) => describe_failure(&error_chain(error)),
+            Self::Timeout | Self::Undecodable => self.to_string(),
+        }
+    }
+}
+
+/// Describes an answer other than a success. The text of an admission webhook or policy is part of it.
+fn describe_rejection(code: u16, message: &str, permissions: &str) -> String {
+    match code {
+        401 => "the API server does not accept your credentials (401 Unauthorized), which may have expired: log in again".to_owned(),
+        403 if message.contains(" cannot ") => format!("you need permission to {permissions} (403 Forbidden: {message})"),
+        _ => format!("the API server rejected the request ({code}): {message}"),
+    }
+}
+
+/// Describes a request without an answer by the texts of its causes.
+fn describe_failure(chain: &str) -> String {
+    let fix = if chain.contains("UnknownIssuer") || chain.contains("BadSignature") {
+        ": check certificate-authority of the cluster in the kubeconfig"
+    } else if chain.contains("not valid for name") || chain.contains("NotValidForName") {
+        ": check server and tls-server-name of the cluster in the kubeconfig"
+    } else if chain.contains("Expired") {
+        ": renew the certificate of the API server, or correct the clock"
+    } else if chain.contains("lookup") || chain.contains("dns error") {
+        ": check server of the cluster in the kubeconfig, and the DNS of this machine"
+    } else {
+        ""
+    };
+    format!("the API server cannot be reached ({chain}){fix}")
+}
+
+/// Returns the texts of an error and its causes. A cause whose text the error already has is left out.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// Runs a request within [`REQUEST_DEADLINE`].
+pub(super) async fn send<T>(
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, RequestError> {
+    match tokio::time::timeout(REQUEST_DEADLINE, request).await {
+        Ok(answer) => answer.map_err(RequestError::Kube),
+        Err(_) => Err(RequestError::Timeout),
+    }
+}
+
+/// Like [`send`], with the error reduced to its kind. The log has the cause of a request without a usable answer.
 pub(super) async fn send_with_deadline<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, KubeError> {
-    match tokio::time::timeout(REQUEST_DEADLINE, request).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) => Err(error_of_code(status.code)),
-        Ok(Err(_)) | Err(_) => Err(KubeError::Unavailable),
-    }
+    send(request).await.map_err(|error| {
+        let kind = error.kind();
+        if kind == KubeError::Unavailable {
+            tracing::warn!(
+                error = error_chain(&error),
+                "failed to send request to API server"
+            );
+        } else {
+            tracing::debug!(
+                error = error_chain(&error),
+                "failed to send request to API server"
+            );
+        }
+        kind
+    })
 }
 
 /// Sends a request within [`REQUEST_DEADLINE`] and returns the bytes of the answer. kube does not look into the answer, so it
@@ -109,4 +205,44 @@ pub(super) async fn write<K: Resource<DynamicType = ()>>(
     let request = request.map_err(|_| KubeError::Invalid)?;
     let answer: WriteResponse = send_with_deadline(client.request(request)).await?;
     Ok(answer.into_resource_version())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_says_what_to_do() {
+        let rbac = "imagescorejobs.immops.dev \"a\" is forbidden: User \"u\" cannot get resource";
+        let hook = "admission webhook \"w\" denied the request: no grants on Fridays";
+        for (code, message, parts) in [
+            (401, "Unauthorized", ["log in again", "401"]),
+            (403, rbac, ["you need permission to get jobs", rbac]),
+            (403, hook, ["rejected the request (403)", hook]),
+            (422, "denied by policy", ["(422)", "denied by policy"]),
+        ] {
+            let text = describe_rejection(code, message, "get jobs");
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        }
+    }
+
+    #[derive(Debug, Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn every_cause_is_named_once() {
+        let io = Layer("dns error: failed to lookup address information", None);
+        let connect = Layer("client error (Connect)", Some(Box::new(io)));
+        let outer = Layer("ServiceError: client error (Connect)", Some(Box::new(connect)));
+        let chain = error_chain(&outer);
+        assert_eq!(
+            chain,
+            "ServiceError: client error (Connect): dns error: failed to lookup address information"
+        );
+        assert!(describe_failure(&chain).contains("DNS"));
+        assert!(
+            describe_failure("invalid peer certificate: UnknownIssuer").contains("certificate-authority")
+        );
+    }
 }

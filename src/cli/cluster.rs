@@ -1,0 +1,48 @@
+//! Flags and environment variables that select the cluster, as in kubectl.
+
+use std::path::{Path, PathBuf};
+
+use super::variable;
+use crate::core::proxy::ProxyVariables;
+use crate::kubernetes::connect::ConnectOptions;
+
+/// Flags of commands that use a cluster.
+#[derive(Debug, Default, clap::Args)]
+pub struct ClusterArgs {
+    /// Kubeconfig file. Default: the files in KUBECONFIG, or ~/.kube/config, or the ServiceAccount of the Pod.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig. Default: its current context.
+    #[arg(long)]
+    context: Option<String>,
+}
+
+impl ClusterArgs {
+    /// Returns the options, with the environment variables that kubectl reads.
+    pub fn options(&self) -> ConnectOptions {
+        let either = |upper: &str, lower: &str| variable(upper).or_else(|| variable(lower));
+        let listed = variable("KUBECONFIG").map(|list| std::env::split_paths(&list).collect::<Vec<_>>());
+        let listed = listed.map(|all| {
+            all.into_iter()
+                .filter(|path| !path.as_os_str().is_empty())
+                .collect()
+        });
+        let home = || {
+            let home = variable("HOME")?;
+            Some(vec![Path::new(&home).join(".kube/config")])
+        };
+        ConnectOptions {
+            required: self.kubeconfig.clone(),
+            kubeconfigs: listed
+                .filter(|all: &Vec<_>| !all.is_empty())
+                .or_else(home)
+                .unwrap_or_default(),
+            context: self.context.clone().filter(|name| !name.is_empty()),
+            proxies: ProxyVariables {
+                https: either("HTTPS_PROXY", "https_proxy"),
+                http: either("HTTP_PROXY", "http_proxy"),
+                no_proxy: either("NO_PROXY", "no_proxy"),
+            },
+        }
+    }
+}

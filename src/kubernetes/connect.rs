@@ -1,0 +1,353 @@
+//! Connects to the API server as kubectl does: from kubeconfig files, or from the ServiceAccount of the Pod.
+//!
+//! kube's own loader fails on a missing file of a list, compares NO_PROXY with the proxy instead of the server, and sends
+//! a token with the line break of its file.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Uri, header};
+use k8s_openapi::ByteString;
+use kube::client::{Body, ClientBuilder};
+use kube::config::{AuthInfo, Cluster, ExecAuthCluster, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+use tower::util::MapRequestLayer;
+
+use super::request::error_chain;
+use crate::core::proxy::{ProxyVariables, with_scheme};
+
+/// How long a token is used before its file is read again, as in kubectl.
+const TOKEN_TTL: Duration = Duration::from_secs(60);
+
+/// Where the cluster is configured.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    /// A kubeconfig file that must exist; takes precedence over `kubeconfigs`.
+    pub required: Option<PathBuf>,
+    /// Kubeconfig files; the first one with a value wins, and files that do not exist are skipped.
+    pub kubeconfigs: Vec<PathBuf>,
+    /// Context of the kubeconfig; `None` means its current context.
+    pub context: Option<String>,
+    /// The proxy variables of the environment.
+    pub proxies: ProxyVariables,
+}
+
+/// A client, and the namespace for objects without one.
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// Namespace of the context, or of the Pod.
+    pub namespace: String,
+}
+
+/// Creates a client without built-in retries: a request must not outlive the reconcile that made it. No request is sent.
+///
+/// # Errors
+/// Returns the message for people if no configuration can be used.
+pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
+    let (mut config, token) = match read_kubeconfigs(options)? {
+        Some(kubeconfig) => config_of(kubeconfig, options)?,
+        None if options.context.is_some() => {
+            return Err("no kubeconfig file exists, so there is no context: set KUBECONFIG".to_owned());
+        }
+        // The files of the Pod need no proxy: the API server is in the same network.
+        None => {
+            let config = Config::incluster().map_err(|error| {
+                format!(
+                    "no kubeconfig file exists, and this is no Pod ({}): set KUBECONFIG",
+                    error_chain(&error)
+                )
+            })?;
+            (config, None)
+        }
+    };
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(10));
+    let namespace = config.default_namespace.clone();
+    let unusable = |error: kube::Error| format!("the kubeconfig cannot be used: {}", error_chain(&error));
+    let builder = ClientBuilder::try_from(config).map_err(unusable)?;
+    let client = match token {
+        None => builder.build(),
+        Some(file) => {
+            let token = Arc::new(TokenFile::new(file)?);
+            let authorize = move |request: Request<Body>| token.authorize(request);
+            builder.with_layer(&MapRequestLayer::new(authorize)).build()
+        }
+    };
+    Ok(Connection { client, namespace })
+}
+
+/// Reads and merges the kubeconfig files. `None` if none exists.
+fn read_kubeconfigs(options: &ConnectOptions) -> Result<Option<Kubeconfig>, String> {
+    let files = options
+        .required
+        .as_ref()
+        .map_or(options.kubeconfigs.as_slice(), std::slice::from_ref);
+    let mut merged: Option<Kubeconfig> = None;
+    for file in files {
+        let mut next = match Kubeconfig::read_from(file) {
+            Ok(next) => next,
+            Err(KubeconfigError::ReadConfig(error, _))
+                if error.kind() == ErrorKind::NotFound && options.required.is_none() =>
+            {
+                continue;
+            }
+            Err(error) => return Err(format!("{}: {}", file.display(), error_chain(&error))),
+        };
+        // An empty value is no value: a later file may have one.
+        next.current_context = next.current_context.filter(|name| !name.is_empty());
+        merged = Some(match merged {
+            None => next,
+            Some(first) => first
+                .merge(next)
+                .map_err(|error| format!("{}: {}", file.display(), error_chain(&error)))?,
+        });
+    }
+    Ok(merged)
+}
+
+/// Builds the configuration of a context. Returns also the file with the token, if the user has one.
+fn config_of(kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<(Config, Option<PathBuf>), String> {
+    let name = options.context.clone().or(kubeconfig.current_context);
+    let name =
+        name.ok_or("the kubeconfig has no current context: set one with kubectl config use-context")?;
+    let found = kubeconfig.contexts.into_iter().find(|c| c.name == name);
+    let context = found
+        .and_then(|c| c.context)
+        .ok_or_else(|| format!("context {name} does not exist in the kubeconfig"))?;
+    let found = kubeconfig
+        .clusters
+        .into_iter()
+        .find(|c| c.name == context.cluster);
+    let cluster = found.and_then(|c| c.cluster).ok_or_else(|| {
+        format!(
+            "context {name} names cluster {}, which does not exist",
+            context.cluster
+        )
+    })?;
+    // Like kubectl: without a user, requests are anonymous.
+    let found = kubeconfig
+        .auth_infos
+        .into_iter()
+        .find(|u| Some(&u.name) == context.user.as_ref());
+    let mut user = found.and_then(|u| u.auth_info).unwrap_or_default();
+    let invalid =
+        |what: &str, error: &dyn std::fmt::Display| format!("{what} of context {name} is invalid: {error}");
+
+    let server = cluster.server.clone().unwrap_or_default();
+    let url: Uri = server.parse().map_err(|error| invalid("the server", &error))?;
+    if url.host().is_none() {
+        return Err(invalid("the server", &format!("{server:?} has no host")));
+    }
+    let mut config = Config::new(url.clone());
+    config.default_namespace = context
+        .namespace
+        .filter(|n| !n.is_empty())
+        .unwrap_or_else(|| "default".to_owned());
+    config.root_cert = authority(&cluster).map_err(|error| invalid("the certificate authority", &error))?;
+    config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
+    config.disable_compression = cluster.disable_compression.unwrap_or(false);
+    config.tls_server_name.clone_from(&cluster.tls_server_name);
+    if let Some(exec) = user.exec.as_mut().filter(|exec| exec.provide_cluster_info) {
+        let shown = ExecAuthCluster::try_from(&cluster);
+        exec.cluster = Some(shown.map_err(|error| invalid("the cluster", &error_chain(&error)))?);
+    }
+    config.proxy_url = proxy(&cluster, &url, &options.proxies)
+        .map(|proxy| {
+            with_scheme(&proxy)
+                .parse()
+                .map_err(|error: http::uri::InvalidUri| invalid("the proxy", &error))
+        })
+        .transpose()?;
+    let token = token_file(&mut user);
+    config.auth_info = user;
+    Ok((config, token))
+}
+
+/// Returns the certificate authority of a cluster, as DER.
+fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
+    let data = cluster
+        .certificate_authority_data
+        .as_ref()
+        .filter(|data| !data.is_empty());
+    let pem = match (
+        data,
+        cluster
+            .certificate_authority
+            .as_ref()
+            .filter(|file| !file.is_empty()),
+    ) {
+        (Some(data), _) => {
+            let decoded: ByteString =
+                serde_json::from_value(data.as_str().into()).map_err(|e| e.to_string())?;
+            decoded.0
+        }
+        (None, Some(file)) => std::fs::read(file).map_err(|error| format!("{file}: {error}"))?,
+        (None, None) => return Ok(None),
+    };
+    let found: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|error| error.to_string())?;
+    Ok(Some(found.into_iter().map(|der| der.to_vec()).collect()))
+}
+
+/// Returns the proxy for the server of a cluster. `proxy-url` has no exceptions, as in kubectl.
+fn proxy(cluster: &Cluster, server: &Uri, variables: &ProxyVariables) -> Option<String> {
+    if let Some(proxy) = cluster.proxy_url.clone().filter(|proxy| !proxy.is_empty()) {
+        return Some(proxy);
+    }
+    let scheme = server.scheme_str().unwrap_or("https");
+    let port = server
+        .port_u16()
+        .unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let proxy = variables.proxy_for(scheme, server.host()?, port);
+    proxy.map(ToOwned::to_owned)
+}
+
+/// Takes the token file of a user, unless other credentials of the user take precedence.
+fn token_file(user: &mut AuthInfo) -> Option<PathBuf> {
+    let basic = user.username.is_some() && user.password.is_some();
+    if basic || user.token.is_some() {
+        return None;
+    }
+    user.token_file.take().map(PathBuf::from)
+}
+
+/// A token that is read from a file again once a minute.
+struct TokenFile {
+    file: PathBuf,
+    header: Mutex<(HeaderValue, Instant)>,
+}
+
+impl TokenFile {
+    fn new(file: PathBuf) -> Result<Self, String> {
+        let header = read_token(&file)?;
+        Ok(Self {
+            header: Mutex::new((header, Instant::now())),
+            file,
+        })
+    }
+
+    fn authorize(&self, mut request: Request<Body>) -> Request<Body> {
+        let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+        if header.1.elapsed() >= TOKEN_TTL {
+            // A file that cannot be read now is read again with the next minute; the last token may still work.
+            let fresh = read_token(&self.file).unwrap_or_else(|_| header.0.clone());
+            *header = (fresh, Instant::now());
+        }
+        request
+            .headers_mut()
+            .insert(header::AUTHORIZATION, header.0.clone());
+        request
+    }
+}
+
+/// Reads a token. Most editors and `echo` end a file with a line break, which is not part of the token.
+fn read_token(file: &PathBuf) -> Result<HeaderValue, String> {
+    let unusable = |why: &dyn std::fmt::Display| format!("token file {}: {why}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
+    let token = SecretString::from(text.trim());
+    let header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    let mut header = header.map_err(|_| unusable(&"it has characters that a token cannot have"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "apiVersion: v1
+kind: Config
+current-context: one
+clusters:
+- {name: c, cluster: {server: 'https://api.example.com:6443'}}
+- {name: p, cluster: {server: 'https://api.example.com', proxy-url: 'socks5://proxy.example.com'}}
+contexts:
+- {name: one, context: {cluster: c, user: u, namespace: media}}
+- {name: two, context: {cluster: p, user: nobody}}
+users:
+- {name: u, user: {tokenFile: token}}
+";
+
+    fn options(folder: &std::path::Path, files: &[&str]) -> ConnectOptions {
+        ConnectOptions {
+            kubeconfigs: files.iter().map(|file| folder.join(file)).collect(),
+            ..ConnectOptions::default()
+        }
+    }
+
+    fn loaded(options: &ConnectOptions) -> Result<(Config, Option<PathBuf>), String> {
+        config_of(read_kubeconfigs(options)?.ok_or("none")?, options)
+    }
+
+    #[test]
+    fn missing_files_of_a_list_are_skipped_and_the_first_value_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("good"), CONFIG).unwrap();
+        let second = "current-context: two\ncontexts: []\n";
+        std::fs::write(folder.path().join("second"), second).unwrap();
+        std::fs::write(folder.path().join("empty"), "current-context: ''\n").unwrap();
+        for (files, namespace) in [
+            (["missing", "good"], "media"),
+            (["good", "second"], "media"),
+            (["second", "good"], "default"),
+            (["empty", "good"], "media"),
+        ] {
+            let (config, _) = loaded(&options(folder.path(), &files)).unwrap();
+            assert_eq!(config.default_namespace, namespace, "{files:?}");
+        }
+        assert_eq!(loaded(&options(folder.path(), &["missing"])).unwrap_err(), "none");
+        let mut required = options(folder.path(), &["good"]);
+        required.required = Some(folder.path().join("missing"));
+        assert!(loaded(&required).unwrap_err().contains("missing"));
+        let mut other = options(folder.path(), &["good"]);
+        other.context = Some("three".to_owned());
+        assert_eq!(
+            loaded(&other).unwrap_err(),
+            "context three does not exist in the kubeconfig"
+        );
+    }
+
+    #[test]
+    fn the_proxy_is_that_of_the_cluster_or_of_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config"), CONFIG).unwrap();
+        let mut options = options(folder.path(), &["config"]);
+        options.proxies.https = Some("proxy:3128".to_owned());
+        let proxy =
+            |options: &ConnectOptions| loaded(options).unwrap().0.proxy_url.map(|url| url.to_string());
+        assert_eq!(proxy(&options).as_deref(), Some("http://proxy:3128/"));
+        options.proxies.no_proxy = Some("localhost, .example.com,".to_owned());
+        assert_eq!(proxy(&options), None);
+        options.context = Some("two".to_owned());
+        assert_eq!(proxy(&options).as_deref(), Some("socks5://proxy.example.com/"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_file_may_end_in_a_line_break_and_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config"), CONFIG).unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "first\r\n").unwrap();
+        let (_, file) = loaded(&options(folder.path(), &["config"])).unwrap();
+        let token = TokenFile::new(file.unwrap()).unwrap();
+        let sent = || {
+            let request = token.authorize(Request::new(Body::empty()));
+            request.headers()["authorization"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(sent(), "Bearer first");
+        std::fs::write(&path, "second\n").unwrap();
+        assert_eq!(sent(), "Bearer first");
+        tokio::time::advance(TOKEN_TTL).await;
+        assert_eq!(sent(), "Bearer second");
+        std::fs::remove_file(&path).unwrap();
+        tokio::time::advance(TOKEN_TTL).await;
+        assert_eq!(sent(), "Bearer second");
+    }
+}
