@@ -1,5 +1,6 @@
 //! Bucket policies: the document as text, the statements that the operator renders, and the effect of Deny statements.
 
+mod coverage;
 mod deny;
 mod document;
 mod statement;

@@ -1,0 +1,140 @@
+//! Names and labels in the chart's output.
+
+use std::collections::BTreeSet;
+
+use imm_harness::Helm;
+use imm_harness::environment::checkout;
+use serde_json::Value;
+
+use super::{BOTH, chart, helm, objects, render};
+
+/// Checks that every name, namespace, label, annotation and argument is a string, as the API server requires.
+fn assert_strings(value: &Value, path: &str) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let texts = ["labels", "annotations", "matchLabels", "nodeSelector"].contains(&name.as_str());
+                let one = [
+                    "name",
+                    "namespace",
+                    "serviceAccountName",
+                    "secretName",
+                    "priorityClassName",
+                ];
+                let place = format!("{path}.{name}");
+                if one.contains(&name.as_str()) {
+                    assert!(member.is_string(), "{place}: {member}");
+                } else if texts && let Some(all) = member.as_object() {
+                    assert!(all.values().all(Value::is_string), "{place}: {member}");
+                }
+                assert_strings(member, &place);
+            }
+        }
+        Value::Array(items) => {
+            let place = format!("{path}[]");
+            let words = ["args[]", "resourceNames[]", "namespaces[]"];
+            for item in items {
+                let word = words.iter().any(|end| place.ends_with(end));
+                assert!(!word || item.is_string(), "{place}: {item}");
+                assert_strings(item, &place);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn names_that_yaml_reads_as_numbers_or_booleans_stay_names() {
+    let values = chart().join("ci/ambiguous-values.yaml").display().to_string();
+    for major in BOTH {
+        for (release, namespace) in [("1234", "no"), ("on", "1e3"), ("0x10", "true")] {
+            let rendered = helm(
+                major,
+                &["template", release, "--namespace", namespace, "--values", &values],
+            );
+            let rendered = objects(&rendered.unwrap());
+            assert!(rendered.len() > 15, "{}", rendered.len());
+            for object in &rendered {
+                let custom = object["kind"] == "CustomResourceDefinition";
+                assert_strings(if custom { &object["metadata"] } else { object }, "");
+            }
+            let rendered = objects(&helm(major, &["template", release, "--namespace", namespace]).unwrap());
+            rendered
+                .iter()
+                .filter(|object| object["kind"] != "CustomResourceDefinition")
+                .for_each(|object| assert_strings(object, ""));
+        }
+    }
+}
+
+/// A YAML parser that accepts duplicate keys would hide them, so this test reads lines.
+#[test]
+fn a_label_of_the_chart_can_be_set_and_appears_once() {
+    let values = chart().join("ci/ambiguous-values.yaml").display().to_string();
+    for major in BOTH {
+        let text = render(major, &["--values", &values]).unwrap();
+        let mut keys = BTreeSet::new();
+        for line in text.lines() {
+            let label = line
+                .trim()
+                .split_once(": ")
+                .map(|(key, _)| key)
+                .unwrap_or_default();
+            if !label.contains("kubernetes.io/") && !label.contains("helm.sh/") {
+                keys.clear();
+                continue;
+            }
+            assert!(keys.insert(label.to_owned()), "{label} appears twice: {line}");
+        }
+        let rendered = objects(&text);
+        let deployment = rendered
+            .iter()
+            .find(|object| object["kind"] == "Deployment")
+            .unwrap();
+        let pod = &deployment["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(pod["app.kubernetes.io/version"], "of the Pod");
+        assert_eq!(
+            deployment["metadata"]["labels"]["app.kubernetes.io/version"],
+            "1.0"
+        );
+        let selector = &deployment["spec"]["selector"]["matchLabels"];
+        for name in ["app.kubernetes.io/name", "app.kubernetes.io/instance"] {
+            assert_eq!(pod[name], selector[name], "the selector must match");
+        }
+        assert_eq!(
+            deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"],
+            "Helm"
+        );
+    }
+}
+
+#[test]
+fn a_second_release_as_documented_shares_no_object_with_the_first() {
+    let page = std::fs::read_to_string(checkout().join("docs/operations.md")).unwrap();
+    let command = page.split("helm install second").nth(1).unwrap();
+    let command = command.split("```").next().unwrap().replace("\\\n", " ");
+    let mut words = command.split_whitespace().skip_while(|word| *word != "--set");
+    let mut set = Vec::new();
+    while let (Some("--set"), Some(value)) = (words.next(), words.next()) {
+        set.extend(["--set", value]);
+    }
+    assert!(set.len() >= 6, "{command}");
+    let key = |object: &Value| {
+        let meta = &object["metadata"];
+        format!("{} {} {}", object["kind"], meta["namespace"], meta["name"])
+    };
+    for first in ["imm-operator", "second"] {
+        let rendered = |namespace: &str, more: &[&str]| -> BTreeSet<String> {
+            let name = if more.is_empty() { first } else { "second" };
+            let args = [&["template", name, "--namespace", namespace], more].concat();
+            objects(&helm(Helm::Four, &args).unwrap())
+                .iter()
+                .map(key)
+                .collect()
+        };
+        let (one, two) = (rendered("imm-system", &[]), rendered("second-system", &set));
+        assert!(two.len() >= 4, "{two:?}");
+        let shared: Vec<&String> = one.intersection(&two).collect();
+        assert!(shared.is_empty(), "{shared:?}");
+    }
+}
