@@ -204,7 +204,7 @@ impl Cloud {
             .ok()
             .filter(|_| answer.status == 200)?;
         let status: PolicyStatus = quick_xml::de::from_str(text).ok()?;
-        Some(status.is_public.trim() == "true")
+        flag(&status.is_public)
     }
 
     pub(super) async fn send_oss(
@@ -304,5 +304,35 @@ fn parse_public_access_block(answer: &HttpResponse) -> Result<Option<bool>, Clou
     }
     let text = std::str::from_utf8(&answer.body).unwrap_or_default();
     let block: Option<PublicAccessBlockConfiguration> = quick_xml::de::from_str(text).ok();
-    Ok(block.map(|b| b.block_public_access.trim() == "true"))
+    Ok(block.and_then(|b| match b.block_public_access.trim() {
+        "" => Some(false),
+        text => flag(text),
+    }))
+}
+
+/// Parses a flag of OSS. `None` for an unknown text: it must not count as off.
+fn flag(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_flag_does_not_count_as_off() {
+        for (text, expected) in [
+            ("true", Some(true)),
+            (" False ", Some(false)),
+            ("TRUE", Some(true)),
+            ("1", None),
+            ("", None),
+        ] {
+            assert_eq!(flag(text), expected, "{text}");
+        }
+    }
 }
