@@ -104,7 +104,11 @@ spec:
                 b"",
                 "spec.access.prefixes must not contain",
             ),
-            (&GRANT.replace("Minimal", "Everything"), b"", "unknown variant"),
+            (
+                &GRANT.replace("Minimal", "Everything"),
+                b"",
+                "must be one of Documented, Minimal, Custom",
+            ),
             (
                 GRANT,
                 &[b"{\"Statement\":[\"".as_slice(), &[b'x'; 16_300], b"\"]}"].concat(),

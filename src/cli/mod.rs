@@ -3,6 +3,7 @@
 mod cluster;
 mod escape;
 pub mod generate;
+mod manifest;
 pub mod plan;
 pub mod release_finalizers;
 pub mod results;
@@ -208,4 +209,39 @@ fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok()?;
     // The value of a Secret that was created with `echo` ends with a line break.
     Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(flags: &[&str]) -> Result<Settings, clap::Error> {
+        let given = ["imm-operator", "run"].iter().chain(flags).copied();
+        match Arguments::try_parse_from(given)?.command {
+            Command::Run(run) => Ok(run.settings()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_equal_flags_counts_and_namespaces_accumulate() {
+        let flags = [
+            "--admin-address=0.0.0.0:8080",
+            "--admin-address=[::1]:9090",
+            "--watch-namespaces=media, analytics,",
+            "--watch-namespaces",
+            "more",
+        ];
+        let settings = settings(&flags).unwrap();
+        assert_eq!(settings.admin_address.to_string(), "[::1]:9090");
+        assert_eq!(settings.namespaces, ["media", "analytics", "more"]);
+    }
+
+    #[test]
+    fn a_namespace_that_cannot_exist_is_refused_at_the_start() {
+        for wrong in ["Media", "a.b", "media analytics", "-a", "*"] {
+            assert!(settings(&["--watch-namespaces", wrong]).is_err(), "{wrong}");
+            assert!(settings(&[&format!("--namespace={wrong}")]).is_err(), "{wrong}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 
 use super::escape::escaped;
+use super::manifest;
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
 use crate::cloud::{Cloud, Endpoints};
 use crate::core::grant::{
@@ -32,9 +33,13 @@ pub enum BlockPublicAccess {
 /// Flags of `plan`.
 #[derive(Debug, clap::Args)]
 pub struct PlanArgs {
-    /// YAML manifest with exactly one ImmBucketGrant; other kinds in the file are ignored.
+    /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List; - reads standard input. Other
+    /// kinds are ignored.
     #[arg(long, short)]
     file: PathBuf,
+    /// Name of the ImmBucketGrant, if the manifest has several.
+    #[arg(long)]
+    name: Option<String>,
     /// File with the bucket's current policy (JSON); an empty file means no policy. Use it in CI, without credentials.
     #[arg(long, conflicts_with = "live", required_unless_present = "live")]
     policy: Option<PathBuf>,
@@ -256,31 +261,21 @@ fn pass_role_line(decision: PassRoleDecision, requested: PassRoleStatement) -> S
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
-    let bytes = tokio::fs::read(path).await;
+    let bytes = manifest::read(path).await;
     bytes.map_err(|source| PlanError::Read {
-        path: path.to_owned(),
+        path: manifest::shown(path),
         source,
     })
 }
 
 async fn read_grant(plan: &PlanArgs) -> Result<GrantSpec, PlanError> {
     let refuse = |message: String| PlanError::Manifest {
-        path: plan.file.clone(),
+        path: manifest::shown(&plan.file),
         message,
     };
     let text = String::from_utf8(read(&plan.file).await?)
         .map_err(|_| refuse("the file is not UTF-8 text".to_owned()))?;
-    let objects: Vec<serde_json::Value> =
-        serde_saphyr::from_multiple(&text).map_err(|error| refuse(error.to_string()))?;
-    let mut grants = objects
-        .into_iter()
-        .filter(|o| o.get("kind").is_some_and(|k| k == "ImmBucketGrant"));
-    let grant = grants.next().ok_or_else(|| refuse("found none".to_owned()))?;
-    if grants.next().is_some() {
-        return Err(refuse("found more than one".to_owned()));
-    }
-    let spec = grant.get("spec").cloned().unwrap_or_default();
-    serde_json::from_value(spec).map_err(|error| refuse(error.to_string()))
+    manifest::grant_of(&text, plan.name.as_deref()).map_err(refuse)
 }
 
 async fn read_live(
@@ -298,7 +293,14 @@ async fn read_live(
     let read = cloud
         .get_policy(bucket, &keys, now)
         .await
-        .map_err(|f| failed(&f.code_and_request_id()))?;
+        .map_err(|error| {
+            let code = error.code_and_request_id();
+            if error.is_clock_skew() {
+                failed(&format!("{code}: correct the clock of this machine"))
+            } else {
+                failed(&code)
+            }
+        })?;
     let block = cloud
         .read_public_access_block(bucket, &keys, now)
         .await

@@ -13,6 +13,7 @@ pub mod place;
 pub mod policy;
 pub mod proxy;
 pub mod requeue;
+pub mod schema;
 pub mod served_schema;
 pub mod tenancy;
 pub mod validate;

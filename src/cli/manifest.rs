@@ -1,0 +1,105 @@
+//! Reads a grant from a manifest, with the verdict of `kubectl apply`: a file or standard input, several documents, and
+//! lists.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::api::{GROUP, GrantSpec, Preset, VERSION, crds};
+use crate::core::schema::{check, check_envelope};
+use crate::core::validate::check_credentials;
+
+/// Reads a file; `-` is standard input.
+pub(super) async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes)?;
+        return Ok(bytes);
+    }
+    tokio::fs::read(path).await
+}
+
+/// Returns the spec of the only ImmBucketGrant of a manifest, or of the one with a name.
+///
+/// # Errors
+/// Returns what is wrong with the manifest.
+pub(super) fn grant_of(text: &str, name: Option<&str>) -> Result<GrantSpec, String> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    let mut found = Vec::new();
+    for document in documents {
+        collect_grants(document, &mut found)?;
+    }
+    let name_of = |grant: &Value| {
+        grant
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned)
+    };
+    found.retain(|grant| name.is_none() || name_of(grant).as_deref() == name);
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (None, _) => Err("found none".to_owned()),
+        (Some(_), Some(_)) => Err("found more than one: select one with --name".to_owned()),
+        (Some(grant), None) => checked_spec(grant),
+    }
+}
+
+/// Collects the grants of a document, and of the items of a list.
+fn collect_grants(document: Value, found: &mut Vec<Value>) -> Result<(), String> {
+    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
+    match kind {
+        "ImmBucketGrant" => found.push(document),
+        "List" | "ImmBucketGrantList" => {
+            let items = document.get("items").and_then(Value::as_array).cloned();
+            for item in items.ok_or_else(|| format!("items of kind {kind} must be a list"))? {
+                collect_grants(item, found)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn checked_spec(grant: Value) -> Result<GrantSpec, String> {
+    let Value::Object(mut grant) = grant else {
+        return Err("an ImmBucketGrant must have fields".to_owned());
+    };
+    check_envelope(&grant, &format!("{GROUP}/{VERSION}"))?;
+    let mut spec = grant
+        .remove("spec")
+        .filter(|spec| !spec.is_null())
+        .ok_or("spec is required")?;
+    let definitions = crds();
+    let schema = definitions
+        .iter()
+        .find(|definition| definition.spec.names.kind == "ImmBucketGrant")
+        .and_then(|definition| definition.spec.versions.first()?.schema.as_ref())
+        .and_then(|schema| {
+            schema
+                .open_api_v3_schema
+                .as_ref()?
+                .properties
+                .as_ref()?
+                .get("spec")
+        });
+    check(
+        &mut spec,
+        schema.ok_or("the schema of the kind is missing")?,
+        "spec",
+    )?;
+    let spec: GrantSpec = serde_json::from_value(spec).map_err(|error| format!("spec: {error}"))?;
+    check_credentials("spec.credentials", &spec.credentials)?;
+    if spec.access.preset != Preset::Custom && !spec.access.actions.is_empty() {
+        return Err("spec.access.actions requires preset: Custom: set it, or remove actions".to_owned());
+    }
+    Ok(spec)
+}
+
+/// Path of a manifest for messages.
+pub(super) fn shown(path: &Path) -> PathBuf {
+    if path.as_os_str() == "-" {
+        "standard input".into()
+    } else {
+        path.to_owned()
+    }
+}

@@ -1,0 +1,276 @@
+//! Checks a value against the schema of a CRD, as the API server does before it stores an object: unknown fields, types,
+//! limits and listed values. Rules and patterns are checked by `validate`, which has a message in words for each.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use serde_json::{Map, Value};
+
+/// Prepares a value as the API server does, and checks it: a null counts as absent, and a number without a fraction is an
+/// integer.
+///
+/// # Errors
+/// Returns the message about the first field that is wrong, starting with its path.
+pub fn check(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Result<(), String> {
+    if schema.x_kubernetes_int_or_string == Some(true) {
+        make_integer(value);
+        let number = value.is_i64() || value.is_u64();
+        let fits = schema.max_length.is_none_or(|most| length(value) <= most);
+        return match (number || value.is_string(), number || fits) {
+            (true, true) => Ok(()),
+            (true, false) => Err(format!("{path} is too long")),
+            (false, _) => Err(format!("{path} must be an integer or a string")),
+        };
+    }
+    match schema.type_.as_deref() {
+        Some("object") => check_object(value, schema, path),
+        Some("array") => check_array(value, schema, path),
+        Some("string") => check_string(value, schema, path),
+        Some("boolean") if !value.is_boolean() => {
+            Err(format!("{path} must be true or false, without quotes"))
+        }
+        Some("integer") => check_integer(value, schema, path),
+        _ => Ok(()),
+    }
+}
+
+fn check_object(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Result<(), String> {
+    let Value::Object(members) = value else {
+        return Err(format!("{path} must have fields of its own"));
+    };
+    members.retain(|_, member| !member.is_null());
+    let Some(properties) = &schema.properties else {
+        return Ok(());
+    };
+    for (name, member) in members.iter_mut() {
+        let place = format!("{path}.{name}");
+        let Some(known) = properties.get(name) else {
+            return Err(format!(
+                "{place} is no field of this kind: correct the name, or remove it"
+            ));
+        };
+        check(member, known, &place)?;
+    }
+    let missing = schema
+        .required
+        .iter()
+        .flatten()
+        .find(|name| !members.contains_key(*name));
+    missing.map_or(Ok(()), |name| Err(format!("{path}.{name} is required")))
+}
+
+fn check_array(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Result<(), String> {
+    let Value::Array(items) = value else {
+        return Err(format!("{path} must be a list"));
+    };
+    let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    if schema.max_items.is_some_and(|most| count > most) {
+        return Err(format!(
+            "{path} must have at most {} items",
+            schema.max_items.unwrap_or(0)
+        ));
+    }
+    if schema.min_items.is_some_and(|least| count < least) {
+        return Err(format!(
+            "{path} must have at least {} items",
+            schema.min_items.unwrap_or(0)
+        ));
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(of_items)) = &schema.items {
+        for (index, item) in items.iter_mut().enumerate() {
+            check(item, of_items, &format!("{path}[{index}]"))?;
+        }
+    }
+    let set = schema.x_kubernetes_list_type.as_deref() == Some("set");
+    let doubled = items
+        .iter()
+        .enumerate()
+        .find(|(index, item)| set && items.iter().take(*index).any(|i| i == *item));
+    doubled.map_or(Ok(()), |(index, _)| {
+        Err(format!("{path}[{index}] is in the list twice"))
+    })
+}
+
+fn check_string(value: &Value, schema: &JSONSchemaProps, path: &str) -> Result<(), String> {
+    if value.is_number() || value.is_boolean() {
+        return Err(format!("{path} must be a string: put the value in quotes"));
+    }
+    let Value::String(text) = value else {
+        return Err(format!("{path} must be a string"));
+    };
+    if let Some(listed) = &schema.enum_
+        && !listed.iter().any(|one| one.0 == *value)
+    {
+        let names: Vec<&str> = listed.iter().filter_map(|one| one.0.as_str()).collect();
+        return Err(format!(
+            "{path} is {text:?}, and must be one of {}",
+            names.join(", ")
+        ));
+    }
+    if schema.max_length.is_some_and(|most| length(value) > most) {
+        return Err(format!(
+            "{path} must have at most {} characters",
+            schema.max_length.unwrap_or(0)
+        ));
+    }
+    if schema.min_length.is_some_and(|least| length(value) < least) {
+        return Err(format!(
+            "{path} must have at least {} characters",
+            schema.min_length.unwrap_or(0)
+        ));
+    }
+    Ok(())
+}
+
+fn check_integer(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Result<(), String> {
+    make_integer(value);
+    let Some(number) = value.as_i64() else {
+        return Err(format!("{path} must be an integer, without quotes"));
+    };
+    // The limits in the schemas are far below the integers that a float cannot represent.
+    let limit = |limit: Option<f64>| limit.and_then(whole);
+    if limit(schema.minimum).is_some_and(|least| number < least)
+        || limit(schema.maximum).is_some_and(|most| number > most)
+    {
+        let shown = |limit: Option<f64>| limit.map_or_else(String::new, |limit| limit.to_string());
+        return Err(format!(
+            "{path} is {number}, and must be from {} to {}",
+            shown(schema.minimum),
+            shown(schema.maximum)
+        ));
+    }
+    Ok(())
+}
+
+fn length(value: &Value) -> i64 {
+    let count = value.as_str().map_or(0, |text| text.chars().count());
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Replaces a number without a fraction, such as 6e+02, by the integer.
+fn make_integer(value: &mut Value) {
+    if !value.is_i64()
+        && let Some(number) = value.as_f64().and_then(whole)
+    {
+        *value = number.into();
+    }
+}
+
+/// Returns the integer that a float stands for; `None` if it has a fraction or is too large.
+fn whole(number: f64) -> Option<i64> {
+    // The text of a float without a fraction has only digits.
+    (number.abs() < 1e15 && number.fract() == 0.0).then(|| format!("{number:.0}").parse().ok())?
+}
+
+/// Checks the members of an object besides its spec, as strict decoding does.
+///
+/// # Errors
+/// Returns the message about the first member that is wrong.
+pub fn check_envelope(object: &Map<String, Value>, api_version: &str) -> Result<(), String> {
+    let given = object
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if given != api_version {
+        return Err(format!("apiVersion is {given:?}, and must be {api_version}"));
+    }
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    if let Some(name) = object.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!(
+            "{name} is no field of this kind: correct the name, or remove it"
+        ));
+    }
+    let text = |name: &str| {
+        object
+            .get("metadata")
+            .and_then(|meta| meta.get(name)?.as_str())
+            .unwrap_or_default()
+    };
+    if text("name").is_empty() && text("generateName").is_empty() {
+        return Err("metadata.name is required, as a string".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_number_without_a_fraction_is_an_integer() {
+        for (number, expected) in [
+            (600.0, Some(600)),
+            (-2.0, Some(-2)),
+            (0.5, None),
+            (1e300, None),
+            (f64::NAN, None),
+            (f64::INFINITY, None),
+        ] {
+            assert_eq!(whole(number), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_field_and_the_fix() {
+        let schema: JSONSchemaProps = serde_json::from_value(json!({
+            "type": "object",
+            "required": ["uid"],
+            "properties": {
+                "uid": {"type": "string", "maxLength": 5},
+                "mode": {"type": "string", "enum": ["A", "B"]},
+                "seconds": {"type": "integer", "minimum": 60.0, "maximum": 90.0},
+                "on": {"type": "boolean"},
+                "names": {"type": "array", "maxItems": 2, "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+                "most": {"x-kubernetes-int-or-string": true, "maxLength": 4},
+            },
+        }))
+        .unwrap();
+        for (value, expected) in [
+            (json!({"uid": "1"}), ""),
+            (json!({"uid": "1", "mode": null, "seconds": 6e1, "most": 1}), ""),
+            (json!({"uid": "1", "most": "10%"}), ""),
+            (
+                json!({"uid": 12345}),
+                "s.uid must be a string: put the value in quotes",
+            ),
+            (json!({"uid": null}), "s.uid is required"),
+            (json!({"uid": "123456"}), "s.uid must have at most 5 characters"),
+            (json!({"uid": "1", "mod": "A"}), "s.mod is no field of this kind"),
+            (json!({"uid": "1", "mode": "C"}), "must be one of A, B"),
+            (json!({"uid": "1", "seconds": 59}), "must be from 60 to 90"),
+            (
+                json!({"uid": "1", "seconds": "60"}),
+                "s.seconds must be an integer",
+            ),
+            (
+                json!({"uid": "1", "seconds": 60.5}),
+                "s.seconds must be an integer",
+            ),
+            (json!({"uid": "1", "on": "true"}), "s.on must be true or false"),
+            (json!({"uid": "1", "names": "a"}), "s.names must be a list"),
+            (
+                json!({"uid": "1", "names": ["a", "a"]}),
+                "s.names[1] is in the list twice",
+            ),
+            (
+                json!({"uid": "1", "names": [null]}),
+                "s.names[0] must be a string",
+            ),
+            (
+                json!({"uid": "1", "most": 1.5}),
+                "s.most must be an integer or a string",
+            ),
+            (json!({"uid": "1", "most": "1000%"}), "s.most is too long"),
+            (json!([]), "s must have fields"),
+        ] {
+            let mut given = value.clone();
+            let said = check(&mut given, &schema, "s").err().unwrap_or_default();
+            assert!(
+                said.contains(expected) && said.is_empty() == expected.is_empty(),
+                "{value}: {said}"
+            );
+        }
+    }
+}
