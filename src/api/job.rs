@@ -324,9 +324,9 @@ fn default_max_failed() -> IntOrString {
     validation = Rule::new("self.results.select == oldSelf.results.select").message("results.select is immutable: create another ImageScoreJob").field_path(".results.select"),
     validation = Rule::new("self.results.select != 'BelowThreshold' || has(self.thresholds)").message("results.select: BelowThreshold requires thresholds.minScore: set minScore, or select All or Failed").field_path(".results.select"),
     validation = Rule::new("self.backoffLimitPerItem == oldSelf.backoffLimitPerItem").message("backoffLimitPerItem is immutable: create another ImageScoreJob").field_path(".backoffLimitPerItem"),
-    validation = Rule::new("type(self.maxFailedItems) == int ? self.maxFailedItems >= 0 : self.maxFailedItems.matches('^(100|[0-9]{1,2})%$')")
+    validation = Rule::new("type(self.maxFailedItems) == int ? self.maxFailedItems >= 0 && self.maxFailedItems <= 2147483647 : self.maxFailedItems.matches('^(100|[0-9]{1,2})%$')")
         .message("maxFailedItems must be a count such as 3, or a percentage such as \"10%\"").field_path(".maxFailedItems"),
-    validation = Rule::new("!has(self.thresholds) || (type(self.thresholds.maxBelow) == int ? self.thresholds.maxBelow >= 0 : self.thresholds.maxBelow.matches('^(100|[0-9]{1,2})%$'))")
+    validation = Rule::new("!has(self.thresholds) || (type(self.thresholds.maxBelow) == int ? self.thresholds.maxBelow >= 0 && self.thresholds.maxBelow <= 2147483647 : self.thresholds.maxBelow.matches('^(100|[0-9]{1,2})%$'))")
         .message("thresholds.maxBelow must be a count such as 3, or a percentage such as \"5%\"").field_path(".thresholds.maxBelow")
 )]
 #[serde(rename_all = "camelCase")]

@@ -36,8 +36,9 @@ pub struct PrefixSource {
     #[serde(default = "default_max_objects")]
     #[schemars(range(min = 1, max = 250_000))]
     pub max_objects: i32,
-    /// Only objects modified after this time (RFC 3339). Objects modified after the start of the job are always left out.
+    /// Only objects modified after this time (RFC 3339 with a capital T and Z, for example 2026-01-31T00:00:00Z). Objects modified after the start of the job are always left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"))]
     pub modified_after: Option<Time>,
     /// Credentials with permission to list the bucket (oss:ListObjects). Default: the credentials of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]

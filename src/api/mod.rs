@@ -26,6 +26,7 @@ mod reason;
     reason = "each printer column repeats the names of its settings"
 )]
 mod report;
+mod rules;
 
 pub use condition::{Condition, ConditionStatus, kinds};
 pub use credentials::{AssumeRole, CredentialSource, Credentials, SecretRef, ServiceAccountRef};
@@ -116,6 +117,9 @@ fn with_status_default(mut definition: CustomResourceDefinition) -> CustomResour
             .and_then(|schema| schema.open_api_v3_schema.as_mut())
         {
             clean_schema(root);
+            if let Some(spec) = root.properties.as_mut().and_then(|p| p.get_mut("spec")) {
+                rules::add_messages(spec);
+            }
         }
     }
     definition

@@ -17,6 +17,7 @@ mod grants {
     mod deletion;
     mod denies;
     mod drift;
+    mod grammar;
     mod isolation;
     mod merging;
     mod other_writers;
@@ -45,6 +46,11 @@ mod grants {
             together validation::a_grant_that_violates_the_schema_is_rejected_with_its_own_message,
             together validation::credentials_accept_only_the_block_that_matches_their_source,
             together validation::the_bucket_of_a_grant_is_immutable,
+            together grammar::plan_and_the_api_server_agree_on_every_manifest,
+            together grammar::a_plan_reads_lists_and_several_documents,
+            together grammar::times_and_numbers_of_a_job_are_decoded_as_they_are_stored,
+            together grammar::a_rejected_name_is_explained_in_words,
+            together grammar::every_rule_costs_less_than_half_the_limit,
             together owners::two_grants_share_a_statement_until_the_last_one_is_deleted,
             together owners::twenty_grants_at_once_cost_at_most_three_writes,
             together owners::an_adopted_statement_stays_when_the_grant_is_deleted,
