@@ -10,6 +10,7 @@ mod support;
 
 #[cfg(test)]
 mod platform {
+    mod cluster_access;
     mod columns;
     mod contract;
     mod health;
@@ -33,6 +34,9 @@ mod platform {
             together secrets::the_commands_in_the_message_grant_access_to_the_secret,
             together permissions::only_named_secrets_are_read_and_none_is_listed,
             apart permissions::the_permissions_of_the_chart_are_sufficient_and_minimal,
+            together cluster_access::the_commands_read_kubeconfigs_as_kubectl_does,
+            together cluster_access::a_command_that_cannot_reach_the_cluster_names_the_cause,
+            together cluster_access::the_proxy_of_the_kubeconfig_is_used,
             together columns::probes_and_metrics_answer,
             together columns::every_field_is_explained,
             together columns::columns_fit_a_terminal_and_both_kinds_are_one_category,
