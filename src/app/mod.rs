@@ -151,7 +151,9 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     );
     if !crds_are_served(&client, &stop).await {
         closing.cancel();
-        let _ = serving.await;
+        for server in serving {
+            let _ = server.await;
+        }
         return Ok(());
     }
     let leadership = match (&settings.operator_namespace, &settings.leader_name) {

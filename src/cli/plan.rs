@@ -290,17 +290,14 @@ async fn read_live(
     let endpoints =
         Endpoints::new(&plan.oss_endpoint, Endpoints::IMM, Endpoints::STS).map_err(|e| failed(&e))?;
     let cloud = Cloud::new(endpoints).map_err(|e| failed(&e))?;
-    let read = cloud
-        .get_policy(bucket, &keys, now)
-        .await
-        .map_err(|error| {
-            let code = error.code_and_request_id();
-            if error.is_clock_skew() {
-                failed(&format!("{code}: correct the clock of this machine"))
-            } else {
-                failed(&code)
-            }
-        })?;
+    let read = cloud.get_policy(bucket, &keys, now).await.map_err(|error| {
+        let code = error.code_and_request_id();
+        if error.is_clock_skew() {
+            failed(&format!("{code}: correct the clock of this machine"))
+        } else {
+            failed(&code)
+        }
+    })?;
     let block = cloud
         .read_public_access_block(bucket, &keys, now)
         .await

@@ -137,7 +137,9 @@ impl CredentialsError {
             Self::Invalid(_)
             | Self::AssumeRoleDenied(_)
             | Self::OtherAccount { .. }
+            | Self::AccountUnverified(_)
             | Self::NotConfigured
+            | Self::StsUnavailable(_)
             | Self::Unavailable => false,
         }
     }

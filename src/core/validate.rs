@@ -194,15 +194,6 @@ pub fn check_credentials(field: &str, credentials: &Credentials) -> Result<(), S
     Ok(())
 }
 
-fn is_object_name(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    let ends = [bytes.first(), bytes.last()];
-    bytes
-        .iter()
-        .all(|b| is_lower_or_digit(*b) || matches!(b, b'-' | b'.'))
-        && ends.iter().all(|end| end.is_some_and(|b| is_lower_or_digit(*b)))
-}
-
 fn is_ram_arn(arn: &str, kind: &str, most: usize) -> bool {
     let parts = arn
         .strip_prefix("acs:ram::")

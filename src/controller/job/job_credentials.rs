@@ -5,7 +5,7 @@ use crate::controller::context::Context;
 use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
 use crate::core::credential_use::Purpose;
 use crate::core::error::{CloudErrorKind, CredentialsError};
-use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
+use crate::core::identity::{Identity, SessionScope};
 use crate::core::job::{JobObject, Phase, SourceSpec};
 use crate::ports::AccessKeys;
 use crate::runtime::rate_limit::ProjectOwner;
@@ -84,7 +84,7 @@ impl ValidJob<'_> {
                 Err(Phase::CredentialsRejected(error, identity.describe()))
             }
             // Another account's project of the same name would be scored in, and billed, with the operator's own identity.
-            Err(error) if identity.origin == CredentialOrigin::Operator => {
+            Err(error) if identity.is_operator() => {
                 context.credentials.forget(identity);
                 let error = if error.is_transient() {
                     CredentialsError::Unavailable
@@ -135,7 +135,8 @@ impl ValidJob<'_> {
             }
         };
         let Ok(tenant) = context.tenant(&self.job.key.namespace).await else {
-            let message = "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying";
+            let message =
+                "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying";
             return Err(Phase::SourceUnreadable(message.to_owned(), false));
         };
         let rules = context.ports.tenancy_rules();
@@ -174,7 +175,11 @@ pub(super) fn stops_run(phase: &Phase) -> bool {
     match phase {
         Phase::Denied(_) | Phase::CredentialsRejected(..) => true,
         Phase::CredentialsFailed(error, _) => {
-            error.is_closed() || matches!(error, CredentialsError::OtherAccount { .. })
+            error.is_closed()
+                || matches!(
+                    error,
+                    CredentialsError::OtherAccount { .. } | CredentialsError::AccountUnverified(_)
+                )
         }
         Phase::Waiting(_)
         | Phase::Counting(_)

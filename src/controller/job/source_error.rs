@@ -43,8 +43,9 @@ pub(super) async fn on_source_error(
             Phase::Ended(End::Failed(JobReason::RegionMismatch, message))
         }
         CloudErrorKind::Unavailable if error.is_clock_skew() => {
-            let message =
-                format!("OSS rejects the requests for {what}, because their time is wrong ({reference}): {CORRECT_CLOCK}");
+            let message = format!(
+                "OSS rejects the requests for {what}, because their time is wrong ({reference}): {CORRECT_CLOCK}"
+            );
             Phase::SourceUnreadable(message, false)
         }
         CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
