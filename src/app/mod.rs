@@ -225,6 +225,9 @@ async fn lead(
             buckets: controllers.buckets.clone(),
             jobs: controllers.jobs.clone(),
             notifier: Arc::clone(&controllers.context.notifier),
+            finalizers: controllers.finalizers.clone(),
+            missing_finalizers: Arc::clone(&controllers.context.missing_finalizers),
+            leaving: Arc::clone(&controllers.context.leaving),
         },
         Arc::clone(metrics),
         move || {

@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::bucket::BucketCache;
 use super::credential_cache::CredentialCache;
+use super::finalizers::MissingFinalizers;
+use super::leaving::LeavingGrants;
 use super::waiting_jobs::WaitingJobs;
 use crate::core::grant::ObjectKey;
 use crate::core::identity::Identity;
@@ -37,6 +39,8 @@ pub enum QueueKey {
     Bucket(Arc<str>),
     /// A job by namespace and name.
     Job(ObjectKey),
+    /// A grant whose finalizer is missing, by namespace and name.
+    Finalizer(ObjectKey),
 }
 
 /// State and handles that reconciles share.
@@ -70,6 +74,10 @@ pub struct Context {
     pub jobs_awaiting_recheck: Mutex<HashMap<ObjectKey, Arc<str>>>,
     /// State of each bucket between reconciles; a restart may lose all of it.
     pub bucket_caches: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<BucketCache>>>>,
+    /// Grants that were deleted without their finalizer and still own statements.
+    pub leaving: Arc<LeavingGrants>,
+    /// Grants from which another writer removed the finalizer.
+    pub missing_finalizers: Arc<MissingFinalizers>,
 }
 
 impl Context {

@@ -1,24 +1,21 @@
 //! Watches grants and jobs, and triggers their reconciles.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use kube::api::{ApiResource, ObjectMeta};
-use kube::core::DynamicResourceScope;
+use kube::api::ApiResource;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::Deserialize;
+use kube::{Api, Client};
 use tokio::sync::mpsc;
 
 use super::context::QueueKey;
-use super::index::{ChangeToken, Index, JobState};
-use crate::api::{
-    ABANDON, GrantReason, ImageScoreJob, ImmBucketGrant, JobReason, RECONCILE_AT, STARTED, kinds,
-};
+use super::finalizers::MissingFinalizers;
+use super::index::Index;
+use super::leaving::{LeavingGrants, on_deleted};
+use super::watched_object::PartialObject;
+use crate::api::{GrantReason, ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::grant::ObjectKey;
-use crate::kubernetes::decode::decode_metadata;
 use crate::kubernetes::request::error_chain;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::JobNotifier;
@@ -27,97 +24,6 @@ use crate::runtime::queue::Trigger;
 /// Debounce of a bucket: ten grants that are applied together become one write.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// The fields of a spec that decide which keys are reconciled. All are optional: an object that an older version
-/// stored must not stop the watch.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct PartialSpec {
-    bucket: PartialReference,
-    grant_ref: Option<PartialReference>,
-    results: PartialResults,
-}
-
-/// The fields that decide whether the results of a finished job may still change.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct PartialResults {
-    select: Option<String>,
-    ttl_seconds_after_finished: Option<i64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct PartialReference {
-    name: String,
-    namespace: Option<String>,
-}
-
-/// The fields of a status that show whether a job has finished and which generation is acknowledged.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct PartialStatus {
-    completion_time: Option<String>,
-    observed_generation: Option<i64>,
-    conditions: Vec<PartialCondition>,
-}
-
-/// The reason of a condition.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct PartialCondition {
-    r#type: String,
-    reason: String,
-}
-
-impl PartialObject {
-    /// The reason of the Ready condition as one of `known`: labels of metrics are closed sets, whatever a status holds.
-    fn ready_reason(&self, known: impl Iterator<Item = &'static str>) -> &'static str {
-        let status = self.status.as_ref();
-        let ready = status.and_then(|s| s.conditions.iter().find(|c| c.r#type == kinds::READY));
-        match ready {
-            Some(ready) => known
-                .into_iter()
-                .find(|reason| *reason == ready.reason)
-                .unwrap_or("Other"),
-            None => "Unreconciled",
-        }
-    }
-}
-
-/// An object as a watch decodes it. kube's `Object` would decode the whole object before most of it is dropped.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct PartialObject {
-    #[serde(deserialize_with = "decode_metadata")]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: PartialSpec,
-    status: Option<PartialStatus>,
-}
-
-impl Resource for PartialObject {
-    type DynamicType = ApiResource;
-    type Scope = DynamicResourceScope;
-
-    fn kind(kind: &ApiResource) -> Cow<'_, str> {
-        kind.kind.as_str().into()
-    }
-    fn group(kind: &ApiResource) -> Cow<'_, str> {
-        kind.group.as_str().into()
-    }
-    fn version(kind: &ApiResource) -> Cow<'_, str> {
-        kind.version.as_str().into()
-    }
-    fn plural(kind: &ApiResource) -> Cow<'_, str> {
-        kind.plural.as_str().into()
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
 /// An event of a watch; a namespace of `None` stands for all namespaces.
 pub(crate) enum WatchEvent {
     /// The watch starts again with a list.
@@ -125,7 +31,7 @@ pub(crate) enum WatchEvent {
     /// An object exists or has changed.
     Applied(Box<PartialObject>),
     /// An object was deleted.
-    Deleted(ObjectKey),
+    Deleted(Box<PartialObject>),
     /// The list is complete.
     ListCompleted(Option<String>),
 }
@@ -176,7 +82,7 @@ fn to_watch_event(
         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
             Some(WatchEvent::Applied(Box::new(object)))
         }
-        Ok(watcher::Event::Delete(object)) => Some(WatchEvent::Deleted(key_of(&object))),
+        Ok(watcher::Event::Delete(object)) => Some(WatchEvent::Deleted(Box::new(object))),
         Ok(watcher::Event::InitDone) => Some(WatchEvent::ListCompleted(scope.cloned())),
         Err(error) => {
             tracing::warn!(error = error_chain(&error), "failed to watch objects; retrying");
@@ -185,48 +91,14 @@ fn to_watch_event(
     }
 }
 
-fn key_of(object: &PartialObject) -> ObjectKey {
-    ObjectKey {
-        namespace: object.namespace().unwrap_or_default(),
-        name: object.name_any(),
-    }
-}
-
-fn change_token(object: &PartialObject) -> ChangeToken {
-    let annotation = |name: &str| object.annotations().get(name).cloned();
-    ChangeToken {
-        uid: object.uid().unwrap_or_default(),
-        generation: object.metadata.generation.unwrap_or_default(),
-        deleting: object.metadata.deletion_timestamp.is_some(),
-        reconcile_at: annotation(RECONCILE_AT),
-        abandon: annotation(ABANDON),
-        foreign_mark: annotation(STARTED).is_some_and(|uid| Some(uid) != object.uid()),
-    }
-}
-
-/// Whether a finished job needs no more work: its generation is acknowledged, and its results do not change any more.
-fn is_at_rest(job: &PartialObject, status: &PartialStatus) -> bool {
-    let results = &job.spec.results;
-    let kept = results.select.as_ref().is_none_or(|s| s == "All");
-    kept && results.ttl_seconds_after_finished.is_none()
-        && status.observed_generation == job.metadata.generation
-}
-
-/// Returns the grant that a job references; `None` without a reference.
-fn grant_of(job: &PartialObject, key: &ObjectKey) -> Option<ObjectKey> {
-    let reference = job.spec.grant_ref.as_ref()?;
-    let namespace = reference
-        .namespace
-        .clone()
-        .unwrap_or_else(|| key.namespace.clone());
-    Some(ObjectKey {
-        namespace,
-        name: reference.name.clone(),
-    })
-}
-
 /// Applies an event to the index. Returns the keys to reconcile.
-fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<QueueKey> {
+fn apply_event(
+    index: &mut Index,
+    kind: WatchedKind,
+    event: WatchEvent,
+    targets: &FeedTargets,
+    metrics: &Metrics,
+) -> Vec<QueueKey> {
     let within = |scope: &Option<String>, key: &ObjectKey| {
         scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
     };
@@ -241,26 +113,45 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent) -> Vec<Q
         }
         (WatchedKind::Grants, WatchEvent::Applied(object)) => {
             let reason = object.ready_reason(GrantReason::ALL.iter().map(|r| r.as_str()));
-            let (key, token) = (key_of(&object), change_token(&object));
-            index.upsert_grant(key, &token, &object.spec.bucket.name, reason)
+            let key = object.key();
+            let keys = index.upsert_grant(
+                key.clone(),
+                &object.change_token(),
+                object.bucket_name(),
+                reason,
+                object.finalizer_facts(),
+            );
+            if keys.contains(&QueueKey::Finalizer(key.clone())) {
+                targets.missing_finalizers.insert(object.into_grant());
+            } else {
+                targets.missing_finalizers.remove(&key);
+            }
+            keys
         }
-        (WatchedKind::Grants, WatchEvent::Deleted(key)) => index.remove_grant(&key),
+        (WatchedKind::Grants, WatchEvent::Deleted(object)) => {
+            let key = object.key();
+            targets.missing_finalizers.remove(&key);
+            let mut keys = index.remove_grant(&key);
+            keys.extend(on_deleted(&targets.leaving, metrics, object.into_grant()));
+            keys
+        }
         (WatchedKind::Grants, WatchEvent::ListCompleted(scope)) => {
             index.complete_grant_list(|key| within(&scope, key))
         }
         (WatchedKind::Jobs, WatchEvent::Applied(object)) => {
-            let key = key_of(&object);
-            let status = object.status.clone().unwrap_or_default();
-            let state = match status.completion_time {
-                None => JobState::Active,
-                Some(_) if is_at_rest(&object, &status) => JobState::AtRest,
-                Some(_) => JobState::Finished,
-            };
+            let key = object.key();
             let reason = object.ready_reason(JobReason::ALL.iter().map(|r| r.as_str()));
-            let grant = grant_of(&object, &key);
-            index.upsert_job(&key, &change_token(&object), grant, state, reason)
+            let (token, grant) = (object.change_token(), object.grant_reference());
+            index.upsert_job(
+                &key,
+                &token,
+                grant,
+                object.job_state(),
+                reason,
+                object.has_own_mark(),
+            )
         }
-        (WatchedKind::Jobs, WatchEvent::Deleted(key)) => index.remove_job(&key),
+        (WatchedKind::Jobs, WatchEvent::Deleted(object)) => index.remove_job(&object.key()),
         (WatchedKind::Jobs, WatchEvent::ListCompleted(scope)) => {
             index.complete_job_list(|key| within(&scope, key))
         }
@@ -273,6 +164,9 @@ pub(crate) struct FeedTargets {
     pub(crate) jobs: mpsc::Sender<Trigger<QueueKey>>,
     /// Notifies a running job of a change at once.
     pub(crate) notifier: Arc<JobNotifier>,
+    pub(crate) finalizers: mpsc::Sender<Trigger<QueueKey>>,
+    pub(crate) missing_finalizers: Arc<MissingFinalizers>,
+    pub(crate) leaving: Arc<LeavingGrants>,
 }
 
 /// An input of the feed: an event of a watch, or a change of the tenancy rules.
@@ -292,7 +186,7 @@ pub(crate) async fn feed(
     metrics: Arc<Metrics>,
     ready: impl FnOnce(),
 ) {
-    let mut index = Index::new(metrics);
+    let mut index = Index::new(Arc::clone(&metrics));
     let mut ready = Some(ready);
     let mut complete = 0;
     let grants = grants.map(|event| FeedEvent::Watch(WatchedKind::Grants, event));
@@ -313,7 +207,7 @@ pub(crate) async fn feed(
             Some(FeedEvent::Rules) => index.all_keys(),
             Some(FeedEvent::Watch(kind, event)) => {
                 complete += usize::from(matches!(event, WatchEvent::ListCompleted(_)));
-                apply_event(&mut index, kind, event)
+                apply_event(&mut index, kind, event, &queues, &metrics)
             }
         };
         if complete >= lists
@@ -328,6 +222,7 @@ pub(crate) async fn feed(
                     queues.notifier.notify(job);
                     (&queues.jobs, Duration::ZERO)
                 }
+                QueueKey::Finalizer(_) => (&queues.finalizers, Duration::ZERO),
             };
             // A full channel blocks the watches; no trigger is dropped.
             if queue.send(Trigger { key, debounce }).await.is_err() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::context::QueueKey;
 use super::digest::ChangeDigest;
-use crate::core::grant::ObjectKey;
+use crate::core::grant::{FinalizerFacts, ObjectKey};
 use crate::runtime::metrics::Metrics;
 
 /// The parts of an object that require a reconcile when they change. The operator's own writes of status and
@@ -39,6 +39,8 @@ struct IndexedGrant {
     token: ChangeDigest,
     bucket: Arc<str>,
     reason: &'static str,
+    /// Digest of the uid that was seen with the operator's finalizer.
+    protected: Option<ChangeDigest>,
 }
 
 /// A job in the index.
@@ -46,6 +48,8 @@ struct IndexedJob {
     token: ChangeDigest,
     grant: Option<ObjectKey>,
     reason: &'static str,
+    /// Whether the started annotation holds the job's own uid.
+    marked: bool,
 }
 
 /// All watched objects.
@@ -78,13 +82,15 @@ impl Index {
         }
     }
 
-    /// Adds or updates a grant. Returns the keys to reconcile: the waiting jobs, and the bucket if the token changed.
+    /// Adds or updates a grant. Returns the keys to reconcile: the waiting jobs, the bucket if the token changed, and
+    /// the finalizer if another writer removed it.
     pub(super) fn upsert_grant(
         &mut self,
         key: ObjectKey,
         token: &ChangeToken,
         bucket: &str,
         reason: &'static str,
+        finalizer: FinalizerFacts,
     ) -> Vec<QueueKey> {
         let bucket = self
             .buckets
@@ -94,12 +100,18 @@ impl Index {
         let mut keys = self.jobs_of(&key);
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
         self.missing_grants.remove(&key);
+        let old = self.grants.get(&key);
+        let uid = ChangeDigest::of(&token.uid);
+        let had_before = old.is_some_and(|old| old.protected == Some(uid));
         let new = IndexedGrant {
             token: ChangeDigest::of(token),
             bucket: Arc::clone(&bucket),
             reason,
+            protected: (finalizer.present || had_before).then_some(uid),
         };
-        let old = self.grants.get(&key);
+        if finalizer.must_restore(had_before) {
+            keys.push(QueueKey::Finalizer(key.clone()));
+        }
         let changed = old.is_none_or(|old| old.token != new.token);
         self.metrics
             .object_reason(GRANT, old.map(|old| old.reason), Some(reason));
@@ -131,12 +143,16 @@ impl Index {
         grant: Option<ObjectKey>,
         state: JobState,
         reason: &'static str,
+        marked: bool,
     ) -> Vec<QueueKey> {
         let grant = grant.filter(|_| state == JobState::Active);
         let token = ChangeDigest::of(token);
         // After a restart, thousands of jobs at rest must not be reconciled.
         let old = self.jobs.get(key);
-        let changed = old.map_or(state != JobState::AtRest, |old| old.token != token);
+        // The operator adds the started annotation itself: only its removal is a change.
+        let changed = old.map_or(state != JobState::AtRest, |old| {
+            old.token != token || (old.marked && !marked)
+        });
         self.metrics
             .object_reason(JOB, old.map(|old| old.reason), Some(reason));
         self.missing_jobs.remove(key);
@@ -144,6 +160,7 @@ impl Index {
             token,
             grant: grant.clone(),
             reason,
+            marked,
         };
         let before = self.jobs.insert(key.clone(), new).and_then(|old| old.grant);
         if before != grant {
@@ -235,6 +252,13 @@ impl Index {
 mod tests {
     use super::*;
 
+    const PROTECTED: FinalizerFacts = FinalizerFacts {
+        present: true,
+        owns: true,
+        preview: false,
+        deleting: false,
+    };
+
     fn key(name: &str) -> ObjectKey {
         ObjectKey {
             namespace: "n".to_owned(),
@@ -253,15 +277,22 @@ mod tests {
     fn own_writes_reconcile_no_bucket_but_wake_the_waiting_jobs() {
         let mut index = Index::new(Arc::default());
         assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics", "Applied"),
+            index.upsert_grant(key("g"), &token(1), "pics", "Applied", PROTECTED),
             [QueueKey::Bucket("pics".into())]
         );
         assert_eq!(
-            index.upsert_job(&key("j"), &token(1), Some(key("g")), JobState::Active, "Scoring"),
+            index.upsert_job(
+                &key("j"),
+                &token(1),
+                Some(key("g")),
+                JobState::Active,
+                "Scoring",
+                false
+            ),
             [QueueKey::Job(key("j"))]
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics", "Applied"),
+            index.upsert_grant(key("g"), &token(1), "pics", "Applied", PROTECTED),
             [QueueKey::Job(key("j"))]
         );
         assert_eq!(
@@ -270,17 +301,18 @@ mod tests {
                 &token(1),
                 Some(key("g")),
                 JobState::Finished,
-                "Scoring"
+                "Scoring",
+                false,
             ),
             []
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics", "Applied"),
+            index.upsert_grant(key("g"), &token(1), "pics", "Applied", PROTECTED),
             [],
             "a finished job is not triggered"
         );
         assert_eq!(
-            index.upsert_grant(key("g"), &token(2), "pics", "Applied"),
+            index.upsert_grant(key("g"), &token(2), "pics", "Applied", PROTECTED),
             [QueueKey::Bucket("pics".into())]
         );
     }
@@ -289,17 +321,18 @@ mod tests {
     fn objects_missing_from_a_new_list_are_removed() {
         let metrics = Arc::<Metrics>::default();
         let mut index = Index::new(Arc::clone(&metrics));
-        index.upsert_grant(key("old"), &token(1), "pics", "Applied");
+        index.upsert_grant(key("old"), &token(1), "pics", "Applied", PROTECTED);
         index.upsert_job(
             &key("j"),
             &token(1),
             Some(key("old")),
             JobState::Active,
             "Scoring",
+            false,
         );
         index.begin_grant_list(|_| true);
         index.begin_job_list(|_| true);
-        index.upsert_grant(key("new"), &token(1), "pics", "Applied");
+        index.upsert_grant(key("new"), &token(1), "pics", "Applied", PROTECTED);
         assert_eq!(
             index.complete_grant_list(|_| true),
             [QueueKey::Job(key("j")), QueueKey::Bucket("pics".into())]
@@ -318,5 +351,39 @@ mod tests {
             series.contains(r#"immops_objects{kind="ImageScoreJob",reason="Scoring"} 0"#),
             "{series}"
         );
+    }
+
+    #[test]
+    fn a_finalizer_that_another_writer_removes_triggers_its_own_key_and_no_reconcile() {
+        let mut index = Index::new(Arc::default());
+        let unprotected = FinalizerFacts::default();
+        let seen =
+            |index: &mut Index, facts| index.upsert_grant(key("g"), &token(1), "pics", "Applied", facts);
+        assert_eq!(
+            seen(&mut index, unprotected),
+            [QueueKey::Bucket("pics".into())],
+            "a new grant gets its finalizer from its reconcile"
+        );
+        assert_eq!(seen(&mut index, PROTECTED), []);
+        assert_eq!(seen(&mut index, unprotected), [QueueKey::Finalizer(key("g"))]);
+        let another = ChangeToken {
+            uid: "another".to_owned(),
+            ..token(1)
+        };
+        assert_eq!(
+            index.upsert_grant(key("g"), &another, "pics", "Applied", unprotected),
+            [QueueKey::Bucket("pics".into())],
+            "a recreated object never had it"
+        );
+    }
+
+    #[test]
+    fn the_removal_of_the_started_annotation_is_a_change_and_its_addition_is_none() {
+        let mut index = Index::new(Arc::default());
+        let mut seen =
+            |marked| index.upsert_job(&key("j"), &token(1), None, JobState::Active, "Scoring", marked);
+        assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
+        assert_eq!(seen(true), []);
+        assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
     }
 }

@@ -7,13 +7,18 @@ mod credential_cache;
 mod credential_gate;
 mod digest;
 pub(crate) mod feed;
+mod finalizers;
 mod index;
 mod job;
+mod leaving;
 mod object_events;
 mod waiting_jobs;
+mod watched_object;
 
 pub use self::bucket::BucketCache;
 pub use self::context::{Context, QueueKey};
+pub use self::finalizers::MissingFinalizers;
+pub use self::leaving::LeavingGrants;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -31,6 +36,8 @@ use crate::runtime::{metrics, rate_limit};
 const BUCKET_WORKERS: usize = 16;
 /// Concurrent reconciles of jobs; the rate limit of each project also bounds the calls in flight.
 const JOB_WORKERS: usize = 1024;
+/// Concurrent patches that add a finalizer again; they must not wait behind reconciles.
+const FINALIZER_WORKERS: usize = 4;
 /// Capacity of the channel between the watches and a queue, in triggers.
 const TRIGGER_BUFFER: usize = 1024;
 
@@ -42,10 +49,9 @@ pub struct Controllers {
     pub buckets: mpsc::Sender<Trigger<QueueKey>>,
     /// Triggers reconciles of jobs.
     pub jobs: mpsc::Sender<Trigger<QueueKey>>,
-    triggers: (
-        mpsc::Receiver<Trigger<QueueKey>>,
-        mpsc::Receiver<Trigger<QueueKey>>,
-    ),
+    /// Triggers patches that add the finalizer of a grant again.
+    pub finalizers: mpsc::Sender<Trigger<QueueKey>>,
+    triggers: [mpsc::Receiver<Trigger<QueueKey>>; 3],
 }
 
 impl Controllers {
@@ -53,6 +59,7 @@ impl Controllers {
     pub fn new(ports: Arc<dyn Ports>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
         let (buckets, bucket_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let (jobs, job_triggers) = mpsc::channel(TRIGGER_BUFFER);
+        let (finalizers, finalizer_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let context = Arc::new(Context {
             ports,
             credentials: credential_cache::CredentialCache::default(),
@@ -68,18 +75,21 @@ impl Controllers {
             recheck_requests: Mutex::default(),
             jobs_awaiting_recheck: Mutex::default(),
             bucket_caches: Mutex::new(HashMap::new()),
+            leaving: Arc::default(),
+            missing_finalizers: Arc::default(),
         });
         Self {
             context,
             buckets,
             jobs,
-            triggers: (bucket_triggers, job_triggers),
+            finalizers,
+            triggers: [bucket_triggers, job_triggers, finalizer_triggers],
         }
     }
 
     /// Runs until `stop` is cancelled and the reconciles in flight have finished.
     pub async fn run(self) {
-        let (buckets, jobs) = self.triggers;
+        let [buckets, jobs, finalizers] = self.triggers;
         let context = self.context;
         let depth_of = |kind: &'static str| {
             let context = Arc::clone(&context);
@@ -99,7 +109,14 @@ impl Controllers {
             depth_of("job"),
             worker(&context),
         );
-        futures::join!(bucket_queue, job_queue);
+        let finalizer_queue = queue::run(
+            finalizers,
+            FINALIZER_WORKERS,
+            context.stop.clone(),
+            depth_of("finalizer"),
+            worker(&context),
+        );
+        futures::join!(bucket_queue, job_queue, finalizer_queue);
     }
 }
 
@@ -115,6 +132,7 @@ fn worker(
             let (kind, next) = match &key {
                 QueueKey::Bucket(name) => ("bucket", Box::pin(bucket::reconcile(&context, name)).await),
                 QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name)).await),
+                QueueKey::Finalizer(name) => ("finalizer", finalizers::restore(&context, name).await),
             };
             context.metrics.reconcile(kind, started.elapsed().as_secs_f64());
             tracing::debug!(?key, ?next, "reconcile finished");

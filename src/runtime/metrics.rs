@@ -51,6 +51,8 @@ pub struct Metrics {
     leader: Gauge,
     objects: Family<ObjectLabels, Gauge>,
     rules: Gauge,
+    finalizers: Counter,
+    deletions: Family<ReasonLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -69,6 +71,8 @@ impl Default for Metrics {
             leader: Gauge::default(),
             objects: Family::default(),
             rules: Gauge::default(),
+            finalizers: Counter::default(),
+            deletions: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -128,6 +132,16 @@ impl Default for Metrics {
         );
         metrics.rules.set(1);
         registry.register(
+            "finalizers_restored",
+            "Finalizers of grants that another writer removed and the operator added again",
+            metrics.finalizers.clone(),
+        );
+        registry.register(
+            "unprotected_deletions",
+            "Grants deleted without their finalizer while they owned statements, by outcome",
+            metrics.deletions.clone(),
+        );
+        registry.register(
             "ready",
             "1 once the initial list of grants and jobs is complete",
             metrics.ready.clone(),
@@ -169,6 +183,18 @@ impl Metrics {
     /// Records a finished score request.
     pub fn score_call(&self, outcome: &'static str) {
         self.scores.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Records that the finalizer of a grant was added again.
+    pub fn finalizer_restored(&self) {
+        self.finalizers.inc();
+    }
+
+    /// Records a step of removing the statements of a grant that was deleted without its finalizer.
+    pub fn unprotected_deletion(&self, outcome: &'static str) {
+        self.deletions
+            .get_or_create(&ReasonLabels { reason: outcome })
+            .inc();
     }
 
     /// Marks this process as the leader.

@@ -15,6 +15,7 @@ mod audit;
 mod cache;
 mod claims;
 mod converge;
+mod departed;
 mod finish;
 mod grant_set;
 mod observation;
@@ -61,10 +62,11 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     cache.failures = 0;
     let now = context.ports.now();
     // A grant that is being deleted and no longer has our finalizer owns nothing.
-    let grants: Vec<GrantObject> = grants
+    let mut grants: Vec<GrantObject> = grants
         .into_iter()
         .filter(|g| !g.deleting || g.has_finalizer())
         .collect();
+    departed::add_leaving_grants(context, bucket, &mut grants, now);
     if grants.is_empty() {
         context.recheck_done(bucket);
         // Keep the write history: a grant that is recreated within 30 s must recognize a stale read.

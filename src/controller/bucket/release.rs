@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::departed;
 use super::write_status::{write_grant_state, write_status};
 use crate::api::EventReason;
 use crate::controller::context::Context;
@@ -146,7 +147,7 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
             return false;
         }
     }
-    let released = context.ports.remove_finalizer(&grant).await;
+    let released = departed::remove_finalizer(context, &grant).await;
     if let Err(error) = released {
         tracing::info!(grant = %grant.key, %error, "failed to remove finalizer; retrying");
     }

@@ -1,5 +1,6 @@
 //! Writes the status of a grant if it differs, and publishes one event per change of state.
 
+use super::departed;
 use crate::api::{Condition, EventReason, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
@@ -22,7 +23,7 @@ pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, sta
     if status == grant.status {
         return true;
     }
-    match context.ports.replace_grant_status(grant, &status).await {
+    match departed::replace_status(context, grant, &status).await {
         Ok(version) => {
             let before = std::mem::replace(&mut grant.status, status);
             grant.resource_version = version;

@@ -4,6 +4,7 @@
 mod conditions;
 mod desired;
 pub mod drift;
+mod finalizer;
 mod plan;
 mod preview;
 mod ready_summary;
@@ -12,6 +13,7 @@ mod upgrade;
 
 pub use conditions::credentials_reason;
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
+pub use finalizer::FinalizerFacts;
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
 pub use preview::planned_change;
 pub use status::{GrantState, Observation, grant_status};

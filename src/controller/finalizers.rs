@@ -1,0 +1,81 @@
+//! Adds the finalizer again to grants from which another writer removed it: one patch, without a reconcile.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::context::Context;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::requeue;
+use crate::ports::KubeError;
+use crate::runtime::queue::Action;
+
+/// Longest delay between two attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+/// The grants without their finalizer, as the watch showed them last, with the number of failed attempts.
+#[derive(Default)]
+pub struct MissingFinalizers {
+    grants: Mutex<HashMap<ObjectKey, (GrantObject, u32)>>,
+}
+
+impl MissingFinalizers {
+    /// Records a grant without its finalizer.
+    pub(super) fn insert(&self, grant: GrantObject) {
+        self.put(grant, 0);
+    }
+
+    /// Removes a grant that has its finalizer again or was deleted.
+    pub(super) fn remove(&self, key: &ObjectKey) {
+        self.lock().remove(key);
+    }
+
+    fn put(&self, grant: GrantObject, failures: u32) {
+        self.lock().insert(grant.key.clone(), (grant, failures));
+    }
+
+    fn take(&self, key: &ObjectKey) -> Option<(GrantObject, u32)> {
+        self.lock().remove(key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, (GrantObject, u32)>> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds the finalizer to a grant that lost it. Returns when to try again.
+pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
+    let Some((grant, failures)) = context.missing_finalizers.take(key) else {
+        return Action::AwaitChange;
+    };
+    let error = match context.ports.add_finalizer(&grant).await {
+        Ok(_) => {
+            context.metrics.finalizer_restored();
+            tracing::warn!(grant = %key, "finalizer was removed by another writer and is added again");
+            return Action::AwaitChange;
+        }
+        Err(error) => error,
+    };
+    let current = match error {
+        KubeError::NotFound => None,
+        // The object has changed since the watch showed it.
+        KubeError::Conflict | KubeError::Invalid => match context.ports.get_grant(key).await {
+            Ok(current) => current.filter(|now| now.uid == grant.uid),
+            Err(_) => Some(grant),
+        },
+        KubeError::Forbidden | KubeError::Unavailable => Some(grant),
+    };
+    let Some(current) = current.filter(|grant| !grant.deleting && !grant.has_finalizer()) else {
+        return Action::AwaitChange;
+    };
+    tracing::info!(grant = %key, %error, "failed to add finalizer again; retrying");
+    let failures = failures.saturating_add(1);
+    context.missing_finalizers.put(current, failures);
+    let first = Duration::from_millis(200);
+    Action::Requeue(requeue::exponential_backoff(
+        failures,
+        first,
+        MAX_BACKOFF,
+        &key.to_string(),
+    ))
+}

@@ -1,0 +1,243 @@
+//! Grants that were deleted while they owned statements and had no finalizer. Their last object is kept in memory and
+//! reconciled like a grant that is being deleted, until its statements are removed. A restart loses it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::context::QueueKey;
+use crate::api::GrantStatus;
+use crate::core::grant::GrantObject;
+use crate::runtime::metrics::Metrics;
+
+/// How long the operator tries to remove the statements of a deleted grant.
+const KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// Deleted grants kept in memory, in all and of one namespace.
+const MAX_GRANTS: usize = 512;
+const MAX_OF_NAMESPACE: usize = 64;
+/// Released grants whose deletion the watch has not shown yet.
+const MAX_RELEASED: usize = 10_000;
+
+/// A deleted grant, and until when it is kept; `None` until its bucket is reconciled for the first time.
+struct LeavingGrant {
+    grant: GrantObject,
+    until: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By uid.
+    leaving: BTreeMap<String, LeavingGrant>,
+    /// Uids of the grants that the operator itself has released: their deletion needs nothing.
+    released: HashSet<String>,
+}
+
+/// The deleted grants that still own statements.
+#[derive(Default)]
+pub struct LeavingGrants {
+    state: Mutex<State>,
+}
+
+/// What the deletion of a grant means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deletion {
+    /// The grant owned nothing, or the operator has released it.
+    Regular,
+    /// The grant is kept until its statements are removed.
+    Kept,
+    /// The grant owned statements, and it cannot be kept: it names no bucket, or too many grants are kept already.
+    Dropped,
+}
+
+impl LeavingGrants {
+    /// Records that the operator is about to remove the finalizer of a grant.
+    pub(super) fn releasing(&self, grant: &GrantObject) {
+        let mut state = self.lock();
+        // The deletion of some of them was not seen, because the watch was interrupted. Forgetting one costs a read.
+        if state.released.len() >= MAX_RELEASED {
+            state.released.clear();
+        }
+        state.released.insert(grant.uid.clone());
+    }
+
+    /// Records that the API server kept the finalizer.
+    pub(super) fn not_released(&self, grant: &GrantObject) {
+        self.lock().released.remove(&grant.uid);
+    }
+
+    /// Takes the last object of a deleted grant.
+    pub(super) fn deleted(&self, mut grant: GrantObject) -> Deletion {
+        let mut state = self.lock();
+        let released = state.released.remove(&grant.uid);
+        if released || grant.status.owned.is_empty() {
+            return Deletion::Regular;
+        }
+        if grant.bucket.is_none() {
+            return Deletion::Dropped;
+        }
+        let of_namespace = state
+            .leaving
+            .values()
+            .filter(|other| other.grant.key.namespace == grant.key.namespace)
+            .count();
+        if state.leaving.len() >= MAX_GRANTS || of_namespace >= MAX_OF_NAMESPACE {
+            return Deletion::Dropped;
+        }
+        grant.deleting = true;
+        let uid = grant.uid.clone();
+        state.leaving.insert(uid, LeavingGrant { grant, until: None });
+        Deletion::Kept
+    }
+
+    /// Returns the deleted grants of a bucket, and those that were kept too long, which are dropped.
+    pub(super) fn of_bucket(&self, bucket: &str, now: Timestamp) -> (Vec<GrantObject>, Vec<GrantObject>) {
+        let mut state = self.lock();
+        let mut kept = Vec::new();
+        for leaving in state.leaving.values_mut() {
+            if leaving
+                .grant
+                .bucket
+                .as_ref()
+                .is_some_and(|place| place.name == bucket)
+            {
+                let until = *leaving
+                    .until
+                    .get_or_insert(now.saturating_add(KEPT).unwrap_or(now));
+                kept.push((until, leaving.grant.clone()));
+            }
+        }
+        let (expired, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(until, _)| *until <= now);
+        for (_, grant) in &expired {
+            state.leaving.remove(&grant.uid);
+        }
+        let grants = |list: Vec<(Timestamp, GrantObject)>| list.into_iter().map(|(_, grant)| grant).collect();
+        (grants(kept), grants(expired))
+    }
+
+    /// Keeps the status of a deleted grant in memory. `false` if the grant is not one of them.
+    pub(super) fn store_status(&self, uid: &str, status: &GrantStatus) -> bool {
+        match self.lock().leaving.get_mut(uid) {
+            Some(leaving) => {
+                leaving.grant.status.clone_from(status);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Forgets a deleted grant that owns nothing any more. `false` if the grant is not one of them.
+    pub(super) fn finished(&self, uid: &str) -> bool {
+        self.lock().leaving.remove(uid).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the last object of a deleted grant. Returns the bucket to reconcile if the grant left statements behind.
+pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: GrantObject) -> Option<QueueKey> {
+    let (key, statements) = (grant.key.clone(), grant.status.owned.len());
+    let bucket = grant.bucket.as_ref().map(|place| place.name.as_str().into());
+    match leaving.deleted(grant) {
+        Deletion::Regular => None,
+        Deletion::Kept => {
+            metrics.unprotected_deletion("started");
+            tracing::warn!(
+                grant = %key,
+                statements,
+                "grant was deleted without its finalizer; removing its statements"
+            );
+            bucket.map(QueueKey::Bucket)
+        }
+        Deletion::Dropped => {
+            metrics.unprotected_deletion("dropped");
+            tracing::error!(
+                grant = %key,
+                statements,
+                "failed to keep a grant that was deleted without its finalizer; its statements remain in the policy"
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{BucketRef, EntryState, LedgerEntry, StatementRole};
+    use crate::core::grant::ObjectKey;
+
+    fn grant(namespace: &str, uid: &str) -> GrantObject {
+        let entry = LedgerEntry {
+            fingerprint: "sha256:1".to_owned(),
+            role: StatementRole::Access,
+            state: EntryState::Applied,
+            pre_existing: false,
+            statement: "{}".to_owned(),
+            copies: None,
+            unsettled_until: None,
+        };
+        GrantObject {
+            key: ObjectKey {
+                namespace: namespace.to_owned(),
+                name: uid.to_owned(),
+            },
+            uid: uid.to_owned(),
+            resource_version: "1".to_owned(),
+            generation: 1,
+            created: None,
+            deleting: false,
+            finalizers: Vec::new(),
+            reconcile_at: None,
+            abandon: false,
+            retain: false,
+            bucket: Some(BucketRef {
+                name: "pics".to_owned(),
+                region: "cn-hangzhou".to_owned(),
+                owner_uid: "1".to_owned(),
+            }),
+            identity: None,
+            spec: Err(String::new()),
+            status: GrantStatus {
+                owned: vec![entry],
+                ..GrantStatus::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_grant_is_kept_unless_it_owned_nothing_or_was_released() {
+        let leaving = LeavingGrants::default();
+        let mut empty = grant("a", "empty");
+        empty.status.owned.clear();
+        assert_eq!(leaving.deleted(empty), Deletion::Regular);
+        let released = grant("a", "released");
+        leaving.releasing(&released);
+        assert_eq!(leaving.deleted(released), Deletion::Regular);
+        let refused = grant("a", "refused");
+        leaving.releasing(&refused);
+        leaving.not_released(&refused);
+        assert_eq!(leaving.deleted(refused), Deletion::Kept);
+    }
+
+    #[test]
+    fn a_deleted_grant_is_kept_for_a_day_and_one_namespace_does_not_use_all_room() {
+        let leaving = LeavingGrants::default();
+        let outcomes: Vec<Deletion> = (0..=MAX_OF_NAMESPACE)
+            .map(|n| leaving.deleted(grant("many", &n.to_string())))
+            .collect();
+        assert_eq!(outcomes.last(), Some(&Deletion::Dropped));
+        assert_eq!(leaving.deleted(grant("other", "one")), Deletion::Kept);
+        let start = Timestamp::from_second(1_790_000_000).unwrap();
+        let count = |hours: i64| {
+            let (kept, expired) = leaving.of_bucket("pics", start + SignedDuration::from_hours(hours));
+            (kept.len(), expired.len())
+        };
+        assert_eq!(count(0), (MAX_OF_NAMESPACE + 1, 0));
+        assert_eq!(count(23), (MAX_OF_NAMESPACE + 1, 0));
+        assert_eq!(count(24), (0, MAX_OF_NAMESPACE + 1));
+        assert_eq!(count(24), (0, 0));
+    }
+}

@@ -1,0 +1,256 @@
+//! Objects as the watches decode them: the fields that decide which keys are reconciled, and what is needed of a grant
+//! whose finalizer is missing.
+
+use std::borrow::Cow;
+
+use kube::api::{ApiResource, DynamicObject, ObjectMeta};
+use kube::core::DynamicResourceScope;
+use kube::{Resource, ResourceExt};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::index::{ChangeToken, JobState};
+use crate::api::{ABANDON, FINALIZER, RECONCILE_AT, STARTED, kinds};
+use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey};
+use crate::kubernetes::decode::{decode_grant, decode_metadata};
+
+/// The fields of a spec that decide which keys are reconciled. All are optional: an object that an older version
+/// stored must not stop the watch.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PartialSpec {
+    bucket: Value,
+    mode: Option<String>,
+    grant_ref: Option<PartialReference>,
+    results: PartialResults,
+    /// The items of a job are not decoded.
+    source: IgnoredAny,
+    /// The other fields, which the last object of a deleted grant needs.
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
+}
+
+/// The fields that decide whether the results of a finished job may still change.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PartialResults {
+    select: Option<String>,
+    ttl_seconds_after_finished: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PartialReference {
+    name: String,
+    namespace: Option<String>,
+}
+
+/// The fields of a status that show whether a job has finished and which generation is acknowledged.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PartialStatus {
+    completion_time: Option<String>,
+    observed_generation: Option<i64>,
+    conditions: Vec<PartialCondition>,
+    /// The ledger of a grant, and the uid of the object that it belongs to.
+    owned: Vec<Value>,
+    ledger_of: Option<String>,
+}
+
+/// The reason of a condition.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PartialCondition {
+    r#type: String,
+    reason: String,
+}
+
+impl PartialObject {
+    /// The reason of the Ready condition as one of `known`: labels of metrics are closed sets, whatever a status holds.
+    pub(super) fn ready_reason(&self, known: impl Iterator<Item = &'static str>) -> &'static str {
+        let status = self.status.as_ref();
+        let ready = status.and_then(|s| s.conditions.iter().find(|c| c.r#type == kinds::READY));
+        match ready {
+            Some(ready) => known
+                .into_iter()
+                .find(|reason| *reason == ready.reason)
+                .unwrap_or("Other"),
+            None => "Unreconciled",
+        }
+    }
+}
+
+/// An object as a watch decodes it. kube's `Object` would decode the whole object before most of it is dropped.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PartialObject {
+    #[serde(deserialize_with = "decode_metadata")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: PartialSpec,
+    status: Option<PartialStatus>,
+}
+
+impl Resource for PartialObject {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &ApiResource) -> Cow<'_, str> {
+        kind.kind.as_str().into()
+    }
+    fn group(kind: &ApiResource) -> Cow<'_, str> {
+        kind.group.as_str().into()
+    }
+    fn version(kind: &ApiResource) -> Cow<'_, str> {
+        kind.version.as_str().into()
+    }
+    fn plural(kind: &ApiResource) -> Cow<'_, str> {
+        kind.plural.as_str().into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl PartialObject {
+    pub(super) fn key(&self) -> ObjectKey {
+        ObjectKey {
+            namespace: self.namespace().unwrap_or_default(),
+            name: self.name_any(),
+        }
+    }
+
+    pub(super) fn change_token(&self) -> ChangeToken {
+        let annotation = |name: &str| self.annotations().get(name).cloned();
+        ChangeToken {
+            uid: self.uid().unwrap_or_default(),
+            generation: self.metadata.generation.unwrap_or_default(),
+            deleting: self.metadata.deletion_timestamp.is_some(),
+            reconcile_at: annotation(RECONCILE_AT),
+            abandon: annotation(ABANDON),
+            foreign_mark: annotation(STARTED).is_some_and(|uid| Some(uid) != self.uid()),
+        }
+    }
+
+    /// The bucket of a grant; empty without one.
+    pub(super) fn bucket_name(&self) -> &str {
+        let name = self.spec.bucket.get("name");
+        name.and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(super) fn finalizer_facts(&self) -> FinalizerFacts {
+        let status = self.status.as_ref();
+        FinalizerFacts {
+            present: self.finalizers().iter().any(|f| f == FINALIZER),
+            owns: status.is_some_and(|status| !status.owned.is_empty()),
+            preview: self.spec.mode.as_deref() == Some("Preview"),
+            deleting: self.metadata.deletion_timestamp.is_some(),
+        }
+    }
+
+    /// Returns a grant with its spec and its ledger; the rest of the status is not decoded.
+    pub(super) fn into_grant(self) -> GrantObject {
+        let mut spec = self.spec.rest;
+        spec.insert("bucket".to_owned(), self.spec.bucket);
+        spec.extend(self.spec.mode.map(|mode| ("mode".to_owned(), mode.into())));
+        let status = self.status.unwrap_or_default();
+        decode_grant(&DynamicObject {
+            types: None,
+            metadata: self.metadata,
+            data: json!({"spec": spec, "status": {"owned": status.owned, "ledgerOf": status.ledger_of}}),
+        })
+    }
+
+    /// Whether the started annotation of a job holds the job's own uid.
+    pub(super) fn has_own_mark(&self) -> bool {
+        self.annotations()
+            .get(STARTED)
+            .is_some_and(|uid| Some(uid) == self.metadata.uid.as_ref())
+    }
+
+    pub(super) fn job_state(&self) -> JobState {
+        match &self.status {
+            Some(status) if status.completion_time.is_some() => {
+                if self.is_at_rest(status) {
+                    JobState::AtRest
+                } else {
+                    JobState::Finished
+                }
+            }
+            _ => JobState::Active,
+        }
+    }
+
+    /// Whether a finished job needs no more work: its generation is acknowledged, and its results do not change any
+    /// more.
+    fn is_at_rest(&self, status: &PartialStatus) -> bool {
+        let results = &self.spec.results;
+        let kept = results.select.as_ref().is_none_or(|s| s == "All");
+        kept && results.ttl_seconds_after_finished.is_none()
+            && status.observed_generation == self.metadata.generation
+    }
+
+    /// Returns the grant that a job references; `None` without a reference.
+    pub(super) fn grant_reference(&self) -> Option<ObjectKey> {
+        let reference = self.spec.grant_ref.as_ref()?;
+        let namespace = reference.namespace.clone().or_else(|| self.namespace());
+        Some(ObjectKey {
+            namespace: namespace.unwrap_or_default(),
+            name: reference.name.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::DeletionPolicy;
+
+    fn grant(status: &Value) -> PartialObject {
+        let object = json!({
+            "metadata": {
+                "name": "g", "namespace": "media", "uid": "u1", "generation": 2, "resourceVersion": "9",
+                "annotations": {ABANDON: "true"},
+            },
+            "spec": {
+                "bucket": {"name": "pics", "region": "cn-hangzhou", "ownerUID": "6543210987654321"},
+                "grantee": {"accountUID": "1234567890123456"},
+                "credentials": {"source": "Secret", "secretRef": {"name": "owner"}},
+                "deletionPolicy": "Retain",
+                "mode": "Enforce",
+            },
+            "status": status,
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn the_last_object_of_a_deleted_grant_has_what_its_removal_needs() {
+        let entry = json!({
+            "fingerprint": "sha256:1", "role": "Access", "state": "Applied", "statement": "{}",
+        });
+        let grant = grant(&json!({"owned": [entry], "ledgerOf": "u1", "conditions": [{"type": "Ready"}]}));
+        assert!(grant.finalizer_facts().must_restore(false));
+        assert_eq!(grant.bucket_name(), "pics");
+        let grant = grant.into_grant();
+        assert_eq!(
+            (grant.key.to_string().as_str(), grant.uid.as_str()),
+            ("media/g", "u1")
+        );
+        assert!(grant.abandon && grant.retain && grant.identity.is_some() && grant.bucket.is_some());
+        assert_eq!(grant.spec.unwrap().deletion_policy, DeletionPolicy::Retain);
+        assert_eq!(grant.status.owned.len(), 1);
+    }
+
+    #[test]
+    fn a_ledger_of_another_object_is_not_the_grants_own() {
+        let entry = json!({
+            "fingerprint": "sha256:1", "role": "Access", "state": "Applied", "statement": "{}",
+        });
+        let grant = grant(&json!({"owned": [entry], "ledgerOf": "u0"})).into_grant();
+        assert!(grant.status.owned.is_empty());
+    }
+}
