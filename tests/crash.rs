@@ -9,6 +9,7 @@ mod crash {
     mod fake_world;
     mod fault;
     mod jobs;
+    mod own_metadata;
     mod plans;
     mod play;
     mod process;

@@ -21,7 +21,7 @@ pub struct MissingFinalizers {
 
 impl MissingFinalizers {
     /// Records a grant without its finalizer.
-    pub(super) fn insert(&self, grant: GrantObject) {
+    pub fn insert(&self, grant: GrantObject) {
         self.put(grant, 0);
     }
 

@@ -41,7 +41,7 @@ pub struct LeavingGrants {
 
 /// What the deletion of a grant means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deletion {
+pub enum Deletion {
     /// The grant owned nothing, or the operator has released it.
     Regular,
     /// The grant is kept until its statements are removed.
@@ -67,7 +67,7 @@ impl LeavingGrants {
     }
 
     /// Takes the last object of a deleted grant.
-    pub(super) fn deleted(&self, mut grant: GrantObject) -> Deletion {
+    pub fn deleted(&self, mut grant: GrantObject) -> Deletion {
         let mut state = self.lock();
         let released = state.released.remove(&grant.uid);
         if released || grant.status.owned.is_empty() {

@@ -18,7 +18,7 @@ mod watched_object;
 pub use self::bucket::BucketCache;
 pub use self::context::{Context, QueueKey};
 pub use self::finalizers::MissingFinalizers;
-pub use self::leaving::LeavingGrants;
+pub use self::leaving::{Deletion, LeavingGrants};
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -26,6 +26,17 @@ pub enum Action {
     AwaitChange,
 }
 
+impl Action {
+    /// Returns this action, or a requeue after `limit` if that is earlier.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        match self {
+            Self::Requeue(delay) => Self::Requeue(delay.min(limit)),
+            Self::AwaitChange => Self::Requeue(limit),
+        }
+    }
+}
+
 /// Request to reconcile a key because something changed.
 #[derive(Clone, Debug)]
 pub struct Trigger<K> {

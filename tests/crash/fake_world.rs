@@ -66,6 +66,11 @@ pub struct FakeWorld {
     pub changed: bool,
     /// Whether the process is to be replaced now.
     pub replace_process: bool,
+    /// Grants that were deleted, or lost their finalizer, by others: the watch is to show them.
+    pub deleted: Vec<GrantObject>,
+    pub unprotected: Vec<GrantObject>,
+    /// Ledgers of grants that were deleted without their finalizer.
+    pub left: Vec<GrantObject>,
     /// Policy writes in flight.
     pub under_way: usize,
     /// The grants before each change, for stale lists.
@@ -148,6 +153,25 @@ impl FakeWorld {
                 grant.resource_version = version;
             }
         }
+    }
+
+    /// Another writer removes all finalizers of a grant.
+    pub fn drop_finalizers(&mut self, name: &str) {
+        let version = self.next_version();
+        let grant = self.grants.get_mut(&key(name)).unwrap();
+        grant.finalizers.clear();
+        grant.resource_version = version;
+        self.unprotected.push(grant.clone());
+    }
+
+    /// A user deletes a grant from which another writer has just removed the finalizer.
+    pub fn delete_without_finalizer(&mut self, name: &str) {
+        self.next_version();
+        let mut grant = self.grants.remove(&key(name)).unwrap();
+        grant.finalizers.clear();
+        self.left.push(grant.clone());
+        self.deleted.push(grant);
+        self.changed = true;
     }
 
     /// Returns the grants of a bucket as they were `behind` changes ago.

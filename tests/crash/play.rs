@@ -98,6 +98,7 @@ impl Player {
         if replace_process {
             self.restart().await;
         }
+        self.process.show_changes(&self.outside).await;
         if changed {
             self.marks += 1;
             if self.hidden != Some(self.marks) {

@@ -202,6 +202,7 @@ impl Gate {
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<(), CloudError>> {
         let (outside, start, keys) = (Arc::clone(&self.outside), self.start, keys.clone());
+        outside.lock().unwrap().check_signature(signed_at, self.time());
         let perform = move |write: &Write| {
             let now = start.0 + SignedDuration::try_from(start.1.elapsed()).unwrap();
             if now.duration_since(signed_at) > SignedDuration::from_mins(15) {
@@ -287,6 +288,7 @@ pub struct Process {
     gate: Arc<Gate>,
     buckets: Sender<Trigger<QueueKey>>,
     runs: Sender<Trigger<QueueKey>>,
+    finalizers: Sender<Trigger<QueueKey>>,
     context: Arc<Context>,
     task: JoinHandle<()>,
     dead: Arc<Notify>,
@@ -319,6 +321,7 @@ impl Process {
             gate,
             buckets: engine.buckets.clone(),
             runs: engine.jobs.clone(),
+            finalizers: engine.finalizers.clone(),
             context: Arc::clone(&engine.context),
             task: tokio::spawn(engine.run()),
             dead,
@@ -332,6 +335,29 @@ impl Process {
             debounce: Duration::from_secs(1),
         };
         self.buckets.send(mark).await.unwrap();
+    }
+
+    /// Sends the watch events of grants that were deleted or lost their finalizer.
+    pub async fn show_changes(&self, outside: &Arc<Mutex<FakeWorld>>) {
+        let (deleted, unprotected) = {
+            let mut outside = outside.lock().unwrap();
+            (
+                std::mem::take(&mut outside.deleted),
+                std::mem::take(&mut outside.unprotected),
+            )
+        };
+        for grant in deleted {
+            self.context.leaving.deleted(grant);
+        }
+        for grant in unprotected {
+            let key = QueueKey::Finalizer(grant.key.clone());
+            self.context.missing_finalizers.insert(grant);
+            let mark = Trigger {
+                key,
+                debounce: Duration::ZERO,
+            };
+            self.finalizers.send(mark).await.unwrap();
+        }
     }
 
     /// Sends a watch event for a job.

@@ -181,6 +181,45 @@ fn a_grant_that_fails_for_an_hour_is_written_once() {
     );
 }
 
+/// Another writer removes all statements, and the removal is found at once.
+fn remove_all(outside: &mut FakeWorld) {
+    outside.by_hand(None);
+    let token = outside.foreign_edits.to_string();
+    outside.grants.get_mut(&key("a")).unwrap().reconcile_at = Some(token);
+    outside.changed = true;
+}
+
+fn must_have_level(outside: &mut FakeWorld, level: i32) {
+    let repeated = outside.grants[&key("a")].status.repeated_drift.clone();
+    if repeated.as_ref().map(|repeated| repeated.level) != Some(level) {
+        outside.broken.push(format!("not level {level}: {repeated:?}"));
+    }
+}
+
+#[test]
+fn the_wait_before_a_restore_doubles_although_the_statements_were_back_in_between() {
+    run_once(
+        5,
+        None,
+        &[
+            |o| o.apply("a", grant(A)),
+            remove_all,
+            remove_all,
+            // Restored after 10 minutes, so that the grant is Applied at rest.
+            remove_all,
+            |o| {
+                must_have_level(o, 1);
+                o.expected.insert("a", "RepeatedDrift");
+                remove_all(o);
+            },
+            |o| {
+                must_have_level(o, 2);
+                o.expected.clear();
+            },
+        ],
+    );
+}
+
 #[test]
 fn a_grant_that_owns_nothing_is_released_although_every_call_is_denied() {
     run_once(

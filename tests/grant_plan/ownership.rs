@@ -4,6 +4,7 @@ use imm_operator::api::{AdoptionPolicy, EntryState};
 use imm_operator::core::grant::{
     Change, Desired, Disposition, GrantInput, GrantOutcome, OnDrift, PlanInput, Removal, plan,
 };
+use imm_operator::core::policy::fingerprint;
 
 use super::build::*;
 
@@ -59,6 +60,42 @@ fn after_a_crash_an_intended_statement_is_ours_only_byte_by_byte() {
         let plan = plan(scene(Some(&seen)), &[grant]);
         assert_eq!(plan.change, Change::Keep);
         assert_eq!(plan.ledgers[0][0].pre_existing, !ours);
+    }
+}
+
+/// Every member counts for the meaning of a statement, whatever its name: with one more, the statement is foreign, and
+/// ours is written beside it.
+#[test]
+fn a_statement_with_a_further_member_is_another_statement() {
+    let statement = access("1", &[]);
+    for member_text in [
+        r#""Condition":{"IpAddress":{"acs:SourceIp":["10.0.0.0/8"]}}"#,
+        r#""Condition":{}"#,
+        r#""NotPrincipal":["1"]"#,
+        r#""NotAction":["oss:PutObject"]"#,
+        r#""NotResource":["x"]"#,
+        r#""Sid":"note""#,
+    ] {
+        let live = statement.text.replacen('{', &format!("{{{member_text},"), 1);
+        assert_ne!(
+            fingerprint(&live),
+            Some(statement.fingerprint.clone()),
+            "{member_text}"
+        );
+        let text = format!(r#"{{"Version":"1","Statement":[{live}]}}"#);
+        let grant = member(
+            "a",
+            wants(std::slice::from_ref(&statement)),
+            vec![entry(&statement, EntryState::Applied)],
+        );
+        let mut grants = [grant];
+        let with = apply_plans(Some(&text), &mut grants).unwrap();
+        assert_eq!(
+            with,
+            format!(r#"{{"Version":"1","Statement":[{live},{}]}}"#, statement.text)
+        );
+        leave(&mut grants, Removal::Delete);
+        assert_eq!(apply_plans(Some(&with), &mut grants), Some(text), "{member_text}");
     }
 }
 

@@ -16,6 +16,7 @@ mod events;
 mod finish;
 mod grant_wait;
 mod job_credentials;
+mod mark;
 mod persist;
 mod refresh;
 mod reservation;
@@ -58,7 +59,7 @@ const RETRY_KUBE_API: Duration = Duration::from_secs(5);
 
 /// Reconciles a job, and runs it if its preconditions hold. Returns when the job is due again; see the module docs.
 pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
-    let job = match context.ports.get_job(key).await {
+    let mut job = match context.ports.get_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => return Action::AwaitChange,
         Err(error) => {
@@ -70,8 +71,10 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     if !job.status.unreadable.is_empty() {
         return report_unreadable(context, job).await;
     }
+    let marked = mark::restore_mark(context, &mut job).await;
     if job.is_finished() {
-        return retention::reconcile(context, job).await;
+        let next = retention::reconcile(context, job).await;
+        return if marked { next } else { next.within(RECHECK_GRANT) };
     }
     let mut writer = JobWriter::new(job);
     let (spec, source_spec) = match validated_spec(&writer.job) {

@@ -127,8 +127,12 @@ impl<'a> JobRun<'a> {
                 let job = &mut self.writer.job;
                 job.resource_version = version;
                 job.started = Some(job.uid.clone());
-                let note = "The first call is about to be made";
-                publish_job_event(self.context, &self.writer.job, EventReason::Started, note, false).await;
+                // Another writer can have removed the annotation during the run.
+                if self.progress.requests().sent == 0 {
+                    let note = "The first call is about to be made";
+                    publish_job_event(self.context, &self.writer.job, EventReason::Started, note, false)
+                        .await;
+                }
                 None
             }
             Err(KubeError::Conflict) => Some(StopReason::Reevaluate),

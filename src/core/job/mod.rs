@@ -69,6 +69,12 @@ impl JobObject {
         self.started.as_ref().is_some_and(|uid| *uid != self.uid || lost)
     }
 
+    /// Returns `true` if the job has made a call and its annotation `started` is missing: another writer has removed it.
+    pub fn lacks_mark(&self) -> bool {
+        let sent = self.status.requests.as_ref().is_some_and(|r| r.sent > 0);
+        self.started.is_none() && sent
+    }
+
     /// Returns `true` if the status of an unfinished job records reserved or active requests. If the job is not running
     /// in this process, the previous process has crashed, and the status is behind the requests sent and the results
     /// stored.

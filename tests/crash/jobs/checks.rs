@@ -27,7 +27,7 @@ fn index(result: &ItemResult) -> i32 {
 }
 
 impl JobWorld {
-    fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
+    pub fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.broken.push(what());
         }
@@ -68,7 +68,7 @@ impl JobWorld {
         self.must(budget.is_none_or(|b| sent <= b.max_requests), || {
             format!("call {sent} exceeds the budget")
         });
-        self.must(job.started.is_some(), || {
+        self.must(job.started.is_some() || self.unmarked, || {
             "a call is sent before the job is marked as started".to_owned()
         });
         self.must(!job.is_finished(), || {
@@ -167,6 +167,11 @@ impl JobWorld {
         let current = status.observed_generation == Some(job.generation);
         self.must(job.is_finished() && current, || {
             format!("the job has not finished: {:#?}", status.conditions)
+        });
+        let marked = job.started.as_ref() == Some(&job.uid);
+        let called = !self.ledger.is_empty();
+        self.must(marked || !called, || {
+            "calls were made, and the started annotation is missing".to_owned()
         });
         let done = usize::try_from(items.succeeded + items.failed).unwrap();
         self.must(done == results.len(), || {

@@ -177,4 +177,35 @@ pub const SCENARIOS: &[Scenario] = &[
             o.jobs.create(listed(8, &[]));
         }],
     ),
+    job(
+        "J12 the started annotation is removed in the middle",
+        &[
+            |o| {
+                o.jobs.expected = Some(("Completed", Some((30, 0))));
+                o.jobs.create(listed(30, &[]));
+            },
+            |o| o.jobs.remove_mark(),
+        ],
+    ),
+    job(
+        "J13 the grant was granted at an older generation",
+        &[
+            |o| {
+                live_grant(o);
+                let grant = o.grants.values_mut().next().unwrap();
+                grant.generation = 2;
+                grant.status.observed_generation = Some(2);
+                o.jobs.expected = Some(("Completed", Some((8, 0))));
+                o.jobs.create(with_grant(listed(8, &[])));
+            },
+            |o| {
+                let calls = o.jobs.ledger.len();
+                o.jobs
+                    .must(calls == 0, || format!("{calls} calls before the grant is live"));
+                let grant = o.grants.values_mut().next().unwrap();
+                grant.status.conditions[0].observed_generation = Some(2);
+                o.jobs.changed = true;
+            },
+        ],
+    ),
 ];

@@ -61,6 +61,8 @@ pub struct JobWorld {
     pub keys: usize,
     /// Whether the user has changed the job, so that a watch event is due.
     pub changed: bool,
+    /// Whether another writer has removed the started annotation since the operator set it.
+    pub unmarked: bool,
     /// The expected terminal reason, and the expected numbers of scored and failed items.
     pub expected: Option<(&'static str, Option<(i32, i32)>)>,
     pub writes: usize,
@@ -167,7 +169,18 @@ impl JobWorld {
     pub fn mark_started(&mut self, planned: &JobObject) -> Result<String, KubeError> {
         let mut stored = self.current(planned)?;
         stored.started = Some(stored.uid.clone());
+        self.unmarked = false;
         Ok(self.put(stored))
+    }
+
+    /// Another writer removes the started annotation.
+    pub fn remove_mark(&mut self) {
+        let version = self.next_version();
+        if let Some(job) = &mut self.job {
+            self.unmarked |= job.started.take().is_some();
+            job.resource_version = version;
+        }
+        self.changed = true;
     }
 
     pub fn list_reports(&self, page: Option<&str>) -> ReportPage {
