@@ -4,11 +4,14 @@ mod commands;
 pub mod connect;
 mod credentials;
 pub(crate) mod decode;
+mod events;
 pub(crate) mod lease;
 mod policy_backups;
 mod reports;
 pub(crate) mod request;
 pub(crate) mod served_crds;
+
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
@@ -18,25 +21,24 @@ use kube::api::{
     Request,
 };
 use kube::client::Body;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use self::decode::{DecodedGrant, GrantList, decode_grant, decode_job};
-use self::request::{REQUEST_DEADLINE, WriteMethod, WrittenPart, send_with_deadline, write};
+use self::events::EventPublisher;
+use self::request::{WriteMethod, WrittenPart, send_with_deadline, write};
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
-use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::tenancy::Tenant;
 use crate::core::validate::{is_namespace_name, is_object_name};
-use crate::ports::{EventSubject, KubeError, ObjectEvent, PolicyBackup};
+use crate::ports::{KubeError, ObjectEvent, PolicyBackup};
 
 /// Client of the API server.
 #[derive(Clone)]
 pub struct Kubernetes {
     pub(crate) client: Client,
-    recorder: Recorder,
+    events: Arc<EventPublisher>,
     namespaces: Vec<String>,
     /// The operator's own ServiceAccount as NAMESPACE:NAME, used in messages only.
     account: Option<String>,
@@ -53,12 +55,8 @@ impl Kubernetes {
         account: Option<String>,
         backups: Option<String>,
     ) -> Self {
-        let reporter = Reporter {
-            controller: "imm-operator".to_owned(),
-            instance: None,
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            events: Arc::default(),
             client,
             namespaces,
             account,
@@ -251,41 +249,7 @@ impl Kubernetes {
     }
 
     pub(crate) async fn publish_event(&self, announcement: ObjectEvent) {
-        let (api_version, kind) = match announcement.subject {
-            EventSubject::Grant => (ImmBucketGrant::api_version(&()), ImmBucketGrant::kind(&())),
-            EventSubject::Job => (ImageScoreJob::api_version(&()), ImageScoreJob::kind(&())),
-        };
-        let subject = k8s_openapi::api::core::v1::ObjectReference {
-            api_version: Some(api_version.into_owned()),
-            kind: Some(kind.into_owned()),
-            name: Some(announcement.key.name),
-            namespace: Some(announcement.key.namespace),
-            uid: Some(announcement.uid),
-            ..Default::default()
-        };
-        let reason = announcement.reason;
-        // The API server rejects a note above 1,024 bytes.
-        let mut note = truncate(&announcement.note, 1024);
-        while note.len() > 1024 {
-            note.pop();
-        }
-        let event = Event {
-            type_: if announcement.warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            action: reason.clone(),
-            reason,
-            note: Some(note),
-            secondary: None,
-        };
-        // A failed event never fails a reconcile: the condition has the same content and persists.
-        match tokio::time::timeout(REQUEST_DEADLINE, self.recorder.publish(&event, &subject)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "failed to publish event"),
-            Err(_) => tracing::debug!("failed to publish event within the deadline"),
-        }
+        self.events.publish(&self.client, announcement, now()).await;
     }
 }
 

@@ -1,0 +1,200 @@
+//! Publishes events. Equal events of an object within some minutes become one event with a count, as those of kube's
+//! recorder, which cuts no names: the name of an event starts with the name of its object, and both have the same limit.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::{Event, EventSeries};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+
+use super::request::send_with_deadline;
+use crate::api::{ImageScoreJob, ImmBucketGrant};
+use crate::core::condition_builder::truncate;
+use crate::core::grant::ObjectKey;
+use crate::ports::{EventSubject, KubeError, ObjectEvent};
+
+const CONTROLLER: &str = "imm-operator";
+/// How long an equal event is counted instead of created.
+const SERIES: SignedDuration = SignedDuration::from_mins(6);
+/// Number of remembered events above which old ones are forgotten.
+const MAX_SERIES: usize = 4_096;
+/// Longest note that the API server accepts, in bytes, and longest name of an object.
+const NOTE_LIMIT: usize = 1_024;
+const NAME_LIMIT: usize = 253;
+
+/// Uid of the object, reason, and whether the event is a warning.
+type SeriesKey = (String, String, bool);
+
+/// Creates and counts events.
+#[derive(Default)]
+pub(super) struct EventPublisher {
+    series: Mutex<HashMap<SeriesKey, (Event, Timestamp)>>,
+}
+
+impl EventPublisher {
+    /// Publishes an event. A failure is only logged: the condition has the same content and persists.
+    pub(super) async fn publish(&self, client: &Client, announcement: ObjectEvent, now: Timestamp) {
+        if let Err(error) = self.try_publish(client, announcement, now).await {
+            tracing::debug!(%error, "failed to publish event");
+        }
+    }
+
+    async fn try_publish(
+        &self,
+        client: &Client,
+        announcement: ObjectEvent,
+        now: Timestamp,
+    ) -> Result<(), KubeError> {
+        let key = (
+            announcement.uid.clone(),
+            announcement.reason.clone(),
+            announcement.warning,
+        );
+        let events: Api<Event> = Api::namespaced(client.clone(), &announcement.key.namespace);
+        let event = match self.known(&key, now) {
+            Some(known) => {
+                let event = counted(known, now);
+                let patch = Patch::Merge(&event);
+                send_with_deadline(events.patch(&event.name_any(), &PatchParams::default(), &patch)).await?;
+                event
+            }
+            None => {
+                let event = new_event(announcement, now);
+                send_with_deadline(events.create(&PostParams::default(), &event)).await?;
+                event
+            }
+        };
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.insert(key, (event, now));
+        Ok(())
+    }
+
+    /// Returns the recent event of the same kind, if any.
+    fn known(&self, key: &SeriesKey, now: Timestamp) -> Option<Event> {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = |at: &Timestamp| now.duration_since(*at) < SERIES;
+        if series.len() >= MAX_SERIES {
+            series.retain(|_, (_, at)| recent(at));
+        }
+        let known = series.get(key).filter(|(_, at)| recent(at));
+        known.map(|(event, _)| event.clone())
+    }
+}
+
+fn counted(mut event: Event, now: Timestamp) -> Event {
+    let count = event.series.as_ref().map_or(1, |series| series.count);
+    event.series = Some(EventSeries {
+        count: count.saturating_add(1),
+        last_observed_time: MicroTime(now),
+    });
+    event
+}
+
+fn new_event(announcement: ObjectEvent, now: Timestamp) -> Event {
+    let ObjectEvent {
+        subject,
+        key,
+        uid,
+        reason,
+        note,
+        warning,
+    } = announcement;
+    let kind = if warning { "Warning" } else { "Normal" };
+    Event {
+        metadata: ObjectMeta {
+            namespace: Some(key.namespace.clone()),
+            name: Some(event_name(&key.name, now)),
+            ..ObjectMeta::default()
+        },
+        action: Some(reason.clone()),
+        reason: Some(reason),
+        event_time: Some(MicroTime(now)),
+        regarding: Some(reference(subject, key, uid)),
+        note: Some(cut(&note, NOTE_LIMIT)),
+        reporting_controller: Some(CONTROLLER.to_owned()),
+        reporting_instance: Some(CONTROLLER.to_owned()),
+        type_: Some(kind.to_owned()),
+        ..Event::default()
+    }
+}
+
+fn reference(subject: EventSubject, key: ObjectKey, uid: String) -> ObjectReference {
+    let (api_version, kind) = match subject {
+        EventSubject::Grant => (ImmBucketGrant::api_version(&()), ImmBucketGrant::kind(&())),
+        EventSubject::Job => (ImageScoreJob::api_version(&()), ImageScoreJob::kind(&())),
+    };
+    ObjectReference {
+        api_version: Some(api_version.into_owned()),
+        kind: Some(kind.into_owned()),
+        name: Some(key.name),
+        namespace: Some(key.namespace),
+        uid: Some(uid),
+        ..ObjectReference::default()
+    }
+}
+
+/// Returns a unique name that starts with the name of the object, cut so that it is a valid name.
+fn event_name(object: &str, now: Timestamp) -> String {
+    let suffix = format!(".{:x}", now.as_nanosecond());
+    let start: String = object.chars().take(NAME_LIMIT - suffix.len()).collect();
+    let start = start.trim_end_matches(['-', '.']);
+    format!("{start}{suffix}")
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    let mut text = truncate(text, limit);
+    while text.len() > limit {
+        text.pop();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_with_the_longest_name_gets_events_with_valid_names() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap() + SignedDuration::from_nanos(1);
+        assert_eq!(event_name("photos", now), "photos.18d75d7ffe060001");
+        for length in 1..=NAME_LIMIT {
+            for last in ["a", "-a", ".a", "--..-a"] {
+                let stem = "x".repeat(length);
+                let name: String = format!("{stem}{}", last.repeat(20))
+                    .chars()
+                    .take(NAME_LIMIT)
+                    .collect();
+                let event = event_name(&name, now);
+                assert!(event.len() <= NAME_LIMIT, "{event}");
+                let labels = event.split('.').all(|label| {
+                    let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+                    label.starts_with(ends) && label.ends_with(ends)
+                });
+                assert!(labels || !event_labels_valid(&name), "{event}");
+            }
+        }
+    }
+
+    /// Whether the name itself is valid.
+    fn event_labels_valid(name: &str) -> bool {
+        name.split('.').all(|label| {
+            let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            label.starts_with(ends) && label.ends_with(ends)
+        })
+    }
+
+    #[test]
+    fn equal_events_are_counted() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let count = |event: &Event| event.series.as_ref().map(|series| series.count);
+        let event = Event::default();
+        assert_eq!(count(&event), None);
+        let second = counted(event, now);
+        assert_eq!(count(&second), Some(2));
+        assert_eq!(count(&counted(second, now)), Some(3));
+    }
+}
