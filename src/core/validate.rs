@@ -74,6 +74,12 @@ pub fn check_region(field: &'static str, region: &str) -> Result<(), ValidationE
         country && named && sized,
         field,
         "must be a region id such as cn-hangzhou, without the oss- prefix",
+    )?;
+    // An internal endpoint does not answer from outside of its network, and would occupy a worker until the deadline.
+    ensure(
+        rest.last() != Some(&"internal"),
+        field,
+        "must be a region id such as cn-hangzhou, without the -internal suffix",
     )
 }
 
@@ -337,6 +343,8 @@ mod tests {
             ("cn", false),
             ("oss-cn-x", false),
             ("cn-", false),
+            ("cn-hangzhou-internal", false),
+            ("cn-internal", false),
         ] {
             assert_eq!(check_region("f", region).is_ok(), fine, "{region}");
         }
