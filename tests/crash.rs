@@ -12,9 +12,11 @@ mod crash {
     mod own_metadata;
     mod plans;
     mod play;
+    mod policy_write;
     mod process;
     mod rival;
     mod runner;
     mod scenario;
     mod stories;
+    mod strangers;
 }

@@ -30,6 +30,7 @@ use crate::kubernetes::connect::{ConnectOptions, connect};
 use crate::kubernetes::lease::{self, Fence, Leadership, LeaseObject};
 use crate::kubernetes::served_crds::{ServedCrds, served_crds};
 use crate::ports::KubeError;
+use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::{CurrentRules, RulesError};
 use crate::runtime::{http_server, metrics};
 
@@ -185,6 +186,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             fence,
             operator_identity: settings.operator_identity.clone(),
             tenancy_rules: rules.clone(),
+            requests: RequestBudget::default(),
         };
         metrics.set_leading();
         lead(&settings, &client, adapters, &metrics, &ready, leadership, &stop).await
@@ -228,6 +230,7 @@ async fn lead(
             finalizers: controllers.finalizers.clone(),
             missing_finalizers: Arc::clone(&controllers.context.missing_finalizers),
             leaving: Arc::clone(&controllers.context.leaving),
+            grant_reads: Arc::clone(&controllers.context.grant_reads),
         },
         Arc::clone(metrics),
         move || {

@@ -25,6 +25,7 @@ use crate::ports::{
     ObjectEvent, ObjectPage, PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession,
     StoredReport,
 };
+use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::CurrentRules;
 
 /// The adapters for Kubernetes and Alibaba Cloud.
@@ -39,6 +40,23 @@ pub struct Adapters {
     pub operator_identity: OperatorIdentity,
     /// The tenancy rules.
     pub tenancy_rules: CurrentRules,
+    /// Limits the requests to the API server.
+    pub requests: RequestBudget,
+}
+
+impl Adapters {
+    /// Makes a request to the API server when the budget has room for the namespace.
+    fn request<'a, T>(
+        &'a self,
+        namespace: &'a str,
+        request: impl Future<Output = T> + Send + 'a,
+    ) -> BoxFuture<'a, T> {
+        async move {
+            self.requests.take(namespace).await;
+            request.await
+        }
+        .boxed()
+    }
 }
 
 impl Ports for Adapters {
@@ -46,50 +64,56 @@ impl Ports for Adapters {
         now()
     }
     fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
-        self.kubernetes.list_grants(bucket).boxed()
+        self.request("", self.kubernetes.list_grants(bucket))
     }
     fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>> {
-        self.kubernetes.get_grant(key).boxed()
+        self.request(&key.namespace, self.kubernetes.get_grant(key))
     }
     fn replace_grant_status<'a>(
         &'a self,
         grant: &'a GrantObject,
         status: &'a GrantStatus,
     ) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.kubernetes.replace_grant_status(grant, status).boxed()
+        self.request(
+            &grant.key.namespace,
+            self.kubernetes.replace_grant_status(grant, status),
+        )
     }
     fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.kubernetes.add_finalizer(grant).boxed()
+        self.request(&grant.key.namespace, self.kubernetes.add_finalizer(grant))
     }
     fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>> {
-        self.kubernetes.remove_finalizer(grant).boxed()
+        self.request(&grant.key.namespace, self.kubernetes.remove_finalizer(grant))
     }
     fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
-        self.kubernetes.get_job(key).boxed()
+        self.request(&key.namespace, self.kubernetes.get_job(key))
     }
     fn replace_job_status<'a>(
         &'a self,
         job: &'a JobObject,
         status: &'a JobStatus,
     ) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.kubernetes.replace_job_status(job, status).boxed()
+        self.request(
+            &job.key.namespace,
+            self.kubernetes.replace_job_status(job, status),
+        )
     }
     fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.kubernetes.mark_started(job).boxed()
+        self.request(&job.key.namespace, self.kubernetes.mark_started(job))
     }
     fn read_secret<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>> {
-        self.kubernetes.read_secret(namespace, name).boxed()
+        self.request(namespace, self.kubernetes.read_secret(namespace, name))
     }
     fn request_token<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
-        self.kubernetes.request_token(namespace, name).boxed()
+        self.request(namespace, self.kubernetes.request_token(namespace, name))
     }
     fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
         self.operator_identity.credentials(&self.cloud, now()).boxed()
@@ -115,13 +139,17 @@ impl Ports for Adapters {
         self.kubernetes.server_time().boxed()
     }
     fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
-        self.kubernetes.tenant_of(namespace).boxed()
+        self.request(namespace, self.kubernetes.tenant_of(namespace))
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
         self.tenancy_rules.get()
     }
     fn publish_event(&self, announcement: ObjectEvent) -> BoxFuture<'_, ()> {
-        self.kubernetes.publish_event(announcement).boxed()
+        async move {
+            self.requests.take(&announcement.key.namespace).await;
+            self.kubernetes.publish_event(announcement).await;
+        }
+        .boxed()
     }
     fn get_policy<'a>(
         &'a self,
@@ -187,21 +215,21 @@ impl Ports for Adapters {
         &self,
         backup: PolicyBackup,
     ) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>> {
-        self.kubernetes.store_policy_backup(backup).boxed()
+        self.request("", self.kubernetes.store_policy_backup(backup))
     }
     fn list_reports<'a>(
         &'a self,
         job: &'a JobObject,
         page: Option<&'a str>,
     ) -> BoxFuture<'a, Result<ReportPage, KubeError>> {
-        self.kubernetes.list_reports(job, page).boxed()
+        self.request(&job.key.namespace, self.kubernetes.list_reports(job, page))
     }
     fn get_report<'a>(
         &'a self,
         job: &'a JobObject,
         number: usize,
     ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>> {
-        self.kubernetes.get_report(job, number).boxed()
+        self.request(&job.key.namespace, self.kubernetes.get_report(job, number))
     }
     fn put_report<'a>(
         &'a self,
@@ -209,14 +237,17 @@ impl Ports for Adapters {
         report: &'a Report,
         version: Option<&'a str>,
     ) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.kubernetes.put_report(job, report, version).boxed()
+        self.request(
+            &job.key.namespace,
+            self.kubernetes.put_report(job, report, version),
+        )
     }
     fn delete_report<'a>(
         &'a self,
         job: &'a JobObject,
         number: usize,
     ) -> BoxFuture<'a, Result<(), KubeError>> {
-        self.kubernetes.delete_report(job, number).boxed()
+        self.request(&job.key.namespace, self.kubernetes.delete_report(job, number))
     }
     fn list_objects<'a>(
         &'a self,
@@ -314,6 +345,7 @@ mod tests {
             fence: Fence::expired(),
             operator_identity: OperatorIdentity::None,
             tenancy_rules: CurrentRules::default(),
+            requests: RequestBudget::default(),
         };
         let bucket = BucketRef {
             name: "pics".to_owned(),

@@ -8,12 +8,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::BucketCache;
+use super::bucket::{BucketCache, ProbeKey, Probes};
 use super::credential_cache::CredentialCache;
+use super::event_limits::EventLimits;
 use super::finalizers::MissingFinalizers;
+use super::grant_reads::GrantReads;
 use super::leaving::LeavingGrants;
 use super::waiting_jobs::WaitingJobs;
-use crate::core::grant::ObjectKey;
+use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::tenancy::Tenant;
 use crate::ports::{AccessKeys, CloudError, KubeError, Ports};
@@ -41,6 +43,8 @@ pub enum QueueKey {
     Job(ObjectKey),
     /// A grant whose finalizer is missing, by namespace and name.
     Finalizer(ObjectKey),
+    /// The first read of a bucket by an identity.
+    Probe(Arc<ProbeKey>),
 }
 
 /// State and handles that reconciles share.
@@ -78,6 +82,14 @@ pub struct Context {
     pub leaving: Arc<LeavingGrants>,
     /// Grants from which another writer removed the finalizer.
     pub missing_finalizers: Arc<MissingFinalizers>,
+    /// First reads of buckets.
+    pub probes: Probes,
+    /// Triggers probes.
+    pub probe_queue: mpsc::Sender<Trigger<QueueKey>>,
+    /// Grants that jobs have read.
+    pub grant_reads: Arc<GrantReads>,
+    /// Recent events of each object.
+    pub event_limits: EventLimits,
 }
 
 impl Context {
@@ -107,6 +119,14 @@ impl Context {
             name: namespace.to_owned(),
             ..Tenant::default()
         })
+    }
+
+    /// Reads a grant for a job; jobs that wait for the same grant share one read.
+    ///
+    /// # Errors
+    /// Returns the error of the API server.
+    pub async fn read_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
+        self.grant_reads.get(self.ports.as_ref(), key).await
     }
 
     /// Takes a slot for a running job of its namespace, freed on drop. `None` when [`MAX_RUNS_PER_NAMESPACE`] jobs
@@ -167,7 +187,7 @@ impl Context {
     pub fn request_recheck(&self, job: &ObjectKey, bucket: &str) {
         self.lock_jobs_awaiting_recheck()
             .insert(job.clone(), bucket.into());
-        self.trigger_recheck(bucket);
+        self.trigger_recheck(bucket, &job.namespace);
     }
 
     /// Whether a job still waits for a recheck.
@@ -217,11 +237,12 @@ impl Context {
     }
 
     /// Triggers a reconcile of a bucket that ignores its backoff.
-    fn trigger_recheck(&self, bucket: &str) {
+    fn trigger_recheck(&self, bucket: &str, namespace: &str) {
         self.lock_recheck_requests().insert(bucket.into());
         let _ = self.buckets.try_send(Trigger {
             key: QueueKey::Bucket(bucket.into()),
             debounce: Duration::ZERO,
+            share: namespace.into(),
         });
     }
 }
@@ -256,6 +277,7 @@ impl Drop for RunSlot<'_> {
         for job in (0..free).map_while(|_| running.waiting.take_first()) {
             // A full channel drops the trigger; a waiting job is requeued periodically anyway.
             let _ = self.context.jobs.try_send(Trigger {
+                share: job.namespace.as_str().into(),
                 key: QueueKey::Job(job),
                 debounce: Duration::ZERO,
             });

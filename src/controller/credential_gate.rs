@@ -18,6 +18,7 @@ pub struct CredentialUser<'a> {
 }
 
 /// Why objects get no credentials.
+#[derive(Debug)]
 pub enum CredentialRefusal {
     /// No rule allows the use: the message for users.
     Denied(String),

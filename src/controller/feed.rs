@@ -8,9 +8,11 @@ use kube::api::ApiResource;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 
 use super::context::QueueKey;
 use super::finalizers::MissingFinalizers;
+use super::grant_reads::GrantReads;
 use super::index::Index;
 use super::leaving::{LeavingGrants, on_deleted};
 use super::watched_object::PartialObject;
@@ -23,6 +25,8 @@ use crate::runtime::queue::Trigger;
 
 /// Debounce of a bucket: ten grants that are applied together become one write.
 const DEBOUNCE: Duration = Duration::from_secs(1);
+/// Number of jobs that one change triggers at once.
+const SPREAD_AFTER: u32 = 32;
 
 /// An event of a watch; a namespace of `None` stands for all namespaces.
 pub(crate) enum WatchEvent {
@@ -34,6 +38,16 @@ pub(crate) enum WatchEvent {
     Deleted(Box<PartialObject>),
     /// The list is complete.
     ListCompleted(Option<String>),
+}
+
+impl WatchEvent {
+    /// The namespace of the object; empty for a list.
+    fn namespace(&self) -> String {
+        match self {
+            Self::Applied(object) | Self::Deleted(object) => object.key().namespace,
+            Self::ListStarted(_) | Self::ListCompleted(_) => String::new(),
+        }
+    }
 }
 
 /// The kind of a watch.
@@ -114,13 +128,8 @@ fn apply_event(
         (WatchedKind::Grants, WatchEvent::Applied(object)) => {
             let reason = object.ready_reason(GrantReason::ALL.iter().map(|r| r.as_str()));
             let key = object.key();
-            let keys = index.upsert_grant(
-                key.clone(),
-                &object.change_token(),
-                object.bucket_name(),
-                reason,
-                object.finalizer_facts(),
-            );
+            targets.grant_reads.changed(&key);
+            let keys = index.upsert_grant(key.clone(), object.watched_grant(reason));
             if keys.contains(&QueueKey::Finalizer(key.clone())) {
                 targets.missing_finalizers.insert(object.into_grant());
             } else {
@@ -131,6 +140,7 @@ fn apply_event(
         (WatchedKind::Grants, WatchEvent::Deleted(object)) => {
             let key = object.key();
             targets.missing_finalizers.remove(&key);
+            targets.grant_reads.changed(&key);
             let mut keys = index.remove_grant(&key);
             keys.extend(on_deleted(&targets.leaving, metrics, object.into_grant()));
             keys
@@ -167,6 +177,7 @@ pub(crate) struct FeedTargets {
     pub(crate) finalizers: mpsc::Sender<Trigger<QueueKey>>,
     pub(crate) missing_finalizers: Arc<MissingFinalizers>,
     pub(crate) leaving: Arc<LeavingGrants>,
+    pub(crate) grant_reads: Arc<GrantReads>,
 }
 
 /// An input of the feed: an event of a watch, or a change of the tenancy rules.
@@ -202,12 +213,15 @@ pub(crate) async fn feed(
             next = watches.next() => next,
             next = rules.next() => next,
         };
-        let keys = match next {
+        let (namespace, keys) = match next {
             None => return,
-            Some(FeedEvent::Rules) => index.all_keys(),
+            Some(FeedEvent::Rules) => (String::new(), index.all_keys()),
             Some(FeedEvent::Watch(kind, event)) => {
                 complete += usize::from(matches!(event, WatchEvent::ListCompleted(_)));
-                apply_event(&mut index, kind, event, &queues, &metrics)
+                (
+                    event.namespace(),
+                    apply_event(&mut index, kind, event, &queues, &metrics),
+                )
             }
         };
         if complete >= lists
@@ -215,19 +229,45 @@ pub(crate) async fn feed(
         {
             ready();
         }
-        for key in keys {
-            let (queue, debounce) = match &key {
-                QueueKey::Bucket(_) => (&queues.buckets, DEBOUNCE),
-                QueueKey::Job(job) => {
-                    queues.notifier.notify(job);
-                    (&queues.jobs, Duration::ZERO)
-                }
-                QueueKey::Finalizer(_) => (&queues.finalizers, Duration::ZERO),
-            };
-            // A full channel blocks the watches; no trigger is dropped.
-            if queue.send(Trigger { key, debounce }).await.is_err() {
-                return;
-            }
+        if queues.trigger(&namespace, keys).await.is_err() {
+            return;
         }
     }
+}
+
+impl FeedTargets {
+    /// Triggers keys that a change of an object in `namespace` concerns. Jobs that wait for one grant are spread over
+    /// time: each of them reads itself from the API server.
+    ///
+    /// # Errors
+    /// Returns an error if a queue has ended.
+    async fn trigger(
+        &self,
+        namespace: &str,
+        keys: Vec<QueueKey>,
+    ) -> Result<(), SendError<Trigger<QueueKey>>> {
+        let mut jobs = 0;
+        for key in keys {
+            let (queue, debounce, share) = match &key {
+                QueueKey::Bucket(_) | QueueKey::Probe(_) => (&self.buckets, DEBOUNCE, namespace),
+                QueueKey::Job(job) => {
+                    self.notifier.notify(job);
+                    jobs += 1;
+                    (&self.jobs, spread(jobs), job.namespace.as_str())
+                }
+                QueueKey::Finalizer(grant) => (&self.finalizers, Duration::ZERO, grant.namespace.as_str()),
+            };
+            let share = share.into();
+            // A full channel blocks the watches; no trigger is dropped.
+            queue.send(Trigger { key, debounce, share }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the delay of the `number`th job that one change concerns: none for the first jobs, then 100 jobs a second, at
+/// most the interval at which a waiting job checks its grant anyway.
+fn spread(number: u32) -> Duration {
+    let step = Duration::from_millis(10);
+    (step * number.saturating_sub(SPREAD_AFTER)).min(Duration::from_secs(60))
 }

@@ -34,9 +34,25 @@ pub(super) enum JobState {
     AtRest,
 }
 
+/// A grant as a watch shows it.
+#[derive(Clone, Debug)]
+pub(super) struct WatchedGrant {
+    pub(super) token: ChangeToken,
+    pub(super) bucket: String,
+    /// The reason of Ready.
+    pub(super) reason: &'static str,
+    pub(super) finalizer: FinalizerFacts,
+    /// Digest of what decides whether a job may use the grant.
+    pub(super) readiness: ChangeDigest,
+    /// Other namespaces whose jobs may use the grant.
+    pub(super) consumers: Vec<String>,
+}
+
 /// A grant in the index.
 struct IndexedGrant {
     token: ChangeDigest,
+    readiness: ChangeDigest,
+    consumers: Box<[String]>,
     bucket: Arc<str>,
     reason: &'static str,
     /// Digest of the uid that was seen with the operator's finalizer.
@@ -82,29 +98,36 @@ impl Index {
         }
     }
 
-    /// Adds or updates a grant. Returns the keys to reconcile: the waiting jobs, the bucket if the token changed, and
-    /// the finalizer if another writer removed it.
-    pub(super) fn upsert_grant(
-        &mut self,
-        key: ObjectKey,
-        token: &ChangeToken,
-        bucket: &str,
-        reason: &'static str,
-        finalizer: FinalizerFacts,
-    ) -> Vec<QueueKey> {
+    /// Adds or updates a grant. Returns the keys to reconcile: the jobs that wait for the grant if its readiness changed,
+    /// the bucket if the token changed, and the finalizer if another writer removed it.
+    pub(super) fn upsert_grant(&mut self, key: ObjectKey, grant: WatchedGrant) -> Vec<QueueKey> {
+        let WatchedGrant {
+            token,
+            bucket,
+            reason,
+            finalizer,
+            readiness,
+            consumers,
+        } = grant;
         let bucket = self
             .buckets
-            .get_key_value(bucket)
-            .map_or_else(|| bucket.into(), |(known, _)| Arc::clone(known));
-        // A job may wait for the status of the grant.
-        let mut keys = self.jobs_of(&key);
+            .get_key_value(bucket.as_str())
+            .map_or_else(|| bucket.as_str().into(), |(known, _)| Arc::clone(known));
+        let mut keys = Vec::new();
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
         self.missing_grants.remove(&key);
         let old = self.grants.get(&key);
         let uid = ChangeDigest::of(&token.uid);
         let had_before = old.is_some_and(|old| old.protected == Some(uid));
+        let same = old.is_some_and(|old| old.readiness == readiness && *old.consumers == *consumers);
+        if !same {
+            let before = old.map(|old| &*old.consumers).unwrap_or_default();
+            keys.extend(self.jobs_of(&key, &[before, &consumers]));
+        }
         let new = IndexedGrant {
-            token: ChangeDigest::of(token),
+            token: ChangeDigest::of(&token),
+            readiness,
+            consumers: consumers.into(),
             bucket: Arc::clone(&bucket),
             reason,
             protected: (finalizer.present || had_before).then_some(uid),
@@ -126,8 +149,9 @@ impl Index {
 
     /// Removes a grant. Returns the keys to reconcile: the waiting jobs and the bucket.
     pub(super) fn remove_grant(&mut self, key: &ObjectKey) -> Vec<QueueKey> {
-        let mut keys = self.jobs_of(key);
+        let mut keys = Vec::new();
         if let Some(grant) = self.grants.remove(key) {
+            keys.extend(self.jobs_of(key, &[&grant.consumers]));
             self.metrics.object_reason(GRANT, Some(grant.reason), None);
             self.release_bucket(&grant.bucket);
             keys.push(QueueKey::Bucket(grant.bucket));
@@ -218,14 +242,13 @@ impl Index {
             .collect()
     }
 
-    fn jobs_of(&self, grant: &ObjectKey) -> Vec<QueueKey> {
-        self.waiting
-            .get(grant)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .map(QueueKey::Job)
-            .collect()
+    /// Returns the jobs that wait for a grant and may use it: those of its own namespace and of the listed ones.
+    fn jobs_of(&self, grant: &ObjectKey, consumers: &[&[String]]) -> Vec<QueueKey> {
+        let waiting = self.waiting.get(grant).into_iter().flatten();
+        let allowed = waiting.filter(|job| {
+            job.namespace == grant.namespace || consumers.iter().any(|listed| listed.contains(&job.namespace))
+        });
+        allowed.cloned().map(QueueKey::Job).collect()
     }
 
     fn remove_dependency(&mut self, grant: Option<&ObjectKey>, job: &ObjectKey) {
@@ -249,141 +272,4 @@ impl Index {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PROTECTED: FinalizerFacts = FinalizerFacts {
-        present: true,
-        owns: true,
-        preview: false,
-        deleting: false,
-    };
-
-    fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-        }
-    }
-
-    fn token(generation: i64) -> ChangeToken {
-        ChangeToken {
-            generation,
-            ..ChangeToken::default()
-        }
-    }
-
-    #[test]
-    fn own_writes_reconcile_no_bucket_but_wake_the_waiting_jobs() {
-        let mut index = Index::new(Arc::default());
-        assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics", "Applied", PROTECTED),
-            [QueueKey::Bucket("pics".into())]
-        );
-        assert_eq!(
-            index.upsert_job(
-                &key("j"),
-                &token(1),
-                Some(key("g")),
-                JobState::Active,
-                "Scoring",
-                false
-            ),
-            [QueueKey::Job(key("j"))]
-        );
-        assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics", "Applied", PROTECTED),
-            [QueueKey::Job(key("j"))]
-        );
-        assert_eq!(
-            index.upsert_job(
-                &key("j"),
-                &token(1),
-                Some(key("g")),
-                JobState::Finished,
-                "Scoring",
-                false,
-            ),
-            []
-        );
-        assert_eq!(
-            index.upsert_grant(key("g"), &token(1), "pics", "Applied", PROTECTED),
-            [],
-            "a finished job is not triggered"
-        );
-        assert_eq!(
-            index.upsert_grant(key("g"), &token(2), "pics", "Applied", PROTECTED),
-            [QueueKey::Bucket("pics".into())]
-        );
-    }
-
-    #[test]
-    fn objects_missing_from_a_new_list_are_removed() {
-        let metrics = Arc::<Metrics>::default();
-        let mut index = Index::new(Arc::clone(&metrics));
-        index.upsert_grant(key("old"), &token(1), "pics", "Applied", PROTECTED);
-        index.upsert_job(
-            &key("j"),
-            &token(1),
-            Some(key("old")),
-            JobState::Active,
-            "Scoring",
-            false,
-        );
-        index.begin_grant_list(|_| true);
-        index.begin_job_list(|_| true);
-        index.upsert_grant(key("new"), &token(1), "pics", "Applied", PROTECTED);
-        assert_eq!(
-            index.complete_grant_list(|_| true),
-            [QueueKey::Job(key("j")), QueueKey::Bucket("pics".into())]
-        );
-        index.complete_job_list(|k| k.namespace == "another");
-        assert_eq!(index.jobs.len(), 1, "a list covers its own namespace only");
-        index.complete_job_list(|_| true);
-        assert_eq!(index.all_keys(), [QueueKey::Bucket("pics".into())]);
-        assert!(index.waiting.is_empty());
-        let series = metrics.render();
-        assert!(
-            series.contains(r#"immops_objects{kind="ImmBucketGrant",reason="Applied"} 1"#),
-            "{series}"
-        );
-        assert!(
-            series.contains(r#"immops_objects{kind="ImageScoreJob",reason="Scoring"} 0"#),
-            "{series}"
-        );
-    }
-
-    #[test]
-    fn a_finalizer_that_another_writer_removes_triggers_its_own_key_and_no_reconcile() {
-        let mut index = Index::new(Arc::default());
-        let unprotected = FinalizerFacts::default();
-        let seen =
-            |index: &mut Index, facts| index.upsert_grant(key("g"), &token(1), "pics", "Applied", facts);
-        assert_eq!(
-            seen(&mut index, unprotected),
-            [QueueKey::Bucket("pics".into())],
-            "a new grant gets its finalizer from its reconcile"
-        );
-        assert_eq!(seen(&mut index, PROTECTED), []);
-        assert_eq!(seen(&mut index, unprotected), [QueueKey::Finalizer(key("g"))]);
-        let another = ChangeToken {
-            uid: "another".to_owned(),
-            ..token(1)
-        };
-        assert_eq!(
-            index.upsert_grant(key("g"), &another, "pics", "Applied", unprotected),
-            [QueueKey::Bucket("pics".into())],
-            "a recreated object never had it"
-        );
-    }
-
-    #[test]
-    fn the_removal_of_the_started_annotation_is_a_change_and_its_addition_is_none() {
-        let mut index = Index::new(Arc::default());
-        let mut seen =
-            |marked| index.upsert_job(&key("j"), &token(1), None, JobState::Active, "Scoring", marked);
-        assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
-        assert_eq!(seen(true), []);
-        assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
-    }
-}
+mod tests;

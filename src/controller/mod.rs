@@ -6,8 +6,10 @@ mod context;
 mod credential_cache;
 mod credential_gate;
 mod digest;
+mod event_limits;
 pub(crate) mod feed;
 mod finalizers;
+mod grant_reads;
 mod index;
 mod job;
 mod leaving;
@@ -15,9 +17,11 @@ mod object_events;
 mod waiting_jobs;
 mod watched_object;
 
-pub use self::bucket::BucketCache;
+pub use self::bucket::{BucketCache, ProbeKey, Probes};
 pub use self::context::{Context, QueueKey};
+pub use self::event_limits::EventLimits;
 pub use self::finalizers::MissingFinalizers;
+pub use self::grant_reads::GrantReads;
 pub use self::leaving::{Deletion, LeavingGrants};
 
 use std::collections::HashMap;
@@ -29,15 +33,29 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Ports;
-use crate::runtime::queue::{self, Action, Trigger};
+use crate::runtime::queue::{self, Action, Trigger, Workers};
 use crate::runtime::{metrics, rate_limit};
 
 /// Concurrent reconciles of buckets; a reconcile spends most of its time waiting for network round trips.
-const BUCKET_WORKERS: usize = 16;
+const BUCKET_WORKERS: Workers = Workers {
+    total: 12,
+    per_share: 8,
+};
+/// Concurrent first reads of buckets: nothing is known about the identities that make them.
+const PROBE_WORKERS: Workers = Workers {
+    total: 4,
+    per_share: 2,
+};
 /// Concurrent reconciles of jobs; the rate limit of each project also bounds the calls in flight.
-const JOB_WORKERS: usize = 1024;
+const JOB_WORKERS: Workers = Workers {
+    total: 1024,
+    per_share: 256,
+};
 /// Concurrent patches that add a finalizer again; they must not wait behind reconciles.
-const FINALIZER_WORKERS: usize = 4;
+const FINALIZER_WORKERS: Workers = Workers {
+    total: 4,
+    per_share: 2,
+};
 /// Capacity of the channel between the watches and a queue, in triggers.
 const TRIGGER_BUFFER: usize = 1024;
 
@@ -51,7 +69,7 @@ pub struct Controllers {
     pub jobs: mpsc::Sender<Trigger<QueueKey>>,
     /// Triggers patches that add the finalizer of a grant again.
     pub finalizers: mpsc::Sender<Trigger<QueueKey>>,
-    triggers: [mpsc::Receiver<Trigger<QueueKey>>; 3],
+    triggers: [mpsc::Receiver<Trigger<QueueKey>>; 4],
 }
 
 impl Controllers {
@@ -60,6 +78,7 @@ impl Controllers {
         let (buckets, bucket_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let (jobs, job_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let (finalizers, finalizer_triggers) = mpsc::channel(TRIGGER_BUFFER);
+        let (probes, probe_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let context = Arc::new(Context {
             ports,
             credentials: credential_cache::CredentialCache::default(),
@@ -77,19 +96,23 @@ impl Controllers {
             bucket_caches: Mutex::new(HashMap::new()),
             leaving: Arc::default(),
             missing_finalizers: Arc::default(),
+            probes: Probes::default(),
+            probe_queue: probes,
+            grant_reads: Arc::default(),
+            event_limits: EventLimits::default(),
         });
         Self {
             context,
             buckets,
             jobs,
             finalizers,
-            triggers: [bucket_triggers, job_triggers, finalizer_triggers],
+            triggers: [bucket_triggers, job_triggers, finalizer_triggers, probe_triggers],
         }
     }
 
     /// Runs until `stop` is cancelled and the reconciles in flight have finished.
     pub async fn run(self) {
-        let [buckets, jobs, finalizers] = self.triggers;
+        let [buckets, jobs, finalizers, probes] = self.triggers;
         let context = self.context;
         let depth_of = |kind: &'static str| {
             let context = Arc::clone(&context);
@@ -116,7 +139,14 @@ impl Controllers {
             depth_of("finalizer"),
             worker(&context),
         );
-        futures::join!(bucket_queue, job_queue, finalizer_queue);
+        let probe_queue = queue::run(
+            probes,
+            PROBE_WORKERS,
+            context.stop.clone(),
+            depth_of("probe"),
+            worker(&context),
+        );
+        futures::join!(bucket_queue, job_queue, finalizer_queue, probe_queue);
     }
 }
 
@@ -132,6 +162,7 @@ fn worker(
             let (kind, next) = match &key {
                 QueueKey::Bucket(name) => ("bucket", Box::pin(bucket::reconcile(&context, name)).await),
                 QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name)).await),
+                QueueKey::Probe(probe) => ("probe", bucket::probe(&context, probe).await),
                 QueueKey::Finalizer(name) => ("finalizer", finalizers::restore(&context, name).await),
             };
             context.metrics.reconcile(kind, started.elapsed().as_secs_f64());

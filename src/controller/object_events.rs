@@ -1,4 +1,5 @@
-//! Events about grants and jobs. A failure to publish is logged and never fails a reconcile: the conditions say the same.
+//! Events about grants and jobs, at most ten a minute for each object. A failure to publish is logged and never fails a
+//! reconcile: the conditions say the same.
 
 use super::context::Context;
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -36,6 +37,10 @@ async fn publish(
     note: String,
     warning: bool,
 ) {
+    if !context.event_limits.admit(uid, context.ports.now()) {
+        context.metrics.event_dropped();
+        return;
+    }
     let event = ObjectEvent {
         subject,
         key: key.clone(),

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::index::{ChangeToken, JobState};
+use super::digest::ChangeDigest;
+use super::index::{ChangeToken, JobState, WatchedGrant};
 use crate::api::{ABANDON, FINALIZER, RECONCILE_AT, STARTED, kinds};
 use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey};
 use crate::kubernetes::decode::{decode_grant, decode_metadata};
@@ -24,6 +25,7 @@ pub(crate) struct PartialSpec {
     mode: Option<String>,
     grant_ref: Option<PartialReference>,
     results: PartialResults,
+    allowed_consumers: Option<Value>,
     /// The items of a job are not decoded.
     source: IgnoredAny,
     /// The other fields, which the last object of a deleted grant needs.
@@ -56,14 +58,32 @@ pub(crate) struct PartialStatus {
     /// The ledger of a grant, and the uid of the object that it belongs to.
     owned: Vec<Value>,
     ledger_of: Option<String>,
+    policy: Option<PartialPolicy>,
+    plan: Option<PartialPlan>,
 }
 
-/// The reason of a condition.
+/// The time of the last policy write, from which a job waits for the propagation delay.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PartialPolicy {
+    last_write_time: Option<String>,
+}
+
+/// The number of statements that a grant in preview mode would add.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
+pub(crate) struct PartialPlan {
+    add: Vec<IgnoredAny>,
+}
+
+/// What a condition says, without its time and its message.
+#[derive(Clone, Debug, Default, Deserialize, Hash)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct PartialCondition {
     r#type: String,
+    status: String,
     reason: String,
+    observed_generation: Option<i64>,
 }
 
 impl PartialObject {
@@ -135,13 +155,45 @@ impl PartialObject {
         }
     }
 
+    /// Returns a grant for the index; `reason` is the reason of its Ready condition.
+    pub(super) fn watched_grant(&self, reason: &'static str) -> WatchedGrant {
+        WatchedGrant {
+            token: self.change_token(),
+            bucket: self.bucket_name().to_owned(),
+            reason,
+            finalizer: self.finalizer_facts(),
+            readiness: self.readiness(),
+            consumers: self.consumers(),
+        }
+    }
+
+    /// Digest of everything that decides whether a job may use the grant.
+    fn readiness(&self) -> ChangeDigest {
+        let status = self.status.as_ref();
+        let written = status.and_then(|s| s.policy.as_ref()?.last_write_time.as_ref());
+        let missing = status.and_then(|s| Some(s.plan.as_ref()?.add.len()));
+        ChangeDigest::of((
+            (self.uid(), self.metadata.generation),
+            self.metadata.deletion_timestamp.is_some(),
+            status.map(|s| (&s.conditions, s.observed_generation)),
+            (written, missing),
+        ))
+    }
+
+    fn consumers(&self) -> Vec<String> {
+        let listed = self.spec.allowed_consumers.as_ref();
+        let listed = listed.and_then(|allowed| allowed.get("namespaces")?.as_array());
+        let names = listed.into_iter().flatten().filter_map(Value::as_str);
+        names.map(ToOwned::to_owned).collect()
+    }
+
     /// The bucket of a grant; empty without one.
-    pub(super) fn bucket_name(&self) -> &str {
+    fn bucket_name(&self) -> &str {
         let name = self.spec.bucket.get("name");
         name.and_then(Value::as_str).unwrap_or_default()
     }
 
-    pub(super) fn finalizer_facts(&self) -> FinalizerFacts {
+    fn finalizer_facts(&self) -> FinalizerFacts {
         let status = self.status.as_ref();
         FinalizerFacts {
             present: self.finalizers().iter().any(|f| f == FINALIZER),
@@ -156,6 +208,8 @@ impl PartialObject {
         let mut spec = self.spec.rest;
         spec.insert("bucket".to_owned(), self.spec.bucket);
         spec.extend(self.spec.mode.map(|mode| ("mode".to_owned(), mode.into())));
+        let consumers = self.spec.allowed_consumers;
+        spec.extend(consumers.map(|allowed| ("allowedConsumers".to_owned(), allowed)));
         let status = self.status.unwrap_or_default();
         decode_grant(&DynamicObject {
             types: None,

@@ -53,6 +53,7 @@ pub struct Metrics {
     rules: Gauge,
     finalizers: Counter,
     deletions: Family<ReasonLabels, Counter>,
+    dropped_events: Counter,
 }
 
 impl Default for Metrics {
@@ -73,6 +74,7 @@ impl Default for Metrics {
             rules: Gauge::default(),
             finalizers: Counter::default(),
             deletions: Family::default(),
+            dropped_events: Counter::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -142,6 +144,11 @@ impl Default for Metrics {
             metrics.deletions.clone(),
         );
         registry.register(
+            "events_dropped",
+            "Events that were not published, because their object had ten events within a minute",
+            metrics.dropped_events.clone(),
+        );
+        registry.register(
             "ready",
             "1 once the initial list of grants and jobs is complete",
             metrics.ready.clone(),
@@ -195,6 +202,11 @@ impl Metrics {
         self.deletions
             .get_or_create(&ReasonLabels { reason: outcome })
             .inc();
+    }
+
+    /// Records an event that was not published.
+    pub fn event_dropped(&self) {
+        self.dropped_events.inc();
     }
 
     /// Marks this process as the leader.

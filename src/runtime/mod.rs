@@ -7,5 +7,7 @@ pub mod metrics;
 pub(crate) mod notify;
 pub mod queue;
 pub(crate) mod rate_limit;
+mod ready_queue;
+pub(crate) mod request_budget;
 pub mod telemetry;
 pub(crate) mod tenancy_file;

@@ -4,7 +4,7 @@
 //! Written by hand because kube's applier keys by object, while the key here is a bucket, and because the total wait of
 //! kube's debounced scheduler has no upper limit: steady changes would postpone a reconcile forever.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::hash::Hash;
 use std::time::Duration;
@@ -16,6 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
+
+pub use super::ready_queue::Share;
+use super::ready_queue::{ReadyQueue, add_share};
 
 /// When to reconcile a key again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,17 @@ pub struct Trigger<K> {
     pub key: K,
     /// Debounce delay: each further trigger restarts it, up to five times this delay in total.
     pub debounce: Duration,
+    /// The namespace that caused the change: namespaces are served in turns.
+    pub share: Share,
+}
+
+/// Limits of concurrent reconciles.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers {
+    /// In all.
+    pub total: usize,
+    /// Of one share, so that one namespace cannot occupy all workers.
+    pub per_share: usize,
 }
 
 struct Scheduled {
@@ -51,25 +65,45 @@ struct Scheduled {
     due: Instant,
     /// End of the debounce window, which no trigger postpones; `None` for a requeue without a trigger.
     latest: Option<Instant>,
+    /// The share of all triggers in the debounce window; `None` without a trigger, or with triggers of several shares.
+    only: Option<Share>,
+    shares: BTreeSet<Share>,
+}
+
+/// A key being reconciled.
+struct InProgress {
+    /// The share that the worker counts for.
+    share: Share,
+    /// The shares of the key.
+    shares: BTreeSet<Share>,
+    /// Debounce delay of a trigger that arrived meanwhile.
+    again: Option<Duration>,
+    /// The share of all triggers that arrived meanwhile; `None` with several.
+    only: Option<Share>,
 }
 
 struct KeyedQueue<K> {
     delays: DelayQueue<K>,
     waiting: HashMap<K, Scheduled>,
-    ready: VecDeque<K>,
-    /// The keys in `ready`, as a set for look-ups.
-    queued: HashSet<K>,
-    /// Keys being reconciled, with the debounce delay of a trigger that arrived meanwhile.
-    in_progress: HashMap<K, Option<Duration>>,
+    ready: ReadyQueue<K>,
+    in_progress: HashMap<K, InProgress>,
+    /// Number of workers that each share occupies.
+    running: HashMap<Share, usize>,
 }
 
 impl<K: Clone + Eq + Hash> KeyedQueue<K> {
     fn trigger(&mut self, trigger: Trigger<K>) {
-        if let Some(again) = self.in_progress.get_mut(&trigger.key) {
-            *again = Some(trigger.debounce);
+        if let Some(running) = self.in_progress.get_mut(&trigger.key) {
+            let first = running.again.is_none();
+            let same = running.only.as_ref() == Some(&trigger.share);
+            running.only = (first || same).then(|| Share::clone(&trigger.share));
+            // A trigger without a delay is not postponed by a later one.
+            running.again = running.again.into_iter().chain([trigger.debounce]).min();
+            add_share(&mut running.shares, trigger.share);
             return;
         }
-        if self.queued.contains(&trigger.key) {
+        if self.ready.contains(&trigger.key) {
+            self.ready.push(&trigger.key, [trigger.share]);
             return;
         }
         let now = Instant::now();
@@ -80,40 +114,101 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
                 slot,
                 due,
                 latest: Some(latest),
+                only,
+                shares,
             }) => {
-                *due = debounced.min(*latest);
+                // A trigger of another share does not postpone the key: it would delay this share.
+                if only.as_ref() == Some(&trigger.share) {
+                    *due = debounced.min(*latest);
+                } else {
+                    *only = None;
+                    *due = debounced.min(*due);
+                }
+                add_share(shares, trigger.share);
                 self.delays.reset_at(slot, *due);
             }
             Some(waiting) => {
                 waiting.latest = Some(now + trigger.debounce * 5);
+                waiting.only = Some(Share::clone(&trigger.share));
+                add_share(&mut waiting.shares, trigger.share);
                 if debounced < waiting.due {
                     waiting.due = debounced;
                     self.delays.reset_at(&waiting.slot, debounced);
                 }
             }
-            None => self.schedule(trigger.key, debounced, Some(now + trigger.debounce * 5)),
+            None => {
+                let latest = Some(now + trigger.debounce * 5);
+                let shares = BTreeSet::from([Share::clone(&trigger.share)]);
+                self.schedule(trigger.key, debounced, (latest, Some(trigger.share)), shares);
+            }
         }
     }
 
-    fn schedule(&mut self, key: K, due: Instant, latest: Option<Instant>) {
+    /// Schedules a key. `window` is the end of its debounce window and the share of its triggers.
+    fn schedule(
+        &mut self,
+        key: K,
+        due: Instant,
+        (latest, only): (Option<Instant>, Option<Share>),
+        shares: BTreeSet<Share>,
+    ) {
         let slot = self.delays.insert_at(key.clone(), due);
-        self.waiting.insert(key, Scheduled { slot, due, latest });
+        let scheduled = Scheduled {
+            slot,
+            due,
+            latest,
+            only,
+            shares,
+        };
+        self.waiting.insert(key, scheduled);
+    }
+
+    /// Takes the next key for a worker.
+    fn start(&mut self, workers: Workers, busy: usize) -> Option<K> {
+        if busy >= workers.total {
+            return None;
+        }
+        let running = &self.running;
+        let free = |share: &Share| running.get(share).is_none_or(|count| *count < workers.per_share);
+        let (key, share, shares) = self.ready.pop(free)?;
+        *self.running.entry(share.clone()).or_default() += 1;
+        let progress = InProgress {
+            share,
+            shares,
+            again: None,
+            only: None,
+        };
+        self.in_progress.insert(key.clone(), progress);
+        Some(key)
     }
 
     fn finished(&mut self, key: K, action: Action) {
-        match (self.in_progress.remove(&key).flatten(), action) {
-            (Some(debounce), _) => self.trigger(Trigger { key, debounce }),
-            (None, Action::Requeue(delay)) => self.schedule(key, Instant::now() + delay, None),
+        let Some(done) = self.in_progress.remove(&key) else {
+            return;
+        };
+        if let Some(count) = self.running.get_mut(&done.share) {
+            *count -= 1;
+            if *count == 0 {
+                self.running.remove(&done.share);
+            }
+        }
+        let now = Instant::now();
+        match (done.again, action) {
+            (Some(debounce), _) => {
+                let latest = Some(now + debounce * 5);
+                self.schedule(key, now + debounce, (latest, done.only), done.shares);
+            }
+            (None, Action::Requeue(delay)) => self.schedule(key, now + delay, (None, None), done.shares),
             (None, Action::AwaitChange) => {}
         }
     }
 }
 
-/// Reconciles keys until `stop` is cancelled, at most `workers` at a time, then waits for the reconciles under way. Calls
+/// Reconciles keys until `stop` is cancelled, then waits for the reconciles under way. Shares are served in turns. Calls
 /// `depth` with the number of keys that are ready for a worker or being reconciled.
 pub async fn run<K, W, F>(
     mut triggers: mpsc::Receiver<Trigger<K>>,
-    workers: usize,
+    workers: Workers,
     stop: CancellationToken,
     depth: impl Fn(usize),
     work: W,
@@ -125,17 +220,13 @@ pub async fn run<K, W, F>(
     let mut queue: KeyedQueue<K> = KeyedQueue {
         delays: DelayQueue::new(),
         waiting: HashMap::new(),
-        ready: VecDeque::new(),
-        queued: HashSet::new(),
+        ready: ReadyQueue::new(),
         in_progress: HashMap::new(),
+        running: HashMap::new(),
     };
     let mut running: JoinSet<(K, Action)> = JoinSet::new();
     loop {
-        while running.len() < workers
-            && let Some(key) = queue.ready.pop_front()
-        {
-            queue.queued.remove(&key);
-            queue.in_progress.insert(key.clone(), None);
+        while let Some(key) = queue.start(workers, running.len()) {
             let pass = work(key.clone());
             running.spawn(async move { (key, pass.await) });
         }
@@ -148,9 +239,9 @@ pub async fn run<K, W, F>(
             },
             Some(expired) = queue.delays.next() => {
                 let key = expired.into_inner();
-                queue.waiting.remove(&key);
-                queue.queued.insert(key.clone());
-                queue.ready.push_back(key);
+                if let Some(waiting) = queue.waiting.remove(&key) {
+                    queue.ready.push(&key, waiting.shares);
+                }
             }
             Some(done) = running.join_next() => {
                 // In a debug build a reconcile can panic: its key then stays in progress, so that it cannot loop. A release
@@ -166,70 +257,4 @@ pub async fn run<K, W, F>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-
-    async fn observed(triggers: Vec<(u64, &'static str)>, stop_after: u64) -> Vec<(u64, &'static str)> {
-        let (sender, receiver) = mpsc::channel(100);
-        let stop = CancellationToken::new();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let start = Instant::now();
-        let seen = Arc::clone(&log);
-        let queue = run(
-            receiver,
-            2,
-            stop.clone(),
-            |_| (),
-            move |key: &'static str| {
-                let seen = Arc::clone(&seen);
-                async move {
-                    let at = u64::try_from(start.elapsed().as_millis()).unwrap();
-                    seen.lock().unwrap().push((at, key));
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    Action::Requeue(Duration::from_secs(60))
-                }
-            },
-        );
-        let feed = async move {
-            for (at, key) in triggers {
-                tokio::time::sleep_until(start + Duration::from_millis(at)).await;
-                sender
-                    .send(Trigger {
-                        key,
-                        debounce: Duration::from_secs(1),
-                    })
-                    .await
-                    .unwrap();
-            }
-            tokio::time::sleep_until(start + Duration::from_millis(stop_after)).await;
-            stop.cancel();
-        };
-        futures::join!(queue, feed);
-        Arc::try_unwrap(log).unwrap().into_inner().unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn changes_are_gathered_and_a_busy_key_runs_again_afterwards() {
-        let seen = observed(vec![(0, "a"), (600, "a"), (1_200, "a"), (2_300, "a")], 5_000).await;
-        assert_eq!(seen.len(), 2, "{seen:?}");
-        assert!((2_200..2_300).contains(&seen[0].0), "{seen:?}");
-        assert!((3_600..3_900).contains(&seen[1].0), "{seen:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn steady_triggers_do_not_postpone_a_reconcile_beyond_the_debounce_window() {
-        let triggers = (0..20).map(|n| (n * 500, "a")).collect();
-        let seen = observed(triggers, 5_400).await;
-        assert!(seen[0].0 <= 5_100, "{seen:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn at_most_the_given_number_of_workers_run_and_a_delay_brings_a_key_back() {
-        let seen = observed(vec![(0, "a"), (0, "b"), (0, "c")], 70_000).await;
-        let firsts: Vec<u64> = seen.iter().take(3).map(|(at, _)| *at).collect();
-        assert!(firsts[2] >= firsts[0] + 500, "{seen:?}");
-        assert_eq!(seen.iter().filter(|(_, key)| *key == "a").count(), 2, "{seen:?}");
-    }
-}
+mod tests;

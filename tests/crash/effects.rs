@@ -1,6 +1,7 @@
 //! The ports of a process: each call is an effect that passes its gate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -21,7 +22,18 @@ use secrecy::SecretString;
 use super::fake_world::FakeWorld;
 use super::fault::{Call, Fault};
 use super::jobs::ACCOUNT;
-use super::process::{Gate, no_answer};
+use super::process::{Gate, no_answer, pass_time};
+
+/// AccessKey id of namespaces whose requests to OSS are never answered.
+const STRANGER: &str = "stranger";
+
+fn unanswered<T: Send + 'static>() -> BoxFuture<'static, Result<T, CloudError>> {
+    async {
+        pass_time(Duration::from_secs(10)).await;
+        Err(no_answer())
+    }
+    .boxed()
+}
 
 impl Ports for Gate {
     fn now(&self) -> Timestamp {
@@ -65,15 +77,20 @@ impl Ports for Gate {
     }
     fn read_secret<'a>(
         &'a self,
-        _: &'a str,
+        namespace: &'a str,
         _: &'a str,
     ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>> {
-        self.effect(CredentialsError::Unavailable, |o| {
+        self.effect(CredentialsError::Unavailable, move |o| {
             if let Some(problem) = o.no_secret.clone() {
                 return Err(problem);
             }
+            let id = if namespace.starts_with("stranger") {
+                STRANGER.to_owned()
+            } else {
+                format!("LTAI{}", o.jobs.keys)
+            };
             Ok(AccessKeys {
-                id: format!("LTAI{}", o.jobs.keys),
+                id,
                 secret: "canary".into(),
                 token: None,
                 expires_at: None,
@@ -132,6 +149,9 @@ impl Ports for Gate {
             owner_uid: Some(bucket.owner_uid.clone()),
             region: Some(bucket.region.clone()),
         };
+        if keys.id == STRANGER {
+            return unanswered();
+        }
         self.effect(no_answer(), |o| o.admit(keys).map(|()| seen))
     }
     fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
@@ -154,6 +174,9 @@ impl Ports for Gate {
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
+        if keys.id == STRANGER {
+            return unanswered();
+        }
         self.effect(no_answer(), move |o| {
             o.admit(keys)?;
             let policy = o.read_policy(&bucket.name, self.time());
@@ -190,6 +213,9 @@ impl Ports for Gate {
         _: &'a BucketRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
+        if keys.id == STRANGER {
+            return unanswered();
+        }
         self.effect(no_answer(), |o| {
             o.admit(keys)?;
             Ok(o.block.unwrap_or(PublicAccessBlock::Off))

@@ -99,7 +99,11 @@ impl FakeWorld {
     /// A user applies a grant.
     pub fn apply(&mut self, name: &str, spec: GrantSpec) {
         self.changed = true;
-        let key = key(name);
+        self.apply_as(key(name), spec);
+    }
+
+    /// A user of any namespace applies a grant.
+    pub fn apply_as(&mut self, key: ObjectKey, spec: GrantSpec) {
         let version = self.next_version();
         if let Some(grant) = self.grants.get_mut(&key) {
             grant.generation += 1;
@@ -108,7 +112,7 @@ impl FakeWorld {
             return;
         }
         let grant = GrantObject {
-            uid: format!("uid-{name}-{version}"),
+            uid: format!("uid-{}-{version}", key.name),
             resource_version: version,
             generation: 1,
             created: None,
@@ -118,7 +122,7 @@ impl FakeWorld {
             abandon: false,
             retain: false,
             bucket: Some(spec.bucket.clone()),
-            identity: Identity::of("media", &spec.credentials),
+            identity: Identity::of(&key.namespace, &spec.credentials),
             spec: Ok(spec),
             status: GrantStatus {
                 observed_generation: Some(-1),

@@ -1,16 +1,16 @@
 //! A process that can be stopped at any effect. Each of its effects passes a gate and is counted; all waits are on paused
 //! time.
 
+use std::collections::HashMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use imm_operator::api::BucketRef;
 use imm_operator::controller::{Context, Controllers, QueueKey};
 use imm_operator::core::grant::{GrantObject, ObjectKey};
-use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind, KubeError, Ports};
+use imm_operator::ports::{CloudError, CloudErrorKind, KubeError, Ports};
 use imm_operator::runtime::queue::Trigger;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::fake_world::{FakeWorld, Write};
+use super::fake_world::FakeWorld;
 use super::fault::{Call, Effect, Fault, Refusal};
 
 /// Advances the paused time.
@@ -39,9 +39,12 @@ struct State {
     next_store: Option<Fault>,
     /// Whether no more faults may strike.
     spared: bool,
-    /// The policy read last, and the number of foreign changes by then.
-    seen: (Option<String>, usize),
+    /// The policy read last, and the number of foreign changes by then: by any task, and by each reconcile.
+    seen: Seen,
+    seen_by: HashMap<Option<tokio::task::Id>, Seen>,
 }
+
+pub(super) type Seen = (Option<String>, usize);
 
 /// The gate that every effect of one process passes.
 pub struct Gate {
@@ -51,7 +54,7 @@ pub struct Gate {
     fault: Option<(usize, Fault)>,
     state: Mutex<State>,
     dead: Arc<Notify>,
-    start: (Timestamp, Instant),
+    pub(super) start: (Timestamp, Instant),
 }
 
 impl Gate {
@@ -104,6 +107,10 @@ impl Gate {
     /// Stops the process at its next effect.
     pub(super) fn doom(&self) {
         self.state.lock().unwrap().dying = true;
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        self.state.lock().unwrap().frozen
     }
 
     /// Freezes the process; its pending effect is carried out afterwards.
@@ -184,92 +191,23 @@ impl Gate {
         })
     }
 
-    /// Returns the policy read last.
+    /// Returns the policy read last: by this reconcile, or by the probe whose read it uses.
     pub(super) fn seen(&self) -> Option<String> {
-        self.state.lock().unwrap().seen.0.clone()
+        self.last_seen().0
+    }
+
+    /// Returns the policy read last, and the number of foreign changes by then.
+    pub(super) fn last_seen(&self) -> Seen {
+        let state = self.state.lock().unwrap();
+        let own = state.seen_by.get(&tokio::task::try_id());
+        own.unwrap_or(&state.seen).clone()
     }
 
     pub(super) fn saw(&self, policy: Option<String>, edits: usize) {
-        self.state.lock().unwrap().seen = (policy, edits);
-    }
-
-    /// Writes a policy; OSS rejects a signature that is older than 15 minutes.
-    pub(super) fn write<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        text: Option<&'a str>,
-        signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
-        let (outside, start, keys) = (Arc::clone(&self.outside), self.start, keys.clone());
-        outside.lock().unwrap().check_signature(signed_at, self.time());
-        let perform = move |write: &Write| {
-            let now = start.0 + SignedDuration::try_from(start.1.elapsed()).unwrap();
-            if now.duration_since(signed_at) > SignedDuration::from_mins(15) {
-                return Err(super::fault::refused(CloudErrorKind::Unavailable));
-            }
-            outside.lock().unwrap().write_policy(write, &keys, now)
-        };
-        async move {
-            if self.state.lock().unwrap().frozen {
-                // Fencing: the lease has expired.
-                return pending().await;
-            }
-            let fault = self.admit(Call::Write).await;
-            let (based_on, edits_then) = self.state.lock().unwrap().seen.clone();
-            let mut write = Write {
-                bucket: bucket.name.clone(),
-                text: text.map(ToOwned::to_owned),
-                based_on,
-                edits_then,
-                late: false,
-            };
-            if let Some(Fault::Frozen(seconds)) = fault {
-                self.freeze(seconds).await;
-                write.late = true;
-                return perform(&write);
-            }
-            let _under_way = UnderWay::begin(&self.outside);
-            pass_time(Duration::from_millis(5)).await;
-            if let Some(Fault::Late(seconds) | Fault::LateOnly(seconds) | Fault::Twice(seconds)) = fault {
-                // The request is in flight on its own: the end of its process does not stop it.
-                let (perform, mut write) = (perform.clone(), write.clone());
-                write.late = true;
-                tokio::spawn(async move {
-                    pass_time(Duration::from_secs(seconds)).await;
-                    let _ = perform(&write);
-                });
-            }
-            match fault.and_then(Fault::error) {
-                Some(Effect::None) => {}
-                Some(Effect::Done) => drop(perform(&write)),
-                None => return perform(&write),
-            }
-            Err(fault.and_then(CloudError::of).unwrap_or_else(no_answer))
-        }
-        .boxed()
-    }
-}
-
-/// Checks I13: no two writes of one bucket are in flight at the same time.
-struct UnderWay(Arc<Mutex<FakeWorld>>);
-
-impl UnderWay {
-    fn begin(outside: &Arc<Mutex<FakeWorld>>) -> Self {
-        let mut world = outside.lock().unwrap();
-        world.under_way += 1;
-        if world.under_way > 1 {
-            world
-                .broken
-                .push("I13: two writes are in flight at the same time".to_owned());
-        }
-        Self(Arc::clone(outside))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.lock().unwrap().under_way -= 1;
+        let mut state = self.state.lock().unwrap();
+        state.seen = (policy, edits);
+        let seen = state.seen.clone();
+        state.seen_by.insert(tokio::task::try_id(), seen);
     }
 }
 
@@ -330,9 +268,15 @@ impl Process {
 
     /// Sends a watch event for the bucket.
     pub async fn mark(&self, bucket: &str) {
+        self.mark_by("media", bucket).await;
+    }
+
+    /// Sends a watch event for a grant of a namespace.
+    pub async fn mark_by(&self, namespace: &str, bucket: &str) {
         let mark = Trigger {
             key: QueueKey::Bucket(bucket.into()),
             debounce: Duration::from_secs(1),
+            share: namespace.into(),
         };
         self.buckets.send(mark).await.unwrap();
     }
@@ -355,6 +299,7 @@ impl Process {
             let mark = Trigger {
                 key,
                 debounce: Duration::ZERO,
+                share: "media".into(),
             };
             self.finalizers.send(mark).await.unwrap();
         }
@@ -363,9 +308,12 @@ impl Process {
     /// Sends a watch event for a job.
     pub async fn mark_job(&self, job: ObjectKey) {
         self.context.notifier.notify(&job);
+        // The watch shows changes of grants as well.
+        self.context.grant_reads.changed(&super::fake_world::key("a"));
         let mark = Trigger {
-            key: QueueKey::Job(job),
             debounce: Duration::ZERO,
+            share: job.namespace.as_str().into(),
+            key: QueueKey::Job(job),
         };
         self.runs.send(mark).await.unwrap();
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::GrantSetKey;
+use super::probe::{ProbeRead, Trust};
 use crate::api::{EntryState, LedgerEntry};
 use crate::controller::digest::ChangeDigest;
 use crate::core::credential_use::is_within_life;
@@ -210,6 +211,11 @@ impl WriteHistory {
         last.map_or(cold, |w| w.after != *read)
     }
 
+    /// Whether a write was sent or answered since a time.
+    pub(super) fn written_since(&self, time: Timestamp) -> bool {
+        self.recent.iter().any(|w| w.at >= time)
+    }
+
     /// Whether a write is younger than 30 s, so that the history must be kept although no grant is left.
     pub(super) fn has_recent(&self, now: Timestamp) -> bool {
         self.recent.iter().any(|w| now.duration_since(w.at) < LAG)
@@ -236,6 +242,10 @@ pub(super) struct GrantSetCache {
     pub(super) next_drift_check: Option<Timestamp>,
     /// Whether the last reconcile wrote the policy.
     pub(super) wrote: bool,
+    /// Whether the identity can read the policy.
+    pub(super) trust: Trust,
+    /// What a probe read for the next reconcile.
+    pub(super) probed: Option<ProbeRead>,
     /// Credentials that last worked, by the uid of the grant that owned statements with them; dropped with that grant.
     pub(super) last_credentials: BTreeMap<String, LastCredentials>,
 }

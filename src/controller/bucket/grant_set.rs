@@ -19,6 +19,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::cache::{GrantSetCache, WriteHistory};
 use super::claims::{Claims, ClaimsByGrant};
 use super::permission::Access;
+use super::probe::{Admission, ProbeFailure};
 use super::release::{release, release_retained};
 use super::write_status::write_status;
 use super::{short_backoff, time_left};
@@ -166,7 +167,15 @@ impl GrantSet<'_> {
             self.write_all(batch, &GrantState::Suspended).await;
             return if denied { Duration::from_secs(60) } else { interval };
         }
-        let keys = match self.request_access(&mut batch, place, cache).await {
+        let access = match self.admit(&batch, place, cache).await {
+            Admission::Admitted => self.request_access(&mut batch, place, cache).await,
+            Admission::Waiting(wait) => return wait,
+            Admission::Refused(ProbeFailure::Credentials(refusal)) => self.refuse(&mut batch, cache, refusal),
+            Admission::Refused(ProbeFailure::Cloud(error)) => {
+                return self.on_cloud_error(batch, &error, cache).await;
+            }
+        };
+        let keys = match access {
             Access::Granted(keys) => keys,
             // A terminating namespace loses its Secret before our finalizer runs: the last working credentials are used
             // only to remove the statements of deleted grants.
@@ -241,6 +250,7 @@ impl GrantSet<'_> {
             cache.failures = 1;
             return Duration::from_secs(1);
         }
+        cache.answered(Some(error));
         let interval = drift_interval(&batch);
         let mut retry = false;
         for work in batch {

@@ -21,6 +21,7 @@ mod grant_set;
 mod observation;
 mod permission;
 mod prepare;
+mod probe;
 mod release;
 mod roll_back;
 mod write_outcome;
@@ -33,10 +34,13 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 pub use self::cache::BucketCache;
+pub(super) use self::probe::run as probe;
+pub use self::probe::{ProbeKey, Probes};
 
 use self::cache::GrantSetCache;
 use self::claims::{Claims, ClaimsByGrant};
 use self::grant_set::GrantSet;
+use self::probe::Trust;
 use super::context::Context;
 use crate::core::grant::GrantObject;
 use crate::core::identity::Identity;
@@ -69,6 +73,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     departed::add_leaving_grants(context, bucket, &mut grants, now);
     if grants.is_empty() {
         context.recheck_done(bucket);
+        context.probes.retain(bucket, |_| false);
         // Keep the write history: a grant that is recreated within 30 s must recognize a stale read.
         if cache.writes.has_recent(now) {
             return Action::Requeue(Duration::from_secs(30));
@@ -95,6 +100,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         }
     }
     cache.grant_sets.retain(|key, _| grant_sets.contains_key(key));
+    context.probes.retain(bucket, |key| grant_sets.contains_key(key));
     let claims_of = |grants: &[GrantObject]| -> ClaimsByGrant {
         grants
             .iter()
@@ -105,10 +111,15 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         .iter()
         .map(|(key, grants)| (key.clone(), claims_of(grants)))
         .collect();
-    for (key, grants) in grant_sets {
+    let mut order: Vec<_> = grant_sets.into_iter().collect();
+    order.sort_by_key(|(key, grants)| probe::rank(grants, cache.grant_sets.get(key)));
+    for (key, grants) in order {
         let own = claims.remove(&key).unwrap_or_default();
         let elsewhere = || claims.values().flat_map(BTreeMap::values);
         let grant_set_cache = cache.grant_sets.entry(key.clone()).or_default();
+        if context.probes.is_done(bucket, &key) {
+            grant_set_cache.clear_backoff();
+        }
         let mut grant_set = GrantSet {
             context,
             identity: key.0.clone(),
@@ -139,12 +150,12 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         .values()
         .filter(|grant_set| grant_set.wrote)
         .count();
-    if writers > 0 && cache.grant_sets.len() > 1 {
-        cache
-            .grant_sets
-            .values_mut()
-            .filter(|grant_set| !grant_set.wrote || writers > 1)
-            .for_each(GrantSetCache::clear_backoff);
+    let others = cache.grant_sets.values_mut();
+    // An identity that has not read the policy has no statement in it.
+    let affected = others.filter(|set| set.trust == Trust::Proven && (!set.wrote || writers > 1));
+    let affected: Vec<_> = affected.filter(|_| writers > 0).collect();
+    if !affected.is_empty() {
+        affected.into_iter().for_each(GrantSetCache::clear_backoff);
         return Action::Requeue(Duration::ZERO);
     }
     Action::Requeue(wait)

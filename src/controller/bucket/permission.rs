@@ -81,10 +81,19 @@ impl GrantSet<'_> {
         place: &BucketRef,
         cache: &GrantSetCache,
     ) -> Access {
-        let refusal = match self.credentials(&without_outcome(batch), place).await {
-            Ok(keys) => return Access::Granted(keys),
-            Err(refusal) => refusal,
-        };
+        match self.credentials(&without_outcome(batch), place).await {
+            Ok(keys) => Access::Granted(keys),
+            Err(refusal) => self.refuse(batch, cache, refusal),
+        }
+    }
+
+    /// Sets the outcome of the grants that can make no call, because the credentials were refused.
+    pub(super) fn refuse(
+        &self,
+        batch: &mut [GrantWork],
+        cache: &GrantSetCache,
+        refusal: CredentialRefusal,
+    ) -> Access {
         let retry = self.retry_after(&refusal);
         let last = match &refusal {
             // A terminating namespace may have lost its Role already: reading the Secret is then denied.

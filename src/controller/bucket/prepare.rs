@@ -121,6 +121,8 @@ impl GrantSet<'_> {
         );
         // Both calls are made concurrently: a new grant waits for the answers.
         let ports = &self.context.ports;
+        facts.bucket = cache.take_probed_bucket().filter(|_| ask_bucket);
+        let ask_bucket = ask_bucket && facts.bucket.is_none();
         let (bucket, block) = futures::join!(
             OptionFuture::from(ask_bucket.then(|| ports.bucket_info(place, keys))),
             OptionFuture::from(ask_block.then(|| ports.read_public_access_block(place, keys))),

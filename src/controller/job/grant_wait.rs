@@ -32,7 +32,7 @@ pub(super) async fn read_grant(
     spec: &JobSpec,
 ) -> Result<Option<GrantObject>, KubeError> {
     match &spec.grant_ref {
-        Some(reference) => match context.ports.get_grant(&grant_key(job, reference)).await {
+        Some(reference) => match context.read_grant(&grant_key(job, reference)).await {
             // A grant outside the watched namespaces is forbidden; it is handled like one that does not exist.
             Err(KubeError::Forbidden) => Ok(None),
             found => found,

@@ -1,0 +1,162 @@
+//! Limits the requests to the API server: a token bucket whose tokens namespaces receive in turns. Renewals of the lease
+//! and the watches do not use it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::fair_queue::{FairQueue, QueueTicket};
+
+/// Requests per second, and requests that can be made at once after a pause. A thousand running jobs store about as
+/// often; a loop of reads is limited before it slows the API server for others.
+const RATE: f64 = 500.0;
+const BURST: f64 = 1_000.0;
+
+/// The budget of requests of all namespaces.
+pub struct RequestBudget {
+    state: Mutex<State>,
+    rate: f64,
+    burst: f64,
+}
+
+struct State {
+    queue: FairQueue,
+    waiting: usize,
+    tokens: f64,
+    counted_at: Instant,
+}
+
+impl Default for RequestBudget {
+    fn default() -> Self {
+        Self::new(RATE, BURST)
+    }
+}
+
+impl RequestBudget {
+    /// A full budget.
+    pub fn new(rate: f64, burst: f64) -> Self {
+        Self {
+            state: Mutex::new(State {
+                queue: FairQueue::default(),
+                waiting: 0,
+                tokens: burst,
+                counted_at: Instant::now(),
+            }),
+            rate,
+            burst,
+        }
+    }
+
+    /// Waits until a request of a namespace may be made.
+    pub async fn take(&self, namespace: &str) {
+        let (ticket, bell) = {
+            let mut state = self.lock();
+            self.refill(&mut state);
+            if state.waiting == 0 && state.tokens >= 1.0 {
+                state.tokens -= 1.0;
+                return;
+            }
+            state.waiting += 1;
+            let ticket = state.queue.issue_ticket(namespace);
+            (ticket, state.queue.enqueue(ticket))
+        };
+        let mut place = Place {
+            budget: self,
+            ticket,
+            taken: false,
+        };
+        loop {
+            let due = {
+                let mut state = self.lock();
+                self.refill(&mut state);
+                let first = state.queue.is_first(ticket);
+                if first && state.tokens >= 1.0 {
+                    state.tokens -= 1.0;
+                    place.taken = true;
+                    return;
+                }
+                let missing = (1.0 - state.tokens).max(0.0) / self.rate;
+                first.then(|| Instant::now() + Duration::from_secs_f64(missing))
+            };
+            match due {
+                // Another namespace can become the first meanwhile, so the loop checks again.
+                Some(due) => sleep_until(due).await,
+                None => bell.notified().await,
+            }
+        }
+    }
+
+    fn refill(&self, state: &mut State) {
+        let now = Instant::now();
+        let earned = now.duration_since(state.counted_at).as_secs_f64() * self.rate;
+        state.tokens = (state.tokens + earned).min(self.burst);
+        state.counted_at = now;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the queue, left on drop.
+struct Place<'a> {
+    budget: &'a RequestBudget,
+    ticket: QueueTicket,
+    taken: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.budget.lock();
+        state.waiting -= 1;
+        state.queue.dequeue(self.ticket, self.taken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_free_and_further_requests_wait() {
+        let budget = RequestBudget::new(10.0, 5.0);
+        let started = Instant::now();
+        for _ in 0..5 {
+            budget.take("a").await;
+        }
+        assert!(started.elapsed() < Duration::from_millis(1));
+        for _ in 0..10 {
+            budget.take("a").await;
+        }
+        let elapsed = started.elapsed();
+        assert!(
+            elapsed >= Duration::from_millis(990) && elapsed < Duration::from_millis(1_100),
+            "{elapsed:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_thousands_of_requests_delays_another_by_one() {
+        let budget = Arc::new(RequestBudget::new(100.0, 10.0));
+        let flood: Vec<_> = (0..2_000)
+            .map(|_| {
+                let budget = Arc::clone(&budget);
+                tokio::spawn(async move { budget.take("many").await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let started = Instant::now();
+        budget.take("one").await;
+        assert!(
+            started.elapsed() < Duration::from_millis(50),
+            "{:?}",
+            started.elapsed()
+        );
+        for request in flood {
+            request.abort();
+        }
+    }
+}
