@@ -21,6 +21,7 @@ mod grants {
     mod isolation;
     mod merging;
     mod other_writers;
+    mod own_metadata;
     mod owners;
     mod preview;
     mod unusual_policies;
@@ -85,6 +86,10 @@ mod grants {
             together denies::a_deny_for_some_objects_fails_only_their_items,
             together denies::a_deny_that_is_not_certain_stops_no_job,
             together denies::a_job_waits_for_the_end_of_a_deny_no_longer_than_its_grant_wait,
+            together own_metadata::a_grant_that_is_replaced_and_deleted_at_once_leaves_no_statement,
+            together own_metadata::a_removed_finalizer_is_added_again,
+            together own_metadata::a_deletion_that_bypasses_the_finalizer_is_finished_from_memory,
+            together own_metadata::a_grant_with_the_longest_name_has_events,
             together other_writers::a_widened_statement_becomes_foreign_and_ours_is_restored_beside_it,
             together unusual_policies::a_policy_that_cannot_be_edited_safely_is_never_written,
             together unusual_policies::an_unusual_policy_is_preserved_byte_for_byte,

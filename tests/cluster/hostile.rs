@@ -17,6 +17,7 @@ mod hostile {
     mod process;
     mod references;
     mod revoking;
+    mod waking;
 
     pub fn main() -> std::process::ExitCode {
         let options = imm_harness::Options {
@@ -37,6 +38,7 @@ mod hostile {
             together commands::what_a_terminal_obeys_is_printed_escaped,
             together process::a_crash_leaves_no_core_dump,
             apart process::with_older_crds_the_operator_is_not_ready_and_keeps_the_ledger,
+            together waking::annotations_of_a_grant_wake_none_of_the_jobs_that_name_it,
         ];
         crate::support::play::play_with(options, parts)
     }
