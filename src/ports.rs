@@ -123,6 +123,8 @@ pub struct StoredReport {
     pub report: Report,
     /// `resourceVersion` on which a replacement must be based.
     pub resource_version: String,
+    /// Whether labels and owner are those that the operator sets.
+    pub intact: bool,
 }
 
 /// One page of reports and the continuation token of the next page; `None` on the last page.

@@ -47,6 +47,6 @@ impl Kubernetes {
     ) -> Result<ReportPage, RequestError> {
         let params = super::reports::page_params(job, page);
         let list = send(super::reports::reports_api(&self.client, &job.key.namespace).list(&params)).await?;
-        super::reports::report_page(&list).map_err(|_| RequestError::Undecodable)
+        super::reports::report_page(job, &list).map_err(|_| RequestError::Undecodable)
     }
 }

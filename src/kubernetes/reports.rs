@@ -22,7 +22,7 @@ impl Kubernetes {
     ) -> Result<ReportPage, KubeError> {
         let params = page_params(job, page);
         let list = send_with_deadline(reports_api(&self.client, &job.key.namespace).list(&params)).await?;
-        report_page(&list)
+        report_page(job, &list)
     }
 
     pub(crate) async fn get_report(
@@ -34,7 +34,8 @@ impl Kubernetes {
         let name = report_name(&job.key.name, &job.uid, number);
         let one = ListParams::default().fields(&format!("metadata.name={name}"));
         let found = send_with_deadline(reports_api(&self.client, &job.key.namespace).list(&one)).await?;
-        found.items.first().map(decode_report).transpose()
+        let first = found.items.first();
+        first.map(|object| decode_report(job, object)).transpose()
     }
 
     pub(crate) async fn put_report(
@@ -74,9 +75,16 @@ pub(super) fn page_params(job: &JobObject, page: Option<&str>) -> ListParams {
 ///
 /// # Errors
 /// Returns `Invalid` for a report that cannot be decoded.
-pub(super) fn report_page(list: &ObjectList<DynamicObject>) -> Result<ReportPage, KubeError> {
+pub(super) fn report_page(
+    job: &JobObject,
+    list: &ObjectList<DynamicObject>,
+) -> Result<ReportPage, KubeError> {
     let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
-    let reports = list.items.iter().map(decode_report).collect::<Result<_, _>>()?;
+    let reports = list
+        .items
+        .iter()
+        .map(|object| decode_report(job, object))
+        .collect::<Result<_, _>>()?;
     Ok((reports, next))
 }
 
@@ -114,7 +122,7 @@ fn report_metadata(job: &JobObject, name: &str) -> ObjectMeta {
 
 /// Decodes a report. A report that cannot be decoded, for example of another version, is an error: its items must not be
 /// billed again.
-fn decode_report(object: &DynamicObject) -> Result<StoredReport, KubeError> {
+fn decode_report(job: &JobObject, object: &DynamicObject) -> Result<StoredReport, KubeError> {
     let body: Value = object.data.get("report").cloned().unwrap_or_default();
     let report = serde_json::from_value(body).map_err(|error| {
         tracing::error!(report = object.name_any(), %error, "failed to decode report");
@@ -123,5 +131,16 @@ fn decode_report(object: &DynamicObject) -> Result<StoredReport, KubeError> {
     Ok(StoredReport {
         report,
         resource_version: object.resource_version().unwrap_or_default(),
+        intact: is_intact(job, object),
     })
+}
+
+/// Whether a report has the labels and the owner that the operator sets.
+fn is_intact(job: &JobObject, object: &DynamicObject) -> bool {
+    let expected = report_metadata(job, &object.name_any());
+    let labels = expected.labels.unwrap_or_default();
+    let labelled = labels
+        .iter()
+        .all(|(name, value)| object.labels().get(name) == Some(value));
+    labelled && object.owner_references().iter().any(|owner| owner.uid == job.uid)
 }

@@ -19,6 +19,7 @@ mod job_credentials;
 mod mark;
 mod persist;
 mod refresh;
+mod report_reader;
 mod reservation;
 mod retention;
 mod run;

@@ -15,7 +15,7 @@ use crate::core::job::{
     storing_failed_status,
 };
 use crate::core::requeue;
-use crate::ports::KubeError;
+use crate::ports::{KubeError, StoredReport};
 use crate::runtime::queue::Action;
 
 /// Failures after which a write is left to the next reconcile if no run holds results: a worker must not wait for an API
@@ -55,32 +55,14 @@ impl JobWriter {
         }
     }
 
-    /// Adds the results and reservations of the stored reports to a progress.
-    ///
-    /// # Errors
-    /// Returns the error of the API server.
-    pub(super) async fn restore_reports(
-        &mut self,
-        context: &Context,
-        progress: &mut Progress,
-    ) -> Result<(), KubeError> {
-        let mut page = None;
-        while self.job.status.reports.is_some() {
-            let (reports, next) = context.ports.list_reports(&self.job, page.as_deref()).await?;
-            for stored in reports {
-                progress.restore_report(&stored.report);
-                let number = usize::try_from(stored.report.number).unwrap_or_default();
-                if self.open.as_ref().is_none_or(|(open, _)| *open <= number) {
-                    self.open = Some((number, stored.resource_version));
-                    self.filed = Some(stored.report.reserved);
-                }
-            }
-            match next {
-                Some(token) => page = Some(token),
-                None => break,
-            }
+    /// Adds the results and the reservation of a stored report to a progress.
+    pub(super) fn restore_report(&mut self, stored: StoredReport, progress: &mut Progress) {
+        progress.restore_report(&stored.report);
+        let number = usize::try_from(stored.report.number).unwrap_or_default();
+        if self.open.as_ref().is_none_or(|(open, _)| *open <= number) {
+            self.open = Some((number, stored.resource_version));
+            self.filed = Some(stored.report.reserved);
         }
-        Ok(())
     }
 
     /// Prepares a write: the reports with new results or with an outdated reservation, and the status of `phase` if

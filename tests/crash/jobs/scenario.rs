@@ -188,7 +188,23 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     job(
-        "J13 the grant was granted at an older generation",
+        "J13 reports lose their labels while the job is suspended",
+        &[
+            |o| {
+                o.jobs.images = (0..120).map(|n| format!("p/{n:03}.jpg")).collect();
+                o.jobs.expected = Some(("Completed", Some((120, 0))));
+                let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+                o.jobs.create(spec(&source, 1_000));
+            },
+            |o| o.jobs.edit(|spec| spec.suspend = true),
+            |o| {
+                o.jobs.remove_labels();
+                o.jobs.edit(|spec| spec.suspend = false);
+            },
+        ],
+    ),
+    job(
+        "J14 the grant was granted at an older generation",
         &[
             |o| {
                 live_grant(o);

@@ -173,6 +173,15 @@ impl JobWorld {
         Ok(self.put(stored))
     }
 
+    /// Another writer removes the labels of all reports.
+    pub fn remove_labels(&mut self) {
+        for (number, stored) in &mut self.reports {
+            self.version += 1;
+            stored.intact = false;
+            stored.resource_version = format!("{}-{number}", self.version);
+        }
+    }
+
     /// Another writer removes the started annotation.
     pub fn remove_mark(&mut self) {
         let version = self.next_version();
@@ -188,6 +197,8 @@ impl JobWorld {
         let mut reports: Vec<StoredReport> = self.reports.range(from..).map(|(_, r)| r.clone()).collect();
         let more = reports.len() > REPORTS;
         reports.truncate(REPORTS);
+        // The list is by label.
+        reports.retain(|stored| stored.intact);
         (reports, more.then(|| (from + REPORTS).to_string()))
     }
 
@@ -209,6 +220,7 @@ impl JobWorld {
             let stored = StoredReport {
                 report: report.clone(),
                 resource_version: resource_version.clone(),
+                intact: true,
             };
             self.reports.insert(number, stored);
         }
