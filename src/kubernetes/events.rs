@@ -157,34 +157,26 @@ fn cut(text: &str, limit: usize) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_object_with_the_longest_name_gets_events_with_valid_names() {
-        let now = Timestamp::from_second(1_790_000_000).unwrap() + SignedDuration::from_nanos(1);
-        assert_eq!(event_name("photos", now), "photos.18d75d7ffe060001");
-        for length in 1..=NAME_LIMIT {
-            for last in ["a", "-a", ".a", "--..-a"] {
-                let stem = "x".repeat(length);
-                let name: String = format!("{stem}{}", last.repeat(20))
-                    .chars()
-                    .take(NAME_LIMIT)
-                    .collect();
-                let event = event_name(&name, now);
-                assert!(event.len() <= NAME_LIMIT, "{event}");
-                let labels = event.split('.').all(|label| {
-                    let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-                    label.starts_with(ends) && label.ends_with(ends)
-                });
-                assert!(labels || !event_labels_valid(&name), "{event}");
-            }
-        }
+    /// Whether each label of a name starts and ends with a letter or a digit.
+    fn is_valid(name: &str) -> bool {
+        let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let mut labels = name.split('.');
+        name.len() <= NAME_LIMIT && labels.all(|label| label.starts_with(fine) && label.ends_with(fine))
     }
 
-    /// Whether the name itself is valid.
-    fn event_labels_valid(name: &str) -> bool {
-        name.split('.').all(|label| {
-            let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-            label.starts_with(ends) && label.ends_with(ends)
-        })
+    #[test]
+    fn an_object_with_the_longest_name_gets_events_with_valid_names() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        assert!(event_name("photos", now).starts_with("photos."));
+        for stem in ["x", "x-", "x.", "x--"] {
+            for length in 1..=NAME_LIMIT {
+                let name: String = stem.repeat(NAME_LIMIT).chars().take(length).collect();
+                if is_valid(&name) {
+                    let event = event_name(&name, now);
+                    assert!(is_valid(&event), "{event}");
+                }
+            }
+        }
     }
 
     #[test]
