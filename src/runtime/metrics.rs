@@ -52,7 +52,7 @@ pub struct Metrics {
     objects: Family<ObjectLabels, Gauge>,
     rules: Gauge,
     finalizers: Counter,
-    deletions: Family<ReasonLabels, Counter>,
+    deletions: Family<OutcomeLabels, Counter>,
     dropped_events: Counter,
 }
 
@@ -199,9 +199,7 @@ impl Metrics {
 
     /// Records a step of removing the statements of a grant that was deleted without its finalizer.
     pub fn unprotected_deletion(&self, outcome: &'static str) {
-        self.deletions
-            .get_or_create(&ReasonLabels { reason: outcome })
-            .inc();
+        self.deletions.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Records an event that was not published.
