@@ -178,6 +178,8 @@ mod tests {
             statement: "{}".to_owned(),
             copies: None,
             unsettled_until: None,
+            identity: None,
+            other: std::collections::BTreeMap::new(),
         };
         GrantObject {
             key: ObjectKey {

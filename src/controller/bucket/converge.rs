@@ -229,7 +229,7 @@ impl GrantSet<'_> {
         cache: &mut GrantSetCache,
     ) -> Result<PolicyRead, CloudError> {
         if let Some(probed) = self.take_probed_policy(cache) {
-            cache.last_credentials = Some(keys.clone());
+            self.remember_credentials(batch, keys, cache);
             return Ok(probed);
         }
         let read = self.context.ports.get_policy(place, keys).await;

@@ -11,6 +11,7 @@ use std::process::Command;
 use imm_harness::Helm;
 use serde_json::Value;
 
+#[path = "../rendering/mod.rs"]
 mod rendering;
 
 use rendering::{BOTH, chart, helm, names, objects, render};
