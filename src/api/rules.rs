@@ -66,6 +66,20 @@ const PATTERNS: &[(&str, &str, &[Hint])] = &[
         )],
     ),
     (
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        "must be the name of an object: lower-case letters, digits, - and .",
+        &[(
+            "!self.contains('/')",
+            "write the name alone, and the namespace in the field namespace",
+            None,
+        )],
+    ),
+    (
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "must be the name of a namespace: lower-case letters, digits and -",
+        &[],
+    ),
+    (
         r"^acs:ram::[0-9]{5,20}:role/[A-Za-z0-9._-]{1,64}$",
         "must be the ARN of a RAM role, acs:ram::UID:role/NAME: copy it from the RAM console",
         &[],

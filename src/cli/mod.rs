@@ -19,7 +19,7 @@ use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
 use crate::app::{OperatorIdentity, Settings};
 use crate::cloud::Endpoints;
-use crate::core::validate::is_namespace;
+use crate::core::validate::is_namespace_name;
 use crate::kubernetes::now;
 use crate::ports::AccessKeys;
 use crate::runtime::telemetry::LogFormat;
@@ -113,7 +113,7 @@ pub struct RunArgs {
 /// Parses the name of a namespace, or an empty text.
 fn parse_namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
-    if name.is_empty() || is_namespace(name) {
+    if name.is_empty() || is_namespace_name(name) {
         return Ok(name.to_owned());
     }
     Err(

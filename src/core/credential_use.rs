@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn a_rule_in_force_covers_entries_of_earlier_versions_and_no_other_identity() {
-        let rules =
-            json!({"rules": [{"namespaces": {"names": ["media"]}, "credentialSources": ["Operator"]}]});
+        let rules = json!({"rules": [{"namespaces": {"names": ["media"]}, "credentialSources": ["Operator"],
+                "kinds": ["ImmBucketGrant"], "ownerUIDs": ["65432"]}]});
         let operator = spec(&json!({"source": "Operator"}));
         let own = spec(&json!({"source": "Secret", "secretRef": {"name": "keys"}}));
         assert!(removes(&rules, &operator, &[entry(EntryState::Applied, None)]));

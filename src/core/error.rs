@@ -186,6 +186,20 @@ fn grant_access_commands(
     )
 }
 
+/// Returns the texts of an error and its causes. A cause whose text the error already has is left out.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
 /// The text with its first letter in upper case.
 fn capitalized(text: &str) -> String {
     let mut chars = text.chars();

@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tower::util::MapRequestLayer;
 
-use super::request::error_chain;
+use crate::core::error::error_chain;
 use crate::core::proxy::{ProxyVariables, with_scheme};
 
 /// How long a token is used before its file is read again, as in kubectl.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::now;
-use super::request::error_chain;
+use crate::core::error::error_chain;
 use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_action};
 
 /// Deadline of one request for the lease: several requests fit into the remaining lease duration.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::decode::WriteResponse;
+use crate::core::error::error_chain;
 use crate::ports::KubeError;
 
 /// Deadline of one request.
@@ -76,20 +77,6 @@ fn describe_failure(chain: &str) -> String {
         ""
     };
     format!("the API server cannot be reached ({chain}){fix}")
-}
-
-/// Returns the texts of an error and its causes. A cause whose text the error already has is left out.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let more = next.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = next.source();
-    }
-    text
 }
 
 /// Runs a request within [`REQUEST_DEADLINE`].

@@ -18,6 +18,7 @@ mod grant_wait;
 mod job_credentials;
 mod mark;
 mod persist;
+mod preconditions;
 mod refresh;
 mod report_reader;
 mod reservation;
@@ -31,21 +32,18 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use self::finish::cancelled;
-use self::grant_wait::{read_grant, wait_for_grant};
 use self::job_credentials::ValidJob;
 use self::persist::JobWriter;
+use self::preconditions::check_preconditions;
 use self::run::{JobRun, RunInput};
 use self::source_reader::count_items;
 use self::store_status::{WriteResult, write_status};
 use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
-use crate::api::{Budget, EventReason, JobReason, JobSpec, OnExceeded, SuspendCause};
-use crate::controller::object_events::publish_job_event;
+use crate::api::{Budget, JobReason, JobSpec, OnExceeded, SuspendCause};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{
-    End, GateDecision, JobObject, KnownFacts, Phase, Progress, SourceSpec, evaluate_gate, parse_spec,
-    planned_size, unreadable_status,
+    End, JobObject, KnownFacts, Phase, Progress, SourceSpec, parse_spec, planned_size, unreadable_status,
 };
 use crate::core::requeue;
 use crate::ports::KubeError;
@@ -134,6 +132,14 @@ fn duration_until(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
+/// Returns the time until `due`, at least 1 ms and at most the interval of stores.
+fn clamped_wait(now: Timestamp, due: Option<Timestamp>) -> Duration {
+    let left = due.map(|time| time.duration_since(now).max(SignedDuration::ZERO));
+    let left = left.and_then(|left| Duration::try_from(left).ok());
+    left.unwrap_or(run::PERSIST_EVERY)
+        .clamp(Duration::from_millis(1), run::PERSIST_EVERY)
+}
+
 /// Returns the deadline of a job; `None` without `activeDeadlineSeconds`, and while the job is finished, suspended or
 /// out of budget. The time of a job that is new or resumes starts now.
 fn active_deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Timestamp> {
@@ -144,117 +150,11 @@ fn active_deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Ti
     Some(since.map_or(now, |time| time.0) + SignedDuration::from_secs(seconds))
 }
 
-/// Checks whether a job may run. Returns its grant, if it references one.
-///
-/// # Errors
-/// Returns the action for a job that has ended or has to wait; its status is written.
-async fn check_preconditions(
-    context: &Context,
-    mut writer: JobWriter,
-    spec: &JobSpec,
-    source_spec: &SourceSpec,
-    now: Timestamp,
-) -> Result<(JobWriter, Option<GrantObject>), Action> {
-    if writer.job.is_restored() {
-        writer
-            .write_phase(context, None, &Phase::RestoredFromBackup)
-            .await;
-        return Err(Action::Requeue(RECHECK_GRANT));
-    }
-    if writer.job.has_started() {
-        // First report the requests and results of a run that ended in a crash.
-        let progress = load_progress(context, &mut writer, spec, now).await?;
-        if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0) {
-            let stored = writer.write_recovered_status(context, &progress).await;
-            if stored != WriteResult::Stored {
-                return Err(Action::Requeue(stored.retry_after()));
-            }
-        }
-    }
-    if spec.cancel {
-        return Err(fail_or_complete(context, writer, spec, cancelled(), now).await);
-    }
-    if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
-        let seconds = spec.active_deadline_seconds.unwrap_or_default();
-        let message = format!(
-            "The job did not finish within activeDeadlineSeconds ({seconds} s), and the results so far are kept: create another job with more time"
-        );
-        let end = End::Failed(JobReason::DeadlineExceeded, message);
-        return Err(fail_or_complete(context, writer, spec, end, now).await);
-    }
-    let paused = is_suspended(&writer.job);
-    if spec.suspend {
-        let stored = writer.persist(context, None, &Phase::Suspended).await;
-        if stored == WriteResult::Stored && !paused {
-            let note = "spec.suspend is true: no new call is sent; calls in flight finish";
-            publish_job_event(context, &writer.job, EventReason::Suspended, note, false).await;
-        }
-        return Err(after_phase(stored));
-    }
-    if budget_is_exhausted(&writer.job, spec) {
-        return Err(after_phase(
-            writer.persist(context, None, &Phase::OutOfBudget).await,
-        ));
-    }
-    if paused {
-        let note = "Resumed: spec.suspend is false";
-        publish_job_event(context, &writer.job, EventReason::Resumed, note, false).await;
-    }
-    let key = writer.job.key.clone();
-    let Ok(tenant) = context.tenant(&key.namespace).await else {
-        return Err(Action::Requeue(RETRY_KUBE_API));
-    };
-    if let Err(message) = context
-        .ports
-        .tenancy_rules()
-        .allow_job(&tenant, spec, &source_spec.buckets())
-    {
-        writer.write_phase(context, None, &Phase::Denied(message)).await;
-        return Err(Action::Requeue(RECHECK_GRANT));
-    }
-    if context.awaits_recheck(&key) {
-        return Err(Action::Requeue(Duration::from_millis(500)));
-    }
-    let grant = read_grant(context, &writer.job, spec).await.map_err(|error| {
-        tracing::warn!(job = %key, %error, "failed to read grant; retrying");
-        Action::Requeue(RETRY_KUBE_API)
-    })?;
-    let decision = evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now);
-    if let Some(bucket) = denying_bucket(&decision, grant.as_ref()).filter(|b| !context.is_rechecked(b)) {
-        context.request_recheck(&key, bucket);
-        return Err(Action::Requeue(Duration::from_millis(500)));
-    }
-    match decision {
-        GateDecision::Open => Ok((writer, grant)),
-        GateDecision::Denied(message) => {
-            Err(Box::pin(wait_for_grant(context, writer, spec, message, None)).await)
-        }
-        GateDecision::Wait(message, until) => {
-            Err(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
-        }
-        GateDecision::Never(reason, message) => {
-            Err(fail_or_complete(context, writer, spec, End::Failed(reason, message), now).await)
-        }
-    }
-}
-
 /// Whether OSS has confirmed that the images are in the region of the project: by the facts of the grant's bucket, or by
 /// listing the prefix at the endpoint of that region.
 fn is_region_known(spec: &JobSpec, grant: Option<&GrantObject>) -> bool {
     let observed = grant.and_then(|g| g.status.bucket.as_ref()?.region.as_ref());
     spec.source.prefix.is_some() || observed == Some(&spec.project.region)
-}
-
-/// Returns the bucket whose policy has a Deny that decides about the job: it makes no call, or none for some items.
-fn denying_bucket<'a>(decision: &GateDecision, grant: Option<&'a GrantObject>) -> Option<&'a str> {
-    let grant = grant?;
-    let denied = match decision {
-        GateDecision::Denied(_) => true,
-        GateDecision::Open => !grant.status.denied_objects.is_empty(),
-        GateDecision::Wait(..) | GateDecision::Never(..) => false,
-    };
-    let bucket = grant.bucket.as_ref().filter(|_| denied)?;
-    Some(bucket.name.as_str())
 }
 
 /// Restores the progress of a job from its status and from reports, which may be newer. `None` when the size of the
@@ -315,11 +215,6 @@ async fn fail_or_complete(
         };
     }
     writer.finish_job(context, progress.as_mut(), end).await
-}
-
-/// Whether the status shows that `spec.suspend` has suspended the job.
-fn is_suspended(job: &JobObject) -> bool {
-    job.status.suspended_by == Some(SuspendCause::Requested)
 }
 
 /// Whether the job is suspended because its budget is used up, and the budget has not been raised.

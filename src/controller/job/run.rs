@@ -19,14 +19,14 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::active_deadline;
 use super::finish::{RunResult, cancelled};
 use super::persist::JobWriter;
 use super::source_reader::{SourcePage, SourcePosition};
 use super::store_status::WriteResult;
+use super::{active_deadline, clamped_wait};
 use crate::api::{GrantSpec, JobSpec};
 use crate::controller::context::Context;
 use crate::core::identity::Identity;
@@ -393,12 +393,4 @@ enum Wakeup {
     Event(RunEvent),
     Notified,
     TimedOut,
-}
-
-/// Returns the time until `due`, at least 1 ms and at most the interval of stores.
-fn clamped_wait(now: Timestamp, due: Option<Timestamp>) -> Duration {
-    let left = due.map(|time| time.duration_since(now).max(SignedDuration::ZERO));
-    let left = left.and_then(|left| Duration::try_from(left).ok());
-    left.unwrap_or(PERSIST_EVERY)
-        .clamp(Duration::from_millis(1), PERSIST_EVERY)
 }

@@ -80,7 +80,7 @@ pub async fn an_adopted_statement_stays_when_the_grant_is_deleted(stage: Arc<Sta
     assert_eq!(tenant.policy(), before);
     assert!(tenant.puts().is_empty());
     let note = tenant.one_event("adopts", "ResidualAccess").await;
-    assert!(note.contains("access remains"), "{note}");
+    assert!(note.contains("Access remains"), "{note}");
 }
 
 // G16

@@ -1,0 +1,132 @@
+//! Checks whether a job may run: restored, cancelled, past its deadline, suspended, out of budget, denied by the tenancy
+//! rules, or waiting for its grant, in this order.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::finish::cancelled;
+use super::grant_wait::{read_grant, wait_for_grant};
+use super::persist::JobWriter;
+use super::store_status::WriteResult;
+use super::{
+    RECHECK_GRANT, RETRY_KUBE_API, active_deadline, after_phase, budget_is_exhausted, fail_or_complete,
+    load_progress, missing_results,
+};
+use crate::api::{EventReason, JobReason, JobSpec, SuspendCause};
+use crate::controller::context::Context;
+use crate::controller::object_events::publish_job_event;
+use crate::core::grant::GrantObject;
+use crate::core::job::{End, GateDecision, JobObject, Phase, SourceSpec, evaluate_gate};
+use crate::runtime::queue::Action;
+
+/// Checks whether a job may run. Returns its grant, if it references one.
+///
+/// # Errors
+/// Returns the action for a job that has ended or has to wait; its status is written.
+pub(super) async fn check_preconditions(
+    context: &Context,
+    mut writer: JobWriter,
+    spec: &JobSpec,
+    source_spec: &SourceSpec,
+    now: Timestamp,
+) -> Result<(JobWriter, Option<GrantObject>), Action> {
+    if writer.job.is_restored() {
+        writer
+            .write_phase(context, None, &Phase::RestoredFromBackup)
+            .await;
+        return Err(Action::Requeue(RECHECK_GRANT));
+    }
+    if writer.job.has_started() {
+        // First report the requests and results of a run that ended in a crash.
+        let progress = load_progress(context, &mut writer, spec, now).await?;
+        if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0) {
+            let stored = writer.write_recovered_status(context, &progress).await;
+            if stored != WriteResult::Stored {
+                return Err(Action::Requeue(stored.retry_after()));
+            }
+        }
+    }
+    if spec.cancel {
+        return Err(fail_or_complete(context, writer, spec, cancelled(), now).await);
+    }
+    if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
+        let seconds = spec.active_deadline_seconds.unwrap_or_default();
+        let message = format!(
+            "The job did not finish within activeDeadlineSeconds ({seconds} s), and the results so far are kept: create another job with more time"
+        );
+        let end = End::Failed(JobReason::DeadlineExceeded, message);
+        return Err(fail_or_complete(context, writer, spec, end, now).await);
+    }
+    let paused = is_suspended(&writer.job);
+    if spec.suspend {
+        let stored = writer.persist(context, None, &Phase::Suspended).await;
+        if stored == WriteResult::Stored && !paused {
+            let note = "spec.suspend is true: no new call is sent; calls in flight finish";
+            publish_job_event(context, &writer.job, EventReason::Suspended, note, false).await;
+        }
+        return Err(after_phase(stored));
+    }
+    if budget_is_exhausted(&writer.job, spec) {
+        return Err(after_phase(
+            writer.persist(context, None, &Phase::OutOfBudget).await,
+        ));
+    }
+    if paused {
+        let note = "Resumed: spec.suspend is false";
+        publish_job_event(context, &writer.job, EventReason::Resumed, note, false).await;
+    }
+    let key = writer.job.key.clone();
+    let Ok(tenant) = context.tenant(&key.namespace).await else {
+        return Err(Action::Requeue(RETRY_KUBE_API));
+    };
+    if let Err(message) = context
+        .ports
+        .tenancy_rules()
+        .allow_job(&tenant, spec, &source_spec.buckets())
+    {
+        writer.write_phase(context, None, &Phase::Denied(message)).await;
+        return Err(Action::Requeue(RECHECK_GRANT));
+    }
+    if context.awaits_recheck(&key) {
+        return Err(Action::Requeue(Duration::from_millis(500)));
+    }
+    let grant = read_grant(context, &writer.job, spec).await.map_err(|error| {
+        tracing::warn!(job = %key, %error, "failed to read grant; retrying");
+        Action::Requeue(RETRY_KUBE_API)
+    })?;
+    let decision = evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now);
+    if let Some(bucket) = denying_bucket(&decision, grant.as_ref()).filter(|b| !context.is_rechecked(b)) {
+        context.request_recheck(&key, bucket);
+        return Err(Action::Requeue(Duration::from_millis(500)));
+    }
+    match decision {
+        GateDecision::Open => Ok((writer, grant)),
+        GateDecision::Denied(message) => {
+            Err(Box::pin(wait_for_grant(context, writer, spec, message, None)).await)
+        }
+        GateDecision::Wait(message, until) => {
+            Err(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
+        }
+        GateDecision::Never(reason, message) => {
+            Err(fail_or_complete(context, writer, spec, End::Failed(reason, message), now).await)
+        }
+    }
+}
+
+/// Returns the bucket whose policy has a Deny that decides about the job: it makes no call, or none for some items.
+fn denying_bucket<'a>(decision: &GateDecision, grant: Option<&'a GrantObject>) -> Option<&'a str> {
+    let grant = grant?;
+    let denied = match decision {
+        GateDecision::Denied(_) => true,
+        GateDecision::Open => !grant.status.denied_objects.is_empty(),
+        GateDecision::Wait(..) | GateDecision::Never(..) => false,
+    };
+    let bucket = grant.bucket.as_ref().filter(|_| denied)?;
+    Some(bucket.name.as_str())
+}
+
+/// Whether the status shows that `spec.suspend` has suspended the job.
+fn is_suspended(job: &JobObject) -> bool {
+    job.status.suspended_by == Some(SuspendCause::Requested)
+}
