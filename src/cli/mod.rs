@@ -217,10 +217,10 @@ mod tests {
 
     fn settings(flags: &[&str]) -> Result<Settings, clap::Error> {
         let given = ["imm-operator", "run"].iter().chain(flags).copied();
-        match Arguments::try_parse_from(given)?.command {
-            Command::Run(run) => Ok(run.settings()),
-            other => panic!("{other:?}"),
-        }
+        let Command::Run(run) = Arguments::try_parse_from(given)?.command else {
+            panic!("another command than run");
+        };
+        Ok(run.settings())
     }
 
     #[test]

@@ -266,7 +266,7 @@ pub async fn a_rejected_name_is_explained_in_words(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "words").await;
     let grant = |changes: Value| tenant.grant("g", &changes);
     let job = |path: &str, value: Value| job_with(&tenant, path, &value);
-    for (manifest, words) in [
+    for (manifest, expected) in [
         (
             grant(json!({"bucket": {"region": "oss-cn-hangzhou"}})),
             "write cn-hangzhou, without oss-",
@@ -347,7 +347,7 @@ pub async fn a_rejected_name_is_explained_in_words(stage: Arc<Stage>) {
         ),
     ] {
         let error = applied(&tenant, &manifest).await.expect_err(&manifest);
-        assert!(error.contains(words), "{words}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
     }
 }
 

@@ -186,3 +186,84 @@ impl Progress {
         self.mark_settled(item.index);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{JobSpec, JobStatus};
+
+    /// Returns a job whose canary call is in flight.
+    fn at_the_canary_call(known: KnownFacts) -> Progress {
+        let uris = ["oss://pics/regional/a.jpg", "oss://pics/b.jpg"];
+        let spec: JobSpec = serde_json::from_value(json!({
+            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
+            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
+            "source": {"uris": uris},
+        }))
+        .unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let mut progress = Progress::resume(&spec, &JobStatus::default(), (2, true), now, "uid");
+        *progress.known_mut() = known;
+        progress.add_listed(&spec.source.uris);
+        progress.reserve(1, None);
+        progress.persisted();
+        progress.take_next(now).unwrap();
+        progress
+    }
+
+    #[test]
+    fn what_is_known_takes_precedence_over_the_text_of_an_error() {
+        let error = |kind| CloudError {
+            kind,
+            status: Some(400),
+            code: "InvalidArgument".to_owned(),
+            request_id: None,
+            retry_after: None,
+        };
+        let (unknown, region) = (
+            KnownFacts::default(),
+            KnownFacts {
+                region: true,
+                project: false,
+            },
+        );
+        let project = KnownFacts {
+            region: false,
+            project: true,
+        };
+        for (known, kind, item_fails) in [
+            (unknown, CloudErrorKind::WrongRegion, false),
+            (region, CloudErrorKind::WrongRegion, true),
+            (unknown, CloudErrorKind::NoSuchProject, false),
+            (region, CloudErrorKind::NoSuchProject, false),
+            (project, CloudErrorKind::NoSuchProject, true),
+        ] {
+            let mut progress = at_the_canary_call(known);
+            let effect = progress.apply_response(0, Err(error(kind)), Timestamp::UNIX_EPOCH);
+            assert_eq!(
+                effect == ResponseEffect::Continue,
+                item_fails,
+                "{known:?} {kind:?}"
+            );
+            assert_eq!(progress.done(), usize::from(item_fails), "{known:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn items_that_a_deny_covers_fail_without_a_call_also_before_a_retry() {
+        let mut progress = at_the_canary_call(KnownFacts::default());
+        let timeout = CloudError {
+            kind: CloudErrorKind::Unanswered,
+            status: None,
+            code: "Timeout".to_owned(),
+            request_id: None,
+            retry_after: None,
+        };
+        progress.apply_response(0, Err(timeout), Timestamp::UNIX_EPOCH);
+        assert_eq!(progress.done(), 0, "the item waits for a retry");
+        progress.deny(vec!["pics/regional/*".to_owned()]);
+        assert_eq!((progress.done(), progress.requests().sent), (1, 1));
+    }
+}
