@@ -32,9 +32,9 @@ fn assert_strings(value: &Value, path: &str) {
         }
         Value::Array(items) => {
             let place = format!("{path}[]");
-            let texts = ["args[]", "resourceNames[]", "namespaces[]"];
+            let lists = ["args[]", "resourceNames[]", "namespaces[]"];
             for item in items {
-                let word = texts.iter().any(|end| place.ends_with(end));
+                let word = lists.iter().any(|end| place.ends_with(end));
                 assert!(!word || item.is_string(), "{place}: {item}");
                 assert_strings(item, &place);
             }
@@ -113,9 +113,9 @@ fn a_second_release_as_documented_shares_no_object_with_the_first() {
     let page = std::fs::read_to_string(checkout().join("docs/operations.md")).unwrap();
     let command = page.split("helm install second").nth(1).unwrap();
     let command = command.split("```").next().unwrap().replace("\\\n", " ");
-    let mut texts = command.split_whitespace().skip_while(|word| *word != "--set");
+    let mut arguments = command.split_whitespace().skip_while(|word| *word != "--set");
     let mut set = Vec::new();
-    while let (Some("--set"), Some(value)) = (texts.next(), texts.next()) {
+    while let (Some("--set"), Some(value)) = (arguments.next(), arguments.next()) {
         set.extend(["--set", value]);
     }
     assert!(set.len() >= 6, "{command}");
