@@ -1,6 +1,8 @@
 //! Escapes characters in text of others, such as statements in a policy, before it is printed: a terminal would obey or
 //! reorder it, and a reader would see something else than what is stored.
 
+use std::fmt::Write;
+
 /// Returns the text with control characters, bidirectional controls, and line and paragraph separators as `\uXXXX`, which
 /// means the same in JSON. Line breaks and tabs stay.
 pub(super) fn escaped(text: &str) -> String {
@@ -9,7 +11,8 @@ pub(super) fn escaped(text: &str) -> String {
         if is_obeyed(c) {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
-                shown.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a String cannot fail.
+                let _ = write!(shown, "\\u{unit:04x}");
             }
         } else {
             shown.push(c);

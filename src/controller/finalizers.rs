@@ -48,13 +48,10 @@ pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
     let Some((grant, failures)) = context.missing_finalizers.take(key) else {
         return Action::AwaitChange;
     };
-    let error = match context.ports.add_finalizer(&grant).await {
-        Ok(_) => {
-            context.metrics.finalizer_restored();
-            tracing::warn!(grant = %key, "finalizer was removed by another writer and is added again");
-            return Action::AwaitChange;
-        }
-        Err(error) => error,
+    let Err(error) = context.ports.add_finalizer(&grant).await else {
+        context.metrics.finalizer_restored();
+        tracing::warn!(grant = %key, "finalizer was removed by another writer and is added again");
+        return Action::AwaitChange;
     };
     let current = match error {
         KubeError::NotFound => None,

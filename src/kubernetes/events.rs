@@ -55,18 +55,15 @@ impl EventPublisher {
             announcement.warning,
         );
         let events: Api<Event> = Api::namespaced(client.clone(), &announcement.key.namespace);
-        let event = match self.known(&key, now) {
-            Some(known) => {
-                let event = counted(known, now);
-                let patch = Patch::Merge(&event);
-                send_with_deadline(events.patch(&event.name_any(), &PatchParams::default(), &patch)).await?;
-                event
-            }
-            None => {
-                let event = new_event(announcement, now);
-                send_with_deadline(events.create(&PostParams::default(), &event)).await?;
-                event
-            }
+        let event = if let Some(known) = self.known(&key, now) {
+            let event = counted(known, now);
+            let patch = Patch::Merge(&event);
+            send_with_deadline(events.patch(&event.name_any(), &PatchParams::default(), &patch)).await?;
+            event
+        } else {
+            let event = new_event(announcement, now);
+            send_with_deadline(events.create(&PostParams::default(), &event)).await?;
+            event
         };
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         series.insert(key, (event, now));

@@ -89,7 +89,7 @@ enum Probe {
         place: BucketRef,
         share: Share,
         ask_bucket: bool,
-        grant: ProbingGrant,
+        grant: Box<ProbingGrant>,
     },
     Done(Result<ProbeRead, ProbeFailure>),
 }
@@ -275,11 +275,11 @@ impl GrantSet<'_> {
             place: place.clone(),
             share: Share::clone(&share),
             ask_bucket: batch.iter().any(needs_bucket_facts),
-            grant: ProbingGrant {
+            grant: Box::new(ProbingGrant {
                 uid: first.grant.uid.clone(),
                 spec: first.grant.spec.as_ref().ok().cloned(),
                 removes: first.grant.deleting.then(|| first.input.ledger.clone()),
-            },
+            }),
         };
         self.context.probes.lock().insert(key.clone(), request);
         let trigger = Trigger {

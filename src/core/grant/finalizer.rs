@@ -2,6 +2,7 @@
 //! finalizers that are not in their manifest. Without the finalizer, a deletion would leave the statements in the policy.
 
 /// What a grant shows about its finalizer and its need for one.
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FinalizerFacts {
     /// Whether the operator's finalizer is set.

@@ -262,8 +262,8 @@ pub async fn times_and_numbers_of_a_job_are_decoded_as_they_are_stored(stage: Ar
 }
 
 // G7, J18
-pub async fn a_rejected_name_is_explained_in_words(stage: Arc<Stage>) {
-    let tenant = Tenant::new(&stage, "words").await;
+pub async fn a_rejected_name_is_explained(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "explained").await;
     let grant = |changes: Value| tenant.grant("g", &changes);
     let job = |path: &str, value: Value| job_with(&tenant, path, &value);
     for (manifest, expected) in [

@@ -7,11 +7,11 @@ use super::PATIENCE;
 
 /// Waits until a hold has held `count` calls.
 pub async fn until_held(hold: &Hold, count: usize) {
-    let held = || async {
-        let held = hold.held();
-        if held >= count { Ok(()) } else { Err(held) }
+    let enough = || async {
+        let seen = hold.held();
+        if seen >= count { Ok(()) } else { Err(seen) }
     };
-    until(&format!("{count} held calls"), PATIENCE, held)
+    until(&format!("{count} held calls"), PATIENCE, enough)
         .await
         .unwrap();
 }

@@ -28,8 +28,11 @@ fn spec(changes: &Value) -> JobSpec {
     serde_json::from_value(spec).unwrap()
 }
 
+/// A change by others, and the time until the next one.
+type TimedStep = (fn(&mut FakeWorld), Duration);
+
 /// Runs a process with a job in a world that each step changes, and lets each step rest for as long as it says.
-fn play(spec: JobSpec, steps: &[(fn(&mut FakeWorld), Duration)]) -> FakeWorld {
+fn play(spec: JobSpec, steps: &[TimedStep]) -> FakeWorld {
     on_paused_time(async {
         let outside = Arc::new(Mutex::new(FakeWorld::default()));
         let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());

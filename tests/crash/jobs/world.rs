@@ -37,6 +37,7 @@ pub struct Sent {
 
 /// Everything that jobs reach.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a scenario")]
 pub struct JobWorld {
     pub job: Option<JobObject>,
     /// The job before each change.
