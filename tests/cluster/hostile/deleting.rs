@@ -125,7 +125,7 @@ pub async fn what_the_operators_identity_has_written_it_removes_after_its_rule_i
     let stage = stage.another(Helm::Four, &chart()).await;
     let tenant = Tenant::with_policy(&stage, "lent", OTHERS).await;
     let rule = json!({"namespaces": {"names": ["lent"]}, "credentialSources": ["Operator"], "ownerUIDs": [ACCOUNT_B],
-        "buckets": ["lent-*"]});
+        "kinds": ["ImmBucketGrant"], "buckets": ["lent-*"]});
     stage.allow(rule);
     tenant.granted("lent", &operator()).await;
     stage.write_rules("rules: []");

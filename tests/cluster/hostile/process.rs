@@ -10,7 +10,7 @@ use crate::support::{PATIENCE, Stage, Tenant, chart};
 
 /// Path of the members of a ledger entry in the CRD of grants.
 const ENTRY: &str =
-    "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/owned/items/properties/fingerprint";
+    "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/ledgerOf";
 
 // T14
 pub async fn a_crash_leaves_no_core_dump(stage: Arc<Stage>) {
@@ -51,9 +51,9 @@ pub async fn with_older_crds_the_operator_is_not_ready_and_keeps_the_ledger(stag
     until("the older schema to be served", PATIENCE, || async {
         let served = stage.kubectl(&["get", "--raw", "/openapi/v3/apis/immops.dev/v1alpha1"]).await;
         let served: Value = serde_json::from_str(&served).unwrap();
-        let entry = "/components/schemas/dev.immops.v1alpha1.ImmBucketGrant/properties/status/properties/owned/items/properties";
+        let entry = "/components/schemas/dev.immops.v1alpha1.ImmBucketGrant/properties/status/properties";
         let members = served.pointer(entry).cloned().unwrap_or_default();
-        (members.is_object() && members["fingerprint"].is_null()).then_some(())
+        (members.is_object() && members["ledgerOf"].is_null()).then_some(())
     })
     .await
     .unwrap();
@@ -68,7 +68,7 @@ pub async fn with_older_crds_the_operator_is_not_ready_and_keeps_the_ledger(stag
     })
     .await
     .unwrap();
-    assert!(stage.log().contains("ImmBucketGrant.status.owned[].fingerprint"));
+    assert!(stage.log().contains("ImmBucketGrant.status.ledgerOf"));
     assert!(!starting.is_finished(), "the operator is not ready");
     assert_eq!(writes(), before, "nothing is written");
     patch_crd(&stage, json!({"op": "add", "path": ENTRY, "value": member})).await;
