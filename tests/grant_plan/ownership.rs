@@ -1,6 +1,6 @@
 //! Single cases of the merge about ownership: what exists already, what is ours after a crash, and equal copies.
 
-use imm_operator::api::{AdoptionPolicy, EntryState};
+use imm_operator::api::{AdoptionPolicy, EntryState, LedgerEntry};
 use imm_operator::core::grant::{
     Change, Desired, Disposition, GrantInput, GrantOutcome, OnDrift, PlanInput, Removal, plan,
 };
@@ -24,6 +24,30 @@ fn a_pre_existing_statement_is_adopted_and_left() {
         (left.change, left.outcomes[0].clone()),
         (Change::Keep, GrantOutcome::Released { residual: 1 })
     );
+}
+
+#[test]
+fn a_grant_that_found_a_statement_of_ours_owns_it_when_its_owner_no_longer_wants_it() {
+    let statement = access("1", &[]);
+    let text = format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text);
+    let found = LedgerEntry {
+        pre_existing: true,
+        ..entry(&statement, EntryState::Applied)
+    };
+    let other = Disposition::Carried;
+    for disposition in [wants(std::slice::from_ref(&statement)), other] {
+        let owner = member(
+            "a",
+            wants(&[access("2", &[])]),
+            vec![entry(&statement, EntryState::Applied)],
+        );
+        let mut grants = [owner, member("b", disposition, vec![found.clone()])];
+        let with_both = apply_plans(Some(&text), &mut grants).unwrap();
+        grants[1].disposition = Disposition::Removing(Removal::Delete);
+        let left = apply_plans(Some(&with_both), &mut grants).unwrap();
+        assert!(!left.contains(&statement.text), "{left}");
+        assert!(left.contains(&access("2", &[]).text), "{left}");
+    }
 }
 
 #[test]

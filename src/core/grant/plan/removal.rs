@@ -42,6 +42,9 @@ impl PlanBuilder<'_> {
                 self.forget(grant, &entry.fingerprint);
                 self.mark_pre_existing(&entry.fingerprint);
             } else if others_want || others_hold || self.placed_by_other(&entry.fingerprint) {
+                if entry.state == EntryState::Applied && !entry.pre_existing {
+                    self.hand_over(grant, &entry.fingerprint);
+                }
                 self.forget(grant, &entry.fingerprint);
             } else if entry.state == EntryState::Intended
                 && !self.no_write_outstanding()
@@ -148,6 +151,22 @@ impl PlanBuilder<'_> {
     fn forget(&mut self, grant: usize, fingerprint: &str) {
         if let Some(ledger) = self.plan.ledgers.get_mut(grant) {
             ledger.retain(|e| e.fingerprint != fingerprint);
+        }
+    }
+
+    /// Makes the grants that still want or hold a statement its owners: one of them may have found the statement there when
+    /// only `grant` owned it, under another identity, and would leave it in the policy for good.
+    fn hand_over(&mut self, grant: usize, fingerprint: &str) {
+        let Some(group) = self.groups.get(fingerprint) else {
+            return;
+        };
+        let others = group.desired_by.iter().chain(&group.carried_by);
+        for other in others.filter(|other| **other != grant) {
+            let ledger = self.plan.ledgers.get_mut(*other);
+            let entries = ledger.into_iter().flatten();
+            entries
+                .filter(|e| e.fingerprint == fingerprint)
+                .for_each(|e| e.pre_existing = false);
         }
     }
 
