@@ -9,8 +9,7 @@ use crate::support::tenant::GRANT;
 use crate::support::{PATIENCE, Stage, Tenant, chart};
 
 /// Path of the members of a ledger entry in the CRD of grants.
-const ENTRY: &str =
-    "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/ledgerOf";
+const ENTRY: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/ledgerOf";
 
 // T14
 pub async fn a_crash_leaves_no_core_dump(stage: Arc<Stage>) {
@@ -49,7 +48,9 @@ pub async fn with_older_crds_the_operator_is_not_ready_and_keeps_the_ledger(stag
     patch_crd(&stage, json!({"op": "remove", "path": ENTRY})).await;
     // The schema reaches the description of the API a moment later.
     until("the older schema to be served", PATIENCE, || async {
-        let served = stage.kubectl(&["get", "--raw", "/openapi/v3/apis/immops.dev/v1alpha1"]).await;
+        let served = stage
+            .kubectl(&["get", "--raw", "/openapi/v3/apis/immops.dev/v1alpha1"])
+            .await;
         let served: Value = serde_json::from_str(&served).unwrap();
         let entry = "/components/schemas/dev.immops.v1alpha1.ImmBucketGrant/properties/status/properties";
         let members = served.pointer(entry).cloned().unwrap_or_default();
