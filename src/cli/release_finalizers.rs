@@ -30,7 +30,7 @@ pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
                     "would be released with --yes"
                 };
                 println!(
-                    "{grant}: {word}; {} in the policy stay",
+                    "{grant}: {word}; kept in the policy: {}",
                     counted(*statements, "statement")
                 );
             }

@@ -104,7 +104,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     let both = tenant.policy();
     let listed = release_finalizers(stage, "drain", &[]);
     assert_eq!(
-        listed.matches("1 statements stay in the policy").count(),
+        listed.matches("kept in the policy: 1 statement").count(),
         2,
         "{listed}"
     );
