@@ -26,7 +26,7 @@ struct LeavingGrant {
 }
 
 #[derive(Default)]
-struct State {
+struct LeavingState {
     /// By uid.
     leaving: BTreeMap<String, LeavingGrant>,
     /// Uids of the grants that the operator itself has released: their deletion needs nothing.
@@ -36,7 +36,7 @@ struct State {
 /// The deleted grants that still own statements.
 #[derive(Default)]
 pub struct LeavingGrants {
-    state: Mutex<State>,
+    state: Mutex<LeavingState>,
 }
 
 /// What the deletion of a grant means.
@@ -131,7 +131,7 @@ impl LeavingGrants {
         self.lock().leaving.remove(uid).is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LeavingState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,12 +15,12 @@ const BURST: f64 = 1_000.0;
 
 /// The budget of requests of all namespaces.
 pub struct RequestBudget {
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     rate: f64,
     burst: f64,
 }
 
-struct State {
+struct BudgetState {
     queue: FairQueue,
     waiting: usize,
     tokens: f64,
@@ -37,7 +37,7 @@ impl RequestBudget {
     /// A full budget.
     pub fn new(rate: f64, burst: f64) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(BudgetState {
                 queue: FairQueue::default(),
                 waiting: 0,
                 tokens: burst,
@@ -87,14 +87,14 @@ impl RequestBudget {
         }
     }
 
-    fn refill(&self, state: &mut State) {
+    fn refill(&self, state: &mut BudgetState) {
         let now = Instant::now();
         let earned = now.duration_since(state.counted_at).as_secs_f64() * self.rate;
         state.tokens = (state.tokens + earned).min(self.burst);
         state.counted_at = now;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BudgetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

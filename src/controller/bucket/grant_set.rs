@@ -18,7 +18,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cache::{GrantSetCache, WriteHistory};
 use super::claims::{Claims, ClaimsByGrant};
-use super::permission::Access;
+use super::permission::CredentialAccess;
 use super::probe::{Admission, ProbeFailure};
 use super::release::{release, release_retained};
 use super::write_status::write_status;
@@ -176,14 +176,14 @@ impl GrantSet<'_> {
             }
         };
         let keys = match access {
-            Access::Granted(keys) => keys,
+            CredentialAccess::Granted(keys) => keys,
             // A terminating namespace loses its Secret before our finalizer runs: the last working credentials are used
             // only to remove the statements of deleted grants.
-            Access::LastWorking(keys, retry) => {
+            CredentialAccess::LastWorking(keys, retry) => {
                 self.reference_closed = true;
                 return self.converge(batch, place, &keys, cache).await.min(retry);
             }
-            Access::Refused(state, retry) => {
+            CredentialAccess::Refused(state, retry) => {
                 self.write_all(batch, &state).await;
                 return retry;
             }

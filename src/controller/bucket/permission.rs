@@ -16,7 +16,7 @@ use crate::core::identity::SessionScope;
 use crate::ports::AccessKeys;
 
 /// What a group can do after the credentials were requested.
-pub(super) enum Access {
+pub(super) enum CredentialAccess {
     /// The credentials, for the grants without an outcome.
     Granted(AccessKeys),
     /// The last credentials that worked, to remove statements while the reference is closed, and when to look again.
@@ -80,9 +80,9 @@ impl GrantSet<'_> {
         batch: &mut [GrantWork],
         place: &BucketRef,
         cache: &GrantSetCache,
-    ) -> Access {
+    ) -> CredentialAccess {
         match self.credentials(&without_outcome(batch), place).await {
-            Ok(keys) => Access::Granted(keys),
+            Ok(keys) => CredentialAccess::Granted(keys),
             Err(refusal) => self.refuse(batch, cache, refusal),
         }
     }
@@ -93,7 +93,7 @@ impl GrantSet<'_> {
         batch: &mut [GrantWork],
         cache: &GrantSetCache,
         refusal: CredentialRefusal,
-    ) -> Access {
+    ) -> CredentialAccess {
         let retry = self.retry_after(&refusal);
         let last = match &refusal {
             // A terminating namespace may have lost its Role already: reading the Secret is then denied.
@@ -116,8 +116,8 @@ impl GrantSet<'_> {
                 work.outcome = Some(state.clone());
             }
         }
-        last.map_or(Access::Refused(state, retry), |keys| {
-            Access::LastWorking(keys, retry)
+        last.map_or(CredentialAccess::Refused(state, retry), |keys| {
+            CredentialAccess::LastWorking(keys, retry)
         })
     }
 
