@@ -22,6 +22,9 @@ use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_a
 /// Deadline of one request for the lease: several requests fit into the remaining lease duration.
 const LEASE_REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Attempts to release the lease at the end; with both requests of each, they take at most 30 s.
+const RELEASE_ATTEMPTS: u32 = 3;
+
 /// Blocks calls that could outlast the lease.
 #[derive(Clone)]
 pub struct Fence {
@@ -190,15 +193,25 @@ impl Leadership {
     }
 
     /// Releases the lease, so that a standby need not wait for its expiry. Call this after all calls under way have ended.
-    pub(crate) async fn release(self) {
-        let version = Some(self.record.version.clone());
-        let transitions = self.record.transitions;
-        if write_lease(&self.lease, None, self.acquired, transitions, version, self.term)
-            .await
-            .is_some()
-        {
-            tracing::info!("released lease");
+    ///
+    /// A renewal that was under way when the process was asked to stop may have taken effect, so that this process knows
+    /// an older version of the lease only: the lease is then read again and released at its version.
+    pub(crate) async fn release(mut self) {
+        for _ in 0..RELEASE_ATTEMPTS {
+            let version = Some(self.record.version.clone());
+            let transitions = self.record.transitions;
+            if write_lease(&self.lease, None, self.acquired, transitions, version, self.term)
+                .await
+                .is_some()
+            {
+                tracing::info!("released lease");
+                return;
+            }
+            if !self.is_still_holder().await {
+                return;
+            }
         }
+        tracing::warn!("failed to release lease: a standby waits until it expires");
     }
 }
 
@@ -259,9 +272,30 @@ fn lease_record(lease: &Lease) -> LeaseRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use futures::FutureExt;
 
     use super::*;
+
+    /// A process that just acquired the lease, which it knows at version 1.
+    fn leadership(client: Client) -> Leadership {
+        let term = LeaseTiming::default();
+        Leadership {
+            lease: LeaseObject::new(&client, "n", "imm-operator".to_owned()),
+            identity: "me".to_owned(),
+            term,
+            acquired: now(),
+            record: LeaseRecord {
+                holder: Some("me".to_owned()),
+                duration: term.duration,
+                transitions: 0,
+                version: "1".to_owned(),
+            },
+            until: watch::channel(Some(Instant::now() + term.duration)).0,
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_starts_only_when_its_whole_deadline_fits_into_the_lease() {
@@ -310,22 +344,40 @@ mod tests {
                     .body(kube::client::Body::from(body.as_bytes().to_vec()))
             }
         });
-        let (start, term) = (Instant::now(), LeaseTiming::default());
-        let mut leadership = Leadership {
-            lease: LeaseObject::new(&Client::new(server, "n"), "n", "imm-operator".to_owned()),
-            identity: "me".to_owned(),
-            term,
-            acquired: now(),
-            record: LeaseRecord {
-                holder: Some("me".to_owned()),
-                duration: term.duration,
-                transitions: 0,
-                version: "1".to_owned(),
-            },
-            until: watch::channel(Some(start + term.duration)).0,
-        };
+        let start = Instant::now();
+        let mut leadership = leadership(Client::new(server, "n"));
         leadership.renew_until_lost().await;
         // Sent after 5 s and valid for 40 s from then on.
         assert_eq!(start.elapsed().as_secs(), 45);
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_released_although_a_cancelled_renewal_took_effect() {
+        // The lease is at version 2, the process knows version 1.
+        let released = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&released);
+        let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let done = Arc::clone(&done);
+            async move {
+                let write = request.method() == http::Method::PUT;
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let sent: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+                let (code, holder) = match (write, sent["metadata"]["resourceVersion"].as_str()) {
+                    (true, Some("2")) => {
+                        done.store(sent["spec"]["holderIdentity"].is_null(), Ordering::SeqCst);
+                        (200, "")
+                    }
+                    (true, _) => (409, "me"),
+                    (false, _) => (200, "me"),
+                };
+                let lease = serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                    "metadata": {"resourceVersion": "2"}, "spec": {"holderIdentity": holder}});
+                http::Response::builder()
+                    .status(code)
+                    .body(kube::client::Body::from(lease.to_string().into_bytes()))
+            }
+        });
+        leadership(Client::new(server, "n")).release().await;
+        assert!(released.load(Ordering::SeqCst));
     }
 }

@@ -97,13 +97,11 @@ pub async fn a_requested_reconcile_runs_immediately_and_is_echoed(stage: Arc<Sta
         .await;
     let reads = stage.calls(&tenant.bucket, "GetBucketPolicy").len();
     let token = tenant.request_reconcile(GRANT, "asked").await;
-    let started = std::time::Instant::now();
+    // The regular interval of this grant is a day.
     tenant
         .until(GRANT, "asked", "the echoed token", |grant| {
             grant["status"]["lastHandledReconcileAt"] == *token
         })
         .await;
-    // One second is the debounce; the rest allows for a busy machine. The regular interval of this grant is a day.
-    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     assert!(stage.calls(&tenant.bucket, "GetBucketPolicy").len() > reads);
 }

@@ -171,7 +171,6 @@ pub async fn ten_thousand_images_survive_kills_and_errors(stage: Arc<Stage>) {
         let (killed, away) = kill(&tenant).await;
         kills.push(killed);
         println!("killed at {quarter}/4, the next call came {away:?} after the start");
-        assert!(away < Duration::from_secs(20), "{away:?}");
     }
     ends_well(&tenant, IMAGES, &kills).await;
     println!("took {:?}", start.elapsed());

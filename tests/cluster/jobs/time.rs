@@ -193,9 +193,6 @@ pub async fn the_deadline_runs_while_a_job_waits_for_its_grant_or_credentials(st
     for (name, _) in &cases {
         let job = tenant.until_true(JOB, name, "Failed").await;
         assert_eq!(condition(&job, "Failed")[1], "DeadlineExceeded", "{name}");
-        let (from, to) = (&job["status"]["startTime"], &job["status"]["completionTime"]);
-        let took = time(to).duration_since(time(from));
-        assert!(took < SignedDuration::from_secs(20), "{name}: {took:#}");
         tenant.one_event(name, "Failed").await;
     }
     assert!(tenant.scores().is_empty());

@@ -150,12 +150,11 @@ pub async fn columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<S
 pub async fn the_operator_stops_cleanly_and_logs_json_lines(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "logged").await;
     tenant.granted("logged", &json!({})).await;
-    let started = std::time::Instant::now();
     let status = stage.stop_operator().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    // Nothing is in flight, so the operator does not wait.
-    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     let log = stage.log();
+    // Nothing is in flight, so the operator does not wait for the shutdown deadline.
+    assert!(!log.contains("failed to finish calls in flight"), "{log}");
     for line in log.lines() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
         for member in ["timestamp", "level", "message", "target"] {
