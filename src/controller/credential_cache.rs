@@ -135,7 +135,9 @@ impl CredentialCache {
         let Some(reference) = references.get_mut(&identity.origin) else {
             return false;
         };
-        let fresh = now.duration_since(reference.checked_at) < CHECK_LIFE;
+        let age = now.duration_since(reference.checked_at);
+        // A check in the future was made before the clock was set back: its age is unknown.
+        let fresh = age >= SignedDuration::ZERO && age < CHECK_LIFE;
         let open = fresh && users.iter().all(|uid| reference.users.contains_key(*uid));
         if open {
             for uid in users {
@@ -158,7 +160,7 @@ impl CredentialCache {
                 checked_at: now,
                 users: HashMap::new(),
             });
-        reference.checked_at = reference.checked_at.max(now);
+        reference.checked_at = now;
         reference
             .users
             .retain(|_, used| now.duration_since(*used) < UNUSED_LIFE);
@@ -336,6 +338,13 @@ mod tests {
         // A check for one object shows that the reference is open for those that existed at an earlier one.
         cache.record_check(&secret, &["b"], at(60));
         assert!(cache.is_open(&secret, &["a", "b"], at(61)));
+        assert!(
+            !cache.is_open(&secret, &["a"], at(-3600)),
+            "the clock was set back"
+        );
+        cache.record_check(&secret, &["a"], at(-3600));
+        assert!(cache.is_open(&secret, &["a"], at(-3599)));
+        assert!(!cache.is_open(&secret, &["a"], at(-3550)), "the check is too old");
         cache.close(&secret);
         assert!(!cache.is_open(&secret, &["a"], at(61)));
         let own = identity(CredentialOrigin::Operator {
