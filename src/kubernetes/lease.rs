@@ -280,10 +280,10 @@ mod tests {
     use super::*;
 
     /// A process that just acquired the lease, which it knows at version 1.
-    fn leadership(client: Client) -> Leadership {
+    fn leadership(client: &Client) -> Leadership {
         let term = LeaseTiming::default();
         Leadership {
-            lease: LeaseObject::new(&client, "n", "imm-operator".to_owned()),
+            lease: LeaseObject::new(client, "n", "imm-operator".to_owned()),
             identity: "me".to_owned(),
             term,
             acquired: now(),
@@ -345,7 +345,7 @@ mod tests {
             }
         });
         let start = Instant::now();
-        let mut leadership = leadership(Client::new(server, "n"));
+        let mut leadership = leadership(&Client::new(server, "n"));
         leadership.renew_until_lost().await;
         // Sent after 5 s and valid for 40 s from then on.
         assert_eq!(start.elapsed().as_secs(), 45);
@@ -377,7 +377,7 @@ mod tests {
                     .body(kube::client::Body::from(lease.to_string().into_bytes()))
             }
         });
-        leadership(Client::new(server, "n")).release().await;
+        leadership(&Client::new(server, "n")).release().await;
         assert!(released.load(Ordering::SeqCst));
     }
 }
