@@ -22,8 +22,9 @@ use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_a
 /// Deadline of one request for the lease: several requests fit into the remaining lease duration.
 const LEASE_REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Attempts to release the lease at the end; with both requests of each, they take at most 30 s.
-const RELEASE_ATTEMPTS: u32 = 3;
+/// Attempts to release the lease at the end. With the read in between they take at most 15 s, which the chart's grace
+/// period leaves after the time for calls in flight.
+const RELEASE_ATTEMPTS: u32 = 2;
 
 /// Blocks calls that could outlast the lease.
 #[derive(Clone)]
@@ -197,7 +198,10 @@ impl Leadership {
     /// A renewal that was under way when the process was asked to stop may have taken effect, so that this process knows
     /// an older version of the lease only: the lease is then read again and released at its version.
     pub(crate) async fn release(mut self) {
-        for _ in 0..RELEASE_ATTEMPTS {
+        for attempt in 0..RELEASE_ATTEMPTS {
+            if attempt > 0 && !self.is_still_holder().await {
+                return;
+            }
             let version = Some(self.record.version.clone());
             let transitions = self.record.transitions;
             if write_lease(&self.lease, None, self.acquired, transitions, version, self.term)
@@ -205,9 +209,6 @@ impl Leadership {
                 .is_some()
             {
                 tracing::info!("released lease");
-                return;
-            }
-            if !self.is_still_holder().await {
                 return;
             }
         }
