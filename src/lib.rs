@@ -13,6 +13,8 @@
 //! Invariants of the layout: `core` takes the time as an argument; only `cli` reads environment variables; only
 //! `cloud` builds URLs; every policy that is written comes from a plan; foreign statements are never edited.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod api;
 pub mod app;
 pub mod cli;

@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::hash::sha256;
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
+use crate::core::time;
 use crate::ports::{AccessKeys, Ports, RoleSession};
 
 /// How long credentials from a Secret are used before the Secret is read again.
@@ -214,8 +215,8 @@ impl CredentialCache {
 /// Returns until when credentials are used: 60 s for static ones, because a Secret may be rotated any time; for a
 /// session until 5 min before its expiry, but at least 1 s.
 fn usable_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    expires.map_or(now + SECRET_TTL, |end| {
-        (end - SESSION_RENEW_BEFORE).max(now + SignedDuration::from_secs(1))
+    expires.map_or(time::after(now, SECRET_TTL), |end| {
+        time::before(end, SESSION_RENEW_BEFORE).max(time::after(now, SignedDuration::from_secs(1)))
     })
 }
 

@@ -5,11 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Condition, ConditionStatus, kinds};
+use crate::core::time;
 
 /// Truncates to whole seconds: the API server stores no finer time, and a status must equal the one that is read back.
 pub fn whole_seconds(now: Timestamp) -> Time {
     let fraction = SignedDuration::from_nanos(i64::from(now.subsec_nanosecond()));
-    Time(now - fraction)
+    Time(time::before(now, fraction))
 }
 
 /// Collects the conditions of one status, based on those of the previous status.

@@ -16,4 +16,5 @@ pub mod requeue;
 pub mod schema;
 pub mod served_schema;
 pub mod tenancy;
+pub mod time;
 pub mod validate;

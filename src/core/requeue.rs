@@ -19,13 +19,15 @@ fn permille(seed: &str) -> u64 {
 pub fn jittered(base: Duration, seed: &str) -> Duration {
     let tenth = base / 10;
     let steps = u32::try_from(permille(seed)).unwrap_or(0);
-    base.saturating_sub(tenth) + tenth * 2 * steps / 1000
+    let spread = tenth.saturating_mul(2).saturating_mul(steps) / 1000;
+    base.saturating_sub(tenth).saturating_add(spread)
 }
 
 /// Returns a duration between `low` and `high`, uniformly distributed over seeds.
 pub fn uniform(low: Duration, high: Duration, seed: &str) -> Duration {
     let steps = u32::try_from(permille(seed)).unwrap_or(0);
-    low + (high.saturating_sub(low)) * steps / 1000
+    let spread = high.saturating_sub(low).saturating_mul(steps) / 1000;
+    low.saturating_add(spread)
 }
 
 /// Returns a first delay between a tenth of `interval` and `interval`, so that objects that start together are spread.

@@ -111,7 +111,7 @@ pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationT
                             write_lease(&lease, Some(&me), acquired, transitions, version, term).await
                         {
                             tracing::info!(me, transitions, "acquired lease");
-                            let until = watch::channel(Some(sent + term.duration)).0;
+                            let until = watch::channel(Some(expiry_of(sent, term))).0;
                             return Some(Leadership {
                                 lease,
                                 identity: me,
@@ -168,7 +168,7 @@ impl Leadership {
             {
                 Some(record) => {
                     self.record = record;
-                    self.until.send_replace(Some(sent + self.term.duration));
+                    self.until.send_replace(Some(expiry_of(sent, self.term)));
                 }
                 None if !self.is_still_holder().await => return,
                 None => {}
@@ -214,6 +214,11 @@ impl Leadership {
         }
         tracing::warn!("failed to release lease: a standby waits until it expires");
     }
+}
+
+/// Returns when a lease that was written at `sent` can expire; `sent` itself if that time cannot be represented.
+fn expiry_of(sent: Instant, term: LeaseTiming) -> Instant {
+    sent.checked_add(term.duration).unwrap_or(sent)
 }
 
 /// Creates the lease, or replaces it at `version`. Returns `None` if the write failed, for example on a newer version.

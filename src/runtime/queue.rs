@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
 
+use super::deadline;
 pub use super::ready_queue::Share;
 use super::ready_queue::{ReadyQueue, add_share};
 
 /// When to reconcile a key again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// After this delay, or earlier when a trigger arrives.
+    /// After this delay, at most a day, or earlier when a trigger arrives.
     Requeue(Duration),
     /// Only when a trigger arrives.
     AwaitChange,
@@ -107,7 +108,8 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
             return;
         }
         let now = Instant::now();
-        let debounced = now + trigger.debounce;
+        let debounced = deadline::after(now, trigger.debounce);
+        let latest = deadline::after(now, trigger.debounce.saturating_mul(5));
         match self.waiting.get_mut(&trigger.key) {
             // Already debouncing: restart the delay, at most until `latest`.
             Some(Scheduled {
@@ -128,7 +130,7 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
                 self.delays.reset_at(slot, *due);
             }
             Some(waiting) => {
-                waiting.latest = Some(now + trigger.debounce * 5);
+                waiting.latest = Some(latest);
                 waiting.only = Some(Share::clone(&trigger.share));
                 add_share(&mut waiting.shares, trigger.share);
                 if debounced < waiting.due {
@@ -137,9 +139,8 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
                 }
             }
             None => {
-                let latest = Some(now + trigger.debounce * 5);
                 let shares = BTreeSet::from([Share::clone(&trigger.share)]);
-                self.schedule(trigger.key, debounced, (latest, Some(trigger.share)), shares);
+                self.schedule(trigger.key, debounced, (Some(latest), Some(trigger.share)), shares);
             }
         }
     }
@@ -195,10 +196,13 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
         let now = Instant::now();
         match (done.again, action) {
             (Some(debounce), _) => {
-                let latest = Some(now + debounce * 5);
-                self.schedule(key, now + debounce, (latest, done.only), done.shares);
+                let latest = Some(deadline::after(now, debounce.saturating_mul(5)));
+                let due = deadline::after(now, debounce);
+                self.schedule(key, due, (latest, done.only), done.shares);
             }
-            (None, Action::Requeue(delay)) => self.schedule(key, now + delay, (None, None), done.shares),
+            (None, Action::Requeue(delay)) => {
+                self.schedule(key, deadline::after(now, delay), (None, None), done.shares);
+            }
             (None, Action::AwaitChange) => {}
         }
     }
@@ -244,8 +248,7 @@ pub async fn run<K, W, F>(
                 }
             }
             Some(done) = running.join_next() => {
-                // In a debug build a reconcile can panic: its key then stays in progress, so that it cannot loop. A release
-                // build aborts.
+                // `work` contains its panics, see `panics`; a task ends without a result only if it is aborted.
                 match done {
                     Ok((key, action)) => queue.finished(key, action),
                     Err(error) => tracing::error!(%error, "failed to finish reconcile"),

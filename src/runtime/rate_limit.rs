@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::deadline;
 use super::fair_queue::FairQueue;
 pub use super::fair_queue::QueueTicket;
 use crate::api::ProjectRef;
@@ -30,6 +31,8 @@ const PROBE_RETRY: Duration = Duration::from_secs(3);
 const MAX_FAILED_PROBES: u32 = 5;
 /// Minimum interval between two changes of the rate.
 const ADJUST_EVERY: Duration = Duration::from_secs(1);
+/// Longest time between two calls: one request per second at the lowest factor takes 20 s.
+const MAX_INTERVAL: Duration = Duration::from_secs(30);
 const DEFAULTS: ProjectLimits = ProjectLimits {
     queries_per_second: 100,
     concurrency: 100,
@@ -106,6 +109,11 @@ impl LimiterState {
         f64::from(self.limits.queries_per_second) * UTILIZATION * self.factor
     }
 
+    /// Returns the time between two calls, at most 30 s: a limit of zero would otherwise have no interval.
+    fn interval(&self) -> Duration {
+        Duration::try_from_secs_f64(1.0 / self.rate()).map_or(MAX_INTERVAL, |wait| wait.min(MAX_INTERVAL))
+    }
+
     /// Returns the maximum number of calls in flight: 1 until the limits are known. Throttling does not lower it.
     fn concurrency_limit(&self) -> u32 {
         if self.limits_known {
@@ -124,7 +132,7 @@ pub struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.limiter.state();
-        state.in_flight -= 1;
+        state.in_flight = state.in_flight.saturating_sub(1);
         state.queue.wake_first();
     }
 }
@@ -187,9 +195,9 @@ impl ProjectLimiter {
                 let free = state.queue.is_first(ticket) && state.in_flight < state.concurrency_limit();
                 let (now, due) = (Instant::now(), state.next);
                 if free && due <= now {
-                    let interval = Duration::from_secs_f64(1.0 / state.rate());
+                    let interval = state.interval();
                     let earliest = now.checked_sub(MAX_CATCH_UP).unwrap_or(now);
-                    state.next = due.max(earliest) + interval;
+                    state.next = deadline::after(due.max(earliest), interval);
                     state.in_flight += 1;
                     guard.taken = true;
                     *kept = None;
@@ -214,7 +222,7 @@ impl ProjectLimiter {
         let due = state.probe_at.is_some_and(|at| at <= now);
         if due {
             // Prevents a second caller from sending the same request.
-            state.probe_at = Some(now + LIMITS_TTL);
+            state.probe_at = Some(deadline::after(now, LIMITS_TTL));
         }
         due
     }
@@ -234,7 +242,8 @@ impl ProjectLimiter {
                 state.failed_probes += 1;
                 let often = state.failed_probes >= MAX_FAILED_PROBES;
                 state.limits_known |= often;
-                state.probe_at = Some(now + if often { LIMITS_TTL } else { PROBE_RETRY });
+                let wait = if often { LIMITS_TTL } else { PROBE_RETRY };
+                state.probe_at = Some(deadline::after(now, wait));
             }
             Err(error)
                 if error.is_clock_skew()
@@ -245,12 +254,12 @@ impl ProjectLimiter {
                             | CloudErrorKind::CredentialsExpired
                     ) =>
             {
-                (state.limits_known, state.probe_at) = (false, Some(now + PROBE_RETRY));
+                (state.limits_known, state.probe_at) = (false, Some(deadline::after(now, PROBE_RETRY)));
             }
             Err(_) => (state.limits_known, state.probe_at) = (true, None),
         }
         // `GetProject` itself was sent at a rate that may exceed the new limit.
-        state.next = state.next.max(now + Duration::from_secs_f64(1.0 / state.rate()));
+        state.next = state.next.max(deadline::after(now, state.interval()));
         state.queue.wake_first();
     }
 

@@ -13,6 +13,7 @@ use crate::controller::digest::ChangeDigest;
 use crate::core::credential_use::is_within_life;
 use crate::core::grant::{GrantObject, Plan, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::TenancyRules;
+use crate::core::time;
 use crate::ports::AccessKeys;
 
 /// How long after our write OSS may still return the policy from before (stale read).
@@ -45,6 +46,8 @@ pub(super) struct WriteHistory {
     unsettled: Option<Timestamp>,
     /// Until when a read may be stale because of a write of an earlier process.
     cold_until: Option<Timestamp>,
+    /// Recorded expiries that no write of ours can have, with the expiries that count instead.
+    implausible: BTreeMap<Timestamp, Timestamp>,
     /// Fingerprints of statements that answered writes have removed and no write has added since.
     pub(super) confirmed_removed: BTreeSet<String>,
     /// Intended writes that OSS has rejected, by the uid of the grant and the fingerprint.
@@ -57,16 +60,16 @@ pub(super) struct WriteHistory {
 }
 
 impl WriteHistory {
-    /// Reads the unanswered writes of earlier processes from the ledgers. An expiry that is later than any write of
-    /// ours can have is capped: a user who can write status must not be able to block a bucket forever.
+    /// Reads the unanswered writes of earlier processes from the ledgers.
     pub(super) fn read_ledgers(&mut self, grants: &[GrantObject], now: Timestamp) {
-        let entries = grants.iter().flat_map(|g| &g.status.owned);
-        let recorded = entries
-            .filter_map(|e| e.unsettled_until.as_ref())
-            .map(|t| t.0.min(now + WRITE_LIFE))
-            .max();
+        let recorded = self.expiry_of(grants.iter().flat_map(|g| &g.status.owned), now);
+        let stored = |time: &Timestamp| {
+            let mut entries = grants.iter().flat_map(|g| &g.status.owned);
+            entries.any(|e| e.unsettled_until.as_ref().is_some_and(|t| t.0 == *time))
+        };
+        self.implausible.retain(|time, _| stored(time));
         if self.recent.is_empty() {
-            self.cold_until = recorded.map(|until| until - WRITE_LIFE + LAG);
+            self.cold_until = recorded.map(|until| time::after(time::before(until, WRITE_LIFE), LAG));
         }
         self.unsettled = self.unsettled.max(recorded).filter(|until| *until > now);
         self.read_intents(grants);
@@ -152,6 +155,24 @@ impl WriteHistory {
         }
     }
 
+    /// Returns the latest expiry of the writes that ledger entries record. An expiry that is later than any write of
+    /// ours can have was written by somebody else, or by a process whose clock was ahead. It counts as the lifetime of
+    /// a write from when this process first saw it, so that it can block a bucket for minutes and not forever.
+    pub(super) fn expiry_of<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a LedgerEntry>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let latest = time::after(now, WRITE_LIFE);
+        let recorded = entries.filter_map(|entry| entry.unsettled_until.as_ref());
+        recorded
+            .map(|until| match until.0 {
+                plausible if plausible <= latest => plausible,
+                implausible => *self.implausible.entry(implausible).or_insert(latest),
+            })
+            .max()
+    }
+
     /// Returns until when an unanswered write can still take effect; `None` without one.
     pub(super) fn unsettled(&self) -> Option<Timestamp> {
         self.unsettled
@@ -189,7 +210,7 @@ impl WriteHistory {
 
     /// Records that OSS did not answer the last write: the write can take effect until OSS rejects its signature.
     pub(super) fn unanswered(&mut self, now: Timestamp) {
-        self.unsettled = self.unsettled.max(Some(now + WRITE_LIFE));
+        self.unsettled = self.unsettled.max(Some(time::after(now, WRITE_LIFE)));
     }
 
     /// Whether a read returned the policy from before a recent write. Nothing may be planned from such a read.

@@ -19,6 +19,7 @@ use crate::core::grant::{
     Change, Disposition, GrantInput, GrantOutcome, GrantState, OnDrift, Plan, PlanInput, drift, plan,
 };
 use crate::core::policy::Document;
+use crate::core::time;
 use crate::ports::{AccessKeys, PolicyBackup, PolicyRead};
 
 /// Rounds in one reconcile: other writers may change the policy between our two reads a few times, but not forever.
@@ -43,7 +44,7 @@ impl GrantSet<'_> {
         // The first reconcile of a process is no scheduled check: restarting a healthy operator writes no status.
         let regular = cache.next_drift_check.is_some_and(|time| started >= time);
         if regular || cache.next_drift_check.is_none() {
-            cache.next_drift_check = Some(started + next_drift_check(&batch, regular));
+            cache.next_drift_check = Some(time::after(started, next_drift_check(&batch, regular)));
         }
         let identity = self.identity.digest();
         let mut read = match self.read_policy(&batch, place, keys, cache).await {
@@ -75,7 +76,7 @@ impl GrantSet<'_> {
             let input = PlanInput {
                 document: document.as_ref(),
                 now,
-                unsettled_until: self.outstanding_until(&members),
+                unsettled_until: self.outstanding_until(&members, now),
                 absence_untrusted: self.writes.absence_untrusted(&read.bytes, now),
                 placed_by_others: Some(&self.placed_by_others),
                 explained_by_others: Some(&self.explained_by_others),
@@ -120,7 +121,7 @@ impl GrantSet<'_> {
             for work in &mut batch {
                 work.roll_back = false;
             }
-            let signed_at = second.server_time.unwrap_or(read_at) - SIGNED_BEFORE;
+            let signed_at = time::before(second.server_time.unwrap_or(read_at), SIGNED_BEFORE);
             let uids = batch.iter().map(|work| work.grant.uid.as_str());
             self.writes.forget_rejections(uids, &plan);
             self.writes
@@ -245,13 +246,9 @@ impl GrantSet<'_> {
 
     /// Returns until when an unanswered write, of this or an earlier process, can still take effect; `None` without
     /// one.
-    fn outstanding_until(&self, members: &[GrantInput]) -> Option<Timestamp> {
-        let own = members
-            .iter()
-            .flat_map(|m| &m.ledger)
-            .filter_map(|e| e.unsettled_until.as_ref())
-            .map(|t| t.0)
-            .max();
+    fn outstanding_until(&mut self, members: &[GrantInput], now: Timestamp) -> Option<Timestamp> {
+        let entries = members.iter().flat_map(|m| &m.ledger);
+        let own = self.writes.expiry_of(entries, now);
         own.max(self.writes.unsettled())
     }
 

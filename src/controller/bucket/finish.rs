@@ -16,7 +16,7 @@ use crate::core::grant::{
     GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, PlanInput, drift, grant_status,
     planned_change,
 };
-use crate::core::requeue;
+use crate::core::{requeue, time};
 
 /// How long before the expiry of an unanswered write the policy is checked. The write can take effect only until the
 /// duration of a call before that expiry, so the check sees its effect.
@@ -291,7 +291,7 @@ impl GrantSet<'_> {
 fn next_expiry_check(ledgers: &[Vec<LedgerEntry>], input: PlanInput<'_>) -> Option<Duration> {
     let open = |e: &LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
     let expires = input.unsettled_until.filter(|time| *time > input.now)?;
-    let last = expires - RECHECK_BEFORE_EXPIRY;
+    let last = time::before(expires, RECHECK_BEFORE_EXPIRY);
     let check = if last > input.now { last } else { expires };
     let any = ledgers.iter().flatten().any(open);
     any.then(|| time_left(input.now, check))

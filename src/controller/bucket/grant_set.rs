@@ -30,7 +30,7 @@ use crate::controller::object_events::publish_grant_event;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{Desired, GrantInput, GrantObject, GrantState, PassRoleDecision, PublicAccessBlock};
 use crate::core::identity::Identity;
-use crate::core::requeue;
+use crate::core::{requeue, time};
 
 /// A group during a reconcile.
 pub(super) struct GrantSet<'a> {
@@ -118,7 +118,7 @@ impl GrantSet<'_> {
         // This reconcile could not run an overdue drift check: the next reconcile that reads the policy runs it.
         let next_check = cache.next_drift_check.filter(|time| *time > now);
         let wait = next_check.map_or(wait, |time| wait.min(time_left(now, time)));
-        cache.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
+        cache.not_before = Some(time::after(now, time::signed(wait)));
         wait
     }
 
@@ -307,7 +307,7 @@ pub(super) fn next_drift_check(batch: &[GrantWork], regular: bool) -> SignedDura
         let (interval, seed) = shortest_drift_interval(batch);
         requeue::initial_jitter(interval, seed)
     };
-    SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_secs(600))
+    time::signed(wait)
 }
 
 /// Returns the shortest drift interval of the grants, from 60 s to 24 h (600 s without a readable spec), and a seed

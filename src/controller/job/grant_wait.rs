@@ -5,12 +5,13 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::persist::JobWriter;
-use super::{RECHECK_GRANT, duration_until, fail_or_complete};
+use super::{RECHECK_GRANT, fail_or_complete};
 use crate::api::{ConditionStatus, EventReason, GrantRef, JobReason, JobSpec, kinds};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::{End, JobObject, Phase};
+use crate::core::time;
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
@@ -56,8 +57,8 @@ pub(super) async fn wait_for_grant(
         .filter(|c| c.kind == kinds::GRANT_READY && c.status == ConditionStatus::False)
         .map(|c| c.last_transition_time.0)
         .next();
-    let deadline =
-        last.unwrap_or(now) + SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
+    let timeout = SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
+    let deadline = time::after(last.unwrap_or(now), timeout);
     if now >= deadline && until.is_none() {
         let message = format!(
             "The grant was not live for {} s ({message}): fix the grant, then create another job",
@@ -71,7 +72,7 @@ pub(super) async fn wait_for_grant(
         publish_job_event(context, &writer.job, EventReason::WaitingForGrant, note, false).await;
     }
     writer.write_phase(context, None, &Phase::Waiting(message)).await;
-    let wait = duration_until(now, until.unwrap_or(deadline));
+    let wait = time::left_until(until.unwrap_or(deadline), now);
     Action::Requeue(wait.clamp(Duration::from_millis(50), RECHECK_GRANT))
 }
 

@@ -45,7 +45,7 @@ use crate::core::identity::Identity;
 use crate::core::job::{
     End, JobObject, KnownFacts, Phase, Progress, SourceSpec, parse_spec, planned_size, unreadable_status,
 };
-use crate::core::requeue;
+use crate::core::{requeue, time};
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
@@ -92,8 +92,8 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     // failed store.
     match (next, until.filter(|time| *time > now)) {
         (next, None) => next,
-        (Action::Requeue(wait), Some(until)) => Action::Requeue(wait.min(duration_until(now, until))),
-        (Action::AwaitChange, Some(until)) => Action::Requeue(duration_until(now, until)),
+        (Action::Requeue(wait), Some(until)) => Action::Requeue(wait.min(time::left_until(until, now))),
+        (Action::AwaitChange, Some(until)) => Action::Requeue(time::left_until(until, now)),
     }
 }
 
@@ -128,15 +128,9 @@ fn validated_spec(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
     Ok((spec.clone(), source_spec))
 }
 
-fn duration_until(now: Timestamp, time: Timestamp) -> Duration {
-    Duration::try_from(time.duration_since(now)).unwrap_or_default()
-}
-
 /// Returns the time until `due`, at least 1 ms and at most the interval of stores.
 fn clamped_wait(now: Timestamp, due: Option<Timestamp>) -> Duration {
-    let left = due.map(|time| time.duration_since(now).max(SignedDuration::ZERO));
-    let left = left.and_then(|left| Duration::try_from(left).ok());
-    left.unwrap_or(run::PERSIST_EVERY)
+    due.map_or(run::PERSIST_EVERY, |due| time::left_until(due, now))
         .clamp(Duration::from_millis(1), run::PERSIST_EVERY)
 }
 
@@ -147,7 +141,8 @@ fn active_deadline(job: &JobObject, spec: &JobSpec, now: Timestamp) -> Option<Ti
     let seconds = spec.active_deadline_seconds.filter(|_| !rests)?;
     let paused = job.status.suspended_by.is_some();
     let since = job.status.active_since.as_ref().filter(|_| !paused);
-    Some(since.map_or(now, |time| time.0) + SignedDuration::from_secs(seconds))
+    let since = since.map_or(now, |time| time.0);
+    Some(time::after(since, SignedDuration::from_secs(seconds)))
 }
 
 /// Whether OSS has confirmed that the images are in the region of the project: by the facts of the grant's bucket, or by

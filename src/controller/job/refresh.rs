@@ -9,6 +9,7 @@ use super::job_credentials::{ValidJob, stops_run};
 use super::run::{JobRun, PERSIST_EVERY, REFRESH_EVERY, StopReason};
 use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::KubeError;
+use crate::runtime::deadline;
 
 impl JobRun<'_> {
     /// Applies edits of mutable fields to the run at once.
@@ -27,7 +28,7 @@ impl JobRun<'_> {
         } else {
             PERSIST_EVERY
         };
-        self.refresh_due = Some(Instant::now() + wait);
+        self.refresh_due = Some(deadline::after(Instant::now(), wait));
         refreshed.unwrap_or(None)
     }
 

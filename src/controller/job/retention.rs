@@ -11,6 +11,7 @@ use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::condition_status;
 use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_report, pruned_status};
+use crate::core::time;
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
@@ -23,7 +24,7 @@ fn expires_at(job: &JobObject) -> Option<Timestamp> {
     let removed =
         condition_status(&job.status.conditions, kinds::RESULTS_STORED) == Some(ConditionStatus::False);
     let end = job.status.completion_time.as_ref().filter(|_| !removed)?;
-    Some(end.0 + SignedDuration::from_secs(ttl))
+    Some(time::after(end.0, SignedDuration::from_secs(ttl)))
 }
 
 /// Returns the spec if the reports still contain results that `results.select` leaves out; `None` otherwise.
@@ -39,10 +40,7 @@ pub(super) fn next_action(context: &Context, job: &JobObject) -> Action {
         return Action::Requeue(Duration::ZERO);
     }
     match expires_at(job) {
-        Some(time) => {
-            let wait = Duration::try_from(time.duration_since(context.ports.now()));
-            Action::Requeue(wait.unwrap_or_default())
-        }
+        Some(expiry) => Action::Requeue(time::left_until(expiry, context.ports.now())),
         None => Action::AwaitChange,
     }
 }

@@ -32,6 +32,7 @@ use crate::controller::context::Context;
 use crate::core::identity::Identity;
 use crate::core::job::{End, KnownFacts, Phase, Progress, SourceSpec, Step, Throughput, evaluate_limits};
 use crate::ports::{AccessKeys, CloudError, KubeError, ProjectLimits};
+use crate::runtime::deadline;
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::{Permit as RatePermit, ProjectLimiter, QueueTicket};
 
@@ -214,7 +215,7 @@ impl<'a> JobRun<'a> {
             let due = if stores {
                 self.wait_until(PERSIST_EVERY)
             } else {
-                Instant::now() + PERSIST_EVERY
+                deadline::after(Instant::now(), PERSIST_EVERY)
             };
             if let Ok(Some(event)) = timeout_at(due, calls.next()).await {
                 stores &= self.handle_late_event(event).await.is_none();
@@ -378,11 +379,11 @@ impl<'a> JobRun<'a> {
     /// Returns when to stop waiting: after `pause`, or when the next store is due, so that results are stored in time
     /// however long the next answer takes.
     fn wait_until(&self, pause: Duration) -> Instant {
-        let due = Instant::now() + pause;
+        let due = deadline::after(Instant::now(), pause);
         if self.persisting || !self.has_news() {
             due
         } else {
-            due.min(self.persisted_at + PERSIST_EVERY)
+            due.min(deadline::after(self.persisted_at, PERSIST_EVERY))
         }
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::RepeatedDrift;
 use crate::core::condition_builder::whole_seconds;
+use crate::core::time;
 
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_mins(10);
@@ -17,7 +18,7 @@ pub fn on_removed(before: Option<&RepeatedDrift>, now: Timestamp) -> RepeatedDri
     let mut repeated_drift = before.cloned().unwrap_or_default();
     repeated_drift
         .removals
-        .retain(|time| now.duration_since(time.0) < WINDOW);
+        .retain(|time| now.duration_since(time.0).abs() < WINDOW);
     repeated_drift.removals.push(whole_seconds(now));
     let excess = repeated_drift.removals.len().saturating_sub(3);
     repeated_drift.removals.drain(..excess);
@@ -28,7 +29,7 @@ pub fn on_removed(before: Option<&RepeatedDrift>, now: Timestamp) -> RepeatedDri
             .checked_mul(2i32.saturating_pow(doublings))
             .unwrap_or(MAX_BACKOFF)
             .min(MAX_BACKOFF);
-        repeated_drift.hold_until = Some(whole_seconds(now + hold));
+        repeated_drift.hold_until = Some(whole_seconds(time::after(now, hold)));
     }
     repeated_drift
 }
@@ -39,12 +40,12 @@ pub fn is_backing_off(repeated_drift: Option<&RepeatedDrift>) -> bool {
     repeated_drift.is_some_and(|c| c.level > 0)
 }
 
-/// Returns the time until the statements may be restored; `None` if they may be restored now.
+/// Returns the time until the statements may be restored; `None` if they may be restored now. A wait beyond the longest
+/// backoff was not stored by this operator with this clock: it counts as over, because it would never end.
 pub fn backoff_left(repeated_drift: Option<&RepeatedDrift>, now: Timestamp) -> Option<Duration> {
     let until = repeated_drift.filter(|c| c.level > 0)?.hold_until.as_ref()?.0;
-    Duration::try_from(until.duration_since(now))
-        .ok()
-        .filter(|left| !left.is_zero())
+    let plausible = until <= time::after(now, MAX_BACKOFF);
+    Some(time::left_until(until, now)).filter(|left| plausible && !left.is_zero())
 }
 
 /// Records that our statements are present. Returns the history that is still needed, or `None` if there is none: the
@@ -57,13 +58,11 @@ pub fn on_present(
     let mut repeated_drift = before?.clone();
     repeated_drift
         .removals
-        .retain(|time| now.duration_since(time.0) < WINDOW);
+        .retain(|time| now.duration_since(time.0).abs() < WINDOW);
     let interval = SignedDuration::try_from(interval).unwrap_or(FIRST_BACKOFF);
-    if repeated_drift
-        .hold_until
-        .as_ref()
-        .is_some_and(|until| now.duration_since(until.0) >= interval)
-    {
+    if repeated_drift.hold_until.as_ref().is_some_and(|until| {
+        now.duration_since(until.0) >= interval || until.0 > time::after(now, MAX_BACKOFF)
+    }) {
         return None;
     }
     (repeated_drift.level > 0 || !repeated_drift.removals.is_empty()).then_some(repeated_drift)

@@ -8,6 +8,7 @@ use super::{JobObject, SourceSpec};
 use crate::api::{ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, OssAction, Preset, kinds};
 use crate::core::condition_builder::condition_status;
 use crate::core::grant::GrantObject;
+use crate::core::time;
 use crate::core::validate::ObjectUri;
 
 /// Whether a job may make calls.
@@ -79,7 +80,9 @@ pub fn evaluate_gate(
         .policy
         .as_ref()
         .and_then(|p| p.last_write_time.as_ref());
-    match written.map(|time| time.0 + propagation) {
+    // A write that is further ahead than the delay was not recorded with this clock: waiting for it could take years.
+    let written = written.filter(|written| written.0 <= time::after(now, propagation));
+    match written.map(|written| time::after(written.0, propagation)) {
         Some(until) if until > now => {
             let message = format!(
                 "Grant {name} is live; waiting {} s for OSS to enforce it (grantWait.settleSeconds)",

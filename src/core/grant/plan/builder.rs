@@ -10,6 +10,7 @@ use super::{Change, GrantOutcome, Plan, PlanInput};
 use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
 use crate::core::grant::{Desired, Disposition, GrantInput, OnDrift, Removal, WRITE_LIFE_SECONDS};
 use crate::core::policy::{Document, STATEMENT_LIMIT, Statement};
+use crate::core::time;
 
 /// All statements with one fingerprint: the copies in the document, and the grants that desire or own them.
 #[derive(Default)]
@@ -172,7 +173,10 @@ impl<'a> PlanBuilder<'a> {
     }
 
     pub(super) fn write_expiry(&self) -> Time {
-        Time(self.input.now + SignedDuration::from_secs(WRITE_LIFE_SECONDS))
+        Time(time::after(
+            self.input.now,
+            SignedDuration::from_secs(WRITE_LIFE_SECONDS),
+        ))
     }
 
     pub(super) fn build(mut self) -> Result<Plan, Vec<(usize, GrantOutcome)>> {

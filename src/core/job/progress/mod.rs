@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use k8s_openapi::jiff::Timestamp;
 
+use self::resume::plausible;
 use super::result_buffer::ResultBuffer;
 use super::{ResultClassifier, Stats};
 use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
@@ -135,12 +136,13 @@ impl Progress {
         now: Timestamp,
         seed: &str,
     ) -> Self {
-        let index = |i: i32| usize::try_from(i).unwrap_or(usize::MAX);
-        let mut requests = status.requests.clone().unwrap_or_default();
+        let index = |i: i32| usize::try_from(i).unwrap_or_default();
+        let mut requests = plausible(status.requests.clone().unwrap_or_default());
         requests.sent = requests.sent.max(requests.reserved);
         requests.reserved = requests.sent;
         let cursor = status.cursor.clone().unwrap_or_default();
         let retry = |d: &Deferred| {
+            usize::try_from(d.index).ok()?;
             let listed = spec.source.uris.get(index(d.index));
             let uri = d.uri.clone().or_else(|| listed.cloned())?;
             let retry = Retry {

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use super::{Item, Progress, Retry};
 use crate::api::FailureAction;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::Score;
-use crate::core::requeue;
+use crate::core::{requeue, time};
 
 /// Effect of a response on the whole job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,8 @@ impl Progress {
         let passing = match error.kind {
             CloudErrorKind::Throttled => {
                 // Throttling depends on the call rate, not on the item: it is not counted as an attempt.
-                let throttles = self.retries.get(&item.index).map_or(0, |r| r.throttles) + 1;
+                let before = self.retries.get(&item.index).map_or(0, |r| r.throttles);
+                let throttles = before.saturating_add(1);
                 self.defer(&item, 0, throttles, error.retry_after, now);
                 return ResponseEffect::SlowDown;
             }
@@ -155,7 +156,8 @@ impl Progress {
 
     /// Defers an item for a retry. The item fails once `backoffLimitPerItem` retries are used up.
     fn retry(&mut self, item: Item, error: CloudError, now: Timestamp) {
-        let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + 1;
+        let before = self.retries.get(&item.index).map_or(0, |r| r.attempts);
+        let attempts = before.saturating_add(1);
         if attempts > self.backoff_limit {
             self.exhausted += 1;
             self.untrack(&item.uri);
@@ -167,7 +169,8 @@ impl Progress {
 
     /// Schedules a retry after `wait`, or else after an exponential backoff of 1 s to 60 s.
     fn defer(&mut self, item: &Item, more: i32, throttles: i32, wait: Option<Duration>, now: Timestamp) {
-        let attempts = self.retries.get(&item.index).map_or(0, |r| r.attempts) + more;
+        let before = self.retries.get(&item.index).map_or(0, |r| r.attempts);
+        let attempts = before.saturating_add(more);
         let seed = format!("{}/{}", self.seed, item.index);
         let grown = requeue::exponential_backoff(
             u32::try_from(attempts.max(throttles).max(1)).unwrap_or(1),
@@ -175,12 +178,11 @@ impl Progress {
             Duration::from_secs(60),
             &seed,
         );
-        let wait = SignedDuration::try_from(wait.unwrap_or(grown)).unwrap_or(SignedDuration::from_secs(1));
         let retry = Retry {
             uri: item.uri.clone(),
             attempts,
             throttles,
-            due: now + wait,
+            due: time::after(now, time::signed(wait.unwrap_or(grown))),
         };
         self.retries.insert(item.index, retry);
         self.mark_settled(item.index);

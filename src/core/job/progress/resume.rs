@@ -2,13 +2,31 @@
 //! stored or deferred.
 
 use super::{CursorSlot, Item, Progress, Reading};
-use crate::api::{Cursor, ItemResult, Report};
+use crate::api::{Cursor, ItemResult, Report, Requests};
 use crate::core::job::SourceItem;
 use crate::core::job::result_buffer::ResultBuffer;
 use crate::core::policy::is_denied;
 
 /// Code of an item that fails without a call, because a Deny covers its object.
 const EXPLICIT_DENY: &str = "ExplicitDeny";
+
+/// No job comes near this number of requests, and adding to it cannot overflow.
+const MOST_REQUESTS: i64 = 1 << 40;
+
+/// Returns counters as stored, each within the range that a job can reach.
+pub(super) fn plausible(stored: Requests) -> Requests {
+    let count = |number: i64| number.clamp(0, MOST_REQUESTS);
+    Requests {
+        reserved: count(stored.reserved),
+        sent: count(stored.sent),
+        retried: count(stored.retried),
+        client_errors: count(stored.client_errors),
+        server_errors: count(stored.server_errors),
+        unanswered: count(stored.unanswered),
+        throttled: count(stored.throttled),
+        estimated_billable: count(stored.estimated_billable),
+    }
+}
 
 impl Progress {
     /// Adds a stored report. Reports are stored before the status, so their results can be newer. The report with the
@@ -21,14 +39,17 @@ impl Progress {
             return;
         };
         if reports.restore_report(report) {
-            self.requests.sent = self.spent.max(report.reserved);
+            self.requests.sent = self.spent.max(report.reserved.min(MOST_REQUESTS));
             self.requests.reserved = self.requests.sent;
         }
     }
 
     pub(super) fn restore_result(&mut self, result: &ItemResult) {
-        let index = usize::try_from(result.index).unwrap_or(usize::MAX);
         self.stats.add(&self.rules, result);
+        // A result without a possible index is counted, and belongs to no item.
+        let Ok(index) = usize::try_from(result.index) else {
+            return;
+        };
         if let Some(retry) = self.retries.remove(&index) {
             self.untrack(&retry.uri);
         }
