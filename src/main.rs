@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use imm_operator::cli::{Arguments, Command, RunArgs, credentials_from_environment};
 use imm_operator::cli::{generate, plan, release_finalizers, results};
-use imm_operator::runtime::telemetry;
+use imm_operator::runtime::{panics, telemetry};
 use imm_operator::{api, app, kubernetes};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +50,7 @@ fn run_operator(run: &RunArgs, core_dumps_off: rustix::io::Result<()>) -> ExitCo
     if let Err(error) = core_dumps_off {
         tracing::warn!(%error, "failed to disable core dumps");
     }
+    panics::install_hook();
     block_on(async {
         match run_until_signalled(run).await {
             Ok(()) => ExitCode::SUCCESS,

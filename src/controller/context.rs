@@ -17,6 +17,7 @@ use super::leaving::LeavingGrants;
 use super::waiting_jobs::WaitingJobs;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
+use crate::core::requeue;
 use crate::core::tenancy::Tenant;
 use crate::ports::{AccessKeys, CloudError, KubeError, Ports};
 use crate::runtime::metrics::Metrics;
@@ -33,6 +34,10 @@ const ACCOUNT_RETRY: Duration = Duration::from_secs(1);
 
 /// How long the result of a recheck decides about a Deny: it may be removed at any time, without a trigger.
 const RECHECK_VALID: Duration = Duration::from_secs(10);
+
+/// Delay before a key is reconciled again after a panic: the first, and the longest.
+const PANIC_RETRY: Duration = Duration::from_secs(2);
+const PANIC_RETRY_CAP: Duration = Duration::from_secs(600);
 
 /// Key of a reconcile: a bucket with all its grants, or a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +95,8 @@ pub struct Context {
     pub grant_reads: Arc<GrantReads>,
     /// Recent events of each object.
     pub event_limits: EventLimits,
+    /// Consecutive reconciles of a key that panicked.
+    pub panics: Mutex<HashMap<QueueKey, u32>>,
 }
 
 impl Context {
@@ -105,6 +112,32 @@ impl Context {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(bucket);
+    }
+
+    /// Drops what is remembered about a key whose reconcile panicked: it is as incomplete as after a crash, and the
+    /// next reconcile starts from what is stored. Returns the delay before that reconcile.
+    pub fn on_panic(&self, key: &QueueKey) -> Duration {
+        match key {
+            QueueKey::Bucket(bucket) => {
+                self.forget_bucket(bucket);
+                self.lock_recheck_requests().remove(bucket);
+            }
+            QueueKey::Job(job) => {
+                self.lock_jobs_awaiting_recheck().remove(job);
+            }
+            // Their requests stay until they succeed.
+            QueueKey::Probe(_) | QueueKey::Finalizer(_) => {}
+        }
+        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = panics.entry(key.clone()).or_default();
+        *count = count.saturating_add(1);
+        requeue::exponential_backoff(*count, PANIC_RETRY, PANIC_RETRY_CAP, &format!("{key:?}"))
+    }
+
+    /// Records that a reconcile of a key did not panic.
+    pub fn forget_panics(&self, key: &QueueKey) {
+        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        panics.remove(key);
     }
 
     /// Returns a namespace as the tenancy rules see it. Its labels are read only if a rule selects by label.
@@ -267,7 +300,7 @@ impl Drop for RunSlot<'_> {
         let Some(running) = all.get_mut(&self.namespace) else {
             return;
         };
-        running.count -= 1;
+        running.count = running.count.saturating_sub(1);
         // When the last job ends, all waiting jobs are triggered: some of them may be deleted by now.
         let free = if running.count == 0 {
             running.waiting.len()

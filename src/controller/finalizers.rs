@@ -34,8 +34,18 @@ impl MissingFinalizers {
         self.lock().insert(grant.key.clone(), (grant, failures));
     }
 
-    fn take(&self, key: &ObjectKey) -> Option<(GrantObject, u32)> {
-        self.lock().remove(key)
+    /// Returns a grant, which stays recorded until [`Self::settled`]: a panic must not lose it.
+    fn get(&self, key: &ObjectKey) -> Option<(GrantObject, u32)> {
+        self.lock().get(key).cloned()
+    }
+
+    /// Removes a grant that needs no further attempt, unless the watch has shown a newer version of it.
+    fn settled(&self, grant: &GrantObject) {
+        let mut grants = self.lock();
+        let recorded = grants.get(&grant.key);
+        if recorded.is_some_and(|(known, _)| known.resource_version == grant.resource_version) {
+            grants.remove(&grant.key);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, (GrantObject, u32)>> {
@@ -45,10 +55,11 @@ impl MissingFinalizers {
 
 /// Adds the finalizer to a grant that lost it. Returns when to try again.
 pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
-    let Some((grant, failures)) = context.missing_finalizers.take(key) else {
+    let Some((grant, failures)) = context.missing_finalizers.get(key) else {
         return Action::AwaitChange;
     };
     let Err(error) = context.ports.add_finalizer(&grant).await else {
+        context.missing_finalizers.settled(&grant);
         context.metrics.finalizer_restored();
         tracing::warn!(grant = %key, "finalizer was removed by another writer and is added again");
         return Action::AwaitChange;
@@ -58,11 +69,12 @@ pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
         // The object has changed since the watch showed it.
         KubeError::Conflict | KubeError::Invalid => match context.ports.get_grant(key).await {
             Ok(current) => current.filter(|now| now.uid == grant.uid),
-            Err(_) => Some(grant),
+            Err(_) => Some(grant.clone()),
         },
-        KubeError::Forbidden | KubeError::Unavailable => Some(grant),
+        KubeError::Forbidden | KubeError::Unavailable => Some(grant.clone()),
     };
     let Some(current) = current.filter(|grant| !grant.deleting && !grant.has_finalizer()) else {
+        context.missing_finalizers.settled(&grant);
         return Action::AwaitChange;
     };
     tracing::info!(grant = %key, %error, "failed to add finalizer again; retrying");

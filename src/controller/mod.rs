@@ -28,13 +28,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Ports;
 use crate::runtime::queue::{self, Action, Trigger, Workers};
-use crate::runtime::{metrics, rate_limit};
+use crate::runtime::{metrics, panics, rate_limit};
 
 /// Concurrent reconciles of buckets; a reconcile spends most of its time waiting for network round trips.
 const BUCKET_WORKERS: Workers = Workers {
@@ -100,6 +101,7 @@ impl Controllers {
             probe_queue: probes,
             grant_reads: Arc::default(),
             event_limits: EventLimits::default(),
+            panics: Mutex::default(),
         });
         Self {
             context,
@@ -159,11 +161,24 @@ fn worker(
         let context = Arc::clone(&context);
         Box::pin(async move {
             let started = Instant::now();
-            let (kind, next) = match &key {
-                QueueKey::Bucket(name) => ("bucket", Box::pin(bucket::reconcile(&context, name)).await),
-                QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name)).await),
-                QueueKey::Probe(probe) => ("probe", bucket::probe(&context, probe).await),
-                QueueKey::Finalizer(name) => ("finalizer", finalizers::restore(&context, name).await),
+            let (kind, pass): (_, BoxFuture<'_, Action>) = match &key {
+                QueueKey::Bucket(name) => ("bucket", Box::pin(bucket::reconcile(&context, name))),
+                QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name))),
+                QueueKey::Probe(probe) => ("probe", Box::pin(bucket::probe(&context, probe))),
+                QueueKey::Finalizer(name) => ("finalizer", Box::pin(finalizers::restore(&context, name))),
+            };
+            let next = if let Ok(next) = panics::contain(pass).await {
+                context.forget_panics(&key);
+                next
+            } else {
+                context.metrics.panicked(kind);
+                let wait = context.on_panic(&key);
+                tracing::error!(
+                    ?key,
+                    ?wait,
+                    "failed to finish reconcile: report this bug; retrying"
+                );
+                Action::Requeue(wait)
             };
             context.metrics.reconcile(kind, started.elapsed().as_secs_f64());
             tracing::debug!(?key, ?next, "reconcile finished");

@@ -41,6 +41,7 @@ pub struct Metrics {
     registry: Registry,
     reconciles: Family<KindLabels, Counter>,
     reconcile_seconds: Histogram,
+    panics: Family<KindLabels, Counter>,
     queue_depth: Family<KindLabels, Gauge>,
     calls: Family<CallLabels, Counter>,
     writes: Family<ReasonLabels, Counter>,
@@ -62,6 +63,7 @@ impl Default for Metrics {
         let metrics = Self {
             reconciles: Family::default(),
             reconcile_seconds: Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]),
+            panics: Family::default(),
             queue_depth: Family::default(),
             calls: Family::default(),
             writes: Family::default(),
@@ -86,6 +88,11 @@ impl Default for Metrics {
             "reconcile_duration_seconds",
             "Duration of a reconcile in seconds",
             metrics.reconcile_seconds.clone(),
+        );
+        registry.register(
+            "panics",
+            "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff",
+            metrics.panics.clone(),
         );
         registry.register(
             "queue_depth",
@@ -162,6 +169,11 @@ impl Metrics {
     pub fn reconcile(&self, kind: &'static str, seconds: f64) {
         self.reconciles.get_or_create(&KindLabels { kind }).inc();
         self.reconcile_seconds.observe(seconds);
+    }
+
+    /// Records a reconcile that panicked.
+    pub fn panicked(&self, kind: &'static str) {
+        self.panics.get_or_create(&KindLabels { kind }).inc();
     }
 
     /// Sets the number of keys that are ready for a worker or being reconciled.

@@ -6,6 +6,7 @@ pub(crate) mod fair_queue;
 pub(crate) mod http_server;
 pub mod metrics;
 pub(crate) mod notify;
+pub mod panics;
 pub mod queue;
 pub(crate) mod rate_limit;
 mod ready_queue;

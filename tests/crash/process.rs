@@ -351,5 +351,7 @@ impl Process {
     pub async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
+        let series = self.context.metrics.render();
+        assert!(!series.contains("immops_panics_total{"), "a reconcile panicked");
     }
 }
