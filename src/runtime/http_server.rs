@@ -1,19 +1,37 @@
 //! Serves `/livez`, `/readyz` and `/metrics` on one port: read-only, without names of objects, buckets or accounts.
+//!
+//! The port has no authentication, and any Pod can connect to it. So the time of a connection, the size of a request, and
+//! the number of connections are limited, and a connection that only waits gives way to a new one: the probes of the
+//! kubelet come through whatever others do. See `connections.rs` for which connection gives way.
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
-use tokio::net::TcpListener;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::connections::Connections;
 use super::metrics::Metrics;
+
+/// Time for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a whole connection: one request and its response.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum size of the head of a request: the least that hyper can be limited to.
+const MAX_HEAD_BYTES: usize = 8192;
+/// Delay after a connection could not be accepted, for example because the process has no file descriptor left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Time for responses in flight at the end of the process.
+const CLOSING_GRACE: Duration = Duration::from_secs(1);
 
 /// State behind the endpoints.
 #[derive(Clone)]
@@ -45,43 +63,80 @@ pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<Vec<TcpListen
     Ok(std::iter::once(first).chain(second).collect())
 }
 
-/// Serves until `stop` is cancelled. A failure is logged.
+/// Serves until `stop` is cancelled.
 pub(crate) async fn serve(listener: TcpListener, admin: HttpServerState, stop: CancellationToken) {
-    let app = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(admin);
-    let served = axum::serve(listener, app)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "failed to serve probes and metrics");
+    let mut connections = Connections::default();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            // Each connection is polled before the next one is accepted: a complete request is seen before its connection
+            // can give way.
+            () = connections.next_ended() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    accept(&mut connections, &admin, stream, peer);
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "failed to accept connection");
+                    sleep(ACCEPT_RETRY).await;
+                }
+            },
+        }
     }
+    let _ = timeout(CLOSING_GRACE, connections.all_ended()).await;
 }
 
-/// Handles `/readyz`: 503 until all grants and jobs have been listed once.
-async fn ready(State(admin): State<HttpServerState>) -> impl IntoResponse {
-    if admin.ready.load(Ordering::Acquire) {
-        (StatusCode::OK, "ok\n")
+/// Serves one request of a connection, if there is room for the connection.
+fn accept(connections: &mut Connections, admin: &HttpServerState, stream: TcpStream, peer: SocketAddr) {
+    let admin = admin.clone();
+    connections.admit(peer.ip(), |requested| async move {
+        let service = service_fn(move |request| {
+            requested.store(true, Ordering::Release);
+            let response = respond(&admin, &request);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let connection = http1::Builder::new()
+            // Without a timer, hyper ignores the time limit.
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        // An error is the client's: a request that is no HTTP, or a connection that was closed.
+        let _ = timeout(CONNECTION_TIMEOUT, connection).await;
+    });
+}
+
+/// Answers a request. Its body, if there is one, is not read.
+fn respond<B>(admin: &HttpServerState, request: &Request<B>) -> Response<String> {
+    let ready = admin.ready.load(Ordering::Acquire);
+    let unready = "initial list of grants and jobs incomplete: apply crds/ of this version, and check the operator's permission to list both kinds; the log names the cause\n";
+    let (code, text) = match request.uri().path() {
+        _ if request.method() != Method::GET => {
+            (StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed\n".to_owned())
+        }
+        "/livez" => (StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" if ready => (StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, unready.to_owned()),
+        "/metrics" => (StatusCode::OK, admin.metrics.render()),
+        _ => (StatusCode::NOT_FOUND, "not found\n".to_owned()),
+    };
+    let kind = if code == StatusCode::OK && request.uri().path() == "/metrics" {
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "initial list of grants and jobs incomplete: apply crds/ of this version, and check the operator's permission to list both kinds; the log names the cause\n",
-        )
-    }
-}
-
-async fn metrics(State(admin): State<HttpServerState>) -> impl IntoResponse {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], admin.metrics.render())
+        "text/plain; charset=utf-8"
+    };
+    let mut response = Response::new(text);
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv6Addr;
-
-    use tokio::net::TcpStream;
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! Infrastructure of the process: keyed queue, rate limits, notifications, probes, metrics and logs. Independent of the
 //! reconcilers of both kinds.
 
+mod connections;
 pub(crate) mod deadline;
 pub(crate) mod fair_queue;
 pub(crate) mod http_server;
