@@ -78,12 +78,37 @@ pub(crate) fn watch(
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
-        let events = watcher(api, watcher::Config::default().page_size(250)).default_backoff();
+        let events = object_events(api);
         events
             .filter_map(move |event| std::future::ready(to_watch_event(event, scope.as_ref())))
             .boxed()
     });
     futures::stream::select_all(streams)
+}
+
+/// Objects per page of a list, where the API server does not stream lists: a page is decoded as a whole, and an object can
+/// have 1.5 MB.
+const PAGE: u32 = 25;
+
+/// Watches objects, starting with a list. The list is streamed object by object; an API server that does not offer that
+/// is asked for pages instead.
+fn object_events(
+    api: Api<PartialObject>,
+) -> impl Stream<Item = Result<watcher::Event<PartialObject>, watcher::Error>> {
+    let streamed = watcher(api.clone(), watcher::Config::default().streaming_lists());
+    let start = (streamed.default_backoff().boxed(), Some(api));
+    futures::stream::unfold(start, |(mut events, mut paged)| async move {
+        loop {
+            let event = events.next().await?;
+            let refused = matches!(&event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 422);
+            let Some(api) = paged.take_if(|_| refused) else {
+                return Some((event, (events, paged)));
+            };
+            tracing::info!("the API server does not stream lists: listing objects in pages");
+            let pages = watcher(api, watcher::Config::default().page_size(PAGE));
+            events = pages.default_backoff().boxed();
+        }
+    })
 }
 
 /// Converts an event of kube's watcher. `None` for an error: kube restarts the watch.

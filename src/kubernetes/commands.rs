@@ -3,8 +3,9 @@
 use kube::api::{ListParams, PatchParams};
 
 use super::Kubernetes;
-use super::decode::{DecodedGrant, decode_job};
-use super::request::{RequestError, send};
+use super::decode::{DecodedGrant, DecodedJob};
+use super::request::{RequestError, read, send};
+use crate::api::ImageScoreJob;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::ports::ReportPage;
@@ -12,12 +13,17 @@ use crate::ports::ReportPage;
 impl Kubernetes {
     /// Lists the grants of all namespaces.
     pub(crate) async fn all_grants(&self) -> Result<Vec<GrantObject>, RequestError> {
-        let grants = send(self.grant_list(None, &ListParams::default())).await?;
-        Ok(grants
-            .items
-            .into_iter()
-            .map(|DecodedGrant(grant)| grant)
-            .collect())
+        let mut grants = Vec::new();
+        let mut all = ListParams::default();
+        loop {
+            let page = send(self.grants_page(None, &all)).await?;
+            let (items, next) = page.into_parts();
+            grants.extend(items.into_iter().map(|DecodedGrant(grant)| grant));
+            if next.is_none() {
+                return Ok(grants);
+            }
+            all.continue_token = next;
+        }
     }
 
     /// Removes the operator's finalizer from a grant, if it has one.
@@ -35,8 +41,8 @@ impl Kubernetes {
 
     /// Reads a job; `None` if it does not exist.
     pub(crate) async fn find_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, RequestError> {
-        let found = send(self.jobs_api(&key.namespace).get_opt(&key.name)).await?;
-        Ok(found.as_ref().map(decode_job))
+        let found = send(read::<ImageScoreJob, DecodedJob>(&self.client, key)).await?;
+        Ok(found.map(|DecodedJob(job)| job))
     }
 
     /// Lists a page of the reports of a job.
@@ -46,7 +52,7 @@ impl Kubernetes {
         page: Option<&str>,
     ) -> Result<ReportPage, RequestError> {
         let params = super::reports::page_params(job, page);
-        let list = send(super::reports::reports_api(&self.client, &job.key.namespace).list(&params)).await?;
-        super::reports::report_page(job, &list).map_err(|_| RequestError::Undecodable)
+        let list = send(self.reports_page(job, &params)).await?;
+        super::reports::report_page(job, list).map_err(|_| RequestError::Undecodable)
     }
 }

@@ -1,17 +1,20 @@
 //! Decodes stored objects into the parts that a reconcile uses. Each part is decoded separately, so that a part stored by an
 //! older or newer version of the operator does not block the reconcile.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, Time};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ObjectMeta};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::api::{
-    ABANDON, BucketRef, Credentials, DeletionPolicy, GrantStatus, JobStatus, RECONCILE_AT, STARTED,
+    ABANDON, BucketRef, Credentials, DeletionPolicy, GrantStatus, JobStatus, RECONCILE_AT, REPORT_JOB,
+    REPORT_JOB_UID, STARTED,
 };
 use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey, upgraded_grant_status};
@@ -19,30 +22,68 @@ use crate::core::identity::Identity;
 use crate::core::job::{JobObject, upgraded_job_status};
 use crate::core::place::BucketPlace;
 
-/// The response to listing grants.
+/// Characters of an annotation or a label that are used.
+const MEMBER_LIMIT: usize = 253;
+
+/// A page of a list.
 #[derive(Deserialize)]
-pub(crate) struct GrantList {
-    pub(crate) items: Vec<DecodedGrant>,
+pub(crate) struct Page<T> {
+    #[serde(default)]
+    pub(crate) metadata: ListMeta,
+    pub(crate) items: Vec<T>,
 }
 
-/// A grant, reduced while the list is deserialized: 100 complete objects as JSON trees would take megabytes per worker.
+impl<T> Page<T> {
+    /// Returns the items, and the continuation token of the next page; `None` on the last page.
+    pub(crate) fn into_parts(self) -> (Vec<T>, Option<String>) {
+        let next = self.metadata.continue_.filter(|token| !token.is_empty());
+        (self.items, next)
+    }
+}
+
+/// A grant, reduced while it is deserialized: complete objects as JSON trees would take megabytes per worker.
 pub(crate) struct DecodedGrant(pub(crate) GrantObject);
 
 impl<'de> Deserialize<'de> for DecodedGrant {
     fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
-        let RawObject {
-            metadata,
-            spec,
-            status,
-        } = RawObject::deserialize(stored)?;
-        let data = json!({"spec": spec, "status": status});
-        let object = DynamicObject {
-            types: None,
-            metadata,
-            data,
-        };
+        let object = RawObject::deserialize(stored)?.into_dynamic();
         Ok(Self(decode_grant(&object)))
     }
+}
+
+/// A job, reduced while it is deserialized.
+pub(crate) struct DecodedJob(pub(crate) JobObject);
+
+impl<'de> Deserialize<'de> for DecodedJob {
+    fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
+        let object = RawObject::deserialize(stored)?.into_dynamic();
+        Ok(Self(decode_job(&object)))
+    }
+}
+
+/// A report, without the metadata that is not used. Its content is decoded later, so that a report of another version
+/// is told apart from a response that cannot be read.
+#[derive(Deserialize)]
+pub(crate) struct RawReport {
+    pub(crate) metadata: ReportMetadata,
+    pub(crate) report: Option<Box<RawValue>>,
+}
+
+/// The metadata of a report that is used.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ReportMetadata {
+    pub(crate) name: String,
+    pub(crate) resource_version: String,
+    #[serde(deserialize_with = "report_labels")]
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) owner_references: Vec<ReportOwner>,
+}
+
+/// The owner of a report.
+#[derive(Deserialize)]
+pub(crate) struct ReportOwner {
+    pub(crate) uid: String,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +94,16 @@ struct RawObject {
     spec: Value,
     #[serde(default)]
     status: Value,
+}
+
+impl RawObject {
+    fn into_dynamic(self) -> DynamicObject {
+        DynamicObject {
+            types: None,
+            metadata: self.metadata,
+            data: json!({"spec": self.spec, "status": self.status}),
+        }
+    }
 }
 
 /// The metadata that is used. `managedFields` is skipped: it is half of a stored object and takes most of the decoding time.
@@ -67,7 +118,48 @@ struct RawMetadata {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     finalizers: Option<Vec<String>>,
-    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "own_annotations")]
+    annotations: BTreeMap<String, String>,
+}
+
+/// Keeps the operator's own annotations. Others can have 256 KiB together.
+fn own_annotations<'de, D: Deserializer<'de>>(stored: D) -> Result<BTreeMap<String, String>, D::Error> {
+    kept_members(stored, &[ABANDON, RECONCILE_AT, STARTED])
+}
+
+/// Keeps the labels of a report that the operator sets. Others can have as much as an object can.
+fn report_labels<'de, D: Deserializer<'de>>(stored: D) -> Result<BTreeMap<String, String>, D::Error> {
+    kept_members(stored, &[REPORT_JOB, REPORT_JOB_UID])
+}
+
+/// Decodes the members of these names, each cut to the length that a status can hold.
+fn kept_members<'de, D: Deserializer<'de>>(
+    stored: D,
+    names: &'static [&'static str],
+) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Members(&'static [&'static str]);
+    impl<'de> Visitor<'de> for Members {
+        type Value = BTreeMap<String, String>;
+        fn expecting(&self, form: &mut std::fmt::Formatter) -> std::fmt::Result {
+            form.write_str("a map of texts")
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+            let mut kept = BTreeMap::new();
+            while let Some(name) = members.next_key::<Cow<'de, str>>()? {
+                if self.0.contains(&name.as_ref()) {
+                    let value = members.next_value::<Cow<'de, str>>()?;
+                    kept.insert(name.into_owned(), truncate(&value, MEMBER_LIMIT));
+                } else {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(kept)
+        }
+    }
+    stored.deserialize_any(Members(names))
 }
 
 /// The response to a write. Only the metadata is decoded.
@@ -96,7 +188,7 @@ pub(crate) fn decode_metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<Ob
         creation_timestamp: read.creation_timestamp,
         deletion_timestamp: read.deletion_timestamp,
         finalizers: read.finalizers,
-        annotations: read.annotations,
+        annotations: Some(read.annotations),
         ..ObjectMeta::default()
     })
 }
@@ -218,6 +310,23 @@ fn decode_job_status(stored: Option<&Value>) -> JobStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_our_annotations_are_kept_and_none_of_them_whole() {
+        let long = "é".repeat(100_000);
+        let stored = json!({"metadata": {"name": "j", "namespace": "n", "labels": {"a": "b"},
+            "annotations": {"others": long, RECONCILE_AT: long, STARTED: "uid"}}});
+        let raw: RawObject = serde_json::from_value(stored).unwrap();
+        let annotations = raw.metadata.annotations.unwrap();
+        let kept: Vec<_> = annotations
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.chars().count()))
+            .collect();
+        assert_eq!(kept, [(RECONCILE_AT, 253), (STARTED, 3)]);
+        assert_eq!(raw.metadata.labels, None);
+        let none: RawObject = serde_json::from_value(json!({"metadata": {"annotations": null}})).unwrap();
+        assert_eq!(none.metadata.annotations, Some(BTreeMap::new()));
+    }
 
     #[test]
     fn a_member_of_a_job_status_that_cannot_be_decoded_is_kept_as_it_was_read() {

@@ -24,15 +24,18 @@ use kube::client::Body;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use self::decode::{DecodedGrant, GrantList, decode_grant, decode_job};
+use self::decode::{DecodedGrant, DecodedJob, Page};
 use self::events::EventPublisher;
-use self::request::{WriteMethod, WrittenPart, send_with_deadline, write};
+use self::request::{WriteMethod, WrittenPart, read, send_with_deadline, write};
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::tenancy::Tenant;
 use crate::core::validate::{is_namespace_name, is_object_name};
 use crate::ports::{KubeError, ObjectEvent, PolicyBackup};
+
+/// Grants per page of a list: a grant can have 1.5 MB, most of it in metadata that is not used.
+const GRANTS_PAGE: u32 = 25;
 
 /// Client of the API server.
 #[derive(Clone)]
@@ -111,37 +114,51 @@ impl Kubernetes {
         Ok(found)
     }
 
-    /// Lists grants without kube's `ObjectList`: each grant is reduced to the fields in use while it is deserialized.
+    /// Lists grants in pages, without kube's `ObjectList`: each grant is reduced to the fields in use while it is
+    /// deserialized.
     async fn list_grants_in(
         &self,
         scope: Option<&str>,
         which: &ListParams,
     ) -> Result<Vec<GrantObject>, KubeError> {
-        let list = send_with_deadline(self.grant_list(scope, which)).await?;
-        Ok(list.items.into_iter().map(|DecodedGrant(grant)| grant).collect())
+        let mut grants = Vec::new();
+        let mut which = which.clone();
+        loop {
+            let page = send_with_deadline(self.grants_page(scope, &which)).await?;
+            let (items, next) = page.into_parts();
+            grants.extend(items.into_iter().map(|DecodedGrant(grant)| grant));
+            if next.is_none() {
+                return Ok(grants);
+            }
+            which.continue_token = next;
+        }
     }
 
-    async fn grant_list(&self, scope: Option<&str>, which: &ListParams) -> Result<GrantList, kube::Error> {
-        let request = Request::new(ImmBucketGrant::url_path(&(), scope)).list(which);
-        self.client
-            .request(request.map_err(kube::Error::BuildRequest)?)
-            .await
+    async fn grants_page(
+        &self,
+        scope: Option<&str>,
+        which: &ListParams,
+    ) -> Result<Page<DecodedGrant>, kube::Error> {
+        let which = which.clone().limit(GRANTS_PAGE);
+        let request = Request::new(ImmBucketGrant::url_path(&(), scope)).list(&which);
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        self.client.request(request).await
     }
 
     pub(crate) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
         if !is_addressable(key) {
             return Ok(None);
         }
-        let found = send_with_deadline(self.grants_api(Some(&key.namespace)).get_opt(&key.name)).await?;
-        Ok(found.as_ref().map(decode_grant))
+        let found = send_with_deadline(read::<ImmBucketGrant, DecodedGrant>(&self.client, key)).await?;
+        Ok(found.map(|DecodedGrant(grant)| grant))
     }
 
     pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         if !is_addressable(key) {
             return Ok(None);
         }
-        let found = send_with_deadline(self.jobs_api(&key.namespace).get_opt(&key.name)).await?;
-        Ok(found.as_ref().map(decode_job))
+        let found = send_with_deadline(read::<ImageScoreJob, DecodedJob>(&self.client, key)).await?;
+        Ok(found.map(|DecodedJob(job)| job))
     }
 
     pub(crate) async fn replace_grant_status(

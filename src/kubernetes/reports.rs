@@ -1,10 +1,11 @@
 //! Reports of large jobs. The job owns its reports, so that they are deleted with it; labels make them listable by job.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectList, ObjectMeta};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::Value;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Request};
+use kube::{Api, Client, Resource};
+use serde_json::value::RawValue;
 
+use super::decode::{Page, RawReport};
 use super::request::{WriteMethod, WrittenPart, send_with_deadline, write};
 use super::{Kubernetes, api_for};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
@@ -20,9 +21,8 @@ impl Kubernetes {
         job: &JobObject,
         page: Option<&str>,
     ) -> Result<ReportPage, KubeError> {
-        let params = page_params(job, page);
-        let list = send_with_deadline(reports_api(&self.client, &job.key.namespace).list(&params)).await?;
-        report_page(job, &list)
+        let list = send_with_deadline(self.reports_page(job, &page_params(job, page))).await?;
+        report_page(job, list)
     }
 
     pub(crate) async fn get_report(
@@ -33,9 +33,19 @@ impl Kubernetes {
         // A list with a name selector, so that the permission to list reports suffices.
         let name = report_name(&job.key.name, &job.uid, number);
         let one = ListParams::default().fields(&format!("metadata.name={name}"));
-        let found = send_with_deadline(reports_api(&self.client, &job.key.namespace).list(&one)).await?;
-        let first = found.items.first();
-        first.map(|object| decode_report(job, object)).transpose()
+        let (found, _) = send_with_deadline(self.reports_page(job, &one)).await?.into_parts();
+        found.first().map(|object| decode_report(job, object)).transpose()
+    }
+
+    /// Reads reports as text: without their unused metadata, and their content undecoded.
+    pub(super) async fn reports_page(
+        &self,
+        job: &JobObject,
+        which: &ListParams,
+    ) -> Result<Page<RawReport>, kube::Error> {
+        let place = Request::new(ImageScoreReport::url_path(&(), Some(&job.key.namespace)));
+        let request = place.list(which).map_err(kube::Error::BuildRequest)?;
+        self.client.request(request).await
     }
 
     pub(crate) async fn put_report(
@@ -75,20 +85,16 @@ pub(super) fn page_params(job: &JobObject, page: Option<&str>) -> ListParams {
 ///
 /// # Errors
 /// Returns `Invalid` for a report that cannot be decoded.
-pub(super) fn report_page(
-    job: &JobObject,
-    list: &ObjectList<DynamicObject>,
-) -> Result<ReportPage, KubeError> {
-    let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
-    let reports = list
-        .items
+pub(super) fn report_page(job: &JobObject, page: Page<RawReport>) -> Result<ReportPage, KubeError> {
+    let (items, next) = page.into_parts();
+    let reports = items
         .iter()
         .map(|object| decode_report(job, object))
         .collect::<Result<_, _>>()?;
     Ok((reports, next))
 }
 
-pub(super) fn reports_api(client: &Client, namespace: &str) -> Api<DynamicObject> {
+fn reports_api(client: &Client, namespace: &str) -> Api<DynamicObject> {
     api_for(
         client,
         &ApiResource::erase::<ImageScoreReport>(&()),
@@ -122,25 +128,25 @@ fn report_metadata(job: &JobObject, name: &str) -> ObjectMeta {
 
 /// Decodes a report. A report that cannot be decoded, for example of another version, is an error: its items must not be
 /// billed again.
-fn decode_report(job: &JobObject, object: &DynamicObject) -> Result<StoredReport, KubeError> {
-    let body: Value = object.data.get("report").cloned().unwrap_or_default();
-    let report = serde_json::from_value(body).map_err(|error| {
-        tracing::error!(report = object.name_any(), %error, "failed to decode report");
+fn decode_report(job: &JobObject, object: &RawReport) -> Result<StoredReport, KubeError> {
+    let body = object.report.as_deref().map_or("null", RawValue::get);
+    let report = serde_json::from_str(body).map_err(|error| {
+        tracing::error!(report = object.metadata.name, %error, "failed to decode report");
         KubeError::Invalid
     })?;
     Ok(StoredReport {
         report,
-        resource_version: object.resource_version().unwrap_or_default(),
+        resource_version: object.metadata.resource_version.clone(),
         intact: is_intact(job, object),
     })
 }
 
 /// Whether a report has the labels and the owner that the operator sets.
-fn is_intact(job: &JobObject, object: &DynamicObject) -> bool {
-    let expected = report_metadata(job, &object.name_any());
+fn is_intact(job: &JobObject, object: &RawReport) -> bool {
+    let expected = report_metadata(job, &object.metadata.name);
     let labels = expected.labels.unwrap_or_default();
     let labelled = labels
         .iter()
-        .all(|(name, value)| object.labels().get(name) == Some(value));
-    labelled && object.owner_references().iter().any(|owner| owner.uid == job.uid)
+        .all(|(name, value)| object.metadata.labels.get(name) == Some(value));
+    labelled && object.metadata.owner_references.iter().any(|owner| owner.uid == job.uid)
 }

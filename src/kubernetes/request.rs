@@ -5,14 +5,16 @@
 use std::future::Future;
 use std::time::Duration;
 
-use kube::api::{ObjectMeta, PostParams, Request, TypeMeta};
+use kube::api::{GetParams, ObjectMeta, PostParams, Request, TypeMeta};
 use kube::client::Body;
 use kube::{Client, Resource};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::decode::WriteResponse;
 use crate::core::error::error_chain;
+use crate::core::grant::ObjectKey;
 use crate::ports::KubeError;
 
 /// Deadline of one request.
@@ -137,6 +139,20 @@ fn error_of_code(code: u16) -> KubeError {
         401 | 403 => KubeError::Forbidden,
         400 | 413 | 422 => KubeError::Invalid,
         _ => KubeError::Unavailable,
+    }
+}
+
+/// Reads an object as a reduced type. `None` if the object does not exist.
+pub(super) async fn read<K: Resource<DynamicType = ()>, T: DeserializeOwned>(
+    client: &Client,
+    key: &ObjectKey,
+) -> Result<Option<T>, kube::Error> {
+    let place = Request::new(K::url_path(&(), Some(&key.namespace)));
+    let request = place.get(&key.name, &GetParams::default());
+    match client.request(request.map_err(kube::Error::BuildRequest)?).await {
+        Ok(found) => Ok(Some(found)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

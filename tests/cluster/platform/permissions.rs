@@ -153,7 +153,9 @@ pub async fn the_permissions_of_the_chart_are_sufficient_and_minimal(stage: Arc<
     let resources = asked.iter().filter(|one| !one.resource.is_empty());
     let used: BTreeSet<String> = resources.map(Audited::permission).collect();
     let given = given(&stage).await;
-    let unused: Vec<_> = given.difference(&used).collect();
+    // Lists are streamed by a watch; only an API server that does not offer that is asked for a list.
+    let paged = |permission: &&String| *permission == "list imagescorejobs";
+    let unused: Vec<_> = given.difference(&used).filter(|one| !paged(one)).collect();
     assert!(unused.is_empty(), "never used: {unused:?}");
     // Every client may read its own identity; tenants grant access to Secrets, not the chart.
     let others: Vec<_> = used.difference(&given).map(String::as_str).collect();
