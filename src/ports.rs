@@ -1,6 +1,7 @@
 //! The trait through which all effects happen: Kubernetes, Alibaba Cloud and the clock. No other code has an effect, so a
 //! test can count, block, drop, delay or fail each single one.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -329,13 +330,13 @@ pub trait Ports: Send + Sync + 'static {
         after: &'a ListPosition,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectPage, CloudError>>;
-    /// OSS `GetObject`: returns the chunk of at most 1 MiB that starts at byte `from`. With `etag`, fails with
+    /// OSS `GetObject`: returns the bytes of a range, fewer at the end of the object. With `etag`, fails with
     /// [`CloudErrorKind::RequestRejected`] (HTTP 412) if the object changed.
     fn read_object<'a>(
         &'a self,
         region: &'a str,
         object: &'a ObjectUri,
-        from: u64,
+        range: Range<u64>,
         etag: Option<&'a str>,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>>;

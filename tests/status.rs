@@ -76,6 +76,8 @@ mod status {
         let (mut read, mut tried, mut flying) = (0, HashSet::new(), Vec::new());
         let (mut answers, mut largest, mut most_waiting) = (0, 0, 0);
         loop {
+            // Without a store, the source is not read on.
+            let mut idle = false;
             match progress.next_step(now, 300, None) {
                 Step::Finished => break,
                 Step::Read => {
@@ -93,12 +95,15 @@ mod status {
                         progress.apply_response(index, answer(index, !tried.insert(index)), now);
                         answers += 1;
                     }
-                    None => now = due.unwrap_or(now + SignedDuration::from_secs(1)),
+                    None => {
+                        idle = true;
+                        now = due.unwrap_or(now + SignedDuration::from_secs(1));
+                    }
                 },
                 Step::OutOfBudget => panic!("the job has no budget"),
             }
-            if answers % 2_000 == 1 {
-                answers += 1;
+            if idle || answers % 2_000 == 1 {
+                answers += usize::from(!idle);
                 if let ResultBuffer::Reports(filing) = progress.results_mut() {
                     filing.take_pending(false);
                 }

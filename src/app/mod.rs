@@ -32,7 +32,7 @@ use crate::kubernetes::served_crds::{ServedCrds, served_crds};
 use crate::ports::KubeError;
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::{CurrentRules, RulesError};
-use crate::runtime::{http_server, metrics};
+use crate::runtime::{http_server, memory_budget, metrics};
 
 /// Time for calls in flight after a stop request; longer than the longest call, shorter than the chart's grace period
 /// of 60 s.
@@ -199,6 +199,15 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     outcome
 }
 
+/// Returns the memory limit of the process from its control group, of version 2 or 1; the default of the chart without one.
+fn memory_limit() -> u64 {
+    ["memory.max", "memory/memory.limit_in_bytes"]
+        .iter()
+        .filter_map(|name| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok())
+        .find_map(|text| memory_budget::limit_in(&text))
+        .unwrap_or(memory_budget::DEFAULT_LIMIT)
+}
+
 /// Runs the controllers while the lease is held.
 ///
 /// # Errors
@@ -213,7 +222,10 @@ async fn lead(
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let rules = adapters.tenancy_rules.clone();
-    let controllers = Controllers::new(Arc::new(adapters), Arc::clone(metrics), stop.clone());
+    let limit = memory_limit();
+    tracing::debug!(limit, "memory limit of the process");
+    let controllers =
+        Controllers::with_memory_limit(Arc::new(adapters), Arc::clone(metrics), stop.clone(), limit);
     let lists = 2 * settings.namespaces.len().max(1);
     let alarm = Arc::clone(metrics);
     let fed = feed(

@@ -1,5 +1,6 @@
 //! Implements [`Ports`] with the adapters for Kubernetes and Alibaba Cloud.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -267,13 +268,13 @@ impl Ports for Adapters {
         &'a self,
         region: &'a str,
         object: &'a ObjectUri,
-        from: u64,
+        range: Range<u64>,
         etag: Option<&'a str>,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
         async move {
             let place = ObjectPlace::new(object, region).map_err(|_| invalid_name())?;
-            self.cloud.read_object(&place, from, etag, keys, now()).await
+            self.cloud.read_object(&place, range, etag, keys, now()).await
         }
         .boxed()
     }

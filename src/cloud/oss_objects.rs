@@ -1,5 +1,7 @@
 //! OSS: lists a bucket and reads an object in chunks. Source: OSS pages ListObjectsV2 and GetObject.
 
+use std::ops::Range;
+
 use k8s_openapi::jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use reqwest::Method;
@@ -16,8 +18,6 @@ use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage
 const PAGE_SIZE: &str = "1000";
 /// Size limit of a page: 1,000 percent-encoded keys of 1,023 bytes with their metadata.
 const MAX_PAGE_BYTES: usize = 6 * 1024 * 1024;
-/// Size of a chunk of a manifest, in bytes.
-const CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// The members in use of `<ListBucketResult>`.
 #[derive(Deserialize)]
@@ -93,17 +93,18 @@ impl Cloud {
         })
     }
 
-    /// Returns the chunk of an object that starts at byte `from`. With an ETag, fails if the object has another version.
+    /// Returns the bytes of a range of an object. With an ETag, fails if the object has another version.
     pub async fn read_object(
         &self,
         object: &ObjectPlace,
-        from: u64,
+        range: Range<u64>,
         etag: Option<&str>,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<ObjectChunk, CloudError> {
+        let (from, last) = (range.start, range.end.saturating_sub(1));
         let mut headers = vec![
-            ("range", format!("bytes={from}-{}", from + CHUNK_BYTES - 1).into()),
+            ("range", format!("bytes={from}-{last}").into()),
             // Without this header OSS returns the whole object for a range beyond its end.
             ("x-oss-range-behavior", "standard".into()),
         ];
@@ -123,7 +124,7 @@ impl Cloud {
                     .header("content-range")
                     .and_then(|range| range.rsplit_once('/')?.1.parse::<u64>().ok())
                     .ok_or_else(|| classify::unanswered("NoRangeInAnswer"))?;
-                let read = from + u64::try_from(answer.body.len()).unwrap_or(0);
+                let read = from.saturating_add(u64::try_from(answer.body.len()).unwrap_or(0));
                 Ok(ObjectChunk {
                     last: read >= total,
                     bytes: answer.body,

@@ -17,9 +17,11 @@ use super::leaving::LeavingGrants;
 use super::waiting_jobs::WaitingJobs;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
+use crate::core::job::JobObject;
 use crate::core::requeue;
 use crate::core::tenancy::Tenant;
 use crate::ports::{AccessKeys, CloudError, KubeError, Ports};
+use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
@@ -34,6 +36,11 @@ const ACCOUNT_RETRY: Duration = Duration::from_secs(1);
 
 /// How long the result of a recheck decides about a Deny: it may be removed at any time, without a trigger.
 const RECHECK_VALID: Duration = Duration::from_secs(10);
+
+/// Memory of an object of the API server while it is decoded: at most 1.5 MB, as parts and in one piece.
+pub(super) const OBJECT_BYTES: u64 = 3 * 1024 * 1024;
+/// Memory of a page of 25 objects while it is decoded, if a few of them are large.
+const PAGE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Delay before a key is reconciled again after a panic: the first, and the longest.
 const PANIC_RETRY: Duration = Duration::from_secs(2);
@@ -95,6 +102,8 @@ pub struct Context {
     pub grant_reads: Arc<GrantReads>,
     /// Recent events of each object.
     pub event_limits: EventLimits,
+    /// Memory for what is read in large parts.
+    pub memory: Arc<MemoryBudget>,
     /// Consecutive reconciles of a key that panicked.
     pub panics: Mutex<HashMap<QueueKey, u32>>,
 }
@@ -112,6 +121,25 @@ impl Context {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(bucket);
+    }
+
+    /// Reads a job, once the memory budget has room for a large one.
+    ///
+    /// # Errors
+    /// Returns the error of the API server.
+    pub async fn read_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
+        let _memory = self.memory.reserve(&key.namespace, OBJECT_BYTES).await;
+        self.ports.get_job(key).await
+    }
+
+    /// Lists the grants of a bucket, once the memory budget has room for a page of large ones.
+    ///
+    /// # Errors
+    /// Returns the error of the API server.
+    pub async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
+        // The grants of a bucket belong to many namespaces: buckets share one turn.
+        let _memory = self.memory.reserve("", PAGE_BYTES).await;
+        self.ports.list_grants(bucket).await
     }
 
     /// Drops what is remembered about a key whose reconcile panicked: it is as incomplete as after a crash, and the
@@ -154,7 +182,8 @@ impl Context {
         })
     }
 
-    /// Reads a grant for a job; jobs that wait for the same grant share one read.
+    /// Reads a grant for a job; jobs that wait for the same grant share one read. A run does not wait for the memory
+    /// budget here: it would not continue a read meanwhile that occupies a part of it.
     ///
     /// # Errors
     /// Returns the error of the API server.

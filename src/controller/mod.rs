@@ -34,6 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Ports;
+use crate::runtime::memory_budget::{DEFAULT_LIMIT, MemoryBudget};
 use crate::runtime::queue::{self, Action, Trigger, Workers};
 use crate::runtime::{metrics, panics, rate_limit};
 
@@ -74,8 +75,18 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// Creates controllers that stop when `stop` is cancelled.
+    /// Creates controllers that stop when `stop` is cancelled, with the memory limit of the chart.
     pub fn new(ports: Arc<dyn Ports>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
+        Self::with_memory_limit(ports, metrics, stop, DEFAULT_LIMIT)
+    }
+
+    /// Creates controllers for a process with this memory limit, in bytes.
+    pub fn with_memory_limit(
+        ports: Arc<dyn Ports>,
+        metrics: Arc<metrics::Metrics>,
+        stop: CancellationToken,
+        memory_limit: u64,
+    ) -> Self {
         let (buckets, bucket_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let (jobs, job_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let (finalizers, finalizer_triggers) = mpsc::channel(TRIGGER_BUFFER);
@@ -102,6 +113,7 @@ impl Controllers {
             grant_reads: Arc::default(),
             event_limits: EventLimits::default(),
             panics: Mutex::default(),
+            memory: MemoryBudget::of_limit(memory_limit),
         });
         Self {
             context,

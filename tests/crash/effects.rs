@@ -1,5 +1,6 @@
 //! The ports of a process: each call is an effect that passes its gate.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -267,11 +268,13 @@ impl Ports for Gate {
         &'a self,
         _: &'a str,
         _: &'a ObjectUri,
-        from: u64,
+        range: Range<u64>,
         _: Option<&'a str>,
         _: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
-        self.effect(no_answer(), move |o| Ok(o.jobs.read_manifest(from, self.time())))
+        self.effect(no_answer(), move |o| {
+            Ok(o.jobs.read_manifest(range.start, self.time()))
+        })
     }
     fn caller_account<'a>(&'a self, _: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
         self.effect(no_answer(), |_| Ok(ACCOUNT.to_owned()))

@@ -7,8 +7,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 
-use super::run::{JobRun, RunEvent, ScoreResponse, StopReason};
-use super::source_reader::{SourcePage, check_manifest_items, read_page};
+use super::run::{Calls, JobRun, RunEvent, ScoreResponse, StopReason};
+use super::source_page::{PageUse, SourcePage, read_page};
+use super::source_reader::check_manifest_items;
 use super::store_status::WriteResult;
 use crate::api::{EventReason, JobReason, ObservedSource};
 use crate::controller::object_events::publish_job_event;
@@ -19,19 +20,48 @@ use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 const RETRY_PAGE: Duration = Duration::from_secs(2);
 
 impl<'a> JobRun<'a> {
+    /// Takes the next items of the source, or starts to read its next page. Returns why the run has to stop; `None`
+    /// when it continues.
+    pub(super) async fn read_on(&mut self, calls: &mut Calls<'a>) -> Option<StopReason> {
+        if self.source.page.is_some() {
+            return self.take_batch().await;
+        }
+        calls.push(self.read_next_page());
+        None
+    }
+
+    /// Adds the next items of the page. Returns why the run has to stop; `None` when it continues.
+    async fn take_batch(&mut self) -> Option<StopReason> {
+        let page = self.source.page.as_mut()?;
+        let found = page.next_batch();
+        let used_up = page.is_used_up();
+        let last = used_up && page.next.is_none();
+        if used_up {
+            self.source.position = self.source.page.take().and_then(|page| page.next);
+        }
+        let (namespace, grant) = (&self.writer.job.key.namespace, self.input.grant.as_ref());
+        let allowed = &mut self.source.allowed;
+        match check_manifest_items(self.context, namespace, (&self.spec, grant), &found, allowed).await {
+            Ok(()) => {}
+            Err(Phase::Ended(end)) => return Some(StopReason::Finished(end)),
+            Err(phase) => return Some(StopReason::Blocked(phase)),
+        }
+        self.progress.add_items(found, last);
+        None
+    }
+
     /// Returns the call that reads the next page of the source.
-    pub(super) fn read_next_page(&mut self) -> BoxFuture<'a, RunEvent> {
-        let (context, input, place) = (self.context, self.input, self.source_position.clone());
+    fn read_next_page(&self) -> BoxFuture<'a, RunEvent> {
+        let (context, input, place) = (self.context, self.input, self.source.position.clone());
+        let namespace = self.writer.job.key.namespace.clone();
         let keys = self.source_keys.clone();
         let observed: ObservedSource = self.writer.job.status.source.clone().unwrap_or_default();
         async move {
             let (Some(place), Some(keys)) = (place, keys) else {
-                return RunEvent::Page(Ok(SourcePage {
-                    found: Vec::new(),
-                    next: None,
-                }));
+                return RunEvent::Page(Ok(SourcePage::empty()));
             };
-            let page = read_page(context, &input.spec, &observed, &keys, &place).await;
+            let job = (namespace.as_str(), &input.spec);
+            let page = read_page(context, job, &observed, &keys, &place, PageUse::Run).await;
             if page.is_err() {
                 sleep(RETRY_PAGE).await;
             }
@@ -127,15 +157,8 @@ impl<'a> JobRun<'a> {
                 end => end,
             },
             RunEvent::Page(Ok(page)) => {
-                let grant = self.input.grant.as_ref();
-                match check_manifest_items(self.context, &self.writer, &self.spec, grant, &page.found).await {
-                    Ok(()) => {}
-                    Err(Phase::Ended(end)) => return Some(StopReason::Finished(end)),
-                    Err(phase) => return Some(StopReason::Blocked(phase)),
-                }
-                self.progress.add_items(page.found, page.next.is_none());
-                self.source_position = page.next;
-                None
+                self.source.page = Some(page);
+                self.take_batch().await
             }
             RunEvent::Page(Err(error)) => {
                 self.progress.read_failed();

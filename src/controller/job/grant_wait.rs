@@ -78,7 +78,7 @@ pub(super) async fn wait_for_grant(
 
 /// Whether the job was edited, recreated or deleted since it was read. `false` when it cannot be read now.
 pub(super) async fn object_changed(context: &Context, writer: &JobWriter) -> bool {
-    match context.ports.get_job(&writer.job.key).await {
+    match context.read_job(&writer.job.key).await {
         Ok(Some(fresh)) => {
             fresh.uid != writer.job.uid || fresh.deleting || fresh.generation != writer.job.generation
         }

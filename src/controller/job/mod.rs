@@ -25,6 +25,7 @@ mod reservation;
 mod retention;
 mod run;
 mod source_error;
+mod source_page;
 mod source_reader;
 mod store_status;
 
@@ -58,7 +59,7 @@ const RETRY_KUBE_API: Duration = Duration::from_secs(5);
 
 /// Reconciles a job, and runs it if its preconditions hold. Returns when the job is due again; see the module docs.
 pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
-    let mut job = match context.ports.get_job(key).await {
+    let mut job = match context.read_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => return Action::AwaitChange,
         Err(error) => {

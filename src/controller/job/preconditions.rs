@@ -14,7 +14,7 @@ use super::{
     load_progress, missing_results,
 };
 use crate::api::{EventReason, JobReason, JobSpec, SuspendCause};
-use crate::controller::context::Context;
+use crate::controller::context::{Context, OBJECT_BYTES};
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
 use crate::core::job::{End, GateDecision, JobObject, Phase, SourceSpec, evaluate_gate};
@@ -91,7 +91,11 @@ pub(super) async fn check_preconditions(
     if context.awaits_recheck(&key) {
         return Err(Action::Requeue(Duration::from_millis(500)));
     }
-    let grant = read_grant(context, &writer.job, spec).await.map_err(|error| {
+    let grant = {
+        let _memory = context.memory.reserve(&key.namespace, OBJECT_BYTES).await;
+        read_grant(context, &writer.job, spec).await
+    };
+    let grant = grant.map_err(|error| {
         tracing::warn!(job = %key, %error, "failed to read grant; retrying");
         Action::Requeue(RETRY_KUBE_API)
     })?;

@@ -37,6 +37,7 @@ impl JobRun<'_> {
     /// # Errors
     /// Returns the error of the API server if the object, the namespace or the grant cannot be read.
     async fn refresh_all(&mut self) -> Result<Option<StopReason>, KubeError> {
+        // Not within the memory budget: while this waits, the run does not continue a read that occupies a part of it.
         match self.context.ports.get_job(&self.writer.job.key).await? {
             Some(fresh) if fresh.uid == self.writer.job.uid && !fresh.deleting => {
                 // Only the operator writes the status; if it differs, the next write detects the conflict.

@@ -4,9 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::persist::JobWriter;
-use crate::controller::context::Context;
+use super::retention::REPORT_PAGE_BYTES;
+use crate::controller::context::{Context, OBJECT_BYTES};
 use crate::core::job::Progress;
 use crate::ports::{KubeError, StoredReport};
+
+/// Reports that are read by name at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
+const MAX_REPORTS: i32 = 2_048;
 
 impl JobWriter {
     /// Adds the results and reservations of the stored reports to a progress.
@@ -18,12 +22,14 @@ impl JobWriter {
         context: &Context,
         progress: &mut Progress,
     ) -> Result<(), KubeError> {
-        let Some(counted) = self.job.status.reports.as_ref().map(|reports| reports.count) else {
+        let Some(reports) = &self.job.status.reports else {
             return Ok(());
         };
+        let (counted, namespace) = (reports.count.min(MAX_REPORTS), self.job.key.namespace.clone());
         let mut found = BTreeSet::new();
         let mut page = None;
         loop {
+            let _memory = context.memory.reserve(&namespace, REPORT_PAGE_BYTES).await;
             let (reports, next) = context.ports.list_reports(&self.job, page.as_deref()).await?;
             for stored in reports {
                 found.insert(stored.report.number);
@@ -41,6 +47,7 @@ impl JobWriter {
         // The last report can be newer than the status that counts it.
         for number in (0..=counted).filter(|number| !found.contains(number)) {
             let number = usize::try_from(number).unwrap_or_default();
+            let _memory = context.memory.reserve(&namespace, OBJECT_BYTES).await;
             if let Some(stored) = context.ports.get_report(&self.job, number).await? {
                 let stored = self.repaired(context, stored).await?;
                 self.restore_report(stored, progress);

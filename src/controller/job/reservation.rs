@@ -46,7 +46,7 @@ impl<'a> JobRun<'a> {
     /// Whether a store is due: every second, and at a high rate as soon as the unstored results fill a report.
     pub(super) fn should_persist(&self) -> bool {
         let reports = self.progress.results().reports();
-        let full = reports.is_some_and(|reports| reports.unpersisted() >= REPORT_ITEMS);
+        let full = reports.is_some_and(|reports| reports.unpersisted().0 >= REPORT_ITEMS);
         full || self.persisted_at.elapsed() >= PERSIST_EVERY
     }
 

@@ -18,6 +18,9 @@ use crate::runtime::queue::Action;
 /// Longest delay before the time is compared again, while the clock of this machine is ahead of the API server's.
 const RECHECK_CLOCK: Duration = Duration::from_secs(3600);
 
+/// Memory of a page of reports: 8 reports of 256 KiB as text, and again as results.
+pub(super) const REPORT_PAGE_BYTES: u64 = 5 * 1024 * 1024;
+
 /// Returns when the results of a job expire; `None` when they are kept or already removed.
 fn expires_at(job: &JobObject) -> Option<Timestamp> {
     let ttl = job.spec.as_ref().ok()?.results.ttl_seconds_after_finished?;
@@ -121,6 +124,10 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
 async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeError> {
     let mut last = None;
     while job.status.reports.is_some() {
+        let _memory = context
+            .memory
+            .reserve(&job.key.namespace, REPORT_PAGE_BYTES)
+            .await;
         let (reports, _) = context.ports.list_reports(job, None).await?;
         let Some(first) = reports.first().map(|stored| stored.report.number) else {
             break;
@@ -145,6 +152,10 @@ async fn remove_unselected(context: &Context, job: &JobObject, spec: &JobSpec) -
     let rules = ResultClassifier::of(spec);
     let mut page = None;
     loop {
+        let _memory = context
+            .memory
+            .reserve(&job.key.namespace, REPORT_PAGE_BYTES)
+            .await;
         let (reports, next) = context.ports.list_reports(job, page.as_deref()).await?;
         for stored in reports {
             let Report {

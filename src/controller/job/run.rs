@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::finish::{RunResult, cancelled};
 use super::persist::JobWriter;
-use super::source_reader::{SourcePage, SourcePosition};
+use super::source_page::{SourcePage, SourcePosition, SourceState};
 use super::store_status::WriteResult;
 use super::{active_deadline, clamped_wait};
 use crate::api::{GrantSpec, JobSpec};
@@ -124,7 +124,7 @@ pub(super) struct JobRun<'a> {
     subscription: Subscription<'a>,
     /// Position in the queue of the project's rate limiter, kept while the run stores.
     ticket: Option<QueueTicket>,
-    pub(super) source_position: Option<SourcePosition>,
+    pub(super) source: SourceState,
     /// Whether a store is in flight. `writer` holds the object from before until the store is done.
     pub(super) persisting: bool,
     /// When the last store was prepared.
@@ -160,7 +160,7 @@ impl<'a> JobRun<'a> {
             awaiting_limits: false,
             subscription: context.notifier.subscribe(&writer.job.key),
             ticket: None,
-            source_position: None,
+            source: SourceState::default(),
             writer,
             done_before: progress.done(),
             progress,
@@ -178,7 +178,7 @@ impl<'a> JobRun<'a> {
         *run.progress.known_mut() = input.known;
         let uris = &input.spec.source.uris;
         if uris.is_empty() {
-            run.source_position = Some(SourcePosition::of(run.progress.cursor(), &input.spec));
+            run.source.position = Some(SourcePosition::of(run.progress.cursor(), &input.spec));
         } else {
             run.progress.add_listed(uris);
         }
@@ -293,10 +293,7 @@ impl<'a> JobRun<'a> {
                     self.persist(calls, true);
                     None
                 }
-                Step::Read => {
-                    calls.push(self.read_next_page());
-                    None
-                }
+                Step::Read => self.read_on(calls).await,
                 Step::Send => self.send_next(calls, until).await,
                 Step::Wait(due) => {
                     let due = due.into_iter().chain(until).min();

@@ -9,13 +9,12 @@ use super::grant_wait::object_changed;
 use super::job_credentials::stops_run;
 use super::persist::JobWriter;
 use super::source_error::{RETRY_SOURCE_LATER, on_source_error, stop_counting};
+use super::source_page::{AllowedBuckets, PageUse, SourcePage, SourcePosition, read_page};
 use super::store_status::REREAD_AFTER;
 use super::{active_deadline, valid_job};
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
-use crate::core::job::{
-    End, ItemCounter, Phase, SourceItem, SourceSpec, counting_source, covers, items_of_lines, items_of_page,
-};
+use crate::core::job::{End, ItemCounter, Phase, SourceItem, SourceSpec, counting_source, covers};
 use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 use crate::runtime::queue::Action;
@@ -29,96 +28,6 @@ const MAX_PAGES: usize = 5_000;
 const MAX_MANIFEST_BYTES: u64 = 64 * 1024 * 1024;
 /// Interval at which the job is read while its source is counted.
 const CHECK_CHANGES_EVERY: Duration = Duration::from_secs(5);
-
-/// Position in a source.
-#[derive(Clone, Debug)]
-pub(super) enum SourcePosition {
-    /// In a listing.
-    Listing(ListPosition),
-    /// At a byte offset of a manifest.
-    Byte(u64),
-}
-
-/// A page of a source.
-pub(super) struct SourcePage {
-    pub(super) found: Vec<SourceItem>,
-    /// Position of the next page; `None` at the end.
-    pub(super) next: Option<SourcePosition>,
-}
-
-impl SourcePosition {
-    /// Returns the position at which a job with this cursor continues.
-    pub(super) fn of(cursor: &Cursor, spec: &JobSpec) -> Self {
-        if spec.source.prefix.is_some() {
-            let key = cursor.key.clone();
-            return Self::Listing(ListPosition { key, token: None });
-        }
-        Self::Byte(cursor.key.as_deref().and_then(|at| at.parse().ok()).unwrap_or(0))
-    }
-}
-
-/// Reads the page of a source at a position.
-///
-/// # Errors
-/// Returns the error of OSS.
-pub(super) async fn read_page(
-    context: &Context,
-    spec: &JobSpec,
-    observed: &ObservedSource,
-    keys: &AccessKeys,
-    place: &SourcePosition,
-) -> Result<SourcePage, CloudError> {
-    let region = &spec.project.region;
-    match place {
-        SourcePosition::Listing(after) => {
-            let Some(prefix) = &spec.source.prefix else {
-                return Ok(SourcePage {
-                    found: Vec::new(),
-                    next: None,
-                });
-            };
-            let page = context
-                .ports
-                .list_objects(region, &prefix.bucket, &prefix.prefix, after, keys)
-                .await?;
-            let key = page.objects.iter().rev().find_map(|o| o.key.clone().ok());
-            let as_of = observed
-                .as_of
-                .as_ref()
-                .map_or_else(|| context.ports.now(), |t| t.0);
-            let found = items_of_page(prefix, as_of, page.objects);
-            let next = page.next.map(|token| {
-                SourcePosition::Listing(ListPosition {
-                    key,
-                    token: Some(token),
-                })
-            });
-            Ok(SourcePage { found, next })
-        }
-        SourcePosition::Byte(from) => {
-            let uri = spec.source.manifest.as_ref().map_or("", |m| m.uri.as_str());
-            let Ok(object) = ObjectUri::parse("spec.source.manifest.uri", uri) else {
-                return Ok(SourcePage {
-                    found: Vec::new(),
-                    next: None,
-                });
-            };
-            let etag = observed.etag.as_deref();
-            let piece = context
-                .ports
-                .read_object(region, &object, *from, etag, keys)
-                .await?;
-            // A line that is longer than a chunk is no URI: each part of the line is rejected as an item.
-            let endless = !piece.last && !piece.bytes.contains(&b'\n');
-            let (found, used) = items_of_lines(&piece.bytes, *from, piece.last || endless);
-            let next = from + u64::try_from(used).unwrap_or(u64::MAX);
-            Ok(SourcePage {
-                found,
-                next: (!piece.last).then_some(SourcePosition::Byte(next)),
-            })
-        }
-    }
-}
 
 /// Counts the items once, before the first billed call.
 ///
@@ -156,12 +65,9 @@ pub(super) async fn count_items(
         Some(SourcePosition::of(&Cursor::default(), spec)),
     );
     let (mut pages, mut looked_at) = (0, Instant::now());
+    let (namespace, mut allowed) = (writer.job.key.namespace.clone(), AllowedBuckets::default());
     while let Some(at) = place {
-        let page = match read_page_with_retries(context, spec, &observed, &keys, &at).await {
-            Ok(page) => page,
-            Err(error) => return Err(on_source_error(context, writer, None, spec, &error).await),
-        };
-        pages += 1;
+        // Before the page occupies a part of the memory budget: reading the job needs one too.
         let now = context.ports.now();
         let late = active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now);
         let check = looked_at.elapsed() >= CHECK_CHANGES_EVERY;
@@ -181,24 +87,42 @@ pub(super) async fn count_items(
                 Err(_) => {}
             }
         }
+        let job = (namespace.as_str(), spec);
+        let mut page = match read_page_with_retries(context, job, &observed, &keys, &at).await {
+            Ok(page) => page,
+            Err(error) => return Err(on_source_error(context, writer, None, spec, &error).await),
+        };
+        pages += 1;
         let long = pages > MAX_PAGES
             || matches!(&page.next, Some(SourcePosition::Byte(at)) if *at > MAX_MANIFEST_BYTES);
-        let fits = count.add(&page.found, most).and_then(|()| {
+        let mut fits = Ok(());
+        while !page.is_used_up() && fits.is_ok() {
+            let batch = page.next_batch();
+            fits = count.add(&batch, most);
+            if fits.is_ok()
+                && let Err(phase) =
+                    check_manifest_items(context, &namespace, (spec, grant), &batch, &mut allowed).await
+            {
+                drop(page);
+                return Err(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
+            }
+            // A page has many batches, and none of them waits for anything.
+            tokio::task::yield_now().await;
+        }
+        if fits.is_ok() && long {
             let message = if spec.source.prefix.is_some() {
                 "The prefix holds more than 5,000,000 objects: create another job with a longer prefix"
             } else {
                 "The manifest holds more than 64 MiB: split the source over several jobs"
             };
-            if long { Err(message.to_owned()) } else { Ok(()) }
-        });
+            fits = Err(message.to_owned());
+        }
         if let Err(message) = fits {
+            drop(page);
             let end = End::Failed(JobReason::SourceTooLarge, message);
             return Err(writer.finish_job(context, None, end).await);
         }
-        if let Err(phase) = check_manifest_items(context, &writer, spec, grant, &page.found).await {
-            return Err(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
-        }
-        place = page.next;
+        place = page.next.take();
     }
     // The count is stored before it is used.
     if writer
@@ -218,14 +142,14 @@ pub(super) async fn count_items(
 /// Returns the last error of OSS.
 async fn read_page_with_retries(
     context: &Context,
-    spec: &JobSpec,
+    job: (&str, &JobSpec),
     observed: &ObservedSource,
     keys: &AccessKeys,
     place: &SourcePosition,
 ) -> Result<SourcePage, CloudError> {
     let mut tries = 0;
     loop {
-        match read_page(context, spec, observed, keys, place).await {
+        match read_page(context, job, observed, keys, place, PageUse::Count).await {
             Err(error) if error.is_transient() && tries < 3 => {
                 tries += 1;
                 sleep(NEXT_SECOND * tries).await;
@@ -261,7 +185,10 @@ async fn pin_source(
                 bucket: String::new(),
                 key: String::new(),
             });
-            let piece = context.ports.read_object(region, &object, 0, None, keys).await?;
+            let piece = context
+                .ports
+                .read_object(region, &object, 0..1, None, keys)
+                .await?;
             // The answer for an empty object has no ETag; an ETag over 128 bytes cannot be stored and is not compared.
             let etag = Some(piece.etag).filter(|etag| !etag.is_empty() && etag.len() <= 128);
             (piece.server_time, etag)
@@ -276,10 +203,10 @@ async fn pin_source(
 /// Returns the phase to report when a line may not be scored or the namespace cannot be read.
 pub(super) async fn check_manifest_items(
     context: &Context,
-    writer: &JobWriter,
-    spec: &JobSpec,
-    grant: Option<&GrantSpec>,
+    namespace: &str,
+    (spec, grant): (&JobSpec, Option<&GrantSpec>),
     found: &[SourceItem],
+    allowed: &mut AllowedBuckets,
 ) -> Result<(), Phase> {
     if spec.source.manifest.is_none() {
         return Ok(());
@@ -300,12 +227,17 @@ pub(super) async fn check_manifest_items(
     let mut buckets: Vec<&str> = source_spec.iter().map(|i| i.bucket.as_str()).collect();
     buckets.sort_unstable();
     buckets.dedup();
-    let Ok(tenant) = context.tenant(&writer.job.key.namespace).await else {
+    let rules = context.ports.tenancy_rules();
+    if allowed.contain(&rules, &buckets) {
+        return Ok(());
+    }
+    let Ok(tenant) = context.tenant(namespace).await else {
         return Err(Phase::SourceUnreadable(
             "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying".to_owned(),
             false,
         ));
     };
-    let allowed = context.ports.tenancy_rules().allow_job(&tenant, spec, &buckets);
-    allowed.map_err(Phase::Denied)
+    rules.allow_job(&tenant, spec, &buckets).map_err(Phase::Denied)?;
+    allowed.add(rules, &buckets);
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod ready_summary;
 mod result_buffer;
 mod score;
 mod source;
+mod source_size;
 mod stats;
 mod status;
 mod throughput;
@@ -17,9 +18,9 @@ pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;
 pub use source::{
-    ItemCounter, ListedObject, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec,
-    planned_size,
+    LINE_PART, ListedObject, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec,
 };
+pub use source_size::{ItemCounter, planned_size};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
     End, Phase, acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status,

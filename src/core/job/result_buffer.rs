@@ -120,10 +120,12 @@ impl ReportBuffer {
         draft
     }
 
-    /// Returns the number of results that are not stored.
-    pub fn unpersisted(&self) -> usize {
+    /// Returns the number of results that are not stored, and at most the bytes of them.
+    pub fn unpersisted(&self) -> (usize, usize) {
         let full: usize = self.full.iter().map(|(_, results)| results.len()).sum();
-        full + self.open.len() - self.kept
+        let new = self.open.len().saturating_sub(self.kept);
+        let open = if new > 0 { self.bytes } else { 0 };
+        (full + new, self.full.len() * REPORT_BYTES + open)
     }
 
     /// Marks the last snapshot as stored.

@@ -3,21 +3,12 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ITEMS_LIMIT, JobSpec, ObservedSource, PrefixSource};
-use crate::core::json::serialized_len;
+use crate::api::{JobSpec, PrefixSource};
 use crate::core::place::check_object_path;
 use crate::core::validate::{
     ObjectUri, ValidationError, check_bucket, check_namespace_name, check_object_name, check_project,
     check_region, check_role, check_uid,
 };
-
-/// Maximum size of all results of a job in bytes.
-const RESULTS_LIMIT: i64 = 64 * 1024 * 1024;
-/// Results are kept in the status up to this number of items and bytes, and in reports above either.
-const INLINE_ITEMS: i32 = 100;
-const INLINE_BYTES: i64 = 64 * 1024;
-/// Bytes of a result besides its URI: index, score or code, and punctuation.
-const RESULT_BYTES: i64 = 110;
 
 /// The images of a job, as far as the spec defines them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +95,9 @@ pub fn parse_spec(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
     }
 }
 
+/// Bytes of a line of a manifest that are one item; a URI has at most 1,100.
+pub const LINE_PART: usize = 8 * 1024;
+
 /// An item as read from a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceItem {
@@ -182,14 +176,20 @@ fn item(uri: String, place: Option<String>) -> SourceItem {
     }
 }
 
-/// Parses the complete lines of a chunk of a manifest that begins at byte `offset`. Returns the items and the number of
-/// bytes consumed; the rest is the beginning of the next line. In the last chunk the rest is a line as well.
-pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<SourceItem>, usize) {
+/// Parses at most `most` complete lines of a chunk of a manifest that begins at byte `offset`. Returns the items and the
+/// number of bytes consumed. In the last chunk, the text after the last line ending is a line as well. A longer line than
+/// [`LINE_PART`] is no URI: each part of it is rejected as an item, and the parts do not depend on the chunks.
+pub fn items_of_lines(piece: &[u8], offset: u64, last: bool, most: usize) -> (Vec<SourceItem>, usize) {
     let mut found = Vec::new();
     let mut used = 0;
-    while let Some(rest) = piece.get(used..).filter(|rest| !rest.is_empty()) {
-        let end = rest.iter().position(|b| *b == b'\n');
-        let Some(length) = end.map(|e| e + 1).or_else(|| last.then_some(rest.len())) else {
+    while let Some(rest) = piece
+        .get(used..)
+        .filter(|rest| !rest.is_empty() && found.len() < most)
+    {
+        let part = rest.get(..LINE_PART);
+        let end = part.unwrap_or(rest).iter().position(|b| *b == b'\n');
+        let whole = part.map(<[u8]>::len).or_else(|| last.then_some(rest.len()));
+        let Some(length) = end.map(|e| e + 1).or(whole) else {
             break;
         };
         let line = rest.get(..length).unwrap_or_default();
@@ -225,70 +225,6 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool) -> (Vec<SourceItem>
     (found, used)
 }
 
-/// Counts the items and the URI bytes of a source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ItemCounter {
-    items: i32,
-    uri_bytes: i64,
-}
-
-impl ItemCounter {
-    /// Adds a page.
-    ///
-    /// # Errors
-    /// A message for users if the source has more than `most` items, or if the results would exceed 64 MiB.
-    pub fn add(&mut self, page: &[SourceItem], most: i32) -> Result<(), String> {
-        let added: usize = page.iter().map(|f| serialized_len(&f.uri)).sum();
-        self.items += i32::try_from(page.len()).unwrap_or(i32::MAX);
-        self.uri_bytes += i64::try_from(added).unwrap_or(i64::MAX);
-        if self.items > most {
-            let fix = if most < ITEMS_LIMIT {
-                "create another job with a higher maxObjects (at most 250000), or split the source"
-            } else {
-                "split the source over several jobs"
-            };
-            return Err(format!(
-                "The source holds at least {} items, and the maximum is {most}: {fix}",
-                self.items
-            ));
-        }
-        let results = self.uri_bytes + i64::from(self.items) * RESULT_BYTES;
-        if results > RESULTS_LIMIT {
-            return Err(format!(
-                "The results of {} or more items would exceed 64 MiB: split the source over several jobs",
-                self.items
-            ));
-        }
-        Ok(())
-    }
-
-    /// Returns the observed source with the counts added.
-    pub fn source_seen(&self, before: &ObservedSource) -> ObservedSource {
-        ObservedSource {
-            items: Some(self.items),
-            uri_bytes: Some(self.uri_bytes),
-            ..before.clone()
-        }
-    }
-}
-
-/// Returns the number of items and `true` if their results fit into the status; `None` before the source is counted.
-/// Decided before the first billed call and never changed.
-pub fn planned_size(spec: &JobSpec, seen: Option<&ObservedSource>) -> Option<(usize, bool)> {
-    let (items, uri_bytes) = if spec.source.uris.is_empty() {
-        (seen?.items?, seen?.uri_bytes?)
-    } else {
-        let all: usize = spec.source.uris.iter().map(serialized_len).sum();
-        (
-            i32::try_from(spec.source.uris.len()).ok()?,
-            i64::try_from(all).ok()?,
-        )
-    };
-    let results = uri_bytes + i64::from(items) * RESULT_BYTES;
-    let inline = items <= INLINE_ITEMS && results <= INLINE_BYTES;
-    Some((usize::try_from(items).ok()?, inline))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,7 +233,7 @@ mod tests {
     fn each_line_is_an_item_with_the_offset_to_resume_at() {
         let text =
             b"\xef\xbb\xbfoss://pics/a b.jpg\r\n\noss://pics/\xc3\xbc%2F+.jpg\nnonsense\noss://pics/half";
-        let (found, used) = items_of_lines(text, 100, false);
+        let (found, used) = items_of_lines(text, 100, false, 100);
         let shown: Vec<(&str, Option<&str>, bool)> = found
             .iter()
             .map(|f| (f.uri.as_str(), f.resume_after.as_deref(), f.reject_code.is_some()))
@@ -311,12 +247,40 @@ mod tests {
             ]
         );
         assert_eq!(text.get(used..).unwrap(), b"oss://pics/half");
-        assert_eq!(items_of_lines(b"oss://pics/half", 0, true).0.len(), 1);
-        let (bad, _) = items_of_lines(b"oss://pics/\xff\n", 0, false);
+        assert_eq!(items_of_lines(b"oss://pics/half", 0, true, 100).0.len(), 1);
+        let (bad, _) = items_of_lines(b"oss://pics/\xff\n", 0, false, 100);
         assert_eq!(
             (bad[0].uri.as_str(), bad[0].reject_code),
             ("oss://pics/\\xff", Some("LineNotUtf8"))
         );
+    }
+
+    #[test]
+    fn the_items_of_a_manifest_do_not_depend_on_the_chunks_in_which_it_is_read() {
+        let mut text = b"xxx\n".repeat(3_000);
+        text.extend(vec![b'a'; 3 * LINE_PART + 7]);
+        text.extend(b"\noss://pics/1.jpg\r\n\noss://pics/2.jpg");
+        let walk = |chunk: usize, most: usize| {
+            let (mut at, mut found) = (0, Vec::new());
+            while at < text.len() {
+                let end = text.len().min(at + chunk);
+                let (items, used) = items_of_lines(
+                    &text[at..end],
+                    u64::try_from(at).unwrap(),
+                    end == text.len(),
+                    most,
+                );
+                assert!(used > 0 && items.len() <= most);
+                found.extend(items);
+                at += used;
+            }
+            found
+        };
+        let whole = walk(text.len(), usize::MAX);
+        assert_eq!(whole.len(), 3_000 + 4 + 2);
+        for (chunk, most) in [(LINE_PART, 250), (2 * LINE_PART + 1, 7), (1 << 20, 1_000)] {
+            assert_eq!(walk(chunk, most), whole);
+        }
     }
 
     #[test]

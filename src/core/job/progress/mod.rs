@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use k8s_openapi::jiff::Timestamp;
 
 use self::resume::plausible;
-use super::result_buffer::ResultBuffer;
+use super::result_buffer::{ReportBuffer, ResultBuffer};
 use super::{ResultClassifier, Stats};
-use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, Requests};
+use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, REPORT_BYTES, Requests};
 use crate::core::json::serialized_len;
 
 /// Maximum number of items that wait for a retry or are in flight, and of their URI bytes as JSON: they must fit into the
@@ -24,7 +24,11 @@ use crate::core::json::serialized_len;
 const DEFERRED_LIMIT: usize = 256;
 const DEFERRED_BYTES: usize = 90 * 1024;
 /// The next page of the source is read when fewer items than this are buffered.
-const REFILL_BELOW: usize = 500;
+const REFILL_BELOW: usize = 250;
+/// The source is not read on while at least this many results, or bytes of results, are not stored: rejected items have
+/// results without a call, as fast as the source is read.
+const UNSTORED_LIMIT: usize = 2_000;
+const UNSTORED_BYTES: usize = 2 * REPORT_BYTES;
 
 /// The next step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,7 +209,9 @@ impl Progress {
         if self.reading == Reading::Done && idle {
             return Step::Finished;
         }
-        if self.reading == Reading::Idle && self.pending_items.len() < REFILL_BELOW {
+        let unstored = self.results.reports().map_or((0, 0), ReportBuffer::unpersisted);
+        let much = unstored.0 >= UNSTORED_LIMIT || unstored.1 >= UNSTORED_BYTES;
+        if self.reading == Reading::Idle && self.pending_items.len() < REFILL_BELOW && !much {
             self.reading = Reading::UnderWay;
             return Step::Read;
         }

@@ -1,0 +1,151 @@
+//! One budget for what is read in large parts: pieces of a manifest, pages of a listing, and pages of reports. A part is
+//! read only once there is room for it, so that many jobs at once are slower and do not exhaust the memory of the process.
+//! Namespaces take turns.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::fair_queue::{FairQueue, QueueTicket};
+
+/// The memory limit that counts when the process has none: that of the chart.
+pub const DEFAULT_LIMIT: u64 = 256 * 1024 * 1024;
+/// The smallest budget: the largest part that is read fits into it.
+const SMALLEST: u64 = 8 * 1024 * 1024;
+
+/// The budget, shared by all reconciles.
+pub struct MemoryBudget {
+    total: u64,
+    state: Mutex<State>,
+}
+
+struct State {
+    free: u64,
+    queue: FairQueue,
+}
+
+/// A part of the budget; dropping it returns the part.
+pub struct Reservation {
+    budget: Arc<MemoryBudget>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut state = self.budget.state();
+        state.free = state.free.saturating_add(self.bytes).min(self.budget.total);
+        state.queue.wake_first();
+    }
+}
+
+/// A waiting reservation; dropping it leaves the queue.
+struct Waiting<'a> {
+    budget: &'a MemoryBudget,
+    ticket: QueueTicket,
+    taken: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.budget.state().queue.dequeue(self.ticket, self.taken);
+    }
+}
+
+impl MemoryBudget {
+    /// Creates a budget of a quarter of the memory limit of the process. The rest is for results, statuses and
+    /// connections.
+    pub fn of_limit(limit: u64) -> Arc<Self> {
+        let total = (limit / 4).max(SMALLEST);
+        let state = State {
+            free: total,
+            queue: FairQueue::default(),
+        };
+        Arc::new(Self {
+            total,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Waits until there is room for `bytes`, in turns of the namespaces. More than the whole budget counts as all of it.
+    pub async fn reserve(self: &Arc<Self>, namespace: &str, bytes: u64) -> Reservation {
+        let bytes = bytes.min(self.total);
+        let (ticket, bell) = {
+            let mut state = self.state();
+            let ticket = state.queue.issue_ticket(namespace);
+            (ticket, state.queue.enqueue(ticket))
+        };
+        let mut waiting = Waiting {
+            budget: self,
+            ticket,
+            taken: false,
+        };
+        loop {
+            {
+                let mut state = self.state();
+                if state.queue.is_first(ticket) && state.free >= bytes {
+                    state.free -= bytes;
+                    waiting.taken = true;
+                    let budget = Arc::clone(self);
+                    return Reservation { budget, bytes };
+                }
+            }
+            bell.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the memory limit in a cgroup file; `None` without a limit.
+pub fn limit_in(text: &str) -> Option<u64> {
+    // Version 1 reports a number near the largest one when there is no limit.
+    text.trim().parse().ok().filter(|limit| *limit < 1 << 50)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_waits_until_there_is_room_and_namespaces_take_turns() {
+        let budget = MemoryBudget::of_limit(0);
+        let soon = Duration::from_secs(1);
+        let all = budget.reserve("a", 100 * MIB).await;
+        assert_eq!(all.bytes, SMALLEST);
+        let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let mut tasks = tokio::task::JoinSet::new();
+        for namespace in ["a", "a", "a", "b"] {
+            let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
+            tasks.spawn(async move {
+                let part = budget.reserve(namespace, SMALLEST).await;
+                order.lock().unwrap().push(namespace);
+                tokio::time::sleep(soon).await;
+                drop(part);
+            });
+            tokio::task::yield_now().await;
+        }
+        assert!(timeout(soon, budget.reserve("c", MIB)).await.is_err(), "no room");
+        drop(all);
+        tasks.join_all().await;
+        let order = order.lock().unwrap().clone();
+        assert_eq!(order.iter().position(|one| *one == "b"), Some(1), "{order:?}");
+        assert!(
+            timeout(soon, budget.reserve("c", SMALLEST)).await.is_ok(),
+            "all is returned"
+        );
+    }
+
+    #[test]
+    fn a_limit_is_read_from_both_versions_of_cgroups() {
+        assert_eq!(limit_in("268435456\n"), Some(256 * MIB));
+        assert_eq!(limit_in("max\n"), None);
+        assert_eq!(limit_in("9223372036854771712"), None);
+        assert_eq!(limit_in(""), None);
+    }
+}
