@@ -4,6 +4,8 @@ mod commands;
 mod operator_identity;
 #[cfg(test)]
 mod secret_answers;
+#[cfg(test)]
+mod stored_objects;
 mod wiring;
 
 pub use self::commands::{read_results, release_finalizers};
