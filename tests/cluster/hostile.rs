@@ -1,5 +1,6 @@
-//! Hostile tenants: users with the built-in role `edit` or `admin` of one namespace, who try to use what belongs to
-//! others. The controllers of Kubernetes run here, because they complete the built-in roles.
+//! Hostile tenants: users with the built-in role `edit` or `admin` of one namespace, and Pods without any role, who try to
+//! use what belongs to others, or to stop the work for them. The controllers of Kubernetes run here, because they
+//! complete the built-in roles.
 
 fn main() -> std::process::ExitCode {
     hostile::main()
@@ -14,6 +15,7 @@ mod hostile {
     mod commands;
     mod deleting;
     mod lending;
+    mod limits;
     mod process;
     mod references;
     mod revoking;
@@ -38,6 +40,10 @@ mod hostile {
             together commands::what_a_terminal_obeys_is_printed_escaped,
             together process::a_crash_leaves_no_core_dump,
             apart process::with_older_crds_the_operator_is_not_ready_and_keeps_the_ledger,
+            alone limits::a_time_years_ahead_in_a_status_stops_nobody,
+            alone limits::half_open_connections_do_not_stop_the_probes,
+            alone limits::large_objects_fit_into_memory_at_the_start,
+            alone limits::manifests_of_rejected_lines_fit_into_memory,
             together waking::annotations_of_a_grant_wake_none_of_the_jobs_that_name_it,
         ];
         crate::support::play::play_with(options, parts)

@@ -213,6 +213,12 @@ impl Stage {
         self.operator.lock().await.as_ref().unwrap().id()
     }
 
+    /// Returns the address of the operator's admin port.
+    pub async fn admin_address(&self) -> String {
+        let url = self.operator.lock().await.as_ref().unwrap().admin_url();
+        url.trim_start_matches("http://").to_owned()
+    }
+
     /// Requests a page of the operator's admin port; returns the status code and the text.
     pub async fn page(&self, path: &str) -> (u16, String) {
         let operator = self.operator.lock().await;
