@@ -8,6 +8,7 @@ mod effort;
 mod fleet;
 mod gallery;
 mod kills;
+mod memory;
 mod missing;
 mod pace;
 mod peer;
@@ -110,7 +111,7 @@ fn target_folder() -> Result<PathBuf> {
 type Benchmark = for<'a> fn(&'a Arguments) -> Pin<Box<dyn Future<Output = Result<Vec<Row>>> + 'a>>;
 
 /// Every benchmark: the ids it measures, and its function. Each file has one.
-const BENCHMARKS: [(&[&str], Benchmark); 13] = [
+const BENCHMARKS: [(&[&str], Benchmark); 14] = [
     (&["B1"], |arguments| Box::pin(pace::run(arguments))),
     (&["B2"], |arguments| Box::pin(effort::run(arguments))),
     (&["B3"], |arguments| Box::pin(missing::run(arguments))),
@@ -125,6 +126,7 @@ const BENCHMARKS: [(&[&str], Benchmark); 13] = [
         Box::pin(std::future::ready(size::run(arguments)))
     }),
     (&["B15"], |arguments| Box::pin(turns::run(arguments))),
+    (&["B18"], |arguments| Box::pin(memory::run(arguments))),
     (&["P8"], |arguments| Box::pin(fleet::run(arguments))),
 ];
 

@@ -1,0 +1,157 @@
+//! B18: the peak of the operator's memory under input that one tenant, or any Pod, can cause.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use imm_harness::{Operator, until};
+use kube::Api;
+use kube::CustomResourceExt as _;
+use kube::api::{DynamicObject, ListParams, PostParams};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpSocket;
+
+use crate::gallery::{self, job};
+use crate::stage::{CALLER, Stage};
+use crate::table::Row;
+use crate::{Arguments, Result, usage};
+
+/// Namespaces, and jobs in each: as many as run at once.
+const NAMESPACES: usize = 32;
+const JOBS: usize = 32;
+const LINES: usize = 250_000;
+const LARGE: usize = 200;
+const CONNECTIONS: usize = 10_000;
+/// The memory limit of the chart, in MB.
+const LIMIT: f64 = 268.4;
+const LONGEST: Duration = Duration::from_secs(1800);
+
+/// Runs the benchmark.
+pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
+    let stage = Stage::set(arguments.operator()?).await?;
+    let connections = connections(&stage).await?;
+    let large = large(&stage).await?;
+    let held = held(&stage).await?;
+    let row = |what: String, peak: f64| Row::new("B18", what, peak, "MB").limit(LIMIT).goal(LIMIT / 2.0);
+    Ok(vec![
+        row(
+            format!(
+                "{} jobs with a manifest of {LINES} lines, IMM does not answer",
+                NAMESPACES * JOBS
+            ),
+            held,
+        ),
+        row(
+            format!("start with {LARGE} jobs of 250 KiB annotations and 6,000 labels"),
+            large,
+        ),
+        row(
+            format!("{CONNECTIONS} half-open connections to the port of probes"),
+            connections,
+        ),
+    ])
+}
+
+/// Opens connections that send the beginning of a request; returns the peak.
+async fn connections(stage: &Stage) -> Result<f64> {
+    let operator = stage.operator(false).await?;
+    let target: SocketAddr = operator.admin_url().trim_start_matches("http://").parse()?;
+    let mut open = Vec::new();
+    for number in 0..CONNECTIONS {
+        let socket = TcpSocket::new_v4()?;
+        let source = u8::try_from(2 + number / 50 % 200)?;
+        socket.bind(SocketAddr::from(([127, 0, 0, source], 0)))?;
+        let mut stream = socket.connect(target).await?;
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n").await;
+        open.push(stream);
+    }
+    peak(operator).await
+}
+
+/// Creates large objects, then starts the operator; returns the peak.
+async fn large(stage: &Stage) -> Result<f64> {
+    let labels: serde_json::Map<_, _> = (0..6_000).map(|n| (format!("l{n}"), json!("v"))).collect();
+    let padding = "x".repeat(250 * 1024);
+    let jobs = gallery::jobs(stage);
+    for number in 0..LARGE {
+        let mut object: DynamicObject =
+            serde_json::from_value(job(&format!("large-{number}"), "none", json!({"suspend": true})))?;
+        object.metadata.labels = Some(serde_json::from_value(Value::Object(labels.clone()))?);
+        object.metadata.annotations = Some([("padding".to_owned(), padding.clone())].into());
+        jobs.create(&PostParams::default(), &object).await?;
+    }
+    let peak = peak(stage.operator(false).await?).await?;
+    jobs.delete_collection(&kube::api::DeleteParams::default(), &ListParams::default())
+        .await?;
+    Ok(peak)
+}
+
+/// Runs as many jobs as run at once, none of which gets an answer of IMM; returns the peak.
+async fn held(stage: &Stage) -> Result<f64> {
+    gallery::open(stage).await?;
+    let lines: String = (0..LINES)
+        .map(|n| format!("oss://gallery/photos/{n:07}.jpg\n"))
+        .collect();
+    stage.cloud.put_object("gallery", "list.txt", lines, None);
+    gallery::wide_project(stage, "silent", 100, 100, 3_600_000)?;
+    let operator = stage.operator(false).await?;
+    let spec = json!({"source": {"manifest": {"uri": "oss://gallery/list.txt"}}});
+    let kind = imm_operator::api::ImageScoreJob::api_resource();
+    for number in 0..NAMESPACES {
+        let name = format!("held-{number}");
+        stage.plane.apply(&namespace(&name)).await?;
+        let jobs: Api<DynamicObject> = Api::namespaced_with(stage.client.clone(), &name, &kind);
+        let objects = (0..JOBS).map(|number| {
+            let mut object = job(&format!("held-{number}"), "silent", spec.clone());
+            object["metadata"]["namespace"] = json!(name);
+            serde_json::from_value::<DynamicObject>(object)
+        });
+        let params = PostParams::default();
+        futures::stream::iter(objects)
+            .map(|object| async { Ok::<_, crate::Error>(jobs.create(&params, &object?).await?) })
+            .buffer_unordered(JOBS)
+            .try_for_each(|_| std::future::ready(Ok(())))
+            .await?;
+    }
+    let all: Api<DynamicObject> = Api::all_with(stage.client.clone(), &kind);
+    until("all sources to be counted", LONGEST, || async {
+        let listed = all
+            .list(&ListParams::default())
+            .await
+            .map_err(|error| error.to_string())?;
+        let counted = |job: &&DynamicObject| job.data.pointer("/status/source/items").is_some();
+        let count = listed.items.iter().filter(counted).count();
+        if count >= NAMESPACES * JOBS {
+            Ok(())
+        } else {
+            Err(format!("{count} are"))
+        }
+    })
+    .await?;
+    peak(operator).await
+}
+
+/// Returns a namespace with credentials that the operator may read.
+fn namespace(name: &str) -> String {
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "caller", "namespace": name},
+            "stringData": {"accessKeyId": CALLER[0], "accessKeySecret": CALLER[1]}}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "read-keys", "namespace": name},
+            "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["caller"], "verbs": ["get"]}]}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "read-keys", "namespace": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "read-keys"},
+            "subjects": [{"kind": "ServiceAccount", "name": "imm-operator", "namespace": "imm-system"}]}),
+    ];
+    objects.map(|object| object.to_string()).join("\n---\n")
+}
+
+/// Waits until the operator is idle, stops it, and returns the peak of its memory.
+async fn peak(operator: Operator) -> Result<f64> {
+    let used = usage::at_rest(operator.id()).await?;
+    operator.kill()?;
+    Ok(used.peak)
+}
