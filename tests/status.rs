@@ -90,16 +90,15 @@ mod status {
                     progress.persisted();
                 }
                 Step::Send => flying.push(progress.take_next(now).unwrap().index),
-                Step::Wait(due) => match flying.pop() {
-                    Some(index) => {
+                Step::Wait(due) => {
+                    if let Some(index) = flying.pop() {
                         progress.apply_response(index, answer(index, !tried.insert(index)), now);
                         answers += 1;
-                    }
-                    None => {
+                    } else {
                         idle = true;
                         now = due.unwrap_or(now + SignedDuration::from_secs(1));
                     }
-                },
+                }
                 Step::OutOfBudget => panic!("the job has no budget"),
             }
             if idle || answers % 2_000 == 1 {

@@ -33,7 +33,9 @@ impl Kubernetes {
         // A list with a name selector, so that the permission to list reports suffices.
         let name = report_name(&job.key.name, &job.uid, number);
         let one = ListParams::default().fields(&format!("metadata.name={name}"));
-        let (found, _) = send_with_deadline(self.reports_page(job, &one)).await?.into_parts();
+        let (found, _) = send_with_deadline(self.reports_page(job, &one))
+            .await?
+            .into_parts();
         found.first().map(|object| decode_report(job, object)).transpose()
     }
 
@@ -148,5 +150,10 @@ fn is_intact(job: &JobObject, object: &RawReport) -> bool {
     let labelled = labels
         .iter()
         .all(|(name, value)| object.metadata.labels.get(name) == Some(value));
-    labelled && object.metadata.owner_references.iter().any(|owner| owner.uid == job.uid)
+    labelled
+        && object
+            .metadata
+            .owner_references
+            .iter()
+            .any(|owner| owner.uid == job.uid)
 }

@@ -140,7 +140,12 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
             }
             None => {
                 let shares = BTreeSet::from([Share::clone(&trigger.share)]);
-                self.schedule(trigger.key, debounced, (Some(latest), Some(trigger.share)), shares);
+                self.schedule(
+                    trigger.key,
+                    debounced,
+                    (Some(latest), Some(trigger.share)),
+                    shares,
+                );
             }
         }
     }

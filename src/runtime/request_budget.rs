@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::deadline;
 use super::fair_queue::{FairQueue, QueueTicket};
 
 /// Requests per second, and requests that can be made at once after a pause. A thousand running jobs store about as
@@ -77,7 +78,8 @@ impl RequestBudget {
                     return;
                 }
                 let missing = (1.0 - state.tokens).max(0.0) / self.rate;
-                first.then(|| Instant::now() + Duration::from_secs_f64(missing))
+                let wait = Duration::try_from_secs_f64(missing).unwrap_or(deadline::MAX_DELAY);
+                first.then(|| deadline::after(Instant::now(), wait))
             };
             match due {
                 // Another namespace can become the first meanwhile, so the loop checks again.

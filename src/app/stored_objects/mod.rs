@@ -76,7 +76,8 @@ async fn operate(store: Store, time: Duration) -> Store {
     ];
     for (queue, key) in triggers {
         let debounce = Duration::ZERO;
-        queue.send(Trigger { key, debounce }).await.unwrap();
+        let share = "n".into();
+        queue.send(Trigger { key, debounce, share }).await.unwrap();
     }
     let running = tokio::spawn(controllers.run());
     tokio::time::sleep(time).await;

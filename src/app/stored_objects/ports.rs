@@ -123,6 +123,10 @@ impl Ports for StoredPorts {
         let passed = SignedDuration::try_from(self.start.1.elapsed()).unwrap();
         self.start.0 + passed
     }
+    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>> {
+        let now = self.now();
+        async move { Ok(now) }.boxed()
+    }
     fn list_grants<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
         self.read(|store| Ok(object(&store.grant).iter().map(decode_grant).collect()))
     }
@@ -246,18 +250,18 @@ impl Ports for StoredPorts {
         _: &'a AccessKeys,
         text: &'a str,
         _: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         self.store().policy = Some(text.to_owned());
-        self.answer(())
+        self.answer(None)
     }
     fn delete_policy<'a>(
         &'a self,
         _: &'a BucketRef,
         _: &'a AccessKeys,
         _: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         self.store().policy = None;
-        self.answer(())
+        self.answer(None)
     }
     fn read_public_access_block<'a>(
         &'a self,
@@ -354,5 +358,6 @@ fn stored_report(stored: &Value) -> Result<StoredReport, KubeError> {
     Ok(StoredReport {
         report: serde_json::from_value(stored.clone()).map_err(|_| KubeError::Invalid)?,
         resource_version: String::new(),
+        intact: true,
     })
 }

@@ -141,7 +141,7 @@ impl Progress {
         seed: &str,
     ) -> Self {
         let index = |i: i32| usize::try_from(i).unwrap_or_default();
-        let mut requests = plausible(status.requests.clone().unwrap_or_default());
+        let mut requests = plausible(&status.requests.clone().unwrap_or_default());
         requests.sent = requests.sent.max(requests.reserved);
         requests.reserved = requests.sent;
         let cursor = status.cursor.clone().unwrap_or_default();

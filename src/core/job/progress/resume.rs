@@ -14,7 +14,7 @@ const EXPLICIT_DENY: &str = "ExplicitDeny";
 const MOST_REQUESTS: i64 = 1 << 40;
 
 /// Returns counters as stored, each within the range that a job can reach.
-pub(super) fn plausible(stored: Requests) -> Requests {
+pub(super) fn plausible(stored: &Requests) -> Requests {
     let count = |number: i64| number.clamp(0, MOST_REQUESTS);
     Requests {
         reserved: count(stored.reserved),
