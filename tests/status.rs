@@ -95,7 +95,7 @@ mod status {
                         progress.apply_response(index, answer(index, !tried.insert(index)), now);
                         answers += 1;
                     } else {
-                        idle = true;
+                        idle = due.is_none();
                         now = due.unwrap_or(now + SignedDuration::from_secs(1));
                     }
                 }

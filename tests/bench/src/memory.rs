@@ -103,9 +103,10 @@ async fn held(stage: &Stage) -> Result<f64> {
         stage.plane.apply(&namespace(&name)).await?;
         let jobs: Api<DynamicObject> = Api::namespaced_with(stage.client.clone(), &name, &kind);
         let objects = (0..JOBS).map(|number| {
-            let mut object = job(&format!("held-{number}"), "silent", spec.clone());
-            object["metadata"]["namespace"] = json!(name);
-            serde_json::from_value::<DynamicObject>(object)
+            let object = job(&format!("held-{number}"), "silent", spec.clone());
+            let mut object: DynamicObject = serde_json::from_value(object)?;
+            object.metadata.namespace = Some(name.clone());
+            Ok::<_, crate::Error>(object)
         });
         let params = PostParams::default();
         futures::stream::iter(objects)

@@ -65,7 +65,7 @@ pub async fn a_time_years_ahead_in_a_status_stops_nobody(stage: Arc<Stage>) {
         tenant.until_true(JOB, "other", "Complete").await;
         tenant.delete(JOB, "other").await;
     }
-    assert_eq!(stage.metric("immops_panics_total", "").await, 0.0);
+    assert!(stage.metric("immops_panics_total", "").await < 1.0);
     tenant.delete(GRANT, "open").await;
 }
 
