@@ -8,6 +8,7 @@ mod crash {
     mod effects;
     mod fake_world;
     mod fault;
+    mod histories;
     mod jobs;
     mod own_metadata;
     mod plans;

@@ -39,45 +39,69 @@ impl Edit {
 
 const INSERTED: &str = "{\"Effect\":\"Deny\",\"Action\":[\"oss:PutBucketAcl\"],\"Principal\":[\"*\"]}";
 
+/// Applies a change of another writer to the statements of a policy: `is_foreign` tells the foreign ones, and `wanted` is a
+/// statement that the operator would write. Returns the new foreign statements; `None` if there is nothing to change.
+pub fn apply_edit(
+    edit: Edit,
+    texts: &mut Vec<String>,
+    is_foreign: impl Fn(&str) -> bool,
+    wanted: Option<String>,
+) -> Option<Vec<String>> {
+    let first = texts.iter().position(|t| is_foreign(t));
+    let own = texts.iter().position(|t| !is_foreign(t));
+    let inserted = || INSERTED.to_owned();
+    let mut new = Vec::new();
+    match (edit, first, own) {
+        (Edit::Insert, ..) => {
+            texts.insert(0, inserted());
+            new.push(inserted());
+        }
+        (Edit::Append, ..) => {
+            texts.push(inserted());
+            new.push(inserted());
+        }
+        (Edit::Alter, Some(at), _) => {
+            "{\"Effect\":\"Deny\",\"N\":2}".clone_into(&mut texts[at]);
+            new.push(texts[at].clone());
+        }
+        (Edit::Reorder, ..) => texts.reverse(),
+        (Edit::Duplicate, Some(at), _) => texts.push(texts[at].clone()),
+        (Edit::Delete, Some(at), _) => drop(texts.remove(at)),
+        (Edit::CopyOurs, ..) => {
+            let text = wanted?;
+            let copy = text.replace("\",\"", "\" , \"");
+            assert_eq!(fingerprint(&copy), fingerprint(&text));
+            texts.push(copy.clone());
+            new.push(copy);
+        }
+        (Edit::RemoveOurs, _, Some(at)) => drop(texts.remove(at)),
+        (Edit::RespellOurs, _, Some(at)) => texts[at] = texts[at].replace("\":", "\" : "),
+        (Edit::Wipe, ..) => texts.clear(),
+        _ => return None,
+    }
+    Some(new)
+}
+
+/// Returns the document with these statements; `None` without a statement.
+pub fn document_of(texts: &[String]) -> Option<String> {
+    (!texts.is_empty()).then(|| format!("{{\"Statement\": [{}]}}", texts.join(",\n")))
+}
+
 impl FakeWorld {
     /// Applies a change of another writer; returns whether a foreign statement changed.
     pub fn rival(&mut self, edit: Edit) -> bool {
         let mut texts = self.texts(BUCKET);
-        let is_foreign: Vec<bool> = texts.iter().map(|t| self.ever_foreign.contains(t)).collect();
-        let first = is_foreign.iter().position(|f| *f);
-        let own = is_foreign.iter().position(|f| !*f);
-        match (edit, first, own) {
-            (Edit::Insert, ..) => texts.insert(0, self.foreigner(INSERTED)),
-            (Edit::Append, ..) => texts.push(self.foreigner(INSERTED)),
-            (Edit::Alter, Some(at), _) => texts[at] = self.foreigner("{\"Effect\":\"Deny\",\"N\":2}"),
-            (Edit::Reorder, ..) => texts.reverse(),
-            (Edit::Duplicate, Some(at), _) => texts.push(texts[at].clone()),
-            (Edit::Delete, Some(at), _) => drop(texts.remove(at)),
-            (Edit::CopyOurs, ..) => {
-                let wanted = self
-                    .grants
-                    .values()
-                    .find(|g| !g.deleting)
-                    .map(|g| self.rendered(g));
-                let Some(text) = wanted.and_then(|all| all.into_iter().next_back()) else {
-                    return false;
-                };
-                let copy = self.foreigner(&text.replace("\",\"", "\" , \""));
-                assert_eq!(fingerprint(&copy), fingerprint(&text));
-                texts.push(copy);
-            }
-            (Edit::RemoveOurs, _, Some(at)) => drop(texts.remove(at)),
-            (Edit::RespellOurs, _, Some(at)) => texts[at] = texts[at].replace("\":", "\" : "),
-            (Edit::Wipe, ..) => texts.clear(),
-            _ => return false,
-        }
-        let text = format!("{{\"Statement\": [{}]}}", texts.join(",\n"));
-        self.by_hand((!texts.is_empty()).then_some(text.as_str()))
-    }
-
-    fn foreigner(&mut self, text: &str) -> String {
-        self.ever_foreign.insert(text.to_owned());
-        text.to_owned()
+        let wanted = self
+            .grants
+            .values()
+            .find(|g| !g.deleting)
+            .and_then(|g| self.rendered(g).into_iter().next_back());
+        let is_foreign = |text: &str| self.ever_foreign.contains(text);
+        let Some(new) = apply_edit(edit, &mut texts, is_foreign, wanted) else {
+            return false;
+        };
+        self.ever_foreign.extend(new);
+        self.by_hand(document_of(&texts).as_deref())
     }
 
     /// Replaces the policy by hand; returns whether a foreign statement changed.

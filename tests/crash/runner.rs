@@ -90,9 +90,11 @@ pub fn run(family: &Family) {
     });
 }
 
+/// Held by the tests that use all processors, one at a time; counts the plans so far and their time.
+pub static TURN: Mutex<(usize, Duration)> = Mutex::new((0, Duration::ZERO));
+
 /// Runs a family, one at a time so that each has all processors, and prints the number of plans and the time.
 pub fn run_plans(name: &str, plans: &[Plan], judge: impl Fn(&Plan, bool) -> Result<(), String> + Sync) {
-    static TURN: Mutex<(usize, Duration)> = Mutex::new((0, Duration::ZERO));
     let mut turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let started = Instant::now();
     let next = AtomicUsize::new(0);

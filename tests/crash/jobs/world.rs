@@ -58,6 +58,8 @@ pub struct JobWorld {
     pub ends: BTreeMap<usize, Timestamp>,
     /// Whether something arrived late, so that the process that worked at that time knew an outdated state.
     pub late: bool,
+    /// Whether somebody has written the status or the annotations.
+    pub forged: bool,
     /// How often the credentials were rotated.
     pub keys: usize,
     /// Whether the user has changed the job, so that a watch event is due.
@@ -107,6 +109,25 @@ impl JobWorld {
             status: JobStatus::default(),
         });
         self.changed = true;
+    }
+
+    /// Stores a job with a key and uid of its own.
+    pub fn place(&mut self, job: JobObject) {
+        let resource_version = self.next_version();
+        self.job = Some(JobObject {
+            resource_version,
+            ..job
+        });
+    }
+
+    /// The API server is restored from a snapshot that is some changes old; the reports stay.
+    pub fn restore(&mut self, changes: usize) {
+        let index = self.past.len().saturating_sub(changes).max(1);
+        if let Some(then) = self.past.get(index).cloned().flatten() {
+            self.past.push(self.job.take());
+            self.job = Some(then);
+        }
+        self.late = true;
     }
 
     /// A user edits the job.
