@@ -53,6 +53,8 @@ pub fn fits(fault: Fault, call: Call) -> bool {
     match fault {
         Fault::Late(_) | Fault::LateOnly(_) | Fault::Twice(_) => call == Call::Write,
         Fault::Frozen(_) => matches!(call, Call::Write | Call::Score),
+        // A job is really gone when the API server says so.
+        Fault::Kube(KubeError::NotFound, _) => matches!(call, Call::List | Call::Kube),
         Fault::Kube(..) => matches!(call, Call::List | Call::Kube | Call::GetJob | Call::Store),
         Fault::Cloud(CloudErrorKind::PolicyRejected, _) => call == Call::Write,
         Fault::Cloud(..) => matches!(call, Call::Cloud | Call::Write | Call::Score),

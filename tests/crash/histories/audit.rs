@@ -210,7 +210,10 @@ impl World {
         });
         let applied = ready(status) == Some((ConditionStatus::True, "Applied"));
         let choice = status.pass_role_statement.is_some_and(|report| report.written);
-        if !applied || status.observed_generation != Some(planned.generation) {
+        let before = &planned.status;
+        let new = before.conditions != status.conditions
+            || before.observed_generation != status.observed_generation;
+        if !applied || !new || status.observed_generation != Some(planned.generation) {
             return;
         }
         let document = seen.map(|text| Document::parse(text.as_bytes()).unwrap());
@@ -228,12 +231,14 @@ impl World {
     }
 
     /// Checks I5: a finalizer is removed only when what the grant has written is gone, has another owner, or is to stay.
-    pub fn check_release(&mut self, grant: &GrantObject) {
+    pub fn check_release(&mut self, grant: &GrantObject, planned: &GrantObject) {
         let bucket = grant.bucket.as_ref().unwrap().name.clone();
         let live: BTreeSet<String> = self.cloud.texts(&bucket).iter().map(|t| meaning(t)).collect();
         for entry in &grant.status.owned {
             let of = (bucket.clone(), entry.fingerprint.clone());
-            if grant.abandon || grant.retain {
+            // An edit within the last moment comes too late.
+            let stays = |g: &GrantObject| g.abandon || g.retain;
+            if stays(grant) || stays(planned) {
                 self.audit.left.insert(of);
                 continue;
             }

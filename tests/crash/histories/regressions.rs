@@ -10,11 +10,53 @@ struct Regression {
     line: &'static str,
 }
 
-const REGRESSIONS: &[Regression] = &[Regression {
-    name: "a replace that drops the finalizer, then a delete",
-    fault: Some(Known::ReplacedThenDeleted),
-    line: r#"{"size":[1,2,1],"steps":[[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Replace":0}],[{"Effects":0},{"Delete":0}]]}"#,
-}];
+const REGRESSIONS: &[Regression] = &[
+    Regression {
+        name: "a replace that drops the finalizer, then a delete",
+        fault: Some(Known::ReplacedThenDeleted),
+        line: r#"{"size":[1,2,1],"steps":[[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Replace":0}],[{"Effects":0},{"Delete":0}]]}"#,
+    },
+    Regression {
+        name: "a delete, then a replace that drops the finalizer",
+        fault: Some(Known::ReplacedThenDeleted),
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Delete":0}],[{"Effects":0},{"Replace":0}]]}"#,
+    },
+    Regression {
+        name: "a grant that is created with the finalizer, for the identity of the operator, and deleted",
+        fault: Some(Known::DeletionSkipsRules),
+        line: r#"{"size":[1,2,3],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":true}]}],[{"Effects":0},{"Delete":0}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
+    },
+    Regression {
+        name: "a grant of a namespace that was created again",
+        fault: Some(Known::SessionsOutliveNamespace),
+        line: r#"{"size":[1,4,2],"steps":[[{"Effects":0},{"Apply":[5,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"CreateNamespace":1}],[{"Seconds":2},{"Apply":[5,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
+    },
+    Regression {
+        name: "a time ten thousand years from now in the status of a job",
+        fault: Some(Known::FarFuture),
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Seconds":2},{"ForgeJob":[0,"FarFuture"]}]]}"#,
+    },
+    Regression {
+        name: "a grant is deleted when the clock is set back",
+        fault: Some(Known::FutureExpiryBlocks),
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Delete":0}],[{"Effects":0},{"Clock":-3600}]]}"#,
+    },
+    Regression {
+        name: "a process starts while reads are stale, and the namespace is deleted",
+        fault: Some(Known::RestartDuringStaleReads),
+        line: r#"{"size":[1,1,2],"steps":[[{"Effects":0},{"Recreate":[0,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Lag":8}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Apply":[0,{"bucket":0,"identity":2,"account":1,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":10},{"Crash":"Unanswered"}],[{"Effects":3},{"DeleteNamespace":0}],[{"Effects":5},{"Suspend":[0,false]}]]}"#,
+    },
+    Regression {
+        name: "an owner changes its identity to that of a grant that had found the statement there",
+        fault: None,
+        line: r#"{"size":[1,1,2],"steps":[[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":7},{"Apply":[2,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":7},{"Apply":[1,{"bucket":0,"identity":1,"account":1,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Delete":0}]]}"#,
+    },
+    Regression {
+        name: "an owner changes its identity to that of a grant that has found the same statement there, and both are deleted",
+        fault: None,
+        line: r#"{"size":[1,2,2],"steps":[[{"Effects":0},{"Apply":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Recreate":[2,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":3},{"EditJob":[0,"Suspend"]}],[{"Effects":2},{"Edit":[1,"Identity",1]}],[{"Seconds":2},{"DeleteNamespace":0}]]}"#,
+    },
+];
 
 #[test]
 fn histories_that_were_found_hold_unless_their_fault_is_open() {

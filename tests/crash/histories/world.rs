@@ -337,7 +337,7 @@ impl World {
             return Err(KubeError::Invalid);
         }
         self.note(|| format!("  release of {}", planned.key));
-        self.check_release(&stored);
+        self.check_release(&stored, planned);
         let mut stored = GrantObject::clone(&stored);
         stored.finalizers.remove(place);
         self.store(stored);
