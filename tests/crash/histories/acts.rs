@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use imm_operator::api::{DeletionPolicy, FINALIZER, GrantSpec, GrantStatus, Mode};
-use imm_operator::controller::QueueKey;
 use imm_operator::core::grant::{GrantObject, ObjectKey};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::tenancy::TenancyRules;
@@ -30,20 +29,7 @@ impl World {
             Act::Preview(slot, on) => self.edit(slot, |_, spec| {
                 spec.mode = if on { Mode::Preview } else { Mode::Enforce };
             }),
-            Act::Replace(slot) => {
-                let leaving = self
-                    .grants
-                    .get(&self.existing(slot))
-                    .filter(|g| g.deleting)
-                    .cloned();
-                if let Some(leaving) = leaving {
-                    self.note_gone(&GrantObject {
-                        finalizers: Vec::new(),
-                        ..GrantObject::clone(&leaving)
-                    });
-                }
-                self.change(slot, |grant| grant.finalizers.clear())
-            }
+            Act::Replace(slot) => self.change(slot, |grant| grant.finalizers.clear()),
             Act::Delete(number) => self.delete(&self.existing(number)),
             Act::Recreate(slot, shape) => {
                 let key = self.existing(slot);
@@ -108,7 +94,7 @@ impl World {
                 true
             }
             Act::HideEvent => {
-                self.hide = true;
+                self.watch.hide = true;
                 true
             }
             Act::Crash(_)
@@ -220,7 +206,7 @@ impl World {
         }
         self.version += 1;
         self.rules_log.push((self.version, Arc::new(rules)));
-        self.announce_all();
+        self.show_rules();
         true
     }
 
@@ -275,11 +261,6 @@ impl World {
     pub fn grants_of<'a>(&'a self, bucket: &'a str) -> impl Iterator<Item = &'a Arc<GrantObject>> {
         let within = move |g: &&Arc<GrantObject>| g.bucket.as_ref().is_some_and(|b| b.name == bucket);
         self.grants.values().filter(within)
-    }
-
-    /// Announces a change of a job.
-    pub fn announce_job(&mut self, key: &ObjectKey) {
-        self.announce(vec![QueueKey::Job(key.clone())]);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Invariants of every use of credentials, every status and every release, and what the checks remember.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use imm_operator::api::{ConditionStatus, EntryState, GrantStatus, LedgerEntry, Mode, kinds};
 use imm_operator::core::grant::{GrantObject, PassRoleDecision, parse_spec};
@@ -10,7 +11,6 @@ use imm_operator::core::tenancy::Tenant;
 use imm_operator::ports::AccessKeys;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::known::Known;
 use super::world::World;
 
 /// A bucket and the meaning of a statement.
@@ -27,6 +27,8 @@ pub struct Audit {
     pub ambiguous: BTreeSet<Placed>,
     /// Statements that a released grant was to leave.
     pub left: BTreeSet<Placed>,
+    /// Grants that were deleted without their finalizer, which the process keeps in memory.
+    pub gone: Vec<Arc<GrantObject>>,
     /// Objects whose status a tenant has written.
     pub forged: BTreeSet<String>,
     /// Objects, and the identities that the rules have allowed them.
@@ -103,6 +105,22 @@ impl Audit {
         self.ambiguous.extend(recent.map(|(of, _)| of.clone()));
     }
 
+    /// Nobody removes the statements of a grant any more.
+    fn leave(&mut self, grant: &GrantObject) {
+        let bucket = &grant.bucket.as_ref().unwrap().name;
+        let owned = grant.status.owned.iter();
+        self.left
+            .extend(owned.map(|e| (bucket.clone(), e.fingerprint.clone())));
+    }
+
+    /// A process ends, and with it the deleted grants that it keeps in memory.
+    pub fn process_ended(&mut self) {
+        self.disturbed = true;
+        for grant in std::mem::take(&mut self.gone) {
+            self.leave(&grant);
+        }
+    }
+
     /// A snapshot is restored: what was written before may have lost its ledger.
     pub fn restored(&mut self, version: u64) {
         self.restored_at = version;
@@ -127,8 +145,7 @@ pub fn holds(world: &World, grant: &GrantObject, placed: &Placed) -> bool {
         .any(|e| match (e.fingerprint == placed.1, e.state) {
             (false, _) | (_, EntryState::Removing) => false,
             (true, EntryState::Intended) => {
-                let wrote = writers.is_some_and(|all| identity.is_some_and(|i| all.contains(i)));
-                wrote || Known::IntendedHolds.is_open()
+                writers.is_some_and(|all| identity.is_some_and(|i| all.contains(i)))
             }
             (true, EntryState::Applied | EntryState::Missing) => true,
         })
@@ -164,7 +181,7 @@ impl World {
     /// Checks that keys of the operator are used at a bucket only for a grant that the rules allow, or to take out what such
     /// a grant has written.
     pub fn check_use(&mut self, bucket: &str, identity: &Identity, listed: u64) {
-        if identity.origin != CredentialOrigin::Operator || Known::DeletionSkipsRules.is_open() {
+        if !identity.is_operator() {
             return;
         }
         let known = self.since(bucket, listed);
@@ -189,17 +206,15 @@ impl World {
         let namespace = match &identity.origin {
             CredentialOrigin::Secret { namespace, .. }
             | CredentialOrigin::ServiceAccount { namespace, .. } => namespace,
-            CredentialOrigin::Operator => return,
+            CredentialOrigin::Operator { .. } => return,
         };
         let now = self.true_time();
         let known = self.namespaces.get(namespace).copied().unwrap_or_default();
         let since = known.since.filter(|_| known.lives > life && !known.gone);
         let old = since.is_some_and(|since| now.duration_since(since) > SignedDuration::from_mins(2));
-        if !Known::SessionsOutliveNamespace.is_open() {
-            self.audit.must(!old, || {
-                format!("T6: keys of {identity:?} are used although its namespace is another one by now")
-            });
-        }
+        self.audit.must(!old, || {
+            format!("T6: keys of {identity:?} are used although its namespace is another one by now")
+        });
     }
 
     /// Checks I11 and I12: `Applied` is reported only after a read that shows every statement, and no status holds a secret.
@@ -259,17 +274,13 @@ impl World {
         }
     }
 
-    /// A grant is gone from the API server: what it leaves is its owner's decision if the operator was not asked.
-    pub fn note_gone(&mut self, grant: &GrantObject) {
-        let bucket = grant.bucket.as_ref().unwrap().name.clone();
-        let unasked = Known::ReplacedThenDeleted.is_open() || self.audit.disturbed;
-        if grant.has_finalizer() || !unasked {
-            return;
-        }
-        for entry in &grant.status.owned {
-            self.audit
-                .left
-                .insert((bucket.clone(), entry.fingerprint.clone()));
+    /// A grant is gone from the API server although the operator has not released it: the process keeps it in memory if it
+    /// is shown.
+    pub fn note_gone(&mut self, last: &GrantObject) {
+        if self.watch.hide {
+            self.audit.leave(last);
+        } else {
+            self.audit.gone.push(Arc::new(last.clone()));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a tenant with rights on statuses can write into them.
 
+use std::collections::BTreeMap;
+
 use imm_operator::api::{Drift, DriftKind, EntryState, LedgerEntry, RepeatedDrift, StatementRole};
 use imm_operator::core::grant::GrantObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -30,6 +32,8 @@ impl World {
                 statement,
                 copies: None,
                 unsettled_until: (state != EntryState::Applied).then(|| until.clone()),
+                identity: None,
+                other: BTreeMap::new(),
             };
             statements.into_iter().map(entry).collect::<Vec<_>>()
         };

@@ -1,17 +1,19 @@
 //! The gate that every effect of a process of a history passes: it counts the effect, lets the player act between two
 //! effects, and lets armed faults strike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_operator::api::BucketRef;
+use imm_operator::core::identity::Identity;
 use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::future::pending;
 use tokio::sync::Notify;
+use tokio::task;
 
 use super::super::fake_world::statements;
 use super::super::fault::{Call, Effect, Fault, Refusal, refused};
@@ -22,17 +24,23 @@ use super::writes::Arrival;
 
 /// What a process knows about a bucket.
 #[derive(Clone, Default)]
-struct Known {
-    policy: Option<String>,
-    edits: usize,
-    listed: u64,
+pub struct Known {
+    pub policy: Option<String>,
+    pub edits: usize,
+    pub listed: u64,
 }
+
+/// A task, if it is known which one, and an identity whose keys it uses at a bucket.
+type Reader = (Option<task::Id>, String, Option<Identity>);
 
 #[derive(Default)]
 struct State {
     dying: bool,
     frozen: Option<u64>,
-    known: BTreeMap<String, Known>,
+    /// The version of the grants that was listed last for a bucket.
+    listed: BTreeMap<String, u64>,
+    /// The policy read last, and the number of foreign changes by then: by each reconcile, and by any task.
+    seen: HashMap<Reader, (Option<String>, usize)>,
 }
 
 pub struct Gate {
@@ -105,7 +113,7 @@ impl Gate {
     pub fn note_end(&self) {
         let mut world = self.world.lock().unwrap();
         let now = world.true_time();
-        world.audit.disturbed = true;
+        world.audit.process_ended();
         for job in world.jobs.values_mut() {
             job.ends.entry(self.number).or_insert(now);
         }
@@ -159,24 +167,36 @@ impl Gate {
 
     pub fn saw_grants(&self, bucket: &str, version: u64) {
         let mut state = self.state.lock().unwrap();
-        state.known.entry(bucket.to_owned()).or_default().listed = version;
+        state.listed.insert(bucket.to_owned(), version);
     }
 
-    pub fn saw_policy(&self, bucket: &str, policy: Option<String>, edits: usize) {
+    pub fn saw_policy(&self, bucket: &str, identity: Identity, policy: Option<String>, edits: usize) {
         let mut state = self.state.lock().unwrap();
-        let known = state.known.entry(bucket.to_owned()).or_default();
-        known.policy = policy;
-        known.edits = edits;
+        for task in [task::try_id(), None] {
+            let reader = (task, bucket.to_owned(), Some(identity.clone()));
+            state.seen.insert(reader, (policy.clone(), edits));
+        }
     }
 
     pub fn listed(&self, bucket: &str) -> u64 {
         let state = self.state.lock().unwrap();
-        state.known.get(bucket).map_or(0, |known| known.listed)
+        state.listed.get(bucket).copied().unwrap_or_default()
     }
 
-    pub fn seen(&self, bucket: &str) -> Option<String> {
+    /// Returns what this task knows about a bucket: what it has read with the keys of `identity`, or the probe whose read it
+    /// uses.
+    pub fn known(&self, bucket: &str, identity: Option<&Identity>) -> Known {
         let state = self.state.lock().unwrap();
-        state.known.get(bucket).and_then(|known| known.policy.clone())
+        let read = |task| state.seen.get(&(task, bucket.to_owned(), identity.cloned()));
+        let read = task::try_id()
+            .and_then(|id| read(Some(id)))
+            .or_else(|| read(None));
+        let (policy, edits) = read.cloned().unwrap_or_default();
+        Known {
+            policy,
+            edits,
+            listed: state.listed.get(bucket).copied().unwrap_or_default(),
+        }
     }
 
     /// A call to OSS about a bucket.
@@ -210,10 +230,8 @@ impl Gate {
                 return pending().await;
             }
             let fault = self.admit(Call::Write).await;
-            let known = {
-                let state = self.state.lock().unwrap();
-                state.known.get(&bucket.name).cloned().unwrap_or_default()
-            };
+            let identity = self.world.lock().unwrap().cloud.identity(keys);
+            let known = self.known(&bucket.name, Some(&identity));
             let write = Write {
                 world: Arc::clone(&self.world),
                 bucket: bucket.name.clone(),

@@ -71,7 +71,7 @@ impl World {
             status: JobStatus::default(),
         });
         self.jobs.insert(key.clone(), world);
-        self.announce_job(key);
+        self.show_job(key);
         true
     }
 
@@ -102,7 +102,7 @@ impl World {
         }
         job.generation += 1;
         world.place(job);
-        self.announce_job(key);
+        self.show_job(key);
         true
     }
 
@@ -111,7 +111,7 @@ impl World {
             return false;
         };
         self.audit.broken.extend(gone.broken);
-        self.announce_job(key);
+        self.show_job(key);
         true
     }
 
@@ -147,7 +147,7 @@ impl World {
         world.late = true;
         world.forged = true;
         world.place(job);
-        self.announce_job(key);
+        self.show_job(key);
         true
     }
 

@@ -5,14 +5,6 @@ use std::cell::Cell;
 /// A known fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// A deletion uses the operator's identity without a rule that allows it.
-    DeletionSkipsRules,
-    /// The `Intended` entry of another identity keeps a statement that its owner gives up.
-    IntendedHolds,
-    /// A replace that drops the finalizer, followed by a delete, leaves the statements.
-    ReplacedThenDeleted,
-    /// Sessions are used for objects of a namespace that was created again since.
-    SessionsOutliveNamespace,
     /// An expiry in a ledger that is later than any write of the operator can have, because it is forged or the clock was set
     /// back, holds up every grant of the bucket until it passes.
     FutureExpiryBlocks,
@@ -24,15 +16,7 @@ pub enum Known {
 }
 
 /// The faults that are still open.
-const OPEN: &[Known] = &[
-    Known::DeletionSkipsRules,
-    Known::IntendedHolds,
-    Known::ReplacedThenDeleted,
-    Known::SessionsOutliveNamespace,
-    Known::FutureExpiryBlocks,
-    Known::RestartDuringStaleReads,
-    Known::FarFuture,
-];
+const OPEN: &[Known] = &Known::ALL;
 
 thread_local! {
     /// A fault that is reported on this thread although it is open.
@@ -40,11 +24,7 @@ thread_local! {
 }
 
 impl Known {
-    pub const ALL: [Self; 7] = [
-        Self::DeletionSkipsRules,
-        Self::IntendedHolds,
-        Self::ReplacedThenDeleted,
-        Self::SessionsOutliveNamespace,
+    pub const ALL: [Self; 3] = [
         Self::FutureExpiryBlocks,
         Self::RestartDuringStaleReads,
         Self::FarFuture,
@@ -52,7 +32,7 @@ impl Known {
 
     /// Whether the fault is open, and so not reported.
     pub fn is_open(self) -> bool {
-        OPEN.contains(&self) && REPORTED.get() != Some(self)
+        self.is_listed() && REPORTED.get() != Some(self)
     }
 
     /// Whether the fault is not repaired yet.

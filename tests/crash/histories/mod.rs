@@ -19,6 +19,7 @@ mod rest;
 mod specs;
 mod step;
 mod strategy;
+mod watch;
 mod world;
 mod writes;
 

@@ -17,6 +17,7 @@ use super::super::process::pass_time;
 use super::gate::Gate;
 use super::known::Known;
 use super::step::{Act, History, Pause};
+use super::watch::{Event, Watch};
 use super::world::World;
 
 /// Longer than any back-off, than the drift interval, and than the time in which an unanswered write can arrive.
@@ -48,25 +49,44 @@ impl Process {
             if world.cloud.lag > 0 && Known::RestartDuringStaleReads.is_open() {
                 world.audit.restarted_blind(now);
             }
-            world.watch = Some(watch);
-            world.announce_all();
+            world.watch = Watch::start(watch);
+            world.show_all();
             world.processes
         };
         let gate = Arc::new(Gate::new(world, number));
         let ports: Arc<dyn Ports> = Arc::<Gate>::clone(&gate);
         let engine = Controllers::new(ports, Arc::default(), CancellationToken::new());
         let (buckets, jobs) = (engine.buckets.clone(), engine.jobs.clone());
+        let finalizers = engine.finalizers.clone();
         let context = Arc::clone(&engine.context);
         let feed = async move {
-            while let Some(key) = events.recv().await {
+            while let Some(event) = events.recv().await {
+                let (namespace, key) = match event {
+                    Event::Due(namespace, key) => (namespace, key),
+                    Event::Outdated(grant) => {
+                        context.grant_reads.changed(&grant);
+                        continue;
+                    }
+                    Event::Deleted(grant) => {
+                        context.leaving.deleted(*grant);
+                        continue;
+                    }
+                    Event::Unprotected(grant) => {
+                        let key = grant.key.clone();
+                        context.missing_finalizers.insert(*grant);
+                        (key.namespace.clone(), QueueKey::Finalizer(key))
+                    }
+                };
                 let (queue, debounce) = match &key {
-                    QueueKey::Bucket(_) => (&buckets, Duration::from_secs(1)),
+                    QueueKey::Bucket(_) | QueueKey::Probe(_) => (&buckets, Duration::from_secs(1)),
                     QueueKey::Job(job) => {
                         context.notifier.notify(job);
                         (&jobs, Duration::ZERO)
                     }
+                    QueueKey::Finalizer(_) => (&finalizers, Duration::ZERO),
                 };
-                if queue.send(Trigger { key, debounce }).await.is_err() {
+                let share = namespace.as_str().into();
+                if queue.send(Trigger { key, debounce, share }).await.is_err() {
                     return;
                 }
             }
@@ -127,7 +147,7 @@ impl Player {
             Pause::Seconds(seconds) => {
                 self.run_for(Duration::from_secs(seconds.into())).await;
                 let mut world = self.world.lock().unwrap();
-                world.audit.disturbed &= seconds < 400 || world.missed || !world.faults.is_empty();
+                world.audit.disturbed &= seconds < 400 || world.watch.missed || !world.faults.is_empty();
                 return;
             }
             Pause::Effects(effects) => usize::from(effects),
@@ -170,8 +190,8 @@ impl Player {
             world.faults.clear();
             world.behind = 0;
             world.cloud.lag = 0;
-            if world.missed || world.hide {
-                world.announce_all();
+            if world.watch.missed || world.watch.hide {
+                world.show_all();
             }
             world.jump.is_negative()
         };

@@ -37,7 +37,7 @@ impl World {
         let namespace = match &identity.origin {
             CredentialOrigin::Secret { namespace, .. }
             | CredentialOrigin::ServiceAccount { namespace, .. } => namespace,
-            CredentialOrigin::Operator => return Ok(()),
+            CredentialOrigin::Operator { .. } => return Ok(()),
         };
         if self.namespaces.get(namespace).is_none_or(|n| n.gone) {
             return Err(CredentialsError::NotFound);
@@ -53,7 +53,7 @@ impl World {
         let life = match &identity.origin {
             CredentialOrigin::Secret { namespace, .. }
             | CredentialOrigin::ServiceAccount { namespace, .. } => self.namespaces.get(namespace),
-            CredentialOrigin::Operator => None,
+            CredentialOrigin::Operator { .. } => None,
         };
         let life = life.map_or(0, |namespace| namespace.lives);
         self.cloud.issue(identity, life, expires)
@@ -88,7 +88,7 @@ impl Ports for Gate {
                 (world.version, world.grants.clone())
             } else {
                 // Events of what the list does not show arrive after it.
-                world.announce_all();
+                world.show_all();
                 (version, world.at(version))
             };
             self.saw_grants(bucket, version);
@@ -110,8 +110,9 @@ impl Ports for Gate {
         grant: &'a GrantObject,
         status: &'a GrantStatus,
     ) -> BoxFuture<'a, Result<String, KubeError>> {
+        let seen = self.known(&grant.bucket.as_ref().unwrap().name, grant.identity.as_ref());
         self.effect(KubeError::Unavailable, move |world| {
-            let seen = self.seen(&grant.bucket.as_ref().unwrap().name);
+            let seen = seen.policy;
             world.replace_status(grant, status, seen.as_deref())
         })
     }
@@ -167,7 +168,10 @@ impl Ports for Gate {
     fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
         self.effect(CredentialsError::Unavailable, |world| {
             let identity = Identity {
-                origin: CredentialOrigin::Operator,
+                // The operator's own keys name no namespace; their sessions do.
+                origin: CredentialOrigin::Operator {
+                    namespace: String::new(),
+                },
                 assumed_role: None,
             };
             Ok(world.issue(identity, None))
@@ -179,12 +183,18 @@ impl Ports for Gate {
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
         self.effect(no_answer(), move |world| {
+            let mut origin = world.cloud.identity(keys).origin;
+            if let (CredentialOrigin::Operator { namespace }, Some((_, of))) =
+                (&mut origin, session.name.split_once('@'))
+            {
+                of.clone_into(namespace);
+            }
             let identity = Identity {
+                origin,
                 assumed_role: Some(AssumedRole {
                     role_arn: session.role_arn.clone(),
                     external_id: session.external_id.clone(),
                 }),
-                ..world.cloud.identity(keys)
             };
             let end = world.true_time() + SESSION;
             Ok(world.issue(identity, Some(end)))
@@ -211,6 +221,9 @@ impl Ports for Gate {
             let end = world.true_time() + SESSION;
             Ok(world.issue(identity, Some(end)))
         })
+    }
+    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>> {
+        self.effect(KubeError::Unavailable, |world| Ok(world.true_time()))
     }
     fn tenant_of<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
         self.effect(KubeError::Unavailable, |world| {
@@ -245,7 +258,8 @@ impl Ports for Gate {
             let now = world.true_time();
             let policy = world.cloud.read(&bucket.name, now);
             let edits = world.cloud.buckets.get(&bucket.name).map_or(0, |b| b.edits);
-            self.saw_policy(&bucket.name, policy.clone(), edits);
+            let identity = world.cloud.identity(keys);
+            self.saw_policy(&bucket.name, identity, policy.clone(), edits);
             PolicyRead {
                 bytes: policy.map(String::into_bytes),
                 server_time: Some(now),
@@ -258,16 +272,20 @@ impl Ports for Gate {
         keys: &'a AccessKeys,
         text: &'a str,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         self.write(bucket, keys, Some(text), signed_at)
+            .map(|answer| answer.map(|()| None))
+            .boxed()
     }
     fn delete_policy<'a>(
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), CloudError>> {
+    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         self.write(bucket, keys, None, signed_at)
+            .map(|answer| answer.map(|()| None))
+            .boxed()
     }
     fn read_public_access_block<'a>(
         &'a self,

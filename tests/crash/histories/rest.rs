@@ -118,6 +118,15 @@ impl World {
                 || self.audit.left.contains(&of)
                 || self.audit.jumped;
             let owned = self.grants_of(bucket).any(|g| explains(self, g, &of));
+            // The process still tries to remove what such a grant has left.
+            let cannot = |g: &&Arc<GrantObject>| !self.has_credentials(g) || !self.is_allowed(g);
+            let owned = owned
+                || self
+                    .audit
+                    .gone
+                    .iter()
+                    .filter(cannot)
+                    .any(|g| explains(self, g, &of));
             self.audit.must(excused || owned, || {
                 let text = texts.iter().find(|text| super::audit::meaning(text) == of.1);
                 format!("I4: a statement of ours has no owner in {bucket}: {text:?}")

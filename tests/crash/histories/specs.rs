@@ -47,7 +47,7 @@ fn access(prefix: u8, preset: u8) -> Access {
 /// taking ownership.
 pub fn tenancy(number: u8) -> TenancyRules {
     let rule = |names: &str, take: bool, sources: &[&str]| {
-        json!({"namespaces": {"names": [names]}, "credentialSources": sources, "ownerUIDs": [OWNER],
+        json!({"namespaces": {"names": [names]}, "kinds": ["ImmBucketGrant", "ImageScoreJob"], "credentialSources": sources, "ownerUIDs": [OWNER],
             "buckets": ["*"], "granteeUIDs": ACCOUNTS, "projects": ["*"], "takeOwnership": take,
             "assumeRoleARNs": [ROLE_ARN]})
     };
@@ -65,7 +65,9 @@ pub fn tenancy(number: u8) -> TenancyRules {
             vec![rule("*", true, &["Secret", "ServiceAccount", "Operator"])],
         ),
     };
-    from_value(json!({"strict": strict, "rules": rules})).unwrap()
+    let rules: TenancyRules = from_value(json!({"strict": strict, "rules": rules})).unwrap();
+    rules.check().unwrap();
+    rules
 }
 
 pub fn bucket_name(index: u8) -> String {

@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imm_operator::api::{FINALIZER, GrantStatus};
-use imm_operator::controller::QueueKey;
 use imm_operator::core::grant::{GrantObject, ObjectKey};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::tenancy::TenancyRules;
 use imm_operator::ports::KubeError;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use super::super::fault::Fault;
@@ -21,6 +19,7 @@ use super::audit::{Audit, ready};
 use super::cloud::Cloud;
 use super::specs::credentials;
 use super::step::{Rotation, Shape};
+use super::watch::Watch;
 
 /// A namespace.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,10 +63,7 @@ pub struct World {
     pub faults: Vec<Fault>,
     /// How many changes the next list of grants is behind.
     pub behind: usize,
-    /// The next watch event is lost; one was lost.
-    pub hide: bool,
-    pub missed: bool,
-    pub watch: Option<UnboundedSender<QueueKey>>,
+    pub watch: Watch,
     pub processes: usize,
     /// Effects so far, and the number at which the player wants to be woken.
     pub effects: usize,
@@ -96,9 +92,7 @@ impl World {
             foreign: BTreeSet::new(),
             faults: Vec::new(),
             behind: 0,
-            hide: false,
-            missed: false,
-            watch: None,
+            watch: Watch::default(),
             processes: 0,
             effects: 0,
             wake_at: None,
@@ -154,108 +148,43 @@ impl World {
         Identity::of(namespace, &credentials(number % self.size.2)).unwrap()
     }
 
-    /// Sends a watch event, unless it is to be lost.
-    pub fn announce(&mut self, keys: Vec<QueueKey>) {
-        if keys.is_empty() {
-            return;
-        }
-        if std::mem::take(&mut self.hide) {
-            self.missed = true;
-            self.audit.disturbed = true;
-            return;
-        }
-        if let Some(watch) = &self.watch {
-            keys.into_iter().for_each(|key| drop(watch.send(key)));
-        }
-    }
-
-    /// Every key, as when a watch starts.
-    pub fn announce_all(&mut self) {
-        self.hide = false;
-        self.missed = false;
-        let buckets: BTreeSet<String> = self
-            .grants
-            .values()
-            .filter_map(|g| g.bucket.as_ref().map(|b| b.name.clone()))
-            .collect();
-        let mut keys: Vec<QueueKey> = buckets.into_iter().map(|b| QueueKey::Bucket(b.into())).collect();
-        keys.extend(self.jobs.keys().cloned().map(QueueKey::Job));
-        self.announce(keys);
-    }
-
-    /// Jobs that wait for a grant.
-    fn waiting(&self, grant: &ObjectKey) -> Vec<QueueKey> {
-        let waits = |job: &&ObjectKey| {
-            let spec = self.jobs[*job].job.as_ref().and_then(|j| j.spec.as_ref().ok());
-            let reference = spec.and_then(|s| s.grant_ref.as_ref());
-            reference.is_some_and(|r| {
-                r.name == grant.name && r.namespace.as_ref().unwrap_or(&job.namespace) == &grant.namespace
-            })
-        };
-        self.jobs
-            .keys()
-            .filter(waits)
-            .cloned()
-            .map(QueueKey::Job)
-            .collect()
-    }
-
-    /// Stores a grant, and announces the change as the index of the watch does.
+    /// Stores a grant, and shows the change.
     pub fn store(&mut self, mut grant: GrantObject) -> String {
         self.version += 1;
         grant.resource_version = self.version.to_string();
         let version = grant.resource_version.clone();
-        let token = |g: &GrantObject| {
-            (
-                g.uid.clone(),
-                g.generation,
-                g.deleting,
-                g.reconcile_at.clone(),
-                g.abandon,
-            )
-        };
-        let key = grant.key.clone();
         if grant.deleting && grant.finalizers.is_empty() {
-            self.remove(&key);
+            self.note_gone(&grant);
+            self.remove(&grant);
             return version;
         }
         let grant = Arc::new(grant);
-        let mut keys = self.waiting(&key);
-        let old = self.grants.insert(key.clone(), Arc::clone(&grant));
-        if old.is_none_or(|old| token(&old) != token(&grant)) {
-            let bucket = grant.bucket.as_ref().unwrap().name.as_str();
-            keys.push(QueueKey::Bucket(bucket.into()));
-        }
+        self.grants.insert(grant.key.clone(), Arc::clone(&grant));
         self.log.push(Change {
             version: self.version,
-            key,
-            grant: Some(grant),
+            key: grant.key.clone(),
+            grant: Some(Arc::clone(&grant)),
         });
-        self.announce(keys);
+        self.show(&grant);
         version
     }
 
-    /// Removes a grant from the API server.
-    pub fn remove(&mut self, key: &ObjectKey) {
-        let Some(old) = self.grants.remove(key) else {
+    /// Removes a grant from the API server; `last` is its last state.
+    pub fn remove(&mut self, last: &GrantObject) {
+        if self.grants.remove(&last.key).is_none() {
             return;
-        };
+        }
         self.version += 1;
         self.log.push(Change {
             version: self.version,
-            key: key.clone(),
+            key: last.key.clone(),
             grant: None,
         });
-        let mut keys = self.waiting(key);
-        keys.push(QueueKey::Bucket(
-            old.bucket.as_ref().unwrap().name.as_str().into(),
-        ));
-        self.note_gone(&old);
-        self.announce(keys);
-        if let Some(shape) = self.awaited.remove(key) {
-            self.create(key, shape);
+        self.show_deleted(last);
+        if let Some(shape) = self.awaited.remove(&last.key) {
+            self.create(&last.key, shape);
         }
-        self.end_namespace(&key.namespace.clone());
+        self.end_namespace(&last.key.namespace);
     }
 
     /// Returns the grants as they were at a version.
@@ -275,6 +204,7 @@ impl World {
         let then = self.at(version).into_values();
         let later = self.log.iter().filter(|change| change.version > version);
         let all = then.chain(later.filter_map(|change| change.grant.clone()));
+        let all = all.chain(self.audit.gone.iter().cloned());
         all.filter(|g| g.bucket.as_ref().is_some_and(|b| b.name == bucket))
             .collect()
     }
@@ -340,7 +270,11 @@ impl World {
         self.check_release(&stored, planned);
         let mut stored = GrantObject::clone(&stored);
         stored.finalizers.remove(place);
-        self.store(stored);
+        if stored.deleting && stored.finalizers.is_empty() {
+            self.remove(&stored);
+        } else {
+            self.store(stored);
+        }
         Ok(())
     }
 
@@ -373,6 +307,6 @@ impl World {
             job.restore(changes);
         }
         // The watch breaks, and starts again with a list.
-        self.announce_all();
+        self.show_all();
     }
 }
