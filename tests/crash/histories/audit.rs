@@ -13,6 +13,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::world::World;
 
+/// Violations of one history that are kept.
+const MOST_BROKEN: usize = 5;
+
 /// A bucket and the meaning of a statement.
 pub type Placed = (String, String);
 
@@ -29,6 +32,8 @@ pub struct Audit {
     pub left: BTreeSet<Placed>,
     /// Grants that were deleted without their finalizer, which the process keeps in memory.
     pub gone: Vec<Arc<GrantObject>>,
+    /// Identities of which a token was issued, and in which life of their namespace the last time.
+    pub tokens: BTreeMap<Identity, usize>,
     /// Objects whose status a tenant has written.
     pub forged: BTreeSet<String>,
     /// Objects, and the identities that the rules have allowed them.
@@ -72,7 +77,8 @@ pub fn ready(status: &GrantStatus) -> Option<(ConditionStatus, &str)> {
 
 impl Audit {
     pub fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
-        if !holds {
+        // The first violation of a kind is followed by many like it.
+        if !holds && self.broken.len() < MOST_BROKEN {
             self.broken.push(what());
         }
     }
@@ -203,6 +209,12 @@ impl World {
     /// Checks that keys of a namespace are not used for long after the namespace was created again.
     pub fn check_age(&mut self, keys: &AccessKeys) {
         let (identity, life) = self.cloud.owner(keys);
+        // Who gets a token of the namespace gets such a session.
+        let life = self
+            .audit
+            .tokens
+            .get(&identity)
+            .map_or(life, |now| life.max(*now));
         let namespace = match &identity.origin {
             CredentialOrigin::Secret { namespace, .. }
             | CredentialOrigin::ServiceAccount { namespace, .. } => namespace,

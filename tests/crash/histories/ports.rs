@@ -88,7 +88,7 @@ impl Ports for Gate {
                 (world.version, world.grants.clone())
             } else {
                 // Events of what the list does not show arrive after it.
-                world.show_all();
+                world.show_rules();
                 (version, world.at(version))
             };
             self.saw_grants(bucket, version);
@@ -162,6 +162,8 @@ impl Ports for Gate {
         self.effect(CredentialsError::Unavailable, move |world| {
             let identity = world.identity(namespace, 1);
             world.open(&identity, CredentialsError::TokenRequestDenied { account: None })?;
+            let life = world.namespaces.get(namespace).map_or(0, |n| n.lives);
+            world.audit.tokens.insert(identity, life);
             Ok(format!("{namespace}/{name}").into())
         })
     }

@@ -32,6 +32,11 @@ const REGRESSIONS: &[Regression] = &[
         line: r#"{"size":[1,4,2],"steps":[[{"Effects":0},{"Apply":[5,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"CreateNamespace":1}],[{"Seconds":2},{"Apply":[5,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
     },
     Regression {
+        name: "the clock is set back while a namespace is created again, and a grant loses its finalizer",
+        fault: None,
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Edit":[0,"Account",0]}],[{"Effects":0},{"Clock":-3600}],[{"Effects":0},{"CreateNamespace":0}],[{"Effects":5},{"Replace":0}],[{"Seconds":400},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
+    },
+    Regression {
         name: "a time ten thousand years from now in the status of a job",
         fault: Some(Known::FarFuture),
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Seconds":2},{"ForgeJob":[0,"FarFuture"]}]]}"#,
