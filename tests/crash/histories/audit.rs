@@ -11,6 +11,7 @@ use imm_operator::core::tenancy::Tenant;
 use imm_operator::ports::AccessKeys;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::known::Known;
 use super::world::World;
 
 /// Violations of one history that are kept.
@@ -32,6 +33,8 @@ pub struct Audit {
     pub left: BTreeSet<Placed>,
     /// Grants that were deleted without their finalizer, which the process keeps in memory.
     pub gone: Vec<Arc<GrantObject>>,
+    /// Those that a process kept which has ended; a write of it can arrive later.
+    pub lost: Vec<Arc<GrantObject>>,
     /// Identities of which a token was issued, and in which life of their namespace the last time.
     pub tokens: BTreeMap<Identity, usize>,
     /// Objects whose status a tenant has written.
@@ -124,6 +127,7 @@ impl Audit {
         self.disturbed = true;
         for grant in std::mem::take(&mut self.gone) {
             self.leave(&grant);
+            self.lost.push(grant);
         }
     }
 
@@ -194,7 +198,7 @@ impl World {
         let mut entitled = false;
         for grant in known.iter().filter(|g| g.identity.as_ref() == Some(identity)) {
             let id = (grant.uid.clone(), identity.clone());
-            if !grant.deleting && self.allowed_since(grant, listed) {
+            if self.allowed_since(grant, listed) {
                 self.audit.authorised.insert(id);
                 entitled = true;
             } else {
@@ -270,6 +274,11 @@ impl World {
                 continue;
             }
             let written = self.audit.placed.contains_key(&of) && !entry.pre_existing;
+            let operator = grant.identity.as_ref().is_some_and(Identity::is_operator);
+            if operator && entry.state == EntryState::Intended && Known::IntendedThenOperator.is_open() {
+                self.audit.left.insert(of);
+                continue;
+            }
             let excused = self.audit.ambiguous.contains(&of) || self.audit.left.contains(&of);
             if !live.contains(&of.1) || !written || excused || self.audit.jumped {
                 continue;
@@ -289,7 +298,7 @@ impl World {
     /// A grant is gone from the API server although the operator has not released it: the process keeps it in memory if it
     /// is shown.
     pub fn note_gone(&mut self, last: &GrantObject) {
-        if self.watch.hide {
+        if self.watch.hide || last.abandon || last.retain {
             self.audit.leave(last);
         } else {
             self.audit.gone.push(Arc::new(last.clone()));

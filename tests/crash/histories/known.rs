@@ -11,6 +11,9 @@ pub enum Known {
     /// A write that was answered and is not in any read yet leaves no time in the ledger: a process that starts then trusts
     /// a stale read.
     RestartDuringStaleReads,
+    /// A write is answered, and before that is recorded the grant changes to the operator's own identity without a rule: its
+    /// deletion leaves the statement once the write has expired.
+    IntendedThenOperator,
     /// A time in a status that is far in the future ends the reconcile with a panic.
     FarFuture,
 }
@@ -24,9 +27,10 @@ thread_local! {
 }
 
 impl Known {
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::FutureExpiryBlocks,
         Self::RestartDuringStaleReads,
+        Self::IntendedThenOperator,
         Self::FarFuture,
     ];
 

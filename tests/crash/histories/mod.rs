@@ -30,7 +30,7 @@ use self::known::Known;
 use self::step::History;
 
 /// Histories of a run: all in an optimised build, few in a debug build to keep the time short.
-const COUNT: usize = if cfg!(debug_assertions) { 300 } else { 4_000 };
+const COUNT: usize = if cfg!(debug_assertions) { 300 } else { 20_000 };
 
 #[expect(
     clippy::disallowed_methods,

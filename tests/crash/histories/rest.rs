@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imm_operator::api::{AdoptionPolicy, ConditionStatus, DriftPolicy, EntryState, Mode, PassRoleStatement};
 use imm_operator::core::grant::GrantObject;
+use imm_operator::core::identity::Identity;
 use imm_operator::core::job::JobObject;
 use imm_operator::core::tenancy::Tenant;
 
@@ -83,7 +84,14 @@ impl World {
         });
         if grant.deleting {
             // A deletion with working credentials ends.
-            let stuck = grant.has_finalizer() && self.has_credentials(grant) && self.is_allowed(grant);
+            let of_another = |identity: &Identity| {
+                let digests = grant.status.owned.iter().filter_map(|e| e.identity.as_ref());
+                identity.is_operator() && digests.into_iter().any(|digest| *digest != identity.digest())
+            };
+            // The operator's own identity removes nothing that others have written.
+            let barred = grant.identity.as_ref().is_some_and(of_another);
+            let stuck =
+                grant.has_finalizer() && !barred && self.has_credentials(grant) && self.is_allowed(grant);
             self.audit.must(!stuck, || {
                 format!("I10: {} is still being deleted: {state:?}", grant.key)
             });

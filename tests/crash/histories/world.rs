@@ -204,7 +204,7 @@ impl World {
         let then = self.at(version).into_values();
         let later = self.log.iter().filter(|change| change.version > version);
         let all = then.chain(later.filter_map(|change| change.grant.clone()));
-        let all = all.chain(self.audit.gone.iter().cloned());
+        let all = all.chain(self.audit.gone.iter().chain(&self.audit.lost).cloned());
         all.filter(|g| g.bucket.as_ref().is_some_and(|b| b.name == bucket))
             .collect()
     }
