@@ -170,11 +170,11 @@ impl Gate {
         state.listed.insert(bucket.to_owned(), version);
     }
 
-    pub fn saw_policy(&self, bucket: &str, identity: Identity, policy: Option<String>, edits: usize) {
+    pub fn saw_policy(&self, bucket: &str, identity: &Identity, policy: Option<&str>, edits: usize) {
         let mut state = self.state.lock().unwrap();
         for task in [task::try_id(), None] {
             let reader = (task, bucket.to_owned(), Some(identity.clone()));
-            state.seen.insert(reader, (policy.clone(), edits));
+            state.seen.insert(reader, (policy.map(ToOwned::to_owned), edits));
         }
     }
 

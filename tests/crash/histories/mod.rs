@@ -14,6 +14,7 @@ mod known;
 mod namespaces;
 mod player;
 mod ports;
+mod references;
 mod regressions;
 mod rest;
 mod specs;

@@ -25,44 +25,10 @@ use super::super::jobs::{ACCOUNT, JobWorld};
 use super::super::process::no_answer;
 use super::gate::Gate;
 use super::specs::OWNER;
-use super::step::Rotation;
 use super::world::World;
 
 /// How long a session lasts.
 const SESSION: SignedDuration = SignedDuration::from_hours(1);
-
-impl World {
-    /// Returns an error if the source of an identity cannot be used.
-    fn open(&self, identity: &Identity, denied: CredentialsError) -> Result<(), CredentialsError> {
-        let namespace = match &identity.origin {
-            CredentialOrigin::Secret { namespace, .. }
-            | CredentialOrigin::ServiceAccount { namespace, .. } => namespace,
-            CredentialOrigin::Operator { .. } => return Ok(()),
-        };
-        if self.namespaces.get(namespace).is_none_or(|n| n.gone) {
-            return Err(CredentialsError::NotFound);
-        }
-        match self.credentials.get(identity) {
-            Some(Rotation::Deleted) => Err(CredentialsError::NotFound),
-            Some(Rotation::Closed) => Err(denied),
-            Some(Rotation::Replaced | Rotation::Restored) | None => Ok(()),
-        }
-    }
-
-    fn issue(&mut self, identity: Identity, expires: Option<Timestamp>) -> AccessKeys {
-        let life = match &identity.origin {
-            CredentialOrigin::Secret { namespace, .. }
-            | CredentialOrigin::ServiceAccount { namespace, .. } => self.namespaces.get(namespace),
-            CredentialOrigin::Operator { .. } => None,
-        };
-        let life = life.map_or(0, |namespace| namespace.lives);
-        self.cloud.issue(identity, life, expires)
-    }
-
-    fn job(&mut self, key: &ObjectKey) -> Result<&mut JobWorld, KubeError> {
-        self.jobs.get_mut(key).ok_or(KubeError::NotFound)
-    }
-}
 
 impl Gate {
     fn store_of<'a, T: Send + 'a>(
@@ -261,7 +227,7 @@ impl Ports for Gate {
             let policy = world.cloud.read(&bucket.name, now);
             let edits = world.cloud.buckets.get(&bucket.name).map_or(0, |b| b.edits);
             let identity = world.cloud.identity(keys);
-            self.saw_policy(&bucket.name, identity, policy.clone(), edits);
+            self.saw_policy(&bucket.name, &identity, policy.as_deref(), edits);
             PolicyRead {
                 bytes: policy.map(String::into_bytes),
                 server_time: Some(now),
