@@ -5,6 +5,8 @@
 //! for a grant, also after the rule is gone. The ledger records whose statements they are, as a digest of the identity
 //! that is compared and never used to obtain credentials.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::jiff::Timestamp;
 
 use super::identity::Identity;
@@ -22,8 +24,8 @@ pub enum Purpose<'a> {
         spec: Option<&'a GrantSpec>,
         /// The ledger of the grant.
         ledger: &'a [LedgerEntry],
-        /// The current time.
-        now: Timestamp,
+        /// Fingerprints of intended writes that have certainly not taken effect for the grant.
+        unproven: &'a BTreeSet<String>,
     },
     /// Read the source of a job, or score its images.
     Job {
@@ -53,16 +55,20 @@ pub fn allow_use(
         Purpose::Grant(spec) => rules.allow_grant(tenant, spec),
         Purpose::Job { spec, buckets } => rules.allow_job(tenant, spec, buckets),
         Purpose::Removal { .. } if !identity.is_operator() => Ok(()),
-        Purpose::Removal { spec, ledger, now } => {
+        Purpose::Removal {
+            spec,
+            ledger,
+            unproven,
+        } => {
             let digest = identity.digest();
-            let mut unproven = ledger
+            let mut of_others = ledger
                 .iter()
-                .filter(|e| must_be_removed(e, now) && e.identity.as_ref() != Some(&digest))
+                .filter(|e| must_be_removed(e, unproven) && e.identity.as_ref() != Some(&digest))
                 .peekable();
-            if unproven.peek().is_none() {
+            if of_others.peek().is_none() {
                 return Ok(());
             }
-            if unproven.any(|e| e.identity.is_some()) {
+            if of_others.any(|e| e.identity.is_some()) {
                 return Err(
                     "Statements of this grant were written with other credentials than spec.credentials names: set \
                      spec.credentials to the credentials that wrote them"
@@ -77,10 +83,12 @@ pub fn allow_use(
     }
 }
 
-/// Whether the deletion of a grant has to remove the statement of an entry. A statement that was there before stays,
-/// and an unconfirmed statement is not ours once its write can no longer take effect.
-pub fn must_be_removed(entry: &LedgerEntry, now: Timestamp) -> bool {
-    !entry.pre_existing && (entry.state != EntryState::Intended || is_within_life(entry, now))
+/// Whether the deletion of a grant has to remove the statement of an entry. A statement that was there before stays, and
+/// so does one whose intended write is known not to have taken effect. The age of an intended write proves nothing: only
+/// the policy tells whether it took effect before it expired.
+pub fn must_be_removed(entry: &LedgerEntry, unproven: &BTreeSet<String>) -> bool {
+    let not_written = entry.state == EntryState::Intended && unproven.contains(&entry.fingerprint);
+    !entry.pre_existing && !not_written
 }
 
 /// Whether the write of an entry can still take effect.
@@ -91,7 +99,6 @@ pub fn is_within_life(entry: &LedgerEntry, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use k8s_openapi::jiff::SignedDuration;
     use serde_json::json;
 
     use super::*;
@@ -112,10 +119,6 @@ mod tests {
         Identity::of("media", &spec.credentials).unwrap()
     }
 
-    fn now() -> Timestamp {
-        Timestamp::from_second(1_790_000_000).unwrap()
-    }
-
     fn entry(state: EntryState, identity: Option<&Identity>) -> LedgerEntry {
         LedgerEntry {
             fingerprint: "sha256:0".to_owned(),
@@ -132,6 +135,15 @@ mod tests {
 
     /// Whether a grant of namespace media that is being deleted may use its identity.
     fn removes(rules: &serde_json::Value, spec: &GrantSpec, ledger: &[LedgerEntry]) -> bool {
+        removes_except(rules, spec, ledger, &BTreeSet::new())
+    }
+
+    fn removes_except(
+        rules: &serde_json::Value,
+        spec: &GrantSpec,
+        ledger: &[LedgerEntry],
+        unproven: &BTreeSet<String>,
+    ) -> bool {
         let rules: TenancyRules = serde_json::from_value(rules.clone()).unwrap();
         let tenant = Tenant {
             name: "media".to_owned(),
@@ -140,7 +152,7 @@ mod tests {
         let purpose = Purpose::Removal {
             spec: Some(spec),
             ledger,
-            now: now(),
+            unproven,
         };
         allow_use(&rules, &tenant, &identity(spec), &purpose).is_ok()
     }
@@ -191,13 +203,21 @@ mod tests {
             pre_existing: true,
             ..entry(EntryState::Applied, None)
         };
-        let intended = |seconds| LedgerEntry {
-            unsettled_until: Some(Time(now() + SignedDuration::from_secs(seconds))),
+        let intended = LedgerEntry {
+            unsettled_until: Some(Time(Timestamp::UNIX_EPOCH)),
             ..entry(EntryState::Intended, None)
         };
         let none = json!({"rules": []});
-        assert!(removes(&none, &operator, &[found, intended(-1)]));
-        assert!(!removes(&none, &operator, &[intended(1)]));
+        assert!(removes(&none, &operator, std::slice::from_ref(&found)));
+        let unproven = BTreeSet::from([intended.fingerprint.clone()]);
+        let ledger = [found, intended];
+        assert!(removes_except(&none, &operator, &ledger, &unproven));
+        assert!(
+            !removes(&none, &operator, &ledger),
+            "a write that has expired can have taken effect before"
+        );
+        let applied = [entry(EntryState::Applied, None)];
+        assert!(!removes_except(&none, &operator, &applied, &unproven));
     }
 
     #[test]

@@ -52,10 +52,13 @@ pub(super) struct WriteHistory {
     pub(super) confirmed_removed: BTreeSet<String>,
     /// Intended writes that OSS has rejected, by the uid of the grant and the fingerprint.
     rejected_intents: BTreeSet<(String, String)>,
-    /// Intended writes that OSS did not answer: they can have taken effect, also if nobody looked in time.
-    unanswered_intents: BTreeSet<(String, String)>,
+    /// Intended writes that were sent and not rejected: they can have taken effect, also if nobody looked in time, or if
+    /// their ledger could not be stored after the answer.
+    sent_intents: BTreeSet<(String, String)>,
     /// Intended writes that this process found when it first looked at the bucket: they can have taken effect before.
     inherited_intents: BTreeSet<(String, String)>,
+    /// Those whose grant was suspended since then: they count only for the deletion of the grant.
+    suspended_intents: BTreeSet<(String, String)>,
     has_looked: bool,
 }
 
@@ -76,7 +79,8 @@ impl WriteHistory {
     }
 
     /// Drops what is known about entries that are gone, and finds the intended writes of earlier processes at the first
-    /// look at the bucket. Those of a suspended grant do not count: suspending a grant must not keep them for ever.
+    /// look at the bucket. Those of a suspended grant count only for its deletion: suspending a grant must not keep them
+    /// for ever.
     fn read_intents(&mut self, grants: &[GrantObject]) {
         let intents = |g: &GrantObject| {
             let entries = g.status.owned.iter().filter(|e| e.state == EntryState::Intended);
@@ -87,11 +91,17 @@ impl WriteHistory {
         let active = grants.iter().filter(|g| !suspended(g));
         let active: BTreeSet<(String, String)> = active.flat_map(intents).collect();
         self.rejected_intents.retain(|rejected| known.contains(rejected));
-        self.unanswered_intents.retain(|open| known.contains(open));
+        self.sent_intents.retain(|open| known.contains(open));
+        self.suspended_intents.retain(|found| known.contains(found));
         if self.has_looked {
-            self.inherited_intents.retain(|found| active.contains(found));
+            let found = std::mem::take(&mut self.inherited_intents);
+            let found = found.into_iter().filter(|found| known.contains(found));
+            let (kept, suspended) = found.partition(|found| active.contains(found));
+            self.inherited_intents = kept;
+            self.suspended_intents.extend::<BTreeSet<_>>(suspended);
         } else {
             self.has_looked = true;
+            self.suspended_intents = known.difference(&active).cloned().collect();
             self.inherited_intents = active;
         }
     }
@@ -101,8 +111,9 @@ impl WriteHistory {
     pub(super) fn unproven_intents(&self, grant: &GrantObject, now: Timestamp) -> BTreeSet<String> {
         let proven = |e: &LedgerEntry| {
             let intent = intent(&grant.uid, e);
-            let possible =
-                self.unanswered_intents.contains(&intent) || self.inherited_intents.contains(&intent);
+            let possible = self.sent_intents.contains(&intent)
+                || self.inherited_intents.contains(&intent)
+                || grant.deleting && self.suspended_intents.contains(&intent);
             !self.rejected_intents.contains(&intent) && (possible || is_within_life(e, now))
         };
         let intents = grant
@@ -116,10 +127,10 @@ impl WriteHistory {
             .collect()
     }
 
-    /// Records that OSS did not answer the write of the planned entries.
-    pub(super) fn write_unanswered(&mut self, uid: &str, planned: &[LedgerEntry]) {
-        let added = planned.iter().filter(|e| e.state == EntryState::Intended);
-        self.unanswered_intents.extend(added.map(|e| intent(uid, e)));
+    /// Records that the write of entries was sent and not rejected. They are forgotten when a stored ledger no longer has
+    /// them as intended.
+    pub(super) fn write_sent<'a>(&mut self, uid: &str, entries: impl Iterator<Item = &'a LedgerEntry>) {
+        self.sent_intents.extend(entries.map(|e| intent(uid, e)));
     }
 
     /// Records that OSS rejected the write of the planned entries. An entry whose earlier write can still take effect
@@ -135,7 +146,7 @@ impl WriteHistory {
             let mut entries = earlier.iter().filter(|e| e.fingerprint == fingerprint);
             entries.any(|e| {
                 e.state == EntryState::Intended
-                    && (is_within_life(e, now) || self.unanswered_intents.contains(&intent(uid, e)))
+                    && (is_within_life(e, now) || self.sent_intents.contains(&intent(uid, e)))
             })
         };
         let rejected = planned
@@ -283,5 +294,123 @@ impl GrantSetCache {
     /// that this group wants.
     pub(super) fn clear_backoff(&mut self) {
         self.not_before = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{GrantSpec, GrantStatus, StatementRole};
+    use crate::core::grant::ObjectKey;
+
+    const START: Timestamp = Timestamp::constant(1_790_000_000, 0);
+
+    fn entry() -> LedgerEntry {
+        LedgerEntry {
+            fingerprint: "sha256:1".to_owned(),
+            role: StatementRole::Access,
+            state: EntryState::Intended,
+            pre_existing: false,
+            statement: "{}".to_owned(),
+            copies: None,
+            unsettled_until: Some(Time(START + WRITE_LIFE)),
+            identity: None,
+            other: BTreeMap::new(),
+        }
+    }
+
+    /// A grant whose ledger records an intended write.
+    fn grant(suspend: bool, deleting: bool) -> GrantObject {
+        let spec: GrantSpec = serde_json::from_value(json!({
+            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+            "grantee": {"accountUID": "12345"},
+            "credentials": {"source": "Operator"},
+            "suspend": suspend,
+        }))
+        .unwrap();
+        GrantObject {
+            key: ObjectKey {
+                namespace: "media".to_owned(),
+                name: "one".to_owned(),
+            },
+            uid: "uid".to_owned(),
+            resource_version: "1".to_owned(),
+            generation: 1,
+            created: None,
+            deleting,
+            finalizers: Vec::new(),
+            reconcile_at: None,
+            abandon: false,
+            retain: false,
+            bucket: Some(spec.bucket.clone()),
+            identity: None,
+            spec: Ok(spec),
+            status: GrantStatus {
+                owned: vec![entry()],
+                ..GrantStatus::default()
+            },
+        }
+    }
+
+    /// Whether the write counts as taken effect, if the live statement equals it, after it has expired.
+    fn counts(writes: &WriteHistory, grant: &GrantObject) -> bool {
+        let later = START + WRITE_LIFE + SignedDuration::from_secs(1);
+        writes.unproven_intents(grant, later).is_empty()
+    }
+
+    /// A process that has looked at the bucket before the grant recorded its write.
+    fn running() -> WriteHistory {
+        let mut writes = WriteHistory::default();
+        writes.read_ledgers(&[], START);
+        writes
+    }
+
+    #[test]
+    fn a_write_that_was_sent_counts_after_its_life_whatever_happens_to_its_grant() {
+        let mut writes = running();
+        assert!(!counts(&writes, &grant(false, false)), "it was never sent");
+        writes.write_sent("uid", [entry()].iter());
+        for (suspend, deleting) in [(false, false), (true, false), (true, true), (false, true)] {
+            let grant = grant(suspend, deleting);
+            writes.read_ledgers(std::slice::from_ref(&grant), START);
+            assert!(counts(&writes, &grant), "suspended {suspend}, deleted {deleting}");
+        }
+        writes.read_ledgers(&[], START);
+        assert!(
+            !counts(&writes, &grant(false, false)),
+            "the ledger has lost the entry"
+        );
+    }
+
+    #[test]
+    fn a_rejected_write_does_not_count() {
+        let mut writes = running();
+        writes.write_rejected("uid", &[entry()], &[], START);
+        assert!(!counts(&writes, &grant(false, true)));
+    }
+
+    #[test]
+    fn a_write_of_an_earlier_process_counts_for_a_suspended_grant_only_at_its_deletion() {
+        let mut writes = WriteHistory::default();
+        writes.read_ledgers(&[grant(false, false)], START);
+        assert!(counts(&writes, &grant(false, false)));
+        for suspended_at_start in [true, false] {
+            if suspended_at_start {
+                writes = WriteHistory::default();
+            }
+            writes.read_ledgers(&[grant(true, false)], START);
+            assert!(!counts(&writes, &grant(true, false)));
+            writes.read_ledgers(&[grant(false, false)], START);
+            assert!(
+                !counts(&writes, &grant(false, false)),
+                "suspending keeps it for ever"
+            );
+            assert!(counts(&writes, &grant(false, true)));
+            writes = WriteHistory::default();
+            writes.read_ledgers(&[grant(false, false)], START);
+        }
     }
 }

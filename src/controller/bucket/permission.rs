@@ -11,7 +11,7 @@ use crate::api::BucketRef;
 use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
 use crate::core::credential_use::{Purpose, must_be_removed};
 use crate::core::error::CredentialsError;
-use crate::core::grant::{Disposition, GrantObject, GrantState, Plan};
+use crate::core::grant::{Disposition, GrantInput, GrantObject, GrantState, Plan};
 use crate::core::identity::SessionScope;
 use crate::ports::AccessKeys;
 
@@ -37,13 +37,12 @@ pub(super) enum Recheck {
 
 impl GrantSet<'_> {
     /// Returns the state of a grant that may not use its identity; `None` when it may.
-    pub(super) async fn denial(&self, grant: &GrantObject, work: Option<&GrantWork>) -> Option<GrantState> {
-        let ledger = work.map_or(grant.status.owned.as_slice(), |w| &w.input.ledger);
+    pub(super) async fn denial(&self, grant: &GrantObject, input: &GrantInput) -> Option<GrantState> {
         let purpose = if grant.deleting {
             Purpose::Removal {
                 spec: grant.spec.as_ref().ok(),
-                ledger,
-                now: self.context.ports.now(),
+                ledger: &input.ledger,
+                unproven: &input.unproven,
             }
         } else {
             Purpose::Grant(grant.spec.as_ref().ok()?)
@@ -55,15 +54,14 @@ impl GrantSet<'_> {
     /// Releases the deleted grants that own nothing, without credentials: an entry is stored before its write, so no
     /// write can be in flight. Returns the remaining grants, and `false` when a release failed.
     pub(super) async fn release_owning_nothing(&self, batch: Vec<GrantWork>) -> (Vec<GrantWork>, bool) {
-        let now = self.context.ports.now();
         let mut staying = Vec::new();
         let mut all_released = true;
         for work in batch {
-            let ledger = &work.input.ledger;
+            let (ledger, unproven) = (&work.input.ledger, &work.input.unproven);
             // With credentials of its own, a grant also reports which access remains. The operator's own identity
             // makes no call for that.
             let nothing = ledger.is_empty()
-                || (self.identity.is_operator() && !ledger.iter().any(|e| must_be_removed(e, now)));
+                || (self.identity.is_operator() && !ledger.iter().any(|e| must_be_removed(e, unproven)));
             if work.grant.deleting && nothing {
                 all_released &= release(self.context, work.grant, 0).await;
             } else {
@@ -126,13 +124,16 @@ impl GrantSet<'_> {
         works: &[&GrantWork],
         place: &BucketRef,
     ) -> Result<AccessKeys, CredentialRefusal> {
-        let now = self.context.ports.now();
         let mut users = Vec::with_capacity(works.len());
         for work in works {
             let spec = work.grant.spec.as_ref().ok();
-            let ledger = &work.input.ledger;
+            let (ledger, unproven) = (&work.input.ledger, &work.input.unproven);
             let purpose = match spec {
-                _ if work.grant.deleting => Purpose::Removal { spec, ledger, now },
+                _ if work.grant.deleting => Purpose::Removal {
+                    spec,
+                    ledger,
+                    unproven,
+                },
                 Some(spec) => Purpose::Grant(spec),
                 None => continue,
             };
@@ -190,7 +191,7 @@ impl GrantSet<'_> {
         let mut replan = false;
         for index in (0..batch.len()).filter(|index| touched(*index)) {
             let Some(work) = batch.get(index) else { continue };
-            let denied = self.denial(&work.grant, Some(work)).await;
+            let denied = self.denial(&work.grant, &work.input).await;
             if let (Some(denied), Some(work)) = (denied, batch.get_mut(index)) {
                 work.outcome = Some(denied);
                 work.input.disposition = Disposition::Carried;

@@ -27,16 +27,16 @@ impl GrantSet<'_> {
         } else {
             Disposition::Carried
         };
+        let unproven = self.writes.unproven_intents(&grant, self.context.ports.now());
         if grant.deleting && self.identity.is_operator() {
-            // The operator's own identity removes no statement on the ground of a write that has expired.
-            let now = self.context.ports.now();
-            ledger.retain(|e| e.pre_existing || must_be_removed(e, now));
+            // The operator's own identity looks for no statement that the operator has not written.
+            ledger.retain(|e| e.pre_existing || must_be_removed(e, &unproven));
         }
         let member = GrantInput {
             key: grant.key.clone(),
             created: grant.created,
             disposition,
-            unproven: self.writes.unproven_intents(&grant, self.context.ports.now()),
+            unproven,
             ledger,
         };
         let repeated_drift = grant.status.repeated_drift.clone();
@@ -71,7 +71,7 @@ impl GrantSet<'_> {
     async fn known_state(&self, work: &GrantWork) -> Option<GrantState> {
         let grant = &work.grant;
         if grant.deleting {
-            return self.denial(grant, Some(work)).await;
+            return self.denial(grant, &work.input).await;
         }
         let spec = match &grant.spec {
             Ok(spec) if spec.suspend => return Some(GrantState::Suspended),
@@ -81,7 +81,7 @@ impl GrantSet<'_> {
         if let Err(error) = parse_spec(spec, PassRoleDecision::Omitted) {
             return Some(GrantState::Invalid(error.to_string()));
         }
-        self.denial(grant, None).await
+        self.denial(grant, &work.input).await
     }
 
     /// Reads the facts about the bucket that the grants need. Each fact costs a call: it is read once per generation,

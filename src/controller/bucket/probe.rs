@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use super::GrantSetKey;
 use super::cache::GrantSetCache;
 use super::grant_set::{GrantSet, GrantWork};
-use crate::api::{BucketRef, EntryState, GrantSpec, LedgerEntry, ObservedBucket};
+use crate::api::{BucketRef, EntryState, GrantSpec, ObservedBucket};
 use crate::controller::context::{Context, QueueKey};
 use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
 use crate::core::credential_use::Purpose;
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::GrantObject;
+use crate::core::grant::{GrantInput, GrantObject};
 use crate::core::identity::{Identity, SessionScope};
 use crate::ports::PolicyRead;
 use crate::runtime::queue::{Action, Share, Trigger};
@@ -81,7 +81,7 @@ struct ProbingGrant {
     /// `None` if the stored spec cannot be decoded.
     spec: Option<GrantSpec>,
     /// What a deleted grant has to remove; `None` if the grant is not being deleted.
-    removes: Option<Vec<LedgerEntry>>,
+    removes: Option<GrantInput>,
 }
 
 enum Probe {
@@ -182,10 +182,10 @@ async fn read(
 ) -> Result<ProbeRead, ProbeFailure> {
     let ports = context.ports.as_ref();
     let purpose = match (&grant.removes, &grant.spec) {
-        (Some(ledger), spec) => Purpose::Removal {
+        (Some(input), spec) => Purpose::Removal {
             spec: spec.as_ref(),
-            ledger,
-            now: ports.now(),
+            ledger: &input.ledger,
+            unproven: &input.unproven,
         },
         (None, Some(spec)) => Purpose::Grant(spec),
         (None, None) => return Err(ProbeFailure::Credentials(CredentialRefusal::NamespaceUnknown)),
@@ -278,7 +278,7 @@ impl GrantSet<'_> {
             grant: Box::new(ProbingGrant {
                 uid: first.grant.uid.clone(),
                 spec: first.grant.spec.as_ref().ok().cloned(),
-                removes: first.grant.deleting.then(|| first.input.ledger.clone()),
+                removes: first.grant.deleting.then(|| first.input.clone()),
             }),
         };
         self.context.probes.lock().insert(key.clone(), request);

@@ -31,7 +31,17 @@ impl GrantSet<'_> {
             }
             let earlier = std::mem::take(&mut work.input.ledger);
             let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
+            let open = |e: &LedgerEntry| e.state == EntryState::Intended;
+            let recorded = ledger.iter().filter(|e| open(e)).cloned().collect::<Vec<_>>();
             confirm_entries(&mut ledger, &earlier, document.as_ref(), now);
+            // An edit can come before the confirmed ledger is stored, so that the stored one keeps the intended write.
+            let left = |e: &&LedgerEntry| {
+                ledger
+                    .iter()
+                    .any(|now| open(now) && now.fingerprint == e.fingerprint)
+            };
+            let confirmed = recorded.iter().filter(|e| !left(e));
+            self.writes.write_sent(&work.grant.uid, confirmed);
             work.input.ledger = ledger;
         }
         let added: usize = plan.added.iter().sum();
@@ -72,7 +82,8 @@ impl GrantSet<'_> {
                 work.roll_back = true;
                 self.writes.write_rejected(uid, planned, &work.input.ledger, now);
             } else {
-                self.writes.write_unanswered(uid, planned);
+                let added = planned.iter().filter(|e| e.state == EntryState::Intended);
+                self.writes.write_sent(uid, added);
                 work.input.ledger.clone_from(&work.grant.status.owned);
             }
             if touched(&plan.added) || touched(&plan.removed) {

@@ -11,7 +11,6 @@ use imm_operator::core::tenancy::Tenant;
 use imm_operator::ports::AccessKeys;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::known::Known;
 use super::world::World;
 
 /// Violations of one history that are kept.
@@ -274,11 +273,6 @@ impl World {
                 continue;
             }
             let written = self.audit.placed.contains_key(&of) && !entry.pre_existing;
-            let operator = grant.identity.as_ref().is_some_and(Identity::is_operator);
-            if operator && entry.state == EntryState::Intended && Known::IntendedThenOperator.is_open() {
-                self.audit.left.insert(of);
-                continue;
-            }
             let excused = self.audit.ambiguous.contains(&of) || self.audit.left.contains(&of);
             if !live.contains(&of.1) || !written || excused || self.audit.jumped {
                 continue;

@@ -11,9 +11,6 @@ pub enum Known {
     /// A write that was answered and is not in any read yet leaves no time in the ledger: a process that starts then trusts
     /// a stale read.
     RestartDuringStaleReads,
-    /// A write is answered, and before that is recorded the grant changes to the operator's own identity without a rule: its
-    /// deletion leaves the statement once the write has expired.
-    IntendedThenOperator,
     /// A time in a status that is far in the future ends the reconcile with a panic.
     FarFuture,
 }
@@ -27,10 +24,9 @@ thread_local! {
 }
 
 impl Known {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 3] = [
         Self::FutureExpiryBlocks,
         Self::RestartDuringStaleReads,
-        Self::IntendedThenOperator,
         Self::FarFuture,
     ];
 

@@ -38,7 +38,7 @@ const REGRESSIONS: &[Regression] = &[
     },
     Regression {
         name: "a grant changes to the operator's own identity before its write is recorded, and its namespace is deleted",
-        fault: Some(Known::IntendedThenOperator),
+        fault: None,
         line: r#"{"size":[1,2,3],"steps":[[{"Effects":0},{"Cloud":["CredentialsExpired",false]}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":7},{"CreateNamespace":0}],[{"Effects":10},{"Apply":[1,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"CreateNamespace":1}]]}"#,
     },
     Regression {
