@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::api::ApiResource;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 
@@ -154,6 +154,9 @@ fn apply_event(
             let reason = object.ready_reason(GrantReason::ALL.iter().map(|r| r.as_str()));
             let key = object.key();
             targets.grant_reads.changed(&key);
+            if let Some(uid) = object.uid() {
+                targets.leaving.exists_again(&uid);
+            }
             let keys = index.upsert_grant(key.clone(), object.watched_grant(reason));
             if keys.contains(&QueueKey::Finalizer(key.clone())) {
                 targets.missing_finalizers.insert(object.into_grant());

@@ -90,6 +90,12 @@ impl LeavingGrants {
         Deletion::Kept
     }
 
+    /// Forgets a deleted grant that exists again, because the API server was restored from a backup: its ledger is stored
+    /// there.
+    pub fn exists_again(&self, uid: &str) {
+        self.lock().leaving.remove(uid);
+    }
+
     /// Returns the deleted grants of a bucket, and those that were kept too long, which are dropped.
     pub(super) fn of_bucket(&self, bucket: &str, now: Timestamp) -> (Vec<GrantObject>, Vec<GrantObject>) {
         let mut state = self.lock();
@@ -222,6 +228,14 @@ mod tests {
         leaving.releasing(&refused);
         leaving.not_released(&refused);
         assert_eq!(leaving.deleted(refused), Deletion::Kept);
+    }
+
+    #[test]
+    fn a_grant_that_is_restored_is_no_longer_kept_in_memory() {
+        let leaving = LeavingGrants::default();
+        assert_eq!(leaving.deleted(grant("a", "restored")), Deletion::Kept);
+        leaving.exists_again("restored");
+        assert!(!leaving.finished("restored"));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! State of a bucket between reconciles: backoff, and the recent writes that OSS may not return yet. Losing it costs a
 //! few calls and 30 s, never a statement.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,7 +51,7 @@ pub(super) struct WriteHistory {
     cold_until: Option<Timestamp>,
     /// Recorded expiries that no write of ours can have, with the expiries that count instead.
     implausible: BTreeMap<Timestamp, Timestamp>,
-    /// Fingerprints of statements that answered writes have removed and no write has added since.
+    /// Fingerprints of statements that answered writes have removed, and that no write has added or can add since.
     pub(super) confirmed_removed: BTreeSet<String>,
     /// Intended writes that OSS has rejected, by the uid of the grant and the fingerprint.
     rejected_intents: BTreeSet<(String, String)>,
@@ -204,9 +207,11 @@ impl WriteHistory {
         if let Some(last) = self.recent.last_mut() {
             last.at = now;
         }
+        // An earlier write without an answer can bring back what this one has removed.
+        let for_good = self.unsettled.is_none_or(|until| until <= now);
         for entry in plan.ledgers.iter().flatten() {
             // One of several identical copies may be left, and the copy may be ours.
-            if entry.state == EntryState::Removing && entry.copies.is_none() {
+            if entry.state == EntryState::Removing && entry.copies.is_none() && for_good {
                 self.confirmed_removed.insert(entry.fingerprint.clone());
             } else {
                 self.confirmed_removed.remove(&entry.fingerprint);
@@ -294,123 +299,5 @@ impl GrantSetCache {
     /// that this group wants.
     pub(super) fn clear_backoff(&mut self) {
         self.not_before = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use serde_json::json;
-
-    use super::*;
-    use crate::api::{GrantSpec, GrantStatus, StatementRole};
-    use crate::core::grant::ObjectKey;
-
-    const START: Timestamp = Timestamp::constant(1_790_000_000, 0);
-
-    fn entry() -> LedgerEntry {
-        LedgerEntry {
-            fingerprint: "sha256:1".to_owned(),
-            role: StatementRole::Access,
-            state: EntryState::Intended,
-            pre_existing: false,
-            statement: "{}".to_owned(),
-            copies: None,
-            unsettled_until: Some(Time(START + WRITE_LIFE)),
-            identity: None,
-            other: BTreeMap::new(),
-        }
-    }
-
-    /// A grant whose ledger records an intended write.
-    fn grant(suspend: bool, deleting: bool) -> GrantObject {
-        let spec: GrantSpec = serde_json::from_value(json!({
-            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
-            "grantee": {"accountUID": "12345"},
-            "credentials": {"source": "Operator"},
-            "suspend": suspend,
-        }))
-        .unwrap();
-        GrantObject {
-            key: ObjectKey {
-                namespace: "media".to_owned(),
-                name: "one".to_owned(),
-            },
-            uid: "uid".to_owned(),
-            resource_version: "1".to_owned(),
-            generation: 1,
-            created: None,
-            deleting,
-            finalizers: Vec::new(),
-            reconcile_at: None,
-            abandon: false,
-            retain: false,
-            bucket: Some(spec.bucket.clone()),
-            identity: None,
-            spec: Ok(spec),
-            status: GrantStatus {
-                owned: vec![entry()],
-                ..GrantStatus::default()
-            },
-        }
-    }
-
-    /// Whether the write counts as taken effect, if the live statement equals it, after it has expired.
-    fn counts(writes: &WriteHistory, grant: &GrantObject) -> bool {
-        let later = START + WRITE_LIFE + SignedDuration::from_secs(1);
-        writes.unproven_intents(grant, later).is_empty()
-    }
-
-    /// A process that has looked at the bucket before the grant recorded its write.
-    fn running() -> WriteHistory {
-        let mut writes = WriteHistory::default();
-        writes.read_ledgers(&[], START);
-        writes
-    }
-
-    #[test]
-    fn a_write_that_was_sent_counts_after_its_life_whatever_happens_to_its_grant() {
-        let mut writes = running();
-        assert!(!counts(&writes, &grant(false, false)), "it was never sent");
-        writes.write_sent("uid", [entry()].iter());
-        for (suspend, deleting) in [(false, false), (true, false), (true, true), (false, true)] {
-            let grant = grant(suspend, deleting);
-            writes.read_ledgers(std::slice::from_ref(&grant), START);
-            assert!(counts(&writes, &grant), "suspended {suspend}, deleted {deleting}");
-        }
-        writes.read_ledgers(&[], START);
-        assert!(
-            !counts(&writes, &grant(false, false)),
-            "the ledger has lost the entry"
-        );
-    }
-
-    #[test]
-    fn a_rejected_write_does_not_count() {
-        let mut writes = running();
-        writes.write_rejected("uid", &[entry()], &[], START);
-        assert!(!counts(&writes, &grant(false, true)));
-    }
-
-    #[test]
-    fn a_write_of_an_earlier_process_counts_for_a_suspended_grant_only_at_its_deletion() {
-        let mut writes = WriteHistory::default();
-        writes.read_ledgers(&[grant(false, false)], START);
-        assert!(counts(&writes, &grant(false, false)));
-        for suspended_at_start in [true, false] {
-            if suspended_at_start {
-                writes = WriteHistory::default();
-            }
-            writes.read_ledgers(&[grant(true, false)], START);
-            assert!(!counts(&writes, &grant(true, false)));
-            writes.read_ledgers(&[grant(false, false)], START);
-            assert!(
-                !counts(&writes, &grant(false, false)),
-                "suspending keeps it for ever"
-            );
-            assert!(counts(&writes, &grant(false, true)));
-            writes = WriteHistory::default();
-            writes.read_ledgers(&[grant(false, false)], START);
-        }
     }
 }

@@ -137,10 +137,18 @@ impl Audit {
     }
 }
 
-/// Whether the ledger of a grant explains a statement that is live.
+/// Whether the ledger of a grant explains a statement that is live. An intended write can be one of an identity that the
+/// grant had before.
 pub fn explains(world: &World, grant: &GrantObject, placed: &Placed) -> bool {
-    let removing = |e: &LedgerEntry| e.fingerprint == placed.1 && e.state == EntryState::Removing;
-    grant.status.owned.iter().any(removing) || holds(world, grant, placed)
+    let writers = world.audit.placed.get(placed);
+    let own = || writers.is_some_and(|all| world.identities_of(&grant.uid).any(|i| all.contains(i)));
+    let open = |e: &LedgerEntry| match e.state {
+        EntryState::Removing => true,
+        EntryState::Intended => own(),
+        EntryState::Applied | EntryState::Missing => false,
+    };
+    let mut entries = grant.status.owned.iter().filter(|e| e.fingerprint == placed.1);
+    entries.any(open) || holds(world, grant, placed)
 }
 
 /// A holder of a statement: whether it is a ledger entry that other owners may rely on.

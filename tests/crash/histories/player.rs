@@ -67,6 +67,10 @@ impl Process {
                         context.grant_reads.changed(&grant);
                         continue;
                     }
+                    Event::Exists(uid) => {
+                        context.leaving.exists_again(&uid);
+                        continue;
+                    }
                     Event::Deleted(grant) => {
                         context.leaving.deleted(*grant);
                         continue;

@@ -66,6 +66,21 @@ const REGRESSIONS: &[Regression] = &[
         fault: None,
         line: r#"{"size":[1,2,2],"steps":[[{"Effects":0},{"Apply":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Recreate":[2,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":3},{"EditJob":[0,"Suspend"]}],[{"Effects":2},{"Edit":[1,"Identity",1]}],[{"Seconds":2},{"DeleteNamespace":0}]]}"#,
     },
+    Regression {
+        name: "a grant takes another identity before its answered write is recorded, and waits",
+        fault: None,
+        line: r#"{"size":[1,2,3],"steps":[[{"Effects":0},{"Cloud":["CredentialsExpired",false]}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":7},{"CreateNamespace":0}],[{"Effects":10},{"Apply":[1,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":1,"deletion":0,"finalizer":false}]}]]}"#,
+    },
+    Regression {
+        name: "a snapshot brings back a grant that was deleted without its finalizer",
+        fault: None,
+        line: r#"{"size":[1,3,1],"steps":[[{"Effects":0},{"Apply":[7,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Cloud":["PolicyRejected",true]}],[{"Seconds":2},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":0},{"Recreate":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Replace":2}],[{"Effects":5},{"Restore":3}],[{"Effects":0},{"CreateNamespace":1}]]}"#,
+    },
+    Regression {
+        name: "a late write brings back what an answered one has removed, and nobody can look before it has expired",
+        fault: None,
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":1,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Late":[60,false]}],[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":5},{"DeleteNamespace":0}],[{"Seconds":400},{"Suspend":[0,false]}],[{"Effects":0},{"Rotate":[0,0,"Closed"]}]]}"#,
+    },
 ];
 
 #[test]

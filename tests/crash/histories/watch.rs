@@ -16,6 +16,8 @@ pub enum Event {
     Due(String, QueueKey),
     /// Reads of a grant are outdated.
     Outdated(ObjectKey),
+    /// A grant with this uid exists.
+    Exists(String),
     /// Another writer has removed the finalizer of a grant.
     Unprotected(Box<GrantObject>),
     /// The last object of a deleted grant.
@@ -92,6 +94,7 @@ impl Watch {
             deleting: grant.deleting,
         };
         self.send(Event::Outdated(grant.key.clone()));
+        self.send(Event::Exists(grant.uid.clone()));
         if facts.must_restore(had_before) {
             self.send(Event::Unprotected(Box::new(grant.clone())));
         }

@@ -209,6 +209,14 @@ impl World {
             .collect()
     }
 
+    /// Returns the identities that a grant has had.
+    pub fn identities_of<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a Identity> {
+        let states = self.log.iter().filter_map(|change| change.grant.as_ref());
+        states
+            .filter(move |g| g.uid == uid)
+            .filter_map(|g| g.identity.as_ref())
+    }
+
     /// Returns the version that is `changes` older than now.
     pub fn version_before(&self, changes: usize) -> u64 {
         let index = self.log.len().checked_sub(changes + 1);

@@ -1,0 +1,138 @@
+//! Tests of what a process knows about its writes.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::*;
+use crate::api::{GrantSpec, GrantStatus, StatementRole};
+use crate::core::grant::{Change, ObjectKey};
+
+const START: Timestamp = Timestamp::constant(1_790_000_000, 0);
+
+fn entry() -> LedgerEntry {
+    LedgerEntry {
+        fingerprint: "sha256:1".to_owned(),
+        role: StatementRole::Access,
+        state: EntryState::Intended,
+        pre_existing: false,
+        statement: "{}".to_owned(),
+        copies: None,
+        unsettled_until: Some(Time(START + WRITE_LIFE)),
+        identity: None,
+        other: BTreeMap::new(),
+    }
+}
+
+/// A grant whose ledger records an intended write.
+fn grant(suspend: bool, deleting: bool) -> GrantObject {
+    let spec: GrantSpec = serde_json::from_value(json!({
+        "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+        "grantee": {"accountUID": "12345"},
+        "credentials": {"source": "Operator"},
+        "suspend": suspend,
+    }))
+    .unwrap();
+    GrantObject {
+        key: ObjectKey {
+            namespace: "media".to_owned(),
+            name: "one".to_owned(),
+        },
+        uid: "uid".to_owned(),
+        resource_version: "1".to_owned(),
+        generation: 1,
+        created: None,
+        deleting,
+        finalizers: Vec::new(),
+        reconcile_at: None,
+        abandon: false,
+        retain: false,
+        bucket: Some(spec.bucket.clone()),
+        identity: None,
+        spec: Ok(spec),
+        status: GrantStatus {
+            owned: vec![entry()],
+            ..GrantStatus::default()
+        },
+    }
+}
+
+/// Whether the write counts as taken effect, if the live statement equals it, after it has expired.
+fn counts(writes: &WriteHistory, grant: &GrantObject) -> bool {
+    let later = START + WRITE_LIFE + SignedDuration::from_secs(1);
+    writes.unproven_intents(grant, later).is_empty()
+}
+
+/// A process that has looked at the bucket before the grant recorded its write.
+fn running() -> WriteHistory {
+    let mut writes = WriteHistory::default();
+    writes.read_ledgers(&[], START);
+    writes
+}
+
+#[test]
+fn a_write_that_was_sent_counts_after_its_life_whatever_happens_to_its_grant() {
+    let mut writes = running();
+    assert!(!counts(&writes, &grant(false, false)), "it was never sent");
+    writes.write_sent("uid", [entry()].iter());
+    for (suspend, deleting) in [(false, false), (true, false), (true, true), (false, true)] {
+        let grant = grant(suspend, deleting);
+        writes.read_ledgers(std::slice::from_ref(&grant), START);
+        assert!(counts(&writes, &grant), "suspended {suspend}, deleted {deleting}");
+    }
+    writes.read_ledgers(&[], START);
+    assert!(
+        !counts(&writes, &grant(false, false)),
+        "the ledger has lost the entry"
+    );
+}
+
+#[test]
+fn a_removal_is_final_only_if_no_earlier_write_can_bring_the_statement_back() {
+    let removing = LedgerEntry {
+        state: EntryState::Removing,
+        ..entry()
+    };
+    let plan = Plan {
+        change: Change::Delete,
+        ledgers: vec![vec![removing]],
+        outcomes: Vec::new(),
+        added: vec![0],
+        removed: vec![1],
+        missing: vec![0],
+    };
+    let mut writes = running();
+    writes.unanswered(START);
+    writes.confirmed(&plan, START + SignedDuration::from_secs(30));
+    assert!(writes.confirmed_removed.is_empty());
+    writes.confirmed(&plan, START + WRITE_LIFE);
+    assert_eq!(writes.confirmed_removed.len(), 1);
+}
+
+#[test]
+fn a_rejected_write_does_not_count() {
+    let mut writes = running();
+    writes.write_rejected("uid", &[entry()], &[], START);
+    assert!(!counts(&writes, &grant(false, true)));
+}
+
+#[test]
+fn a_write_of_an_earlier_process_counts_for_a_suspended_grant_only_at_its_deletion() {
+    let mut writes = WriteHistory::default();
+    writes.read_ledgers(&[grant(false, false)], START);
+    assert!(counts(&writes, &grant(false, false)));
+    for suspended_at_start in [true, false] {
+        if suspended_at_start {
+            writes = WriteHistory::default();
+        }
+        writes.read_ledgers(&[grant(true, false)], START);
+        assert!(!counts(&writes, &grant(true, false)));
+        writes.read_ledgers(&[grant(false, false)], START);
+        assert!(
+            !counts(&writes, &grant(false, false)),
+            "suspending keeps it for ever"
+        );
+        assert!(counts(&writes, &grant(false, true)));
+        writes = WriteHistory::default();
+        writes.read_ledgers(&[grant(false, false)], START);
+    }
+}
