@@ -51,6 +51,34 @@ fn a_grant_that_found_a_statement_of_ours_owns_it_when_its_owner_no_longer_wants
 }
 
 #[test]
+fn what_this_identity_has_written_is_removed_although_a_sibling_had_found_it_there() {
+    let statement = access("1", &[]);
+    let text = format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text);
+    let seen = document(&text);
+    let found = LedgerEntry {
+        pre_existing: true,
+        ..entry(&statement, EntryState::Applied)
+    };
+    // The entry of another identity, or of none, can be forged.
+    for (digest, removed) in [(Some("own"), 1), (Some("another"), 0), (None, 0)] {
+        let owned = LedgerEntry {
+            identity: digest.map(ToOwned::to_owned),
+            ..entry(&statement, EntryState::Applied)
+        };
+        let grants = [
+            member("a", Disposition::Removing(Removal::Delete), vec![owned]),
+            member("b", Disposition::Removing(Removal::Delete), vec![found.clone()]),
+        ];
+        let input = PlanInput {
+            identity: Some("own"),
+            ..scene(Some(&seen))
+        };
+        let plan = plan(input, &grants);
+        assert_eq!(plan.removed.iter().sum::<usize>(), removed, "{digest:?}");
+    }
+}
+
+#[test]
 fn adoption_fail_changes_nothing() {
     let found = format!(r#"{{"Version":"1","Statement":[{}]}}"#, access("1", &[]).text);
     let disposition = Disposition::Enforced(Desired {

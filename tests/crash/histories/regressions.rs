@@ -81,6 +81,11 @@ const REGRESSIONS: &[Regression] = &[
         fault: None,
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":1,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Late":[60,false]}],[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":5},{"DeleteNamespace":0}],[{"Seconds":400},{"Suspend":[0,false]}],[{"Effects":0},{"Rotate":[0,0,"Closed"]}]]}"#,
     },
+    Regression {
+        name: "two grants stop asking for a statement that one of them wrote and the other found under another identity",
+        fault: None,
+        line: r#"{"size":[1,1,2],"steps":[[{"Effects":0},{"Apply":[6,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":0},{"Apply":[5,{"bucket":0,"identity":2,"account":0,"prefix":1,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":10},{"Apply":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":1,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
+    },
 ];
 
 #[test]

@@ -32,8 +32,8 @@ pub(super) struct StatementGroup<'a> {
     pub(super) added_by: BTreeSet<usize>,
     /// Whether it is in the document while one of its owners no longer desires it.
     pub(super) being_released: bool,
-    /// Whether it counts as foreign: no ledger proves that the operator has written it, or an entry records that it was
-    /// there before.
+    /// Whether it counts as foreign: no ledger proves that this identity has written it, and an entry records that it was
+    /// there before, or none that it was applied.
     pub(super) pre_existing: bool,
 }
 
@@ -143,7 +143,13 @@ impl<'a> PlanBuilder<'a> {
             let landed = |(e, may): &(&LedgerEntry, bool)| *may && live_text(e) == Some(true);
             let intended_only =
                 !entries.is_empty() && entries.iter().all(|(e, _)| e.state == EntryState::Intended);
-            group.pre_existing = if entries.iter().any(landed) {
+            // A sibling may have found there, under another identity, what this identity has written. An entry of another
+            // identity proves nothing here: somebody who may write statuses can have made it up.
+            let owned = |(e, _): &(&LedgerEntry, bool)| {
+                let own = e.identity.is_some() && e.identity.as_deref() == self.input.identity;
+                own && e.state == EntryState::Applied && !e.pre_existing
+            };
+            group.pre_existing = if entries.iter().any(|e| landed(e) || owned(e)) {
                 false
             } else {
                 entries.iter().any(|(e, _)| e.pre_existing) || intended_only || entries.is_empty()
