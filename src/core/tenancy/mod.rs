@@ -160,7 +160,8 @@ impl TenancyRules {
         };
         self.allow(tenant, reader, true, fits).map_err(|_| {
             format!(
-                "Bucket {bucket} belongs to account {owner}, and no tenancy rule lets the operator's own identity read its                  buckets for this job: ask the cluster operator for a rule with that account in ownerUIDs (Helm value tenancy.rules)"
+                "Bucket {bucket} belongs to account {owner}, and no tenancy rule lets the operator's own identity read its \
+                 buckets for this job: ask the cluster operator for a rule with that account in ownerUIDs (Helm value tenancy.rules)"
             )
         })
     }
