@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Credentials;
+use super::rules::TIME;
 
 /// Maximum number of items of a job.
 pub const ITEMS_LIMIT: i32 = 250_000;
@@ -38,7 +39,8 @@ pub struct PrefixSource {
     pub max_objects: i32,
     /// Only objects modified after this time (RFC 3339 with a capital T and Z, for example 2026-01-31T00:00:00Z). Objects modified after the start of the job are always left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("pattern" = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"))]
+    // Without the format date-time: the API server would show a bare pattern to whoever writes the time in another form.
+    #[schemars(with = "Option<String>", length(max = 64), regex(pattern = TIME))]
     pub modified_after: Option<Time>,
     /// Credentials with permission to list the bucket (oss:ListObjects). Default: the credentials of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 /// A rule in CEL besides that the pattern matches, its message, and an expression for a message about the value.
 type Hint = (&'static str, &'static str, Option<&'static str>);
 
+/// A time in the form that the API server and the operator both read.
+pub(super) const TIME: &str = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
+
 /// Each pattern of a spec, its message, and hints for what people write instead.
 const PATTERNS: &[(&str, &str, &[Hint])] = &[
     (
@@ -26,11 +29,18 @@ const PATTERNS: &[(&str, &str, &[Hint])] = &[
     (
         r"^[a-z]{2}(-[a-z0-9]+){1,3}$",
         "must be the ID of a region, for example cn-hangzhou",
-        &[(
-            "!self.startsWith('oss-')",
-            "write the region without oss-, for example cn-hangzhou",
-            Some("'write ' + self.split('.')[0].replace('oss-', '') + ', without oss-'"),
-        )],
+        &[
+            (
+                "!self.startsWith('oss-')",
+                "write the region without oss-, for example cn-hangzhou",
+                Some("'write ' + self.split('.')[0].replace('oss-', '') + ', without oss-'"),
+            ),
+            (
+                "!self.endsWith('-internal')",
+                "write the region without -internal, for example cn-hangzhou",
+                None,
+            ),
+        ],
     ),
     (
         r"^[A-Za-z0-9._-]{1,64}$",
@@ -92,16 +102,33 @@ const PATTERNS: &[(&str, &str, &[Hint])] = &[
     (
         r"^oss://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f-\x{9f}]+$",
         "must be oss://BUCKET/KEY, with the name of a bucket and a key",
-        &[(
-            "self.startsWith('oss://')",
-            "write oss://BUCKET/KEY, not the https:// address or the path of the object",
-            None,
-        )],
+        &[
+            (
+                "self.startsWith('oss://')",
+                "write oss://BUCKET/KEY, not the https:// address or the path of the object",
+                None,
+            ),
+            (
+                r"!self.matches(r'\p{Cc}')",
+                "must not have control characters",
+                None,
+            ),
+        ],
     ),
     (
         r"^[^\x00-\x1f\x7f-\x{9f}]*$",
         "must not have control characters",
         &[],
+    ),
+    (
+        TIME,
+        "must be a time such as 2026-01-31T00:00:00Z, with a capital T, and Z or an offset such as +08:00",
+        &[(
+            // The conversion of a day that does not exist fails, and so does the rule.
+            "!self.matches('^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}(Z|[+-][0-9:]{5})$') || timestamp(self).getFullYear() > 0",
+            "must be a day that exists",
+            None,
+        )],
     ),
 ];
 
@@ -149,9 +176,7 @@ mod tests {
     use crate::api::crds;
 
     fn without_message(schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
-        // CEL reads the text of a time as a time, so no rule can have a message about it.
-        let time = schema.format.as_deref() == Some("date-time");
-        if schema.pattern.is_some() && !time && schema.x_kubernetes_validations.is_none() {
+        if schema.pattern.is_some() && schema.x_kubernetes_validations.is_none() {
             found.push(path.to_owned());
         }
         for (name, property) in schema.properties.iter().flatten() {

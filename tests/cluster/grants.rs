@@ -24,6 +24,7 @@ mod grants {
     mod own_metadata;
     mod owners;
     mod preview;
+    mod rule_costs;
     mod unusual_policies;
     mod validation;
 
@@ -51,7 +52,7 @@ mod grants {
             together grammar::a_plan_reads_lists_and_several_documents,
             together grammar::times_and_numbers_of_a_job_are_decoded_as_they_are_stored,
             together grammar::a_rejected_name_is_explained,
-            together grammar::every_rule_costs_less_than_half_the_limit,
+            together rule_costs::every_rule_costs_less_than_half_the_limit,
             together owners::two_grants_share_a_statement_until_the_last_one_is_deleted,
             together owners::twenty_grants_at_once_cost_at_most_three_writes,
             together owners::an_adopted_statement_stays_when_the_grant_is_deleted,
