@@ -60,6 +60,8 @@ pub(crate) struct PartialStatus {
     ledger_of: Option<String>,
     policy: Option<PartialPolicy>,
     plan: Option<PartialPlan>,
+    /// The objects that a Deny covers.
+    denied_objects: Vec<String>,
 }
 
 /// The time of the last policy write, from which a job waits for the propagation delay.
@@ -177,6 +179,7 @@ impl PartialObject {
             self.metadata.deletion_timestamp.is_some(),
             status.map(|s| (&s.conditions, s.observed_generation)),
             (written, missing),
+            status.map(|s| &s.denied_objects),
         ))
     }
 
@@ -297,6 +300,37 @@ mod tests {
         assert!(grant.abandon && grant.retain && grant.identity.is_some() && grant.bucket.is_some());
         assert_eq!(grant.spec.unwrap().deletion_policy, DeletionPolicy::Retain);
         assert_eq!(grant.status.owned.len(), 1);
+    }
+
+    #[test]
+    fn everything_that_decides_whether_a_job_may_call_wakes_the_jobs() {
+        let condition = |kind: &str, status: &str, reason: &str, generation: i64| json!({"type": kind, "status": status, "reason": reason, "observedGeneration": generation});
+        let status = json!({
+            "conditions": [condition("Granted", "True", "Applied", 2), condition("Effective", "Unknown", "PartialDeny", 2)],
+            "observedGeneration": 2,
+            "policy": {"lastWriteTime": "2026-01-01T00:00:00Z", "bytes": 10},
+            "plan": {"add": []},
+            "deniedObjects": ["private/*"],
+        });
+        let digest = |pointer: &str, value: Value| {
+            let mut status = status.clone();
+            *status.pointer_mut(pointer).unwrap() = value;
+            grant(&status).readiness()
+        };
+        let unchanged = grant(&status).readiness();
+        for (pointer, value) in [
+            ("/conditions/0", condition("Granted", "False", "Applied", 2)),
+            ("/conditions/0", condition("Granted", "True", "Missing", 2)),
+            ("/conditions/0", condition("Granted", "True", "Applied", 1)),
+            ("/observedGeneration", json!(1)),
+            ("/policy/lastWriteTime", json!("2026-01-01T00:00:01Z")),
+            ("/plan/add", json!(["{}"])),
+            ("/deniedObjects", json!(["private/*", "secret/*"])),
+            ("/deniedObjects", json!([])),
+        ] {
+            assert!(digest(pointer, value.clone()) != unchanged, "{pointer} {value}");
+        }
+        assert!(digest("/policy/bytes", json!(11)) == unchanged);
     }
 
     #[test]
