@@ -1,5 +1,6 @@
 //! Watches grants and jobs, and triggers their reconciles.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::runtime::queue::Trigger;
 
 /// Debounce of a bucket: ten grants that are applied together become one write.
 const DEBOUNCE: Duration = Duration::from_secs(1);
-/// Number of jobs that one change triggers at once.
+/// Number of jobs of one namespace that one change triggers at once.
 const SPREAD_AFTER: u32 = 32;
 
 /// An event of a watch; a namespace of `None` stands for all namespaces.
@@ -274,14 +275,16 @@ impl FeedTargets {
         namespace: &str,
         keys: Vec<QueueKey>,
     ) -> Result<(), SendError<Trigger<QueueKey>>> {
-        let mut jobs = 0;
+        // Counted by namespace: the jobs of one namespace delay those of no other.
+        let mut jobs: HashMap<String, u32> = HashMap::new();
         for key in keys {
             let (queue, debounce, share) = match &key {
                 QueueKey::Bucket(_) | QueueKey::Probe(_) => (&self.buckets, DEBOUNCE, namespace),
                 QueueKey::Job(job) => {
                     self.notifier.notify(job);
-                    jobs += 1;
-                    (&self.jobs, spread(jobs), job.namespace.as_str())
+                    let number = jobs.entry(job.namespace.clone()).or_default();
+                    *number = number.saturating_add(1);
+                    (&self.jobs, spread(*number), job.namespace.as_str())
                 }
                 QueueKey::Finalizer(grant) => (&self.finalizers, Duration::ZERO, grant.namespace.as_str()),
             };
@@ -293,9 +296,48 @@ impl FeedTargets {
     }
 }
 
-/// Returns the delay of the `number`th job that one change concerns: none for the first jobs, then 100 jobs a second, at
+/// Returns the delay of the `number`th job of a namespace that one change concerns: none for the first jobs, then 100 jobs a second, at
 /// most the interval at which a waiting job checks its grant anyway.
 fn spread(number: u32) -> Duration {
     let step = Duration::from_millis(10);
     (step * number.saturating_sub(SPREAD_AFTER)).min(Duration::from_secs(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_jobs_of_one_namespace_are_spread_and_delay_no_job_of_another() {
+        let (buckets, _) = mpsc::channel(1);
+        let (finalizers, _) = mpsc::channel(1);
+        let (jobs, mut triggers) = mpsc::channel(10_000);
+        let targets = FeedTargets {
+            buckets,
+            jobs,
+            notifier: Arc::default(),
+            finalizers,
+            missing_finalizers: Arc::default(),
+            leaving: Arc::default(),
+            grant_reads: Arc::default(),
+        };
+        let job = |namespace: &str, name: String| {
+            QueueKey::Job(ObjectKey {
+                namespace: namespace.to_owned(),
+                name,
+            })
+        };
+        let crowd = (0..8_000).map(|number| job("crowd", format!("{number}")));
+        let keys = crowd.chain([job("one", "only".to_owned())]).collect();
+        targets.trigger("crowd", keys).await.unwrap();
+        drop(targets);
+        let mut delays = Vec::new();
+        while let Some(trigger) = triggers.recv().await {
+            delays.push((trigger.share.to_string(), trigger.debounce));
+        }
+        assert_eq!(delays.pop(), Some(("one".to_owned(), Duration::ZERO)));
+        assert!(delays.iter().take(32).all(|(_, delay)| *delay == Duration::ZERO));
+        assert_eq!(delays[132].1, Duration::from_millis(1_010));
+        assert_eq!(delays[7_999].1, Duration::from_secs(60));
+    }
 }

@@ -1,7 +1,7 @@
 //! Index of all watched objects: which grants share a bucket, and which jobs wait for which grant. It keeps a digest
 //! per object; a reconcile reads the current object.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::context::QueueKey;
@@ -73,7 +73,8 @@ pub(super) struct Index {
     metrics: Arc<Metrics>,
     grants: HashMap<ObjectKey, IndexedGrant>,
     jobs: HashMap<ObjectKey, IndexedJob>,
-    waiting: HashMap<ObjectKey, Vec<ObjectKey>>,
+    /// The jobs that wait for each grant: any number can wait for one, and each is removed in its turn.
+    waiting: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     buckets: HashMap<Arc<str>, usize>,
     /// Objects that the current list has not returned yet; those left at its end were deleted.
     missing_grants: HashSet<ObjectKey>,
@@ -190,7 +191,7 @@ impl Index {
         if before != grant {
             self.remove_dependency(before.as_ref(), key);
             if let Some(grant) = grant {
-                self.waiting.entry(grant).or_default().push(key.clone());
+                self.waiting.entry(grant).or_default().insert(key.clone());
             }
         }
         if changed {
@@ -253,9 +254,9 @@ impl Index {
 
     fn remove_dependency(&mut self, grant: Option<&ObjectKey>, job: &ObjectKey) {
         let Some(grant) = grant else { return };
-        if let Some(list) = self.waiting.get_mut(grant) {
-            list.retain(|other| other != job);
-            if list.is_empty() {
+        if let Some(jobs) = self.waiting.get_mut(grant) {
+            jobs.remove(job);
+            if jobs.is_empty() {
                 self.waiting.remove(grant);
             }
         }

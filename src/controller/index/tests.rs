@@ -111,11 +111,11 @@ fn only_consumers_that_may_use_the_grant_are_woken() {
     };
     assert_eq!(
         woken(index.upsert_grant(key("g"), listing(1, &["listed"]))),
-        ["n", "listed"]
+        ["listed", "n"]
     );
     assert_eq!(
         woken(index.upsert_grant(key("g"), listing(2, &[]))),
-        ["n", "listed"],
+        ["listed", "n"],
         "a consumer that is no longer listed has to stop"
     );
     assert_eq!(woken(index.upsert_grant(key("g"), listing(3, &[]))), ["n"]);
@@ -194,4 +194,26 @@ fn the_removal_of_the_started_annotation_is_a_change_and_its_addition_is_none() 
     assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
     assert_eq!(seen(true), []);
     assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
+}
+
+#[test]
+fn jobs_that_wait_for_one_grant_are_removed_one_by_one() {
+    let mut index = Index::new(Arc::default());
+    let job = |number: usize| key(&format!("j{number}"));
+    for number in 0..1_000 {
+        index.upsert_job(
+            &job(number),
+            &token(1),
+            Some(key("g")),
+            JobState::Active,
+            "WaitingForGrant",
+            false,
+        );
+    }
+    for number in (0..1_000).filter(|number| *number != 500) {
+        index.remove_job(&job(number));
+    }
+    assert_eq!(index.jobs_of(&key("g"), &[]), [QueueKey::Job(job(500))]);
+    index.remove_job(&job(500));
+    assert!(index.waiting.is_empty());
 }
