@@ -24,6 +24,8 @@ const SESSION_RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(5);
 /// How long a reference counts as open after it was read. A running job looks every 10 s, so no call starts more than a
 /// minute after the reference was closed.
 const CHECK_LIFE: SignedDuration = SignedDuration::from_secs(50);
+/// Identities whose credentials IMM has rejected that are remembered.
+const MAX_REJECTED: usize = 10_000;
 /// How long an object that uses no credentials is remembered.
 const UNUSED_LIFE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -189,10 +191,12 @@ impl CredentialCache {
     /// changed.
     pub fn mark_rejected(&self, identity: &Identity, keys: &AccessKeys, error: CloudError) {
         self.forget(identity);
-        self.bad
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(identity.clone(), (key_digest(keys), error));
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bounds the memory; credentials that are still in use are rejected again.
+        if bad.len() >= MAX_REJECTED {
+            bad.clear();
+        }
+        bad.insert(identity.clone(), (key_digest(keys), error));
     }
 
     /// Returns the error with which IMM rejected exactly these credentials before; `None` otherwise.

@@ -8,7 +8,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 /// Events of one object within [`WINDOW`].
 const MAX_EVENTS: usize = 10;
 const WINDOW: SignedDuration = SignedDuration::from_mins(1);
-/// Number of objects above which objects without recent events are forgotten.
+/// Objects that are remembered: beyond that, those without recent events are forgotten, then those whose last event is
+/// the oldest.
 const MAX_OBJECTS: usize = 4_096;
 
 /// Times of the recent events, by the uid of the object.
@@ -22,8 +23,11 @@ impl EventLimits {
     pub(super) fn admit(&self, uid: &str, now: Timestamp) -> bool {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let current = |time: &Timestamp| now.duration_since(*time) < WINDOW;
-        if recent.len() >= MAX_OBJECTS {
+        if recent.len() >= MAX_OBJECTS && !recent.contains_key(uid) {
             recent.retain(|_, times| times.iter().any(current));
+            if recent.len() >= MAX_OBJECTS {
+                forget_oldest(&mut recent);
+            }
         }
         let times = recent.entry(uid.to_owned()).or_default();
         times.retain(current);
@@ -32,6 +36,14 @@ impl EventLimits {
             times.push(now);
         }
         admitted
+    }
+}
+
+fn forget_oldest(recent: &mut HashMap<String, Vec<Timestamp>>) {
+    let last = |times: &Vec<Timestamp>| times.iter().max().copied();
+    let oldest = recent.iter().min_by_key(|(_, times)| last(times));
+    if let Some(uid) = oldest.map(|(uid, _)| uid.clone()) {
+        recent.remove(&uid);
     }
 }
 
@@ -48,5 +60,25 @@ mod tests {
         assert_eq!(admitted, MAX_EVENTS);
         assert!(limits.admit("b", at(30)));
         assert!(limits.admit("a", at(60)), "the first event is a minute old");
+    }
+
+    #[test]
+    fn a_bounded_number_of_objects_is_remembered_and_the_oldest_is_forgotten() {
+        let limits = EventLimits::default();
+        let start = Timestamp::from_second(1_790_000_000).unwrap();
+        let later = start + SignedDuration::from_secs(1);
+        for _ in 0..MAX_EVENTS {
+            assert!(limits.admit("old", start) && limits.admit("busy", later));
+        }
+        for number in 1..MAX_OBJECTS {
+            assert!(limits.admit(&number.to_string(), later));
+            assert!(!limits.admit("busy", later), "{number}");
+        }
+        assert_eq!(limits.recent.lock().unwrap().len(), MAX_OBJECTS);
+        assert!(!limits.recent.lock().unwrap().contains_key("old"));
+        for number in 0..10 {
+            limits.admit(&format!("more-{number}"), later);
+        }
+        assert_eq!(limits.recent.lock().unwrap().len(), MAX_OBJECTS);
     }
 }

@@ -20,7 +20,7 @@ use crate::ports::{EventSubject, KubeError, ObjectEvent};
 const CONTROLLER: &str = "imm-operator";
 /// How long an equal event is counted instead of created.
 const SERIES: SignedDuration = SignedDuration::from_mins(6);
-/// Number of remembered events above which old ones are forgotten.
+/// Events that are remembered: beyond that, old ones are forgotten, then the one that was counted first.
 const MAX_SERIES: usize = 4_096;
 /// Longest note that the API server accepts, in bytes, and longest name of an object.
 const NOTE_LIMIT: usize = 1_024;
@@ -65,19 +65,28 @@ impl EventPublisher {
             send_with_deadline(events.create(&PostParams::default(), &event)).await?;
             event
         };
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        series.insert(key, (event, now));
+        self.remember(key, event, now);
         Ok(())
+    }
+
+    fn remember(&self, key: SeriesKey, event: Event, now: Timestamp) {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if series.len() >= MAX_SERIES && !series.contains_key(&key) {
+            series.retain(|_, (_, at)| now.duration_since(*at) < SERIES);
+            let oldest = series.iter().min_by_key(|(_, (_, at))| *at);
+            let oldest = oldest.map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest.filter(|_| series.len() >= MAX_SERIES) {
+                series.remove(&oldest);
+            }
+        }
+        series.insert(key, (event, now));
     }
 
     /// Returns the recent event of the same kind, if any.
     fn known(&self, key: &SeriesKey, now: Timestamp) -> Option<Event> {
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = |at: &Timestamp| now.duration_since(*at) < SERIES;
-        if series.len() >= MAX_SERIES {
-            series.retain(|_, (_, at)| recent(at));
-        }
-        let known = series.get(key).filter(|(_, at)| recent(at));
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = series.get(key);
+        let known = known.filter(|(_, at)| now.duration_since(*at) < SERIES);
         known.map(|(event, _)| event.clone())
     }
 }
@@ -174,6 +183,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_bounded_number_of_events_is_remembered_and_the_oldest_is_forgotten() {
+        let start = Timestamp::from_second(1_790_000_000).unwrap();
+        let key = |number: usize| (number.to_string(), "Reason".to_owned(), false);
+        let events = EventPublisher::default();
+        for number in 0..=MAX_SERIES {
+            let at = start + SignedDuration::from_millis(i64::try_from(number).unwrap());
+            events.remember(key(number), Event::default(), at);
+        }
+        assert_eq!(events.series.lock().unwrap().len(), MAX_SERIES);
+        assert!(events.known(&key(0), start).is_none());
+        assert!(events.known(&key(1), start).is_some() && events.known(&key(MAX_SERIES), start).is_some());
     }
 
     #[test]
