@@ -1,5 +1,5 @@
 //! Reads of grants for jobs: the jobs that wait for one grant share one read. A read is used until the watch shows a
-//! change of the grant, and for a few seconds at most.
+//! change of the grant or the operator writes its status, and for a few seconds at most, in case the watch is interrupted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,8 @@ use crate::ports::{KubeError, Ports};
 
 /// How long a read is used without a change.
 const FRESH: Duration = Duration::from_secs(5);
-/// Number of grants above which old reads are dropped.
-const MAX_GRANTS: usize = 1_024;
+/// Grants whose reads are kept: a stored grant can have a hundred kilobytes, and anybody can name any number of grants.
+const MAX_GRANTS: usize = 128;
 
 /// A read of a grant, and the number of changes that the watch had shown before it.
 struct GrantRead {
@@ -37,7 +37,7 @@ pub struct GrantReads {
 }
 
 impl GrantReads {
-    /// Records that the watch has shown a change of a grant.
+    /// Records that the watch has shown a change of a grant, or that its status was written.
     pub fn changed(&self, key: &ObjectKey) {
         if let Some(slot) = self.lock().get_mut(key) {
             slot.changes += 1;
@@ -56,8 +56,9 @@ impl GrantReads {
         let read = {
             let now = Instant::now();
             let mut slots = self.lock();
-            if slots.len() >= MAX_GRANTS {
+            if slots.len() >= MAX_GRANTS && !slots.contains_key(key) {
                 slots.retain(|_, slot| slot.used.is_some_and(|used| now.duration_since(used) < FRESH));
+                forget_oldest(&mut slots);
             }
             let slot = slots.entry(key.clone()).or_default();
             slot.used = Some(now);
@@ -88,5 +89,42 @@ impl GrantReads {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes room for one more grant. The jobs that share a read under way keep it.
+fn forget_oldest(slots: &mut HashMap<ObjectKey, Slot>) {
+    if slots.len() < MAX_GRANTS {
+        return;
+    }
+    let oldest = slots.iter().min_by_key(|(_, slot)| slot.used);
+    if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+        slots.remove(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_number_of_reads_is_kept_and_the_oldest_is_forgotten() {
+        let key = |number: usize| ObjectKey {
+            namespace: "media".to_owned(),
+            name: number.to_string(),
+        };
+        let start = Instant::now();
+        let mut slots = HashMap::new();
+        for number in 0..MAX_GRANTS * 2 {
+            forget_oldest(&mut slots);
+            let used = start + Duration::from_millis(u64::try_from(number).unwrap());
+            let slot = Slot {
+                used: Some(used),
+                ..Slot::default()
+            };
+            slots.insert(key(number), slot);
+            assert!(slots.len() <= MAX_GRANTS);
+        }
+        assert!((MAX_GRANTS..MAX_GRANTS * 2).all(|number| slots.contains_key(&key(number))));
     }
 }

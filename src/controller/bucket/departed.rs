@@ -43,7 +43,9 @@ pub(super) async fn replace_status(
     if context.leaving.store_status(&grant.uid, status) {
         return Ok(grant.resource_version.clone());
     }
-    context.ports.replace_grant_status(grant, status).await
+    let replaced = context.ports.replace_grant_status(grant, status).await;
+    context.grant_reads.changed(&grant.key);
+    replaced
 }
 
 /// Removes the finalizer of a grant that owns nothing; a deleted grant is forgotten instead.
