@@ -209,6 +209,13 @@ impl Context {
         })
     }
 
+    /// Records that a job takes no slot now, so that a free one does not trigger it in vain.
+    pub fn stop_waiting(&self, job: &ObjectKey) {
+        if let Some(running) = self.lock_running().get_mut(&job.namespace) {
+            running.waiting.remove(job);
+        }
+    }
+
     fn lock_running(&self) -> MutexGuard<'_, HashMap<String, NamespaceRuns>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

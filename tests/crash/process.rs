@@ -318,6 +318,11 @@ impl Process {
         self.runs.send(mark).await.unwrap();
     }
 
+    /// Returns the state that the reconciles of the process share.
+    pub fn context(&self) -> Arc<Context> {
+        Arc::clone(&self.context)
+    }
+
     /// Runs the process for a while; returns `true` if it was stopped before that.
     pub async fn run_for(&self, time: Duration) -> bool {
         timeout(time, self.dead.notified()).await.is_ok()

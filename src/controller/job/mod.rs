@@ -61,7 +61,10 @@ const RETRY_KUBE_API: Duration = Duration::from_secs(5);
 pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let mut job = match context.read_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
-        Ok(_) => return Action::AwaitChange,
+        Ok(_) => {
+            context.stop_waiting(key);
+            return Action::AwaitChange;
+        }
         Err(error) => {
             tracing::warn!(job = %key, %error, "failed to read job; retrying");
             let (low, high) = (Duration::from_secs(1), Duration::from_secs(10));
@@ -87,7 +90,10 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let until = active_deadline(&writer.job, &spec, now);
     let next = match Box::pin(check_preconditions(context, writer, &spec, &source_spec, now)).await {
         Ok((writer, grant)) => Box::pin(start_run(context, writer, spec, &source_spec, grant)).await,
-        Err(next) => next,
+        Err(next) => {
+            context.stop_waiting(key);
+            next
+        }
     };
     // The deadline may come before the next reconcile. After the deadline, the requeue delay stays: it retries a
     // failed store.

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imm_operator::api::JobSpec;
+use imm_operator::api::{JobSpec, kinds};
+use imm_operator::core::grant::ObjectKey;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -82,4 +83,49 @@ fn results_do_not_expire_by_a_clock_that_is_ahead() {
         ],
     );
     assert_eq!(results(&world), 0);
+}
+
+/// Jobs of one namespace that may run at the same time.
+const PLACES: usize = 32;
+
+#[test]
+fn a_queued_job_runs_when_another_job_of_its_namespace_ends() {
+    on_paused_time(async {
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
+        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+        outside.lock().unwrap().jobs.create(spec(&json!({})));
+        let process = Process::start(&outside, start, None);
+        let context = process.context();
+        let mut others: Vec<_> = (0..PLACES)
+            .map(|number| {
+                let other = ObjectKey {
+                    name: format!("other-{number}"),
+                    ..key()
+                };
+                context.try_slot(&other).unwrap()
+            })
+            .collect();
+        let reason = || {
+            let outside = outside.lock().unwrap();
+            let conditions = &outside.jobs.job.as_ref().unwrap().status.conditions;
+            let ready = conditions.iter().find(|c| c.kind == kinds::READY);
+            ready.map(|c| c.reason.clone())
+        };
+        // A job that waits no longer does not get the place.
+        let gone = ObjectKey {
+            name: "gone".to_owned(),
+            ..key()
+        };
+        assert!(context.try_slot(&gone).is_none());
+        process.mark_job(key()).await;
+        process.mark_job(gone).await;
+        process.run_for(Duration::from_secs(5)).await;
+        assert_eq!(reason().as_deref(), Some("Pending"));
+        others.pop();
+        // Without the end of the other job, the job looks for a place once a minute.
+        process.run_for(Duration::from_secs(10)).await;
+        assert_eq!(reason().as_deref(), Some("Completed"));
+        drop(others);
+        process.kill().await;
+    });
 }
