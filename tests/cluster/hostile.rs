@@ -35,6 +35,7 @@ mod hostile {
             together lending::a_rule_for_grants_lends_the_operators_identity_to_no_job_and_only_with_its_role,
             together lending::the_operators_identity_lists_only_buckets_of_allowed_owners,
             together lending::a_job_with_the_operators_identity_waits_until_sts_confirms_its_account,
+            together lending::a_forged_status_lends_the_operators_identity_no_bucket_of_another_owner,
             together answers::a_secret_whose_answer_is_cut_short_is_not_logged,
             together commands::a_manifest_sends_no_request_to_a_host_of_its_choice,
             together commands::what_a_terminal_obeys_is_printed_escaped,

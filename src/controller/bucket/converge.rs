@@ -91,6 +91,11 @@ impl GrantSet<'_> {
                 cache.failures = 0;
                 return self.finish(batch, plan, input, regular).await;
             }
+            match self.verify_owner(&mut batch, place, keys).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => return self.on_cloud_error(batch, &error, cache).await,
+            }
             if !self.store_ledgers(&mut batch, &plan, document.as_ref()).await {
                 continue;
             }

@@ -46,6 +46,8 @@ pub(super) struct GrantSet<'a> {
     pub(super) claims: Mutex<ClaimsByGrant>,
     /// Whether the reference of the identity is closed, so that the last credentials that worked are in use.
     pub(super) reference_closed: bool,
+    /// Whether the owner of the bucket was read in this reconcile.
+    pub(super) owner_read: bool,
 }
 
 /// A grant during a reconcile, and what the reconcile finds out about the grant.
@@ -192,6 +194,7 @@ impl GrantSet<'_> {
             Ok(facts) => facts,
             Err(error) => return self.on_cloud_error(batch, &error, cache).await,
         };
+        self.owner_read = facts.bucket.is_some();
         let mut all_prepared = true;
         for work in &mut batch {
             all_prepared &= self.prepare(work, &facts).await;

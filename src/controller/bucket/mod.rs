@@ -128,6 +128,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
             explained_by_others: elsewhere().flat_map(|c| &c.explains).cloned().collect(),
             claims: Mutex::new(own),
             reference_closed: false,
+            owner_read: false,
         };
         wait = wait.min(grant_set.reconcile(grants, grant_set_cache).await);
         // Later groups use what this group still holds: when two groups release the same statement, the later one

@@ -121,7 +121,8 @@ impl GrantSet<'_> {
         );
         // Both calls are made concurrently: a new grant waits for the answers.
         let ports = &self.context.ports;
-        facts.bucket = cache.take_probed_bucket().filter(|_| ask_bucket);
+        let operator = self.identity.is_operator();
+        facts.bucket = cache.take_probed_bucket().filter(|_| ask_bucket || operator);
         let ask_bucket = ask_bucket && facts.bucket.is_none();
         let (bucket, block) = futures::join!(
             OptionFuture::from(ask_bucket.then(|| ports.bucket_info(place, keys))),
@@ -161,6 +162,39 @@ impl GrantSet<'_> {
             (None, _) if self.identity.is_operator() => Some(GrantState::OwnerUnverified),
             _ => None,
         }
+    }
+
+    /// Verifies the owner of the bucket before a write of the operator's own identity, if it was not read in this reconcile:
+    /// what a status says about the bucket could be forged. Returns `false` when a grant names another owner, so that a
+    /// new plan is needed.
+    ///
+    /// # Errors
+    /// Returns the error of OSS.
+    pub(super) async fn verify_owner(
+        &mut self,
+        batch: &mut [GrantWork],
+        place: &BucketRef,
+        keys: &AccessKeys,
+    ) -> Result<bool, CloudError> {
+        if !self.identity.is_operator() || self.owner_read {
+            return Ok(true);
+        }
+        let observed = self.context.ports.bucket_info(place, keys).await;
+        self.context
+            .metrics
+            .cloud_call("GetBucketInfo", if observed.is_ok() { "ok" } else { "failed" });
+        let observed = observed?;
+        self.owner_read = true;
+        let mut verified = true;
+        for work in batch.iter_mut().filter(|work| work.outcome.is_none()) {
+            work.bucket = Some(observed.clone());
+            work.outcome = self.bucket_mismatch(&work.grant, &observed);
+            if work.outcome.is_some() {
+                work.input.disposition = Disposition::Carried;
+                verified = false;
+            }
+        }
+        Ok(verified)
     }
 
     /// Decides the disposition of a grant, and adds the finalizer to a grant that is enforced. `false` when the

@@ -143,3 +143,45 @@ pub async fn a_job_with_the_operators_identity_waits_until_sts_confirms_its_acco
     tenant.until(JOB, "scores", "the other account", other).await;
     assert!(tenant.scores().is_empty());
 }
+
+// T5
+pub async fn a_forged_status_lends_the_operators_identity_no_bucket_of_another_owner(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "forger").await;
+    stage.allow(
+        json!({"namespaces": {"names": ["forger"]}, "kinds": ["ImmBucketGrant"], "credentialSources": ["Operator"],
+            "ownerUIDs": [ACCOUNT_A], "buckets": ["forger-*"]}),
+    );
+    let mut grant = own();
+    grant["bucket"] = json!({"ownerUID": ACCOUNT_A});
+    grant["suspend"] = json!(true);
+    tenant.apply(&tenant.grant("forged", &grant)).await;
+    tenant.until_reason(GRANT, "forged", "Suspended").await;
+    // The status claims that the owner was read for the generation that is about to be stored.
+    let forged = json!({"status": {
+        "observedGeneration": 2,
+        "bucket": {"ownerUID": ACCOUNT_A, "region": REGION},
+    }});
+    let args = [
+        "patch",
+        "ibg",
+        "forged",
+        "-n",
+        &tenant.name,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &forged.to_string(),
+    ];
+    stage.kubectl(&args).await;
+    grant["suspend"] = json!(false);
+    tenant.apply(&tenant.grant("forged", &grant)).await;
+    let stored = tenant.until_reason(GRANT, "forged", "OwnerMismatch").await;
+    assert_eq!(stored["metadata"]["generation"], 2);
+    assert_eq!(stored["status"]["bucket"]["ownerUID"], ACCOUNT_B);
+    assert!(
+        called(&tenant).iter().all(|action| action == "GetBucketInfo"),
+        "{:?}",
+        called(&tenant)
+    );
+    assert_eq!(tenant.policy(), "");
+}
