@@ -65,9 +65,22 @@ impl Stage {
 
     /// Starts another cluster on the same emulator, with an operator of its own; the caller must call `finish`.
     pub async fn another(&self, helm: Helm, chart: &Path) -> Arc<Self> {
+        self.another_on(Options::default(), helm, chart).await
+    }
+
+    /// Like `another`, with the controllers of Kubernetes, which complete the built-in roles.
+    pub async fn another_with_controllers(&self, helm: Helm, chart: &Path) -> Arc<Self> {
+        let options = Options {
+            controllers: true,
+            ..Options::default()
+        };
+        self.another_on(options, helm, chart).await
+    }
+
+    async fn another_on(&self, options: Options, helm: Helm, chart: &Path) -> Arc<Self> {
         let options = Options {
             audit: true,
-            ..Options::default()
+            ..options
         };
         Arc::new(
             Self::install(options, helm, chart, Arc::clone(&self.cloud))
