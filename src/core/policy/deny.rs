@@ -2,7 +2,7 @@
 //! statement without a Condition and without exceptions, whose principal covers all sessions of the service role. RAM
 //! policies of either account are not visible here. Source of the grammar: OSS page "Policy syntax and elements".
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::coverage::{Coverage, action_coverage, principal_coverage, resource_coverage};
 use super::document::Document;
@@ -13,6 +13,18 @@ use super::wildcard::pattern_matches;
 pub const DENIED_PATTERNS: usize = 16;
 /// See [`DENIED_PATTERNS`].
 pub const DENIED_PATTERN_LENGTH: usize = 512;
+
+/// The elements of a statement.
+const ELEMENTS: [&str; 8] = [
+    "Effect",
+    "Action",
+    "NotAction",
+    "Principal",
+    "NotPrincipal",
+    "Resource",
+    "NotResource",
+    "Condition",
+];
 
 /// Effect of the Deny statements of a document on a grant, in ascending order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,22 +103,14 @@ fn evaluate(
     covered: &mut [bool],
     objects: &mut Vec<String>,
 ) -> DenyVerdict {
-    let Some(Value::Object(statement)) = parse_strictly(text) else {
-        // OSS may read such a statement, with a duplicate member or in a spelling of its own, as a Deny.
-        let suspect = text.to_ascii_lowercase().contains("deny");
-        return if suspect {
-            DenyVerdict::NotEvaluated
-        } else {
-            DenyVerdict::NoDeny
-        };
+    let statement = match parse_strictly(text) {
+        Some(Value::Object(statement)) if !has_unclear_member(&statement) => statement,
+        _ => return unclear_verdict(text),
     };
-    let denies = |effect: &str| effect.eq_ignore_ascii_case("Deny");
-    if !statement
-        .get("Effect")
-        .and_then(Value::as_str)
-        .is_some_and(denies)
-    {
-        return DenyVerdict::NoDeny;
+    match statement.get("Effect").and_then(Value::as_str) {
+        Some(effect) if effect.eq_ignore_ascii_case("Deny") => {}
+        Some(effect) if effect.eq_ignore_ascii_case("Allow") => return DenyVerdict::NoDeny,
+        Some(_) | None => return unclear_verdict(text),
     }
     let action = action_coverage(&statement);
     let principal = principal_coverage(&statement, given);
@@ -127,6 +131,25 @@ fn evaluate(
     } else {
         DenyVerdict::PartialDeny
     }
+}
+
+/// The verdict about a statement with a duplicate member or in a spelling of its own, which OSS may read as a Deny.
+fn unclear_verdict(text: &str) -> DenyVerdict {
+    let escapes = text.contains("\\u");
+    if escapes || text.to_ascii_lowercase().contains("deny") {
+        DenyVerdict::NotEvaluated
+    } else {
+        DenyVerdict::NoDeny
+    }
+}
+
+/// Whether a member differs from an element only in case: OSS may read it as that element, or ignore it.
+fn has_unclear_member(statement: &Map<String, Value>) -> bool {
+    let unclear = |name: &String| {
+        let mut elements = ELEMENTS.iter();
+        elements.any(|element| name != element && name.eq_ignore_ascii_case(element))
+    };
+    statement.keys().any(unclear)
 }
 
 #[cfg(test)]
@@ -224,8 +247,26 @@ mod tests {
             (r#""Action":"oss:*","Principal":"*""#.to_owned(), NotEvaluated),
             // Spellings that OSS may read in another way.
             (format!(r#""Effect":"Allow",{everything}"#), NotEvaluated),
+            (format!(r#"{everything},"condition":{{}}"#), NotEvaluated),
+            (
+                r#""Action":"oss:PutObject","action":"*","Principal":"*","Resource":"*""#.to_owned(),
+                NotEvaluated,
+            ),
         ] {
             assert_eq!(denies(&["pics/p/"], &[deny(&rest)]).verdict, expected, "{rest}");
+        }
+        let all = r#""Action":"*","Principal":"*","Resource":"*""#;
+        for (effect, expected) in [
+            (r#""Effect":"DENY""#, ExplicitDeny),
+            (r#""Effect":"Den\u0079""#, ExplicitDeny),
+            (r#""Effect":["Deny"]"#, NotEvaluated),
+            (r#""Effect":"Deny ""#, NotEvaluated),
+            (r#""effect":"Deny""#, NotEvaluated),
+            (r#""Effect":"Allow","Effect":"Den\u0079""#, NotEvaluated),
+            (r#""Effect":"ALLOW""#, NoDeny),
+        ] {
+            let statement = format!("{{{effect},{all}}}");
+            assert_eq!(denies(&["pics/p/"], &[statement]).verdict, expected, "{effect}");
         }
         let allow = r#"{"Effect":"Allow","Action":"*","Principal":"*","Resource":"*"}"#.to_owned();
         assert_eq!(denies(&["pics/"], &[allow, "7".to_owned()]).verdict, NoDeny);
