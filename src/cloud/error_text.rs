@@ -11,6 +11,9 @@ pub(super) fn own_words(text: &str, request_uri: Option<&str>) -> String {
     let uri = request_uri.unwrap_or_default().to_lowercase();
     let names = uri.strip_prefix("oss://").and_then(|path| path.split_once('/'));
     let (bucket, key) = names.unwrap_or_default();
+    // A text can quote a part of the key only. A part of nothing but decisive words cannot be told from the service's own.
+    let own = |part: &str| part.split_whitespace().all(|word| WORDS.contains(&word));
+    let parts = key.split('/').filter(|part| !own(part));
     let ends = [
         quotation(&text),
         text.find("://").map(|at| start_of_word(&text, at)),
@@ -18,7 +21,13 @@ pub(super) fn own_words(text: &str, request_uri: Option<&str>) -> String {
         name(&text, bucket),
         name(&text, key),
     ];
-    let end = ends.into_iter().flatten().min().unwrap_or(text.len());
+    let parts = parts.filter_map(|part| name(&text, part));
+    let end = ends
+        .into_iter()
+        .flatten()
+        .chain(parts)
+        .min()
+        .unwrap_or(text.len());
     text.get(..end).unwrap_or_default().to_owned()
 }
 
@@ -79,6 +88,7 @@ mod tests {
             ),
             ("The key resource project/regional.jpg is bad", "the key "),
             ("Not found: RESOURCE PROJECT/REGIONAL.JPG", "not found: "),
+            ("The file regional.jpg is no image", "the file "),
         ] {
             assert_eq!(own_words(text, Some(uri)), expected, "{text}");
         }
