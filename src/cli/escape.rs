@@ -1,10 +1,13 @@
 //! Escapes characters in text of others, such as statements in a policy, before it is printed: a terminal would obey or
-//! reorder it, and a reader would see something else than what is stored.
+//! reorder it, or show nothing, and a reader would see something else than what is stored.
 
 use std::fmt::Write;
 
-/// Returns the text with control characters, bidirectional controls, and line and paragraph separators as `\uXXXX`, which
-/// means the same in JSON. Line breaks and tabs stay.
+use crate::core::validate::is_invisible;
+
+/// Returns the text with control and formatting characters, such as bidirectional controls, and line and paragraph
+/// separators as `\uXXXX`, which means the same in JSON. Line breaks and tabs stay, and so do the joiners, which words
+/// and emoji consist of.
 pub(super) fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -22,8 +25,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 fn is_obeyed(c: char) -> bool {
-    (c.is_control() && !matches!(c, '\n' | '\t'))
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    is_invisible(c) && !matches!(c, '\n' | '\t' | '\u{200c}' | '\u{200d}')
 }
 
 #[cfg(test)]
@@ -38,6 +40,8 @@ mod tests {
                 "a \u{fc} \u{1f4f7} \u{200d}\n\tb",
             ),
             ("\u{1b}[2J", "\\u001b[2J"),
+            ("pho\u{200b}tos\u{feff}\u{ad}", "pho\\u200btos\\ufeff\\u00ad"),
+            ("a\u{e0041}", "a\\udb40\\udc41"),
             ("a\rb\u{7f}\u{9b}1m", "a\\u000db\\u007f\\u009b1m"),
             (
                 "\u{202e}gpj.a\u{2066}\u{61c}\u{2028}",

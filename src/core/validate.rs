@@ -209,7 +209,7 @@ fn is_ram_arn(arn: &str, kind: &str, most: usize) -> bool {
 
 /// Returns `true` for control and formatting characters (Unicode categories Cc and Cf, line and paragraph separator).
 /// Characters that a reader cannot see must not decide what a policy grants.
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
             | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{206f}'
