@@ -69,7 +69,7 @@ fn a_service_account_of_others_must_be_named() {
 #[test]
 fn shared_namespaces_are_refused() {
     for major in BOTH {
-        for namespace in ["default", "kube-system"] {
+        for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
             let refused =
                 helm(major, &["template", "release", "--namespace", namespace]).expect_err(namespace);
             assert!(refused.contains(namespace), "{refused}");
