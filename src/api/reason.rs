@@ -74,7 +74,7 @@ reasons! {
         ExplicitDeny: "A Deny in the same policy covers all of the granted access, so access fails. Remove that Deny at OSS.",
         PartialDeny: "A Deny in the same policy covers a part of the granted access: some objects or some sessions. Check that Deny.",
         ConditionalDeny: "A Deny with a Condition, which the operator does not evaluate, may cover the granted access. Check that Deny.",
-        NotEvaluated: "A Deny in the same policy may cover the granted access, and uses elements that the operator does not evaluate: NotPrincipal, NotAction, NotResource, the UID of the grantee account, a region, or ? in a pattern. Check that Deny.",
+        NotEvaluated: "A Deny in the same policy may cover the granted access, and uses elements that the operator does not evaluate: NotPrincipal, NotAction, NotResource, the UID of the grantee account, a region, ? in a pattern, or an unusual spelling. Check that Deny.",
         TokenRequestDenied: "The operator has no permission to request a token of the ServiceAccount. Create the Role and the RoleBinding that the message prints.",
         AssumeRoleDenied: "STS rejected the role assumption. Check the ARN of the role, its trust policy and the external ID.",
         OwnIdentityMissing: "The operator has no identity of its own. Ask the cluster operator for one, or use another source of credentials.",
