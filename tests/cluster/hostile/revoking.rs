@@ -50,11 +50,11 @@ pub async fn a_grant_that_may_only_read_does_not_keep_the_statement_of_another_t
         "the rejected write is rolled back"
     );
     // Nothing depends on that: with more edits, the entry could have stayed until its write has expired.
-    let mut stale = recorded["status"]["owned"].clone();
-    for entry in stale.as_array_mut().unwrap() {
+    let mut left = recorded["status"]["owned"].clone();
+    for entry in left.as_array_mut().unwrap() {
         entry["unsettledUntil"] = json!("2020-01-01T00:00:00Z");
     }
-    let patch = json!({"status": {"owned": stale}}).to_string();
+    let patch = json!({"status": {"owned": left}}).to_string();
     let args = [
         "patch",
         "ibg",
