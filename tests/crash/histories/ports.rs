@@ -347,7 +347,7 @@ impl Ports for Gate {
         &'a self,
         _: &'a str,
         _: &'a ObjectUri,
-        _: u64,
+        _: std::ops::Range<u64>,
         _: Option<&'a str>,
         _: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
