@@ -43,9 +43,10 @@ const BUCKET_WORKERS: Workers = Workers {
     total: 12,
     per_share: 8,
 };
-/// Concurrent first reads of buckets: nothing is known about the identities that make them.
+/// Concurrent first reads of buckets: nothing is known about the identities that make them. A read without an answer
+/// occupies a worker for seconds, so there are workers for several namespaces that cause such reads.
 const PROBE_WORKERS: Workers = Workers {
-    total: 4,
+    total: 16,
     per_share: 2,
 };
 /// Concurrent reconciles of jobs; the rate limit of each project also bounds the calls in flight.
