@@ -5,18 +5,13 @@ use std::cell::Cell;
 /// A known fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// An expiry in a ledger that is later than any write of the operator can have, because it is forged or the clock was set
-    /// back, holds up every grant of the bucket until it passes.
-    FutureExpiryBlocks,
     /// A write that was answered and is not in any read yet leaves no time in the ledger: a process that starts then trusts
     /// a stale read.
     RestartDuringStaleReads,
-    /// A time in a status that is far in the future ends the reconcile with a panic.
-    FarFuture,
 }
 
 /// The faults that are still open.
-const OPEN: &[Known] = &Known::ALL;
+const OPEN: &[Known] = &[Known::RestartDuringStaleReads];
 
 thread_local! {
     /// A fault that is reported on this thread although it is open.
@@ -24,11 +19,7 @@ thread_local! {
 }
 
 impl Known {
-    pub const ALL: [Self; 3] = [
-        Self::FutureExpiryBlocks,
-        Self::RestartDuringStaleReads,
-        Self::FarFuture,
-    ];
+    pub const ALL: [Self; 1] = [Self::RestartDuringStaleReads];
 
     /// Whether the fault is open, and so not reported.
     pub fn is_open(self) -> bool {

@@ -208,9 +208,9 @@ impl Player {
         }
         let time = {
             let world = self.world.lock().unwrap();
+            // An applied entry keeps the expiry that was recorded before the clock was set back.
             let set_back = world.audit.set_back.min(24 * 3600);
-            let blocked = set_back > 0 && !Known::FutureExpiryBlocks.is_open();
-            if world.audit.jumped && !blocked {
+            if world.audit.jumped {
                 REST + HOUR + Duration::from_secs(set_back)
             } else {
                 REST

@@ -43,12 +43,12 @@ const REGRESSIONS: &[Regression] = &[
     },
     Regression {
         name: "a time ten thousand years from now in the status of a job",
-        fault: Some(Known::FarFuture),
+        fault: None,
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Seconds":2},{"ForgeJob":[0,"FarFuture"]}]]}"#,
     },
     Regression {
         name: "a grant is deleted when the clock is set back",
-        fault: Some(Known::FutureExpiryBlocks),
+        fault: None,
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Delete":0}],[{"Effects":0},{"Clock":-3600}]]}"#,
     },
     Regression {
