@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use self::ports::{READ_LIMIT, Store, StoredPorts};
 use crate::controller::{Controllers, QueueKey};
 use crate::core::grant::ObjectKey;
+use crate::core::job::{Phase, job_status};
+use crate::kubernetes::decode::decode_job;
 use crate::ports::Ports;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::queue::Trigger;
@@ -232,6 +235,17 @@ proptest! {
     #[test]
     fn no_rules_file_panics(text in "(strict|rules|namespaces|names|[&*a-z0-9:{}\\[\\]\", \n-]){0,60}") {
         let _ = serde_saphyr::from_str::<crate::core::tenancy::TenancyRules>(&text);
+    }
+}
+
+#[test]
+fn counts_at_their_limits_do_not_overflow() {
+    let mut object = job(0);
+    object["status"] = json!({"items": {"total": i32::MAX, "pending": i32::MAX, "active": i32::MAX}});
+    let job = decode_job(&serde_json::from_value(object).unwrap());
+    for phase in [Phase::Suspended, Phase::Scoring(1)] {
+        let status = job_status(&job, &phase, None, Timestamp::UNIX_EPOCH);
+        assert_eq!(status.items.unwrap().pending, i32::MAX);
     }
 }
 

@@ -120,7 +120,7 @@ fn scoring(status: &JobStatus, spec: Option<&JobSpec>, per_second: u32) -> Strin
         None if sent > 0 => format!("; {sent} requests sent"),
         None => String::new(),
     };
-    let speed = time_left(items.pending + items.active, per_second);
+    let speed = time_left(items.pending.saturating_add(items.active), per_second);
     let speed = speed.map_or_else(String::new, |left| {
         format!(", {per_second} items/s, about {left} left")
     });
@@ -138,7 +138,7 @@ fn with_counts(first: String, counts: &[(i32, &str)]) -> String {
 fn out_of_budget(status: &JobStatus) -> String {
     let items = status.items.clone().unwrap_or_default();
     let sent = status.requests.as_ref().map_or(0, |requests| requests.sent);
-    let left = items.pending + items.active;
+    let left = items.pending.saturating_add(items.active);
     format!(
         "Budget of {sent} requests used up with {left} items left: set budget.maxRequests to at least {}",
         sent + i64::from(left)

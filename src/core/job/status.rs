@@ -214,7 +214,7 @@ fn unchanged_status(job: &JobObject) -> JobStatus {
         })
     };
     let items = before.items.clone().or_else(fresh).map(|items| Items {
-        pending: items.pending + items.active,
+        pending: items.pending.saturating_add(items.active),
         active: 0,
         ..items
     });

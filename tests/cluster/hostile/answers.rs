@@ -28,6 +28,12 @@ async fn answer(State(secret): State<String>, method: Method, uri: Uri, body: St
     };
     let text = match path.rsplit('/').next().unwrap() {
         _ if path.starts_with("/openapi") => return StatusCode::FORBIDDEN.into_response(),
+        // As an API server that does not stream lists.
+        _ if query.contains("sendInitialEvents=") => {
+            let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid",
+                "code": 422, "message": "sendInitialEvents is forbidden"});
+            return (StatusCode::UNPROCESSABLE_ENTITY, refused.to_string()).into_response();
+        }
         _ if query.contains("watch=") => return std::future::pending().await,
         "immbucketgrants" => list(json!([grant()])),
         "imagescorejobs" => list(json!([])),
