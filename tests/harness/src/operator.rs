@@ -14,7 +14,8 @@ use crate::error::{HarnessError, Result};
 use crate::process::Process;
 use crate::wait::until;
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Without progress. Reading hundreds of the largest objects takes a debug build a minute beside compilers.
+const READY_WITHIN: Duration = Duration::from_secs(180);
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The start options of the operator.
