@@ -153,7 +153,7 @@ pub async fn large_objects_fit_into_memory_at_the_start(stage: Arc<Stage>) {
         .into();
     let metadata = json!({"labels": labels, "annotations": {"padding": "x".repeat(250 * 1024)}});
     let suspended = json!({"suspend": true});
-    for (kind, count) in [(JOB, 200), (GRANT, 30)] {
+    for (kind, count) in [(JOB, 120), (GRANT, 20)] {
         for number in 0..count {
             let name = format!("large-{number}");
             let text = if kind == JOB {
@@ -169,10 +169,10 @@ pub async fn large_objects_fit_into_memory_at_the_start(stage: Arc<Stage>) {
         }
     }
     restart(&stage).await;
-    for name in ["large-0", "large-199"] {
+    for name in ["large-0", "large-119"] {
         tenant.until_reason(JOB, name, "Suspended").await;
     }
-    tenant.until_reason(GRANT, "large-29", "Suspended").await;
+    tenant.until_reason(GRANT, "large-19", "Suspended").await;
     assert!(peak_memory(&stage).await < MEMORY_BOUND_KIB);
 }
 
