@@ -23,12 +23,7 @@ impl Known {
 
     /// Whether the fault is open, and so not reported.
     pub fn is_open(self) -> bool {
-        self.is_listed() && REPORTED.get() != Some(self)
-    }
-
-    /// Whether the fault is not repaired yet.
-    pub fn is_listed(self) -> bool {
-        OPEN.contains(&self)
+        OPEN.contains(&self) && REPORTED.get() != Some(self)
     }
 
     /// Reports a fault on this thread from now on although it is open.

@@ -1,108 +1,84 @@
-//! Histories that were found, by what they have shown. One of a known fault must fail as long as the fault is open.
+//! Histories that showed a fault, by what they did.
 
 use super::hunt::judge;
-use super::known::Known;
 use super::step::History;
 
 struct Regression {
     name: &'static str,
-    fault: Option<Known>,
     line: &'static str,
 }
 
 const REGRESSIONS: &[Regression] = &[
     Regression {
         name: "a replace that drops the finalizer, then a delete",
-        fault: None,
         line: r#"{"size":[1,2,1],"steps":[[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Replace":0}],[{"Effects":0},{"Delete":0}]]}"#,
     },
     Regression {
         name: "a delete, then a replace that drops the finalizer",
-        fault: None,
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Delete":0}],[{"Effects":0},{"Replace":0}]]}"#,
     },
     Regression {
         name: "a grant that is created with the finalizer, for the identity of the operator, and deleted",
-        fault: None,
         line: r#"{"size":[1,2,3],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":true}]}],[{"Effects":0},{"Delete":0}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
     },
     Regression {
         name: "a grant of a namespace that was created again",
-        fault: None,
         line: r#"{"size":[1,4,2],"steps":[[{"Effects":0},{"Apply":[5,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"CreateNamespace":1}],[{"Seconds":2},{"Apply":[5,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
     },
     Regression {
         name: "the clock is set back while a namespace is created again, and a grant loses its finalizer",
-        fault: None,
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Edit":[0,"Account",0]}],[{"Effects":0},{"Clock":-3600}],[{"Effects":0},{"CreateNamespace":0}],[{"Effects":5},{"Replace":0}],[{"Seconds":400},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
     },
     Regression {
         name: "a grant changes to the operator's own identity before its write is recorded, and its namespace is deleted",
-        fault: None,
         line: r#"{"size":[1,2,3],"steps":[[{"Effects":0},{"Cloud":["CredentialsExpired",false]}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":7},{"CreateNamespace":0}],[{"Effects":10},{"Apply":[1,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"CreateNamespace":1}]]}"#,
     },
     Regression {
         name: "a time ten thousand years from now in the status of a job",
-        fault: None,
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Seconds":2},{"ForgeJob":[0,"FarFuture"]}]]}"#,
     },
     Regression {
         name: "a grant is deleted when the clock is set back",
-        fault: None,
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Delete":0}],[{"Effects":0},{"Clock":-3600}]]}"#,
     },
     Regression {
         name: "a process starts while reads are stale, and the namespace is deleted",
-        fault: None,
         line: r#"{"size":[1,1,2],"steps":[[{"Effects":0},{"Recreate":[0,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Lag":8}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Apply":[0,{"bucket":0,"identity":2,"account":1,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":10},{"Crash":"Unanswered"}],[{"Effects":3},{"DeleteNamespace":0}],[{"Effects":5},{"Suspend":[0,false]}]]}"#,
     },
     Regression {
         name: "an owner changes its identity to that of a grant that had found the statement there",
-        fault: None,
         line: r#"{"size":[1,1,2],"steps":[[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":7},{"Apply":[2,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":7},{"Apply":[1,{"bucket":0,"identity":1,"account":1,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Delete":0}]]}"#,
     },
     Regression {
         name: "an owner changes its identity to that of a grant that has found the same statement there, and both are deleted",
-        fault: None,
         line: r#"{"size":[1,2,2],"steps":[[{"Effects":0},{"Apply":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Recreate":[2,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":3},{"EditJob":[0,"Suspend"]}],[{"Effects":2},{"Edit":[1,"Identity",1]}],[{"Seconds":2},{"DeleteNamespace":0}]]}"#,
     },
     Regression {
         name: "a grant takes another identity before its answered write is recorded, and waits",
-        fault: None,
         line: r#"{"size":[1,2,3],"steps":[[{"Effects":0},{"Cloud":["CredentialsExpired",false]}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":7},{"CreateNamespace":0}],[{"Effects":10},{"Apply":[1,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":1,"deletion":0,"finalizer":false}]}]]}"#,
     },
     Regression {
         name: "a snapshot brings back a grant that was deleted without its finalizer",
-        fault: None,
         line: r#"{"size":[1,3,1],"steps":[[{"Effects":0},{"Apply":[7,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Cloud":["PolicyRejected",true]}],[{"Seconds":2},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":0},{"Recreate":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Replace":2}],[{"Effects":5},{"Restore":3}],[{"Effects":0},{"CreateNamespace":1}]]}"#,
     },
     Regression {
         name: "a late write brings back what an answered one has removed, and nobody can look before it has expired",
-        fault: None,
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":1,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Late":[60,false]}],[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":5},{"DeleteNamespace":0}],[{"Seconds":400},{"Suspend":[0,false]}],[{"Effects":0},{"Rotate":[0,0,"Closed"]}]]}"#,
     },
     Regression {
         name: "two grants stop asking for a statement that one of them wrote and the other found under another identity",
-        fault: None,
         line: r#"{"size":[1,1,2],"steps":[[{"Effects":0},{"Apply":[6,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":0},{"Apply":[5,{"bucket":0,"identity":2,"account":0,"prefix":1,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":10},{"Apply":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":1,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
     },
 ];
 
 #[test]
-fn histories_that_were_found_hold_unless_their_fault_is_open() {
+fn histories_that_were_found_hold() {
     let mut wrong = Vec::new();
-    for Regression { name, fault, line } in REGRESSIONS {
-        Known::report(*fault);
-        let open = fault.is_some_and(Known::is_listed);
+    for Regression { name, line } in REGRESSIONS {
         let broken = judge(&History::named(line), false).broken;
-        if open && broken.is_empty() {
-            wrong.push(format!(
-                "{name}: repaired, so {fault:?} is to be removed from OPEN"
-            ));
-        } else if !open && !broken.is_empty() {
+        if !broken.is_empty() {
             wrong.push(format!("{name}: HISTORY='{line}'\n{}", broken.join("\n")));
         }
     }
-    Known::report(None);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
