@@ -262,16 +262,15 @@ impl<'a> JobRun<'a> {
                 self.awaiting_limits = !self.progress.canary_passed();
                 calls.push(self.ask_limits());
             }
-            if self.awaiting_limits || (!self.progress.canary_passed() && !self.input.limiter.limits_known())
-            {
+            // A run without open items makes no call, and so does not ask for the limits.
+            let before_canary = !self.progress.canary_passed() && self.progress.has_open_items();
+            if self.awaiting_limits || (before_canary && !self.input.limiter.limits_known()) {
                 if let Some(end) = self.wait_for_event(calls, PERSIST_EVERY).await {
                     return end;
                 }
                 continue;
             }
-            if !self.progress.canary_passed()
-                && let Some(end) = self.check_service_role()
-            {
+            if before_canary && let Some(end) = self.check_service_role() {
                 return end;
             }
             // A due refresh comes before the next call, and waits for the store in flight.
