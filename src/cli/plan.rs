@@ -188,6 +188,7 @@ fn planned_change_for(
         explained_by_others: None,
         confirmed_removed: None,
         identity: None,
+        shared_identity: false,
     };
     planned_change(scene, &mut members, 0, wanted)
 }

@@ -89,6 +89,7 @@ pub fn scene(document: Option<&Document>) -> PlanInput<'_> {
         explained_by_others: None,
         confirmed_removed: None,
         identity: None,
+        shared_identity: false,
     }
 }
 

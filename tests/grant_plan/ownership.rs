@@ -59,8 +59,15 @@ fn what_this_identity_has_written_is_removed_although_a_sibling_had_found_it_the
         pre_existing: true,
         ..entry(&statement, EntryState::Applied)
     };
-    // The entry of another identity, or of none, can be forged.
-    for (digest, removed) in [(Some("own"), 1), (Some("another"), 0), (None, 0)] {
+    // With an identity of several namespaces, the entry of another identity, or of none, can be forged.
+    let cases = [
+        (Some("own"), true, 1),
+        (Some("another"), true, 0),
+        (None, true, 0),
+        (Some("another"), false, 1),
+        (None, false, 1),
+    ];
+    for (digest, shared_identity, removed) in cases {
         let owned = LedgerEntry {
             identity: digest.map(ToOwned::to_owned),
             ..entry(&statement, EntryState::Applied)
@@ -71,10 +78,15 @@ fn what_this_identity_has_written_is_removed_although_a_sibling_had_found_it_the
         ];
         let input = PlanInput {
             identity: Some("own"),
+            shared_identity,
             ..scene(Some(&seen))
         };
         let plan = plan(input, &grants);
-        assert_eq!(plan.removed.iter().sum::<usize>(), removed, "{digest:?}");
+        assert_eq!(
+            plan.removed.iter().sum::<usize>(),
+            removed,
+            "{digest:?} {shared_identity}"
+        );
     }
 }
 

@@ -82,6 +82,7 @@ impl GrantSet<'_> {
                 explained_by_others: Some(&self.explained_by_others),
                 confirmed_removed: Some(&self.writes.confirmed_removed),
                 identity: Some(&identity),
+                shared_identity: self.identity.is_operator(),
             };
             let plan = plan(input, &members);
             if note_drift(&mut batch, &plan, now) {

@@ -69,6 +69,7 @@ pub(super) async fn release_retained(
         explained_by_others: None,
         confirmed_removed: None,
         identity: None,
+        shared_identity: false,
     };
     let plan = plan(input, &members);
     let (mut stay, mut go) = (Vec::new(), Vec::new());

@@ -143,11 +143,10 @@ impl<'a> PlanBuilder<'a> {
             let landed = |(e, may): &(&LedgerEntry, bool)| *may && live_text(e) == Some(true);
             let intended_only =
                 !entries.is_empty() && entries.iter().all(|(e, _)| e.state == EntryState::Intended);
-            // A sibling may have found there, under another identity, what this identity has written. An entry of another
-            // identity proves nothing here: somebody who may write statuses can have made it up.
+            // A sibling may have found there, under another identity, what the operator has written.
             let owned = |(e, _): &(&LedgerEntry, bool)| {
                 let own = e.identity.is_some() && e.identity.as_deref() == self.input.identity;
-                own && e.state == EntryState::Applied && !e.pre_existing
+                (own || !self.input.shared_identity) && e.state == EntryState::Applied && !e.pre_existing
             };
             group.pre_existing = if entries.iter().any(|e| landed(e) || owned(e)) {
                 false

@@ -37,6 +37,9 @@ pub struct PlanInput<'a> {
     pub confirmed_removed: Option<&'a BTreeSet<String>>,
     /// Digest of the identity that has read the document. Applied entries of enforced grants take it.
     pub identity: Option<&'a str>,
+    /// Whether grants of several namespaces share the identity, as they do the operator's own. An applied entry of another
+    /// identity then proves nothing: whoever may write statuses in one of the namespaces could have made it up.
+    pub shared_identity: bool,
 }
 
 /// The change to make to the policy.
