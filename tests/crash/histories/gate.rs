@@ -1,7 +1,7 @@
 //! The gate that every effect of a process of a history passes: it counts the effect, lets the player act between two
 //! effects, and lets armed faults strike.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,10 +37,19 @@ type Reader = (Option<task::Id>, String, Option<Identity>);
 struct State {
     dying: bool,
     frozen: Option<u64>,
-    /// The version of the grants that was listed last for a bucket.
-    listed: BTreeMap<String, u64>,
+    /// The version of the grants that was listed last for a bucket: by each task, and by any.
+    listed: HashMap<(Option<task::Id>, String), u64>,
     /// The policy read last, and the number of foreign changes by then: by each reconcile, and by any task.
     seen: HashMap<Reader, (Option<String>, usize)>,
+}
+
+impl State {
+    /// Returns the version at which this task, or else any, has listed the grants of a bucket.
+    fn listed(&self, bucket: &str) -> u64 {
+        let of = |task| self.listed.get(&(task, bucket.to_owned()));
+        let own = task::try_id().and_then(|id| of(Some(id)));
+        own.or_else(|| of(None)).copied().unwrap_or_default()
+    }
 }
 
 pub struct Gate {
@@ -167,7 +176,9 @@ impl Gate {
 
     pub fn saw_grants(&self, bucket: &str, version: u64) {
         let mut state = self.state.lock().unwrap();
-        state.listed.insert(bucket.to_owned(), version);
+        for task in [task::try_id(), None] {
+            state.listed.insert((task, bucket.to_owned()), version);
+        }
     }
 
     pub fn saw_policy(&self, bucket: &str, identity: &Identity, policy: Option<&str>, edits: usize) {
@@ -179,8 +190,7 @@ impl Gate {
     }
 
     pub fn listed(&self, bucket: &str) -> u64 {
-        let state = self.state.lock().unwrap();
-        state.listed.get(bucket).copied().unwrap_or_default()
+        self.state.lock().unwrap().listed(bucket)
     }
 
     /// Returns what this task knows about a bucket: what it has read with the keys of `identity`, or the probe whose read it
@@ -195,7 +205,7 @@ impl Gate {
         Known {
             policy,
             edits,
-            listed: state.listed.get(bucket).copied().unwrap_or_default(),
+            listed: state.listed(bucket),
         }
     }
 

@@ -17,8 +17,8 @@ use super::player::{Outcome, play};
 use super::step::{Act, History};
 use super::strategy::histories;
 
-/// Longest time to make a failing history shorter.
-const SHRINKING: Duration = Duration::from_secs(20);
+/// Histories that are played to make a failing one shorter.
+const SHRINKING: usize = 3_000;
 /// One of this many histories is observed for hours at its end.
 const QUIET: usize = 29;
 
@@ -117,13 +117,23 @@ fn shrink(
     quiet: bool,
 ) -> (History, Vec<String>) {
     let kind = kind_of(&broken);
+    let mut played = 0;
+    let mut fails = |history: &History| {
+        played += 1;
+        let broken = if played > SHRINKING {
+            Vec::new()
+        } else {
+            judge(history, quiet).broken
+        };
+        (!broken.is_empty() && kind_of(&broken) == kind).then_some(broken)
+    };
     let mut best = (tree.current(), broken);
-    let started = Instant::now();
     let mut going = tree.simplify();
-    while going && started.elapsed() < SHRINKING {
+    let mut steps = 0;
+    while going && steps < SHRINKING {
+        steps += 1;
         let history = tree.current();
-        let broken = judge(&history, quiet).broken;
-        if !broken.is_empty() && kind_of(&broken) == kind {
+        if let Some(broken) = fails(&history) {
             best = (history, broken);
             going = tree.simplify();
         } else {
@@ -132,14 +142,12 @@ fn shrink(
     }
     // The vectors keep a minimum of steps.
     let mut at = 0;
-    while at < best.0.steps.len() && started.elapsed() < SHRINKING {
+    while at < best.0.steps.len() {
         let mut history = best.0.clone();
         history.steps.remove(at);
-        let broken = judge(&history, quiet).broken;
-        if !broken.is_empty() && kind_of(&broken) == kind {
-            best = (history, broken);
-        } else {
-            at += 1;
+        match fails(&history) {
+            Some(broken) => best = (history, broken),
+            None => at += 1,
         }
     }
     best

@@ -54,7 +54,7 @@ fn random_histories_keep_the_invariants() {
     let count = number("HISTORY_COUNT").map_or(plain, |n| usize::try_from(n).unwrap());
     let all = Hunt {
         seed,
-        first: 0,
+        first: number("HISTORY_FIRST").map_or(0, |n| usize::try_from(n).unwrap()),
         count,
         time: minutes,
         report: variable("HISTORY_FAULT").map(|name| Known::named(&name)),

@@ -59,6 +59,7 @@ impl World {
             self.audit.ambiguous.extend(after.iter().map(of));
         }
         for added in after.iter().filter(|s| !before.contains(s)) {
+            self.note(|| format!("    adds {added}"));
             let of = (write.bucket.to_owned(), meaning(added));
             let asks = |g: &&Arc<GrantObject>| {
                 self.asks(g, write.identity, write.listed) && self.audit.renders(g, &of.1)
@@ -82,6 +83,7 @@ impl World {
             writers.insert(write.identity.clone());
         }
         for gone in before.iter().filter(|s| !after.contains(s)) {
+            self.note(|| format!("    removes {gone}"));
             self.audit
                 .written_at
                 .insert((write.bucket.to_owned(), meaning(gone)), self.true_time());
