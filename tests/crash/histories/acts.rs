@@ -80,6 +80,7 @@ impl World {
             Act::Lag(seconds) => {
                 let new = self.cloud.lag != i64::from(seconds);
                 self.cloud.lag = seconds.into();
+                self.note_stale_reads();
                 new
             }
             Act::Restore(changes) => {

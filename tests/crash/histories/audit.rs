@@ -11,6 +11,7 @@ use imm_operator::core::tenancy::Tenant;
 use imm_operator::ports::AccessKeys;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::known::Known;
 use super::world::World;
 
 /// Violations of one history that are kept.
@@ -32,7 +33,7 @@ pub struct Audit {
     pub left: BTreeSet<Placed>,
     /// Grants that were deleted without their finalizer, which the process keeps in memory.
     pub gone: Vec<Arc<GrantObject>>,
-    /// Those that a process kept which has ended; a write of it can arrive later.
+    /// Those that a process kept which has ended, and those that a snapshot has removed; a write for them can arrive later.
     pub lost: Vec<Arc<GrantObject>>,
     /// Identities of which a token was issued, and in which life of their namespace the last time.
     pub tokens: BTreeMap<Identity, usize>,
@@ -106,13 +107,6 @@ impl Audit {
         known.is_some_and(|all| all.iter().any(|(_, of)| of == meaning))
     }
 
-    /// A process starts while reads are stale: it does not know what was written last.
-    pub fn restarted_blind(&mut self, now: Timestamp) {
-        let recent = self.written_at.iter();
-        let recent = recent.filter(|(_, at)| now.duration_since(**at) < SignedDuration::from_secs(30));
-        self.ambiguous.extend(recent.map(|(of, _)| of.clone()));
-    }
-
     /// Nobody removes the statements of a grant any more.
     fn leave(&mut self, grant: &GrantObject) {
         let bucket = &grant.bucket.as_ref().unwrap().name;
@@ -169,6 +163,17 @@ pub fn holds(world: &World, grant: &GrantObject, placed: &Placed) -> bool {
 }
 
 impl World {
+    /// A process has started just now, and reads are stale: it does not know what was written last.
+    pub fn note_stale_reads(&mut self) {
+        let now = self.true_time();
+        let is_recent = |at: Timestamp| now.duration_since(at) < SignedDuration::from_secs(30);
+        let blind = self.cloud.lag > 0 && self.started_at.is_some_and(is_recent);
+        if blind && Known::RestartDuringStaleReads.is_open() {
+            let recent = self.audit.written_at.iter().filter(|(_, at)| is_recent(**at));
+            self.audit.ambiguous.extend(recent.map(|(of, _)| of.clone()));
+        }
+    }
+
     /// Whether the tenancy rules of a version, or later ones, have allowed a grant.
     fn allowed_since(&self, grant: &GrantObject, version: u64) -> bool {
         let Ok(spec) = &grant.spec else { return false };

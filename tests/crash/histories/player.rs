@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::super::fault::LEASE;
 use super::super::process::pass_time;
 use super::gate::Gate;
-use super::known::Known;
 use super::step::{Act, History, Pause};
 use super::watch::{Event, Watch};
 use super::world::World;
@@ -45,10 +44,8 @@ impl Process {
         let number = {
             let mut world = world.lock().unwrap();
             world.processes += 1;
-            let now = world.true_time();
-            if world.cloud.lag > 0 && Known::RestartDuringStaleReads.is_open() {
-                world.audit.restarted_blind(now);
-            }
+            world.started_at = Some(world.true_time());
+            world.note_stale_reads();
             world.watch = Watch::start(watch);
             world.show_all();
             world.processes

@@ -65,6 +65,8 @@ pub struct World {
     pub behind: usize,
     pub watch: Watch,
     pub processes: usize,
+    /// When the last process started.
+    pub started_at: Option<Timestamp>,
     /// Effects so far, and the number at which the player wants to be woken.
     pub effects: usize,
     pub wake_at: Option<usize>,
@@ -94,6 +96,7 @@ impl World {
             behind: 0,
             watch: Watch::default(),
             processes: 0,
+            started_at: None,
             effects: 0,
             wake_at: None,
             wake: Arc::default(),
@@ -297,7 +300,8 @@ impl World {
                 key: key.clone(),
                 grant: None,
             });
-            self.grants.remove(key);
+            // What runs now still knows the grant.
+            self.audit.lost.extend(self.grants.remove(key));
         }
         for (key, grant) in then {
             let exists = self.namespaces.get(&key.namespace).is_some_and(|n| !n.gone);
