@@ -147,13 +147,13 @@ pub async fn half_open_connections_do_not_stop_the_probes(stage: Arc<Stage>) {
 // T4
 pub async fn large_objects_fit_into_memory_at_the_start(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "large-objects").await;
-    let labels: Value = (0..2_000)
+    let labels: Value = (0..200)
         .map(|n| (format!("l{n}"), json!("v")))
         .collect::<serde_json::Map<_, _>>()
         .into();
     let metadata = json!({"labels": labels, "annotations": {"padding": "x".repeat(250 * 1024)}});
     let suspended = json!({"suspend": true});
-    let kinds = [(JOB, 120), (GRANT, 20)];
+    let kinds = [(JOB, 260), (GRANT, 20)];
     for (kind, count) in kinds {
         for number in 0..count {
             let name = format!("large-{number}");
@@ -170,7 +170,7 @@ pub async fn large_objects_fit_into_memory_at_the_start(stage: Arc<Stage>) {
         }
     }
     restart(&stage).await;
-    for name in ["large-0", "large-119"] {
+    for name in ["large-0", "large-259"] {
         tenant.until_reason(JOB, name, "Suspended").await;
     }
     tenant.until_reason(GRANT, "large-19", "Suspended").await;
