@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::context::QueueKey;
-use crate::api::GrantStatus;
+use crate::api::{GrantStatus, LedgerEntry};
 use crate::core::grant::GrantObject;
 use crate::runtime::metrics::Metrics;
 
@@ -121,15 +121,20 @@ impl LeavingGrants {
         (grants(kept), grants(expired))
     }
 
-    /// Keeps the status of a deleted grant in memory. `false` if the grant is not one of them.
+    /// Keeps the status of a deleted grant in memory. `false` if the grant is not one of them, or if the status records a
+    /// new statement: a reconcile that began before the deletion wants to add it, and memory is no ledger for that.
     pub(super) fn store_status(&self, uid: &str, status: &GrantStatus) -> bool {
-        match self.lock().leaving.get_mut(uid) {
-            Some(leaving) => {
-                leaving.grant.status.clone_from(status);
-                true
-            }
-            None => false,
+        let mut state = self.lock();
+        let Some(leaving) = state.leaving.get_mut(uid) else {
+            return false;
+        };
+        let owned = &leaving.grant.status.owned;
+        let is_known = |new: &LedgerEntry| owned.iter().any(|old| old.fingerprint == new.fingerprint);
+        let stores = status.owned.iter().all(is_known);
+        if stores {
+            leaving.grant.status.clone_from(status);
         }
+        stores
     }
 
     /// Forgets a deleted grant that owns nothing any more. `false` if the grant is not one of them.
@@ -172,7 +177,7 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{BucketRef, EntryState, LedgerEntry, StatementRole};
+    use crate::api::{BucketRef, EntryState, StatementRole};
     use crate::core::grant::ObjectKey;
 
     fn grant(namespace: &str, uid: &str) -> GrantObject {
@@ -228,6 +233,19 @@ mod tests {
         leaving.releasing(&refused);
         leaving.not_released(&refused);
         assert_eq!(leaving.deleted(refused), Deletion::Kept);
+    }
+
+    #[test]
+    fn a_status_in_memory_records_no_new_statement() {
+        let leaving = LeavingGrants::default();
+        let kept = grant("a", "kept");
+        let mut status = kept.status.clone();
+        leaving.deleted(kept);
+        assert!(!leaving.store_status("another", &status));
+        status.owned[0].state = EntryState::Removing;
+        assert!(leaving.store_status("kept", &status));
+        status.owned[0].fingerprint = "sha256:2".to_owned();
+        assert!(!leaving.store_status("kept", &status));
     }
 
     #[test]

@@ -30,9 +30,9 @@ pub(super) fn add_leaving_grants(
     grants.extend(leaving);
 }
 
-/// Replaces the status of a grant: in memory for a deleted grant, otherwise at the API server. A reconcile that has
-/// listed the grant before its deletion gets the API server's error: its ledger could record a new statement, and the
-/// memory of a process is no ledger for that. Returns the version on which the next write must be based.
+/// Replaces the status of a grant: in memory for a deleted grant, otherwise at the API server, whose error ends a
+/// reconcile that would add statements for a grant that was deleted meanwhile. Returns the version on which the next
+/// write must be based.
 ///
 /// # Errors
 /// Returns the error of the API server.
@@ -41,7 +41,7 @@ pub(super) async fn replace_status(
     grant: &GrantObject,
     status: &GrantStatus,
 ) -> Result<String, KubeError> {
-    if grant.deleting && context.leaving.store_status(&grant.uid, status) {
+    if context.leaving.store_status(&grant.uid, status) {
         return Ok(grant.resource_version.clone());
     }
     let replaced = context.ports.replace_grant_status(grant, status).await;
