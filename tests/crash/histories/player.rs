@@ -45,6 +45,7 @@ impl Process {
             let mut world = world.lock().unwrap();
             world.processes += 1;
             world.started_at = Some(world.true_time());
+            world.started_version = world.version;
             world.note_stale_reads();
             world.watch = Watch::start(watch);
             world.show_all();

@@ -49,7 +49,8 @@ impl Ports for Gate {
     fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
         self.effect_of(Call::List, KubeError::Unavailable, move |world| {
             let behind = std::mem::take(&mut world.behind);
-            let version = world.version_before(behind);
+            // A list is never older than the process: it is read with quorum.
+            let version = world.version_before(behind).max(world.started_version);
             let (version, grants) = if behind == 0 {
                 (world.version, world.grants.clone())
             } else {

@@ -81,6 +81,10 @@ const REGRESSIONS: &[Regression] = &[
         name: "a job is stopped by the rules when all its images are scored, and goes on when the limits of the project are forgotten",
         line: r#"{"size":[1,2,1],"steps":[[{"Effects":0},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Seconds":2},{"EditJob":[0,"Suspend"]}],[{"Effects":2},{"CreateJob":[2,{"bucket":0,"identity":0,"images":3,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":11},{"Rules":3}],[{"Seconds":400},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Rules":0}]]}"#,
     },
+    Regression {
+        name: "a grant loses its finalizer and is deleted after a write, and another writer spells its statement differently",
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":5},{"Apply":[6,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":3},{"Delete":0}],[{"Effects":3},{"Rival":[0,"RespellOurs"]}],[{"Effects":0},{"Replace":0}]]}"#,
+    },
 ];
 
 #[test]

@@ -65,8 +65,9 @@ pub struct World {
     pub behind: usize,
     pub watch: Watch,
     pub processes: usize,
-    /// When the last process started.
+    /// When the last process started, and the version of the grants then.
     pub started_at: Option<Timestamp>,
+    pub started_version: u64,
     /// Effects so far, and the number at which the player wants to be woken.
     pub effects: usize,
     pub wake_at: Option<usize>,
@@ -97,6 +98,7 @@ impl World {
             watch: Watch::default(),
             processes: 0,
             started_at: None,
+            started_version: 0,
             effects: 0,
             wake_at: None,
             wake: Arc::default(),
