@@ -50,6 +50,13 @@ pub(super) struct GrantSet<'a> {
     pub(super) owner_read: bool,
 }
 
+/// Returns the time until the next reconcile of a group whose grants have all been released. A released grant that is
+/// listed again, because the API server was restored from a snapshot, is released again.
+fn nothing_left(cache: &mut GrantSetCache, all_released: bool) -> Duration {
+    cache.last_inputs = None;
+    Duration::from_secs(if all_released { 3600 } else { 1 })
+}
+
 /// A grant during a reconcile, and what the reconcile finds out about the grant.
 pub(super) struct GrantWork {
     pub(super) grant: GrantObject,
@@ -132,7 +139,7 @@ impl GrantSet<'_> {
         cache: &mut GrantSetCache,
     ) -> Duration {
         let Some(place) = grants.iter().find_map(|g| g.bucket.clone()) else {
-            return Duration::from_secs(3600);
+            return nothing_left(cache, true);
         };
         let mut batch = Vec::new();
         for grant in grants {
@@ -140,7 +147,7 @@ impl GrantSet<'_> {
         }
         let (batch, all_released) = self.release_owning_nothing(batch).await;
         if batch.is_empty() {
-            return Duration::from_secs(if all_released { 3600 } else { 1 });
+            return nothing_left(cache, all_released);
         }
         let wait = self.reconcile_owners(batch, &place, cache).await;
         if all_released {

@@ -85,6 +85,14 @@ const REGRESSIONS: &[Regression] = &[
         name: "a grant loses its finalizer and is deleted after a write, and another writer spells its statement differently",
         line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":5},{"Apply":[6,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":3},{"Delete":0}],[{"Effects":3},{"Rival":[0,"RespellOurs"]}],[{"Effects":0},{"Replace":0}]]}"#,
     },
+    Regression {
+        name: "a snapshot is restored just after the last grant of a bucket was released",
+        line: r#"{"size":[1,3,3],"steps":[[{"Effects":0},{"Apply":[7,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":true}]}],[{"Seconds":2},{"CreateNamespace":1}],[{"Seconds":2},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Restore":2}]]}"#,
+    },
+    Regression {
+        name: "the answer to a release that took effect is a conflict, and the grant is created again",
+        line: r#"{"size":[2,2,3],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":1,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"CreateJob":[3,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":2,"poor":false}]}],[{"Effects":0},{"Rules":1}],[{"Seconds":60},{"EditJob":[1,"Cancel"]}],[{"Effects":1},{"Delete":6}],[{"Effects":11},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":0},{"Api":["Conflict",true]}],[{"Effects":1},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
+    },
 ];
 
 #[test]
