@@ -311,4 +311,16 @@ impl World {
             self.audit.gone.push(Arc::new(last.clone()));
         }
     }
+
+    /// An answer has denied a release. If the grant is gone all the same, the process takes it for one that was deleted
+    /// without its finalizer, and reads the policy once more.
+    pub fn note_denied_release(&mut self, last: &GrantObject) {
+        if self
+            .grants
+            .get(&last.key)
+            .is_none_or(|stored| stored.uid != last.uid)
+        {
+            self.audit.lost.push(Arc::new(last.clone()));
+        }
+    }
 }

@@ -76,6 +76,11 @@ impl World {
     }
 
     pub fn rotate(&mut self, identity: &Identity, how: Rotation) -> bool {
+        // Nothing can be created in a namespace that is being deleted, and nothing is left in one that is gone.
+        let namespace = self.namespaces.get(identity.namespace());
+        if !identity.is_operator() && namespace.is_some_and(|n| n.terminating || n.gone) {
+            return false;
+        }
         if how == Rotation::Replaced {
             self.cloud.revoke(identity);
         }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use imm_operator::api::{
     BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
 };
@@ -87,7 +87,13 @@ impl Ports for Gate {
         self.effect(KubeError::Unavailable, move |world| world.add_finalizer(grant))
     }
     fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>> {
-        self.effect(KubeError::Unavailable, move |world| world.remove_finalizer(grant))
+        let released = self.effect(KubeError::Unavailable, move |world| world.remove_finalizer(grant));
+        let answer = released.inspect_err(move |error| {
+            if *error != KubeError::Unavailable {
+                self.world.lock().unwrap().note_denied_release(grant);
+            }
+        });
+        answer.boxed()
     }
     fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
         self.effect_of(Call::GetJob, KubeError::Unavailable, move |world| {
