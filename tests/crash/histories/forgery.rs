@@ -19,6 +19,8 @@ impl World {
     pub fn forge_status(&mut self, grant: &mut GrantObject, what: Forgery) {
         let until = Time(self.operator_time() + SignedDuration::from_mins(6));
         let own: Vec<(String, String)> = self.audit.rendered(grant);
+        let unanswered = |grant: &GrantObject| grant.status.owned.iter().any(|e| e.unsettled_until.is_some());
+        let had_unanswered = unanswered(grant);
         let entries = |statements: Vec<(String, String)>, state| {
             let entry = |(statement, fingerprint): (String, String)| LedgerEntry {
                 role: if statement.contains("ram:PassRole") {
@@ -92,8 +94,13 @@ impl World {
                 grant.status.bucket = None;
             }
         }
-        if grant.status.owned.iter().any(|e| e.unsettled_until.is_some()) {
+        if unanswered(grant) {
             grant.status.ledger_of = Some(grant.uid.clone());
+        } else if had_unanswered {
+            // Nobody knows any more that a write without an answer can bring back what other grants remove now.
+            let bucket = &grant.bucket.as_ref().unwrap().name;
+            let there = self.audit.placed.keys().filter(|(of, _)| of == bucket);
+            self.audit.ambiguous.extend(there.cloned());
         }
         // A replaced ledger forgets what the grant has written before.
         if matches!(

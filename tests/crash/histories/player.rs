@@ -19,8 +19,8 @@ use super::step::{Act, History, Pause};
 use super::watch::{Event, Watch};
 use super::world::World;
 
-/// Longer than any back-off, than the drift interval, and than the time in which an unanswered write can arrive.
-const REST: Duration = Duration::from_secs(16 * 60);
+/// Longer than any back-off, and than the time in which an unanswered write can arrive with a drift interval after it.
+const REST: Duration = Duration::from_secs(18 * 60);
 /// Longer by this when the operator's clock has jumped: a check that is overdue by then runs within the next hour.
 const HOUR: Duration = Duration::from_secs(75 * 60);
 /// How long a step waits for effects.
