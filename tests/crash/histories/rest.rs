@@ -60,7 +60,12 @@ impl World {
     pub fn is_settled(&self) -> bool {
         let healthy = |g: &Arc<GrantObject>| !g.deleting && self.is_healthy(g);
         let finished = |job: &JobWorld| job.job.as_ref().is_none_or(JobObject::is_finished);
-        self.grants.values().all(healthy) && self.jobs.values().all(finished) && !self.audit.jumped
+        // A removal that is denied is tried again and again.
+        let removable = |g: &Arc<GrantObject>| self.has_credentials(g) && self.is_allowed(g);
+        self.grants.values().all(healthy)
+            && self.audit.gone.iter().all(removable)
+            && self.jobs.values().all(finished)
+            && !self.audit.jumped
     }
 
     /// Checks I4, I10, I11 and I14.
