@@ -12,6 +12,7 @@ use crate::answer::Answer;
 use crate::cloud::Cloud;
 use crate::encoding::percent_decode;
 use crate::fault::Fault;
+use crate::metadata;
 use crate::request::{Request, value_of};
 use crate::seed::{ManySeed, Seed};
 use crate::world::Lag;
@@ -74,6 +75,7 @@ pub(crate) fn handle_admin(cloud: &Cloud, request: &Request) -> Answer {
             Answer::empty(204)
         }
         ("GET", "counts", None) => Answer::json(&json!(cloud.counts())),
+        ("GET", "credentials", None) => metadata::credentials_uri(cloud),
         ("GET", "billed", None) => billed(cloud),
         ("POST", "faults", None) => with_json(&request.body, |fault: Fault| cloud.faults.add(fault)),
         ("DELETE", "faults", None) => {

@@ -223,6 +223,16 @@ impl Emulator {
         }
     }
 
+    /// Returns method and path of every request to the metadata service, with ` +token` if it carried a valid one.
+    pub fn metadata_requests(&self) -> Vec<String> {
+        let world = self.cloud.world();
+        world
+            .instance
+            .as_ref()
+            .map(|instance| instance.requests.clone())
+            .unwrap_or_default()
+    }
+
     /// Returns whether the session policy of an access key allows an OSS action on a bucket. A session without a policy
     /// allows everything. `None` if the session or the bucket does not exist.
     pub fn session_lets(&self, access_key_id: &str, action: &str, bucket: &str) -> Option<bool> {

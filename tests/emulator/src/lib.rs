@@ -15,6 +15,7 @@ mod fault;
 mod hold;
 mod imm;
 mod ledger;
+mod metadata;
 mod nonces;
 mod options;
 mod oss;

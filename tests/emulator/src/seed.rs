@@ -18,6 +18,26 @@ pub struct Seed {
     pub buckets: Vec<BucketSeed>,
     /// IMM projects.
     pub projects: Vec<ProjectSeed>,
+    /// The ECS instance whose metadata service answers; a later seed replaces it.
+    pub instance: Option<InstanceSeed>,
+}
+
+/// An ECS instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct InstanceSeed {
+    /// The instance's region.
+    pub region: String,
+    /// The UID of the instance's account.
+    pub account: String,
+    /// The RAM role of that account that is attached to the instance. Absent means none.
+    pub role: String,
+    /// Whether requests without a token are refused.
+    pub token_required: bool,
+    /// Whether the service knows no tokens.
+    pub version_1_only: bool,
+    /// The duration of a session in seconds. Default six hours.
+    pub session_seconds: Option<i64>,
 }
 
 /// An account.

@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::admin;
 use crate::answer::Answer;
 use crate::cloud::{Cloud, Outcome};
+use crate::metadata;
 use crate::oss::Address;
 use crate::request::Request;
 
@@ -136,6 +137,11 @@ async fn handle(
     if request.path.starts_with(admin::PREFIX) && !Address::find(&request, &cloud.options.base_names).by_host
     {
         return Ok(response(admin::handle_admin(&cloud, &request), None));
+    }
+    if request.path.starts_with(metadata::PREFIX)
+        && let Some(answer) = metadata::handle(&cloud, &request)
+    {
+        return Ok(response(answer, None));
     }
     // The call runs in a task of its own: as in the cloud, a disconnected client does not cancel its request. The call
     // is performed, recorded and billed.

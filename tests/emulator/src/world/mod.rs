@@ -8,6 +8,7 @@ pub(crate) mod projects;
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::metadata::Instance;
 use crate::seed::{BucketSeed, ProjectSeed, Seed, SeedError};
 use accounts::{Account, Key, Session};
 use buckets::{Bucket, Object};
@@ -31,6 +32,7 @@ pub(crate) struct World {
     pub(crate) buckets: BTreeMap<String, Bucket>,
     pub(crate) projects: BTreeMap<(String, String), Project>,
     pub(crate) lag: Lag,
+    pub(crate) instance: Option<Instance>,
 }
 
 impl World {
@@ -49,6 +51,9 @@ impl World {
                 .entry(account.uid.clone())
                 .or_default()
                 .extend(account);
+        }
+        if let Some(instance) = seed.instance {
+            self.instance = Some(Instance::new(instance));
         }
         for bucket in seed.buckets {
             self.add_bucket(bucket)?;
