@@ -51,8 +51,15 @@ fn run_operator(run: &RunArgs, core_dumps_off: rustix::io::Result<()>) -> ExitCo
         tracing::warn!(%error, "failed to disable core dumps");
     }
     panics::install_hook();
+    let settings = match run.settings() {
+        Ok(settings) => settings,
+        Err(error) => {
+            tracing::error!(%error, "failed to read command line");
+            return ExitCode::from(2);
+        }
+    };
     block_on(async {
-        match run_until_signalled(run).await {
+        match run_until_signalled(settings).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(%error, "failed to run operator");
@@ -74,7 +81,7 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
-async fn run_until_signalled(run: &RunArgs) -> Result<(), Box<dyn std::error::Error>> {
+async fn run_until_signalled(settings: app::Settings) -> Result<(), Box<dyn std::error::Error>> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop_requested = stop.clone();
@@ -85,5 +92,5 @@ async fn run_until_signalled(run: &RunArgs) -> Result<(), Box<dyn std::error::Er
         }
         stop_requested.cancel();
     });
-    Ok(app::run(run.settings(), stop).await?)
+    Ok(app::run(settings, stop).await?)
 }

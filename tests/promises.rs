@@ -37,7 +37,7 @@ mod promises {
 
     /// Returns whether a word is the number of a promise.
     fn is_number(word: &str) -> bool {
-        let digits = word.strip_prefix(['G', 'J', 'P', 'T']);
+        let digits = word.strip_prefix(['C', 'G', 'J', 'P', 'T']);
         digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
     }
 

@@ -4,7 +4,8 @@
 mod wire {
     use std::time::Duration;
 
-    use imm_operator::cloud::{Cloud, Endpoints};
+    use imm_operator::cloud::Cloud;
+    use imm_operator::core::endpoints::Endpoints;
     use imm_operator::core::place::BucketPlace;
     use imm_operator::core::policy::Document;
     use imm_operator::ports::{AccessKeys, CloudError, PolicyRead};

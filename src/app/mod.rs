@@ -24,9 +24,10 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use self::wiring::Adapters;
-use crate::cloud::{Cloud, EndpointError, Endpoints};
+use crate::cloud::Cloud;
 use crate::controller::Controllers;
 use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
+use crate::core::endpoints::{EndpointError, EndpointSettings, Endpoints};
 use crate::kubernetes::Kubernetes;
 use crate::kubernetes::connect::{ConnectOptions, connect};
 use crate::kubernetes::lease::{self, Fence, Leadership, LeaseObject};
@@ -50,12 +51,8 @@ pub struct Settings {
     pub cluster: ConnectOptions,
     /// Listen address of probes and metrics.
     pub admin_address: SocketAddr,
-    /// OSS endpoint; `{region}` is replaced by the region.
-    pub oss_endpoint: String,
-    /// IMM endpoint; `{region}` is replaced by the region.
-    pub imm_endpoint: String,
-    /// STS endpoint.
-    pub sts_endpoint: String,
+    /// What decides about the endpoints.
+    pub endpoints: EndpointSettings,
     /// Namespaces to watch; an empty list means all.
     pub namespaces: Vec<String>,
     /// Namespace of the operator: contains its lease.
@@ -89,6 +86,9 @@ pub enum RunError {
     /// An endpoint is invalid.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The metadata service does not name the region.
+    #[error("cannot learn the region from the metadata service ({0}): set --region (Helm value region)")]
+    Region(String),
     /// The tenancy rules cannot be loaded.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -105,6 +105,16 @@ pub enum RunError {
 /// # Errors
 /// Returns an error if the process cannot start, or [`RunError::LeaseLost`].
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
+    let endpoints = endpoints(&settings).await?;
+    let [oss, imm] = endpoints.describe();
+    let (sts, region) = (endpoints.sts(), endpoints.own_region().map(ToOwned::to_owned));
+    tracing::info!(
+        oss,
+        imm,
+        sts,
+        region = region.as_deref().unwrap_or("unknown"),
+        "cloud endpoints set"
+    );
     let listen = |source| RunError::Listen {
         address: settings.admin_address,
         source,
@@ -118,11 +128,6 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         rules.load(path).await?;
     }
     let client = connect(&settings.cluster).map_err(RunError::Cluster)?.client;
-    let endpoints = Endpoints::new(
-        &settings.oss_endpoint,
-        &settings.imm_endpoint,
-        &settings.sts_endpoint,
-    )?;
     let cloud = Cloud::new(endpoints).map_err(|e| RunError::Http(e.to_string()))?;
     let metrics = Arc::new(metrics::Metrics::default());
     let ready = Arc::new(AtomicBool::new(false));
@@ -140,12 +145,6 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     for address in addresses {
         tracing::info!(%address, "HTTP server started");
     }
-    tracing::info!(
-        oss = settings.oss_endpoint,
-        imm = settings.imm_endpoint,
-        sts = settings.sts_endpoint,
-        "cloud endpoints set"
-    );
 
     let account = operator_account(&client).await;
     tracing::info!(
@@ -208,6 +207,23 @@ fn memory_limit() -> u64 {
         .filter_map(|name| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok())
         .find_map(|text| memory_budget::limit_in(&text))
         .unwrap_or(memory_budget::DEFAULT_LIMIT)
+}
+
+/// Returns the endpoints. The metadata service is asked for the region only if the operator gets its identity from there,
+/// no setting names the region, and an endpoint depends on it.
+async fn endpoints(settings: &Settings) -> Result<Endpoints, RunError> {
+    let service = settings
+        .operator_identity
+        .metadata_service()
+        .filter(|_| matches!(settings.endpoints.lacks_region(), Ok(true)));
+    let region = match service {
+        Some(service) => {
+            let asked = service.region().await;
+            Some(asked.map_err(|error| RunError::Region(error.code))?)
+        }
+        None => None,
+    };
+    Ok(settings.endpoints.resolve(region)?)
 }
 
 /// Runs the controllers while the lease is held.

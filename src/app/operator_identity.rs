@@ -1,13 +1,15 @@
 //! The operator's own cloud identity: a static AccessKey pair from the environment, credentials in a mounted folder,
-//! or a token file exchanged at STS (RRSA). No resource may use it unless tenancy rules allow it.
+//! a token file exchanged at STS (RRSA), the RAM role of the ECS instance, or a credentials URI. No resource may use it
+//! unless tenancy rules allow it. One source is chosen at the start: a source that fails is never replaced by another,
+//! because that would change who acts under the rules.
 
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::cloud::Cloud;
-use crate::ports::{AccessKeys, CloudErrorKind, CredentialsError, RoleSession};
+use crate::cloud::{Cloud, CredentialsUri, MetadataService};
+use crate::ports::{AccessKeys, CloudError, CloudErrorKind, CredentialsError, RoleSession};
 
 /// Source of the operator's own credentials.
 #[derive(Clone, Default)]
@@ -28,15 +30,32 @@ pub enum OperatorIdentity {
         /// OIDC provider that RAM trusts.
         provider_arn: String,
     },
+    /// RAM role of the ECS instance; its sessions rotate.
+    Instance {
+        /// Metadata service of the instance.
+        service: MetadataService,
+        /// Name of the role; `None` for the one that the service names.
+        role: Option<String>,
+    },
+    /// URI that answers with temporary credentials; asked again before they expire.
+    Uri(CredentialsUri),
 }
 
 impl OperatorIdentity {
+    /// The metadata service, if the identity comes from there.
+    pub(super) fn metadata_service(&self) -> Option<&MetadataService> {
+        match self {
+            Self::Instance { service, .. } => Some(service),
+            Self::None | Self::Static(_) | Self::Folder(_) | Self::Token { .. } | Self::Uri(_) => None,
+        }
+    }
+
     /// Returns the current credentials.
     ///
     /// # Errors
     /// `NotConfigured` without an identity; `Invalid` names a file that is missing, empty or not printable;
-    /// `AssumeRoleDenied` when STS rejects the token or the role; `Unavailable` when the token file cannot be read;
-    /// `StsUnavailable` when STS does not answer.
+    /// `AssumeRoleDenied` when STS rejects the token or the role; `StsUnavailable` when STS does not answer;
+    /// `OwnSourceFailed` when the token file cannot be read, or the metadata service or the URI gives no credentials.
     pub(super) async fn credentials(
         &self,
         cloud: &Cloud,
@@ -59,6 +78,11 @@ impl OperatorIdentity {
                     expires_at: None,
                 })
             }
+            Self::Instance { service, role } => {
+                let keys = service.role_keys(role.as_deref()).await;
+                keys.map_err(CredentialsError::OwnSourceFailed)
+            }
+            Self::Uri(uri) => uri.keys().await.map_err(CredentialsError::OwnSourceFailed),
             Self::Token {
                 file,
                 role_arn,
@@ -66,7 +90,7 @@ impl OperatorIdentity {
             } => {
                 let token = tokio::fs::read_to_string(file)
                     .await
-                    .map_err(|_| CredentialsError::Unavailable)?;
+                    .map_err(|_| CredentialsError::OwnSourceFailed(unreadable_token()))?;
                 let session = RoleSession {
                     role_arn: role_arn.clone(),
                     name: "imm-operator".to_owned(),
@@ -93,6 +117,17 @@ impl OperatorIdentity {
                     })
             }
         }
+    }
+}
+
+/// The error of a token file that cannot be read.
+fn unreadable_token() -> CloudError {
+    CloudError {
+        kind: CloudErrorKind::Unanswered,
+        status: None,
+        code: "TokenFileUnreadable".to_owned(),
+        request_id: None,
+        retry_after: None,
     }
 }
 

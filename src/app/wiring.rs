@@ -331,7 +331,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cloud::Endpoints;
+    use crate::core::endpoints::Endpoints;
 
     #[tokio::test]
     async fn policy_writes_and_billed_calls_do_not_start_without_the_lease() {

@@ -1,5 +1,6 @@
 //! Command line and environment variables, and their conversion to settings. No other module reads the environment.
 
+mod cloud_args;
 mod cluster;
 mod escape;
 pub mod generate;
@@ -13,12 +14,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use self::cloud_args::CloudArgs;
+pub use self::cloud_args::IdentityError;
 use self::cluster::ClusterArgs;
 use self::plan::PlanArgs;
 use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
-use crate::app::{OperatorIdentity, Settings};
-use crate::cloud::Endpoints;
+use crate::app::Settings;
 use crate::core::validate::is_namespace_name;
 use crate::kubernetes::now;
 use crate::ports::AccessKeys;
@@ -60,16 +62,9 @@ pub struct RunArgs {
     /// taken or must not be reachable from other hosts.
     #[arg(long, env = "IMM_OPERATOR_ADMIN_ADDRESS", default_value = "[::]:8080")]
     admin_address: SocketAddr,
-    /// URL of OSS; {region} is replaced by the bucket's region, and the bucket is prepended to the host. Change it for
-    /// internal (VPC) endpoints or an emulator.
-    #[arg(long, env = "IMM_OPERATOR_OSS_ENDPOINT", default_value = Endpoints::OSS)]
-    oss_endpoint: String,
-    /// URL of IMM; {region} is replaced by the project's region. Change it for internal (VPC) endpoints or an emulator.
-    #[arg(long, env = "IMM_OPERATOR_IMM_ENDPOINT", default_value = Endpoints::IMM)]
-    imm_endpoint: String,
-    /// URL of STS, for AssumeRole, RRSA and GetCallerIdentity. Change it for internal (VPC) endpoints or an emulator.
-    #[arg(long, env = "IMM_OPERATOR_STS_ENDPOINT", default_value = Endpoints::STS)]
-    sts_endpoint: String,
+    /// Endpoints and the operator's own identity.
+    #[command(flatten)]
+    cloud: CloudArgs,
     /// Namespace of the operator, for its lease and policy backups. If unset, there is no leader election and no backup; set
     /// it in every cluster.
     #[arg(long, env = "IMM_OPERATOR_NAMESPACE", value_parser = parse_namespace)]
@@ -94,10 +89,6 @@ pub struct RunArgs {
     /// projects, or to let namespaces use the operator's own identity.
     #[arg(long, env = "IMM_OPERATOR_TENANCY_RULES")]
     tenancy_rules: Option<PathBuf>,
-    /// Folder with the files accessKeyId, accessKeySecret and optionally securityToken: the operator's own identity, read
-    /// at each use. Takes precedence over the ALIBABA_CLOUD_ variables.
-    #[arg(long, env = "IMM_OPERATOR_CREDENTIALS_FOLDER")]
-    credentials_folder: Option<PathBuf>,
     /// Namespaces to watch, separated by commas; can be repeated; default: all. Set it if the operator has Roles in some namespaces only, or
     /// to run several operators in one cluster.
     #[arg(long, env = "IMM_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_parser = parse_namespace)]
@@ -124,13 +115,14 @@ fn parse_namespace(text: &str) -> Result<String, String> {
 
 impl RunArgs {
     /// Converts the flags to settings.
-    pub fn settings(&self) -> Settings {
-        Settings {
+    ///
+    /// # Errors
+    /// Flags and variables about the operator's own identity that contradict each other or are incomplete.
+    pub fn settings(&self) -> Result<Settings, IdentityError> {
+        Ok(Settings {
             cluster: ClusterArgs::default().options(),
             admin_address: self.admin_address,
-            oss_endpoint: self.oss_endpoint.clone(),
-            imm_endpoint: self.imm_endpoint.clone(),
-            sts_endpoint: self.sts_endpoint.clone(),
+            endpoints: self.cloud.endpoints(),
             namespaces: self
                 .watch_namespaces
                 .iter()
@@ -146,8 +138,8 @@ impl RunArgs {
                 .filter(|n| !n.is_empty()),
             leader_name: (!self.no_leader_election).then(|| self.pod_name()),
             tenancy_rules: self.tenancy_rules.clone(),
-            operator_identity: self.operator_identity(),
-        }
+            operator_identity: self.cloud.operator_identity()?,
+        })
     }
 
     /// Returns the holder identity: the flag, HOSTNAME (in a pod, the pod's name) or the program's name, made unique with
@@ -161,30 +153,6 @@ impl RunArgs {
             given.unwrap_or_else(|| "imm-operator".to_owned()),
             std::process::id()
         )
-    }
-
-    /// Returns the operator's own identity: the folder if set, else static credentials or RRSA from the variables of Alibaba
-    /// Cloud's SDKs, in this order.
-    fn operator_identity(&self) -> OperatorIdentity {
-        if let Some(folder) = &self.credentials_folder {
-            return OperatorIdentity::Folder(folder.clone());
-        }
-        if let Some(keys) = credentials_from_environment() {
-            return OperatorIdentity::Static(keys);
-        }
-        let file = variable("ALIBABA_CLOUD_OIDC_TOKEN_FILE");
-        match (
-            file,
-            variable("ALIBABA_CLOUD_ROLE_ARN"),
-            variable("ALIBABA_CLOUD_OIDC_PROVIDER_ARN"),
-        ) {
-            (Some(file), Some(role_arn), Some(provider_arn)) => OperatorIdentity::Token {
-                file: file.into(),
-                role_arn,
-                provider_arn,
-            },
-            _ => OperatorIdentity::None,
-        }
     }
 }
 
@@ -214,13 +182,16 @@ fn variable(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::OperatorIdentity;
 
-    fn settings(flags: &[&str]) -> Result<Settings, clap::Error> {
+    fn settings(flags: &[&str]) -> Result<Settings, String> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let given = ["imm-operator", "run"].iter().chain(flags).copied();
-        let Command::Run(run) = Arguments::try_parse_from(given)?.command else {
+        let parsed = Arguments::try_parse_from(given).map_err(|error| error.to_string())?;
+        let Command::Run(run) = parsed.command else {
             panic!("another command than run");
         };
-        Ok(run.settings())
+        run.settings().map_err(|error| error.to_string())
     }
 
     #[test]
@@ -242,6 +213,50 @@ mod tests {
         for wrong in ["Media", "a.b", "media analytics", "-a", "*"] {
             assert!(settings(&["--watch-namespaces", wrong]).is_err(), "{wrong}");
             assert!(settings(&[&format!("--namespace={wrong}")]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn endpoints_accumulate_and_are_separated_by_commas() {
+        let flags = [
+            "--oss-endpoint=https://first.example.com",
+            "--oss-endpoint=cn-hangzhou=https://one.example.com,cn-beijing=https://two.example.com",
+            "--oss-endpoint",
+            "https://last.example.com",
+            "--network=internal",
+            "--region=cn-shanghai",
+        ];
+        let endpoints = settings(&flags).unwrap().endpoints;
+        assert_eq!(endpoints.oss.len(), 4);
+        let used = endpoints.resolve(None).unwrap();
+        assert_eq!(used.sts(), "https://sts-vpc.cn-shanghai.aliyuncs.com/");
+        assert!(used.describe()[0].starts_with("https://last.example.com/,"));
+    }
+
+    #[test]
+    fn a_named_identity_is_complete_and_the_only_one() {
+        let folder = "--credentials-folder=/keys";
+        let named = |name: &str, more: &[&str]| {
+            let flag = format!("--own-identity={name}");
+            settings(&[&[flag.as_str()], more].concat()).map(|settings| settings.operator_identity)
+        };
+        assert!(matches!(named("ecs", &[]), Ok(OperatorIdentity::Instance { .. })));
+        assert!(matches!(
+            named("folder", &[folder]),
+            Ok(OperatorIdentity::Folder(_))
+        ));
+        assert!(matches!(named("none", &[]), Ok(OperatorIdentity::None)));
+        for (name, more, part) in [
+            ("folder", &[][..], "--credentials-folder"),
+            ("environment", &[], "ALIBABA_CLOUD_ACCESS_KEY_ID"),
+            ("rrsa", &[], "ALIBABA_CLOUD_OIDC_TOKEN_FILE"),
+            ("uri", &[], "ALIBABA_CLOUD_CREDENTIALS_URI"),
+            ("ecs", &[folder], "excludes --credentials-folder"),
+            ("ecs", &["--metadata-address=10.0.0.1:80"], "loopback"),
+            ("imds", &[], "possible values"),
+        ] {
+            let message = named(name, more).err().unwrap();
+            assert!(message.contains(part), "{name}: {message}");
         }
     }
 }

@@ -12,7 +12,8 @@ use thiserror::Error;
 use super::escape::escaped;
 use super::manifest;
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
-use crate::cloud::{Cloud, Endpoints};
+use crate::cloud::Cloud;
+use crate::core::endpoints::EndpointSettings;
 use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, PassRoleDecision, PlanInput,
     PublicAccessBlock, decide_pass_role, parse_spec, planned_change,
@@ -51,10 +52,15 @@ pub struct PlanArgs {
     /// which counts as on. --live reads it from OSS instead.
     #[arg(long, value_enum)]
     public_access_block: Option<BlockPublicAccess>,
-    /// URL of OSS for --live; {region} is replaced by the bucket's region. Change it for internal (VPC) endpoints or an
-    /// emulator.
-    #[arg(long, env = "IMM_OPERATOR_OSS_ENDPOINT", default_value = Endpoints::OSS)]
-    oss_endpoint: String,
+    /// URL of OSS for --live, for all regions, or REGION=URL for one; can be repeated. {region} is replaced by the bucket's
+    /// region. Default: the public name. Change it for internal (VPC) endpoints or an emulator.
+    #[arg(
+        long,
+        env = "IMM_OPERATOR_OSS_ENDPOINT",
+        value_name = "[REGION=]URL",
+        value_delimiter = ','
+    )]
+    oss_endpoint: Vec<String>,
 }
 
 /// Why a plan cannot be made.
@@ -288,9 +294,11 @@ async fn read_live(
     let failed = |message: &dyn std::fmt::Display| PlanError::Cloud(message.to_string());
     let keys = own_keys
         .ok_or_else(|| failed(&"set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"))?;
-    let endpoints =
-        Endpoints::new(&plan.oss_endpoint, Endpoints::IMM, Endpoints::STS).map_err(|e| failed(&e))?;
-    let cloud = Cloud::new(endpoints).map_err(|e| failed(&e))?;
+    let endpoints = EndpointSettings {
+        oss: plan.oss_endpoint.clone(),
+        ..EndpointSettings::default()
+    };
+    let cloud = Cloud::new(endpoints.resolve(None).map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
     let read = cloud.get_policy(bucket, &keys, now).await.map_err(|error| {
         let code = error.code_and_request_id();
         if error.is_clock_skew() {

@@ -8,8 +8,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Client, Method, Request, Response, Url, redirect, retry};
 
 use super::classify;
-use super::endpoints::Endpoints;
 use super::sign::Header;
+use crate::core::endpoints::Endpoints;
 use crate::ports::CloudError;
 
 /// Deadline of one OSS or STS call. The lease duration and the validity of a policy write are derived from it.
@@ -128,7 +128,7 @@ pub(super) fn parse_url(address: &str) -> Result<Url, CloudError> {
 
 /// Returns the code of a request without a response. Billing depends on the code: only `ConnectionFailed` means that the
 /// request was never sent.
-fn transport_error_code(error: &reqwest::Error) -> &'static str {
+pub(super) fn transport_error_code(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "Timeout"
     } else if error.is_connect() {
@@ -138,7 +138,7 @@ fn transport_error_code(error: &reqwest::Error) -> &'static str {
     }
 }
 
-async fn read_body(mut response: Response, cap: usize) -> Result<HttpResponse, CloudError> {
+pub(super) async fn read_body(mut response: Response, cap: usize) -> Result<HttpResponse, CloudError> {
     let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
     let declared = response.content_length();
     let mut body = Vec::new();

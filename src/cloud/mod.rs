@@ -3,9 +3,9 @@
 
 mod classify;
 mod client;
-mod endpoints;
 mod error_text;
 mod imm;
+mod machine_keys;
 mod oss_objects;
 mod oss_policy;
 mod rpc;
@@ -13,4 +13,4 @@ pub mod sign;
 mod sts;
 
 pub use client::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
-pub use endpoints::{EndpointError, Endpoints};
+pub use machine_keys::{CredentialsUri, CredentialsUriError, MetadataService};

@@ -120,14 +120,19 @@ pub enum CredentialsError {
     NotConfigured,
     /// STS did not answer, failed, or rejected the time of the request.
     StsUnavailable(CloudError),
-    /// The API server did not answer, or the token file of the operator cannot be read.
+    /// The source of the operator's own credentials gave none: a file, the metadata service or the credentials URI.
+    OwnSourceFailed(CloudError),
+    /// The API server did not answer.
     Unavailable,
 }
 
 impl CredentialsError {
     /// Whether a retry may succeed without any action.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable | Self::StsUnavailable(_))
+        matches!(
+            self,
+            Self::Unavailable | Self::StsUnavailable(_) | Self::OwnSourceFailed(_)
+        )
     }
 
     /// Whether the reference is closed to the operator: it does not exist, or the operator has no access to it.
@@ -140,6 +145,7 @@ impl CredentialsError {
             | Self::AccountUnverified(_)
             | Self::NotConfigured
             | Self::StsUnavailable(_)
+            | Self::OwnSourceFailed(_)
             | Self::Unavailable => false,
         }
     }
@@ -163,6 +169,7 @@ impl CredentialsError {
             Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator to configure one, or set credentials.source to Secret or ServiceAccount".to_owned(),
             Self::StsUnavailable(error) if error.is_clock_skew() => format!("STS rejects the requests for {whose}, because their time is wrong ({}): {CORRECT_CLOCK}", error.code_and_request_id()),
             Self::StsUnavailable(error) => format!("STS did not answer the request for a session of {whose}, or returned a server error ({}); retrying: if it persists, check the network and --sts-endpoint of the operator", error.code_and_request_id()),
+            Self::OwnSourceFailed(error) => format!("The source of the operator's own credentials gave none ({}); retrying, and no other source is used instead: if it persists, ask the cluster operator to check --own-identity, the RAM role of the ECS instance, or the credentials URI", error.code),
             Self::Unavailable => format!("The credentials of {whose} could not be obtained, because the API server did not answer; retrying"),
         }
     }

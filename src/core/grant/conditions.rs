@@ -61,7 +61,9 @@ pub(super) fn set_granted(
         | GrantState::WriteConflict
         | GrantState::NamespaceUnknown
         | GrantState::CredentialsFailed(
-            CredentialsError::Unavailable | CredentialsError::StsUnavailable(_),
+            CredentialsError::Unavailable
+            | CredentialsError::StsUnavailable(_)
+            | CredentialsError::OwnSourceFailed(_),
         )
         | GrantState::Planned(GrantOutcome::Propagating | GrantOutcome::Carried)
             if known =>
@@ -276,6 +278,7 @@ pub fn credentials_reason(error: &CredentialsError) -> Option<GrantReason> {
         CredentialsError::OtherAccount { .. } => Some(GrantReason::OtherAccount),
         CredentialsError::AccountUnverified(_)
         | CredentialsError::Unavailable
+        | CredentialsError::OwnSourceFailed(_)
         | CredentialsError::StsUnavailable(_) => None,
     }
 }

@@ -1,0 +1,275 @@
+//! Credentials that the machine hands out: the RAM role of an ECS instance, by its metadata service, and a credentials URI.
+//! Both answer without authentication, so they are asked directly, never through a proxy, and redirects are not followed.
+//! Sources: the default provider chains of the official clients.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Client, Method, Request, Url, redirect, retry};
+use secrecy::SecretString;
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::classify;
+use super::client::{HttpResponse, MAX_RESPONSE_BYTES, parse_url, read_body, transport_error_code};
+use crate::core::endpoints::is_this_machine;
+use crate::core::validate::{check_region, check_role};
+use crate::ports::{AccessKeys, CloudError};
+
+/// Deadline of one request. Both services are on the machine or one hop away.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// Deadline of the request for a token: with a hop limit of 1, its answer does not reach a container at all.
+const TOKEN_DEADLINE: Duration = Duration::from_secs(2);
+/// Address of the metadata service in every region.
+const METADATA: &str = "http://100.100.100.200";
+const TOKEN_LIFE: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token-ttl-seconds");
+const TOKEN: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token");
+
+/// The answer of both services.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    code: Option<String>,
+    access_key_id: String,
+    access_key_secret: SecretString,
+    security_token: SecretString,
+    expiration: String,
+}
+
+/// The metadata service of an ECS instance.
+#[derive(Clone)]
+pub struct MetadataService {
+    client: Client,
+    address: String,
+    /// Whether a service without tokens (version 1) may answer.
+    version_1: bool,
+}
+
+impl MetadataService {
+    /// Creates a client of the metadata service. `loopback` replaces its address in tests; an address of another machine is
+    /// ignored, because whoever answers decides who the operator is. Fails if TLS cannot be set up.
+    pub fn new(loopback: Option<SocketAddr>, version_1: bool) -> Result<Self, reqwest::Error> {
+        let local = loopback.filter(|address| address.ip().is_loopback());
+        Ok(Self {
+            client: direct_client()?,
+            address: local.map_or_else(|| METADATA.to_owned(), |address| format!("http://{address}")),
+            version_1,
+        })
+    }
+
+    /// Returns the region of the instance.
+    ///
+    /// # Errors
+    /// `Unanswered` with a code if the service does not answer, refuses, or names no region.
+    pub async fn region(&self) -> Result<String, CloudError> {
+        let region = self.text("region-id").await?;
+        match check_region("region", &region) {
+            Ok(()) => Ok(region),
+            Err(_) => Err(classify::unanswered("NoRegionInAnswer")),
+        }
+    }
+
+    /// Returns temporary credentials of the instance's RAM role; without `role`, the service names it.
+    ///
+    /// # Errors
+    /// `Unanswered` with a code if the service does not answer, refuses, or has no credentials.
+    pub async fn role_keys(&self, role: Option<&str>) -> Result<AccessKeys, CloudError> {
+        let folder = "ram/security-credentials/";
+        let role = match role {
+            Some(role) => role.to_owned(),
+            None => self.text(folder).await?,
+        };
+        check_role("role", &role).map_err(|_| classify::unanswered("NoRoleInAnswer"))?;
+        keys_in(&self.get(&format!("{folder}{role}")).await?.body)
+    }
+
+    /// Returns a property of one line.
+    async fn text(&self, path: &str) -> Result<String, CloudError> {
+        let answer = self.get(path).await?;
+        let text = String::from_utf8(answer.body).unwrap_or_default();
+        Ok(text.trim().to_owned())
+    }
+
+    /// Reads a property, with a token if the service issues one (version 2), else without (version 1).
+    async fn get(&self, path: &str) -> Result<HttpResponse, CloudError> {
+        let mut request = request(
+            Method::GET,
+            parse_url(&format!("{}/latest/meta-data/{path}", self.address))?,
+        );
+        match self.token().await {
+            Ok(token) => {
+                request.headers_mut().insert(TOKEN, token);
+            }
+            Err(_) if self.version_1 => {}
+            Err(error) => return Err(error),
+        }
+        successful(send(&self.client, request, DEADLINE).await?)
+    }
+
+    async fn token(&self) -> Result<HeaderValue, CloudError> {
+        let mut request = request(
+            Method::PUT,
+            parse_url(&format!("{}/latest/api/token", self.address))?,
+        );
+        request
+            .headers_mut()
+            .insert(TOKEN_LIFE, HeaderValue::from_static("60"));
+        let answer = successful(send(&self.client, request, TOKEN_DEADLINE).await?)?;
+        let mut token = HeaderValue::from_bytes(answer.body.trim_ascii())
+            .map_err(|_| classify::unanswered("NoTokenInAnswer"))?;
+        token.set_sensitive(true);
+        Ok(token)
+    }
+}
+
+/// A credentials URI that cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "ALIBABA_CLOUD_CREDENTIALS_URI must be an https URL, or an http URL of this machine such as http://127.0.0.1:6666/, without a user name and without a fragment"
+)]
+pub struct CredentialsUriError;
+
+/// A URI that answers with temporary credentials. It is never shown, because its path or query can be a secret.
+#[derive(Clone)]
+pub struct CredentialsUri {
+    client: Client,
+    url: Url,
+}
+
+impl CredentialsUri {
+    /// Checks a URI. The answer holds credentials in plain text, so that plain http is for this machine only.
+    ///
+    /// # Errors
+    /// [`CredentialsUriError`] if the URI cannot be used, or TLS cannot be set up.
+    pub fn new(text: &str) -> Result<Self, CredentialsUriError> {
+        let url = Url::parse(text.trim()).map_err(|_| CredentialsUriError)?;
+        let host = url.host_str().unwrap_or_default();
+        let private = match url.scheme() {
+            "https" => !host.is_empty(),
+            "http" => is_this_machine(host),
+            _ => false,
+        };
+        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        if !private || !plain {
+            return Err(CredentialsUriError);
+        }
+        let client = direct_client().map_err(|_| CredentialsUriError)?;
+        Ok(Self { client, url })
+    }
+
+    /// Returns the current credentials.
+    ///
+    /// # Errors
+    /// `Unanswered` with a code if the service does not answer, refuses, or has no credentials.
+    pub async fn keys(&self) -> Result<AccessKeys, CloudError> {
+        let request = request(Method::GET, self.url.clone());
+        keys_in(&successful(send(&self.client, request, DEADLINE).await?)?.body)
+    }
+}
+
+fn direct_client() -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never().max_retries_per_request(0))
+        .referer(false)
+        .http1_only()
+        .user_agent(concat!("imm-operator/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+fn request(method: Method, url: Url) -> Request {
+    Request::new(method, url)
+}
+
+/// Sends a request and reads its answer within the deadline. Errors contain neither the URL nor a part of the answer.
+async fn send(client: &Client, request: Request, deadline: Duration) -> Result<HttpResponse, CloudError> {
+    let whole = async {
+        let response = client.execute(request).await;
+        let response = response.map_err(|error| classify::unanswered(transport_error_code(&error)))?;
+        read_body(response, MAX_RESPONSE_BYTES).await
+    };
+    tokio::time::timeout(deadline, whole)
+        .await
+        .unwrap_or_else(|_| Err(classify::unanswered("Timeout")))
+}
+
+fn successful(answer: HttpResponse) -> Result<HttpResponse, CloudError> {
+    if answer.status == 200 {
+        Ok(answer)
+    } else {
+        Err(classify::unanswered(&format!("Http{}", answer.status)))
+    }
+}
+
+/// Reads credentials. Temporary ones without an expiry are refused: they could not be renewed in time.
+fn keys_in(body: &[u8]) -> Result<AccessKeys, CloudError> {
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|_| classify::unanswered("NoCredentialsInAnswer"))?;
+    let complete = !answer.access_key_id.is_empty() && answer.code.is_none_or(|code| code == "Success");
+    let expires = answer.expiration.parse::<Timestamp>().ok();
+    match expires.filter(|_| complete) {
+        Some(expires) => Ok(AccessKeys {
+            id: answer.access_key_id,
+            secret: answer.access_key_secret,
+            token: Some(answer.security_token),
+            expires_at: Some(expires),
+        }),
+        None => Err(classify::unanswered("NoCredentialsInAnswer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_travel_in_plain_text_on_this_machine_only() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        for good in [
+            "http://127.0.0.1:6666/",
+            "http://localhost/credentials?key=1",
+            "http://[::1]:80/x",
+            "https://credentials.example.com/x",
+        ] {
+            assert!(CredentialsUri::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1:6666",
+            "http://credentials.example.com/",
+            "http://10.0.0.1/",
+            "http://localhost.example.com/",
+            "http://127.0.0.1@example.com/",
+            "https://user:password@example.com/",
+            "https://example.com/#f",
+            "file:///etc/passwd",
+        ] {
+            let refused = CredentialsUri::new(bad).err().map(|error| error.to_string());
+            assert!(refused.is_some_and(|text| !text.contains("password")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_complete_credentials_gives_none() {
+        let answer = |code: &str, expiration: &str| {
+            format!(
+                r#"{{"Code": "{code}", "AccessKeyId": "STS.a", "AccessKeySecret": "canary", "SecurityToken": "canary", "Expiration": "{expiration}"}}"#
+            )
+        };
+        let keys = keys_in(answer("Success", "2026-11-27T10:00:00Z").as_bytes()).unwrap();
+        assert_eq!(keys.expires_at, Some("2026-11-27T10:00:00Z".parse().unwrap()));
+        for bad in [
+            answer("Failed", "2026-11-27T10:00:00Z"),
+            answer("Success", "soon"),
+            answer("Success", "2026-11-27T10:00:00Z").replace("STS.a", ""),
+            "{}".to_owned(),
+            "<html>".to_owned(),
+        ] {
+            let code = keys_in(bad.as_bytes()).err().map(|error| error.code);
+            assert_eq!(code.as_deref(), Some("NoCredentialsInAnswer"), "{bad}");
+        }
+    }
+}

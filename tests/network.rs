@@ -1,0 +1,6 @@
+//! The endpoints that the program uses, by its flags and environment.
+
+#[cfg(test)]
+mod network {
+    mod endpoints;
+}
