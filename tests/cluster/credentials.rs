@@ -11,6 +11,7 @@ mod support;
 #[cfg(test)]
 mod credentials {
     mod accounts;
+    mod machine;
     mod renewal;
     mod roles;
 
@@ -24,6 +25,9 @@ mod credentials {
             together roles::a_session_of_a_job_may_only_score_in_its_project,
             together roles::the_operators_own_credentials_write_where_a_rule_allows_it,
             together renewal::a_rotated_secret_is_used_without_a_restart,
+            alone machine::the_role_of_the_instance_writes_and_is_renewed,
+            alone machine::a_named_source_that_fails_is_not_replaced_by_another,
+            alone machine::a_credentials_uri_writes_where_it_is_named,
             alone renewal::an_expired_session_is_renewed_without_a_condition_change,
         ])
     }

@@ -32,6 +32,29 @@
 {{- end -}}
 {{- end }}
 
+{{/* Refuses an identity that is configured twice or incompletely, as the operator does at its start. */}}
+{{- define "imm-operator.identity" -}}
+{{- $identity := .Values.credentials -}}
+{{- if and $identity.existingSecret $identity.source (ne $identity.source "folder") -}}
+{{- fail (printf "credentials.source %s excludes credentials.existingSecret: remove one of them" $identity.source) -}}
+{{- end -}}
+{{- if and (eq $identity.source "folder") (not $identity.existingSecret) -}}
+{{- fail "credentials.source folder needs credentials.existingSecret: name a Secret" -}}
+{{- end -}}
+{{- if and (eq $identity.source "uri") (not $identity.uri) (not (include "imm-operator.hasCredentialsUri" .)) -}}
+{{- fail "credentials.source uri needs credentials.uri: set it, or ALIBABA_CLOUD_CREDENTIALS_URI in extraEnv" -}}
+{{- end -}}
+{{- range $value, $source := dict "ecsRole" "ecs" "uri" "uri" -}}
+{{- if and (index $identity $value) (ne $identity.source $source) -}}
+{{- fail (printf "credentials.%s needs credentials.source %s: set it, or remove credentials.%s" $value $source $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "imm-operator.hasCredentialsUri" -}}
+{{- range .Values.extraEnv }}{{ if eq .name "ALIBABA_CLOUD_CREDENTIALS_URI" }}yes{{ end }}{{ end -}}
+{{- end }}
+
 {{/* Labels that never change for a release: the selector of a Deployment is immutable. */}}
 {{- define "imm-operator.selectorLabels" -}}
 {{- dict "app.kubernetes.io/name" (include "imm-operator.name" .) "app.kubernetes.io/instance" .Release.Name | toYaml }}

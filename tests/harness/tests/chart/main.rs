@@ -171,6 +171,19 @@ fn invalid_values_are_rejected_by_name() {
         ("secretAccess.namespaces={*}", "namespaces"),
         ("secretAccess.all=true", "all"),
         ("endpoints.oss=oss.example.com", "oss"),
+        ("endpoints.sts=https://sts.example.com/path", "sts"),
+        ("endpoints.imm=https://imm.{Region}.example.com", "imm"),
+        ("endpoints.oss=https://user@oss.example.com", "oss"),
+        ("endpoints.regions.oss.hangzhou=https://a.example.com", "hangzhou"),
+        ("endpoints.regions.oss.cn-hangzhou=", "cn-hangzhou"),
+        ("endpoints.regions.ots.cn-hangzhou=https://a.example.com", "ots"),
+        ("network=vpc", "network"),
+        ("region=hangzhou", "region"),
+        ("credentials.source=imds", "source"),
+        ("credentials.uri=http://keys.example.com/", "uri"),
+        ("credentials.source=uri", "credentials.uri"),
+        ("credentials.source=folder", "existingSecret"),
+        ("credentials.ecsRole=node", "credentials.source ecs"),
         ("logging.level=loud", "level"),
         ("logging.format=xml", "format"),
         ("crds.keep=perhaps", "keep"),
@@ -182,6 +195,61 @@ fn invalid_values_are_rejected_by_name() {
             let refused = render(major, &["--set", set]).expect_err(set);
             assert!(refused.contains(name), "{set}: {refused}");
         }
+    }
+}
+
+#[test]
+fn endpoints_and_identity_become_flags_and_variables() {
+    let values = chart()
+        .join("ci/closed-network-values.yaml")
+        .display()
+        .to_string();
+    for major in BOTH {
+        let rendered = objects(&render(major, &["--values", &values]).unwrap());
+        let deployment = rendered
+            .iter()
+            .find(|object| object["kind"] == "Deployment")
+            .unwrap();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let args: Vec<&str> = container["args"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        for flag in [
+            "--network=internal",
+            "--region=cn-hangzhou",
+            "--sts-endpoint=https://sts-vpc.{region}.aliyuncs.com",
+            "--oss-endpoint=cn-beijing=http://oss-proxy.example.com:8080",
+            "--imm-endpoint=cn-beijing=https://imm-proxy.example.com",
+            "--own-identity=ecs",
+        ] {
+            assert!(args.contains(&flag), "{flag}: {args:?}");
+        }
+        let env = container["env"].as_array().unwrap();
+        let label = "metadata.labels['topology.kubernetes.io/region']";
+        assert_eq!(env[0]["valueFrom"]["fieldRef"]["fieldPath"], label);
+        assert_eq!(env[1]["name"], "ALIBABA_CLOUD_ECS_METADATA");
+        assert_eq!(env[1]["value"], "node-role");
+        assert!(
+            rendered
+                .iter()
+                .all(|object| !object["rules"].to_string().contains("nodes")),
+            "the label of the Pod needs no right on Nodes"
+        );
+    }
+}
+
+#[test]
+fn an_identity_is_configured_once() {
+    let set = ["--set", "credentials.source=ecs,credentials.existingSecret=keys"];
+    for major in BOTH {
+        let refused = render(major, &set).unwrap_err();
+        assert!(
+            refused.contains("excludes credentials.existingSecret"),
+            "{refused}"
+        );
     }
 }
 
