@@ -252,11 +252,9 @@ impl GrantSet<'_> {
         ) {
             self.context.credentials.forget(&self.identity);
         }
-        // A session that expired early is requested again; the statuses report the error only if that fails too.
-        if error.kind == CloudErrorKind::CredentialsExpired
-            && cache.failures == 0
-            && self.identity.uses_sts_session()
-        {
+        // A session that expired early is requested again, or read again from its source; the statuses report the error
+        // only if that fails too.
+        if error.kind == CloudErrorKind::CredentialsExpired && cache.failures == 0 {
             cache.failures = 1;
             return Duration::from_secs(1);
         }
