@@ -1,7 +1,10 @@
-//! Failures on the wire between the operator and OSS: answers of proxies, truncated, endless or slow answers, and none.
+//! What travels between the operator and the cloud: answers of proxies, truncated, endless or slow answers, and none; and
+//! the formats of requests and answers.
 
 #[cfg(test)]
 mod wire {
+    mod formats;
+
     use std::time::Duration;
 
     use imm_operator::cloud::Cloud;

@@ -9,25 +9,38 @@ use serde_json::value::RawValue;
 
 use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
-use super::rpc::RpcCall;
+use super::rpc::{RpcCall, parse_answer};
 use super::sign::acs3;
 use crate::api::{JobAccess, RoleChain, RoleType};
 use crate::core::place::ProjectPlace;
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 
-/// The success response. The score is kept digit by digit as in the response and never converted to a float.
+/// The success response. The score is kept digit by digit as in the response and never converted to a float: `T` is a text,
+/// raw in JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct DetectImageScoreResponse<'a> {
-    #[serde(borrow)]
-    image_score: Option<ImageScore<'a>>,
+struct DetectImageScoreResponse<T> {
+    image_score: Option<ImageScore<T>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct ImageScore<'a> {
-    #[serde(borrow)]
-    overall_quality_score: Option<&'a RawValue>,
+struct ImageScore<T> {
+    overall_quality_score: Option<T>,
+}
+
+impl<T> DetectImageScoreResponse<T> {
+    fn score(self) -> Option<T> {
+        self.image_score?.overall_quality_score
+    }
+}
+
+/// Returns the number in the response to a scoring call: JSON, or else XML. Each of them was billed.
+fn score_of(body: &[u8]) -> Option<String> {
+    if let Ok(json) = serde_json::from_slice::<DetectImageScoreResponse<Box<RawValue>>>(body) {
+        return json.score().map(|raw| raw.get().to_owned());
+    }
+    parse_answer::<DetectImageScoreResponse<String>>(body)?.score()
 }
 
 /// The response of `GetProject`: both limits and the service role.
@@ -94,13 +107,7 @@ impl Cloud {
             .send_imm(project, ("DetectImageScore", Some(uri)), &query, keys, now)
             .await?;
         // A success without a score is an error, never a score of 0.
-        let scored: Option<DetectImageScoreResponse<'_>> = serde_json::from_slice(&body).ok();
-        let score = scored
-            .and_then(|s| s.image_score)
-            .and_then(|s| s.overall_quality_score);
-        score
-            .map(|raw| raw.get().to_owned())
-            .ok_or_else(classify::missing_score)
+        score_of(&body).ok_or_else(classify::missing_score)
     }
 
     /// Returns the project's limits. The documented defaults replace missing ones: 100 requests per second, 100 concurrent.
@@ -115,7 +122,7 @@ impl Cloud {
             .send_imm(project, ("GetProject", None), &query, keys, now)
             .await?;
         let shown: GetProjectResponse =
-            serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoProjectInAnswer"))?;
+            parse_answer(&body).ok_or_else(|| classify::unanswered("NoProjectInAnswer"))?;
         let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
         Ok(ProjectLimits {
             queries_per_second: usable(shown.project.queries_per_second),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use k8s_openapi::jiff::Timestamp;
 use reqwest::{Method, Request};
+use serde::de::DeserializeOwned;
 
 use super::client::{build_request, parse_url};
 use super::sign::{Header, acs3};
@@ -21,10 +22,20 @@ pub(super) struct RpcCall<'a> {
 }
 
 impl RpcCall<'_> {
-    /// Builds the request, signed if there are credentials. Fails if a credential is not valid in a header.
+    /// Builds the request, signed if there are credentials. Fails if a credential is not valid in a header. The address of
+    /// a call without credentials has no query.
     pub(super) fn request(self, keys: Option<&AccessKeys>, now: Timestamp) -> Result<Request, CloudError> {
-        let url = parse_url(self.address)?;
+        let mut url = parse_url(self.address)?;
         let date = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        if keys.is_none() {
+            // The service answers a call without a signature in XML, unless its query asks for JSON.
+            url.set_query(Some(&acs3::query(&[
+                ("Action", self.action),
+                ("Format", "JSON"),
+                ("Timestamp", &date),
+                ("Version", self.version),
+            ])));
+        }
         let mut headers: Vec<Header<'static>> = vec![
             ("host", url.authority().to_owned().into()),
             ("x-acs-action", self.action.into()),
@@ -51,6 +62,12 @@ impl RpcCall<'_> {
         let body = self.form.map(ToOwned::to_owned);
         build_request(Method::POST, url, headers, body)
     }
+}
+
+/// Reads an answer: JSON, or else XML, in which a gateway or a proxy can answer. `None` if it is neither, or lacks a member.
+pub(super) fn parse_answer<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    let json = serde_json::from_slice(body).ok();
+    json.or_else(|| quick_xml::de::from_str(std::str::from_utf8(body).ok()?).ok())
 }
 
 /// Returns a nonce that is unique among the operator's requests: process ID, time and a counter.

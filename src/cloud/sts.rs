@@ -1,5 +1,5 @@
 //! STS API 2015-04-01: `AssumeRole`, `AssumeRoleWithOIDC` and `GetCallerIdentity`. The OIDC token is sent in the body, never
-//! in a URL, so that no log of URLs can contain it.
+//! in a URL, so that no log of URLs can contain it. The call with the token is the only one without a signature.
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
-use super::rpc::RpcCall;
+use super::rpc::{RpcCall, parse_answer};
 use super::sign::acs3;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
 
@@ -69,7 +69,7 @@ impl Cloud {
     pub async fn caller_account(&self, keys: &AccessKeys, now: Timestamp) -> Result<String, CloudError> {
         let body = self.send_sts("GetCallerIdentity", "", Some(keys), now).await?;
         let identity: CallerIdentity =
-            serde_json::from_slice(&body).map_err(|_| classify::unanswered("NoIdentityInAnswer"))?;
+            parse_answer(&body).ok_or_else(|| classify::unanswered("NoIdentityInAnswer"))?;
         Ok(identity.account_id)
     }
 
@@ -112,7 +112,7 @@ fn session_parameters(session: &RoleSession) -> Vec<(&str, &str)> {
 
 fn parse_credentials(body: &[u8]) -> Result<AccessKeys, CloudError> {
     let answer: AssumeRoleResponse =
-        serde_json::from_slice(body).map_err(|_| classify::unanswered("NoCredentialsInAnswer"))?;
+        parse_answer(body).ok_or_else(|| classify::unanswered("NoCredentialsInAnswer"))?;
     let Issued {
         access_key_id,
         access_key_secret,

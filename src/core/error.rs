@@ -61,6 +61,11 @@ impl CloudError {
         CLOCK_SKEW_CODES.iter().any(|code| self.code.starts_with(code))
     }
 
+    /// Whether a success arrived, in which the operator cannot find what it asked for.
+    pub fn is_unreadable(&self) -> bool {
+        self.kind == CloudErrorKind::Unanswered && self.code.ends_with("InAnswer")
+    }
+
     /// Whether a retry of the same request may succeed.
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -168,6 +173,7 @@ impl CredentialsError {
             Self::AccountUnverified(error) => format!("STS does not say which account {whose} belongs to ({}), and without that no call is made with it: ask the cluster operator to check its credentials, or set credentials.source to Secret or ServiceAccount", error.code_and_request_id()),
             Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator to configure one, or set credentials.source to Secret or ServiceAccount".to_owned(),
             Self::StsUnavailable(error) if error.is_clock_skew() => format!("STS rejects the requests for {whose}, because their time is wrong ({}): {CORRECT_CLOCK}", error.code_and_request_id()),
+            Self::StsUnavailable(error) if error.is_unreadable() => format!("The answer to the request for a session of {whose} contains no session that the operator can read ({}); retrying: if it persists, check that --sts-endpoint of the operator leads to STS, and any proxy on the way", error.code_and_request_id()),
             Self::StsUnavailable(error) => format!("STS did not answer the request for a session of {whose}, or returned a server error ({}); retrying: if it persists, check the network and --sts-endpoint of the operator", error.code_and_request_id()),
             Self::OwnSourceFailed(error) => format!("The source of the operator's own credentials gave none ({}); retrying, and no other source is used instead: if it persists, ask the cluster operator to check --own-identity, the RAM role of the ECS instance, or the credentials URI", error.code),
             Self::Unavailable => format!("The credentials of {whose} could not be obtained, because the API server did not answer; retrying"),

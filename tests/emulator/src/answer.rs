@@ -1,8 +1,8 @@
-//! A response before serialization, and the two error formats: XML for OSS, JSON for IMM and STS.
+//! A response before serialization, and the two error formats: XML for OSS, JSON or XML for IMM and STS.
 //! The error code is also kept outside the body, because the ledger records it.
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::encoding::{base64_text, element};
 
@@ -41,9 +41,50 @@ impl Answer {
         Self::of(200, "application/json;charset=utf-8", value.to_string())
     }
 
+    /// Returns the answer of IMM or STS to an action in XML instead of JSON.
+    pub(crate) fn in_xml(self, action: &str) -> Self {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let root = match self.status {
+            200..300 => format!("{action}Response"),
+            _ => "Error".to_owned(),
+        };
+        let headers = self
+            .headers
+            .into_iter()
+            .filter(|(name, _)| *name != "Content-Type");
+        Self {
+            headers: headers
+                .chain([("Content-Type", "text/xml;charset=utf-8".to_owned())])
+                .collect(),
+            body: format!(
+                "<?xml version='1.0' encoding='UTF-8'?>{}",
+                nested_element(&root, &body)
+            )
+            .into(),
+            ..self
+        }
+    }
+
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+}
+
+/// Returns an XML element with the members of a JSON value, one element for each.
+fn nested_element(name: &str, value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Object(members) => {
+            let inner: String = members
+                .iter()
+                .map(|(name, value)| nested_element(name, value))
+                .collect();
+            format!("<{name}>{inner}</{name}>")
+        }
+        Value::Array(values) => values.iter().map(|value| nested_element(name, value)).collect(),
+        Value::String(text) => element(name, text),
+        Value::Bool(_) | Value::Number(_) => element(name, &value.to_string()),
     }
 }
 

@@ -120,6 +120,7 @@ impl Cloud {
 
     /// Waits for the holds and applies the faults that match the call, performs it, and returns the outcome.
     async fn answer(&self, target: Target, request: &Request, call: &mut Call) -> Outcome {
+        let xml = matches!(&target, Target::Rpc(order) if order.is_answered_in_xml(request));
         self.holds.pass(call).await;
         let (delay_ms, effect) = self.faults.take(call);
         if delay_ms > 0 {
@@ -140,6 +141,12 @@ impl Cloud {
         };
         call.status = Some(answer.status);
         call.code.clone_from(&answer.code);
+        let raw = matches!(&effect, Some(FaultEffect::Answer(wanted)) if wanted.body.is_some());
+        let answer = if xml && !raw {
+            answer.in_xml(&call.action)
+        } else {
+            answer
+        };
         let answer = self.finish(answer, call);
         match effect {
             Some(FaultEffect::DropAfter) => {

@@ -68,6 +68,14 @@ impl RpcRequest {
         })
     }
 
+    /// Returns whether the gateway answers in XML: the call has no ACS3 signature, and its parameters do not ask for JSON.
+    pub(crate) fn is_answered_in_xml(&self, request: &Request) -> bool {
+        let json = self
+            .parameter("Format")
+            .is_some_and(|format| format.eq_ignore_ascii_case("json"));
+        !json && matches!(acs3::ParsedSignature::read(request), Ok(None))
+    }
+
     /// Records the request's own claims in the ledger entry, before any verification.
     pub(crate) fn describe(&self, request: &Request, call: &mut Call) {
         let service = if self.service == Service::Imm {

@@ -222,3 +222,47 @@ async fn a_good_token_of_a_trusted_subject_opens_a_session() {
     assert!(!ledger.contains(&text("SecurityToken")) && !ledger.contains(&text("AccessKeySecret")));
     assert!(emulator.policy(BUCKET).is_some());
 }
+
+#[tokio::test]
+async fn without_a_signature_or_a_format_the_answer_is_xml() {
+    let emulator = cross_account().await;
+    let more = json!({"accounts": [{
+        "uid": ACCOUNT_B,
+        "oidcProviders": [{"name": "cluster", "issuer": "https://issuer.test", "audiences": ["sts.aliyuncs.com"]}],
+        "roles": [{"name": "scorer", "trust": {"oidc": [{"provider": "cluster", "subjects": ["*"]}]}}],
+    }]});
+    emulator.add(Seed::from_yaml(&more.to_string()).unwrap()).unwrap();
+    let later = json!(jiff::Timestamp::now().as_second() + 600);
+    let ask = async |format: &str, provider: &str| {
+        let target = format!(
+            "/?Action=AssumeRoleWithOIDC&Version=2015-04-01{format}&RoleSessionName=team-scorer&RoleArn={}&\
+             OIDCProviderArn={}&OIDCToken={}.{}.none",
+            encoded(&format!("acs:ram::{ACCOUNT_B}:role/scorer")),
+            encoded(&format!("acs:ram::{ACCOUNT_B}:oidc-provider/{provider}")),
+            part(&json!({"alg": "RS256"})),
+            part(&with("exp", later.clone())),
+        );
+        plain(&emulator, "GET", &target, b"").await
+    };
+    for format in ["", "&Format=XML"] {
+        let reply = ask(format, "cluster").await;
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (200, Some("text/xml;charset=utf-8"))
+        );
+        let text = reply.text();
+        assert!(
+            text.contains("<AssumeRoleWithOIDCResponse>") && text.contains("<Credentials><AccessKeyId>STS."),
+            "{text}"
+        );
+        let refused = ask(format, "nowhere").await.text();
+        assert!(
+            refused.contains("<Error>") && refused.contains("<Code>EntityNotExist.OIDCProvider</Code>"),
+            "{refused}"
+        );
+    }
+    for format in ["&Format=JSON", "&Format=json"] {
+        assert_eq!(ask(format, "cluster").await.json()["OIDCTokenInfo"]["Issuer"], "https://issuer.test");
+        assert_eq!(ask(format, "nowhere").await.json()["Code"], "EntityNotExist.OIDCProvider");
+    }
+}
