@@ -7,110 +7,82 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error_text::own_words;
+use super::rpc::parse_answer;
 use crate::core::error::CLOCK_SKEW_CODES;
 use crate::ports::{CloudError, CloudErrorKind};
 
-/// A response other than a success.
-pub(super) struct ErrorResponse<'a> {
-    pub(super) status: u16,
-    pub(super) code: Option<String>,
-    pub(super) text: Option<String>,
+/// The members in use of an error body: `<Error>` of OSS, JSON of IMM and STS, or `<Error>` of the gateway before them.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct ErrorBody {
+    code: Option<String>,
+    message: Option<String>,
+    request_id: Option<String>,
+}
+
+/// What the headers of an error response say.
+#[derive(Clone, Default)]
+pub(super) struct ErrorHeaders {
     pub(super) request_id: Option<String>,
+    /// Delay that IMM or STS requests.
     pub(super) retry_after: Option<Duration>,
-    pub(super) service: &'a str,
-    /// URI of the object that the request names; the text can quote it.
-    pub(super) request_uri: Option<&'a str>,
-}
-
-/// The members in use of an OSS error body (`<Error>`).
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct OssBody {
-    code: Option<String>,
-    message: Option<String>,
-    request_id: Option<String>,
-}
-
-/// The members in use of an IMM or STS error body.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct ImmBody {
-    code: Option<String>,
-    message: Option<String>,
-    request_id: Option<String>,
 }
 
 /// Classifies an OSS error response; if the body cannot be parsed, by HTTP status only.
-pub(super) fn oss_error(status: u16, body: &[u8], request_id: Option<String>) -> CloudError {
+pub(super) fn oss_error(status: u16, body: &[u8], headers: ErrorHeaders) -> CloudError {
     let text = String::from_utf8_lossy(body);
-    let parsed: OssBody = quick_xml::de::from_str(&text).unwrap_or_default();
-    classify(&ErrorResponse {
-        status,
-        code: parsed.code,
-        text: parsed.message,
-        request_id: parsed.request_id.or(request_id),
+    let parsed = quick_xml::de::from_str(&text).unwrap_or_default();
+    // OSS documents no such header, and a proxy in front of it does not know whether a write has taken effect.
+    let headers = ErrorHeaders {
         retry_after: None,
-        service: "OSS",
-        request_uri: None,
-    })
+        ..headers
+    };
+    classify("OSS", status, parsed, headers, None)
 }
 
 /// Classifies an IMM error response to a request about `request_uri`; if the body cannot be parsed, by HTTP status only.
 pub(super) fn imm_error(
     status: u16,
     body: &[u8],
-    retry_after: Option<Duration>,
+    headers: ErrorHeaders,
     request_uri: Option<&str>,
 ) -> CloudError {
-    rpc_error("IMM", status, body, retry_after, request_uri)
+    let parsed = parse_answer(body).unwrap_or_default();
+    classify("IMM", status, parsed, headers, request_uri)
 }
 
 /// Classifies an STS error response; if the body cannot be parsed, by HTTP status only.
-pub(super) fn sts_error(status: u16, body: &[u8]) -> CloudError {
-    rpc_error("STS", status, body, None, None)
+pub(super) fn sts_error(status: u16, body: &[u8], headers: ErrorHeaders) -> CloudError {
+    let parsed = parse_answer(body).unwrap_or_default();
+    classify("STS", status, parsed, headers, None)
 }
 
-fn rpc_error(
+/// Classifies an error response. `request_uri` names the object of the request, which the text can quote.
+fn classify(
     service: &str,
     status: u16,
-    body: &[u8],
-    retry_after: Option<Duration>,
+    body: ErrorBody,
+    headers: ErrorHeaders,
     request_uri: Option<&str>,
 ) -> CloudError {
-    let parsed: ImmBody = serde_json::from_slice(body).unwrap_or_default();
-    classify(&ErrorResponse {
-        status,
-        code: parsed.code,
-        text: parsed.message,
-        request_id: parsed.request_id,
-        retry_after,
-        service,
-        request_uri,
-    })
-}
-
-fn classify(answer: &ErrorResponse<'_>) -> CloudError {
-    let code = answer
+    let code = body
         .code
         .as_deref()
         .map(sanitize_code)
         .filter(|c| !c.is_empty());
     let kind = kind_of(
-        answer.status,
+        status,
         code.as_deref().unwrap_or_default(),
-        &own_words(answer.text.as_deref().unwrap_or_default(), answer.request_uri),
+        &own_words(body.message.as_deref().unwrap_or_default(), request_uri),
     );
+    let ids = [body.request_id, headers.request_id].into_iter().flatten();
     CloudError {
         kind,
-        status: Some(answer.status),
-        code: code.unwrap_or_else(|| format!("{}Http{}", answer.service, answer.status)),
-        request_id: answer
-            .request_id
-            .as_deref()
-            .map(sanitize_request_id)
-            .filter(|id| !id.is_empty()),
+        status: Some(status),
+        code: code.unwrap_or_else(|| format!("{service}Http{status}")),
+        request_id: ids.map(|id| sanitize_request_id(&id)).find(|id| !id.is_empty()),
         // The official SDK limits every wait to 120 s.
-        retry_after: answer.retry_after.map(|wait| wait.min(Duration::from_secs(120))),
+        retry_after: headers.retry_after.map(|wait| wait.min(Duration::from_secs(120))),
     }
 }
 
@@ -268,11 +240,11 @@ mod tests {
             (500, "InternalError", "", CloudErrorKind::Unavailable),
         ];
         for (status, code, text, kind) in cases {
-            let error = oss_error(status, body(code, text).as_bytes(), None);
+            let error = oss_error(status, body(code, text).as_bytes(), ErrorHeaders::default());
             assert_eq!((error.kind, error.code.as_str()), (kind, code));
             assert_eq!(error.request_id.as_deref(), Some("R-1"));
         }
-        let html = oss_error(502, b"<html><body>secret words</body></html>", None);
+        let html = oss_error(502, b"<html><body>secret words</body></html>", ErrorHeaders::default());
         assert_eq!(
             (html.kind, html.code.as_str()),
             (CloudErrorKind::Unavailable, "OSSHttp502")
@@ -280,7 +252,7 @@ mod tests {
         let hostile = imm_error(
             400,
             br#"{"Code":"Bad\u0000<script>","RequestId":"x y\nz","Message":"m"}"#,
-            None,
+            ErrorHeaders::default(),
             None,
         );
         assert_eq!(
@@ -288,7 +260,7 @@ mod tests {
             ("Badscript", Some("xyz"))
         );
         assert_eq!(
-            imm_error(400, br#"{"Code":"Throttling.User"}"#, None, None).kind,
+            imm_error(400, br#"{"Code":"Throttling.User"}"#, ErrorHeaders::default(), None).kind,
             CloudErrorKind::Throttled
         );
     }
@@ -298,7 +270,7 @@ mod tests {
         let uri = "oss://my-photos/regional/resource project/x.jpg";
         let kind = |code: &str, text: &str| {
             let body = serde_json::json!({"Code": code, "Message": text}).to_string();
-            imm_error(400, body.as_bytes(), None, Some(uri)).kind
+            imm_error(400, body.as_bytes(), ErrorHeaders::default(), Some(uri)).kind
         };
         for (code, text, expected) in [
             (
@@ -355,7 +327,12 @@ mod tests {
                 4 => format!("<html><body>{hidden} {message}</body></html>").into_bytes(),
                 _ => noise,
             };
-            for error in [oss_error(status, &body, Some(id.clone())), imm_error(status, &body, None, Some(&message)), sts_error(status, &body)] {
+            let headers = ErrorHeaders { request_id: Some(id), ..ErrorHeaders::default() };
+            for error in [
+                oss_error(status, &body, headers.clone()),
+                imm_error(status, &body, headers.clone(), Some(&message)),
+                sts_error(status, &body, headers.clone()),
+            ] {
                 let shown = error.code_and_request_id();
                 let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);
                 prop_assert!(shown.chars().all(harmless) && shown.len() <= 150, "{shown}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Client, Method, Request, Response, Url, redirect, retry};
 
-use super::classify;
+use super::classify::{self, ErrorHeaders};
 use super::sign::Header;
 use crate::core::endpoints::Endpoints;
 use crate::ports::CloudError;
@@ -36,6 +36,16 @@ pub(super) struct HttpResponse {
 }
 
 impl HttpResponse {
+    /// Returns what the headers of an error say.
+    pub(super) fn error_headers(&self) -> ErrorHeaders {
+        let ids = ["x-oss-request-id", "x-acs-request-id"];
+        let wait = self.header("x-acs-retry-after");
+        ErrorHeaders {
+            request_id: ids.iter().find_map(|name| self.header(name)).map(ToOwned::to_owned),
+            retry_after: wait.and_then(|ms| ms.parse().ok()).map(Duration::from_millis),
+        }
+    }
+
     /// Returns a header as text; `None` if it is absent or not printable ASCII.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())

@@ -1,8 +1,6 @@
 //! IMM API 2020-09-30: `DetectImageScore` and `GetProject`. Every scoring call with a 2xx or 4xx response may be billed (IMM
 //! page "Billing overview").
 
-use std::time::Duration;
-
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -152,10 +150,11 @@ impl Cloud {
         if answer.status == 200 {
             return Ok(answer.body);
         }
-        let wait = answer
-            .header("x-acs-retry-after")
-            .and_then(|ms| ms.parse().ok())
-            .map(Duration::from_millis);
-        Err(classify::imm_error(answer.status, &answer.body, wait, uri))
+        Err(classify::imm_error(
+            answer.status,
+            &answer.body,
+            answer.error_headers(),
+            uri,
+        ))
     }
 }

@@ -278,11 +278,7 @@ fn accepted(answer: &HttpResponse) -> Result<Option<String>, CloudError> {
 
 pub(super) fn error_of(answer: &HttpResponse) -> CloudError {
     let body = answer.body.get(..MAX_RESPONSE_BYTES).unwrap_or(&answer.body);
-    classify::oss_error(
-        answer.status,
-        body,
-        answer.header("x-oss-request-id").map(ToOwned::to_owned),
-    )
+    classify::oss_error(answer.status, body, answer.error_headers())
 }
 
 /// Returns `true` if the block is on, and `None` if it cannot be read: missing permission, rejected request, or a body that

@@ -93,7 +93,7 @@ impl Cloud {
         if answer.status == 200 {
             Ok(answer.body)
         } else {
-            Err(classify::sts_error(answer.status, &answer.body))
+            Err(classify::sts_error(answer.status, &answer.body, answer.error_headers()))
         }
     }
 }

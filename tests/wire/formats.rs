@@ -177,3 +177,55 @@ async fn an_answer_that_is_neither_is_named_in_the_message() {
     );
     assert!(!message.contains("did not answer") && !message.contains("canary"), "{message}");
 }
+
+#[tokio::test]
+async fn errors_of_the_gateway_keep_code_and_request_id_in_xml() {
+    let emulator = emulator(Options {
+        gateway_errors_in_xml: true,
+        ..Options::default()
+    })
+    .await;
+    let cloud = client(&emulator.url());
+    let (wrong, unknown) = (
+        AccessKeys {
+            secret: "canary-wrong".into(),
+            ..caller()
+        },
+        AccessKeys {
+            id: "LTAI5tUnknown".to_owned(),
+            ..caller()
+        },
+    );
+    for (keys, code) in [
+        (wrong, "SignatureDoesNotMatch"),
+        (unknown, "InvalidAccessKeyId.NotFound"),
+    ] {
+        let of_imm = cloud.project_limits(&project(), &keys, Timestamp::now()).await;
+        let of_sts = cloud.caller_account(&keys, Timestamp::now()).await;
+        let sent = emulator.calls();
+        for (error, call) in [of_imm.unwrap_err(), of_sts.unwrap_err()]
+            .iter()
+            .zip(&sent[sent.len() - 2..])
+        {
+            assert_eq!(
+                (error.kind, error.code.as_str()),
+                (CloudErrorKind::CredentialsRejected, code)
+            );
+            assert_eq!(error.request_id.as_ref(), Some(&call.request_id));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_in_a_header_only_is_kept() {
+    let (cloud, _) = server(
+        "HTTP/1.1 403 Forbidden\r\nconnection: close\r\nx-acs-request-id: H-1\r\n\r\n{\"Code\": \"NoPermission\"}",
+    )
+    .await;
+    let now = Timestamp::now();
+    let of_imm = cloud.project_limits(&project(), &caller(), now).await.unwrap_err();
+    let of_sts = cloud.caller_account(&caller(), now).await.unwrap_err();
+    for error in [of_imm, of_sts] {
+        assert_eq!(error.code_and_request_id(), "NoPermission, request id H-1");
+    }
+}

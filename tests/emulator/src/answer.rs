@@ -41,9 +41,11 @@ impl Answer {
         Self::of(200, "application/json;charset=utf-8", value.to_string())
     }
 
-    /// Returns the answer of IMM or STS to an action in XML instead of JSON.
+    /// Returns the answer of IMM or STS to an action in XML, if it is in JSON.
     pub(crate) fn in_xml(self, action: &str) -> Self {
-        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let Ok(body) = serde_json::from_slice::<Value>(&self.body) else {
+            return self;
+        };
         let root = match self.status {
             200..300 => format!("{action}Response"),
             _ => "Error".to_owned(),
@@ -161,6 +163,8 @@ pub(crate) struct RpcError {
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) retry_after_ms: Option<u64>,
+    /// Whether the gateway in front of the service refuses the call.
+    pub(crate) of_gateway: bool,
 }
 
 impl RpcError {
@@ -170,6 +174,7 @@ impl RpcError {
             code: code.to_owned(),
             message: message.into(),
             retry_after_ms: None,
+            of_gateway: false,
         }
     }
 

@@ -190,7 +190,14 @@ impl Cloud {
                     rpc::Service::Imm => imm::perform(self, &order, request, call).await,
                     rpc::Service::Sts => sts::perform(self, &order, request, call),
                 };
-                result.unwrap_or_else(|error| error.answer(&call.request_id, &host))
+                result.unwrap_or_else(|error| {
+                    let answer = error.answer(&call.request_id, &host);
+                    if error.of_gateway && self.options.gateway_errors_in_xml {
+                        answer.in_xml(&order.action)
+                    } else {
+                        answer
+                    }
+                })
             }
         }
     }

@@ -44,6 +44,9 @@ struct Arguments {
     /// Value of x-acs-retry-after sent with Throttling.User
     #[arg(long, value_name = "MILLISECONDS")]
     throttle_retry_after: Option<u64>,
+    /// Answer in XML if the key, date, signature or nonce of an IMM or STS call is wrong
+    #[arg(long)]
+    gateway_errors_in_xml: bool,
     /// Certificate chain (PEM); the same port then also serves TLS
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
@@ -62,6 +65,7 @@ impl Arguments {
             base_names: self.base_name.clone(),
             throttle_status: self.throttle_status,
             throttle_retry_after_ms: self.throttle_retry_after,
+            gateway_errors_in_xml: self.gateway_errors_in_xml,
             tls: pair.map(|(certificate, key)| TlsFiles { certificate, key }),
         }
     }

@@ -28,6 +28,8 @@ pub struct Options {
     pub throttle_status: u16,
     /// Sent as `x-acs-retry-after` with `Throttling.User`, in milliseconds.
     pub throttle_retry_after_ms: Option<u64>,
+    /// Whether IMM and STS answer a call that they cannot authenticate in XML.
+    pub gateway_errors_in_xml: bool,
     /// Makes the same port also serve TLS, to clients that start with a handshake.
     pub tls: Option<TlsFiles>,
 }
@@ -41,6 +43,7 @@ impl Default for Options {
             base_names: Vec::new(),
             throttle_status: 400,
             throttle_retry_after_ms: None,
+            gateway_errors_in_xml: false,
             tls: None,
         }
     }

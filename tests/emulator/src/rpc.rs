@@ -194,6 +194,16 @@ pub(crate) fn authenticate(
     request: &Request,
     call: &mut Call,
 ) -> Result<Caller, RpcError> {
+    let caller = signer(cloud, order, request).map_err(|error| RpcError {
+        of_gateway: true,
+        ..error
+    })?;
+    call.account_uid = Some(caller.account.clone());
+    call.principal = Some(caller.principal());
+    Ok(caller)
+}
+
+fn signer(cloud: &Cloud, order: &RpcRequest, request: &Request) -> Result<Caller, RpcError> {
     let now = cloud.clock.now();
     let caller = if let Some(claim) = acs3::ParsedSignature::read(request).map_err(signature_error)? {
         let token = request.header("x-acs-security-token");
@@ -222,8 +232,6 @@ pub(crate) fn authenticate(
             "AccessKeyId is mandatory for this action.",
         ));
     };
-    call.account_uid = Some(caller.account.clone());
-    call.principal = Some(caller.principal());
     Ok(caller)
 }
 
