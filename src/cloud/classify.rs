@@ -70,11 +70,26 @@ fn classify(
         .as_deref()
         .map(sanitize_code)
         .filter(|c| !c.is_empty());
-    let kind = kind_of(
+    let known = kind_of(
         status,
         code.as_deref().unwrap_or_default(),
         &own_words(body.message.as_deref().unwrap_or_default(), request_uri),
     );
+    // The official SDK calls every error with this header throttling, whatever its code. What a user has to correct is more
+    // certain than that.
+    let throttled = headers.retry_after.is_some()
+        && matches!(
+            known,
+            CloudErrorKind::RequestRejected | CloudErrorKind::Unavailable
+        )
+        && !CLOCK_SKEW_CODES
+            .iter()
+            .any(|prefix| code.as_deref().is_some_and(|code| code.starts_with(prefix)));
+    let kind = if throttled {
+        CloudErrorKind::Throttled
+    } else {
+        known
+    };
     let ids = [body.request_id, headers.request_id].into_iter().flatten();
     CloudError {
         kind,

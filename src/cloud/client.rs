@@ -39,10 +39,14 @@ impl HttpResponse {
     /// Returns what the headers of an error say.
     pub(super) fn error_headers(&self) -> ErrorHeaders {
         let ids = ["x-oss-request-id", "x-acs-request-id"];
+        // Milliseconds.
         let wait = self.header("x-acs-retry-after");
         ErrorHeaders {
             request_id: ids.iter().find_map(|name| self.header(name)).map(ToOwned::to_owned),
-            retry_after: wait.and_then(|ms| ms.parse().ok()).map(Duration::from_millis),
+            retry_after: wait
+                .and_then(|ms| ms.parse().ok())
+                .filter(|ms| *ms > 0)
+                .map(Duration::from_millis),
         }
     }
 

@@ -1,14 +1,15 @@
 //! The formats in which STS and IMM answer, and how the operator asks for one.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use imm_emulator::{Emulator, Options, Seed};
+use imm_emulator::{Emulator, Fault, FaultAnswer, FaultEffect, Options, Seed};
 use imm_operator::api::{JobAccess, ProjectRef};
 use imm_operator::cloud::Cloud;
 use imm_operator::core::endpoints::Endpoints;
 use imm_operator::core::error::CredentialsError;
 use imm_operator::core::identity::{CredentialOrigin, Identity};
-use imm_operator::core::place::ProjectPlace;
+use imm_operator::core::place::{BucketPlace, ProjectPlace};
 use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind, RoleSession};
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -228,4 +229,58 @@ async fn a_request_id_in_a_header_only_is_kept() {
     for error in [of_imm, of_sts] {
         assert_eq!(error.code_and_request_id(), "NoPermission, request id H-1");
     }
+}
+
+#[tokio::test]
+async fn a_requested_delay_means_throttling_unless_a_user_has_to_correct_something() {
+    use CloudErrorKind as K;
+
+    let emulator = emulator(Options::default()).await;
+    let cloud = client(&emulator.url());
+    for (status, code, millis, kind) in [
+        (400, "SomethingNew", 5_000, K::Throttled),
+        (403, "Throttling.Api", 5_000, K::Throttled),
+        (500, "InternalError", 5_000, K::Throttled),
+        (400, "SomethingNew", 0, K::RequestRejected),
+        (500, "InternalError", 0, K::Unavailable),
+        (403, "NoPermission", 5_000, K::AccessDenied),
+        (400, "ResourceNotFound.Project", 5_000, K::NoSuchProject),
+        (404, "InvalidAccessKeyId.NotFound", 5_000, K::CredentialsRejected),
+        (400, "InvalidSecurityToken.Expired", 5_000, K::CredentialsExpired),
+        (400, "InvalidTimeStamp.Expired", 5_000, K::Unavailable),
+    ] {
+        let answer = FaultAnswer {
+            status,
+            code: code.to_owned(),
+            retry_after_ms: Some(millis),
+            ..FaultAnswer::default()
+        };
+        for action in ["GetProject", "GetCallerIdentity"] {
+            emulator.add_fault(Fault::on_action(action, 1, FaultEffect::Answer(answer.clone())));
+        }
+        let now = Timestamp::now();
+        let of_imm = cloud.project_limits(&project(), &caller(), now).await.unwrap_err();
+        let of_sts = cloud.caller_account(&caller(), now).await.unwrap_err();
+        for error in [of_imm, of_sts] {
+            assert_eq!(error.kind, kind, "{code} {millis}");
+            let wait = (millis > 0).then(|| Duration::from_millis(millis));
+            assert_eq!(error.retry_after, wait, "{code}");
+        }
+    }
+}
+
+/// A write that was answered by a failing server can have taken effect, whatever a proxy adds to the answer.
+#[tokio::test]
+async fn a_header_of_other_services_does_not_settle_a_policy_write() {
+    let (cloud, _) = server(
+        "HTTP/1.1 500 Failed\r\nconnection: close\r\nx-acs-retry-after: 1000\r\n\r\n<Error><Code>InternalError</Code></Error>",
+    )
+    .await;
+    let bucket = BucketPlace::new("test-bucket-2024", "cn-hangzhou").unwrap();
+    let written = cloud
+        .put_policy(&bucket, &caller(), "{}", Timestamp::now())
+        .await
+        .unwrap_err();
+    assert_eq!(written.kind, CloudErrorKind::Unavailable);
+    assert!(!written.had_no_effect());
 }
