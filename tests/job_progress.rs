@@ -5,6 +5,7 @@ mod job_progress {
     use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::job::{Progress, ResponseEffect, ResultBuffer, SourceItem, Step, build_report};
+    use imm_operator::core::refusal::Refusal;
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -39,6 +40,7 @@ mod job_progress {
             code: code.to_owned(),
             request_id: None,
             retry_after: None,
+            refusal: Refusal::default(),
         }
     }
 

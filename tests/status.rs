@@ -8,6 +8,7 @@ mod status {
     use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::grant::ObjectKey;
     use imm_operator::core::job::{JobObject, Phase, Progress, ResultBuffer, SourceItem, Step, job_status};
+    use imm_operator::core::refusal::Refusal;
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use serde_json::{Value, json};
 
@@ -58,6 +59,7 @@ mod status {
             code,
             request_id: None,
             retry_after: None,
+            refusal: Refusal::default(),
         };
         match index {
             0 => Ok("0.5".to_owned()),

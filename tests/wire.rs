@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod wire {
     mod formats;
+    mod refusals;
 
     use std::time::Duration;
 

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cloud::{Cloud, CredentialsUri, MetadataService};
+use crate::core::refusal::Refusal;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, CredentialsError, RoleSession};
 
 /// Source of the operator's own credentials.
@@ -128,6 +129,7 @@ fn unreadable_token() -> CloudError {
         code: "TokenFileUnreadable".to_owned(),
         request_id: None,
         retry_after: None,
+        refusal: Refusal::default(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::JobObject;
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
+use crate::core::refusal::Refusal;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::lease::Fence;
@@ -322,6 +323,7 @@ fn invalid_name() -> CloudError {
         code: "InvalidName".to_owned(),
         request_id: None,
         retry_after: None,
+        refusal: Refusal::default(),
     }
 }
 

@@ -300,7 +300,7 @@ async fn read_live(
     };
     let cloud = Cloud::new(endpoints.resolve(None).map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
     let read = cloud.get_policy(bucket, &keys, now).await.map_err(|error| {
-        let code = error.code_and_request_id();
+        let code = error.code_and_refusal();
         if error.is_clock_skew() {
             failed(&format!("{code}: correct the clock of this machine"))
         } else {

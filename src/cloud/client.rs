@@ -42,7 +42,11 @@ impl HttpResponse {
         // Milliseconds.
         let wait = self.header("x-acs-retry-after");
         ErrorHeaders {
-            request_id: ids.iter().find_map(|name| self.header(name)).map(ToOwned::to_owned),
+            request_id: ids
+                .iter()
+                .find_map(|name| self.header(name))
+                .map(ToOwned::to_owned),
+            ec: self.header("x-oss-ec").map(ToOwned::to_owned),
             retry_after: wait
                 .and_then(|ms| ms.parse().ok())
                 .filter(|ms| *ms > 0)

@@ -4,10 +4,13 @@
 mod classify;
 mod client;
 mod error_text;
+#[cfg(test)]
+mod hostile_answers;
 mod imm;
 mod machine_keys;
 mod oss_objects;
 mod oss_policy;
+mod refusal_body;
 mod rpc;
 pub mod sign;
 mod sts;

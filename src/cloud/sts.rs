@@ -93,7 +93,11 @@ impl Cloud {
         if answer.status == 200 {
             Ok(answer.body)
         } else {
-            Err(classify::sts_error(answer.status, &answer.body, answer.error_headers()))
+            Err(classify::sts_error(
+                answer.status,
+                &answer.body,
+                answer.error_headers(),
+            ))
         }
     }
 }

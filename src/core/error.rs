@@ -1,9 +1,10 @@
 //! Errors of calls to the cloud and of credentials, as closed sets. Text of the cloud never leaves the adapter that builds
-//! these errors: users see a code, a request id and messages of the operator.
+//! these errors: users see a code, a request id, values of closed sets, and messages of the operator.
 
 use std::time::Duration;
 
 use super::identity::{CredentialOrigin, Identity};
+use super::refusal::Refusal;
 
 /// Kind of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct CloudError {
     pub request_id: Option<String>,
     /// Delay that the cloud requests before a retry.
     pub retry_after: Option<Duration>,
+    /// Which side refused the call, as far as the cloud says.
+    pub refusal: Refusal,
 }
 
 /// Prefixes of the codes with which OSS, IMM and STS reject a request whose time differs too much from theirs.
@@ -89,6 +92,15 @@ impl CloudError {
         match &self.request_id {
             Some(id) => format!("{}, request id {id}", self.code),
             None => self.code.clone(),
+        }
+    }
+
+    /// The code, the request id, and which side refused the call, as messages about refusals show them.
+    pub fn code_and_refusal(&self) -> String {
+        let code = self.code_and_request_id();
+        match self.refusal.describe() {
+            Some(refusal) => format!("{code}, {refusal}"),
+            None => code,
         }
     }
 }
@@ -168,9 +180,9 @@ impl CredentialsError {
             Self::Invalid(key) => format!("{} has no usable {key}: set accessKeyId and accessKeySecret to printable text without line breaks", capitalized(&whose)),
             Self::SecretAccessDenied { account } => grant_access_commands("read", &whose, namespace, name, "get", "secrets", account.as_deref()),
             Self::TokenRequestDenied { account } => grant_access_commands("request a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
-            Self::AssumeRoleDenied(error) => format!("STS rejected the role assumption of {whose} ({}): check the ARN of the role, its trust policy and the external ID (deploy/ram)", error.code_and_request_id()),
+            Self::AssumeRoleDenied(error) => format!("STS rejected the role assumption of {whose} ({}): check the ARN of the role, its trust policy and the external ID (deploy/ram)", error.code_and_refusal()),
             Self::OtherAccount { account, expected } => format!("The credentials of {whose} belong to account {account}, and spec.project.accountUID is {expected}: use credentials of that account"),
-            Self::AccountUnverified(error) => format!("STS does not say which account {whose} belongs to ({}), and without that no call is made with it: ask the cluster operator to check its credentials, or set credentials.source to Secret or ServiceAccount", error.code_and_request_id()),
+            Self::AccountUnverified(error) => format!("STS does not say which account {whose} belongs to ({}), and without that no call is made with it: ask the cluster operator to check its credentials, or set credentials.source to Secret or ServiceAccount", error.code_and_refusal()),
             Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator to configure one, or set credentials.source to Secret or ServiceAccount".to_owned(),
             Self::StsUnavailable(error) if error.is_clock_skew() => format!("STS rejects the requests for {whose}, because their time is wrong ({}): {CORRECT_CLOCK}", error.code_and_request_id()),
             Self::StsUnavailable(error) if error.is_unreadable() => format!("The answer to the request for a session of {whose} contains no session that the operator can read ({}); retrying: if it persists, check that --sts-endpoint of the operator leads to STS, and any proxy on the way", error.code_and_request_id()),

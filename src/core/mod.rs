@@ -13,6 +13,7 @@ pub mod leader_election;
 pub mod place;
 pub mod policy;
 pub mod proxy;
+pub mod refusal;
 pub mod requeue;
 pub mod schema;
 pub mod served_schema;

@@ -277,6 +277,7 @@ pub fn refused(kind: CloudErrorKind) -> CloudError {
         code: format!("{kind:?}"),
         request_id: None,
         retry_after: None,
+        refusal: imm_operator::core::refusal::Refusal::default(),
     }
 }
 

@@ -218,6 +218,7 @@ pub(super) fn no_answer() -> CloudError {
         code: "Timeout".to_owned(),
         request_id: None,
         retry_after: None,
+        refusal: imm_operator::core::refusal::Refusal::default(),
     }
 }
 

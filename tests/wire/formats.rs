@@ -16,7 +16,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-const CROSS_ACCOUNT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/emulator/seeds/cross-account.yaml");
+const CROSS_ACCOUNT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/emulator/seeds/cross-account.yaml"
+);
 const PROVIDER: &str = "acs:ram::6543210987654321:oidc-provider/cluster";
 /// A token of subject `system:serviceaccount:team:scorer`, valid until 2100.
 const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0IiwiYXVkIjpbInN0cy5hbGl5dW5jcy5jb20iXSwiZXhwIjo0MTAyNDQ0ODAwLCJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6dGVhbTpzY29yZXIifQ.bm9uZQ";
@@ -93,9 +96,12 @@ fn is_whole(request: &str) -> bool {
     let Some((head, body)) = request.split_once("\r\n\r\n") else {
         return false;
     };
-    let length = head
-        .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length: ")?
+            .parse()
+            .ok()
+    });
     body.len() >= length.unwrap_or(0)
 }
 
@@ -115,7 +121,8 @@ accounts:
     let refused = session_for_token(&cloud, "acs:ram::6543210987654321:oidc-provider/other").await;
     assert_eq!(refused.err().unwrap().code, "EntityNotExist.OIDCProvider");
 
-    let (cloud, requests) = server("HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+    let (cloud, requests) =
+        server("HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
     session_for_token(&cloud, PROVIDER).await.err().unwrap();
     let request = requests.lock().unwrap().pop().unwrap();
     let (line, rest) = request.split_once("\r\n").unwrap();
@@ -123,7 +130,10 @@ accounts:
     let query = line
         .strip_prefix("POST /?Action=AssumeRoleWithOIDC&Format=JSON&Timestamp=")
         .and_then(|rest| rest.strip_suffix("&Version=2015-04-01 HTTP/1.1"));
-    assert!(query.is_some_and(|time| time.ends_with("Z") && time.len() < 30), "{line}");
+    assert!(
+        query.is_some_and(|time| time.ends_with("Z") && time.len() < 30),
+        "{line}"
+    );
     assert!(body.contains(&format!("OIDCToken={TOKEN}")), "{body}");
     assert!(!line.contains(TOKEN) && !head.contains(TOKEN), "{line} {head}");
 }
@@ -138,7 +148,10 @@ async fn an_answer_in_xml_is_read_too() {
     )
     .await;
     let keys = session_for_token(&cloud, PROVIDER).await.unwrap();
-    assert_eq!((keys.id.as_str(), keys.secret.expose_secret()), ("STS.a", "secret"));
+    assert_eq!(
+        (keys.id.as_str(), keys.secret.expose_secret()),
+        ("STS.a", "secret")
+    );
     assert_eq!(keys.token.unwrap().expose_secret(), "to&ken");
     assert_eq!(keys.expires_at, Some("2026-11-27T18:00:00Z".parse().unwrap()));
 
@@ -148,7 +161,13 @@ async fn an_answer_in_xml_is_read_too() {
     )
     .await;
     let score = cloud
-        .detect_image_score(&project(), &JobAccess::default(), &caller(), "oss://b/a.jpg", Timestamp::now())
+        .detect_image_score(
+            &project(),
+            &JobAccess::default(),
+            &caller(),
+            "oss://b/a.jpg",
+            Timestamp::now(),
+        )
         .await;
     assert_eq!(score.unwrap(), "0.859000027179718");
 }
@@ -156,7 +175,8 @@ async fn an_answer_in_xml_is_read_too() {
 #[tokio::test]
 async fn an_answer_that_is_neither_is_named_in_the_message() {
     let (cloud, _) =
-        server("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html><body>canary: please log in</body></html>").await;
+        server("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html><body>canary: please log in</body></html>")
+            .await;
     let error = session_for_token(&cloud, PROVIDER).await.err().unwrap();
     assert_eq!(
         (error.kind, error.code.as_str()),
@@ -173,10 +193,15 @@ async fn an_answer_that_is_neither_is_named_in_the_message() {
     };
     let message = CredentialsError::StsUnavailable(error).message(&identity);
     assert!(
-        message.contains("NoCredentialsInAnswer") && message.contains("--sts-endpoint") && message.contains("scorer"),
+        message.contains("NoCredentialsInAnswer")
+            && message.contains("--sts-endpoint")
+            && message.contains("scorer"),
         "{message}"
     );
-    assert!(!message.contains("did not answer") && !message.contains("canary"), "{message}");
+    assert!(
+        !message.contains("did not answer") && !message.contains("canary"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -224,7 +249,10 @@ async fn a_request_id_in_a_header_only_is_kept() {
     )
     .await;
     let now = Timestamp::now();
-    let of_imm = cloud.project_limits(&project(), &caller(), now).await.unwrap_err();
+    let of_imm = cloud
+        .project_limits(&project(), &caller(), now)
+        .await
+        .unwrap_err();
     let of_sts = cloud.caller_account(&caller(), now).await.unwrap_err();
     for error in [of_imm, of_sts] {
         assert_eq!(error.code_and_request_id(), "NoPermission, request id H-1");
@@ -259,7 +287,10 @@ async fn a_requested_delay_means_throttling_unless_a_user_has_to_correct_somethi
             emulator.add_fault(Fault::on_action(action, 1, FaultEffect::Answer(answer.clone())));
         }
         let now = Timestamp::now();
-        let of_imm = cloud.project_limits(&project(), &caller(), now).await.unwrap_err();
+        let of_imm = cloud
+            .project_limits(&project(), &caller(), now)
+            .await
+            .unwrap_err();
         let of_sts = cloud.caller_account(&caller(), now).await.unwrap_err();
         for error in [of_imm, of_sts] {
             assert_eq!(error.kind, kind, "{code} {millis}");

@@ -20,6 +20,7 @@ use crate::api::{
 use crate::core::error::CloudErrorKind;
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::{JobObject, ListedObject};
+use crate::core::refusal::Refusal;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::decode::{decode_grant, decode_job};
@@ -98,6 +99,7 @@ impl StoredPorts {
                 status: (kind != CloudErrorKind::Unanswered).then_some(400),
                 request_id: None,
                 retry_after: None,
+                refusal: Refusal::default(),
             })
         }
         .boxed()

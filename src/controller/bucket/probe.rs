@@ -21,6 +21,7 @@ use crate::core::credential_use::Purpose;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{GrantInput, GrantObject};
 use crate::core::identity::{Identity, SessionScope};
+use crate::core::refusal::Refusal;
 use crate::ports::PolicyRead;
 use crate::runtime::queue::{Action, Share, Trigger};
 
@@ -243,6 +244,7 @@ fn no_answer() -> CloudError {
         code: "Timeout".to_owned(),
         request_id: None,
         retry_after: None,
+        refusal: Refusal::default(),
     }
 }
 

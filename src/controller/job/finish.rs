@@ -81,13 +81,19 @@ pub(super) async fn finish_run(
             return Action::Requeue(Duration::from_secs(60));
         }
         StopReason::Denied { canary, error } if canary || spec.grant_ref.is_none() => {
-            let reference = error.code_and_request_id();
-            // Only this code names the caller. Others may stand for the caller or for the role that reads the image.
-            let message = if error.code.starts_with("NoPermission") {
+            let reference = error.code_and_refusal();
+            // Only this code and this action name the caller. Other codes may stand for the caller or for the role that
+            // reads the image.
+            let of_caller = match error.refusal.action {
+                Some(action) => action.starts_with("imm:"),
+                None => error.code.starts_with("NoPermission"),
+            };
+            let message = if of_caller {
                 format!(
-                    "The caller, {}, lacks imm:DetectImageScore on project {} ({reference}): allow it, then create another job",
+                    "The caller, {}, lacks imm:DetectImageScore on project {} ({reference}): {}, then create another job",
                     input.identity.describe(),
-                    spec.project.name
+                    spec.project.name,
+                    error.refusal.fix().unwrap_or("allow it")
                 )
             } else {
                 format!(

@@ -129,7 +129,7 @@ impl ValidJob<'_> {
             Err(error) => {
                 let message = format!(
                     "The owner of bucket {bucket} could not be read ({}); retrying",
-                    error.code_and_request_id()
+                    error.code_and_refusal()
                 );
                 return Err(Phase::SourceUnreadable(message, !error.is_transient()));
             }

@@ -23,12 +23,17 @@ pub(super) async fn on_source_error(
     spec: &JobSpec,
     error: &CloudError,
 ) -> Action {
-    let reference = error.code_and_request_id();
+    let reference = error.code_and_refusal();
     let what = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
         (None, Some(manifest)) => manifest.uri.clone(),
         (None, None) => String::new(),
     };
+    let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
+    let identity = Identity::of(&writer.job.key.namespace, credentials);
+    let whose = identity
+        .as_ref()
+        .map_or_else(|| "the source".to_owned(), Identity::describe);
     let changed = error.code == "PreconditionFailed";
     let phase = match error.kind {
         _ if changed => {
@@ -62,17 +67,19 @@ pub(super) async fn on_source_error(
             } else {
                 "oss:GetObject on it"
             };
-            let message = format!(
-                "{what} cannot be read ({reference}): create it, or allow {permission} for the credentials of the source or of the job"
+            let fix = error.refusal.fix().map_or_else(
+                || {
+                    format!(
+                        "create it, or allow {permission} for the credentials of the source or of the job"
+                    )
+                },
+                ToOwned::to_owned,
             );
+            let message =
+                format!("{what} cannot be read with the credentials of {whose} ({reference}): {fix}");
             Phase::SourceUnreadable(message, true)
         }
         CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
-            let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
-            let identity = Identity::of(&writer.job.key.namespace, credentials);
-            let whose = identity
-                .as_ref()
-                .map_or_else(|| "the source".to_owned(), Identity::describe);
             if let Some(identity) = &identity {
                 context.credentials.forget(identity);
             }

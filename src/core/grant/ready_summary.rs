@@ -1,11 +1,12 @@
 //! The Ready condition of a grant: its reason, its message, and whether action is required. A message says what happened
-//! and what to do. It carries the cloud's error code and request id, never its text, and changes only with the state, the
-//! code, counts that are stored anyway, or the backoff level.
+//! and what to do. It carries the cloud's error code and request id and which side refused, never its text, and changes only
+//! with the state, the code, that side, counts that are stored anyway, or the backoff level.
 
 use super::status::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome};
 use crate::api::{EntryState, GrantReason};
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
+use crate::core::identity::Identity;
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
 
 /// Content of the Ready condition.
@@ -153,7 +154,7 @@ pub(super) fn ready_summary(
             R::PublicAccessBlocked,
             "Block Public Access forbids the ram:PassRole statement; the other statement is applied: set access.passRoleStatement to Auto or Omit",
         ),
-        GrantState::CloudFailed(error) => cloud_error_summary(error, bucket),
+        GrantState::CloudFailed(error) => cloud_error_summary(error, bucket, grant.identity.as_ref()),
     }
 }
 
@@ -170,16 +171,24 @@ pub(super) fn repeated_drift(observation: &Observation, missing: bool) -> String
     )
 }
 
-fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
+fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Identity>) -> ReadySummary {
     use GrantReason as R;
-    let code = error.code_and_request_id();
+    let code = error.code_and_refusal();
+    let fix = error.refusal.fix();
     match error.kind {
-        CloudErrorKind::AccessDenied => stalled(
-            R::AccessDenied,
-            format!(
-                "The credentials lack a permission for the policy of {bucket} ({code}): allow oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"
-            ),
-        ),
+        CloudErrorKind::AccessDenied => {
+            let whose = identity.map_or_else(String::new, |identity| format!(" of {}", identity.describe()));
+            let fix = fix.map_or_else(
+                || format!("allow oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"),
+                ToOwned::to_owned,
+            );
+            stalled(
+                R::AccessDenied,
+                format!(
+                    "The credentials{whose} lack a permission for the policy of {bucket} ({code}): {fix}"
+                ),
+            )
+        }
         CloudErrorKind::PublicAccessBlocked => stalled(
             R::PublicAccessBlocked,
             format!(
@@ -217,7 +226,8 @@ fn cloud_error_summary(error: &CloudError, bucket: &str) -> ReadySummary {
         CloudErrorKind::RequestRejected | CloudErrorKind::NoSuchProject => stalled(
             R::RequestRejected,
             format!(
-                "OSS rejected the request ({code}), which is retried at each drift check: fix what the code names, or report the code if it persists"
+                "OSS rejected the request ({code}), which is retried at each drift check: {}",
+                fix.unwrap_or("fix what the code names, or report the code if it persists")
             ),
         ),
         CloudErrorKind::Unavailable if error.is_clock_skew() => progressing(

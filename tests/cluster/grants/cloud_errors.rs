@@ -73,7 +73,7 @@ pub async fn a_throttled_bucket_is_retried_and_does_not_stall(stage: Arc<Stage>)
     assert_eq!(tenant.puts().len(), 1);
 }
 
-// G31
+// G31, C9
 pub async fn a_grant_recovers_when_a_missing_permission_is_granted(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "denied").await;
     tenant.set_permissions(
@@ -86,6 +86,10 @@ pub async fn a_grant_recovers_when_a_missing_permission_is_granted(stage: Arc<St
     let [_, _, message] = condition(&grant, "Ready");
     assert!(
         message.contains("oss:PutBucketPolicy") && message.contains("denied-bucket"),
+        "{message}"
+    );
+    assert!(
+        message.contains("no RAM policy allows oss:PutBucketPolicy") && message.contains("of Secret "),
         "{message}"
     );
     assert_eq!(tenant.policy(), "");

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::denial::AccessDeniedDetail;
 use crate::encoding::{base64_text, element};
 
 /// Status, headers and body of a response, plus the error code for the ledger.
@@ -99,6 +100,8 @@ pub(crate) struct OssError {
     pub(crate) ec: Option<String>,
     /// Further elements: name and text.
     pub(crate) details: Vec<(&'static str, String)>,
+    /// The missing permission.
+    pub(crate) missing: Option<Box<AccessDeniedDetail>>,
 }
 
 impl OssError {
@@ -125,6 +128,11 @@ impl OssError {
         Self::new(403, "AccessDenied", message)
     }
 
+    pub(crate) fn missing(mut self, detail: AccessDeniedDetail) -> Self {
+        self.missing = Some(Box::new(detail));
+        self
+    }
+
     /// Builds the response. A HEAD request gets the error body as base64 in a header, as OSS sends it.
     pub(crate) fn answer(&self, request_id: &str, host: &str, head: bool) -> Answer {
         let details: String = self
@@ -132,6 +140,7 @@ impl OssError {
             .iter()
             .map(|(name, text)| element(name, text))
             .collect();
+        let missing = self.missing.as_deref().map(AccessDeniedDetail::xml);
         let ec = self.ec.as_deref().map(|ec| element("EC", ec)).unwrap_or_default();
         let inner = [
             element("Code", &self.code),
@@ -139,6 +148,7 @@ impl OssError {
             element("RequestId", request_id),
             element("HostId", host),
             details,
+            missing.unwrap_or_default(),
             ec,
         ];
         let mut answer = Answer::xml("Error", &inner.concat());
@@ -165,6 +175,8 @@ pub(crate) struct RpcError {
     pub(crate) retry_after_ms: Option<u64>,
     /// Whether the gateway in front of the service refuses the call.
     pub(crate) of_gateway: bool,
+    /// The missing permission.
+    pub(crate) missing: Option<Box<AccessDeniedDetail>>,
 }
 
 impl RpcError {
@@ -175,13 +187,23 @@ impl RpcError {
             message: message.into(),
             retry_after_ms: None,
             of_gateway: false,
+            missing: None,
         }
     }
 
+    pub(crate) fn missing(mut self, detail: AccessDeniedDetail) -> Self {
+        self.missing = Some(Box::new(detail));
+        self
+    }
+
     pub(crate) fn answer(&self, request_id: &str, host: &str) -> Answer {
-        let mut answer = Answer::json(&json!({
+        let mut body = json!({
             "RequestId": request_id, "HostId": host, "Code": self.code, "Message": self.message,
-        }));
+        });
+        if let (Some(detail), Some(members)) = (&self.missing, body.as_object_mut()) {
+            members.insert("AccessDeniedDetail".to_owned(), detail.json());
+        }
+        let mut answer = Answer::json(&body);
         answer.status = self.status;
         answer.code = Some(self.code.clone());
         if let Some(millis) = self.retry_after_ms {

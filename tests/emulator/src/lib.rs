@@ -8,6 +8,7 @@ mod admin;
 mod answer;
 mod clock;
 mod cloud;
+mod denial;
 mod digest;
 mod emulator;
 mod encoding;

@@ -195,6 +195,7 @@ mod tests {
 
     use super::*;
     use crate::api::{JobSpec, JobStatus};
+    use crate::core::refusal::Refusal;
 
     /// Returns a job whose canary call is in flight.
     fn at_the_canary_call(known: KnownFacts) -> Progress {
@@ -223,6 +224,7 @@ mod tests {
             code: "InvalidArgument".to_owned(),
             request_id: None,
             retry_after: None,
+            refusal: Refusal::default(),
         };
         let (unknown, region) = (
             KnownFacts::default(),
@@ -262,6 +264,7 @@ mod tests {
             code: "Timeout".to_owned(),
             request_id: None,
             retry_after: None,
+            refusal: Refusal::default(),
         };
         progress.apply_response(0, Err(timeout), Timestamp::UNIX_EPOCH);
         assert_eq!(progress.done(), 0, "the item waits for a retry");

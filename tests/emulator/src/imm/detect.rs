@@ -113,16 +113,16 @@ fn read_source(
     let reader = role.principal();
     // IMM's own request to OSS originates inside the cloud and has none of the caller's context.
     let context = Context::from([("acs:CurrentTime".to_owned(), cloud.clock.now().to_string())]);
-    if !world.allows(
-        Some(&role),
-        bucket,
-        Some(key),
-        "oss:GetObject",
-        &context,
-        cloud.session_wildcard(),
-    ) {
-        return Err(denied(&reader));
-    }
+    world
+        .check_access(
+            Some(&role),
+            bucket,
+            Some(key),
+            "oss:GetObject",
+            &context,
+            cloud.session_wildcard(),
+        )
+        .map_err(|_| denied(&reader))?;
     call.read_as = Some(reader);
     let object = bucket.objects.get(key).ok_or_else(|| missing("object"))?;
     let picture = || Source::Picture(Arc::clone(&object.content));

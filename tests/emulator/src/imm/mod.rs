@@ -40,11 +40,12 @@ pub(crate) async fn perform(
 /// Fails with `NoPermission` if the caller may not perform the action on a project.
 fn check_right(caller: &Caller, action: &str, region: &str, project: &str) -> Result<(), RpcError> {
     let resource = format!("acs:imm:{region}:{}:project/{project}", caller.account);
-    if caller.may(&format!("imm:{action}"), &resource) {
+    let action = format!("imm:{action}");
+    if caller.may(&action, &resource) {
         return Ok(());
     }
     let message = format!("You are not authorized to operate on the specified resource ({resource}).");
-    Err(RpcError::new(403, "NoPermission", message))
+    Err(RpcError::new(403, "NoPermission", message).missing(caller.missing_right(&action)))
 }
 
 fn throttled(cloud: &Cloud, what: &str) -> RpcError {

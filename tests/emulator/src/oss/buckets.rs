@@ -110,10 +110,13 @@ impl AuthenticatedRequest<'_> {
             .caller
             .as_ref()
             .ok_or_else(|| OssError::denied("Anonymous access is forbidden."))?;
-        if caller.may(&format!("oss:{}", self.action), "acs:oss:*:*:*") {
+        let action = format!("oss:{}", self.action);
+        if caller.may(&action, "acs:oss:*:*:*") {
             Ok(caller)
         } else {
-            Err(OssError::denied("You have no right to do this.").ec("0003-00000001"))
+            Err(OssError::denied("You have no right to do this.")
+                .ec("0003-00000202")
+                .missing(caller.missing_right(&action)))
         }
     }
 

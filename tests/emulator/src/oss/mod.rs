@@ -12,6 +12,7 @@ pub use address::Address;
 
 use crate::answer::{Answer, OssError};
 use crate::cloud::Cloud;
+use crate::denial::{AccessDeniedDetail, Denial};
 use crate::digest::md5_base64;
 use crate::ledger::Call;
 use crate::policy::Context;
@@ -181,17 +182,25 @@ impl AuthenticatedRequest<'_> {
         let right = right(&self.action);
         let (key, context) = (self.key.as_deref(), self.context());
         let reading = self.cloud.session_wildcard();
-        if world.allows(self.caller.as_ref(), bucket, key, &right, &context, reading) {
-            return Ok(bucket);
-        }
-        let message = if self.caller.is_none() {
+        let caller = self.caller.as_ref();
+        let denial = match world.check_access(caller, bucket, key, &right, &context, reading) {
+            Ok(()) => return Ok(bucket),
+            Err(denial) => denial,
+        };
+        let message = if caller.is_none() {
             "Anonymous access is forbidden for this operation."
         } else {
             "You have no right to access this object or bucket because of its policy or your authorization."
         };
-        Err(OssError::denied(message)
-            .ec("0003-00000001")
-            .detail("BucketName", self.bucket.clone()))
+        let error = OssError::denied(message).detail("BucketName", self.bucket.clone());
+        let lacks = |policy_type| caller.map(|caller| AccessDeniedDetail::new(policy_type, &right, caller));
+        let (ec, missing) = match denial {
+            Denial::BucketPolicy => ("0003-00000101", None),
+            Denial::Session => ("0003-00000202", lacks("SessionPolicy")),
+            Denial::Ram => ("0003-00000202", lacks("AccountLevelIdentityBasedPolicy")),
+            Denial::Unnamed => ("0003-00000001", None),
+        };
+        Err(missing.into_iter().fold(error.ec(ec), OssError::missing))
     }
 
     fn context(&self) -> Context {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, RpcError};
 use crate::clock::iso_seconds;
 use crate::cloud::Cloud;
+use crate::denial::AccessDeniedDetail;
 use crate::digest::{random_hex, sha256_hex};
 use crate::ledger::Call;
 use crate::policy::Document;
@@ -126,12 +127,14 @@ pub(super) fn assume_role(
 ) -> Result<Answer, RpcError> {
     let (account, role) = wanted_role(cloud, order)?;
     let trusted = role.trusts_account(&account, &caller.account, order.parameter("ExternalId"));
-    if !trusted || !caller.may("sts:AssumeRole", order.required("RoleArn")?) {
-        return Err(RpcError::new(
-            403,
-            "NoPermission",
-            "You are not authorized to do this action. You should be authorized by RAM.",
-        ));
+    let missing = if caller.may("sts:AssumeRole", order.required("RoleArn")?) {
+        (!trusted).then(|| AccessDeniedDetail::new("AssumeRolePolicy", "sts:AssumeRole", caller))
+    } else {
+        Some(caller.missing_right("sts:AssumeRole"))
+    };
+    if let Some(missing) = missing {
+        let message = "You are not authorized to do this action. You should be authorized by RAM.";
+        return Err(RpcError::new(403, "NoPermission", message).missing(missing));
     }
     let mut body = open(cloud, order, &account, &role)?;
     body.insert("RequestId".to_owned(), json!(call.request_id));

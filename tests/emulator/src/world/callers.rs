@@ -4,6 +4,7 @@
 use super::World;
 use super::accounts::DEFAULT_SERVICE_ROLE;
 use super::buckets::Bucket;
+use crate::denial::{AccessDeniedDetail, Denial};
 use crate::digest::random_hex;
 use crate::policy::{
     Access, Context, Decision, Document, SessionWildcard, Subject, decide, is_public, matches_ignoring_case,
@@ -73,6 +74,16 @@ impl Caller {
         self.has_right(action) && self.session_lets(action, &[resource.to_owned()], &Context::new())
     }
 
+    /// Returns what an error says if `may` refuses the action.
+    pub(crate) fn missing_right(&self, action: &str) -> AccessDeniedDetail {
+        let policy_type = if self.has_right(action) {
+            "SessionPolicy"
+        } else {
+            "AccountLevelIdentityBasedPolicy"
+        };
+        AccessDeniedDetail::new(policy_type, action, self)
+    }
+
     /// Returns the session as which IMM reads for a project. Each session name is new, so that a policy that names one
     /// fixed session does not match. `None` if the role does not exist.
     pub(crate) fn service_session(world: &World, account: &str, role: &str) -> Option<Self> {
@@ -112,9 +123,9 @@ fn resource_names(bucket: &Bucket, key: Option<&str>) -> Vec<String> {
 }
 
 impl World {
-    /// Returns whether RAM and the bucket policy in force allow a caller an action on a bucket or object. Within the
+    /// Checks whether RAM and the bucket policy in force allow a caller an action on a bucket or object. Within the
     /// owner's account either is enough; across accounts both are needed.
-    pub(crate) fn allows(
+    pub(crate) fn check_access(
         &self,
         caller: Option<&Caller>,
         bucket: &Bucket,
@@ -122,7 +133,7 @@ impl World {
         action: &str,
         context: &Context,
         reading: SessionWildcard,
-    ) -> bool {
+    ) -> Result<(), Denial> {
         let resources = resource_names(bucket, key);
         let subject = caller.map_or(Subject::Anonymous, |caller| caller.subject(&bucket.owner));
         let policy = bucket.policy.enforced(self.lag);
@@ -139,13 +150,16 @@ impl World {
             policy.is_some_and(|policy| is_public(policy, reading)) && self.blocks_public_access(bucket);
         let granted = said == Decision::Allowed && !muted;
         if said == Decision::Denied {
-            return false;
+            return Err(Denial::BucketPolicy);
         }
         match caller {
-            None => granted,
-            Some(caller) if !caller.session_lets(action, &resources, context) => false,
-            Some(caller) if caller.account == bucket.owner => caller.has_right(action) || granted,
-            Some(caller) => caller.has_right(action) && granted,
+            None if granted => Ok(()),
+            None => Err(Denial::Unnamed),
+            Some(caller) if !caller.session_lets(action, &resources, context) => Err(Denial::Session),
+            Some(caller) if caller.account == bucket.owner && granted => Ok(()),
+            Some(caller) if !caller.has_right(action) => Err(Denial::Ram),
+            Some(caller) if caller.account == bucket.owner || granted => Ok(()),
+            Some(_) => Err(Denial::Unnamed),
         }
     }
 }

@@ -262,7 +262,13 @@ async fn without_a_signature_or_a_format_the_answer_is_xml() {
         );
     }
     for format in ["&Format=JSON", "&Format=json"] {
-        assert_eq!(ask(format, "cluster").await.json()["OIDCTokenInfo"]["Issuer"], "https://issuer.test");
-        assert_eq!(ask(format, "nowhere").await.json()["Code"], "EntityNotExist.OIDCProvider");
+        assert_eq!(
+            ask(format, "cluster").await.json()["OIDCTokenInfo"]["Issuer"],
+            "https://issuer.test"
+        );
+        assert_eq!(
+            ask(format, "nowhere").await.json()["Code"],
+            "EntityNotExist.OIDCProvider"
+        );
     }
 }

@@ -1,0 +1,70 @@
+//! Error responses that a service, a proxy or an attacker can send: what of them can be shown.
+
+use proptest::prelude::*;
+
+use super::classify::{ErrorHeaders, imm_error, oss_error, sts_error};
+
+/// A value of a member that explains a refusal: known or not.
+fn claim() -> impl Strategy<Value = String> {
+    let known = [
+        "0003-00000101",
+        "ControlPolicy",
+        "ExplicitDeny",
+        "oss:GetObject",
+        "SubUser",
+    ];
+    prop_oneof![
+        ".{0,80}",
+        proptest::sample::select(known.to_vec()).prop_map(str::to_owned)
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// For every response of a service, a proxy or an attacker, status and events contain only a code and a request ID
+    /// of harmless characters and the operator's own words about the refusal, and nothing of the response's text.
+    #[test]
+    fn of_a_hostile_body_only_a_clean_code_and_a_clean_id_survive(
+        status in 400u16..600,
+        code in ".{0,200}",
+        message in ".{0,200}",
+        id in ".{0,200}",
+        claims in proptest::collection::vec(claim(), 5),
+        frame in 0usize..6,
+        noise in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let hidden = "canary words of the answer";
+        let names = ["EC", "PolicyType", "NoPermissionType", "AuthAction", "AuthPrincipalType"];
+        let detail: serde_json::Map<_, _> = names.iter().zip(&claims)
+            .map(|(name, claim)| ((*name).to_owned(), claim.as_str().into()))
+            .chain([("EncodedDiagnosticMessage".to_owned(), hidden.into())])
+            .collect();
+        let elements: String = detail.iter().map(|(name, text)| format!("<{name}>{}</{name}>", text.as_str().unwrap())).collect();
+        let json = serde_json::json!({"Code": code, "Message": format!("{hidden} {message}"), "RequestId": id,
+            "EC": claims[0], "AccessDeniedDetail": detail});
+        let body = match frame {
+            0 => format!("<Error><Code>{code}</Code><Message>{hidden} {message}</Message><RequestId>{id}</RequestId><EC>{}</EC><AccessDeniedDetail>{elements}</AccessDeniedDetail></Error>", claims[0]).into_bytes(),
+            1 => format!("<Error><Code><![CDATA[{code}]]></Code><Message>{hidden}</Message></Error>").into_bytes(),
+            2 => json.to_string().into_bytes(),
+            3 => format!("{{\"Code\": {{\"Code\": \"{hidden}\"}}, \"Message\": [{hidden:?}]}}").into_bytes(),
+            4 => format!("<html><body>{hidden} {message}</body></html>").into_bytes(),
+            _ => noise,
+        };
+        let headers = ErrorHeaders { request_id: Some(id), ec: Some(claims[0].clone()), ..ErrorHeaders::default() };
+        for error in [
+            oss_error(status, &body, headers.clone()),
+            imm_error(status, &body, headers.clone(), Some(&message)),
+            sts_error(status, &body, headers.clone()),
+        ] {
+            let shown = error.code_and_request_id();
+            let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);
+            prop_assert!(shown.chars().all(harmless) && shown.len() <= 150, "{shown}");
+            prop_assert!(!error.code_and_refusal().contains("canary"), "{error:?}");
+            let said = error.refusal.describe().unwrap_or_default();
+            let own = |c: char| c.is_ascii_alphabetic() || " :-".contains(c);
+            prop_assert!(said.chars().all(own) && said.len() <= 120, "{said}");
+            prop_assert!(!error.code.is_empty());
+        }
+    }
+}
