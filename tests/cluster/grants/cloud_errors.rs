@@ -138,6 +138,7 @@ pub async fn a_policy_that_has_become_public_is_reported(stage: Arc<Stage>) {
         r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["*"],"Resource":["acs:oss:*:{ACCOUNT_B}:public-bucket/*"]}}]}}"#
     );
     let open = BucketSeed {
+        block_public_access: false,
         policy: Some(policy),
         ..BucketSeed::default()
     };

@@ -13,12 +13,12 @@ use crate::hold::Holds;
 use crate::ledger::{Call, Counts, Ledger};
 use crate::nonces::Nonces;
 use crate::options::Options;
-use crate::policy::SessionWildcard;
+use crate::policy::PrincipalReading;
 use crate::request::Request;
 use crate::seed::{ManySeed, SeedError};
 use crate::traffic::Traffic;
 use crate::world::World;
-use crate::world::buckets::many;
+use crate::world::buckets::{Bucket, many};
 use crate::{imm, oss, rpc, sts};
 
 #[derive(Debug)]
@@ -76,12 +76,13 @@ impl Cloud {
         Ok(bucket.map(|bucket| bucket.objects.append(&mut made)).is_some())
     }
 
-    pub(crate) fn session_wildcard(&self) -> SessionWildcard {
-        if self.options.session_wildcard_is_public {
-            SessionWildcard::Public
-        } else {
-            SessionWildcard::Fixed
-        }
+    /// Returns how principals are read in the policy of a bucket.
+    pub(crate) fn reading(&self, bucket: &Bucket) -> PrincipalReading {
+        bucket.principals.or(PrincipalReading {
+            session_wildcard_is_public: self.options.session_wildcard_is_public,
+            account_covers_sessions: self.options.account_covers_sessions,
+            role_case_is_ignored: self.options.role_case_is_ignored,
+        })
     }
 
     /// Returns the ledger's counts together with the traffic of each project.

@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 /// foreign writers) is served under /-/ on the same port; the crate's README describes it.
 #[derive(Debug, Parser)]
 #[command(name = "imm-emulator", version)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch of the command line")]
 struct Arguments {
     /// YAML file with the initial accounts, buckets and projects
     #[arg(long, value_name = "FILE")]
@@ -27,6 +28,12 @@ struct Arguments {
     /// Treat a policy as public if it names any session (`*`) of an assumed role
     #[arg(long)]
     session_wildcard_is_public: bool,
+    /// Let the UID of an account in a policy name the sessions of its roles too
+    #[arg(long)]
+    account_covers_sessions: bool,
+    /// Ignore the case of a role in a policy
+    #[arg(long)]
+    role_case_is_ignored: bool,
     /// Offset of the cloud's clock from this machine's clock, in seconds
     #[arg(
         long,
@@ -61,6 +68,8 @@ impl Arguments {
         Options {
             listen: self.listen,
             session_wildcard_is_public: self.session_wildcard_is_public,
+            account_covers_sessions: self.account_covers_sessions,
+            role_case_is_ignored: self.role_case_is_ignored,
             clock_offset_seconds: self.clock_offset,
             base_names: self.base_name.clone(),
             throttle_status: self.throttle_status,

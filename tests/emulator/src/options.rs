@@ -15,11 +15,19 @@ pub struct TlsFiles {
 
 /// The emulator's options.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an independent switch of the command line"
+)]
 pub struct Options {
     /// The address to listen on. With port 0 the system chooses the port.
     pub listen: SocketAddr,
     /// Whether `*` as the session of an assumed role makes a policy public.
     pub session_wildcard_is_public: bool,
+    /// Whether the UID of an account names the sessions of its roles too.
+    pub account_covers_sessions: bool,
+    /// Whether the case of a role in a principal is ignored.
+    pub role_case_is_ignored: bool,
     /// The offset of the cloud's clock from the machine's clock, in seconds.
     pub clock_offset_seconds: i64,
     /// Base host names (the label in front names the bucket), in addition to the cloud's own and `localhost`.
@@ -39,6 +47,8 @@ impl Default for Options {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             session_wildcard_is_public: false,
+            account_covers_sessions: false,
+            role_case_is_ignored: false,
             clock_offset_seconds: 0,
             base_names: Vec::new(),
             throttle_status: 400,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
 use crate::pictures::{self, Picture};
+use crate::policy::PrincipalReading;
 
 /// The initial content of the cloud. JSON is accepted too.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -156,7 +157,7 @@ pub struct OidcProviderSeed {
 }
 
 /// A bucket.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BucketSeed {
     /// The bucket's name.
@@ -165,8 +166,12 @@ pub struct BucketSeed {
     pub region: String,
     /// The owner's UID.
     pub owner: String,
-    /// Block Public Access for this bucket.
+    /// Block Public Access for this bucket. Default: on, as for every bucket made since October 2025.
     pub block_public_access: bool,
+    /// How OSS reads the principals of this bucket's policy, in addition to the emulator's options.
+    pub principals: PrincipalReading,
+    /// Whether Alibaba Cloud has added a Deny for everybody to the policy, as it does on its own for security reasons.
+    pub security_deny: bool,
     /// The bucket policy, stored unchanged and without validation.
     pub policy: Option<String>,
     /// A file with the bucket policy.
@@ -175,6 +180,23 @@ pub struct BucketSeed {
     pub objects: Vec<ObjectSeed>,
     /// Sets of many objects.
     pub many: Vec<ManySeed>,
+}
+
+impl Default for BucketSeed {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            region: String::new(),
+            owner: String::new(),
+            block_public_access: true,
+            principals: PrincipalReading::default(),
+            security_deny: false,
+            policy: None,
+            policy_file: None,
+            objects: Vec::new(),
+            many: Vec::new(),
+        }
+    }
 }
 
 /// An object: a file, a generated picture, or raw bytes.
@@ -266,6 +288,10 @@ pub struct ProjectSeed {
     pub account: String,
     /// The role as which the project reads objects. Default `AliyunIMMDefaultRole`.
     pub service_role: Option<String>,
+    /// The role's name in principals, if it is spelled in another way than `GetProject` answers.
+    pub principal_role: Option<String>,
+    /// The name of the session as which the project reads objects. Absent means a random one for each call.
+    pub session_name: Option<String>,
     /// Requests per second. Default 100.
     pub queries_per_second: Option<u32>,
     /// Requests in flight. Default 100.

@@ -108,7 +108,9 @@ fn read_source(
     let own = &project.service_role;
     let role = match config {
         Some(config) => config.session(&world, &project.account)?,
-        None => Caller::service_session(&world, &project.account, own).ok_or_else(|| denied(own))?,
+        None => Caller::service_session(&world, &project.account, own)
+            .ok_or_else(|| denied(own))?
+            .named_by(project),
     };
     let reader = role.principal();
     // IMM's own request to OSS originates inside the cloud and has none of the caller's context.
@@ -120,7 +122,7 @@ fn read_source(
             Some(key),
             "oss:GetObject",
             &context,
-            cloud.session_wildcard(),
+            cloud.reading(bucket),
         )
         .map_err(|_| denied(&reader))?;
     call.read_as = Some(reader);

@@ -181,7 +181,7 @@ impl AuthenticatedRequest<'_> {
         }
         let right = right(&self.action);
         let (key, context) = (self.key.as_deref(), self.context());
-        let reading = self.cloud.session_wildcard();
+        let reading = self.cloud.reading(bucket);
         let caller = self.caller.as_ref();
         let denial = match world.check_access(caller, bucket, key, &right, &context, reading) {
             Ok(()) => return Ok(bucket),

@@ -41,7 +41,9 @@ impl AuthenticatedRequest<'_> {
             let error = OssError::new(400, "InvalidPolicyDocument", refusal.message);
             refusal.ec.into_iter().fold(error, OssError::ec)
         })?;
-        if world.blocks_public_access(bucket) && is_public(&document, self.cloud.session_wildcard()) {
+        if world.blocks_public_access(bucket)
+            && is_public(&document, self.cloud.reading(bucket).session_wildcard())
+        {
             return Err(OssError::denied("Put public bucket policy is not allowed"));
         }
         if let Some(bucket) = world.buckets.get_mut(&self.bucket) {
@@ -66,7 +68,8 @@ impl AuthenticatedRequest<'_> {
         let bucket = self.allowed_bucket(&world)?;
         let policy = bucket.policy.read(world.lag);
         let document = policy.and_then(|policy| policy.document.as_ref());
-        let public = document.is_some_and(|document| is_public(document, self.cloud.session_wildcard()));
+        let reading = self.cloud.reading(bucket).session_wildcard();
+        let public = document.is_some_and(|document| is_public(document, reading));
         Ok(Answer::xml(
             "PolicyStatus",
             &element("IsPublic", if public { "true" } else { "false" }),

@@ -3,7 +3,7 @@
 //! An explicit Deny overrides everything, then an Allow is required; otherwise the decision is `NotMentioned`.
 
 use super::document::{Document, Effect, Statement};
-use super::{Context, condition, matches, matches_ignoring_case};
+use super::{Context, PrincipalReading, condition, matches, matches_ignoring_case};
 
 /// The caller, as policies see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Access<'a> {
     pub resources: &'a [String],
     /// The context for conditions.
     pub context: &'a Context,
+    /// How principals are read.
+    pub reading: PrincipalReading,
 }
 
 /// The result of a decision.
@@ -59,7 +61,18 @@ fn arn_matches(pattern: &str, arn: &str) -> bool {
             .all(|(pattern, part)| matches(pattern, part))
 }
 
-fn names(statement: &Statement, subject: &Subject) -> bool {
+/// Returns whether a principal that is not `*` names a session.
+fn names_session(principal: &str, arn: &str, reading: PrincipalReading) -> bool {
+    let account = arn
+        .strip_prefix("arn:sts::")
+        .and_then(|rest| rest.split_once(':'));
+    arn_matches(principal, arn)
+        || (reading.role_case_is_ignored
+            && arn_matches(&principal.to_ascii_lowercase(), &arn.to_ascii_lowercase()))
+        || (reading.account_covers_sessions && account.is_some_and(|(uid, _)| uid == principal))
+}
+
+fn names(statement: &Statement, subject: &Subject, reading: PrincipalReading) -> bool {
     statement
         .principals
         .names()
@@ -69,7 +82,7 @@ fn names(statement: &Statement, subject: &Subject) -> bool {
             (Subject::User { owner: true, .. }, "*") => !statement.conditions.is_empty(),
             (Subject::Anonymous | Subject::User { .. } | Subject::Session { .. }, "*") => true,
             (Subject::User { uid, .. }, principal) => uid == principal,
-            (Subject::Session { arn }, pattern) => arn_matches(pattern, arn),
+            (Subject::Session { arn }, principal) => names_session(principal, arn, reading),
             (Subject::Anonymous, _) => false,
         })
 }
@@ -103,7 +116,7 @@ fn combine_effects<'a>(statements: impl Iterator<Item = &'a Statement>) -> Decis
 /// Returns the decision of a bucket policy for an access.
 pub fn decide(document: &Document, access: &Access<'_>) -> Decision {
     combine_effects(document.statements.iter().filter(|statement| {
-        names(statement, access.subject)
+        names(statement, access.subject, access.reading)
             && is_about(statement, access.action, access.resources, access.context)
     }))
 }

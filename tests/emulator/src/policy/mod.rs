@@ -7,12 +7,16 @@ mod condition;
 mod document;
 mod evaluate;
 mod publicity;
+mod reading;
+mod security;
 mod validate;
 mod wildcard;
 
 pub use document::{Document, Effect, Principals, Statement};
 pub use evaluate::{Access, Decision, Subject, decide, session_allows};
 pub use publicity::{SessionWildcard, is_public};
+pub use reading::PrincipalReading;
+pub(crate) use security::with_security_deny;
 pub use validate::{PolicyRefusal, read_submission};
 pub(crate) use wildcard::{matches, matches_ignoring_case};
 

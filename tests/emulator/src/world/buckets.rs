@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::Lag;
 use crate::digest::md5_hex_upper;
-use crate::policy::Document;
+use crate::policy::{Document, PrincipalReading, with_security_deny};
 use crate::score::{self, Score};
 use crate::seed::{BucketSeed, ManySeed};
 
@@ -140,6 +140,7 @@ pub(crate) struct Bucket {
     pub(crate) region: String,
     pub(crate) owner: String,
     pub(crate) block_public_access: bool,
+    pub(crate) principals: PrincipalReading,
     pub(crate) created: jiff::Timestamp,
     pub(crate) policy: PolicyHistory,
     pub(crate) objects: BTreeMap<String, Object>,
@@ -154,15 +155,21 @@ impl Bucket {
         });
         let mut objects: BTreeMap<String, Object> = named.collect();
         objects.extend(seed.many.iter().flat_map(many));
+        let policy = if seed.security_deny {
+            Some(with_security_deny(seed.policy.as_deref(), &seed.name))
+        } else {
+            seed.policy
+        };
         Self {
             name: seed.name,
             region: seed.region,
             owner: seed.owner,
             block_public_access: seed.block_public_access,
+            principals: seed.principals,
             created: CREATED,
             policy: PolicyHistory {
                 versions: Vec::new(),
-                seeded: seed.policy.map(|text| Policy::from(Bytes::from(text))),
+                seeded: policy.map(|text| Policy::from(Bytes::from(text))),
             },
             objects,
         }

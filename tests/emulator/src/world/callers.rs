@@ -4,10 +4,11 @@
 use super::World;
 use super::accounts::DEFAULT_SERVICE_ROLE;
 use super::buckets::Bucket;
+use super::projects::Project;
 use crate::denial::{AccessDeniedDetail, Denial};
 use crate::digest::random_hex;
 use crate::policy::{
-    Access, Context, Decision, Document, SessionWildcard, Subject, decide, is_public, matches_ignoring_case,
+    Access, Context, Decision, Document, PrincipalReading, Subject, decide, is_public, matches_ignoring_case,
     session_allows,
 };
 use crate::seed::RoleSeed;
@@ -99,6 +100,19 @@ impl Caller {
         (role == DEFAULT_SERVICE_ROLE).then(|| Self::session_of(account, &made()))
     }
 
+    /// Returns this session with the names that a project gives it: the spelling of the role in principals, and the name
+    /// of the session.
+    pub(crate) fn named_by(mut self, project: &Project) -> Self {
+        if let Identity::Session { role, session } = &mut self.identity {
+            for (name, given) in [(role, &project.principal_role), (session, &project.session_name)] {
+                if let Some(given) = given {
+                    name.clone_from(given);
+                }
+            }
+        }
+        self
+    }
+
     /// Returns a session of a role, opened by IMM.
     pub(crate) fn session_of(account: &str, role: &RoleSeed) -> Self {
         Self {
@@ -132,7 +146,7 @@ impl World {
         key: Option<&str>,
         action: &str,
         context: &Context,
-        reading: SessionWildcard,
+        reading: PrincipalReading,
     ) -> Result<(), Denial> {
         let resources = resource_names(bucket, key);
         let subject = caller.map_or(Subject::Anonymous, |caller| caller.subject(&bucket.owner));
@@ -143,11 +157,12 @@ impl World {
             action,
             resources: &resources,
             context,
+            reading,
         };
         let said = policy.map_or(Decision::NotMentioned, |policy| decide(policy, &access));
         // With Block Public Access on, a public policy grants nothing; its Deny statements stay in force.
-        let muted =
-            policy.is_some_and(|policy| is_public(policy, reading)) && self.blocks_public_access(bucket);
+        let public = policy.is_some_and(|policy| is_public(policy, reading.session_wildcard()));
+        let muted = public && self.blocks_public_access(bucket);
         let granted = said == Decision::Allowed && !muted;
         if said == Decision::Denied {
             return Err(Denial::BucketPolicy);

@@ -13,6 +13,8 @@ pub(crate) struct Project {
     pub(crate) region: String,
     pub(crate) account: String,
     pub(crate) service_role: String,
+    pub(crate) principal_role: Option<String>,
+    pub(crate) session_name: Option<String>,
     pub(crate) queries_per_second: u32,
     pub(crate) concurrency: u32,
     pub(crate) latency: Duration,
@@ -32,6 +34,8 @@ impl Project {
             service_role: seed
                 .service_role
                 .unwrap_or_else(|| DEFAULT_SERVICE_ROLE.to_owned()),
+            principal_role: seed.principal_role,
+            session_name: seed.session_name,
             queries_per_second: seed.queries_per_second.unwrap_or(100),
             concurrency: seed.concurrency.unwrap_or(100),
             latency: Duration::from_millis(seed.latency_ms),

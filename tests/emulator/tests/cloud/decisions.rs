@@ -1,7 +1,7 @@
 //! Policy decisions: principals, actions, resources, conditions, and the precedence of Deny.
 //! Each table row has a statement, a caller and the expected decision.
 
-use imm_emulator::policy::{Access, Context, Decision, Document, Subject, decide};
+use imm_emulator::policy::{Access, Context, Decision, Document, PrincipalReading, Subject, decide};
 
 const ROLE: &str = "arn:sts::1:assumed-role/AliyunIMMDefaultRole/imm-abc";
 
@@ -21,6 +21,10 @@ fn statement(effect: &str, principal: &str, action: &str, resource: &str, condit
 }
 
 fn said(document: &Document, subject: &Subject, context: &Context) -> Decision {
+    read_as(document, subject, context, PrincipalReading::default())
+}
+
+fn read_as(document: &Document, subject: &Subject, context: &Context, reading: PrincipalReading) -> Decision {
     let resources = [
         "acs:oss:cn-hangzhou:2:bucket/dir/a.jpg".to_owned(),
         "acs:oss:oss-cn-hangzhou:2:bucket/dir/a.jpg".to_owned(),
@@ -32,6 +36,7 @@ fn said(document: &Document, subject: &Subject, context: &Context) -> Decision {
             action: "oss:GetObject",
             resources: &resources,
             context,
+            reading,
         },
     )
 }
@@ -104,6 +109,47 @@ fn principals_match_as_documented() {
 }
 
 #[test]
+fn what_is_not_documented_of_principals_is_a_switch() {
+    let role = session(ROLE);
+    let closed = PrincipalReading::default();
+    let (account, case) = (
+        PrincipalReading {
+            account_covers_sessions: true,
+            ..closed
+        },
+        PrincipalReading {
+            role_case_is_ignored: true,
+            ..closed
+        },
+    );
+    for (principal, reading, expected) in [
+        ("1", closed, Decision::NotMentioned),
+        ("1", account, Decision::Allowed),
+        ("2", account, Decision::NotMentioned),
+        (
+            "arn:sts::1:assumed-role/aliyunimmdefaultrole/*",
+            closed,
+            Decision::NotMentioned,
+        ),
+        (
+            "arn:sts::1:assumed-role/aliyunimmdefaultrole/*",
+            case,
+            Decision::Allowed,
+        ),
+    ] {
+        let document = document(&statement(
+            "Allow",
+            &format!("[\"{principal}\"]"),
+            r#""oss:*""#,
+            r#""*""#,
+            "",
+        ));
+        let found = read_as(&document, &role, &Context::new(), reading);
+        assert_eq!(found, expected, "{principal} {reading:?}");
+    }
+}
+
+#[test]
 fn actions_and_resources_match_as_documented() {
     use Decision::{Allowed, NotMentioned};
     for (action, resource, expected) in [
@@ -114,6 +160,8 @@ fn actions_and_resources_match_as_documented() {
             r#""acs:oss:oss-cn-hangzhou:2:bucket/*""#,
             Allowed,
         ),
+        (r#""OSS:GETOBJECT""#, r#""*""#, Allowed),
+        (r#""oss:Get?bject""#, r#""*""#, Allowed),
         (r#""oss:GetObjectAcl""#, r#""*""#, NotMentioned),
         (r#""oss:*""#, r#""acs:oss:*:2:bucket""#, NotMentioned),
         (r#""oss:*""#, r#""acs:oss:*:2:bucket/other/*""#, NotMentioned),

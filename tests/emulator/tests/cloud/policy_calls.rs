@@ -1,7 +1,7 @@
 //! Bucket policies over the wire, and how OSS rejects callers, buckets, dates and headers.
 //! Every call is signed and sent over a socket.
 
-use imm_emulator::{Lag, Options};
+use imm_emulator::{Lag, Options, Seed};
 
 use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, cross_account, grant_policy, plain, started};
 
@@ -215,6 +215,24 @@ async fn block_public_access_refuses_public_policies_by_either_reading() {
             200
         );
         assert_eq!(owner.put_policy(&everyone).await.status, 403);
+    }
+}
+
+#[tokio::test]
+async fn a_new_bucket_blocks_public_access_unless_its_seed_says_otherwise() {
+    let emulator = cross_account().await;
+    let owner = Client::owner(&emulator);
+    let seed = format!(
+        "buckets: [{{name: new-bucket, region: cn-hangzhou, owner: '{ACCOUNT_B}'}},
+          {{name: old-bucket, region: cn-hangzhou, owner: '{ACCOUNT_B}', blockPublicAccess: false}}]"
+    );
+    emulator.add(Seed::from_yaml(&seed).unwrap()).unwrap();
+    for (bucket, blocked) in [("new-bucket", true), ("old-bucket", false)] {
+        let reply = owner
+            .oss("GET", &format!("/{bucket}/?publicAccessBlock"), b"")
+            .await;
+        let expected = format!("<BlockPublicAccess>{blocked}<");
+        assert!(reply.text().contains(&expected), "{}", reply.text());
     }
 }
 
