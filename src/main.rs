@@ -92,5 +92,5 @@ async fn run_until_signalled(settings: app::Settings) -> Result<(), Box<dyn std:
         }
         stop_requested.cancel();
     });
-    Ok(app::run(settings, stop).await?)
+    Ok(Box::pin(app::run(settings, stop)).await?)
 }

@@ -226,25 +226,31 @@ mod hostile_names {
             "/spec/access/roleChain/chain/0/assumeRoleFor",
             "/spec/grantRef/name",
             "/spec/grantRef/namespace",
+            "/spec/grantee/sessionName",
         ];
         let mut objects = BTreeMap::new();
         for (place, field) in fields.iter().enumerate() {
             for (number, text) in texts().into_iter().enumerate() {
                 let name = format!("f{place}-{number}");
-                let mut object = if place < 6 { grant(&name) } else { score_job(&name) };
-                object["spec"]["grantee"]["roleName"] = if place < 6 { json!("Role") } else { Value::Null };
+                let of_grant = place < 6 || place == 17;
+                let mut object = if of_grant { grant(&name) } else { score_job(&name) };
+                object["spec"]["grantee"]["roleName"] = if of_grant { json!("Role") } else { Value::Null };
                 if place == 5 {
                     object["spec"]["access"] = json!({"prefixes": [""]});
                 }
-                if place >= 6 {
+                if !of_grant {
                     object["spec"].as_object_mut().unwrap().remove("grantee");
                 }
-                if place >= 9 {
+                if place >= 9 && !of_grant {
                     object["spec"]["budget"] = json!({"maxRequests": 1});
                 }
                 match place {
                     9 | 10 => object["spec"]["source"] = json!({"prefix": {"bucket": "abc", "prefix": ""}}),
                     11 => object["spec"]["source"] = json!({"manifest": {"uri": ""}}),
+                    17 => {
+                        object["spec"]["grantee"]["principal"] = json!("ServiceRoleSession");
+                        object["spec"]["grantee"]["sessionName"] = json!("");
+                    }
                     15 | 16 => object["spec"]["grantRef"] = json!({"name": "open", "namespace": "media"}),
                     12.. => {
                         let link = json!({"role": "r", "assumeRoleFor": "12345"});

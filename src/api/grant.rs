@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, GrantStatus};
+use super::{Credentials, GrantStatus, Grantee};
 
 /// The bucket whose policy holds the statements of the grant.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
@@ -24,24 +24,6 @@ pub struct BucketRef {
     #[serde(rename = "ownerUID")]
     #[schemars(length(min = 5, max = 20), regex(pattern = r"^[0-9]{5,20}$"))]
     pub owner_uid: String,
-}
-
-fn default_role() -> String {
-    "AliyunIMMDefaultRole".to_owned()
-}
-
-/// The account and the service role that receive access.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Grantee {
-    /// UID of the grantee account, which owns the IMM project: 5 to 20 digits, quoted, for example "1234567890123456".
-    #[serde(rename = "accountUID")]
-    #[schemars(length(min = 5, max = 20), regex(pattern = r"^[0-9]{5,20}$"))]
-    pub account_uid: String,
-    /// Service role of the IMM project in the grantee account. Case-sensitive. Default: AliyunIMMDefaultRole.
-    #[serde(default = "default_role")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]{1,64}$"))]
-    pub role_name: String,
 }
 
 /// A set of actions.

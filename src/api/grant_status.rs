@@ -253,7 +253,7 @@ pub struct GrantStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub ledger_of: Option<String>,
-    /// Number of unmanaged statements that name the same service role, for example 1.
+    /// Number of unmanaged statements that name the same service role or its account, for example 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlaps: Option<i32>,
     /// Patterns BUCKET/KEY of the objects that a Deny in the policy certainly covers, for example my-photos/private/*; with reason

@@ -13,6 +13,7 @@ mod credentials;
 )]
 mod grant;
 mod grant_status;
+mod grantee;
 #[expect(
     clippy::duplicated_attributes,
     reason = "each printer column repeats the names of its settings"
@@ -31,13 +32,14 @@ mod rules;
 pub use condition::{Condition, ConditionStatus, kinds};
 pub use credentials::{AssumeRole, CredentialSource, Credentials, SecretRef, ServiceAccountRef};
 pub use grant::{
-    Access, AdoptionPolicy, AllowedConsumers, BucketRef, DeletionPolicy, DriftPolicy, GrantSpec, Grantee,
+    Access, AdoptionPolicy, AllowedConsumers, BucketRef, DeletionPolicy, DriftPolicy, GrantSpec,
     ImmBucketGrant, Mode, OssAction, PassRoleStatement, Preset,
 };
 pub use grant_status::{
     BackupRef, Drift, DriftKind, EntryState, GrantStatus, LedgerEntry, ObservedBucket, ObservedPolicy,
     PassRoleCause, PassRoleReport, PlannedChange, RepeatedDrift, StatementRole, WriteReason,
 };
+pub use grantee::{Grantee, PrincipalForm};
 pub use job::{
     Budget, FailureAction, FailureRule, GrantRef, GrantWait, ImageScoreJob, JobSpec, OnBelow, OnExceeded,
     ProjectRef, ResultRules, Select, Thresholds,

@@ -52,6 +52,22 @@ const PATTERNS: &[(&str, &str, &[Hint])] = &[
         )],
     ),
     (
+        r"^[A-Za-z0-9.@_-]{2,64}$",
+        "must be the name of a role session: 2 to 64 letters, digits, ., @, _ and -",
+        &[
+            (
+                "!self.contains('*')",
+                "write the name of one session; principal: ServiceRole is for all sessions",
+                None,
+            ),
+            (
+                "!self.contains('/')",
+                "write the name of the session alone, without arn:sts::UID:assumed-role/NAME/",
+                None,
+            ),
+        ],
+    ),
+    (
         r"^[a-zA-Z_][a-zA-Z0-9_-]{0,127}$",
         "must be the name of an IMM project: letters, digits, _ and -, starting with a letter or _",
         &[],

@@ -35,7 +35,8 @@ pub async fn release_finalizers(
         if remove {
             kubernetes.release_grant(&grant).await.map_err(failed)?;
         }
-        held.push((grant.key, grant.status.owned.len()));
+        let entries = grant.status.owned.len() + grant.unverified.len();
+        held.push((grant.key, entries));
     }
     Ok(held)
 }

@@ -183,6 +183,7 @@ fn planned_change_for(
         created: None,
         disposition: Disposition::Enforced(wanted.clone()),
         ledger: Vec::new(),
+        unverified: 0,
         unproven: BTreeSet::new(),
     }];
     let scene = PlanInput {

@@ -217,6 +217,7 @@ mod tests {
                 owned: vec![entry],
                 ..GrantStatus::default()
             },
+            unverified: Vec::new(),
         }
     }
 

@@ -5,6 +5,10 @@ use thiserror::Error;
 
 use crate::api::{CredentialSource, Credentials};
 
+mod role;
+
+pub use role::{check_role, check_session};
+
 /// A name that violates its grammar.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{field} {rule}")]
@@ -71,18 +75,6 @@ pub fn check_region(field: &'static str, region: &str) -> Result<(), ValidationE
         rest.last() != Some(&"internal"),
         field,
         "must be a region id such as cn-hangzhou, without the -internal suffix",
-    )
-}
-
-/// Checks a RAM role name: 1 to 64 of letters, digits, `.`, `_`, `-`.
-pub fn check_role(field: &'static str, role: &str) -> Result<(), ValidationError> {
-    let ok = role
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    ensure(
-        (1..=64).contains(&role.len()) && ok,
-        field,
-        "must be 1 to 64 letters, digits, dots, underscores and hyphens",
     )
 }
 

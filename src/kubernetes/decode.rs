@@ -12,12 +12,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::stored_ledger::decode_grant_status;
 use crate::api::{
-    ABANDON, BucketRef, Credentials, DeletionPolicy, GrantStatus, JobStatus, RECONCILE_AT, REPORT_JOB,
-    REPORT_JOB_UID, STARTED,
+    ABANDON, BucketRef, Credentials, DeletionPolicy, JobStatus, RECONCILE_AT, REPORT_JOB, REPORT_JOB_UID,
+    STARTED,
 };
 use crate::core::condition_builder::truncate;
-use crate::core::grant::{GrantObject, ObjectKey, upgraded_grant_status};
+use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{JobObject, upgraded_job_status};
 use crate::core::place::BucketPlace;
@@ -218,9 +219,15 @@ pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
     let key = key_of(object);
     let credentials: Option<Credentials> = decode_part(&object.data, "/spec/credentials");
     let annotation = |name: &str| object.annotations().get(name).cloned();
+    let bucket = decode_bucket(&object.data);
+    let (status, unverified) = decode_grant_status(
+        object.data.get("status"),
+        &object.uid().unwrap_or_default(),
+        bucket.as_ref(),
+    );
     GrantObject {
         identity: credentials.and_then(|c| Identity::of(&key.namespace, &c)),
-        bucket: decode_bucket(&object.data),
+        bucket,
         uid: object.uid().unwrap_or_default(),
         resource_version: object.resource_version().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
@@ -231,7 +238,8 @@ pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
         abandon: annotation(ABANDON).as_deref() == Some("true"),
         retain: decode_part(&object.data, "/spec/deletionPolicy") == Some(DeletionPolicy::Retain),
         spec: decode_spec(&object.data),
-        status: decode_grant_status(&object.data, &object.uid().unwrap_or_default()),
+        status,
+        unverified,
         key,
     }
 }
@@ -247,27 +255,6 @@ fn decode_bucket(data: &Value) -> Option<BucketRef> {
         region,
         owner_uid: text("/spec/bucket/ownerUID").unwrap_or_default(),
     })
-}
-
-/// Decodes a grant's status. A ledger of another object UID, as after a restore from a backup, is cleared. If the status as
-/// a whole cannot be decoded, only the ledger is kept, without the entries that cannot be decoded.
-fn decode_grant_status(data: &Value, uid: &str) -> GrantStatus {
-    let mut status: GrantStatus = decode_part(data, "/status").unwrap_or_else(|| {
-        let entries: Vec<Value> = decode_part(data, "/status/owned").unwrap_or_default();
-        let owned = entries
-            .into_iter()
-            .filter_map(|entry| serde_json::from_value(entry).ok())
-            .collect();
-        GrantStatus {
-            owned,
-            ledger_of: decode_part(data, "/status/ledgerOf"),
-            ..GrantStatus::default()
-        }
-    });
-    if status.ledger_of.as_ref().is_some_and(|owner| owner != uid) {
-        status.owned.clear();
-    }
-    upgraded_grant_status(status)
 }
 
 pub(crate) fn decode_job(object: &DynamicObject) -> JobObject {

@@ -10,6 +10,7 @@ mod policy_backups;
 mod reports;
 pub(crate) mod request;
 pub(crate) mod served_crds;
+pub(crate) mod stored_ledger;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use serde_json::{Value, json};
 use self::decode::{DecodedGrant, DecodedJob, Page};
 use self::events::EventPublisher;
 use self::request::{WriteMethod, WrittenPart, read, send_with_deadline, write};
+use self::stored_ledger::status_to_store;
 use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
@@ -167,11 +169,12 @@ impl Kubernetes {
         status: &GrantStatus,
     ) -> Result<String, KubeError> {
         let metadata = write_metadata(&grant.key, &grant.uid, &grant.resource_version);
+        let stored = status_to_store(status, &grant.unverified).map_err(|_| KubeError::Invalid)?;
         write::<ImmBucketGrant>(
             &self.client,
             WriteMethod::ReplaceStatus,
             metadata,
-            WrittenPart::Status(status),
+            WrittenPart::Status(&stored),
         )
         .await
     }

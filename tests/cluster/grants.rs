@@ -24,6 +24,7 @@ mod grants {
     mod own_metadata;
     mod owners;
     mod preview;
+    mod principals;
     mod rule_costs;
     mod unusual_policies;
     mod validation;
@@ -87,6 +88,10 @@ mod grants {
             together denies::a_deny_for_some_objects_fails_only_their_items,
             together denies::a_deny_that_is_not_certain_stops_no_job,
             together denies::a_job_waits_for_the_end_of_a_deny_no_longer_than_its_grant_wait,
+            together principals::the_case_of_a_role_is_written_and_not_compared,
+            together principals::a_whole_account_needs_a_rule_and_is_named,
+            together principals::another_form_of_the_principal_is_one_write,
+            together principals::what_this_version_cannot_verify_is_carried,
             together own_metadata::a_grant_that_is_replaced_and_deleted_at_once_leaves_no_statement,
             together own_metadata::a_removed_finalizer_is_added_again,
             together own_metadata::a_deletion_that_bypasses_the_finalizer_is_finished_from_memory,

@@ -128,6 +128,7 @@ impl FakeWorld {
                 observed_generation: Some(-1),
                 ..GrantStatus::default()
             },
+            unverified: Vec::new(),
             key: key.clone(),
         };
         self.grants.insert(key, grant);

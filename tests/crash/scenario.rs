@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use imm_operator::api::{
     Access, AdoptionPolicy, AssumeRole, BucketRef, CredentialSource, Credentials, DeletionPolicy,
-    DriftPolicy, GrantSpec, Grantee, Mode, Preset, SecretRef,
+    DriftPolicy, GrantSpec, Grantee, Mode, Preset, PrincipalForm, SecretRef,
 };
 use imm_operator::core::grant::PublicAccessBlock;
 use imm_operator::ports::{CloudErrorKind, CredentialsError};
@@ -45,6 +45,8 @@ pub fn grant(account: &str) -> GrantSpec {
         grantee: Grantee {
             account_uid: account.to_owned(),
             role_name: "AliyunIMMDefaultRole".to_owned(),
+            principal: PrincipalForm::ServiceRole,
+            session_name: None,
         },
         access: Access {
             preset: Preset::Documented,

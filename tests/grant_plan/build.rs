@@ -1,6 +1,6 @@
 //! Builders for grants and policies in tests.
 
-use imm_operator::api::{AdoptionPolicy, EntryState, Grantee, LedgerEntry, OssAction};
+use imm_operator::api::{AdoptionPolicy, EntryState, Grantee, LedgerEntry, OssAction, PrincipalForm};
 use imm_operator::core::grant::{
     Desired, Disposition, GrantInput, ObjectKey, OnDrift, Plan, PlanInput, Removal, plan,
 };
@@ -17,6 +17,8 @@ pub fn grantee(account: &str) -> Grantee {
     Grantee {
         account_uid: account.to_owned(),
         role_name: "AliyunIMMDefaultRole".to_owned(),
+        principal: PrincipalForm::ServiceRole,
+        session_name: None,
     }
 }
 
@@ -45,6 +47,7 @@ pub fn member(name: &str, disposition: Disposition, ledger: Vec<LedgerEntry>) ->
         created: None,
         disposition,
         ledger,
+        unverified: 0,
         unproven: std::collections::BTreeSet::new(),
     }
 }

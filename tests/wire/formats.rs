@@ -131,7 +131,7 @@ accounts:
         .strip_prefix("POST /?Action=AssumeRoleWithOIDC&Format=JSON&Timestamp=")
         .and_then(|rest| rest.strip_suffix("&Version=2015-04-01 HTTP/1.1"));
     assert!(
-        query.is_some_and(|time| time.ends_with("Z") && time.len() < 30),
+        query.is_some_and(|time| time.ends_with('Z') && time.len() < 30),
         "{line}"
     );
     assert!(body.contains(&format!("OIDCToken={TOKEN}")), "{body}");

@@ -24,6 +24,7 @@ use crate::core::refusal::Refusal;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::decode::{decode_grant, decode_job};
+use crate::kubernetes::stored_ledger::status_to_store;
 use crate::ports::{
     AccessKeys, CloudError, CredentialsError, KubeError, ListPosition, ObjectChunk, ObjectEvent, ObjectPage,
     PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession, StoredReport,
@@ -137,10 +138,11 @@ impl Ports for StoredPorts {
     }
     fn replace_grant_status<'a>(
         &'a self,
-        _: &'a GrantObject,
+        grant: &'a GrantObject,
         status: &'a GrantStatus,
     ) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.put(|store| store.grant["status"] = json!(status))
+        let stored = status_to_store(status, &grant.unverified).unwrap();
+        self.put(|store| store.grant["status"] = stored)
     }
     fn add_finalizer<'a>(&'a self, _: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
         self.put(|store| store.grant["metadata"]["finalizers"] = json!([FINALIZER]))

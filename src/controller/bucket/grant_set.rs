@@ -149,7 +149,7 @@ impl GrantSet<'_> {
         if batch.is_empty() {
             return nothing_left(cache, all_released);
         }
-        let wait = self.reconcile_owners(batch, &place, cache).await;
+        let wait = Box::pin(self.reconcile_owners(batch, &place, cache)).await;
         if all_released {
             wait
         } else {

@@ -130,7 +130,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
             reference_closed: false,
             owner_read: false,
         };
-        wait = wait.min(grant_set.reconcile(grants, grant_set_cache).await);
+        wait = wait.min(Box::pin(grant_set.reconcile(grants, grant_set_cache)).await);
         // Later groups use what this group still holds: when two groups release the same statement, the later one
         // removes it.
         claims.insert(

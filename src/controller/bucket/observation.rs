@@ -8,7 +8,8 @@ use crate::core::condition_builder::whole_seconds;
 use crate::core::grant::{Desired, Disposition, Observation};
 use crate::core::hash::sha256;
 use crate::core::policy::{
-    Denies, Document, GrantedAccess, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, evaluate_denies, principal,
+    Denies, Document, GrantedAccess, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, evaluate_denies,
+    names_grantee, readers,
 };
 
 /// The policy as seen by a reconcile.
@@ -94,9 +95,9 @@ impl GrantWork {
         (all || view.absence_trusted).then_some(all)
     }
 
-    /// Counts the foreign statements that name the same principal; `None` when the spec is invalid.
+    /// Counts the foreign statements that name the sessions that read, or their account; `None` when the spec is invalid.
     pub(super) fn overlaps(&self, document: Option<&Document>) -> Option<i32> {
-        let grantee = principal(&self.grant.spec.as_ref().ok()?.grantee);
+        let grantee = &self.grant.spec.as_ref().ok()?.grantee;
         let owned = |s: &&StatementSpan| {
             let placed = |f: &String| self.input.ledger.iter().any(|e| e.fingerprint == *f);
             s.fingerprint.as_ref().is_some_and(placed)
@@ -104,7 +105,7 @@ impl GrantWork {
         let statements = document.map(Document::statements).unwrap_or_default();
         let foreign = statements
             .iter()
-            .filter(|s| !owned(s) && s.principals.contains(&grantee));
+            .filter(|s| !owned(s) && names_grantee(grantee, &s.principals));
         i32::try_from(foreign.count()).ok()
     }
 
@@ -126,9 +127,9 @@ impl GrantWork {
         };
         let bucket = &spec.bucket.name;
         let paths: Vec<String> = prefixes.iter().map(|p| format!("{bucket}/{p}")).collect();
-        let principal = principal(&spec.grantee);
+        let readers = readers(&spec.grantee);
         let given = GrantedAccess {
-            principal: &principal,
+            readers: &readers,
             account_uid: &spec.grantee.account_uid,
             owner_uid: &spec.bucket.owner_uid,
             paths: &paths,

@@ -12,16 +12,12 @@ use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, OnDrift, PassRoleDecision,
     PublicAccessBlock, Removal, decide_pass_role, drift, parse_spec,
 };
-use crate::core::policy::is_plausible;
 use crate::ports::AccessKeys;
 
 impl GrantSet<'_> {
     /// Validates a grant without a cloud call; `outcome` of the result is the state of a grant that cannot proceed.
     pub(super) async fn validate(&self, grant: GrantObject) -> GrantWork {
-        let bucket = grant.bucket.as_ref().map(|p| p.name.clone()).unwrap_or_default();
         let mut ledger = grant.status.owned.clone();
-        // A user who can write status could forge an entry: entries that the operator cannot have written are ignored.
-        ledger.retain(|e| is_plausible(&bucket, &e.statement, &e.fingerprint));
         let disposition = if grant.deleting {
             Disposition::Removing(Removal::Delete)
         } else {
@@ -38,6 +34,7 @@ impl GrantSet<'_> {
             disposition,
             unproven,
             ledger,
+            unverified: grant.unverified.len(),
         };
         let repeated_drift = grant.status.repeated_drift.clone();
         let mut work = GrantWork {

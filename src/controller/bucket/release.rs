@@ -127,6 +127,7 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
         created: grant.created,
         disposition,
         ledger: grant.status.owned.clone(),
+        unverified: grant.unverified.len(),
         unproven: BTreeSet::new(),
     }
 }
@@ -136,6 +137,13 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
     if residual > 0 {
         let statements = counted(residual, "unmanaged statement");
         let note = format!("Access remains: {statements} in the policy for the same service role");
+        publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
+    }
+    if !grant.unverified.is_empty() {
+        let note = format!(
+            "Entries of status.owned that this version cannot verify: {}; their statements stay in the policy: remove at OSS what is not intended",
+            grant.unverified.len()
+        );
         publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
     // Another finalizer keeps the object: its status must no longer claim statements.

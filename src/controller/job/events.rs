@@ -117,10 +117,15 @@ impl<'a> JobRun<'a> {
     }
 
     /// Returns the end of the run if the project uses another service role than the grant names: every call would be
-    /// denied. `None` when the roles match or the role is unknown.
+    /// denied. `None` when the roles match or the role is unknown. The case is ignored, because the spelling that OSS
+    /// compares can differ from that of the project.
     pub(super) fn check_service_role(&self) -> Option<StopReason> {
         let granted = &self.input.grant.as_ref()?.grantee.role_name;
-        let role = self.input.limiter.service_role().filter(|role| role != granted)?;
+        let role = self
+            .input
+            .limiter
+            .service_role()
+            .filter(|role| !role.eq_ignore_ascii_case(granted))?;
         let message = format!(
             "The grant is for role {granted}, and project {} reads as {role}: set grantee.roleName of the grant to that role, then create another job",
             self.spec.project.name

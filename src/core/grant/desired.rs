@@ -1,12 +1,12 @@
 //! The desired statements of a grant, computed from its spec; every name is validated again.
 
 use crate::api::{
-    Access, AdoptionPolicy, DriftPolicy, GrantSpec, GrantStatus, OssAction, PassRoleCause, PassRoleReport,
-    PassRoleStatement, Preset,
+    Access, AdoptionPolicy, DriftPolicy, GrantSpec, GrantStatus, Grantee, OssAction, PassRoleCause,
+    PassRoleReport, PassRoleStatement, Preset, PrincipalForm,
 };
 use crate::core::policy::{Statement, access_statement, pass_role_statement};
 use crate::core::validate::{
-    ValidationError, check_bucket, check_prefix, check_region, check_role, check_uid,
+    ValidationError, check_bucket, check_prefix, check_region, check_role, check_session, check_uid,
 };
 
 /// The desired state of a grant.
@@ -136,6 +136,7 @@ pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleDecision) -> Result<Desir
     check_uid("spec.bucket.ownerUID", &spec.bucket.owner_uid)?;
     check_uid("spec.grantee.accountUID", &spec.grantee.account_uid)?;
     check_role("spec.grantee.roleName", &spec.grantee.role_name)?;
+    check_session_name(&spec.grantee)?;
     for prefix in &spec.access.prefixes {
         check_prefix("spec.access.prefixes", prefix)?;
     }
@@ -161,6 +162,22 @@ pub fn parse_spec(spec: &GrantSpec, pass_role: PassRoleDecision) -> Result<Desir
         adoption: spec.adoption_policy,
         on_drift: restore,
     })
+}
+
+fn check_session_name(grantee: &Grantee) -> Result<(), ValidationError> {
+    let field = "spec.grantee.sessionName";
+    match (grantee.principal, &grantee.session_name) {
+        (PrincipalForm::ServiceRoleSession, Some(name)) => check_session(field, name),
+        (PrincipalForm::ServiceRoleSession, None) => Err(ValidationError {
+            field,
+            rule: "is required with principal: ServiceRoleSession",
+        }),
+        (PrincipalForm::ServiceRole | PrincipalForm::Account, Some(_)) => Err(ValidationError {
+            field,
+            rule: "is allowed with principal: ServiceRoleSession only",
+        }),
+        (PrincipalForm::ServiceRole | PrincipalForm::Account, None) => Ok(()),
+    }
 }
 
 fn actions(access: &Access) -> Result<Vec<OssAction>, ValidationError> {

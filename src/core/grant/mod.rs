@@ -5,6 +5,7 @@ mod conditions;
 mod desired;
 pub mod drift;
 mod finalizer;
+mod ledger;
 mod plan;
 mod preview;
 mod ready_summary;
@@ -14,6 +15,7 @@ mod upgrade;
 pub use conditions::credentials_reason;
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
 pub use finalizer::FinalizerFacts;
+pub use ledger::{merge_ledger, split_ledger};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
 pub use preview::planned_change;
 pub use status::{GrantState, Observation, grant_status};
@@ -22,6 +24,7 @@ pub use upgrade::upgraded_grant_status;
 use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 
 use super::identity::Identity;
 use crate::api::{BucketRef, FINALIZER, GrantSpec, GrantStatus, LedgerEntry};
@@ -74,8 +77,10 @@ pub struct GrantObject {
     pub identity: Option<Identity>,
     /// The spec, or the reason why it does not decode.
     pub spec: Result<GrantSpec, String>,
-    /// The stored status.
+    /// The stored status. Its ledger has only entries that this version can verify.
     pub status: GrantStatus,
+    /// The other entries of the stored ledger. They are written back as they were read and are never acted on.
+    pub unverified: Vec<Value>,
 }
 
 impl GrantObject {
@@ -105,7 +110,7 @@ pub enum Disposition {
     Removing(Removal),
 }
 
-/// A grant as input of a plan: its disposition, and its ledger without implausible entries.
+/// A grant as input of a plan: its disposition, and the entries of its ledger that this version can verify.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GrantInput {
     /// Namespace and name: second sort key of the planning order, after the creation time.
@@ -116,6 +121,8 @@ pub struct GrantInput {
     pub disposition: Disposition,
     /// The statements that the grant owns.
     pub ledger: Vec<LedgerEntry>,
+    /// Number of entries that this version cannot verify: they need room in the stored ledger.
+    pub unverified: usize,
     /// Fingerprints of intended writes that have not taken effect: OSS has rejected them, or they were never sent and have
     /// expired.
     pub unproven: BTreeSet<String>,

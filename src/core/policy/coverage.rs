@@ -74,12 +74,27 @@ pub(super) fn principal_coverage(statement: &Map<String, Value>, given: &Granted
         "*" => Coverage::All,
         // It is not documented whether the UID of an account covers the sessions of its roles.
         _ if pattern == given.account_uid => Coverage::Unknown,
-        _ if !patterns_overlap(&widened(pattern), given.principal) => Coverage::None,
-        _ if is_unclear(pattern) => Coverage::Unknown,
-        _ if sessions_covered(pattern, given.principal) => Coverage::All,
-        _ => Coverage::Part,
+        _ => session_coverage(pattern, given.readers),
     };
     principals.into_iter().map(one).max().unwrap_or(Coverage::None)
+}
+
+/// Which of the sessions `readers` a principal pattern covers.
+fn session_coverage(pattern: &str, readers: &str) -> Coverage {
+    let wide = widened(pattern);
+    if patterns_overlap(&wide, readers) {
+        return match pattern {
+            _ if is_unclear(pattern) => Coverage::Unknown,
+            _ if sessions_covered(pattern, readers) => Coverage::All,
+            _ => Coverage::Part,
+        };
+    }
+    // It is not documented whether OSS compares the case of a role.
+    if patterns_overlap(&wide.to_ascii_lowercase(), &readers.to_ascii_lowercase()) {
+        Coverage::Unknown
+    } else {
+        Coverage::None
+    }
 }
 
 /// Whether a principal pattern covers every session of `ours`. Compares part by part, because it is not documented that

@@ -49,14 +49,20 @@ pub struct Denies {
     /// Patterns `BUCKET/KEY` of the objects that are certainly denied, with verdict `PartialDeny`. Not all of them, if
     /// there are too many: the others count as not denied.
     pub objects: Vec<String>,
+    /// Whether Alibaba Cloud has written a statement with this verdict.
+    pub by_alibaba_cloud: bool,
 }
+
+/// What Alibaba Cloud writes into the Deny statements that it adds to a policy on its own, for example after an abuse
+/// report.
+pub const SECURITY_DENY: &str = "Created by Alibaba Cloud Security";
 
 /// The access that a grant gives: the sessions of one role may read the objects whose path `BUCKET/KEY` starts with one
 /// of the paths.
 #[derive(Clone, Debug)]
 pub struct GrantedAccess<'a> {
-    /// The principal, in the form of our statements.
-    pub principal: &'a str,
+    /// The sessions that read, as a pattern of their ARNs.
+    pub readers: &'a str,
     /// UID of the grantee account.
     pub account_uid: &'a str,
     /// UID of the account that owns the bucket.
@@ -70,12 +76,17 @@ pub fn evaluate_denies(document: Option<&Document>, given: &GrantedAccess<'_>) -
     let mut denies = Denies {
         verdict: DenyVerdict::NoDeny,
         objects: Vec::new(),
+        by_alibaba_cloud: false,
     };
     let mut covered = vec![false; given.paths.len()];
     let statements = document.map_or(&[][..], Document::statements);
     for text in statements.iter().filter_map(|s| document.map(|d| d.text_of(s))) {
         let verdict = evaluate(text, given, &mut covered, &mut denies.objects);
-        denies.verdict = denies.verdict.max(verdict);
+        if verdict != DenyVerdict::NoDeny && verdict >= denies.verdict {
+            let same = verdict == denies.verdict && denies.by_alibaba_cloud;
+            denies.by_alibaba_cloud = same || text.contains(SECURITY_DENY);
+            denies.verdict = verdict;
+        }
     }
     // Several statements can deny all paths together.
     if !covered.is_empty() && covered.iter().all(|path| *path) {
@@ -160,9 +171,13 @@ mod tests {
     const ROLE: &str = "arn:sts::1234:assumed-role/R/*";
 
     fn denies(paths: &[&str], statements: &[String]) -> Denies {
+        denies_for(ROLE, paths, statements)
+    }
+
+    fn denies_for(readers: &str, paths: &[&str], statements: &[String]) -> Denies {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
         let given = GrantedAccess {
-            principal: ROLE,
+            readers,
             account_uid: "1234",
             owner_uid: "6543",
             paths: &paths,
@@ -201,6 +216,8 @@ mod tests {
             (by(r#""arn:sts::1234:assumed-role/R/one""#), PartialDeny),
             (by(r#""arn:sts::1234:assumed-role/R/on?""#), NotEvaluated),
             (by(r#""arn:sts::1234:assumed-role/S/*""#), NoDeny),
+            (by(r#""arn:sts::1234:assumed-role/r/*""#), NotEvaluated),
+            (by(r#""arn:sts::1234:assumed-role/s/*""#), NoDeny),
             (by(r#""1234""#), NotEvaluated),
             (by(r#""999""#), NoDeny),
             (by(r#""999","*""#), ExplicitDeny),
@@ -293,6 +310,47 @@ mod tests {
         let one_session = private("arn:sts::1234:assumed-role/R/one");
         let found = denies(&["pics/"], &[one_session]);
         assert_eq!((found.verdict, found.objects.len()), (PartialDeny, 0));
+    }
+
+    #[test]
+    fn a_deny_is_judged_for_the_one_session_that_reads() {
+        let one = "arn:sts::1234:assumed-role/R/imm.one@x";
+        for (session, expected) in [
+            ("R/*", ExplicitDeny),
+            ("R/imm.one@x", ExplicitDeny),
+            ("R/imm*", ExplicitDeny),
+            ("R/imm.two", NoDeny),
+            ("r/imm.one@x", NotEvaluated),
+            ("S/imm.one@x", NoDeny),
+        ] {
+            let statement = deny(&format!(
+                r#""Action":"*","Principal":["arn:sts::1234:assumed-role/{session}"],"Resource":"*""#
+            ));
+            let found = denies_for(one, &["pics/"], &[statement]);
+            assert_eq!(found.verdict, expected, "{session}");
+        }
+    }
+
+    #[test]
+    fn a_deny_by_alibaba_cloud_is_recognised_if_it_decides() {
+        let everything = r#""Action":"oss:*","Principal":["*"],"Resource":["acs:oss:*:*:pics/*"]"#;
+        let theirs = deny(&format!(
+            r#""Sid":"{SECURITY_DENY}, do not modify this action",{everything}"#
+        ));
+        let part = deny(r#""Action":"*","Principal":"*","Resource":"acs:oss:*:*:pics/private/*""#);
+        for (statements, expected) in [
+            (vec![theirs.clone()], true),
+            (vec![part.clone(), theirs.clone()], true),
+            (vec![theirs.clone(), part], true),
+            (vec![deny(everything)], false),
+            (vec![theirs, deny(everything)], true),
+        ] {
+            assert_eq!(
+                denies(&["pics/"], &statements).by_alibaba_cloud,
+                expected,
+                "{statements:?}"
+            );
+        }
     }
 
     #[test]

@@ -7,9 +7,11 @@ mod statement;
 mod wildcard;
 
 pub use deny::{
-    DENIED_PATTERN_LENGTH, DENIED_PATTERNS, Denies, DenyVerdict, GrantedAccess, evaluate_denies, is_denied,
+    DENIED_PATTERN_LENGTH, DENIED_PATTERNS, Denies, DenyVerdict, GrantedAccess, SECURITY_DENY,
+    evaluate_denies, is_denied,
 };
 pub use document::{Document, POLICY_LIMIT, PolicyParseError, StatementSpan};
 pub use statement::{
-    STATEMENT_LIMIT, Statement, access_statement, fingerprint, is_plausible, pass_role_statement, principal,
+    STATEMENT_LIMIT, Statement, access_statement, fingerprint, is_plausible, is_removed_verbatim_only,
+    names_grantee, pass_role_statement, readers,
 };

@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::api::{Grantee, OssAction, StatementRole};
+use crate::api::{Grantee, OssAction, PrincipalForm, StatementRole};
 use crate::core::hash::sha256;
+use crate::core::validate::{check_prefix, check_role, check_session};
+
+use super::wildcard::patterns_overlap;
 
 /// Maximum size of one statement in bytes (error 0030-00000003). The limit applies to a field in one language version
 /// of the page and to the statement in the other; this is the stricter reading.
@@ -46,13 +49,44 @@ impl Rendered<'_> {
     }
 }
 
-/// Returns the principal of a grant: all sessions of the grantee account's service role, because IMM documents no fixed
-/// session name.
-pub fn principal(grantee: &Grantee) -> String {
+/// Returns the principal in the statement that grants access.
+fn principal(grantee: &Grantee) -> String {
+    match grantee.principal {
+        PrincipalForm::ServiceRole | PrincipalForm::ServiceRoleSession => readers(grantee),
+        PrincipalForm::Account => grantee.account_uid.clone(),
+    }
+}
+
+/// Returns the sessions that read with a grant: the named session, else all sessions of the service role, because IMM
+/// documents no fixed session name. An account reads through them as well.
+pub fn readers(grantee: &Grantee) -> String {
+    let session = match grantee.principal {
+        PrincipalForm::ServiceRoleSession => grantee.session_name.as_deref().unwrap_or_default(),
+        PrincipalForm::ServiceRole | PrincipalForm::Account => "*",
+    };
+    sessions(grantee) + session
+}
+
+/// Returns the start of the ARN of each session of the service role.
+fn sessions(grantee: &Grantee) -> String {
     format!(
-        "arn:sts::{}:assumed-role/{}/*",
+        "arn:sts::{}:assumed-role/{}/",
         grantee.account_uid, grantee.role_name
     )
+}
+
+/// Whether a statement with these principals may be about the sessions that read with a grant: it names some of them, or
+/// their account. The case of the role is ignored, because it is not documented whether OSS compares it. Names for everybody
+/// do not count.
+pub fn names_grantee(grantee: &Grantee, principals: &[String]) -> bool {
+    let (sessions, readers) = (
+        sessions(grantee).to_ascii_lowercase(),
+        readers(grantee).to_ascii_lowercase(),
+    );
+    principals.iter().any(|name| {
+        let found = name.to_ascii_lowercase();
+        found == grantee.account_uid || (found.starts_with(&sessions) && patterns_overlap(&found, &readers))
+    })
 }
 
 /// Returns the statement that allows the service role to read: `actions` on the whole bucket, or on each prefix.
@@ -87,7 +121,7 @@ pub fn access_statement(
 /// Returns the first statement of Alibaba Cloud's cross-account procedure, exactly as documented: with an empty
 /// Principal, which means everyone.
 pub fn pass_role_statement(grantee: &Grantee) -> Statement {
-    let resource = [principal(grantee)];
+    let resource = [sessions(grantee) + "*"];
     Rendered {
         effect: "Allow",
         action: &["ram:PassRole"],
@@ -117,50 +151,101 @@ pub(super) fn principals(text: &str) -> Vec<String> {
     }
 }
 
-/// Returns `true` if the operator could have rendered a ledger entry for `bucket`. Every user with permission to write
-/// the status could forge an entry; entries that fail this check are never acted on.
+/// Returns `true` if a ledger entry for `bucket` is exactly what the operator renders. Every user with permission to
+/// write the status could forge an entry, and a later version could render other statements: an entry that fails this
+/// check is never acted on.
 pub fn is_plausible(bucket: &str, text: &str, claimed_fingerprint: &str) -> bool {
-    let Some(value) = parse_strictly(text) else {
-        return false;
-    };
-    if fingerprint(text).as_deref() != Some(claimed_fingerprint) || text.len() > STATEMENT_LIMIT {
-        return false;
+    text.len() <= STATEMENT_LIMIT
+        && render_again(bucket, text)
+            .is_some_and(|own| own.text == text && own.fingerprint == claimed_fingerprint)
+}
+
+/// Whether only a copy with the same bytes is removed for a ledger entry: people write statements with such a principal
+/// by hand, so an equal statement in another spelling is theirs.
+pub fn is_removed_verbatim_only(text: &str) -> bool {
+    let principals = principals(text);
+    !principals.is_empty() && !principals.iter().any(|name| name.ends_with("/*"))
+}
+
+/// The members of a statement as the operator writes them.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Parts {
+    effect: String,
+    action: Vec<String>,
+    principal: Vec<String>,
+    resource: Vec<String>,
+}
+
+/// Renders a statement again from its parts; `None` if a part is not one that the operator writes.
+fn render_again(bucket: &str, text: &str) -> Option<Statement> {
+    let parts: Parts = serde_json::from_str(text).ok()?;
+    if parts.effect != "Allow" {
+        return None;
     }
-    let Some(members) = value.as_object() else {
-        return false;
+    if let ([], [role]) = (parts.principal.as_slice(), parts.resource.as_slice()) {
+        let grantee = grantee_of(role).filter(|grantee| grantee.principal == PrincipalForm::ServiceRole)?;
+        return Some(pass_role_statement(&grantee));
+    }
+    let [name] = parts.principal.as_slice() else {
+        return None;
     };
-    let names: BTreeSet<&str> = members.keys().map(String::as_str).collect();
-    let list = |name: &str| -> Vec<&str> {
-        let entries = members.get(name).and_then(Value::as_array);
-        entries.into_iter().flatten().filter_map(Value::as_str).collect()
+    let grantee = grantee_of(name)?;
+    let actions: Option<Vec<OssAction>> = parts
+        .action
+        .iter()
+        .map(|name| OssAction::ALL.into_iter().find(|action| action.as_str() == name))
+        .collect();
+    let objects: Option<Vec<(&str, &str)>> = parts
+        .resource
+        .iter()
+        .map(|resource| {
+            let (owner, path) = resource.strip_prefix("acs:oss:*:")?.split_once(':')?;
+            let prefix = path.strip_prefix(bucket)?.strip_prefix('/')?.strip_suffix('*')?;
+            Some((owner, prefix))
+        })
+        .collect();
+    let (actions, objects) = (actions.filter(|list| !list.is_empty())?, objects?);
+    let (owner, first) = objects.first()?;
+    is_number(owner).then_some(())?;
+    let prefixes: Vec<String> = match objects.len() {
+        1 if first.is_empty() => Vec::new(),
+        _ => objects.iter().map(|(_, prefix)| (*prefix).to_owned()).collect(),
     };
-    let (actions, principals, resources) = (list("Action"), list("Principal"), list("Resource"));
-    let shaped = names == BTreeSet::from(["Action", "Effect", "Principal", "Resource"])
-        && members.get("Effect") == Some(&Value::from("Allow"))
-        && !resources.is_empty();
-    let role_arn = |text: &&str| {
-        let parts = text
-            .strip_prefix("arn:sts::")
-            .and_then(|rest| rest.split_once(":assumed-role/"));
-        parts.is_some_and(|(uid, role)| uid.bytes().all(|b| b.is_ascii_digit()) && role.ends_with("/*"))
-    };
-    let object_of_bucket = |text: &&str| {
-        let parts = text
-            .strip_prefix("acs:oss:*:")
-            .and_then(|rest| rest.split_once(':'));
-        parts.is_some_and(|(_, path)| {
-            path.strip_prefix(bucket)
-                .is_some_and(|key| key.starts_with('/') && key.ends_with('*'))
+    prefixes
+        .iter()
+        .try_for_each(|prefix| check_prefix("prefix", prefix))
+        .ok()?;
+    Some(access_statement(bucket, owner, &grantee, &actions, &prefixes))
+}
+
+/// Returns the grantee that a principal of ours names.
+fn grantee_of(name: &str) -> Option<Grantee> {
+    let grantee = |uid: &str, role: &str, principal, session: Option<&str>| {
+        is_number(uid).then_some(())?;
+        Some(Grantee {
+            account_uid: uid.to_owned(),
+            role_name: role.to_owned(),
+            principal,
+            session_name: session.map(ToOwned::to_owned),
         })
     };
-    let pass_role = actions == ["ram:PassRole"] && principals.is_empty() && resources.iter().all(role_arn);
-    let readable = |name: &&str| OssAction::ALL.iter().any(|action| action.as_str() == *name);
-    let access = !actions.is_empty()
-        && actions.iter().all(readable)
-        && principals.len() == 1
-        && principals.iter().all(role_arn)
-        && resources.iter().all(object_of_bucket);
-    shaped && (pass_role || access)
+    let Some(rest) = name.strip_prefix("arn:sts::") else {
+        return grantee(name, "", PrincipalForm::Account, None);
+    };
+    let (uid, path) = rest.split_once(":assumed-role/")?;
+    let (role, session) = path.split_once('/')?;
+    check_role("role", role).ok()?;
+    if session == "*" {
+        return grantee(uid, role, PrincipalForm::ServiceRole, None);
+    }
+    check_session("session", session).ok()?;
+    grantee(uid, role, PrincipalForm::ServiceRoleSession, Some(session))
+}
+
+/// Whether a text can be the UID of an account, whatever its length.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Parses a JSON object. Returns `None` for other values and for duplicate members at any depth.

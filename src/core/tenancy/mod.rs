@@ -1,6 +1,6 @@
 //! Tenancy: which accounts, buckets and projects a namespace may use, and with which credentials. An object is allowed
-//! if one rule allows all of it. Without a matching rule, the operator's own identity and TakeOwnership are denied, and
-//! the namespace's own credentials are allowed unless the rules are strict.
+//! if one rule allows all of it. Without a matching rule, the operator's own identity, TakeOwnership and grants for a
+//! whole account are denied, and the namespace's own credentials are allowed unless the rules are strict.
 //!
 //! A rule for the operator's own identity is read narrowly: it says for which kinds it is, and an empty list in a field
 //! that decides what the identity reaches allows nothing.
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::api::{AdoptionPolicy, CredentialSource, Credentials, GrantSpec, JobSpec, Preset};
+use crate::api::{AdoptionPolicy, CredentialSource, Credentials, GrantSpec, JobSpec, Preset, PrincipalForm};
 
 /// The tenancy rules, as configured by the cluster operator.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -70,9 +70,12 @@ pub struct TenancyRule {
     /// Operator.
     #[serde(default, rename = "granteeUIDs")]
     pub grantee_uids: Vec<String>,
-    /// Service roles of the grantee; empty means any.
+    /// Service roles of the grantee, compared without their case; empty means any.
     #[serde(default)]
     pub role_names: Vec<String>,
+    /// Forms of the principal; empty means any but Account.
+    #[serde(default)]
+    pub principals: Vec<PrincipalForm>,
     /// Presets; empty means any.
     #[serde(default)]
     pub presets: Vec<Preset>,
@@ -120,12 +123,20 @@ impl TenancyRules {
                 && lists(&rule.owner_uids, &spec.bucket.owner_uid, empty)
                 && matches_any(&rule.buckets, &spec.bucket.name, EmptyList::Any)
                 && lists(&rule.grantee_uids, &spec.grantee.account_uid, EmptyList::Any)
-                && lists(&rule.role_names, &spec.grantee.role_name, EmptyList::Any)
+                && lists_role(&rule.role_names, &spec.grantee.role_name)
+                && rule.allows_principal(spec.grantee.principal)
                 && (rule.presets.is_empty() || rule.presets.contains(&spec.access.preset))
                 && (rule.take_ownership || spec.adoption_policy != AdoptionPolicy::TakeOwnership)
         };
-        let free = spec.adoption_policy != AdoptionPolicy::TakeOwnership;
+        let free = spec.adoption_policy != AdoptionPolicy::TakeOwnership
+            && spec.grantee.principal != PrincipalForm::Account;
         self.allow(tenant, &spec.credentials, free, fits)
+            .map_err(|message| match spec.grantee.principal {
+                PrincipalForm::Account => {
+                    format!("{message} with principals: [Account], which grantee.principal Account needs")
+                }
+                PrincipalForm::ServiceRole | PrincipalForm::ServiceRoleSession => message,
+            })
     }
 
     /// Checks whether the rules allow a job that reads images of these buckets.
@@ -198,6 +209,11 @@ impl TenancyRule {
         (self.kinds.is_empty() && empty == EmptyList::Any) || self.kinds.contains(&kind)
     }
 
+    fn allows_principal(&self, form: PrincipalForm) -> bool {
+        let unlisted = self.principals.is_empty() && form != PrincipalForm::Account;
+        unlisted || self.principals.contains(&form)
+    }
+
     fn allows_credentials(&self, credentials: &Credentials) -> bool {
         let own = credentials.source != CredentialSource::Operator;
         let source = if self.credential_sources.is_empty() {
@@ -266,6 +282,15 @@ fn chain_roles(spec: &JobSpec) -> Vec<String> {
 
 fn lists(list: &[String], value: &str, empty: EmptyList) -> bool {
     (list.is_empty() && empty == EmptyList::Any) || list.iter().any(|entry| entry == value || entry == "*")
+}
+
+/// Whether a list has a role. It is not documented whether OSS compares the case of a role, so both spellings count as
+/// the same role.
+fn lists_role(list: &[String], role: &str) -> bool {
+    list.is_empty()
+        || list
+            .iter()
+            .any(|entry| entry.eq_ignore_ascii_case(role) || entry == "*")
 }
 
 fn matches_any(patterns: &[String], value: &str, empty: EmptyList) -> bool {

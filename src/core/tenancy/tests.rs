@@ -67,6 +67,7 @@ fn each_member_of_a_rule_can_deny_a_grant() {
         ("buckets", json!(["docs-*"])),
         ("granteeUIDs", json!(["1"])),
         ("roleNames", json!(["S"])),
+        ("principals", json!(["ServiceRoleSession", "Account"])),
         ("presets", json!(["Documented"])),
         ("takeOwnership", json!(false)),
         ("assumeRoleARNs", json!([])),
@@ -75,6 +76,48 @@ fn each_member_of_a_rule_can_deny_a_grant() {
     judge(&fitting, &unfit, |rules| {
         rules.allow_grant(&tenant(&[]), &spec).is_ok()
     });
+}
+
+#[test]
+fn a_whole_account_needs_a_rule_that_lists_it_also_with_own_credentials() {
+    let spec = |principal: &str, role: &str| -> GrantSpec {
+        serde_json::from_value(json!({
+            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+            "grantee": {"accountUID": "12345", "roleName": role, "principal": principal, "sessionName": "one"},
+            "credentials": {"source": "Secret", "secretRef": {"name": "keys"}},
+        }))
+        .unwrap()
+    };
+    let everywhere = json!({"namespaces": {}});
+    for (rule, principal, allowed) in [
+        (
+            json!({"namespaces": {"names": ["press"]}}),
+            "ServiceRoleSession",
+            true,
+        ),
+        (everywhere.clone(), "Account", false),
+        (
+            json!({"namespaces": {}, "principals": ["ServiceRole"]}),
+            "Account",
+            false,
+        ),
+        (
+            json!({"namespaces": {}, "principals": ["Account"]}),
+            "Account",
+            true,
+        ),
+    ] {
+        let rules: TenancyRules = serde_json::from_value(json!({"rules": [rule]})).unwrap();
+        let verdict = rules.allow_grant(&tenant(&[]), &spec(principal, "R"));
+        assert_eq!(verdict.is_ok(), allowed, "{rule} {principal}");
+        assert!(verdict.err().is_none_or(|m| m.contains("principals: [Account]")));
+    }
+    // Both spellings of a role are one role.
+    let rules = rules(&json!({"namespaces": {}, "roleNames": ["AliyunIMMDefaultRole"]}));
+    for (role, allowed) in [("aliyunimmdefaultrole", true), ("another", false)] {
+        let verdict = rules.allow_grant(&tenant(&[]), &spec("ServiceRole", role));
+        assert_eq!(verdict.is_ok(), allowed, "{role}");
+    }
 }
 
 #[test]

@@ -146,6 +146,27 @@ const CASES: &[(&str, &str, &str)] = &[
         "12345678901234567890123",
         "spec.grantee.accountUID",
     ),
+    ("\"}\n  cred", "\", principal: Account}\n  cred", ""),
+    (
+        "\"}\n  cred",
+        "\", principal: ServiceRoleSession}\n  cred",
+        "spec.grantee.sessionName",
+    ),
+    (
+        "\"}\n  cred",
+        "\", principal: ServiceRoleSession, sessionName: imm.one@x}\n  cred",
+        "",
+    ),
+    (
+        "\"}\n  cred",
+        "\", principal: ServiceRoleSession, sessionName: \"imm*\"}\n  cred",
+        "spec.grantee.sessionName",
+    ),
+    (
+        "\"}\n  cred",
+        "\", sessionName: imm-session}\n  cred",
+        "spec.grantee.sessionName",
+    ),
     ("test-bucket-2024", "Test", "spec.bucket.name"),
     ("cn-hangzhou", "oss-cn-hangzhou", "spec.bucket.region"),
     ("region: cn-hangzhou, ", "", "spec.bucket.region"),

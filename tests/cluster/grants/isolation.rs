@@ -125,7 +125,7 @@ pub async fn a_foreign_change_right_after_our_write_is_found_by_the_second_check
     tenant.one_event("after", "DriftDetected").await;
 }
 
-async fn write_status(tenant: &Tenant, name: &str, change: &serde_json::Value) {
+pub async fn write_status(tenant: &Tenant, name: &str, change: &serde_json::Value) {
     let patch = json!({"status": change}).to_string();
     let args = [
         "patch",

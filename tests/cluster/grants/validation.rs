@@ -37,6 +37,18 @@ pub async fn a_grant_that_violates_the_schema_is_rejected_with_its_own_message(s
                 "spec.bucket.ownerUID",
             ),
             (
+                json!({"grantee": {"principal": "ServiceRoleSession", "sessionName": "imm*"}}),
+                "write the name of one session",
+            ),
+            (
+                json!({"grantee": {"principal": "ServiceRoleSession"}}),
+                "requires sessionName",
+            ),
+            (
+                json!({"grantee": {"principal": "Account", "sessionName": "imm-session"}}),
+                "sessionName is allowed with principal: ServiceRoleSession only",
+            ),
+            (
                 json!({"grantee": {"accountUID": "12ab"}}),
                 "spec.grantee.accountUID",
             ),

@@ -128,6 +128,7 @@ impl World {
             identity: Identity::of(&key.namespace, &spec.credentials),
             spec: Ok(spec),
             status: GrantStatus::default(),
+            unverified: Vec::new(),
             key: key.clone(),
         };
         self.store(grant);

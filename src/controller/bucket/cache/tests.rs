@@ -53,6 +53,7 @@ fn grant(suspend: bool, deleting: bool) -> GrantObject {
             owned: vec![entry()],
             ..GrantStatus::default()
         },
+        unverified: Vec::new(),
     }
 }
 

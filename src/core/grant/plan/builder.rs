@@ -337,10 +337,11 @@ impl<'a> PlanBuilder<'a> {
         text: String,
         unsettled_until: Option<Time>,
     ) -> Result<(), (usize, GrantOutcome)> {
+        let unverified = self.grants.get(grant).map_or(0, |m| m.unverified);
         let Some(ledger) = self.plan.ledgers.get_mut(grant) else {
             return Ok(());
         };
-        let full = ledger.len() >= LEDGER_LIMIT;
+        let full = ledger.len() + unverified >= LEDGER_LIMIT;
         let earlier = ledger.iter().find(|e| e.fingerprint == statement.fingerprint);
         let known = earlier.and_then(|e| e.identity.clone());
         let identity = match state {

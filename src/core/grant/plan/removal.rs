@@ -9,6 +9,7 @@ use super::builder::{PlanBuilder, increment};
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::grant::Removal;
 use crate::core::grant::plan::GrantOutcome;
+use crate::core::policy::is_removed_verbatim_only;
 
 impl PlanBuilder<'_> {
     /// Releases each statement that a grant owns and does not desire.
@@ -57,6 +58,9 @@ impl PlanBuilder<'_> {
             } else if self.desired(grant).is_some() && self.awaits_addition(grant) {
                 // Its replacement is not added yet. Keep it until then, or the grant would lose both.
             } else {
+                // What stays under another spelling is not ours.
+                let foreign = !group.live.is_empty() && self.copies_of(entry).is_empty();
+                residual += usize::from(foreign);
                 self.plan_removal(grant, entry);
             }
         }
@@ -94,13 +98,23 @@ impl PlanBuilder<'_> {
             .is_some_and(|taken| taken.contains(fingerprint))
     }
 
+    /// Returns the positions of the copies of an owned statement: those with its meaning, or only those with its bytes.
+    fn copies_of(&self, entry: &LedgerEntry) -> Vec<usize> {
+        let group = self.groups.get(entry.fingerprint.as_str());
+        let live = group.map(|g| g.live.clone()).unwrap_or_default();
+        if !is_removed_verbatim_only(&entry.statement) {
+            return live;
+        }
+        let document = self.input.document;
+        let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
+        live.into_iter()
+            .filter(|i| text_at(i) == Some(entry.statement.as_str()))
+            .collect()
+    }
+
     /// Plans the removal of an owned statement, or deletes its ledger entry once it is removed for good.
     fn plan_removal(&mut self, grant: usize, entry: &LedgerEntry) {
-        let live = self
-            .groups
-            .get(entry.fingerprint.as_str())
-            .map(|g| g.live.clone())
-            .unwrap_or_default();
+        let live = self.copies_of(entry);
         let copies = i32::try_from(live.len()).unwrap_or(i32::MAX);
         let one_fewer =
             entry.state == EntryState::Removing && entry.copies.is_some_and(|before| copies < before);
