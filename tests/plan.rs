@@ -59,6 +59,25 @@ spec:
     }
 
     #[test]
+    fn a_statement_that_counts_as_public_and_a_whole_account_are_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = run(folder.path(), &GRANT.replace("Omit", "Include"), b"");
+        let shown = text(&output.stdout);
+        let note = "the ram:PassRole statement counts as public, because its empty Principal means everyone: to leave it out, set access.passRoleStatement to Omit";
+        assert!(shown.contains(&format!("\n# {note}\n")), "{shown}");
+        let account = GRANT.replace("6\"}", "6\", principal: Account}");
+        let shown = text(&run(folder.path(), &account, b"").stdout);
+        assert!(
+            shown.contains("the whole account 1234567890123456 may read; requires a tenancy rule"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains(r#""Principal":["1234567890123456"]"#) && !shown.contains("public"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn nothing_to_do_exits_with_0() {
         let folder = tempfile::tempdir().unwrap();
         let there = format!("{{\"Version\":\"1\",\"Statement\":[{OURS}]}}");

@@ -16,7 +16,7 @@ use crate::cloud::Cloud;
 use crate::core::endpoints::EndpointSettings;
 use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, PassRoleDecision, PlanInput,
-    PublicAccessBlock, decide_pass_role, parse_spec, planned_change,
+    PublicAccessBlock, decide_pass_role, parse_spec, planned_change, public_statement, whole_account,
 };
 use crate::core::place::BucketPlace;
 use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT};
@@ -233,6 +233,11 @@ fn format_plan(
     );
     lines.extend(change.add.iter().map(|statement| format!("+{statement}")));
     lines.push(pass_role_line(choice, spec.access.pass_role_statement));
+    lines.extend(public_statement(Some(choice)).map(|note| format!("# {note}")));
+    lines.extend(
+        whole_account(&spec.grantee)
+            .map(|note| format!("# {note}; requires a tenancy rule with principals: [Account]")),
+    );
     lines.extend(
         change
             .resulting_sha256

@@ -14,7 +14,7 @@ use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::{condition_status, counted};
 use crate::core::grant::{
     GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, PlanInput, drift, grant_status,
-    planned_change,
+    planned_change, public_statement,
 };
 use crate::core::{requeue, time};
 
@@ -222,9 +222,10 @@ impl GrantSet<'_> {
                     format!("Restored {statements} in the policy"),
                 )
             } else {
+                let public = public_statement(work.pass_role).map(|note| format!("; {note}"));
                 (
                     EventReason::StatementAdded,
-                    format!("Added {statements} to the policy"),
+                    format!("Added {statements} to the policy{}", public.unwrap_or_default()),
                 )
             };
             publish_grant_event(self.context, grant, reason, note, false).await;

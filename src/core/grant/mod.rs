@@ -8,6 +8,7 @@ mod finalizer;
 mod ledger;
 mod plan;
 mod preview;
+mod reach;
 mod ready_summary;
 mod status;
 mod upgrade;
@@ -18,6 +19,7 @@ pub use finalizer::FinalizerFacts;
 pub use ledger::{merge_ledger, split_ledger};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
 pub use preview::planned_change;
+pub use reach::{public_statement, whole_account};
 pub use status::{GrantState, Observation, grant_status};
 pub use upgrade::upgraded_grant_status;
 

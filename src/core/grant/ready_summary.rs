@@ -2,9 +2,10 @@
 //! and what to do. It carries the cloud's error code and request id and which side refused, never its text, and changes only
 //! with the state, the code, that side, counts that are stored anyway, or the backoff level.
 
+use super::reach::{public_statement, way_around_public_access_block, whole_account};
 use super::status::{GrantState, Observation};
-use super::{GrantObject, GrantOutcome};
-use crate::api::{EntryState, GrantReason};
+use super::{GrantObject, GrantOutcome, PassRoleDecision};
+use crate::api::{EntryState, GrantReason, PrincipalForm};
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
 use crate::core::identity::Identity;
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
@@ -50,7 +51,10 @@ pub(super) fn ready_summary(
             let desired = owned.filter(|e| e.state != EntryState::Removing).count();
             progressing(
                 R::Applied,
-                format!("{desired} of {desired} statements present in the policy of {bucket}"),
+                format!(
+                    "{desired} of {desired} statements present in the policy of {bucket}{}",
+                    reach(grant, observation)
+                ),
             )
         }
         GrantState::Planned(GrantOutcome::Writing) => {
@@ -85,6 +89,13 @@ pub(super) fn ready_summary(
                 "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
             ),
         ),
+        GrantState::Planned(GrantOutcome::LedgerFull) if !grant.unverified.is_empty() => progressing(
+            R::LedgerFull,
+            format!(
+                "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
+                grant.unverified.len()
+            ),
+        ),
         GrantState::Planned(GrantOutcome::LedgerFull) => progressing(
             R::LedgerFull,
             "The grant owns 12 statements, the maximum; the operator adds the new statements when the old ones have been removed",
@@ -101,7 +112,10 @@ pub(super) fn ready_summary(
         ),
         GrantState::Preview => progressing(
             R::Preview,
-            "The policy is not written; status.plan shows what mode: Enforce would change",
+            format!(
+                "The policy is not written; status.plan shows what mode: Enforce would change{}",
+                reach(grant, observation)
+            ),
         ),
         GrantState::Denied(message) => stalled(R::TenancyDenied, message.clone()),
         GrantState::NamespaceUnknown => progressing(
@@ -152,10 +166,42 @@ pub(super) fn ready_summary(
         ),
         GrantState::PassRoleBlocked => stalled(
             R::PublicAccessBlocked,
-            "Block Public Access forbids the ram:PassRole statement; the other statement is applied: set access.passRoleStatement to Auto or Omit",
+            format!(
+                "Block Public Access forbids the ram:PassRole statement; the other statement is applied{}: set access.passRoleStatement to Auto or Omit",
+                reach(grant, observation)
+            ),
+        ),
+        GrantState::CloudFailed(error) if error.kind == CloudErrorKind::PublicAccessBlocked => stalled(
+            R::PublicAccessBlocked,
+            format!(
+                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({}): {}",
+                error.code_and_request_id(),
+                way_around(grant, observation)
+            ),
         ),
         GrantState::CloudFailed(error) => cloud_error_summary(error, bucket, grant.identity.as_ref()),
     }
+}
+
+/// What follows about who can read, in a message about statements that are written or would be; empty without any.
+fn reach(grant: &GrantObject, observation: &Observation) -> String {
+    let account = grant
+        .spec
+        .as_ref()
+        .ok()
+        .and_then(|spec| whole_account(&spec.grantee));
+    let public = public_statement(observation.pass_role).map(ToOwned::to_owned);
+    let notes = account.into_iter().chain(public);
+    notes.map(|note| format!("; {note}")).collect()
+}
+
+/// What to do when OSS rejects the policy, because Block Public Access is on.
+fn way_around(grant: &GrantObject, observation: &Observation) -> &'static str {
+    if observation.pass_role.is_some_and(PassRoleDecision::is_written) {
+        return "set access.passRoleStatement to Auto or Omit";
+    }
+    let spec = grant.spec.as_ref();
+    way_around_public_access_block(spec.map_or(PrincipalForm::default(), |spec| spec.grantee.principal))
 }
 
 /// The message about repeated removals. While statements are missing, the next restore is 10 minutes away or more, so the
@@ -189,12 +235,6 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
                 ),
             )
         }
-        CloudErrorKind::PublicAccessBlocked => stalled(
-            R::PublicAccessBlocked,
-            format!(
-                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({code}): set access.passRoleStatement to Omit; if another statement is public, ask the owner of the bucket to remove it"
-            ),
-        ),
         CloudErrorKind::NoSuchBucket => stalled(
             R::BucketNotFound,
             format!("Bucket {bucket} does not exist ({code}): create the bucket, or delete the grant"),
@@ -223,7 +263,10 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
                 "OSS rejected the policy of {bucket} because of its content ({code}), although the statements of the grant are valid: check the unmanaged statements and correct them at OSS"
             ),
         ),
-        CloudErrorKind::RequestRejected | CloudErrorKind::NoSuchProject => stalled(
+        // The summary of a blocked policy depends on the grant.
+        CloudErrorKind::RequestRejected
+        | CloudErrorKind::PublicAccessBlocked
+        | CloudErrorKind::NoSuchProject => stalled(
             R::RequestRejected,
             format!(
                 "OSS rejected the request ({code}), which is retried at each drift check: {}",

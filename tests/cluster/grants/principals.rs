@@ -41,6 +41,70 @@ fn principals(tenant: &Tenant) -> Vec<Value> {
         .collect()
 }
 
+// C1, C2
+pub async fn a_rejected_session_wildcard_leaves_ways_that_the_message_names(stage: Arc<Stage>) {
+    let wildcard_is_public = PrincipalReading {
+        session_wildcard_is_public: true,
+        ..PrincipalReading::default()
+    };
+    let tenant = tenant_with(&stage, "walled", wildcard_is_public).await;
+    stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        session_name: Some("imm-session".to_owned()),
+        ..ProjectSeed::default()
+    });
+    tenant.apply(&tenant.grant("walled", &json!({}))).await;
+    let grant = tenant.until_reason(GRANT, "walled", "PublicAccessBlocked").await;
+    let [_, _, message] = condition(&grant, "Ready");
+    for way in ["access.mode RoleChain", "grantee.principal to ServiceRoleSession"] {
+        assert!(message.contains(way), "{way}: {message}");
+    }
+    assert_eq!(condition(&grant, "Stalled")[0], "True");
+    assert_eq!(tenant.policy(), "");
+
+    let session = json!({"grantee": {"principal": "ServiceRoleSession", "sessionName": "imm-session"}});
+    let grant = tenant.granted("walled", &session).await;
+    assert_eq!(grant["status"]["policy"]["public"], false);
+    let name = format!("arn:sts::{ACCOUNT_A}:assumed-role/AliyunIMMDefaultRole/imm-session");
+    assert_eq!(principals(&tenant), [json!([name])]);
+    tenant.apply(&job(&tenant, "scores", "walled")).await;
+    tenant.until_true(JOB, "scores", "Complete").await;
+    assert_eq!(tenant.scores().len(), 1);
+}
+
+// C1
+pub async fn a_statement_that_counts_as_public_is_announced(stage: Arc<Stage>) {
+    let open = BucketSeed {
+        block_public_access: false,
+        ..BucketSeed::default()
+    };
+    let tenant = Tenant::with_bucket(&stage, "announced", open).await;
+    let announcement = "the ram:PassRole statement counts as public";
+    let remedy = "set access.passRoleStatement to Omit";
+    let announced = |message: &str| message.contains(announcement) && message.contains(remedy);
+    tenant
+        .apply(&tenant.grant("announced", &json!({"mode": "Preview"})))
+        .await;
+    let grant = tenant.until_reason(GRANT, "announced", "Preview").await;
+    let message = condition(&grant, "Ready")[2];
+    assert!(announced(message), "{message}");
+
+    let grant = tenant.granted("announced", &json!({})).await;
+    let message = condition(&grant, "Ready")[2];
+    assert!(announced(message), "{message}");
+    let note = tenant.one_event("announced", "StatementAdded").await;
+    assert!(announced(&note), "{note}");
+
+    let without = json!({"access": {"passRoleStatement": "Omit"}});
+    tenant.apply(&tenant.grant("announced", &without)).await;
+    let private = |grant: &Value| grant["status"]["policy"]["public"] == false;
+    let grant = tenant
+        .until(GRANT, "announced", "a policy that is not public", private)
+        .await;
+    let message = condition(&grant, "Ready")[2];
+    assert!(!message.contains("public"), "{message}");
+}
+
 // C2
 pub async fn the_case_of_a_role_is_written_and_not_compared(stage: Arc<Stage>) {
     let tenant = tenant_with(&stage, "spelled", PrincipalReading::default()).await;

@@ -1,0 +1,34 @@
+//! Who can read with a grant besides the sessions of the service role, and what OSS counts as public: the words for messages,
+//! events and `imm-operator plan`.
+
+use super::PassRoleDecision;
+use crate::api::{Grantee, PrincipalForm};
+
+/// Says that the `ram:PassRole` statement is public, and how to leave it out; `None` if it is not written.
+pub fn public_statement(pass_role: Option<PassRoleDecision>) -> Option<&'static str> {
+    pass_role.is_some_and(PassRoleDecision::is_written).then_some(
+        "the ram:PassRole statement counts as public, because its empty Principal means everyone: to leave it out, set access.passRoleStatement to Omit",
+    )
+}
+
+/// Says that the grant is for a whole account; `None` for another principal.
+pub fn whole_account(grantee: &Grantee) -> Option<String> {
+    (grantee.principal == PrincipalForm::Account).then(|| {
+        format!(
+            "grantee.principal is Account, so the whole account {} may read",
+            grantee.account_uid
+        )
+    })
+}
+
+/// What to do when OSS counts the policy as public although the `ram:PassRole` statement is not part of it.
+pub(super) fn way_around_public_access_block(principal: PrincipalForm) -> &'static str {
+    match principal {
+        PrincipalForm::ServiceRole => {
+            "OSS may count the * of the principal as public: score with access.mode RoleChain of the job, which needs no bucket policy, or set grantee.principal to ServiceRoleSession or Account; if another statement is public, ask the owner of the bucket to remove it"
+        }
+        PrincipalForm::ServiceRoleSession | PrincipalForm::Account => {
+            "another statement of the policy is public: ask the owner of the bucket to remove it, or score with access.mode RoleChain of the job, which needs no bucket policy"
+        }
+    }
+}
