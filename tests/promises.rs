@@ -57,7 +57,10 @@ mod promises {
         let Some((before, _)) = source.split_once(&format!("fn {name}(")) else {
             return false;
         };
-        let marked = before.trim_end().ends_with("#[test]");
+        let before = before.trim_end();
+        let before = before.strip_suffix("async").unwrap_or(before).trim_end();
+        let attribute = before.lines().next_back().unwrap_or_default().trim();
+        let marked = attribute == "#[test]" || attribute.starts_with("#[tokio::test");
         marked
             || main
                 .lines()

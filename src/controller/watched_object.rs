@@ -264,7 +264,8 @@ impl PartialObject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::DeletionPolicy;
+    use crate::api::{DeletionPolicy, OssAction};
+    use crate::core::policy::access_statement;
 
     fn grant(status: &Value) -> PartialObject {
         let object = json!({
@@ -286,8 +287,10 @@ mod tests {
 
     #[test]
     fn the_last_object_of_a_deleted_grant_has_what_its_removal_needs() {
+        let grantee = serde_json::from_value(json!({"accountUID": "1234567890123456"})).unwrap();
+        let own = access_statement("pics", "6543210987654321", &grantee, &[OssAction::GetObject], &[]);
         let entry = json!({
-            "fingerprint": "sha256:1", "role": "Access", "state": "Applied", "statement": "{}",
+            "fingerprint": own.fingerprint, "role": "Access", "state": "Applied", "statement": own.text,
         });
         let grant = grant(&json!({"owned": [entry], "ledgerOf": "u1", "conditions": [{"type": "Ready"}]}));
         assert!(grant.finalizer_facts().must_restore(false));
@@ -335,8 +338,10 @@ mod tests {
 
     #[test]
     fn a_ledger_of_another_object_is_not_the_grants_own() {
+        let grantee = serde_json::from_value(json!({"accountUID": "1234567890123456"})).unwrap();
+        let own = access_statement("pics", "6543210987654321", &grantee, &[OssAction::GetObject], &[]);
         let entry = json!({
-            "fingerprint": "sha256:1", "role": "Access", "state": "Applied", "statement": "{}",
+            "fingerprint": own.fingerprint, "role": "Access", "state": "Applied", "statement": own.text,
         });
         let grant = grant(&json!({"owned": [entry], "ledgerOf": "u0"})).into_grant();
         assert!(grant.status.owned.is_empty());

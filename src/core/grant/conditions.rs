@@ -6,7 +6,7 @@ use super::{GrantObject, GrantOutcome, drift};
 use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
 use crate::core::condition_builder::{ConditionsBuilder, condition_status, counted};
 use crate::core::error::{CloudErrorKind, CredentialsError};
-use crate::core::policy::DenyVerdict;
+use crate::core::policy::{DenyVerdict, SECURITY_DENY};
 
 const PRESENT: &str = "All statements present in the policy at the last read";
 const MISSING: &str = "At least one statement is missing from the policy";
@@ -229,7 +229,15 @@ pub(super) fn set_other_conditions(
         )),
         None => None,
     };
+    let by_alibaba_cloud = observation.denies.as_ref().is_some_and(|d| d.by_alibaba_cloud);
     match effective {
+        Some((status, reason, message)) if by_alibaba_cloud => {
+            let (what, _) = message.rsplit_once(": ").unwrap_or((message, ""));
+            let message = format!(
+                "{what} (\"{SECURITY_DENY}\"): ask the owner of the bucket to settle with Alibaba Cloud why it was added; do not remove it before"
+            );
+            conditions.set(kinds::EFFECTIVE, status, reason.as_str(), &message);
+        }
         Some((status, reason, message)) => conditions.set(kinds::EFFECTIVE, status, reason.as_str(), message),
         None => conditions.carry(kinds::EFFECTIVE),
     }

@@ -8,6 +8,7 @@ use super::{JobObject, SourceSpec};
 use crate::api::{ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, OssAction, Preset, kinds};
 use crate::core::condition_builder::condition_status;
 use crate::core::grant::GrantObject;
+use crate::core::policy::SECURITY_DENY;
 use crate::core::time;
 use crate::core::validate::ObjectUri;
 
@@ -66,9 +67,19 @@ pub fn evaluate_gate(
         );
     }
     if condition_status(&grant.status.conditions, kinds::EFFECTIVE) == Some(ConditionStatus::False) {
-        let message = format!(
-            "Grant {name} is live, but a Deny in the same policy covers all of the granted access: remove or narrow that Deny at OSS"
-        );
+        let by_alibaba_cloud =
+            grant.status.conditions.iter().any(|condition| {
+                condition.kind == kinds::EFFECTIVE && condition.message.contains(SECURITY_DENY)
+            });
+        let message = if by_alibaba_cloud {
+            format!(
+                "Grant {name} is live, but a Deny \"{SECURITY_DENY}\" in the same policy covers all of the granted access: ask the owner of the bucket to settle with Alibaba Cloud why it was added"
+            )
+        } else {
+            format!(
+                "Grant {name} is live, but a Deny in the same policy covers all of the granted access: remove or narrow that Deny at OSS"
+            )
+        };
         return GateDecision::Denied(message);
     }
     if let Some((reason, message)) = mismatch(spec, source_spec, granted) {

@@ -88,7 +88,7 @@ fn a_whole_account_needs_a_rule_that_lists_it_also_with_own_credentials() {
         }))
         .unwrap()
     };
-    let everywhere = json!({"namespaces": {}});
+    let everywhere = json!({"namespaces": {"names": ["*"]}});
     for (rule, principal, allowed) in [
         (
             json!({"namespaces": {"names": ["press"]}}),
@@ -97,12 +97,12 @@ fn a_whole_account_needs_a_rule_that_lists_it_also_with_own_credentials() {
         ),
         (everywhere.clone(), "Account", false),
         (
-            json!({"namespaces": {}, "principals": ["ServiceRole"]}),
+            json!({"namespaces": {"names": ["*"]}, "principals": ["ServiceRole"]}),
             "Account",
             false,
         ),
         (
-            json!({"namespaces": {}, "principals": ["Account"]}),
+            json!({"namespaces": {"names": ["*"]}, "principals": ["Account"]}),
             "Account",
             true,
         ),
@@ -113,7 +113,7 @@ fn a_whole_account_needs_a_rule_that_lists_it_also_with_own_credentials() {
         assert!(verdict.err().is_none_or(|m| m.contains("principals: [Account]")));
     }
     // Both spellings of a role are one role.
-    let rules = rules(&json!({"namespaces": {}, "roleNames": ["AliyunIMMDefaultRole"]}));
+    let rules = rules(&json!({"namespaces": {"names": ["*"]}, "roleNames": ["AliyunIMMDefaultRole"]}));
     for (role, allowed) in [("aliyunimmdefaultrole", true), ("another", false)] {
         let verdict = rules.allow_grant(&tenant(&[]), &spec("ServiceRole", role));
         assert_eq!(verdict.is_ok(), allowed, "{role}");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use imm_emulator::BucketSeed;
 use serde_json::{Value, json};
 
 use super::other_writers::with;
@@ -141,4 +142,53 @@ pub async fn a_job_waits_for_the_end_of_a_deny_no_longer_than_its_grant_wait(sta
         condition(&tenant.object(GRANT, "open").await, "Granted")[0],
         "True"
     );
+}
+
+// C19
+pub async fn a_deny_in_another_spelling_is_found(stage: Arc<Stage>) {
+    let (tenant, policy) = denied_tenant(&stage, "shouted").await;
+    for (action, effective) in [
+        ("OSS:GETOBJECT", ["False", "ExplicitDeny"]),
+        ("oss:Get?bject", ["Unknown", "NotEvaluated"]),
+    ] {
+        let statement = json!({"Effect": "Deny", "Action": [action], "Principal": ["*"], "Resource": ["*"]});
+        let grant = deny(&tenant, &policy, &statement).await;
+        assert_eq!(condition(&grant, "Effective")[..2], effective, "{action}");
+    }
+    // A `?` is not evaluated: the call decides, and OSS denies it.
+    tenant.apply(&job(&tenant, "asks", &["b.jpg"])).await;
+    let calls = stage
+        .until_calls("the denied call", &tenant.bucket, "DetectImageScore", 1)
+        .await;
+    assert_eq!(calls[0].status, Some(403));
+}
+
+// C20
+pub async fn a_deny_that_alibaba_cloud_added_is_named_and_bounds_the_wait(stage: Arc<Stage>) {
+    let bucket = BucketSeed {
+        security_deny: true,
+        ..BucketSeed::default()
+    };
+    let tenant = Tenant::with_bucket(&stage, "secured", bucket).await;
+    let added = tenant.policy();
+    let grant = tenant.granted("open", &json!({})).await;
+    let [status, reason, message] = condition(&grant, "Effective");
+    assert_eq!([status, reason], ["False", "ExplicitDeny"]);
+    let name = "Created by Alibaba Cloud Security";
+    assert!(
+        message.contains(name) && message.contains("do not remove it"),
+        "{message}"
+    );
+    let changes =
+        json!({"grantRef": {"name": "open"}, "grantWait": {"settleSeconds": 0, "timeoutSeconds": 2}});
+    tenant.apply(&tenant.job("waits", &["a.jpg"], &changes)).await;
+    let job = tenant.until_true(JOB, "waits", "Failed").await;
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "GrantTimeout");
+    assert!(message.contains(name), "{message}");
+    assert!(tenant.scores().is_empty());
+
+    tenant.delete(GRANT, "open").await;
+    tenant.until_deleted(GRANT, "open").await;
+    assert_eq!(tenant.policy(), added, "the Deny stays");
 }

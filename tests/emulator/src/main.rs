@@ -17,7 +17,10 @@ use tracing_subscriber::EnvFilter;
 /// foreign writers) is served under /-/ on the same port; the crate's README describes it.
 #[derive(Debug, Parser)]
 #[command(name = "imm-emulator", version)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch of the command line")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an independent switch of the command line"
+)]
 struct Arguments {
     /// YAML file with the initial accounts, buckets and projects
     #[arg(long, value_name = "FILE")]
