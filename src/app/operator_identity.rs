@@ -112,6 +112,7 @@ impl OperatorIdentity {
                         | CloudErrorKind::Unanswered
                         | CloudErrorKind::PublicAccessBlocked
                         | CloudErrorKind::NoSuchBucket
+                        | CloudErrorKind::BucketLocked
                         | CloudErrorKind::NoSuchProject
                         | CloudErrorKind::WrongRegion
                         | CloudErrorKind::PolicyRejected => CredentialsError::StsUnavailable(error),

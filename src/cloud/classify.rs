@@ -162,6 +162,9 @@ fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
     if code == "NoSuchBucket" {
         return CloudErrorKind::NoSuchBucket;
     }
+    if code == "ConcurrentUpdateBucketFailed" {
+        return CloudErrorKind::BucketLocked;
+    }
     // OSS distinguishes a blocked public policy from a missing permission only in the text.
     if code == "AccessDenied" && text.contains("public bucket policy") {
         return CloudErrorKind::PublicAccessBlocked;

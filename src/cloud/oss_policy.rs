@@ -177,6 +177,7 @@ impl Cloud {
                 | CloudErrorKind::CredentialsRejected
                 | CloudErrorKind::CredentialsExpired
                 | CloudErrorKind::Throttled
+                | CloudErrorKind::BucketLocked
                 | CloudErrorKind::PolicyRejected
                 | CloudErrorKind::RequestRejected
                 | CloudErrorKind::Unavailable

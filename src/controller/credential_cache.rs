@@ -287,9 +287,10 @@ async fn exchange(
 /// Transient errors of STS become `StsUnavailable`, all others `AssumeRoleDenied`.
 fn sts_error(error: CloudError) -> CredentialsError {
     match error.kind {
-        CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
-            CredentialsError::StsUnavailable(error)
-        }
+        CloudErrorKind::Throttled
+        | CloudErrorKind::Unavailable
+        | CloudErrorKind::Unanswered
+        | CloudErrorKind::BucketLocked => CredentialsError::StsUnavailable(error),
         CloudErrorKind::AccessDenied
         | CloudErrorKind::PublicAccessBlocked
         | CloudErrorKind::NoSuchBucket

@@ -25,6 +25,8 @@ pub enum CloudErrorKind {
     CredentialsExpired,
     /// The service throttles the caller.
     Throttled,
+    /// Another request changes the settings of the bucket at the moment, and OSS locks them meanwhile.
+    BucketLocked,
     /// The policy document is rejected because of its content.
     PolicyRejected,
     /// The request is rejected with another code; a retry would be rejected as well.
@@ -73,7 +75,10 @@ impl CloudError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self.kind,
-            CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered
+            CloudErrorKind::Throttled
+                | CloudErrorKind::Unavailable
+                | CloudErrorKind::Unanswered
+                | CloudErrorKind::BucketLocked
         )
     }
 

@@ -26,6 +26,7 @@ mod grants {
     mod preview;
     mod principals;
     mod rule_costs;
+    mod settings_lock;
     mod unusual_policies;
     mod validation;
 
@@ -68,6 +69,7 @@ mod grants {
             together isolation::a_foreign_change_right_after_our_write_is_found_by_the_second_check,
             together isolation::a_dropped_ledger_makes_our_statement_pre_existing,
             together isolation::a_forged_ledger_removes_no_foreign_statement,
+            together settings_lock::grants_become_live_while_another_client_changes_settings_of_the_buckets,
             together cloud_errors::every_change_to_stalled_is_a_warning_event,
             together cloud_errors::a_policy_that_would_grow_too_large_is_not_written,
             together cloud_errors::a_throttled_bucket_is_retried_and_does_not_stall,

@@ -91,6 +91,7 @@ mod jobs {
             together sources::an_object_that_vanishes_between_listing_and_call_is_skipped,
             together sources::a_prefix_can_be_narrowed_by_time_and_suffix,
             together sources::a_prefix_with_too_many_objects_costs_nothing,
+            together sources::a_bucket_that_the_public_endpoint_does_not_serve_is_reported_and_resumed,
             together sources::a_denied_listing_is_reported_and_resumed,
             together sources::a_grant_deleted_while_a_source_is_counted_costs_no_call,
             together sources::a_prefix_in_another_region_costs_nothing,

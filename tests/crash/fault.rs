@@ -124,7 +124,8 @@ const OSS: [CloudErrorKind; 9] = [
     CloudErrorKind::Unanswered,
 ];
 /// Errors of policy writes only.
-const OF_WRITES: [CloudErrorKind; 2] = [
+const OF_WRITES: [CloudErrorKind; 3] = [
+    CloudErrorKind::BucketLocked,
     CloudErrorKind::PublicAccessBlocked,
     CloudErrorKind::PolicyRejected,
 ];

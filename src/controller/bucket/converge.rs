@@ -12,9 +12,10 @@ use super::grant_set::{GrantSet, GrantWork, next_drift_check};
 use super::observation::{PolicyView, count_owned};
 use super::permission::Recheck;
 use super::short_backoff;
+use super::write_outcome::WriteFailure;
 use crate::api::BucketRef;
 use crate::core::condition_builder::truncate;
-use crate::core::error::CloudError;
+use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{
     Change, Disposition, GrantInput, GrantOutcome, GrantState, OnDrift, Plan, PlanInput, drift, plan,
 };
@@ -156,7 +157,15 @@ impl GrantSet<'_> {
             };
             log_write(&write, &batch, &plan);
             if let Err(error) = written {
-                return self.on_write_failed(batch, &plan, &error, cache).await;
+                // OSS does not document that a rejection by its lock has no effect.
+                let no_effect = if error.kind == CloudErrorKind::BucketLocked {
+                    let read = self.read_policy(&batch, place, keys, cache).await;
+                    read.is_ok_and(|read| read.bytes == second.bytes)
+                } else {
+                    error.had_no_effect()
+                };
+                let failure = WriteFailure { error, no_effect };
+                return self.on_write_failed(batch, &plan, &failure, cache).await;
             }
             cache.wrote = true;
             self.on_write_confirmed(&mut batch, &plan, read_at);

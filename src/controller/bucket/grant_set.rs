@@ -284,6 +284,10 @@ impl GrantSet<'_> {
                     requeue::exponential_backoff(cache.failures, first, cap, &self.identity.jitter_seed());
                 error.retry_after.map_or(grown, |wait| wait.max(grown))
             }
+            CloudErrorKind::BucketLocked => {
+                let (first, cap) = (Duration::from_secs(1), Duration::from_secs(30));
+                requeue::exponential_backoff(cache.failures, first, cap, &self.identity.jitter_seed())
+            }
             // An expired session is requested again after 1 s; credentials that stay rejected are tried every 60 s.
             CloudErrorKind::CredentialsExpired if cache.failures <= 1 => Duration::from_secs(1),
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {

@@ -11,6 +11,13 @@ use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{Change, GrantOutcome, GrantState, PassRoleDecision, Plan};
 use crate::core::policy::Document;
 
+/// A policy write that failed.
+pub(super) struct WriteFailure {
+    pub(super) error: CloudError,
+    /// Whether it certainly had no effect.
+    pub(super) no_effect: bool,
+}
+
 impl GrantSet<'_> {
     /// Applies an answered write: the ledgers become the planned ones, and no write of this reconcile is outstanding.
     /// From now on an added statement is recognized semantically, even if OSS formats it differently.
@@ -57,9 +64,10 @@ impl GrantSet<'_> {
         &mut self,
         batch: Vec<GrantWork>,
         plan: &Plan,
-        error: &CloudError,
+        failure: &WriteFailure,
         cache: &mut GrantSetCache,
     ) -> Duration {
+        let WriteFailure { error, no_effect } = failure;
         if error.kind == CloudErrorKind::PublicAccessBlocked
             && batch
                 .iter()
@@ -68,7 +76,7 @@ impl GrantSet<'_> {
             cache.public_refused = true;
         }
         let now = self.context.ports.now();
-        if error.had_no_effect() {
+        if *no_effect {
             self.writes.rejected();
         } else {
             self.writes.unanswered(now);
@@ -78,7 +86,7 @@ impl GrantSet<'_> {
             let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
             let (uid, planned) = (&work.grant.uid, plan.ledgers.get(index).map(Vec::as_slice));
             let planned = planned.filter(|_| touched(&plan.added)).unwrap_or_default();
-            if error.had_no_effect() {
+            if *no_effect {
                 work.roll_back = true;
                 self.writes.write_rejected(uid, planned, &work.input.ledger, now);
             } else {

@@ -220,7 +220,7 @@ fn outcome_label(answer: &Result<String, CloudError>) -> &'static str {
         Ok(_) => "scored",
         Err(error) => match error.kind {
             CloudErrorKind::Throttled => "throttled",
-            CloudErrorKind::Unavailable => "unavailable",
+            CloudErrorKind::Unavailable | CloudErrorKind::BucketLocked => "unavailable",
             CloudErrorKind::Unanswered => "unanswered",
             CloudErrorKind::AccessDenied => "denied",
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {

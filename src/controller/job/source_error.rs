@@ -8,6 +8,7 @@ use crate::controller::context::Context;
 use crate::core::error::CORRECT_CLOCK;
 use crate::core::identity::Identity;
 use crate::core::job::{End, Phase, Progress};
+use crate::core::refusal::RefusedBy;
 use crate::ports::{CloudError, CloudErrorKind};
 use crate::runtime::queue::Action;
 
@@ -36,6 +37,11 @@ pub(super) async fn on_source_error(
         .map_or_else(|| "the source".to_owned(), Identity::describe);
     let changed = error.code == "PreconditionFailed";
     let phase = match error.kind {
+        _ if error.refusal.by == Some(RefusedBy::PublicEndpoint) => {
+            let fix = error.refusal.fix().unwrap_or_default();
+            let message = format!("{what} cannot be read ({reference}): {fix}");
+            Phase::Stalled(JobReason::EndpointForbidden, message)
+        }
         _ if changed => {
             let message = format!("{what} was replaced while the job ran: create another job");
             Phase::Ended(End::Failed(JobReason::SourceChanged, message))
@@ -53,7 +59,10 @@ pub(super) async fn on_source_error(
             );
             Phase::SourceUnreadable(message, false)
         }
-        CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
+        CloudErrorKind::Throttled
+        | CloudErrorKind::Unavailable
+        | CloudErrorKind::Unanswered
+        | CloudErrorKind::BucketLocked => {
             Phase::SourceUnreadable(format!("{what} could not be read ({reference}); retrying"), false)
         }
         CloudErrorKind::AccessDenied
@@ -89,7 +98,7 @@ pub(super) async fn on_source_error(
             Phase::SourceUnreadable(message, true)
         }
     };
-    let wait = if matches!(phase, Phase::SourceUnreadable(_, true)) {
+    let wait = if matches!(phase, Phase::SourceUnreadable(_, true) | Phase::Stalled(..)) {
         RETRY_SOURCE_LATER
     } else {
         RETRY_SOURCE

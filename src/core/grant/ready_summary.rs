@@ -9,6 +9,7 @@ use crate::api::{EntryState, GrantReason, PrincipalForm};
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
 use crate::core::identity::Identity;
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
+use crate::core::refusal::RefusedBy;
 
 /// Content of the Ready condition.
 pub(super) struct ReadySummary {
@@ -257,10 +258,23 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
             R::RateLimited,
             format!("OSS throttles the requests ({code}); retrying"),
         ),
+        CloudErrorKind::BucketLocked => progressing(
+            R::CloudUnavailable,
+            format!(
+                "OSS rejected the change of the policy, because another request changes the settings of {bucket} at the moment ({code}); retrying: if it persists, find the other writer in ActionTrail"
+            ),
+        ),
         CloudErrorKind::PolicyRejected => stalled(
             R::ForeignStatementRejected,
             format!(
                 "OSS rejected the policy of {bucket} because of its content ({code}), although the statements of the grant are valid: check the unmanaged statements and correct them at OSS"
+            ),
+        ),
+        CloudErrorKind::RequestRejected if error.refusal.by == Some(RefusedBy::PublicEndpoint) => stalled(
+            R::EndpointForbidden,
+            format!(
+                "The settings of {bucket} cannot be read ({code}): {}",
+                fix.unwrap_or_default()
             ),
         ),
         // The summary of a blocked policy depends on the grant.

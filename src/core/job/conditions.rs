@@ -195,7 +195,8 @@ fn set_source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &P
             Phase::Ended(End::Failed(
                 reason @ (JobReason::SourceTooLarge | JobReason::SourceChanged),
                 message,
-            )),
+            ))
+            | Phase::Stalled(reason @ JobReason::EndpointForbidden, message),
             _,
         ) => list.set(kind, ConditionStatus::False, reason.as_str(), message),
         (Phase::SourceUnreadable(message, _), _) => {

@@ -292,6 +292,36 @@ pub async fn a_denied_listing_is_reported_and_resumed(stage: Arc<Stage>) {
     tenant.until_true(JOB, "wrong-keys", "Complete").await;
 }
 
+// C5
+pub async fn a_bucket_that_the_public_endpoint_does_not_serve_is_reported_and_resumed(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "endpoint").await;
+    put_images(&tenant, 3, Some("0.5"));
+    assert!(stage.cloud.forbid_public_endpoint(&tenant.bucket, true));
+    // The policy is still served, so the grant is written.
+    tenant
+        .granted("other", &json!({"access": {"prefixes": ["other/"]}}))
+        .await;
+    tenant
+        .apply(&prefix_job(&tenant, "endpoint", &json!({}), &json!({})))
+        .await;
+    let job = tenant.until_reason(JOB, "endpoint", "EndpointForbidden").await;
+    assert_eq!(
+        condition(&job, "SourceReady")[..2],
+        ["False", "EndpointForbidden"]
+    );
+    assert_eq!(condition(&job, "Stalled")[0], "True");
+    let [_, _, message] = condition(&job, "Ready");
+    assert!(
+        message.contains("the public endpoint does not serve this bucket")
+            && message.contains("Helm value network"),
+        "{message}"
+    );
+    assert!(tenant.scores().is_empty());
+    assert!(stage.cloud.forbid_public_endpoint(&tenant.bucket, false));
+    tenant.request_reconcile(JOB, "endpoint").await;
+    tenant.until_true(JOB, "endpoint", "Complete").await;
+}
+
 // J13, J16
 pub async fn a_prefix_in_another_region_costs_nothing(stage: Arc<Stage>) {
     let bucket = BucketSeed {

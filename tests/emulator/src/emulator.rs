@@ -205,6 +205,25 @@ impl Emulator {
         })
     }
 
+    /// Changes a setting of the bucket other than the policy, as another client. Returns `false` if the bucket does not
+    /// exist, or another change is in progress.
+    pub fn change_settings(&self, bucket: &str) -> bool {
+        let mut world = self.cloud.world();
+        world
+            .buckets
+            .get_mut(bucket)
+            .is_some_and(|bucket| bucket.settings.take())
+    }
+
+    /// Opens or closes the public endpoint for the objects of a bucket. Returns `false` if the bucket does not exist.
+    pub fn forbid_public_endpoint(&self, bucket: &str, forbidden: bool) -> bool {
+        let mut world = self.cloud.world();
+        world.buckets.get_mut(bucket).is_some_and(|bucket| {
+            bucket.public_endpoint_forbidden = forbidden;
+            true
+        })
+    }
+
     /// Sets the delay after which policy changes are visible and enforced.
     pub fn set_lag(&self, lag: Lag) {
         self.cloud.world().lag = lag;

@@ -113,7 +113,7 @@ impl Progress {
                 self.defer(&item, 0, 0, None, now);
                 return ResponseEffect::ClockSkew(error);
             }
-            CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => true,
+            CloudErrorKind::Unavailable | CloudErrorKind::Unanswered | CloudErrorKind::BucketLocked => true,
             CloudErrorKind::AccessDenied
             | CloudErrorKind::RequestRejected
             | CloudErrorKind::PublicAccessBlocked

@@ -144,9 +144,7 @@ impl AuthenticatedRequest<'_> {
             "PUT" => self.wanted_block()?,
             _ => false,
         };
-        if let Some(bucket) = world.buckets.get_mut(&self.bucket) {
-            bucket.block_public_access = wanted;
-        }
+        self.lock_settings(&mut world)?.block_public_access = wanted;
         Ok(Answer::empty(if self.request.method == "PUT" {
             200
         } else {

@@ -141,6 +141,10 @@ pub(crate) fn perform(
     }
 }
 
+fn no_such_bucket() -> OssError {
+    OssError::new(404, "NoSuchBucket", "The specified bucket does not exist.").ec("0015-00000101")
+}
+
 fn check_body(request: &Request) -> Result<(), OssError> {
     if request.method == "PUT" && request.header("content-length").is_none() {
         return Err(OssError::new(
@@ -160,14 +164,33 @@ fn check_body(request: &Request) -> Result<(), OssError> {
 }
 
 impl AuthenticatedRequest<'_> {
+    /// Returns the bucket for a change of its settings. Fails if another change is in progress.
+    pub(crate) fn lock_settings<'w>(&self, world: &'w mut World) -> Result<&'w mut Bucket, OssError> {
+        let locked = || {
+            let message = "Another request is updating the bucket. Cool down and try again.";
+            OssError::new(409, "ConcurrentUpdateBucketFailed", message)
+                .detail("BucketName", self.bucket.clone())
+        };
+        let bucket = world.buckets.get_mut(&self.bucket).ok_or_else(no_such_bucket)?;
+        if bucket.settings.take() {
+            Ok(bucket)
+        } else {
+            Err(locked())
+        }
+    }
+
     /// Returns the bucket. Fails if it does not exist, is addressed at another region's endpoint, or the caller is not
     /// allowed the action.
     pub(crate) fn allowed_bucket<'w>(&self, world: &'w World) -> Result<&'w Bucket, OssError> {
-        let bucket = world.buckets.get(&self.bucket).ok_or_else(|| {
-            OssError::new(404, "NoSuchBucket", "The specified bucket does not exist.")
-                .ec("0015-00000101")
-                .detail("BucketName", self.bucket.clone())
-        })?;
+        let bucket = world
+            .buckets
+            .get(&self.bucket)
+            .ok_or_else(|| no_such_bucket().detail("BucketName", self.bucket.clone()))?;
+        let of_object = self.key.is_some() || self.action.starts_with("ListObjects");
+        if of_object && bucket.public_endpoint_forbidden && !self.request.host().contains("-internal") {
+            let message = "The public endpoint of OSS does not serve this bucket; use a CNAME.";
+            return Err(OssError::new(400, "PublicEndpointForbidden", message).ec("0048-00000401"));
+        }
         let elsewhere = self
             .region
             .as_ref()

@@ -46,18 +46,16 @@ impl AuthenticatedRequest<'_> {
         {
             return Err(OssError::denied("Put public bucket policy is not allowed"));
         }
-        if let Some(bucket) = world.buckets.get_mut(&self.bucket) {
-            bucket.policy.set(Some(self.request.body.clone()));
-        }
+        let bucket = self.lock_settings(&mut world)?;
+        bucket.policy.set(Some(self.request.body.clone()));
         Ok(Answer::empty(200))
     }
 
     pub(super) fn delete_policy(&self) -> Result<Answer, OssError> {
         let mut world = self.cloud.world();
         self.allowed_bucket(&world)?;
-        if let Some(bucket) = world.buckets.get_mut(&self.bucket)
-            && bucket.policy.newest().is_some()
-        {
+        let bucket = self.lock_settings(&mut world)?;
+        if bucket.policy.newest().is_some() {
             bucket.policy.set(None);
         }
         Ok(Answer::empty(204))

@@ -174,6 +174,10 @@ pub struct BucketSeed {
     pub principals: PrincipalReading,
     /// Whether Alibaba Cloud has added a Deny for everybody to the policy, as it does on its own for security reasons.
     pub security_deny: bool,
+    /// Whether the public endpoint serves no objects of this bucket, as for accounts that use OSS since March 2025.
+    pub public_endpoint_forbidden: bool,
+    /// How long a change of the settings locks them, in milliseconds. Another change is rejected meanwhile.
+    pub settings_lock_ms: u64,
     /// The bucket policy, stored unchanged and without validation.
     pub policy: Option<String>,
     /// A file with the bucket policy.
@@ -193,6 +197,8 @@ impl Default for BucketSeed {
             block_public_access: true,
             principals: PrincipalReading::default(),
             security_deny: false,
+            public_endpoint_forbidden: false,
+            settings_lock_ms: 0,
             policy: None,
             policy_file: None,
             objects: Vec::new(),

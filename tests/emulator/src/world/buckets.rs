@@ -134,6 +134,24 @@ impl PolicyHistory {
     }
 }
 
+/// The lock that a change of a bucket's settings takes, of the policy too.
+#[derive(Debug)]
+pub(crate) struct SettingsLock {
+    lasts: Duration,
+    taken: Option<Instant>,
+}
+
+impl SettingsLock {
+    /// Takes the lock for a change. Returns `false` if the lock of another change is not over.
+    pub(crate) fn take(&mut self) -> bool {
+        let free = self.taken.is_none_or(|at| at.elapsed() >= self.lasts);
+        if free {
+            self.taken = Some(Instant::now());
+        }
+        free
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Bucket {
     pub(crate) name: String,
@@ -141,6 +159,8 @@ pub(crate) struct Bucket {
     pub(crate) owner: String,
     pub(crate) block_public_access: bool,
     pub(crate) principals: PrincipalReading,
+    pub(crate) public_endpoint_forbidden: bool,
+    pub(crate) settings: SettingsLock,
     pub(crate) created: jiff::Timestamp,
     pub(crate) policy: PolicyHistory,
     pub(crate) objects: BTreeMap<String, Object>,
@@ -166,6 +186,11 @@ impl Bucket {
             owner: seed.owner,
             block_public_access: seed.block_public_access,
             principals: seed.principals,
+            public_endpoint_forbidden: seed.public_endpoint_forbidden,
+            settings: SettingsLock {
+                lasts: Duration::from_millis(seed.settings_lock_ms),
+                taken: None,
+            },
             created: CREATED,
             policy: PolicyHistory {
                 versions: Vec::new(),
