@@ -18,7 +18,7 @@ pub struct BucketRef {
     )]
     pub name: String,
     /// Region of the bucket without the oss- prefix, for example cn-hangzhou.
-    #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2}(-[a-z0-9]+){1,3}$"))]
+    #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2}(-[a-z0-9]+){1,4}$"))]
     pub region: String,
     /// UID of the bucket owner account: 5 to 20 digits, quoted, for example "6543210987654321".
     #[serde(rename = "ownerUID")]

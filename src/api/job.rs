@@ -19,7 +19,7 @@ pub struct ProjectRef {
     )]
     pub name: String,
     /// Region of the project, for example cn-hangzhou. The buckets of the images must be in the same region.
-    #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2}(-[a-z0-9]+){1,3}$"))]
+    #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2}(-[a-z0-9]+){1,4}$"))]
     pub region: String,
     /// UID of the account that owns the project: 5 to 20 digits, quoted, for example "1234567890123456".
     #[serde(rename = "accountUID")]

@@ -27,7 +27,7 @@ const PATTERNS: &[(&str, &str, &[Hint])] = &[
         )],
     ),
     (
-        r"^[a-z]{2}(-[a-z0-9]+){1,3}$",
+        r"^[a-z]{2}(-[a-z0-9]+){1,4}$",
         "must be the ID of a region, for example cn-hangzhou",
         &[
             (
@@ -38,6 +38,11 @@ const PATTERNS: &[(&str, &str, &[Hint])] = &[
             (
                 "!self.endsWith('-internal')",
                 "write the region without -internal, for example cn-hangzhou",
+                None,
+            ),
+            (
+                "!self.contains('-finance')",
+                "IMM is not available in finance regions, and OSS has other endpoints there: use a bucket and a project of another region",
                 None,
             ),
         ],

@@ -64,7 +64,7 @@ pub fn check_region(field: &'static str, region: &str) -> Result<(), ValidationE
     let named = rest
         .iter()
         .all(|p| !p.is_empty() && p.bytes().all(is_lower_or_digit));
-    let sized = (1..=3).contains(&rest.len()) && region.len() <= 40;
+    let sized = (1..=4).contains(&rest.len()) && region.len() <= 40;
     ensure(
         country && named && sized,
         field,
@@ -75,6 +75,11 @@ pub fn check_region(field: &'static str, region: &str) -> Result<(), ValidationE
         rest.last() != Some(&"internal"),
         field,
         "must be a region id such as cn-hangzhou, without the -internal suffix",
+    )?;
+    ensure(
+        !rest.iter().any(|part| part.starts_with("finance")),
+        field,
+        "must not be a finance region: IMM is not available there, and OSS has other endpoints",
     )
 }
 
@@ -304,7 +309,10 @@ mod tests {
         for (region, fine) in [
             ("cn-hangzhou", true),
             ("us-east-1", true),
-            ("cn-north-2-gov", true),
+            ("cn-north-2-gov-1", true),
+            ("cn-a-b-c-d-e", false),
+            ("cn-shanghai-finance-1", false),
+            ("cn-hangzhou-finance", false),
             ("cn", false),
             ("oss-cn-x", false),
             ("cn-", false),

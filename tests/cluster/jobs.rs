@@ -109,6 +109,7 @@ mod jobs {
             together projects::unreadable_limits_are_requested_again_before_the_rate_is_raised,
             together projects::the_next_job_requests_the_limits_of_a_project_that_was_missing,
             together projects::a_bucket_that_imm_finds_in_another_region_costs_one_request,
+            together projects::a_word_about_regions_after_the_first_score_concerns_one_image,
             together edits::a_cancelled_job_stays_cancelled_while_its_calls_drain,
             together edits::a_lowered_budget_also_limits_earlier_reservations,
             together edits::a_cancelled_job_still_reports_the_denied_call,

@@ -131,7 +131,7 @@ async fn a_closed_public_endpoint_is_named() {
         },
         "the public endpoint does not serve this bucket",
     );
-    assert!(error.refusal.fix().unwrap().contains("--oss-endpoint"));
+    assert!(error.refusal.fix().unwrap().contains("endpoints.oss"));
 }
 
 #[tokio::test]

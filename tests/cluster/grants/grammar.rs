@@ -69,6 +69,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("immops.dev/v1alpha1", "immops.dev/v1beta1", "apiVersion"),
     ("spec:", "speck: {}\nspec:", "speck"),
     ("spec:", "spec:\n  suspendd: true", "spec.suspendd"),
+    ("cn-hangzhou", "cn-north-2-gov-1", ""),
+    ("cn-hangzhou", "cn-shanghai-finance-1", "spec.bucket.region"),
     ("spec:", "spec:\n  suspend: true", ""),
     ("spec:", "spec:\n  suspend: yes", ""),
     ("spec:", "spec:\n  suspend: \"true\"", "spec.suspend"),

@@ -6,8 +6,8 @@ use imm_emulator::{BucketSeed, Call, Fault, FaultAnswer, FaultEffect, FaultMatch
 use serde_json::json;
 
 use super::fixtures::{
-    answer, assert_counts, item_counts, outcome, prefix_job, project_count, put_images, results_of,
-    set_speed, until_finished, with_grant,
+    add_score_fault, answer, assert_counts, item_counts, outcome, prefix_job, project_count, put_images,
+    results_of, set_speed, until_finished, with_grant,
 };
 use super::scoring::{gallery, over};
 use crate::support::{Stage, Tenant, condition};
@@ -185,4 +185,25 @@ pub async fn a_bucket_that_imm_finds_in_another_region_costs_one_request(stage: 
     assert!(message.contains("cn-hangzhou"), "{message}");
     assert_eq!(tenant.scores().len(), 1);
     assert_eq!(job["status"]["requests"]["clientErrors"], 1);
+}
+
+// C22
+pub async fn a_word_about_regions_after_the_first_score_concerns_one_image(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "region-word").await;
+    let keys: Vec<String> = (0..6).map(|n| format!("{n}.jpg")).collect();
+    for key in &keys {
+        assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
+    }
+    let unsupported = FaultAnswer {
+        status: 400,
+        code: "InvalidArgument".to_owned(),
+        message: Some("The region of interest is not supported.".to_owned()),
+        ..FaultAnswer::default()
+    };
+    add_score_fault(&tenant, "4.jpg", None, FaultEffect::Answer(unsupported));
+    let changes = json!({"maxFailedItems": 1});
+    tenant.apply(&over(&tenant, "region-word", &keys, &changes)).await;
+    let job = until_finished(&tenant, "region-word").await;
+    assert_eq!(outcome(&job), ["Complete", "CompletedWithFailures"]);
+    assert_eq!(tenant.scores().len(), 6);
 }

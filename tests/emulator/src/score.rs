@@ -4,13 +4,14 @@
 
 use image::{GenericImageView as _, ImageError, ImageReader, Luma, imageops};
 
-/// A score in thousandths, printed with three decimals.
+/// A score in thousandths, printed as IMM does: a single-precision number with the digits of double precision, such as
+/// 0.859000027179718.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score(u16);
 
 impl std::fmt::Display for Score {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+        write!(formatter, "{}", f64::from(f32::from(self.0) / 1000.0))
     }
 }
 

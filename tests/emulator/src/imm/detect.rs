@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::chain::CredentialConfig;
 use super::{enter_project, throttled};
@@ -67,7 +67,12 @@ pub(super) async fn detect_image_score(
             "The source is not an image in a supported format (JPEG, PNG, BMP).",
         )
     })?;
-    let number: serde_json::Value = serde_json::from_str(&score).unwrap_or(serde_json::Value::Null);
+    // The JSON library reads numbers with a small error, the standard library without.
+    let number = match (score.parse::<u64>(), score.parse::<f64>()) {
+        (Ok(whole), _) => Value::from(whole),
+        (Err(_), Ok(number)) => Value::from(number),
+        (Err(_), Err(_)) => Value::Null,
+    };
     let body = json!({"RequestId": call.request_id, "ImageScore": {"OverallQualityScore": number}});
     Ok(Answer::json(&body))
 }

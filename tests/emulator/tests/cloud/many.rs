@@ -96,11 +96,9 @@ async fn scores_follow_from_the_keys_and_differ() {
     let mut scores = std::collections::BTreeSet::new();
     for key in &keys {
         let reply = Client::caller(&emulator).score(key).await;
-        let found = reply.json()["ImageScore"]["OverallQualityScore"]
-            .as_f64()
-            .unwrap();
         let wanted = score::of_key(key).to_string();
-        assert_eq!(format!("{found:.3}"), wanted, "{key}");
+        let found = format!(r#""OverallQualityScore":{wanted}"#);
+        assert!(reply.text().contains(&found), "{key}: {}", reply.text());
         scores.insert(wanted);
     }
     assert!(scores.len() > 30, "{scores:?}");
