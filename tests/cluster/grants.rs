@@ -82,6 +82,7 @@ mod grants {
             together deletion::a_retained_statement_stays_without_a_write,
             together deletion::the_policy_is_deleted_with_its_last_statement,
             together deletion::a_grant_whose_bucket_is_missing_is_released,
+            together deletion::a_bucket_that_other_credentials_do_not_see_is_not_taken_for_missing,
             together deletion::a_grant_without_its_secret_waits_until_it_is_abandoned,
             together preview::enforcing_writes_exactly_the_previewed_policy,
             together preview::a_preview_removes_nothing_until_it_is_deleted,

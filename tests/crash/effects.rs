@@ -24,6 +24,7 @@ use super::fake_world::FakeWorld;
 use super::fault::{Call, Fault};
 use super::jobs::ACCOUNT;
 use super::process::{Gate, no_answer, pass_time};
+use super::scenario::OWNER;
 
 /// AccessKey id of namespaces whose requests to OSS are never answered.
 const STRANGER: &str = "stranger";
@@ -277,7 +278,11 @@ impl Ports for Gate {
         })
     }
     fn caller_account<'a>(&'a self, _: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
-        self.effect(no_answer(), |_| Ok(ACCOUNT.to_owned()))
+        // Without a job, all keys are those of the bucket's owner.
+        self.effect(no_answer(), |o| {
+            let account = if o.jobs.job.is_some() { ACCOUNT } else { OWNER };
+            Ok(account.to_owned())
+        })
     }
     fn project_limits<'a>(
         &'a self,

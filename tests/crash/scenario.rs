@@ -34,13 +34,16 @@ impl Scenario {
     }
 }
 
+/// Account that owns the bucket.
+pub const OWNER: &str = "6543210987654321";
+
 /// Returns a grant for an account, with all prefixes and actions.
 pub fn grant(account: &str) -> GrantSpec {
     GrantSpec {
         bucket: BucketRef {
             name: BUCKET.to_owned(),
             region: "cn-hangzhou".to_owned(),
-            owner_uid: "6543210987654321".to_owned(),
+            owner_uid: OWNER.to_owned(),
         },
         grantee: Grantee {
             account_uid: account.to_owned(),

@@ -261,8 +261,9 @@ impl GrantSet<'_> {
         cache.answered(Some(error));
         let interval = drift_interval(&batch);
         let mut retry = false;
+        let gone = error.kind == CloudErrorKind::NoSuchBucket && self.is_bucket_gone(&batch, cache).await;
         for work in batch {
-            if work.grant.deleting && error.kind == CloudErrorKind::NoSuchBucket {
+            if work.grant.deleting && gone {
                 let note = "The bucket no longer exists, so no statement has to be removed".to_owned();
                 publish_grant_event(self.context, &work.grant, EventReason::BucketGone, note, false).await;
                 retry |= !release(self.context, work.grant, 0).await;

@@ -144,6 +144,33 @@ impl GrantSet<'_> {
         self.context.credentials_for(&self.identity, &scope, &users).await
     }
 
+    /// Whether a bucket that OSS does not find is gone. To credentials of another account than the owner's, OSS may also
+    /// deny that a bucket exists: the credentials have read this bucket before, or STS says that they are the owner's.
+    pub(super) async fn is_bucket_gone(&self, batch: &[GrantWork], cache: &GrantSetCache) -> bool {
+        let leaving: Vec<&GrantWork> = batch.iter().filter(|work| work.grant.deleting).collect();
+        let Some(place) = leaving.iter().find_map(|work| work.grant.bucket.as_ref()) else {
+            return false;
+        };
+        let last = || {
+            leaving
+                .iter()
+                .find_map(|work| cache.last_credentials.get(&work.grant.uid))
+        };
+        let Ok(keys) = self.credentials(&leaving, place).await else {
+            return last().is_some();
+        };
+        if last().is_some_and(|last| last.keys.id == keys.id) {
+            return true;
+        }
+        let account = self.context.account_of(&self.identity, &keys).await;
+        let of_owner = account.is_ok_and(|account| account == place.owner_uid);
+        if !of_owner {
+            // The next attempt uses what the user provides meanwhile.
+            self.context.credentials.forget(&self.identity);
+        }
+        of_owner
+    }
+
     fn retry_after(&self, refusal: &CredentialRefusal) -> Duration {
         match refusal {
             CredentialRefusal::Failed(problem) if problem.is_transient() => {

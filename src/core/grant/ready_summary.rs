@@ -180,6 +180,19 @@ pub(super) fn ready_summary(
                 way_around(grant, observation)
             ),
         ),
+        GrantState::CloudFailed(error) if grant.deleting && error.kind == CloudErrorKind::NoSuchBucket => {
+            stalled(
+                R::BucketNotFound,
+                format!(
+                    "OSS does not show bucket {bucket} to these credentials ({}), and STS does not say that they belong to its owner: use credentials of account {}",
+                    error.code_and_request_id(),
+                    grant
+                        .bucket
+                        .as_ref()
+                        .map_or("", |bucket| bucket.owner_uid.as_str()),
+                ),
+            )
+        }
         GrantState::CloudFailed(error) => cloud_error_summary(error, bucket, grant.identity.as_ref()),
     }
 }

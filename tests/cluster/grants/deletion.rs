@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use imm_emulator::{FaultAnswer, FaultEffect};
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
 use serde_json::json;
 
 use super::merging::FOREIGN;
 use crate::support::tenant::GRANT;
-use crate::support::{Stage, Tenant, condition};
+use crate::support::{ACCOUNT_B, Stage, Tenant, condition};
 
 // G38, G39
 pub async fn a_suspended_grant_is_not_reconciled_and_can_be_deleted(stage: Arc<Stage>) {
@@ -72,6 +72,52 @@ pub async fn a_grant_whose_bucket_is_missing_is_released(stage: Arc<Stage>) {
     tenant.delete(GRANT, "vanished").await;
     tenant.until_deleted(GRANT, "vanished").await;
     tenant.one_event("vanished", "BucketGone").await;
+}
+
+// C18
+pub async fn a_bucket_that_other_credentials_do_not_see_is_not_taken_for_missing(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "unseen").await;
+    tenant.granted("unseen", &json!({})).await;
+    let policy = tenant.policy();
+    let of_other = tenant
+        .keys("caller")
+        .replace(r#""name":"caller""#, r#""name":"owner""#);
+    tenant.apply(&of_other).await;
+    let not_found = FaultAnswer {
+        status: 404,
+        code: "NoSuchBucket".to_owned(),
+        ..FaultAnswer::default()
+    };
+    let of_caller = FaultMatch {
+        bucket: Some(tenant.bucket.clone()),
+        access_key_id: Some(tenant.key_id("caller")),
+        ..FaultMatch::default()
+    };
+    stage.cloud.add_fault(Fault {
+        matching: of_caller,
+        skip: 0,
+        times: None,
+        effect: FaultEffect::Answer(not_found),
+    });
+    // The credentials are read again.
+    tenant.reconcile_until_reason("unseen", "BucketNotFound").await;
+    tenant.delete(GRANT, "unseen").await;
+    let named = "a message that names the owner and the annotation";
+    let grant = tenant
+        .until(GRANT, "unseen", named, |grant| {
+            let [_, reason, message] = condition(grant, "Ready");
+            reason == "BucketNotFound"
+                && message.contains(ACCOUNT_B)
+                && message.contains("immops.dev/abandon")
+        })
+        .await;
+    assert_eq!(condition(&grant, "Stalled")[0], "True");
+    assert_eq!(tenant.policy(), policy);
+
+    tenant.apply(&tenant.keys("owner")).await;
+    tenant.request_reconcile(GRANT, "unseen").await;
+    tenant.until_deleted(GRANT, "unseen").await;
+    assert_eq!(tenant.policy(), "");
 }
 
 // G43

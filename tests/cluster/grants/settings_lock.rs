@@ -18,10 +18,10 @@ async fn change_settings(stage: Arc<Stage>, buckets: Vec<String>, changes: Arc<A
     let mut ticks = tokio::time::interval(Duration::from_millis(450));
     loop {
         ticks.tick().await;
-        let changed = buckets
+        let taken = buckets
             .iter()
             .filter(|bucket| stage.cloud.change_settings(bucket));
-        changes.fetch_add(changed.count(), Ordering::Relaxed);
+        changes.fetch_add(taken.count(), Ordering::Relaxed);
     }
 }
 
