@@ -109,7 +109,7 @@ impl Refusal {
                 "ask the administrators of the resource directory to allow it, because no other policy can",
             ),
             (RefusedBy::PublicEndpoint, _) => Some(
-                "ask the cluster operator to use the internal endpoint (Helm value network or endpoints.oss), or a domain name that is mapped to the bucket",
+                "ask the cluster operator to use the internal endpoint (Helm value network or endpoints.oss)",
             ),
             (RefusedBy::BucketPolicy | RefusedBy::RamPolicy | RefusedBy::RamAndBucketPolicy, false) => None,
         }
