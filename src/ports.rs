@@ -74,12 +74,30 @@ pub struct PolicyRead {
 }
 
 /// Where a listing continues.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPosition {
     /// Start after this object key.
     pub key: Option<String>,
     /// Continuation token of the previous page; takes precedence over `key`.
     pub token: Option<String>,
+    /// Objects per page, from 1 to [`ListPosition::MAX_KEYS`].
+    pub max_keys: usize,
+}
+
+impl ListPosition {
+    /// The largest page of OSS (OSS page ListObjectsV2, `max-keys`).
+    pub const MAX_KEYS: usize = 1000;
+}
+
+impl Default for ListPosition {
+    /// The first page, as large as possible.
+    fn default() -> Self {
+        Self {
+            key: None,
+            token: None,
+            max_keys: Self::MAX_KEYS,
+        }
+    }
 }
 
 /// One page of a bucket's objects, in key order.

@@ -14,8 +14,6 @@ use crate::core::job::ListedObject;
 use crate::core::place::{BucketPlace, ObjectPlace};
 use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage};
 
-/// Objects per page, the maximum of OSS.
-const PAGE_SIZE: &str = "1000";
 /// Size limit of a page: 1,000 percent-encoded keys of 1,023 bytes with their metadata.
 const MAX_PAGE_BYTES: usize = 6 * 1024 * 1024;
 
@@ -50,7 +48,7 @@ impl Cloud {
         let mut query = vec![
             ("list-type".to_owned(), "2".to_owned()),
             ("encoding-type".to_owned(), "url".to_owned()),
-            ("max-keys".to_owned(), PAGE_SIZE.to_owned()),
+            ("max-keys".to_owned(), after.max_keys.to_string()),
             ("prefix".to_owned(), prefix.to_owned()),
         ];
         match after {

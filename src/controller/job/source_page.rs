@@ -21,8 +21,8 @@ const BATCH: usize = 250;
 const KEPT_BYTES: usize = 24 * 1024;
 /// Bytes of a manifest that are read at once while it is counted.
 const COUNTED_BYTES: u64 = 1024 * 1024;
-/// Memory of a listing while its response is decoded: 1,000 percent-encoded keys of 1,023 bytes.
-const LISTING_BYTES: u64 = 6 * 1024 * 1024;
+/// Memory of a listed object while its response is decoded: a percent-encoded key of 1,023 bytes and its metadata.
+const LISTED_BYTES: usize = 6 * 1024;
 
 /// Position in a source.
 #[derive(Clone, Debug)]
@@ -38,7 +38,10 @@ impl SourcePosition {
     pub(super) fn of(cursor: &Cursor, spec: &JobSpec) -> Self {
         if spec.source.prefix.is_some() {
             let key = cursor.key.clone();
-            return Self::Listing(ListPosition { key, token: None });
+            return Self::Listing(ListPosition {
+                key,
+                ..ListPosition::default()
+            });
         }
         Self::Byte(cursor.key.as_deref().and_then(|at| at.parse().ok()).unwrap_or(0))
     }
@@ -183,7 +186,9 @@ pub(super) async fn read_page(
             let Some(prefix) = &spec.source.prefix else {
                 return Ok(SourcePage::empty());
             };
-            let memory = context.memory.reserve(namespace, LISTING_BYTES).await;
+            let bytes = after.max_keys.saturating_mul(LISTED_BYTES);
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            let memory = context.memory.reserve(namespace, bytes).await;
             let page = context
                 .ports
                 .list_objects(&spec.project.region, &prefix.bucket, &prefix.prefix, after, keys)
@@ -193,15 +198,18 @@ pub(super) async fn read_page(
             let mut next = page.next.map(|token| ListPosition {
                 key: objects.iter().rev().find_map(|o| o.key.clone().ok()),
                 token: Some(token),
+                max_keys: after.max_keys,
             });
-            if purpose == PageUse::Run
-                && let Some(key) = shorten(&mut objects)
-            {
-                let token = None;
-                next = Some(ListPosition {
-                    key: Some(key),
-                    token,
-                });
+            if purpose == PageUse::Run {
+                if let Some(key) = shorten(&mut objects) {
+                    next = Some(ListPosition {
+                        key: Some(key),
+                        ..ListPosition::default()
+                    });
+                }
+                if let Some(next) = &mut next {
+                    next.max_keys = keys_to_keep(&objects);
+                }
             }
             Ok(SourcePage {
                 rest: Rest::Listed {
@@ -275,7 +283,7 @@ fn complete_bytes(chunk: &[u8], last: bool) -> usize {
 fn shorten(objects: &mut VecDeque<ListedObject>) -> Option<String> {
     let mut bytes = 0;
     let end = objects.iter().position(|object| {
-        bytes += object.key.as_ref().map_or(0, String::len);
+        bytes += key_length(object);
         bytes >= KEPT_BYTES && object.key.is_ok()
     })?;
     if end + 1 == objects.len() {
@@ -283,6 +291,22 @@ fn shorten(objects: &mut VecDeque<ListedObject>) -> Option<String> {
     }
     objects.truncate(end + 1);
     objects.back()?.key.clone().ok()
+}
+
+/// Returns the number of keys that fit into [`KEPT_BYTES`] if the next ones are as long as these: what a run does not
+/// keep of a page is listed again.
+fn keys_to_keep(objects: &VecDeque<ListedObject>) -> usize {
+    let bytes: usize = objects.iter().map(key_length).sum();
+    KEPT_BYTES
+        .saturating_mul(objects.len())
+        .checked_div(bytes)
+        .map_or(ListPosition::MAX_KEYS, |keys| {
+            keys.clamp(1, ListPosition::MAX_KEYS)
+        })
+}
+
+fn key_length(object: &ListedObject) -> usize {
+    object.key.as_ref().map_or_else(String::len, String::len)
 }
 
 #[cfg(test)]
@@ -333,7 +357,13 @@ mod tests {
             .collect();
         let next = shorten(&mut long).unwrap();
         assert!(long.len() < 30 && long.back().unwrap().key.as_ref() == Ok(&next));
+        let kept = keys_to_keep(&long);
+        assert!((20..=long.len()).contains(&kept), "{kept}");
+        long.truncate(kept);
+        assert_eq!(shorten(&mut long), None, "the next page is kept as a whole");
         let mut short: VecDeque<_> = (0..1_000).map(|n| object(format!("photos/{n:07}.jpg"))).collect();
         assert_eq!((shorten(&mut short), short.len()), (None, 1_000));
+        assert_eq!(keys_to_keep(&short), 1_000);
+        assert_eq!(keys_to_keep(&VecDeque::new()), 1_000);
     }
 }

@@ -172,7 +172,10 @@ async fn pin_source(
     let region = &spec.project.region;
     let (time, etag) = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => {
-            let after = ListPosition::default();
+            let after = ListPosition {
+                max_keys: 1,
+                ..ListPosition::default()
+            };
             let page = context
                 .ports
                 .list_objects(region, &prefix.bucket, &prefix.prefix, &after, keys)

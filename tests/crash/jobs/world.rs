@@ -253,13 +253,14 @@ impl JobWorld {
         let from = after.token.as_ref().or(after.key.as_ref());
         let keys = self.images.iter().filter(|key| key.starts_with(prefix));
         let keys: Vec<&String> = keys.filter(|key| from.is_none_or(|from| *key > from)).collect();
-        let page = keys.iter().take(PAGE).map(|key| ListedObject {
+        let length = after.max_keys.min(PAGE);
+        let page = keys.iter().take(length).map(|key| ListedObject {
             key: Ok((*key).clone()),
             modified: before(now),
         });
         ObjectPage {
             objects: page.collect(),
-            next: keys.get(PAGE).map(|_| keys[PAGE - 1].clone()),
+            next: keys.get(length).map(|_| keys[length - 1].clone()),
             server_time: Some(now),
         }
     }
