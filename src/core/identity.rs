@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::hash::sha256;
-use crate::api::{BucketRef, CredentialSource, Credentials, ProjectRef};
+use crate::api::{BucketRef, CredentialSource, Credentials, JobAccess, ProjectRef};
 
 /// Longest name of an STS session (STS page `AssumeRole`, `RoleSessionName`).
 const SESSION_NAME_LIMIT: usize = 64;
@@ -162,6 +162,8 @@ pub enum SessionScope {
         account_uid: String,
         /// Name of the project.
         name: String,
+        /// The role of the account that the calls name: IMM can require `ram:PassRole` on it (RAM page on IMM's actions).
+        passed_role: Option<String>,
     },
 }
 
@@ -172,8 +174,10 @@ impl SessionScope {
     }
 
     /// Returns the scope for the calls of a job.
-    pub fn project(project: &ProjectRef) -> Self {
+    pub fn project(project: &ProjectRef, access: &JobAccess) -> Self {
+        let chain = access.role_chain.as_ref();
         Self::Project {
+            passed_role: chain.map(|chain| chain.service_role.clone()),
             region: project.region.clone(),
             account_uid: project.account_uid.clone(),
             name: project.name.clone(),
@@ -209,9 +213,15 @@ impl SessionScope {
                 region,
                 account_uid,
                 name,
+                passed_role,
             } => {
                 let resource = format!("acs:imm:{region}:{account_uid}:project/{name}");
-                vec![allow(&["imm:DetectImageScore", "imm:GetProject"], resource)]
+                let scoring = allow(&["imm:DetectImageScore", "imm:GetProject"], resource);
+                let passed = passed_role.as_ref().map(|role| {
+                    let resource = format!("acs:ram:*:{account_uid}:role/{role}");
+                    allow(&["ram:PassRole"], resource)
+                });
+                [scoring].into_iter().chain(passed).collect()
             }
         };
         json!({"Version": "1", "Statement": statements}).to_string()

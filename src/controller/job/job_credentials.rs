@@ -46,8 +46,11 @@ impl ValidJob<'_> {
     /// # Errors
     /// Returns the phase to report when the job gets no credentials.
     pub(super) async fn scoring_keys(&self, identity: &Identity) -> Result<AccessKeys, Phase> {
-        self.fetch(identity, &SessionScope::project(&self.spec.project))
-            .await
+        self.fetch(
+            identity,
+            &SessionScope::project(&self.spec.project, &self.spec.access),
+        )
+        .await
     }
 
     /// Returns credentials that IMM has not rejected, and the owner of the rate limit that applies to them. Credentials

@@ -60,7 +60,7 @@ pub async fn a_role_is_assumed_with_a_secret_and_an_external_id(stage: Arc<Stage
     );
 }
 
-// D10
+// D10, C17
 pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "scorer").await;
     stage.add_project(ProjectSeed {
@@ -115,6 +115,23 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
         ),
     ] {
         assert_eq!(lets(action, &resource), Some(false), "{action} {resource}");
+    }
+
+    // The session may pass the role that the job names, and no other one.
+    let link = json!({"role": "reader", "assumeRoleFor": ACCOUNT_B});
+    let chain = json!({"credentials": {"assumeRole": {"roleARN": arn}},
+        "access": {"mode": "RoleChain", "roleChain": {"serviceRole": "chain-start", "chain": [link]}}});
+    tenant.apply(&tenant.job("chained", &["a.jpg"], &chain)).await;
+    tenant.until_true(JOB, "chained", "Failed").await;
+    let chained = tenant.scores().pop().unwrap().access_key_id.unwrap();
+    for (key, role, allowed) in [
+        (&chained, "chain-start", true),
+        (&chained, "admin", false),
+        (&keys[0], "chain-start", false),
+    ] {
+        let resource = format!("acs:ram::{ACCOUNT_A}:role/{role}");
+        let lets = stage.cloud.session_lets_on(key, "ram:PassRole", &resource);
+        assert_eq!(lets, Some(allowed), "{role}");
     }
 }
 
