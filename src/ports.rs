@@ -366,8 +366,11 @@ pub trait Ports: Send + Sync + 'static {
         project: &'a ProjectRef,
         keys: &'a AccessKeys,
     ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>>;
+    /// Returns once this process may make billed calls: after it has taken over an expired lease, calls of the previous
+    /// holder may be in flight.
+    fn billing_permitted(&self) -> BoxFuture<'_, ()>;
     /// IMM `DetectImageScore`: returns the score, digit by digit as in IMM's response. Waits until the lease outlasts the
-    /// call's deadline. Every call with a 2xx or 4xx response may be billed.
+    /// call's deadline, less `BILLED_OVERRUN`. Every call with a 2xx or 4xx response may be billed.
     fn detect_image_score<'a>(
         &'a self,
         project: &'a ProjectRef,

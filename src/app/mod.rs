@@ -30,7 +30,8 @@ use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
 use crate::core::endpoints::{EndpointError, EndpointSettings, Endpoints};
 use crate::kubernetes::Kubernetes;
 use crate::kubernetes::connect::{ConnectOptions, connect};
-use crate::kubernetes::lease::{self, Fence, Leadership, LeaseObject};
+use crate::kubernetes::fence::Fence;
+use crate::kubernetes::lease::{self, Leadership, LeaseObject};
 use crate::kubernetes::served_crds::{ServedCrds, served_crds};
 use crate::ports::KubeError;
 use crate::runtime::request_budget::RequestBudget;
@@ -39,7 +40,7 @@ use crate::runtime::{http_server, memory_budget, metrics};
 
 /// Time for calls in flight after a stop request; longer than the longest call, shorter than the chart's grace period
 /// of 60 s.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(40);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(65);
 
 /// Interval at which the CRDs are compared while they are older than this version.
 const CHECK_CRDS_EVERY: Duration = Duration::from_secs(1);

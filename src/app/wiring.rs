@@ -16,11 +16,12 @@ use crate::api::{
 use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::JobObject;
+use crate::core::leader_election::BILLED_OVERRUN;
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::core::refusal::Refusal;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
-use crate::kubernetes::lease::Fence;
+use crate::kubernetes::fence::Fence;
 use crate::kubernetes::{Kubernetes, now};
 use crate::ports::{
     AccessKeys, CloudError, CloudErrorKind, CredentialsError, KubeError, ListPosition, ObjectChunk,
@@ -293,6 +294,9 @@ impl Ports for Adapters {
         }
         .boxed()
     }
+    fn billing_permitted(&self) -> BoxFuture<'_, ()> {
+        self.fence.wait_until_billable().boxed()
+    }
     fn detect_image_score<'a>(
         &'a self,
         project: &'a ProjectRef,
@@ -302,7 +306,9 @@ impl Ports for Adapters {
     ) -> BoxFuture<'a, Result<String, CloudError>> {
         async move {
             let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
-            self.fence.wait_until_safe(IMM_DEADLINE).await;
+            self.fence
+                .wait_until_safe(IMM_DEADLINE.saturating_sub(BILLED_OVERRUN))
+                .await;
             self.cloud
                 .detect_image_score(&place, access, keys, uri, now())
                 .await

@@ -15,7 +15,7 @@ use crate::ports::CloudError;
 /// Deadline of one OSS or STS call. The lease duration and the validity of a policy write are derived from it.
 pub const OSS_DEADLINE: Duration = Duration::from_secs(10);
 /// Deadline of one IMM call: scoring is synchronous and slows down above the project's concurrency limit.
-pub const IMM_DEADLINE: Duration = Duration::from_secs(30);
+pub const IMM_DEADLINE: Duration = Duration::from_secs(60);
 /// Size limit of a policy response; OSS accepts policies up to 16 KB.
 pub(super) const MAX_POLICY_RESPONSE_BYTES: usize = 64 * 1024;
 /// Size limit of every other response.

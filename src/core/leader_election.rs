@@ -4,10 +4,15 @@
 
 use std::time::Duration;
 
+/// How long a billed call may outlast the lease: longer than a lease is the time that IMM needs for a slow image. Whoever
+/// takes over an expired lease makes no billed call for as long, so that none is made twice.
+pub const BILLED_OVERRUN: Duration = Duration::from_secs(30);
+
 /// Lease duration and renewal interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTiming {
-    /// How long a renewal is valid. Longer than the deadline of every fenced request.
+    /// How long a renewal is valid. Longer than the deadline of every fenced request, less [`BILLED_OVERRUN`] if it is
+    /// billed.
     pub duration: Duration,
     /// Interval between renewals.
     pub renew_every: Duration,
@@ -42,6 +47,8 @@ pub enum LeaseAction {
     Take {
         /// Transitions to write.
         transitions: i32,
+        /// Whether the previous holder has not released the lease: its calls may be in flight.
+        expired: bool,
     },
     /// Another process holds the lease: read it again after this long.
     Wait(Duration),
@@ -51,11 +58,15 @@ pub enum LeaseAction {
 /// seen the same version.
 pub fn next_action(record: Option<&LeaseRecord>, unmoved: Duration, term: LeaseTiming) -> LeaseAction {
     let Some(record) = record else {
-        return LeaseAction::Take { transitions: 0 };
+        return LeaseAction::Take {
+            transitions: 0,
+            expired: false,
+        };
     };
     match &record.holder {
         None => LeaseAction::Take {
             transitions: record.transitions.saturating_add(1),
+            expired: false,
         },
         // The own identity in the record belongs to an earlier process that has ended, so it gets no special treatment. A
         // holder may run with other settings: the longer of the two durations counts.
@@ -63,6 +74,7 @@ pub fn next_action(record: Option<&LeaseRecord>, unmoved: Duration, term: LeaseT
             Some(left) if !left.is_zero() => LeaseAction::Wait(left.min(term.renew_every)),
             _ => LeaseAction::Take {
                 transitions: record.transitions.saturating_add(1),
+                expired: true,
             },
         },
     }
@@ -87,11 +99,17 @@ mod tests {
         let unmoved = Duration::from_secs;
         assert_eq!(
             next_action(None, unmoved(0), term),
-            LeaseAction::Take { transitions: 0 }
+            LeaseAction::Take {
+                transitions: 0,
+                expired: false
+            }
         );
         assert_eq!(
             next_action(Some(&record(None)), unmoved(0), term),
-            LeaseAction::Take { transitions: 5 }
+            LeaseAction::Take {
+                transitions: 5,
+                expired: false
+            }
         );
         assert_eq!(
             next_action(Some(&record(Some("other"))), unmoved(0), term),
@@ -103,7 +121,10 @@ mod tests {
         );
         assert_eq!(
             next_action(Some(&record(Some("other"))), unmoved(40), term),
-            LeaseAction::Take { transitions: 5 }
+            LeaseAction::Take {
+                transitions: 5,
+                expired: true
+            }
         );
         let longer = LeaseRecord {
             duration: unmoved(60),

@@ -15,9 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::fence::Fence;
 use super::now;
 use crate::core::error::error_chain;
-use crate::core::leader_election::{LeaseAction, LeaseRecord, LeaseTiming, next_action};
+use crate::core::leader_election::{BILLED_OVERRUN, LeaseAction, LeaseRecord, LeaseTiming, next_action};
 
 /// Deadline of one request for the lease: several requests fit into the remaining lease duration.
 const LEASE_REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,46 +26,6 @@ const LEASE_REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// Attempts to release the lease at the end. With the read in between they take at most 15 s, which the chart's grace
 /// period leaves after the time for calls in flight.
 const RELEASE_ATTEMPTS: u32 = 2;
-
-/// Blocks calls that could outlast the lease.
-#[derive(Clone)]
-pub struct Fence {
-    until: watch::Receiver<Option<Instant>>,
-}
-
-impl Fence {
-    /// Returns a fence that blocks nothing, for a process without a lease.
-    pub fn disabled() -> Self {
-        Self {
-            until: watch::channel(None).1,
-        }
-    }
-
-    /// Returns a fence whose lease has expired.
-    #[cfg(test)]
-    pub fn expired() -> Self {
-        Self {
-            until: watch::channel(Some(Instant::now())).1,
-        }
-    }
-
-    /// Returns as soon as a call with this `deadline` would end before the lease expires. Never returns after the lease is
-    /// lost, because the process exits then.
-    pub async fn wait_until_safe(&self, deadline: Duration) {
-        let mut until = self.until.clone();
-        loop {
-            let Some(end) = *until.borrow_and_update() else {
-                return;
-            };
-            if end.saturating_duration_since(Instant::now()) > deadline {
-                return;
-            }
-            if until.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-    }
-}
 
 /// The Lease object that candidates compete for.
 pub(crate) struct LeaseObject {
@@ -89,6 +50,8 @@ pub(crate) struct Leadership {
     acquired: Timestamp,
     record: LeaseRecord,
     until: watch::Sender<Option<Instant>>,
+    /// When billed calls may start: calls of the previous holder can be in flight until then.
+    billing_from: Option<Instant>,
 }
 
 /// Waits until this process holds the lease. Returns `None` if `stop` is cancelled first.
@@ -104,7 +67,7 @@ pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationT
                 }
                 match next_action(record.as_ref(), since.elapsed(), term) {
                     LeaseAction::Wait(wait) => wait,
-                    LeaseAction::Take { transitions } => {
+                    LeaseAction::Take { transitions, expired } => {
                         let (sent, acquired) = (Instant::now(), now());
                         let version = record.map(|r| r.version);
                         if let Some(record) =
@@ -119,6 +82,9 @@ pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationT
                                 acquired,
                                 record,
                                 until,
+                                billing_from: expired
+                                    .then(Instant::now)
+                                    .and_then(|now| now.checked_add(BILLED_OVERRUN)),
                             });
                         }
                         Duration::from_secs(1)
@@ -141,9 +107,7 @@ pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationT
 impl Leadership {
     /// Returns a fence bound to this lease.
     pub(crate) fn fence(&self) -> Fence {
-        Fence {
-            until: self.until.subscribe(),
-        }
+        Fence::new(self.until.subscribe(), self.billing_from)
     }
 
     /// Renews the lease until it is lost, then returns.
@@ -281,8 +245,6 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use futures::FutureExt;
-
     use super::*;
 
     /// A process that just acquired the lease, which it knows at version 1.
@@ -300,38 +262,33 @@ mod tests {
                 version: "1".to_owned(),
             },
             until: watch::channel(Some(Instant::now() + term.duration)).0,
+            billing_from: None,
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_starts_only_when_its_whole_deadline_fits_into_the_lease() {
-        let seconds = Duration::from_secs;
-        let (until, receiver) = watch::channel(Some(Instant::now() + seconds(40)));
-        let fence = Fence { until: receiver };
-        assert!(fence.wait_until_safe(seconds(30)).now_or_never().is_some());
-        tokio::time::advance(seconds(10)).await;
-        assert!(fence.wait_until_safe(seconds(29)).now_or_never().is_some());
-        let mut call = std::pin::pin!(fence.wait_until_safe(seconds(30)));
-        assert!(
-            call.as_mut().now_or_never().is_none(),
-            "the call could outlast the lease"
-        );
-        until.send_replace(Some(Instant::now() + seconds(20)));
-        assert!(call.as_mut().now_or_never().is_none(), "the renewal is too short");
-        until.send_replace(Some(Instant::now() + seconds(40)));
-        assert!(call.now_or_never().is_some(), "the renewal unblocks the call");
-
-        let mut late = std::pin::pin!(fence.wait_until_safe(seconds(50)));
-        assert!(late.as_mut().now_or_never().is_none());
-        drop(until);
-        let ever = timeout(seconds(3600), late).await;
-        assert!(ever.is_err(), "a lost lease never unblocks a call");
-        assert!(
-            Fence::disabled()
-                .wait_until_safe(seconds(30))
-                .now_or_never()
-                .is_some()
-        );
+    async fn only_whoever_takes_over_an_expired_lease_waits_before_billed_calls() {
+        for (holder, wait) in [("other", 30), ("", 0)] {
+            let server = tower::service_fn(move |request: http::Request<kube::client::Body>| async move {
+                let holder = if request.method() == http::Method::GET {
+                    holder
+                } else {
+                    "me"
+                };
+                let lease = serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                    "metadata": {"resourceVersion": "2"}, "spec": {"holderIdentity": holder}});
+                http::Response::builder()
+                    .status(200)
+                    .body(kube::client::Body::from(lease.to_string().into_bytes()))
+            });
+            let lease = LeaseObject::new(&Client::new(server, "n"), "n", "lease".to_owned());
+            let taken = acquire(lease, "me".to_owned(), &CancellationToken::new())
+                .await
+                .unwrap();
+            let start = Instant::now();
+            taken.fence().wait_until_billable().await;
+            assert_eq!(start.elapsed().as_secs(), wait, "{holder}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ pub mod connect;
 mod credentials;
 pub(crate) mod decode;
 mod events;
+pub mod fence;
 pub(crate) mod lease;
 mod policy_backups;
 mod reports;

@@ -281,7 +281,7 @@ impl ProjectLimiter {
         self.state().limits.service_role.clone()
     }
 
-    /// Records a throttling response: lowers the rate to 66 %, at most once per second and not below 5 % of the full rate.
+    /// Records a throttling response or a time-out: lowers the rate to 66 %, at most once per second and not below 5 % of the full rate.
     pub fn on_throttled(&self) {
         let mut state = self.state();
         let now = Instant::now();

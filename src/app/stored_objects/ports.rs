@@ -349,6 +349,9 @@ impl Ports for StoredPorts {
     }
     fn detect_image_score<'a>(
         &'a self,
+    fn billing_permitted(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
         _: &'a ProjectRef,
         _: &'a JobAccess,
         _: &'a AccessKeys,

@@ -314,8 +314,12 @@ impl<'a> JobRun<'a> {
         let left = clamped_wait(self.context.ports.now(), until);
         let due = self.wait_until(left);
         let mut ticket = self.ticket;
+        let permitted = async {
+            self.context.ports.billing_permitted().await;
+            input.limiter.acquire(&namespace, &mut ticket).await
+        };
         let woken = tokio::select! {
-            permit = input.limiter.acquire(&namespace, &mut ticket) => Wakeup::Permit(permit),
+            permit = permitted => Wakeup::Permit(permit),
             Some(event) = calls.next(), if !calls.is_empty() => Wakeup::Event(event),
             () = self.subscription.notify.notified() => Wakeup::Notified,
             () = self.context.stop.cancelled() => Wakeup::TimedOut,

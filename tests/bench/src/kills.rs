@@ -16,6 +16,8 @@ const LATENCY_MS: u64 = 30;
 const KILLS: [usize; 3] = [25, 50, 75];
 /// Seconds until the lease of a dead process expires.
 const LEASE: f64 = 40.0;
+/// Seconds without billed calls after an expired lease was taken over.
+const PAUSE: f64 = 30.0;
 /// The goal applies to ten thousand images at 100 per second: 1.5 %.
 const TWICE: f64 = 150.0;
 const POLL: Duration = Duration::from_millis(1);
@@ -43,11 +45,10 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             &resumed,
             "s",
         );
-        rows.push(
-            row.limit(LEASE)
-                .goal(LEASE + 2.0)
-                .note("restarted immediately; the new process waits until the lease of the dead one expires"),
-        );
+        rows.push(row.limit(LEASE + PAUSE).goal(80.0).note(
+            "restarted immediately; the new process waits until the lease of the dead one expires, and until \
+                 billed calls of the dead one have ended",
+        ));
     }
     Ok(rows)
 }

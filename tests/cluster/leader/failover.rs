@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::pair::{OTHERS, Rival, TERM, holder, home, room, two};
 use crate::support::seen::statements;
-use crate::support::tenant::GRANT;
+use crate::support::tenant::{GRANT, JOB};
 use crate::support::{PATIENCE, Stage, Tenant, condition, until_held};
 
 /// Checks that the policy holds exactly the foreign statement, unchanged, and ours once.
@@ -95,7 +95,7 @@ pub async fn a_rolling_update_loses_and_duplicates_nothing(stage: Arc<Stage>) {
     finish(last).await;
 }
 
-// D12
+// D12, C16
 pub async fn a_killed_leader_is_replaced_within_the_lease_duration(stage: Arc<Stage>) {
     let tenant = room(&stage, "followed").await;
     let (first, second) = two(&tenant, "killed", "follower").await;
@@ -113,6 +113,20 @@ pub async fn a_killed_leader_is_replaced_within_the_lease_duration(stage: Arc<St
     tenant.until_reason(GRANT, "grant", "Applied").await;
     ours_once(&tenant);
     assert_eq!(tenant.puts().len(), 1);
+    // A billed call of the killed leader could still be in flight for 30 s.
+    assert!(
+        stage
+            .cloud
+            .put_object(&tenant.bucket, "a.jpg", "pixels", Some("0.5"))
+    );
+    tenant.apply(&tenant.job("resumed", &["a.jpg"], &json!({}))).await;
+    tenant.until_true(JOB, "resumed", "Complete").await;
+    let scores = tenant.scores();
+    let [called] = scores.as_slice() else {
+        panic!("{scores:?}");
+    };
+    let pause = called.time.parse::<Timestamp>().unwrap().duration_since(acquired);
+    assert!(pause.as_secs() >= 29, "{pause:#}");
     finish(second).await;
 }
 

@@ -19,6 +19,8 @@ pub enum ResponseEffect {
     /// Lower the call rate and continue.
     SlowDown,
     /// The credentials are rejected or expired: make no more calls with them.
+    /// No response came within the deadline: IMM is slow, so lower the call rate and continue.
+    TimedOut,
     CredentialsRejected(CloudError),
     /// A permission is missing.
     Denied {
@@ -81,6 +83,7 @@ impl Progress {
     fn apply_error(&mut self, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
         self.count_request(&error);
         let canary = !self.canary_passed;
+        let slow = error.kind == CloudErrorKind::Unanswered && error.code == "Timeout";
         let passing = match error.kind {
             CloudErrorKind::Throttled => {
                 // Throttling depends on the call rate, not on the item: it is not counted as an attempt.
@@ -135,7 +138,33 @@ impl Progress {
                 self.record_result(item.index, item.uri, None, Some(error.code));
             }
         }
-        ResponseEffect::Continue
+        if slow {
+            ResponseEffect::TimedOut
+        } else {
+            ResponseEffect::Continue
+        }
+    }
+
+    /// Notes an answer; one with a score proves that calls can succeed.
+    fn note_score(&mut self, scored: bool) {
+        if scored {
+            self.canary_passed = true;
+            self.first_calls = FirstCalls::default();
+        }
+    }
+
+    /// Notes a refusal before the first score of the job.
+    fn note_refusal(&mut self, code: &str) {
+        if self.stats.succeeded == 0 && self.rules.action(code).is_none() {
+            self.first_calls.record_refusal(code);
+        }
+    }
+
+    /// Returns the number of refused calls and their code if no image has a score and these refusals prove that the
+    /// remaining calls would be refused too.
+    pub fn first_calls_refused(&self) -> Option<(usize, &str)> {
+        let open = self.stats.done() < self.total && self.stats.succeeded == 0;
+        self.first_calls.proof().filter(|_| open)
     }
 
     /// Counts a failed request by HTTP status, because billing follows the status: every request is billable except
@@ -258,7 +287,26 @@ mod tests {
     #[test]
     fn items_that_a_deny_covers_fail_without_a_call_also_before_a_retry() {
         let mut progress = at_the_canary_call(KnownFacts::default());
-        let timeout = CloudError {
+        progress.apply_response(0, Err(unanswered("Timeout")), Timestamp::UNIX_EPOCH);
+        assert_eq!(progress.done(), 0, "the item waits for a retry");
+        progress.deny(vec!["pics/regional/*".to_owned()]);
+        assert_eq!((progress.done(), progress.requests().sent), (1, 1));
+    }
+
+    #[test]
+    fn a_time_out_lowers_the_rate_and_another_lost_answer_does_not() {
+        for (code, effect) in [
+            ("Timeout", ResponseEffect::TimedOut),
+            ("ConnectionLost", ResponseEffect::Continue),
+        ] {
+            let mut progress = at_the_canary_call(KnownFacts::default());
+            let found = progress.apply_response(0, Err(unanswered(code)), Timestamp::UNIX_EPOCH);
+            assert_eq!(found, effect, "{code}");
+        }
+    }
+
+    fn unanswered(code: &str) -> CloudError {
+        CloudError {
             kind: CloudErrorKind::Unanswered,
             status: None,
             code: "Timeout".to_owned(),
