@@ -42,6 +42,16 @@ pub struct Cursor {
     pub key: Option<String>,
 }
 
+/// A denied first call that is repeated, because OSS may not enforce the grant yet.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EnforcementWait {
+    /// Number of repeats so far, the next one included, for example 1; at most 3.
+    pub repeats: i32,
+    /// Time of the last or next repeat (RFC 3339, UTC).
+    pub until: Time,
+}
+
 /// An item that waits for a retry.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -239,6 +249,9 @@ pub struct JobStatus {
     /// - BudgetUsed: budget.maxRequests is used and onExceeded is Suspend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_by: Option<SuspendCause>,
+    /// Repeats of the first call while OSS may not enforce the grant yet; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement_wait: Option<EnforcementWait>,
     /// Error with which the API server rejects annotation immops.dev/started, for example forbidden; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

@@ -48,8 +48,8 @@ pub use job_source::{
     AccessMode, ChainLink, ITEMS_LIMIT, JobAccess, ManifestSource, PrefixSource, RoleChain, RoleType, Source,
 };
 pub use job_status::{
-    Cursor, Deferred, FailureCount, ItemResult, Items, JobStatus, ObservedSource, ReportsSummary, Requests,
-    Summary, SuspendCause,
+    Cursor, Deferred, EnforcementWait, FailureCount, ItemResult, Items, JobStatus, ObservedSource,
+    ReportsSummary, Requests, Summary, SuspendCause,
 };
 pub use reason::{EventReason, GrantReason, JobReason};
 pub use report::{ImageScoreReport, REPORT_BYTES, REPORT_ITEMS, REPORT_JOB, REPORT_JOB_UID, Report};

@@ -17,7 +17,7 @@ use super::leaving::LeavingGrants;
 use super::waiting_jobs::WaitingJobs;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
-use crate::core::job::JobObject;
+use crate::core::job::{EnforcementTrials, JobObject};
 use crate::core::requeue;
 use crate::core::tenancy::Tenant;
 use crate::ports::{AccessKeys, CloudError, KubeError, Ports};
@@ -106,9 +106,16 @@ pub struct Context {
     pub memory: Arc<MemoryBudget>,
     /// Consecutive reconciles of a key that panicked.
     pub panics: Mutex<HashMap<QueueKey, u32>>,
+    /// Jobs that try whether OSS enforces a grant.
+    pub trials: Mutex<EnforcementTrials>,
 }
 
 impl Context {
+    /// Returns the jobs that try whether OSS enforces a grant.
+    pub fn enforcement_trials(&self) -> MutexGuard<'_, EnforcementTrials> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the cache of a bucket. At most one worker reconciles a bucket, so the lock is never contended.
     pub fn bucket_cache(&self, bucket: &Arc<str>) -> Arc<tokio::sync::Mutex<BucketCache>> {
         let mut memory = self.bucket_caches.lock().unwrap_or_else(PoisonError::into_inner);

@@ -113,6 +113,7 @@ impl Controllers {
             probe_queue: probes,
             grant_reads: Arc::default(),
             event_limits: EventLimits::default(),
+            trials: Mutex::default(),
             panics: Mutex::default(),
             memory: MemoryBudget::of_limit(memory_limit),
         });

@@ -186,6 +186,9 @@ impl<'a> JobRun<'a> {
                 if served {
                     self.input.limiter.on_success();
                 }
+                if self.progress.canary_passed() && self.writer.job.status.enforcement_wait.is_some() {
+                    self.context.enforcement_trials().end(&self.writer.job.uid, true);
+                }
                 None
             }
             ResponseEffect::SlowDown => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::enforcement::await_enforcement;
 use super::persist::JobWriter;
 use super::run::{RunInput, StopReason};
 use super::source_error::on_source_error;
@@ -88,6 +89,12 @@ pub(super) async fn finish_run(
                 Some(action) => action.starts_with("imm:"),
                 None => error.code.starts_with("NoPermission"),
             };
+            if !of_caller
+                && let Some(action) =
+                    await_enforcement(context, &mut writer, &spec, &mut progress, &error).await
+            {
+                return action;
+            }
             let message = if of_caller {
                 format!(
                     "The caller, {}, lacks imm:DetectImageScore on project {} ({reference}): {}, then create another job",

@@ -185,6 +185,7 @@ pub(super) fn stops_run(phase: &Phase) -> bool {
                 )
         }
         Phase::Waiting(_)
+        | Phase::Unenforced(..)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Queued(_)

@@ -12,6 +12,7 @@
 //! retry, the recheck of a precondition, or the deadline of the job. `AwaitChange` means that only an edit of the job,
 //! a change of its grant or a new process continues it.
 
+mod enforcement;
 mod events;
 mod finish;
 mod grant_wait;

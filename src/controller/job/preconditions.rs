@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::enforcement::trial_of_another_job;
 use super::finish::cancelled;
 use super::grant_wait::{read_grant, wait_for_grant};
 use super::persist::JobWriter;
@@ -17,7 +18,7 @@ use crate::api::{EventReason, JobReason, JobSpec, SuspendCause};
 use crate::controller::context::{Context, OBJECT_BYTES};
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
-use crate::core::job::{End, GateDecision, JobObject, Phase, SourceSpec, evaluate_gate};
+use crate::core::job::{End, GateDecision, JobObject, Phase, SourceSpec, evaluate_gate, other_job_message};
 use crate::runtime::queue::Action;
 
 /// Checks whether a job may run. Returns its grant, if it references one.
@@ -105,7 +106,18 @@ pub(super) async fn check_preconditions(
         return Err(Action::Requeue(Duration::from_millis(500)));
     }
     match decision {
-        GateDecision::Open => Ok((writer, grant)),
+        GateDecision::Open => {
+            let other = grant.as_ref().and_then(|grant| {
+                let until = trial_of_another_job(context, grant, &writer.job.uid)?;
+                Some((other_job_message(&grant.key), until))
+            });
+            match other {
+                None => Ok((writer, grant)),
+                Some((message, until)) => {
+                    Err(Box::pin(wait_for_grant(context, writer, spec, message, Some(until))).await)
+                }
+            }
+        }
         GateDecision::Denied(message) => {
             Err(Box::pin(wait_for_grant(context, writer, spec, message, None)).await)
         }

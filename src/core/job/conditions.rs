@@ -133,6 +133,7 @@ fn set_outcome(
             );
         }
         Phase::Waiting(_)
+        | Phase::Unenforced(..)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Scoring(_)
@@ -162,6 +163,7 @@ fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
             list.carry(kinds::ALLOWED);
         }
         Phase::Waiting(_)
+        | Phase::Unenforced(..)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Scoring(_)
@@ -229,7 +231,7 @@ fn set_grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Ph
     let kind = kinds::GRANT_READY;
     match phase {
         _ if !named => {}
-        Phase::Waiting(message) => {
+        Phase::Waiting(message) | Phase::Unenforced(message, _) => {
             list.set(
                 kind,
                 ConditionStatus::False,
@@ -306,6 +308,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
         | Phase::Denied(_)
         | Phase::CredentialsFailed(..)
         | Phase::Waiting(_)
+        | Phase::Unenforced(..)
         | Phase::Counting(_)
         | Phase::SourceUnreadable(..)
         | Phase::Queued(_)

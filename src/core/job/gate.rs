@@ -4,6 +4,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::enforcement::{wait_message, waits_until};
 use super::{JobObject, SourceSpec};
 use crate::api::{ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, OssAction, Preset, kinds};
 use crate::core::condition_builder::condition_status;
@@ -101,7 +102,12 @@ pub fn evaluate_gate(
             );
             GateDecision::Wait(message, Some(until))
         }
-        _ => GateDecision::Open,
+        _ => match waits_until(job.status.enforcement_wait.as_ref(), now)
+            .zip(job.status.enforcement_wait.as_ref())
+        {
+            Some((until, wait)) => GateDecision::Wait(wait_message(&grant.key, wait), Some(until)),
+            None => GateDecision::Open,
+        },
     }
 }
 

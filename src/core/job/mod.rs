@@ -1,6 +1,8 @@
 //! Jobs: which calls an `ImageScoreJob` may make and when, and the status that follows from the responses.
 
 mod conditions;
+mod enforcement;
+mod first_calls;
 mod gate;
 mod progress;
 mod ready_summary;
@@ -14,6 +16,7 @@ mod throughput;
 mod upgrade;
 
 pub use gate::{GateDecision, covers, evaluate_gate};
+pub use enforcement::{EnforcementTrials, next_repeat, other_job_message, wait_message};
 pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;

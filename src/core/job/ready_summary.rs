@@ -49,7 +49,9 @@ pub(super) fn job_ready_summary(
 ) -> JobReadySummary {
     type Summary = JobReadySummary;
     match phase {
-        Phase::Waiting(message) => Summary::progressing(JobReason::WaitingForGrant, message),
+        Phase::Waiting(message) | Phase::Unenforced(message, _) => {
+            Summary::progressing(JobReason::WaitingForGrant, message)
+        }
         Phase::Counting(_) => Summary::progressing(
             JobReason::CountingItems,
             "Counting the items of the source; billed calls start afterwards",

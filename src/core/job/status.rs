@@ -6,8 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions, stalled_conditions};
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
-    ConditionStatus, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow, ReportsSummary, Select,
-    SuspendCause, kinds,
+    ConditionStatus, EnforcementWait, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow,
+    ReportsSummary, Select, SuspendCause, kinds,
 };
 use crate::core::condition_builder::{ConditionsBuilder, truncate, whole_seconds};
 use crate::core::error::{CloudError, CredentialsError};
@@ -26,6 +26,8 @@ pub enum End {
 pub enum Phase {
     /// Waiting for the grant: the message.
     Waiting(String),
+    /// Waiting to repeat the first call, because OSS may not enforce the grant yet: the message and the repeat.
+    Unenforced(String, EnforcementWait),
     /// Counting the items of the source, or just finished counting them: what is known of the source.
     Counting(ObservedSource),
     /// The source cannot be read: the message, and whether action is required.
@@ -150,6 +152,11 @@ pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, n
         None
     };
     status.conditions = job_conditions(job, &status, phase, totals.as_ref(), now);
+    status.enforcement_wait = if let Phase::Unenforced(_, wait) = phase {
+        Some(wait.clone())
+    } else {
+        before.enforcement_wait.clone().filter(|_| !ended)
+    };
     status
 }
 

@@ -1,0 +1,56 @@
+//! Waits for OSS to enforce a new grant after the first call of a job was denied.
+
+use super::grant_wait::read_grant;
+use super::persist::JobWriter;
+use crate::api::{EventReason, JobSpec};
+use crate::controller::context::Context;
+use crate::controller::object_events::publish_job_event;
+use crate::core::grant::GrantObject;
+use crate::core::job::{Phase, Progress, next_repeat, other_job_message, wait_message};
+use crate::core::time;
+use crate::ports::CloudError;
+use crate::runtime::queue::Action;
+
+/// Writes that the job waits to repeat its first call, if the age of its grant can explain that the call was denied.
+/// Returns when the job is due again; `None` if the job fails.
+pub(super) async fn await_enforcement(
+    context: &Context,
+    writer: &mut JobWriter,
+    spec: &JobSpec,
+    progress: &mut Progress,
+    error: &CloudError,
+) -> Option<Action> {
+    let grant = read_grant(context, &writer.job, spec).await.ok()??;
+    let now = context.ports.now();
+    let Some(wait) = next_repeat(&grant, writer.job.status.enforcement_wait.as_ref(), now) else {
+        context.enforcement_trials().end(&writer.job.uid, false);
+        return None;
+    };
+    let until = wait.until.0;
+    let leads = context
+        .enforcement_trials()
+        .begin(&grant, &writer.job.uid, until, now);
+    if !leads {
+        // Without an open trial of another job, its outcome is known: OSS denies the role.
+        let until = trial_of_another_job(context, &grant, &writer.job.uid)?;
+        let phase = Phase::Waiting(other_job_message(&grant.key));
+        writer.write_phase(context, Some(progress), &phase).await;
+        return Some(Action::Requeue(time::left_until(until, now)));
+    }
+    let message = wait_message(&grant.key, &wait);
+    let note = format!("{message}; {}", error.code_and_refusal());
+    let phase = Phase::Unenforced(message, wait);
+    writer.write_phase(context, Some(progress), &phase).await;
+    publish_job_event(context, &writer.job, EventReason::WaitingForGrant, &note, false).await;
+    Some(Action::Requeue(time::left_until(until, now)))
+}
+
+/// Returns until when a job has to wait for the outcome of another job.
+pub(super) fn trial_of_another_job(
+    context: &Context,
+    grant: &GrantObject,
+    job_uid: &str,
+) -> Option<k8s_openapi::jiff::Timestamp> {
+    let now = context.ports.now();
+    context.enforcement_trials().waits(grant, job_uid, now)
+}

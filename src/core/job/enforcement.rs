@@ -1,0 +1,232 @@
+//! A first call that is denied although the grant is live: OSS may not enforce the policy yet, because no delay is
+//! documented. The call is then repeated a few times, by one job for each grant; the others wait for its outcome.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::EnforcementWait;
+use crate::core::condition_builder::whole_seconds;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::time;
+
+/// A policy write counts as new for this long.
+const NEW_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// Delays before each repeat of the first call of a job.
+const DELAYS: [SignedDuration; 3] = [
+    SignedDuration::from_secs(30),
+    SignedDuration::from_secs(60),
+    SignedDuration::from_secs(120),
+];
+/// A write within this time of a drift restores a statement that OSS has enforced before.
+const RESTORING: SignedDuration = SignedDuration::from_mins(1);
+/// Time for the repeated call itself: the deadline of IMM and the start of a run.
+const CALL: SignedDuration = SignedDuration::from_secs(75);
+
+/// Returns how long to wait before the first call of a job is repeated; `None` if a denied call cannot be explained by
+/// the age of the grant, or was repeated often enough.
+pub fn next_repeat(
+    grant: &GrantObject,
+    before: Option<&EnforcementWait>,
+    now: Timestamp,
+) -> Option<EnforcementWait> {
+    let written = grant.status.policy.as_ref()?.last_write_time.as_ref()?.0;
+    let restored = grant
+        .status
+        .last_drift
+        .as_ref()
+        .is_some_and(|drift| drift.time.0 <= written && written <= time::after(drift.time.0, RESTORING));
+    let is_new = written <= now && now < time::after(written, NEW_FOR);
+    let repeats = before.map_or(0, |wait| wait.repeats);
+    let delay = *DELAYS.get(usize::try_from(repeats).ok()?)?;
+    (is_new && !restored).then(|| EnforcementWait {
+        repeats: repeats.saturating_add(1),
+        until: whole_seconds(time::after(now, delay)),
+    })
+}
+
+/// Returns the end of the wait that the status of a job records, if it is not over. A time that no wait can have reached
+/// was not written by the operator.
+pub(super) fn waits_until(wait: Option<&EnforcementWait>, now: Timestamp) -> Option<Timestamp> {
+    let longest = DELAYS.last().copied().unwrap_or_default();
+    let until = wait?.until.0;
+    (until > now && until <= time::after(now, longest)).then_some(until)
+}
+
+/// Returns the message of a job that waits to repeat its first call.
+pub fn wait_message(grant: &ObjectKey, wait: &EnforcementWait) -> String {
+    format!(
+        "IMM denied the first call, and OSS may not enforce grant {}/{} yet, which is less than 10 minutes old: trying again at {} ({} of {})",
+        grant.namespace,
+        grant.name,
+        wait.until.0,
+        wait.repeats,
+        DELAYS.len()
+    )
+}
+
+/// Returns the message of a job that waits for another job's outcome.
+pub fn other_job_message(grant: &ObjectKey) -> String {
+    format!(
+        "Another job is trying whether OSS enforces grant {}/{} yet: waiting for its outcome",
+        grant.namespace, grant.name
+    )
+}
+
+/// The jobs that repeat their first call: one for each grant and generation.
+#[derive(Debug, Default)]
+pub struct EnforcementTrials {
+    trials: BTreeMap<(ObjectKey, i64), Trial>,
+}
+
+#[derive(Debug)]
+struct Trial {
+    job: String,
+    /// When the repeated call has an answer at the latest.
+    ends: Timestamp,
+    /// Whether every repeat was denied.
+    failed: bool,
+}
+
+impl EnforcementTrials {
+    /// Begins or continues the trial of a job, by its uid. Returns `false` if another job's trial is under way or has
+    /// failed.
+    pub fn begin(&mut self, grant: &GrantObject, job: &str, until: Timestamp, now: Timestamp) -> bool {
+        self.trials
+            .retain(|_, trial| now < time::after(trial.ends, NEW_FOR));
+        let key = (grant.key.clone(), grant.generation);
+        let other = self.trials.get(&key);
+        if other.is_some_and(|trial| trial.job != job && (trial.failed || now < trial.ends)) {
+            return false;
+        }
+        let trial = Trial {
+            job: job.to_owned(),
+            ends: time::after(until, CALL),
+            failed: false,
+        };
+        self.trials.insert(key, trial);
+        true
+    }
+
+    /// Returns until when a job has to wait for the outcome of another job's trial.
+    pub fn waits(&self, grant: &GrantObject, job: &str, now: Timestamp) -> Option<Timestamp> {
+        let trial = self.trials.get(&(grant.key.clone(), grant.generation))?;
+        (trial.job != job && !trial.failed && now < trial.ends).then_some(trial.ends)
+    }
+
+    /// Ends the trial of a job: OSS enforces the grant, or every repeat was denied.
+    pub fn end(&mut self, job: &str, enforced: bool) {
+        if enforced {
+            self.trials.retain(|_, trial| trial.job != job);
+        }
+        for trial in self.trials.values_mut().filter(|trial| trial.job == job) {
+            trial.failed = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn grant(status: &serde_json::Value) -> GrantObject {
+        GrantObject {
+            key: ObjectKey {
+                namespace: "photos".to_owned(),
+                name: "grant".to_owned(),
+            },
+            uid: "u".to_owned(),
+            resource_version: "1".to_owned(),
+            generation: 3,
+            created: None,
+            deleting: false,
+            finalizers: Vec::new(),
+            reconcile_at: None,
+            abandon: false,
+            retain: false,
+            bucket: None,
+            identity: None,
+            spec: Err(String::new()),
+            status: serde_json::from_value(status.clone()).unwrap(),
+            unverified: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_call_is_repeated_three_times_for_a_new_grant_and_never_for_a_restored_one() {
+        let policy = json!({"bytes": 1, "limitBytes": 1, "statements": 1, "foreignStatements": 0,
+            "lastWriteTime": "1970-01-01T00:01:40Z"});
+        let new = grant(&json!({"policy": policy}));
+        let mut wait: Option<EnforcementWait> = None;
+        for (repeats, until) in [(1, 150), (2, 180), (3, 240)] {
+            wait = next_repeat(&new, wait.as_ref(), at(120));
+            let found = wait.as_ref().unwrap();
+            assert_eq!((found.repeats, found.until.0), (repeats, at(until)));
+        }
+        assert_eq!(next_repeat(&new, wait.as_ref(), at(120)), None);
+        assert_eq!(
+            next_repeat(&new, None, at(99)),
+            None,
+            "the write is in the future"
+        );
+        assert!(next_repeat(&new, None, at(699)).is_some());
+        assert_eq!(next_repeat(&new, None, at(700)), None, "the grant is old");
+        assert_eq!(next_repeat(&grant(&json!({})), None, at(120)), None);
+        for (drift, repeated) in [("00:01:39", false), ("00:00:30", true), ("00:01:41", true)] {
+            let drift =
+                json!({"time": format!("1970-01-01T{drift}Z"), "kind": "StatementRemoved", "count": 1});
+            let restored = grant(&json!({"policy": policy, "lastDrift": drift}));
+            let found = next_repeat(&restored, None, at(120)).is_some();
+            assert_eq!(found, repeated, "{drift}");
+        }
+    }
+
+    #[test]
+    fn a_recorded_wait_is_believed_only_as_far_as_it_can_reach() {
+        let wait = |until| EnforcementWait {
+            repeats: 1,
+            until: Time(at(until)),
+        };
+        assert_eq!(waits_until(Some(&wait(150)), at(100)), Some(at(150)));
+        assert_eq!(waits_until(Some(&wait(100)), at(100)), None);
+        assert_eq!(waits_until(Some(&wait(221)), at(100)), None);
+        assert_eq!(waits_until(None, at(100)), None);
+    }
+
+    #[test]
+    fn one_job_tries_for_each_grant_and_generation() {
+        let mut trials = EnforcementTrials::default();
+        let first = grant(&json!({}));
+        let edited = GrantObject {
+            generation: 4,
+            ..first.clone()
+        };
+        assert!(trials.begin(&first, "a", at(130), at(100)));
+        assert!(trials.begin(&first, "a", at(160), at(130)), "its second repeat");
+        assert!(!trials.begin(&first, "b", at(160), at(131)));
+        assert_eq!(trials.waits(&first, "b", at(131)), Some(at(235)));
+        assert_eq!(trials.waits(&first, "a", at(131)), None);
+        assert_eq!(trials.waits(&edited, "b", at(131)), None);
+        trials.end("a", true);
+        assert_eq!(trials.waits(&first, "b", at(131)), None);
+
+        assert!(trials.begin(&first, "a", at(160), at(130)));
+        trials.end("a", false);
+        assert_eq!(trials.waits(&first, "b", at(131)), None);
+        assert!(
+            !trials.begin(&first, "b", at(160), at(131)),
+            "the outcome is known"
+        );
+        assert!(trials.begin(&first, "c", at(2_000), at(1_900)), "forgotten");
+
+        assert_eq!(trials.waits(&first, "b", at(2_075)), None, "the job is gone");
+        assert!(trials.begin(&first, "b", at(2_100), at(2_075)));
+    }
+}
