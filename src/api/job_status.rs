@@ -20,7 +20,7 @@ pub struct Items {
     pub failed: i32,
     /// Items whose failure a rule ignores, for example 1.
     pub ignored: i32,
-    /// Items whose object was deleted or replaced before it was scored, for example 0.
+    /// Items whose object was deleted or replaced before it was scored, or cannot be scored (Empty, TooLarge, Archived), for example 0.
     pub skipped: i32,
     /// Items with a score below the threshold, for example 17.
     pub below_threshold: i32,

@@ -124,6 +124,7 @@ reasons! {
         InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",
         BackoffLimitExceeded: "More items failed than maxFailedItems allows, each of them after its last retry. IMM may have an outage: see status.failures, then create another job.",
         MaxFailedItems: "More items failed than maxFailedItems allows. See status.failures, then create another job without those images, or with a higher maxFailedItems.",
+        FirstCallsRefused: "IMM refused the first five calls, spread over the first images, with the same code, and no image has a score. The code does not name a single image, so the remaining images would be billed and refused too. Correct what the code names, or list it in failureRules, then create another job.",
         PermissionDenied: "The caller lacks imm:DetectImageScore, or the service role lacks oss:GetObject. Check deploy/ram/imm-side-policy.json and the grant, then create another job.",
         ProjectNotFound: "The project does not exist in this region and account. Create the project, then create another job.",
         RegionMismatch: "The bucket is in another region than the project, and IMM reads only buckets in the region of the project. Use a project in the region of the bucket.",

@@ -33,6 +33,22 @@ struct ListBucketResult {
 struct Contents {
     key: String,
     last_modified: String,
+    size: Option<u64>,
+    #[serde(default)]
+    storage_class: String,
+    /// State of a restoration; absent without one (OSS page "Restore objects").
+    #[serde(default)]
+    restore_info: String,
+}
+
+impl Contents {
+    /// Whether the object must be restored before it can be read.
+    fn is_archived(&self) -> bool {
+        matches!(
+            self.storage_class.as_str(),
+            "Archive" | "ColdArchive" | "DeepColdArchive"
+        ) && !self.restore_info.contains("ongoing-request=\"false\"")
+    }
 }
 
 impl Cloud {
@@ -177,6 +193,8 @@ fn listed_object(contents: &Contents, prefix: &str) -> Option<ListedObject> {
     Some(ListedObject {
         key: percent_decoded(&contents.key).ok_or_else(|| contents.key.chars().take(1000).collect()),
         modified: contents.last_modified.parse().ok()?,
+        size: contents.size,
+        archived: contents.is_archived(),
     })
 }
 
@@ -200,16 +218,38 @@ mod tests {
             ("photo", "photos/", false),
             ("secret/a.jpg", "photos/", false),
         ] {
-            let contents = Contents {
-                key: key.to_owned(),
-                last_modified: "2024-01-01T00:00:00.000Z".to_owned(),
-            };
-            assert_eq!(
-                listed_object(&contents, prefix).is_some(),
-                listed,
-                "{key} {prefix}"
-            );
+            let found = listed_object(&contents(key, ""), prefix);
+            assert_eq!(found.is_some(), listed, "{key} {prefix}");
         }
+    }
+
+    #[test]
+    fn an_archived_object_can_be_read_once_it_is_restored() {
+        for (more, size, archived) in [
+            ("", None, false),
+            ("<Size>0</Size><StorageClass>IA</StorageClass>", Some(0), false),
+            ("<StorageClass>Archive</StorageClass>", None, true),
+            (
+                "<StorageClass>ColdArchive</StorageClass><RestoreInfo>ongoing-request=\"true\"</RestoreInfo>",
+                None,
+                true,
+            ),
+            (
+                "<StorageClass>DeepColdArchive</StorageClass><RestoreInfo>ongoing-request=\"false\", expiry-date=\"Sat, 01 Jan 2050 00:00:00 GMT\"</RestoreInfo>",
+                None,
+                false,
+            ),
+        ] {
+            let found = listed_object(&contents("a.jpg", more), "").unwrap();
+            assert_eq!((found.size, found.archived), (size, archived), "{more}");
+        }
+    }
+
+    fn contents(key: &str, more: &str) -> Contents {
+        let text = format!(
+            "<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>{more}</Contents>"
+        );
+        quick_xml::de::from_str(&text).unwrap()
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod jobs {
     mod thresholds;
     mod time;
     mod waiting;
+    mod waste;
 
     pub fn main() -> std::process::ExitCode {
         // The garbage collector is one of the controllers: reports go with their job.
@@ -91,6 +92,9 @@ mod jobs {
             together sources::an_object_that_vanishes_between_listing_and_call_is_skipped,
             together sources::a_prefix_can_be_narrowed_by_time_and_suffix,
             together sources::a_prefix_with_too_many_objects_costs_nothing,
+            together waste::a_grant_that_oss_enforces_late_costs_one_denied_call_for_all_its_jobs,
+            together waste::equal_refusals_of_the_first_calls_end_the_job,
+            together waste::objects_that_cannot_be_scored_cost_no_call_unless_they_are_included,
             together sources::a_bucket_that_the_public_endpoint_does_not_serve_is_reported_and_resumed,
             together sources::a_denied_listing_is_reported_and_resumed,
             together sources::a_grant_deleted_while_a_source_is_counted_costs_no_call,

@@ -306,6 +306,8 @@ impl Ports for StoredPorts {
             .map(|key| ListedObject {
                 key: Ok(key),
                 modified: Timestamp::UNIX_EPOCH,
+                size: Some(1),
+                archived: false,
             })
             .collect();
         self.answer(ObjectPage {
@@ -347,11 +349,11 @@ impl Ports for StoredPorts {
             service_role: None,
         })
     }
-    fn detect_image_score<'a>(
-        &'a self,
     fn billing_permitted(&self) -> BoxFuture<'_, ()> {
         std::future::ready(()).boxed()
     }
+    fn detect_image_score<'a>(
+        &'a self,
         _: &'a ProjectRef,
         _: &'a JobAccess,
         _: &'a AccessKeys,

@@ -208,13 +208,13 @@ impl<'a> JobRun<'a> {
                 }
                 None
             }
-            ResponseEffect::CredentialsRejected(error) => Some(StopReason::CredentialsRejected(error, keys)),
-            ResponseEffect::Denied { canary, error } => Some(StopReason::Denied { canary, error }),
-            ResponseEffect::NoProject { canary, error } => Some(StopReason::NoProject { canary, error }),
             ResponseEffect::TimedOut => {
                 self.input.limiter.on_throttled();
                 None
             }
+            ResponseEffect::CredentialsRejected(error) => Some(StopReason::CredentialsRejected(error, keys)),
+            ResponseEffect::Denied { canary, error } => Some(StopReason::Denied { canary, error }),
+            ResponseEffect::NoProject { canary, error } => Some(StopReason::NoProject { canary, error }),
             ResponseEffect::OtherRegion(error) => Some(StopReason::OtherRegion(error)),
             ResponseEffect::ClockSkew(error) => Some(StopReason::ClockSkew(error)),
         }

@@ -351,6 +351,8 @@ mod tests {
         let object = |key: String| ListedObject {
             key: Ok(key),
             modified: Timestamp::UNIX_EPOCH,
+            size: None,
+            archived: false,
         };
         let mut long: VecDeque<_> = (0..1_000)
             .map(|n| object(format!("{n:04}{}", "k".repeat(1_000))))

@@ -4,6 +4,7 @@ mod conditions;
 mod enforcement;
 mod first_calls;
 mod gate;
+mod listed_object;
 mod progress;
 mod ready_summary;
 mod result_buffer;
@@ -15,14 +16,13 @@ mod status;
 mod throughput;
 mod upgrade;
 
-pub use gate::{GateDecision, covers, evaluate_gate};
 pub use enforcement::{EnforcementTrials, next_repeat, other_job_message, wait_message};
+pub use gate::{GateDecision, covers, evaluate_gate};
+pub use listed_object::ListedObject;
 pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;
-pub use source::{
-    LINE_PART, ListedObject, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec,
-};
+pub use source::{LINE_PART, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec};
 pub use source_size::{ItemCounter, planned_size};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{

@@ -3,6 +3,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::listed_object::ListedObject;
 use crate::api::{JobSpec, PrefixSource};
 use crate::core::place::check_object_path;
 use crate::core::validate::{
@@ -109,15 +110,6 @@ pub struct SourceItem {
     pub reject_code: Option<&'static str>,
 }
 
-/// An object as listed by OSS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedObject {
-    /// The key; `Err` contains the percent-encoded form of a key that is not UTF-8.
-    pub key: Result<String, String>,
-    /// Time of the last modification.
-    pub modified: Timestamp,
-}
-
 /// Returns the items among the objects of a page. Objects modified after `as_of` are not part of the job.
 pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedObject>) -> Vec<SourceItem> {
     let mut found = Vec::new();
@@ -131,6 +123,7 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedOb
         if object.modified.as_second() > as_of.as_second() || !after {
             continue;
         }
+        let unscorable = object.unscorable().filter(|_| !source.include_unscorable);
         let key = match object.key {
             Ok(key) => key,
             Err(raw) => {
@@ -149,7 +142,9 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedOb
             source.suffixes.iter().any(ends)
         };
         if fits {
-            found.push(item(uri(&source.bucket, &key), Some(key)));
+            let mut item = item(uri(&source.bucket, &key), Some(key));
+            item.reject_code = item.reject_code.or(unscorable);
+            found.push(item);
         }
     }
     found
@@ -292,11 +287,14 @@ mod tests {
             suffixes: Vec::new(),
             max_objects: 10,
             modified_after: None,
+            include_unscorable: false,
             credentials: None,
         };
         let object = |key: &str, second| ListedObject {
             key: Ok(key.to_owned()),
             modified: at(second),
+            size: Some(1),
+            archived: false,
         };
         let page = vec![
             object("/lead/../x+%41.jpg", 10),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Score;
+use super::listed_object::is_unscorable;
 use crate::api::{FailureAction, FailureCount, FailureRule, ItemResult, JobSpec, Select, Summary};
 
 /// Maximum number of distinct error codes that are counted separately. A hostile service could send any number.
@@ -20,7 +21,7 @@ pub enum ResultClass {
     Failed,
     /// The item failed with a code that a rule ignores.
     Ignored,
-    /// The object was deleted before it was scored.
+    /// The object was deleted before it was scored, or cannot be scored.
     Skipped,
 }
 
@@ -69,7 +70,9 @@ impl ResultClassifier {
         let code = result.code.as_deref().unwrap_or_default();
         match self.action(code) {
             Some(FailureAction::IgnoreItem) => ResultClass::Ignored,
-            None if self.may_vanish && code.starts_with("ResourceNotFound") => ResultClass::Skipped,
+            None if self.may_vanish && (code.starts_with("ResourceNotFound") || is_unscorable(code)) => {
+                ResultClass::Skipped
+            }
             Some(FailureAction::FailItem | FailureAction::FailJob | FailureAction::Retry) | None => {
                 ResultClass::Failed
             }
@@ -100,7 +103,7 @@ pub struct Stats {
     pub failed: usize,
     /// Items whose failure a rule ignores.
     pub ignored: usize,
-    /// Items whose objects were deleted before they were scored.
+    /// Items whose objects were deleted before they were scored, or cannot be scored.
     pub skipped: usize,
     /// Items with a score below the threshold.
     pub below: usize,

@@ -80,6 +80,12 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         );
         return End::Failed(JobReason::FailureRule, message);
     }
+    if let Some((refused, code)) = progress.first_calls_refused() {
+        let message = format!(
+            "The first {refused} calls were refused with {code}, and no image has a score: correct what the code names, or list the code in failureRules if it concerns single images; then create another job"
+        );
+        return End::Failed(JobReason::FirstCallsRefused, message);
+    }
     let limit = allowed_count(&spec.max_failed_items, total);
     if totals.failed > limit {
         let reason = if progress.exhausted() == totals.failed {
@@ -146,17 +152,17 @@ pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, n
     } else {
         None
     };
+    status.enforcement_wait = if let Phase::Unenforced(_, wait) = phase {
+        Some(wait.clone())
+    } else {
+        before.enforcement_wait.clone().filter(|_| !ended)
+    };
     status.start_error = if let Phase::NotStarted(error) = phase {
         Some(truncate(error, 64))
     } else {
         None
     };
     status.conditions = job_conditions(job, &status, phase, totals.as_ref(), now);
-    status.enforcement_wait = if let Phase::Unenforced(_, wait) = phase {
-        Some(wait.clone())
-    } else {
-        before.enforcement_wait.clone().filter(|_| !ended)
-    };
     status
 }
 

@@ -257,6 +257,8 @@ impl JobWorld {
         let page = keys.iter().take(length).map(|key| ListedObject {
             key: Ok((*key).clone()),
             modified: before(now),
+            size: Some(1),
+            archived: false,
         });
         ObjectPage {
             objects: page.collect(),

@@ -21,7 +21,7 @@ use crate::seed::{BucketSeed, ManySeed, ProjectSeed, Seed, SeedError};
 use crate::server;
 use crate::tls;
 use crate::world::buckets::{Object, Scoring};
-use crate::world::{Lag, World};
+use crate::world::{Lag, StorageClass, World};
 
 /// The reason why an emulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +157,19 @@ impl Emulator {
     /// be drawn.
     pub fn put_many(&self, bucket: &str, many: ManySeed) -> Result<bool, SeedError> {
         self.cloud.put_many(bucket, many)
+    }
+
+    /// Sets the storage class of an object, and whether it has been restored. Returns `false` if the object does not
+    /// exist.
+    pub fn set_storage_class(&self, bucket: &str, key: &str, class: StorageClass, restored: bool) -> bool {
+        let mut world = self.cloud.world();
+        let bucket = world.buckets.get_mut(bucket);
+        let object = bucket.and_then(|bucket| bucket.objects.get_mut(key));
+        object.is_some_and(|object| {
+            object.storage_class = class;
+            object.restored = restored;
+            true
+        })
     }
 
     /// Sets the modification time of an object. Returns `false` if the object does not exist.

@@ -46,4 +46,4 @@ pub use request::Request;
 pub use seed::{BucketSeed, ManySeed, ObjectSeed, ProjectSeed, Seed, SeedError};
 pub use sts::{TokenFault, check_token};
 pub use traffic::ProjectCount;
-pub use world::Lag;
+pub use world::{Lag, StorageClass};

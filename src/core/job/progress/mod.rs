@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use k8s_openapi::jiff::Timestamp;
 
 use self::resume::plausible;
+use super::first_calls::FirstCalls;
 use super::result_buffer::{ReportBuffer, ResultBuffer};
 use super::{ResultClassifier, Stats};
 use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, REPORT_BYTES, Requests};
@@ -125,6 +126,7 @@ pub struct Progress {
     /// Requests that are reserved but not stored yet: no call may use them.
     pending: i64,
     pub(super) canary_passed: bool,
+    pub(super) first_calls: FirstCalls,
     pub(super) known: KnownFacts,
     pub(super) backoff_limit: i32,
     pub(super) seed: String,
@@ -180,6 +182,7 @@ impl Progress {
             allowance: 0,
             pending: 0,
             canary_passed: false,
+            first_calls: FirstCalls::default(),
             known: KnownFacts::default(),
             backoff_limit: spec.backoff_limit_per_item,
             seed: seed.to_owned(),
@@ -259,7 +262,8 @@ impl Progress {
                 }
             }
             Candidate::Fresh => {
-                let item = self.pending_items.pop_front()?;
+                let position = self.first_calls.position(self.pending_items.len());
+                let item = self.pending_items.remove(position)?;
                 self.under_way = (self.under_way.0 + 1, self.under_way.1 + serialized_len(&item.uri));
                 item
             }

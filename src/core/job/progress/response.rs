@@ -9,6 +9,7 @@ use super::{Item, Progress, Retry};
 use crate::api::FailureAction;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::Score;
+use crate::core::job::first_calls::FirstCalls;
 use crate::core::{requeue, time};
 
 /// Effect of a response on the whole job.
@@ -18,9 +19,9 @@ pub enum ResponseEffect {
     Continue,
     /// Lower the call rate and continue.
     SlowDown,
-    /// The credentials are rejected or expired: make no more calls with them.
     /// No response came within the deadline: IMM is slow, so lower the call rate and continue.
     TimedOut,
+    /// The credentials are rejected or expired: make no more calls with them.
     CredentialsRejected(CloudError),
     /// A permission is missing.
     Denied {
@@ -70,7 +71,7 @@ impl Progress {
         match answer {
             Ok(text) => {
                 let score = Score::parse(&text);
-                self.canary_passed |= score.is_some();
+                self.note_score(score.is_some());
                 let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
                 self.untrack(&item.uri);
                 self.record_result(index, item.uri, score.map(Score::into_text), code);
@@ -82,8 +83,8 @@ impl Progress {
 
     fn apply_error(&mut self, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
         self.count_request(&error);
-        let canary = !self.canary_passed;
         let slow = error.kind == CloudErrorKind::Unanswered && error.code == "Timeout";
+        let canary = !self.canary_passed;
         let passing = match error.kind {
             CloudErrorKind::Throttled => {
                 // Throttling depends on the call rate, not on the item: it is not counted as an attempt.
@@ -135,6 +136,7 @@ impl Progress {
             // too.
             Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
                 self.untrack(&item.uri);
+                self.note_refusal(&error.code);
                 self.record_result(item.index, item.uri, None, Some(error.code));
             }
         }
@@ -309,14 +311,10 @@ mod tests {
         CloudError {
             kind: CloudErrorKind::Unanswered,
             status: None,
-            code: "Timeout".to_owned(),
+            code: code.to_owned(),
             request_id: None,
             retry_after: None,
             refusal: Refusal::default(),
-        };
-        progress.apply_response(0, Err(timeout), Timestamp::UNIX_EPOCH);
-        assert_eq!(progress.done(), 0, "the item waits for a retry");
-        progress.deny(vec!["pics/regional/*".to_owned()]);
-        assert_eq!((progress.done(), progress.requests().sent), (1, 1));
+        }
     }
 }

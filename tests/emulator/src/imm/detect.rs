@@ -15,6 +15,9 @@ use crate::rpc::{RpcRequest, source};
 use crate::world::buckets::Content;
 use crate::world::callers::Caller;
 
+/// The largest image that is scored.
+const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
+
 /// The source of the score: a picture, or a known score that needs no pixels.
 enum Source {
     Scored(String),
@@ -132,6 +135,15 @@ fn read_source(
         .map_err(|_| denied(&reader))?;
     call.read_as = Some(reader);
     let object = bucket.objects.get(key).ok_or_else(|| missing("object"))?;
+    let unusable = |message: &str| Err(RpcError::new(400, "InvalidArgument", message));
+    if !object.is_readable() {
+        return unusable("The source is archived and must be restored first.");
+    }
+    match object.content.bytes.len() {
+        0 => return unusable("The source is empty."),
+        1..=MAX_IMAGE_BYTES => {}
+        _ => return unusable("The source exceeds 20 MB."),
+    }
     let picture = || Source::Picture(Arc::clone(&object.content));
     Ok(object.known_score(key).map_or_else(picture, Source::Scored))
 }

@@ -116,7 +116,11 @@ impl AuthenticatedRequest<'_> {
             contents.push_str(&element("ETag", &format!("\"{}\"", object.content.etag)));
             contents.push_str(&element("Type", "Normal"));
             contents.push_str(&element("Size", &object.content.bytes.len().to_string()));
-            contents.push_str(&element("StorageClass", "Standard"));
+            contents.push_str(&element("StorageClass", object.storage_class.name()));
+            if object.restored {
+                let restoration = "ongoing-request=\"false\", expiry-date=\"Sat, 01 Jan 2050 00:00:00 GMT\"";
+                contents.push_str(&element("RestoreInfo", restoration));
+            }
             contents.push_str(&owner);
             contents.push_str("</Contents>");
         }

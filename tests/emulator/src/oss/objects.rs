@@ -4,6 +4,7 @@
 use super::AuthenticatedRequest;
 use crate::answer::{Answer, OssError};
 use crate::clock::{http_date, read_date};
+use crate::world::StorageClass;
 use crate::world::buckets::{Object, Scoring};
 
 fn no_such_key(key: &str) -> OssError {
@@ -83,6 +84,10 @@ impl AuthenticatedRequest<'_> {
         if let Some(error) = self.unmet_condition(object) {
             return Err(error);
         }
+        if !object.is_readable() && self.request.method != "HEAD" {
+            let message = "The operation is not valid for the object's state";
+            return Err(OssError::new(403, "InvalidObjectState", message));
+        }
         let bytes = &object.content.bytes;
         let length = bytes.len();
         let standard = self.request.header("x-oss-range-behavior") == Some("standard");
@@ -106,7 +111,7 @@ impl AuthenticatedRequest<'_> {
             .with("Last-Modified", http_date(object.modified))
             .with("Accept-Ranges", "bytes")
             .with("x-oss-object-type", "Normal")
-            .with("x-oss-storage-class", "Standard");
+            .with("x-oss-storage-class", object.storage_class.name());
         if let Some((first, last)) = range {
             answer = answer.with("Content-Range", format!("bytes {first}-{last}/{length}"));
         }
@@ -130,6 +135,10 @@ impl AuthenticatedRequest<'_> {
         }
         let mut object = Object::new(self.request.body.clone(), self.cloud.clock.now(), Scoring::Pixels);
         object.content_type = self.request.header("content-type").map(str::to_owned);
+        if let Some(name) = self.request.header("x-oss-storage-class") {
+            object.storage_class = StorageClass::from_name(name)
+                .ok_or_else(|| OssError::new(400, "InvalidArgument", "The storage class is not valid."))?;
+        }
         let etag = format!("\"{}\"", object.content.etag);
         world.put_object(&self.bucket, &key, object);
         Ok(Answer::empty(200).with("ETag", etag))

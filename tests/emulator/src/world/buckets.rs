@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Lag;
+use super::{Lag, StorageClass};
 use crate::digest::md5_hex_upper;
 use crate::policy::{Document, PrincipalReading, with_security_deny};
 use crate::score::{self, Score};
@@ -58,6 +58,9 @@ pub(crate) struct Object {
     pub(crate) content_type: Option<String>,
     pub(crate) modified: jiff::Timestamp,
     pub(crate) scoring: Scoring,
+    pub(crate) storage_class: StorageClass,
+    /// Whether an archived object has been restored.
+    pub(crate) restored: bool,
 }
 
 impl Object {
@@ -67,7 +70,14 @@ impl Object {
             content_type: None,
             modified,
             scoring,
+            storage_class: StorageClass::Standard,
+            restored: false,
         }
+    }
+
+    /// Returns whether the content can be read.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.restored || !self.storage_class.is_archived()
     }
 
     /// Returns the score if it need not be computed from the pixels, otherwise `None`.

@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod buckets;
 pub(crate) mod callers;
 pub(crate) mod projects;
+mod storage_class;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,6 +14,7 @@ use crate::seed::{BucketSeed, ProjectSeed, Seed, SeedError};
 use accounts::{Account, Key, Session};
 use buckets::{Bucket, Object};
 use projects::Project;
+pub use storage_class::StorageClass;
 
 /// The delay after which a policy change is visible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

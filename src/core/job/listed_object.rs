@@ -1,0 +1,82 @@
+//! An object as listed by OSS, and whether IMM can score it.
+
+use k8s_openapi::jiff::Timestamp;
+
+/// The largest image that IMM accepts in bytes (IMM page on the limits of image detection).
+const MAX_IMAGE_BYTES: u64 = 20 * 1024 * 1024;
+const EMPTY: &str = "Empty";
+const TOO_LARGE: &str = "TooLarge";
+const ARCHIVED: &str = "Archived";
+
+/// Returns whether a code is the one of an object that was not called because IMM cannot score it.
+pub(super) fn is_unscorable(code: &str) -> bool {
+    [EMPTY, TOO_LARGE, ARCHIVED].contains(&code)
+}
+
+/// An object as listed by OSS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The key; `Err` contains the percent-encoded form of a key that is not UTF-8.
+    pub key: Result<String, String>,
+    /// Time of the last modification.
+    pub modified: Timestamp,
+    /// Size in bytes; `None` if OSS does not say.
+    pub size: Option<u64>,
+    /// Whether the object must be restored before it can be read.
+    pub archived: bool,
+}
+
+impl ListedObject {
+    /// Returns the code of an object that IMM cannot score; a call would be billed and refused.
+    pub(super) fn unscorable(&self) -> Option<&'static str> {
+        match self.size {
+            _ if self.archived => Some(ARCHIVED),
+            Some(0) => Some(EMPTY),
+            Some(size) if size > MAX_IMAGE_BYTES => Some(TOO_LARGE),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::PrefixSource;
+    use crate::core::job::items_of_page;
+
+    #[test]
+    fn what_imm_cannot_score_is_rejected_without_a_call_unless_it_is_included() {
+        let listed = |size, archived| ListedObject {
+            key: Ok("a.jpg".to_owned()),
+            modified: Timestamp::UNIX_EPOCH,
+            size,
+            archived,
+        };
+        let source = |include_unscorable| PrefixSource {
+            bucket: "pics".to_owned(),
+            prefix: String::new(),
+            suffixes: Vec::new(),
+            max_objects: 10,
+            modified_after: None,
+            include_unscorable,
+            credentials: None,
+        };
+        for (size, archived, code) in [
+            (Some(0), false, Some("Empty")),
+            (Some(1), false, None),
+            (Some(20 * 1024 * 1024), false, None),
+            (Some(20 * 1024 * 1024 + 1), false, Some("TooLarge")),
+            (Some(1), true, Some("Archived")),
+            (None, true, Some("Archived")),
+            (None, false, None),
+        ] {
+            let found = |include| {
+                let page = vec![listed(size, archived)];
+                items_of_page(&source(include), Timestamp::UNIX_EPOCH, page)[0].reject_code
+            };
+            assert_eq!(found(false), code, "{size:?} {archived}");
+            assert_eq!(found(true), None, "{size:?} {archived}");
+            assert!(code.is_none_or(is_unscorable));
+        }
+    }
+}
