@@ -1,12 +1,14 @@
 //! Waits for OSS to enforce a new grant after the first call of a job was denied.
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::grant_wait::read_grant;
 use super::persist::JobWriter;
 use crate::api::{EventReason, JobSpec};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
-use crate::core::job::{Phase, Progress, next_repeat, other_job_message, wait_message};
+use crate::core::job::{JobId, JobObject, Phase, Progress, next_repeat, other_job_message, wait_message};
 use crate::core::time;
 use crate::ports::CloudError;
 use crate::runtime::queue::Action;
@@ -29,10 +31,10 @@ pub(super) async fn await_enforcement(
     let until = wait.until.0;
     let leads = context
         .enforcement_trials()
-        .begin(&grant, &writer.job.uid, until, now);
+        .begin(&grant, &id_of(&writer.job), until, now);
     if !leads {
         // Without an open trial of another job, its outcome is known: OSS denies the role.
-        let until = trial_of_another_job(context, &grant, &writer.job.uid)?;
+        let until = trial_of_another_job(context, &grant, &writer.job)?;
         let phase = Phase::Waiting(other_job_message(&grant.key));
         writer.write_phase(context, Some(progress), &phase).await;
         return Some(Action::Requeue(time::left_until(until, now)));
@@ -49,8 +51,15 @@ pub(super) async fn await_enforcement(
 pub(super) fn trial_of_another_job(
     context: &Context,
     grant: &GrantObject,
-    job_uid: &str,
-) -> Option<k8s_openapi::jiff::Timestamp> {
+    job: &JobObject,
+) -> Option<Timestamp> {
     let now = context.ports.now();
-    context.enforcement_trials().waits(grant, job_uid, now)
+    context.enforcement_trials().waits(grant, &id_of(job), now)
+}
+
+fn id_of(job: &JobObject) -> JobId<'_> {
+    JobId {
+        namespace: &job.key.namespace,
+        uid: &job.uid,
+    }
 }

@@ -108,7 +108,7 @@ pub(super) async fn check_preconditions(
     match decision {
         GateDecision::Open => {
             let other = grant.as_ref().and_then(|grant| {
-                let until = trial_of_another_job(context, grant, &writer.job.uid)?;
+                let until = trial_of_another_job(context, grant, &writer.job)?;
                 Some((other_job_message(&grant.key), until))
             });
             match other {

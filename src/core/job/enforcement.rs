@@ -1,5 +1,6 @@
 //! A first call that is denied although the grant is live: OSS may not enforce the policy yet, because no delay is
-//! documented. The call is then repeated a few times, by one job for each grant; the others wait for its outcome.
+//! documented. The call is then repeated a few times, by one job for each grant and
+//! namespace; the others wait for its outcome. Jobs of another namespace do not: it could delay them on purpose.
 
 use std::collections::BTreeMap;
 
@@ -73,10 +74,25 @@ pub fn other_job_message(grant: &ObjectKey) -> String {
     )
 }
 
-/// The jobs that repeat their first call: one for each grant and generation.
+/// The jobs that repeat their first call: one for each grant, generation and namespace of jobs.
 #[derive(Debug, Default)]
 pub struct EnforcementTrials {
-    trials: BTreeMap<(ObjectKey, i64), Trial>,
+    trials: BTreeMap<(ObjectKey, i64, String), Trial>,
+}
+
+/// A job by its namespace and uid.
+#[derive(Clone, Copy, Debug)]
+pub struct JobId<'a> {
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Unique id of the object.
+    pub uid: &'a str,
+}
+
+impl JobId<'_> {
+    fn key(&self, grant: &GrantObject) -> (ObjectKey, i64, String) {
+        (grant.key.clone(), grant.generation, self.namespace.to_owned())
+    }
 }
 
 #[derive(Debug)]
@@ -89,18 +105,18 @@ struct Trial {
 }
 
 impl EnforcementTrials {
-    /// Begins or continues the trial of a job, by its uid. Returns `false` if another job's trial is under way or has
+    /// Begins or continues the trial of a job. Returns `false` if another job's trial is under way or has
     /// failed.
-    pub fn begin(&mut self, grant: &GrantObject, job: &str, until: Timestamp, now: Timestamp) -> bool {
+    pub fn begin(&mut self, grant: &GrantObject, job: &JobId<'_>, until: Timestamp, now: Timestamp) -> bool {
         self.trials
             .retain(|_, trial| now < time::after(trial.ends, NEW_FOR));
-        let key = (grant.key.clone(), grant.generation);
+        let key = job.key(grant);
         let other = self.trials.get(&key);
-        if other.is_some_and(|trial| trial.job != job && (trial.failed || now < trial.ends)) {
+        if other.is_some_and(|trial| trial.job != job.uid && (trial.failed || now < trial.ends)) {
             return false;
         }
         let trial = Trial {
-            job: job.to_owned(),
+            job: job.uid.to_owned(),
             ends: time::after(until, CALL),
             failed: false,
         };
@@ -109,12 +125,12 @@ impl EnforcementTrials {
     }
 
     /// Returns until when a job has to wait for the outcome of another job's trial.
-    pub fn waits(&self, grant: &GrantObject, job: &str, now: Timestamp) -> Option<Timestamp> {
-        let trial = self.trials.get(&(grant.key.clone(), grant.generation))?;
-        (trial.job != job && !trial.failed && now < trial.ends).then_some(trial.ends)
+    pub fn waits(&self, grant: &GrantObject, job: &JobId<'_>, now: Timestamp) -> Option<Timestamp> {
+        let trial = self.trials.get(&job.key(grant))?;
+        (trial.job != job.uid && !trial.failed && now < trial.ends).then_some(trial.ends)
     }
 
-    /// Ends the trial of a job: OSS enforces the grant, or every repeat was denied.
+    /// Ends the trials of a job, by its uid: OSS enforces the grant, or every repeat was denied.
     pub fn end(&mut self, job: &str, enforced: bool) {
         if enforced {
             self.trials.retain(|_, trial| trial.job != job);
@@ -201,32 +217,48 @@ mod tests {
     }
 
     #[test]
-    fn one_job_tries_for_each_grant_and_generation() {
+    fn one_job_tries_for_each_grant_generation_and_namespace() {
         let mut trials = EnforcementTrials::default();
+        let job = |uid| JobId {
+            namespace: "team",
+            uid,
+        };
+        let other_team = JobId {
+            namespace: "other",
+            uid: "b",
+        };
         let first = grant(&json!({}));
         let edited = GrantObject {
             generation: 4,
             ..first.clone()
         };
-        assert!(trials.begin(&first, "a", at(130), at(100)));
-        assert!(trials.begin(&first, "a", at(160), at(130)), "its second repeat");
-        assert!(!trials.begin(&first, "b", at(160), at(131)));
-        assert_eq!(trials.waits(&first, "b", at(131)), Some(at(235)));
-        assert_eq!(trials.waits(&first, "a", at(131)), None);
-        assert_eq!(trials.waits(&edited, "b", at(131)), None);
-        trials.end("a", true);
-        assert_eq!(trials.waits(&first, "b", at(131)), None);
-
-        assert!(trials.begin(&first, "a", at(160), at(130)));
-        trials.end("a", false);
-        assert_eq!(trials.waits(&first, "b", at(131)), None);
+        assert!(trials.begin(&first, &job("a"), at(130), at(100)));
         assert!(
-            !trials.begin(&first, "b", at(160), at(131)),
+            trials.begin(&first, &job("a"), at(160), at(130)),
+            "its second repeat"
+        );
+        assert!(!trials.begin(&first, &job("b"), at(160), at(131)));
+        assert_eq!(trials.waits(&first, &job("b"), at(131)), Some(at(235)));
+        assert_eq!(trials.waits(&first, &job("a"), at(131)), None);
+        assert_eq!(trials.waits(&first, &other_team, at(131)), None);
+        assert_eq!(trials.waits(&edited, &job("b"), at(131)), None);
+        trials.end("a", true);
+        assert_eq!(trials.waits(&first, &job("b"), at(131)), None);
+
+        assert!(trials.begin(&first, &job("a"), at(160), at(130)));
+        trials.end("a", false);
+        assert_eq!(trials.waits(&first, &job("b"), at(131)), None);
+        assert!(
+            !trials.begin(&first, &job("b"), at(160), at(131)),
             "the outcome is known"
         );
-        assert!(trials.begin(&first, "c", at(2_000), at(1_900)), "forgotten");
+        assert!(trials.begin(&first, &job("c"), at(2_000), at(1_900)), "forgotten");
 
-        assert_eq!(trials.waits(&first, "b", at(2_075)), None, "the job is gone");
-        assert!(trials.begin(&first, "b", at(2_100), at(2_075)));
+        assert_eq!(
+            trials.waits(&first, &job("b"), at(2_075)),
+            None,
+            "the job is gone"
+        );
+        assert!(trials.begin(&first, &job("b"), at(2_100), at(2_075)));
     }
 }

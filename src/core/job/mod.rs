@@ -16,7 +16,7 @@ mod status;
 mod throughput;
 mod upgrade;
 
-pub use enforcement::{EnforcementTrials, next_repeat, other_job_message, wait_message};
+pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
 pub use gate::{GateDecision, covers, evaluate_gate};
 pub use listed_object::ListedObject;
 pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
