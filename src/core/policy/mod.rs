@@ -3,6 +3,7 @@
 mod coverage;
 mod deny;
 mod document;
+mod publicity;
 mod statement;
 mod wildcard;
 
@@ -11,6 +12,7 @@ pub use deny::{
     evaluate_denies, is_denied,
 };
 pub use document::{Document, POLICY_LIMIT, PolicyParseError, StatementSpan};
+pub use publicity::{PolicyPublicity, Publicity, publicity};
 pub use statement::{
     STATEMENT_LIMIT, Statement, access_statement, fingerprint, is_plausible, is_removed_verbatim_only,
     names_grantee, pass_role_statement, readers,
