@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use imm_operator::cli::{Arguments, Command, RunArgs, credentials_from_environment};
-use imm_operator::cli::{generate, plan, release_finalizers, results};
+use imm_operator::cli::{doctor, generate, plan, release_finalizers, results};
 use imm_operator::runtime::{panics, telemetry};
 use imm_operator::{api, app, kubernetes};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             credentials_from_environment(),
             kubernetes::now(),
         )),
+        Command::Doctor(flags) => block_on(doctor::run(&flags)),
         Command::ReleaseFinalizers(flags) => block_on(release_finalizers::run(&flags)),
         Command::Results(flags) => block_on(results::run(&flags)),
         Command::Crd => print(&generate::crds_yaml(&api::crds())),

@@ -3,6 +3,7 @@
 use super::RunError;
 use crate::api::ItemResult;
 use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::job::JobObject;
 use crate::kubernetes::Kubernetes;
 use crate::kubernetes::connect::{ConnectOptions, Connection, connect};
 use crate::kubernetes::request::RequestError;
@@ -84,4 +85,69 @@ pub async fn read_results(
         }
     }
     Ok(())
+}
+
+/// The cluster as the caller of a command sees it.
+pub struct CallersCluster {
+    kubernetes: Kubernetes,
+    namespace: String,
+}
+
+impl CallersCluster {
+    /// Connects with the caller's own rights.
+    ///
+    /// # Errors
+    /// Returns an error if no configuration can be used.
+    pub fn connect(cluster: &ConnectOptions) -> Result<Self, RunError> {
+        let connection = client_of(cluster)?;
+        Ok(Self {
+            kubernetes: Kubernetes::new(connection.client, Vec::new(), None, None),
+            namespace: connection.namespace,
+        })
+    }
+
+    /// Returns the namespace of the context.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Returns the adapter, which has the caller's rights.
+    pub fn kubernetes(&self) -> &Kubernetes {
+        &self.kubernetes
+    }
+
+    /// Reads a grant.
+    ///
+    /// # Errors
+    /// Returns an error if the grant does not exist or cannot be read.
+    pub async fn grant(&self, key: &ObjectKey) -> Result<GrantObject, RunError> {
+        let permission = format!("get immbucketgrants in namespace {}", key.namespace);
+        let found = self.kubernetes.find_grant(key).await;
+        let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
+        found.ok_or_else(|| RunError::Cluster(format!("there is no ImmBucketGrant {key}")))
+    }
+
+    /// Reads a job.
+    ///
+    /// # Errors
+    /// Returns an error if the job does not exist or cannot be read.
+    pub async fn job(&self, key: &ObjectKey) -> Result<JobObject, RunError> {
+        let permission = format!("get imagescorejobs in namespace {}", key.namespace);
+        let found = self.kubernetes.find_job(key).await;
+        let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
+        found.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))
+    }
+
+    /// Returns whether a grant of any namespace names a bucket.
+    ///
+    /// # Errors
+    /// Returns an error if the grants cannot be listed.
+    pub async fn has_grant_of(&self, bucket: &str) -> Result<bool, RunError> {
+        let grants =
+            self.kubernetes.all_grants().await.map_err(|error| {
+                RunError::Cluster(error.describe("list immbucketgrants in all namespaces"))
+            })?;
+        let names = |grant: &GrantObject| grant.bucket.as_ref().is_some_and(|own| own.name == bucket);
+        Ok(grants.iter().any(names))
+    }
 }

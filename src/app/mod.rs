@@ -1,5 +1,6 @@
 //! The process: wiring, start order, leader election, probes and shutdown. `core` makes the decisions.
 
+mod caller_credentials;
 mod commands;
 mod operator_identity;
 #[cfg(test)]
@@ -8,7 +9,8 @@ mod secret_answers;
 mod stored_objects;
 mod wiring;
 
-pub use self::commands::{read_results, release_finalizers};
+pub use self::caller_credentials::CallerCredentials;
+pub use self::commands::{CallersCluster, read_results, release_finalizers};
 pub use self::operator_identity::OperatorIdentity;
 
 use std::net::SocketAddr;
@@ -106,7 +108,7 @@ pub enum RunError {
 /// # Errors
 /// Returns an error if the process cannot start, or [`RunError::LeaseLost`].
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
-    let endpoints = endpoints(&settings).await?;
+    let endpoints = resolve_endpoints(&settings.endpoints, &settings.operator_identity).await?;
     let [oss, imm] = endpoints.describe();
     let (sts, region) = (endpoints.sts(), endpoints.own_region().map(ToOwned::to_owned));
     tracing::info!(
@@ -210,13 +212,18 @@ fn memory_limit() -> u64 {
         .unwrap_or(memory_budget::DEFAULT_LIMIT)
 }
 
-/// Returns the endpoints. The metadata service is asked for the region only if the operator gets its identity from there,
-/// no setting names the region, and an endpoint depends on it.
-async fn endpoints(settings: &Settings) -> Result<Endpoints, RunError> {
-    let service = settings
-        .operator_identity
+/// Returns the endpoints. The metadata service is asked for the region only if the identity comes from there, no setting
+/// names the region, and an endpoint depends on it.
+///
+/// # Errors
+/// Returns an error if a setting cannot be used, or the metadata service names no region.
+pub async fn resolve_endpoints(
+    settings: &EndpointSettings,
+    identity: &OperatorIdentity,
+) -> Result<Endpoints, RunError> {
+    let service = identity
         .metadata_service()
-        .filter(|_| matches!(settings.endpoints.lacks_region(), Ok(true)));
+        .filter(|_| matches!(settings.lacks_region(), Ok(true)));
     let region = match service {
         Some(service) => {
             let asked = service.region().await;
@@ -224,7 +231,7 @@ async fn endpoints(settings: &Settings) -> Result<Endpoints, RunError> {
         }
         None => None,
     };
-    Ok(settings.endpoints.resolve(region)?)
+    Ok(settings.resolve(region)?)
 }
 
 /// Runs the controllers while the lease is held.

@@ -1,11 +1,12 @@
-//! Reads a grant from a manifest, with the verdict of `kubectl apply`: a file or standard input, several documents, and
-//! lists.
+//! Reads grants and jobs from a manifest, with the verdict of `kubectl apply`: a file or standard input, several documents,
+//! and lists.
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::{GROUP, GrantSpec, Preset, VERSION, crds};
+use crate::api::{AccessMode, GROUP, GrantSpec, JobSpec, Preset, VERSION, crds};
 use crate::core::schema::{check, check_envelope};
 use crate::core::validate::check_credentials;
 
@@ -24,11 +25,7 @@ pub(super) async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 /// # Errors
 /// Returns what is wrong with the manifest.
 pub(super) fn grant_of(text: &str, name: Option<&str>) -> Result<GrantSpec, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
-    let mut found = Vec::new();
-    for document in documents {
-        collect_grants(document, &mut found)?;
-    }
+    let mut found = objects_of(text, "ImmBucketGrant")?;
     let name_of = |grant: &Value| {
         grant
             .pointer("/metadata/name")
@@ -40,39 +37,81 @@ pub(super) fn grant_of(text: &str, name: Option<&str>) -> Result<GrantSpec, Stri
     match (found.next(), found.next()) {
         (None, _) => Err("found none".to_owned()),
         (Some(_), Some(_)) => Err("found more than one: select one with --name".to_owned()),
-        (Some(grant), None) => checked_spec(grant),
+        (Some(grant), None) => grant_spec(grant),
     }
 }
 
-/// Collects the grants of a document, and of the items of a list.
-fn collect_grants(document: Value, found: &mut Vec<Value>) -> Result<(), String> {
+/// Returns the objects of a kind, also those in the items of lists.
+///
+/// # Errors
+/// Returns what is wrong with the manifest.
+pub(super) fn objects_of(text: &str, kind: &str) -> Result<Vec<Value>, String> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    let mut found = Vec::new();
+    for document in documents {
+        collect(document, kind, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Collects the objects of a kind in a document, and in the items of a list.
+fn collect(document: Value, wanted: &str, found: &mut Vec<Value>) -> Result<(), String> {
     let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
-    match kind {
-        "ImmBucketGrant" => found.push(document),
-        "List" | "ImmBucketGrantList" => {
-            let items = document.get("items").and_then(Value::as_array).cloned();
-            for item in items.ok_or_else(|| format!("items of kind {kind} must be a list"))? {
-                collect_grants(item, found)?;
-            }
+    if kind == wanted {
+        found.push(document);
+    } else if kind == "List" || kind.strip_suffix("List") == Some(wanted) {
+        let items = document.get("items").and_then(Value::as_array).cloned();
+        for item in items.ok_or_else(|| format!("items of kind {kind} must be a list"))? {
+            collect(item, wanted, found)?;
         }
-        _ => {}
     }
     Ok(())
 }
 
-fn checked_spec(grant: Value) -> Result<GrantSpec, String> {
-    let Value::Object(mut grant) = grant else {
-        return Err("an ImmBucketGrant must have fields".to_owned());
+/// Returns the spec of a grant, checked as the API server does.
+///
+/// # Errors
+/// Returns what is wrong with it.
+pub(super) fn grant_spec(grant: Value) -> Result<GrantSpec, String> {
+    let spec: GrantSpec = checked_spec(grant, "ImmBucketGrant")?;
+    check_credentials("spec.credentials", &spec.credentials)?;
+    if spec.access.preset != Preset::Custom && !spec.access.actions.is_empty() {
+        return Err("spec.access.actions requires preset: Custom: set it, or remove actions".to_owned());
+    }
+    Ok(spec)
+}
+
+/// Returns the spec of a job, checked as the API server does.
+///
+/// # Errors
+/// Returns what is wrong with it.
+pub(super) fn job_spec(job: Value) -> Result<JobSpec, String> {
+    let spec: JobSpec = checked_spec(job, "ImageScoreJob")?;
+    check_credentials("spec.credentials", &spec.credentials)?;
+    if let Some(credentials) = spec.source.credentials() {
+        check_credentials("spec.source", credentials)?;
+    }
+    if spec.access.role_chain.is_some() != (spec.access.mode == AccessMode::RoleChain) {
+        return Err(
+            "spec.access.roleChain is required with mode: RoleChain, and not allowed otherwise".to_owned(),
+        );
+    }
+    Ok(spec)
+}
+
+fn checked_spec<Spec: DeserializeOwned>(object: Value, kind: &str) -> Result<Spec, String> {
+    let Value::Object(mut object) = object else {
+        return Err(format!("an {kind} must have fields"));
     };
-    check_envelope(&grant, &format!("{GROUP}/{VERSION}"))?;
-    let mut spec = grant
+    check_envelope(&object, &format!("{GROUP}/{VERSION}"))?;
+    let mut spec = object
         .remove("spec")
         .filter(|spec| !spec.is_null())
         .ok_or("spec is required")?;
     let definitions = crds();
     let schema = definitions
         .iter()
-        .find(|definition| definition.spec.names.kind == "ImmBucketGrant")
+        .find(|definition| definition.spec.names.kind == kind)
         .and_then(|definition| definition.spec.versions.first()?.schema.as_ref())
         .and_then(|schema| {
             schema
@@ -87,12 +126,7 @@ fn checked_spec(grant: Value) -> Result<GrantSpec, String> {
         schema.ok_or("the schema of the kind is missing")?,
         "spec",
     )?;
-    let spec: GrantSpec = serde_json::from_value(spec).map_err(|error| format!("spec: {error}"))?;
-    check_credentials("spec.credentials", &spec.credentials)?;
-    if spec.access.preset != Preset::Custom && !spec.access.actions.is_empty() {
-        return Err("spec.access.actions requires preset: Custom: set it, or remove actions".to_owned());
-    }
-    Ok(spec)
+    serde_json::from_value(spec).map_err(|error| format!("spec: {error}"))
 }
 
 /// Path of a manifest for messages.

@@ -2,6 +2,7 @@
 
 mod cloud_args;
 mod cluster;
+pub mod doctor;
 mod escape;
 pub mod generate;
 mod manifest;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 use self::cloud_args::CloudArgs;
 pub use self::cloud_args::IdentityError;
 use self::cluster::ClusterArgs;
+use self::doctor::DoctorArgs;
 use self::plan::PlanArgs;
 use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
@@ -43,6 +45,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print what a grant would change in a bucket's policy, without writing. Exit code 0: no change, 2: changes, 1: error.
     Plan(PlanArgs),
+    /// Say whether an installation will work with the real cloud, and which values to set. Without --probe-bucket, nothing is
+    /// written and no call is billed. Exit code 0: all is well, 1: warnings, 2: failed.
+    Doctor(Box<DoctorArgs>),
     /// Remove the operator's finalizers from all grants, for an uninstall; the statements stay in the policies. Stop the
     /// operator first, because it adds the finalizers again.
     #[command(alias = "drain")]
@@ -158,11 +163,14 @@ impl RunArgs {
 
 /// Returns the static credentials in the variables of Alibaba Cloud's SDKs; `None` unless ID and secret are set.
 pub fn credentials_from_environment() -> Option<AccessKeys> {
-    let (id, secret) = (
-        variable("ALIBABA_CLOUD_ACCESS_KEY_ID")?,
-        variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET")?,
-    );
-    let token = variable("ALIBABA_CLOUD_SECURITY_TOKEN").map(Into::into);
+    credentials_with_prefix("ALIBABA_CLOUD_")
+}
+
+/// Returns static credentials in variables with a prefix; `None` unless ID and secret are set.
+fn credentials_with_prefix(prefix: &str) -> Option<AccessKeys> {
+    let named = |name: &str| variable(&format!("{prefix}{name}"));
+    let (id, secret) = (named("ACCESS_KEY_ID")?, named("ACCESS_KEY_SECRET")?);
+    let token = named("SECURITY_TOKEN").map(Into::into);
     Some(AccessKeys {
         id,
         secret: secret.into(),

@@ -1,7 +1,6 @@
 //! `imm-operator plan`: prints what a grant would change in a bucket's policy, with the same bytes that the operator would
 //! write. The command needs no cluster, and with `--policy` no credentials.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,8 +14,8 @@ use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, Plan
 use crate::cloud::Cloud;
 use crate::core::endpoints::EndpointSettings;
 use crate::core::grant::{
-    Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, PassRoleDecision, PlanInput,
-    PublicAccessBlock, decide_pass_role, parse_spec, planned_change, public_statement, whole_account,
+    GrantOutcome, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec, planned_change_alone,
+    public_statement, whole_account,
 };
 use crate::core::place::BucketPlace;
 use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT};
@@ -160,44 +159,12 @@ async fn plan_grant(
     let choice =
         decide_pass_role(&spec, 1, &GrantStatus::default(), Some(block)).unwrap_or(PassRoleDecision::Omitted);
     let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
-    let change =
-        planned_change_for(document.as_ref(), &wanted, now).map_err(|outcome| not_planned(&outcome))?;
+    let change = planned_change_alone(document.as_ref(), &wanted, Vec::new(), now)
+        .map_err(|outcome| not_planned(&outcome))?;
     Ok((
         format_plan(&spec, document.as_ref(), &change, choice),
         !change.add.is_empty() || !change.remove.is_empty(),
     ))
-}
-
-/// Plans the change for a grant that owns no statements yet. Fails with the outcome that prevents its statements.
-fn planned_change_for(
-    document: Option<&Document>,
-    wanted: &Desired,
-    now: Timestamp,
-) -> Result<PlannedChange, GrantOutcome> {
-    let key = ObjectKey {
-        namespace: String::new(),
-        name: String::new(),
-    };
-    let mut members = [GrantInput {
-        key,
-        created: None,
-        disposition: Disposition::Enforced(wanted.clone()),
-        ledger: Vec::new(),
-        unverified: 0,
-        unproven: BTreeSet::new(),
-    }];
-    let scene = PlanInput {
-        document,
-        now,
-        unsettled_until: None,
-        absence_untrusted: false,
-        placed_by_others: None,
-        explained_by_others: None,
-        confirmed_removed: None,
-        identity: None,
-        shared_identity: false,
-    };
-    planned_change(scene, &mut members, 0, wanted)
 }
 
 /// Formats the plan like a diff: existing statements unchanged and with their original text, added ones with `+`.

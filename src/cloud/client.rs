@@ -24,7 +24,7 @@ pub(super) const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 /// Client of OSS, IMM and STS.
 #[derive(Clone)]
 pub struct Cloud {
-    client: Client,
+    pub(super) client: Client,
     pub(super) endpoints: Arc<Endpoints>,
 }
 

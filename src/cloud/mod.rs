@@ -10,6 +10,7 @@ mod imm;
 mod machine_keys;
 mod oss_objects;
 mod oss_policy;
+mod reachability;
 mod refusal_body;
 mod rpc;
 pub mod sign;

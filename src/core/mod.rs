@@ -2,6 +2,7 @@
 
 pub mod condition_builder;
 pub mod credential_use;
+pub mod doctor;
 pub mod endpoints;
 pub mod error;
 pub mod grant;

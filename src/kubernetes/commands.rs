@@ -5,7 +5,7 @@ use kube::api::{ListParams, PatchParams};
 use super::Kubernetes;
 use super::decode::{DecodedGrant, DecodedJob};
 use super::request::{RequestError, read, send};
-use crate::api::ImageScoreJob;
+use crate::api::{ImageScoreJob, ImmBucketGrant};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::ports::ReportPage;
@@ -37,6 +37,12 @@ impl Kubernetes {
             Err(RequestError::Kube(kube::Error::Api(status))) if status.code == 404 => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads a grant; `None` if it does not exist.
+    pub(crate) async fn find_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, RequestError> {
+        let found = send(read::<ImmBucketGrant, DecodedGrant>(&self.client, key)).await?;
+        Ok(found.map(|DecodedGrant(grant)| grant))
     }
 
     /// Reads a job; `None` if it does not exist.

@@ -3,9 +3,11 @@
 
 mod address;
 mod region;
+mod variants;
 
 pub use address::{Address, AddressFault, is_this_machine};
 pub use region::RegionSources;
+pub use variants::{EndpointVariant, variants_of};
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,7 @@ pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_
 pub use finalizer::FinalizerFacts;
 pub use ledger::{merge_ledger, split_ledger};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
-pub use preview::planned_change;
+pub use preview::{planned_change, planned_change_alone};
 pub use reach::{public_statement, whole_account};
 pub use status::{GrantState, Observation, grant_status};
 pub use upgrade::upgraded_grant_status;

@@ -1,10 +1,13 @@
 //! The change that a grant would make if it were enforced: the regular plan, with the disposition of one grant replaced.
 //! Shown in the status in preview mode and printed by `imm-operator plan`.
 
+use std::collections::BTreeSet;
 use std::mem;
 
-use super::{Change, Desired, Disposition, GrantInput, GrantOutcome, OnDrift, PlanInput, plan};
-use crate::api::{EntryState, PlannedChange};
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Change, Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, OnDrift, PlanInput, plan};
+use crate::api::{EntryState, LedgerEntry, PlannedChange};
 use crate::core::hash::sha256;
 use crate::core::policy::Document;
 
@@ -74,4 +77,40 @@ pub fn planned_change(
         resulting_bytes: i64::try_from(text.map_or(0, str::len)).unwrap_or(i64::MAX),
         resulting_sha256: text.map(sha256),
     })
+}
+
+/// Returns the change that a grant would make if no other grant were in its bucket. `ledger` has the statements that it owns.
+///
+/// # Errors
+/// As for [`planned_change`].
+pub fn planned_change_alone(
+    document: Option<&Document>,
+    wanted: &Desired,
+    ledger: Vec<LedgerEntry>,
+    now: Timestamp,
+) -> Result<PlannedChange, GrantOutcome> {
+    let key = ObjectKey {
+        namespace: String::new(),
+        name: String::new(),
+    };
+    let mut grants = [GrantInput {
+        key,
+        created: None,
+        disposition: Disposition::Enforced(wanted.clone()),
+        ledger,
+        unverified: 0,
+        unproven: BTreeSet::new(),
+    }];
+    let input = PlanInput {
+        document,
+        now,
+        unsettled_until: None,
+        absence_untrusted: false,
+        placed_by_others: None,
+        explained_by_others: None,
+        confirmed_removed: None,
+        identity: None,
+        shared_identity: false,
+    };
+    planned_change(input, &mut grants, 0, wanted)
 }

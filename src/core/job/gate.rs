@@ -83,7 +83,7 @@ pub fn evaluate_gate(
         };
         return GateDecision::Denied(message);
     }
-    if let Some((reason, message)) = mismatch(spec, source_spec, granted) {
+    if let Some((reason, message)) = grant_mismatch(spec, source_spec, granted) {
         return GateDecision::Never(reason, format!("Grant {name} {message}"));
     }
     let propagation = SignedDuration::from_secs(i64::from(spec.grant_wait.settle_seconds));
@@ -128,7 +128,11 @@ fn is_live(grant: &GrantObject) -> bool {
 }
 
 /// Returns the reason and message if the grant does not cover the job; `None` if it does.
-fn mismatch(spec: &JobSpec, source_spec: &SourceSpec, grant: &GrantSpec) -> Option<(JobReason, String)> {
+pub fn grant_mismatch(
+    spec: &JobSpec,
+    source_spec: &SourceSpec,
+    grant: &GrantSpec,
+) -> Option<(JobReason, String)> {
     if grant.grantee.account_uid != spec.project.account_uid {
         return Some((
             JobReason::GrantMismatch,

@@ -17,7 +17,7 @@ mod throughput;
 mod upgrade;
 
 pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
-pub use gate::{GateDecision, covers, evaluate_gate};
+pub use gate::{GateDecision, covers, evaluate_gate, grant_mismatch};
 pub use listed_object::ListedObject;
 pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};

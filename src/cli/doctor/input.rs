@@ -1,0 +1,169 @@
+//! The objects to check: from manifests, and from the cluster with the caller's rights.
+
+use serde_json::Value;
+
+use super::DoctorArgs;
+use crate::api::{GrantSpec, JobSpec, LedgerEntry};
+use crate::app::CallersCluster;
+use crate::cli::manifest;
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::job::JobObject;
+use crate::core::validate::{is_namespace_name, is_object_name};
+
+/// A grant to check.
+pub(super) struct GrantSubject {
+    pub(super) namespace: String,
+    pub(super) spec: GrantSpec,
+    pub(super) ledger: Vec<LedgerEntry>,
+    /// Whether it is in the cluster.
+    pub(super) stored: bool,
+}
+
+/// A job to check.
+pub(super) struct JobSubject {
+    pub(super) namespace: String,
+    pub(super) spec: JobSpec,
+    /// Whether it is in the cluster.
+    pub(super) stored: bool,
+}
+
+/// What to check.
+#[derive(Default)]
+pub(super) struct Subjects {
+    pub(super) grant: Option<GrantSubject>,
+    pub(super) job: Option<JobSubject>,
+    /// The cluster, if an object is in it.
+    pub(super) cluster: Option<CallersCluster>,
+}
+
+/// Reads all objects.
+///
+/// # Errors
+/// Returns the message if an object cannot be read, there is none, or there are two of a kind.
+pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, String> {
+    let mut subjects = Subjects::default();
+    for path in &flags.file {
+        let shown = manifest::shown(path).display().to_string();
+        let bytes = manifest::read(path)
+            .await
+            .map_err(|error| format!("cannot read {shown}: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
+        let wrong = |message: String| format!("{shown}: {message}");
+        for grant in manifest::objects_of(&text, "ImmBucketGrant").map_err(wrong)? {
+            let namespace = namespace_of(&grant, flags).map_err(wrong)?;
+            let spec = manifest::grant_spec(grant).map_err(wrong)?;
+            let ledger = Vec::new();
+            subjects.add_grant(GrantSubject {
+                namespace,
+                spec,
+                ledger,
+                stored: false,
+            })?;
+        }
+        for job in manifest::objects_of(&text, "ImageScoreJob").map_err(wrong)? {
+            let namespace = namespace_of(&job, flags).map_err(wrong)?;
+            let spec = manifest::job_spec(job).map_err(wrong)?;
+            subjects.add_job(JobSubject {
+                namespace,
+                spec,
+                stored: false,
+            })?;
+        }
+    }
+    if !flags.objects.is_empty() {
+        read_cluster(flags, &mut subjects).await?;
+    }
+    if subjects.grant.is_none() && subjects.job.is_none() {
+        return Err(
+            "there is nothing to check: name a manifest with -f, or an object as ibg/NAME or isj/NAME"
+                .to_owned(),
+        );
+    }
+    Ok(subjects)
+}
+
+async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(), String> {
+    let cluster = CallersCluster::connect(&flags.cluster.options()).map_err(|error| error.to_string())?;
+    let namespace = flags.namespace.clone().filter(|name| !name.is_empty());
+    let namespace = namespace.unwrap_or_else(|| cluster.namespace().to_owned());
+    let key = |namespace: &str, name: &str| {
+        (is_object_name(name) && is_namespace_name(namespace))
+            .then(|| ObjectKey {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
+            .ok_or_else(|| format!("{namespace}/{name} is not the name of an object"))
+    };
+    for object in &flags.objects {
+        let (kind, name) = object.split_once('/').unwrap_or((object.as_str(), ""));
+        let key = key(&namespace, name)?;
+        match kind {
+            "ibg" | "immbucketgrant" | "immbucketgrants" => {
+                let grant = cluster.grant(&key).await.map_err(|error| error.to_string())?;
+                subjects.add_grant(stored_grant(grant)?)?;
+            }
+            "isj" | "imagescorejob" | "imagescorejobs" => {
+                let job = cluster.job(&key).await.map_err(|error| error.to_string())?;
+                subjects.add_job(stored_job(job)?)?;
+            }
+            _ => return Err(format!("{object} is neither ibg/NAME nor isj/NAME")),
+        }
+    }
+    // A grant that the caller may not read is left out.
+    let reference = subjects
+        .job
+        .as_ref()
+        .and_then(|job| Some((job, job.spec.grant_ref.as_ref()?)));
+    if let Some((job, reference)) = reference.filter(|_| subjects.grant.is_none()) {
+        let namespace = reference.namespace.as_deref().unwrap_or(&job.namespace);
+        if let Ok(grant) = cluster.grant(&key(namespace, &reference.name)?).await {
+            subjects.add_grant(stored_grant(grant)?)?;
+        }
+    }
+    subjects.cluster = Some(cluster);
+    Ok(())
+}
+
+fn stored_grant(grant: GrantObject) -> Result<GrantSubject, String> {
+    Ok(GrantSubject {
+        namespace: grant.key.namespace,
+        spec: grant.spec?,
+        ledger: grant.status.owned,
+        stored: true,
+    })
+}
+
+fn stored_job(job: JobObject) -> Result<JobSubject, String> {
+    Ok(JobSubject {
+        namespace: job.key.namespace,
+        spec: job.spec?,
+        stored: true,
+    })
+}
+
+fn namespace_of(object: &Value, flags: &DoctorArgs) -> Result<String, String> {
+    let own = object.pointer("/metadata/namespace").and_then(Value::as_str);
+    let name = own.or(flags.namespace.as_deref()).filter(|name| !name.is_empty());
+    let name = name.unwrap_or("default");
+    if is_namespace_name(name) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("{name} is not the name of a namespace"))
+    }
+}
+
+impl Subjects {
+    fn add_grant(&mut self, grant: GrantSubject) -> Result<(), String> {
+        match self.grant.replace(grant) {
+            None => Ok(()),
+            Some(_) => Err("there is more than one ImmBucketGrant: check one at a time".to_owned()),
+        }
+    }
+
+    fn add_job(&mut self, job: JobSubject) -> Result<(), String> {
+        match self.job.replace(job) {
+            None => Ok(()),
+            Some(_) => Err("there is more than one ImageScoreJob: check one at a time".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The conclusion: which values to set, as far as what was seen decides them.
+
+use super::network::{better_variant, value_for};
+use super::public_policy::{is_open, policy_view};
+use super::{Facts, GrantFacts, Service, Setting};
+use crate::api::{AccessMode, GrantWait, PassRoleStatement, PrincipalForm};
+
+/// Concludes from all facts. The settings of the objects come first, those of the operator last.
+pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
+    let by_chain = facts
+        .job
+        .as_ref()
+        .is_some_and(|job| job.spec.access.mode == AccessMode::RoleChain);
+    let mut settings = Vec::new();
+    if let Some(grant) = facts.grant.as_ref().filter(|_| !by_chain) {
+        settings.push(principal(facts, grant));
+        settings.push(role_name(facts, grant));
+        settings.push(pass_role(grant));
+    }
+    if by_chain {
+        settings.push(Setting {
+            setting: "access.mode",
+            value: "RoleChain".to_owned(),
+            confirmed: true,
+            why: "the job reads through a role chain, so no grant and no setting of a bucket policy matters"
+                .to_owned(),
+        });
+    } else {
+        settings.push(settle_seconds(facts));
+    }
+    settings.extend(endpoints(facts));
+    settings
+}
+
+/// The grantee that a probe has found to work, or not.
+fn by_probe(facts: &Facts) -> Option<Setting> {
+    let found = &facts.probe.as_ref()?.findings;
+    let setting = |value: String, confirmed, why: &str| Setting {
+        setting: "grantee.principal",
+        value,
+        confirmed,
+        why: why.to_owned(),
+    };
+    match &found.works {
+        Some(grantee) => Some(setting(
+            format!("{:?}", grantee.principal),
+            true,
+            "the probe scored an image with it",
+        )),
+        // Access that is denied for two minutes could be given later.
+        None if found.stopped.is_none() => Some(setting(
+            "none: access.mode RoleChain of the job instead of a grant".to_owned(),
+            !found.rejected.is_empty(),
+            "the probe scored no image through a bucket policy",
+        )),
+        None => None,
+    }
+}
+
+fn principal(facts: &Facts, grant: &GrantFacts) -> Setting {
+    if let Some(setting) = by_probe(facts) {
+        return setting;
+    }
+    let view = policy_view(grant, facts.probe.as_ref());
+    let given = grant.spec.grantee.principal;
+    let keep = format!("{given:?}");
+    let setting = |value: String, confirmed, why: &str| Setting {
+        setting: "grantee.principal",
+        value,
+        confirmed,
+        why: why.to_owned(),
+    };
+    if given != PrincipalForm::ServiceRole {
+        return setting(
+            keep,
+            false,
+            "its principal is fixed, so OSS accepts it; whether OSS then lets IMM read is not documented",
+        );
+    }
+    match (is_open(view.block), view.session_wildcard_is_public) {
+        (Some(true), _) => setting(
+            keep,
+            true,
+            "Block Public Access is off, so OSS accepts every form",
+        ),
+        (_, Some(false)) => setting(
+            keep,
+            true,
+            "OSS does not count the * for the sessions of a role as public",
+        ),
+        (Some(false), Some(true)) => setting(
+            "none: access.mode RoleChain of the job instead of a grant".to_owned(),
+            true,
+            "OSS counts the * for the sessions of a role as public, and Block Public Access is on; ServiceRoleSession and Account have no *, but are of use only if IMM always reads as one session, or OSS lets an account stand for its roles",
+        ),
+        (_, None) | (None, Some(true)) => setting(
+            keep,
+            false,
+            "whether OSS counts the * as public was not seen (--probe-bucket finds out); if it does, it rejects the write without any effect, and access.mode RoleChain of the job is the way without a bucket policy",
+        ),
+    }
+}
+
+fn role_name(facts: &Facts, grant: &GrantFacts) -> Setting {
+    let works = facts
+        .probe
+        .as_ref()
+        .and_then(|probe| probe.findings.works.as_ref());
+    if let Some(works) = works.filter(|works| works.principal != PrincipalForm::Account) {
+        return Setting {
+            setting: "grantee.roleName",
+            value: works.role_name.clone(),
+            confirmed: true,
+            why: "the probe scored an image with this spelling".to_owned(),
+        };
+    }
+    let given = &grant.spec.grantee.role_name;
+    let project = facts
+        .job
+        .as_ref()
+        .and_then(|job| job.project.as_ref()?.as_ref().ok()?.service_role.as_ref());
+    let (value, why) = match project {
+        Some(role) if !role.eq_ignore_ascii_case(given) => (role, "GetProject names this role"),
+        Some(role) if role != given => (
+            given,
+            "GetProject names this role in another case; which spelling OSS compares was not seen (--probe-bucket finds out): if access is denied although the grant is live, use the other one",
+        ),
+        Some(_) => (
+            given,
+            "GetProject spells it so; whether OSS compares the case was not seen (--probe-bucket finds out): if access is denied although the grant is live, write it in lower case",
+        ),
+        None => (given, "the project was not asked for its role"),
+    };
+    let confirmed = project.is_some_and(|role| !role.eq_ignore_ascii_case(given));
+    Setting {
+        setting: "grantee.roleName",
+        value: value.clone(),
+        confirmed,
+        why: why.to_owned(),
+    }
+}
+
+fn pass_role(grant: &GrantFacts) -> Setting {
+    let block = policy_view(grant, None).block;
+    let (confirmed, why) = match is_open(block) {
+        Some(false) => (
+            true,
+            "Block Public Access is on, so OSS rejects the statement, which Auto leaves out too",
+        ),
+        Some(true) => (
+            false,
+            "the statement would make the policy public, and whether IMM needs it is not documented: set Include only if images cannot be scored without it",
+        ),
+        None => (
+            false,
+            "Block Public Access cannot be read, so Auto leaves the statement out too",
+        ),
+    };
+    Setting {
+        setting: "access.passRoleStatement",
+        value: format!("{:?}", PassRoleStatement::Omit),
+        confirmed,
+        why: why.to_owned(),
+    }
+}
+
+fn settle_seconds(facts: &Facts) -> Setting {
+    let measured = facts
+        .probe
+        .as_ref()
+        .and_then(|probe| probe.findings.settle_seconds());
+    if let Some(seconds) = measured {
+        return Setting {
+            setting: "grantWait.settleSeconds",
+            value: seconds.to_string(),
+            confirmed: true,
+            why: "twice the time that the probe measured, and at least 10 s".to_owned(),
+        };
+    }
+    let job = facts.job.as_ref();
+    let wait = job.map_or_else(GrantWait::default, |job| job.spec.grant_wait.clone());
+    Setting {
+        setting: "grantWait.settleSeconds",
+        value: wait.settle_seconds.to_string(),
+        confirmed: false,
+        why: "how soon OSS enforces a policy was not measured (--probe-bucket does)".to_owned(),
+    }
+}
+
+/// The endpoints to change; none if all of them answer.
+fn endpoints(facts: &Facts) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for endpoint in facts
+        .endpoints
+        .iter()
+        .filter(|endpoint| !endpoint.reached.is_answered())
+    {
+        let answering = endpoint.answering.first();
+        settings.push(Setting {
+            setting: endpoint.service.flag(),
+            value: answering.map_or_else(
+                || "unknown".to_owned(),
+                |url| value_for(endpoint.service, &endpoint.region, url),
+            ),
+            confirmed: answering.is_some(),
+            why: match answering {
+                Some(_) => "the name in use cannot be reached from here, and this one answers".to_owned(),
+                None => "no name of the service can be reached from here: see the checks of the endpoint"
+                    .to_owned(),
+            },
+        });
+    }
+    if let Some(better) = better_variant(&facts.variants)
+        && !settings
+            .iter()
+            .any(|setting| setting.setting == Service::Oss.flag())
+    {
+        settings.push(Setting {
+            setting: Service::Oss.flag(),
+            value: value_for(Service::Oss, &better.region, &better.url),
+            confirmed: true,
+            why: "the name in use does not serve objects of the bucket, and this one does".to_owned(),
+        });
+    }
+    if settings.is_empty() && !facts.endpoints.is_empty() {
+        settings.push(Setting {
+            setting: "endpoints",
+            value: "as they are".to_owned(),
+            confirmed: true,
+            why: "every endpoint in use answers".to_owned(),
+        });
+    }
+    settings
+}

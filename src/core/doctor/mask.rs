@@ -1,0 +1,178 @@
+//! Replaces what identifies an account or its data in a report, so that the report can be shown to others.
+
+use std::collections::BTreeMap;
+
+use super::Facts;
+
+/// Shortest run of digits that counts as an account number, wherever it comes from.
+const ACCOUNT_DIGITS: usize = 12;
+
+/// Texts to replace, and what replaces them.
+#[derive(Clone, Debug, Default)]
+pub struct Mask {
+    names: BTreeMap<String, String>,
+}
+
+impl Mask {
+    /// Collects account numbers, buckets, keys, projects, and the names of Secrets and ServiceAccounts.
+    pub fn of(facts: &Facts) -> Self {
+        let mut mask = Self::default();
+        if let Some(grant) = &facts.grant {
+            let spec = &grant.spec;
+            mask.add("owner-account", &spec.bucket.owner_uid);
+            mask.add("imm-account", &spec.grantee.account_uid);
+            mask.add("bucket", &spec.bucket.name);
+            for prefix in &spec.access.prefixes {
+                mask.add("prefix", prefix);
+            }
+            mask.add_session(spec.grantee.session_name.as_ref());
+            mask.add_origin(&grant.credentials.origin);
+            if let Some(bucket) = &grant.bucket {
+                let owner = bucket.info.as_ref().ok().and_then(|info| info.owner_uid.as_ref());
+                for account in owner.into_iter().chain(bucket.account.as_ref().ok()) {
+                    mask.add("account", account);
+                }
+            }
+        }
+        if let Some(job) = &facts.job {
+            let spec = &job.spec;
+            mask.add("imm-account", &spec.project.account_uid);
+            mask.add("project", &spec.project.name);
+            if let Some(Ok(account)) = &job.account {
+                mask.add("account", account);
+            }
+            mask.add_origin(&job.credentials.origin);
+            let listing = job
+                .listing
+                .as_ref()
+                .and_then(|listing| listing.credentials.as_ref());
+            if let Some(credentials) = listing {
+                mask.add_origin(&credentials.origin);
+            }
+            if let Some(prefix) = &spec.source.prefix {
+                mask.add("bucket", &prefix.bucket);
+                mask.add("prefix", &prefix.prefix);
+            }
+            let manifest = spec.source.manifest.iter().map(|manifest| &manifest.uri);
+            for uri in spec.source.uris.iter().chain(manifest) {
+                let path = uri.strip_prefix("oss://").unwrap_or(uri);
+                let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+                mask.add("bucket", bucket);
+                mask.add("object", key);
+            }
+        }
+        if let Some(probe) = &facts.probe {
+            mask.add("bucket", &probe.bucket);
+            mask.add("object", &probe.key);
+        }
+        mask
+    }
+
+    fn add(&mut self, kind: &str, name: &str) {
+        if name.is_empty() || self.names.contains_key(name) {
+            return;
+        }
+        let same = self
+            .names
+            .values()
+            .filter(|given| given.rsplit_once('-').is_some_and(|(front, _)| front == kind))
+            .count();
+        self.names.insert(name.to_owned(), format!("{kind}-{}", same + 1));
+    }
+
+    fn add_session(&mut self, name: Option<&String>) {
+        if let Some(name) = name {
+            self.add("session", name);
+        }
+    }
+
+    /// Adds the name in `Secret NAME` or `ServiceAccount NAME`.
+    fn add_origin(&mut self, origin: &str) {
+        let name = origin
+            .strip_prefix("Secret ")
+            .or_else(|| origin.strip_prefix("ServiceAccount "));
+        if let Some(name) = name {
+            self.add("credentials", name);
+        }
+    }
+
+    /// Replaces all names, the longest first, and every other long number.
+    pub fn apply(&self, text: &str) -> String {
+        let mut names: Vec<(&String, &String)> = self.names.iter().collect();
+        names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        let mut masked = String::with_capacity(text.len());
+        let mut rest = text;
+        let mut before = None;
+        while let Some(first) = rest.chars().next() {
+            let found = names
+                .iter()
+                .find(|(name, _)| rest.starts_with(name.as_str()) && is_whole(before, name, rest));
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            let number = digits.len() >= ACCOUNT_DIGITS && before.is_none_or(|c: char| !c.is_alphanumeric());
+            let (length, shown) = match found {
+                Some((name, shown)) => (name.len(), shown.as_str()),
+                None if number => (digits.len(), "account"),
+                None => {
+                    masked.push(first);
+                    before = Some(first);
+                    rest = rest.get(first.len_utf8()..).unwrap_or_default();
+                    continue;
+                }
+            };
+            masked.push_str(shown);
+            before = rest.get(..length).and_then(|name| name.chars().next_back());
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        masked
+    }
+}
+
+/// Whether an occurrence at the start of a text is not a part of a longer name.
+fn is_whole(before: Option<char>, name: &str, rest: &str) -> bool {
+    let inner = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    let after = rest.get(name.len()..).and_then(|rest| rest.chars().next());
+    let starts = name.chars().next().is_some_and(inner);
+    let ends = name.chars().next_back().is_some_and(inner);
+    let continues = (starts && before.is_some_and(inner)) || (ends && after.is_some_and(inner));
+    !continues
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_names_are_replaced_wherever_they_are() {
+        let mut mask = Mask::default();
+        for (kind, name) in [
+            ("bucket", "pics"),
+            ("bucket", "pics-2024"),
+            ("owner-account", "65432"),
+            ("prefix", "photos/ü/"),
+            ("object", "photos/ü/a.jpg"),
+        ] {
+            mask.add(kind, name);
+        }
+        for (text, masked) in [
+            (
+                "https://pics.oss-cn-x.aliyuncs.com",
+                "https://bucket-1.oss-cn-x.aliyuncs.com",
+            ),
+            (
+                "acs:oss:*:65432:pics-2024/*",
+                "acs:oss:*:owner-account-1:bucket-2/*",
+            ),
+            ("oss://pics/photos/ü/a.jpg", "oss://bucket-1/object-1"),
+            ("photos/ü/b.jpg", "prefix-1b.jpg"),
+            ("topics and pics-x", "topics and pics-x"),
+            ("ü 1234567890123456.", "ü account."),
+            (
+                "request id 5F1234567890123456AB",
+                "request id 5F1234567890123456AB",
+            ),
+            ("16384 bytes", "16384 bytes"),
+        ] {
+            assert_eq!(mask.apply(text), masked);
+        }
+    }
+}

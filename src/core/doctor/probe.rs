@@ -1,0 +1,383 @@
+//! The questions that only a write or a billed call answers: which principal OSS accepts, how it compares the role, and how soon
+//! it enforces a policy. This module decides the next step; the policy goes back afterwards in any case.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::api::{Grantee, PrincipalForm};
+use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::refusal::RefusedBy;
+
+/// How long access is waited for after a write.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long each pause is at the beginning, and later.
+const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
+/// When the pauses become longer.
+const BEGINNING: Duration = Duration::from_secs(20);
+/// Least value of `settleSeconds` that a measurement leads to: one measurement shows no maximum.
+const LEAST_SETTLE_SECONDS: u64 = 10;
+
+/// The next step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProbeStep {
+    /// Write the statement of a grantee, in place of the one before.
+    Write(Grantee),
+    /// Score the image once.
+    Score,
+    /// Wait.
+    Pause(Duration),
+    /// End.
+    Finish,
+}
+
+/// The result of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeAnswer {
+    /// OSS accepted the write. Whether it counts the wildcard for sessions as public, if that follows.
+    Written {
+        /// See [`crate::core::policy::PolicyPublicity::session_wildcard_is_public`].
+        session_wildcard_is_public: Option<bool>,
+    },
+    /// A write failed.
+    WriteFailed(CloudError),
+    /// The image was scored, this long after the write.
+    Scored(Duration),
+    /// A scoring call failed, this long after the write.
+    ScoreFailed(CloudError, Duration),
+    /// The pause is over.
+    Paused,
+}
+
+/// What was found out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeFindings {
+    /// Whether OSS counts the `*` for the sessions of a role as public.
+    pub session_wildcard_is_public: Option<bool>,
+    /// The grantee with which the image was scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub works: Option<Grantee>,
+    /// The grantees with which access was denied for as long as it was waited for.
+    pub denied: Vec<Grantee>,
+    /// The grantees that OSS rejected as public.
+    pub rejected: Vec<Grantee>,
+    /// Time from the write to the first score, in milliseconds.
+    pub lag_millis: Option<u64>,
+    /// Billed calls.
+    pub billed: u32,
+    /// Why it ended early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
+impl ProbeFindings {
+    /// Returns the value of `settleSeconds` that the measurement leads to: twice the time that access took.
+    pub fn settle_seconds(&self) -> Option<u64> {
+        let seconds = self.lag_millis?.div_ceil(1000);
+        Some(seconds.saturating_mul(2).clamp(LEAST_SETTLE_SECONDS, 3600))
+    }
+}
+
+/// Decides which step is next.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    open: VecDeque<Grantee>,
+    current: Option<Grantee>,
+    next: ProbeStep,
+    most_billed: u32,
+    findings: ProbeFindings,
+}
+
+impl Probe {
+    /// Starts with the grantee of a grant, whose role is spelled as the project does.
+    pub fn new(grantee: &Grantee, project_role: Option<&str>, most_billed: u32) -> Self {
+        let role = project_role.unwrap_or(&grantee.role_name).to_owned();
+        let first = Grantee {
+            role_name: role.clone(),
+            ..grantee.clone()
+        };
+        let lower = Grantee {
+            role_name: role.to_ascii_lowercase(),
+            ..grantee.clone()
+        };
+        let mut open = VecDeque::from([first.clone()]);
+        if lower.role_name != role && grantee.principal != PrincipalForm::Account {
+            open.push_back(lower);
+        }
+        let mut probe = Self {
+            open,
+            current: None,
+            next: ProbeStep::Finish,
+            most_billed,
+            findings: ProbeFindings::default(),
+        };
+        probe.begin_next();
+        probe
+    }
+
+    /// Returns the next step.
+    pub fn step(&self) -> &ProbeStep {
+        &self.next
+    }
+
+    /// Takes the result of a step, and decides the next one.
+    pub fn take(&mut self, answer: ProbeAnswer) {
+        match answer {
+            ProbeAnswer::Written {
+                session_wildcard_is_public,
+            } => {
+                let found = &mut self.findings.session_wildcard_is_public;
+                *found = found.or(session_wildcard_is_public);
+                self.score_next();
+            }
+            ProbeAnswer::WriteFailed(error) => self.on_failed_write(&error),
+            ProbeAnswer::Scored(after) => {
+                self.findings.billed += 1;
+                self.findings.works = self.current.take();
+                self.findings.lag_millis = u64::try_from(after.as_millis()).ok();
+                self.next = ProbeStep::Finish;
+            }
+            ProbeAnswer::ScoreFailed(error, after) => self.on_failed_score(&error, after),
+            ProbeAnswer::Paused => self.score_next(),
+        }
+    }
+
+    /// Ends early.
+    pub fn stop(&mut self, why: &str) {
+        self.findings.stopped = Some(why.to_owned());
+        self.next = ProbeStep::Finish;
+    }
+
+    /// Returns what was found out so far.
+    pub fn findings(&self) -> &ProbeFindings {
+        &self.findings
+    }
+
+    fn begin_next(&mut self) {
+        self.current = self.open.pop_front();
+        self.next = match &self.current {
+            Some(grantee) => ProbeStep::Write(grantee.clone()),
+            None => ProbeStep::Finish,
+        };
+    }
+
+    fn score_next(&mut self) {
+        if self.findings.billed < self.most_billed {
+            self.next = ProbeStep::Score;
+        } else {
+            self.stop("--max-billed is reached");
+        }
+    }
+
+    fn on_failed_write(&mut self, error: &CloudError) {
+        if error.kind != CloudErrorKind::PublicAccessBlocked {
+            self.stop(&format!(
+                "the policy could not be written ({})",
+                error.code_and_refusal()
+            ));
+            return;
+        }
+        let Some(rejected) = self.current.take() else {
+            return;
+        };
+        if rejected.principal == PrincipalForm::ServiceRole {
+            self.findings.session_wildcard_is_public = Some(true);
+            // Every spelling has the wildcard. An account has none.
+            self.open = VecDeque::from([Grantee {
+                principal: PrincipalForm::Account,
+                session_name: None,
+                ..rejected.clone()
+            }]);
+        }
+        self.findings.rejected.push(rejected);
+        self.begin_next();
+    }
+
+    fn on_failed_score(&mut self, error: &CloudError, after: Duration) {
+        // Each answer of IMM may be billed, and a call without an answer too.
+        self.findings.billed += 1;
+        let denied = error.kind == CloudErrorKind::AccessDenied && !is_about_the_caller(error);
+        if !denied && !error.is_transient() {
+            self.stop(&format!(
+                "the image could not be scored ({})",
+                error.code_and_refusal()
+            ));
+        } else if after < PATIENCE {
+            let [short, long] = PAUSES;
+            self.next = ProbeStep::Pause(if after < BEGINNING { short } else { long });
+        } else {
+            self.findings.denied.extend(self.current.take());
+            self.begin_next();
+        }
+    }
+}
+
+/// Whether a refusal is about the call to IMM, and not about the image: no policy of a bucket changes that.
+fn is_about_the_caller(error: &CloudError) -> bool {
+    let by_policy_of_caller = matches!(
+        error.refusal.by,
+        Some(RefusedBy::RamPolicy | RefusedBy::SessionPolicy | RefusedBy::ControlPolicy)
+    );
+    by_policy_of_caller
+        || error
+            .refusal
+            .action
+            .is_some_and(|action| action.starts_with("imm:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::refusal::Refusal;
+
+    fn grantee(role: &str) -> Grantee {
+        Grantee {
+            account_uid: "12345".to_owned(),
+            role_name: role.to_owned(),
+            principal: PrincipalForm::ServiceRole,
+            session_name: None,
+        }
+    }
+
+    fn error(kind: CloudErrorKind) -> CloudError {
+        CloudError {
+            kind,
+            status: Some(403),
+            code: "AccessDenied".to_owned(),
+            request_id: None,
+            retry_after: None,
+            refusal: Refusal::default(),
+        }
+    }
+
+    /// A cloud that enforces a policy after a time, and knows one spelling of the role.
+    struct Cloud {
+        spelling: &'static str,
+        lag: u64,
+        wildcard_is_public: bool,
+        account_reads: bool,
+    }
+
+    impl Cloud {
+        fn run(&self, most_billed: u32) -> ProbeFindings {
+            let mut probe = Probe::new(&grantee("AliyunIMMDefaultRole"), None, most_billed);
+            let (mut written, mut clock) = (grantee(""), Duration::ZERO);
+            for _ in 0..1000 {
+                let answer = match probe.step().clone() {
+                    ProbeStep::Finish => return probe.findings().clone(),
+                    ProbeStep::Write(next) => {
+                        clock = Duration::ZERO;
+                        written = next;
+                        if self.wildcard_is_public && written.principal == PrincipalForm::ServiceRole {
+                            ProbeAnswer::WriteFailed(error(CloudErrorKind::PublicAccessBlocked))
+                        } else {
+                            ProbeAnswer::Written {
+                                session_wildcard_is_public: Some(false).filter(|_| !self.wildcard_is_public),
+                            }
+                        }
+                    }
+                    ProbeStep::Pause(pause) => {
+                        clock += pause;
+                        ProbeAnswer::Paused
+                    }
+                    ProbeStep::Score => {
+                        let named = match written.principal {
+                            PrincipalForm::Account => self.account_reads,
+                            PrincipalForm::ServiceRole | PrincipalForm::ServiceRoleSession => {
+                                written.role_name == self.spelling
+                            }
+                        };
+                        if named && clock >= Duration::from_secs(self.lag) {
+                            ProbeAnswer::Scored(clock)
+                        } else {
+                            ProbeAnswer::ScoreFailed(error(CloudErrorKind::AccessDenied), clock)
+                        }
+                    }
+                };
+                probe.take(answer);
+            }
+            panic!("no end");
+        }
+    }
+
+    #[test]
+    fn the_lag_is_measured_and_never_rounded_down() {
+        for (lag, millis, settle) in [(0, 0, 10), (20, 20_000, 40), (21, 25_000, 50), (90, 90_000, 180)] {
+            let cloud = Cloud {
+                spelling: "AliyunIMMDefaultRole",
+                lag,
+                wildcard_is_public: false,
+                account_reads: false,
+            };
+            let found = cloud.run(60);
+            assert_eq!(found.lag_millis, Some(millis), "{lag}");
+            assert_eq!(found.settle_seconds(), Some(settle));
+            assert_eq!(found.session_wildcard_is_public, Some(false));
+            assert!(found.billed <= 31 && found.stopped.is_none(), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_other_spelling_is_tried_within_the_budget() {
+        let cloud = Cloud {
+            spelling: "aliyunimmdefaultrole",
+            lag: 20,
+            wildcard_is_public: false,
+            account_reads: false,
+        };
+        let found = cloud.run(60);
+        assert_eq!(found.works, Some(grantee("aliyunimmdefaultrole")));
+        assert_eq!(found.denied, [grantee("AliyunIMMDefaultRole")]);
+        let short = cloud.run(5);
+        assert_eq!((short.billed, short.works.is_none()), (5, true));
+        assert!(short.stopped.unwrap().contains("--max-billed"));
+    }
+
+    #[test]
+    fn a_rejected_wildcard_leads_to_the_account() {
+        for account_reads in [true, false] {
+            let cloud = Cloud {
+                spelling: "AliyunIMMDefaultRole",
+                lag: 0,
+                wildcard_is_public: true,
+                account_reads,
+            };
+            let found = cloud.run(60);
+            assert_eq!(found.session_wildcard_is_public, Some(true));
+            assert_eq!(found.rejected, [grantee("AliyunIMMDefaultRole")]);
+            let works = found.works.map(|grantee| grantee.principal);
+            assert_eq!(works, account_reads.then_some(PrincipalForm::Account));
+        }
+    }
+
+    #[test]
+    fn an_error_that_waiting_does_not_change_ends_it_after_one_call() {
+        let unpermitted = CloudError {
+            refusal: Refusal {
+                by: Some(RefusedBy::RamPolicy),
+                action: Some("imm:DetectImageScore"),
+                ..Refusal::default()
+            },
+            ..error(CloudErrorKind::AccessDenied)
+        };
+        for failure in [error(CloudErrorKind::RequestRejected), unpermitted] {
+            let mut probe = Probe::new(&grantee("R"), None, 60);
+            probe.take(ProbeAnswer::Written {
+                session_wildcard_is_public: None,
+            });
+            probe.take(ProbeAnswer::ScoreFailed(failure, Duration::ZERO));
+            assert_eq!(probe.step(), &ProbeStep::Finish);
+            assert_eq!(probe.findings().billed, 1);
+            assert!(
+                probe
+                    .findings()
+                    .stopped
+                    .as_ref()
+                    .unwrap()
+                    .contains("AccessDenied")
+            );
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Checks of a probe: its answers, its price, and whether the policy is back.
+
+use super::{Check, ProbeFacts, RestoreOutcome, counted};
+use crate::api::{Grantee, PrincipalForm};
+
+/// All checks of a probe.
+pub(super) fn probe_checks(probe: &ProbeFacts) -> Vec<Check> {
+    let found = &probe.findings;
+    let mut checks = Vec::new();
+    if let Some(public) = found.session_wildcard_is_public {
+        let answer = if public { "yes" } else { "no" };
+        let how = if found.rejected.is_empty() {
+            "as OSS says about the policy that the probe wrote"
+        } else {
+            "as OSS rejected the statement of the probe while Block Public Access is on"
+        };
+        checks.push(Check::ok("probe-session-wildcard", format!("{answer}, {how}")));
+    }
+    checks.push(access_check(probe));
+    if let (Some(millis), Some(settle)) = (found.lag_millis, found.settle_seconds()) {
+        checks.push(Check::ok(
+            "probe-lag",
+            format!(
+                "OSS enforced the policy {}.{} s after the write; settleSeconds {settle} is at least twice that",
+                millis / 1000,
+                millis % 1000 / 100
+            ),
+        ));
+    }
+    if let Some(why) = &found.stopped {
+        checks.push(Check::warning(
+            "probe-ended-early",
+            why.clone(),
+            "correct the cause, then run the probe again",
+        ));
+    }
+    checks.push(Check::ok(
+        "probe-billed-calls",
+        format!(
+            "{} of DetectImageScore, each of which may be billed",
+            counted(usize::try_from(found.billed).unwrap_or(usize::MAX), "call")
+        ),
+    ));
+    checks.push(restore_check(&probe.outcome, &probe.file));
+    checks
+}
+
+fn access_check(probe: &ProbeFacts) -> Check {
+    let name = "probe-access";
+    let found = &probe.findings;
+    let denied: Vec<String> = found.denied.iter().map(describe).collect();
+    let denied = if denied.is_empty() {
+        String::new()
+    } else {
+        format!("; denied for two minutes with {}", denied.join(" and "))
+    };
+    match &found.works {
+        Some(grantee) => Check::ok(
+            name,
+            format!("the image was scored with {}{denied}", describe(grantee)),
+        ),
+        None if found.stopped.is_some() => {
+            Check::warning(name, format!("not known{denied}"), "see probe-ended-early")
+        }
+        None => Check::failed(
+            name,
+            format!("the image was not scored through a bucket policy{denied}"),
+            "score with access.mode RoleChain of the job, which needs no bucket policy",
+        ),
+    }
+}
+
+fn describe(grantee: &Grantee) -> String {
+    match grantee.principal {
+        PrincipalForm::ServiceRole => format!("the sessions of role {}", grantee.role_name),
+        PrincipalForm::ServiceRoleSession => format!(
+            "session {} of role {}",
+            grantee.session_name.as_deref().unwrap_or_default(),
+            grantee.role_name
+        ),
+        PrincipalForm::Account => "the whole account".to_owned(),
+    }
+}
+
+/// The check of the policy after a probe.
+pub(super) fn restore_check(outcome: &RestoreOutcome, file: &str) -> Check {
+    let name = "probe-policy-restored";
+    match outcome {
+        RestoreOutcome::Restored => Check::ok(name, "the policy is byte for byte the one from before"),
+        RestoreOutcome::Uncertain => Check::failed(
+            name,
+            "the policy is the one from before, and a write without an answer can still take effect",
+            format!("run imm-operator doctor --restore {file} in 15 minutes"),
+        ),
+        RestoreOutcome::Foreign { .. } => Check::failed(
+            name,
+            "another client changed the policy meanwhile, so it was left alone; standard error has both",
+            format!("remove the statement of the probe by hand; {file} has the policy from before"),
+        ),
+        RestoreOutcome::Failed(why) => Check::failed(
+            name,
+            why.clone(),
+            format!("run imm-operator doctor --restore {file}"),
+        ),
+    }
+}
