@@ -13,6 +13,7 @@ mod platform {
     mod cluster_access;
     mod columns;
     mod contract;
+    mod doctor;
     mod health;
     mod lifecycle;
     mod outage;
@@ -36,6 +37,7 @@ mod platform {
             apart permissions::the_permissions_of_the_chart_are_sufficient_and_minimal,
             together cluster_access::the_commands_read_kubeconfigs_as_kubectl_does,
             together cluster_access::a_command_that_cannot_reach_the_cluster_names_the_cause,
+            together doctor::a_report_needs_no_more_than_the_rights_of_the_caller,
             together cluster_access::the_proxy_of_the_kubeconfig_is_used,
             together columns::probes_and_metrics_answer,
             together columns::every_field_is_explained,

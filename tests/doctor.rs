@@ -1,0 +1,14 @@
+//! `imm-operator doctor` as a program, in emulated worlds whose clouds differ from each other. The program uses the real names of
+//! the services, through a proxy.
+
+#[cfg(test)]
+mod doctor {
+    mod follow;
+    mod probe_ends;
+    mod probe_setup;
+    mod probes;
+    mod probing;
+    mod report;
+    mod setup;
+    mod worlds;
+}

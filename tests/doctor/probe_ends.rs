@@ -1,0 +1,193 @@
+//! After a probe the policy is byte for byte the one from before, or another client's.
+
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
+use imm_operator::cli::doctor::probe::{read_image, restore, run_probe};
+use imm_operator::core::doctor::{Probe, RestoreOutcome};
+use tokio_util::sync::CancellationToken;
+
+use super::probe_setup::{FOREIGN, TestClock, grantee, probe, target};
+use super::setup::{PROBE_BUCKET, World};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_exists_is_not_replaced() {
+    let world = World::new("", "").await;
+    std::fs::write(world.path("before.json"), "canary").unwrap();
+    let mut probe = Probe::new(&grantee(), None, 60);
+    let clock = TestClock::new(&world.emulator, 0);
+    let target = target(&world, false);
+    let refused = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(refused.contains("cannot be stored"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&target.file).unwrap(), "canary");
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_client_wrote_meanwhile_is_left_alone() {
+    let world = World::new("", "").await;
+    let mut probe = Probe::new(&grantee(), None, 60);
+    let clock = TestClock::new(&world.emulator, 3600).on_pause(|pauses| {
+        if pauses == 3 {
+            world.emulator.set_policy(PROBE_BUCKET, Some(FOREIGN));
+        }
+    });
+    let target = target(&world, false);
+    let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
+        .await
+        .unwrap();
+    let live = Some(FOREIGN.to_owned());
+    assert_eq!(outcome, RestoreOutcome::Foreign { live: live.clone() });
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), live);
+    // The second spelling was not written over it.
+    let puts = world
+        .emulator
+        .calls()
+        .iter()
+        .filter(|call| call.action == "PutBucketPolicy")
+        .count();
+    assert_eq!(puts, 1);
+    assert!(
+        probe
+            .findings()
+            .stopped
+            .as_ref()
+            .unwrap()
+            .contains("another client")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_policy_comes_back_after_any_failure() {
+    let answer = |status, code: &str| {
+        FaultEffect::Answer(FaultAnswer {
+            status,
+            code: code.to_owned(),
+            ..FaultAnswer::default()
+        })
+    };
+    for (action, skip, effect, expected) in [
+        (
+            "PutBucketPolicy",
+            0,
+            FaultEffect::DropAfter,
+            RestoreOutcome::Uncertain,
+        ),
+        (
+            "PutBucketPolicy",
+            0,
+            FaultEffect::DropBefore,
+            RestoreOutcome::Uncertain,
+        ),
+        (
+            "PutBucketPolicy",
+            0,
+            answer(403, "AccessDenied"),
+            RestoreOutcome::Restored,
+        ),
+        (
+            "PutBucketPolicy",
+            1,
+            FaultEffect::DropAfter,
+            RestoreOutcome::Uncertain,
+        ),
+        (
+            "DetectImageScore",
+            0,
+            answer(400, "ResourceNotFound.Project"),
+            RestoreOutcome::Restored,
+        ),
+        (
+            "DetectImageScore",
+            0,
+            FaultEffect::DropAfter,
+            RestoreOutcome::Restored,
+        ),
+        (
+            "DeleteBucketPolicy",
+            0,
+            FaultEffect::DropAfter,
+            RestoreOutcome::Restored,
+        ),
+        (
+            "DeleteBucketPolicy",
+            0,
+            answer(503, "ServiceUnavailable"),
+            RestoreOutcome::Restored,
+        ),
+        (
+            "GetBucketPolicy",
+            2,
+            answer(503, "ServiceUnavailable"),
+            RestoreOutcome::Restored,
+        ),
+    ] {
+        let world = World::new("", ", principalRole: aliyunimmdefaultrole").await;
+        let mut probe = Probe::new(&grantee(), None, 60);
+        let clock = TestClock::new(&world.emulator, 0);
+        world.emulator.add_fault(Fault {
+            matching: FaultMatch {
+                action: Some(action.to_owned()),
+                ..FaultMatch::default()
+            },
+            skip,
+            times: Some(1),
+            effect: effect.clone(),
+        });
+        let outcome = run_probe(
+            &target(&world, false),
+            &mut probe,
+            &clock,
+            &CancellationToken::new(),
+        )
+        .await;
+        assert_eq!(outcome.unwrap(), expected, "{action} {skip} {effect:?}");
+        assert_eq!(
+            world.emulator.policy(PROBE_BUCKET),
+            None,
+            "{action} {skip} {effect:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_that_is_stopped_makes_no_further_call_than_to_put_the_policy_back() {
+    let world = World::new("", "").await;
+    let stop = CancellationToken::new();
+    let mut probe = Probe::new(&grantee(), None, 60);
+    let clock = TestClock::new(&world.emulator, 3600).on_pause(|_| stop.cancel());
+    let outcome = run_probe(&target(&world, false), &mut probe, &clock, &stop)
+        .await
+        .unwrap();
+    assert_eq!(outcome, RestoreOutcome::Restored);
+    assert_eq!((probe.findings().billed, world.emulator.billed()), (1, 1));
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
+    assert_eq!(probe.findings().stopped.as_deref(), Some("interrupted"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stored_policy_is_put_back_over_nothing_else_than_the_probe() {
+    let world = World::new("", "").await;
+    world.emulator.set_policy(PROBE_BUCKET, Some(FOREIGN));
+    probe(&world, 0, 60).await;
+    let image = read_image(&world.path("before.json")).unwrap();
+    let ours = image.written.first().unwrap().clone();
+    let (target, clock) = (target(&world, true), TestClock::new(&world.emulator, 0));
+    for (live, expected, after) in [
+        (Some(ours.as_str()), RestoreOutcome::Restored, Some(FOREIGN)),
+        (Some(FOREIGN), RestoreOutcome::Restored, Some(FOREIGN)),
+        (None, RestoreOutcome::Foreign { live: None }, None),
+        (
+            Some("{}"),
+            RestoreOutcome::Foreign {
+                live: Some("{}".to_owned()),
+            },
+            Some("{}"),
+        ),
+    ] {
+        world.emulator.set_policy(PROBE_BUCKET, live);
+        let outcome = restore(&target.cloud, &target.bucket, &target.owner_keys, &image, &clock).await;
+        assert_eq!(outcome, expected, "{live:?}");
+        assert_eq!(world.emulator.policy(PROBE_BUCKET).as_deref(), after);
+    }
+}

@@ -1,0 +1,140 @@
+//! What probes in tests need: the time of a test, and a bucket to probe.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use imm_emulator::{Emulator, Lag};
+use imm_operator::api::{Grantee, ImmBucketGrant};
+use imm_operator::cli::doctor::probe::{ProbeClock, ProbeTarget, run_probe};
+use imm_operator::core::doctor::{Probe, ProbeFindings, RestoreOutcome};
+use imm_operator::core::place::{BucketPlace, ProjectPlace};
+use k8s_openapi::jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::follow::{client, keys};
+use super::setup::{ACCOUNT_A, ACCOUNT_B, GRANT, PROBE_BUCKET, REGION, World};
+
+/// A policy in a spelling of its own, which names nobody of account A.
+pub(super) const FOREIGN: &str = "{ \"Version\":\"1\",\n\t\"Statement\": [ {\"Effect\":\"Deny\",\"Principal\":\"274901234567890123\",\"Action\":\"oss:DeleteObject\",\"Resource\":\"acs:oss:*:6543210987654321:probe-bucket/*\"} ]\n}";
+
+/// The time of a test. A change of the policy is enforced when the lag has passed in this time.
+pub(super) struct TestClock<'a> {
+    emulator: &'a Emulator,
+    lag: Duration,
+    state: Mutex<State>,
+    on_pause: Box<dyn Fn(u32) + Send + Sync + 'a>,
+}
+
+#[derive(Default)]
+struct State {
+    elapsed: Duration,
+    changes: usize,
+    changed_at: Duration,
+    pauses: u32,
+}
+
+impl<'a> TestClock<'a> {
+    pub(super) fn new(emulator: &'a Emulator, lag: u64) -> Self {
+        Self {
+            emulator,
+            lag: Duration::from_secs(lag),
+            state: Mutex::default(),
+            on_pause: Box::new(|_| {}),
+        }
+    }
+
+    /// Calls a function at each pause, with the number of pauses.
+    pub(super) fn on_pause(mut self, act: impl Fn(u32) + Send + Sync + 'a) -> Self {
+        self.on_pause = Box::new(act);
+        self
+    }
+
+    /// Enforces what is due at this time.
+    fn refresh(&self) -> Duration {
+        let mut state = self.state.lock().unwrap();
+        let changes = self
+            .emulator
+            .calls()
+            .iter()
+            .filter(|call| call.action == "PutBucketPolicy")
+            .count();
+        if changes != state.changes {
+            (state.changes, state.changed_at) = (changes, state.elapsed);
+        }
+        let due = state.elapsed.saturating_sub(state.changed_at) >= self.lag;
+        self.emulator.set_lag(Lag {
+            policy_read_ms: 0,
+            policy_enforcement_ms: if due { 0 } else { 3_600_000 },
+        });
+        state.elapsed
+    }
+}
+
+impl ProbeClock for TestClock<'_> {
+    fn now(&self) -> Timestamp {
+        self.refresh();
+        Timestamp::now()
+    }
+    fn elapsed(&self) -> Duration {
+        self.refresh()
+    }
+    fn pause(&self, length: Duration) -> BoxFuture<'_, ()> {
+        let pauses = {
+            let mut state = self.state.lock().unwrap();
+            state.elapsed += length;
+            state.pauses += 1;
+            state.pauses
+        };
+        (self.on_pause)(pauses);
+        async {}.boxed()
+    }
+}
+
+pub(super) fn grantee() -> Grantee {
+    let grant: ImmBucketGrant = serde_saphyr::from_str(GRANT).unwrap();
+    grant.spec.grantee
+}
+
+pub(super) fn target(world: &World, with_policy: bool) -> ProbeTarget {
+    let project = serde_json::json!({"name": "immtest", "region": REGION, "accountUID": ACCOUNT_A});
+    ProbeTarget {
+        cloud: client(&world.emulator),
+        bucket: BucketPlace::new(PROBE_BUCKET, REGION).unwrap(),
+        owner_uid: ACCOUNT_B.to_owned(),
+        owner_keys: keys("LTAI5tPolicy", "canary-policy"),
+        project: ProjectPlace::of(&serde_json::from_value(project).unwrap()).unwrap(),
+        caller_keys: keys("LTAI5tScorer", "canary-scorer"),
+        key: "a.jpg".to_owned(),
+        with_policy,
+        file: world.path("before.json"),
+    }
+}
+
+/// Runs a probe whose policy must be back afterwards.
+pub(super) async fn probe(world: &World, lag: u64, most_billed: u32) -> ProbeFindings {
+    let _ = std::fs::remove_file(world.path("before.json"));
+    world.emulator.clear_calls();
+    let before = world.emulator.policy(PROBE_BUCKET);
+    let mut probe = Probe::new(&grantee(), Some("AliyunIMMDefaultRole"), most_billed);
+    let clock = TestClock::new(&world.emulator, lag);
+    let target = target(world, before.is_some());
+    let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(outcome, RestoreOutcome::Restored);
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), before);
+    let found = probe.findings().clone();
+    assert_eq!(u64::from(found.billed), world.emulator.billed());
+    assert!(found.billed <= most_billed);
+    for call in world.emulator.calls() {
+        let written = call.action.starts_with("Put") || call.action.starts_with("Delete");
+        assert!(
+            !written || call.action.ends_with("BucketPolicy"),
+            "{}",
+            call.action
+        );
+    }
+    found
+}

@@ -1,0 +1,164 @@
+//! A probe in each world: the answers are right, and the price is limited.
+
+use imm_operator::api::{ImageScoreJob, ImmBucketGrant, PrincipalForm};
+use imm_operator::cli::doctor::probe::{read_image, run_probe};
+use imm_operator::core::doctor::{
+    CredentialFacts, Facts, GrantFacts, JobFacts, Probe, ProbeFacts, ProbeFindings, Report, RestoreOutcome,
+};
+use k8s_openapi::jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::probe_setup::{FOREIGN, TestClock, grantee, probe, target};
+use super::setup::{ACCOUNT_A, GRANT, JOB, PROBE_BUCKET, World};
+
+/// Returns value and certainty of a setting that follows from a probe.
+fn concluded(found: &ProbeFindings, name: &str) -> (String, bool) {
+    let grant: ImmBucketGrant = serde_saphyr::from_str(GRANT).unwrap();
+    let job: ImageScoreJob = serde_saphyr::from_str(JOB).unwrap();
+    let credentials = CredentialFacts {
+        origin: "Secret keys".to_owned(),
+        by_token: false,
+        result: Ok(()),
+    };
+    let facts = Facts {
+        grant: Some(GrantFacts {
+            spec: grant.spec,
+            ledger: Vec::new(),
+            credentials: credentials.clone(),
+            bucket: None,
+        }),
+        job: Some(JobFacts {
+            spec: job.spec,
+            credentials,
+            account: None,
+            project: None,
+            listing: None,
+        }),
+        probe: Some(ProbeFacts {
+            bucket: PROBE_BUCKET.to_owned(),
+            key: "a.jpg".to_owned(),
+            findings: found.clone(),
+            outcome: RestoreOutcome::Restored,
+            file: String::new(),
+        }),
+        ..Facts::default()
+    };
+    let report = Report::of(&facts, Timestamp::now());
+    let found = report
+        .conclusion
+        .iter()
+        .find(|setting| setting.setting == name)
+        .unwrap();
+    (found.value.clone(), found.confirmed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_tells_principal_spelling_and_lag() {
+    let lower = ", principalRole: aliyunimmdefaultrole";
+    let public = ", principals: { sessionWildcardIsPublic: true }";
+    for (bucket, project, lag, principal, role, settle) in [
+        ("", "", 0, "ServiceRole", "AliyunIMMDefaultRole", "10"),
+        ("", "", 20, "ServiceRole", "AliyunIMMDefaultRole", "40"),
+        ("", lower, 20, "ServiceRole", "aliyunimmdefaultrole", "40"),
+        (
+            ", principals: { roleCaseIsIgnored: true }",
+            lower,
+            90,
+            "ServiceRole",
+            "AliyunIMMDefaultRole",
+            "180",
+        ),
+        (
+            ", blockPublicAccess: false",
+            "",
+            90,
+            "ServiceRole",
+            "AliyunIMMDefaultRole",
+            "180",
+        ),
+        (
+            ", principals: { sessionWildcardIsPublic: true, accountCoversSessions: true }",
+            "",
+            20,
+            "Account",
+            "AliyunIMMDefaultRole",
+            "40",
+        ),
+    ] {
+        let world = World::new(bucket, project).await;
+        let found = probe(&world, lag, 60).await;
+        assert_eq!(
+            concluded(&found, "grantee.principal"),
+            (principal.to_owned(), true),
+            "{bucket} {project}: {found:?}"
+        );
+        assert_eq!(concluded(&found, "grantee.roleName").0, role);
+        assert_eq!(
+            concluded(&found, "grantWait.settleSeconds"),
+            (settle.to_owned(), true)
+        );
+        let wildcard = bucket.contains("sessionWildcardIsPublic");
+        assert_eq!(found.session_wildcard_is_public, Some(wildcard));
+    }
+    let world = World::new(public, "").await;
+    let found = probe(&world, 0, 60).await;
+    assert!(found.works.is_none() && found.stopped.is_none(), "{found:?}");
+    let (value, confirmed) = concluded(&found, "grantee.principal");
+    assert!(value.contains("RoleChain") && confirmed, "{value}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_never_makes_more_calls_than_allowed() {
+    let world = World::new("", "").await;
+    let found = probe(&world, 90, 3).await;
+    assert_eq!((found.billed, found.works), (3, None));
+    assert_eq!(
+        concluded(&probe(&world, 90, 3).await, "grantWait.settleSeconds"),
+        ("30".to_owned(), false)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_from_before_stays_beside_the_statement_and_comes_back() {
+    let world = World::new("", "").await;
+    world.emulator.set_policy(PROBE_BUCKET, Some(FOREIGN));
+    let found = probe(&world, 0, 60).await;
+    assert_eq!(
+        found.works.map(|grantee| grantee.principal),
+        Some(PrincipalForm::ServiceRole)
+    );
+    let calls = world.emulator.calls();
+    let written: Vec<&String> = calls.iter().filter_map(|call| call.body.as_ref()).collect();
+    assert_eq!(written.len(), 2);
+    assert!(
+        written[0].contains("\"Action\":\"oss:DeleteObject\"")
+            && written[0].starts_with("{ \"Version\":\"1\",\n\t")
+    );
+    assert_eq!(written[1], FOREIGN);
+    assert_eq!(
+        read_image(&world.path("before.json")).unwrap().before.as_deref(),
+        Some(FOREIGN)
+    );
+    // Without the flag, and beside statements that would decide the answers, nothing is written.
+    let named = FOREIGN.replace("274901234567890123", ACCOUNT_A);
+    let public =
+        r#"{"Statement":[{"Effect":"Allow","Principal":["*"],"Action":"oss:GetObject","Resource":"*"}]}"#;
+    for (policy, with_policy, part) in [
+        (FOREIGN, false, "--with-policy"),
+        (named.as_str(), true, "already names the account"),
+        (public, true, "may be public"),
+        ("{\"Statement\":{}}", true, "cannot be edited"),
+    ] {
+        world.emulator.set_policy(PROBE_BUCKET, Some(policy));
+        let mut probe = Probe::new(&grantee(), None, 60);
+        let clock = TestClock::new(&world.emulator, 0);
+        let mut target = target(&world, with_policy);
+        target.file = world.path("other.json");
+        let refused = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
+            .await
+            .unwrap_err();
+        assert!(refused.contains(part), "{refused}");
+        assert_eq!(world.emulator.policy(PROBE_BUCKET).as_deref(), Some(policy));
+        assert!(!target.file.exists());
+    }
+}

@@ -1,0 +1,209 @@
+//! A probe by the program: what it refuses, a whole run, and ends by signals.
+
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch, Hold};
+
+use super::setup::{GRANT, JOB, KEYS, PROBE_BUCKET, Run, World, check, setting};
+
+const PROBE: &[&str] = &["--probe-bucket", PROBE_BUCKET, "--probe-object", "a.jpg"];
+const OWN: &[&str] = &["--i-own", PROBE_BUCKET];
+
+fn both() -> String {
+    format!("{GRANT}---{JOB}")
+}
+
+fn flags(parts: &[&[&'static str]]) -> Vec<&'static str> {
+    parts.concat()
+}
+
+async fn run(world: &World, manifest: &str, flags: &[&str]) -> Run {
+    let run = Run::of(&world.command(manifest, flags, KEYS).output().await.unwrap());
+    for secret in ["canary", "LTAI5t"] {
+        assert!(
+            !run.stdout.contains(secret) && !run.stderr.contains(secret),
+            "{}{}",
+            run.stdout,
+            run.stderr
+        );
+    }
+    run
+}
+
+fn writes(world: &World) -> usize {
+    let calls = world.emulator.calls();
+    let writes = calls
+        .iter()
+        .filter(|call| call.action.starts_with("Put") || call.action.starts_with("Delete"));
+    writes.count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_without_every_consent_writes_nothing() {
+    let world = World::new("", "").await;
+    let other = both().replace("6543210987654321", "6543210987650000");
+    for (manifest, flags, part) in [
+        (both(), flags(&[PROBE, OWN]), "add --yes"),
+        (both(), flags(&[PROBE, &["--yes"]]), "--i-own"),
+        (
+            both(),
+            flags(&[PROBE, &["--yes", "--i-own", "test-bucket-2024"]]),
+            "must repeat",
+        ),
+        (
+            GRANT.to_owned(),
+            flags(&[PROBE, OWN, &["--yes"]]),
+            "a grant and a job",
+        ),
+        (
+            other,
+            flags(&[PROBE, OWN, &["--yes"]]),
+            "do not belong to the owner",
+        ),
+        (
+            both(),
+            flags(&[&["--probe-bucket", PROBE_BUCKET, "--yes"]]),
+            "--probe-object",
+        ),
+        (
+            both(),
+            flags(&[PROBE, OWN, &["--max-billed", "0"]]),
+            "--max-billed",
+        ),
+        (both(), flags(&[&["--yes"]]), "--probe-bucket"),
+        (
+            both(),
+            flags(&[
+                &["--probe-bucket", PROBE_BUCKET, "--probe-object", "a*"],
+                OWN,
+                &["--yes"],
+            ]),
+            "--probe-object",
+        ),
+    ] {
+        let run = run(&world, &manifest, &flags).await;
+        assert_eq!(run.code, 2, "{flags:?}");
+        assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+        assert_eq!((writes(&world), world.emulator.billed()), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_confirms_the_conclusion_and_leaves_nothing_behind() {
+    let world = World::new("", "").await;
+    let run = run(&world, &both(), &flags(&[PROBE, OWN, &["--yes", "-o", "json"]])).await;
+    let report = run.json();
+    assert_eq!(run.code, 0, "{report:#}");
+    for (name, value) in [
+        ("grantee.principal", "ServiceRole"),
+        ("grantee.roleName", "AliyunIMMDefaultRole"),
+    ] {
+        assert_eq!(
+            setting(&report, name),
+            Some((value.to_owned(), true)),
+            "{report:#}"
+        );
+    }
+    assert_eq!(check(&report, "probe-policy-restored")["level"], "ok");
+    assert_eq!(
+        (world.emulator.billed(), world.emulator.policy(PROBE_BUCKET)),
+        (1, None)
+    );
+    let left: Vec<_> = std::fs::read_dir(world.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name.to_string_lossy().contains("imm-operator-doctor")),
+        "{left:?}"
+    );
+}
+
+/// Starts a probe and holds its first scoring call. Returns it when the call is held.
+async fn held(world: &World) -> (tokio::process::Child, Hold) {
+    let scoring = FaultMatch {
+        action: Some("DetectImageScore".to_owned()),
+        ..FaultMatch::default()
+    };
+    let hold = world.emulator.hold(scoring, 0, None);
+    let mut command = world.command(&both(), &flags(&[PROBE, OWN, &["--yes", "-o", "json"]]), KEYS);
+    let child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while hold.held() == 0 {
+        tokio::task::yield_now().await;
+    }
+    (child, hold)
+}
+
+fn signal(child: &tokio::process::Child, name: &str) {
+    let process = child.id().unwrap().to_string();
+    let sent = std::process::Command::new("kill")
+        .args([name, &process])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_ends_the_probe_and_the_policy_comes_back() {
+    for name in ["-INT", "-TERM", "-HUP"] {
+        let world = World::new("", "").await;
+        let (child, hold) = held(&world).await;
+        assert!(world.emulator.policy(PROBE_BUCKET).is_some());
+        // The answer after the signal is a refusal, so that the probe would go on without it.
+        let denied = FaultAnswer {
+            status: 403,
+            code: "AccessDenied".to_owned(),
+            ..FaultAnswer::default()
+        };
+        world.emulator.add_fault(Fault::on_action(
+            "DetectImageScore",
+            1000,
+            FaultEffect::Answer(denied),
+        ));
+        signal(&child, name);
+        drop(hold);
+        let run = Run::of(&child.wait_with_output().await.unwrap());
+        assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+        let report = run.json();
+        assert_eq!(check(&report, "probe-ended-early")["seen"], "interrupted");
+        assert_eq!(check(&report, "probe-policy-restored")["level"], "ok");
+        assert_eq!(
+            (world.emulator.policy(PROBE_BUCKET), world.emulator.billed()),
+            (None, 1)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_policy_of_a_probe_that_was_killed_is_put_back_by_the_file() {
+    let world = World::new("", "").await;
+    let (mut child, hold) = held(&world).await;
+    child.kill().await.unwrap();
+    drop(hold);
+    let written = world.emulator.policy(PROBE_BUCKET);
+    assert!(written.is_some());
+    let file = format!("imm-operator-doctor-{PROBE_BUCKET}.json");
+    let back = ["-o", "json", "--restore", &file];
+    world
+        .emulator
+        .set_policy(PROBE_BUCKET, Some("{\"Statement\":[]}"));
+    let run = run(&world, "", &back).await;
+    assert_eq!(run.code, 2, "{}{}", run.stdout, run.stderr);
+    assert!(
+        run.stderr.contains("{\"Statement\":[]}") && run.stderr.contains("(none)"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(
+        world.emulator.policy(PROBE_BUCKET).as_deref(),
+        Some("{\"Statement\":[]}")
+    );
+    world.emulator.set_policy(PROBE_BUCKET, written.as_deref());
+    let run = self::run(&world, "", &back).await;
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
+}

@@ -1,0 +1,104 @@
+//! The report: no secret, no name that identifies an account, and equal to the one in the documentation.
+
+use std::path::Path;
+
+use super::setup::{ACCOUNT_A, ACCOUNT_B, BUCKET, GRANT, JOB, KEYS, PROBE_BUCKET, Run, World};
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/doctor.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_without_mask_has_the_names_and_one_with_mask_has_none() {
+    let world = World::new("", "").await;
+    let manifest = format!("{GRANT}---{JOB}");
+    let flags = ["-o", "markdown", "--no-mask"];
+    let open = world.doctor(&manifest, &flags, KEYS).await;
+    for name in [ACCOUNT_A, ACCOUNT_B, BUCKET] {
+        assert!(open.stdout.contains(name), "{name}: {}", open.stdout);
+    }
+    let masked = world.doctor(&manifest, &["-o", "markdown"], KEYS).await;
+    for name in [
+        ACCOUNT_A,
+        ACCOUNT_B,
+        BUCKET,
+        "immtest",
+        "photos/",
+        "oss-policy-admin",
+    ] {
+        assert!(!masked.stdout.contains(name), "{name}: {}", masked.stdout);
+    }
+    assert_eq!(masked.code, open.code);
+}
+
+/// Returns a report in the documentation.
+fn documented(name: &str) -> String {
+    let page = page();
+    let (_, rest) = page.split_once(&format!("<!-- report {name} -->\n\n")).unwrap();
+    let (shown, _) = rest.split_once("\n<!-- end of report -->").unwrap();
+    shown.to_owned()
+}
+
+/// Returns a report without what differs between machines.
+fn settled(world: &World, report: &str) -> String {
+    let report = report
+        .replace(world.proxy(), "proxy.example.com:3128")
+        .replace("is 127.0.0.1 ", "is 10.0.0.8 ");
+    let lines = report.lines().map(|line| match line.split_once("OSS enforced the policy ") {
+        Some((front, _)) => format!("{front}OSS enforced the policy 4.2 s after the write; settleSeconds 10 is at least twice that |  |\n"),
+        None if line.contains("`grantWait.settleSeconds`") && line.contains("| seen |") => {
+            "| `grantWait.settleSeconds` | `10` | seen | twice the time that the probe measured, and at least 10 s |\n".to_owned()
+        }
+        None => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_in_the_documentation_is_what_the_program_prints() {
+    let world = World::new("", "").await;
+    let manifest = format!("{GRANT}---{JOB}");
+    let run = world.doctor(&manifest, &["-o", "markdown"], KEYS).await;
+    let report = settled(&world, &run.stdout);
+    let shown = documented("of a new account");
+    assert_eq!(
+        shown,
+        format!("```markdown\n{report}```\n"),
+        "put this into docs/doctor.md:\n{report}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_probe_in_the_documentation_is_what_the_program_prints() {
+    let world = World::new("", "").await;
+    let manifest = format!("{GRANT}---{JOB}");
+    let flags = [
+        "-o",
+        "markdown",
+        "--probe-bucket",
+        PROBE_BUCKET,
+        "--probe-object",
+        "a.jpg",
+        "--i-own",
+        PROBE_BUCKET,
+        "--yes",
+    ];
+    let output = world.command(&manifest, &flags, KEYS).output().await.unwrap();
+    let run = Run::of(&output);
+    assert!(
+        !run.stdout.contains(PROBE_BUCKET) && !run.stdout.contains("a.jpg"),
+        "{}",
+        run.stdout
+    );
+    let report = settled(&world, &run.stdout);
+    // The checks before the probe are those of the first report.
+    let (_, report) = report.split_once("| ok | `probe-session-wildcard`").unwrap();
+    let report = format!("| ok | `probe-session-wildcard`{report}");
+    let shown = documented("of a probe");
+    assert_eq!(
+        shown,
+        format!("```markdown\n{report}```\n"),
+        "put this into docs/doctor.md:\n{report}"
+    );
+}
