@@ -1,19 +1,27 @@
-//! Checks rules for the operator's own identity when they are loaded: a rule that would allow less than it seems to is
-//! reported, not read narrowly in silence.
+//! Checks rules when they are loaded: a rule that would allow less than it seems to is reported, not read narrowly in
+//! silence. That is a rule for the operator's own identity that does not say what it is for, and an entry that nothing can
+//! match.
+
+use std::ops::RangeInclusive;
 
 use super::{RuleKind, TenancyRule, TenancyRules};
 use crate::api::CredentialSource;
 
 impl TenancyRules {
-    /// Checks that each rule with source Operator says what it is for.
+    /// Checks that each rule with source Operator says what it is for, and that something can match each entry.
     ///
     /// # Errors
-    /// The first rule with a missing field, by its position in the list.
+    /// The first rule with a missing field or an impossible entry, by its position in the list.
     pub fn check(&self) -> Result<(), String> {
         for (position, rule) in self.rules.iter().enumerate() {
             if let Some(field) = rule.missing_field() {
                 return Err(format!(
                     "rules[{position}]: {field} is required with credentialSources: [Operator] and must not be empty; \"*\" means any"
+                ));
+            }
+            if let Some((field, entry, expected)) = rule.impossible_entry() {
+                return Err(format!(
+                    "rules[{position}]: {field} has {entry:?}: it must be {expected}"
                 ));
             }
         }
@@ -42,6 +50,82 @@ impl TenancyRule {
             .into_iter()
             .find_map(|(field, missing)| missing.then_some(field))
     }
+
+    /// Returns the first entry that nothing can match: its field, the entry, and what the field takes.
+    fn impossible_entry(&self) -> Option<(&'static str, &str, &'static str)> {
+        const ACCOUNT: &str = "the UID of an account, 5 to 20 digits, or \"*\"";
+        const NAME: &str =
+            "1 to 63 lower-case letters, digits, hyphens and *, without a hyphen at either end";
+        const ROLE: &str = "the name of a RAM role, without acs:ram::UID:role/, or \"*\"";
+        const PROJECT: &str = "1 to 128 letters, digits, _, - and *";
+        const ROLE_ARN: &str = "the ARN of a RAM role, acs:ram::UID:role/NAME";
+        type Check = fn(&str) -> bool;
+        let fields: [(_, &[String], Check, _); 8] = [
+            ("namespaces.names", &self.namespaces.names, is_name_pattern, NAME),
+            ("ownerUIDs", &self.owner_uids, is_account_or_any, ACCOUNT),
+            ("buckets", &self.buckets, is_name_pattern, NAME),
+            ("granteeUIDs", &self.grantee_uids, is_account_or_any, ACCOUNT),
+            ("roleNames", &self.role_names, is_role_or_any, ROLE),
+            ("projects", &self.projects, is_project_pattern, PROJECT),
+            (
+                "chainRoleARNs",
+                &self.chain_role_arns,
+                is_role_arn_or_any,
+                ROLE_ARN,
+            ),
+            ("assumeRoleARNs", &self.assume_role_arns, is_role_arn, ROLE_ARN),
+        ];
+        fields
+            .into_iter()
+            .find_map(|(field, entries, possible, expected)| {
+                let impossible = entries.iter().find(|entry| !possible(entry))?;
+                Some((field, impossible.as_str(), expected))
+            })
+    }
+}
+
+/// Whether a text has `length` characters, each of them accepted.
+fn consists_of(text: &str, length: RangeInclusive<usize>, accepts: fn(u8) -> bool) -> bool {
+    length.contains(&text.len()) && text.bytes().all(accepts)
+}
+
+fn is_account(text: &str) -> bool {
+    consists_of(text, 5..=20, |byte| byte.is_ascii_digit())
+}
+
+fn is_account_or_any(text: &str) -> bool {
+    text == "*" || is_account(text)
+}
+
+fn is_name_pattern(text: &str) -> bool {
+    let accepts = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*".contains(&byte);
+    consists_of(text, 1..=63, accepts) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+fn is_project_pattern(text: &str) -> bool {
+    consists_of(text, 1..=128, |byte| {
+        byte.is_ascii_alphanumeric() || b"_-*".contains(&byte)
+    })
+}
+
+fn is_role(text: &str) -> bool {
+    consists_of(text, 1..=64, |byte| {
+        byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
+    })
+}
+
+fn is_role_or_any(text: &str) -> bool {
+    text == "*" || is_role(text)
+}
+
+fn is_role_arn(text: &str) -> bool {
+    text.strip_prefix("acs:ram::")
+        .and_then(|rest| rest.split_once(":role/"))
+        .is_some_and(|(account, role)| is_account(account) && is_role(role))
+}
+
+fn is_role_arn_or_any(text: &str) -> bool {
+    text == "*" || is_role_arn(text)
 }
 
 #[cfg(test)]
@@ -82,6 +166,53 @@ mod tests {
         jobs["kinds"] = json!(["ImageScoreJob"]);
         jobs["ownerUIDs"] = json!([]);
         assert_eq!(fault(&jobs), None);
+    }
+
+    #[test]
+    fn an_entry_that_nothing_can_match_is_an_error() {
+        let fault = |field: &str, entry: &str| {
+            let mut rule = json!({"namespaces": {"names": ["a"]}});
+            if field == "names" {
+                rule["namespaces"]["names"] = json!([entry]);
+            } else {
+                rule[field] = json!(["*", entry]);
+                if field == "assumeRoleARNs" {
+                    rule[field] = json!([entry]);
+                }
+            }
+            let rules: TenancyRules = serde_json::from_value(json!({ "rules": [rule] })).unwrap();
+            rules.check().err()
+        };
+        let role = "acs:ram::1234567890123456:role/reader";
+        for (field, possible) in [
+            ("names", "team-*"),
+            ("ownerUIDs", "12345"),
+            ("buckets", "photos-*"),
+            ("granteeUIDs", "1234567890123456"),
+            ("roleNames", "AliyunIMMDefaultRole"),
+            ("projects", "imm_Test-*"),
+            ("chainRoleARNs", role),
+            ("assumeRoleARNs", role),
+        ] {
+            assert_eq!(fault(field, possible), None, "{field}");
+            for impossible in ["", "a b", "arn:aws:iam::123456789012:role/reader", "\u{e4}"] {
+                let message = fault(field, impossible).unwrap();
+                assert!(
+                    message.starts_with("rules[0]: ") && message.contains(field),
+                    "{message}"
+                );
+            }
+        }
+        for (field, impossible) in [
+            ("ownerUIDs", "12a"),
+            ("granteeUIDs", "1234*"),
+            ("names", "Media"),
+            ("buckets", "-a"),
+            ("assumeRoleARNs", "*"),
+            ("chainRoleARNs", "acs:ram::123:role/reader"),
+        ] {
+            assert!(fault(field, impossible).is_some(), "{field}: {impossible}");
+        }
     }
 
     #[test]
