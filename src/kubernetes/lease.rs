@@ -63,6 +63,11 @@ pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationT
             Ok(Ok(found)) => {
                 let record = found.as_ref().map(lease_record);
                 if record != seen {
+                    let holder_of = |record: &Option<LeaseRecord>| record.as_ref()?.holder.clone();
+                    let holder = holder_of(&record);
+                    if holder.is_some() && holder != holder_of(&seen) {
+                        tracing::info!(lease = lease.name, holder, "waiting for lease");
+                    }
                     (seen, since) = (record.clone(), Instant::now());
                 }
                 match next_action(record.as_ref(), since.elapsed(), term) {

@@ -101,5 +101,21 @@ pub async fn two(tenant: &Tenant, leader: &str, standby: &str) -> (Rival, Rival)
     first.leads(PATIENCE).await;
     let second = Rival::start(tenant, standby).await;
     assert!(first.works().await && !second.works().await);
+    let held = format!("\"holder\":\"{leader}_");
+    until(
+        "the standby to name the holder of the lease",
+        PATIENCE,
+        || async {
+            let log = second.operator.log();
+            let mut lines = log.lines();
+            if lines.any(|line| line.contains("waiting for lease") && line.contains(&held)) {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        },
+    )
+    .await
+    .unwrap();
     (first, second)
 }
