@@ -36,6 +36,9 @@ struct ObjectLabels {
     reason: &'static str,
 }
 
+/// Nine tenths of the 16,384 bytes that OSS accepts: an alert counts the policies above this bound.
+const NEARLY_FULL: f64 = 14745.0;
+
 /// The registry with all counters, gauges and histograms.
 pub struct Metrics {
     registry: Registry,
@@ -46,6 +49,7 @@ pub struct Metrics {
     calls: Family<CallLabels, Counter>,
     writes: Family<ReasonLabels, Counter>,
     lost_update_window: Histogram,
+    policy_size: Histogram,
     stale_reads: Counter,
     scores: Family<OutcomeLabels, Counter>,
     ready: Gauge<f64, AtomicU64>,
@@ -68,6 +72,7 @@ impl Default for Metrics {
             calls: Family::default(),
             writes: Family::default(),
             lost_update_window: Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
+            policy_size: Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, NEARLY_FULL, 16384.0]),
             stale_reads: Counter::default(),
             scores: Family::default(),
             ready: Gauge::default(),
@@ -113,6 +118,11 @@ impl Default for Metrics {
             "lost_update_window_seconds",
             "Seconds from the last read before a policy write to its response: a concurrent change in between is lost",
             metrics.lost_update_window.clone(),
+        );
+        registry.register(
+            "policy_size_bytes",
+            "Size of a bucket policy at each read",
+            metrics.policy_size.clone(),
         );
         registry.register(
             "policy_verify_failures",
@@ -192,6 +202,12 @@ impl Metrics {
     pub fn policy_write(&self, reason: &'static str, window_seconds: f64) {
         self.writes.get_or_create(&ReasonLabels { reason }).inc();
         self.lost_update_window.observe(window_seconds);
+    }
+
+    /// Records the size of a bucket policy that was read.
+    pub fn policy_read(&self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.policy_size.observe(f64::from(bytes));
     }
 
     /// Records a stale read: a read that did not return the last policy write.

@@ -253,7 +253,10 @@ impl GrantSet<'_> {
             .metrics
             .cloud_call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
         cache.answered(read.as_ref().err());
-        if read.is_ok() {
+        if let Ok(read) = &read {
+            self.context
+                .metrics
+                .policy_read(read.bytes.as_ref().map_or(0, Vec::len));
             self.remember_credentials(batch, keys, cache);
         }
         read

@@ -213,6 +213,11 @@ async fn read(
     let policy = async {
         let policy = ports.get_policy(place, &keys).await;
         context.metrics.cloud_call("GetBucketPolicy", outcome(&policy));
+        if let Ok(read) = &policy {
+            context
+                .metrics
+                .policy_read(read.bytes.as_ref().map_or(0, Vec::len));
+        }
         policy
     };
     if verify {
