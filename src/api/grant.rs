@@ -211,7 +211,7 @@ pub enum DeletionPolicy {
 pub struct AllowedConsumers {
     /// Namespaces whose ImageScoreJobs may reference this grant in grantRef, for example ["analytics"]. Jobs in the namespace of the grant always may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")), extend("x-kubernetes-list-type" = "set"))]
     pub namespaces: Vec<String>,
 }
 

@@ -108,7 +108,11 @@ const PATTERNS: &[(&str, &str, &[Hint])] = &[
     (
         r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
         "must be the name of a namespace: lower-case letters, digits and -",
-        &[],
+        &[(
+            "!self.contains('*')",
+            "write the name of each namespace: wildcards are not supported",
+            None,
+        )],
     ),
     (
         r"^acs:ram::[0-9]{5,20}:role/[A-Za-z0-9._-]{1,64}$",
