@@ -1,3 +1,23 @@
+{{/* Replaces values that are null or missing by their defaults; every template starts with it. A null reaches the templates
+     from a key without a value, and `--reuse-values` of an older release lacks whole blocks. A missing replicaCount stays
+     missing, and the schema requires tenancy, because defaults would drop its rules. */}}
+{{- define "imm-operator.prepare" -}}
+{{- $defaults := include "imm-operator.defaults" . | fromYaml -}}
+{{- include "imm-operator.fill" (list .Values (omit $defaults "replicaCount" "tenancy")) -}}
+{{- end }}
+
+{{/* Fills one block, and the blocks in it. A member of a free map can be removed with null, so those are not filled. */}}
+{{- define "imm-operator.fill" -}}
+{{- $values := index . 0 -}}
+{{- range $name, $default := index . 1 -}}
+{{- if kindIs "invalid" (index $values $name) -}}
+{{- $_ := set $values $name $default -}}
+{{- else if and (kindIs "map" $default) (not (has $name (list "podSecurityContext" "securityContext" "resources" "labels"))) -}}
+{{- include "imm-operator.fill" (list (index $values $name) $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* Name of the chart, as a label value. */}}
 {{- define "imm-operator.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
@@ -23,38 +43,6 @@
 {{- end -}}
 {{- end }}
 
-{{/* Refuses namespaces in which many principals can write ConfigMaps and Leases. */}}
-{{- define "imm-operator.refusals" -}}
-{{- range $what, $namespace := dict "the release" .Release.Namespace "backups.namespace" .Values.backups.namespace -}}
-{{- if has $namespace (list "default" "kube-system" "kube-public" "kube-node-lease") -}}
-{{- fail (printf "%s must not be in namespace %s: a user who can write ConfigMaps there could change the tenancy rules or the backups; use a namespace of its own, such as imm-system" $what $namespace) -}}
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{/* Refuses an identity that is configured twice or incompletely, as the operator does at its start. */}}
-{{- define "imm-operator.identity" -}}
-{{- $identity := .Values.credentials -}}
-{{- if and $identity.existingSecret $identity.source (ne $identity.source "folder") -}}
-{{- fail (printf "credentials.source %s excludes credentials.existingSecret: remove one of them" $identity.source) -}}
-{{- end -}}
-{{- if and (eq $identity.source "folder") (not $identity.existingSecret) -}}
-{{- fail "credentials.source folder needs credentials.existingSecret: name a Secret" -}}
-{{- end -}}
-{{- if and (eq $identity.source "uri") (not $identity.uri) (not (include "imm-operator.hasCredentialsUri" .)) -}}
-{{- fail "credentials.source uri needs credentials.uri: set it, or ALIBABA_CLOUD_CREDENTIALS_URI in extraEnv" -}}
-{{- end -}}
-{{- range $value, $source := dict "ecsRole" "ecs" "uri" "uri" -}}
-{{- if and (index $identity $value) (ne $identity.source $source) -}}
-{{- fail (printf "credentials.%s needs credentials.source %s: set it, or remove credentials.%s" $value $source $value) -}}
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{- define "imm-operator.hasCredentialsUri" -}}
-{{- range .Values.extraEnv }}{{ if eq .name "ALIBABA_CLOUD_CREDENTIALS_URI" }}yes{{ end }}{{ end -}}
-{{- end }}
-
 {{/* Labels that never change for a release: the selector of a Deployment is immutable. */}}
 {{- define "imm-operator.selectorLabels" -}}
 {{- dict "app.kubernetes.io/name" (include "imm-operator.name" .) "app.kubernetes.io/instance" .Release.Name | toYaml }}
@@ -71,28 +59,54 @@
 {{- merge $fixed (index . 1) $root.Values.commonLabels $defaults | toYaml }}
 {{- end }}
 
-{{- define "imm-operator.labels" -}}
-{{- include "imm-operator.labelsWith" (list . dict) }}
+{{/* Labels and annotations of one object: a list of the context, its additional labels and its additional annotations.
+     Both win over those of every object. */}}
+{{- define "imm-operator.marks" -}}
+{{- $root := index . 0 -}}
+labels:
+  {{- include "imm-operator.labelsWith" (list $root (index . 1)) | nindent 2 }}
+{{- with merge (dict) (index . 2) $root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Metadata of one object: a list of the context, its name, and its namespace unless it has none. */}}
+{{- define "imm-operator.metadata" -}}
+name: {{ index . 1 | quote }}
+{{- if gt (len .) 2 }}
+namespace: {{ index . 2 | quote }}
+{{- end }}
+{{ include "imm-operator.marks" (list (index . 0) dict dict) }}
 {{- end }}
 
 {{/* Metadata of every CRD; `make generate` inserts the call. */}}
 {{- define "imm-operator.crdMetadata" -}}
-{{- $annotations := merge (dict) .Values.crds.annotations .Values.commonAnnotations -}}
+{{- $annotations := merge (dict) .Values.crds.annotations -}}
 {{- if .Values.crds.keep -}}
 {{- $_ := set $annotations "helm.sh/resource-policy" "keep" -}}
 {{- end -}}
-{{- with $annotations -}}
-annotations:
-  {{- toYaml . | nindent 2 }}
-{{ end -}}
-labels:
-  {{- include "imm-operator.labels" . | nindent 2 }}
+{{- include "imm-operator.marks" (list . dict $annotations) }}
 {{- end }}
 
+{{/* Name of the image: the registry of the chart wins over the one of all charts, the digest over the tag. */}}
 {{- define "imm-operator.image" -}}
 {{- $image := .Values.image -}}
-{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
+{{- with default .Values.global.imageRegistry $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end }}
+{{- end }}
+
+{{/* Pull secrets of all charts and of this one, each once. */}}
+{{- define "imm-operator.pullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat .Values.imagePullSecrets .Values.global.imagePullSecrets -}}
+{{- $name := kindIs "map" . | ternary . (dict "name" .) -}}
+{{- $secrets = append $secrets (pick $name "name") -}}
+{{- end -}}
+{{- with uniq $secrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
 {{- end }}
 
 {{/* The subject of every binding to the operator. */}}

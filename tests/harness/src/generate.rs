@@ -1,9 +1,9 @@
-//! Generated files: the CRDs in `crds/`, the chart's copies, and the manifest for installation without Helm. All are
-//! derived from the output of `imm-operator crd`, so the Rust types are the only source; a test generates the files
-//! again and compares them.
+//! Generated files: the CRDs in `crds/`, the chart's copies, the manifest for installation without Helm, and what follows
+//! from the chart's values. A test generates the files again and compares them.
 
 use std::path::{Path, PathBuf};
 
+use crate::chart_files;
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
@@ -14,7 +14,8 @@ const NAMESPACE: &str = "imm-system";
 
 /// The header of the chart's copy of a CRD.
 const CHART_HEAD: &str = "{{- /* Generated from the Rust types by `make generate`: change those. */}}
-{{- if .Values.crds.enabled }}
+{{- include \"imm-operator.prepare\" . -}}
+{{- if .Values.crds.enabled -}}
 ";
 
 const MANIFEST_HEAD: &str = "# The operator without Helm: kubectl apply --server-side -f install.yaml
@@ -39,7 +40,7 @@ pub struct Generated {
 /// Generates every file from the output of `imm-operator crd` and `imm-operator reasons`, without writing to the
 /// checkout. Fails if an output has an unexpected form or Helm fails.
 pub async fn generated(definitions: &str, reasons: &str) -> Result<Vec<Generated>> {
-    let mut files = Vec::new();
+    let mut files = from_values()?;
     for definition in documents(definitions) {
         let plural = plural(definition)?;
         let copy = chart_copy(definition)?;
@@ -62,6 +63,23 @@ pub async fn generated(definitions: &str, reasons: &str) -> Result<Vec<Generated
         text: reasons.to_owned(),
     });
     Ok(files)
+}
+
+/// Generates the files of the chart that follow from its values.
+fn from_values() -> Result<Vec<Generated>> {
+    let read = |name: &str| {
+        let path = checkout().join(CHART).join(name);
+        std::fs::read_to_string(&path).map_err(HarnessError::io(format!("reading {}", path.display())))
+    };
+    let values = read("values.yaml")?;
+    let file = |name: &str, text: String| Generated {
+        path: format!("{CHART}/{name}").into(),
+        text,
+    };
+    Ok(vec![
+        file("templates/_defaults.tpl", chart_files::defaults_template(&values)),
+        file("README.md", chart_files::readme(&read("README.md")?, &values)?),
+    ])
 }
 
 /// Writes generated files below a checkout and returns the paths of those that changed.

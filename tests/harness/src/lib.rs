@@ -2,6 +2,7 @@
 //! the operator under test. Everything listens on loopback ports chosen by the system, uses a temporary folder of its
 //! own, and ends with the process that started it.
 
+pub mod chart_files;
 pub mod demo;
 pub mod environment;
 pub mod error;

@@ -56,6 +56,12 @@ async fn both_majors_install_wait_and_uninstall() {
         );
         assert!(!notes.contains("WARNING"), "{notes}");
 
+        let renewed = ["get", "lease", "fake", "-n", "kube-node-lease", "-o", "name"];
+        let lease = plane.kubectl(&renewed).await;
+        assert!(
+            lease.is_ok(),
+            "the Node is not ready for long without its lease: {lease:?}"
+        );
         for (question, expected) in [
             ("watch immbucketgrants.immops.dev", true),
             ("patch imagescorejobs.immops.dev", true),

@@ -58,6 +58,7 @@ pub(super) fn kwok(folder: &Path, kubeconfig: &Path) -> Result<Process> {
         .arg(format!("--kubeconfig={}", kubeconfig.display()))
         .arg("--config")
         .arg(tools::kwok_stages()?)
-        .args(["--manage-all-nodes=true"]);
+        // Without a lease, the controllers take the Node for lost after 40 s.
+        .args(["--manage-all-nodes=true", "--node-lease-duration-seconds=40"]);
     Process::spawn("kwok", &mut command, &folder.join("kwok.log"))
 }

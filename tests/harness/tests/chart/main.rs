@@ -3,10 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics")]
 
+mod absent_values;
+mod cluster_kinds;
+mod every_value;
+mod metadata;
 mod names;
+mod options;
+mod wrong_values;
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use imm_harness::Helm;
 use serde_json::Value;
@@ -159,46 +164,6 @@ fn a_digest_wins_over_the_tag() {
 }
 
 #[test]
-fn invalid_values_are_rejected_by_name() {
-    let wrong = [
-        ("replicaCount=two", "replicaCount"),
-        ("replicaCount=-1", "replicaCount"),
-        ("image.tagg=v1", "tagg"),
-        ("image.digest=abcdef", "digest"),
-        ("image.pullPolicy=Sometimes", "pullPolicy"),
-        ("watchNamespaces={Upper}", "watchNamespaces"),
-        ("watchNamespaces=media", "watchNamespaces"),
-        ("secretAccess.namespaces={*}", "namespaces"),
-        ("secretAccess.all=true", "all"),
-        ("endpoints.oss=oss.example.com", "oss"),
-        ("endpoints.sts=https://sts.example.com/path", "sts"),
-        ("endpoints.imm=https://imm.{Region}.example.com", "imm"),
-        ("endpoints.oss=https://user@oss.example.com", "oss"),
-        ("endpoints.regions.oss.hangzhou=https://a.example.com", "hangzhou"),
-        ("endpoints.regions.oss.cn-hangzhou=", "cn-hangzhou"),
-        ("endpoints.regions.ots.cn-hangzhou=https://a.example.com", "ots"),
-        ("network=vpc", "network"),
-        ("region=hangzhou", "region"),
-        ("credentials.source=imds", "source"),
-        ("credentials.uri=http://keys.example.com/", "uri"),
-        ("credentials.source=uri", "credentials.uri"),
-        ("credentials.source=folder", "existingSecret"),
-        ("credentials.ecsRole=node", "credentials.source ecs"),
-        ("logging.level=loud", "level"),
-        ("logging.format=xml", "format"),
-        ("crds.keep=perhaps", "keep"),
-        ("terminationGracePeriodSeconds=0", "terminationGracePeriodSeconds"),
-        ("unknown=1", "unknown"),
-    ];
-    for (set, name) in wrong {
-        for major in BOTH {
-            let refused = render(major, &["--set", set]).expect_err(set);
-            assert!(refused.contains(name), "{set}: {refused}");
-        }
-    }
-}
-
-#[test]
 fn endpoints_and_identity_become_flags_and_variables() {
     let values = chart()
         .join("ci/closed-network-values.yaml")
@@ -229,9 +194,9 @@ fn endpoints_and_identity_become_flags_and_variables() {
         }
         let env = container["env"].as_array().unwrap();
         let label = "metadata.labels['topology.kubernetes.io/region']";
-        assert_eq!(env[0]["valueFrom"]["fieldRef"]["fieldPath"], label);
-        assert_eq!(env[1]["name"], "ALIBABA_CLOUD_ECS_METADATA");
-        assert_eq!(env[1]["value"], "node-role");
+        assert_eq!(env[1]["valueFrom"]["fieldRef"]["fieldPath"], label);
+        assert_eq!(env[2]["name"], "ALIBABA_CLOUD_ECS_METADATA");
+        assert_eq!(env[2]["value"], "node-role");
         assert!(
             rendered
                 .iter()
@@ -255,65 +220,19 @@ fn an_identity_is_configured_once() {
 
 #[test]
 fn the_chart_can_be_a_dependency() {
-    let parent = tempfile::tempdir().unwrap();
-    let place = parent.path().join("charts");
-    std::fs::create_dir(&place).unwrap();
-    let dependency = "name: imm-operator, version: 0.1.0, condition: imm-operator.enabled";
-    let head = format!("apiVersion: v2\nname: parent\nversion: 1.0.0\ndependencies: [{{{dependency}}}]\n");
-    std::fs::write(parent.path().join("Chart.yaml"), head).unwrap();
-    std::os::unix::fs::symlink(chart(), place.join("imm-operator")).unwrap();
+    let parent = rendering::parent();
     for major in BOTH {
         for (enabled, expected) in [("true", true), ("false", false)] {
-            let output = Command::new(major.tool().path().unwrap())
-                .args([
-                    "template",
-                    "p",
-                    "--namespace",
-                    "imm-system",
-                    "--set",
-                    "global.anything=1",
-                    "--set",
-                ])
-                .arg(format!("imm-operator.enabled={enabled}"))
-                .arg(parent.path())
-                .output()
-                .unwrap();
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
+            let set =
+                format!("imm-operator.enabled={enabled},global.imageRegistry=r.example.com,global.other=1");
+            let text = rendering::helm_on(
+                parent.path(),
+                major,
+                &["template", "p", "--namespace", "imm-system", "--set", &set],
             );
+            let text = text.unwrap();
             assert_eq!(text.contains("kind: Deployment"), expected, "{text}");
+            assert_eq!(text.contains("r.example.com/imm-operator"), expected, "{text}");
         }
     }
-}
-
-#[test]
-fn every_value_is_described_as_its_comment_says() {
-    let schema = std::fs::read_to_string(chart().join("values.schema.json")).unwrap();
-    let schema: Value = serde_json::from_str(&schema).unwrap();
-    let values = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
-    let (mut path, mut comment, mut compared) = (Vec::new(), String::new(), 0);
-    for line in values.lines() {
-        let name = line.trim_start();
-        if let Some(text) = name.strip_prefix("# ") {
-            comment = if comment.is_empty() {
-                text.to_owned()
-            } else {
-                format!("{comment} {text}")
-            };
-            continue;
-        }
-        if let Some((name, _)) = name.split_once(':').filter(|_| !comment.is_empty()) {
-            path.truncate((line.len() - line.trim_start().len()) / 2);
-            path.push(name.to_owned());
-            let pointer = format!("/properties/{}", path.join("/properties/"));
-            let described = schema.pointer(&pointer).map(|value| &value["description"]);
-            assert_eq!(described, Some(&Value::from(comment.as_str())), "{pointer}");
-            compared += 1;
-        }
-        comment.clear();
-    }
-    assert!(compared > 40, "only {compared} values were compared");
 }

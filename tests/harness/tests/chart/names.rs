@@ -92,7 +92,7 @@ fn a_label_of_the_chart_can_be_set_and_appears_once() {
             .find(|object| object["kind"] == "Deployment")
             .unwrap();
         let pod = &deployment["spec"]["template"]["metadata"]["labels"];
-        assert_eq!(pod["app.kubernetes.io/version"], "of the Pod");
+        assert_eq!(pod["app.kubernetes.io/version"], "of-the-Pod");
         assert_eq!(
             deployment["metadata"]["labels"]["app.kubernetes.io/version"],
             "1.0"

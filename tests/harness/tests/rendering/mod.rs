@@ -8,7 +8,7 @@
 )]
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imm_harness::Helm;
@@ -22,9 +22,14 @@ pub fn chart() -> PathBuf {
 }
 
 pub fn helm(helm: Helm, args: &[&str]) -> Result<String, String> {
+    helm_on(&chart(), helm, args)
+}
+
+/// Runs Helm on another chart.
+pub fn helm_on(chart: &Path, helm: Helm, args: &[&str]) -> Result<String, String> {
     let output = Command::new(helm.tool().path().unwrap())
         .args(args)
-        .arg(chart())
+        .arg(chart)
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -33,6 +38,34 @@ pub fn helm(helm: Helm, args: &[&str]) -> Result<String, String> {
     } else {
         Err(text(&output.stderr))
     }
+}
+
+/// Returns a chart that has this one as a dependency.
+pub fn parent() -> tempfile::TempDir {
+    let parent = tempfile::tempdir().unwrap();
+    let place = parent.path().join("charts");
+    std::fs::create_dir(&place).unwrap();
+    let dependency = "name: imm-operator, version: 0.1.0, condition: imm-operator.enabled";
+    let head = format!("apiVersion: v2\nname: parent\nversion: 1.0.0\ndependencies: [{{{dependency}}}]\n");
+    std::fs::write(parent.path().join("Chart.yaml"), head).unwrap();
+    std::os::unix::fs::symlink(chart(), place.join("imm-operator")).unwrap();
+    parent
+}
+
+/// Renders with values that are given as YAML or JSON.
+pub fn render_values(major: Helm, values: &str, more: &[&str]) -> Result<String, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), values).unwrap();
+    let path = file.path().display().to_string();
+    render(major, &[&["--values", &path], more].concat())
+}
+
+/// Returns the only object of a kind.
+pub fn only<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| object["kind"] == kind);
+    let first = found.next();
+    assert!(found.next().is_none(), "several objects of kind {kind}");
+    first.unwrap()
 }
 
 pub fn render(major: Helm, more: &[&str]) -> Result<String, String> {

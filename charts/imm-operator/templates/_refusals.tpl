@@ -1,0 +1,58 @@
+{{/* What the chart refuses besides what the schema does. */}}
+{{- define "imm-operator.refusals" -}}
+{{- include "imm-operator.sharedNamespaces" . -}}
+{{- include "imm-operator.identity" . -}}
+{{- include "imm-operator.deletions" . -}}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
+{{- fail "metrics.serviceMonitor excludes metrics.podMonitor: with both, every series would be scraped twice; disable one of them" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses namespaces in which many principals can write ConfigMaps and Leases. */}}
+{{- define "imm-operator.sharedNamespaces" -}}
+{{- range $what, $namespace := dict "the release" .Release.Namespace "backups.namespace" .Values.backups.namespace -}}
+{{- if has $namespace (list "default" "kube-system" "kube-public" "kube-node-lease") -}}
+{{- fail (printf "%s must not be in namespace %s: a user who can write ConfigMaps there could change the tenancy rules or the backups; use a namespace of its own, such as imm-system" $what $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses an identity that is configured twice or incompletely, as the operator does at its start. */}}
+{{- define "imm-operator.identity" -}}
+{{- $identity := .Values.credentials -}}
+{{- if and $identity.existingSecret $identity.source (ne $identity.source "folder") -}}
+{{- fail (printf "credentials.source %s excludes credentials.existingSecret: remove one of them" $identity.source) -}}
+{{- end -}}
+{{- if and (eq $identity.source "folder") (not $identity.existingSecret) -}}
+{{- fail "credentials.source folder needs credentials.existingSecret: name a Secret" -}}
+{{- end -}}
+{{- if and (eq $identity.source "uri") (not $identity.uri) (not .Values.extraEnvFrom) (not (include "imm-operator.setsVariable" (list . "ALIBABA_CLOUD_CREDENTIALS_URI"))) -}}
+{{- fail "credentials.source uri needs credentials.uri: set it, or ALIBABA_CLOUD_CREDENTIALS_URI in extraEnv" -}}
+{{- end -}}
+{{- range $value, $source := dict "ecsRole" "ecs" "uri" "uri" -}}
+{{- if and (index $identity $value) (ne $identity.source $source) -}}
+{{- fail (printf "credentials.%s needs credentials.source %s: set it, or remove credentials.%s" $value $source $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether extraEnv sets a variable: a list of the context and the name of the variable. */}}
+{{- define "imm-operator.setsVariable" -}}
+{{- $name := index . 1 -}}
+{{- range (index . 0).Values.extraEnv }}{{ if eq .name $name }}yes{{ end }}{{ end -}}
+{{- end }}
+
+{{/* Refuses an upgrade that would delete the CRDs, and with them every grant and job, without asking for that. Helm decides
+     by what it deployed before, and the Deployment of a release without crds.keep has a label for that: reading it needs no
+     permission beyond the release's namespace. */}}
+{{- define "imm-operator.deletions" -}}
+{{- if not (or .Values.crds.enabled .Values.crds.allowDeletion) -}}
+{{- if not .Values.crds.keep -}}
+{{- fail "crds.enabled=false with crds.keep=false would delete the CRDs of this release with every grant and job: set crds.keep=true, or crds.allowDeletion=true to delete them" -}}
+{{- end -}}
+{{- $deployed := lookup "apps/v1" "Deployment" .Release.Namespace (include "imm-operator.fullname" .) -}}
+{{- if eq (dig "metadata" "labels" "immops.dev/crds" "" $deployed) "deletable" -}}
+{{- fail "crds.enabled=false would delete the CRDs of this release with every grant and job, because it was deployed with crds.keep=false: upgrade with crds.keep=true first, or set crds.allowDeletion=true to delete them" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

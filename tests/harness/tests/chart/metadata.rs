@@ -1,0 +1,87 @@
+//! Chart.yaml: what Artifact Hub shows equals what the chart installs.
+
+use serde_json::Value;
+
+use super::{chart, objects, render};
+use imm_harness::Helm;
+use imm_harness::environment::checkout;
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+fn annotations() -> (Value, Value) {
+    let chart = yaml(&std::fs::read_to_string(chart().join("Chart.yaml")).unwrap());
+    let annotations = chart["annotations"].clone();
+    (chart, annotations)
+}
+
+fn annotation(name: &str) -> Value {
+    let (_, annotations) = annotations();
+    yaml(annotations[format!("artifacthub.io/{name}")].as_str().unwrap())
+}
+
+#[test]
+fn the_crds_of_artifact_hub_are_those_of_the_chart() {
+    let rendered = objects(&render(Helm::Four, &[]).unwrap());
+    let crds = rendered
+        .iter()
+        .filter(|object| object["kind"] == "CustomResourceDefinition");
+    let described = annotation("crds");
+    let described = described.as_array().unwrap();
+    let mut count = 0;
+    for crd in crds {
+        count += 1;
+        let names = &crd["spec"]["names"];
+        let entry = described
+            .iter()
+            .find(|entry| entry["kind"] == names["kind"])
+            .unwrap();
+        assert_eq!(entry["name"], crd["metadata"]["name"]);
+        assert_eq!(entry["version"], crd["spec"]["versions"][0]["name"]);
+        assert!(entry["description"].as_str().unwrap().len() > 20);
+    }
+    assert_eq!(described.len(), count);
+}
+
+#[test]
+fn the_examples_of_artifact_hub_are_the_samples() {
+    let samples = ["grant", "job"].map(|name| {
+        yaml(&std::fs::read_to_string(checkout().join(format!("deploy/samples/{name}.yaml"))).unwrap())
+    });
+    assert_eq!(annotation("crdsExamples"), Value::from(samples.to_vec()));
+}
+
+#[test]
+fn the_image_of_artifact_hub_is_the_default() {
+    let rendered = objects(&render(Helm::Four, &[]).unwrap());
+    let deployment = rendered
+        .iter()
+        .find(|object| object["kind"] == "Deployment")
+        .unwrap();
+    let images = annotation("images");
+    assert_eq!(images.as_array().unwrap().len(), 1);
+    assert_eq!(
+        images[0]["image"],
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    );
+}
+
+#[test]
+fn icon_and_links_exist() {
+    let (chart, annotations) = annotations();
+    let icon = chart["icon"].as_str().unwrap();
+    let file = icon.split_once("/main/").unwrap().1;
+    assert!(checkout().join(file).is_file(), "{icon}");
+    for link in annotation("links").as_array().unwrap() {
+        let url = link["url"].as_str().unwrap();
+        if let Some((_, file)) = url.split_once("/blob/main/") {
+            assert!(checkout().join(file).exists(), "{url}");
+        }
+    }
+    assert!(!annotation("changes").as_array().unwrap().is_empty());
+    assert_eq!(
+        annotations["artifacthub.io/operatorCapabilities"],
+        "Deep Insights"
+    );
+}

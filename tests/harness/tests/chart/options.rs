@@ -1,0 +1,275 @@
+//! What values change in the Pod and in the objects around it.
+
+use imm_harness::Helm;
+use serde_json::{Value, json};
+
+use super::{BOTH, chart, objects, render};
+use crate::rendering::{only, render_values};
+
+fn rendered(values: &str) -> Vec<Value> {
+    objects(&render_values(Helm::Four, values, &[]).unwrap())
+}
+
+fn everything() -> Vec<Value> {
+    rendered(&std::fs::read_to_string(chart().join("ci/everything-values.yaml")).unwrap())
+}
+
+fn pod(objects: &[Value]) -> &Value {
+    &only(objects, "Deployment")["spec"]["template"]["spec"]
+}
+
+#[test]
+fn the_namespace_follows_the_pod() {
+    let rendered = rendered("{}");
+    let container = &pod(&rendered)["containers"][0];
+    assert!(
+        !container["args"].to_string().contains("--namespace"),
+        "{}",
+        container["args"]
+    );
+    let env = json!({"name": "IMM_OPERATOR_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}});
+    assert_eq!(container["env"][0], env);
+}
+
+#[test]
+fn a_variable_of_the_user_replaces_the_charts_own() {
+    let rendered = rendered("extraEnv: [{name: IMM_OPERATOR_NAMESPACE, value: elsewhere}]");
+    let env = pod(&rendered)["containers"][0]["env"].as_array().unwrap();
+    let named: Vec<&Value> = env
+        .iter()
+        .filter(|v| v["name"] == "IMM_OPERATOR_NAMESPACE")
+        .collect();
+    assert_eq!(
+        named,
+        [&json!({"name": "IMM_OPERATOR_NAMESPACE", "value": "elsewhere"})]
+    );
+}
+
+#[test]
+fn a_disruption_budget_needs_two_pods() {
+    let budget = |values: &str| {
+        let rendered = rendered(values);
+        let found = rendered
+            .iter()
+            .find(|object| object["kind"] == "PodDisruptionBudget");
+        found.map(|object| object["spec"].clone())
+    };
+    assert_eq!(budget("{}"), None);
+    assert_eq!(
+        budget("{replicaCount: 2, podDisruptionBudget: {enabled: false}}"),
+        None
+    );
+    let selector = json!({"matchLabels": {"app.kubernetes.io/name": "imm-operator", "app.kubernetes.io/instance": "release"}});
+    assert_eq!(
+        budget("replicaCount: 2"),
+        Some(json!({"maxUnavailable": 1, "selector": selector}))
+    );
+    let least = "{replicaCount: 2, podDisruptionBudget: {minAvailable: 50%}}";
+    assert_eq!(
+        budget(least),
+        Some(json!({"minAvailable": "50%", "selector": selector}))
+    );
+    let none = "{replicaCount: 2, podDisruptionBudget: {maxUnavailable: 0}}";
+    assert_eq!(
+        budget(none),
+        Some(json!({"maxUnavailable": 0, "selector": selector}))
+    );
+}
+
+#[test]
+fn a_spread_constraint_selects_the_pods_of_the_release_unless_it_says_otherwise() {
+    let own = "{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}";
+    let other = "{maxSkew: 1, topologyKey: b, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {x: z}}}";
+    let rendered = rendered(&format!("topologySpreadConstraints: [{own}, {other}]"));
+    let spread = &pod(&rendered)["topologySpreadConstraints"];
+    assert_eq!(
+        spread[0]["labelSelector"]["matchLabels"],
+        only(&rendered, "Deployment")["spec"]["selector"]["matchLabels"]
+    );
+    assert_eq!(spread[1]["labelSelector"], json!({"matchLabels": {"x": "z"}}));
+}
+
+/// Returns the ports of the egress rules, and the addresses of the rules that name some.
+fn egress(values: &str) -> (Vec<i64>, Vec<String>) {
+    let rendered = rendered(values);
+    let policy = &only(&rendered, "NetworkPolicy")["spec"];
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    let rules = policy["egress"].as_array().unwrap();
+    let ports = |rule: &Value| -> Vec<i64> {
+        let ports = rule["ports"].as_array().unwrap();
+        ports.iter().map(|port| port["port"].as_i64().unwrap()).collect()
+    };
+    let (to, anywhere): (Vec<&Value>, Vec<&Value>) = rules.iter().partition(|rule| rule["to"].is_array());
+    let address = |rule: &&Value| format!("{}:{:?}", rule["to"][0]["ipBlock"]["cidr"], ports(rule));
+    (
+        anywhere.into_iter().flat_map(ports).collect(),
+        to.iter().map(address).collect(),
+    )
+}
+
+#[test]
+fn the_network_policy_leaves_the_operator_working() {
+    let on = "networkPolicy: {enabled: true}";
+    assert_eq!(egress(on), (vec![53, 53, 443, 6443], Vec::new()));
+    let node = format!("{on}\ncredentials: {{source: ecs}}");
+    let metadata = "\"100.100.100.200/32\":[80]".to_owned();
+    assert_eq!(egress(&node), (vec![53, 53, 443, 6443], vec![metadata]));
+    let proxies = format!(
+        "{on}\nendpoints: {{oss: 'https://oss.{{region}}.example.com:8443/', imm: 'https://imm.example.com', sts: 'http://[fd00::1]', regions: {{oss: {{cn-beijing: 'http://a:8080'}}}}}}"
+    );
+    assert_eq!(egress(&proxies).0, [53, 53, 443, 8443, 80, 8080, 6443]);
+}
+
+#[test]
+fn the_network_policy_admits_probes_and_metrics() {
+    let ingress = |values: &str| only(&rendered(values), "NetworkPolicy")["spec"]["ingress"].clone();
+    let port = json!([{"port": 8080, "protocol": "TCP"}]);
+    assert_eq!(
+        ingress("networkPolicy: {enabled: true}"),
+        json!([{"ports": port}])
+    );
+    let peer = "{podSelector: {matchLabels: {a: b}}}";
+    let values = format!("networkPolicy: {{enabled: true, metricsFrom: [{peer}]}}");
+    assert_eq!(
+        ingress(&values),
+        json!([{"ports": port, "from": [{"podSelector": {"matchLabels": {"a": "b"}}}]}])
+    );
+}
+
+#[test]
+fn registry_and_pull_secrets_of_all_charts_count() {
+    let image = |values: &str| pod(&rendered(values))["containers"][0]["image"].clone();
+    assert_eq!(
+        image("global: {imageRegistry: g.example.com}"),
+        "g.example.com/imm-operator/imm-operator:0.1.0"
+    );
+    let both = "{global: {imageRegistry: g.example.com}, image: {registry: own.example.com}}";
+    assert_eq!(image(both), "own.example.com/imm-operator/imm-operator:0.1.0");
+    let values = "{global: {imagePullSecrets: [a, {name: b}]}, imagePullSecrets: [{name: a}, c]}";
+    assert_eq!(
+        pod(&rendered(values))["imagePullSecrets"],
+        json!([{"name": "a"}, {"name": "c"}, {"name": "b"}])
+    );
+}
+
+#[test]
+fn every_field_of_the_pod_that_can_be_set_is_set() {
+    let rendered = everything();
+    let deployment = only(&rendered, "Deployment");
+    assert_eq!(deployment["spec"]["revisionHistoryLimit"], 1);
+    assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"], 0);
+    assert_eq!(
+        deployment["metadata"]["annotations"]["example.com/reload"],
+        "true"
+    );
+    assert!(
+        deployment["spec"]["template"]["metadata"]["annotations"]
+            .get("example.com/reload")
+            .is_none()
+    );
+    let pod = pod(&rendered);
+    for (field, expected) in [
+        ("hostUsers", json!(false)),
+        ("dnsPolicy", json!("None")),
+        ("runtimeClassName", json!("gvisor")),
+        ("schedulerName", json!("second")),
+        ("priorityClassName", json!("system-cluster-critical")),
+        ("terminationGracePeriodSeconds", json!(120)),
+        ("automountServiceAccountToken", json!(true)),
+    ] {
+        assert_eq!(pod[field], expected, "{field}");
+    }
+    for field in [
+        "dnsConfig",
+        "hostAliases",
+        "nodeSelector",
+        "tolerations",
+        "affinity",
+    ] {
+        assert!(!pod[field].is_null(), "{field}");
+    }
+    let container = &pod["containers"][0];
+    for (probe, period) in [("startupProbe", 3), ("livenessProbe", 20), ("readinessProbe", 15)] {
+        assert_eq!(container[probe]["periodSeconds"], period);
+        assert!(
+            container[probe]["initialDelaySeconds"].as_i64().unwrap() > 0,
+            "{probe}"
+        );
+    }
+    assert_eq!(container["ports"][0]["containerPort"], 9443);
+    let args = container["args"].as_array().unwrap();
+    assert!(args.contains(&json!("--admin-address=[::]:9443")), "{args:?}");
+    assert_eq!(
+        args.last().unwrap(),
+        "--log-level=trace",
+        "the last of several equal flags counts"
+    );
+    assert_eq!(container["envFrom"][0]["configMapRef"]["name"], "proxy");
+    let mounted = |list: &Value| list.as_array().unwrap().iter().any(|v| v["name"] == "company-ca");
+    assert!(mounted(&container["volumeMounts"]) && mounted(&pod["volumes"]));
+    assert_eq!(
+        only(&rendered, "ServiceAccount")["automountServiceAccountToken"],
+        false
+    );
+}
+
+#[test]
+fn on_the_network_of_the_node_the_pod_keeps_the_dns_of_the_cluster() {
+    let on_node = rendered("hostNetwork: true");
+    assert_eq!(pod(&on_node)["hostNetwork"], true);
+    assert_eq!(pod(&on_node)["dnsPolicy"], "ClusterFirstWithHostNet");
+    assert_eq!(
+        pod(&rendered("{hostNetwork: true, dnsPolicy: Default}"))["dnsPolicy"],
+        "Default"
+    );
+    assert!(pod(&rendered("{}")).get("dnsPolicy").is_none());
+}
+
+#[test]
+fn further_objects_are_templates() {
+    let rendered = everything();
+    let named = |name: &str| rendered.iter().any(|object| object["metadata"]["name"] == name);
+    assert!(named("release-extra") && named("image-scores-text"));
+}
+
+#[test]
+fn values_of_the_pod_win_over_those_of_all_objects() {
+    let values = "{commonLabels: {x: all}, podLabels: {x: pod}, commonAnnotations: {z: all}, podAnnotations: {z: pod}, \
+                  deploymentAnnotations: {z: deployment}}";
+    let rendered = rendered(values);
+    let deployment = only(&rendered, "Deployment");
+    let (own, pod) = (
+        &deployment["metadata"],
+        &deployment["spec"]["template"]["metadata"],
+    );
+    assert_eq!(
+        (&own["labels"]["x"], &pod["labels"]["x"]),
+        (&json!("all"), &json!("pod"))
+    );
+    assert_eq!(
+        (&own["annotations"]["z"], &pod["annotations"]["z"]),
+        (&json!("deployment"), &json!("pod"))
+    );
+    for object in rendered.iter().filter(|object| object["kind"] != "Deployment") {
+        assert_eq!(object["metadata"]["labels"]["x"], "all", "{}", object["kind"]);
+        assert_eq!(
+            object["metadata"]["annotations"]["z"], "all",
+            "{}",
+            object["kind"]
+        );
+    }
+}
+
+#[test]
+fn deleting_the_crds_must_be_asked_for() {
+    for major in BOTH {
+        let refused = render(major, &["--set", "crds.enabled=false,crds.keep=false"]).unwrap_err();
+        assert!(
+            refused.contains("every grant and job") && refused.contains("crds.allowDeletion"),
+            "{refused}"
+        );
+        let set = "crds.enabled=false,crds.keep=false,crds.allowDeletion=true";
+        assert!(render(major, &["--set", set]).is_ok());
+        assert!(render(major, &["--set", "crds.enabled=false"]).is_ok());
+    }
+}

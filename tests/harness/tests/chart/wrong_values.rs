@@ -1,0 +1,167 @@
+//! Wrong values, and values that exclude each other: each is refused with its name in the message.
+
+use imm_harness::Helm;
+
+use super::{BOTH, render};
+use crate::rendering::render_values;
+
+/// Values as YAML, and a part of the message.
+const WRONG: &[(&str, &str)] = &[
+    ("replicaCount: two", "replicaCount"),
+    ("replicaCount: \"2\"", "replicaCount"),
+    ("replicaCount: -1", "replicaCount"),
+    ("revisionHistoryLimit: -1", "revisionHistoryLimit"),
+    ("updateStrategy: {type: Rolling}", "updateStrategy"),
+    ("updateStrategy: {rolling: {}}", "rolling"),
+    ("image: {tagg: v1}", "tagg"),
+    ("image: {digest: abcdef}", "digest"),
+    ("image: {pullPolicy: Sometimes}", "pullPolicy"),
+    ("image: {registry: 'https://registry.example.com'}", "registry"),
+    ("image: {registry: registry.example.com/}", "registry"),
+    ("image: {repository: Org/x}", "repository"),
+    ("image: {repository: a//b}", "repository"),
+    ("image: {tag: 'a b'}", "tag"),
+    ("imagePullSecrets: [{nam: a}]", "imagePullSecrets"),
+    ("imagePullSecrets: ['']", "imagePullSecrets"),
+    ("global: {imageRegistry: 'https://a'}", "imageRegistry"),
+    ("enabled: yes please", "enabled"),
+    ("nameOverride: Upper", "nameOverride"),
+    ("crds: {keep: perhaps}", "keep"),
+    ("crds: {keey: true}", "keey"),
+    ("watchNamespaces: [Upper]", "watchNamespaces"),
+    ("watchNamespaces: [team-*]", "watchNamespaces"),
+    ("watchNamespaces: media", "watchNamespaces"),
+    ("serviceAccount: {name: 'a b'}", "name"),
+    ("serviceAccount: {annotations: {a: 1}}", "annotations"),
+    ("secretAccess: {namespaces: ['*']}", "namespaces"),
+    ("secretAccess: {all: true}", "all"),
+    ("endpoints: {oss: oss.example.com}", "oss"),
+    ("endpoints: {sts: 'https://sts.example.com/path'}", "sts"),
+    ("endpoints: {oss: 'https://x?y=1'}", "oss"),
+    ("endpoints: {oss: 'https://:443'}", "oss"),
+    ("endpoints: {imm: 'https://imm.{Region}.example.com'}", "imm"),
+    ("endpoints: {oss: 'https://user@oss.example.com'}", "oss"),
+    (
+        "endpoints: {regions: {oss: {hangzhou: 'https://a.example.com'}}}",
+        "hangzhou",
+    ),
+    ("endpoints: {regions: {oss: {cn-hangzhou: ''}}}", "cn-hangzhou"),
+    ("endpoints: {regions: {ots: {}}}", "ots"),
+    ("network: vpc", "network"),
+    ("region: hangzhou", "region"),
+    ("credentials: {source: imds}", "source"),
+    ("credentials: {uri: 'http://keys.example.com/'}", "uri"),
+    ("credentials: {source: uri}", "credentials.uri"),
+    ("credentials: {source: folder}", "existingSecret"),
+    ("credentials: {ecsRole: node}", "credentials.source ecs"),
+    (
+        "credentials: {source: ecs, existingSecret: keys}",
+        "excludes credentials.existingSecret",
+    ),
+    ("logging: {level: loud}", "level"),
+    ("logging: {format: xml}", "format"),
+    (
+        "terminationGracePeriodSeconds: 0",
+        "terminationGracePeriodSeconds",
+    ),
+    ("adminPort: 70000", "adminPort"),
+    ("resources: {limits: {memory: lots}}", "memory"),
+    ("resources: {limit: {}}", "limit"),
+    ("securityContext: {privilegd: true}", "privilegd"),
+    ("podSecurityContext: {runAsUser: root}", "runAsUser"),
+    (
+        "podSecurityContext: {seccompProfile: {type: Default}}",
+        "seccompProfile",
+    ),
+    ("hostUsers: maybe", "hostUsers"),
+    ("dnsPolicy: Cluster", "dnsPolicy"),
+    ("dnsConfig: {nameserver: []}", "nameserver"),
+    ("hostAliases: [{ip: host}]", "hostAliases"),
+    ("livenessProbe: {periodSeconds: 0}", "periodSeconds"),
+    ("livenessProbe: {path: /}", "path"),
+    ("podLabels: {a: 'b c'}", "podLabels"),
+    ("commonLabels: {'a b': c}", "commonLabels"),
+    ("podAnnotations: {a: true}", "podAnnotations"),
+    ("priorityClassName: High", "priorityClassName"),
+    ("tolerations: [{operator: Is}]", "tolerations"),
+    ("affinity: {node: {}}", "affinity"),
+    (
+        "topologySpreadConstraints: [{topologyKey: a}]",
+        "topologySpreadConstraints",
+    ),
+    ("extraArgs: ['']", "extraArgs"),
+    ("extraEnv: [{nam: a}]", "extraEnv"),
+    ("extraEnv: [{name: a, valueFrom: {secretRef: {}}}]", "secretRef"),
+    ("extraEnvFrom: [{secret: a}]", "extraEnvFrom"),
+    ("extraVolumes: [{name: a}]", "extraVolumes"),
+    ("extraVolumes: [{name: a, configMp: {}}]", "extraVolumes"),
+    ("extraVolumeMounts: [{name: a, mountPath: relative}]", "mountPath"),
+    ("extraObjects: [{kind: ConfigMap}]", "extraObjects"),
+    ("podDisruptionBudget: {maxUnavailable: most}", "maxUnavailable"),
+    ("networkPolicy: {metricsFrom: [{pods: {}}]}", "metricsFrom"),
+    ("networkPolicy: {apiServerPorts: [0]}", "apiServerPorts"),
+    ("metrics: {serviceMonitor: {renderMode: sometimes}}", "renderMode"),
+    ("metrics: {serviceMonitor: {interval: soon}}", "interval"),
+    (
+        "metrics: {podMonitor: {relabelings: [{source: []}]}}",
+        "relabelings",
+    ),
+    ("metrics: {rules: {disabled: [NoSuchAlert]}}", "disabled"),
+    ("metrics: {rules: {selector: 'a=b'}}", "selector"),
+    ("metrics: {rules: {runbookURL: docs}}", "runbookURL"),
+    (
+        "metrics: {serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}",
+        "excludes metrics.podMonitor",
+    ),
+    ("crds: {enabled: false, keep: false}", "crds.allowDeletion"),
+    ("unknown: 1", "unknown"),
+];
+
+/// Entries of tenancy rules that nothing can match.
+const IMPOSSIBLE: &[&str] = &[
+    "ownerUIDs: ['12a']",
+    "granteeUIDs: ['']",
+    "namespaces: {names: [Media]}",
+    "namespaces: {names: ['a b']}",
+    "namespaces: {matchLabels: {'a b': c}}",
+    "buckets: ['oss://a']",
+    "roleNames: ['acs:ram::12345:role/a']",
+    "projects: ['a b']",
+    "chainRoleARNs: ['arn:aws:iam::123456789012:role/a']",
+    "assumeRoleARNs: ['*']",
+    "kinds: [Grant]",
+    "presets: [All]",
+    "owner: ['12345']",
+];
+
+#[test]
+fn wrong_values_are_refused_by_name() {
+    for (number, (values, name)) in WRONG.iter().enumerate() {
+        let refused = render_values(BOTH[number % 2], values, &[]).expect_err(values);
+        assert!(refused.contains(name), "{values}: {refused}");
+    }
+}
+
+#[test]
+fn entries_of_rules_that_nothing_can_match_are_refused() {
+    for (number, entry) in IMPOSSIBLE.iter().enumerate() {
+        let rule = if entry.starts_with("namespaces") {
+            (*entry).to_owned()
+        } else {
+            format!("namespaces: {{names: [a]}}, {entry}")
+        };
+        let values = format!("tenancy: {{rules: [{{{rule}}}]}}");
+        let refused = render_values(BOTH[number % 2], &values, &[]).expect_err(entry);
+        let field = entry.split(':').next().unwrap();
+        assert!(refused.contains(field), "{entry}: {refused}");
+    }
+}
+
+#[test]
+fn a_message_names_the_value_and_nothing_else() {
+    let refused = render(Helm::Four, &["--set", "podLabels.tier=a b"]).unwrap_err();
+    assert!(
+        refused.contains("/podLabels/tier") && !refused.contains("want null"),
+        "{refused}"
+    );
+}

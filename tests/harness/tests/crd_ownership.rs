@@ -1,0 +1,187 @@
+//! Who owns the CRDs of a release, on a real API server: CRDs that kubectl applied first, and upgrades that would delete
+//! them. Also checks that the API server accepts what every set of values renders.
+
+use std::path::{Path, PathBuf};
+
+use imm_harness::environment::checkout;
+use imm_harness::{ControlPlane, HarnessError, Helm, Options};
+
+mod rendering;
+
+use rendering::{chart, objects, render};
+
+const PLANE: Options = Options {
+    controllers: false,
+    nodes: false,
+    audit: false,
+};
+const RELEASE: [&str; 3] = ["imm-operator", "-n", "imm-system"];
+
+/// Runs a command of Helm on the release with a chart, and returns its output, also if it fails.
+async fn helm(
+    plane: &ControlPlane,
+    major: Helm,
+    verb: &str,
+    chart: &Path,
+    more: &[&str],
+) -> Result<String, String> {
+    let chart = chart.display().to_string();
+    let args = [&[verb, RELEASE[0], chart.as_str()], &RELEASE[1..], more].concat();
+    plane.helm(major, &args).await.map_err(|error| match error {
+        HarnessError::Command { output, .. } => output,
+        other => other.to_string(),
+    })
+}
+
+async fn crds(plane: &ControlPlane) -> usize {
+    let found = plane.kubectl(&["get", "crd", "-o", "name"]).await.unwrap();
+    found.lines().filter(|name| name.ends_with(".immops.dev")).count()
+}
+
+/// Returns a copy of the chart whose CRDs have another description of a column.
+fn changed_chart(folder: &Path, description: &str) -> PathBuf {
+    let place = folder.join(description).join("imm-operator");
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    let copied = std::process::Command::new("cp")
+        .arg("-R")
+        .arg(chart())
+        .arg(&place)
+        .status();
+    assert!(copied.unwrap().success());
+    let file = place.join("templates/crds/immbucketgrants.yaml");
+    let old = std::fs::read_to_string(&file).unwrap();
+    let new = old.replace("Whether the desired state is reached", description);
+    assert_ne!(old, new);
+    std::fs::write(file, new).unwrap();
+    place
+}
+
+#[tokio::test]
+async fn crds_of_kubectl_need_one_forced_upgrade_as_documented() {
+    let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
+    for flag in ["--take-ownership", "--force-conflicts"] {
+        assert!(readme.contains(flag), "{flag} is not documented");
+    }
+    let plane = ControlPlane::start(PLANE).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    plane
+        .kubectl(&["create", "namespace", "imm-system"])
+        .await
+        .unwrap();
+    let definitions = checkout().join("crds").display().to_string();
+    plane.kubectl(&["apply", "-f", &definitions]).await.unwrap();
+
+    let refused = helm(&plane, Helm::Four, "install", &chart(), &[])
+        .await
+        .unwrap_err();
+    assert!(refused.contains("cannot be imported"), "{refused}");
+    helm(&plane, Helm::Four, "install", &chart(), &["--take-ownership"])
+        .await
+        .unwrap();
+    let changed = changed_chart(folder.path(), "first");
+    let refused = helm(&plane, Helm::Four, "upgrade", &changed, &[])
+        .await
+        .unwrap_err();
+    assert!(refused.contains("kubectl-client-side-apply"), "{refused}");
+    helm(&plane, Helm::Four, "upgrade", &changed, &["--force-conflicts"])
+        .await
+        .unwrap();
+    let changed = changed_chart(folder.path(), "second");
+    helm(&plane, Helm::Four, "upgrade", &changed, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upgrade_deletes_the_crds_only_if_it_says_so() {
+    let plane = ControlPlane::start(PLANE).await.unwrap();
+    plane
+        .kubectl(&["create", "namespace", "imm-system"])
+        .await
+        .unwrap();
+    for major in [Helm::Three, Helm::Four] {
+        let deletable = ["--set", "crds.keep=false"];
+        let notes = helm(&plane, major, "install", &chart(), &deletable)
+            .await
+            .unwrap();
+        assert!(notes.contains("an upgrade with crds.enabled=false"), "{notes}");
+        assert_eq!(crds(&plane).await, 3);
+        for set in ["crds.enabled=false", "crds.enabled=false,crds.keep=false"] {
+            let refused = helm(&plane, major, "upgrade", &chart(), &["--set", set])
+                .await
+                .unwrap_err();
+            assert!(refused.contains("every grant and job"), "{refused}");
+            assert_eq!(crds(&plane).await, 3);
+        }
+        // Kept first, they survive.
+        let kept = ["--set", "crds.keep=true"];
+        helm(&plane, major, "upgrade", &chart(), &kept).await.unwrap();
+        helm(
+            &plane,
+            major,
+            "upgrade",
+            &chart(),
+            &["--set", "crds.enabled=false"],
+        )
+        .await
+        .unwrap();
+        assert_eq!(crds(&plane).await, 3);
+        let own = ["--take-ownership", "--set", "crds.keep=false"];
+        helm(&plane, major, "upgrade", &chart(), &own).await.unwrap();
+        let confirmed = ["--set", "crds.enabled=false,crds.allowDeletion=true"];
+        helm(&plane, major, "upgrade", &chart(), &confirmed)
+            .await
+            .unwrap();
+        plane
+            .kubectl(&[
+                "wait",
+                "--for=delete",
+                "crd/immbucketgrants.immops.dev",
+                "--timeout=60s",
+            ])
+            .await
+            .unwrap();
+        plane
+            .helm(major, &[&["uninstall"], &RELEASE[..]].concat())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_api_server_accepts_what_every_set_of_values_renders() {
+    let plane = ControlPlane::start(PLANE).await.unwrap();
+    for namespace in [
+        "imm-system",
+        "media",
+        "analytics",
+        "policy-copies",
+        "monitoring",
+        "no",
+        "1234",
+        "1e3",
+    ] {
+        plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
+    }
+    for file in std::fs::read_dir(chart().join("ci")).unwrap() {
+        let values = file.unwrap().path().display().to_string();
+        let rendered = objects(&render(Helm::Four, &["--values", &values]).unwrap());
+        let theirs = |object: &&serde_json::Value| object["apiVersion"] != "monitoring.coreos.com/v1";
+        let manifest: Vec<String> = rendered.iter().filter(theirs).map(ToString::to_string).collect();
+        assert!(manifest.len() > 4, "{values}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.yaml");
+        std::fs::write(&path, manifest.join("\n---\n")).unwrap();
+        let path = path.display().to_string();
+        let apply = [
+            "apply",
+            "--server-side",
+            "--validate=strict",
+            "--dry-run=server",
+            "-f",
+            &path,
+        ];
+        plane
+            .kubectl(&apply)
+            .await
+            .unwrap_or_else(|error| unreachable!("{values}: {error}"));
+    }
+}
