@@ -18,9 +18,26 @@ helm3_flags="-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh
   -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=36
   -X helm.sh/helm/v3/internal/version.version=v3.21.4"
 
+# Debian's package has promtool; building it from its Go module takes minutes. Without apt-get, the one on the PATH is used.
+promtool() {
+  [ -x "$cache/promtool" ] && return
+  if command -v apt-get >/dev/null; then
+    local folder; folder=$(mktemp -d)
+    say "downloading promtool (Debian's package prometheus) ..."
+    if (cd "$folder" && apt-get download prometheus >&2 && dpkg-deb --extract prometheus_*.deb .); then
+      install -m 755 "$folder/usr/bin/promtool" "$cache/promtool"
+    fi
+    rm -rf "$folder"
+    [ -x "$cache/promtool" ] && return
+  fi
+  local found; found=$(type -P promtool) || { say "promtool is missing: run apt-get update, or put promtool on the PATH"; exit 1; }
+  ln -sf "$found" "$cache/promtool"
+}
+
 # NAME -> module folder, package, linker flags
 build() {
   local name=$1 module package flags="-s -w"
+  if [ "$name" = promtool ]; then promtool; return; fi
   case $name in
     kube-*|kubectl) module=kubernetes package=k8s.io/kubernetes/cmd/$name flags=$kube_flags ;;
     etcd)  module=etcd  package=go.etcd.io/etcd/server/v3 ;;
@@ -53,6 +70,6 @@ build() {
 }
 
 names=("$@")
-[ "${names[*]}" = all ] && names=(kube-apiserver kube-controller-manager kube-scheduler kubectl etcd helm4 helm3 kwok)
+[ "${names[*]}" = all ] && names=(kube-apiserver kube-controller-manager kube-scheduler kubectl etcd helm4 helm3 kwok promtool)
 for name in "${names[@]}"; do build "$name"; done
 printf '%s\n' "$cache"

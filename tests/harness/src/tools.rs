@@ -1,4 +1,4 @@
-//! The binaries that `tests/tools/build.sh` builds from their Go modules. A missing binary is an error that names the
+//! The binaries that `tests/tools/build.sh` builds from their Go modules or downloads. A missing binary is an error that names the
 //! build command. Other binaries on the machine are never used, because a `kubectl` on the PATH may be a wrapper or of
 //! another version.
 
@@ -26,6 +26,8 @@ pub enum Tool {
     Helm3,
     /// Helm, fourth major version.
     Helm4,
+    /// Checks and tests alert rules.
+    Promtool,
 }
 
 impl Tool {
@@ -40,6 +42,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Helm3 => "helm3",
             Self::Helm4 => "helm4",
+            Self::Promtool => "promtool",
         }
     }
 

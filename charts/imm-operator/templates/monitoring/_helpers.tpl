@@ -1,0 +1,48 @@
+{{/* Whether to render an object of the Prometheus operator: a list of the context, the kind, the name of the value block, and
+     the block. Empty means no. */}}
+{{- define "imm-operator.rendersMonitoring" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 1 -}}
+{{- $block := index . 3 -}}
+{{- if $block.enabled -}}
+{{- if or (eq $block.renderMode "always") ($root.Capabilities.APIVersions.Has (printf "monitoring.coreos.com/v1/%s" $kind)) -}}
+yes
+{{- else if eq $block.renderMode "failIfMissing" -}}
+{{- fail (printf "metrics.%s.renderMode is failIfMissing, and the cluster has no kind %s (monitoring.coreos.com/v1): install the Prometheus operator first, or set renderMode to skipIfMissing" (index . 2) $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Metadata of an object for monitoring: a list of the context, the end of its name, and its value block. */}}
+{{- define "imm-operator.monitoringMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $block := index . 2 -}}
+name: {{ printf "%s%s" (include "imm-operator.fullname" $root) (index . 1) | quote }}
+namespace: {{ default $root.Release.Namespace $block.namespace | quote }}
+{{ include "imm-operator.marks" (list $root $block.labels $block.annotations) }}
+{{- end }}
+
+{{/* How to scrape the port, for a ServiceMonitor and for a PodMonitor. */}}
+{{- define "imm-operator.endpoint" -}}
+path: /metrics
+{{- with .interval }}
+interval: {{ . | quote }}
+{{- end }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . | quote }}
+{{- end }}
+{{- with .relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Labels of the Service for metrics, by which the ServiceMonitor selects it. */}}
+{{- define "imm-operator.serviceLabels" -}}
+{{- include "imm-operator.selectorLabels" . }}
+app.kubernetes.io/component: metrics
+{{- end }}

@@ -1,0 +1,334 @@
+//! Alerts and dashboard use series that the program exports, every alert has an entry in docs/alerts.md, and the rules pass
+//! the tests of promtool in tests/alerts.
+
+#[cfg(test)]
+mod alerts {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    use imm_harness::tools::Tool;
+    use imm_operator::api::{GrantReason, JobReason};
+    use imm_operator::runtime::metrics::Metrics;
+    use serde_json::Value;
+
+    /// Labels that Prometheus adds to every series of the release.
+    const TARGET: [&str; 3] = ["namespace", "job", "pod"];
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+    }
+
+    fn read(path: &str) -> String {
+        std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Returns the labels of every series of the program, by name, after one record of each kind.
+    fn exported() -> BTreeMap<String, BTreeSet<String>> {
+        let metrics = Metrics::default();
+        metrics.reconcile("bucket", 0.1);
+        metrics.panicked("bucket");
+        metrics.queue_depth("bucket", 1);
+        metrics.cloud_call("GetBucketPolicy", "ok");
+        metrics.policy_write("added", 0.1);
+        metrics.policy_read(100);
+        metrics.stale_read();
+        metrics.score_call("scored");
+        metrics.finalizer_restored();
+        metrics.unprotected_deletion("started");
+        metrics.event_dropped();
+        metrics.object_reason("ImmBucketGrant", None, Some("Applied"));
+        let mut found = BTreeMap::new();
+        let text = metrics.render();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let labels = line.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+            let labels = labels.map(|(labels, _)| labels).unwrap_or_default();
+            let names = labels.split(',').filter_map(|label| label.split_once('='));
+            found
+                .entry(name.to_owned())
+                .or_insert_with(BTreeSet::new)
+                .extend(names.map(|(name, _)| name.to_owned()));
+        }
+        let families = text.lines().filter(|line| line.starts_with("# TYPE")).count();
+        let registered = read("src/runtime/metrics.rs")
+            .matches("registry.register(")
+            .count();
+        assert_eq!(families, registered, "record each series once: {text}");
+        found
+    }
+
+    /// Returns the expressions of alerts and dashboard, with a name for messages.
+    fn expressions() -> Vec<(String, String)> {
+        let alerts = source_alerts();
+        let mut found: Vec<_> = alerts
+            .iter()
+            .map(|alert| (text(alert, "alert"), text(alert, "expr")))
+            .collect();
+        let dashboard: Value =
+            serde_json::from_str(&read("charts/imm-operator/files/dashboard.json")).unwrap();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                found.push((text(panel, "title"), text(target, "expr")));
+            }
+        }
+        for variable in dashboard["templating"]["list"].as_array().unwrap() {
+            if let Some(query) = variable["query"]["query"].as_str() {
+                found.push((text(variable, "name"), query.to_owned()));
+            }
+        }
+        assert!(found.len() > 40, "only {} expressions were found", found.len());
+        found
+    }
+
+    fn text(value: &Value, member: &str) -> String {
+        value[member].as_str().unwrap().to_owned()
+    }
+
+    fn source_alerts() -> Vec<Value> {
+        let parsed: Value = serde_saphyr::from_str(&read("charts/imm-operator/files/alerts.yaml")).unwrap();
+        parsed["alerts"].as_array().unwrap().clone()
+    }
+
+    /// Returns each series of an expression with its matchers: label, operator and value.
+    fn series(expression: &str) -> Vec<(String, Vec<(String, String)>)> {
+        let mut found = Vec::new();
+        for part in expression.split("immops_").skip(1) {
+            let end = part
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .unwrap_or(part.len());
+            let (name, rest) = part.split_at(end);
+            let matchers = rest
+                .strip_prefix('{')
+                .and_then(|rest| rest.split_once('}'))
+                .map(|(inner, _)| inner)
+                .unwrap_or_default();
+            let pairs = matchers.split(", ").filter_map(|matcher| {
+                let (label, value) = matcher.split_at(matcher.find(['=', '!'])?);
+                let value = value.trim_start_matches(['=', '!', '~']).trim_matches('"');
+                Some((label.to_owned(), value.to_owned()))
+            });
+            found.push((format!("immops_{name}"), pairs.collect()));
+        }
+        found
+    }
+
+    #[test]
+    fn every_series_and_label_is_exported() {
+        let exported = exported();
+        let mut used = BTreeSet::new();
+        for (place, expression) in expressions() {
+            let all = series(&expression);
+            assert!(!all.is_empty(), "{place}: {expression}");
+            let mut labels = BTreeSet::new();
+            for (name, matchers) in &all {
+                let known = exported.get(name);
+                let known = known.unwrap_or_else(|| panic!("{place}: the program exports no {name}"));
+                labels.extend(known.iter().cloned());
+                for (label, _) in matchers {
+                    let exists = known.contains(label) || TARGET.contains(&label.as_str());
+                    assert!(exists, "{place}: {name} has no label {label}");
+                }
+                used.insert(name.clone());
+            }
+            for list in expression.split(" by (").skip(1) {
+                for label in list.split(')').next().unwrap().split(", ") {
+                    let exists = labels.contains(label) || TARGET.contains(&label);
+                    assert!(exists, "{place}: no series of {expression} has the label {label}");
+                }
+            }
+        }
+        let base = |name: &String| {
+            let ends = ["_bucket", "_count", "_sum"];
+            ends.iter()
+                .find_map(|end| name.strip_suffix(end))
+                .unwrap_or(name)
+                .to_owned()
+        };
+        let all: BTreeSet<String> = exported.keys().map(base).collect();
+        let shown: BTreeSet<String> = used.iter().map(base).collect();
+        assert_eq!(shown, all, "series that neither an alert nor the dashboard uses");
+    }
+
+    #[test]
+    fn every_value_of_a_label_can_occur() {
+        let page = read("docs/operations.md");
+        let (grants, jobs): (BTreeSet<&str>, BTreeSet<&str>) = (
+            GrantReason::ALL.iter().map(|reason| reason.as_str()).collect(),
+            JobReason::ALL.iter().map(|reason| reason.as_str()).collect(),
+        );
+        let mut checked = 0;
+        for (place, expression) in expressions() {
+            for (name, matchers) in series(&expression) {
+                let of = |label: &str| matchers.iter().find(|(found, _)| found == label);
+                let kind = of("kind").map(|(_, kind)| kind.as_str());
+                for (label, values) in &matchers {
+                    for value in values.split('|') {
+                        let occurs = match (name.as_str(), label.as_str()) {
+                            ("immops_objects", "kind") => {
+                                ["ImmBucketGrant", "ImageScoreJob"].contains(&value)
+                            }
+                            ("immops_objects", "reason") => match kind {
+                                Some("ImmBucketGrant") => grants.contains(value),
+                                Some(_) => jobs.contains(value),
+                                None => grants.contains(value) || jobs.contains(value),
+                            },
+                            (_, "outcome") => page
+                                .lines()
+                                .filter(|line| line.starts_with(&format!("| `{name}`")))
+                                .any(|line| line.contains(value)),
+                            _ => continue,
+                        };
+                        assert!(occurs, "{place}: {name} has no {label} {value}");
+                        checked += 1;
+                    }
+                }
+            }
+        }
+        assert!(checked > 60, "only {checked} values were checked");
+    }
+
+    /// Returns the reasons of a kind that a matcher of an alert lists.
+    fn listed(alert: &str, kind: Option<&str>) -> BTreeSet<String> {
+        let alerts = source_alerts();
+        let alert = alerts.iter().find(|found| found["alert"] == alert).unwrap();
+        let mut reasons = BTreeSet::new();
+        for (_, matchers) in series(&text(alert, "expr")) {
+            let of = |label: &str| matchers.iter().find(|(found, _)| found == label).map(|(_, v)| v);
+            if kind.is_none() || of("kind").map(String::as_str) == kind {
+                reasons.extend(
+                    of("reason")
+                        .into_iter()
+                        .flat_map(|all| all.split('|').map(ToOwned::to_owned)),
+                );
+            }
+        }
+        reasons
+    }
+
+    /// A reason that ImmObjectStalled leaves out needs no action, or another alert covers it.
+    #[test]
+    fn no_reason_that_needs_action_is_left_out() {
+        let mut covered =
+            BTreeSet::from(["Suspended", "CompletedWithFailures", "Cancelled"].map(ToOwned::to_owned));
+        for alert in [
+            "ImmObjectRetrying",
+            "ImmJobFailed",
+            "ImmJobBudgetUsedUp",
+            "ImmJobWaitsForGrant",
+        ] {
+            covered.extend(listed(alert, None));
+        }
+        let meanings = |kind: &str| -> Vec<(&str, &str)> {
+            if kind == "ImmBucketGrant" {
+                GrantReason::ALL
+                    .iter()
+                    .map(|reason| (reason.as_str(), reason.meaning()))
+                    .collect()
+            } else {
+                JobReason::ALL
+                    .iter()
+                    .map(|reason| (reason.as_str(), reason.meaning()))
+                    .collect()
+            }
+        };
+        for kind in ["ImmBucketGrant", "ImageScoreJob"] {
+            let left_out = listed("ImmObjectStalled", Some(kind));
+            assert!(left_out.len() > 8, "{kind}: {left_out:?}");
+            for (reason, meaning) in meanings(kind) {
+                let quiet = meaning.contains("No action needed");
+                assert!(
+                    !left_out.contains(reason) || quiet || covered.contains(reason),
+                    "{kind}: {reason} needs action and raises no alert"
+                );
+            }
+        }
+    }
+
+    /// A job that failed stays as it is: it is not stalled, and counts for an hour.
+    #[test]
+    fn every_reason_that_ends_a_job_is_a_failure() {
+        let (failed, left_out) = (
+            listed("ImmJobFailed", None),
+            listed("ImmObjectStalled", Some("ImageScoreJob")),
+        );
+        for reason in JobReason::ALL {
+            let ends = reason.meaning().contains("reate another job") && *reason != JobReason::BudgetExceeded;
+            let name = reason.as_str();
+            assert!(
+                !ends || failed.contains(name) || name == "Cancelled",
+                "ImmJobFailed lacks {name}"
+            );
+            assert!(!ends || left_out.contains(name), "ImmObjectStalled has {name}");
+        }
+    }
+
+    #[test]
+    fn every_alert_has_an_entry_and_a_row() {
+        let page = read("docs/alerts.md");
+        let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let alerts = source_alerts();
+        let names: Vec<String> = alerts.iter().map(|alert| text(alert, "alert")).collect();
+        assert_eq!(headings, names);
+        for alert in &alerts {
+            let name = text(alert, "alert");
+            let waits = match alert["for"].as_str() {
+                None => "at once".to_owned(),
+                Some(time) => time.replace('m', " min").replace('h', " h"),
+            };
+            let row = format!("| `{name}` | {} | {waits} |", text(&alert["labels"], "severity"));
+            assert!(page.contains(&row), "docs/alerts.md has no row {row}");
+            let runbook = format!("$(runbooks)#{}", name.to_lowercase());
+            assert_eq!(text(&alert["annotations"], "runbook_url"), runbook);
+            for member in ["summary", "description"] {
+                assert!(text(&alert["annotations"], member).len() > 20, "{name}: {member}");
+            }
+        }
+    }
+
+    /// Returns the output of a command that must succeed.
+    fn run(command: &mut Command) -> String {
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(output.status.success(), "{command:?}: {text}");
+        text
+    }
+
+    #[test]
+    fn the_rules_pass_the_tests_of_promtool() {
+        let folder = tempfile::tempdir().unwrap();
+        let rendered = run(Command::new(Tool::Helm4.path().unwrap())
+            .args(["template", "release", "--namespace", "imm-system"])
+            .args([
+                "--set",
+                "metrics.rules.enabled=true,metrics.rules.renderMode=always",
+            ])
+            .args(["--show-only", "templates/monitoring/prometheusrule.yaml"])
+            .arg(root().join("charts/imm-operator")));
+        let rendered: Value = serde_saphyr::from_str(&rendered).unwrap();
+        std::fs::write(folder.path().join("rules.json"), rendered["spec"].to_string()).unwrap();
+        let promtool = Tool::Promtool.path().unwrap();
+        run(Command::new(&promtool)
+            .args(["check", "rules", "rules.json"])
+            .current_dir(folder.path()));
+        let mut tested = String::new();
+        let mut files = 0;
+        for file in std::fs::read_dir(root().join("tests/alerts")).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_owned();
+            tested += &std::fs::read_to_string(&path).unwrap();
+            std::fs::copy(&path, folder.path().join(&name)).unwrap();
+            run(Command::new(&promtool)
+                .args(["test", "rules"])
+                .arg(name)
+                .current_dir(folder.path()));
+            files += 1;
+        }
+        assert!(files >= 4, "only {files} files with tests");
+        for alert in source_alerts() {
+            let fires = format!("alertname=\"{}\"", text(&alert, "alert"));
+            assert!(tested.contains(&fires), "no test lets {fires} fire");
+        }
+    }
+}
