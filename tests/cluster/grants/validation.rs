@@ -66,6 +66,14 @@ pub async fn a_grant_that_violates_the_schema_is_rejected_with_its_own_message(s
                 "spec.access.actions[0]",
             ),
             (
+                json!({"allowedConsumers": {"namespaces": ["team-*"]}}),
+                "wildcards are not supported",
+            ),
+            (
+                json!({"allowedConsumers": {"namespaces": ["A B"]}}),
+                "must be the name of a namespace",
+            ),
+            (
                 json!({"access": {"prefixes": ["a/*"]}}),
                 "a prefix must not contain * or ?",
             ),
