@@ -98,49 +98,39 @@ async fn an_upgrade_deletes_the_crds_only_if_it_says_so() {
         .await
         .unwrap();
     for major in [Helm::Three, Helm::Four] {
-        let deletable = ["--set", "crds.keep=false"];
-        let notes = helm(&plane, major, "install", &chart(), &deletable)
-            .await
-            .unwrap();
+        let run = async |verb, set| helm(&plane, major, verb, &chart(), &["--set", set]).await;
+        let notes = run("install", "crds.keep=false").await.unwrap();
         assert!(notes.contains("an upgrade with crds.enabled=false"), "{notes}");
         assert_eq!(crds(&plane).await, 3);
         for set in ["crds.enabled=false", "crds.enabled=false,crds.keep=false"] {
-            let refused = helm(&plane, major, "upgrade", &chart(), &["--set", set])
-                .await
-                .unwrap_err();
+            let refused = run("upgrade", set).await.unwrap_err();
             assert!(refused.contains("every grant and job"), "{refused}");
             assert_eq!(crds(&plane).await, 3);
         }
-        // Kept first, they survive.
-        let kept = ["--set", "crds.keep=true"];
-        helm(&plane, major, "upgrade", &chart(), &kept).await.unwrap();
-        helm(
-            &plane,
-            major,
-            "upgrade",
-            &chart(),
-            &["--set", "crds.enabled=false"],
-        )
-        .await
-        .unwrap();
-        assert_eq!(crds(&plane).await, 3);
-        let own = ["--take-ownership", "--set", "crds.keep=false"];
-        helm(&plane, major, "upgrade", &chart(), &own).await.unwrap();
-        let confirmed = ["--set", "crds.enabled=false,crds.allowDeletion=true"];
-        helm(&plane, major, "upgrade", &chart(), &confirmed)
+        run("upgrade", "crds.enabled=false,crds.allowDeletion=true")
             .await
             .unwrap();
-        plane
-            .kubectl(&[
-                "wait",
-                "--for=delete",
-                "crd/immbucketgrants.immops.dev",
-                "--timeout=60s",
-            ])
-            .await
-            .unwrap();
+        let gone = [
+            "wait",
+            "--for=delete",
+            "crd/immbucketgrants.immops.dev",
+            "--timeout=120s",
+        ];
+        plane.kubectl(&gone).await.unwrap();
+
+        // Those that are kept first survive.
+        for set in ["crds.keep=false", "crds.keep=true", "crds.enabled=false"] {
+            run("upgrade", set).await.unwrap();
+            assert_eq!(crds(&plane).await, 3, "{set}");
+        }
         plane
             .helm(major, &[&["uninstall"], &RELEASE[..]].concat())
+            .await
+            .unwrap();
+        assert_eq!(crds(&plane).await, 3);
+        let definitions = checkout().join("crds").display().to_string();
+        plane
+            .kubectl(&["delete", "-f", &definitions, "--timeout=120s"])
             .await
             .unwrap();
     }
