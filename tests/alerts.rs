@@ -327,8 +327,8 @@ mod alerts {
         }
         assert!(files >= 4, "only {files} files with tests");
         for alert in source_alerts() {
-            let fires = format!("alertname=\"{}\"", text(&alert, "alert"));
-            assert!(tested.contains(&fires), "no test lets {fires} fire");
+            let firing = format!("alertname=\"{}\"", text(&alert, "alert"));
+            assert!(tested.contains(&firing), "no test lets {firing} fire");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Generated files of the chart: the defaults that its templates use for values that are null or missing, and the table of
 //! values in its README. Both are derived from values.yaml.
 
+use std::fmt::Write as _;
+
 use crate::error::{HarnessError, Result};
 
 const DEFAULTS_HEAD: &str = "{{- /* Generated from values.yaml by `make generate`: change that. */}}
@@ -82,7 +84,8 @@ pub(crate) fn readme(old: &str, values: &str) -> Result<String> {
             "see `values.yaml`".to_owned()
         };
         let meaning = value.description.replace('|', "\\|");
-        table += &format!("| `{}` | {default} | {meaning} |\n", value.path);
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "| `{}` | {default} | {meaning} |", value.path);
     }
     Ok(format!("{before}{TABLE_START}{table}{TABLE_END}{after}"))
 }

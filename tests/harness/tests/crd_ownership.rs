@@ -1,6 +1,8 @@
 //! Who owns the CRDs of a release, on a real API server: CRDs that kubectl applied first, and upgrades that would delete
 //! them. Also checks that the API server accepts what every set of values renders.
 
+#![expect(clippy::unwrap_used, reason = "a failing test panics")]
+
 use std::path::{Path, PathBuf};
 
 use imm_harness::environment::checkout;
@@ -27,9 +29,12 @@ async fn helm(
 ) -> Result<String, String> {
     let chart = chart.display().to_string();
     let args = [&[verb, RELEASE[0], chart.as_str()], &RELEASE[1..], more].concat();
-    plane.helm(major, &args).await.map_err(|error| match error {
-        HarnessError::Command { output, .. } => output,
-        other => other.to_string(),
+    plane.helm(major, &args).await.map_err(|error| {
+        if let HarnessError::Command { output, .. } = error {
+            output
+        } else {
+            error.to_string()
+        }
     })
 }
 

@@ -12,8 +12,8 @@ const KINDS: [(&str, &str); 3] = [
     ("rules", "PrometheusRule"),
 ];
 
-fn with(block: &str, mode: &str, more: &[&str]) -> Result<Vec<Value>, String> {
-    let set = format!("metrics.{block}.enabled=true,metrics.{block}.renderMode={mode}");
+fn with(block: &str, when: &str, more: &[&str]) -> Result<Vec<Value>, String> {
+    let set = format!("metrics.{block}.enabled=true,metrics.{block}.renderMode={when}");
     render(Helm::Four, &[&["--set", &set], more].concat()).map(|text| objects(&text))
 }
 

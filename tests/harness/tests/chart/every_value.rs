@@ -74,7 +74,7 @@ fn walk(path: &str, schema: &Value, judge: &mut impl FnMut(&str, &Value)) {
             }
         }
         Value::Array(items) => items.iter().for_each(|item| walk(path, item, judge)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
