@@ -37,10 +37,11 @@ const ACCOUNT_RETRY: Duration = Duration::from_secs(1);
 /// How long the result of a recheck decides about a Deny: it may be removed at any time, without a trigger.
 const RECHECK_VALID: Duration = Duration::from_secs(10);
 
-/// Memory of an object of the API server while it is decoded: at most 1.5 MB, as parts and in one piece.
-pub(super) const OBJECT_BYTES: u64 = 3 * 1024 * 1024;
-/// Memory of a page of 25 objects while it is decoded, if a few of them are large.
-const PAGE_BYTES: u64 = 32 * 1024 * 1024;
+/// Memory of an object of the API server while it is decoded: at most 1.5 MB, as text two or three times, or as text
+/// and twice in parts.
+pub(super) const OBJECT_BYTES: u64 = 5 * 1024 * 1024;
+/// Memory of a list of grants while it is decoded: a page is read object by object.
+const LIST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Delay before a key is reconciled again after a panic: the first, and the longest.
 const PANIC_RETRY: Duration = Duration::from_secs(2);
@@ -139,13 +140,13 @@ impl Context {
         self.ports.get_job(key).await
     }
 
-    /// Lists the grants of a bucket, once the memory budget has room for a page of large ones.
+    /// Lists the grants of a bucket, once the memory budget has room to decode large ones.
     ///
     /// # Errors
     /// Returns the error of the API server.
     pub async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
         // The grants of a bucket belong to many namespaces: buckets share one turn.
-        let _memory = self.memory.reserve("", PAGE_BYTES).await;
+        let _memory = self.memory.reserve("", LIST_BYTES).await;
         self.ports.list_grants(bucket).await
     }
 

@@ -5,18 +5,58 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::context::Context;
+use crate::api::GrantStatus;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::requeue;
 use crate::ports::KubeError;
+use crate::runtime::kept_bytes::KeptBytes;
 use crate::runtime::queue::Action;
 
 /// Longest delay between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// The grants without their finalizer, as the watch showed them last, with the number of failed attempts.
-#[derive(Default)]
+/// Bytes of the grants that are kept, of one namespace and in all.
+const NAMESPACE_BYTES: usize = 2 * 1024 * 1024;
+const ALL_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a grant beside its names.
+const GRANT_BYTES: usize = 512;
+
+/// A grant without its finalizer.
+struct MissingFinalizer {
+    /// What the patch needs, as the watch showed it last; `None` if there was no room, so that it is read.
+    grant: Option<GrantObject>,
+    bytes: usize,
+    failures: u32,
+}
+
+/// The grants without their finalizer, with the number of failed attempts.
 pub struct MissingFinalizers {
-    grants: Mutex<HashMap<ObjectKey, (GrantObject, u32)>>,
+    state: Mutex<MissingState>,
+}
+
+struct MissingState {
+    grants: HashMap<ObjectKey, MissingFinalizer>,
+    kept: KeptBytes,
+}
+
+impl Default for MissingFinalizers {
+    fn default() -> Self {
+        let state = MissingState {
+            grants: HashMap::new(),
+            kept: KeptBytes::new(NAMESPACE_BYTES, ALL_BYTES),
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+}
+
+impl MissingState {
+    fn remove(&mut self, key: &ObjectKey) {
+        if let Some(missing) = self.grants.remove(key) {
+            self.kept.give_back(&key.namespace, missing.bytes);
+        }
+    }
 }
 
 impl MissingFinalizers {
@@ -31,32 +71,86 @@ impl MissingFinalizers {
     }
 
     fn put(&self, grant: GrantObject, failures: u32) {
-        self.lock().insert(grant.key.clone(), (grant, failures));
+        let mut state = self.lock();
+        state.remove(&grant.key);
+        let key = grant.key.clone();
+        let names = grant
+            .finalizers
+            .iter()
+            .map(|name| name.len() + size_of::<String>());
+        let bytes = GRANT_BYTES + 2 * (key.name.len() + key.namespace.len()) + names.sum::<usize>();
+        let missing = if state.kept.take(&key.namespace, bytes) {
+            let grant = Some(reduced(grant));
+            MissingFinalizer {
+                grant,
+                bytes,
+                failures,
+            }
+        } else {
+            MissingFinalizer {
+                grant: None,
+                bytes: 0,
+                failures,
+            }
+        };
+        state.grants.insert(key, missing);
     }
 
-    /// Returns a grant, which stays recorded until [`Self::settled`]: a panic must not lose it.
-    fn get(&self, key: &ObjectKey) -> Option<(GrantObject, u32)> {
-        self.lock().get(key).cloned()
+    /// Returns a grant, which stays recorded until [`Self::settled`]: a panic must not lose it. The grant is `None` if it
+    /// has to be read.
+    fn get(&self, key: &ObjectKey) -> Option<(Option<GrantObject>, u32)> {
+        let state = self.lock();
+        let missing = state.grants.get(key)?;
+        Some((missing.grant.clone(), missing.failures))
     }
 
     /// Removes a grant that needs no further attempt, unless the watch has shown a newer version of it.
     fn settled(&self, grant: &GrantObject) {
-        let mut grants = self.lock();
-        let recorded = grants.get(&grant.key);
-        if recorded.is_some_and(|(known, _)| known.resource_version == grant.resource_version) {
-            grants.remove(&grant.key);
+        let mut state = self.lock();
+        let recorded = state
+            .grants
+            .get(&grant.key)
+            .and_then(|missing| missing.grant.as_ref());
+        if recorded.is_none_or(|known| known.resource_version == grant.resource_version) {
+            state.remove(&grant.key);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, (GrantObject, u32)>> {
-        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, MissingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns a grant without its spec and its status: the patch does not need them.
+fn reduced(grant: GrantObject) -> GrantObject {
+    GrantObject {
+        spec: Err(String::new()),
+        status: GrantStatus::default(),
+        unverified: Vec::new(),
+        bucket: None,
+        identity: None,
+        ..grant
     }
 }
 
 /// Adds the finalizer to a grant that lost it. Returns when to try again.
 pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
-    let Some((grant, failures)) = context.missing_finalizers.get(key) else {
+    let Some((recorded, failures)) = context.missing_finalizers.get(key) else {
         return Action::AwaitChange;
+    };
+    let grant = match recorded {
+        Some(grant) => grant,
+        None => match context.ports.get_grant(key).await {
+            Ok(Some(grant)) if !grant.deleting && !grant.has_finalizer() => grant,
+            Ok(_) => {
+                context.missing_finalizers.remove(key);
+                return Action::AwaitChange;
+            }
+            Err(error) => {
+                tracing::info!(grant = %key, %error, "failed to read grant without finalizer; retrying");
+                return Action::Requeue(MAX_BACKOFF);
+            }
+        },
     };
     let Err(error) = context.ports.add_finalizer(&grant).await else {
         context.missing_finalizers.settled(&grant);
@@ -87,4 +181,58 @@ pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
         MAX_BACKOFF,
         &key.to_string(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn grant(namespace: &str, name: &str) -> GrantObject {
+        GrantObject {
+            key: ObjectKey {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            },
+            uid: name.to_owned(),
+            resource_version: "1".to_owned(),
+            generation: 1,
+            created: None,
+            deleting: false,
+            finalizers: Vec::new(),
+            reconcile_at: None,
+            abandon: false,
+            retain: false,
+            bucket: None,
+            identity: None,
+            spec: serde_json::from_value(json!({
+                "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+                "grantee": {"accountUID": "12345"},
+                "credentials": {"source": "Operator"},
+            }))
+            .map_err(|error| error.to_string()),
+            status: GrantStatus::default(),
+            unverified: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_the_patch_needs_is_kept_and_not_of_every_grant() {
+        let missing = MissingFinalizers::default();
+        for number in 0..20_000 {
+            missing.insert(grant("many", &number.to_string()));
+        }
+        missing.insert(grant("other", "one"));
+        let get = |namespace: &str, name: &str| missing.get(&grant(namespace, name).key).unwrap().0;
+        assert!(get("many", "0").is_some_and(|kept| kept.spec.is_err()));
+        assert_eq!(get("many", "19999"), None, "it is read");
+        assert!(get("other", "one").is_some(), "another namespace has room");
+        for number in 0..20_000 {
+            missing.settled(&grant("many", &number.to_string()));
+        }
+        assert_eq!(missing.lock().grants.len(), 1);
+        missing.insert(grant("many", "19999"));
+        assert!(get("many", "19999").is_some(), "the room is returned");
+    }
 }

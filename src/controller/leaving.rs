@@ -8,14 +8,19 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::context::QueueKey;
 use crate::api::{GrantStatus, LedgerEntry};
+use crate::core::credential_use::without_lists;
 use crate::core::grant::GrantObject;
+use crate::core::json::serialized_len;
+use crate::runtime::kept_bytes::KeptBytes;
 use crate::runtime::metrics::Metrics;
 
 /// How long the operator tries to remove the statements of a deleted grant.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
-/// Deleted grants kept in memory, in all and of one namespace.
-const MAX_GRANTS: usize = 512;
-const MAX_OF_NAMESPACE: usize = 64;
+/// Bytes of the deleted grants that are kept, of one namespace and in all: some hundred grants, or dozens of the largest.
+const NAMESPACE_BYTES: usize = 1024 * 1024;
+const ALL_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a grant beside its spec and its ledger: names, and the status that its reconciles report.
+const GRANT_BYTES: usize = 8 * 1024;
 /// Released grants whose deletion the watch has not shown yet.
 const MAX_RELEASED: usize = 10_000;
 
@@ -23,20 +28,44 @@ const MAX_RELEASED: usize = 10_000;
 struct LeavingGrant {
     grant: GrantObject,
     until: Option<Timestamp>,
+    bytes: usize,
 }
 
-#[derive(Default)]
 struct LeavingState {
     /// By uid.
     leaving: BTreeMap<String, LeavingGrant>,
+    kept: KeptBytes,
     /// Uids of the grants that the operator itself has released: their deletion needs nothing.
     released: HashSet<String>,
 }
 
+impl LeavingState {
+    /// Forgets a deleted grant. `false` if the grant is not one of them.
+    fn forget(&mut self, uid: &str) -> bool {
+        let Some(leaving) = self.leaving.remove(uid) else {
+            return false;
+        };
+        self.kept.give_back(&leaving.grant.key.namespace, leaving.bytes);
+        true
+    }
+}
+
 /// The deleted grants that still own statements.
-#[derive(Default)]
 pub struct LeavingGrants {
     state: Mutex<LeavingState>,
+}
+
+impl Default for LeavingGrants {
+    fn default() -> Self {
+        let state = LeavingState {
+            leaving: BTreeMap::new(),
+            kept: KeptBytes::new(NAMESPACE_BYTES, ALL_BYTES),
+            released: HashSet::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
 }
 
 /// What the deletion of a grant means.
@@ -46,7 +75,7 @@ pub enum Deletion {
     Regular,
     /// The grant is kept until its statements are removed.
     Kept,
-    /// The grant owned statements, and it cannot be kept: it names no bucket, or too many grants are kept already.
+    /// The grant owned statements, and it cannot be kept: it names no bucket, or those that are kept use all room.
     Dropped,
 }
 
@@ -76,24 +105,25 @@ impl LeavingGrants {
         if grant.bucket.is_none() {
             return Deletion::Dropped;
         }
-        let of_namespace = state
-            .leaving
-            .values()
-            .filter(|other| other.grant.key.namespace == grant.key.namespace)
-            .count();
-        if state.leaving.len() >= MAX_GRANTS || of_namespace >= MAX_OF_NAMESPACE {
+        state.forget(&grant.uid);
+        // Only what the removal needs is kept.
+        grant.spec = grant.spec.map(|spec| without_lists(&spec));
+        let bytes =
+            GRANT_BYTES + grant.spec.as_ref().map_or(0, serialized_len) + serialized_len(&grant.status);
+        if !state.kept.take(&grant.key.namespace, bytes) {
             return Deletion::Dropped;
         }
         grant.deleting = true;
         let uid = grant.uid.clone();
-        state.leaving.insert(uid, LeavingGrant { grant, until: None });
+        let until = None;
+        state.leaving.insert(uid, LeavingGrant { grant, until, bytes });
         Deletion::Kept
     }
 
     /// Forgets a deleted grant that exists again, because the API server was restored from a backup: its ledger is stored
     /// there.
     pub fn exists_again(&self, uid: &str) {
-        self.lock().leaving.remove(uid);
+        self.lock().forget(uid);
     }
 
     /// Returns the deleted grants of a bucket, and those that were kept too long, which are dropped.
@@ -115,7 +145,7 @@ impl LeavingGrants {
         }
         let (expired, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(until, _)| *until <= now);
         for (_, grant) in &expired {
-            state.leaving.remove(&grant.uid);
+            state.forget(&grant.uid);
         }
         let grants = |list: Vec<(Timestamp, GrantObject)>| list.into_iter().map(|(_, grant)| grant).collect();
         (grants(kept), grants(expired))
@@ -139,7 +169,7 @@ impl LeavingGrants {
 
     /// Forgets a deleted grant that owns nothing any more. `false` if the grant is not one of them.
     pub(super) fn finished(&self, uid: &str) -> bool {
-        self.lock().leaving.remove(uid).is_some()
+        self.lock().forget(uid)
     }
 
     fn lock(&self) -> MutexGuard<'_, LeavingState> {
@@ -260,19 +290,28 @@ mod tests {
     #[test]
     fn a_deleted_grant_is_kept_for_a_day_and_one_namespace_does_not_use_all_room() {
         let leaving = LeavingGrants::default();
-        let outcomes: Vec<Deletion> = (0..=MAX_OF_NAMESPACE)
-            .map(|n| leaving.deleted(grant("many", &n.to_string())))
-            .collect();
-        assert_eq!(outcomes.last(), Some(&Deletion::Dropped));
+        let mut kept = 0;
+        for number in 0..1_000 {
+            let mut large = grant("many", &number.to_string());
+            large.status.owned[0].statement = "x".repeat(16 * 1024);
+            kept += usize::from(leaving.deleted(large) == Deletion::Kept);
+        }
+        assert!((16..NAMESPACE_BYTES / (16 * 1024)).contains(&kept), "{kept}");
         assert_eq!(leaving.deleted(grant("other", "one")), Deletion::Kept);
+        let kept = kept + 1;
         let start = Timestamp::from_second(1_790_000_000).unwrap();
         let count = |hours: i64| {
             let (kept, expired) = leaving.of_bucket("pics", start + SignedDuration::from_hours(hours));
             (kept.len(), expired.len())
         };
-        assert_eq!(count(0), (MAX_OF_NAMESPACE + 1, 0));
-        assert_eq!(count(23), (MAX_OF_NAMESPACE + 1, 0));
-        assert_eq!(count(24), (0, MAX_OF_NAMESPACE + 1));
+        assert_eq!(count(0), (kept, 0));
+        assert_eq!(count(23), (kept, 0));
+        assert_eq!(count(24), (0, kept));
         assert_eq!(count(24), (0, 0));
+        assert_eq!(
+            leaving.deleted(grant("many", "next")),
+            Deletion::Kept,
+            "the room is returned"
+        );
     }
 }

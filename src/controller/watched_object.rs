@@ -3,18 +3,19 @@
 
 use std::borrow::Cow;
 
-use kube::api::{ApiResource, DynamicObject, ObjectMeta};
+use kube::api::{ApiResource, ObjectMeta};
 use kube::core::DynamicResourceScope;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::digest::ChangeDigest;
 use super::index::{ChangeToken, JobState, WatchedGrant};
 use crate::api::{ABANDON, FINALIZER, RECONCILE_AT, STARTED, kinds};
 use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey};
-use crate::kubernetes::decode::{decode_grant, decode_metadata};
+use crate::kubernetes::bounded::StoredLedger;
+use crate::kubernetes::decode::{decode_grant, decode_metadata, dynamic_object};
 
 /// The fields of a spec that decide which keys are reconciled. All are optional: an object that an older version
 /// stored must not stop the watch.
@@ -56,7 +57,7 @@ pub(crate) struct PartialStatus {
     observed_generation: Option<i64>,
     conditions: Vec<PartialCondition>,
     /// The ledger of a grant, and the uid of the object that it belongs to.
-    owned: Vec<Value>,
+    owned: StoredLedger,
     ledger_of: Option<String>,
     policy: Option<PartialPolicy>,
     plan: Option<PartialPlan>,
@@ -214,11 +215,16 @@ impl PartialObject {
         let consumers = self.spec.allowed_consumers;
         spec.extend(consumers.map(|allowed| ("allowedConsumers".to_owned(), allowed)));
         let status = self.status.unwrap_or_default();
-        decode_grant(&DynamicObject {
-            types: None,
-            metadata: self.metadata,
-            data: json!({"spec": spec, "status": {"owned": status.owned, "ledgerOf": status.ledger_of}}),
-        })
+        let ledger_of = status.ledger_of.map_or(Value::Null, Value::from);
+        let ledger = [
+            ("owned".to_owned(), status.owned.into()),
+            ("ledgerOf".to_owned(), ledger_of),
+        ];
+        decode_grant(&dynamic_object(
+            self.metadata,
+            spec.into(),
+            Value::Object(ledger.into_iter().collect()),
+        ))
     }
 
     /// Whether the started annotation of a job holds the job's own uid.
@@ -263,6 +269,8 @@ impl PartialObject {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::api::{DeletionPolicy, OssAction};
     use crate::core::policy::access_statement;

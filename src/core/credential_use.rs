@@ -5,13 +5,13 @@
 //! for a grant, also after the rule is gone. The ledger records whose statements they are, as a digest of the identity
 //! that is compared and never used to obtain credentials.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::identity::Identity;
 use super::tenancy::{TenancyRules, Tenant};
-use crate::api::{EntryState, GrantSpec, JobSpec, LedgerEntry};
+use crate::api::{Access, EntryState, GrantSpec, JobSpec, LedgerEntry};
 
 /// What an object wants to do with an identity.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +94,33 @@ pub fn must_be_removed(entry: &LedgerEntry, unproven: &BTreeSet<String>) -> bool
 /// Whether the write of an entry can still take effect.
 pub fn is_within_life(entry: &LedgerEntry, now: Timestamp) -> bool {
     entry.unsettled_until.as_ref().is_some_and(|until| until.0 > now)
+}
+
+/// Returns a spec without the lists that can be long: neither the use of an identity nor the removal of statements
+/// depends on them.
+pub fn without_lists(spec: &GrantSpec) -> GrantSpec {
+    GrantSpec {
+        access: Access {
+            preset: spec.access.preset,
+            pass_role_statement: spec.access.pass_role_statement,
+            ..Access::default()
+        },
+        allowed_consumers: None,
+        ..spec.clone()
+    }
+}
+
+/// Returns a ledger without the texts of its statements: the use of an identity does not depend on them.
+pub fn without_texts(ledger: &[LedgerEntry]) -> Vec<LedgerEntry> {
+    let entry = |entry: &LedgerEntry| LedgerEntry {
+        statement: String::new(),
+        other: BTreeMap::new(),
+        fingerprint: entry.fingerprint.clone(),
+        identity: entry.identity.clone(),
+        unsettled_until: entry.unsettled_until.clone(),
+        ..*entry
+    };
+    ledger.iter().map(entry).collect()
 }
 
 #[cfg(test)]

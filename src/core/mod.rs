@@ -9,7 +9,7 @@ pub mod grant;
 pub mod hash;
 pub mod identity;
 pub mod job;
-mod json;
+pub(crate) mod json;
 pub mod leader_election;
 pub mod place;
 pub mod policy;

@@ -1,6 +1,6 @@
 //! Requests of the commands, for people at a terminal: an error keeps its cause.
 
-use kube::api::{ListParams, PatchParams};
+use kube::api::ListParams;
 
 use super::Kubernetes;
 use super::decode::{DecodedGrant, DecodedJob};
@@ -23,19 +23,6 @@ impl Kubernetes {
                 return Ok(grants);
             }
             all.continue_token = next;
-        }
-    }
-
-    /// Removes the operator's finalizer from a grant, if it has one.
-    pub(crate) async fn release_grant(&self, grant: &GrantObject) -> Result<(), RequestError> {
-        let Some(patch) = super::finalizer_removal(grant) else {
-            return Ok(());
-        };
-        let api = self.grants_api(Some(&grant.key.namespace));
-        match send(api.patch(&grant.key.name, &PatchParams::default(), &patch)).await {
-            Ok(_) => Ok(()),
-            Err(RequestError::Kube(kube::Error::Api(status))) if status.code == 404 => Ok(()),
-            Err(error) => Err(error),
         }
     }
 

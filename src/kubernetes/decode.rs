@@ -1,30 +1,24 @@
 //! Decodes stored objects into the parts that a reconcile uses. Each part is decoded separately, so that a part stored by an
 //! older or newer version of the operator does not block the reconcile.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, Time};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ObjectMeta};
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::bounded::{kept_finalizers, kept_status, own_annotations, report_labels};
 use super::stored_ledger::decode_grant_status;
-use crate::api::{
-    ABANDON, BucketRef, Credentials, DeletionPolicy, JobStatus, RECONCILE_AT, REPORT_JOB, REPORT_JOB_UID,
-    STARTED,
-};
+use crate::api::{ABANDON, BucketRef, Credentials, DeletionPolicy, JobStatus, RECONCILE_AT, STARTED};
 use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{JobObject, upgraded_job_status};
 use crate::core::place::BucketPlace;
-
-/// Characters of an annotation or a label that are used.
-const MEMBER_LIMIT: usize = 253;
 
 /// A page of a list.
 #[derive(Deserialize)]
@@ -93,17 +87,23 @@ struct RawObject {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Value,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "kept_status")]
     status: Value,
 }
 
 impl RawObject {
     fn into_dynamic(self) -> DynamicObject {
-        DynamicObject {
-            types: None,
-            metadata: self.metadata,
-            data: json!({"spec": self.spec, "status": self.status}),
-        }
+        dynamic_object(self.metadata, self.spec, self.status)
+    }
+}
+
+/// Returns an object of these parts, which are not copied.
+pub(crate) fn dynamic_object(metadata: ObjectMeta, spec: Value, status: Value) -> DynamicObject {
+    let members = [("spec".to_owned(), spec), ("status".to_owned(), status)];
+    DynamicObject {
+        types: None,
+        metadata,
+        data: Value::Object(members.into_iter().collect()),
     }
 }
 
@@ -118,49 +118,10 @@ struct RawMetadata {
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
-    finalizers: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "kept_finalizers")]
+    finalizers: Vec<String>,
     #[serde(default, deserialize_with = "own_annotations")]
     annotations: BTreeMap<String, String>,
-}
-
-/// Keeps the operator's own annotations. Others can have 256 KiB together.
-fn own_annotations<'de, D: Deserializer<'de>>(stored: D) -> Result<BTreeMap<String, String>, D::Error> {
-    kept_members(stored, &[ABANDON, RECONCILE_AT, STARTED])
-}
-
-/// Keeps the labels of a report that the operator sets. Others can have as much as an object can.
-fn report_labels<'de, D: Deserializer<'de>>(stored: D) -> Result<BTreeMap<String, String>, D::Error> {
-    kept_members(stored, &[REPORT_JOB, REPORT_JOB_UID])
-}
-
-/// Decodes the members of these names, each cut to the length that a status can hold.
-fn kept_members<'de, D: Deserializer<'de>>(
-    stored: D,
-    names: &'static [&'static str],
-) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Members(&'static [&'static str]);
-    impl<'de> Visitor<'de> for Members {
-        type Value = BTreeMap<String, String>;
-        fn expecting(&self, form: &mut std::fmt::Formatter) -> std::fmt::Result {
-            form.write_str("a map of texts")
-        }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(BTreeMap::new())
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-            let mut kept = BTreeMap::new();
-            while let Some(name) = members.next_key::<Cow<'de, str>>()? {
-                if self.0.contains(&name.as_ref()) {
-                    let value = members.next_value::<Cow<'de, str>>()?;
-                    kept.insert(name.into_owned(), truncate(&value, MEMBER_LIMIT));
-                } else {
-                    members.next_value::<IgnoredAny>()?;
-                }
-            }
-            Ok(kept)
-        }
-    }
-    stored.deserialize_any(Members(names))
 }
 
 /// The response to a write. Only the metadata is decoded.
@@ -188,7 +149,7 @@ pub(crate) fn decode_metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<Ob
         generation: read.generation,
         creation_timestamp: read.creation_timestamp,
         deletion_timestamp: read.deletion_timestamp,
-        finalizers: read.finalizers,
+        finalizers: Some(read.finalizers),
         annotations: Some(read.annotations),
         ..ObjectMeta::default()
     })

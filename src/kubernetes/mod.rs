@@ -1,5 +1,6 @@
 //! Adapter for the API server: grants, jobs, reports, Secrets, tokens, namespaces, events and policy backups.
 
+pub(crate) mod bounded;
 mod commands;
 pub mod connect;
 mod credentials;
@@ -7,6 +8,8 @@ pub(crate) mod decode;
 mod events;
 pub mod fence;
 pub(crate) mod lease;
+mod list_items;
+mod patches;
 mod policy_backups;
 mod reports;
 pub(crate) mod request;
@@ -18,26 +21,22 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::fmt::rfc2822;
-use kube::api::{
-    ApiResource, DynamicObject, GetParams, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams,
-    Request,
-};
+use kube::api::{ApiResource, DynamicObject, GetParams, ListParams, ObjectMeta, PartialObjectMeta, Request};
 use kube::client::Body;
-use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::{Value, json};
+use kube::{Api, Client, Resource};
 
 use self::decode::{DecodedGrant, DecodedJob, Page};
 use self::events::EventPublisher;
 use self::request::{WriteMethod, WrittenPart, read, send_with_deadline, write};
 use self::stored_ledger::status_to_store;
-use crate::api::{BackupRef, FINALIZER, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus, STARTED};
+use crate::api::{BackupRef, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::tenancy::Tenant;
 use crate::core::validate::{is_namespace_name, is_object_name};
 use crate::ports::{KubeError, ObjectEvent, PolicyBackup};
 
-/// Grants per page of a list: a grant can have 1.5 MB, most of it in metadata that is not used.
+/// Grants per page of a list: the API server holds a page in memory, and a grant can have 1.5 MB.
 const GRANTS_PAGE: u32 = 25;
 
 /// Client of the API server.
@@ -80,22 +79,6 @@ impl Kubernetes {
                 .map(Some),
             None => Ok(None),
         }
-    }
-
-    fn grants_api(&self, namespace: Option<&str>) -> Api<DynamicObject> {
-        api_for(
-            &self.client,
-            &ApiResource::erase::<ImmBucketGrant>(&()),
-            namespace,
-        )
-    }
-
-    fn jobs_api(&self, namespace: &str) -> Api<DynamicObject> {
-        api_for(
-            &self.client,
-            &ApiResource::erase::<ImageScoreJob>(&()),
-            Some(namespace),
-        )
     }
 
     pub(crate) async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
@@ -143,9 +126,7 @@ impl Kubernetes {
         which: &ListParams,
     ) -> Result<Page<DecodedGrant>, kube::Error> {
         let which = which.clone().limit(GRANTS_PAGE);
-        let request = Request::new(ImmBucketGrant::url_path(&(), scope)).list(&which);
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        self.client.request(request).await
+        list_items::read_page(&self.client, ImmBucketGrant::url_path(&(), scope), &which).await
     }
 
     pub(crate) async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
@@ -195,61 +176,6 @@ impl Kubernetes {
         .await
     }
 
-    // The finalizer patches are written by hand because kube's `finalizer` helper wraps the reconcile of one object, while a
-    // reconcile here covers all grants of a bucket. These patches also test the UID, so that an object that was deleted and
-    // created again under the same name is not patched.
-    pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
-        let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": grant.uid})];
-        if grant.finalizers.is_empty() {
-            // `add` would replace a list that another writer created meanwhile, so the patch tests that there is none.
-            patch.push(json!({"op": "test", "path": "/metadata/finalizers", "value": null}));
-            patch.push(json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}));
-        } else {
-            patch.push(json!({"op": "test", "path": "/metadata/finalizers", "value": grant.finalizers}));
-            patch.push(json!({"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}));
-        }
-        let patched = self
-            .patch(
-                &self.grants_api(Some(&grant.key.namespace)),
-                &grant.key.name,
-                json!(patch),
-            )
-            .await?;
-        Ok(patched.resource_version().unwrap_or_default())
-    }
-
-    pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
-        let Some(patch) = finalizer_removal(grant) else {
-            return Ok(());
-        };
-        let api = self.grants_api(Some(&grant.key.namespace));
-        match send_with_deadline(api.patch(&grant.key.name, &PatchParams::default(), &patch)).await {
-            Ok(_) | Err(KubeError::NotFound) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(crate) async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
-        // A merge patch with `resourceVersion`: the API server answers 409 if the job has changed since.
-        let patch =
-            json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
-        let api = self.jobs_api(&job.key.namespace);
-        let patched =
-            send_with_deadline(api.patch(&job.key.name, &PatchParams::default(), &Patch::Merge(patch)))
-                .await?;
-        Ok(patched.resource_version().unwrap_or_default())
-    }
-
-    async fn patch(
-        &self,
-        api: &Api<DynamicObject>,
-        name: &str,
-        patch: Value,
-    ) -> Result<DynamicObject, KubeError> {
-        let patch = Patch::<Value>::Json(serde_json::from_value(patch).map_err(|_| KubeError::Invalid)?);
-        send_with_deadline(api.patch(name, &PatchParams::default(), &patch)).await
-    }
-
     pub(crate) async fn server_time(&self) -> Result<Timestamp, KubeError> {
         // Every client may read the version.
         let request = Request::new("").get("version", &GetParams::default());
@@ -272,18 +198,6 @@ impl Kubernetes {
     pub(crate) async fn publish_event(&self, announcement: ObjectEvent) {
         self.events.publish(&self.client, announcement, now()).await;
     }
-}
-
-/// Returns the JSON patch that removes the operator's finalizer; `None` if the grant has none.
-fn finalizer_removal(grant: &GrantObject) -> Option<Patch<Value>> {
-    let place = grant.finalizers.iter().position(|f| f == FINALIZER)?;
-    let path = format!("/metadata/finalizers/{place}");
-    let operations = json!([
-        {"op": "test", "path": "/metadata/uid", "value": grant.uid},
-        {"op": "test", "path": path, "value": FINALIZER},
-        {"op": "remove", "path": path},
-    ]);
-    Some(Patch::Json(serde_json::from_value(operations).ok()?))
 }
 
 pub(crate) fn api_for(

@@ -1,19 +1,20 @@
 //! Reports of large jobs. The job owns its reports, so that they are deleted with it; labels make them listable by job.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Request};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta};
 use kube::{Api, Client, Resource};
 use serde_json::value::RawValue;
 
 use super::decode::{Page, RawReport};
+use super::list_items::read_page;
 use super::request::{WriteMethod, WrittenPart, send_with_deadline, write};
 use super::{Kubernetes, api_for};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};
 use crate::ports::{KubeError, ReportPage, StoredReport};
 
-/// Reports per page: a page of 8 reports has at most about 2 MiB.
-const PAGE: u32 = 8;
+/// Reports per page. The operator writes reports of 256 KiB, but others can make one as large as an object can be.
+const PAGE: u32 = 3;
 
 impl Kubernetes {
     pub(crate) async fn list_reports(
@@ -45,9 +46,8 @@ impl Kubernetes {
         job: &JobObject,
         which: &ListParams,
     ) -> Result<Page<RawReport>, kube::Error> {
-        let place = Request::new(ImageScoreReport::url_path(&(), Some(&job.key.namespace)));
-        let request = place.list(which).map_err(kube::Error::BuildRequest)?;
-        self.client.request(request).await
+        let path = ImageScoreReport::url_path(&(), Some(&job.key.namespace));
+        read_page(&self.client, path, which).await
     }
 
     pub(crate) async fn put_report(
@@ -90,8 +90,8 @@ pub(super) fn page_params(job: &JobObject, page: Option<&str>) -> ListParams {
 pub(super) fn report_page(job: &JobObject, page: Page<RawReport>) -> Result<ReportPage, KubeError> {
     let (items, next) = page.into_parts();
     let reports = items
-        .iter()
-        .map(|object| decode_report(job, object))
+        .into_iter()
+        .map(|object| decode_report(job, &object))
         .collect::<Result<_, _>>()?;
     Ok((reports, next))
 }

@@ -5,6 +5,7 @@ mod connections;
 pub(crate) mod deadline;
 pub(crate) mod fair_queue;
 pub(crate) mod http_server;
+pub mod kept_bytes;
 pub mod memory_budget;
 pub mod metrics;
 pub(crate) mod notify;

@@ -3,7 +3,7 @@
 //! which namespaces use in turns. A probe never plans, stores or writes. The worker of the bucket takes its result:
 //! the policy as the first read of the reconcile, or the error for the statuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use super::GrantSetKey;
 use super::cache::GrantSetCache;
 use super::grant_set::{GrantSet, GrantWork};
-use crate::api::{BucketRef, EntryState, GrantSpec, ObservedBucket};
+use crate::api::{BucketRef, EntryState, GrantSpec, LedgerEntry, ObservedBucket};
 use crate::controller::context::{Context, QueueKey};
 use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
-use crate::core::credential_use::Purpose;
+use crate::core::credential_use::{Purpose, without_lists, without_texts};
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::{GrantInput, GrantObject};
+use crate::core::grant::GrantObject;
 use crate::core::identity::{Identity, SessionScope};
 use crate::core::refusal::Refusal;
 use crate::ports::PolicyRead;
@@ -75,14 +75,22 @@ pub(super) struct ProbeRead {
     at: Timestamp,
 }
 
-/// The grant for which a probe uses the identity; the reconcile that takes the result decides for all grants.
+/// The grant for which a probe uses the identity; the reconcile that takes the result decides for all grants. Only what
+/// decides about the use is kept: there can be as many probes as grants.
 #[derive(Clone)]
 struct ProbingGrant {
     uid: String,
     /// `None` if the stored spec cannot be decoded.
     spec: Option<GrantSpec>,
     /// What a deleted grant has to remove; `None` if the grant is not being deleted.
-    removes: Option<GrantInput>,
+    removes: Option<RemovedStatements>,
+}
+
+/// What the removal of a grant depends on.
+#[derive(Clone)]
+struct RemovedStatements {
+    ledger: Vec<LedgerEntry>,
+    unproven: BTreeSet<String>,
 }
 
 enum Probe {
@@ -296,8 +304,11 @@ impl GrantSet<'_> {
             ask_bucket: batch.iter().any(needs_bucket_facts),
             grant: Box::new(ProbingGrant {
                 uid: first.grant.uid.clone(),
-                spec: first.grant.spec.as_ref().ok().cloned(),
-                removes: first.grant.deleting.then(|| first.input.clone()),
+                spec: first.grant.spec.as_ref().ok().map(without_lists),
+                removes: first.grant.deleting.then(|| RemovedStatements {
+                    ledger: without_texts(&first.input.ledger),
+                    unproven: first.input.unproven.clone(),
+                }),
             }),
         };
         self.context.probes.lock().insert(key.clone(), request);

@@ -18,8 +18,8 @@ use crate::runtime::queue::Action;
 /// Longest delay before the time is compared again, while the clock of this machine is ahead of the API server's.
 const RECHECK_CLOCK: Duration = Duration::from_secs(3600);
 
-/// Memory of a page of reports: 8 reports of 256 KiB as text, and again as results.
-pub(super) const REPORT_PAGE_BYTES: u64 = 5 * 1024 * 1024;
+/// Memory of a page of three reports of 1.5 MB, while the last of them is decoded.
+pub(super) const REPORT_PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Returns when the results of a job expire; `None` when they are kept or already removed.
 fn expires_at(job: &JobObject) -> Option<Timestamp> {

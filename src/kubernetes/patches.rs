@@ -1,0 +1,181 @@
+//! Patches of the metadata of grants and jobs. Only the metadata of an answer is decoded.
+
+use kube::Resource;
+use kube::api::{Patch, PatchParams, Request};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Kubernetes;
+use super::bounded::{KEPT_FINALIZERS, position_of_own};
+use super::decode::WriteResponse;
+use super::request::{RequestError, read, send, send_with_deadline};
+use crate::api::{FINALIZER, ImageScoreJob, ImmBucketGrant, STARTED};
+use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::job::JobObject;
+use crate::ports::KubeError;
+
+/// A grant, reduced to the place of the operator's finalizer among all finalizers.
+#[derive(Deserialize)]
+struct FinalizerPlace {
+    metadata: FinalizerMetadata,
+}
+
+#[derive(Deserialize)]
+struct FinalizerMetadata {
+    #[serde(default, deserialize_with = "position_of_own")]
+    finalizers: Option<usize>,
+}
+
+impl Kubernetes {
+    // The finalizer patches are written by hand because kube's `finalizer` helper wraps the reconcile of one object, while a
+    // reconcile here covers all grants of a bucket. These patches also test the UID, so that an object that was deleted and
+    // created again under the same name is not patched.
+    pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
+        let patch = finalizer_addition(grant);
+        send_with_deadline(self.patch::<ImmBucketGrant>(&grant.key, patch)).await
+    }
+
+    pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
+        let answer = async {
+            let patch = self.finalizer_removal(grant).await?;
+            self.patch::<ImmBucketGrant>(&grant.key, patch).await
+        };
+        match send_with_deadline(answer).await {
+            Ok(_) | Err(KubeError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the operator's finalizer from a grant, if it has one, for a command.
+    pub(crate) async fn release_grant(&self, grant: &GrantObject) -> Result<(), RequestError> {
+        let answer = async {
+            let patch = self.finalizer_removal(grant).await?;
+            self.patch::<ImmBucketGrant>(&grant.key, patch).await
+        };
+        match send(answer).await {
+            Err(RequestError::Kube(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    pub(crate) async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
+        // A merge patch with `resourceVersion`: the API server answers 409 if the job has changed since.
+        let patch =
+            json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
+        send_with_deadline(self.patch::<ImageScoreJob>(&job.key, Some(Patch::Merge(patch)))).await
+    }
+
+    /// Patches an object, unless there is no patch, and returns its new `resourceVersion`.
+    async fn patch<K: Resource<DynamicType = ()>>(
+        &self,
+        key: &ObjectKey,
+        patch: Option<Patch<Value>>,
+    ) -> Result<String, kube::Error> {
+        let place = Request::new(K::url_path(&(), Some(&key.namespace)));
+        let Some(patch) = patch else {
+            return Ok(String::new());
+        };
+        let request = place.patch(&key.name, &PatchParams::default(), &patch);
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let answer: WriteResponse = self.client.request(request).await?;
+        Ok(answer.into_resource_version())
+    }
+
+    /// Returns the JSON patch that removes the operator's finalizer; `None` if the grant has none.
+    async fn finalizer_removal(&self, grant: &GrantObject) -> Result<Option<Patch<Value>>, kube::Error> {
+        let mut place = grant.finalizers.iter().position(|f| f == FINALIZER);
+        if place.is_some() && grant.finalizers.len() > KEPT_FINALIZERS {
+            // Not all finalizers were kept, so the place of ours is not known.
+            let found = read::<ImmBucketGrant, FinalizerPlace>(&self.client, &grant.key).await?;
+            place = found.and_then(|found| found.metadata.finalizers);
+        }
+        Ok(place.and_then(|place| {
+            let path = format!("/metadata/finalizers/{place}");
+            json_patch(json!([
+                {"op": "test", "path": "/metadata/uid", "value": grant.uid},
+                {"op": "test", "path": path, "value": FINALIZER},
+                {"op": "remove", "path": path},
+            ]))
+        }))
+    }
+}
+
+/// Returns the JSON patch that adds the operator's finalizer.
+fn finalizer_addition(grant: &GrantObject) -> Option<Patch<Value>> {
+    let uid = json!({"op": "test", "path": "/metadata/uid", "value": grant.uid});
+    let last = json!({"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER});
+    json_patch(match grant.finalizers.as_slice() {
+        // `add` would replace a list that another writer created meanwhile, so the patch tests that there is none.
+        [] => json!([
+            uid,
+            {"op": "test", "path": "/metadata/finalizers", "value": null},
+            {"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]},
+        ]),
+        // There can be more finalizers than these.
+        [first, ..] if grant.finalizers.len() >= KEPT_FINALIZERS => json!([
+            uid,
+            {"op": "test", "path": "/metadata/finalizers/0", "value": first},
+            last,
+        ]),
+        all => json!([uid, {"op": "test", "path": "/metadata/finalizers", "value": all}, last]),
+    })
+}
+
+fn json_patch(operations: Value) -> Option<Patch<Value>> {
+    Some(Patch::Json(serde_json::from_value(operations).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::kubernetes::decode::DecodedGrant;
+
+    fn grant(finalizers: &[String]) -> GrantObject {
+        let object =
+            json!({"metadata": {"name": "g", "namespace": "n", "uid": "u", "finalizers": finalizers}});
+        serde_json::from_value::<DecodedGrant>(object).unwrap().0
+    }
+
+    fn operations(patch: Option<Patch<Value>>) -> Value {
+        match patch {
+            Some(Patch::Json(operations)) => serde_json::to_value(operations).unwrap(),
+            _ => Value::Null,
+        }
+    }
+
+    /// Returns the operations that remove the finalizer of a grant which the API server stores with these finalizers.
+    async fn removal(finalizers: &[String]) -> Value {
+        let stored = json!({"metadata": {"finalizers": finalizers}}).to_string();
+        let server = tower::service_fn(move |_: http::Request<Body>| {
+            let stored = stored.clone();
+            async move { http::Response::builder().body(Body::from(stored.into_bytes())) }
+        });
+        let kubernetes = Kubernetes::new(Client::new(server, "n"), Vec::new(), None, None);
+        operations(kubernetes.finalizer_removal(&grant(finalizers)).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_finalizer_is_removed_where_it_is_and_added_at_the_end() {
+        for others in [0, 1, KEPT_FINALIZERS - 1, KEPT_FINALIZERS, 5_000] {
+            let mut names: Vec<String> = (0..others).map(|n| format!("a/{n}")).collect();
+            let added = operations(finalizer_addition(&grant(&names)));
+            let tested = match others {
+                0 => json!({"op": "test", "path": "/metadata/finalizers", "value": null}),
+                others if others < KEPT_FINALIZERS => {
+                    json!({"op": "test", "path": "/metadata/finalizers", "value": names})
+                }
+                _ => json!({"op": "test", "path": "/metadata/finalizers/0", "value": "a/0"}),
+            };
+            assert_eq!(added[1], tested);
+            names.push(FINALIZER.to_owned());
+            let removed = removal(&names).await;
+            assert_eq!(
+                removed[2],
+                json!({"op": "remove", "path": format!("/metadata/finalizers/{others}")})
+            );
+        }
+    }
+}
