@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use kube::api::ApiResource;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -16,6 +17,7 @@ use super::finalizers::MissingFinalizers;
 use super::grant_reads::GrantReads;
 use super::index::Index;
 use super::leaving::{LeavingGrants, on_deleted};
+use super::page_limit::{PAGE, SMALL_PAGE, is_page_too_large, with_page_limit};
 use super::watched_object::PartialObject;
 use crate::api::{GrantReason, ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::error::error_chain;
@@ -75,11 +77,11 @@ pub(crate) fn watch(
         namespaces.iter().cloned().map(Some).collect()
     };
     let streams = scopes.into_iter().map(|scope| {
-        let api: Api<PartialObject> = match &scope {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
+        let api = |client: Client| match &scope {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
         };
-        let events = object_events(api);
+        let events = object_events(api(client.clone()), api(with_page_limit(client)));
         events
             .filter_map(move |event| std::future::ready(to_watch_event(event, scope.as_ref())))
             .boxed()
@@ -87,29 +89,46 @@ pub(crate) fn watch(
     futures::stream::select_all(streams)
 }
 
-/// Objects per page of a list, where the API server does not stream lists: a page is decoded as a whole, and an object can
-/// have 1.5 MB.
-const PAGE: u32 = 25;
+type ObjectEvents = BoxStream<'static, Result<watcher::Event<PartialObject>, watcher::Error>>;
 
 /// Watches objects, starting with a list. The list is streamed object by object; an API server that does not offer that
-/// is asked for pages instead.
-fn object_events(
-    api: Api<PartialObject>,
-) -> impl Stream<Item = Result<watcher::Event<PartialObject>, watcher::Error>> {
-    let streamed = watcher(api.clone(), watcher::Config::default().streaming_lists());
-    let start = (streamed.default_backoff().boxed(), Some(api));
-    futures::stream::unfold(start, |(mut events, mut paged)| async move {
-        loop {
-            let event = events.next().await?;
-            let refused = matches!(&event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 422);
-            let Some(api) = paged.take_if(|_| refused) else {
-                return Some((event, (events, paged)));
-            };
-            tracing::info!("the API server does not stream lists: listing objects in pages");
-            let pages = watcher(api, watcher::Config::default().page_size(PAGE));
-            events = pages.default_backoff().boxed();
+/// is asked for pages instead, and for smaller ones if the objects are large.
+fn object_events(streamed: Api<PartialObject>, paged: Api<PartialObject>) -> ObjectEvents {
+    let streamed = watcher(streamed, watcher::Config::default().streaming_lists());
+    let start = (streamed.default_backoff().boxed(), None);
+    let events = futures::stream::unfold(start, move |(mut events, mut page)| {
+        let paged = paged.clone();
+        async move {
+            loop {
+                let event = events.next().await?;
+                let Some(smaller) = smaller_page(page, &event) else {
+                    return Some((event, (events, page)));
+                };
+                tracing::info!(
+                    objects = smaller,
+                    "the API server does not stream lists: listing objects in pages"
+                );
+                page = Some(smaller);
+                let listed = watcher(paged.clone(), watcher::Config::default().page_size(smaller));
+                events = listed.default_backoff().boxed();
+            }
         }
-    })
+    });
+    events.boxed()
+}
+
+/// Returns the number of objects of a page to list with after an event; `None` to go on. `page` is the current number.
+fn smaller_page<T>(page: Option<u32>, event: &Result<T, watcher::Error>) -> Option<u32> {
+    let error = event.as_ref().err()?;
+    match (page, error) {
+        (None, watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 422 => {
+            Some(PAGE)
+        }
+        (Some(PAGE), error) if is_page_too_large(error) => Some(SMALL_PAGE),
+        // Objects of more than 1.5 MB, which an etcd with other settings stores.
+        (Some(SMALL_PAGE), error) if is_page_too_large(error) => Some(1),
+        _ => None,
+    }
 }
 
 /// Converts an event of kube's watcher. `None` for an error: kube restarts the watch.

@@ -14,6 +14,7 @@ mod index;
 mod job;
 mod leaving;
 mod object_events;
+mod page_limit;
 mod waiting_jobs;
 mod watched_object;
 
