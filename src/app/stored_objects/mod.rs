@@ -239,6 +239,39 @@ proptest! {
 }
 
 #[test]
+fn a_forged_number_of_reports_costs_a_bounded_number_of_reads() {
+    virtual_time(async {
+        let fresh = Store {
+            grant: grant(),
+            job: job(0),
+            ..Store::default()
+        };
+        let done = |store: &Store| store.reports.values().map(report_items).sum::<usize>();
+        let mut stored = fresh.clone();
+        let mut seconds = 60;
+        // Some of the 700 results are stored, and the status counts their reports.
+        while !(1..700).contains(&done(&stored)) || stored.job["status"]["reports"]["count"] == json!(0) {
+            seconds += 1;
+            assert!(seconds < 120, "{}", stored.job);
+            stored = operate(fresh.clone(), Duration::from_secs(seconds)).await;
+        }
+        for count in [-1, 0, 1, 2_047, 2_048, 2_049, 1_000_000, i32::MAX] {
+            let mut forged = stored.clone();
+            forged.job["status"]["reports"]["count"] = json!(count);
+            // `operate` fails on too many reads.
+            let later = operate(forged, Duration::from_secs(60)).await;
+            let status = &later.job["status"];
+            assert!(status["completionTime"].is_string(), "{count}: {status}");
+            assert_eq!(done(&later), 700, "{count}");
+        }
+    });
+}
+
+fn report_items(report: &Value) -> usize {
+    report["results"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
 fn counts_at_their_limits_do_not_overflow() {
     let mut object = job(0);
     object["status"] = json!({"items": {"total": i32::MAX, "pending": i32::MAX, "active": i32::MAX}});
