@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 
 use crate::gallery::{self, job};
-use crate::stage::{CALLER, Stage};
+use crate::stage::{self, CALLER, Stage};
 use crate::table::Row;
 use crate::{Arguments, Result, usage};
 
@@ -21,7 +21,8 @@ use crate::{Arguments, Result, usage};
 const NAMESPACES: usize = 32;
 const JOBS: usize = 32;
 const LINES: usize = 250_000;
-const LARGE: usize = 200;
+const LARGE: usize = 100;
+const LARGE_GRANTS: usize = 25;
 const CONNECTIONS: usize = 10_000;
 /// The memory limit of the chart, in MB.
 const LIMIT: f64 = 268.4;
@@ -30,9 +31,13 @@ const LONGEST: Duration = Duration::from_secs(1800);
 /// Runs the benchmark.
 pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let stage = Stage::set(arguments.operator()?).await?;
+    // Each peak is printed at once: the last situation takes minutes.
     let connections = connections(&stage).await?;
+    eprintln!("B18: {CONNECTIONS} half-open connections: {connections:.1} MB of {LIMIT}");
     let large = large(&stage).await?;
+    eprintln!("B18: large objects: {large:.1} MB of {LIMIT}");
     let held = held(&stage).await?;
+    eprintln!("B18: jobs: {held:.1} MB of {LIMIT}");
     let row = |what: String, peak: f64| Row::new("B18", what, peak, "MB").limit(LIMIT).goal(LIMIT / 2.0);
     Ok(vec![
         row(
@@ -43,7 +48,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
             held,
         ),
         row(
-            format!("start with {LARGE} jobs of 250 KiB annotations and 6,000 labels"),
+            format!("start with {LARGE} jobs and {LARGE_GRANTS} grants of 1.4 MB, and a ledger of 1.2 MB"),
             large,
         ),
         row(
@@ -69,22 +74,56 @@ async fn connections(stage: &Stage) -> Result<f64> {
     peak(operator).await
 }
 
-/// Creates large objects, then starts the operator; returns the peak.
+/// Creates objects of nearly 1.5 MB, the most that the API server stores, then starts the operator; returns the peak.
 async fn large(stage: &Stage) -> Result<f64> {
-    let labels: serde_json::Map<_, _> = (0..6_000).map(|n| (format!("l{n}"), json!("v"))).collect();
-    let padding = "x".repeat(250 * 1024);
+    let padding = json!({"padding": "x".repeat(250 * 1024)});
     let jobs = gallery::jobs(stage);
+    let uris: Vec<String> = (0..1_000)
+        .map(|n| format!("oss://gallery/{n:04}{}", "x".repeat(1_070)))
+        .collect();
     for number in 0..LARGE {
-        let mut object: DynamicObject =
-            serde_json::from_value(job(&format!("large-{number}"), "none", json!({"suspend": true})))?;
-        object.metadata.labels = Some(serde_json::from_value(Value::Object(labels.clone()))?);
-        object.metadata.annotations = Some([("padding".to_owned(), padding.clone())].into());
-        jobs.create(&PostParams::default(), &object).await?;
+        let spec = json!({"suspend": true, "source": {"uris": uris}});
+        let mut object = job(&format!("large-{number}"), "none", spec);
+        set(&mut object, "/metadata", "annotations", padding.clone());
+        jobs.create(&PostParams::default(), &serde_json::from_value(object)?)
+            .await?;
     }
-    let peak = peak(stage.operator(false).await?).await?;
-    jobs.delete_collection(&kube::api::DeleteParams::default(), &ListParams::default())
+    // The grants are of one bucket, so that one reconcile lists them all.
+    let labels: serde_json::Map<_, _> = (0..34_000).map(|n| (format!("l{n}"), json!("v"))).collect();
+    let grants = stage.grants();
+    for number in 0..LARGE_GRANTS {
+        let name = format!("large-{number}");
+        let mut object = stage::grant(&name, "gallery", json!({"suspend": true}));
+        set(&mut object, "/metadata", "annotations", padding.clone());
+        set(&mut object, "/metadata", "labels", Value::Object(labels.clone()));
+        grants
+            .create(&PostParams::default(), &serde_json::from_value(object)?)
+            .await?;
+    }
+    // The ledger of a grant may have members that the schema does not limit.
+    let name = "large-ledger";
+    let object = stage::grant(name, "gallery", json!({"suspend": true}));
+    let created = grants
+        .create(&PostParams::default(), &serde_json::from_value(object)?)
         .await?;
+    let entry = json!({"fingerprint": format!("sha256:{}", "0".repeat(64)), "role": "Access", "state": "Applied",
+        "preExisting": false, "statement": "{}", "unknown": vec![json!({"a": 1}); 150_000]});
+    let status = json!({"status": {"owned": [entry], "ledgerOf": created.metadata.uid}});
+    let merge = kube::api::Patch::Merge(status);
+    grants
+        .patch_status(name, &kube::api::PatchParams::default(), &merge)
+        .await?;
+    let peak = peak(stage.operator(false).await?).await?;
+    let (delete, all) = (kube::api::DeleteParams::default(), ListParams::default());
+    jobs.delete_collection(&delete, &all).await?;
     Ok(peak)
+}
+
+/// Sets a member of an object.
+fn set(object: &mut Value, place: &str, name: &str, value: Value) {
+    if let Some(Value::Object(members)) = object.pointer_mut(place) {
+        members.insert(name.to_owned(), value);
+    }
 }
 
 /// Runs as many jobs as run at once, none of which gets an answer of IMM; returns the peak.
