@@ -36,7 +36,7 @@ pub async fn release_finalizers(
         if remove {
             kubernetes.release_grant(&grant).await.map_err(failed)?;
         }
-        let entries = grant.status.owned.len() + grant.unverified.len();
+        let entries = grant.status.owned.len() + grant.only_stored.unverified;
         held.push((grant.key, entries));
     }
     Ok(held)

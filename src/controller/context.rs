@@ -15,6 +15,7 @@ use super::finalizers::MissingFinalizers;
 use super::grant_reads::GrantReads;
 use super::leaving::LeavingGrants;
 use super::waiting_jobs::WaitingJobs;
+use crate::api::GrantStatus;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{EnforcementTrials, JobObject};
@@ -148,6 +149,24 @@ impl Context {
         // The grants of a bucket belong to many namespaces: buckets share one turn.
         let _memory = self.memory.reserve("", LIST_BYTES).await;
         self.ports.list_grants(bucket).await
+    }
+
+    /// Replaces the status of a grant. What of its ledger is only in the store is read and written back, once the memory
+    /// budget has room for it.
+    ///
+    /// # Errors
+    /// Returns the error of the API server.
+    pub async fn replace_grant_status(
+        &self,
+        grant: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeError> {
+        let _memory = if grant.only_stored.is_nothing() {
+            None
+        } else {
+            Some(self.memory.reserve(&grant.key.namespace, LIST_BYTES).await)
+        };
+        self.ports.replace_grant_status(grant, status).await
     }
 
     /// Drops what is remembered about a key whose reconcile panicked: it is as incomplete as after a crash, and the

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use crate::api::GrantStatus;
-use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::grant::{GrantObject, ObjectKey, OnlyStored};
 use crate::core::requeue;
 use crate::ports::KubeError;
 use crate::runtime::kept_bytes::KeptBytes;
@@ -126,7 +126,7 @@ fn reduced(grant: GrantObject) -> GrantObject {
     GrantObject {
         spec: Err(String::new()),
         status: GrantStatus::default(),
-        unverified: Vec::new(),
+        only_stored: OnlyStored::default(),
         bucket: None,
         identity: None,
         ..grant
@@ -213,7 +213,7 @@ mod tests {
             }))
             .map_err(|error| error.to_string()),
             status: GrantStatus::default(),
-            unverified: Vec::new(),
+            only_stored: OnlyStored::default(),
         }
     }
 

@@ -208,7 +208,7 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
 mod tests {
     use super::*;
     use crate::api::{BucketRef, EntryState, StatementRole};
-    use crate::core::grant::ObjectKey;
+    use crate::core::grant::{ObjectKey, OnlyStored};
 
     fn grant(namespace: &str, uid: &str) -> GrantObject {
         let entry = LedgerEntry {
@@ -247,7 +247,7 @@ mod tests {
                 owned: vec![entry],
                 ..GrantStatus::default()
             },
-            unverified: Vec::new(),
+            only_stored: OnlyStored::default(),
         }
     }
 

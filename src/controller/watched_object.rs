@@ -13,8 +13,7 @@ use serde_json::Value;
 use super::digest::ChangeDigest;
 use super::index::{ChangeToken, JobState, WatchedGrant};
 use crate::api::{ABANDON, FINALIZER, RECONCILE_AT, STARTED, kinds};
-use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey};
-use crate::kubernetes::bounded::StoredLedger;
+use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey, StoredLedger};
 use crate::kubernetes::decode::{decode_grant, decode_metadata, dynamic_object};
 
 /// The fields of a spec that decide which keys are reconciled. All are optional: an object that an older version

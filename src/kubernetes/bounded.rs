@@ -7,30 +7,16 @@ use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::api::{ABANDON, FINALIZER, RECONCILE_AT, REPORT_JOB, REPORT_JOB_UID, STARTED};
 use crate::core::condition_builder::truncate;
+use crate::core::grant::StoredLedger;
 
 /// Characters of an annotation or a label that are used.
 const MEMBER_LIMIT: usize = 253;
 /// Finalizers of an object that are kept beside the operator's own.
 pub(crate) const KEPT_FINALIZERS: usize = 32;
-/// Bytes of the members of a ledger entry that this version does not know. More are not of another version.
-const UNKNOWN_BYTES: usize = 512;
-/// The members of a ledger entry that this version knows; the schema limits their lengths.
-const KNOWN: [&str; 8] = [
-    "fingerprint",
-    "role",
-    "state",
-    "preExisting",
-    "statement",
-    "copies",
-    "unsettledUntil",
-    "identity",
-];
-
 /// Keeps the operator's own annotations. Others can have 256 KiB together.
 pub(super) fn own_annotations<'de, D: Deserializer<'de>>(
     stored: D,
@@ -126,81 +112,43 @@ pub(super) fn position_of_own<'de, D: Deserializer<'de>>(stored: D) -> Result<Op
     stored.deserialize_any(Position)
 }
 
+/// A status without large members of its ledger that this version does not know.
+#[derive(Default)]
+pub(super) struct KeptStatus {
+    pub(super) members: Value,
+    /// Whether entries of its ledger have such members.
+    pub(super) has_more: bool,
+}
+
 /// Decodes a status. The schema limits all of it, except the ledger.
-pub(super) fn kept_status<'de, D: Deserializer<'de>>(stored: D) -> Result<Value, D::Error> {
-    struct Status;
-    impl<'de> Visitor<'de> for Status {
-        type Value = Value;
-        fn expecting(&self, form: &mut fmt::Formatter) -> fmt::Result {
-            form.write_str("a status")
-        }
-        fn visit_unit<E>(self) -> Result<Value, E> {
-            Ok(Value::Null)
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-            let mut status = Map::new();
-            while let Some(name) = members.next_key::<String>()? {
-                let value = if name == "owned" {
-                    members.next_value::<StoredLedger>()?.into()
-                } else {
-                    members.next_value()?
-                };
-                status.insert(name, value);
-            }
-            Ok(Value::Object(status))
-        }
-    }
-    stored.deserialize_any(Status)
-}
-
-/// The entries of a ledger, without large members that this version does not know.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct StoredLedger(Vec<StoredEntry>);
-
-impl StoredLedger {
-    /// Whether the ledger has no entry.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl From<StoredLedger> for Value {
-    fn from(ledger: StoredLedger) -> Self {
-        Self::Array(ledger.0.into_iter().map(|entry| Self::Object(entry.0)).collect())
-    }
-}
-
-#[derive(Clone, Debug)]
-struct StoredEntry(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for StoredEntry {
+impl<'de> Deserialize<'de> for KeptStatus {
     fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
-        struct Entry;
-        impl<'de> Visitor<'de> for Entry {
-            type Value = StoredEntry;
+        struct Status;
+        impl<'de> Visitor<'de> for Status {
+            type Value = KeptStatus;
             fn expecting(&self, form: &mut fmt::Formatter) -> fmt::Result {
-                form.write_str("a ledger entry")
+                form.write_str("a status")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<StoredEntry, A::Error> {
-                let (mut entry, mut unknown) = (Map::new(), 0_usize);
-                while let Some(name) = members.next_key::<Cow<'de, str>>()? {
-                    if KNOWN.contains(&name.as_ref()) {
-                        entry.insert(name.into_owned(), members.next_value()?);
-                        continue;
-                    }
-                    let value = members.next_value::<Box<RawValue>>()?;
-                    unknown = unknown.saturating_add(name.len() + value.get().len());
-                    if unknown <= UNKNOWN_BYTES
-                        && let Ok(value) = serde_json::from_str(value.get())
-                    {
-                        entry.insert(name.into_owned(), value);
-                    }
+            fn visit_unit<E>(self) -> Result<KeptStatus, E> {
+                Ok(KeptStatus::default())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<KeptStatus, A::Error> {
+                let (mut status, mut has_more) = (Map::new(), false);
+                while let Some(name) = members.next_key::<String>()? {
+                    let value = if name == "owned" {
+                        let ledger = members.next_value::<Option<StoredLedger>>()?.unwrap_or_default();
+                        has_more = ledger.has_more();
+                        ledger.into()
+                    } else {
+                        members.next_value()?
+                    };
+                    status.insert(name, value);
                 }
-                Ok(StoredEntry(entry))
+                let members = Value::Object(status);
+                Ok(KeptStatus { members, has_more })
             }
         }
-        stored.deserialize_map(Entry)
+        stored.deserialize_any(Status)
     }
 }
 
@@ -209,53 +157,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::LedgerEntry;
-
-    fn status(owned: &Value) -> Value {
-        let text = json!({"owned": owned, "policy": {"bytes": 1}}).to_string();
-        kept_status(&mut serde_json::Deserializer::from_str(&text)).unwrap()
-    }
-
-    fn entry() -> Value {
-        json!({
-            "fingerprint": "sha256:1", "role": "Access", "state": "Applied", "preExisting": true, "statement": "{}",
-            "copies": 2, "unsettledUntil": "2026-01-01T00:00:00Z", "identity": "sha256:2",
-        })
-    }
 
     #[test]
-    fn every_member_of_a_ledger_entry_is_known() {
-        let decoded: LedgerEntry = serde_json::from_value(entry()).unwrap();
-        assert_eq!(decoded.other, BTreeMap::new());
-        let written = serde_json::to_value(&decoded).unwrap();
-        let names: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
-        assert!(names.len() == KNOWN.len() && names.iter().all(|name| KNOWN.contains(name)));
-    }
-
-    #[test]
-    fn small_members_of_another_version_survive_and_large_ones_are_not_decoded() {
-        let with = |name: &str, value: Value| {
-            let mut entry = entry();
-            entry[name] = value;
-            entry
-        };
-        let newer = with("approvedBy", json!({"user": "a", "at": ["2026-01-01T00:00:00Z"]}));
-        assert_eq!(status(&json!([newer]))["owned"], json!([newer]));
-        for large in [json!(vec![json!({"a": 1}); 100_000]), json!("x".repeat(600))] {
-            let kept = status(&json!([with("aaa", large.clone()), with("zzz", large)]));
-            assert_eq!(kept, json!({"owned": [entry(), entry()], "policy": {"bytes": 1}}));
-        }
-        let many: Vec<Value> = (0..100)
-            .fold(entry(), |mut entry, n| {
-                entry[format!("member{n}")] = json!(n);
-                entry
-            })
-            .as_object()
-            .map(|entry| vec![Value::Object(entry.clone())])
-            .unwrap();
-        let kept = status(&json!(many));
-        let length = kept["owned"][0].as_object().unwrap().len();
-        assert!((KNOWN.len() + 10..100).contains(&length), "{length}");
+    fn large_members_of_a_ledger_are_recorded_and_no_other_part_of_a_status_is_dropped() {
+        let small = json!({"owned": [{"a": 1}], "policy": {"bytes": 1}});
+        let large = json!({"owned": [{"a": "x".repeat(1_000)}], "policy": {"bytes": 1}});
+        let decoded = |status: &Value| serde_json::from_str::<KeptStatus>(&status.to_string()).unwrap();
+        let kept = decoded(&small);
+        assert_eq!((kept.members, kept.has_more), (small, false));
+        let kept = decoded(&large);
+        assert_eq!(
+            (kept.members, kept.has_more),
+            (json!({"owned": [{}], "policy": {"bytes": 1}}), true)
+        );
+        assert_eq!(decoded(&json!({"owned": null})).members, json!({"owned": []}));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::bounded::{kept_finalizers, kept_status, own_annotations, report_labels};
+use super::bounded::{KeptStatus, kept_finalizers, own_annotations, report_labels};
 use super::stored_ledger::decode_grant_status;
 use crate::api::{ABANDON, BucketRef, Credentials, DeletionPolicy, JobStatus, RECONCILE_AT, STARTED};
 use crate::core::condition_builder::truncate;
@@ -41,8 +41,13 @@ pub(crate) struct DecodedGrant(pub(crate) GrantObject);
 
 impl<'de> Deserialize<'de> for DecodedGrant {
     fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
-        let object = RawObject::deserialize(stored)?.into_dynamic();
-        Ok(Self(decode_grant(&object)))
+        let object = RawObject::deserialize(stored)?;
+        let has_more = object.status.has_more;
+        let mut grant = decode_grant(&object.into_dynamic());
+        // The ledger of another object was dropped: nothing of it is written.
+        let is_own = !grant.status.owned.is_empty() || grant.only_stored.unverified > 0;
+        grant.only_stored.large_members = has_more && is_own;
+        Ok(Self(grant))
     }
 }
 
@@ -87,13 +92,13 @@ struct RawObject {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Value,
-    #[serde(default, deserialize_with = "kept_status")]
-    status: Value,
+    #[serde(default)]
+    status: KeptStatus,
 }
 
 impl RawObject {
     fn into_dynamic(self) -> DynamicObject {
-        dynamic_object(self.metadata, self.spec, self.status)
+        dynamic_object(self.metadata, self.spec, self.status.members)
     }
 }
 
@@ -181,7 +186,7 @@ pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
     let credentials: Option<Credentials> = decode_part(&object.data, "/spec/credentials");
     let annotation = |name: &str| object.annotations().get(name).cloned();
     let bucket = decode_bucket(&object.data);
-    let (status, unverified) = decode_grant_status(
+    let (status, only_stored) = decode_grant_status(
         object.data.get("status"),
         &object.uid().unwrap_or_default(),
         bucket.as_ref(),
@@ -200,7 +205,7 @@ pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
         retain: decode_part(&object.data, "/spec/deletionPolicy") == Some(DeletionPolicy::Retain),
         spec: decode_spec(&object.data),
         status,
-        unverified,
+        only_stored,
         key,
     }
 }

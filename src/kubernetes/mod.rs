@@ -1,6 +1,6 @@
 //! Adapter for the API server: grants, jobs, reports, Secrets, tokens, namespaces, events and policy backups.
 
-pub(crate) mod bounded;
+mod bounded;
 mod commands;
 pub mod connect;
 mod credentials;
@@ -28,7 +28,7 @@ use kube::{Api, Client, Resource};
 use self::decode::{DecodedGrant, DecodedJob, Page};
 use self::events::EventPublisher;
 use self::request::{WriteMethod, WrittenPart, read, send_with_deadline, write};
-use self::stored_ledger::status_to_store;
+use self::stored_ledger::LedgerText;
 use crate::api::{BackupRef, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
@@ -151,14 +151,17 @@ impl Kubernetes {
         status: &GrantStatus,
     ) -> Result<String, KubeError> {
         let metadata = write_metadata(&grant.key, &grant.uid, &grant.resource_version);
-        let stored = status_to_store(status, &grant.unverified).map_err(|_| KubeError::Invalid)?;
-        write::<ImmBucketGrant>(
-            &self.client,
-            WriteMethod::ReplaceStatus,
-            metadata,
-            WrittenPart::Status(&stored),
-        )
-        .await
+        let how = WriteMethod::ReplaceStatus;
+        if grant.only_stored.is_nothing() {
+            return write::<ImmBucketGrant>(&self.client, how, metadata, WrittenPart::Status(status)).await;
+        }
+        let stored = send_with_deadline(read::<ImmBucketGrant, LedgerText>(&self.client, &grant.key));
+        let stored = stored.await?.ok_or(KubeError::NotFound)?;
+        if !stored.is_of(grant) {
+            return Err(KubeError::Conflict);
+        }
+        let complete = stored.complete(grant, status)?;
+        write::<ImmBucketGrant>(&self.client, how, metadata, WrittenPart::Status(complete)).await
     }
 
     pub(crate) async fn replace_job_status(

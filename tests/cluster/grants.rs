@@ -103,6 +103,7 @@ mod grants {
             together own_metadata::a_removed_finalizer_is_added_again,
             together own_metadata::a_deletion_that_bypasses_the_finalizer_is_finished_from_memory,
             together own_metadata::a_grant_with_the_longest_name_has_events,
+            together own_metadata::large_members_of_a_ledger_entry_survive_the_writes_of_its_status,
             together other_writers::a_widened_statement_becomes_foreign_and_ours_is_restored_beside_it,
             together unusual_policies::a_policy_that_cannot_be_edited_safely_is_never_written,
             together unusual_policies::an_unusual_policy_is_preserved_byte_for_byte,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imm_operator::api::{FINALIZER, GrantSpec, GrantStatus};
-use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
+use imm_operator::core::grant::{GrantObject, ObjectKey, OnlyStored, PublicAccessBlock};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::policy::Document;
 use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind, CredentialsError, KubeError};
@@ -128,7 +128,7 @@ impl FakeWorld {
                 observed_generation: Some(-1),
                 ..GrantStatus::default()
             },
-            unverified: Vec::new(),
+            only_stored: OnlyStored::default(),
             key: key.clone(),
         };
         self.grants.insert(key, grant);

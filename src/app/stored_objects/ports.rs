@@ -11,6 +11,7 @@ use futures::future::{BoxFuture, ready};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use secrecy::SecretString;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -24,7 +25,7 @@ use crate::core::refusal::Refusal;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::decode::{decode_grant, decode_job};
-use crate::kubernetes::stored_ledger::status_to_store;
+use crate::kubernetes::stored_ledger::LedgerText;
 use crate::ports::{
     AccessKeys, CloudError, CredentialsError, KubeError, ListPosition, ObjectChunk, ObjectEvent, ObjectPage,
     PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession, StoredReport,
@@ -141,8 +142,15 @@ impl Ports for StoredPorts {
         grant: &'a GrantObject,
         status: &'a GrantStatus,
     ) -> BoxFuture<'a, Result<String, KubeError>> {
-        let stored = status_to_store(status, &grant.unverified).unwrap();
-        self.put(|store| store.grant["status"] = stored)
+        self.put(|store| {
+            let stored = if grant.only_stored.is_nothing() {
+                json!(status)
+            } else {
+                let ledger = LedgerText::deserialize(store.grant.clone()).unwrap();
+                json!(ledger.complete(grant, status).unwrap())
+            };
+            store.grant["status"] = stored;
+        })
     }
     fn add_finalizer<'a>(&'a self, _: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
         self.put(|store| store.grant["metadata"]["finalizers"] = json!([FINALIZER]))

@@ -34,7 +34,7 @@ impl GrantSet<'_> {
             disposition,
             unproven,
             ledger,
-            unverified: grant.unverified.len(),
+            unverified: grant.only_stored.unverified,
         };
         let repeated_drift = grant.status.repeated_drift.clone();
         let mut work = GrantWork {

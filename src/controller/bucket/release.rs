@@ -127,7 +127,7 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
         created: grant.created,
         disposition,
         ledger: grant.status.owned.clone(),
-        unverified: grant.unverified.len(),
+        unverified: grant.only_stored.unverified,
         unproven: BTreeSet::new(),
     }
 }
@@ -139,10 +139,10 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
         let note = format!("Access remains: {statements} in the policy for the same service role");
         publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
-    if !grant.unverified.is_empty() {
+    if grant.only_stored.unverified > 0 {
         let note = format!(
             "Entries of status.owned that this version cannot verify: {}; their statements stay in the policy: remove at OSS what is not intended",
-            grant.unverified.len()
+            grant.only_stored.unverified
         );
         publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }

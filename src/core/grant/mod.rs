@@ -11,22 +11,23 @@ mod preview;
 mod reach;
 mod ready_summary;
 mod status;
+mod stored_entry;
 mod upgrade;
 
 pub use conditions::credentials_reason;
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
 pub use finalizer::FinalizerFacts;
-pub use ledger::{merge_ledger, split_ledger};
+pub use ledger::{OnlyStored, merge_ledger, split_ledger};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
 pub use preview::{planned_change, planned_change_alone};
 pub use reach::{public_statement, whole_account};
 pub use status::{GrantState, Observation, grant_status};
+pub use stored_entry::StoredLedger;
 pub use upgrade::upgraded_grant_status;
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
-use serde_json::Value;
 
 use super::identity::Identity;
 use crate::api::{BucketRef, FINALIZER, GrantSpec, GrantStatus, LedgerEntry};
@@ -81,8 +82,8 @@ pub struct GrantObject {
     pub spec: Result<GrantSpec, String>,
     /// The stored status. Its ledger has only entries that this version can verify.
     pub status: GrantStatus,
-    /// The other entries of the stored ledger. They are written back as they were read and are never acted on.
-    pub unverified: Vec<Value>,
+    /// What of the stored ledger is not in `status`. It is written back as it is stored and never acted on.
+    pub only_stored: OnlyStored,
 }
 
 impl GrantObject {

@@ -90,11 +90,11 @@ pub(super) fn ready_summary(
                 "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
             ),
         ),
-        GrantState::Planned(GrantOutcome::LedgerFull) if !grant.unverified.is_empty() => progressing(
+        GrantState::Planned(GrantOutcome::LedgerFull) if grant.only_stored.unverified > 0 => progressing(
             R::LedgerFull,
             format!(
                 "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
-                grant.unverified.len()
+                grant.only_stored.unverified
             ),
         ),
         GrantState::Planned(GrantOutcome::LedgerFull) => progressing(

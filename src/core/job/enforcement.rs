@@ -147,6 +147,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::grant::OnlyStored;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -171,7 +172,7 @@ mod tests {
             identity: None,
             spec: Err(String::new()),
             status: serde_json::from_value(status.clone()).unwrap(),
-            unverified: Vec::new(),
+            only_stored: OnlyStored::default(),
         }
     }
 

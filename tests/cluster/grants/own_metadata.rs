@@ -1,9 +1,11 @@
-//! What others do to the metadata that the operator owns: tools that replace whole objects drop its finalizer.
+//! What others do to the metadata and the records that the operator owns: tools that replace whole objects drop its
+//! finalizer, and newer versions of the operator leave members in its ledger.
 
 use std::sync::Arc;
 
 use imm_emulator::{FaultAnswer, FaultEffect};
 use imm_harness::until;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::merging::FOREIGN;
@@ -104,4 +106,25 @@ pub async fn a_grant_with_the_longest_name_has_events(stage: Arc<Stage>) {
     let name = "g".repeat(253);
     tenant.granted(&name, &json!({})).await;
     tenant.one_event(&name, "StatementAdded").await;
+}
+
+// G48
+pub async fn large_members_of_a_ledger_entry_survive_the_writes_of_its_status(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "newer-ledger", FOREIGN).await;
+    let grant = tenant.granted("newer", &json!({})).await;
+    let mut owned = grant["status"]["owned"].clone();
+    owned[0]["approvals"] = json!(vec![json!({"by": "a newer version"}); 10_000]);
+    owned[0]["revision"] = json!(2);
+    let newer = Patch::Merge(json!({"status": {"owned": owned}}));
+    let grants = tenant.api(GRANT);
+    grants
+        .patch_status("newer", &PatchParams::default(), &newer)
+        .await
+        .unwrap();
+    let written = tenant.reconcile("newer").await;
+    assert!(written["status"]["owned"] == owned, "a member is lost");
+    // A removal is recorded in the same entry.
+    tenant.delete(GRANT, "newer").await;
+    tenant.until_deleted(GRANT, "newer").await;
+    assert_eq!(tenant.policy(), FOREIGN);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imm_operator::api::{DeletionPolicy, FINALIZER, GrantSpec, GrantStatus, Mode};
-use imm_operator::core::grant::{GrantObject, ObjectKey};
+use imm_operator::core::grant::{GrantObject, ObjectKey, OnlyStored};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::tenancy::TenancyRules;
 use k8s_openapi::jiff::SignedDuration;
@@ -128,7 +128,7 @@ impl World {
             identity: Identity::of(&key.namespace, &spec.credentials),
             spec: Ok(spec),
             status: GrantStatus::default(),
-            unverified: Vec::new(),
+            only_stored: OnlyStored::default(),
             key: key.clone(),
         };
         self.store(grant);

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::{GrantSpec, GrantStatus, StatementRole};
-use crate::core::grant::{Change, ObjectKey};
+use crate::core::grant::{Change, ObjectKey, OnlyStored};
 
 const START: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
@@ -53,7 +53,7 @@ fn grant(suspend: bool, deleting: bool) -> GrantObject {
             owned: vec![entry()],
             ..GrantStatus::default()
         },
-        unverified: Vec::new(),
+        only_stored: OnlyStored::default(),
     }
 }
 
