@@ -14,7 +14,7 @@ use super::event_limits::EventLimits;
 use super::finalizers::MissingFinalizers;
 use super::grant_reads::GrantReads;
 use super::leaving::LeavingGrants;
-use super::waiting_jobs::WaitingJobs;
+use super::runs::Runs;
 use crate::api::GrantStatus;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
@@ -27,9 +27,6 @@ use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
 use crate::runtime::rate_limit::ProjectLimiters;
-
-/// Jobs of one namespace that may run at the same time: without a limit, one namespace could occupy all workers.
-pub const MAX_RUNS_PER_NAMESPACE: usize = 32;
 
 /// Attempts to read an account from STS, and the delay between two attempts.
 const ACCOUNT_ATTEMPTS: u32 = 3;
@@ -71,8 +68,8 @@ pub struct Context {
     pub limiters: ProjectLimiters,
     /// Notifies running jobs of changes.
     pub notifier: Arc<JobNotifier>,
-    /// Number of running jobs per namespace, and jobs that wait for a slot.
-    pub running: Mutex<HashMap<String, NamespaceRuns>>,
+    /// The running jobs, and those that wait for a slot.
+    pub runs: Mutex<Runs>,
     /// Triggers reconciles of jobs.
     pub jobs: mpsc::Sender<Trigger<QueueKey>>,
     /// AccessKey ID that STS was asked about, and its account, by identity.
@@ -218,35 +215,6 @@ impl Context {
         self.grant_reads.get(self.ports.as_ref(), key).await
     }
 
-    /// Takes a slot for a running job of its namespace, freed on drop. `None` when [`MAX_RUNS_PER_NAMESPACE`] jobs
-    /// run: the job is then queued, and triggered when a slot is free.
-    pub fn try_slot(&self, job: &ObjectKey) -> Option<RunSlot<'_>> {
-        let mut all = self.lock_running();
-        let running = all.entry(job.namespace.clone()).or_default();
-        if running.count >= MAX_RUNS_PER_NAMESPACE {
-            running.waiting.add(job);
-            return None;
-        }
-        running.count += 1;
-        running.waiting.remove(job);
-        let namespace = job.namespace.clone();
-        Some(RunSlot {
-            context: self,
-            namespace,
-        })
-    }
-
-    /// Records that a job takes no slot now, so that a free one does not trigger it in vain.
-    pub fn stop_waiting(&self, job: &ObjectKey) {
-        if let Some(running) = self.lock_running().get_mut(&job.namespace) {
-            running.waiting.remove(job);
-        }
-    }
-
-    fn lock_running(&self) -> MutexGuard<'_, HashMap<String, NamespaceRuns>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the account that the credentials of an identity belong to, cached by AccessKey ID. STS answers that
     /// without a permission and free of charge. A transient error is retried: three attempts, 1 s apart.
     ///
@@ -340,46 +308,5 @@ impl Context {
             debounce: Duration::ZERO,
             share: namespace.into(),
         });
-    }
-}
-
-/// Running and waiting jobs of a namespace.
-#[derive(Default)]
-pub struct NamespaceRuns {
-    count: usize,
-    waiting: WaitingJobs,
-}
-
-/// Slot of a running job in its namespace. Dropping the slot triggers the next waiting job, or all waiting jobs when no
-/// job of the namespace runs any more.
-pub struct RunSlot<'a> {
-    context: &'a Context,
-    namespace: String,
-}
-
-impl Drop for RunSlot<'_> {
-    fn drop(&mut self) {
-        let mut all = self.context.lock_running();
-        let Some(running) = all.get_mut(&self.namespace) else {
-            return;
-        };
-        running.count = running.count.saturating_sub(1);
-        // When the last job ends, all waiting jobs are triggered: some of them may be deleted by now.
-        let free = if running.count == 0 {
-            running.waiting.len()
-        } else {
-            1
-        };
-        for job in (0..free).map_while(|_| running.waiting.take_first()) {
-            // A full channel drops the trigger; a waiting job is requeued periodically anyway.
-            let _ = self.context.jobs.try_send(Trigger {
-                share: job.namespace.as_str().into(),
-                key: QueueKey::Job(job),
-                debounce: Duration::ZERO,
-            });
-        }
-        if running.count == 0 {
-            all.remove(&self.namespace);
-        }
     }
 }

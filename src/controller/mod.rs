@@ -15,6 +15,7 @@ mod job;
 mod leaving;
 mod object_events;
 mod page_limit;
+mod runs;
 mod waiting_jobs;
 mod watched_object;
 
@@ -98,7 +99,7 @@ impl Controllers {
             credentials: credential_cache::CredentialCache::default(),
             limiters: rate_limit::ProjectLimiters::default(),
             notifier: Arc::default(),
-            running: Mutex::default(),
+            runs: Mutex::new(runs::Runs::of_limit(memory_limit)),
             jobs: jobs.clone(),
             accounts: Mutex::default(),
             metrics,

@@ -40,12 +40,14 @@ use self::preconditions::check_preconditions;
 use self::run::{JobRun, RunInput};
 use self::source_reader::count_items;
 use self::store_status::{WriteResult, write_status};
-use super::context::{Context, MAX_RUNS_PER_NAMESPACE};
+use super::context::Context;
+use super::runs::{MAX_RUNS_PER_NAMESPACE, NoSlot};
 use crate::api::{Budget, JobReason, JobSpec, OnExceeded, SuspendCause};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{
-    End, JobObject, KnownFacts, Phase, Progress, SourceSpec, parse_spec, planned_size, unreadable_status,
+    End, JobObject, KnownFacts, Phase, Progress, SourceSpec, list_bytes, parse_spec, planned_size,
+    unreadable_status,
 };
 use crate::core::{requeue, time};
 use crate::ports::KubeError;
@@ -90,7 +92,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let now = context.ports.now();
     let until = active_deadline(&writer.job, &spec, now);
     let next = match Box::pin(check_preconditions(context, writer, &spec, &source_spec, now)).await {
-        Ok((writer, grant)) => Box::pin(start_run(context, writer, spec, &source_spec, grant)).await,
+        Ok((writer, grant)) => Box::pin(start_run(context, writer, spec, source_spec, grant)).await,
         Err(next) => {
             context.stop_waiting(key);
             next
@@ -246,7 +248,7 @@ async fn start_run(
     context: &Context,
     mut writer: JobWriter,
     spec: JobSpec,
-    source_spec: &SourceSpec,
+    source_spec: SourceSpec,
     grant: Option<GrantObject>,
 ) -> Action {
     let denied_objects = grant.as_ref().map(|g| g.status.denied_objects.clone());
@@ -255,16 +257,18 @@ async fn start_run(
         project: false,
     };
     let grant = grant.and_then(|grant| grant.spec.ok());
-    let Some(_slot) = context.try_slot(&writer.job.key) else {
-        writer
-            .write_phase(context, None, &Phase::Queued(MAX_RUNS_PER_NAMESPACE))
-            .await;
-        // A free slot triggers the job earlier.
-        return Action::Requeue(RECHECK_GRANT);
+    let _slot = match context.try_slot(&writer.job.key, list_bytes(&spec)) {
+        Ok(slot) => slot,
+        Err(refused) => {
+            let limit = (refused == NoSlot::Jobs).then_some(MAX_RUNS_PER_NAMESPACE);
+            writer.write_phase(context, None, &Phase::Queued(limit)).await;
+            // A free slot triggers the job earlier.
+            return Action::Requeue(RECHECK_GRANT);
+        }
     };
     let (mut source_keys, mut source_owner) = (None, None);
     if spec.source.uris.is_empty() {
-        let job = valid_job(context, &writer, &spec, source_spec);
+        let job = valid_job(context, &writer, &spec, &source_spec);
         let keys = match job.source_credentials().await {
             Ok(keys) => keys,
             Err(phase) => {
@@ -282,7 +286,7 @@ async fn start_run(
         writer = match Box::pin(count_items(
             context,
             writer,
-            (&spec, source_spec),
+            (&spec, &source_spec),
             keys.clone(),
             grant.as_ref(),
         ))
@@ -298,7 +302,7 @@ async fn start_run(
         let phase = Phase::Invalid(message.to_owned());
         return after_phase(writer.persist(context, None, &phase).await);
     };
-    let job = valid_job(context, &writer, &spec, source_spec);
+    let job = valid_job(context, &writer, &spec, &source_spec);
     let (keys, owner) = match job.scoring_credentials(&identity).await {
         Ok(found) => found,
         Err(phase) => {
@@ -322,7 +326,7 @@ async fn start_run(
         limiter: context.limiters.of(owner, &spec.project),
         spec,
         identity,
-        source_spec: source_spec.clone(),
+        source_spec,
         source_owner,
         grant,
         denied_objects: denied_objects.unwrap_or_default(),

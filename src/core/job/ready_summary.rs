@@ -61,11 +61,15 @@ pub(super) fn job_ready_summary(
         Phase::Scoring(per_second) => {
             Summary::progressing(JobReason::Scoring, scoring(status, spec, *per_second))
         }
-        Phase::Queued(limit) => Summary::progressing(
+        Phase::Queued(Some(limit)) => Summary::progressing(
             JobReason::Pending,
             format!(
                 "{limit} jobs of this namespace are running, the maximum: the job starts when one of them finishes"
             ),
+        ),
+        Phase::Queued(None) => Summary::progressing(
+            JobReason::Pending,
+            "The lists of the running jobs use all memory for lists: the job starts when one of them finishes; a job with a manifest needs none",
         ),
         Phase::Suspended => Summary::at_rest(
             JobReason::Suspended,

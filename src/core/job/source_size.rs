@@ -12,6 +12,11 @@ const INLINE_BYTES: i64 = 64 * 1024;
 /// Bytes of a result besides its URI: index, score or code, and punctuation.
 const RESULT_BYTES: i64 = 110;
 
+/// Copies of a list of images in memory while its job runs: of the object, of its spec, as names, and as items.
+const LIST_COPIES: usize = 4;
+/// Bytes of an image in such a copy beside its URI.
+const COPY_BYTES: usize = 64;
+
 /// Counts the items and the URI bytes of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ItemCounter {
@@ -63,6 +68,13 @@ impl ItemCounter {
             ..before.clone()
         }
     }
+}
+
+/// Returns the memory of the images that a spec lists while its job runs, in bytes.
+pub fn list_bytes(spec: &JobSpec) -> usize {
+    let uris = spec.source.uris.iter();
+    let images = uris.map(|uri| uri.len().saturating_add(COPY_BYTES));
+    images.fold(0, usize::saturating_add).saturating_mul(LIST_COPIES)
 }
 
 /// Returns the number of items and `true` if their results fit into the status; `None` before the source is counted.

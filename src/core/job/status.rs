@@ -32,8 +32,9 @@ pub enum Phase {
     Counting(ObservedSource),
     /// The source cannot be read: the message, and whether action is required.
     SourceUnreadable(String, bool),
-    /// This many jobs of the namespace, the maximum, are running; the job starts when one of them finishes.
-    Queued(usize),
+    /// This many jobs of the namespace, the maximum, are running, or the lists of the jobs that run use all memory for lists;
+    /// the job starts when one of them finishes.
+    Queued(Option<usize>),
     /// Calls are in progress: items finished per second, 0 when that is not known.
     Scoring(u32),
     /// Suspended by `spec.suspend`.

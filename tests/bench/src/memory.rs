@@ -21,7 +21,9 @@ use crate::{Arguments, Result, usage};
 const NAMESPACES: usize = 32;
 const JOBS: usize = 32;
 const LINES: usize = 250_000;
-const LARGE: usize = 100;
+/// The longest list: 128 KiB.
+const URIS: usize = 1_000;
+const LARGE: usize = 40;
 const LARGE_GRANTS: usize = 25;
 const CONNECTIONS: usize = 10_000;
 /// The memory limit of the chart, in MB.
@@ -36,6 +38,10 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     eprintln!("B18: {CONNECTIONS} half-open connections: {connections:.1} MB of {LIMIT}");
     let large = large(&stage).await?;
     eprintln!("B18: large objects: {large:.1} MB of {LIMIT}");
+    gallery::open(&stage).await?;
+    gallery::wide_project(&stage, "silent", 100, 100, 3_600_000)?;
+    let listed = listed(&stage).await?;
+    eprintln!("B18: lists: {listed:.1} MB of {LIMIT}");
     let held = held(&stage).await?;
     eprintln!("B18: jobs: {held:.1} MB of {LIMIT}");
     let row = |what: String, peak: f64| Row::new("B18", what, peak, "MB").limit(LIMIT).goal(LIMIT / 2.0);
@@ -46,6 +52,13 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
                 NAMESPACES * JOBS
             ),
             held,
+        ),
+        row(
+            format!(
+                "{} jobs with a list of {URIS} images and 128 KiB, IMM does not answer",
+                NAMESPACES * JOBS
+            ),
+            listed,
         ),
         row(
             format!("start with {LARGE} jobs and {LARGE_GRANTS} grants of 1.4 MB, and a ledger of 1.2 MB"),
@@ -77,28 +90,22 @@ async fn connections(stage: &Stage) -> Result<f64> {
 /// Creates objects of nearly 1.5 MB, the most that the API server stores, then starts the operator; returns the peak.
 async fn large(stage: &Stage) -> Result<f64> {
     let padding = json!({"padding": "x".repeat(250 * 1024)});
+    let labels: serde_json::Map<_, _> = (0..34_000).map(|n| (format!("l{n}"), json!("v"))).collect();
     let jobs = gallery::jobs(stage);
-    let uris: Vec<String> = (0..1_000)
-        .map(|n| format!("oss://gallery/{n:04}{}", "x".repeat(1_070)))
-        .collect();
     for number in 0..LARGE {
-        let spec = json!({"suspend": true, "source": {"uris": uris}});
-        let mut object = job(&format!("large-{number}"), "none", spec);
+        let mut object = job(&format!("large-{number}"), "none", json!({"suspend": true}));
         set(&mut object, "/metadata", "annotations", padding.clone());
-        jobs.create(&PostParams::default(), &serde_json::from_value(object)?)
-            .await?;
+        set(&mut object, "/metadata", "labels", Value::Object(labels.clone()));
+        create(&jobs, object).await?;
     }
     // The grants are of one bucket, so that one reconcile lists them all.
-    let labels: serde_json::Map<_, _> = (0..34_000).map(|n| (format!("l{n}"), json!("v"))).collect();
     let grants = stage.grants();
     for number in 0..LARGE_GRANTS {
         let name = format!("large-{number}");
         let mut object = stage::grant(&name, "gallery", json!({"suspend": true}));
         set(&mut object, "/metadata", "annotations", padding.clone());
         set(&mut object, "/metadata", "labels", Value::Object(labels.clone()));
-        grants
-            .create(&PostParams::default(), &serde_json::from_value(object)?)
-            .await?;
+        create(&grants, object).await?;
     }
     // The ledger of a grant may have members that the schema does not limit.
     let name = "large-ledger";
@@ -119,6 +126,15 @@ async fn large(stage: &Stage) -> Result<f64> {
     Ok(peak)
 }
 
+/// Creates an object. The API server needs long for a large one, so that the client may have asked twice.
+async fn create(objects: &Api<DynamicObject>, object: Value) -> Result<()> {
+    let object = serde_json::from_value(object)?;
+    match objects.create(&PostParams::default(), &object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        created => Ok(created.map(drop)?),
+    }
+}
+
 /// Sets a member of an object.
 fn set(object: &mut Value, place: &str, name: &str, value: Value) {
     if let Some(Value::Object(members)) = object.pointer_mut(place) {
@@ -126,25 +142,46 @@ fn set(object: &mut Value, place: &str, name: &str, value: Value) {
     }
 }
 
-/// Runs as many jobs as run at once, none of which gets an answer of IMM; returns the peak.
+/// Creates as many jobs as run at once, each with the longest list, none of which gets an answer of IMM; returns the peak.
+async fn listed(stage: &Stage) -> Result<f64> {
+    let uris: Vec<String> = (0..URIS)
+        .map(|n| format!("oss://gallery/{n:06}/{}.jpg", "x".repeat(106)))
+        .collect();
+    let operator = stage.operator(false).await?;
+    create_jobs(stage, "list", &json!({"source": {"uris": uris}})).await?;
+    until_all(stage, "all jobs to run or to wait", "/status/conditions/0").await?;
+    let peak = peak(operator).await?;
+    for number in 0..NAMESPACES {
+        let jobs = jobs_of(stage, &format!("list-{number}"));
+        let (delete, all) = (kube::api::DeleteParams::default(), ListParams::default());
+        jobs.delete_collection(&delete, &all).await?;
+    }
+    Ok(peak)
+}
+
+/// Runs as many jobs as run at once, each with a manifest, none of which gets an answer of IMM; returns the peak.
 async fn held(stage: &Stage) -> Result<f64> {
-    gallery::open(stage).await?;
     let lines: String = (0..LINES)
         .map(|n| format!("oss://gallery/photos/{n:07}.jpg\n"))
         .collect();
     stage.cloud.put_object("gallery", "list.txt", lines, None);
-    gallery::wide_project(stage, "silent", 100, 100, 3_600_000)?;
     let operator = stage.operator(false).await?;
     let spec = json!({"source": {"manifest": {"uri": "oss://gallery/list.txt"}}});
-    let kind = imm_operator::api::ImageScoreJob::api_resource();
+    create_jobs(stage, "held", &spec).await?;
+    until_all(stage, "all sources to be counted", "/status/source/items").await?;
+    peak(operator).await
+}
+
+/// Creates as many jobs as run at once, in namespaces of this name and a number.
+async fn create_jobs(stage: &Stage, name: &str, spec: &Value) -> Result<()> {
     for number in 0..NAMESPACES {
-        let name = format!("held-{number}");
-        stage.plane.apply(&namespace(&name)).await?;
-        let jobs: Api<DynamicObject> = Api::namespaced_with(stage.client.clone(), &name, &kind);
+        let namespace = format!("{name}-{number}");
+        stage.plane.apply(&with_credentials(&namespace)).await?;
+        let jobs = jobs_of(stage, &namespace);
         let objects = (0..JOBS).map(|number| {
-            let object = job(&format!("held-{number}"), "silent", spec.clone());
+            let object = job(&format!("{name}-{number}"), "silent", spec.clone());
             let mut object: DynamicObject = serde_json::from_value(object)?;
-            object.metadata.namespace = Some(name.clone());
+            object.metadata.namespace = Some(namespace.clone());
             Ok::<_, crate::Error>(object)
         });
         let params = PostParams::default();
@@ -154,14 +191,23 @@ async fn held(stage: &Stage) -> Result<f64> {
             .try_for_each(|_| std::future::ready(Ok(())))
             .await?;
     }
+    Ok(())
+}
+
+fn jobs_of(stage: &Stage, namespace: &str) -> Api<DynamicObject> {
+    let kind = imm_operator::api::ImageScoreJob::api_resource();
+    Api::namespaced_with(stage.client.clone(), namespace, &kind)
+}
+
+/// Waits until all jobs have a member.
+async fn until_all(stage: &Stage, what: &str, member: &str) -> Result<()> {
+    let kind = imm_operator::api::ImageScoreJob::api_resource();
     let all: Api<DynamicObject> = Api::all_with(stage.client.clone(), &kind);
-    until("all sources to be counted", LONGEST, || async {
-        let listed = all
-            .list(&ListParams::default())
-            .await
-            .map_err(|error| error.to_string())?;
-        let counted = |job: &&DynamicObject| job.data.pointer("/status/source/items").is_some();
-        let count = listed.items.iter().filter(counted).count();
+    until(what, LONGEST, || async {
+        let listed = all.list(&ListParams::default()).await;
+        let listed = listed.map_err(|error| error.to_string())?;
+        let has = |job: &&DynamicObject| job.data.pointer(member).is_some();
+        let count = listed.items.iter().filter(has).count();
         if count >= NAMESPACES * JOBS {
             Ok(())
         } else {
@@ -169,11 +215,11 @@ async fn held(stage: &Stage) -> Result<f64> {
         }
     })
     .await?;
-    peak(operator).await
+    Ok(())
 }
 
 /// Returns a namespace with credentials that the operator may read.
-fn namespace(name: &str) -> String {
+fn with_credentials(name: &str) -> String {
     let objects = [
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "caller", "namespace": name},

@@ -102,7 +102,7 @@ fn a_queued_job_runs_when_another_job_of_its_namespace_ends() {
                     name: format!("other-{number}"),
                     ..key()
                 };
-                context.try_slot(&other).unwrap()
+                context.try_slot(&other, 0).unwrap()
             })
             .collect();
         let reason = || {
@@ -116,7 +116,7 @@ fn a_queued_job_runs_when_another_job_of_its_namespace_ends() {
             name: "gone".to_owned(),
             ..key()
         };
-        assert!(context.try_slot(&gone).is_none());
+        assert!(context.try_slot(&gone, 0).is_err());
         process.mark_job(key()).await;
         process.mark_job(gone).await;
         process.run_for(Duration::from_secs(5)).await;
@@ -126,6 +126,53 @@ fn a_queued_job_runs_when_another_job_of_its_namespace_ends() {
         process.run_for(Duration::from_secs(10)).await;
         assert_eq!(reason().as_deref(), Some("Completed"));
         drop(others);
+        process.kill().await;
+    });
+}
+
+#[test]
+fn lists_of_running_jobs_use_a_part_of_the_memory_and_a_further_job_waits() {
+    on_paused_time(async {
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
+        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+        outside.lock().unwrap().jobs.create(spec(&json!({})));
+        let process = Process::start(&outside, start, None);
+        let context = process.context();
+        let place = |namespace: &str, bytes: usize| {
+            let key = ObjectKey {
+                namespace: namespace.to_owned(),
+                name: format!("list-{bytes}"),
+            };
+            context.try_slot(&key, bytes)
+        };
+        let namespace = key().namespace;
+        let held = place(&namespace, usize::MAX).unwrap();
+        let message = || {
+            let outside = outside.lock().unwrap();
+            let conditions = &outside.jobs.job.as_ref().unwrap().status.conditions;
+            let ready = conditions.iter().find(|c| c.kind == kinds::READY);
+            ready.map(|c| format!("{}: {}", c.reason, c.message))
+        };
+        process.mark_job(key()).await;
+        process.run_for(Duration::from_secs(5)).await;
+        assert!(
+            message()
+                .unwrap()
+                .starts_with("Pending: The lists of the running jobs")
+        );
+        // The lists of another namespace have room, until those of all use a quarter of 256 MiB.
+        let list = 700 * 1024;
+        let others: Vec<_> = (0..1_000)
+            .filter_map(|n| place(&format!("other-{}", n % 100), list).ok())
+            .collect();
+        assert!(
+            (60..=64 * 1024 * 1024 / list).contains(&others.len()),
+            "{}",
+            others.len()
+        );
+        drop((held, others));
+        process.run_for(Duration::from_secs(10)).await;
+        assert!(message().unwrap().starts_with("Completed"));
         process.kill().await;
     });
 }

@@ -1,0 +1,144 @@
+//! The jobs that run at the same time: a number of each namespace, and as many as their lists of images fit into memory.
+
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::context::{Context, QueueKey};
+use super::waiting_jobs::WaitingJobs;
+use crate::core::grant::ObjectKey;
+use crate::runtime::kept_bytes::KeptBytes;
+use crate::runtime::queue::Trigger;
+
+/// Jobs of one namespace that may run at the same time: without a limit, one namespace could occupy all workers.
+pub const MAX_RUNS_PER_NAMESPACE: usize = 32;
+/// Namespaces that share the memory for lists.
+const NAMESPACES: u64 = 32;
+/// Least memory for lists, in all and of a namespace: the longest list that the schema allows fits.
+const LEAST: u64 = 16 * 1024 * 1024;
+const LEAST_OF_NAMESPACE: u64 = 1024 * 1024;
+
+/// Why a job has to wait for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSlot {
+    /// As many jobs of the namespace run as may run.
+    Jobs,
+    /// The lists of the jobs that run use all memory for lists, or that of the namespace.
+    Lists,
+}
+
+/// The running jobs.
+pub struct Runs {
+    of_namespace: HashMap<String, NamespaceRuns>,
+    lists: KeptBytes,
+    /// Memory for the lists of a namespace.
+    most: usize,
+}
+
+/// Running and waiting jobs of a namespace.
+#[derive(Default)]
+struct NamespaceRuns {
+    count: usize,
+    waiting: WaitingJobs,
+}
+
+impl Runs {
+    /// Gives a quarter of the memory limit of the process to lists.
+    pub fn of_limit(limit: u64) -> Self {
+        let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let total = (limit / 4).max(LEAST);
+        let most = bytes((total / NAMESPACES).max(LEAST_OF_NAMESPACE));
+        Self {
+            of_namespace: HashMap::new(),
+            lists: KeptBytes::new(most, bytes(total)),
+            most,
+        }
+    }
+}
+
+impl Context {
+    /// Takes a slot for a running job of its namespace, and room for its list; both are freed on drop.
+    ///
+    /// # Errors
+    /// Why there is none: the job is then queued, and triggered when a slot of its namespace is free.
+    pub fn try_slot(&self, job: &ObjectKey, list_bytes: usize) -> Result<RunSlot<'_>, NoSlot> {
+        let mut runs = self.lock_runs();
+        let Runs {
+            of_namespace,
+            lists,
+            most,
+        } = &mut *runs;
+        let running = of_namespace.entry(job.namespace.clone()).or_default();
+        // A list that is older than the schema can be longer.
+        let bytes = list_bytes.min(*most);
+        let refused = if running.count >= MAX_RUNS_PER_NAMESPACE {
+            Some(NoSlot::Jobs)
+        } else {
+            (!lists.take(&job.namespace, bytes)).then_some(NoSlot::Lists)
+        };
+        if let Some(refused) = refused {
+            running.waiting.add(job);
+            return Err(refused);
+        }
+        running.count += 1;
+        running.waiting.remove(job);
+        let namespace = job.namespace.clone();
+        Ok(RunSlot {
+            context: self,
+            namespace,
+            bytes,
+        })
+    }
+
+    /// Records that a job takes no slot now, so that a free one does not trigger it in vain.
+    pub fn stop_waiting(&self, job: &ObjectKey) {
+        let of_namespace = &mut self.lock_runs().of_namespace;
+        let Some(running) = of_namespace.get_mut(&job.namespace) else {
+            return;
+        };
+        running.waiting.remove(job);
+        if running.count == 0 && running.waiting.len() == 0 {
+            of_namespace.remove(&job.namespace);
+        }
+    }
+
+    fn lock_runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Slot of a running job in its namespace. Dropping the slot triggers the next waiting job, or all waiting jobs when no
+/// job of the namespace runs any more.
+pub struct RunSlot<'a> {
+    context: &'a Context,
+    namespace: String,
+    bytes: usize,
+}
+
+impl Drop for RunSlot<'_> {
+    fn drop(&mut self) {
+        let mut runs = self.context.lock_runs();
+        runs.lists.give_back(&self.namespace, self.bytes);
+        let Some(running) = runs.of_namespace.get_mut(&self.namespace) else {
+            return;
+        };
+        running.count = running.count.saturating_sub(1);
+        // When the last job ends, all waiting jobs are triggered: some of them may be deleted by now.
+        let free = if running.count == 0 {
+            running.waiting.len()
+        } else {
+            1
+        };
+        for job in (0..free).map_while(|_| running.waiting.take_first()) {
+            // A full channel drops the trigger; a waiting job is requeued periodically anyway.
+            let _ = self.context.jobs.try_send(Trigger {
+                share: job.namespace.as_str().into(),
+                key: QueueKey::Job(job),
+                debounce: Duration::ZERO,
+            });
+        }
+        if running.count == 0 {
+            runs.of_namespace.remove(&self.namespace);
+        }
+    }
+}
