@@ -75,6 +75,8 @@ pub enum Deletion {
     Regular,
     /// The grant is kept until its statements are removed.
     Kept,
+    /// The grant owned nothing that this version can verify: its other entries are never acted on.
+    Unverified,
     /// The grant owned statements, and it cannot be kept: it names no bucket, or those that are kept use all room.
     Dropped,
 }
@@ -99,8 +101,14 @@ impl LeavingGrants {
     pub fn deleted(&self, mut grant: GrantObject) -> Deletion {
         let mut state = self.lock();
         let released = state.released.remove(&grant.uid);
-        if released || grant.status.owned.is_empty() {
+        if released {
             return Deletion::Regular;
+        }
+        if grant.status.owned.is_empty() {
+            return match grant.only_stored.unverified {
+                0 => Deletion::Regular,
+                _ => Deletion::Unverified,
+            };
         }
         if grant.bucket.is_none() {
             return Deletion::Dropped;
@@ -180,6 +188,7 @@ impl LeavingGrants {
 /// Takes the last object of a deleted grant. Returns the bucket to reconcile if the grant left statements behind.
 pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: GrantObject) -> Option<QueueKey> {
     let (key, statements) = (grant.key.clone(), grant.status.owned.len());
+    let unverified = grant.only_stored.unverified;
     let bucket = grant.bucket.as_ref().map(|place| place.name.as_str().into());
     match leaving.deleted(grant) {
         Deletion::Regular => None,
@@ -191,6 +200,15 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
                 "grant was deleted without its finalizer; removing its statements"
             );
             bucket.map(QueueKey::Bucket)
+        }
+        Deletion::Unverified => {
+            metrics.unprotected_deletion("dropped");
+            tracing::error!(
+                grant = %key,
+                entries = unverified,
+                "failed to remove what a grant owned that was deleted without its finalizer: this version cannot verify its entries"
+            );
+            None
         }
         Deletion::Dropped => {
             metrics.unprotected_deletion("dropped");
@@ -256,7 +274,11 @@ mod tests {
         let leaving = LeavingGrants::default();
         let mut empty = grant("a", "empty");
         empty.status.owned.clear();
-        assert_eq!(leaving.deleted(empty), Deletion::Regular);
+        assert_eq!(leaving.deleted(empty.clone()), Deletion::Regular);
+        empty.only_stored.unverified = 1;
+        assert_eq!(leaving.deleted(empty.clone()), Deletion::Unverified);
+        leaving.releasing(&empty);
+        assert_eq!(leaving.deleted(empty), Deletion::Regular, "an event has told it");
         let released = grant("a", "released");
         leaving.releasing(&released);
         assert_eq!(leaving.deleted(released), Deletion::Regular);
