@@ -138,6 +138,15 @@ impl Context {
         self.ports.get_job(key).await
     }
 
+    /// Reads a grant, whether or not another reconcile has just read it, once the memory budget has room for a large one.
+    ///
+    /// # Errors
+    /// Returns the error of the API server.
+    pub async fn read_grant_again(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
+        let _memory = self.memory.reserve(&key.namespace, OBJECT_BYTES).await;
+        self.ports.get_grant(key).await
+    }
+
     /// Lists the grants of a bucket, once the memory budget has room to decode large ones.
     ///
     /// # Errors

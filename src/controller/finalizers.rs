@@ -140,7 +140,7 @@ pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
     };
     let grant = match recorded {
         Some(grant) => grant,
-        None => match context.ports.get_grant(key).await {
+        None => match context.read_grant_again(key).await {
             Ok(Some(grant)) if !grant.deleting && !grant.has_finalizer() => grant,
             Ok(_) => {
                 context.missing_finalizers.remove(key);
@@ -161,7 +161,7 @@ pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
     let current = match error {
         KubeError::NotFound => None,
         // The object has changed since the watch showed it.
-        KubeError::Conflict | KubeError::Invalid => match context.ports.get_grant(key).await {
+        KubeError::Conflict | KubeError::Invalid => match context.read_grant_again(key).await {
             Ok(current) => current.filter(|now| now.uid == grant.uid),
             Err(_) => Some(grant.clone()),
         },

@@ -12,7 +12,7 @@ impl GrantSet<'_> {
     /// Restores the entries from before the write in the ledger as it is stored now.
     pub(super) async fn roll_back(&self, work: &GrantWork) {
         for _ in 0..ATTEMPTS {
-            let mut fresh = match self.context.ports.get_grant(&work.grant.key).await {
+            let mut fresh = match self.context.read_grant_again(&work.grant.key).await {
                 Ok(Some(fresh)) => fresh,
                 Ok(None) => return,
                 Err(_) => continue,
