@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bucket::{BucketCache, ProbeKey, Probes};
 use super::credential_cache::CredentialCache;
+use super::decoded_jobs::DecodedJobs;
 use super::event_limits::EventLimits;
 use super::finalizers::MissingFinalizers;
 use super::grant_reads::GrantReads;
@@ -103,6 +104,8 @@ pub struct Context {
     pub event_limits: EventLimits,
     /// Memory for what is read in large parts.
     pub memory: Arc<MemoryBudget>,
+    /// Memory for jobs that are read and do not run yet.
+    pub decoded_jobs: DecodedJobs,
     /// Consecutive reconciles of a key that panicked.
     pub panics: Mutex<HashMap<QueueKey, u32>>,
     /// Jobs that try whether OSS enforces a grant.

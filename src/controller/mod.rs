@@ -5,6 +5,7 @@ mod bucket;
 mod context;
 mod credential_cache;
 mod credential_gate;
+mod decoded_jobs;
 mod digest;
 mod event_limits;
 pub(crate) mod feed;
@@ -118,6 +119,7 @@ impl Controllers {
             trials: Mutex::default(),
             panics: Mutex::default(),
             memory: MemoryBudget::of_limit(memory_limit),
+            decoded_jobs: decoded_jobs::DecodedJobs::of_limit(memory_limit),
         });
         Self {
             context,

@@ -41,13 +41,14 @@ use self::run::{JobRun, RunInput};
 use self::source_reader::count_items;
 use self::store_status::{WriteResult, write_status};
 use super::context::Context;
+use super::decoded_jobs::JobRoom;
 use super::runs::{MAX_RUNS_PER_NAMESPACE, NoSlot};
 use crate::api::{Budget, JobReason, JobSpec, OnExceeded, SuspendCause};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{
-    End, JobObject, KnownFacts, Phase, Progress, SourceSpec, list_bytes, parse_spec, planned_size,
-    unreadable_status,
+    End, JobObject, KnownFacts, Phase, Progress, SourceSpec, decoded_bytes, list_bytes, parse_spec,
+    planned_size, unreadable_status,
 };
 use crate::core::{requeue, time};
 use crate::ports::KubeError;
@@ -62,6 +63,7 @@ const RETRY_KUBE_API: Duration = Duration::from_secs(5);
 
 /// Reconciles a job, and runs it if its preconditions hold. Returns when the job is due again; see the module docs.
 pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
+    let mut room = context.decoded_jobs.reserve(&key.namespace).await;
     let mut job = match context.read_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => {
@@ -74,6 +76,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
             return Action::Requeue(requeue::uniform(low, high, &key.to_string()));
         }
     };
+    room.reduce(decoded_bytes(&job));
     if !job.status.unreadable.is_empty() {
         return report_unreadable(context, job).await;
     }
@@ -92,7 +95,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let now = context.ports.now();
     let until = active_deadline(&writer.job, &spec, now);
     let next = match Box::pin(check_preconditions(context, writer, &spec, &source_spec, now)).await {
-        Ok((writer, grant)) => Box::pin(start_run(context, writer, spec, source_spec, grant)).await,
+        Ok((writer, grant)) => Box::pin(start_run(context, (writer, room), spec, source_spec, grant)).await,
         Err(next) => {
             context.stop_waiting(key);
             next
@@ -246,7 +249,7 @@ fn valid_job<'a>(
 /// Takes a run slot, counts the source if necessary, obtains the credentials, and runs the job.
 async fn start_run(
     context: &Context,
-    mut writer: JobWriter,
+    (mut writer, room): (JobWriter, JobRoom),
     spec: JobSpec,
     source_spec: SourceSpec,
     grant: Option<GrantObject>,
@@ -266,6 +269,8 @@ async fn start_run(
             return Action::Requeue(RECHECK_GRANT);
         }
     };
+    // The slot has the room of the list.
+    drop(room);
     let (mut source_keys, mut source_owner) = (None, None);
     if spec.source.uris.is_empty() {
         let job = valid_job(context, &writer, &spec, &source_spec);

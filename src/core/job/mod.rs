@@ -23,7 +23,7 @@ pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;
 pub use source::{LINE_PART, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec};
-pub use source_size::{ItemCounter, list_bytes, planned_size};
+pub use source_size::{ItemCounter, decoded_bytes, list_bytes, planned_size};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
     End, Phase, acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status,

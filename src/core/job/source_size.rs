@@ -1,5 +1,6 @@
 //! The size of a source: the limits of a job, and whether its results fit into the status.
 
+use super::JobObject;
 use super::source::SourceItem;
 use crate::api::{ITEMS_LIMIT, JobSpec, ObservedSource};
 use crate::core::json::serialized_len;
@@ -16,6 +17,8 @@ const RESULT_BYTES: i64 = 110;
 const LIST_COPIES: usize = 4;
 /// Bytes of an image in such a copy beside its URI.
 const COPY_BYTES: usize = 64;
+/// Bytes of a job beside its images and its results.
+const JOB_BYTES: usize = 4 * 1024;
 
 /// Counts the items and the URI bytes of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +78,18 @@ pub fn list_bytes(spec: &JobSpec) -> usize {
     let uris = spec.source.uris.iter();
     let images = uris.map(|uri| uri.len().saturating_add(COPY_BYTES));
     images.fold(0, usize::saturating_add).saturating_mul(LIST_COPIES)
+}
+
+/// Returns the memory of a job that is read and does not run yet, in bytes.
+pub fn decoded_bytes(job: &JobObject) -> usize {
+    // What cannot be decoded can have any size.
+    if !job.status.unreadable.is_empty() {
+        return usize::MAX;
+    }
+    let results = job.status.results.iter();
+    let results = results.map(|result| result.uri.len().saturating_add(COPY_BYTES));
+    let list = job.spec.as_ref().map_or(0, list_bytes);
+    results.fold(list.saturating_add(JOB_BYTES), usize::saturating_add)
 }
 
 /// Returns the number of items and `true` if their results fit into the status; `None` before the source is counted.

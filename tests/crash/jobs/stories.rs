@@ -131,6 +131,35 @@ fn a_queued_job_runs_when_another_job_of_its_namespace_ends() {
 }
 
 #[test]
+fn a_job_is_read_once_there_is_room_for_a_large_one() {
+    on_paused_time(async {
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
+        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+        outside.lock().unwrap().jobs.create(spec(&json!({})));
+        let process = Process::start(&outside, start, None);
+        let context = process.context();
+        let namespace = key().namespace;
+        let mut first = context.decoded_jobs.reserve(&namespace).await;
+        let second = context.decoded_jobs.reserve(&namespace).await;
+        let is_reported = || {
+            let outside = outside.lock().unwrap();
+            !outside.jobs.job.as_ref().unwrap().status.conditions.is_empty()
+        };
+        process.mark_job(key()).await;
+        process.run_for(Duration::from_secs(5)).await;
+        assert!(!is_reported());
+        // Jobs with long lists occupy room, and others do not.
+        first.reduce(600 * 1024);
+        process.run_for(Duration::from_secs(5)).await;
+        assert!(!is_reported());
+        drop(second);
+        process.run_for(Duration::from_secs(5)).await;
+        assert!(is_reported());
+        process.kill().await;
+    });
+}
+
+#[test]
 fn lists_of_running_jobs_use_a_part_of_the_memory_and_a_further_job_waits() {
     on_paused_time(async {
         let outside = Arc::new(Mutex::new(FakeWorld::default()));
