@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn items_are_told_from_what_looks_like_them() {
+    fn items_are_distinguished_from_what_looks_like_them() {
         let item =
             json!({"metadata": {"name": "a", "items": [{"a": "]}"}]}, "items": [1], "s": "\\\"items\":[{"});
         for list in [
