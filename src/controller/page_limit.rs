@@ -63,7 +63,7 @@ mod tests {
     type Object = PartialObjectMeta<k8s_openapi::api::core::v1::ConfigMap>;
 
     #[tokio::test]
-    async fn a_page_that_is_too_large_is_told_from_other_failures() {
+    async fn a_page_that_is_too_large_is_distinguished_from_other_failures() {
         let large = json!({"metadata": {"name": "a", "annotations": {"a": "x".repeat(1_500_000)}}});
         for (count, too_large) in [(3, false), (25, true)] {
             let asked: Arc<Mutex<Vec<String>>> = Arc::default();
