@@ -24,7 +24,9 @@ promtool() {
   if command -v apt-get >/dev/null; then
     local folder; folder=$(mktemp -d)
     say "downloading promtool (Debian's package prometheus) ..."
-    if (cd "$folder" && apt-get download prometheus >&2 && dpkg-deb --extract prometheus_*.deb .); then
+    # A fresh machine has no package lists yet.
+    if (cd "$folder" && { apt-get download prometheus || { apt-get update -qq && apt-get download prometheus; }; } >&2 &&
+        dpkg-deb --extract prometheus_*.deb .); then
       install -m 755 "$folder/usr/bin/promtool" "$cache/promtool"
     fi
     rm -rf "$folder"
