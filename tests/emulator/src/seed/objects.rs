@@ -34,6 +34,9 @@ impl ObjectSeed {
             self.bytes = file(&base.join(name))?.into();
         } else if let Some(picture) = &self.image {
             self.bytes = drawn(picture, &self.key)?;
+        } else if self.score.is_some() {
+            // An empty object has no score.
+            self.bytes = Bytes::from_static(b"pixels");
         }
         Ok(())
     }
