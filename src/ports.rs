@@ -75,6 +75,12 @@ pub struct PolicyRead {
 
 /// Where a listing continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
+
+    /// Returns the size limit of the answer in bytes: percent-encoded keys of 1,023 bytes with their metadata, and what
+    /// the answer repeats of the request.
+    pub fn answer_bytes(&self) -> usize {
+        self.max_keys.saturating_mul(6 * 1024).saturating_add(64 * 1024)
+    }
 pub struct ListPosition {
     /// Start after this object key.
     pub key: Option<String>,

@@ -14,8 +14,8 @@ use crate::core::job::ListedObject;
 use crate::core::place::{BucketPlace, ObjectPlace};
 use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage};
 
-/// Size limit of a page: 1,000 percent-encoded keys of 1,023 bytes with their metadata.
-const MAX_PAGE_BYTES: usize = 6 * 1024 * 1024;
+/// Size limit of a part of an object: a server that ignores ranges returns the whole object.
+const MAX_CHUNK_BYTES: usize = 64 * 1024 * 1024 + 1;
 
 /// The members in use of `<ListBucketResult>`.
 #[derive(Deserialize)]
@@ -78,8 +78,7 @@ impl Cloud {
         query.retain(|(_, value)| !value.is_empty());
         let call = OssCall {
             query,
-            cap: MAX_PAGE_BYTES,
-            ..get_call(bucket, None, now)
+            ..get_call(bucket, None, after.answer_bytes(), now)
         };
         let answer = self.send_oss(keys, call).await?;
         if answer.status != 200 {
@@ -125,9 +124,7 @@ impl Cloud {
         headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
         let call = OssCall {
             headers,
-            // A server that ignores ranges returns the whole object.
-            cap: 64 * 1024 * 1024 + 1,
-            ..get_call(object.bucket(), Some(object.key()), now)
+            ..get_call(object.bucket(), Some(object.key()), MAX_CHUNK_BYTES, now)
         };
         let answer = self.send_oss(keys, call).await?;
         let etag = answer.header("etag").unwrap_or_default().to_owned();
@@ -168,7 +165,7 @@ impl Cloud {
     }
 }
 
-fn get_call<'a>(bucket: &'a BucketPlace, key: Option<&'a str>, time: Timestamp) -> OssCall<'a> {
+fn get_call<'a>(bucket: &'a BucketPlace, key: Option<&'a str>, cap: usize, time: Timestamp) -> OssCall<'a> {
     OssCall {
         method: Method::GET,
         place: bucket,
@@ -178,7 +175,7 @@ fn get_call<'a>(bucket: &'a BucketPlace, key: Option<&'a str>, time: Timestamp) 
         headers: Vec::new(),
         body: None,
         time,
-        cap: MAX_PAGE_BYTES,
+        cap,
     }
 }
 

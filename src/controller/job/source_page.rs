@@ -21,8 +21,6 @@ const BATCH: usize = 250;
 const KEPT_BYTES: usize = 24 * 1024;
 /// Bytes of a manifest that are read at once while it is counted.
 const COUNTED_BYTES: u64 = 1024 * 1024;
-/// Memory of a listed object while its response is decoded: a percent-encoded key of 1,023 bytes and its metadata.
-const LISTED_BYTES: usize = 6 * 1024;
 
 /// Position in a source.
 #[derive(Clone, Debug)]
@@ -186,8 +184,7 @@ pub(super) async fn read_page(
             let Some(prefix) = &spec.source.prefix else {
                 return Ok(SourcePage::empty());
             };
-            let bytes = after.max_keys.saturating_mul(LISTED_BYTES);
-            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            let bytes = u64::try_from(after.answer_bytes()).unwrap_or(u64::MAX);
             let memory = context.memory.reserve(namespace, bytes).await;
             let page = context
                 .ports
