@@ -2,10 +2,11 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::RETRY_KUBE_API;
 use super::grant_wait::read_grant;
 use super::persist::JobWriter;
 use crate::api::{EventReason, JobSpec};
-use crate::controller::context::Context;
+use crate::controller::context::{Context, OBJECT_BYTES};
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
 use crate::core::job::{JobId, JobObject, Phase, Progress, next_repeat, other_job_message, wait_message};
@@ -22,7 +23,22 @@ pub(super) async fn await_enforcement(
     progress: &mut Progress,
     error: &CloudError,
 ) -> Option<Action> {
-    let grant = read_grant(context, &writer.job, spec).await.ok()??;
+    let grant = {
+        let _memory = context
+            .memory
+            .reserve(&writer.job.key.namespace, OBJECT_BYTES)
+            .await;
+        read_grant(context, &writer.job, spec).await
+    };
+    let Ok(grant) = grant else {
+        // The next reconcile reads the grant before it makes a call.
+        let message = "IMM denied the first call, and the grant could not be read; retrying".to_owned();
+        writer
+            .write_phase(context, Some(progress), &Phase::Waiting(message))
+            .await;
+        return Some(Action::Requeue(RETRY_KUBE_API));
+    };
+    let grant = grant?;
     let now = context.ports.now();
     let Some(wait) = next_repeat(&grant, writer.job.status.enforcement_wait.as_ref(), now) else {
         context.enforcement_trials().end(&writer.job.uid, false);

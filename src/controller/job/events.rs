@@ -178,6 +178,7 @@ impl<'a> JobRun<'a> {
         let ScoreResponse { index, result, keys } = answer;
         self.context.metrics.score_call(outcome_label(&result));
         let served = result.is_ok();
+        let before_canary = !self.progress.canary_passed();
         match self
             .progress
             .apply_response(index, result, self.context.ports.now())
@@ -186,7 +187,7 @@ impl<'a> JobRun<'a> {
                 if served {
                     self.input.limiter.on_success();
                 }
-                if self.progress.canary_passed() && self.writer.job.status.enforcement_wait.is_some() {
+                if before_canary && self.progress.canary_passed() {
                     self.context.enforcement_trials().end(&self.writer.job.uid, true);
                 }
                 None
