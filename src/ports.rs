@@ -14,6 +14,7 @@ use crate::api::{
 };
 pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
+pub use crate::core::identity::RoleSession;
 use crate::core::job::{JobObject, ListedObject};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
@@ -29,19 +30,6 @@ pub struct AccessKeys {
     pub token: Option<SecretString>,
     /// Expiry of temporary credentials; `None` when it is unknown or the credentials do not expire.
     pub expires_at: Option<Timestamp>,
-}
-
-/// Parameters of a role assumption at STS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoleSession {
-    /// ARN of the role to assume.
-    pub role_arn: String,
-    /// Session name, 2 to 64 characters.
-    pub name: String,
-    /// External ID that the role's trust policy requires.
-    pub external_id: Option<String>,
-    /// Session policy (JSON) that limits the session's permissions.
-    pub policy: Option<String>,
 }
 
 /// Why a request to the API server failed.
@@ -75,12 +63,6 @@ pub struct PolicyRead {
 
 /// Where a listing continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
-
-    /// Returns the size limit of the answer in bytes: percent-encoded keys of 1,023 bytes with their metadata, and what
-    /// the answer repeats of the request.
-    pub fn answer_bytes(&self) -> usize {
-        self.max_keys.saturating_mul(6 * 1024).saturating_add(64 * 1024)
-    }
 pub struct ListPosition {
     /// Start after this object key.
     pub key: Option<String>,
@@ -93,6 +75,12 @@ pub struct ListPosition {
 impl ListPosition {
     /// The largest page of OSS (OSS page ListObjectsV2, `max-keys`).
     pub const MAX_KEYS: usize = 1000;
+
+    /// Returns the size limit of the answer in bytes: percent-encoded keys of 1,023 bytes with their metadata, and what
+    /// the answer repeats of the request.
+    pub fn answer_bytes(&self) -> usize {
+        self.max_keys.saturating_mul(6 * 1024).saturating_add(64 * 1024)
+    }
 }
 
 impl Default for ListPosition {

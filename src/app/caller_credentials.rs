@@ -4,7 +4,7 @@
 use crate::cloud::Cloud;
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::kubernetes::{Kubernetes, now};
-use crate::ports::{AccessKeys, CloudError, CredentialsError, RoleSession};
+use crate::ports::{AccessKeys, CloudError, CredentialsError};
 
 use super::OperatorIdentity;
 
@@ -27,12 +27,7 @@ impl CallerCredentials<'_> {
         identity: &Identity,
         scope: &SessionScope,
     ) -> Result<AccessKeys, CredentialsError> {
-        let session = |role_arn: &str, external_id: Option<&String>| RoleSession {
-            role_arn: role_arn.to_owned(),
-            name: identity.session_name(),
-            external_id: external_id.cloned(),
-            policy: Some(scope.session_policy()),
-        };
+        let session = |role_arn: &str, external_id| identity.role_session(scope, role_arn, external_id);
         let keys = match (self, &identity.origin) {
             (
                 Self::Given(OperatorIdentity::Token { file, .. }),

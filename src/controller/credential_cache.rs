@@ -15,7 +15,7 @@ use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::hash::sha256;
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::core::time;
-use crate::ports::{AccessKeys, Ports, RoleSession};
+use crate::ports::{AccessKeys, Ports};
 
 /// How long credentials from a Secret are used before the Secret is read again.
 const SECRET_TTL: SignedDuration = SignedDuration::from_secs(60);
@@ -256,12 +256,7 @@ async fn exchange(
     scope: &SessionScope,
     opened: Opened,
 ) -> Result<AccessKeys, CredentialsError> {
-    let session = |role_arn: &str, external_id: Option<&String>| RoleSession {
-        role_arn: role_arn.to_owned(),
-        name: identity.session_name(),
-        external_id: external_id.cloned(),
-        policy: Some(scope.session_policy()),
-    };
+    let session = |role_arn: &str, external_id| identity.role_session(scope, role_arn, external_id);
     match (opened, &identity.origin, &identity.assumed_role) {
         (
             Opened::Token(token),

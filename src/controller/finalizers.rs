@@ -191,29 +191,13 @@ mod tests {
 
     fn grant(namespace: &str, name: &str) -> GrantObject {
         GrantObject {
-            key: ObjectKey {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            },
-            uid: name.to_owned(),
-            resource_version: "1".to_owned(),
-            generation: 1,
-            created: None,
-            deleting: false,
-            finalizers: Vec::new(),
-            reconcile_at: None,
-            abandon: false,
-            retain: false,
-            bucket: None,
-            identity: None,
             spec: serde_json::from_value(json!({
                 "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
                 "grantee": {"accountUID": "12345"},
                 "credentials": {"source": "Operator"},
             }))
             .map_err(|error| error.to_string()),
-            status: GrantStatus::default(),
-            only_stored: OnlyStored::default(),
+            ..GrantObject::bare(namespace, name)
         }
     }
 

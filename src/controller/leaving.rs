@@ -226,7 +226,6 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
 mod tests {
     use super::*;
     use crate::api::{BucketRef, EntryState, StatementRole};
-    use crate::core::grant::{ObjectKey, OnlyStored};
 
     fn grant(namespace: &str, uid: &str) -> GrantObject {
         let entry = LedgerEntry {
@@ -241,31 +240,16 @@ mod tests {
             other: std::collections::BTreeMap::new(),
         };
         GrantObject {
-            key: ObjectKey {
-                namespace: namespace.to_owned(),
-                name: uid.to_owned(),
-            },
-            uid: uid.to_owned(),
-            resource_version: "1".to_owned(),
-            generation: 1,
-            created: None,
-            deleting: false,
-            finalizers: Vec::new(),
-            reconcile_at: None,
-            abandon: false,
-            retain: false,
             bucket: Some(BucketRef {
                 name: "pics".to_owned(),
                 region: "cn-hangzhou".to_owned(),
                 owner_uid: "1".to_owned(),
             }),
-            identity: None,
-            spec: Err(String::new()),
             status: GrantStatus {
                 owned: vec![entry],
                 ..GrantStatus::default()
             },
-            only_stored: OnlyStored::default(),
+            ..GrantObject::bare(namespace, uid)
         }
     }
 

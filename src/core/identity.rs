@@ -126,6 +126,21 @@ impl Identity {
         format!("{start}-{digest}")
     }
 
+    /// Returns the session of a role that the operator opens for a scope.
+    pub fn role_session(
+        &self,
+        scope: &SessionScope,
+        role_arn: &str,
+        external_id: Option<&String>,
+    ) -> RoleSession {
+        RoleSession {
+            role_arn: role_arn.to_owned(),
+            name: self.session_name(),
+            external_id: external_id.cloned(),
+            policy: Some(scope.session_policy()),
+        }
+    }
+
     /// Returns `true` if the credentials are an STS session that the operator opens, and opens again after it has
     /// expired.
     pub fn uses_sts_session(&self) -> bool {
@@ -145,6 +160,19 @@ impl Identity {
     pub fn jitter_seed(&self) -> String {
         format!("{self:?}")
     }
+}
+
+/// Parameters of a role assumption at STS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSession {
+    /// ARN of the role to assume.
+    pub role_arn: String,
+    /// Session name, 2 to 64 characters.
+    pub name: String,
+    /// External ID that the role's trust policy requires.
+    pub external_id: Option<String>,
+    /// Session policy (JSON) that limits the session's permissions.
+    pub policy: Option<String>,
 }
 
 /// Scope of an STS session that the operator opens. The session policy limits the permissions of the role to this scope.

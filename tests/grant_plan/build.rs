@@ -86,13 +86,7 @@ pub fn scene(document: Option<&Document>) -> PlanInput<'_> {
     PlanInput {
         document,
         now: now(),
-        unsettled_until: None,
-        absence_untrusted: false,
-        placed_by_others: None,
-        explained_by_others: None,
-        confirmed_removed: None,
-        identity: None,
-        shared_identity: false,
+        ..PlanInput::default()
     }
 }
 

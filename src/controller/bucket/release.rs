@@ -61,15 +61,8 @@ pub(super) async fn release_retained(
     }
     let members: Vec<GrantInput> = grants.iter().map(retained_or_carried).collect();
     let input = PlanInput {
-        document: None,
         now: context.ports.now(),
-        unsettled_until: None,
-        absence_untrusted: false,
-        placed_by_others: None,
-        explained_by_others: None,
-        confirmed_removed: None,
-        identity: None,
-        shared_identity: false,
+        ..PlanInput::default()
     };
     let plan = plan(input, &members);
     let (mut stay, mut go) = (Vec::new(), Vec::new());

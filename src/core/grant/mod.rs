@@ -86,6 +86,33 @@ pub struct GrantObject {
     pub only_stored: OnlyStored,
 }
 
+#[cfg(test)]
+impl GrantObject {
+    /// Returns a grant without spec and status, with its name as uid.
+    pub(crate) fn bare(namespace: &str, name: &str) -> Self {
+        Self {
+            key: ObjectKey {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            },
+            uid: name.to_owned(),
+            resource_version: "1".to_owned(),
+            generation: 1,
+            created: None,
+            deleting: false,
+            finalizers: Vec::new(),
+            reconcile_at: None,
+            abandon: false,
+            retain: false,
+            bucket: None,
+            identity: None,
+            spec: Err(String::new()),
+            status: GrantStatus::default(),
+            only_stored: OnlyStored::default(),
+        }
+    }
+}
+
 impl GrantObject {
     /// Returns `true` if the operator's finalizer is set.
     pub fn has_finalizer(&self) -> bool {

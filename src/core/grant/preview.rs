@@ -104,13 +104,7 @@ pub fn planned_change_alone(
     let input = PlanInput {
         document,
         now,
-        unsettled_until: None,
-        absence_untrusted: false,
-        placed_by_others: None,
-        explained_by_others: None,
-        confirmed_removed: None,
-        identity: None,
-        shared_identity: false,
+        ..PlanInput::default()
     };
     planned_change(input, &mut grants, 0, wanted)
 }

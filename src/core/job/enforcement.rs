@@ -147,7 +147,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::grant::OnlyStored;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -155,24 +154,9 @@ mod tests {
 
     fn grant(status: &serde_json::Value) -> GrantObject {
         GrantObject {
-            key: ObjectKey {
-                namespace: "photos".to_owned(),
-                name: "grant".to_owned(),
-            },
-            uid: "u".to_owned(),
-            resource_version: "1".to_owned(),
             generation: 3,
-            created: None,
-            deleting: false,
-            finalizers: Vec::new(),
-            reconcile_at: None,
-            abandon: false,
-            retain: false,
-            bucket: None,
-            identity: None,
-            spec: Err(String::new()),
             status: serde_json::from_value(status.clone()).unwrap(),
-            only_stored: OnlyStored::default(),
+            ..GrantObject::bare("photos", "grant")
         }
     }
 

@@ -17,7 +17,7 @@ use crate::api::LedgerEntry;
 use crate::core::policy::Document;
 
 /// Input of a plan besides the grants.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct PlanInput<'a> {
     /// The policy as read; `None` when the bucket has none.
     pub document: Option<&'a Document>,
