@@ -22,6 +22,8 @@ use crate::ports::AccessKeys;
 /// How long after our write OSS may still return the policy from before (stale read).
 const LAG: SignedDuration = SignedDuration::from_secs(30);
 const WRITE_LIFE: SignedDuration = SignedDuration::from_secs(WRITE_LIFE_SECONDS);
+/// How long a list may be stale: a sent intent that a list does not show is kept as long.
+const STALE_LIST: SignedDuration = SignedDuration::from_hours(1);
 
 /// A policy as read or written; `None` when the bucket has none.
 pub(super) type PolicyBytes = Option<Vec<u8>>;
@@ -47,7 +49,7 @@ pub(super) struct WriteHistory {
     recent: Vec<RecentWrite>,
     /// Until when an unanswered write can still take effect.
     unsettled: Option<Timestamp>,
-    /// Until when a read may be stale because of a write of an earlier process.
+    /// Until when a read may be stale because of a write of an earlier process, answered or not.
     cold_until: Option<Timestamp>,
     /// Recorded expiries that no write of ours can have, with the expiries that count instead.
     implausible: BTreeMap<Timestamp, Timestamp>,
@@ -56,13 +58,14 @@ pub(super) struct WriteHistory {
     /// Intended writes that OSS has rejected, by the uid of the grant and the fingerprint.
     rejected_intents: BTreeSet<(String, String)>,
     /// Intended writes that were sent and not rejected: they can have taken effect, also if nobody looked in time, or if
-    /// their ledger could not be stored after the answer.
-    sent_intents: BTreeSet<(String, String)>,
+    /// their ledger could not be stored after the answer. With the time of the last write.
+    sent_intents: BTreeMap<(String, String), Timestamp>,
     /// Intended writes that this process found when it first looked at the bucket: they can have taken effect before.
     inherited_intents: BTreeSet<(String, String)>,
     /// Those whose grant was suspended since then: they count only for the deletion of the grant.
     suspended_intents: BTreeSet<(String, String)>,
-    has_looked: bool,
+    /// When this process first looked at the bucket.
+    first_look: Option<Timestamp>,
 }
 
 impl WriteHistory {
@@ -75,16 +78,21 @@ impl WriteHistory {
         };
         self.implausible.retain(|time, _| stored(time));
         if self.recent.is_empty() {
-            self.cold_until = recorded.map(|until| time::after(time::before(until, WRITE_LIFE), LAG));
+            let unanswered = recorded.map(|until| time::before(until, WRITE_LIFE));
+            // A status can hold a time in the future: no write of an earlier process is later than the first look.
+            let first_look = self.first_look.unwrap_or(now);
+            let answered = grants.iter().filter_map(last_write).max();
+            let last = unanswered.max(answered.map(|at| at.min(first_look)));
+            self.cold_until = last.map(|at| time::after(at, LAG));
         }
         self.unsettled = self.unsettled.max(recorded).filter(|until| *until > now);
-        self.read_intents(grants);
+        self.read_intents(grants, now);
     }
 
     /// Drops what is known about entries that are gone, and finds the intended writes of earlier processes at the first
     /// look at the bucket. Those of a suspended grant count only for its deletion: suspending a grant must not keep them
     /// for ever.
-    fn read_intents(&mut self, grants: &[GrantObject]) {
+    fn read_intents(&mut self, grants: &[GrantObject], now: Timestamp) {
         let intents = |g: &GrantObject| {
             let entries = g.status.owned.iter().filter(|e| e.state == EntryState::Intended);
             entries.map(|e| intent(&g.uid, e)).collect::<Vec<_>>()
@@ -94,16 +102,17 @@ impl WriteHistory {
         let active = grants.iter().filter(|g| !suspended(g));
         let active: BTreeSet<(String, String)> = active.flat_map(intents).collect();
         self.rejected_intents.retain(|rejected| known.contains(rejected));
-        self.sent_intents.retain(|open| known.contains(open));
+        self.sent_intents
+            .retain(|sent, at| known.contains(sent) || now.duration_since(*at) < STALE_LIST);
         self.suspended_intents.retain(|found| known.contains(found));
-        if self.has_looked {
+        if self.first_look.is_some() {
             let found = std::mem::take(&mut self.inherited_intents);
             let found = found.into_iter().filter(|found| known.contains(found));
             let (kept, suspended) = found.partition(|found| active.contains(found));
             self.inherited_intents = kept;
             self.suspended_intents.extend::<BTreeSet<_>>(suspended);
         } else {
-            self.has_looked = true;
+            self.first_look = Some(now);
             self.suspended_intents = known.difference(&active).cloned().collect();
             self.inherited_intents = active;
         }
@@ -114,7 +123,7 @@ impl WriteHistory {
     pub(super) fn unproven_intents(&self, grant: &GrantObject, now: Timestamp) -> BTreeSet<String> {
         let proven = |e: &LedgerEntry| {
             let intent = intent(&grant.uid, e);
-            let possible = self.sent_intents.contains(&intent)
+            let possible = self.sent_intents.contains_key(&intent)
                 || self.inherited_intents.contains(&intent)
                 || grant.deleting && self.suspended_intents.contains(&intent);
             !self.rejected_intents.contains(&intent) && (possible || is_within_life(e, now))
@@ -130,10 +139,15 @@ impl WriteHistory {
             .collect()
     }
 
-    /// Records that the write of entries was sent and not rejected. They are forgotten when a stored ledger no longer has
-    /// them as intended.
-    pub(super) fn write_sent<'a>(&mut self, uid: &str, entries: impl Iterator<Item = &'a LedgerEntry>) {
-        self.sent_intents.extend(entries.map(|e| intent(uid, e)));
+    /// Records that the write of entries was sent and not rejected. They are forgotten an hour later, unless a stored
+    /// ledger still has them as intended: an earlier list can be stale, and not show yet that it has.
+    pub(super) fn write_sent<'a>(
+        &mut self,
+        uid: &str,
+        entries: impl Iterator<Item = &'a LedgerEntry>,
+        now: Timestamp,
+    ) {
+        self.sent_intents.extend(entries.map(|e| (intent(uid, e), now)));
     }
 
     /// Records that OSS rejected the write of the planned entries. An entry whose earlier write can still take effect
@@ -149,7 +163,7 @@ impl WriteHistory {
             let mut entries = earlier.iter().filter(|e| e.fingerprint == fingerprint);
             entries.any(|e| {
                 e.state == EntryState::Intended
-                    && (is_within_life(e, now) || self.sent_intents.contains(&intent(uid, e)))
+                    && (is_within_life(e, now) || self.sent_intents.contains_key(&intent(uid, e)))
             })
         };
         let rejected = planned
@@ -257,6 +271,12 @@ impl WriteHistory {
     pub(super) fn has_recent(&self, now: Timestamp) -> bool {
         self.recent.iter().any(|w| now.duration_since(w.at) < LAG)
     }
+}
+
+/// Returns when a grant's statements were last written, as its status says.
+fn last_write(grant: &GrantObject) -> Option<Timestamp> {
+    let policy = grant.status.policy.as_ref()?;
+    policy.last_write_time.as_ref().map(|time| time.0)
 }
 
 /// An intended write of a grant.

@@ -23,7 +23,9 @@ use super::probe::{Admission, ProbeFailure};
 use super::release::{release, release_retained};
 use super::write_status::write_status;
 use super::{short_backoff, time_left};
-use crate::api::{BackupRef, BucketRef, EventReason, GrantStatus, ObservedBucket, RepeatedDrift};
+use crate::api::{
+    BackupRef, BucketRef, EventReason, GrantStatus, ObservedBucket, ObservedPolicy, RepeatedDrift,
+};
 use crate::controller::context::Context;
 use crate::controller::digest::ChangeDigest;
 use crate::controller::object_events::publish_grant_event;
@@ -81,6 +83,8 @@ pub(super) struct GrantWork {
     /// Time of the policy write in this reconcile, whether the policy is public since then, and the backup from
     /// before.
     pub(super) last_write: Option<Timestamp>,
+    /// The policy as this reconcile wrote it: what the status reports until a read shows it.
+    pub(super) written_policy: Option<ObservedPolicy>,
     pub(super) public: Option<bool>,
     pub(super) backup: Option<BackupRef>,
     /// Whether the stored ledger records a write that was not sent, or that OSS has rejected.

@@ -29,7 +29,9 @@ impl GrantWork {
         let before = self.grant.status.policy.as_ref();
         let fresh = view.filter(|s| s.scheduled_check || self.was_written() || before.is_none());
         Observation {
-            policy: fresh.map(|view| self.policy_seen(view)),
+            policy: fresh
+                .map(|view| self.policy_seen(view))
+                .or_else(|| self.written_policy.clone()),
             ledger: self.input.ledger.clone(),
             all_present: view.and_then(|view| self.all_present(view)),
             pass_role: self.pass_role,
@@ -48,7 +50,7 @@ impl GrantWork {
         self.added > 0 || self.removed > 0 || self.late_write_seen
     }
 
-    fn policy_seen(&self, view: PolicyView<'_>) -> ObservedPolicy {
+    pub(super) fn policy_seen(&self, view: PolicyView<'_>) -> ObservedPolicy {
         let before = self.grant.status.policy.as_ref();
         let text = view.document.map(Document::text);
         let statements = view.document.map_or(0, |d| d.statements().len());

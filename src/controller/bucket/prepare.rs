@@ -51,6 +51,7 @@ impl GrantSet<'_> {
             unreported_drift: 0,
             repeated_drift,
             last_write: None,
+            written_policy: None,
             public: None,
             backup: None,
             roll_back: false,

@@ -6,6 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::cache::GrantSetCache;
 use super::grant_set::{GrantSet, GrantWork};
+use super::observation::{PolicyView, count_owned};
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{Change, GrantOutcome, GrantState, PassRoleDecision, Plan};
@@ -35,6 +36,13 @@ impl GrantSet<'_> {
             work.removed += count(&plan.removed);
             if count(&plan.added) + count(&plan.removed) > 0 {
                 work.last_write = Some(now);
+                let written = PolicyView {
+                    document: document.as_ref(),
+                    ours: count_owned(&plan.ledgers, document.as_ref()),
+                    scheduled_check: false,
+                    absence_trusted: false,
+                };
+                work.written_policy = Some(work.policy_seen(written));
             }
             let earlier = std::mem::take(&mut work.input.ledger);
             let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
@@ -48,7 +56,7 @@ impl GrantSet<'_> {
                     .any(|now| open(now) && now.fingerprint == e.fingerprint)
             };
             let confirmed = recorded.iter().filter(|e| !left(e));
-            self.writes.write_sent(&work.grant.uid, confirmed);
+            self.writes.write_sent(&work.grant.uid, confirmed, now);
             work.input.ledger = ledger;
         }
         let added: usize = plan.added.iter().sum();
@@ -91,7 +99,7 @@ impl GrantSet<'_> {
                 self.writes.write_rejected(uid, planned, &work.input.ledger, now);
             } else {
                 let added = planned.iter().filter(|e| e.state == EntryState::Intended);
-                self.writes.write_sent(uid, added);
+                self.writes.write_sent(uid, added, now);
                 work.input.ledger.clone_from(&work.grant.status.owned);
             }
             if touched(&plan.added) || touched(&plan.removed) {

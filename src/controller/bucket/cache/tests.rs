@@ -74,16 +74,45 @@ fn running() -> WriteHistory {
 fn a_write_that_was_sent_counts_after_its_life_whatever_happens_to_its_grant() {
     let mut writes = running();
     assert!(!counts(&writes, &grant(false, false)), "it was never sent");
-    writes.write_sent("uid", [entry()].iter());
+    writes.write_sent("uid", [entry()].iter(), START);
     for (suspend, deleting) in [(false, false), (true, false), (true, true), (false, true)] {
         let grant = grant(suspend, deleting);
         writes.read_ledgers(std::slice::from_ref(&grant), START);
         assert!(counts(&writes, &grant), "suspended {suspend}, deleted {deleting}");
     }
     writes.read_ledgers(&[], START);
+    assert!(counts(&writes, &grant(false, false)), "the list can be stale");
+    writes.read_ledgers(&[], START + STALE_LIST);
     assert!(
         !counts(&writes, &grant(false, false)),
         "the ledger has lost the entry"
+    );
+}
+
+#[test]
+fn an_answered_write_of_an_earlier_process_makes_absence_untrusted_for_30_s() {
+    let written = |at: Timestamp| {
+        let mut grant = grant(false, true);
+        grant.status.owned.clear();
+        let policy = serde_json::json!({"lastWriteTime": Time(at)});
+        grant.status.policy = Some(serde_json::from_value(policy).unwrap());
+        grant
+    };
+    let untrusted = |at: Timestamp, seconds: i64| {
+        let mut writes = WriteHistory::default();
+        writes.read_ledgers(&[written(at)], START);
+        let now = START + SignedDuration::from_secs(seconds);
+        writes.read_ledgers(&[written(at)], now);
+        writes.absence_untrusted(&None, now)
+    };
+    assert!(untrusted(START, 29));
+    assert!(!untrusted(START, 30));
+    assert!(!untrusted(START - LAG, 0));
+    let future = START + SignedDuration::from_hours(24);
+    assert!(untrusted(future, 29));
+    assert!(
+        !untrusted(future, 30),
+        "a time in the future counts as the first look"
     );
 }
 
