@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::audit::{PolicyWrite, log_write};
 use super::cache::GrantSetCache;
-use super::grant_set::{GrantSet, GrantWork, next_drift_check};
+use super::grant_set::{GrantSet, GrantWork, drift_interval, next_drift_check};
 use super::observation::{PolicyView, count_owned};
 use super::permission::Recheck;
 use super::short_backoff;
@@ -44,9 +44,12 @@ impl GrantSet<'_> {
         let started = self.context.ports.now();
         // The first reconcile of a process is no scheduled check: restarting a healthy operator writes no status.
         let regular = cache.next_drift_check.is_some_and(|time| started >= time);
-        if regular || cache.next_drift_check.is_none() {
-            cache.next_drift_check = Some(time::after(started, next_drift_check(&batch, regular)));
-        }
+        let next_check = match cache.next_drift_check {
+            // The interval may have become shorter.
+            Some(due) if !regular => due.min(time::after(started, time::signed(drift_interval(&batch)))),
+            _ => time::after(started, next_drift_check(&batch, regular)),
+        };
+        cache.next_drift_check = Some(next_check);
         let identity = self.identity.digest();
         let mut read = match self.read_policy(&batch, place, keys, cache).await {
             Ok(read) => read,
