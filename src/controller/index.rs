@@ -116,7 +116,9 @@ impl Index {
             .map_or_else(|| bucket.as_str().into(), |(known, _)| Arc::clone(known));
         let mut keys = Vec::new();
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
-        self.missing_grants.remove(&key);
+        // A grant that is being deleted can have been released, and have come back with a restored backup of the API
+        // server, unchanged.
+        let listed_again = self.missing_grants.remove(&key) && token.deleting;
         let old = self.grants.get(&key);
         let uid = ChangeDigest::of(&token.uid);
         let had_before = old.is_some_and(|old| old.protected == Some(uid));
@@ -136,7 +138,7 @@ impl Index {
         if finalizer.must_restore(had_before) {
             keys.push(QueueKey::Finalizer(key.clone()));
         }
-        let changed = old.is_none_or(|old| old.token != new.token);
+        let changed = listed_again || old.is_none_or(|old| old.token != new.token);
         self.metrics
             .object_reason(GRANT, old.map(|old| old.reason), Some(reason));
         if let Some(old) = self.grants.insert(key, new) {

@@ -217,3 +217,29 @@ fn jobs_that_wait_for_one_grant_are_removed_one_by_one() {
     index.remove_job(&job(500));
     assert!(index.waiting.is_empty());
 }
+
+#[test]
+fn a_grant_that_is_being_deleted_is_due_with_every_list() {
+    let deleting = || WatchedGrant {
+        token: ChangeToken {
+            deleting: true,
+            ..token(1)
+        },
+        ..grant(1, PROTECTED)
+    };
+    let mut index = Index::new(Arc::default());
+    index.upsert_grant(key("g"), deleting());
+    index.upsert_grant(key("other"), grant(1, PROTECTED));
+    index.begin_grant_list(|_| true);
+    assert_eq!(
+        index.upsert_grant(key("g"), deleting()),
+        [QueueKey::Bucket("pics".into())]
+    );
+    assert_eq!(index.upsert_grant(key("other"), grant(1, PROTECTED)), []);
+    assert_eq!(index.complete_grant_list(|_| true), []);
+    assert_eq!(
+        index.upsert_grant(key("g"), deleting()),
+        [],
+        "the operator's own write is no list"
+    );
+}
