@@ -78,9 +78,9 @@ impl World {
                 true
             }
             Act::Lag(seconds) => {
-                let new = self.cloud.lag != i64::from(seconds);
-                self.cloud.lag = seconds.into();
-                self.note_stale_reads();
+                let new = self.cloud.lag() != i64::from(seconds);
+                let now = self.true_time();
+                self.cloud.set_lag(seconds.into(), now);
                 new
             }
             Act::Restore(changes) => {

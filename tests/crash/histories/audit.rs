@@ -11,7 +11,6 @@ use imm_operator::core::tenancy::Tenant;
 use imm_operator::ports::AccessKeys;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::known::Known;
 use super::world::World;
 
 /// Violations of one history that are kept.
@@ -163,17 +162,6 @@ pub fn holds(world: &World, grant: &GrantObject, placed: &Placed) -> bool {
 }
 
 impl World {
-    /// A process has started just now, and reads are stale: it does not know what was written last.
-    pub fn note_stale_reads(&mut self) {
-        let now = self.true_time();
-        let is_recent = |at: Timestamp| now.duration_since(at) < SignedDuration::from_secs(30);
-        let blind = self.cloud.lag > 0 && self.started_at.is_some_and(is_recent);
-        if blind && Known::RestartDuringStaleReads.is_open() {
-            let recent = self.audit.written_at.iter().filter(|(_, at)| is_recent(**at));
-            self.audit.ambiguous.extend(recent.map(|(of, _)| of.clone()));
-        }
-    }
-
     /// Whether the tenancy rules of a version, or later ones, have allowed a grant.
     fn allowed_since(&self, grant: &GrantObject, version: u64) -> bool {
         let Ok(spec) = &grant.spec else { return false };
@@ -292,7 +280,10 @@ impl World {
             }
             let other = self
                 .grants_of(&bucket)
-                .any(|g| g.uid != grant.uid && (!g.deleting || g.has_finalizer()) && holds(self, g, &of));
+                .filter(|g| !g.deleting || g.has_finalizer())
+                // The process still removes what such a grant has left.
+                .chain(&self.audit.gone)
+                .any(|g| g.uid != grant.uid && holds(self, g, &of));
             self.audit.must(other, || {
                 format!(
                     "I5: {} is released while its statement is live: {}",

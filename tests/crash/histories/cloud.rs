@@ -38,7 +38,9 @@ pub struct Cloud {
     keys: BTreeMap<String, Key>,
     permissions: BTreeMap<(Identity, String), Permission>,
     /// How many seconds a read of a policy may be stale.
-    pub lag: i64,
+    lag: i64,
+    /// When they were last.
+    lagged_until: Option<Timestamp>,
 }
 
 impl Cloud {
@@ -106,6 +108,24 @@ impl Cloud {
             Permission::ReadOnly if !writes => Ok(()),
             Permission::ReadOnly | Permission::Nothing => Err(refused(CloudErrorKind::AccessDenied)),
         }
+    }
+
+    /// Sets how many seconds a read of a policy may be stale.
+    pub fn set_lag(&mut self, seconds: i64, now: Timestamp) {
+        if self.lag > 0 {
+            self.lagged_until = Some(now);
+        }
+        self.lag = seconds;
+    }
+
+    pub fn lag(&self) -> i64 {
+        self.lag
+    }
+
+    /// Whether a read of the last minute can have been stale.
+    pub fn was_stale(&self, now: Timestamp) -> bool {
+        let lagged = self.lagged_until;
+        self.lag > 0 || lagged.is_some_and(|until| now.duration_since(until) < SignedDuration::from_mins(1))
     }
 
     /// Returns the policy as a read shows it: as it was `lag` seconds ago.

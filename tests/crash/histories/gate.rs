@@ -14,6 +14,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::future::pending;
 use tokio::sync::Notify;
 use tokio::task;
+use tokio::time::Instant;
 
 use super::super::fake_world::statements;
 use super::super::fault::{Call, Effect, Fault, Refusal, refused};
@@ -37,18 +38,24 @@ type Reader = (Option<task::Id>, String, Option<Identity>);
 struct State {
     dying: bool,
     frozen: Option<u64>,
-    /// The version of the grants that was listed last for a bucket: by each task, and by any.
-    listed: HashMap<(Option<task::Id>, String), u64>,
+    /// Whether its end was noted.
+    ended: bool,
+    /// The version of the grants that each task listed last for a bucket.
+    listed: HashMap<(task::Id, String), u64>,
+    /// The version that any task listed last for a bucket, and those of the minute before.
+    recent_lists: HashMap<String, Vec<(Instant, u64)>>,
     /// The policy read last, and the number of foreign changes by then: by each reconcile, and by any task.
     seen: HashMap<Reader, (Option<String>, usize)>,
 }
 
 impl State {
-    /// Returns the version at which this task, or else any, has listed the grants of a bucket.
+    /// Returns the version at which this task has listed the grants of a bucket. A task that has not works for one that
+    /// has: the oldest of the versions that were listed lately.
     fn listed(&self, bucket: &str) -> u64 {
-        let of = |task| self.listed.get(&(task, bucket.to_owned()));
-        let own = task::try_id().and_then(|id| of(Some(id)));
-        own.or_else(|| of(None)).copied().unwrap_or_default()
+        let own = task::try_id().and_then(|id| self.listed.get(&(id, bucket.to_owned())));
+        let recent = self.recent_lists.get(bucket).into_iter().flatten();
+        let any = recent.map(|(_, version)| *version).min();
+        own.copied().or(any).unwrap_or_default()
     }
 }
 
@@ -120,6 +127,9 @@ impl Gate {
 
     /// Notes that calls in flight may be lost with the process.
     pub fn note_end(&self) {
+        if std::mem::replace(&mut self.state.lock().unwrap().ended, true) {
+            return;
+        }
         let mut world = self.world.lock().unwrap();
         let now = world.true_time();
         world.audit.process_ended();
@@ -176,9 +186,13 @@ impl Gate {
 
     pub fn saw_grants(&self, bucket: &str, version: u64) {
         let mut state = self.state.lock().unwrap();
-        for task in [task::try_id(), None] {
+        if let Some(task) = task::try_id() {
             state.listed.insert((task, bucket.to_owned()), version);
         }
+        let now = Instant::now();
+        let recent = state.recent_lists.entry(bucket.to_owned()).or_default();
+        recent.retain(|(at, _)| now.duration_since(*at) < Duration::from_secs(60));
+        recent.push((now, version));
     }
 
     pub fn saw_policy(&self, bucket: &str, identity: &Identity, policy: Option<&str>, edits: usize) {

@@ -12,7 +12,6 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::super::runner::{TURN, on_paused_time};
-use super::known::Known;
 use super::player::{Outcome, play};
 use super::step::{Act, History};
 use super::strategy::histories;
@@ -87,8 +86,6 @@ pub struct Hunt {
     pub first: usize,
     pub count: usize,
     pub time: Option<Duration>,
-    /// A fault that is reported although it is open.
-    pub report: Option<Known>,
 }
 
 /// What a hunt has found.
@@ -170,7 +167,6 @@ pub fn hunt(hunt: Hunt, most: usize) -> Found {
         failed: 0,
     });
     let work = || {
-        Known::report(hunt.report);
         while !stop.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let over = hunt.time.is_some_and(|time| started.elapsed() > time);

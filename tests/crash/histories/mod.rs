@@ -10,7 +10,6 @@ mod forgery;
 mod gate;
 mod hunt;
 mod jobs;
-mod known;
 mod namespaces;
 mod player;
 mod ports;
@@ -27,7 +26,6 @@ mod writes;
 use std::time::{Duration, Instant};
 
 use self::hunt::{Hunt, hunt, judge_traced};
-use self::known::Known;
 use self::step::History;
 
 /// Histories of a run: all in an optimised build, few in a debug build to keep the time short.
@@ -57,7 +55,6 @@ fn random_histories_keep_the_invariants() {
         first: number("HISTORY_FIRST").map_or(0, |n| usize::try_from(n).unwrap()),
         count,
         time: minutes,
-        report: variable("HISTORY_FAULT").map(|name| Known::named(&name)),
     };
     let found = hunt(
         all,
@@ -72,7 +69,6 @@ fn replay_history() {
     let Some(line) = variable("HISTORY") else {
         return;
     };
-    Known::report(variable("HISTORY_FAULT").map(|name| Known::named(&name)));
     let history = History::named(&line);
     println!("{history:#?}");
     let outcome = judge_traced(&history, true, true);

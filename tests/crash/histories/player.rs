@@ -44,9 +44,7 @@ impl Process {
         let number = {
             let mut world = world.lock().unwrap();
             world.processes += 1;
-            world.started_at = Some(world.true_time());
             world.started_version = world.version;
-            world.note_stale_reads();
             world.watch = Watch::start(watch);
             world.show_all();
             world.processes
@@ -116,6 +114,7 @@ impl Player {
             // The next process starts when the lease has expired.
             pass_time(Duration::from_secs(LEASE)).await;
         }
+        self.world.lock().unwrap().audit.process_ended();
         let next = Process::start(&self.world);
         let last = std::mem::replace(&mut self.process, next);
         last.gate.note_end();
@@ -191,7 +190,8 @@ impl Player {
             let mut world = self.world.lock().unwrap();
             world.faults.clear();
             world.behind = 0;
-            world.cloud.lag = 0;
+            let now = world.true_time();
+            world.cloud.set_lag(0, now);
             if world.watch.missed || world.watch.hide {
                 world.show_all();
             }

@@ -93,6 +93,26 @@ const REGRESSIONS: &[Regression] = &[
         name: "the answer to a release that took effect is a conflict, and the grant is created again",
         line: r#"{"size":[2,2,3],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":1,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"CreateJob":[3,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":2,"poor":false}]}],[{"Effects":0},{"Rules":1}],[{"Seconds":60},{"EditJob":[1,"Cancel"]}],[{"Effects":1},{"Delete":6}],[{"Effects":11},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":0},{"Api":["Conflict",true]}],[{"Effects":1},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
     },
+    Regression {
+        name: "a process starts just after an answered write that no read shows yet, and deletes the grant",
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[6,{"bucket":0,"identity":0,"account":1,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[5,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Recreate":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":1},{"Lag":8}],[{"Seconds":20},{"Edit":[1,"Account",1]}],[{"Seconds":2},{"Delete":5}],[{"Effects":0},{"Crash":"Before"}],[{"Effects":6},{"Apply":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}]]}"#,
+    },
+    Regression {
+        name: "a list does not show yet that a write was recorded, whose confirmation came after an edit",
+        line: r#"{"size":[1,3,3],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[3,{"bucket":0,"identity":0,"account":1,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":60},{"Apply":[4,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"Apply":[6,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":9},{"Recreate":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":900},{"Rotate":[0,0,"Restored"]}],[{"Effects":4},{"Annotate":[0,false]}],[{"Seconds":20},{"EditJob":[0,"Suspend"]}],[{"Effects":3},{"Rival":[0,"Wipe"]}],[{"Effects":3},{"Behind":2}],[{"Effects":1},{"Apply":[3,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Delete":1}]]}"#,
+    },
+    Regression {
+        name: "a snapshot is restored that has a shorter drift interval",
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":8},{"Behind":1}],[{"Effects":2},{"Freeze":42}],[{"Effects":0},{"Crash":"Before"}],[{"Effects":6},{"Delete":0}],[{"Effects":2},{"Edit":[0,"Interval",2]}],[{"Effects":2},{"Preview":[0,false]}],[{"Effects":7},{"Preview":[0,false]}],[{"Seconds":2},{"Restore":6}]]}"#,
+    },
+    Regression {
+        name: "a grant that was released unseen comes back with a snapshot",
+        line: r#"{"size":[1,1,1],"steps":[[{"Effects":0},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":400},{"Crash":"Before"}],[{"Effects":0},{"Delete":0}],[{"Effects":1},{"EditJob":[0,"Suspend"]}],[{"Effects":4},"HideEvent"],[{"Seconds":60},{"Restore":1}]]}"#,
+    },
+    Regression {
+        name: "a deleted grant names the identity of the operator, which has written nothing of it",
+        line: r#"{"size":[1,1,3],"steps":[[{"Effects":0},{"Apply":[2,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":1,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Seconds":2},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":0},{"Apply":[2,{"bucket":0,"identity":2,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Delete":6}],[{"Effects":0},{"Rules":1}],[{"Effects":0},{"Replace":0}]]}"#,
+    },
 ];
 
 #[test]

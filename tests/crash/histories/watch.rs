@@ -75,7 +75,8 @@ impl Watch {
         }
     }
 
-    fn upsert(&mut self, grant: &GrantObject) {
+    /// Shows a grant, in a list if it is `listed`.
+    fn upsert(&mut self, grant: &GrantObject, listed: bool) {
         let token = Token {
             uid: grant.uid.clone(),
             generation: grant.generation,
@@ -86,7 +87,9 @@ impl Watch {
         let bucket = grant.bucket.as_ref().unwrap().name.clone();
         let old = self.shown.get(&grant.key);
         let had_before = old.is_some_and(|old| old.protected && old.token.uid == token.uid);
-        let changed = old.is_none_or(|old| old.token != token);
+        // A grant that is being deleted is due with every list.
+        let listed_again = listed && grant.deleting;
+        let changed = listed_again || old.is_none_or(|old| old.token != token);
         let facts = FinalizerFacts {
             present: grant.has_finalizer(),
             owns: !grant.status.owned.is_empty(),
@@ -134,7 +137,7 @@ impl World {
             return;
         }
         let waiting = self.waiting(&grant.key);
-        self.watch.upsert(grant);
+        self.watch.upsert(grant, false);
         self.watch.due(&grant.key.namespace, waiting);
     }
 
@@ -166,7 +169,7 @@ impl World {
         }
         let grants: Vec<Arc<GrantObject>> = self.grants.values().cloned().collect();
         for grant in grants {
-            self.watch.upsert(&grant);
+            self.watch.upsert(&grant, true);
         }
         let jobs = self.jobs.keys().cloned().map(QueueKey::Job);
         self.watch.due("", jobs);

@@ -65,8 +65,7 @@ pub struct World {
     pub behind: usize,
     pub watch: Watch,
     pub processes: usize,
-    /// When the last process started, and the version of the grants then.
-    pub started_at: Option<Timestamp>,
+    /// The version of the grants when the last process started.
     pub started_version: u64,
     /// Effects so far, and the number at which the player wants to be woken.
     pub effects: usize,
@@ -97,7 +96,6 @@ impl World {
             behind: 0,
             watch: Watch::default(),
             processes: 0,
-            started_at: None,
             started_version: 0,
             effects: 0,
             wake_at: None,

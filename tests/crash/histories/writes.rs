@@ -27,6 +27,11 @@ pub struct Arrival<'a> {
     pub again: bool,
 }
 
+/// Whether a grant is about a bucket.
+fn is_at(bucket: &str) -> impl Fn(&Arc<GrantObject>) -> bool {
+    move |grant| grant.bucket.as_ref().is_some_and(|place| place.name == bucket)
+}
+
 impl World {
     /// Checks I1, I2 and I3 of a policy write, that it is recorded, and that it takes nothing from another grant.
     pub fn check_write(&mut self, write: &Arrival<'_>) {
@@ -48,12 +53,14 @@ impl World {
         });
         let edits = self.cloud.buckets.get(write.bucket).map_or(0, |b| b.edits);
         if only(&live, &foreign) != kept && !write.late {
-            let in_between = edits > write.edits || self.cloud.lag > 0;
+            let in_between = edits > write.edits || self.cloud.was_stale(self.true_time());
             self.audit.must(in_between, || {
                 format!("I2: a foreign change that was read is undone: {kept:?}")
             });
         }
-        if write.again {
+        // The ledger of a grant that was deleted without its finalizer ends with the process.
+        let without_ledger = write.late && self.audit.lost.iter().any(is_at(write.bucket));
+        if write.again || without_ledger {
             // What other writes have changed since is undone, and no ledger expects it.
             let of = |text: &String| (write.bucket.to_owned(), meaning(text));
             self.audit.ambiguous.extend(after.iter().map(of));
