@@ -1,4 +1,4 @@
-//! Alerts and dashboard use series that the program exports, every alert has an entry in docs/alerts.md, and the rules pass
+//! Alerts and dashboard use series that the program exports, every alert has an entry in docs/src/operate/alerts.md, and the rules pass
 //! the tests of promtool in tests/alerts.
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod alerts {
 
     #[test]
     fn every_value_of_a_label_can_occur() {
-        let page = read("docs/operations.md");
+        let page = read("docs/src/operate/monitor.md");
         let (grants, jobs): (BTreeSet<&str>, BTreeSet<&str>) = (
             GrantReason::ALL.iter().map(|reason| reason.as_str()).collect(),
             JobReason::ALL.iter().map(|reason| reason.as_str()).collect(),
@@ -265,7 +265,7 @@ mod alerts {
 
     #[test]
     fn every_alert_has_an_entry_and_a_row() {
-        let page = read("docs/alerts.md");
+        let page = read("docs/src/operate/alerts.md");
         let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
         let alerts = source_alerts();
         let names: Vec<String> = alerts.iter().map(|alert| text(alert, "alert")).collect();
@@ -277,7 +277,7 @@ mod alerts {
                 Some(time) => time.replace('m', " min").replace('h', " h"),
             };
             let row = format!("| `{name}` | {} | {waits} |", text(&alert["labels"], "severity"));
-            assert!(page.contains(&row), "docs/alerts.md has no row {row}");
+            assert!(page.contains(&row), "docs/src/operate/alerts.md has no row {row}");
             let runbook = format!("$(runbooks)#{}", name.to_lowercase());
             assert_eq!(text(&alert["annotations"], "runbook_url"), runbook);
             for member in ["summary", "description"] {

@@ -4,8 +4,8 @@
 mod generated {
     use std::path::Path;
 
+    use imm_harness::generate::{Printed, generated};
     use imm_operator::api;
-    use imm_operator::cli::generate;
     use serde_json::Value;
 
     fn checked_in(path: &str) -> String {
@@ -15,11 +15,10 @@ mod generated {
 
     #[tokio::test]
     async fn every_generated_file_is_up_to_date() {
-        let crds = generate::crds_yaml(&api::crds());
-        let files = imm_harness::generate::generated(&crds, &generate::reasons_markdown())
-            .await
-            .expect("the chart renders");
-        assert!(files.len() >= 5, "only {} generated files", files.len());
+        let operator = Path::new(env!("CARGO_BIN_EXE_imm-operator"));
+        let printed = Printed::by(operator).expect("the program runs");
+        let files = generated(&printed).await.expect("the chart renders");
+        assert!(files.len() >= 15, "only {} generated files", files.len());
         for file in files {
             let path = file.path.display().to_string();
             assert!(

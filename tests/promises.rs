@@ -1,4 +1,4 @@
-//! docs/promises.md and the tests refer to each other: every promise has tests that exist and run, and every number in a
+//! docs/src/reference/guarantees.md and the tests refer to each other: every promise has tests that exist and run, and every number in a
 //! comment above a test is a promise of that page.
 
 #[cfg(test)]
@@ -16,7 +16,7 @@ mod promises {
 
     /// Returns number, sentence and tests of every promise.
     fn lines() -> Vec<(String, String, Vec<String>)> {
-        let page = read(&root().join("docs/promises.md"));
+        let page = read(&root().join("docs/src/reference/guarantees.md"));
         let promises = page.lines().filter_map(|line| line.strip_prefix("- "));
         promises
             .map(|line| {

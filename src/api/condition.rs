@@ -31,7 +31,7 @@ pub struct Condition {
     pub observed_generation: Option<i64>,
     /// Time of the last change of status (RFC 3339, whole seconds, UTC).
     pub last_transition_time: Time,
-    /// Reason of the current status, for example AccessDenied. docs/reasons.md lists all reasons.
+    /// Reason of the current status, for example AccessDenied. docs/src/reference/reasons.md lists all reasons.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9]*$"))]
     pub reason: String,
     /// What happened and what to do; at most 1,024 characters.

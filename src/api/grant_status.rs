@@ -238,7 +238,7 @@ pub struct GrantStatus {
     /// The metadata.generation for which this status was computed; -1 until the operator has reconciled the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions: Ready, Granted, CredentialsValid, Effective and others. docs/reasons.md explains every reason.
+    /// Conditions: Ready, Granted, CredentialsValid, Effective and others. docs/src/reference/reasons.md explains every reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -146,7 +146,7 @@ pub struct Requests {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureCount {
-    /// Error code of the cloud or of the operator, for example InvalidArgument. docs/jobs.md lists the codes of the operator.
+    /// Error code of the cloud or of the operator, for example InvalidArgument. docs/src/concepts/jobs.md lists the codes of the operator.
     #[schemars(length(max = 64))]
     pub code: String,
     /// Number of items with this code, for example 3.
@@ -190,7 +190,7 @@ pub struct JobStatus {
     /// The metadata.generation for which this status was computed; -1 until the operator has reconciled the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions: Ready, Complete, Failed, GrantReady and others. docs/reasons.md explains every reason.
+    /// Conditions: Ready, Complete, Failed, GrantReady and others. docs/src/reference/reasons.md explains every reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

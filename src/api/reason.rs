@@ -1,5 +1,5 @@
 //! Every reason that a condition or an event can carry: one enum for each kind and one for events, each reason with its
-//! meaning and the action that it requires. docs/reasons.md is generated from these enums, and a test compares the two.
+//! meaning and the action that it requires. docs/src/reference/reasons.md is generated from these enums, and a test compares the two.
 
 /// Defines a closed set of reasons together with their explanations, so that no reason exists without one.
 macro_rules! reasons {

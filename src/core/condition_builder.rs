@@ -87,7 +87,7 @@ pub fn newly_stalled<'a>(before: &[Condition], after: &'a [Condition]) -> Option
 
 /// The end of a message of a stalled object: where the fix is described.
 pub fn troubleshooting_link(reason: &str) -> String {
-    format!(" (docs/troubleshooting.md#{})", reason.to_lowercase())
+    format!(" (docs/src/troubleshoot/reasons.md#{})", reason.to_lowercase())
 }
 
 /// Returns the status of a condition; `None` if the list does not contain it.

@@ -1,5 +1,5 @@
 //! Backups of bucket policies from before the operator's writes: one ConfigMap per bucket in a namespace of choice,
-//! with the last five policies. docs/grants.md describes how to restore one.
+//! with the last five policies. docs/src/concepts/grants.md describes how to restore one.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Grants on a real control plane and the emulator: what users apply, what kubectl shows, and what the policy and the
-//! emulator's call log contain. Numbers such as G2 are promises of docs/promises.md.
+//! emulator's call log contain. Numbers such as G2 are promises of docs/src/reference/guarantees.md.
 
 fn main() -> std::process::ExitCode {
     grants::main()

@@ -1,5 +1,5 @@
 //! Jobs on a real control plane and the emulator: what users apply, what kubectl shows, and which calls the emulator
-//! recorded and billed. Numbers such as J6 are promises of docs/promises.md.
+//! recorded and billed. Numbers such as J6 are promises of docs/src/reference/guarantees.md.
 
 fn main() -> std::process::ExitCode {
     jobs::main()

@@ -1,5 +1,5 @@
 //! Promises about both kinds: the contract of status, Secrets, permissions, probes, logs and kubectl output. Numbers
-//! such as P1 are promises of docs/promises.md.
+//! such as P1 are promises of docs/src/reference/guarantees.md.
 
 fn main() -> std::process::ExitCode {
     platform::main()

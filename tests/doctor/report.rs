@@ -5,7 +5,7 @@ use std::path::Path;
 use super::setup::{ACCOUNT_A, ACCOUNT_B, BUCKET, GRANT, JOB, KEYS, PROBE_BUCKET, Run, World};
 
 fn page() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/doctor.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/operate/doctor.md");
     std::fs::read_to_string(path).unwrap()
 }
 
@@ -65,7 +65,7 @@ async fn the_report_in_the_documentation_is_what_the_program_prints() {
     assert_eq!(
         shown,
         format!("```markdown\n{report}```\n"),
-        "put this into docs/doctor.md:\n{report}"
+        "put this into docs/src/operate/doctor.md:\n{report}"
     );
 }
 
@@ -99,6 +99,6 @@ async fn the_probe_in_the_documentation_is_what_the_program_prints() {
     assert_eq!(
         shown,
         format!("```markdown\n{report}```\n"),
-        "put this into docs/doctor.md:\n{report}"
+        "put this into docs/src/operate/doctor.md:\n{report}"
     );
 }

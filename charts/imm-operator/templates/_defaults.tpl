@@ -89,7 +89,7 @@ metrics:
     selector: ""
     disabled: []
     alertLabels: {}
-    runbookURL: https://github.com/imm-operator/imm-operator/blob/main/docs/alerts.md
+    runbookURL: https://github.com/imm-operator/imm-operator/blob/main/docs/src/operate/alerts.md
   dashboard:
     enabled: false
     namespace: ""

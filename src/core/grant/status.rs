@@ -1,4 +1,4 @@
-//! The status of a grant, computed from its state and from what the reconcile observed. docs/reasons.md explains the
+//! The status of a grant, computed from its state and from what the reconcile observed. docs/src/reference/reasons.md explains the
 //! reasons.
 
 use k8s_openapi::jiff::Timestamp;

@@ -1,5 +1,5 @@
 //! `imm-bench`: measures the cost and the speed of the operator, in comparison with alternatives and with theoretical
-//! limits. `make bench` builds and runs it; docs/benchmarks.md explains each benchmark. A benchmark that cannot run is
+//! limits. `make bench` builds and runs it; docs/src/project/benchmarks.md explains each benchmark. A benchmark that cannot run is
 //! an error; a missed goal is only reported.
 
 mod apply;

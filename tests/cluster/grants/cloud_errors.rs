@@ -177,7 +177,10 @@ pub async fn every_change_to_stalled_is_a_warning_event(stage: Arc<Stage>) {
     tenant.apply(&tenant.grant("warned", &wrong)).await;
     tenant.until_reason(GRANT, "warned", "OwnerMismatch").await;
     let note = tenant.one_event("warned", "OwnerMismatch").await;
-    assert!(note.contains("docs/troubleshooting.md#ownermismatch"), "{note}");
+    assert!(
+        note.contains("docs/src/troubleshoot/reasons.md#ownermismatch"),
+        "{note}"
+    );
     let selector = "--field-selector=reason=OwnerMismatch,type=Warning";
     let events = stage
         .kubectl(&["get", "events", "-n", "warned", selector, "-o", "name"])

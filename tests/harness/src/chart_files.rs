@@ -67,6 +67,12 @@ pub(crate) fn readme(old: &str, values: &str) -> Result<String> {
     let (before, after) = parts.ok_or_else(|| {
         HarnessError::Surprise("the README of the chart has no marks for the table of values".to_owned())
     })?;
+    let table = described_table(values);
+    Ok(format!("{before}{TABLE_START}{table}{TABLE_END}{after}"))
+}
+
+/// Returns the table of the values with a description.
+pub(crate) fn described_table(values: &str) -> String {
     let described = described_values(values);
     let mut table = "| value | default | meaning |\n|---|---|---|\n".to_owned();
     for (index, value) in described.iter().enumerate() {
@@ -87,7 +93,7 @@ pub(crate) fn readme(old: &str, values: &str) -> Result<String> {
         // Writing to a String cannot fail.
         let _ = writeln!(table, "| `{}` | {default} | {meaning} |", value.path);
     }
-    Ok(format!("{before}{TABLE_START}{table}{TABLE_END}{after}"))
+    table
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! Generated files: the CRDs in `crds/`, the chart's copies, the manifest for installation without Helm, and what follows
-//! from the chart's values. A test generates the files again and compares them.
+//! Generated files: the CRDs in `crds/`, the chart's copies, the manifest for installation without Helm, what follows from
+//! the chart's values, and the reference pages of the book. A test generates the files again and compares them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::chart_files;
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
+use crate::reference;
 use crate::tools::Tool;
 
 const CHART: &str = "charts/imm-operator";
@@ -37,11 +39,56 @@ pub struct Generated {
     pub text: String,
 }
 
-/// Generates every file from the output of `imm-operator crd` and `imm-operator reasons`, without writing to the
-/// checkout. Fails if an output has an unexpected form or Helm fails.
-pub async fn generated(definitions: &str, reasons: &str) -> Result<Vec<Generated>> {
+/// What the operator's program prints.
+#[derive(Clone, Debug, Default)]
+pub struct Printed {
+    /// Output of `imm-operator crd`.
+    pub definitions: String,
+    /// Output of `imm-operator reasons`.
+    pub reasons: String,
+    /// Name and help text of the program and of each command.
+    pub help: Vec<(String, String)>,
+}
+
+impl Printed {
+    /// Runs the operator's program. Fails if a command fails.
+    pub fn by(operator: &Path) -> Result<Self> {
+        let program = printed(operator, &["--help"])?;
+        let mut help = Vec::new();
+        for name in reference::command_names(&program) {
+            help.push((
+                format!("imm-operator {name}"),
+                printed(operator, &[&name, "--help"])?,
+            ));
+        }
+        help.insert(0, ("imm-operator".to_owned(), program));
+        Ok(Self {
+            definitions: printed(operator, &["crd"])?,
+            reasons: printed(operator, &["reasons"])?,
+            help,
+        })
+    }
+}
+
+/// Returns the output of the operator's program. Fails if the program fails.
+fn printed(operator: &Path, args: &[&str]) -> Result<String> {
+    // A help text shows the values of environment variables.
+    let output = Command::new(operator).args(args).env_clear().output();
+    let doing = format!("running {} {}", operator.display(), args.join(" "));
+    let output = output.map_err(HarnessError::io(doing))?;
+    if !output.status.success() {
+        return Err(HarnessError::Surprise(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Generates every file, without writing to the checkout. Fails if an output of the operator has an unexpected form or Helm
+/// fails.
+pub async fn generated(printed: &Printed) -> Result<Vec<Generated>> {
     let mut files = from_values()?;
-    for definition in documents(definitions) {
+    for definition in documents(&printed.definitions) {
         let plural = plural(definition)?;
         let copy = chart_copy(definition)?;
         files.push(Generated {
@@ -58,11 +105,34 @@ pub async fn generated(definitions: &str, reasons: &str) -> Result<Vec<Generated
         path: "deploy/install.yaml".into(),
         text,
     });
-    files.push(Generated {
-        path: "docs/reasons.md".into(),
-        text: reasons.to_owned(),
-    });
+    files.extend(reference_pages(printed)?);
     Ok(files)
+}
+
+/// Generates the reference pages of the book.
+fn reference_pages(printed: &Printed) -> Result<Vec<Generated>> {
+    let source = checkout().join("src");
+    let read = |path: PathBuf| {
+        std::fs::read_to_string(&path).map_err(HarnessError::io(format!("reading {}", path.display())))
+    };
+    let values = read(checkout().join(CHART).join("values.yaml"))?;
+    let metrics = read(source.join("runtime/metrics.rs"))?;
+    let mut pages = vec![
+        ("reasons".to_owned(), printed.reasons.clone()),
+        ("cli".to_owned(), reference::commands_page(&printed.help)?),
+        ("metrics".to_owned(), reference::metrics_page(&metrics)?),
+        ("annotations-labels".to_owned(), reference::names_page(&source)?),
+        ("helm-values".to_owned(), reference::values_page(&values)),
+    ];
+    for definition in documents(&printed.definitions) {
+        let page = reference::api_page(definition)?;
+        pages.push((format!("api/{}", page.0), page.1));
+    }
+    let file = |(name, text)| Generated {
+        path: format!("{}/{name}.md", reference::FOLDER).into(),
+        text,
+    };
+    Ok(pages.into_iter().map(file).collect())
 }
 
 /// Generates the files of the chart that follow from its values.
@@ -220,7 +290,12 @@ spec:
 
     #[tokio::test]
     async fn the_manifest_contains_the_crd_and_nothing_of_helm() {
-        let files = generated(DEFINITION, "# Reasons\n").await.unwrap();
+        let schema = "\n  names: {kind: K, shortNames: [k]}\n  versions: [{name: v1, schema: {openAPIV3Schema: {properties: {}}}}]";
+        let printed = Printed {
+            definitions: format!("{DEFINITION}{schema}"),
+            ..Printed::default()
+        };
+        let files = generated(&printed).await.unwrap();
         let manifest = files
             .iter()
             .find(|file| file.path.ends_with("deploy/install.yaml"))

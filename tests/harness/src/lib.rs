@@ -10,6 +10,7 @@ pub mod generate;
 pub mod operator;
 pub mod plane;
 pub mod process;
+pub mod reference;
 pub mod suite;
 pub mod tools;
 pub mod wait;

@@ -1,7 +1,7 @@
 //! The `imm-harness` binary, run by the Makefile's targets.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use imm_harness::environment::checkout;
@@ -89,29 +89,13 @@ async fn plane(options: Options) -> Result<()> {
 }
 
 async fn write_generated(operator: &Path) -> Result<()> {
-    let (crds, reasons) = (printed(operator, "crd")?, printed(operator, "reasons")?);
-    let files = generate::generated(&crds, &reasons).await?;
+    let files = generate::generated(&generate::Printed::by(operator)?).await?;
     let changed = generate::write(&files, &checkout())?;
     for path in &changed {
         println!("changed {}", path.display());
     }
     println!("{} generated files, {} changed", files.len(), changed.len());
     Ok(())
-}
-
-/// Returns the output of an operator subcommand. Fails if the subcommand fails.
-fn printed(operator: &Path, subcommand: &str) -> Result<String> {
-    let output = Command::new(operator).arg(subcommand).output();
-    let output = output.map_err(HarnessError::io(format!(
-        "running {} {subcommand}",
-        operator.display()
-    )))?;
-    if !output.status.success() {
-        return Err(HarnessError::Surprise(
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        ));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 async fn run_demo(keep: bool, operator: Option<PathBuf>) -> Result<()> {

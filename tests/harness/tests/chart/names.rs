@@ -110,7 +110,7 @@ fn a_label_of_the_chart_can_be_set_and_appears_once() {
 
 #[test]
 fn a_second_release_as_documented_shares_no_object_with_the_first() {
-    let page = std::fs::read_to_string(checkout().join("docs/operations.md")).unwrap();
+    let page = std::fs::read_to_string(checkout().join("docs/src/operate/high-availability.md")).unwrap();
     let command = page.split("helm install second").nth(1).unwrap();
     let command = command.split("```").next().unwrap().replace("\\\n", " ");
     let mut arguments = command.split_whitespace().skip_while(|word| *word != "--set");
