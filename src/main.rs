@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use imm_operator::cli::{Arguments, Command, RunArgs, credentials_from_environment};
 use imm_operator::cli::{doctor, generate, plan, release_finalizers, results};
 use imm_operator::runtime::{panics, telemetry};
@@ -15,7 +14,7 @@ fn main() -> ExitCode {
     // The same provider for kube and reqwest, installed before either selects one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let core_dumps_off = disable_core_dumps();
-    match Arguments::parse().command {
+    match Arguments::of_process().command {
         Command::Run(run) => run_operator(&run, core_dumps_off),
         Command::Plan(flags) => block_on(plan::run(
             &flags,
@@ -25,6 +24,7 @@ fn main() -> ExitCode {
         Command::Doctor(flags) => block_on(doctor::run(&flags)),
         Command::ReleaseFinalizers(flags) => block_on(release_finalizers::run(&flags)),
         Command::Results(flags) => block_on(results::run(&flags)),
+        Command::Completion(flags) => print(&flags.script()),
         Command::Crd => print(&generate::crds_yaml(&api::crds())),
         Command::Reasons => print(&generate::reasons_markdown()),
     }

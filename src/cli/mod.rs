@@ -2,11 +2,13 @@
 
 mod cloud_args;
 mod cluster;
+mod completion;
 pub mod doctor;
 mod escape;
 pub mod generate;
 mod manifest;
 pub mod plan;
+mod program;
 pub mod release_finalizers;
 pub mod results;
 
@@ -18,6 +20,7 @@ use clap::{Parser, Subcommand};
 use self::cloud_args::CloudArgs;
 pub use self::cloud_args::IdentityError;
 use self::cluster::ClusterArgs;
+use self::completion::CompletionArgs;
 use self::doctor::DoctorArgs;
 use self::plan::PlanArgs;
 use self::release_finalizers::ReleaseFinalizersArgs;
@@ -54,6 +57,8 @@ pub enum Command {
     ReleaseFinalizers(ReleaseFinalizersArgs),
     /// Print the results of an ImageScoreJob: all in item order, or only the lowest scores.
     Results(ResultsArgs),
+    /// Print a script that completes commands and flags in a shell.
+    Completion(CompletionArgs),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
     /// Print the reference of all condition and event reasons as Markdown.

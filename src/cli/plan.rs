@@ -21,6 +21,19 @@ use crate::core::place::BucketPlace;
 use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT};
 use crate::ports::AccessKeys;
 
+/// Examples in the help text.
+const EXAMPLES: &str = "Examples:
+  # With the bucket's policy in a file, for example in CI: no cluster and no credentials
+  imm-operator plan -f grant.yaml --policy policy.json --public-access-block on
+
+  # With the policy of the bucket itself; the AccessKey pair is in ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET
+  imm-operator plan -f grant.yaml --live
+
+  # A grant in the cluster
+  kubectl get ibg photos-to-analytics -n media -o yaml | imm-operator plan -f - --live
+
+Exit code 0: no change, 1: error, 2: changes.";
+
 /// State of Block Public Access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BlockPublicAccess {
@@ -32,6 +45,7 @@ pub enum BlockPublicAccess {
 
 /// Flags of `plan`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct PlanArgs {
     /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List; - reads standard input. Other
     /// kinds are ignored.

@@ -9,8 +9,19 @@ use super::escape::escaped;
 use crate::app::release_finalizers;
 use crate::core::condition_builder::counted;
 
+/// Examples in the help text.
+const EXAMPLES: &str = "Examples:
+  # List the grants that would stay Terminating without the operator
+  imm-operator release-finalizers
+
+  # Release them, after the operator was stopped
+  imm-operator release-finalizers --yes
+
+Exit code 0: done, 1: failed, 2: invalid command line.";
+
 /// Flags of `release-finalizers`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ReleaseFinalizersArgs {
     /// Remove the finalizers. Without this flag, the grants with a finalizer are only listed.
     #[arg(long)]

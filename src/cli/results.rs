@@ -12,6 +12,19 @@ use crate::api::ItemResult;
 use crate::app::read_results;
 use crate::core::job::Score;
 
+/// Examples in the help text.
+const EXAMPLES: &str = "Examples:
+  # All results of a job, in item order, as CSV
+  imm-operator results -n analytics gallery > gallery.csv
+
+  # The ten lowest scores
+  imm-operator results -n analytics gallery --lowest 10
+
+  # The images below a score of 0.4
+  imm-operator results -n analytics gallery -o jsonl | jq -r 'select(.score and (.score | tonumber) < 0.4) | .uri'
+
+Exit code 0: printed, 1: failed, 2: invalid command line.";
+
 /// Output format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -23,6 +36,7 @@ pub enum Output {
 
 /// Flags of `results`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ResultsArgs {
     /// Namespace of the job. Default: the namespace of the context.
     #[arg(long, short)]

@@ -1,0 +1,126 @@
+//! The names by which the program is called: `imm-operator`, or `kubectl imm` as a plugin of kubectl, which runs an executable
+//! named `kubectl-imm`.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use super::Arguments;
+
+/// Name of the executable.
+pub(super) const EXECUTABLE: &str = "imm-operator";
+/// Name of the executable as a plugin of kubectl.
+pub(super) const PLUGIN: &str = "kubectl-imm";
+/// What a user of the plugin types.
+const TYPED: &str = "kubectl imm";
+/// Commands that only the container image runs: the help text of the plugin leaves them out.
+const IN_THE_CLUSTER: &[&str] = &["run"];
+
+impl Arguments {
+    /// Parses the command line of the process. Prints help or an error and ends the process if there is nothing to run.
+    pub fn of_process() -> Self {
+        let line: Vec<_> = std::env::args_os().collect();
+        let plugin = is_plugin(line.first().map(AsRef::as_ref));
+        let matches = command(plugin).get_matches_from(line);
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Returns whether the program was called as a plugin of kubectl.
+pub(super) fn is_plugin(called: Option<&OsStr>) -> bool {
+    called.is_some_and(|path| Path::new(path).file_name() == Some(OsStr::new(PLUGIN)))
+}
+
+/// Returns the definition of the command line. As a plugin, usage lines and examples say `kubectl imm`.
+pub(super) fn command(plugin: bool) -> clap::Command {
+    let program = Arguments::command();
+    if !plugin {
+        return program;
+    }
+    let mut program = program.bin_name(TYPED);
+    for subcommand in program.get_subcommands_mut() {
+        let examples = subcommand.get_after_help().map(ToString::to_string);
+        let hidden = IN_THE_CLUSTER.contains(&subcommand.get_name());
+        let mut changed = std::mem::take(subcommand).hide(hidden);
+        if let Some(examples) = examples {
+            changed = changed.after_help(examples.replace(&format!("{EXECUTABLE} "), &format!("{TYPED} ")));
+        }
+        *subcommand = changed;
+    }
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help(plugin: bool, line: &[&str]) -> String {
+        let asked = command(plugin).try_get_matches_from(line);
+        asked.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn usage_and_examples_say_what_the_user_typed() {
+        let text = help(true, &["/krew/bin/kubectl-imm", "results", "--help"]);
+        assert!(text.contains("Usage: kubectl imm results"), "{text}");
+        assert!(text.contains("  kubectl imm results -n analytics"), "{text}");
+        assert!(!text.contains("imm-operator results"), "{text}");
+        let wrong = help(true, &["kubectl-imm", "results", "--wrong"]);
+        assert!(wrong.contains("Usage: kubectl imm results"), "{wrong}");
+        let text = help(false, &["/imm-operator", "results", "--help"]);
+        assert!(text.contains("Usage: imm-operator results"), "{text}");
+        assert!(text.contains("  imm-operator results -n analytics"), "{text}");
+    }
+
+    #[test]
+    fn the_plugin_lists_what_its_users_run() {
+        let text = help(true, &["kubectl-imm", "--help"]);
+        assert!(
+            text.contains("\n  plan ") && text.contains("\n  doctor "),
+            "{text}"
+        );
+        assert!(!text.contains("\n  run "), "{text}");
+        assert!(help(false, &["imm-operator", "--help"]).contains("\n  run "));
+    }
+
+    #[test]
+    fn only_the_name_of_the_plugin_makes_a_plugin() {
+        for (called, plugin) in [
+            ("/home/a/.krew/bin/kubectl-imm", true),
+            ("kubectl-imm", true),
+            ("/imm-operator", false),
+            ("/kubectl-imm/imm-operator", false),
+        ] {
+            assert_eq!(is_plugin(Some(called.as_ref())), plugin, "{called}");
+        }
+        assert!(!is_plugin(None));
+    }
+
+    /// Returns the examples of a help text: each command line up to a pipe, a redirection or a parenthesis.
+    fn examples(text: &str) -> Vec<Vec<String>> {
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let commands = lines.filter_map(|line| Some(line.split_at(line.find("imm-operator ")?).1));
+        commands
+            .map(|line| {
+                let end = line.find([')', '|', '>', '<']).unwrap_or(line.len());
+                line[..end].split_whitespace().map(ToOwned::to_owned).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_example_is_accepted_and_every_command_of_a_user_has_some() {
+        for name in ["plan", "doctor", "results", "release-finalizers", "completion"] {
+            let program = command(false);
+            let text = program.find_subcommand(name).unwrap().get_after_help();
+            let found = examples(&text.unwrap().to_string());
+            assert!(found.len() >= 2, "{name}: {found:?}");
+            for line in found {
+                assert_eq!(line[1], name);
+                let parsed = command(false).try_get_matches_from(&line);
+                assert!(parsed.is_ok(), "{line:?}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+}
