@@ -2,7 +2,7 @@
 # only the named benchmarks. `make histories HOURS=10 SEED=7` plays random histories; `make faults` puts known faults back,
 # one at a time, and demands that the histories find each of them.
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
-.PHONY: demo test bench histories faults generate book fmt lint
+.PHONY: demo test bench histories faults generate book release-dry-run fmt lint
 
 demo: ; @tests/harness/prepare.sh etcd kube-apiserver kubectl helm4 && $(BIN)/imm-harness demo $(if $(KEEP),--keep)
 test: ; @tests/harness/prepare.sh && $(BIN)/imm-harness test $(STAGES)
@@ -11,5 +11,6 @@ histories: ; @HISTORY_SEED=$(or $(SEED),1) HISTORY_MINUTES=$$((60 * $(or $(HOURS
 faults: ; @tests/crash/histories/faults/find.sh $(ONLY)
 generate: ; @tests/harness/prepare.sh helm4 && $(BIN)/imm-harness generate --operator $(BIN)/imm-operator
 book: ; @command -v mdbook >/dev/null || { echo "mdbook is missing: cargo install --locked mdbook" >&2; exit 1; }; mdbook build docs
+release-dry-run: ; @tests/harness/prepare.sh helm4 && rustup target add x86_64-unknown-linux-musl && $(BIN)/imm-harness release --dry-run
 fmt: ; cargo fmt --all
 lint: ; cargo clippy --workspace --all-targets --locked -- -D warnings

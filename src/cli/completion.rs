@@ -78,7 +78,12 @@ mod tests {
             shell: CompletedShell::Bash,
         }
         .script_for(EXECUTABLE);
-        let ask = "\nCOMP_WORDS=(imm-operator res); COMP_CWORD=1; _imm-operator imm-operator res imm-operator; echo \"${COMPREPLY[@]}\"";
+        // The name of the function is clap_complete's own.
+        let ask = "
+            registered=$(complete -p imm-operator); registered=${registered##*-F }
+            COMP_WORDS=(imm-operator res); COMP_CWORD=1
+            ${registered%% *} imm-operator res imm-operator
+            echo \"${COMPREPLY[@]}\"";
         let bash = std::process::Command::new("bash")
             .args(["--norc", "-c", &format!("{script}{ask}")])
             .output()

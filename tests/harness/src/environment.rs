@@ -28,6 +28,13 @@ pub fn cache_folder() -> Result<PathBuf> {
         .ok_or(HarnessError::NoCacheFolder)
 }
 
+/// Returns cargo's folder of crates. Fails if neither `CARGO_HOME` nor `HOME` is set.
+pub fn cargo_home() -> Result<PathBuf> {
+    read("CARGO_HOME")
+        .or_else(|| read("HOME").map(|home| home.join(".cargo")))
+        .ok_or(HarnessError::NoCacheFolder)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "only this module of the harness reads environment variables"

@@ -11,6 +11,7 @@ pub mod operator;
 pub mod plane;
 pub mod process;
 pub mod reference;
+pub mod release;
 pub mod suite;
 pub mod tools;
 pub mod wait;

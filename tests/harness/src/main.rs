@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use imm_harness::environment::checkout;
-use imm_harness::{ControlPlane, HarnessError, Options, Result, demo, generate, suite};
+use imm_harness::{ControlPlane, HarnessError, Options, Result, demo, generate, release, suite};
 
 /// Runs the demo, the test stages and their parts.
 #[derive(Parser)]
@@ -41,6 +41,18 @@ enum Target {
         #[arg(value_parser = suite::STAGES)]
         stages: Vec<String>,
     },
+    /// Makes the files of a release: binary, chart, SBOM, notes, plugin manifest and checksums.
+    Release {
+        /// Use the unreleased changes as notes if the version has none yet.
+        #[arg(long)]
+        dry_run: bool,
+        /// The static binary; default: compiles it, which takes minutes.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+        /// The folder of the files, which is emptied; default: target/dist.
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
     /// Writes every generated file of the checkout and lists the changed ones.
     Generate {
         /// The operator's binary.
@@ -68,6 +80,18 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             };
         }
+        Target::Release {
+            dry_run,
+            binary,
+            output,
+        } => {
+            make_release(release::ReleaseOptions {
+                output: output.unwrap_or_else(|| checkout().join("target/dist")),
+                binary,
+                dry_run,
+            })
+            .await
+        }
         Target::Generate { operator } => write_generated(&operator).await,
     };
     match done {
@@ -86,6 +110,13 @@ async fn plane(options: Options) -> Result<()> {
         .await
         .map_err(HarnessError::io("waiting for Ctrl-C"))?;
     plane.stop()
+}
+
+async fn make_release(options: release::ReleaseOptions) -> Result<()> {
+    for name in release::make(&options).await? {
+        println!("{}", options.output.join(name).display());
+    }
+    Ok(())
 }
 
 async fn write_generated(operator: &Path) -> Result<()> {

@@ -1,0 +1,153 @@
+//! The files of a release, made of a binary that is no operator: they are complete, agree with each other and the repository,
+//! and are the same bytes each time.
+
+#![expect(clippy::unwrap_used, reason = "a failing test panics")]
+
+mod workflows;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use imm_harness::environment::checkout;
+use imm_harness::release::{ReleaseOptions, VERSION, make};
+use serde_json::Value;
+
+/// Makes a release in a folder and returns the names of its files.
+async fn release(folder: &Path) -> Vec<String> {
+    let binary = folder.join("operator");
+    std::fs::write(&binary, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).unwrap();
+    let options = ReleaseOptions {
+        output: folder.join("dist"),
+        binary: Some(binary),
+        dry_run: true,
+    };
+    make(&options).await.unwrap()
+}
+
+fn output(program: &str, folder: &Path, args: &[&str]) -> String {
+    let mut command = Command::new(program);
+    let done = command.current_dir(folder).args(args).output().unwrap();
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program} {args:?}: {error}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn two_releases_of_one_binary_are_the_same_bytes() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let first = release(folders[0].path()).await;
+    assert_eq!(first, release(folders[1].path()).await);
+    for name in first {
+        // The two could be made within one second.
+        if name.ends_with("gz") {
+            let listing = output("tar", &folders[0].path().join("dist"), &["--utc", "-tvzf", &name]);
+            let all = listing.lines().all(|line| line.contains(" 1970-01-01 00:00 "));
+            assert!(all && !listing.is_empty(), "{listing}");
+        }
+        let [one, two] = [0, 1].map(|n: usize| std::fs::read(folders[n].path().join("dist").join(&name)));
+        assert!(one.unwrap() == two.unwrap(), "{name} differs");
+    }
+}
+
+#[tokio::test]
+async fn the_files_agree_with_each_other_and_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = release(folder.path()).await;
+    let dist = folder.path().join("dist");
+    let page = std::fs::read_to_string(checkout().join("docs/src/project/verify.md")).unwrap();
+    for name in &names {
+        let listed = format!("| `{}` |", name.replace(VERSION, "VERSION"));
+        assert!(page.contains(&listed), "the page has no line for {listed}");
+    }
+    let checked = output("sha256sum", &dist, &["--check", "--strict", "SHA256SUMS"]);
+    assert_eq!(checked.matches(": OK").count(), names.len() - 1, "{checked}");
+
+    let archive = format!("imm-operator-{VERSION}-linux-amd64.tar.gz");
+    let listing = output("tar", &dist, &["-tvzf", &archive]);
+    assert!(listing.contains("-rwxr-xr-x 0/0"), "{listing}");
+    let sums = std::fs::read_to_string(dist.join("SHA256SUMS")).unwrap();
+    let plugin = std::fs::read_to_string(dist.join("imm.yaml")).unwrap();
+    let plugin: Value = serde_saphyr::from_str(&plugin).unwrap();
+    let platform = &plugin["spec"]["platforms"][0];
+    let sum = platform["sha256"].as_str().unwrap();
+    assert!(sums.contains(&format!("{sum}  {archive}\n")), "{sums}");
+    let address =
+        format!("https://github.com/imm-operator/imm-operator/releases/download/v{VERSION}/{archive}");
+    assert_eq!(platform["uri"], address);
+    assert_eq!(plugin["spec"]["version"], format!("v{VERSION}"));
+    for file in platform["files"].as_array().unwrap() {
+        let from = file["from"].as_str().unwrap();
+        assert!(
+            listing.lines().any(|line| line.ends_with(&format!(" {from}"))),
+            "{listing}"
+        );
+    }
+    assert_eq!(platform["bin"], platform["files"][0]["to"]);
+
+    let chart = output(
+        "tar",
+        &dist,
+        &[
+            "-xOzf",
+            &format!("imm-operator-{VERSION}.tgz"),
+            "imm-operator/Chart.yaml",
+        ],
+    );
+    assert!(chart.contains(&format!("version: {VERSION}")), "{chart}");
+    let notes = std::fs::read_to_string(dist.join("RELEASE-NOTES.md")).unwrap();
+    assert!(
+        notes.contains("`ImmBucketGrant`") && !notes.contains("\n## "),
+        "{notes}"
+    );
+}
+
+#[tokio::test]
+async fn check_25_the_bill_lists_what_the_binary_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    release(folder.path()).await;
+    let file = folder
+        .path()
+        .join(format!("dist/imm-operator-{VERSION}.cdx.json"));
+    let bill: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    let scopes: BTreeMap<&str, &str> = components
+        .iter()
+        .map(|c| (c["name"].as_str().unwrap(), c["scope"].as_str().unwrap()))
+        .collect();
+    let manifest = std::fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
+    let (_, own) = manifest.split_once("\n[dependencies]\n").unwrap();
+    let (own, tests) = own.split_once("[dev-dependencies]").unwrap();
+    let mut direct = 0;
+    for line in own
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+    {
+        direct += 1;
+        let name = line.split(['.', ' ']).next().unwrap();
+        assert_eq!(scopes.get(name), Some(&"required"), "{name}");
+    }
+    assert!(
+        direct > 15 && components.len() > 150,
+        "{direct} of {}",
+        components.len()
+    );
+    for name in ["serde_derive", "cc"] {
+        assert_eq!(scopes.get(name), Some(&"excluded"), "{name}");
+    }
+    for name in ["proptest", "mlua", "libtest-mimic", "imm-emulator"] {
+        assert!(tests.contains(name) && !scopes.contains_key(name), "{name}");
+    }
+    for component in components {
+        let digest = component["hashes"][0]["content"].as_str().unwrap_or_default();
+        assert_eq!(digest.len(), 64, "{component}");
+        let licence = component["licenses"][0]["expression"].as_str().unwrap();
+        assert!(!licence.is_empty() && !licence.contains('/'), "{component}");
+    }
+    assert_eq!(
+        bill["dependencies"].as_array().unwrap().len(),
+        components.len() + 1
+    );
+}

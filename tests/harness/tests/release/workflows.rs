@@ -1,0 +1,122 @@
+//! What docs/src/project/scorecard.md says of workflows and files of the repository.
+
+use std::collections::BTreeSet;
+
+use super::{Value, checkout, output};
+
+fn workflows() -> Vec<(String, String, Value)> {
+    let folder = checkout().join(".github/workflows");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let parsed = serde_saphyr::from_str(&text).unwrap();
+        (path.display().to_string(), text, parsed)
+    };
+    let found: Vec<_> = files.map(read).collect();
+    assert!(found.len() >= 3);
+    found
+}
+
+#[test]
+fn actions_are_pinned_by_commit() {
+    let mut checked = 0;
+    for (name, text, _) in workflows() {
+        for line in text.lines().filter(|line| line.contains("uses: ")) {
+            checked += 1;
+            let (_, pin) = line.split_once('@').unwrap();
+            let (commit, version) = pin.split_once(" # v").unwrap_or_default();
+            assert!(
+                commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit()) && !version.is_empty(),
+                "{name}: {line}"
+            );
+        }
+    }
+    assert!(checked >= 6, "only {checked} actions");
+}
+
+#[test]
+fn a_workflow_starts_with_read_access_and_runs_no_code_of_strangers() {
+    for (name, text, workflow) in workflows() {
+        assert_eq!(
+            workflow["permissions"],
+            serde_json::json!({"contents": "read"}),
+            "{name}"
+        );
+        for trigger in ["pull_request_target", "workflow_run", "issue_comment"] {
+            assert!(!text.contains(trigger), "{name}: {trigger}");
+        }
+        for foreign in ["${{ github.event", "github.head_ref"] {
+            assert!(!text.contains(foreign), "{name}: {foreign}");
+        }
+    }
+}
+
+#[test]
+fn the_repository_contains_no_binary() {
+    let listed = output("git", &checkout(), &["ls-files"]);
+    let mut checked = 0;
+    for file in listed.lines() {
+        let path = checkout().join(file);
+        let Ok(content) = std::fs::read(&path) else {
+            continue;
+        };
+        checked += 1;
+        let start = &content[..content.len().min(4)];
+        for magic in [&b"\x7fELF"[..], b"PK\x03\x04", b"\x1f\x8b", b"\0asm", b"MZ"] {
+            assert!(!start.starts_with(magic), "{file} is an executable or an archive");
+        }
+    }
+    assert!(checked > 200, "only {checked} files");
+}
+
+#[test]
+fn the_page_answers_every_check_of_scorecard() {
+    let page = std::fs::read_to_string(checkout().join("docs/src/project/scorecard.md")).unwrap();
+    let answered: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .filter(|name| name.starts_with(char::is_uppercase))
+        .collect();
+    let checks = "Binary-Artifacts Branch-Protection CI-Tests CII-Best-Practices Code-Review Contributors \
+        Dangerous-Workflow Dependency-Update-Tool Fuzzing License Maintained Packaging Pinned-Dependencies SAST SBOM \
+        Security-Policy Signed-Releases Token-Permissions Vulnerabilities Webhooks";
+    assert_eq!(answered, checks.split_whitespace().collect());
+    // Files that an answer names exist.
+    for path in page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| text.contains('/') && !text.contains(' '))
+    {
+        assert!(checkout().join(path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn every_module_of_a_tool_is_updated() {
+    let text = std::fs::read_to_string(checkout().join(".github/dependabot.yml")).unwrap();
+    let config: Value = serde_saphyr::from_str(&text).unwrap();
+    let updates = config["updates"].as_array().unwrap();
+    let of = |kind: &str| {
+        updates
+            .iter()
+            .find(|update| update["package-ecosystem"] == kind)
+            .unwrap()
+    };
+    for kind in ["cargo", "docker", "github-actions"] {
+        assert_eq!(of(kind)["directory"], "/");
+    }
+    let listed: BTreeSet<String> = of("gomod")["directories"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|folder| folder.as_str().unwrap().trim_start_matches('/').to_owned())
+        .collect();
+    let files = output("git", &checkout(), &["ls-files", "*go.mod"]);
+    let modules = files
+        .lines()
+        .map(|file| file.trim_end_matches("/go.mod").to_owned());
+    assert_eq!(listed, modules.collect());
+}
