@@ -114,7 +114,7 @@ mod alerts {
     }
 
     #[test]
-    fn every_series_and_label_is_exported() {
+    fn check_10_every_series_and_label_is_exported() {
         let exported = exported();
         let mut used = BTreeSet::new();
         for (place, expression) in expressions() {
@@ -296,7 +296,7 @@ mod alerts {
     }
 
     #[test]
-    fn the_rules_pass_the_tests_of_promtool() {
+    fn check_10_the_rules_pass_the_tests_of_promtool() {
         let folder = tempfile::tempdir().unwrap();
         let rendered = run(Command::new(Tool::Helm4.path().unwrap())
             .args(["template", "release", "--namespace", "imm-system"])

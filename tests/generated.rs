@@ -14,7 +14,7 @@ mod generated {
     }
 
     #[tokio::test]
-    async fn every_generated_file_is_up_to_date() {
+    async fn check_6_every_generated_file_is_up_to_date() {
         let operator = Path::new(env!("CARGO_BIN_EXE_imm-operator"));
         let printed = Printed::by(operator).expect("the program runs");
         let files = generated(&printed).await.expect("the chart renders");
@@ -41,7 +41,7 @@ mod generated {
     }
 
     #[test]
-    fn every_field_is_described_and_every_string_and_list_is_bounded() {
+    fn check_12_every_field_is_described_and_every_string_and_list_is_bounded() {
         let mut fields = 0;
         let mut faults = Vec::new();
         for definition in api::crds() {
@@ -75,5 +75,13 @@ mod generated {
         }
         assert!(fields > 80, "only {fields} fields were found");
         assert!(faults.is_empty(), "{faults:#?}");
+    }
+
+    #[test]
+    fn check_11_no_crd_comes_near_the_limit_of_an_object() {
+        for definition in api::crds() {
+            let bytes = serde_json::to_string(&definition).unwrap().len();
+            assert!(bytes < 100_000, "{:?}: {bytes} bytes", definition.metadata.name);
+        }
     }
 }

@@ -62,7 +62,7 @@ fn changed_chart(folder: &Path, description: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn crds_of_kubectl_need_one_forced_upgrade_as_documented() {
+async fn check_20_crds_of_kubectl_need_one_forced_upgrade_as_documented() {
     let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
     for flag in ["--take-ownership", "--force-conflicts"] {
         assert!(readme.contains(flag), "{flag} is not documented");

@@ -18,7 +18,7 @@ fn with(block: &str, when: &str, more: &[&str]) -> Result<Vec<Value>, String> {
 }
 
 #[test]
-fn a_missing_kind_is_left_out_or_refused_as_asked() {
+fn check_9_a_missing_kind_is_left_out_or_refused_as_asked() {
     for (block, kind) in KINDS {
         let api = format!("monitoring.coreos.com/v1/{kind}");
         let here = ["--api-versions", api.as_str()];

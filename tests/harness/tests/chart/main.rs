@@ -36,7 +36,7 @@ fn value_sets() -> Vec<String> {
 }
 
 #[test]
-fn both_majors_lint_every_value_set_without_warnings() {
+fn check_1_both_majors_lint_every_value_set_without_warnings() {
     for values in value_sets() {
         for major in BOTH {
             let report = helm(major, &["lint", "--strict", "--values", &values]).unwrap();
@@ -49,7 +49,7 @@ fn both_majors_lint_every_value_set_without_warnings() {
 }
 
 #[test]
-fn both_majors_render_equal_objects_on_the_oldest_and_the_newest_cluster() {
+fn check_1_both_majors_render_equal_objects_on_the_oldest_and_the_newest_cluster() {
     for values in value_sets() {
         for version in ["1.33.0", "1.36.3"] {
             let set = ["--values", &values, "--kube-version", version];
@@ -66,7 +66,7 @@ fn both_majors_render_equal_objects_on_the_oldest_and_the_newest_cluster() {
 }
 
 #[test]
-fn rendering_again_changes_no_byte() {
+fn check_2_rendering_again_changes_no_byte() {
     for values in value_sets() {
         let set = ["--values", &values];
         assert_eq!(
@@ -86,7 +86,7 @@ fn an_older_cluster_is_refused() {
 }
 
 #[test]
-fn the_default_can_read_no_secret_and_names_no_wildcard() {
+fn check_7_the_default_can_read_no_secret_and_names_no_wildcard() {
     let rendered = objects(&render(Helm::Four, &[]).unwrap());
     let roles = rendered
         .iter()
@@ -100,7 +100,7 @@ fn the_default_can_read_no_secret_and_names_no_wildcard() {
 }
 
 #[test]
-fn watched_namespaces_need_no_cluster_role() {
+fn check_7_watched_namespaces_need_no_cluster_role() {
     let set = [
         "--set",
         "watchNamespaces={a,b}",
@@ -125,7 +125,7 @@ fn watched_namespaces_need_no_cluster_role() {
 }
 
 #[test]
-fn edit_may_create_jobs_and_only_admin_may_create_grants() {
+fn check_18_edit_may_create_jobs_and_only_admin_may_create_grants() {
     let rendered = objects(&render(Helm::Four, &[]).unwrap());
     for (role, makes_jobs, makes_grants) in [
         ("view", false, false),
@@ -152,7 +152,7 @@ fn edit_may_create_jobs_and_only_admin_may_create_grants() {
 }
 
 #[test]
-fn a_digest_wins_over_the_tag() {
+fn check_8_a_digest_wins_over_the_tag() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let set = [
         "--set",
@@ -223,7 +223,7 @@ fn an_identity_is_configured_once() {
 }
 
 #[test]
-fn the_chart_can_be_a_dependency() {
+fn check_4_the_chart_can_be_a_dependency() {
     let parent = rendering::parent();
     for major in BOTH {
         for (enabled, expected) in [("true", true), ("false", false)] {

@@ -53,7 +53,7 @@ fn the_examples_of_artifact_hub_are_the_samples() {
 }
 
 #[test]
-fn the_image_of_artifact_hub_is_the_default() {
+fn check_8_the_image_of_artifact_hub_is_the_default() {
     let rendered = objects(&render(Helm::Four, &[]).unwrap());
     let deployment = rendered
         .iter()
@@ -84,4 +84,26 @@ fn icon_and_links_exist() {
         annotations["artifacthub.io/operatorCapabilities"],
         "Deep Insights"
     );
+}
+
+#[test]
+fn check_5_crds_can_be_left_out_and_are_kept_by_default() {
+    let crds = |set: &[&str]| -> Vec<Value> {
+        let rendered = objects(&render(Helm::Four, set).unwrap());
+        let chosen = rendered.into_iter();
+        chosen
+            .filter(|object| object["kind"] == "CustomResourceDefinition")
+            .collect()
+    };
+    let kept = |object: &Value| object["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";
+    assert_eq!(crds(&["--set", "crds.enabled=false"]).len(), 0);
+    let released = crds(&["--set", "crds.keep=false"]);
+    assert!(released.len() == 3 && !released.iter().any(kept), "{released:?}");
+    let default = crds(&[]);
+    assert!(default.len() == 3 && default.iter().all(kept), "{default:?}");
+    // Helm never upgrades what it finds in the folder `crds` of a chart.
+    let folder = chart().display().to_string();
+    for major in super::BOTH {
+        assert_eq!(super::helm(major, &["show", "crds", &folder]).unwrap().trim(), "");
+    }
 }

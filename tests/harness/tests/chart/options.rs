@@ -137,7 +137,7 @@ fn the_network_policy_admits_probes_and_metrics() {
 }
 
 #[test]
-fn registry_and_pull_secrets_of_all_charts_count() {
+fn check_8_registry_and_pull_secrets_of_all_charts_count() {
     let image = |values: &str| pod(&rendered(values))["containers"][0]["image"].clone();
     assert_eq!(
         image("global: {imageRegistry: g.example.com}"),

@@ -135,7 +135,7 @@ const IMPOSSIBLE: &[&str] = &[
 ];
 
 #[test]
-fn wrong_values_are_refused_by_name() {
+fn check_3_wrong_values_are_refused_by_name() {
     for (number, (values, name)) in WRONG.iter().enumerate() {
         let refused = render_values(BOTH[number % 2], values, &[]).expect_err(values);
         assert!(refused.contains(name), "{values}: {refused}");
