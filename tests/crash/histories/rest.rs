@@ -15,6 +15,22 @@ use super::audit::{explains, meaning, ready};
 use super::step::Rotation;
 use super::world::World;
 
+/// Whether a grant names the operator's own identity, which removes nothing that another identity has written.
+fn has_entries_of_others(grant: &GrantObject) -> bool {
+    let digest = grant
+        .identity
+        .as_ref()
+        .filter(|i| i.is_operator())
+        .map(Identity::digest);
+    digest.is_some_and(|own| {
+        grant
+            .status
+            .owned
+            .iter()
+            .any(|e| e.identity.as_ref() != Some(&own))
+    })
+}
+
 impl World {
     /// Whether the rules allow a grant now.
     fn is_allowed(&self, grant: &GrantObject) -> bool {
@@ -39,22 +55,6 @@ impl World {
         !closed && is_unrestricted(self, identity, bucket)
     }
 
-    /// Whether a grant names the operator's own identity, which removes nothing that another identity has written.
-    fn has_entries_of_others(&self, grant: &GrantObject) -> bool {
-        let digest = grant
-            .identity
-            .as_ref()
-            .filter(|i| i.is_operator())
-            .map(Identity::digest);
-        digest.is_some_and(|own| {
-            grant
-                .status
-                .owned
-                .iter()
-                .any(|e| e.identity.as_ref() != Some(&own))
-        })
-    }
-
     /// Whether nothing but the operator can keep a grant from being `Applied`.
     fn is_healthy(&self, grant: &GrantObject) -> bool {
         let Ok(spec) = &grant.spec else { return false };
@@ -77,9 +77,8 @@ impl World {
         let healthy = |g: &Arc<GrantObject>| !g.deleting && self.is_healthy(g);
         let finished = |job: &JobWorld| job.job.as_ref().is_none_or(JobObject::is_finished);
         // A removal that is denied is tried again and again.
-        let removable = |g: &Arc<GrantObject>| {
-            self.has_credentials(g) && self.is_allowed(g) && !self.has_entries_of_others(g)
-        };
+        let removable =
+            |g: &Arc<GrantObject>| self.has_credentials(g) && self.is_allowed(g) && !has_entries_of_others(g);
         self.grants.values().all(healthy)
             && self.audit.gone.iter().all(removable)
             && self.jobs.values().all(finished)
@@ -154,7 +153,7 @@ impl World {
             let owned = self.grants_of(bucket).any(|g| explains(self, g, &of));
             // The process still tries to remove what such a grant has left.
             let cannot = |g: &&Arc<GrantObject>| {
-                !self.has_credentials(g) || !self.is_allowed(g) || self.has_entries_of_others(g)
+                !self.has_credentials(g) || !self.is_allowed(g) || has_entries_of_others(g)
             };
             let owned = owned
                 || self

@@ -1,5 +1,10 @@
 //! The page of a kind, generated from its CRD: columns, fields with types, defaults and descriptions, and rules.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value that is indexed with an absent name is null"
+)]
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -114,7 +119,11 @@ fn walk(path: &str, schema: &Value, rows: &mut Vec<String>, rules: &mut Vec<Stri
         let default = match &field["default"] {
             Value::Null if required.contains(&name.as_str()) => "required".to_owned(),
             Value::Null => String::new(),
-            default => format!("`{}`", cell(&default.to_string())),
+            default @ (Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_)) => format!("`{}`", cell(&default.to_string())),
         };
         rows.push(format!(
             "| `{path}` | {} | {default} | {} |\n",
