@@ -94,7 +94,8 @@ fn an_answered_write_of_an_earlier_process_makes_absence_untrusted_for_30_s() {
     let written = |at: Timestamp| {
         let mut grant = grant(false, true);
         grant.status.owned.clear();
-        let policy = serde_json::json!({"lastWriteTime": Time(at)});
+        let policy = serde_json::json!({"bytes": 2, "limitBytes": 16384, "statements": 0,
+            "foreignStatements": 0, "lastWriteTime": Time(at)});
         grant.status.policy = Some(serde_json::from_value(policy).unwrap());
         grant
     };
