@@ -85,10 +85,10 @@ fn entry(line: &str) -> Option<(usize, Crate, String)> {
     let start = line.find(|c: char| !c.is_ascii_digit())?;
     let (depth, rest) = line.split_at_checked(start)?;
     let (package, licence) = rest.split_once('|')?;
-    let mut words = package.split(' ');
+    let mut parts = package.split(' ');
     let (name, version) = (
-        words.next()?.to_owned(),
-        words.next()?.strip_prefix('v')?.to_owned(),
+        parts.next()?.to_owned(),
+        parts.next()?.strip_prefix('v')?.to_owned(),
     );
     // Old crates separate alternatives with a slash, which SPDX does not know.
     let alternatives = licence.trim_end_matches(" (*)").split('/').map(str::trim);
