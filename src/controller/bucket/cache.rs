@@ -24,6 +24,8 @@ const LAG: SignedDuration = SignedDuration::from_secs(30);
 const WRITE_LIFE: SignedDuration = SignedDuration::from_secs(WRITE_LIFE_SECONDS);
 /// How long a list may be stale: a sent intent that a list does not show is kept as long.
 const STALE_LIST: SignedDuration = SignedDuration::from_hours(1);
+/// Sent intents of a bucket that are kept although no list shows them.
+const MAX_UNSEEN: usize = 256;
 
 /// A policy as read or written; `None` when the bucket has none.
 pub(super) type PolicyBytes = Option<Vec<u8>>;
@@ -102,8 +104,7 @@ impl WriteHistory {
         let active = grants.iter().filter(|g| !suspended(g));
         let active: BTreeSet<(String, String)> = active.flat_map(intents).collect();
         self.rejected_intents.retain(|rejected| known.contains(rejected));
-        self.sent_intents
-            .retain(|sent, at| known.contains(sent) || now.duration_since(*at) < STALE_LIST);
+        self.forget_sent_intents(&known, now);
         self.suspended_intents.retain(|found| known.contains(found));
         if self.first_look.is_some() {
             let found = std::mem::take(&mut self.inherited_intents);
@@ -116,6 +117,23 @@ impl WriteHistory {
             self.suspended_intents = known.difference(&active).cloned().collect();
             self.inherited_intents = active;
         }
+    }
+
+    /// Forgets the sent intents that no list shows: after an hour, and the oldest if there are many, because a grant that
+    /// is edited all the time sends new ones every second.
+    fn forget_sent_intents(&mut self, known: &BTreeSet<(String, String)>, now: Timestamp) {
+        let unseen = self
+            .sent_intents
+            .iter()
+            .filter(|(sent, _)| !known.contains(*sent));
+        let mut times: Vec<Timestamp> = unseen.map(|(_, at)| *at).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let forgotten = times.get(MAX_UNSEEN).copied();
+        self.sent_intents.retain(|sent, at| {
+            let recent =
+                now.duration_since(*at) < STALE_LIST && forgotten.is_none_or(|forgotten| *at > forgotten);
+            known.contains(sent) || recent
+        });
     }
 
     /// Returns the fingerprints of the intended writes of a grant that do not count as taken effect: OSS has rejected

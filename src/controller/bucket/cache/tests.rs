@@ -90,6 +90,23 @@ fn a_write_that_was_sent_counts_after_its_life_whatever_happens_to_its_grant() {
 }
 
 #[test]
+fn a_grant_that_is_edited_all_the_time_leaves_a_bounded_number_of_sent_writes() {
+    let mut writes = running();
+    for second in 0..1000 {
+        let entry = LedgerEntry {
+            fingerprint: second.to_string(),
+            ..entry()
+        };
+        let now = START + SignedDuration::from_secs(second);
+        writes.write_sent("uid", [entry].iter(), now);
+        writes.read_ledgers(&[], now);
+    }
+    assert_eq!(writes.sent_intents.len(), MAX_UNSEEN);
+    let newest = ("uid".to_owned(), "999".to_owned());
+    assert!(writes.sent_intents.contains_key(&newest));
+}
+
+#[test]
 fn an_answered_write_of_an_earlier_process_makes_absence_untrusted_for_30_s() {
     let written = |at: Timestamp| {
         let mut grant = grant(false, true);
