@@ -154,11 +154,9 @@ impl Stage {
         Ok(self.cloud.add_bucket(seed)?)
     }
 
-    /// Returns the operator's requests to the API server since line `from` of the audit log, as verb and resource.
+    /// Returns the operator's requests to the API server after the first `from` audited requests, as verb and resource.
     pub fn asked_since(&self, from: usize) -> Result<Vec<(String, String)>> {
-        let log = self.plane.audit_log()?;
-        let events = log.lines().skip(from).filter(|line| line.contains(OPERATOR));
-        let events = events.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let events = self.plane.audit_events()?.into_iter().skip(from);
         let text = |event: &Value, pointer: &str| {
             event
                 .pointer(pointer)
@@ -167,6 +165,7 @@ impl Stage {
                 .to_owned()
         };
         Ok(events
+            .filter(|event| text(event, "/user/username") == OPERATOR)
             .map(|event| {
                 let (resource, part) = (
                     text(&event, "/objectRef/resource"),
@@ -184,9 +183,9 @@ impl Stage {
             .collect())
     }
 
-    /// Returns the number of lines of the audit log.
+    /// Returns the number of audited requests.
     pub fn audited(&self) -> Result<usize> {
-        Ok(self.plane.audit_log()?.lines().count())
+        Ok(self.plane.audit_events()?.len())
     }
 
     /// Returns the policy writes to buckets whose names begin with `bucket`.

@@ -296,10 +296,7 @@ impl Stage {
 
     /// Returns the operator's own requests in the audit log.
     pub fn audited(&self) -> Vec<Audited> {
-        let log = self.plane.audit_log().unwrap();
-        let events = log
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let events = self.plane.audit_events().unwrap().into_iter();
         events
             .filter(|event| event["user"]["username"] == OPERATOR)
             .map(|event| Audited::of(&event))

@@ -63,11 +63,11 @@ async fn a_service_account_has_only_its_own_permissions_and_is_audited() {
         denied.contains("system:serviceaccount:default:reader"),
         "{denied}"
     );
-    let log = plane.audit_log().unwrap();
-    let named = log
-        .lines()
-        .filter(|line| line.contains("\"username\":\"system:serviceaccount:default:reader\""));
-    assert!(named.filter(|line| line.contains("\"code\":403")).count() >= 1);
+    let refused = plane.audit_events().unwrap().into_iter().filter(|event| {
+        event["user"]["username"] == "system:serviceaccount:default:reader"
+            && event["responseStatus"]["code"] == 403
+    });
+    assert!(refused.count() >= 1);
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use crate::process::Process;
 use crate::tools::Tool;
 
 /// Logs verb, resource and response status of every request, but no bodies, because requests carry Secrets.
-const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[{"level":"Metadata"}]}"#;
+const AUDIT_POLICY: &str =
+    r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","rules":[{"level":"Metadata"}]}"#;
 
 /// A running API server and its address.
 pub(super) struct ApiServer {

@@ -8,10 +8,12 @@ mod keys;
 pub(crate) mod kubeconfig;
 mod nodes;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::error::{HarnessError, Result};
@@ -186,13 +188,32 @@ impl ControlPlane {
         kubeconfig::write(path, &self.url, &self.authority, token.trim())
     }
 
-    /// Returns the audit log so far, one JSON object per line. Fails if auditing is off.
-    pub fn audit_log(&self) -> Result<String> {
+    /// Returns the latest audit event of every request so far, in the order in which the requests were received. A
+    /// request is recorded before it is handled, so one whose effect was seen is here, perhaps without an answer yet:
+    /// the API server records the answer only after it was sent. Fails if auditing is off.
+    pub fn audit_events(&self) -> Result<Vec<Value>> {
         let path = self.audit_log.as_ref();
         let path = path.ok_or_else(|| {
             HarnessError::Surprise("this control plane was started without an audit log".to_owned())
         })?;
-        std::fs::read_to_string(path).map_err(HarnessError::io("reading the audit log"))
+        let log = std::fs::read_to_string(path).map_err(HarnessError::io("reading the audit log"))?;
+        let mut requests: HashMap<String, (usize, Value)> = HashMap::new();
+        // The last line may be half written.
+        for event in log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        {
+            let id = event
+                .get("auditID")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            let next = requests.len();
+            requests.entry(id).or_insert((next, Value::Null)).1 = event;
+        }
+        let mut requests: Vec<_> = requests.into_values().collect();
+        requests.sort_unstable_by_key(|(place, _)| *place);
+        Ok(requests.into_iter().map(|(_, event)| event).collect())
     }
 
     /// Kills all parts and removes the folder. Fails if a part cannot be killed or the folder cannot be removed.
