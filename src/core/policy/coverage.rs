@@ -2,8 +2,24 @@
 
 use serde_json::{Map, Value};
 
-use super::deny::{DENIED_PATTERN_LENGTH, GrantedAccess};
 use super::wildcard::{covers_all_after, pattern_matches, patterns_overlap};
+
+/// Maximum length of the patterns that are stored in the status.
+pub const DENIED_PATTERN_LENGTH: usize = 512;
+
+/// The access that a grant gives: the sessions of one role may read the objects whose path `BUCKET/KEY` starts with one
+/// of the paths.
+#[derive(Clone, Debug)]
+pub struct GrantedAccess<'a> {
+    /// The sessions that read, as a pattern of their ARNs.
+    pub readers: &'a str,
+    /// UID of the grantee account.
+    pub account_uid: &'a str,
+    /// UID of the account that owns the bucket.
+    pub owner_uid: &'a str,
+    /// The bucket and a prefix of its keys.
+    pub paths: &'a [String],
+}
 
 /// Whether an element of a statement covers the granted access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

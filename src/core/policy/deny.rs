@@ -4,15 +4,15 @@
 
 use serde_json::{Map, Value};
 
-use super::coverage::{Coverage, action_coverage, principal_coverage, resource_coverage};
+use super::coverage::{
+    Coverage, DENIED_PATTERN_LENGTH, GrantedAccess, action_coverage, principal_coverage, resource_coverage,
+};
 use super::document::Document;
 use super::statement::parse_strictly;
 use super::wildcard::pattern_matches;
 
-/// Maximum number and length of the patterns in [`Denies::objects`]: they are stored in the status.
+/// Maximum number of the patterns in [`Denies::objects`]: they are stored in the status.
 pub const DENIED_PATTERNS: usize = 16;
-/// See [`DENIED_PATTERNS`].
-pub const DENIED_PATTERN_LENGTH: usize = 512;
 
 /// The elements of a statement.
 const ELEMENTS: [&str; 8] = [
@@ -56,20 +56,6 @@ pub struct Denies {
 /// What Alibaba Cloud writes into the Deny statements that it adds to a policy on its own, for example after an abuse
 /// report.
 pub const SECURITY_DENY: &str = "Created by Alibaba Cloud Security";
-
-/// The access that a grant gives: the sessions of one role may read the objects whose path `BUCKET/KEY` starts with one
-/// of the paths.
-#[derive(Clone, Debug)]
-pub struct GrantedAccess<'a> {
-    /// The sessions that read, as a pattern of their ARNs.
-    pub readers: &'a str,
-    /// UID of the grantee account.
-    pub account_uid: &'a str,
-    /// UID of the account that owns the bucket.
-    pub owner_uid: &'a str,
-    /// The bucket and a prefix of its keys.
-    pub paths: &'a [String],
-}
 
 /// Evaluates all Deny statements of a document.
 pub fn evaluate_denies(document: Option<&Document>, given: &GrantedAccess<'_>) -> Denies {

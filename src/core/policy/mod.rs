@@ -7,10 +7,8 @@ mod publicity;
 mod statement;
 mod wildcard;
 
-pub use deny::{
-    DENIED_PATTERN_LENGTH, DENIED_PATTERNS, Denies, DenyVerdict, GrantedAccess, SECURITY_DENY,
-    evaluate_denies, is_denied,
-};
+pub use coverage::{DENIED_PATTERN_LENGTH, GrantedAccess};
+pub use deny::{DENIED_PATTERNS, Denies, DenyVerdict, SECURITY_DENY, evaluate_denies, is_denied};
 pub use document::{Document, POLICY_LIMIT, PolicyParseError, StatementSpan};
 pub use publicity::{PolicyPublicity, Publicity, publicity};
 pub use statement::{
