@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{Change, GrantOutcome, Plan, PlanInput};
+use super::types::{Change, GrantOutcome, Plan, PlanInput};
 use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
 use crate::core::grant::{Desired, Disposition, GrantInput, OnDrift, Removal, WRITE_LIFE_SECONDS};
 use crate::core::policy::{Document, STATEMENT_LIMIT, Statement};
