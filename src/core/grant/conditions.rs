@@ -1,7 +1,7 @@
 //! The conditions of a grant besides Ready, computed from its state.
 
 use super::ready_summary::{ReadySummary, repeated_drift};
-use super::status::{GrantState, Observation};
+use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, drift};
 use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
 use crate::core::condition_builder::{ConditionsBuilder, condition_status, counted};

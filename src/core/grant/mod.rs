@@ -10,6 +10,7 @@ mod plan;
 mod preview;
 mod reach;
 mod ready_summary;
+mod state;
 mod status;
 mod stored_entry;
 mod upgrade;
@@ -21,7 +22,8 @@ pub use ledger::{OnlyStored, merge_ledger, split_ledger};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
 pub use preview::{planned_change, planned_change_alone};
 pub use reach::{public_statement, whole_account};
-pub use status::{GrantState, Observation, grant_status};
+pub use state::{GrantState, Observation};
+pub use status::grant_status;
 pub use stored_entry::StoredLedger;
 pub use upgrade::upgraded_grant_status;
 

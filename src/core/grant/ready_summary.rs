@@ -3,7 +3,7 @@
 //! with the state, the code, that side, counts that are stored anyway, or the backoff level.
 
 use super::reach::{public_statement, way_around_public_access_block, whole_account};
-use super::status::{GrantState, Observation};
+use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, PassRoleDecision};
 use crate::api::{EntryState, GrantReason, PrincipalForm};
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};

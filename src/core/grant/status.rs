@@ -5,78 +5,12 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::conditions::{set_credentials_valid, set_granted, set_other_conditions};
 use super::ready_summary::ready_summary;
-use super::{GrantObject, GrantOutcome, PassRoleDecision, drift};
-use crate::api::{
-    ConditionStatus, Drift, DriftKind, GrantReason, GrantStatus, LedgerEntry, ObservedBucket, ObservedPolicy,
-    PlannedChange, RepeatedDrift, kinds,
-};
+use super::state::{GrantState, Observation};
+use super::{GrantObject, drift};
+use crate::api::{ConditionStatus, Drift, DriftKind, GrantReason, GrantStatus, kinds};
 use crate::core::condition_builder::{
     ACTION_REQUIRED, CONTINUES, ConditionsBuilder, troubleshooting_link, whole_seconds,
 };
-use crate::core::error::{CloudError, CredentialsError};
-use crate::core::policy::{Denies, PolicyParseError};
-
-/// State of a grant at the end of a reconcile, or before a write.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GrantState {
-    /// The outcome of the plan.
-    Planned(GrantOutcome),
-    /// Suspended by spec.suspend.
-    Suspended,
-    /// Computed only, because spec.mode is Preview.
-    Preview,
-    /// A field of the spec is invalid: the message.
-    Invalid(String),
-    /// No tenancy rule permits the grant: the message.
-    Denied(String),
-    /// The namespace could not be read, so the tenancy rules cannot be evaluated.
-    NamespaceUnknown,
-    /// The bucket belongs to this other account.
-    WrongOwner(String),
-    /// The bucket is in this other region.
-    WrongRegion(String),
-    /// The operator's own identity cannot read the owner of the bucket.
-    OwnerUnverified,
-    /// Statements are missing and driftPolicy is Report.
-    DriftReported,
-    /// Statements are missing and restoring backs off, because another writer keeps removing them.
-    RepeatedDrift,
-    /// The credentials cannot be used.
-    CredentialsFailed(CredentialsError),
-    /// A call to the cloud failed.
-    CloudFailed(CloudError),
-    /// The policy cannot be edited safely.
-    PolicyUnreadable(PolicyParseError),
-    /// Another writer changed the policy between each read and write.
-    WriteConflict,
-    /// Block Public Access forbids the requested `ram:PassRole` statement; the other statement is applied.
-    PassRoleBlocked,
-}
-
-/// What the reconcile observed, besides the state; a `None` keeps the value of the previous status.
-#[derive(Clone, Debug, Default)]
-pub struct Observation {
-    /// The policy at the last read.
-    pub policy: Option<ObservedPolicy>,
-    /// The ledger.
-    pub ledger: Vec<LedgerEntry>,
-    /// The decision about the `ram:PassRole` statement.
-    pub pass_role: Option<PassRoleDecision>,
-    /// Whether every applied entry of the ledger is in the policy; `None` when the read does not prove it.
-    pub all_present: Option<bool>,
-    /// Number of foreign statements that name the same principal.
-    pub overlaps: Option<i32>,
-    /// Number of statements found missing in this reconcile.
-    pub missing: usize,
-    /// Owner and region of the bucket.
-    pub bucket: Option<ObservedBucket>,
-    /// Effect of the Deny statements in the policy on the grant.
-    pub denies: Option<Denies>,
-    /// The change that Enforce or Correct would make.
-    pub plan: Option<PlannedChange>,
-    /// Repeated removals after this reconcile.
-    pub repeated_drift: Option<RepeatedDrift>,
-}
 
 /// Computes the status.
 pub fn grant_status(
