@@ -2,8 +2,8 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::phase::{End, Phase, allowed_count};
 use super::ready_summary::{JobReadySummary, job_ready_summary};
-use super::status::{End, Phase, allowed_count};
 use super::{JobObject, Stats};
 use crate::api::{Condition, ConditionStatus, JobReason, JobStatus, kinds};
 use crate::core::condition_builder::{ACTION_REQUIRED, CONTINUES, ConditionsBuilder, troubleshooting_link};

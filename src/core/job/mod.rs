@@ -5,6 +5,7 @@ mod enforcement;
 mod first_calls;
 mod gate;
 mod listed_object;
+mod phase;
 mod progress;
 mod ready_summary;
 mod result_buffer;
@@ -19,6 +20,7 @@ mod upgrade;
 pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
 pub use gate::{GateDecision, covers, evaluate_gate, grant_mismatch};
 pub use listed_object::ListedObject;
+pub use phase::{End, Phase};
 pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;
@@ -26,8 +28,8 @@ pub use source::{LINE_PART, SourceItem, SourceSpec, items_of_lines, items_of_pag
 pub use source_size::{ItemCounter, decoded_bytes, list_bytes, planned_size};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
-    End, Phase, acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status,
-    recovered_status, storing_failed_status, unreadable_status,
+    acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status, recovered_status,
+    storing_failed_status, unreadable_status,
 };
 pub use throughput::Throughput;
 pub use upgrade::upgraded_job_status;

@@ -1,76 +1,15 @@
 //! The status of a job, computed from its phase and its progress.
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
 use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions, stalled_conditions};
+use super::phase::{End, Phase, allowed_count};
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
-    ConditionStatus, EnforcementWait, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow,
-    ReportsSummary, Select, SuspendCause, kinds,
+    ConditionStatus, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow, ReportsSummary, Select,
+    SuspendCause, kinds,
 };
 use crate::core::condition_builder::{ConditionsBuilder, truncate, whole_seconds};
-use crate::core::error::{CloudError, CredentialsError};
-
-/// How a job finished.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// All items are done, and no more of them failed than allowed.
-    Complete,
-    /// The job failed: reason and message.
-    Failed(JobReason, String),
-}
-
-/// Phase of a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Waiting for the grant: the message.
-    Waiting(String),
-    /// Waiting to repeat the first call, because OSS may not enforce the grant yet: the message and the repeat.
-    Unenforced(String, EnforcementWait),
-    /// Counting the items of the source, or just finished counting them: what is known of the source.
-    Counting(ObservedSource),
-    /// The source cannot be read: the message, and whether action is required.
-    SourceUnreadable(String, bool),
-    /// This many jobs of the namespace, the maximum, are running, or the lists of the jobs that run use all memory for lists;
-    /// the job starts when one of them finishes.
-    Queued(Option<usize>),
-    /// Calls are in progress: items finished per second, 0 when that is not known.
-    Scoring(u32),
-    /// Suspended by `spec.suspend`.
-    Suspended,
-    /// No tenancy rule permits the job: the message.
-    Denied(String),
-    /// The credentials cannot be used: the error and the message.
-    CredentialsFailed(CredentialsError, String),
-    /// The cloud rejected the credentials: the error and the name of the identity.
-    CredentialsRejected(CloudError, String),
-    /// The budget is used.
-    OutOfBudget,
-    /// The object was restored from a backup.
-    RestoredFromBackup,
-    /// Reports with this number of stored results are missing.
-    ResultsMissing(usize),
-    /// The API server rejects annotation `immops.dev/started`: its error.
-    NotStarted(String),
-    /// Action is required: reason and message.
-    Stalled(JobReason, String),
-    /// A field of the spec is invalid: the message.
-    Invalid(String),
-    /// The job has finished.
-    Ended(End),
-}
-
-/// Converts a count or a percentage of all items to a count.
-pub(super) fn allowed_count(allowed: &IntOrString, total: usize) -> usize {
-    match allowed {
-        IntOrString::Int(count) => usize::try_from(*count).unwrap_or(0),
-        IntOrString::String(percent) => {
-            let percent: usize = percent.trim_end_matches('%').parse().unwrap_or(0);
-            total * percent / 100
-        }
-    }
-}
 
 /// Evaluates the limits of a job: it fails as soon as more items failed, or are below the threshold, than the spec allows.
 pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
