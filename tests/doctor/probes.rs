@@ -3,7 +3,8 @@
 use imm_operator::api::{ImageScoreJob, ImmBucketGrant, PrincipalForm};
 use imm_operator::cli::doctor::probe::{read_image, run_probe};
 use imm_operator::core::doctor::{
-    CredentialFacts, Facts, GrantFacts, JobFacts, Probe, ProbeFacts, ProbeFindings, Report, RestoreOutcome,
+    CredentialFacts, DoctorReport, Facts, GrantFacts, JobFacts, Probe, ProbeFacts, ProbeFindings,
+    RestoreOutcome,
 };
 use k8s_openapi::jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,7 @@ fn concluded(found: &ProbeFindings, name: &str) -> (String, bool) {
         }),
         ..Facts::default()
     };
-    let report = Report::of(&facts, Timestamp::now());
+    let report = DoctorReport::of(&facts, Timestamp::now());
     let found = report
         .conclusion
         .iter()

@@ -3,8 +3,9 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::advice::{call_failed, credentials_check};
+use super::check::counted;
 use super::public_policy::{PolicyView, policy_view, public_check, wildcard_check};
-use super::{BucketFacts, Check, GrantFacts, ProbeFacts, counted};
+use super::{BucketFacts, Check, GrantFacts, ProbeFacts};
 use crate::api::GrantSpec;
 use crate::core::error::CloudError;
 use crate::core::grant::{GrantOutcome, PublicAccessBlock, parse_spec, planned_change_alone};

@@ -1,8 +1,9 @@
 //! Checks of a job and its project.
 
 use super::advice::{call_failed, credentials_check, fix};
+use super::check::counted;
 use super::network::is_closed;
-use super::{Check, Facts, GrantFacts, JobFacts, ProjectFacts, counted};
+use super::{Check, Facts, GrantFacts, JobFacts, ProjectFacts};
 use crate::api::{AccessMode, JobSpec};
 use crate::core::job::{grant_mismatch, parse_spec};
 

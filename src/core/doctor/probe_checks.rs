@@ -1,6 +1,7 @@
 //! Checks of a probe: its answers, its price, and whether the policy is back.
 
-use super::{Check, ProbeFacts, RestoreOutcome, counted};
+use super::check::counted;
+use super::{Check, ProbeFacts, RestoreOutcome};
 use crate::api::{Grantee, PrincipalForm};
 
 /// All checks of a probe.

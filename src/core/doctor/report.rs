@@ -1,10 +1,69 @@
-//! The report as text, JSON and Markdown.
+//! The report: all checks and the conclusion, as text, JSON and Markdown.
 
 use std::fmt::Write;
 
-use super::{Mask, Report};
+use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
 
-impl Report {
+use super::check::{Check, Level, Setting};
+use super::facts::Facts;
+use super::mask::Mask;
+use super::restore::RestoreOutcome;
+use super::{bucket, conclusion, job, network, probe_checks};
+
+/// All checks and the conclusion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DoctorReport {
+    /// The checks, in the order in which they depend on each other.
+    pub checks: Vec<Check>,
+    /// The values to set.
+    pub conclusion: Vec<Setting>,
+}
+
+impl DoctorReport {
+    /// Judges what was seen.
+    pub fn of(facts: &Facts, now: Timestamp) -> Self {
+        let mut checks = network::endpoint_checks(&facts.endpoints);
+        if let Some(grant) = &facts.grant {
+            checks.extend(bucket::grant_checks(grant, facts.probe.as_ref(), now));
+        }
+        if let Some(job) = &facts.job {
+            checks.extend(job::job_checks(job, facts.grant.as_ref()));
+        }
+        checks.extend(network::variant_check(&facts.variants));
+        checks.extend(job::listing_checks(facts));
+        if let Some(probe) = &facts.probe {
+            checks.extend(probe_checks::probe_checks(probe));
+        }
+        Self {
+            checks,
+            conclusion: conclusion::conclude(facts),
+        }
+    }
+
+    /// Returns the report about putting a policy back.
+    pub fn of_restoration(outcome: &RestoreOutcome, file: &str) -> Self {
+        Self {
+            checks: vec![probe_checks::restore_check(outcome, file)],
+            conclusion: Vec::new(),
+        }
+    }
+
+    /// Returns the most severe level.
+    pub fn level(&self) -> Level {
+        let levels = self.checks.iter().map(|check| check.level);
+        levels.max().unwrap_or(Level::Ok)
+    }
+
+    /// Returns the exit code: 0 if all is well, 1 after a warning, 2 after a failure.
+    pub fn exit_code(&self) -> u8 {
+        match self.level() {
+            Level::Ok => 0,
+            Level::Warning => 1,
+            Level::Failed => 2,
+        }
+    }
+
     /// Returns one line for each check and each value of the conclusion.
     pub fn to_text(&self) -> String {
         // Writing to a String cannot fail.

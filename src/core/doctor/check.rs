@@ -1,0 +1,92 @@
+//! One check of a report, and one value of its conclusion.
+
+use serde::Serialize;
+
+/// Result of a check, in ascending order of severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It may not work, or could not be checked.
+    Warning,
+    /// It does not work.
+    Failed,
+}
+
+impl Level {
+    /// Returns the level as reports show it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One check: one line of a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Name of the check.
+    pub name: &'static str,
+    /// Result.
+    pub level: Level,
+    /// What was seen.
+    pub seen: String,
+    /// What to change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+}
+
+impl Check {
+    pub(super) fn new(name: &'static str, level: Level, seen: impl Into<String>) -> Self {
+        Self {
+            name,
+            level,
+            seen: seen.into(),
+            change: None,
+        }
+    }
+
+    pub(super) fn ok(name: &'static str, seen: impl Into<String>) -> Self {
+        Self::new(name, Level::Ok, seen)
+    }
+
+    pub(super) fn warning(name: &'static str, seen: impl Into<String>, change: impl Into<String>) -> Self {
+        Self {
+            change: Some(change.into()),
+            ..Self::new(name, Level::Warning, seen)
+        }
+    }
+
+    pub(super) fn failed(name: &'static str, seen: impl Into<String>, change: impl Into<String>) -> Self {
+        Self {
+            change: Some(change.into()),
+            ..Self::new(name, Level::Failed, seen)
+        }
+    }
+}
+
+/// Returns a number with a noun.
+pub(super) fn counted(number: usize, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}
+
+/// A value to set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Setting {
+    /// Field or flag.
+    pub setting: &'static str,
+    /// Value to set.
+    pub value: String,
+    /// Whether something that was seen decides it; otherwise it is the value of the documentation, or the one in the object.
+    pub confirmed: bool,
+    /// Why.
+    pub why: String,
+}
