@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::answer::parse_answer;
 use super::error_text::own_words;
 use super::refusal_body::RefusalBody;
-use super::rpc::parse_answer;
 use crate::core::error::CLOCK_SKEW_CODES;
 use crate::core::refusal::Refusal;
 use crate::ports::{CloudError, CloudErrorKind};

@@ -5,9 +5,10 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::answer::parse_answer;
 use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
-use super::rpc::{RpcCall, parse_answer};
+use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::api::{JobAccess, RoleChain, RoleType};
 use crate::core::place::ProjectPlace;

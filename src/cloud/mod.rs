@@ -1,6 +1,7 @@
 //! Adapter for Alibaba Cloud over HTTP: the only module that uses URLs, headers and error bodies. Each call is one attempt;
 //! retries are decided elsewhere.
 
+mod answer;
 mod classify;
 mod client;
 mod error_text;

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use k8s_openapi::jiff::Timestamp;
 use reqwest::{Method, Request};
-use serde::de::DeserializeOwned;
 
 use super::client::{build_request, parse_url};
 use super::sign::{Header, acs3};
@@ -62,12 +61,6 @@ impl RpcCall<'_> {
         let body = self.form.map(ToOwned::to_owned);
         build_request(Method::POST, url, headers, body)
     }
-}
-
-/// Reads an answer: JSON, or else XML, in which a gateway or a proxy can answer. `None` if it is neither, or lacks a member.
-pub(super) fn parse_answer<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
-    let json = serde_json::from_slice(body).ok();
-    json.or_else(|| quick_xml::de::from_str(std::str::from_utf8(body).ok()?).ok())
 }
 
 /// Returns a nonce that is unique among the operator's requests: process ID, time and a counter.

@@ -5,9 +5,10 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::answer::parse_answer;
 use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
-use super::rpc::{RpcCall, parse_answer};
+use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
 
