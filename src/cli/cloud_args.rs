@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use thiserror::Error;
 
-use super::{credentials_from_environment, variable};
+use super::environment::{credentials_from_environment, variable};
 use crate::app::OperatorIdentity;
 use crate::cloud::{CredentialsUri, CredentialsUriError, MetadataService};
 use crate::core::endpoints::{EndpointSettings, Network, RegionSources, StsEnvironment};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::variable;
+use super::environment::variable;
 use crate::core::proxy::ProxyVariables;
 use crate::kubernetes::connect::ConnectOptions;
 

@@ -4,6 +4,7 @@ mod cloud_args;
 mod cluster;
 mod completion;
 pub mod doctor;
+mod environment;
 mod escape;
 pub mod generate;
 mod manifest;
@@ -22,13 +23,14 @@ pub use self::cloud_args::IdentityError;
 use self::cluster::ClusterArgs;
 use self::completion::CompletionArgs;
 use self::doctor::DoctorArgs;
+pub use self::environment::credentials_from_environment;
+use self::environment::variable;
 use self::plan::PlanArgs;
 use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
 use crate::app::Settings;
 use crate::core::validate::is_namespace_name;
 use crate::kubernetes::now;
-use crate::ports::AccessKeys;
 use crate::runtime::telemetry::LogFormat;
 
 /// Kubernetes operator that grants Alibaba Cloud IMM read access to OSS buckets of other accounts and scores their images.
@@ -164,32 +166,6 @@ impl RunArgs {
             std::process::id()
         )
     }
-}
-
-/// Returns the static credentials in the variables of Alibaba Cloud's SDKs; `None` unless ID and secret are set.
-pub fn credentials_from_environment() -> Option<AccessKeys> {
-    credentials_with_prefix("ALIBABA_CLOUD_")
-}
-
-/// Returns static credentials in variables with a prefix; `None` unless ID and secret are set.
-fn credentials_with_prefix(prefix: &str) -> Option<AccessKeys> {
-    let named = |name: &str| variable(&format!("{prefix}{name}"));
-    let (id, secret) = (named("ACCESS_KEY_ID")?, named("ACCESS_KEY_SECRET")?);
-    let token = named("SECURITY_TOKEN").map(Into::into);
-    Some(AccessKeys {
-        id,
-        secret: secret.into(),
-        token,
-        expires_at: None,
-    })
-}
-
-/// Returns an environment variable without surrounding white space; `None` if it is unset or empty.
-#[expect(clippy::disallowed_methods, reason = "the only reader of the environment")]
-fn variable(name: &str) -> Option<String> {
-    let value = std::env::var(name).ok()?;
-    // The value of a Secret that was created with `echo` ends with a line break.
-    Some(value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -3,41 +3,26 @@
 
 use std::path::Path;
 
-use super::endpoints::proxies;
+use super::args::{DoctorArgs, KeysFrom};
+use super::collector::Collector;
+use super::endpoints::{reach_all, variants};
 use super::input::{GrantSubject, JobSubject, Subjects};
-use super::probe_args::ProbeInput;
-use super::{DoctorArgs, KeysFrom};
+use super::probe_start::{ProbeInput, restore_from_file, start_probe};
 use crate::api::{BucketRef, CredentialSource, Credentials, Source};
-use crate::app::{CallerCredentials, CallersCluster, OperatorIdentity, resolve_endpoints};
-use crate::cli::credentials_with_prefix;
-use crate::cloud::Cloud;
+use crate::app::{CallersCluster, OperatorIdentity};
 use crate::core::doctor::{
-    BucketFacts, CredentialFacts, Facts, GrantFacts, JobFacts, ListingFacts, ProbeFacts, ProjectFacts,
-    RestoreOutcome,
+    BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, ProbeFacts, ProjectFacts, RestoreOutcome,
 };
-use crate::core::endpoints::{EndpointSettings, Endpoints};
 use crate::core::grant::{PassRoleDecision, parse_spec};
-use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
+use crate::core::identity::SessionScope;
 use crate::core::job;
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
-use crate::core::proxy::ProxyVariables;
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::now;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 
-/// Everything that the calls need.
-pub(super) struct Collector<'a> {
-    pub(super) flags: &'a DoctorArgs,
-    pub(super) settings: EndpointSettings,
-    pub(super) endpoints: Endpoints,
-    pub(super) cloud: Cloud,
-    pub(super) proxies: ProxyVariables,
-    given: OperatorIdentity,
-    pub(super) cluster: Option<CallersCluster>,
-}
-
 /// Namespace of an object, and whether it is in the cluster.
-type Place = (String, bool);
+type Subject = (String, bool);
 
 /// Collects all facts.
 ///
@@ -68,12 +53,12 @@ pub(super) async fn collect(
         job.as_ref().map(|job| (job.namespace.clone(), job.stored)),
     );
     let collector = Collector::new(flags, given, cluster).await?;
-    let mut facts = Box::pin(collector.facts(grant, job)).await?;
+    let mut facts = Box::pin(seen(&collector, grant, job)).await?;
     if let Some(bucket) = flags.probe.bucket() {
         let (Some(of_grant), Some(of_job)) = places else {
             return Err("a probe needs a grant and a job".to_owned());
         };
-        let ended = collector.probe_with(&facts, bucket, of_grant, of_job).await?;
+        let ended = probe_with(&collector, &facts, bucket, of_grant, of_job).await?;
         facts.probe = Some(ended);
     }
     Ok(facts)
@@ -100,269 +85,206 @@ pub(super) async fn restore(
         .keys("GRANT", "default", false, &of_caller, &scope)
         .await?;
     let keys = keys.ok_or("there are no credentials of the owner: set IMM_OPERATOR_GRANT_ACCESS_KEY_ID or ALIBABA_CLOUD_ACCESS_KEY_ID, and the secret")?;
-    collector.restore(file, &keys).await
+    restore_from_file(&collector, file, &keys).await
 }
 
-impl<'a> Collector<'a> {
-    async fn new(
-        flags: &'a DoctorArgs,
-        given: OperatorIdentity,
-        cluster: Option<CallersCluster>,
-    ) -> Result<Self, String> {
-        let settings = flags.cloud.endpoints();
-        let endpoints = resolve_endpoints(&settings, &given)
-            .await
-            .map_err(|error| error.to_string())?;
-        let cloud = Cloud::new(endpoints.clone()).map_err(|error| error.to_string())?;
-        Ok(Self {
-            proxies: proxies(flags),
-            flags,
-            settings,
-            endpoints,
-            cloud,
-            given,
-            cluster,
-        })
-    }
-
-    /// Runs a probe with the credentials of both objects.
-    async fn probe_with(
-        &self,
-        facts: &Facts,
-        bucket: &str,
-        of_grant: Place,
-        of_job: Place,
-    ) -> Result<ProbeFacts, String> {
-        let (Some(grant), Some(job)) = (&facts.grant, &facts.job) else {
-            return Err("a probe needs a grant and a job".to_owned());
-        };
-        let scope = SessionScope::Bucket(bucket.to_owned());
-        let (namespace, stored) = of_grant;
-        let (_, owner) = self
-            .keys("GRANT", &namespace, stored, &grant.spec.credentials, &scope)
-            .await?;
-        let scope = SessionScope::project(&job.spec.project, &job.spec.access);
-        let (namespace, stored) = of_job;
-        let (_, caller) = self
-            .keys("JOB", &namespace, stored, &job.spec.credentials, &scope)
-            .await?;
-        let (Some(owner_keys), Some(caller_keys)) = (owner, caller) else {
-            return Err("a probe needs the credentials of the grant and of the job".to_owned());
-        };
-        self.probe(ProbeInput {
+/// Runs a probe with the credentials of both objects.
+async fn probe_with(
+    collector: &Collector<'_>,
+    facts: &Facts,
+    bucket: &str,
+    of_grant: Subject,
+    of_job: Subject,
+) -> Result<ProbeFacts, String> {
+    let (Some(grant), Some(job)) = (&facts.grant, &facts.job) else {
+        return Err("a probe needs a grant and a job".to_owned());
+    };
+    let scope = SessionScope::Bucket(bucket.to_owned());
+    let (namespace, stored) = of_grant;
+    let (_, owner) = collector
+        .keys("GRANT", &namespace, stored, &grant.spec.credentials, &scope)
+        .await?;
+    let scope = SessionScope::project(&job.spec.project, &job.spec.access);
+    let (namespace, stored) = of_job;
+    let (_, caller) = collector
+        .keys("JOB", &namespace, stored, &job.spec.credentials, &scope)
+        .await?;
+    let (Some(owner_keys), Some(caller_keys)) = (owner, caller) else {
+        return Err("a probe needs the credentials of the grant and of the job".to_owned());
+    };
+    start_probe(
+        collector,
+        ProbeInput {
             grant,
             job,
             owner_keys,
             caller_keys,
-        })
-        .await
+        },
+    )
+    .await
+}
+
+async fn seen(
+    collector: &Collector<'_>,
+    grant: Option<GrantSubject>,
+    job: Option<JobSubject>,
+) -> Result<Facts, String> {
+    let bucket = grant
+        .as_ref()
+        .map(|grant| BucketPlace::of(&grant.spec.bucket))
+        .transpose();
+    let bucket = bucket.map_err(|error| error.to_string())?;
+    if let Some(grant) = &grant {
+        parse_spec(&grant.spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
+    }
+    if let Some(job) = &job {
+        job::parse_spec(&job.spec).map_err(|error| error.to_string())?;
+    }
+    let project = job
+        .as_ref()
+        .map(|job| ProjectPlace::of(&job.spec.project))
+        .transpose();
+    let project = project.map_err(|error| error.to_string())?;
+    let source = match &job {
+        Some(job) => source_place(&job.spec.source, &job.spec.project.region)?,
+        None => None,
+    };
+    let mut facts = Facts {
+        endpoints: reach_all(collector, bucket.as_ref(), source.as_ref(), project.as_ref()).await,
+        ..Facts::default()
+    };
+    let mut objects = None;
+    if let (Some(grant), Some(bucket)) = (grant, &bucket) {
+        let scope = SessionScope::bucket(&grant.spec.bucket);
+        let (credentials, keys) = collector
+            .keys(
+                "GRANT",
+                &grant.namespace,
+                grant.stored,
+                &grant.spec.credentials,
+                &scope,
+            )
+            .await?;
+        let seen = match &keys {
+            Some(keys) => Some(bucket_facts(collector, bucket, keys).await),
+            None => None,
+        };
+        objects = keys.map(|keys| (bucket.clone(), String::new(), keys));
+        facts.grant = Some(GrantFacts {
+            spec: grant.spec,
+            ledger: grant.ledger,
+            credentials,
+            bucket: seen,
+        });
+    }
+    if let (Some(job), Some(project)) = (job, &project) {
+        let (seen, keys) = job_facts(collector, job, project, source.as_ref()).await?;
+        if let (Some(place), Some(keys)) = (source, keys) {
+            let prefix = seen.spec.source.prefix.as_ref().map(|p| p.prefix.clone());
+            objects = Some((place, prefix.unwrap_or_default(), keys));
+        }
+        facts.job = Some(seen);
+    }
+    if let Some((bucket, prefix, keys)) = objects {
+        facts.variants = variants(collector, &bucket, &prefix, &keys).await;
+    }
+    Ok(facts)
+}
+
+async fn bucket_facts(collector: &Collector<'_>, bucket: &BucketPlace, keys: &AccessKeys) -> BucketFacts {
+    let cloud = &collector.cloud;
+    let policy = cloud.get_policy(bucket, keys, now()).await;
+    let has_policy = policy.as_ref().is_ok_and(|read| read.bytes.is_some());
+    BucketFacts {
+        account: cloud.caller_account(keys, now()).await,
+        info: cloud.bucket_info(bucket, keys, now()).await,
+        block: cloud.read_public_access_block(bucket, keys, now()).await,
+        policy: policy.map(|read| read.bytes),
+        policy_is_public: if has_policy {
+            cloud.is_public(bucket, keys, now()).await
+        } else {
+            None
+        },
     }
 }
 
-impl Collector<'_> {
-    async fn facts(&self, grant: Option<GrantSubject>, job: Option<JobSubject>) -> Result<Facts, String> {
-        let bucket = grant
-            .as_ref()
-            .map(|grant| BucketPlace::of(&grant.spec.bucket))
-            .transpose();
-        let bucket = bucket.map_err(|error| error.to_string())?;
-        if let Some(grant) = &grant {
-            parse_spec(&grant.spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
-        }
-        if let Some(job) = &job {
-            job::parse_spec(&job.spec).map_err(|error| error.to_string())?;
-        }
-        let project = job
-            .as_ref()
-            .map(|job| ProjectPlace::of(&job.spec.project))
-            .transpose();
-        let project = project.map_err(|error| error.to_string())?;
-        let source = match &job {
-            Some(job) => source_place(&job.spec.source, &job.spec.project.region)?,
-            None => None,
-        };
-        let mut facts = Facts {
-            endpoints: self
-                .reach_all(bucket.as_ref(), source.as_ref(), project.as_ref())
-                .await,
-            ..Facts::default()
-        };
-        let mut objects = None;
-        if let (Some(grant), Some(bucket)) = (grant, &bucket) {
-            let scope = SessionScope::bucket(&grant.spec.bucket);
-            let (credentials, keys) = self
-                .keys(
-                    "GRANT",
-                    &grant.namespace,
-                    grant.stored,
-                    &grant.spec.credentials,
-                    &scope,
-                )
-                .await?;
-            let seen = match &keys {
-                Some(keys) => Some(self.bucket(bucket, keys).await),
-                None => None,
-            };
-            objects = keys.map(|keys| (bucket.clone(), String::new(), keys));
-            facts.grant = Some(GrantFacts {
-                spec: grant.spec,
-                ledger: grant.ledger,
-                credentials,
-                bucket: seen,
-            });
-        }
-        if let (Some(job), Some(project)) = (job, &project) {
-            let (seen, keys) = self.job(job, project, source.as_ref()).await?;
-            if let (Some(place), Some(keys)) = (source, keys) {
-                let prefix = seen.spec.source.prefix.as_ref().map(|p| p.prefix.clone());
-                objects = Some((place, prefix.unwrap_or_default(), keys));
-            }
-            facts.job = Some(seen);
-        }
-        if let Some((bucket, prefix, keys)) = objects {
-            facts.variants = self.variants(&bucket, &prefix, &keys).await;
-        }
-        Ok(facts)
-    }
-
-    /// Returns credentials for an object, and how they were obtained.
-    async fn keys(
-        &self,
-        whose: &str,
-        namespace: &str,
-        stored: bool,
-        credentials: &Credentials,
-        scope: &SessionScope,
-    ) -> Result<(CredentialFacts, Option<AccessKeys>), String> {
-        let Some(identity) = Identity::of(namespace, credentials) else {
-            return Err("spec.credentials lacks the block that its source requires".to_owned());
-        };
-        let from_cluster = self.flags.keys.map_or(stored, |from| from == KeysFrom::Cluster);
-        let prefix = format!("IMM_OPERATOR_{whose}_");
-        let own = credentials_with_prefix(&prefix).map(OperatorIdentity::Static);
-        let given = own.as_ref().unwrap_or(&self.given);
-        let given_name = match &own {
-            Some(_) => format!("AccessKey pair in {prefix}ACCESS_KEY_ID"),
-            None => given_name(given).to_owned(),
-        };
-        let is_account = matches!(identity.origin, CredentialOrigin::ServiceAccount { .. });
-        let is_operator = matches!(identity.origin, CredentialOrigin::Operator { .. });
-        let (origin, source) = match &self.cluster {
-            // The operator's own identity is not the caller's to use: what the caller has stands in for it.
-            Some(cluster) if from_cluster && !is_operator => (
-                identity.describe(),
-                CallerCredentials::Cluster(cluster.kubernetes()),
-            ),
-            _ => (given_name, CallerCredentials::Given(given)),
-        };
-        let by_token = match source {
-            CallerCredentials::Cluster(_) => is_account,
-            CallerCredentials::Given(given) => matches!(given, OperatorIdentity::Token { .. }),
-        };
-        let (keys, result) = match source.keys(&self.cloud, &identity, scope).await {
-            Ok(keys) => (Some(keys), Ok(())),
-            Err(error) => (None, Err(error)),
-        };
-        let facts = CredentialFacts {
-            origin,
-            by_token,
-            result,
-        };
-        Ok((facts, keys))
-    }
-
-    async fn bucket(&self, bucket: &BucketPlace, keys: &AccessKeys) -> BucketFacts {
-        let cloud = &self.cloud;
-        let policy = cloud.get_policy(bucket, keys, now()).await;
-        let has_policy = policy.as_ref().is_ok_and(|read| read.bytes.is_some());
-        BucketFacts {
-            account: cloud.caller_account(keys, now()).await,
-            info: cloud.bucket_info(bucket, keys, now()).await,
-            block: cloud.read_public_access_block(bucket, keys, now()).await,
-            policy: policy.map(|read| read.bytes),
-            policy_is_public: if has_policy {
-                cloud.is_public(bucket, keys, now()).await
-            } else {
-                None
-            },
+/// Asks about the job. Returns also the credentials that read its source.
+async fn job_facts(
+    collector: &Collector<'_>,
+    job: JobSubject,
+    project: &ProjectPlace,
+    source: Option<&BucketPlace>,
+) -> Result<(JobFacts, Option<AccessKeys>), String> {
+    let JobSubject {
+        namespace,
+        spec,
+        stored,
+    } = job;
+    let scope = SessionScope::project(&spec.project, &spec.access);
+    let (credentials, keys) = collector
+        .keys("JOB", &namespace, stored, &spec.credentials, &scope)
+        .await?;
+    let mut seen = JobFacts {
+        credentials,
+        account: None,
+        project: None,
+        listing: None,
+        spec,
+    };
+    if let Some(keys) = &keys {
+        seen.account = Some(collector.cloud.caller_account(keys, now()).await);
+        if !collector.flags.no_imm {
+            let asked = collector.cloud.project_limits(project, keys, now()).await;
+            seen.project = Some(asked.map(|limits| ProjectFacts {
+                queries_per_second: limits.queries_per_second,
+                concurrency: limits.concurrency,
+                service_role: limits.service_role,
+            }));
         }
     }
+    let Some(place) = source else {
+        return Ok((seen, None));
+    };
+    let own = seen.spec.source.credentials();
+    let used = own.unwrap_or(&seen.spec.credentials);
+    let scope = SessionScope::Objects(place.name().to_owned());
+    let whose = if own.is_some() { "SOURCE" } else { "JOB" };
+    let (obtained, keys) = collector.keys(whose, &namespace, stored, used, &scope).await?;
+    let result = match &keys {
+        Some(keys) => Some(read_source(collector, &seen.spec.source, place, keys).await),
+        None => None,
+    };
+    seen.listing = Some(ListingFacts {
+        credentials: own.is_some().then_some(obtained),
+        result,
+    });
+    Ok((seen, keys))
+}
 
-    /// Asks about the job. Returns also the credentials that read its source.
-    async fn job(
-        &self,
-        job: JobSubject,
-        project: &ProjectPlace,
-        source: Option<&BucketPlace>,
-    ) -> Result<(JobFacts, Option<AccessKeys>), String> {
-        let JobSubject {
-            namespace,
-            spec,
-            stored,
-        } = job;
-        let scope = SessionScope::project(&spec.project, &spec.access);
-        let (credentials, keys) = self
-            .keys("JOB", &namespace, stored, &spec.credentials, &scope)
-            .await?;
-        let mut seen = JobFacts {
-            credentials,
-            account: None,
-            project: None,
-            listing: None,
-            spec,
-        };
-        if let Some(keys) = &keys {
-            seen.account = Some(self.cloud.caller_account(keys, now()).await);
-            if !self.flags.no_imm {
-                let asked = self.cloud.project_limits(project, keys, now()).await;
-                seen.project = Some(asked.map(|limits| ProjectFacts {
-                    queries_per_second: limits.queries_per_second,
-                    concurrency: limits.concurrency,
-                    service_role: limits.service_role,
-                }));
-            }
-        }
-        let Some(place) = source else {
-            return Ok((seen, None));
-        };
-        let own = seen.spec.source.credentials();
-        let used = own.unwrap_or(&seen.spec.credentials);
-        let scope = SessionScope::Objects(place.name().to_owned());
-        let whose = if own.is_some() { "SOURCE" } else { "JOB" };
-        let (obtained, keys) = self.keys(whose, &namespace, stored, used, &scope).await?;
-        let result = match &keys {
-            Some(keys) => Some(self.read_source(&seen.spec.source, place, keys).await),
-            None => None,
-        };
-        seen.listing = Some(ListingFacts {
-            credentials: own.is_some().then_some(obtained),
-            result,
-        });
-        Ok((seen, keys))
-    }
-
-    /// Lists the first page of a prefix, or reads the first bytes of a manifest.
-    async fn read_source(
-        &self,
-        source: &Source,
-        place: &BucketPlace,
-        keys: &AccessKeys,
-    ) -> Result<usize, CloudError> {
-        if let Some(manifest) = &source.manifest
-            && let Ok(object) = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri)
-            && let Ok(object) = ObjectPlace::new(&object, place.region())
-        {
-            let read = self.cloud.read_object(&object, 0..64, None, keys, now()).await;
-            return read.map(|_| 1);
-        }
-        let prefix = source.prefix.as_ref().map_or("", |prefix| prefix.prefix.as_str());
-        let start = ListPosition::default();
-        let page = self
+/// Lists the first page of a prefix, or reads the first bytes of a manifest.
+async fn read_source(
+    collector: &Collector<'_>,
+    source: &Source,
+    place: &BucketPlace,
+    keys: &AccessKeys,
+) -> Result<usize, CloudError> {
+    if let Some(manifest) = &source.manifest
+        && let Ok(object) = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri)
+        && let Ok(object) = ObjectPlace::new(&object, place.region())
+    {
+        let read = collector
             .cloud
-            .list_objects(place, prefix, &start, keys, now())
-            .await?;
-        Ok(page.objects.len())
+            .read_object(&object, 0..64, None, keys, now())
+            .await;
+        return read.map(|_| 1);
     }
+    let prefix = source.prefix.as_ref().map_or("", |prefix| prefix.prefix.as_str());
+    let start = ListPosition::default();
+    let page = collector
+        .cloud
+        .list_objects(place, prefix, &start, keys, now())
+        .await?;
+    Ok(page.objects.len())
 }
 
 /// Returns the bucket of a source that has to be read; `None` for images that the job lists.
@@ -383,15 +305,4 @@ fn source_place(source: &Source, region: &str) -> Result<Option<BucketPlace>, St
     BucketPlace::of(&reference)
         .map(Some)
         .map_err(|error| error.to_string())
-}
-
-fn given_name(given: &OperatorIdentity) -> &'static str {
-    match given {
-        OperatorIdentity::None => "credentials in the environment",
-        OperatorIdentity::Static(_) => "AccessKey pair in ALIBABA_CLOUD_ACCESS_KEY_ID",
-        OperatorIdentity::Folder(_) => "folder of --credentials-folder",
-        OperatorIdentity::Token { .. } => "token file in the environment",
-        OperatorIdentity::Instance { .. } => "RAM role of the ECS instance",
-        OperatorIdentity::Uri(_) => "credentials URI",
-    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::DoctorArgs;
+use super::args::DoctorArgs;
 use crate::api::{GrantSpec, JobSpec, LedgerEntry};
 use crate::app::CallersCluster;
 use crate::cli::manifest;

@@ -1,0 +1,193 @@
+//! What must hold before a probe writes anything, and how it starts.
+
+use std::path::{Path, PathBuf};
+
+use super::collector::Collector;
+use super::probe::{MachineClock, ProbeTarget, read_image, restore, run_probe};
+use crate::app::CallersCluster;
+use crate::cli::escape::escaped;
+use crate::core::doctor::{GrantFacts, JobFacts, PreImage, Probe, ProbeFacts, RestoreOutcome};
+use crate::core::place::{BucketPlace, ProjectPlace, check_object_path};
+use crate::core::validate::check_prefix;
+use crate::ports::AccessKeys;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The objects and credentials that a probe uses.
+pub(super) struct ProbeInput<'a> {
+    pub(super) grant: &'a GrantFacts,
+    pub(super) job: &'a JobFacts,
+    pub(super) owner_keys: AccessKeys,
+    pub(super) caller_keys: AccessKeys,
+}
+
+/// Runs the probe that the flags ask for.
+///
+/// # Errors
+/// Returns the message if it is refused, before anything is written.
+pub(super) async fn start_probe(
+    collector: &Collector<'_>,
+    input: ProbeInput<'_>,
+) -> Result<ProbeFacts, String> {
+    let flags = &collector.flags.probe;
+    let (Some(name), Some(key)) = (&flags.probe_bucket, &flags.probe_object) else {
+        return Err("--probe-bucket needs --probe-object".to_owned());
+    };
+    let spec = &input.job.spec;
+    let bucket =
+        BucketPlace::new(name, &spec.project.region).map_err(|error| format!("--probe-bucket: {error}"))?;
+    check_object_path("--probe-object", key)
+        .and_then(|()| check_prefix("--probe-object", key))
+        .map_err(|error| error.to_string())?;
+    check_unused(collector, name).await?;
+    check_owner(collector, &bucket, &input).await?;
+    let role = input
+        .job
+        .project
+        .as_ref()
+        .and_then(|project| project.as_ref().ok()?.service_role.as_deref());
+    let mut probe = Probe::new(&input.grant.spec.grantee, role, flags.max_billed);
+    let file = flags
+        .pre_image
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("imm-operator-doctor-{name}.json")));
+    if !flags.yes {
+        return Err(format!(
+            "the probe would write up to 3 policies to bucket {name}, make up to {} scoring calls, each of which may be billed, and put the policy back: add --yes to do that",
+            flags.max_billed
+        ));
+    }
+    let target = ProbeTarget {
+        cloud: collector.cloud.clone(),
+        bucket,
+        owner_uid: input.grant.spec.bucket.owner_uid.clone(),
+        owner_keys: input.owner_keys,
+        project: ProjectPlace::of(&spec.project).map_err(|error| error.to_string())?,
+        caller_keys: input.caller_keys,
+        key: key.clone(),
+        with_policy: flags.with_policy,
+        file,
+    };
+    let stop = stop_on_signal()?;
+    eprintln!(
+        "imm-operator doctor: writing to the policy of bucket {name}; Ctrl-C ends the probe and puts the policy back"
+    );
+    let outcome = run_probe(&target, &mut probe, &MachineClock::start(), &stop).await?;
+    let image = read_image(&target.file);
+    announce(&outcome, image.as_ref().ok());
+    if outcome == RestoreOutcome::Restored {
+        // Nothing is left to restore.
+        let _ = std::fs::remove_file(&target.file);
+    }
+    Ok(ProbeFacts {
+        bucket: name.clone(),
+        key: key.clone(),
+        findings: probe.findings().clone(),
+        outcome,
+        file: target.file.display().to_string(),
+    })
+}
+
+/// Refuses a bucket that a grant of the cluster names. Without a cluster, the caller repeats the name.
+async fn check_unused(collector: &Collector<'_>, bucket: &str) -> Result<(), String> {
+    if let Some(own) = &collector.flags.probe.i_own {
+        if own != bucket {
+            return Err("--i-own must repeat the name of --probe-bucket".to_owned());
+        }
+        if collector.cluster.is_none() {
+            return Ok(());
+        }
+    }
+    let connected = if collector.cluster.is_none() {
+        let connected = CallersCluster::connect(&collector.flags.cluster.options());
+        Some(connected.map_err(|error| {
+            format!("{error}; without a cluster, add --i-own {bucket} to say that no grant names the bucket")
+        })?)
+    } else {
+        None
+    };
+    let Some(cluster) = collector.cluster.as_ref().or(connected.as_ref()) else {
+        return Ok(());
+    };
+    match cluster.has_grant_of(bucket).await {
+        Ok(true) => Err(format!(
+            "a grant of the cluster names bucket {bucket}: name another bucket"
+        )),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Refuses a bucket that the credentials of the grant do not own, or in another region than the project.
+async fn check_owner(
+    collector: &Collector<'_>,
+    bucket: &BucketPlace,
+    input: &ProbeInput<'_>,
+) -> Result<(), String> {
+    let now = crate::kubernetes::now();
+    let account = collector.cloud.caller_account(&input.owner_keys, now).await;
+    let account =
+        account.map_err(|error| format!("GetCallerIdentity failed ({})", error.code_and_refusal()))?;
+    let info = collector.cloud.bucket_info(bucket, &input.owner_keys, now).await;
+    let info = info.map_err(|error| {
+        format!(
+            "GetBucketInfo of the probe bucket failed ({})",
+            error.code_and_refusal()
+        )
+    })?;
+    if account != input.grant.spec.bucket.owner_uid || info.owner_uid.as_ref() != Some(&account) {
+        return Err("the credentials of the grant do not belong to the owner of the probe bucket: name a bucket of that account".to_owned());
+    }
+    if info.region.as_deref() != Some(bucket.region()) {
+        return Err("the probe bucket is not in the region of the project".to_owned());
+    }
+    Ok(())
+}
+
+/// Puts the policy of a file back.
+///
+/// # Errors
+/// Returns the message if the file cannot be used.
+pub(super) async fn restore_from_file(
+    collector: &Collector<'_>,
+    file: &Path,
+    keys: &AccessKeys,
+) -> Result<RestoreOutcome, String> {
+    let image = read_image(file)?;
+    let bucket = BucketPlace::new(&image.bucket, &image.region).map_err(|error| error.to_string())?;
+    let outcome = restore(&collector.cloud, &bucket, keys, &image, &MachineClock::start()).await;
+    announce(&outcome, Some(&image));
+    Ok(outcome)
+}
+
+/// Returns a token that Ctrl-C, SIGTERM and SIGHUP cancel. They no longer end the process: it puts the policy back first.
+fn stop_on_signal() -> Result<CancellationToken, String> {
+    let failed = |error: std::io::Error| format!("signals cannot be handled: {error}");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
+}
+
+/// Prints both policies if another client wrote one.
+fn announce(outcome: &RestoreOutcome, image: Option<&PreImage>) {
+    if let RestoreOutcome::Foreign { live } = outcome {
+        let none = || "(none)".to_owned();
+        let before = image.and_then(|image| image.before.clone());
+        eprintln!(
+            "imm-operator doctor: the live policy:\n{}\nthe policy from before:\n{}",
+            escaped(&live.clone().unwrap_or_else(none)),
+            escaped(&before.unwrap_or_else(none))
+        );
+    }
+}
