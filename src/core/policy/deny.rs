@@ -4,9 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::coverage::{
-    Coverage, DENIED_PATTERN_LENGTH, GrantedAccess, action_coverage, principal_coverage, resource_coverage,
-};
+use super::coverage::{Coverage, GrantedAccess, action_coverage, principal_coverage, resource_coverage};
 use super::document::Document;
 use super::statement::parse_strictly;
 use super::wildcard::pattern_matches;

@@ -1,5 +1,6 @@
 //! Bucket policies: the document as text, the statements that the operator renders, and the effect of Deny statements.
 
+mod check;
 mod coverage;
 mod deny;
 mod document;
@@ -7,6 +8,7 @@ mod publicity;
 mod statement;
 mod wildcard;
 
+pub use check::{CheckedDeletion, CheckedPolicy, PlanFault};
 pub use coverage::{DENIED_PATTERN_LENGTH, GrantedAccess};
 pub use deny::{DENIED_PATTERNS, Denies, DenyVerdict, SECURITY_DENY, evaluate_denies, is_denied};
 pub use document::{Document, POLICY_LIMIT, PolicyParseError, StatementSpan};

@@ -1,0 +1,347 @@
+//! Checks a planned write of a policy before it is sent. Nothing here is used to plan: the documents are taken apart with
+//! a parser of its own, and only what the ledgers record may differ between them.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::document::POLICY_LIMIT;
+use super::statement::{fingerprint, is_removed_verbatim_only};
+use crate::api::{EntryState, LedgerEntry, StatementRole};
+
+/// Why a planned write is not sent. Each is a fault of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PlanFault {
+    /// A document has no array of statements.
+    #[error("a document has no array of statements")]
+    Unreadable,
+    /// Text outside the statements differs.
+    #[error("text outside the statements differs")]
+    Frame,
+    /// A statement that no ledger removes is missing, or the order differs.
+    #[error("a statement is missing or moved that no ledger removes")]
+    Removed,
+    /// A statement was added that no ledger records.
+    #[error("a statement was added that no ledger records")]
+    Added,
+    /// A statement of ours is for everybody.
+    #[error("an added statement is for everybody")]
+    Everybody,
+    /// The document is larger than OSS accepts.
+    #[error("the document is larger than OSS accepts")]
+    Size,
+}
+
+/// A document that may replace a policy: it has all foreign statements of the policy, byte for byte and in their order,
+/// and otherwise only statements that a ledger records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedPolicy(String);
+
+impl CheckedPolicy {
+    /// Checks a document that is to replace a policy; `ledgers` are stored before it is written.
+    ///
+    /// # Errors
+    /// Returns the first fault that is found.
+    pub fn of(before: Option<&[u8]>, after: &str, ledgers: &[Vec<LedgerEntry>]) -> Result<Self, PlanFault> {
+        let old = before.map(Shape::parse).transpose()?;
+        let new = Shape::parse(after.as_bytes())?;
+        if old.as_ref().is_some_and(|old| old.frame != new.frame) {
+            return Err(PlanFault::Frame);
+        }
+        if after.len() > POLICY_LIMIT && after.len() > before.map_or(0, <[u8]>::len) {
+            return Err(PlanFault::Size);
+        }
+        let old = old.map(|old| old.statements).unwrap_or_default();
+        let (mut removed, mut added, mut at) = (Vec::new(), Vec::new(), 0);
+        for text in new.statements {
+            match old.iter().skip(at).position(|before| *before == text) {
+                Some(skipped) if added.is_empty() => {
+                    removed.extend(old.iter().skip(at).take(skipped).copied());
+                    at += skipped + 1;
+                }
+                // Ours are added after all others.
+                Some(_) => return Err(PlanFault::Removed),
+                None if added.contains(&text) => return Err(PlanFault::Added),
+                None => added.push(text),
+            }
+        }
+        removed.extend(old.iter().skip(at).copied());
+        check_removed(&removed, ledgers)?;
+        added.iter().try_for_each(|text| check_added(text, ledgers))?;
+        Ok(Self(after.to_owned()))
+    }
+
+    /// Returns the document.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The permission to delete a policy: a ledger removes every statement in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedDeletion(());
+
+impl CheckedDeletion {
+    /// Checks a policy that is to be deleted.
+    ///
+    /// # Errors
+    /// Returns the first fault that is found.
+    pub fn of(before: Option<&[u8]>, ledgers: &[Vec<LedgerEntry>]) -> Result<Self, PlanFault> {
+        let old = before.map(Shape::parse).transpose()?;
+        check_removed(&old.map(|old| old.statements).unwrap_or_default(), ledgers)?;
+        Ok(Self(()))
+    }
+}
+
+/// A document: the text around its array of statements, and the statements.
+struct Shape<'a> {
+    frame: (&'a str, &'a str),
+    statements: Vec<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct StatementMember<'a> {
+    #[serde(rename = "Statement", borrow)]
+    statement: &'a RawValue,
+}
+
+impl<'a> Shape<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, PlanFault> {
+        let text = std::str::from_utf8(bytes).map_err(|_| PlanFault::Unreadable)?;
+        let members: StatementMember<'a> = serde_json::from_str(text).map_err(|_| PlanFault::Unreadable)?;
+        let array = members.statement.get();
+        let statements: Vec<&RawValue> = serde_json::from_str(array).map_err(|_| PlanFault::Unreadable)?;
+        let start = array.as_ptr().addr() - text.as_ptr().addr();
+        let frame = text.split_at_checked(start).ok_or(PlanFault::Unreadable)?;
+        let after = frame.1.get(array.len()..).ok_or(PlanFault::Unreadable)?;
+        Ok(Self {
+            frame: (frame.0, after),
+            statements: statements.into_iter().map(RawValue::get).collect(),
+        })
+    }
+}
+
+/// Checks that each removed statement is one that a ledger removes: with the same bytes, or at least with the same
+/// meaning, because OSS documents no form in which it returns a statement.
+fn check_removed(removed: &[&str], ledgers: &[Vec<LedgerEntry>]) -> Result<(), PlanFault> {
+    let removing = ledgers
+        .iter()
+        .flatten()
+        .filter(|e| e.state == EntryState::Removing);
+    let mut removing: Vec<&LedgerEntry> = removing.collect();
+    for text in removed {
+        let meaning = fingerprint(text);
+        let same_meaning = |e: &LedgerEntry| {
+            meaning.as_ref() == Some(&e.fingerprint) && !is_removed_verbatim_only(&e.statement)
+        };
+        let bytes = removing.iter().position(|e| e.statement == *text);
+        let found = bytes.or_else(|| removing.iter().position(|e| same_meaning(e)));
+        removing.swap_remove(found.ok_or(PlanFault::Removed)?);
+    }
+    Ok(())
+}
+
+/// Checks that a ledger records an added statement, and that it is not for everybody.
+fn check_added(text: &str, ledgers: &[Vec<LedgerEntry>]) -> Result<(), PlanFault> {
+    let mut entries = ledgers.iter().flatten();
+    let entry = entries.find(|e| e.state == EntryState::Intended && e.statement == *text);
+    let role = entry.ok_or(PlanFault::Added)?.role;
+    let statement: Value = serde_json::from_str(text).map_err(|_| PlanFault::Added)?;
+    let is_procedure = role == StatementRole::PassRole
+        && statement.get("Action") == Some(&Value::from(vec!["ram:PassRole"]))
+        && statement.get("Principal") == Some(&Value::Array(Vec::new()));
+    let names = statement.get("Principal").and_then(Value::as_array);
+    let somebody = names.is_some_and(|names| {
+        !names.is_empty()
+            && names
+                .iter()
+                .all(|name| name.as_str().is_some_and(|name| name != "*"))
+    });
+    if is_procedure || somebody {
+        Ok(())
+    } else {
+        Err(PlanFault::Everybody)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OURS: &str = r#"{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["arn:sts::12345:assumed-role/r/*"],"Resource":["acs:oss:*:1:b/*"]}"#;
+    const PROCEDURE: &str = r#"{"Effect":"Allow","Action":["ram:PassRole"],"Principal":[],"Resource":["arn:sts::12345:assumed-role/r/*"]}"#;
+
+    fn entry(text: &str, state: EntryState, role: StatementRole) -> LedgerEntry {
+        LedgerEntry {
+            fingerprint: fingerprint(text).unwrap_or_default(),
+            role,
+            state,
+            pre_existing: false,
+            statement: text.to_owned(),
+            copies: None,
+            unsettled_until: None,
+            identity: None,
+            other: BTreeMap::new(),
+        }
+    }
+
+    fn intended(text: &str) -> Vec<Vec<LedgerEntry>> {
+        vec![vec![entry(text, EntryState::Intended, StatementRole::Access)]]
+    }
+
+    fn removing(text: &str) -> Vec<Vec<LedgerEntry>> {
+        vec![vec![entry(text, EntryState::Removing, StatementRole::Access)]]
+    }
+
+    fn document(statements: &[&str]) -> String {
+        format!(r#"{{"Version":"1","Statement":[{}]}}"#, statements.join(","))
+    }
+
+    fn check(before: &str, after: &str, ledgers: &[Vec<LedgerEntry>]) -> Result<(), PlanFault> {
+        CheckedPolicy::of(Some(before.as_bytes()), after, ledgers).map(|_| ())
+    }
+
+    #[test]
+    fn a_plan_changes_nothing_but_what_the_ledgers_record() {
+        let (a, b) = (r#"{"Sid":"a"}"#, r#"{"Sid": "b"}"#);
+        let before = document(&[a, b]);
+        let added = document(&[a, b, OURS]);
+        assert_eq!(check(&before, &added, &intended(OURS)), Ok(()));
+        assert_eq!(check(&added, &before, &removing(OURS)), Ok(()));
+        let new = document(&[OURS]);
+        assert!(CheckedPolicy::of(None, &new, &intended(OURS)).is_ok());
+        for (after, ledgers, fault) in [
+            (document(&[a, OURS]), intended(OURS), PlanFault::Removed),
+            (document(&[b, a, OURS]), intended(OURS), PlanFault::Removed),
+            (document(&[OURS, a, b]), intended(OURS), PlanFault::Removed),
+            (
+                document(&[a, r#"{"Sid":"b"}"#]),
+                removing(OURS),
+                PlanFault::Removed,
+            ),
+            (added.clone(), removing(OURS), PlanFault::Added),
+            (
+                document(&[a, b, OURS, OURS, "1"]),
+                intended(OURS),
+                PlanFault::Added,
+            ),
+            (
+                added.replace("Version", "version"),
+                intended(OURS),
+                PlanFault::Frame,
+            ),
+            (
+                added.replace("Statement", "statement"),
+                intended(OURS),
+                PlanFault::Unreadable,
+            ),
+            (added.clone() + " ", intended(OURS), PlanFault::Frame),
+        ] {
+            assert_eq!(check(&before, &after, &ledgers), Err(fault), "{after}");
+        }
+    }
+
+    #[test]
+    fn one_entry_removes_one_copy() {
+        let (one, two) = (document(&[OURS]), document(&[OURS, OURS]));
+        assert_eq!(check(&two, &one, &removing(OURS)), Ok(()));
+        assert_eq!(
+            check(&two, &document(&[]), &removing(OURS)),
+            Err(PlanFault::Removed)
+        );
+    }
+
+    #[test]
+    fn a_document_does_not_grow_beyond_what_oss_accepts() {
+        let large = format!(r#"{{"Sid":"{}"}}"#, "x".repeat(POLICY_LIMIT));
+        let (before, after) = (document(&[&large]), document(&[&large, OURS]));
+        assert_eq!(check(&before, &after, &intended(OURS)), Err(PlanFault::Size));
+        assert_eq!(check(&after, &before, &removing(OURS)), Ok(()));
+    }
+
+    #[test]
+    fn no_statement_for_everybody_but_the_one_of_the_procedure_is_added() {
+        let before = document(&[]);
+        let of = |text: &str, role| {
+            let ledgers = [vec![entry(text, EntryState::Intended, role)]];
+            check(&before, &document(&[text]), &ledgers)
+        };
+        assert_eq!(of(PROCEDURE, StatementRole::PassRole), Ok(()));
+        assert_eq!(of(PROCEDURE, StatementRole::Access), Err(PlanFault::Everybody));
+        let named = r#"["arn:sts::12345:assumed-role/r/*"]"#;
+        for principal in [
+            "[]",
+            r#"["*"]"#,
+            r#"["12345","*"]"#,
+            r#""*""#,
+            r#"{"RAM":"*"}"#,
+            "null",
+        ] {
+            let text = OURS.replace(named, principal);
+            for role in [StatementRole::Access, StatementRole::PassRole] {
+                assert_eq!(of(&text, role), Err(PlanFault::Everybody), "{text}");
+            }
+        }
+        let without = OURS.replace("\"Principal\"", "\"NotPrincipal\"");
+        assert_eq!(of(&without, StatementRole::Access), Err(PlanFault::Everybody));
+    }
+
+    #[test]
+    fn a_policy_is_deleted_only_if_every_statement_is_removed() {
+        let deletion = |statements: &[&str], ledgers: &[Vec<LedgerEntry>]| {
+            CheckedDeletion::of(Some(document(statements).as_bytes()), ledgers).map(|_| ())
+        };
+        assert_eq!(deletion(&[OURS], &removing(OURS)), Ok(()));
+        assert_eq!(deletion(&[OURS], &intended(OURS)), Err(PlanFault::Removed));
+        assert_eq!(deletion(&[OURS, OURS], &removing(OURS)), Err(PlanFault::Removed));
+        assert_eq!(
+            deletion(&[r#"{"Sid":"a"}"#, OURS], &removing(OURS)),
+            Err(PlanFault::Removed)
+        );
+        let account = OURS.replace("arn:sts::12345:assumed-role/r/*", "12345");
+        let spaced = |text: &str| text.replace("\":", "\": ");
+        assert_eq!(
+            deletion(&[&spaced(&account)], &removing(&account)),
+            Err(PlanFault::Removed)
+        );
+        assert_eq!(
+            deletion(&[&spaced(OURS)], &removing(OURS)),
+            Ok(()),
+            "the same meaning"
+        );
+        assert_eq!(deletion(&[&account], &removing(&account)), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_that_loses_moves_or_alters_a_foreign_statement_is_refused(
+            sids in proptest::collection::btree_set("[a-z]{1,3}", 2..6),
+            at in any::<prop::sample::Index>(),
+            to in any::<prop::sample::Index>(),
+            fault in 0..3,
+        ) {
+            let foreign: Vec<String> = sids.iter().map(|sid| format!(r#"{{"Sid":"{sid}"}}"#)).collect();
+            let texts = |list: &[String]| document(&list.iter().map(String::as_str).collect::<Vec<_>>());
+            let before = texts(&foreign);
+            let mut after = [foreign.clone(), vec![OURS.to_owned()]].concat();
+            prop_assert_eq!(check(&before, &texts(&after), &intended(OURS)), Ok(()));
+            let (at, to) = (at.index(foreign.len()), to.index(foreign.len()));
+            match fault {
+                0 => {
+                    after.remove(at);
+                }
+                1 => after[at] = after[at].replace(':', ": "),
+                _ => {
+                    prop_assume!(at != to);
+                    after.swap(at, to);
+                }
+            }
+            prop_assert!(check(&before, &texts(&after), &intended(OURS)).is_err());
+        }
+    }
+}
