@@ -16,6 +16,7 @@ pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 pub use crate::core::identity::RoleSession;
 use crate::core::job::{JobObject, ListedObject};
+use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 
@@ -299,7 +300,7 @@ pub trait Ports: Send + Sync + 'static {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
-        text: &'a str,
+        policy: &'a CheckedPolicy,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>>;
     /// OSS `DeleteBucketPolicy`: succeeds if the bucket has no policy. Lease, signature and errors as for
@@ -308,6 +309,7 @@ pub trait Ports: Send + Sync + 'static {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
+        deletion: &'a CheckedDeletion,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>>;
     /// Reads Block Public Access of the bucket and, if that is off, of the account: up to two requests. A missing permission

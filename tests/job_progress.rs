@@ -4,7 +4,10 @@
 mod job_progress {
     use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::error::{CloudError, CloudErrorKind};
-    use imm_operator::core::job::{Progress, ResponseEffect, ResultBuffer, SourceItem, Step, build_report};
+    use imm_operator::core::job::{
+        Progress, ResponseEffect, ResultBuffer, SourceItem, Step, add_items, add_listed, apply_response,
+        build_report, restore_report, resume_progress,
+    };
     use imm_operator::core::refusal::Refusal;
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use proptest::prelude::*;
@@ -24,8 +27,8 @@ mod job_progress {
     fn job(items: usize) -> Progress {
         let uris: Vec<String> = (0..items).map(|n| format!("oss://pics/{n}.jpg")).collect();
         let spec = spec(&json!({"uris": uris}));
-        let mut progress = Progress::resume(&spec, &JobStatus::default(), (items, true), now(), "uid");
-        progress.add_listed(&uris);
+        let mut progress = resume_progress(&spec, &JobStatus::default(), (items, true), now(), "uid");
+        add_listed(&mut progress, &uris);
         progress
     }
 
@@ -66,14 +69,15 @@ mod job_progress {
         let mut progress = job(3);
         assert_eq!(send(&mut progress, now()), Some(0));
         assert_eq!(send(&mut progress, now()), None, "the canary is in flight");
-        progress.apply_response(0, Err(error(CloudErrorKind::RequestRejected)), now());
+        let refused = Err(error(CloudErrorKind::RequestRejected));
+        apply_response(&mut progress, 0, refused, now());
         assert_eq!(send(&mut progress, now()), Some(1));
         assert_eq!(
             send(&mut progress, now()),
             None,
             "a rejection does not complete the canary call"
         );
-        progress.apply_response(1, Ok("0.5".to_owned()), now());
+        apply_response(&mut progress, 1, Ok("0.5".to_owned()), now());
         assert_eq!(send(&mut progress, now()), Some(2));
     }
 
@@ -81,15 +85,15 @@ mod job_progress {
     fn a_due_retry_is_sent_once_while_its_call_is_in_flight() {
         let mut progress = job(3);
         send(&mut progress, now());
-        progress.apply_response(0, Ok("0.5".to_owned()), now());
+        apply_response(&mut progress, 0, Ok("0.5".to_owned()), now());
         send(&mut progress, now());
-        progress.apply_response(1, Err(error(CloudErrorKind::Unavailable)), now());
+        apply_response(&mut progress, 1, Err(error(CloudErrorKind::Unavailable)), now());
         let later = now() + SignedDuration::from_secs(120);
         assert_eq!(send(&mut progress, later), Some(1));
         assert_eq!(send(&mut progress, later), Some(2), "the retry is not sent twice");
         assert_eq!(send(&mut progress, later), None);
-        progress.apply_response(2, Ok("0.5".to_owned()), later);
-        progress.apply_response(1, Ok("0.5".to_owned()), later);
+        apply_response(&mut progress, 2, Ok("0.5".to_owned()), later);
+        apply_response(&mut progress, 1, Ok("0.5".to_owned()), later);
         assert_eq!(progress.next_step(later, 100, None), Step::Finished);
         assert_eq!(progress.requests().sent, 4);
     }
@@ -123,7 +127,7 @@ mod job_progress {
             let mut progress = job(2);
             send(&mut progress, now());
             assert_eq!(
-                progress.apply_response(0, Err(error(kind)), now()),
+                apply_response(&mut progress, 0, Err(error(kind)), now()),
                 expected,
                 "{kind:?}"
             );
@@ -137,7 +141,7 @@ mod job_progress {
         let mut waits = Vec::new();
         for _ in 0..12 {
             assert_eq!(send(&mut progress, at), Some(0));
-            progress.apply_response(0, Err(error(CloudErrorKind::Throttled)), at);
+            apply_response(&mut progress, 0, Err(error(CloudErrorKind::Throttled)), at);
             let Step::Wait(Some(due)) = progress.next_step(at, 1, None) else {
                 panic!("the retry has no due time")
             };
@@ -155,7 +159,7 @@ mod job_progress {
     fn a_lowered_budget_limits_earlier_reservations() {
         let mut progress = job(10);
         send(&mut progress, now());
-        progress.apply_response(0, Ok("0.5".to_owned()), now());
+        apply_response(&mut progress, 0, Ok("0.5".to_owned()), now());
         for index in [1, 2] {
             assert_eq!(send(&mut progress, now()), Some(index));
         }
@@ -176,7 +180,7 @@ mod job_progress {
             );
         }
         for index in [1, 2, 3] {
-            progress.apply_response(index, Ok("0.5".to_owned()), now());
+            apply_response(&mut progress, index, Ok("0.5".to_owned()), now());
         }
         for limit in [4, 3, 1] {
             assert_eq!(progress.next_step(now(), 100, Some(limit)), Step::OutOfBudget);
@@ -205,7 +209,7 @@ mod job_progress {
         for (kind, status, code, expected) in cases {
             let mut progress = job(1);
             send(&mut progress, now());
-            progress.apply_response(0, Err(answered(kind, status, code)), now());
+            apply_response(&mut progress, 0, Err(answered(kind, status, code)), now());
             let seen = progress.requests();
             let counted = [
                 seen.client_errors,
@@ -231,7 +235,7 @@ mod job_progress {
             for repeats in 0..3 {
                 assert_eq!(send(&mut progress, at), Some(0));
                 assert_eq!(progress.requests().retried, repeats, "{kind:?}");
-                progress.apply_response(0, Err(error(kind)), at);
+                apply_response(&mut progress, 0, Err(error(kind)), at);
                 at += SignedDuration::from_secs(120);
             }
         }
@@ -254,8 +258,8 @@ mod job_progress {
         let mut status = JobStatus::default();
         status.requests.get_or_insert_default().reserved = 98;
         let uris = ["oss://pics/0.jpg".to_owned()];
-        let mut progress = Progress::resume(&spec(&json!({"uris": uris})), &status, (1, true), now(), "uid");
-        progress.add_listed(&uris);
+        let mut progress = resume_progress(&spec(&json!({"uris": uris})), &status, (1, true), now(), "uid");
+        add_listed(&mut progress, &uris);
         assert_eq!((progress.requests().sent, progress.requests().reserved), (98, 98));
         assert_eq!(progress.next_step(now(), 1, Some(98)), Step::OutOfBudget);
     }
@@ -286,9 +290,9 @@ mod job_progress {
             let endless = std::iter::repeat((1_000, 0, true));
             let mut stored_twice = false;
             for (answers, unstored, with_status) in lives.into_iter().chain(endless) {
-                let mut progress = Progress::resume(&spec, &status, (items, false), now(), "uid");
+                let mut progress = resume_progress(&spec, &status, (items, false), now(), "uid");
                 for report in &reports {
-                    progress.restore_report(report);
+                    restore_report(&mut progress, report);
                 }
                 let after = progress.cursor().key.clone();
                 let rest: Vec<String> = keys.iter().filter(|k| after.as_ref().is_none_or(|a| *k > a)).cloned().collect();
@@ -298,7 +302,7 @@ mod job_progress {
                 for step in 0..answers * 3 {
                     match progress.next_step(now(), 5, None) {
                         Step::Finished => { done = true; break }
-                        Step::Read => progress.add_items(page(&rest), true),
+                        Step::Read => add_items(&mut progress, page(&rest), true),
                         Step::Reserve => reserve(&mut progress, 7, None),
                         Step::Send => {
                             let item = progress.take_next(now()).unwrap();
@@ -310,7 +314,7 @@ mod job_progress {
                         Step::Wait(_) | Step::OutOfBudget => {
                             // Answers arrive in any order.
                             let (index, _) = flying.swap_remove(step % flying.len());
-                            progress.apply_response(index, Ok("0.5".to_owned()), now());
+                            apply_response(&mut progress, index, Ok("0.5".to_owned()), now());
                             since_store += 1;
                         }
                     }
@@ -377,7 +381,7 @@ mod job_progress {
                                 3 => Err(error(CloudErrorKind::RequestRejected)),
                                 _ => Ok("0.25".to_owned()),
                             };
-                            progress.apply_response(index, answer, at);
+                            apply_response(&mut progress, index, answer, at);
                         }
                         None => at = until.unwrap_or(at + SignedDuration::from_secs(1)),
                     },

@@ -7,7 +7,10 @@ mod status {
     use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::grant::ObjectKey;
-    use imm_operator::core::job::{JobObject, Phase, Progress, ResultBuffer, SourceItem, Step, job_status};
+    use imm_operator::core::job::{
+        JobObject, Phase, Progress, ResultBuffer, SourceItem, Step, add_items, apply_response, job_status,
+        resume_progress,
+    };
     use imm_operator::core::refusal::Refusal;
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
     use serde_json::{Value, json};
@@ -74,7 +77,7 @@ mod status {
         let mut job = job();
         let spec = job.spec.clone().unwrap();
         let mut now = Timestamp::from_second(1_790_000_000).unwrap();
-        let mut progress = Progress::resume(&spec, &job.status, (ITEMS, false), now, "uid");
+        let mut progress = resume_progress(&spec, &job.status, (ITEMS, false), now, "uid");
         let (mut read, mut tried, mut flying) = (0, HashSet::new(), Vec::new());
         let (mut answers, mut largest, mut most_waiting) = (0, 0, 0);
         loop {
@@ -85,7 +88,7 @@ mod status {
                 Step::Read => {
                     let found = page(read);
                     read += found.len();
-                    progress.add_items(found, read == ITEMS);
+                    add_items(&mut progress, found, read == ITEMS);
                 }
                 Step::Reserve => {
                     progress.reserve(1_000, None);
@@ -94,7 +97,7 @@ mod status {
                 Step::Send => flying.push(progress.take_next(now).unwrap().index),
                 Step::Wait(due) => {
                     if let Some(index) = flying.pop() {
-                        progress.apply_response(index, answer(index, !tried.insert(index)), now);
+                        apply_response(&mut progress, index, answer(index, !tried.insert(index)), now);
                         answers += 1;
                     } else {
                         idle = due.is_none();

@@ -18,6 +18,7 @@ use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::JobObject;
 use crate::core::leader_election::BILLED_OVERRUN;
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
+use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::refusal::Refusal;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
@@ -165,13 +166,15 @@ impl Ports for Adapters {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
-        text: &'a str,
+        policy: &'a CheckedPolicy,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         async move {
             let place = bucket_place(bucket)?;
             self.fence.wait_until_safe(OSS_DEADLINE).await;
-            self.cloud.put_policy(&place, keys, text, signed_at).await
+            self.cloud
+                .put_policy(&place, keys, policy.text(), signed_at)
+                .await
         }
         .boxed()
     }
@@ -179,6 +182,7 @@ impl Ports for Adapters {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
+        _: &'a CheckedDeletion,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         async move {
@@ -373,11 +377,13 @@ mod tests {
             expires_at: None,
         };
         let access = JobAccess::default();
+        let policy = CheckedPolicy::of(None, r#"{"Statement":[]}"#, &[]).unwrap();
+        let deletion = CheckedDeletion::of(None, &[]).unwrap();
         let patience = Duration::from_millis(500);
         let writes = async {
             tokio::join!(
-                world.put_policy(&bucket, &keys, "{}", now()),
-                world.delete_policy(&bucket, &keys, now()),
+                world.put_policy(&bucket, &keys, &policy, now()),
+                world.delete_policy(&bucket, &keys, &deletion, now()),
                 world.detect_image_score(&project, &access, &keys, "oss://pics/a.jpg"),
             )
         };

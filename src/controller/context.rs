@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::{BucketCache, ProbeKey, Probes};
+use super::bucket::{BucketCache, Probes};
 use super::credential_cache::CredentialCache;
 use super::decoded_jobs::DecodedJobs;
 use super::event_limits::EventLimits;
 use super::finalizers::MissingFinalizers;
 use super::grant_reads::GrantReads;
 use super::leaving::LeavingGrants;
+use super::queue_key::QueueKey;
 use super::runs::Runs;
 use crate::api::GrantStatus;
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -46,19 +47,6 @@ const LIST_BYTES: u64 = 8 * 1024 * 1024;
 const PANIC_RETRY: Duration = Duration::from_secs(2);
 const PANIC_RETRY_CAP: Duration = Duration::from_secs(600);
 
-/// Key of a reconcile: a bucket with all its grants, or a job.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum QueueKey {
-    /// A bucket by name; bucket names are unique across OSS.
-    Bucket(Arc<str>),
-    /// A job by namespace and name.
-    Job(ObjectKey),
-    /// A grant whose finalizer is missing, by namespace and name.
-    Finalizer(ObjectKey),
-    /// The first read of a bucket by an identity.
-    Probe(Arc<ProbeKey>),
-}
-
 /// State and handles that reconciles share.
 pub struct Context {
     /// Everything outside the process.
@@ -70,7 +58,7 @@ pub struct Context {
     /// Notifies running jobs of changes.
     pub notifier: Arc<JobNotifier>,
     /// The running jobs, and those that wait for a slot.
-    pub runs: Mutex<Runs>,
+    pub runs: Runs,
     /// Triggers reconciles of jobs.
     pub jobs: mpsc::Sender<Trigger<QueueKey>>,
     /// AccessKey ID that STS was asked about, and its account, by identity.

@@ -3,8 +3,7 @@
 //! exception: it uses the credentials of the person who runs it.
 
 use super::context::Context;
-use crate::core::credential_use::{Purpose, allow_use, depends_on_rules};
-use crate::core::error::CredentialsError;
+use crate::core::credential_use::{CredentialRefusal, Purpose, allow_use, depends_on_rules};
 use crate::core::identity::{Identity, SessionScope};
 use crate::ports::AccessKeys;
 
@@ -17,64 +16,56 @@ pub struct CredentialUser<'a> {
     pub purpose: Purpose<'a>,
 }
 
-/// Why objects get no credentials.
-#[derive(Debug)]
-pub enum CredentialRefusal {
-    /// No rule allows the use: the message for users.
-    Denied(String),
-    /// The namespace could not be read, so the rules cannot be evaluated.
-    NamespaceUnknown,
-    /// The credentials cannot be obtained.
-    Failed(CredentialsError),
+/// Checks whether an object of the namespace of `identity` may use it, without fetching anything.
+///
+/// # Errors
+/// Returns why it may not.
+pub async fn may_use(
+    context: &Context,
+    identity: &Identity,
+    purpose: Purpose<'_>,
+) -> Result<(), CredentialRefusal> {
+    all_may_use(context, identity, &[purpose]).await
 }
 
-impl Context {
-    /// Checks whether an object of the namespace of `identity` may use it, without fetching anything.
-    ///
-    /// # Errors
-    /// Returns why it may not.
-    pub async fn may_use(&self, identity: &Identity, purpose: Purpose<'_>) -> Result<(), CredentialRefusal> {
-        self.all_may_use(identity, &[purpose]).await
-    }
+/// Returns the credentials of an identity for one scope, if all `users` may use it.
+///
+/// # Errors
+/// Returns why they may not, or why the credentials cannot be obtained.
+pub async fn credentials_for(
+    context: &Context,
+    identity: &Identity,
+    scope: &SessionScope,
+    users: &[CredentialUser<'_>],
+) -> Result<AccessKeys, CredentialRefusal> {
+    let purposes: Vec<Purpose<'_>> = users.iter().map(|user| user.purpose).collect();
+    all_may_use(context, identity, &purposes).await?;
+    let uids: Vec<&str> = users.iter().map(|user| user.uid).collect();
+    context
+        .credentials
+        .fetch_checked(context.ports.as_ref(), identity, scope, &uids)
+        .await
+        .map_err(CredentialRefusal::Failed)
+}
 
-    /// Returns the credentials of an identity for one scope, if all `users` may use it.
-    ///
-    /// # Errors
-    /// Returns why they may not, or why the credentials cannot be obtained.
-    pub async fn credentials_for(
-        &self,
-        identity: &Identity,
-        scope: &SessionScope,
-        users: &[CredentialUser<'_>],
-    ) -> Result<AccessKeys, CredentialRefusal> {
-        let purposes: Vec<Purpose<'_>> = users.iter().map(|user| user.purpose).collect();
-        self.all_may_use(identity, &purposes).await?;
-        let uids: Vec<&str> = users.iter().map(|user| user.uid).collect();
-        self.credentials
-            .fetch_checked(self.ports.as_ref(), identity, scope, &uids)
-            .await
-            .map_err(CredentialRefusal::Failed)
+async fn all_may_use(
+    context: &Context,
+    identity: &Identity,
+    purposes: &[Purpose<'_>],
+) -> Result<(), CredentialRefusal> {
+    if purposes.is_empty() {
+        return Err(CredentialRefusal::Denied(
+            "No object uses these credentials: nothing is to be done".to_owned(),
+        ));
     }
-
-    async fn all_may_use(
-        &self,
-        identity: &Identity,
-        purposes: &[Purpose<'_>],
-    ) -> Result<(), CredentialRefusal> {
-        if purposes.is_empty() {
-            return Err(CredentialRefusal::Denied(
-                "No object uses these credentials: nothing is to be done".to_owned(),
-            ));
-        }
-        if !purposes.iter().any(|purpose| depends_on_rules(identity, purpose)) {
-            return Ok(());
-        }
-        let tenant = self.tenant(identity.namespace()).await;
-        let tenant = tenant.map_err(|_| CredentialRefusal::NamespaceUnknown)?;
-        let rules = self.ports.tenancy_rules();
-        purposes
-            .iter()
-            .try_for_each(|purpose| allow_use(&rules, &tenant, identity, purpose))
-            .map_err(CredentialRefusal::Denied)
+    if !purposes.iter().any(|purpose| depends_on_rules(identity, purpose)) {
+        return Ok(());
     }
+    let tenant = context.tenant(identity.namespace()).await;
+    let tenant = tenant.map_err(|_| CredentialRefusal::NamespaceUnknown)?;
+    let rules = context.ports.tenancy_rules();
+    purposes
+        .iter()
+        .try_for_each(|purpose| allow_use(&rules, &tenant, identity, purpose))
+        .map_err(CredentialRefusal::Denied)
 }

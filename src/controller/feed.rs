@@ -12,12 +12,12 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 
-use super::context::QueueKey;
 use super::finalizers::MissingFinalizers;
 use super::grant_reads::GrantReads;
 use super::index::Index;
 use super::leaving::{LeavingGrants, on_deleted};
 use super::page_limit::{PAGE, SMALL_PAGE, is_page_too_large, with_page_limit};
+use super::queue_key::QueueKey;
 use super::watched_object::PartialObject;
 use crate::api::{GrantReason, ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::error::error_chain;

@@ -1,19 +1,11 @@
-//! Adds the finalizer again to grants from which another writer removed it: one patch, without a reconcile.
+//! The grants from which another writer removed the finalizer.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use super::context::Context;
 use crate::api::GrantStatus;
 use crate::core::grant::{GrantObject, ObjectKey, OnlyStored};
-use crate::core::requeue;
-use crate::ports::KubeError;
 use crate::runtime::kept_bytes::KeptBytes;
-use crate::runtime::queue::Action;
-
-/// Longest delay between two attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Bytes of the grants that are kept, of one namespace and in all.
 const NAMESPACE_BYTES: usize = 2 * 1024 * 1024;
@@ -70,7 +62,7 @@ impl MissingFinalizers {
         self.lock().remove(key);
     }
 
-    fn put(&self, grant: GrantObject, failures: u32) {
+    pub(super) fn put(&self, grant: GrantObject, failures: u32) {
         let mut state = self.lock();
         state.remove(&grant.key);
         let key = grant.key.clone();
@@ -98,14 +90,14 @@ impl MissingFinalizers {
 
     /// Returns a grant, which stays recorded until [`Self::settled`]: a panic must not lose it. The grant is `None` if it
     /// has to be read.
-    fn get(&self, key: &ObjectKey) -> Option<(Option<GrantObject>, u32)> {
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<(Option<GrantObject>, u32)> {
         let state = self.lock();
         let missing = state.grants.get(key)?;
         Some((missing.grant.clone(), missing.failures))
     }
 
     /// Removes a grant that needs no further attempt, unless the watch has shown a newer version of it.
-    fn settled(&self, grant: &GrantObject) {
+    pub(super) fn settled(&self, grant: &GrantObject) {
         let mut state = self.lock();
         let recorded = state
             .grants
@@ -131,56 +123,6 @@ fn reduced(grant: GrantObject) -> GrantObject {
         identity: None,
         ..grant
     }
-}
-
-/// Adds the finalizer to a grant that lost it. Returns when to try again.
-pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
-    let Some((recorded, failures)) = context.missing_finalizers.get(key) else {
-        return Action::AwaitChange;
-    };
-    let grant = match recorded {
-        Some(grant) => grant,
-        None => match context.read_grant_again(key).await {
-            Ok(Some(grant)) if !grant.deleting && !grant.has_finalizer() => grant,
-            Ok(_) => {
-                context.missing_finalizers.remove(key);
-                return Action::AwaitChange;
-            }
-            Err(error) => {
-                tracing::info!(grant = %key, %error, "failed to read grant without finalizer; retrying");
-                return Action::Requeue(MAX_BACKOFF);
-            }
-        },
-    };
-    let Err(error) = context.ports.add_finalizer(&grant).await else {
-        context.missing_finalizers.settled(&grant);
-        context.metrics.finalizer_restored();
-        tracing::warn!(grant = %key, "finalizer was removed by another writer and is added again");
-        return Action::AwaitChange;
-    };
-    let current = match error {
-        KubeError::NotFound => None,
-        // The object has changed since the watch showed it.
-        KubeError::Conflict | KubeError::Invalid => match context.read_grant_again(key).await {
-            Ok(current) => current.filter(|now| now.uid == grant.uid),
-            Err(_) => Some(grant.clone()),
-        },
-        KubeError::Forbidden | KubeError::Unavailable => Some(grant.clone()),
-    };
-    let Some(current) = current.filter(|grant| !grant.deleting && !grant.has_finalizer()) else {
-        context.missing_finalizers.settled(&grant);
-        return Action::AwaitChange;
-    };
-    tracing::info!(grant = %key, %error, "failed to add finalizer again; retrying");
-    let failures = failures.saturating_add(1);
-    context.missing_finalizers.put(current, failures);
-    let first = Duration::from_millis(200);
-    Action::Requeue(requeue::exponential_backoff(
-        failures,
-        first,
-        MAX_BACKOFF,
-        &key.to_string(),
-    ))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::context::QueueKey;
 use super::digest::ChangeDigest;
+use super::queue_key::QueueKey;
 use crate::core::grant::{FinalizerFacts, ObjectKey};
 use crate::runtime::metrics::Metrics;
 

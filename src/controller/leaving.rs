@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::context::QueueKey;
+use super::queue_key::QueueKey;
 use crate::api::{GrantStatus, LedgerEntry};
 use crate::core::credential_use::without_lists;
 use crate::core::grant::GrantObject;

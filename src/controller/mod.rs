@@ -16,16 +16,19 @@ mod job;
 mod leaving;
 mod object_events;
 mod page_limit;
+mod queue_key;
+mod restore_finalizer;
 mod runs;
 mod waiting_jobs;
 mod watched_object;
 
-pub use self::bucket::{BucketCache, ProbeKey, Probes};
-pub use self::context::{Context, QueueKey};
+pub use self::bucket::{BucketCache, Probes};
+pub use self::context::Context;
 pub use self::event_limits::EventLimits;
 pub use self::finalizers::MissingFinalizers;
 pub use self::grant_reads::GrantReads;
 pub use self::leaving::{Deletion, LeavingGrants};
+pub use self::queue_key::{ProbeKey, QueueKey};
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -100,7 +103,7 @@ impl Controllers {
             credentials: credential_cache::CredentialCache::default(),
             limiters: rate_limit::ProjectLimiters::default(),
             notifier: Arc::default(),
-            runs: Mutex::new(runs::Runs::of_limit(memory_limit)),
+            runs: runs::Runs::of_limit(memory_limit, jobs.clone()),
             jobs: jobs.clone(),
             accounts: Mutex::default(),
             metrics,
@@ -183,7 +186,9 @@ fn worker(
                 QueueKey::Bucket(name) => ("bucket", Box::pin(bucket::reconcile(&context, name))),
                 QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name))),
                 QueueKey::Probe(probe) => ("probe", Box::pin(bucket::probe(&context, probe))),
-                QueueKey::Finalizer(name) => ("finalizer", Box::pin(finalizers::restore(&context, name))),
+                QueueKey::Finalizer(name) => {
+                    ("finalizer", Box::pin(restore_finalizer::restore(&context, name)))
+                }
             };
             let next = if let Ok(next) = panics::contain(pass).await {
                 context.forget_panics(&key);

@@ -1,10 +1,12 @@
 //! The jobs that run at the same time: a number of each namespace, and as many as their lists of images fit into memory.
 
 use std::collections::HashMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::context::{Context, QueueKey};
+use tokio::sync::mpsc;
+
+use super::queue_key::QueueKey;
 use super::waiting_jobs::WaitingJobs;
 use crate::core::grant::ObjectKey;
 use crate::runtime::kept_bytes::KeptBytes;
@@ -27,8 +29,14 @@ pub enum NoSlot {
     Lists,
 }
 
-/// The running jobs.
+/// The running jobs, and those that wait for a slot.
 pub struct Runs {
+    state: Mutex<RunsState>,
+    /// Triggers reconciles of jobs.
+    jobs: mpsc::Sender<Trigger<QueueKey>>,
+}
+
+struct RunsState {
     of_namespace: HashMap<String, NamespaceRuns>,
     lists: KeptBytes,
     /// Memory for the lists of a namespace.
@@ -44,26 +52,28 @@ struct NamespaceRuns {
 
 impl Runs {
     /// Gives a quarter of the memory limit of the process to lists.
-    pub fn of_limit(limit: u64) -> Self {
+    pub fn of_limit(limit: u64, jobs: mpsc::Sender<Trigger<QueueKey>>) -> Self {
         let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let total = (limit / 4).max(LEAST);
         let most = bytes((total / NAMESPACES).max(LEAST_OF_NAMESPACE));
-        Self {
+        let state = RunsState {
             of_namespace: HashMap::new(),
             lists: KeptBytes::new(most, bytes(total)),
             most,
+        };
+        Self {
+            state: Mutex::new(state),
+            jobs,
         }
     }
-}
 
-impl Context {
     /// Takes a slot for a running job of its namespace, and room for its list; both are freed on drop.
     ///
     /// # Errors
     /// Why there is none: the job is then queued, and triggered when a slot of its namespace is free.
     pub fn try_slot(&self, job: &ObjectKey, list_bytes: usize) -> Result<RunSlot<'_>, NoSlot> {
-        let mut runs = self.lock_runs();
-        let Runs {
+        let mut runs = self.lock();
+        let RunsState {
             of_namespace,
             lists,
             most,
@@ -84,7 +94,7 @@ impl Context {
         running.waiting.remove(job);
         let namespace = job.namespace.clone();
         Ok(RunSlot {
-            context: self,
+            runs: self,
             namespace,
             bytes,
         })
@@ -92,7 +102,7 @@ impl Context {
 
     /// Records that a job takes no slot now, so that a free one does not trigger it in vain.
     pub fn stop_waiting(&self, job: &ObjectKey) {
-        let of_namespace = &mut self.lock_runs().of_namespace;
+        let of_namespace = &mut self.lock().of_namespace;
         let Some(running) = of_namespace.get_mut(&job.namespace) else {
             return;
         };
@@ -102,22 +112,22 @@ impl Context {
         }
     }
 
-    fn lock_runs(&self) -> MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, RunsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Slot of a running job in its namespace. Dropping the slot triggers the next waiting job, or all waiting jobs when no
 /// job of the namespace runs any more.
 pub struct RunSlot<'a> {
-    context: &'a Context,
+    runs: &'a Runs,
     namespace: String,
     bytes: usize,
 }
 
 impl Drop for RunSlot<'_> {
     fn drop(&mut self) {
-        let mut runs = self.context.lock_runs();
+        let mut runs = self.runs.lock();
         runs.lists.give_back(&self.namespace, self.bytes);
         let Some(running) = runs.of_namespace.get_mut(&self.namespace) else {
             return;
@@ -131,7 +141,7 @@ impl Drop for RunSlot<'_> {
         };
         for job in (0..free).map_while(|_| running.waiting.take_first()) {
             // A full channel drops the trigger; a waiting job is requeued periodically anyway.
-            let _ = self.context.jobs.try_send(Trigger {
+            let _ = self.runs.jobs.try_send(Trigger {
                 share: job.namespace.as_str().into(),
                 key: QueueKey::Job(job),
                 debounce: Duration::ZERO,

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::error::CredentialsError;
 use super::identity::Identity;
 use super::tenancy::{TenancyRules, Tenant};
 use crate::api::{Access, EntryState, GrantSpec, JobSpec, LedgerEntry};
@@ -34,6 +35,17 @@ pub enum Purpose<'a> {
         /// Buckets whose images it scores.
         buckets: &'a [&'a str],
     },
+}
+
+/// Why objects get no credentials.
+#[derive(Debug)]
+pub enum CredentialRefusal {
+    /// No rule allows the use: the message for users.
+    Denied(String),
+    /// The namespace could not be read, so the rules cannot be evaluated.
+    NamespaceUnknown,
+    /// The credentials cannot be obtained.
+    Failed(CredentialsError),
 }
 
 /// Whether the use depends on the tenancy rules, so that the namespace has to be read first.

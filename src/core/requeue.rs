@@ -43,6 +43,11 @@ pub fn exponential_backoff(failures: u32, base: Duration, cap: Duration, seed: &
     uniform(full / 2, full, &format!("{seed}/{failures}"))
 }
 
+/// Exponential backoff from 1 s to 30 s.
+pub fn short_backoff(failures: u32, seed: &str) -> Duration {
+    exponential_backoff(failures, Duration::from_secs(1), Duration::from_secs(30), seed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +60,7 @@ mod tests {
             assert!(delay >= base / 2 && delay <= cap, "{failures}: {delay:?}");
         }
         assert!(exponential_backoff(20, base, cap, "uid") >= cap / 2);
+        assert!(short_backoff(1, "uid") <= base && short_backoff(40, "uid") <= Duration::from_secs(30));
         let spread = jittered(Duration::from_secs(600), "uid");
         assert!(spread >= Duration::from_secs(540) && spread <= Duration::from_secs(660));
         assert_ne!(spread, jittered(Duration::from_secs(600), "another"));

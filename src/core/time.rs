@@ -26,6 +26,12 @@ pub fn left_until(time: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
+/// Returns the time left until `time`, at least 100 ms.
+pub fn time_left(now: Timestamp, time: Timestamp) -> Duration {
+    let left = time.duration_since(now).max(SignedDuration::from_millis(100));
+    Duration::try_from(left).unwrap_or(Duration::from_millis(100))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +50,10 @@ mod tests {
         assert_eq!(left_until(first, last), Duration::ZERO);
         assert!(left_until(last, first) > Duration::from_secs(500_000_000_000));
         assert_eq!(signed(Duration::MAX), SignedDuration::MAX);
+        assert_eq!(time_left(last, first), Duration::from_millis(100));
+        assert_eq!(
+            time_left(first, after(first, SignedDuration::from_secs(2))),
+            Duration::from_secs(2)
+        );
     }
 }

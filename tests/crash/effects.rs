@@ -11,6 +11,7 @@ use imm_operator::api::{
 };
 use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use imm_operator::core::job::JobObject;
+use imm_operator::core::policy::{CheckedDeletion, CheckedPolicy};
 use imm_operator::core::tenancy::{TenancyRules, Tenant};
 use imm_operator::core::validate::ObjectUri;
 use imm_operator::ports::{
@@ -193,10 +194,10 @@ impl Ports for Gate {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
-        text: &'a str,
+        policy: &'a CheckedPolicy,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
-        self.write(bucket, keys, Some(text), signed_at)
+        self.write(bucket, keys, Some(policy.text()), signed_at)
             .map(|answer| answer.map(|()| None))
             .boxed()
     }
@@ -204,6 +205,7 @@ impl Ports for Gate {
         &'a self,
         bucket: &'a BucketRef,
         keys: &'a AccessKeys,
+        _: &'a CheckedDeletion,
         signed_at: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         self.write(bucket, keys, None, signed_at)

@@ -21,6 +21,7 @@ use crate::api::{
 use crate::core::error::CloudErrorKind;
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::{JobObject, ListedObject};
+use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::refusal::Refusal;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
@@ -260,16 +261,17 @@ impl Ports for StoredPorts {
         &'a self,
         _: &'a BucketRef,
         _: &'a AccessKeys,
-        text: &'a str,
+        policy: &'a CheckedPolicy,
         _: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
-        self.store().policy = Some(text.to_owned());
+        self.store().policy = Some(policy.text().to_owned());
         self.answer(None)
     }
     fn delete_policy<'a>(
         &'a self,
         _: &'a BucketRef,
         _: &'a AccessKeys,
+        _: &'a CheckedDeletion,
         _: Timestamp,
     ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
         self.store().policy = None;

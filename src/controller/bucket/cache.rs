@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::GrantSetKey;
-use super::probe::{ProbeRead, Trust};
-use crate::api::{EntryState, LedgerEntry};
+use super::probes::{ProbeRead, Trust};
+use crate::api::{EntryState, LedgerEntry, ObservedBucket};
 use crate::controller::digest::ChangeDigest;
+use crate::controller::queue_key::GrantSetKey;
 use crate::core::credential_use::is_within_life;
+use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{GrantObject, Plan, WRITE_LIFE_SECONDS};
 use crate::core::tenancy::TenancyRules;
 use crate::core::time;
@@ -333,6 +334,20 @@ pub(super) struct LastCredentials {
 }
 
 impl GrantSetCache {
+    /// Returns the facts about the bucket that the probe read, once.
+    pub(super) fn take_probed_bucket(&mut self) -> Option<ObservedBucket> {
+        self.probed.as_mut()?.bucket.take()
+    }
+
+    /// Records the end of a policy read or another call: one that is not answered could occupy the worker again.
+    pub(super) fn answered(&mut self, error: Option<&CloudError>) {
+        match error.map(|error| error.kind) {
+            None => self.trust = Trust::Proven,
+            Some(CloudErrorKind::Unanswered) => self.trust = Trust::Doubtful,
+            Some(_) => {}
+        }
+    }
+
     /// Makes the group due at once: a recheck was requested, or another group's write may have removed a statement
     /// that this group wants.
     pub(super) fn clear_backoff(&mut self) {

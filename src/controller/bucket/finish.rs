@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::SignedDuration;
 
 use super::grant_set::{GrantSet, GrantWork, drift_interval};
 use super::observation::{PolicyView, count_owned};
 use super::release::{release, released};
-use super::time_left;
-use crate::api::{ConditionStatus, EntryState, EventReason, GrantStatus, LedgerEntry, PlannedChange, kinds};
+use super::roll_back::roll_back;
+use super::store_ledgers::{publish_changes, publish_drift, store_ledgers};
+use crate::api::{EntryState, EventReason, LedgerEntry, PlannedChange};
 use crate::controller::object_events::publish_grant_event;
-use crate::core::condition_builder::{condition_status, counted};
+use crate::core::condition_builder::counted;
 use crate::core::grant::{
-    GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, PlanInput, drift, grant_status,
-    planned_change, public_statement,
+    GrantOutcome, GrantState, Observation, Plan, PlanInput, drift, grant_status, planned_change,
 };
+use crate::core::time::time_left;
 use crate::core::{requeue, time};
 
 /// How long before the expiry of an unanswered write the policy is checked. The write can take effect only until the
@@ -31,259 +32,202 @@ struct FinishedGrant {
     loses: bool,
 }
 
-impl GrantSet<'_> {
-    /// Ends a reconcile whose plan changes nothing: writes the statuses, last those of grants whose ledger loses an
-    /// entry, and releases deleted grants that own nothing. Returns the time until the next reconcile.
-    pub(super) async fn finish(
-        &self,
-        mut batch: Vec<GrantWork>,
-        plan: Plan,
-        input: PlanInput<'_>,
-        regular: bool,
-    ) -> Duration {
-        // An entry that moves to another grant is in both ledgers before it leaves the first.
-        if transfers_ownership(&batch, &plan) && !self.store_ledgers(&mut batch, &plan, input.document).await
-        {
-            return Duration::from_secs(1);
-        }
-        let view = PolicyView {
-            document: input.document,
-            ours: count_owned(&plan.ledgers, input.document),
-            scheduled_check: regular,
-            absence_trusted: !input.absence_untrusted,
-        };
-        let interval = drift_interval(&batch);
-        let expiry_check = next_expiry_check(&plan.ledgers, input);
-        let wrote = batch.iter().any(GrantWork::was_written);
-        let set_aside = |(p, v): (&GrantWork, &GrantOutcome)| {
-            *v == GrantOutcome::Propagating || (*v == GrantOutcome::Carried && p.outcome.is_none())
-        };
-        let unsure = |p: &GrantWork| p.preview.is_some() && p.all_present(view).is_none();
-        let waiting = batch.iter().zip(&plan.outcomes).any(set_aside) || batch.iter().any(unsure);
-        let mut members: Vec<_> = batch.iter().map(|p| p.input.clone()).collect();
-        let mut arrivals = Vec::new();
-        for (index, (mut work, (ledger, outcome))) in batch
-            .into_iter()
-            .zip(plan.ledgers.into_iter().zip(plan.outcomes))
-            .enumerate()
-        {
-            let loses = work
-                .input
-                .ledger
-                .iter()
-                .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
-            let shown = work.desired_for_preview(outcome == GrantOutcome::Missing);
-            if shown.is_some() {
-                // Each preview is a whole plan: yield to other tasks between two of them.
-                tokio::task::yield_now().await;
-            }
-            let plan = match shown.map(|desired| planned_change(input, &mut members, index, &desired)) {
-                Some(Ok(plan)) => Some(plan),
-                // A preview of a change that could not be written reports the reason instead of a plan.
-                Some(Err(unfit)) => {
-                    work.outcome = Some(GrantState::Planned(unfit));
-                    None
-                }
-                None => None,
-            };
-            arrivals.push(FinishedGrant {
-                work,
-                ledger,
-                outcome,
-                plan,
-                loses,
-            });
-        }
-        // A dropped entry belongs to another grant only once the ledger of that grant is stored: gains are stored
-        // first.
-        arrivals.sort_by_key(|arrival| arrival.loses);
-        let mut all_stored = true;
-        let mut hold: Option<Duration> = None;
-        for arrival in arrivals {
-            if arrival.loses && !all_stored {
-                continue;
-            }
-            let left = drift::backoff_left(arrival.work.repeated_drift.as_ref(), input.now);
-            hold = hold.into_iter().chain(left).min();
-            all_stored &= self.finish_grant(arrival, view, interval).await;
-            // An unchanged status awaits nothing, and each grant is checked against the whole policy: yield to other
-            // tasks.
+/// Ends a reconcile whose plan changes nothing: writes the statuses, last those of grants whose ledger loses an
+/// entry, and releases deleted grants that own nothing. Returns the time until the next reconcile.
+pub(super) async fn finish(
+    set: &GrantSet<'_>,
+    mut batch: Vec<GrantWork>,
+    plan: Plan,
+    input: PlanInput<'_>,
+    regular: bool,
+) -> Duration {
+    // An entry that moves to another grant is in both ledgers before it leaves the first.
+    if transfers_ownership(&batch, &plan) && !store_ledgers(set, &mut batch, &plan, input.document).await {
+        return Duration::from_secs(1);
+    }
+    let view = PolicyView {
+        document: input.document,
+        ours: count_owned(&plan.ledgers, input.document),
+        scheduled_check: regular,
+        absence_trusted: !input.absence_untrusted,
+    };
+    let interval = drift_interval(&batch);
+    let expiry_check = next_expiry_check(&plan.ledgers, input);
+    let wrote = batch.iter().any(GrantWork::was_written);
+    let set_aside = |(p, v): (&GrantWork, &GrantOutcome)| {
+        *v == GrantOutcome::Propagating || (*v == GrantOutcome::Carried && p.outcome.is_none())
+    };
+    let unsure = |p: &GrantWork| p.preview.is_some() && p.all_present(view).is_none();
+    let waiting = batch.iter().zip(&plan.outcomes).any(set_aside) || batch.iter().any(unsure);
+    let mut members: Vec<_> = batch.iter().map(|p| p.input.clone()).collect();
+    let mut arrivals = Vec::new();
+    for (index, (mut work, (ledger, outcome))) in batch
+        .into_iter()
+        .zip(plan.ledgers.into_iter().zip(plan.outcomes))
+        .enumerate()
+    {
+        let loses = work
+            .input
+            .ledger
+            .iter()
+            .any(|old| !ledger.iter().any(|e| e.fingerprint == old.fingerprint));
+        let shown = work.desired_for_preview(outcome == GrantOutcome::Missing);
+        if shown.is_some() {
+            // Each preview is a whole plan: yield to other tasks between two of them.
             tokio::task::yield_now().await;
         }
-        if !all_stored {
-            Duration::from_secs(1)
-        } else if waiting {
-            Duration::from_secs(5)
-        } else if wrote {
-            // A second check finds the effect of another writer who read the policy before our write and wrote after
-            // it.
-            let spread = format!("{}/{}", self.identity.jitter_seed(), view.ours);
-            requeue::uniform(Duration::from_secs(15), Duration::from_secs(45), &spread)
-        } else {
-            hold.into_iter()
-                .chain(expiry_check)
-                .min()
-                .unwrap_or(Duration::from_secs(3600))
-                .max(Duration::from_secs(1))
-        }
-    }
-
-    /// Publishes the events of a grant, then writes its status or releases it. `false` when the write failed.
-    async fn finish_grant(&self, arrival: FinishedGrant, view: PolicyView<'_>, interval: Duration) -> bool {
-        let FinishedGrant {
-            mut work,
+        let plan = match shown.map(|desired| planned_change(input, &mut members, index, &desired)) {
+            Some(Ok(plan)) => Some(plan),
+            // A preview of a change that could not be written reports the reason instead of a plan.
+            Some(Err(unfit)) => {
+                work.outcome = Some(GrantState::Planned(unfit));
+                None
+            }
+            None => None,
+        };
+        arrivals.push(FinishedGrant {
+            work,
             ledger,
             outcome,
             plan,
-            ..
-        } = arrival;
-        let landed = |e: &LedgerEntry| e.state == EntryState::Intended && !e.pre_existing;
-        let was_open = |f: &str| work.input.ledger.iter().any(|e| e.fingerprint == f && landed(e));
-        // A write of an earlier reconcile took effect after all: jobs wait out the propagation delay as after any
-        // write.
-        if ledger
-            .iter()
-            .any(|e| e.state == EntryState::Applied && !e.pre_existing && was_open(&e.fingerprint))
-        {
-            work.late_write_seen = true;
-            work.last_write = work.last_write.or(Some(self.context.ports.now()));
-        }
-        work.input.ledger = ledger;
-        self.publish_changes(&work, &outcome).await;
-        if let Some(residual) = released(&outcome) {
-            let others = work
-                .overlaps(view.document)
-                .and_then(|n| usize::try_from(n).ok())
-                .unwrap_or(0);
-            return release(self.context, work.grant, residual.max(others)).await;
-        }
-        let now = self.context.ports.now();
-        let state = work.grant_state(&outcome);
-        let mut observation = work.observe(Some(view));
-        observation.plan = plan;
-        if outcome == GrantOutcome::Applied {
-            observation.repeated_drift =
-                drift::on_present(observation.repeated_drift.as_ref(), interval, now);
-        }
-        let new_overlap = observation
-            .overlaps
-            .filter(|n| *n > work.grant.status.overlaps.unwrap_or(0));
-        let status = grant_status(&work.grant, &state, observation, now);
-        let stored = self.store_status(&mut work.grant, status).await;
-        if stored {
-            self.publish_drift(&mut work).await;
-        }
-        let grant = &work.grant;
-        if let (true, Some(count)) = (stored, new_overlap) {
-            let count = counted(
-                usize::try_from(count).unwrap_or(usize::MAX),
-                "unmanaged statement",
-            );
-            let note = format!("Found {count} in the policy for the same service role; not changed");
-            publish_grant_event(self.context, grant, EventReason::ForeignOverlap, note, false).await;
-        }
-        stored
-    }
-
-    /// Publishes one event for missing statements, however many reconciles they stay missing.
-    pub(super) async fn publish_drift(&self, work: &mut GrantWork) {
-        if work.unreported_drift == 0 {
-            return;
-        }
-        let statements = counted(work.unreported_drift, "statement");
-        work.unreported_drift = 0;
-        let backup = work
-            .grant
-            .status
-            .policy
-            .as_ref()
-            .and_then(|p| p.backup_ref.as_ref());
-        let copy = backup.map(|b| {
-            format!(
-                "; the last copy of the policy is {} in ConfigMap {}",
-                b.entry, b.name
-            )
+            loses,
         });
-        let note = format!(
-            "Found {statements} of this grant missing from the policy{}",
-            copy.unwrap_or_default()
+    }
+    // A dropped entry belongs to another grant only once the ledger of that grant is stored: gains are stored
+    // first.
+    arrivals.sort_by_key(|arrival| arrival.loses);
+    let mut all_stored = true;
+    let mut hold: Option<Duration> = None;
+    for arrival in arrivals {
+        if arrival.loses && !all_stored {
+            continue;
+        }
+        let left = drift::backoff_left(arrival.work.repeated_drift.as_ref(), input.now);
+        hold = hold.into_iter().chain(left).min();
+        all_stored &= finish_grant(set, arrival, view, interval).await;
+        // An unchanged status awaits nothing, and each grant is checked against the whole policy: yield to other
+        // tasks.
+        tokio::task::yield_now().await;
+    }
+    if !all_stored {
+        Duration::from_secs(1)
+    } else if waiting {
+        Duration::from_secs(5)
+    } else if wrote {
+        // A second check finds the effect of another writer who read the policy before our write and wrote after
+        // it.
+        let spread = format!("{}/{}", set.identity.jitter_seed(), view.ours);
+        requeue::uniform(Duration::from_secs(15), Duration::from_secs(45), &spread)
+    } else {
+        hold.into_iter()
+            .chain(expiry_check)
+            .min()
+            .unwrap_or(Duration::from_secs(3600))
+            .max(Duration::from_secs(1))
+    }
+}
+
+/// Publishes the events of a grant, then writes its status or releases it. `false` when the write failed.
+async fn finish_grant(
+    set: &GrantSet<'_>,
+    arrival: FinishedGrant,
+    view: PolicyView<'_>,
+    interval: Duration,
+) -> bool {
+    let FinishedGrant {
+        mut work,
+        ledger,
+        outcome,
+        plan,
+        ..
+    } = arrival;
+    let landed = |e: &LedgerEntry| e.state == EntryState::Intended && !e.pre_existing;
+    let was_open = |f: &str| work.input.ledger.iter().any(|e| e.fingerprint == f && landed(e));
+    // A write of an earlier reconcile took effect after all: jobs wait out the propagation delay as after any
+    // write.
+    if ledger
+        .iter()
+        .any(|e| e.state == EntryState::Applied && !e.pre_existing && was_open(&e.fingerprint))
+    {
+        work.late_write_seen = true;
+        work.last_write = work.last_write.or(Some(set.context.ports.now()));
+    }
+    work.input.ledger = ledger;
+    publish_changes(set, &work, &outcome).await;
+    if let Some(residual) = released(&outcome) {
+        let others = work
+            .overlaps(view.document)
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(0);
+        return release(set.context, work.grant, residual.max(others)).await;
+    }
+    let now = set.context.ports.now();
+    let state = work.grant_state(&outcome);
+    let mut observation = work.observe(Some(view));
+    observation.plan = plan;
+    if outcome == GrantOutcome::Applied {
+        observation.repeated_drift = drift::on_present(observation.repeated_drift.as_ref(), interval, now);
+    }
+    let new_overlap = observation
+        .overlaps
+        .filter(|n| *n > work.grant.status.overlaps.unwrap_or(0));
+    let status = grant_status(&work.grant, &state, observation, now);
+    let stored = set.store_status(&mut work.grant, status).await;
+    if stored {
+        publish_drift(set, &mut work).await;
+    }
+    let grant = &work.grant;
+    if let (true, Some(count)) = (stored, new_overlap) {
+        let count = counted(
+            usize::try_from(count).unwrap_or(usize::MAX),
+            "unmanaged statement",
         );
-        publish_grant_event(self.context, &work.grant, EventReason::DriftDetected, note, true).await;
+        let note = format!("Found {count} in the policy for the same service role; not changed");
+        publish_grant_event(set.context, grant, EventReason::ForeignOverlap, note, false).await;
     }
+    stored
+}
 
-    /// Publishes the events of the policy changes of this reconcile.
-    async fn publish_changes(&self, work: &GrantWork, outcome: &GrantOutcome) {
-        let grant = &work.grant;
-        if work.added > 0 && *outcome == GrantOutcome::Applied {
-            let statements = counted(work.added, "statement");
-            let (reason, note) = if work.missing > 0 {
-                (
-                    EventReason::DriftCorrected,
-                    format!("Restored {statements} in the policy"),
-                )
-            } else {
-                let public = public_statement(work.pass_role).map(|note| format!("; {note}"));
-                (
-                    EventReason::StatementAdded,
-                    format!("Added {statements} to the policy{}", public.unwrap_or_default()),
-                )
-            };
-            publish_grant_event(self.context, grant, reason, note, false).await;
-        }
-        if let (true, Some(copy)) = (work.was_written(), &work.backup) {
-            let note = format!(
-                "Stored the policy from before the write as {} in ConfigMap {}",
-                copy.entry, copy.name
-            );
-            publish_grant_event(self.context, grant, EventReason::PolicyBackedUp, note, false).await;
-        }
-        if work.removed > 0 {
-            let note = format!("Removed {} from the policy", counted(work.removed, "statement"));
-            publish_grant_event(self.context, grant, EventReason::StatementRemoved, note, false).await;
-        }
+/// Writes the same state to all grants. `false` when a write failed.
+pub(super) async fn write_all(set: &GrantSet<'_>, batch: Vec<GrantWork>, state: &GrantState) -> bool {
+    let mut all_written = true;
+    for work in batch {
+        all_written &= write_state(set, work, state.clone(), None).await;
     }
+    all_written
+}
 
-    /// Writes the same state to all grants. `false` when a write failed.
-    pub(super) async fn write_all(&self, batch: Vec<GrantWork>, state: &GrantState) -> bool {
-        let mut all_written = true;
-        for work in batch {
-            all_written &= self.write_state(work, state.clone(), None).await;
-        }
-        all_written
-    }
-
-    /// Writes a state to a grant, unless its state was decided before the plan. A deleted grant that owns nothing is
-    /// released instead. `false` when the write failed.
-    pub(super) async fn write_state(
-        &self,
-        mut work: GrantWork,
-        state: GrantState,
-        view: Option<PolicyView<'_>>,
-    ) -> bool {
-        if work.owns_nothing() {
-            let residual = if let GrantState::Planned(outcome) = &state {
-                released(outcome)
-            } else {
-                None
-            };
-            return release(self.context, work.grant, residual.unwrap_or(0)).await;
-        }
-        let state = if let GrantState::Planned(outcome) = &state {
-            work.grant_state(outcome)
+/// Writes a state to a grant, unless its state was decided before the plan. A deleted grant that owns nothing is
+/// released instead. `false` when the write failed.
+pub(super) async fn write_state(
+    set: &GrantSet<'_>,
+    mut work: GrantWork,
+    state: GrantState,
+    view: Option<PolicyView<'_>>,
+) -> bool {
+    if work.owns_nothing() {
+        let residual = if let GrantState::Planned(outcome) = &state {
+            released(outcome)
         } else {
-            work.outcome.clone().unwrap_or(state)
+            None
         };
-        let observation = Observation {
-            plan: work.grant.status.plan.clone(),
-            ..work.observe(view)
-        };
-        let status = grant_status(&work.grant, &state, observation, self.context.ports.now());
-        let stored = self.store_status(&mut work.grant, status).await;
-        if !stored && work.roll_back {
-            self.roll_back(&work).await;
-        }
-        stored
+        return release(set.context, work.grant, residual.unwrap_or(0)).await;
     }
+    let state = if let GrantState::Planned(outcome) = &state {
+        work.grant_state(outcome)
+    } else {
+        work.outcome.clone().unwrap_or(state)
+    };
+    let observation = Observation {
+        plan: work.grant.status.plan.clone(),
+        ..work.observe(view)
+    };
+    let status = grant_status(&work.grant, &state, observation, set.context.ports.now());
+    let stored = set.store_status(&mut work.grant, status).await;
+    if !stored && work.roll_back {
+        roll_back(set, &work).await;
+    }
+    stored
 }
 
 /// Returns the time until the next check for the effect of an unanswered write; `None` without one. The first check is
@@ -312,55 +256,4 @@ fn transfers_ownership(batch: &[GrantWork], plan: &Plan) -> bool {
         .flat_map(|(p, after)| new_entries(after, &p.grant.status.owned))
         .collect();
     pairs().any(|(p, after)| new_entries(&p.input.ledger, after).any(|f| gained.contains(f)))
-}
-
-impl GrantWork {
-    /// Whether the grant is being deleted and owns nothing. An entry is stored before its write, so no write can be in
-    /// flight, and the grant can be released without credentials and without a readable policy.
-    pub(super) fn owns_nothing(&self) -> bool {
-        self.grant.deleting && self.grant.status.owned.is_empty()
-    }
-
-    /// Returns the status with the ledger to record before a write. A grant that is stalled at this generation keeps
-    /// its conditions until the write has a result, so that they do not flap with every attempt.
-    pub(super) fn status_before_write(
-        &self,
-        state: &GrantState,
-        observation: Observation,
-        now: Timestamp,
-    ) -> GrantStatus {
-        let before = &self.grant.status;
-        let stuck = condition_status(&before.conditions, kinds::STALLED) == Some(ConditionStatus::True);
-        let same = before.observed_generation == Some(self.grant.generation);
-        if stuck && same && self.unreported_drift == 0 {
-            return GrantStatus {
-                owned: observation.ledger,
-                ledger_of: Some(self.grant.uid.clone()),
-                ..before.clone()
-            };
-        }
-        // The reconcile annotation is acknowledged only at the end of the reconcile.
-        GrantStatus {
-            last_handled_reconcile_at: before.last_handled_reconcile_at.clone(),
-            ..grant_status(&self.grant, state, observation, now)
-        }
-    }
-
-    /// Returns the state decided before the plan, or the state that follows from the outcome of the plan.
-    fn grant_state(&self, outcome: &GrantOutcome) -> GrantState {
-        if let Some(known) = &self.outcome {
-            return known.clone();
-        }
-        let backing_off = drift::is_backing_off(self.repeated_drift.as_ref());
-        let blocked = matches!(self.pass_role, Some(PassRoleDecision::Blocked(_)));
-        if *outcome == GrantOutcome::Applied && blocked {
-            GrantState::PassRoleBlocked
-        } else if *outcome == GrantOutcome::Missing && backing_off {
-            GrantState::RepeatedDrift
-        } else if *outcome == GrantOutcome::Missing {
-            GrantState::DriftReported
-        } else {
-            GrantState::Planned(outcome.clone())
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Reconciles one bucket with all its grants.
 //!
 //! Flow: list the grants of the bucket; group them by identity and region; reconcile the groups in sequence. Each
-//! group reads the policy, plans, writes and reports (see `grant_set`). The flow is the same on the first reconcile
+//! group reads the policy, plans, writes and reports (see `reconcile_set`). The flow is the same on the first reconcile
 //! and after a crash, and the next reconcile is the retry.
 //!
 //! Guarantees: at most one worker reconciles a bucket. A statement is recorded in a stored ledger before it is
@@ -13,7 +13,7 @@
 
 mod audit;
 mod cache;
-mod claims;
+mod cloud_error;
 mod converge;
 mod departed;
 mod finish;
@@ -22,8 +22,11 @@ mod observation;
 mod permission;
 mod prepare;
 mod probe;
+mod probes;
+mod reconcile_set;
 mod release;
 mod roll_back;
+mod store_ledgers;
 mod write_outcome;
 mod write_status;
 
@@ -31,24 +34,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
-
 pub use self::cache::BucketCache;
 pub(super) use self::probe::run as probe;
-pub use self::probe::{ProbeKey, Probes};
+pub use self::probes::Probes;
 
 use self::cache::GrantSetCache;
-use self::claims::{Claims, ClaimsByGrant};
 use self::grant_set::GrantSet;
-use self::probe::Trust;
+use self::probes::Trust;
 use super::context::Context;
-use crate::core::grant::GrantObject;
-use crate::core::identity::Identity;
-use crate::core::requeue;
+use super::queue_key::GrantSetKey;
+use crate::core::grant::{Claims, ClaimsByGrant, GrantObject};
+use crate::core::requeue::short_backoff;
 use crate::runtime::queue::Action;
-
-/// Identity and region: the grants of one group share the credentials and the policy endpoint.
-type GrantSetKey = (Identity, String);
 
 /// Reconciles a bucket. Returns when the bucket is due again; see the module docs.
 pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
@@ -130,7 +127,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
             reference_closed: false,
             owner_read: false,
         };
-        wait = wait.min(Box::pin(grant_set.reconcile(grants, grant_set_cache)).await);
+        wait = wait.min(Box::pin(reconcile_set::reconcile(&mut grant_set, grants, grant_set_cache)).await);
         // Later groups use what this group still holds: when two groups release the same statement, the later one
         // removes it.
         claims.insert(
@@ -166,15 +163,4 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
 fn grant_set_key(grant: &GrantObject) -> Option<GrantSetKey> {
     let region = grant.bucket.as_ref()?.region.clone();
     Some((grant.identity.clone()?, region))
-}
-
-/// Exponential backoff from 1 s to 30 s.
-fn short_backoff(failures: u32, seed: &str) -> Duration {
-    requeue::exponential_backoff(failures, Duration::from_secs(1), Duration::from_secs(30), seed)
-}
-
-/// Returns the time left until `time`, at least 100 ms.
-fn time_left(now: Timestamp, time: Timestamp) -> Duration {
-    let left = time.duration_since(now).max(SignedDuration::from_millis(100));
-    Duration::try_from(left).unwrap_or(Duration::from_millis(100))
 }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::grant_set::GrantWork;
-use crate::api::{EntryState, LedgerEntry, ObservedPolicy, WriteReason};
-use crate::core::condition_builder::whole_seconds;
-use crate::core::grant::{Desired, Disposition, Observation};
+use crate::api::{ConditionStatus, EntryState, GrantStatus, LedgerEntry, ObservedPolicy, WriteReason, kinds};
+use crate::core::condition_builder::{condition_status, whole_seconds};
+use crate::core::grant::{
+    Desired, Disposition, GrantOutcome, GrantState, Observation, PassRoleDecision, drift, grant_status,
+};
 use crate::core::hash::sha256;
 use crate::core::policy::{
     Denies, Document, GrantedAccess, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, evaluate_denies,
@@ -24,6 +28,55 @@ pub(super) struct PolicyView<'a> {
 }
 
 impl GrantWork {
+    /// Whether the grant is being deleted and owns nothing. An entry is stored before its write, so no write can be in
+    /// flight, and the grant can be released without credentials and without a readable policy.
+    pub(super) fn owns_nothing(&self) -> bool {
+        self.grant.deleting && self.grant.status.owned.is_empty()
+    }
+
+    /// Returns the status with the ledger to record before a write. A grant that is stalled at this generation keeps
+    /// its conditions until the write has a result, so that they do not flap with every attempt.
+    pub(super) fn status_before_write(
+        &self,
+        state: &GrantState,
+        observation: Observation,
+        now: Timestamp,
+    ) -> GrantStatus {
+        let before = &self.grant.status;
+        let stuck = condition_status(&before.conditions, kinds::STALLED) == Some(ConditionStatus::True);
+        let same = before.observed_generation == Some(self.grant.generation);
+        if stuck && same && self.unreported_drift == 0 {
+            return GrantStatus {
+                owned: observation.ledger,
+                ledger_of: Some(self.grant.uid.clone()),
+                ..before.clone()
+            };
+        }
+        // The reconcile annotation is acknowledged only at the end of the reconcile.
+        GrantStatus {
+            last_handled_reconcile_at: before.last_handled_reconcile_at.clone(),
+            ..grant_status(&self.grant, state, observation, now)
+        }
+    }
+
+    /// Returns the state decided before the plan, or the state that follows from the outcome of the plan.
+    pub(super) fn grant_state(&self, outcome: &GrantOutcome) -> GrantState {
+        if let Some(known) = &self.outcome {
+            return known.clone();
+        }
+        let backing_off = drift::is_backing_off(self.repeated_drift.as_ref());
+        let blocked = matches!(self.pass_role, Some(PassRoleDecision::Blocked(_)));
+        if *outcome == GrantOutcome::Applied && blocked {
+            GrantState::PassRoleBlocked
+        } else if *outcome == GrantOutcome::Missing && backing_off {
+            GrantState::RepeatedDrift
+        } else if *outcome == GrantOutcome::Missing {
+            GrantState::DriftReported
+        } else {
+            GrantState::Planned(outcome.clone())
+        }
+    }
+
     /// Returns the observation so far; a field without a new value keeps the stored value.
     pub(super) fn observe(&self, view: Option<PolicyView<'_>>) -> Observation {
         let before = self.grant.status.policy.as_ref();

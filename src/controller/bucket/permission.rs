@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::cache::{GrantSetCache, LastCredentials};
 use super::grant_set::{GrantSet, GrantWork};
 use super::release::release;
-use super::short_backoff;
 use crate::api::BucketRef;
-use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
-use crate::core::credential_use::{Purpose, must_be_removed};
+use crate::controller::credential_gate::{CredentialUser, credentials_for, may_use};
+use crate::core::credential_use::{CredentialRefusal, Purpose, must_be_removed};
 use crate::core::error::CredentialsError;
 use crate::core::grant::{Disposition, GrantInput, GrantObject, GrantState, Plan};
 use crate::core::identity::SessionScope;
+use crate::core::requeue::short_backoff;
 use crate::ports::AccessKeys;
 
 /// What a group can do after the credentials were requested.
@@ -35,239 +35,244 @@ pub(super) enum Recheck {
     Refused(GrantState, Duration),
 }
 
-impl GrantSet<'_> {
-    /// Returns the state of a grant that may not use its identity; `None` when it may.
-    pub(super) async fn denial(&self, grant: &GrantObject, input: &GrantInput) -> Option<GrantState> {
-        let purpose = if grant.deleting {
-            Purpose::Removal {
-                spec: grant.spec.as_ref().ok(),
-                ledger: &input.ledger,
-                unproven: &input.unproven,
-            }
+/// Returns the state of a grant that may not use its identity; `None` when it may.
+pub(super) async fn denial(
+    set: &GrantSet<'_>,
+    grant: &GrantObject,
+    input: &GrantInput,
+) -> Option<GrantState> {
+    let purpose = if grant.deleting {
+        Purpose::Removal {
+            spec: grant.spec.as_ref().ok(),
+            ledger: &input.ledger,
+            unproven: &input.unproven,
+        }
+    } else {
+        Purpose::Grant(grant.spec.as_ref().ok()?)
+    };
+    let allowed = may_use(set.context, &set.identity, purpose).await;
+    allowed.err().map(refusal_state)
+}
+
+/// Releases the deleted grants that own nothing, without credentials: an entry is stored before its write, so no
+/// write can be in flight. Returns the remaining grants, and `false` when a release failed.
+pub(super) async fn release_owning_nothing(
+    set: &GrantSet<'_>,
+    batch: Vec<GrantWork>,
+) -> (Vec<GrantWork>, bool) {
+    let mut staying = Vec::new();
+    let mut all_released = true;
+    for work in batch {
+        let (ledger, unproven) = (&work.input.ledger, &work.input.unproven);
+        // With credentials of its own, a grant also reports which access remains. The operator's own identity
+        // makes no call for that.
+        let nothing = ledger.is_empty()
+            || (set.identity.is_operator() && !ledger.iter().any(|e| must_be_removed(e, unproven)));
+        if work.grant.deleting && nothing {
+            all_released &= release(set.context, work.grant, 0).await;
         } else {
-            Purpose::Grant(grant.spec.as_ref().ok()?)
+            staying.push(work);
+        }
+    }
+    (staying, all_released)
+}
+
+/// Requests the credentials for the grants without an outcome. A refusal sets the outcome of the grants that can
+/// make no call.
+pub(super) async fn request_access(
+    set: &GrantSet<'_>,
+    batch: &mut [GrantWork],
+    place: &BucketRef,
+    cache: &GrantSetCache,
+) -> CredentialAccess {
+    match request_credentials(set, &without_outcome(batch), place).await {
+        Ok(keys) => CredentialAccess::Granted(keys),
+        Err(refusal) => refuse(set, batch, cache, refusal),
+    }
+}
+
+/// Sets the outcome of the grants that can make no call, because the credentials were refused.
+pub(super) fn refuse(
+    set: &GrantSet<'_>,
+    batch: &mut [GrantWork],
+    cache: &GrantSetCache,
+    refusal: CredentialRefusal,
+) -> CredentialAccess {
+    let retry = retry_after(set, &refusal);
+    let last = match &refusal {
+        // A terminating namespace may have lost its Role already: reading the Secret is then denied.
+        CredentialRefusal::Failed(
+            CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. },
+        ) => last_credentials(batch, cache),
+        CredentialRefusal::Failed(_) | CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown => {
+            None
+        }
+    };
+    let state = refusal_state(refusal);
+    let uses_last = |work: &GrantWork| {
+        let own = cache.last_credentials.get(&work.grant.uid);
+        last.as_ref()
+            .is_some_and(|keys| work.grant.deleting && own.is_some_and(|l| l.allows(work, keys)))
+    };
+    for work in batch.iter_mut() {
+        if work.outcome.is_none() && !uses_last(work) {
+            work.input.disposition = Disposition::Carried;
+            work.outcome = Some(state.clone());
+        }
+    }
+    last.map_or(CredentialAccess::Refused(state, retry), |keys| {
+        CredentialAccess::LastWorking(keys, retry)
+    })
+}
+
+async fn request_credentials(
+    set: &GrantSet<'_>,
+    works: &[&GrantWork],
+    place: &BucketRef,
+) -> Result<AccessKeys, CredentialRefusal> {
+    let mut users = Vec::with_capacity(works.len());
+    for work in works {
+        let spec = work.grant.spec.as_ref().ok();
+        let (ledger, unproven) = (&work.input.ledger, &work.input.unproven);
+        let purpose = match spec {
+            _ if work.grant.deleting => Purpose::Removal {
+                spec,
+                ledger,
+                unproven,
+            },
+            Some(spec) => Purpose::Grant(spec),
+            None => continue,
         };
-        let allowed = self.context.may_use(&self.identity, purpose).await;
-        allowed.err().map(refusal_state)
+        let uid = &work.grant.uid;
+        users.push(CredentialUser { uid, purpose });
     }
+    let scope = SessionScope::bucket(place);
+    credentials_for(set.context, &set.identity, &scope, &users).await
+}
 
-    /// Releases the deleted grants that own nothing, without credentials: an entry is stored before its write, so no
-    /// write can be in flight. Returns the remaining grants, and `false` when a release failed.
-    pub(super) async fn release_owning_nothing(&self, batch: Vec<GrantWork>) -> (Vec<GrantWork>, bool) {
-        let mut staying = Vec::new();
-        let mut all_released = true;
-        for work in batch {
-            let (ledger, unproven) = (&work.input.ledger, &work.input.unproven);
-            // With credentials of its own, a grant also reports which access remains. The operator's own identity
-            // makes no call for that.
-            let nothing = ledger.is_empty()
-                || (self.identity.is_operator() && !ledger.iter().any(|e| must_be_removed(e, unproven)));
-            if work.grant.deleting && nothing {
-                all_released &= release(self.context, work.grant, 0).await;
-            } else {
-                staying.push(work);
-            }
-        }
-        (staying, all_released)
-    }
-
-    /// Requests the credentials for the grants without an outcome. A refusal sets the outcome of the grants that can
-    /// make no call.
-    pub(super) async fn request_access(
-        &self,
-        batch: &mut [GrantWork],
-        place: &BucketRef,
-        cache: &GrantSetCache,
-    ) -> CredentialAccess {
-        match self.credentials(&without_outcome(batch), place).await {
-            Ok(keys) => CredentialAccess::Granted(keys),
-            Err(refusal) => self.refuse(batch, cache, refusal),
-        }
-    }
-
-    /// Sets the outcome of the grants that can make no call, because the credentials were refused.
-    pub(super) fn refuse(
-        &self,
-        batch: &mut [GrantWork],
-        cache: &GrantSetCache,
-        refusal: CredentialRefusal,
-    ) -> CredentialAccess {
-        let retry = self.retry_after(&refusal);
-        let last = match &refusal {
-            // A terminating namespace may have lost its Role already: reading the Secret is then denied.
-            CredentialRefusal::Failed(
-                CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. },
-            ) => last_credentials(batch, cache),
-            CredentialRefusal::Failed(_)
-            | CredentialRefusal::Denied(_)
-            | CredentialRefusal::NamespaceUnknown => None,
-        };
-        let state = refusal_state(refusal);
-        let uses_last = |work: &GrantWork| {
-            let own = cache.last_credentials.get(&work.grant.uid);
-            last.as_ref()
-                .is_some_and(|keys| work.grant.deleting && own.is_some_and(|l| l.allows(work, keys)))
-        };
-        for work in batch.iter_mut() {
-            if work.outcome.is_none() && !uses_last(work) {
-                work.input.disposition = Disposition::Carried;
-                work.outcome = Some(state.clone());
-            }
-        }
-        last.map_or(CredentialAccess::Refused(state, retry), |keys| {
-            CredentialAccess::LastWorking(keys, retry)
-        })
-    }
-
-    async fn credentials(
-        &self,
-        works: &[&GrantWork],
-        place: &BucketRef,
-    ) -> Result<AccessKeys, CredentialRefusal> {
-        let mut users = Vec::with_capacity(works.len());
-        for work in works {
-            let spec = work.grant.spec.as_ref().ok();
-            let (ledger, unproven) = (&work.input.ledger, &work.input.unproven);
-            let purpose = match spec {
-                _ if work.grant.deleting => Purpose::Removal {
-                    spec,
-                    ledger,
-                    unproven,
-                },
-                Some(spec) => Purpose::Grant(spec),
-                None => continue,
-            };
-            let uid = &work.grant.uid;
-            users.push(CredentialUser { uid, purpose });
-        }
-        let scope = SessionScope::bucket(place);
-        self.context.credentials_for(&self.identity, &scope, &users).await
-    }
-
-    /// Whether a bucket that OSS does not find is gone. To credentials of another account than the owner's, OSS may also
-    /// deny that a bucket exists: the credentials have read this bucket before, or STS says that they are the owner's.
-    pub(super) async fn is_bucket_gone(&self, batch: &[GrantWork], cache: &GrantSetCache) -> bool {
-        let leaving: Vec<&GrantWork> = batch.iter().filter(|work| work.grant.deleting).collect();
-        let Some(place) = leaving.iter().find_map(|work| work.grant.bucket.as_ref()) else {
-            return false;
-        };
-        let last = || {
-            leaving
-                .iter()
-                .find_map(|work| cache.last_credentials.get(&work.grant.uid))
-        };
-        let Ok(keys) = self.credentials(&leaving, place).await else {
-            return last().is_some();
-        };
-        if last().is_some_and(|last| last.keys.id == keys.id) {
-            return true;
-        }
-        let account = self.context.account_of(&self.identity, &keys).await;
-        let of_owner = account.is_ok_and(|account| account == place.owner_uid);
-        if !of_owner {
-            // The next attempt uses what the user provides meanwhile.
-            self.context.credentials.forget(&self.identity);
-        }
-        of_owner
-    }
-
-    fn retry_after(&self, refusal: &CredentialRefusal) -> Duration {
-        match refusal {
-            CredentialRefusal::Failed(problem) if problem.is_transient() => {
-                short_backoff(2, &self.identity.jitter_seed())
-            }
-            CredentialRefusal::Failed(_) => Duration::from_secs(30),
-            CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown => Duration::from_secs(60),
-        }
-    }
-
-    /// Checks before a further round whether the reference is still open. Makes no request while the last check is recent.
-    /// Returns the state for the grants without an outcome, and when to try again; `None` while it is open. Whether the
-    /// rules still allow the grants is checked right before a write.
-    pub(super) async fn lost_access(
-        &self,
-        batch: &[GrantWork],
-        place: &BucketRef,
-    ) -> Option<(GrantState, Duration)> {
-        let works = without_outcome(batch);
-        if self.reference_closed || works.is_empty() {
-            return None;
-        }
-        match self.credentials(&works, place).await {
-            Err(refusal @ CredentialRefusal::Failed(_)) => {
-                let retry = self.retry_after(&refusal);
-                Some((refusal_state(refusal), retry))
-            }
-            Ok(_) | Err(CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown) => None,
-        }
-    }
-
-    /// Decides again right before a write: the rules, the labels of a namespace, or the access to the reference may
-    /// have changed. While the reference is closed, only the last credentials that worked are in use.
-    pub(super) async fn recheck(
-        &self,
-        batch: &mut [GrantWork],
-        plan: &Plan,
-        place: &BucketRef,
-        keys: &AccessKeys,
-    ) -> Recheck {
-        let touched = |index: usize| {
-            let any = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
-            any(&plan.added) || any(&plan.removed)
-        };
-        let mut replan = false;
-        for index in (0..batch.len()).filter(|index| touched(*index)) {
-            let Some(work) = batch.get(index) else { continue };
-            let denied = self.denial(&work.grant, &work.input).await;
-            if let (Some(denied), Some(work)) = (denied, batch.get_mut(index)) {
-                work.outcome = Some(denied);
-                work.input.disposition = Disposition::Carried;
-                replan = true;
-            }
-        }
-        if replan {
-            return Recheck::Replan;
-        }
-        if self.reference_closed {
-            return Recheck::Unchanged(keys.clone());
-        }
-        let works: Vec<&GrantWork> = batch
+/// Whether a bucket that OSS does not find is gone. To credentials of another account than the owner's, OSS may also
+/// deny that a bucket exists: the credentials have read this bucket before, or STS says that they are the owner's.
+pub(super) async fn is_bucket_gone(set: &GrantSet<'_>, batch: &[GrantWork], cache: &GrantSetCache) -> bool {
+    let leaving: Vec<&GrantWork> = batch.iter().filter(|work| work.grant.deleting).collect();
+    let Some(place) = leaving.iter().find_map(|work| work.grant.bucket.as_ref()) else {
+        return false;
+    };
+    let last = || {
+        leaving
             .iter()
-            .enumerate()
-            .filter(|(index, _)| touched(*index))
-            .map(|(_, work)| work)
-            .collect();
-        match self.credentials(&works, place).await {
-            Ok(keys) => Recheck::Unchanged(keys),
-            Err(refusal) => {
-                let retry = self.retry_after(&refusal);
-                Recheck::Refused(refusal_state(refusal), retry)
-            }
+            .find_map(|work| cache.last_credentials.get(&work.grant.uid))
+    };
+    let Ok(keys) = request_credentials(set, &leaving, place).await else {
+        return last().is_some();
+    };
+    if last().is_some_and(|last| last.keys.id == keys.id) {
+        return true;
+    }
+    let account = set.context.account_of(&set.identity, &keys).await;
+    let of_owner = account.is_ok_and(|account| account == place.owner_uid);
+    if !of_owner {
+        // The next attempt uses what the user provides meanwhile.
+        set.context.credentials.forget(&set.identity);
+    }
+    of_owner
+}
+
+fn retry_after(set: &GrantSet<'_>, refusal: &CredentialRefusal) -> Duration {
+    match refusal {
+        CredentialRefusal::Failed(problem) if problem.is_transient() => {
+            short_backoff(2, &set.identity.jitter_seed())
+        }
+        CredentialRefusal::Failed(_) => Duration::from_secs(30),
+        CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown => Duration::from_secs(60),
+    }
+}
+
+/// Checks before a further round whether the reference is still open. Makes no request while the last check is recent.
+/// Returns the state for the grants without an outcome, and when to try again; `None` while it is open. Whether the
+/// rules still allow the grants is checked right before a write.
+pub(super) async fn lost_access(
+    set: &GrantSet<'_>,
+    batch: &[GrantWork],
+    place: &BucketRef,
+) -> Option<(GrantState, Duration)> {
+    let works = without_outcome(batch);
+    if set.reference_closed || works.is_empty() {
+        return None;
+    }
+    match request_credentials(set, &works, place).await {
+        Err(refusal @ CredentialRefusal::Failed(_)) => {
+            let retry = retry_after(set, &refusal);
+            Some((refusal_state(refusal), retry))
+        }
+        Ok(_) | Err(CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown) => None,
+    }
+}
+
+/// Decides again right before a write: the rules, the labels of a namespace, or the access to the reference may
+/// have changed. While the reference is closed, only the last credentials that worked are in use.
+pub(super) async fn recheck(
+    set: &GrantSet<'_>,
+    batch: &mut [GrantWork],
+    plan: &Plan,
+    place: &BucketRef,
+    keys: &AccessKeys,
+) -> Recheck {
+    let touched = |index: usize| {
+        let any = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
+        any(&plan.added) || any(&plan.removed)
+    };
+    let mut replan = false;
+    for index in (0..batch.len()).filter(|index| touched(*index)) {
+        let Some(work) = batch.get(index) else { continue };
+        let denied = denial(set, &work.grant, &work.input).await;
+        if let (Some(denied), Some(work)) = (denied, batch.get_mut(index)) {
+            work.outcome = Some(denied);
+            work.input.disposition = Disposition::Carried;
+            replan = true;
         }
     }
-
-    /// Keeps credentials that have read the policy, for the grants that own something now.
-    pub(super) fn remember_credentials(
-        &self,
-        batch: &[GrantWork],
-        keys: &AccessKeys,
-        cache: &mut GrantSetCache,
-    ) {
-        if self.reference_closed || self.identity.is_operator() {
-            return;
+    if replan {
+        return Recheck::Replan;
+    }
+    if set.reference_closed {
+        return Recheck::Unchanged(keys.clone());
+    }
+    let works: Vec<&GrantWork> = batch
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| touched(*index))
+        .map(|(_, work)| work)
+        .collect();
+    match request_credentials(set, &works, place).await {
+        Ok(keys) => Recheck::Unchanged(keys),
+        Err(refusal) => {
+            let retry = retry_after(set, &refusal);
+            Recheck::Refused(refusal_state(refusal), retry)
         }
-        for work in batch.iter().filter(|work| work.outcome.is_none()) {
-            let owned = &work.grant.status.owned;
-            let fingerprints = owned.iter().map(|e| e.fingerprint.clone());
-            let last = LastCredentials {
-                keys: keys.clone(),
-                fingerprints: fingerprints.collect(),
-            };
-            if owned.is_empty() {
-                cache.last_credentials.remove(&work.grant.uid);
-            } else {
-                cache.last_credentials.insert(work.grant.uid.clone(), last);
-            }
+    }
+}
+
+/// Keeps credentials that have read the policy, for the grants that own something now.
+pub(super) fn remember_credentials(
+    set: &GrantSet<'_>,
+    batch: &[GrantWork],
+    keys: &AccessKeys,
+    cache: &mut GrantSetCache,
+) {
+    if set.reference_closed || set.identity.is_operator() {
+        return;
+    }
+    for work in batch.iter().filter(|work| work.outcome.is_none()) {
+        let owned = &work.grant.status.owned;
+        let fingerprints = owned.iter().map(|e| e.fingerprint.clone());
+        let last = LastCredentials {
+            keys: keys.clone(),
+            fingerprints: fingerprints.collect(),
+        };
+        if owned.is_empty() {
+            cache.last_credentials.remove(&work.grant.uid);
+        } else {
+            cache.last_credentials.insert(work.grant.uid.clone(), last);
         }
     }
 }

@@ -3,24 +3,23 @@
 //! which namespaces use in turns. A probe never plans, stores or writes. The worker of the bucket takes its result:
 //! the policy as the first read of the reconcile, or the error for the statuses.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::SignedDuration;
 use tokio::time::timeout;
 
-use super::GrantSetKey;
 use super::cache::GrantSetCache;
 use super::grant_set::{GrantSet, GrantWork};
-use crate::api::{BucketRef, EntryState, GrantSpec, LedgerEntry, ObservedBucket};
-use crate::controller::context::{Context, QueueKey};
-use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
-use crate::core::credential_use::{Purpose, without_lists, without_texts};
+use super::probes::{ProbeFailure, ProbeRead, ProbeState, ProbingGrant, RemovedStatements, Trust, key_of};
+use crate::api::{BucketRef, EntryState};
+use crate::controller::context::Context;
+use crate::controller::credential_gate::{CredentialUser, credentials_for};
+use crate::controller::queue_key::{ProbeKey, QueueKey};
+use crate::core::credential_use::{CredentialRefusal, Purpose, without_lists, without_texts};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::GrantObject;
-use crate::core::identity::{Identity, SessionScope};
+use crate::core::identity::SessionScope;
 use crate::core::refusal::Refusal;
 use crate::ports::PolicyRead;
 use crate::runtime::queue::{Action, Share, Trigger};
@@ -34,81 +33,6 @@ const UNANSWERED: &str = "";
 /// How long a group waits for its probe before the probe is requested again.
 const REQUEST_AGAIN: Duration = Duration::from_secs(60);
 
-/// What is known about an identity's reads of a bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// No read in this process. An identity with statements in the policy has read it in an earlier process.
-    #[default]
-    Unknown,
-    /// The last read was answered.
-    Proven,
-    /// The last call was not answered.
-    Doubtful,
-}
-
-/// An identity and the bucket that it is to read.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProbeKey {
-    identity: Identity,
-    region: String,
-    bucket: String,
-}
-
-impl fmt::Debug for ProbeKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "probe of {} in {}", self.bucket, self.region)
-    }
-}
-
-/// Why a probe failed.
-#[derive(Debug)]
-pub(super) enum ProbeFailure {
-    Credentials(CredentialRefusal),
-    Cloud(CloudError),
-}
-
-/// What a probe read, and when it began.
-#[derive(Clone, Debug)]
-pub(super) struct ProbeRead {
-    bucket: Option<ObservedBucket>,
-    policy: Option<PolicyRead>,
-    at: Timestamp,
-}
-
-/// The grant for which a probe uses the identity; the reconcile that takes the result decides for all grants. Only what
-/// decides about the use is kept: there can be as many probes as grants.
-#[derive(Clone)]
-struct ProbingGrant {
-    uid: String,
-    /// `None` if the stored spec cannot be decoded.
-    spec: Option<GrantSpec>,
-    /// What a deleted grant has to remove; `None` if the grant is not being deleted.
-    removes: Option<RemovedStatements>,
-}
-
-/// What the removal of a grant depends on.
-#[derive(Clone)]
-struct RemovedStatements {
-    ledger: Vec<LedgerEntry>,
-    unproven: BTreeSet<String>,
-}
-
-enum Probe {
-    Requested {
-        place: BucketRef,
-        share: Share,
-        ask_bucket: bool,
-        grant: Box<ProbingGrant>,
-    },
-    Done(Result<ProbeRead, ProbeFailure>),
-}
-
-/// The requested probes and the results that no reconcile has taken yet.
-#[derive(Default)]
-pub struct Probes {
-    all: Mutex<BTreeMap<ProbeKey, Probe>>,
-}
-
 /// Whether the worker of a bucket may make calls for a group.
 pub(super) enum Admission {
     /// The identity may make calls.
@@ -119,58 +43,21 @@ pub(super) enum Admission {
     Waiting(Duration),
 }
 
-impl Probes {
-    /// Whether a result waits for the group.
-    pub(super) fn is_done(&self, bucket: &str, group: &GrantSetKey) -> bool {
-        matches!(self.lock().get(&key_of(bucket, group)), Some(Probe::Done(_)))
-    }
-
-    /// Drops what no group of the bucket needs any more.
-    pub(super) fn retain(&self, bucket: &str, needed: impl Fn(&GrantSetKey) -> bool) {
-        self.lock()
-            .retain(|key, _| key.bucket != bucket || needed(&(key.identity.clone(), key.region.clone())));
-    }
-
-    /// Takes the result of a probe; `None` if it is not done.
-    fn take(&self, key: &ProbeKey) -> Option<Result<ProbeRead, ProbeFailure>> {
-        let mut all = self.lock();
-        match all.remove(key)? {
-            Probe::Done(result) => Some(result),
-            requested @ Probe::Requested { .. } => {
-                all.insert(key.clone(), requested);
-                None
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ProbeKey, Probe>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn key_of(bucket: &str, (identity, region): &GrantSetKey) -> ProbeKey {
-    ProbeKey {
-        identity: identity.clone(),
-        region: region.clone(),
-        bucket: bucket.to_owned(),
-    }
-}
-
 /// Makes the calls of a probe and triggers the bucket.
 pub(in crate::controller) async fn run(context: &Context, key: &ProbeKey) -> Action {
     let (place, share, ask_bucket, grant) = match context.probes.lock().get(key) {
-        Some(Probe::Requested {
+        Some(ProbeState::Requested {
             place,
             share,
             ask_bucket,
             grant,
         }) => (place.clone(), Share::clone(share), *ask_bucket, grant.clone()),
-        Some(Probe::Done(_)) | None => return Action::AwaitChange,
+        Some(ProbeState::Done(_)) | None => return Action::AwaitChange,
     };
     let result = timeout(DEADLINE, read(context, key, &place, ask_bucket, &grant)).await;
     let result = result.unwrap_or_else(|_| Err(ProbeFailure::Cloud(no_answer())));
     if let Some(probe) = context.probes.lock().get_mut(key) {
-        *probe = Probe::Done(result);
+        *probe = ProbeState::Done(result);
     }
     let trigger = Trigger {
         key: QueueKey::Bucket(key.bucket.as_str().into()),
@@ -203,8 +90,7 @@ async fn read(
         uid: &grant.uid,
         purpose,
     };
-    let keys = context
-        .credentials_for(&key.identity, &SessionScope::bucket(place), &[user])
+    let keys = credentials_for(context, &key.identity, &SessionScope::bucket(place), &[user])
         .await
         .map_err(ProbeFailure::Credentials)?;
     let at = ports.now();
@@ -261,90 +147,72 @@ fn no_answer() -> CloudError {
     }
 }
 
-impl GrantSet<'_> {
-    /// Decides whether the worker of the bucket may make calls for the group, and requests a probe if it may not.
-    pub(super) async fn admit(
-        &self,
-        batch: &[GrantWork],
-        place: &BucketRef,
-        cache: &mut GrantSetCache,
-    ) -> Admission {
-        let applied = || {
-            let mut entries = batch.iter().flat_map(|work| &work.input.ledger);
-            entries.any(|entry| entry.state == EntryState::Applied)
-        };
-        match cache.trust {
-            Trust::Proven => return Admission::Admitted,
-            Trust::Unknown if applied() => return Admission::Admitted,
-            Trust::Unknown | Trust::Doubtful => {}
+/// Decides whether the worker of the bucket may make calls for the group, and requests a probe if it may not.
+pub(super) async fn admit(
+    set: &GrantSet<'_>,
+    batch: &[GrantWork],
+    place: &BucketRef,
+    cache: &mut GrantSetCache,
+) -> Admission {
+    let applied = || {
+        let mut entries = batch.iter().flat_map(|work| &work.input.ledger);
+        entries.any(|entry| entry.state == EntryState::Applied)
+    };
+    match cache.trust {
+        Trust::Proven => return Admission::Admitted,
+        Trust::Unknown if applied() => return Admission::Admitted,
+        Trust::Unknown | Trust::Doubtful => {}
+    }
+    let key = key_of(&place.name, &(set.identity.clone(), place.region.clone()));
+    match set.context.probes.take(&key) {
+        Some(Ok(read)) => {
+            cache.trust = Trust::Proven;
+            cache.probed = Some(read);
+            return Admission::Admitted;
         }
-        let key = key_of(&place.name, &(self.identity.clone(), place.region.clone()));
-        match self.context.probes.take(&key) {
-            Some(Ok(read)) => {
-                cache.trust = Trust::Proven;
-                cache.probed = Some(read);
-                return Admission::Admitted;
-            }
-            Some(Err(failure)) => return Admission::Refused(failure),
-            None => {}
-        }
-        let Some(first) = batch.iter().find(|work| work.outcome.is_none()) else {
-            return Admission::Waiting(REQUEST_AGAIN);
-        };
-        let doubtful = cache.trust == Trust::Doubtful;
-        let share: Share = if doubtful {
-            UNANSWERED
-        } else {
-            &first.grant.key.namespace
-        }
-        .into();
-        let request = Probe::Requested {
-            place: place.clone(),
-            share: Share::clone(&share),
-            ask_bucket: batch.iter().any(needs_bucket_facts),
-            grant: Box::new(ProbingGrant {
-                uid: first.grant.uid.clone(),
-                spec: first.grant.spec.as_ref().ok().map(without_lists),
-                removes: first.grant.deleting.then(|| RemovedStatements {
-                    ledger: without_texts(&first.input.ledger),
-                    unproven: first.input.unproven.clone(),
-                }),
+        Some(Err(failure)) => return Admission::Refused(failure),
+        None => {}
+    }
+    let Some(first) = batch.iter().find(|work| work.outcome.is_none()) else {
+        return Admission::Waiting(REQUEST_AGAIN);
+    };
+    let doubtful = cache.trust == Trust::Doubtful;
+    let share: Share = if doubtful {
+        UNANSWERED
+    } else {
+        &first.grant.key.namespace
+    }
+    .into();
+    let request = ProbeState::Requested {
+        place: place.clone(),
+        share: Share::clone(&share),
+        ask_bucket: batch.iter().any(needs_bucket_facts),
+        grant: Box::new(ProbingGrant {
+            uid: first.grant.uid.clone(),
+            spec: first.grant.spec.as_ref().ok().map(without_lists),
+            removes: first.grant.deleting.then(|| RemovedStatements {
+                ledger: without_texts(&first.input.ledger),
+                unproven: first.input.unproven.clone(),
             }),
-        };
-        self.context.probes.lock().insert(key.clone(), request);
-        let trigger = Trigger {
-            key: QueueKey::Probe(Arc::new(key)),
-            debounce: Duration::ZERO,
-            share,
-        };
-        let _ = self.context.probe_queue.send(trigger).await;
-        Admission::Waiting(REQUEST_AGAIN)
-    }
-
-    /// Returns the policy that the probe read, once and if it can serve as a first read: it is recent, and nothing was
-    /// written since.
-    pub(super) fn take_probed_policy(&self, cache: &mut GrantSetCache) -> Option<PolicyRead> {
-        let now = self.context.ports.now();
-        let probed = cache.probed.take()?;
-        let usable = now.duration_since(probed.at) < FRESH && !self.writes.written_since(probed.at);
-        probed.policy.filter(|_| usable)
-    }
+        }),
+    };
+    set.context.probes.lock().insert(key.clone(), request);
+    let trigger = Trigger {
+        key: QueueKey::Probe(Arc::new(key)),
+        debounce: Duration::ZERO,
+        share,
+    };
+    let _ = set.context.probe_queue.send(trigger).await;
+    Admission::Waiting(REQUEST_AGAIN)
 }
 
-impl GrantSetCache {
-    /// Returns the facts about the bucket that the probe read, once.
-    pub(super) fn take_probed_bucket(&mut self) -> Option<ObservedBucket> {
-        self.probed.as_mut()?.bucket.take()
-    }
-
-    /// Records the end of a policy read or another call: one that is not answered could occupy the worker again.
-    pub(super) fn answered(&mut self, error: Option<&CloudError>) {
-        match error.map(|error| error.kind) {
-            None => self.trust = Trust::Proven,
-            Some(CloudErrorKind::Unanswered) => self.trust = Trust::Doubtful,
-            Some(_) => {}
-        }
-    }
+/// Returns the policy that the probe read, once and if it can serve as a first read: it is recent, and nothing was
+/// written since.
+pub(super) fn take_probed_policy(set: &GrantSet<'_>, cache: &mut GrantSetCache) -> Option<PolicyRead> {
+    let now = set.context.ports.now();
+    let probed = cache.probed.take()?;
+    let usable = now.duration_since(probed.at) < FRESH && !set.writes.written_since(probed.at);
+    probed.policy.filter(|_| usable)
 }
 
 /// Whether the owner and the region of the bucket must be read for a grant.

@@ -2,8 +2,8 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::RETRY_KUBE_API;
 use super::grant_wait::read_grant;
+use super::load_progress::RETRY_KUBE_API;
 use super::persist::JobWriter;
 use crate::api::{EventReason, JobSpec};
 use crate::controller::context::{Context, OBJECT_BYTES};

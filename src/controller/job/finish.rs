@@ -3,24 +3,16 @@
 use std::time::Duration;
 
 use super::enforcement::await_enforcement;
-use super::persist::JobWriter;
-use super::run::{RunInput, StopReason};
+use super::run_input::{RunInput, RunResult, StopReason};
 use super::source_error::on_source_error;
 use super::store_status::REREAD_AFTER;
-use crate::api::{EventReason, JobReason, JobSpec, OnExceeded, SuspendCause};
+use crate::api::{EventReason, JobReason, OnExceeded, SuspendCause};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::error::{CORRECT_CLOCK, CredentialsError};
-use crate::core::job::{End, Phase, Progress, evaluate_limits};
+use crate::core::job::{End, Phase, evaluate_limits};
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
-
-/// State of a job after its run.
-pub(super) struct RunResult {
-    pub(super) writer: JobWriter,
-    pub(super) spec: JobSpec,
-    pub(super) progress: Progress,
-}
 
 /// Stores the end of a run and publishes its event. Returns when the job is due again.
 pub(super) async fn finish_run(
@@ -182,10 +174,4 @@ pub(super) async fn finish_run(
         StopReason::Gone => return Action::AwaitChange,
     };
     writer.finish_job(context, Some(&mut progress), ended).await
-}
-
-/// Returns the end of a cancelled job.
-pub(super) fn cancelled() -> End {
-    let message = "spec.cancel is true, and the results so far are kept: create another job to score the remaining items";
-    End::Failed(JobReason::Cancelled, message.to_owned())
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::load_progress::{RECHECK_GRANT, fail_or_complete};
 use super::persist::JobWriter;
-use super::{RECHECK_GRANT, fail_or_complete};
 use crate::api::{ConditionStatus, EventReason, GrantRef, JobReason, JobSpec, kinds};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;

@@ -1,9 +1,10 @@
 //! The credentials of a job: for scoring, and for reading its source.
 
+use super::persist::JobWriter;
 use crate::api::{BucketRef, CredentialSource, JobSpec};
 use crate::controller::context::Context;
-use crate::controller::credential_gate::{CredentialRefusal, CredentialUser};
-use crate::core::credential_use::Purpose;
+use crate::controller::credential_gate::{CredentialUser, credentials_for};
+use crate::core::credential_use::{CredentialRefusal, Purpose};
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::identity::{Identity, SessionScope};
 use crate::core::job::{JobObject, Phase, SourceSpec};
@@ -33,7 +34,7 @@ impl ValidJob<'_> {
                 buckets: &buckets,
             },
         };
-        let fetched = self.context.credentials_for(identity, scope, &[user]).await;
+        let fetched = credentials_for(self.context, identity, scope, &[user]).await;
         fetched.map_err(|refusal| match refusal {
             CredentialRefusal::Denied(message) => Phase::Denied(message),
             CredentialRefusal::NamespaceUnknown => failed(CredentialsError::Unavailable, identity),
@@ -198,5 +199,20 @@ pub(super) fn stops_run(phase: &Phase) -> bool {
         | Phase::Stalled(..)
         | Phase::Invalid(_)
         | Phase::Ended(_) => false,
+    }
+}
+
+/// Returns a job with its valid spec.
+pub(super) fn valid_job<'a>(
+    context: &'a Context,
+    writer: &'a JobWriter,
+    spec: &'a JobSpec,
+    source_spec: &'a SourceSpec,
+) -> ValidJob<'a> {
+    ValidJob {
+        context,
+        job: &writer.job,
+        spec,
+        source_spec,
     }
 }

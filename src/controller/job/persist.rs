@@ -12,7 +12,7 @@ use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::{
     End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, recovered_status,
-    storing_failed_status,
+    restore_report, storing_failed_status,
 };
 use crate::core::requeue;
 use crate::ports::{KubeError, StoredReport};
@@ -57,7 +57,7 @@ impl JobWriter {
 
     /// Adds the results and the reservation of a stored report to a progress.
     pub(super) fn restore_report(&mut self, stored: StoredReport, progress: &mut Progress) {
-        progress.restore_report(&stored.report);
+        restore_report(progress, &stored.report);
         let number = usize::try_from(stored.report.number).unwrap_or_default();
         if self.open.as_ref().is_none_or(|(open, _)| *open <= number) {
             self.open = Some((number, stored.resource_version));

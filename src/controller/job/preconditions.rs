@@ -6,19 +6,20 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::enforcement::trial_of_another_job;
-use super::finish::cancelled;
 use super::grant_wait::{read_grant, wait_for_grant};
+use super::load_progress::{
+    RECHECK_GRANT, RETRY_KUBE_API, after_phase, fail_or_complete, load_progress, missing_results,
+};
 use super::persist::JobWriter;
 use super::store_status::WriteResult;
-use super::{
-    RECHECK_GRANT, RETRY_KUBE_API, active_deadline, after_phase, budget_is_exhausted, fail_or_complete,
-    load_progress, missing_results,
-};
 use crate::api::{EventReason, JobReason, JobSpec, SuspendCause};
 use crate::controller::context::{Context, OBJECT_BYTES};
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
-use crate::core::job::{End, GateDecision, JobObject, Phase, SourceSpec, evaluate_gate, other_job_message};
+use crate::core::job::{
+    End, GateDecision, JobObject, Phase, SourceSpec, active_deadline, budget_is_exhausted, cancelled,
+    evaluate_gate, other_job_message,
+};
 use crate::runtime::queue::Action;
 
 /// Checks whether a job may run. Returns its grant, if it references one.

@@ -12,65 +12,67 @@ use crate::ports::{KubeError, StoredReport};
 /// Reports that are read by name at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
 const MAX_REPORTS: i32 = 2_048;
 
-impl JobWriter {
-    /// Adds the results and reservations of the stored reports to a progress.
-    ///
-    /// # Errors
-    /// Returns the error of the API server.
-    pub(super) async fn restore_reports(
-        &mut self,
-        context: &Context,
-        progress: &mut Progress,
-    ) -> Result<(), KubeError> {
-        let Some(reports) = &self.job.status.reports else {
-            return Ok(());
-        };
-        let (counted, namespace) = (reports.count.min(MAX_REPORTS), self.job.key.namespace.clone());
-        let mut found = BTreeSet::new();
-        let mut page = None;
-        loop {
-            let _memory = context.memory.reserve(&namespace, REPORT_PAGE_BYTES).await;
-            let (reports, next) = context.ports.list_reports(&self.job, page.as_deref()).await?;
-            for stored in reports {
-                found.insert(stored.report.number);
-                let stored = self.repaired(context, stored).await?;
-                self.restore_report(stored, progress);
-            }
-            match next {
-                Some(token) => page = Some(token),
-                None => break,
-            }
+/// Adds the results and reservations of the stored reports to a progress.
+///
+/// # Errors
+/// Returns the error of the API server.
+pub(super) async fn restore_reports(
+    writer: &mut JobWriter,
+    context: &Context,
+    progress: &mut Progress,
+) -> Result<(), KubeError> {
+    let Some(reports) = &writer.job.status.reports else {
+        return Ok(());
+    };
+    let (counted, namespace) = (reports.count.min(MAX_REPORTS), writer.job.key.namespace.clone());
+    let mut found = BTreeSet::new();
+    let mut page = None;
+    loop {
+        let _memory = context.memory.reserve(&namespace, REPORT_PAGE_BYTES).await;
+        let (reports, next) = context.ports.list_reports(&writer.job, page.as_deref()).await?;
+        for stored in reports {
+            found.insert(stored.report.number);
+            let stored = repaired(writer, context, stored).await?;
+            writer.restore_report(stored, progress);
         }
-        if (0..counted).all(|number| found.contains(&number)) {
-            return Ok(());
+        match next {
+            Some(token) => page = Some(token),
+            None => break,
         }
-        // The last report can be newer than the status that counts it.
-        for number in (0..=counted).filter(|number| !found.contains(number)) {
-            let number = usize::try_from(number).unwrap_or_default();
-            let _memory = context.memory.reserve(&namespace, OBJECT_BYTES).await;
-            if let Some(stored) = context.ports.get_report(&self.job, number).await? {
-                let stored = self.repaired(context, stored).await?;
-                self.restore_report(stored, progress);
-            }
-        }
-        Ok(())
     }
+    if (0..counted).all(|number| found.contains(&number)) {
+        return Ok(());
+    }
+    // The last report can be newer than the status that counts it.
+    for number in (0..=counted).filter(|number| !found.contains(number)) {
+        let number = usize::try_from(number).unwrap_or_default();
+        let _memory = context.memory.reserve(&namespace, OBJECT_BYTES).await;
+        if let Some(stored) = context.ports.get_report(&writer.job, number).await? {
+            let stored = repaired(writer, context, stored).await?;
+            writer.restore_report(stored, progress);
+        }
+    }
+    Ok(())
+}
 
-    /// Writes a report again if another writer has changed its labels or its owner.
-    ///
-    /// # Errors
-    /// Returns the error of the API server.
-    async fn repaired(&self, context: &Context, mut stored: StoredReport) -> Result<StoredReport, KubeError> {
-        if !stored.intact {
-            tracing::warn!(job = %self.job.key, number = stored.report.number, "labels or owner of a report were changed and are set again");
-            let version = Some(stored.resource_version.as_str());
-            let version = context
-                .ports
-                .put_report(&self.job, &stored.report, version)
-                .await?;
-            stored.resource_version = version;
-            stored.intact = true;
-        }
-        Ok(stored)
+/// Writes a report again if another writer has changed its labels or its owner.
+///
+/// # Errors
+/// Returns the error of the API server.
+async fn repaired(
+    writer: &JobWriter,
+    context: &Context,
+    mut stored: StoredReport,
+) -> Result<StoredReport, KubeError> {
+    if !stored.intact {
+        tracing::warn!(job = %writer.job.key, number = stored.report.number, "labels or owner of a report were changed and are set again");
+        let version = Some(stored.resource_version.as_str());
+        let version = context
+            .ports
+            .put_report(&writer.job, &stored.report, version)
+            .await?;
+        stored.resource_version = version;
+        stored.intact = true;
     }
+    Ok(stored)
 }

@@ -6,15 +6,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::grant_wait::object_changed;
-use super::job_credentials::stops_run;
+use super::job_credentials::{stops_run, valid_job};
 use super::persist::JobWriter;
 use super::source_error::{RETRY_SOURCE_LATER, on_source_error, stop_counting};
 use super::source_page::{AllowedBuckets, PageUse, SourcePage, SourcePosition, read_page};
 use super::store_status::REREAD_AFTER;
-use super::{active_deadline, valid_job};
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
-use crate::core::job::{End, ItemCounter, Phase, SourceItem, SourceSpec, counting_source, covers};
+use crate::core::job::{
+    End, ItemCounter, Phase, SourceItem, SourceSpec, active_deadline, counting_source, covers,
+};
 use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 use crate::runtime::queue::Action;

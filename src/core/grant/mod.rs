@@ -1,9 +1,11 @@
 //! Grants: from the specs and ledgers of all grants of one bucket that share an identity, and the policy as read, to the
 //! policy to write and the status of each grant.
 
+mod claims;
 mod conditions;
 mod desired;
 pub mod drift;
+mod failed_attempt;
 mod finalizer;
 mod ledger;
 mod plan;
@@ -14,9 +16,12 @@ mod state;
 mod status;
 mod stored_entry;
 mod upgrade;
+mod written_ledger;
 
+pub use claims::{Claims, ClaimsByGrant};
 pub use conditions::credentials_reason;
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
+pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
@@ -26,6 +31,7 @@ pub use state::{GrantState, Observation};
 pub use status::grant_status;
 pub use stored_entry::StoredLedger;
 pub use upgrade::upgraded_grant_status;
+pub use written_ledger::{confirm_entries, rolled_back};
 
 use std::collections::BTreeSet;
 

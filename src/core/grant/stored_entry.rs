@@ -59,16 +59,16 @@ pub(super) struct StoredEntry {
 impl StoredEntry {
     /// Decodes the text of an entry.
     pub(super) fn of_text(text: &RawValue) -> Self {
-        struct Members(Map<String, Value>, bool);
-        impl<'de> Deserialize<'de> for Members {
+        struct EntryMembers(Map<String, Value>, bool);
+        impl<'de> Deserialize<'de> for EntryMembers {
             fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
-                struct Entry;
-                impl<'de> Visitor<'de> for Entry {
-                    type Value = Members;
+                struct EntryVisitor;
+                impl<'de> Visitor<'de> for EntryVisitor {
+                    type Value = EntryMembers;
                     fn expecting(&self, form: &mut fmt::Formatter) -> fmt::Result {
                         form.write_str("a ledger entry")
                     }
-                    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members, A::Error> {
+                    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<EntryMembers, A::Error> {
                         let (mut entry, mut unknown, mut has_more) = (Map::new(), 0_usize, false);
                         while let Some(name) = members.next_key::<Cow<'de, str>>()? {
                             if KNOWN.contains(&name.as_ref()) {
@@ -85,19 +85,19 @@ impl StoredEntry {
                                 has_more = true;
                             }
                         }
-                        Ok(Members(entry, has_more))
+                        Ok(EntryMembers(entry, has_more))
                     }
                 }
-                stored.deserialize_map(Entry)
+                stored.deserialize_map(EntryVisitor)
             }
         }
-        let decoded = serde_json::from_str::<Members>(text.get());
+        let decoded = serde_json::from_str::<EntryMembers>(text.get());
         decoded.map_or(
             Self {
                 members: Value::Null,
                 has_more: false,
             },
-            |Members(members, has_more)| Self {
+            |EntryMembers(members, has_more)| Self {
                 members: Value::Object(members),
                 has_more,
             },

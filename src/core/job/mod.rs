@@ -1,6 +1,7 @@
 //! Jobs: which calls an `ImageScoreJob` may make and when, and the status that follows from the responses.
 
 mod conditions;
+mod deadline;
 mod enforcement;
 mod first_calls;
 mod gate;
@@ -17,11 +18,15 @@ mod status;
 mod throughput;
 mod upgrade;
 
+pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
 pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
 pub use gate::{GateDecision, covers, evaluate_gate, grant_mismatch};
 pub use listed_object::ListedObject;
-pub use phase::{End, Phase};
-pub use progress::{Item, KnownFacts, Progress, ResponseEffect, Step};
+pub use phase::{End, Phase, cancelled};
+pub use progress::{
+    Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response, deny_objects,
+    restore_report, resume_progress,
+};
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;
 pub use source::{LINE_PART, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec};

@@ -14,6 +14,12 @@ pub enum End {
     Failed(JobReason, String),
 }
 
+/// Returns the end of a cancelled job.
+pub fn cancelled() -> End {
+    let message = "spec.cancel is true, and the results so far are kept: create another job to score the remaining items";
+    End::Failed(JobReason::Cancelled, message.to_owned())
+}
+
 /// Phase of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {

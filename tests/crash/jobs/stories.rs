@@ -102,7 +102,7 @@ fn a_queued_job_runs_when_another_job_of_its_namespace_ends() {
                     name: format!("other-{number}"),
                     ..key()
                 };
-                context.try_slot(&other, 0).unwrap()
+                context.runs.try_slot(&other, 0).unwrap()
             })
             .collect();
         let reason = || {
@@ -116,7 +116,7 @@ fn a_queued_job_runs_when_another_job_of_its_namespace_ends() {
             name: "gone".to_owned(),
             ..key()
         };
-        assert!(context.try_slot(&gone, 0).is_err());
+        assert!(context.runs.try_slot(&gone, 0).is_err());
         process.mark_job(key()).await;
         process.mark_job(gone).await;
         process.run_for(Duration::from_secs(5)).await;
@@ -172,7 +172,7 @@ fn lists_of_running_jobs_use_a_part_of_the_memory_and_a_further_job_waits() {
                 namespace: namespace.to_owned(),
                 name: format!("list-{bytes}"),
             };
-            context.try_slot(&key, bytes)
+            context.runs.try_slot(&key, bytes)
         };
         let namespace = key().namespace;
         let held = place(&namespace, usize::MAX).unwrap();

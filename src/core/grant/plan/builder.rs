@@ -184,30 +184,6 @@ impl<'a> PlanBuilder<'a> {
         ))
     }
 
-    pub(super) fn build(mut self) -> Result<Plan, Vec<(usize, GrantOutcome)>> {
-        let mut refused = Vec::new();
-        for grant in self.order.clone() {
-            refused.extend(self.ensure_desired(grant).err());
-        }
-        // Set all of them aside in one round: each round takes time, and a bucket can have any number of grants.
-        if !refused.is_empty() {
-            return Err(refused);
-        }
-        for grant in self.order.clone() {
-            self.remove_undesired(grant);
-        }
-        self.check_capacity()?;
-        let remove: Vec<usize> = self.remove.iter().copied().collect();
-        if !remove.is_empty() || !self.add.is_empty() {
-            let text = match self.input.document {
-                Some(document) => document.splice(&remove, &self.add),
-                None => Document::new_document(&self.add),
-            };
-            self.plan.change = text.map_or(Change::Delete, Change::Put);
-        }
-        Ok(self.plan)
-    }
-
     /// Records each desired statement of a grant in its ledger, and adds those that are not in the document.
     ///
     /// # Errors

@@ -11,8 +11,11 @@ mod types;
 use std::collections::BTreeMap;
 
 use self::builder::PlanBuilder;
+use self::capacity::check_capacity;
+use self::removal::remove_undesired;
 pub use self::types::{Change, GrantOutcome, Plan, PlanInput};
 use super::GrantInput;
+use crate::core::policy::Document;
 
 /// Plans for `grants`, which must be all grants of the bucket with one identity.
 pub fn plan(input: PlanInput<'_>, grants: &[GrantInput]) -> Plan {
@@ -21,9 +24,33 @@ pub fn plan(input: PlanInput<'_>, grants: &[GrantInput]) -> Plan {
     // least one more aside, so the loop ends.
     loop {
         let builder = PlanBuilder::new(input, grants, &set_aside);
-        match builder.build() {
+        match build(builder) {
             Ok(plan) => return plan,
             Err(refused) => set_aside.extend(refused),
         }
     }
+}
+
+fn build(mut builder: PlanBuilder<'_>) -> Result<Plan, Vec<(usize, GrantOutcome)>> {
+    let mut refused = Vec::new();
+    for grant in builder.order.clone() {
+        refused.extend(builder.ensure_desired(grant).err());
+    }
+    // Set all of them aside in one round: each round takes time, and a bucket can have any number of grants.
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    for grant in builder.order.clone() {
+        remove_undesired(&mut builder, grant);
+    }
+    check_capacity(&mut builder)?;
+    let remove: Vec<usize> = builder.remove.iter().copied().collect();
+    if !remove.is_empty() || !builder.add.is_empty() {
+        let text = match builder.input.document {
+            Some(document) => document.splice(&remove, &builder.add),
+            None => Document::new_document(&builder.add),
+        };
+        builder.plan.change = text.map_or(Change::Delete, Change::Put);
+    }
+    Ok(builder.plan)
 }

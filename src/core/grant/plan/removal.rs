@@ -11,189 +11,195 @@ use crate::core::grant::Removal;
 use crate::core::grant::plan::GrantOutcome;
 use crate::core::policy::is_removed_verbatim_only;
 
-impl PlanBuilder<'_> {
-    /// Releases each statement that a grant owns and does not desire.
-    pub(super) fn remove_undesired(&mut self, grant: usize) {
-        if self.is_carried(grant) {
-            return;
+/// Releases each statement that a grant owns and does not desire.
+pub(super) fn remove_undesired(builder: &mut PlanBuilder<'_>, grant: usize) {
+    if builder.is_carried(grant) {
+        return;
+    }
+    let Some(current) = builder.grants.get(grant) else {
+        return;
+    };
+    let desired: BTreeSet<&str> = builder
+        .desired(grant)
+        .map(|w| w.statements.iter().map(|s| s.fingerprint.as_str()).collect())
+        .unwrap_or_default();
+    let mut residual = 0;
+    for entry in current
+        .ledger
+        .iter()
+        .filter(|e| !desired.contains(e.fingerprint.as_str()))
+    {
+        if let Some(group) = builder.groups.get_mut(entry.fingerprint.as_str()) {
+            group.being_released = !group.live.is_empty();
         }
-        let Some(current) = self.grants.get(grant) else {
-            return;
+        let Some(group) = builder.groups.get(entry.fingerprint.as_str()) else {
+            continue;
         };
-        let desired: BTreeSet<&str> = self
-            .desired(grant)
-            .map(|w| w.statements.iter().map(|s| s.fingerprint.as_str()).collect())
-            .unwrap_or_default();
-        let mut residual = 0;
-        for entry in current
-            .ledger
-            .iter()
-            .filter(|e| !desired.contains(e.fingerprint.as_str()))
+        let others_want = group.desired_by.iter().any(|other| *other != grant);
+        let others_hold = !group.held_by.is_empty();
+        if builder.removal(grant) == Some(Removal::Retain) {
+            residual += usize::from(!group.live.is_empty());
+            forget(builder, grant, &entry.fingerprint);
+            mark_pre_existing(builder, &entry.fingerprint);
+        } else if others_want || others_hold || placed_by_other(builder, &entry.fingerprint) {
+            if entry.state == EntryState::Applied && !entry.pre_existing {
+                hand_over(builder, grant, &entry.fingerprint);
+            }
+            forget(builder, grant, &entry.fingerprint);
+        } else if entry.state == EntryState::Intended
+            && !builder.no_write_outstanding()
+            && (group.live.is_empty() || group.pre_existing)
         {
-            if let Some(group) = self.groups.get_mut(entry.fingerprint.as_str()) {
-                group.being_released = !group.live.is_empty();
-            }
-            let Some(group) = self.groups.get(entry.fingerprint.as_str()) else {
-                continue;
-            };
-            let others_want = group.desired_by.iter().any(|other| *other != grant);
-            let others_hold = !group.held_by.is_empty();
-            if self.removal(grant) == Some(Removal::Retain) {
-                residual += usize::from(!group.live.is_empty());
-                self.forget(grant, &entry.fingerprint);
-                self.mark_pre_existing(&entry.fingerprint);
-            } else if others_want || others_hold || self.placed_by_other(&entry.fingerprint) {
-                if entry.state == EntryState::Applied && !entry.pre_existing {
-                    self.hand_over(grant, &entry.fingerprint);
-                }
-                self.forget(grant, &entry.fingerprint);
-            } else if entry.state == EntryState::Intended
-                && !self.no_write_outstanding()
-                && (group.live.is_empty() || group.pre_existing)
-            {
-                // The write that adds the statement can still take effect. Keep the entry, so that it has an owner then.
-            } else if entry.pre_existing || (group.pre_existing && !group.live.is_empty()) {
-                residual += usize::from(!group.live.is_empty());
-                self.forget(grant, &entry.fingerprint);
-            } else if self.desired(grant).is_some() && self.awaits_addition(grant) {
-                // Its replacement is not added yet. Keep it until then, or the grant would lose both.
-            } else {
-                // What stays under another spelling is not ours.
-                let foreign = !group.live.is_empty() && self.copies_of(entry).is_empty();
-                residual += usize::from(foreign);
-                self.plan_removal(grant, entry);
-            }
-        }
-        let left = self.plan.ledgers.get(grant).is_none_or(Vec::is_empty);
-        if self.removal(grant).is_some() {
-            let outcome = if left {
-                GrantOutcome::Released { residual }
-            } else if self.plan.removed.get(grant).is_some_and(|n| *n > 0) {
-                GrantOutcome::Writing
-            } else {
-                GrantOutcome::Propagating
-            };
-            if let Some(slot) = self.plan.outcomes.get_mut(grant) {
-                *slot = outcome;
-            }
+            // The write that adds the statement can still take effect. Keep the entry, so that it has an owner then.
+        } else if entry.pre_existing || (group.pre_existing && !group.live.is_empty()) {
+            residual += usize::from(!group.live.is_empty());
+            forget(builder, grant, &entry.fingerprint);
+        } else if builder.desired(grant).is_some() && awaits_addition(builder, grant) {
+            // Its replacement is not added yet. Keep it until then, or the grant would lose both.
+        } else {
+            // What stays under another spelling is not ours.
+            let foreign = !group.live.is_empty() && copies_of(builder, entry).is_empty();
+            residual += usize::from(foreign);
+            plan_removal(builder, grant, entry);
         }
     }
-
-    /// Returns `true` if a desired statement was not seen and its absence is not trusted yet.
-    fn awaits_addition(&self, grant: usize) -> bool {
-        self.plan.outcomes.get(grant) == Some(&GrantOutcome::Propagating)
-    }
-
-    /// Returns `true` if a grant of another identity has written the statement with its own credentials.
-    fn placed_by_other(&self, fingerprint: &str) -> bool {
-        self.input
-            .placed_by_others
-            .is_some_and(|held| held.contains(fingerprint))
-    }
-
-    /// Returns `true` if a confirmed write of this process has removed the statement.
-    fn confirmed_removed(&self, fingerprint: &str) -> bool {
-        self.input
-            .confirmed_removed
-            .is_some_and(|taken| taken.contains(fingerprint))
-    }
-
-    /// Returns the positions of the copies of an owned statement: those with its meaning, or only those with its bytes.
-    fn copies_of(&self, entry: &LedgerEntry) -> Vec<usize> {
-        let group = self.groups.get(entry.fingerprint.as_str());
-        let live = group.map(|g| g.live.clone()).unwrap_or_default();
-        if !is_removed_verbatim_only(&entry.statement) {
-            return live;
-        }
-        let document = self.input.document;
-        let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
-        live.into_iter()
-            .filter(|i| text_at(i) == Some(entry.statement.as_str()))
-            .collect()
-    }
-
-    /// Plans the removal of an owned statement, or deletes its ledger entry once it is removed for good.
-    fn plan_removal(&mut self, grant: usize, entry: &LedgerEntry) {
-        let live = self.copies_of(entry);
-        let copies = i32::try_from(live.len()).unwrap_or(i32::MAX);
-        let one_fewer =
-            entry.state == EntryState::Removing && entry.copies.is_some_and(|before| copies < before);
-        let another = entry.state == EntryState::Removing
-            && self.no_write_outstanding()
-            && self.confirmed_removed(&entry.fingerprint);
-        if live.is_empty() || one_fewer || another {
-            if self.no_write_outstanding() && !self.input.absence_untrusted {
-                self.forget(grant, &entry.fingerprint);
-            } else {
-                // An earlier write that contains it can still take effect: keep the entry until that is impossible.
-                self.mark_removing(grant, entry, entry.copies, entry.unsettled_until.clone());
-            }
-            return;
-        }
-        let document = self.input.document;
-        let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
-        let same_bytes = live.iter().find(|i| text_at(i) == Some(entry.statement.as_str()));
-        // Remove at most one of several equal statements: the byte-equal one, else the last, because ours are appended.
-        if let Some(victim) = same_bytes.or(live.last()) {
-            self.remove.insert(*victim);
-            increment(&mut self.plan.removed, grant);
-            self.mark_removing(
-                grant,
-                entry,
-                (copies > 1).then_some(copies),
-                Some(self.write_expiry()),
-            );
-        }
-    }
-
-    fn mark_removing(&mut self, grant: usize, entry: &LedgerEntry, copies: Option<i32>, until: Option<Time>) {
-        let slot = self
-            .plan
-            .ledgers
-            .get_mut(grant)
-            .and_then(|l| l.iter_mut().find(|e| e.fingerprint == entry.fingerprint));
-        if let Some(slot) = slot {
-            *slot = LedgerEntry {
-                state: EntryState::Removing,
-                copies,
-                unsettled_until: until,
-                ..entry.clone()
-            };
-        }
-    }
-
-    fn forget(&mut self, grant: usize, fingerprint: &str) {
-        if let Some(ledger) = self.plan.ledgers.get_mut(grant) {
-            ledger.retain(|e| e.fingerprint != fingerprint);
-        }
-    }
-
-    /// Makes the grants that still want or hold a statement its owners: one of them may have found the statement there when
-    /// only `grant` owned it, under another identity, and would leave it in the policy for good.
-    fn hand_over(&mut self, grant: usize, fingerprint: &str) {
-        let Some(group) = self.groups.get(fingerprint) else {
-            return;
+    let left = builder.plan.ledgers.get(grant).is_none_or(Vec::is_empty);
+    if builder.removal(grant).is_some() {
+        let outcome = if left {
+            GrantOutcome::Released { residual }
+        } else if builder.plan.removed.get(grant).is_some_and(|n| *n > 0) {
+            GrantOutcome::Writing
+        } else {
+            GrantOutcome::Propagating
         };
-        let others = group.desired_by.iter().chain(&group.carried_by);
-        for other in others.filter(|other| **other != grant) {
-            let ledger = self.plan.ledgers.get_mut(*other);
-            let entries = ledger.into_iter().flatten();
-            entries
-                .filter(|e| e.fingerprint == fingerprint)
-                .for_each(|e| e.pre_existing = false);
+        if let Some(slot) = builder.plan.outcomes.get_mut(grant) {
+            *slot = outcome;
         }
     }
+}
 
-    /// Marks a statement that one owner retains as pre-existing in the ledgers of its other owners.
-    fn mark_pre_existing(&mut self, fingerprint: &str) {
-        for entry in self
-            .plan
-            .ledgers
-            .iter_mut()
-            .flatten()
+/// Returns `true` if a desired statement was not seen and its absence is not trusted yet.
+fn awaits_addition(builder: &PlanBuilder<'_>, grant: usize) -> bool {
+    builder.plan.outcomes.get(grant) == Some(&GrantOutcome::Propagating)
+}
+
+/// Returns `true` if a grant of another identity has written the statement with its own credentials.
+fn placed_by_other(builder: &PlanBuilder<'_>, fingerprint: &str) -> bool {
+    builder
+        .input
+        .placed_by_others
+        .is_some_and(|held| held.contains(fingerprint))
+}
+
+/// Returns `true` if a confirmed write of this process has removed the statement.
+fn confirmed_removed(builder: &PlanBuilder<'_>, fingerprint: &str) -> bool {
+    builder
+        .input
+        .confirmed_removed
+        .is_some_and(|taken| taken.contains(fingerprint))
+}
+
+/// Returns the positions of the copies of an owned statement: those with its meaning, or only those with its bytes.
+fn copies_of(builder: &PlanBuilder<'_>, entry: &LedgerEntry) -> Vec<usize> {
+    let group = builder.groups.get(entry.fingerprint.as_str());
+    let live = group.map(|g| g.live.clone()).unwrap_or_default();
+    if !is_removed_verbatim_only(&entry.statement) {
+        return live;
+    }
+    let document = builder.input.document;
+    let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
+    live.into_iter()
+        .filter(|i| text_at(i) == Some(entry.statement.as_str()))
+        .collect()
+}
+
+/// Plans the removal of an owned statement, or deletes its ledger entry once it is removed for good.
+fn plan_removal(builder: &mut PlanBuilder<'_>, grant: usize, entry: &LedgerEntry) {
+    let live = copies_of(builder, entry);
+    let copies = i32::try_from(live.len()).unwrap_or(i32::MAX);
+    let one_fewer = entry.state == EntryState::Removing && entry.copies.is_some_and(|before| copies < before);
+    let another = entry.state == EntryState::Removing
+        && builder.no_write_outstanding()
+        && confirmed_removed(builder, &entry.fingerprint);
+    if live.is_empty() || one_fewer || another {
+        if builder.no_write_outstanding() && !builder.input.absence_untrusted {
+            forget(builder, grant, &entry.fingerprint);
+        } else {
+            // An earlier write that contains it can still take effect: keep the entry until that is impossible.
+            mark_removing(builder, grant, entry, entry.copies, entry.unsettled_until.clone());
+        }
+        return;
+    }
+    let document = builder.input.document;
+    let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
+    let same_bytes = live.iter().find(|i| text_at(i) == Some(entry.statement.as_str()));
+    // Remove at most one of several equal statements: the byte-equal one, else the last, because ours are appended.
+    if let Some(victim) = same_bytes.or(live.last()) {
+        builder.remove.insert(*victim);
+        increment(&mut builder.plan.removed, grant);
+        mark_removing(
+            builder,
+            grant,
+            entry,
+            (copies > 1).then_some(copies),
+            Some(builder.write_expiry()),
+        );
+    }
+}
+
+fn mark_removing(
+    builder: &mut PlanBuilder<'_>,
+    grant: usize,
+    entry: &LedgerEntry,
+    copies: Option<i32>,
+    until: Option<Time>,
+) {
+    let slot = builder
+        .plan
+        .ledgers
+        .get_mut(grant)
+        .and_then(|l| l.iter_mut().find(|e| e.fingerprint == entry.fingerprint));
+    if let Some(slot) = slot {
+        *slot = LedgerEntry {
+            state: EntryState::Removing,
+            copies,
+            unsettled_until: until,
+            ..entry.clone()
+        };
+    }
+}
+
+fn forget(builder: &mut PlanBuilder<'_>, grant: usize, fingerprint: &str) {
+    if let Some(ledger) = builder.plan.ledgers.get_mut(grant) {
+        ledger.retain(|e| e.fingerprint != fingerprint);
+    }
+}
+
+/// Makes the grants that still want or hold a statement its owners: one of them may have found the statement there when
+/// only `grant` owned it, under another identity, and would leave it in the policy for good.
+fn hand_over(builder: &mut PlanBuilder<'_>, grant: usize, fingerprint: &str) {
+    let Some(group) = builder.groups.get(fingerprint) else {
+        return;
+    };
+    let others = group.desired_by.iter().chain(&group.carried_by);
+    for other in others.filter(|other| **other != grant) {
+        let ledger = builder.plan.ledgers.get_mut(*other);
+        let entries = ledger.into_iter().flatten();
+        entries
             .filter(|e| e.fingerprint == fingerprint)
-        {
-            entry.pre_existing = true;
-        }
+            .for_each(|e| e.pre_existing = false);
+    }
+}
+
+/// Marks a statement that one owner retains as pre-existing in the ledgers of its other owners.
+fn mark_pre_existing(builder: &mut PlanBuilder<'_>, fingerprint: &str) {
+    for entry in builder
+        .plan
+        .ledgers
+        .iter_mut()
+        .flatten()
+        .filter(|e| e.fingerprint == fingerprint)
+    {
+        entry.pre_existing = true;
     }
 }

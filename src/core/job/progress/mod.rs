@@ -7,17 +7,17 @@
 mod response;
 mod resume;
 
-pub use self::response::{KnownFacts, ResponseEffect};
+pub use self::response::{ResponseEffect, apply_response};
+pub use self::resume::{add_items, add_listed, deny_objects, restore_report, resume_progress};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use k8s_openapi::jiff::Timestamp;
 
-use self::resume::plausible;
 use super::first_calls::FirstCalls;
 use super::result_buffer::{ReportBuffer, ResultBuffer};
 use super::{ResultClassifier, Stats};
-use crate::api::{Cursor, Deferred, ItemResult, JobSpec, JobStatus, REPORT_BYTES, Requests};
+use crate::api::{Cursor, Deferred, ItemResult, REPORT_BYTES, Requests};
 use crate::core::json::serialized_len;
 
 /// Maximum number of items that wait for a retry or are in flight, and of their URI bytes as JSON: they must fit into the
@@ -93,6 +93,15 @@ enum Candidate {
     Fresh,
 }
 
+/// What is certain before a call fails. It takes precedence over the text of an error.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KnownFacts {
+    /// OSS has confirmed that the bucket of every item is in the region of the project.
+    pub region: bool,
+    /// IMM has returned the project in this run.
+    pub project: bool,
+}
+
 /// The progress of a job.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -122,9 +131,9 @@ pub struct Progress {
     /// Requests that the status records as spent.
     pub(super) spent: i64,
     /// Requests that are reserved, stored, and not used yet by this process.
-    allowance: i64,
+    pub(super) allowance: i64,
     /// Requests that are reserved but not stored yet: no call may use them.
-    pending: i64,
+    pub(super) pending: i64,
     pub(super) canary_passed: bool,
     pub(super) first_calls: FirstCalls,
     pub(super) known: KnownFacts,
@@ -133,69 +142,6 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Resumes a job from its status. `size` is the number of items and whether results are kept in the status;
-    /// `restore_report` adds the results in reports. Requests reserved earlier count as spent.
-    pub fn resume(
-        spec: &JobSpec,
-        status: &JobStatus,
-        size: (usize, bool),
-        now: Timestamp,
-        seed: &str,
-    ) -> Self {
-        let index = |i: i32| usize::try_from(i).unwrap_or_default();
-        let mut requests = plausible(&status.requests.clone().unwrap_or_default());
-        requests.sent = requests.sent.max(requests.reserved);
-        requests.reserved = requests.sent;
-        let cursor = status.cursor.clone().unwrap_or_default();
-        let retry = |d: &Deferred| {
-            usize::try_from(d.index).ok()?;
-            let listed = spec.source.uris.get(index(d.index));
-            let uri = d.uri.clone().or_else(|| listed.cloned())?;
-            let retry = Retry {
-                uri,
-                attempts: d.attempts,
-                throttles: 0,
-                due: now,
-            };
-            Some((index(d.index), retry))
-        };
-        let mut progress = Self {
-            rules: ResultClassifier::of(spec),
-            stats: Stats::default(),
-            results: ResultBuffer::new(size.1),
-            total: size.0,
-            listed: !spec.source.uris.is_empty(),
-            denied: Vec::new(),
-            pending_items: VecDeque::new(),
-            cursor_slots: BTreeMap::new(),
-            retries: status.deferred.iter().filter_map(retry).collect(),
-            in_flight: BTreeMap::new(),
-            under_way: (0, 0),
-            stored_ahead: BTreeSet::new(),
-            stored_ahead_by_uri: BTreeMap::new(),
-            next_index: index(cursor.index),
-            cursor,
-            reading: Reading::Idle,
-            exhausted: 0,
-            spent: requests.sent,
-            requests,
-            allowance: 0,
-            pending: 0,
-            canary_passed: false,
-            first_calls: FirstCalls::default(),
-            known: KnownFacts::default(),
-            backoff_limit: spec.backoff_limit_per_item,
-            seed: seed.to_owned(),
-        };
-        let open = progress.retries.values().map(|retry| serialized_len(&retry.uri));
-        progress.under_way = open.fold((0, 0), |(count, all), more| (count + 1, all + more));
-        for result in &status.results {
-            progress.restore_result(result);
-            progress.results.add(result.clone());
-        }
-        progress
-    }
-
     /// Returns the position at which the source is read after a resume.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
@@ -394,5 +340,49 @@ impl Progress {
                 attempts: retry.attempts,
             })
             .collect()
+    }
+
+    /// Returns `true` if an item remains to be sent, or the source is not read to its end.
+    pub fn has_open_items(&self) -> bool {
+        let idle = self.pending_items.is_empty() && self.retries.is_empty();
+        !(idle && self.reading == Reading::Done)
+    }
+
+    /// Records a failed read: the page is read again.
+    pub fn read_failed(&mut self) {
+        self.reading = Reading::Idle;
+    }
+
+    /// Marks an item as stored or deferred, so that the cursor can pass it.
+    pub(super) fn mark_settled(&mut self, index: usize) {
+        if let Some(slot) = self.cursor_slots.get_mut(&index) {
+            slot.settled = true;
+        }
+        self.advance_cursor();
+    }
+
+    fn advance_cursor(&mut self) {
+        while let Some(first) = self.cursor_slots.first_entry().filter(|e| e.get().settled) {
+            let (index, slot) = first.remove_entry();
+            // An item without a position cannot be the cursor. A resume starts before it and finds it stored.
+            if self.listed || slot.resume_after.is_some() {
+                self.cursor = Cursor {
+                    index: i32::try_from(index + 1).unwrap_or(i32::MAX),
+                    key: slot.resume_after,
+                };
+            }
+        }
+    }
+
+    /// Returns what is certain about the job, for changes.
+    pub fn known_mut(&mut self) -> &mut KnownFacts {
+        &mut self.known
+    }
+
+    /// Returns the number of refused calls and their code if no image has a score and these refusals prove that the
+    /// remaining calls would be refused too.
+    pub fn first_calls_refused(&self) -> Option<(usize, &str)> {
+        let open = self.stats.done() < self.total && self.stats.succeeded == 0;
+        self.first_calls.proof().filter(|_| open)
     }
 }

@@ -43,181 +43,165 @@ pub enum ResponseEffect {
     ClockSkew(CloudError),
 }
 
-/// What is certain before a call fails. It takes precedence over the text of an error.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KnownFacts {
-    /// OSS has confirmed that the bucket of every item is in the region of the project.
-    pub region: bool,
-    /// IMM has returned the project in this run.
-    pub project: bool,
-}
-
-impl Progress {
-    /// Returns what is certain about the job, for changes.
-    pub fn known_mut(&mut self) -> &mut KnownFacts {
-        &mut self.known
-    }
-
-    /// Applies a response to the item with this index and returns the effect on the job.
-    pub fn apply_response(
-        &mut self,
-        index: usize,
-        answer: Result<String, CloudError>,
-        now: Timestamp,
-    ) -> ResponseEffect {
-        let Some(item) = self.in_flight.remove(&index) else {
-            return ResponseEffect::Continue;
-        };
-        match answer {
-            Ok(text) => {
-                let score = Score::parse(&text);
-                self.note_score(score.is_some());
-                let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
-                self.untrack(&item.uri);
-                self.record_result(index, item.uri, score.map(Score::into_text), code);
-                ResponseEffect::Continue
-            }
-            Err(error) => self.apply_error(item, error, now),
-        }
-    }
-
-    fn apply_error(&mut self, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
-        self.count_request(&error);
-        let slow = error.kind == CloudErrorKind::Unanswered && error.code == "Timeout";
-        let canary = !self.canary_passed;
-        let passing = match error.kind {
-            CloudErrorKind::Throttled => {
-                // Throttling depends on the call rate, not on the item: it is not counted as an attempt.
-                let before = self.retries.get(&item.index).map_or(0, |r| r.throttles);
-                let throttles = before.saturating_add(1);
-                self.defer(&item, 0, throttles, error.retry_after, now);
-                return ResponseEffect::SlowDown;
-            }
-            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
-                self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::CredentialsRejected(error);
-            }
-            // After the first score the project may be deleted: it is read again.
-            CloudErrorKind::NoSuchProject if canary && self.known.project => false,
-            CloudErrorKind::NoSuchProject => {
-                self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::NoProject { canary, error };
-            }
-            // After the first score, a wrong region concerns the single image: the item fails, not the job.
-            CloudErrorKind::WrongRegion
-                if canary
-                    && !self.known.region
-                    && self.stats.succeeded == 0
-                    && self.rules.action(&error.code).is_none() =>
-            {
-                self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::OtherRegion(error);
-            }
-            CloudErrorKind::Unavailable if error.is_clock_skew() => {
-                self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::ClockSkew(error);
-            }
-            CloudErrorKind::Unavailable | CloudErrorKind::Unanswered | CloudErrorKind::BucketLocked => true,
-            CloudErrorKind::AccessDenied
-            | CloudErrorKind::RequestRejected
-            | CloudErrorKind::PublicAccessBlocked
-            | CloudErrorKind::NoSuchBucket
-            | CloudErrorKind::WrongRegion
-            | CloudErrorKind::PolicyRejected => false,
-        };
-        match self.rules.action(&error.code) {
-            Some(FailureAction::Retry) => self.retry(item, error, now),
-            None if passing => self.retry(item, error, now),
-            None if error.kind == CloudErrorKind::AccessDenied => {
-                self.defer(&item, 0, 0, None, now);
-                return ResponseEffect::Denied { canary, error };
-            }
-            // A rejected item does not prove that calls can succeed: after a rejected canary call the next call is one
-            // too.
-            Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
-                self.untrack(&item.uri);
-                self.note_refusal(&error.code);
-                self.record_result(item.index, item.uri, None, Some(error.code));
-            }
-        }
-        if slow {
-            ResponseEffect::TimedOut
-        } else {
+/// Applies a response to the item with this index and returns the effect on the job.
+pub fn apply_response(
+    progress: &mut Progress,
+    index: usize,
+    answer: Result<String, CloudError>,
+    now: Timestamp,
+) -> ResponseEffect {
+    let Some(item) = progress.in_flight.remove(&index) else {
+        return ResponseEffect::Continue;
+    };
+    match answer {
+        Ok(text) => {
+            let score = Score::parse(&text);
+            note_score(progress, score.is_some());
+            let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
+            progress.untrack(&item.uri);
+            progress.record_result(index, item.uri, score.map(Score::into_text), code);
             ResponseEffect::Continue
         }
+        Err(error) => apply_error(progress, item, error, now),
     }
+}
 
-    /// Notes an answer; one with a score proves that calls can succeed.
-    fn note_score(&mut self, scored: bool) {
-        if scored {
-            self.canary_passed = true;
-            self.first_calls = FirstCalls::default();
+fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
+    count_request(progress, &error);
+    let slow = error.kind == CloudErrorKind::Unanswered && error.code == "Timeout";
+    let canary = !progress.canary_passed;
+    let passing = match error.kind {
+        CloudErrorKind::Throttled => {
+            // Throttling depends on the call rate, not on the item: it is not counted as an attempt.
+            let before = progress.retries.get(&item.index).map_or(0, |r| r.throttles);
+            let throttles = before.saturating_add(1);
+            defer(progress, &item, 0, throttles, error.retry_after, now);
+            return ResponseEffect::SlowDown;
+        }
+        CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
+            defer(progress, &item, 0, 0, None, now);
+            return ResponseEffect::CredentialsRejected(error);
+        }
+        // After the first score the project may be deleted: it is read again.
+        CloudErrorKind::NoSuchProject if canary && progress.known.project => false,
+        CloudErrorKind::NoSuchProject => {
+            defer(progress, &item, 0, 0, None, now);
+            return ResponseEffect::NoProject { canary, error };
+        }
+        // After the first score, a wrong region concerns the single image: the item fails, not the job.
+        CloudErrorKind::WrongRegion
+            if canary
+                && !progress.known.region
+                && progress.stats.succeeded == 0
+                && progress.rules.action(&error.code).is_none() =>
+        {
+            defer(progress, &item, 0, 0, None, now);
+            return ResponseEffect::OtherRegion(error);
+        }
+        CloudErrorKind::Unavailable if error.is_clock_skew() => {
+            defer(progress, &item, 0, 0, None, now);
+            return ResponseEffect::ClockSkew(error);
+        }
+        CloudErrorKind::Unavailable | CloudErrorKind::Unanswered | CloudErrorKind::BucketLocked => true,
+        CloudErrorKind::AccessDenied
+        | CloudErrorKind::RequestRejected
+        | CloudErrorKind::PublicAccessBlocked
+        | CloudErrorKind::NoSuchBucket
+        | CloudErrorKind::WrongRegion
+        | CloudErrorKind::PolicyRejected => false,
+    };
+    match progress.rules.action(&error.code) {
+        Some(FailureAction::Retry) => retry(progress, item, error, now),
+        None if passing => retry(progress, item, error, now),
+        None if error.kind == CloudErrorKind::AccessDenied => {
+            defer(progress, &item, 0, 0, None, now);
+            return ResponseEffect::Denied { canary, error };
+        }
+        // A rejected item does not prove that calls can succeed: after a rejected canary call the next call is one
+        // too.
+        Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
+            progress.untrack(&item.uri);
+            note_refusal(progress, &error.code);
+            progress.record_result(item.index, item.uri, None, Some(error.code));
         }
     }
-
-    /// Notes a refusal before the first score of the job.
-    fn note_refusal(&mut self, code: &str) {
-        if self.stats.succeeded == 0 && self.rules.action(code).is_none() {
-            self.first_calls.record_refusal(code);
-        }
+    if slow {
+        ResponseEffect::TimedOut
+    } else {
+        ResponseEffect::Continue
     }
+}
 
-    /// Returns the number of refused calls and their code if no image has a score and these refusals prove that the
-    /// remaining calls would be refused too.
-    pub fn first_calls_refused(&self) -> Option<(usize, &str)> {
-        let open = self.stats.done() < self.total && self.stats.succeeded == 0;
-        self.first_calls.proof().filter(|_| open)
+/// Notes an answer; one with a score proves that calls can succeed.
+fn note_score(progress: &mut Progress, scored: bool) {
+    if scored {
+        progress.canary_passed = true;
+        progress.first_calls = FirstCalls::default();
     }
+}
 
-    /// Counts a failed request by HTTP status, because billing follows the status: every request is billable except
-    /// those that failed in the service or did not reach it.
-    fn count_request(&mut self, error: &CloudError) {
-        let throttled = error.kind == CloudErrorKind::Throttled;
-        self.requests.throttled += i64::from(throttled);
-        match error.status {
-            Some(500..) => self.requests.server_errors += 1,
-            Some(400..) if !throttled => self.requests.client_errors += 1,
-            // A 2xx response without a score was served and is billable.
-            Some(_) => {}
-            None if error.code == "ConnectionFailed" => self.requests.server_errors += 1,
-            // The request may have been executed and billed.
-            None => self.requests.unanswered += 1,
-        }
+/// Notes a refusal before the first score of the job.
+fn note_refusal(progress: &mut Progress, code: &str) {
+    if progress.stats.succeeded == 0 && progress.rules.action(code).is_none() {
+        progress.first_calls.record_refusal(code);
     }
+}
 
-    /// Defers an item for a retry. The item fails once `backoffLimitPerItem` retries are used up.
-    fn retry(&mut self, item: Item, error: CloudError, now: Timestamp) {
-        let before = self.retries.get(&item.index).map_or(0, |r| r.attempts);
-        let attempts = before.saturating_add(1);
-        if attempts > self.backoff_limit {
-            self.exhausted += 1;
-            self.untrack(&item.uri);
-            self.record_result(item.index, item.uri, None, Some(error.code));
-        } else {
-            self.defer(&item, 1, 0, error.retry_after, now);
-        }
+/// Counts a failed request by HTTP status, because billing follows the status: every request is billable except
+/// those that failed in the service or did not reach it.
+fn count_request(progress: &mut Progress, error: &CloudError) {
+    let throttled = error.kind == CloudErrorKind::Throttled;
+    progress.requests.throttled += i64::from(throttled);
+    match error.status {
+        Some(500..) => progress.requests.server_errors += 1,
+        Some(400..) if !throttled => progress.requests.client_errors += 1,
+        // A 2xx response without a score was served and is billable.
+        Some(_) => {}
+        None if error.code == "ConnectionFailed" => progress.requests.server_errors += 1,
+        // The request may have been executed and billed.
+        None => progress.requests.unanswered += 1,
     }
+}
 
-    /// Schedules a retry after `wait`, or else after an exponential backoff of 1 s to 60 s.
-    fn defer(&mut self, item: &Item, more: i32, throttles: i32, wait: Option<Duration>, now: Timestamp) {
-        let before = self.retries.get(&item.index).map_or(0, |r| r.attempts);
-        let attempts = before.saturating_add(more);
-        let seed = format!("{}/{}", self.seed, item.index);
-        let grown = requeue::exponential_backoff(
-            u32::try_from(attempts.max(throttles).max(1)).unwrap_or(1),
-            Duration::from_secs(1),
-            Duration::from_secs(60),
-            &seed,
-        );
-        let retry = Retry {
-            uri: item.uri.clone(),
-            attempts,
-            throttles,
-            due: time::after(now, time::signed(wait.unwrap_or(grown))),
-        };
-        self.retries.insert(item.index, retry);
-        self.mark_settled(item.index);
+/// Defers an item for a retry. The item fails once `backoffLimitPerItem` retries are used up.
+fn retry(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp) {
+    let before = progress.retries.get(&item.index).map_or(0, |r| r.attempts);
+    let attempts = before.saturating_add(1);
+    if attempts > progress.backoff_limit {
+        progress.exhausted += 1;
+        progress.untrack(&item.uri);
+        progress.record_result(item.index, item.uri, None, Some(error.code));
+    } else {
+        defer(progress, &item, 1, 0, error.retry_after, now);
     }
+}
+
+/// Schedules a retry after `wait`, or else after an exponential backoff of 1 s to 60 s.
+fn defer(
+    progress: &mut Progress,
+    item: &Item,
+    more: i32,
+    throttles: i32,
+    wait: Option<Duration>,
+    now: Timestamp,
+) {
+    let before = progress.retries.get(&item.index).map_or(0, |r| r.attempts);
+    let attempts = before.saturating_add(more);
+    let seed = format!("{}/{}", progress.seed, item.index);
+    let grown = requeue::exponential_backoff(
+        u32::try_from(attempts.max(throttles).max(1)).unwrap_or(1),
+        Duration::from_secs(1),
+        Duration::from_secs(60),
+        &seed,
+    );
+    let retry = Retry {
+        uri: item.uri.clone(),
+        attempts,
+        throttles,
+        due: time::after(now, time::signed(wait.unwrap_or(grown))),
+    };
+    progress.retries.insert(item.index, retry);
+    progress.mark_settled(item.index);
 }
 
 #[cfg(test)]
@@ -226,6 +210,7 @@ mod tests {
 
     use super::*;
     use crate::api::{JobSpec, JobStatus};
+    use crate::core::job::{KnownFacts, add_listed, deny_objects, resume_progress};
     use crate::core::refusal::Refusal;
 
     /// Returns a job whose canary call is in flight.
@@ -238,9 +223,9 @@ mod tests {
         }))
         .unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let mut progress = Progress::resume(&spec, &JobStatus::default(), (2, true), now, "uid");
+        let mut progress = resume_progress(&spec, &JobStatus::default(), (2, true), now, "uid");
         *progress.known_mut() = known;
-        progress.add_listed(&spec.source.uris);
+        add_listed(&mut progress, &spec.source.uris);
         progress.reserve(1, None);
         progress.persisted();
         progress.take_next(now).unwrap();
@@ -276,7 +261,7 @@ mod tests {
             (project, CloudErrorKind::NoSuchProject, true),
         ] {
             let mut progress = at_the_canary_call(known);
-            let effect = progress.apply_response(0, Err(error(kind)), Timestamp::UNIX_EPOCH);
+            let effect = apply_response(&mut progress, 0, Err(error(kind)), Timestamp::UNIX_EPOCH);
             assert_eq!(
                 effect == ResponseEffect::Continue,
                 item_fails,
@@ -289,9 +274,14 @@ mod tests {
     #[test]
     fn items_that_a_deny_covers_fail_without_a_call_also_before_a_retry() {
         let mut progress = at_the_canary_call(KnownFacts::default());
-        progress.apply_response(0, Err(unanswered("Timeout")), Timestamp::UNIX_EPOCH);
+        apply_response(
+            &mut progress,
+            0,
+            Err(unanswered("Timeout")),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(progress.done(), 0, "the item waits for a retry");
-        progress.deny(vec!["pics/regional/*".to_owned()]);
+        deny_objects(&mut progress, vec!["pics/regional/*".to_owned()]);
         assert_eq!((progress.done(), progress.requests().sent), (1, 1));
     }
 
@@ -302,7 +292,7 @@ mod tests {
             ("ConnectionLost", ResponseEffect::Continue),
         ] {
             let mut progress = at_the_canary_call(KnownFacts::default());
-            let found = progress.apply_response(0, Err(unanswered(code)), Timestamp::UNIX_EPOCH);
+            let found = apply_response(&mut progress, 0, Err(unanswered(code)), Timestamp::UNIX_EPOCH);
             assert_eq!(found, effect, "{code}");
         }
     }

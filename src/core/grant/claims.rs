@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{EntryState, LedgerEntry};
 
 /// Claims by the uid of the grant.
-pub(super) type ClaimsByGrant = BTreeMap<String, Claims>;
+pub type ClaimsByGrant = BTreeMap<String, Claims>;
 
 /// Fingerprints of statements that a grant owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Claims {
+pub struct Claims {
     /// Statements that others must not remove, because the grant has seen them in the policy and keeps them.
-    pub(super) holds: BTreeSet<String>,
+    pub holds: BTreeSet<String>,
     /// Statements whose copy in the policy the grant has written, also while it removes them.
-    pub(super) explains: BTreeSet<String>,
+    pub explains: BTreeSet<String>,
 }
 
 impl Claims {
     /// Returns the claims of a ledger. An intended write claims nothing: everybody who can create a grant can have one,
     /// without credentials that may write. A grant that is being deleted holds nothing.
-    pub(super) fn of(deleting: bool, ledger: &[LedgerEntry]) -> Self {
+    pub fn of(deleting: bool, ledger: &[LedgerEntry]) -> Self {
         let seen = ledger
             .iter()
             .filter(|e| !e.pre_existing && e.state != EntryState::Intended);
@@ -33,7 +33,7 @@ impl Claims {
     }
 
     /// Returns what is certain when either of two ledgers is stored.
-    pub(super) fn either(before: &Self, after: &Self) -> Self {
+    pub fn either(before: &Self, after: &Self) -> Self {
         Self {
             holds: &before.holds & &after.holds,
             explains: &before.explains | &after.explains,

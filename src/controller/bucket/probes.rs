@@ -1,0 +1,111 @@
+//! The requested probes, what they have read, and what is known about the identities.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{BucketRef, GrantSpec, LedgerEntry, ObservedBucket};
+use crate::controller::queue_key::{GrantSetKey, ProbeKey};
+use crate::core::credential_use::CredentialRefusal;
+use crate::core::error::CloudError;
+use crate::ports::PolicyRead;
+use crate::runtime::queue::Share;
+
+/// What is known about an identity's reads of a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// No read in this process. An identity with statements in the policy has read it in an earlier process.
+    #[default]
+    Unknown,
+    /// The last read was answered.
+    Proven,
+    /// The last call was not answered.
+    Doubtful,
+}
+
+/// Why a probe failed.
+#[derive(Debug)]
+pub(super) enum ProbeFailure {
+    Credentials(CredentialRefusal),
+    Cloud(CloudError),
+}
+
+/// What a probe read, and when it began.
+#[derive(Clone, Debug)]
+pub(super) struct ProbeRead {
+    pub(super) bucket: Option<ObservedBucket>,
+    pub(super) policy: Option<PolicyRead>,
+    pub(super) at: Timestamp,
+}
+
+/// The grant for which a probe uses the identity; the reconcile that takes the result decides for all grants. Only what
+/// decides about the use is kept: there can be as many probes as grants.
+#[derive(Clone)]
+pub(super) struct ProbingGrant {
+    pub(super) uid: String,
+    /// `None` if the stored spec cannot be decoded.
+    pub(super) spec: Option<GrantSpec>,
+    /// What a deleted grant has to remove; `None` if the grant is not being deleted.
+    pub(super) removes: Option<RemovedStatements>,
+}
+
+/// What the removal of a grant depends on.
+#[derive(Clone)]
+pub(super) struct RemovedStatements {
+    pub(super) ledger: Vec<LedgerEntry>,
+    pub(super) unproven: BTreeSet<String>,
+}
+
+pub(super) enum ProbeState {
+    Requested {
+        place: BucketRef,
+        share: Share,
+        ask_bucket: bool,
+        grant: Box<ProbingGrant>,
+    },
+    Done(Result<ProbeRead, ProbeFailure>),
+}
+
+/// The requested probes and the results that no reconcile has taken yet.
+#[derive(Default)]
+pub struct Probes {
+    all: Mutex<BTreeMap<ProbeKey, ProbeState>>,
+}
+
+impl Probes {
+    /// Whether a result waits for the group.
+    pub(super) fn is_done(&self, bucket: &str, group: &GrantSetKey) -> bool {
+        matches!(self.lock().get(&key_of(bucket, group)), Some(ProbeState::Done(_)))
+    }
+
+    /// Drops what no group of the bucket needs any more.
+    pub(super) fn retain(&self, bucket: &str, needed: impl Fn(&GrantSetKey) -> bool) {
+        self.lock()
+            .retain(|key, _| key.bucket != bucket || needed(&(key.identity.clone(), key.region.clone())));
+    }
+
+    /// Takes the result of a probe; `None` if it is not done.
+    pub(super) fn take(&self, key: &ProbeKey) -> Option<Result<ProbeRead, ProbeFailure>> {
+        let mut all = self.lock();
+        match all.remove(key)? {
+            ProbeState::Done(result) => Some(result),
+            requested @ ProbeState::Requested { .. } => {
+                all.insert(key.clone(), requested);
+                None
+            }
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<ProbeKey, ProbeState>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn key_of(bucket: &str, (identity, region): &GrantSetKey) -> ProbeKey {
+    ProbeKey {
+        identity: identity.clone(),
+        region: region.clone(),
+        bucket: bucket.to_owned(),
+    }
+}

@@ -1,0 +1,138 @@
+//! A running job: its state, and the events that change it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use super::persist::JobWriter;
+use super::run_input::{RunInput, RunResult};
+use super::source_page::{SourcePage, SourcePosition, SourceState};
+use super::store_status::WriteResult;
+use crate::api::JobSpec;
+use crate::controller::context::Context;
+use crate::core::job::{Progress, Throughput, add_listed, deny_objects};
+use crate::ports::{AccessKeys, CloudError, ProjectLimits};
+use crate::runtime::notify::Subscription;
+use crate::runtime::rate_limit::QueueTicket;
+
+/// Interval of stores: a crash repeats at most the calls of one interval.
+pub(super) const PERSIST_EVERY: Duration = Duration::from_secs(1);
+
+/// Interval at which the object and its grant are read again; a change of either triggers that at once.
+pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(10);
+
+/// Event of a run.
+pub(super) enum RunEvent {
+    Response(ScoreResponse),
+    Page(Result<SourcePage, CloudError>),
+    Limits(Result<ProjectLimits, CloudError>, Arc<AccessKeys>),
+    /// Result of a store, with the object as it is stored now.
+    Persisted(Box<JobWriter>, WriteResult),
+}
+
+/// Answer of IMM to a billed call, with the credentials of the call.
+pub(super) struct ScoreResponse {
+    pub(super) index: usize,
+    pub(super) result: Result<String, CloudError>,
+    pub(super) keys: Arc<AccessKeys>,
+}
+
+pub(super) type Calls<'a> = FuturesUnordered<BoxFuture<'a, RunEvent>>;
+
+/// A running job.
+pub(super) struct JobRun<'a> {
+    pub(super) context: &'a Context,
+    pub(super) input: &'a RunInput,
+    /// The current spec; the fields that decide what is billed are immutable.
+    pub(super) spec: JobSpec,
+    /// Credentials for IMM; renewed before they expire and after a rotation.
+    pub(super) keys: Arc<AccessKeys>,
+    /// Credentials for the source; a list of URIs needs none.
+    pub(super) source_keys: Option<Arc<AccessKeys>>,
+    /// Whether the run waits for the limits and the service role of the project before its canary call.
+    pub(super) awaiting_limits: bool,
+    pub(super) writer: JobWriter,
+    pub(super) progress: Progress,
+    pub(super) subscription: Subscription<'a>,
+    /// Position in the queue of the project's rate limiter, kept while the run stores.
+    pub(super) ticket: Option<QueueTicket>,
+    pub(super) source: SourceState,
+    /// Whether a store is in flight. `writer` holds the object from before until the store is done.
+    pub(super) persisting: bool,
+    /// When the last store was prepared.
+    pub(super) persisted_at: Instant,
+    pub(super) status_at: Instant,
+    pub(super) started_at: Instant,
+    /// Items that were done before this run.
+    pub(super) done_before: usize,
+    pub(super) throughput: Throughput,
+    /// When the object and its grant are read again; `None` means at once.
+    pub(super) refresh_due: Option<Instant>,
+    pub(super) throttled: bool,
+    /// Size of the last reservation, and when it was made.
+    pub(super) reserved: Option<(i64, Instant)>,
+}
+
+impl<'a> JobRun<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        input: &'a RunInput,
+        (keys, source_keys): (AccessKeys, Option<AccessKeys>),
+        mut writer: JobWriter,
+        progress: Progress,
+    ) -> Self {
+        let now = Instant::now();
+        writer.holds_results = true;
+        let mut run = Self {
+            context,
+            input,
+            spec: input.spec.clone(),
+            keys: Arc::new(keys),
+            source_keys: source_keys.map(Arc::new),
+            awaiting_limits: false,
+            subscription: context.notifier.subscribe(&writer.job.key),
+            ticket: None,
+            source: SourceState::default(),
+            writer,
+            done_before: progress.done(),
+            progress,
+            persisting: false,
+            persisted_at: now,
+            status_at: now,
+            started_at: now,
+            throughput: Throughput::default(),
+            // Counting the source and obtaining credentials may have taken minutes since the gate opened.
+            refresh_due: None,
+            throttled: false,
+            reserved: None,
+        };
+        deny_objects(&mut run.progress, input.denied_objects.clone());
+        *run.progress.known_mut() = input.known;
+        let uris = &input.spec.source.uris;
+        if uris.is_empty() {
+            run.source.position = Some(SourcePosition::of(run.progress.cursor(), &input.spec));
+        } else {
+            add_listed(&mut run.progress, uris);
+        }
+        run
+    }
+
+    /// Returns the state that `finish` needs.
+    pub(super) fn into_result(self) -> RunResult {
+        RunResult {
+            writer: self.writer,
+            spec: self.spec,
+            progress: self.progress,
+        }
+    }
+}
+
+/// Applies edits of mutable fields to the run at once.
+pub(super) fn apply_edits(run: &mut JobRun<'_>) {
+    if let Ok(spec) = &run.writer.job.spec {
+        run.spec.clone_from(spec);
+    }
+}

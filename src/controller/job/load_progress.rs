@@ -1,0 +1,89 @@
+//! The progress of a job that does not run: restored from what is stored, and stored when the job ends.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::persist::JobWriter;
+use super::report_reader::restore_reports;
+use super::store_status::WriteResult;
+use crate::api::{JobReason, JobSpec};
+use crate::controller::context::Context;
+use crate::core::job::{End, Phase, Progress, planned_size, resume_progress};
+use crate::ports::KubeError;
+use crate::runtime::queue::Action;
+
+/// Requeue interval of a waiting job; a change of its grant triggers it at once.
+pub(super) const RECHECK_GRANT: Duration = Duration::from_secs(60);
+
+/// Delay before a failed read from the API server is retried.
+pub(super) const RETRY_KUBE_API: Duration = Duration::from_secs(5);
+
+/// Waits for a change of the object once its phase is stored, and tries again when it could not be stored.
+pub(super) fn after_phase(stored: WriteResult) -> Action {
+    if stored == WriteResult::Stored {
+        Action::AwaitChange
+    } else {
+        Action::Requeue(stored.retry_after())
+    }
+}
+
+/// Restores the progress of a job from its status and from reports, which may be newer. `None` when the size of the
+/// source is not known yet.
+///
+/// # Errors
+/// Returns the action for a retry when the reports cannot be read. If a retry cannot help, the job is stalled first.
+pub(super) async fn load_progress(
+    context: &Context,
+    writer: &mut JobWriter,
+    spec: &JobSpec,
+    now: Timestamp,
+) -> Result<Option<Progress>, Action> {
+    let Some(size) = planned_size(spec, writer.job.status.source.as_ref()) else {
+        return Ok(None);
+    };
+    let mut progress = resume_progress(spec, &writer.job.status, size, now, &writer.job.uid);
+    match restore_reports(writer, context, &mut progress).await {
+        Ok(()) => Ok(Some(progress)),
+        Err(error) => {
+            tracing::warn!(job = %writer.job.key, %error, "failed to read reports; retrying");
+            if !matches!(error, KubeError::Forbidden | KubeError::Invalid) {
+                return Err(Action::Requeue(RETRY_KUBE_API));
+            }
+            let message = format!(
+                "The ImageScoreReports of this job cannot be read ({error}), and no billed call is made before they can: check the permissions of the operator and other writers of the reports"
+            );
+            let phase = Phase::Stalled(JobReason::ResultsUnreadable, message);
+            writer.write_phase(context, None, &phase).await;
+            Err(Action::Requeue(RECHECK_GRANT))
+        }
+    }
+}
+
+/// Returns the number of results that the status counts but no report contains.
+pub(super) fn missing_results(writer: &JobWriter, progress: &Progress) -> usize {
+    let counted = writer.job.status.reports.as_ref().map_or(0, |r| r.items);
+    let found = progress.results().reports().map(|reports| reports.count().1);
+    found.map_or(0, |found| {
+        usize::try_from(counted).unwrap_or(0).saturating_sub(found)
+    })
+}
+
+/// Ends a job that is not running. After a crash the counters in status may lag behind the reports, so the progress is
+/// restored first.
+pub(super) async fn fail_or_complete(
+    context: &Context,
+    mut writer: JobWriter,
+    spec: &JobSpec,
+    end: End,
+    now: Timestamp,
+) -> Action {
+    let mut progress = None;
+    if writer.job.status.requests.is_some() {
+        progress = match load_progress(context, &mut writer, spec, now).await {
+            Ok(progress) => progress,
+            Err(next) => return next,
+        };
+    }
+    writer.finish_job(context, progress.as_mut(), end).await
+}

@@ -1,0 +1,37 @@
+//! What is reconciled: the keys of the queues.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::grant::ObjectKey;
+use crate::core::identity::Identity;
+
+/// Key of a reconcile: a bucket with all its grants, or a job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum QueueKey {
+    /// A bucket by name; bucket names are unique across OSS.
+    Bucket(Arc<str>),
+    /// A job by namespace and name.
+    Job(ObjectKey),
+    /// A grant whose finalizer is missing, by namespace and name.
+    Finalizer(ObjectKey),
+    /// The first read of a bucket by an identity.
+    Probe(Arc<ProbeKey>),
+}
+
+/// An identity and the bucket that it is to read.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeKey {
+    pub(super) identity: Identity,
+    pub(super) region: String,
+    pub(super) bucket: String,
+}
+
+impl fmt::Debug for ProbeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "probe of {} in {}", self.bucket, self.region)
+    }
+}
+
+/// Identity and region: the grants of one group share the credentials and the policy endpoint.
+pub(super) type GrantSetKey = (Identity, String);
