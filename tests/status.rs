@@ -8,7 +8,7 @@ mod status {
     use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::grant::ObjectKey;
     use imm_operator::core::job::{
-        JobObject, Phase, Progress, ResultBuffer, SourceItem, Step, add_items, apply_response, job_status,
+        JobObject, Phase, ResultBuffer, SourceItem, Step, add_items, apply_response, job_status,
         resume_progress,
     };
     use imm_operator::core::refusal::Refusal;

@@ -62,7 +62,7 @@ impl HttpResponse {
 
 /// The service of a call, which decides its deadline.
 #[derive(Clone, Copy)]
-pub(super) enum Service {
+pub(super) enum CallDeadline {
     Oss,
     Imm,
 }
@@ -90,13 +90,13 @@ impl Cloud {
     /// error, a timeout, or a body that is larger than `cap` bytes or incomplete. Returns HTTP errors as responses.
     pub(super) async fn send(
         &self,
-        service: Service,
+        service: CallDeadline,
         request: Request,
         cap: usize,
     ) -> Result<HttpResponse, CloudError> {
         let deadline = match service {
-            Service::Oss => OSS_DEADLINE,
-            Service::Imm => IMM_DEADLINE,
+            CallDeadline::Oss => OSS_DEADLINE,
+            CallDeadline::Imm => IMM_DEADLINE,
         };
         let whole = async {
             // reqwest's errors contain the URL, so only a fixed word for the failure leaves this function.

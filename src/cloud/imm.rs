@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::answer::parse_answer;
 use super::classify;
-use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
+use super::client::{CallDeadline, Cloud, MAX_RESPONSE_BYTES};
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::api::{JobAccess, RoleChain, RoleType};
@@ -147,7 +147,7 @@ impl Cloud {
             form: None,
         };
         let request = call.request(Some(keys), now)?;
-        let answer = self.send(Service::Imm, request, MAX_RESPONSE_BYTES).await?;
+        let answer = self.send(CallDeadline::Imm, request, MAX_RESPONSE_BYTES).await?;
         if answer.status == 200 {
             return Ok(answer.body);
         }

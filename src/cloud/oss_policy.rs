@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::classify;
 use super::client::{
-    Cloud, HttpResponse, MAX_POLICY_RESPONSE_BYTES, MAX_RESPONSE_BYTES, Service, build_request, parse_url,
+    CallDeadline, Cloud, HttpResponse, MAX_POLICY_RESPONSE_BYTES, MAX_RESPONSE_BYTES, build_request,
+    parse_url,
 };
 use super::sign::{Header, encode, oss_v4};
 use crate::api::ObservedBucket;
@@ -241,7 +242,7 @@ impl Cloud {
         let url = parse_url(&format!("{address}{path}?{query}"))?;
         let body = call.body.map(ToOwned::to_owned);
         let request = build_request(call.method, url, headers, body)?;
-        self.send(Service::Oss, request, call.cap).await
+        self.send(CallDeadline::Oss, request, call.cap).await
     }
 }
 

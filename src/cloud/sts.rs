@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::answer::parse_answer;
 use super::classify;
-use super::client::{Cloud, MAX_RESPONSE_BYTES, Service};
+use super::client::{CallDeadline, Cloud, MAX_RESPONSE_BYTES};
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
@@ -90,7 +90,7 @@ impl Cloud {
             form: Some(body),
         };
         let request = call.request(keys, now)?;
-        let answer = self.send(Service::Oss, request, MAX_RESPONSE_BYTES).await?;
+        let answer = self.send(CallDeadline::Oss, request, MAX_RESPONSE_BYTES).await?;
         if answer.status == 200 {
             Ok(answer.body)
         } else {

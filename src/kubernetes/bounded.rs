@@ -36,8 +36,8 @@ fn kept_members<'de, D: Deserializer<'de>>(
     stored: D,
     names: &'static [&'static str],
 ) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Members(&'static [&'static str]);
-    impl<'de> Visitor<'de> for Members {
+    struct NamedMembers(&'static [&'static str]);
+    impl<'de> Visitor<'de> for NamedMembers {
         type Value = BTreeMap<String, String>;
         fn expecting(&self, form: &mut fmt::Formatter) -> fmt::Result {
             form.write_str("a map of texts")
@@ -58,7 +58,7 @@ fn kept_members<'de, D: Deserializer<'de>>(
             Ok(kept)
         }
     }
-    stored.deserialize_any(Members(names))
+    stored.deserialize_any(NamedMembers(names))
 }
 
 /// Keeps the first [`KEPT_FINALIZERS`] finalizers, and the operator's own after them. The API server limits the length

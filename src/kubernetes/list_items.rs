@@ -49,7 +49,7 @@ pub(super) async fn read_page<T: DeserializeOwned>(
 
 /// Where the next byte of a list belongs.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
+enum ListPart {
     /// Outside of the items.
     #[default]
     Outside,
@@ -62,7 +62,7 @@ enum Place {
 /// Splits the JSON text of a list into its items while it arrives in parts.
 #[derive(Default)]
 struct ItemSplitter {
-    place: Place,
+    place: ListPart,
     /// Open objects and arrays.
     depth: usize,
     in_string: bool,
@@ -110,20 +110,20 @@ impl ItemSplitter {
         }
         match (self.place, byte) {
             // What is no object stays in the list, which then cannot be decoded as one without items.
-            (Place::Between, b',' | b' ' | b'\n' | b'\r' | b'\t') => return Ok(()),
-            (Place::Between, b'{') => self.place = Place::Item,
-            (Place::Between, b']') => self.place = Place::Outside,
-            (Place::Outside, b'[') if self.depth == 2 && self.follows_items() => {
+            (ListPart::Between, b',' | b' ' | b'\n' | b'\r' | b'\t') => return Ok(()),
+            (ListPart::Between, b'{') => self.place = ListPart::Item,
+            (ListPart::Between, b']') => self.place = ListPart::Outside,
+            (ListPart::Outside, b'[') if self.depth == 2 && self.follows_items() => {
                 self.rest.push(byte);
-                self.place = Place::Between;
+                self.place = ListPart::Between;
                 return Ok(());
             }
             _ => {}
         }
         self.in_string = byte == b'"';
         self.text().push(byte);
-        if self.place == Place::Item && self.depth == 2 {
-            self.place = Place::Between;
+        if self.place == ListPart::Item && self.depth == 2 {
+            self.place = ListPart::Between;
             let decoded = found(&self.item);
             self.item.clear();
             self.item.shrink_to(KEPT_CAPACITY);
@@ -139,7 +139,7 @@ impl ItemSplitter {
     }
 
     fn text(&mut self) -> &mut Vec<u8> {
-        if self.place == Place::Item {
+        if self.place == ListPart::Item {
             &mut self.item
         } else {
             &mut self.rest

@@ -18,7 +18,7 @@ pub(super) const MAX_OF_SOURCE: usize = 8;
 /// Connections of all source addresses.
 pub(super) const MAX_CONNECTIONS: usize = 64;
 
-struct Connection {
+struct OpenConnection {
     source: IpAddr,
     /// Whether the connection has sent a complete request.
     requested: Arc<AtomicBool>,
@@ -28,7 +28,7 @@ struct Connection {
 /// The open connections, oldest first.
 #[derive(Default)]
 pub(super) struct Connections {
-    open: Vec<Connection>,
+    open: Vec<OpenConnection>,
     tasks: JoinSet<()>,
 }
 
@@ -54,7 +54,7 @@ impl Connections {
         }
         let requested = Arc::new(AtomicBool::new(false));
         let task = self.tasks.spawn(serve(Arc::clone(&requested)));
-        self.open.push(Connection {
+        self.open.push(OpenConnection {
             source,
             requested,
             task,
@@ -64,7 +64,7 @@ impl Connections {
     /// Returns the place of the oldest connection of a source without a complete request; of its oldest connection if
     /// all have sent one.
     fn oldest(&self, source: IpAddr) -> Option<usize> {
-        let waiting = |c: &Connection| c.source == source && !c.requested.load(Ordering::Acquire);
+        let waiting = |c: &OpenConnection| c.source == source && !c.requested.load(Ordering::Acquire);
         let mut places = self.open.iter();
         let waiting = places.position(waiting);
         waiting.or_else(|| self.open.iter().position(|c| c.source == source))

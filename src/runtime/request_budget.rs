@@ -62,7 +62,7 @@ impl RequestBudget {
             let ticket = state.queue.issue_ticket(namespace);
             (ticket, state.queue.enqueue(ticket))
         };
-        let mut place = Place {
+        let mut place = QueuedRequest {
             budget: self,
             ticket,
             taken: false,
@@ -102,13 +102,13 @@ impl RequestBudget {
 }
 
 /// A place in the queue, left on drop.
-struct Place<'a> {
+struct QueuedRequest<'a> {
     budget: &'a RequestBudget,
     ticket: QueueTicket,
     taken: bool,
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
         state.waiting -= 1;

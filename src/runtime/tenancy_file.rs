@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::Stream;
 use thiserror::Error;
 
-use crate::core::tenancy::TenancyRules;
+use crate::core::tenancy::{TenancyRules, check_rules};
 
 /// How often the file is read.
 const POLL_EVERY: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ fn parse_rules(text: &str) -> Result<TenancyRules, String> {
     // The parser reads an empty document as an empty map; the message names what is missing.
     let rules: TenancyRules = serde_saphyr::from_str(text)
         .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())?;
-    rules.check()?;
+    check_rules(&rules)?;
     Ok(rules)
 }
 
@@ -141,6 +141,6 @@ mod tests {
         let values: std::collections::BTreeMap<String, TenancyRules> =
             serde_saphyr::from_str(sample).unwrap();
         let rules = &values["tenancy"];
-        assert_eq!((rules.rules.len(), rules.check()), (3, Ok(())));
+        assert_eq!((rules.rules.len(), check_rules(rules)), (3, Ok(())));
     }
 }

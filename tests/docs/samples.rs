@@ -88,7 +88,7 @@ fn check_values(values: &Map<String, Value>) -> Result<(), String> {
 
 fn check_rules(rules: &Value) -> Result<(), String> {
     let rules: TenancyRules = serde_json::from_value(rules.clone()).map_err(|error| error.to_string())?;
-    rules.check()
+    imm_operator::core::tenancy::check_rules(&rules)
 }
 
 /// Checks a document of a block, and returns whether it is a whole object of one of our kinds.

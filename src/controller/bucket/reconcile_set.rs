@@ -130,7 +130,9 @@ async fn reconcile_owners(
         // only to remove the statements of deleted grants.
         CredentialAccess::LastWorking(keys, retry) => {
             set.reference_closed = true;
-            return converge(set, batch, place, &keys, cache).await.min(retry);
+            return Box::pin(converge(set, batch, place, &keys, cache))
+                .await
+                .min(retry);
         }
         CredentialAccess::Refused(state, retry) => {
             write_all(set, batch, &state).await;
@@ -153,7 +155,7 @@ async fn reconcile_owners(
         return interval;
     }
     let failures = cache.failures;
-    let wait = converge(set, batch, place, &keys, cache).await;
+    let wait = Box::pin(converge(set, batch, place, &keys, cache)).await;
     if !all_prepared {
         cache.failures = failures.saturating_add(1);
         return wait.min(short_backoff(cache.failures, &set.identity.jitter_seed()));

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::advice::{call_failed, credentials_check};
 use super::check::counted;
-use super::public_policy::{PolicyView, policy_view, public_check, wildcard_check};
+use super::public_policy::{JudgedPolicy, policy_view, public_check, wildcard_check};
 use super::{BucketFacts, Check, GrantFacts, ProbeFacts};
 use crate::api::GrantSpec;
 use crate::core::error::CloudError;
@@ -146,7 +146,7 @@ fn block_check(block: &Result<PublicAccessBlock, CloudError>) -> Check {
     }
 }
 
-fn plan_check(grant: &GrantFacts, document: Option<&Document>, view: &PolicyView, now: Timestamp) -> Check {
+fn plan_check(grant: &GrantFacts, document: Option<&Document>, view: &JudgedPolicy, now: Timestamp) -> Check {
     let name = "policy-plan";
     let wanted = match parse_spec(&grant.spec, view.pass_role) {
         Ok(wanted) => wanted,

@@ -6,7 +6,7 @@ use crate::core::grant::{PassRoleDecision, PublicAccessBlock, decide_pass_role, 
 use crate::core::policy::{Document, PolicyPublicity, Publicity, publicity};
 
 /// What decides about the policy of a bucket, as far as it was seen.
-pub(super) struct PolicyView {
+pub(super) struct JudgedPolicy {
     /// State of Block Public Access; `Unreadable` if it was not seen.
     pub(super) block: PublicAccessBlock,
     /// The decision about the `ram:PassRole` statement.
@@ -28,7 +28,7 @@ fn document(bucket: &BucketFacts) -> Option<Document> {
 }
 
 /// Judges the policy of a grant's bucket.
-pub(super) fn policy_view(grant: &GrantFacts, probe: Option<&ProbeFacts>) -> PolicyView {
+pub(super) fn policy_view(grant: &GrantFacts, probe: Option<&ProbeFacts>) -> JudgedPolicy {
     let bucket = grant.bucket.as_ref();
     let block = bucket
         .and_then(|bucket| bucket.block.as_ref().ok())
@@ -53,7 +53,7 @@ pub(super) fn policy_view(grant: &GrantFacts, probe: Option<&ProbeFacts>) -> Pol
             .filter_map(positions)
             .any(|found| found.contains(position))
     };
-    PolicyView {
+    JudgedPolicy {
         block,
         pass_role,
         foreign_public: live
@@ -89,7 +89,7 @@ fn numbered(positions: &[usize]) -> String {
 }
 
 /// Whether the policy with the planned statements would be public, and why.
-pub(super) fn public_check(spec: &GrantSpec, view: &PolicyView) -> Check {
+pub(super) fn public_check(spec: &GrantSpec, view: &JudgedPolicy) -> Check {
     let name = "planned-policy-public";
     let open = is_open(view.block);
     if !view.foreign_public.is_empty() {
@@ -166,7 +166,7 @@ pub(super) fn public_check(spec: &GrantSpec, view: &PolicyView) -> Check {
 }
 
 /// What the live policy tells about wildcards for sessions.
-pub(super) fn wildcard_check(view: &PolicyView) -> Option<Check> {
+pub(super) fn wildcard_check(view: &JudgedPolicy) -> Option<Check> {
     let position = numbered(&view.live.session_wildcards);
     view.by_live_policy.map(|public| {
         let seen = if public {

@@ -7,81 +7,76 @@ use std::ops::RangeInclusive;
 use super::{RuleKind, TenancyRule, TenancyRules};
 use crate::api::CredentialSource;
 
-impl TenancyRules {
-    /// Checks that each rule with source Operator says what it is for, and that something can match each entry.
-    ///
-    /// # Errors
-    /// The first rule with a missing field or an impossible entry, by its position in the list.
-    pub fn check(&self) -> Result<(), String> {
-        for (position, rule) in self.rules.iter().enumerate() {
-            if let Some(field) = rule.missing_field() {
-                return Err(format!(
-                    "rules[{position}]: {field} is required with credentialSources: [Operator] and must not be empty; \"*\" means any"
-                ));
-            }
-            if let Some((field, entry, expected)) = rule.impossible_entry() {
-                return Err(format!(
-                    "rules[{position}]: {field} has {entry:?}: it must be {expected}"
-                ));
-            }
+/// Checks that each rule with source Operator says what it is for, and that something can match each entry.
+///
+/// # Errors
+/// The first rule with a missing field or an impossible entry, by its position in the list.
+pub fn check_rules(rules: &TenancyRules) -> Result<(), String> {
+    for (position, rule) in rules.rules.iter().enumerate() {
+        if let Some(field) = missing_field(rule) {
+            return Err(format!(
+                "rules[{position}]: {field} is required with credentialSources: [Operator] and must not be empty; \"*\" means any"
+            ));
         }
-        Ok(())
+        if let Some((field, entry, expected)) = impossible_entry(rule) {
+            return Err(format!(
+                "rules[{position}]: {field} has {entry:?}: it must be {expected}"
+            ));
+        }
     }
+    Ok(())
 }
 
-impl TenancyRule {
-    /// Returns the first field that the rule needs for the operator's own identity and does not have.
-    fn missing_field(&self) -> Option<&'static str> {
-        if !self.credential_sources.contains(&CredentialSource::Operator) {
-            return None;
-        }
-        let (grants, jobs) = (
-            self.kinds.contains(&RuleKind::ImmBucketGrant),
-            self.kinds.contains(&RuleKind::ImageScoreJob),
-        );
-        let fields = [
-            ("kinds", self.kinds.is_empty()),
-            ("ownerUIDs", grants && self.owner_uids.is_empty()),
-            ("projects", jobs && self.projects.is_empty()),
-            ("buckets", jobs && self.buckets.is_empty()),
-            ("granteeUIDs", jobs && self.grantee_uids.is_empty()),
-        ];
-        fields
-            .into_iter()
-            .find_map(|(field, missing)| missing.then_some(field))
+/// Returns the first field that the rule needs for the operator's own identity and does not have.
+fn missing_field(rule: &TenancyRule) -> Option<&'static str> {
+    if !rule.credential_sources.contains(&CredentialSource::Operator) {
+        return None;
     }
+    let (grants, jobs) = (
+        rule.kinds.contains(&RuleKind::ImmBucketGrant),
+        rule.kinds.contains(&RuleKind::ImageScoreJob),
+    );
+    let fields = [
+        ("kinds", rule.kinds.is_empty()),
+        ("ownerUIDs", grants && rule.owner_uids.is_empty()),
+        ("projects", jobs && rule.projects.is_empty()),
+        ("buckets", jobs && rule.buckets.is_empty()),
+        ("granteeUIDs", jobs && rule.grantee_uids.is_empty()),
+    ];
+    fields
+        .into_iter()
+        .find_map(|(field, missing)| missing.then_some(field))
+}
 
-    /// Returns the first entry that nothing can match: its field, the entry, and what the field takes.
-    fn impossible_entry(&self) -> Option<(&'static str, &str, &'static str)> {
-        const ACCOUNT: &str = "the UID of an account, 5 to 20 digits, or \"*\"";
-        const NAME: &str =
-            "1 to 63 lower-case letters, digits, hyphens and *, without a hyphen at either end";
-        const ROLE: &str = "the name of a RAM role, without acs:ram::UID:role/, or \"*\"";
-        const PROJECT: &str = "1 to 128 letters, digits, _, - and *";
-        const ROLE_ARN: &str = "the ARN of a RAM role, acs:ram::UID:role/NAME";
-        type Check = fn(&str) -> bool;
-        let fields: [(_, &[String], Check, _); 8] = [
-            ("namespaces.names", &self.namespaces.names, is_name_pattern, NAME),
-            ("ownerUIDs", &self.owner_uids, is_account_or_any, ACCOUNT),
-            ("buckets", &self.buckets, is_name_pattern, NAME),
-            ("granteeUIDs", &self.grantee_uids, is_account_or_any, ACCOUNT),
-            ("roleNames", &self.role_names, is_role_or_any, ROLE),
-            ("projects", &self.projects, is_project_pattern, PROJECT),
-            (
-                "chainRoleARNs",
-                &self.chain_role_arns,
-                is_role_arn_or_any,
-                ROLE_ARN,
-            ),
-            ("assumeRoleARNs", &self.assume_role_arns, is_role_arn, ROLE_ARN),
-        ];
-        fields
-            .into_iter()
-            .find_map(|(field, entries, possible, expected)| {
-                let impossible = entries.iter().find(|entry| !possible(entry))?;
-                Some((field, impossible.as_str(), expected))
-            })
-    }
+/// Returns the first entry that nothing can match: its field, the entry, and what the field takes.
+fn impossible_entry(rule: &TenancyRule) -> Option<(&'static str, &str, &'static str)> {
+    const ACCOUNT: &str = "the UID of an account, 5 to 20 digits, or \"*\"";
+    const NAME: &str = "1 to 63 lower-case letters, digits, hyphens and *, without a hyphen at either end";
+    const ROLE: &str = "the name of a RAM role, without acs:ram::UID:role/, or \"*\"";
+    const PROJECT: &str = "1 to 128 letters, digits, _, - and *";
+    const ROLE_ARN: &str = "the ARN of a RAM role, acs:ram::UID:role/NAME";
+    type Check = fn(&str) -> bool;
+    let fields: [(_, &[String], Check, _); 8] = [
+        ("namespaces.names", &rule.namespaces.names, is_name_pattern, NAME),
+        ("ownerUIDs", &rule.owner_uids, is_account_or_any, ACCOUNT),
+        ("buckets", &rule.buckets, is_name_pattern, NAME),
+        ("granteeUIDs", &rule.grantee_uids, is_account_or_any, ACCOUNT),
+        ("roleNames", &rule.role_names, is_role_or_any, ROLE),
+        ("projects", &rule.projects, is_project_pattern, PROJECT),
+        (
+            "chainRoleARNs",
+            &rule.chain_role_arns,
+            is_role_arn_or_any,
+            ROLE_ARN,
+        ),
+        ("assumeRoleARNs", &rule.assume_role_arns, is_role_arn, ROLE_ARN),
+    ];
+    fields
+        .into_iter()
+        .find_map(|(field, entries, possible, expected)| {
+            let impossible = entries.iter().find(|entry| !possible(entry))?;
+            Some((field, impossible.as_str(), expected))
+        })
 }
 
 /// Whether a text has `length` characters, each of them accepted.
@@ -139,7 +134,7 @@ mod tests {
         let fault = |rule: &Value| {
             let rules: TenancyRules =
                 serde_json::from_value(json!({ "rules": [{"namespaces": {}}, rule] })).unwrap();
-            rules.check().err()
+            check_rules(&rules).err()
         };
         let complete = json!({"namespaces": {"names": ["a"]}, "credentialSources": ["Operator"],
             "kinds": ["ImmBucketGrant", "ImageScoreJob"], "ownerUIDs": ["*"], "projects": ["*"], "buckets": ["*"],
@@ -181,7 +176,7 @@ mod tests {
                 }
             }
             let rules: TenancyRules = serde_json::from_value(json!({ "rules": [rule] })).unwrap();
-            rules.check().err()
+            check_rules(&rules).err()
         };
         let role = "acs:ram::1234567890123456:role/reader";
         for (field, possible) in [

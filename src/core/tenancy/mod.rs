@@ -7,6 +7,8 @@
 
 mod check;
 
+pub use check::check_rules;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;

@@ -4,7 +4,7 @@ use imm_operator::api::{
     Access, AdoptionPolicy, AllowedConsumers, BucketRef, Credentials, DeletionPolicy, DriftPolicy, GrantSpec,
     OssAction, PassRoleStatement, Preset,
 };
-use imm_operator::core::tenancy::TenancyRules;
+use imm_operator::core::tenancy::{TenancyRules, check_rules};
 use serde_json::{from_value, json};
 
 use super::super::jobs::ACCOUNT;
@@ -66,7 +66,7 @@ pub fn tenancy(number: u8) -> TenancyRules {
         ),
     };
     let rules: TenancyRules = from_value(json!({"strict": strict, "rules": rules})).unwrap();
-    rules.check().unwrap();
+    check_rules(&rules).unwrap();
     rules
 }
 
