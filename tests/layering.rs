@@ -1,7 +1,9 @@
-//! Allowed dependencies between modules, and the limit of a file's size, checked against the source files.
+//! Allowed dependencies between modules and files, and the limit of a file's size, checked against the source files.
 
 #[cfg(test)]
 mod layering {
+    mod files;
+
     use std::path::{Path, PathBuf};
 
     /// Folder or file of `src`, the modules that it may use, and texts that it must not contain.
@@ -93,15 +95,17 @@ mod layering {
 
     /// Returns the modules that a file names after `crate::`, including its own tests.
     fn named(text: &str) -> Vec<String> {
-        let word = |rest: &str| {
-            rest.chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect::<String>()
-        };
         text.split("crate::")
             .skip(1)
-            .map(word)
+            .map(first_word)
             .filter(|w| !w.is_empty())
+            .collect()
+    }
+
+    /// Returns the word at the start of a text.
+    fn first_word(text: &str) -> String {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
             .collect()
     }
 
@@ -203,7 +207,7 @@ mod layering {
                         .any(|may| place == *may || place.starts_with(&format!("{may}/")));
                     assert!(
                         may,
-                        "{place} contains `{call}`: fetch credentials with Context::credentials_for"
+                        "{place} contains `{call}`: fetch credentials with credentials_for of credential_gate.rs"
                     );
                 }
             }
