@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use imm_operator::cli::{Arguments, Command, RunArgs, credentials_from_environment};
+use imm_operator::cli::{Arguments, Command, RunArgs, completion_script, credentials_from_environment};
 use imm_operator::cli::{doctor, generate, plan, release_finalizers, results};
 use imm_operator::runtime::{panics, telemetry};
 use imm_operator::{api, app, kubernetes};
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Command::Doctor(flags) => block_on(doctor::run(&flags)),
         Command::ReleaseFinalizers(flags) => block_on(release_finalizers::run(&flags)),
         Command::Results(flags) => block_on(results::run(&flags)),
-        Command::Completion(flags) => print(&flags.script()),
+        Command::Completion(flags) => print(&completion_script(&flags)),
         Command::Crd => print(&generate::crds_yaml(&api::crds())),
         Command::Reasons => print(&generate::reasons_markdown()),
     }

@@ -3,8 +3,6 @@
 use clap::ValueEnum;
 use clap_complete::{Shell, generate};
 
-use super::program::{EXECUTABLE, PLUGIN, command, is_plugin};
-
 /// Examples in the help text.
 const EXAMPLES: &str = "Examples:
   # In the current bash
@@ -36,35 +34,33 @@ pub struct CompletionArgs {
 }
 
 impl CompletionArgs {
-    /// Returns the script, for the name by which the program was called.
-    pub fn script(&self) -> String {
-        let plugin = is_plugin(std::env::args_os().next().as_deref());
-        self.script_for(if plugin { PLUGIN } else { EXECUTABLE })
-    }
-
-    fn script_for(&self, name: &str) -> String {
+    /// Returns the script that completes a program under a name.
+    pub(super) fn script(&self, mut program: clap::Command, name: &str) -> String {
         let shell = match self.shell {
             CompletedShell::Bash => Shell::Bash,
             CompletedShell::Zsh => Shell::Zsh,
             CompletedShell::Fish => Shell::Fish,
         };
         let mut script = Vec::new();
-        generate(shell, &mut command(false), name, &mut script);
+        generate(shell, &mut program, name, &mut script);
         String::from_utf8_lossy(&script).into_owned()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Arguments;
 
     #[test]
     fn every_shell_completes_every_command_under_either_name() {
         for shell in CompletedShell::value_variants() {
-            for name in [EXECUTABLE, PLUGIN] {
-                let script = CompletionArgs { shell: *shell }.script_for(name);
+            for name in ["imm-operator", "kubectl-imm"] {
+                let script = CompletionArgs { shell: *shell }.script(Arguments::command(), name);
                 assert!(script.contains(name), "{shell:?} {name}");
-                for expected in command(false).get_subcommands() {
+                for expected in Arguments::command().get_subcommands() {
                     assert!(script.contains(expected.get_name()), "{shell:?} {expected}");
                 }
                 assert!(script.contains("lowest"), "{shell:?} {name}");
@@ -77,7 +73,7 @@ mod tests {
         let script = CompletionArgs {
             shell: CompletedShell::Bash,
         }
-        .script_for(EXECUTABLE);
+        .script(Arguments::command(), "imm-operator");
         // The name of the function is clap_complete's own.
         let ask = "
             registered=$(complete -p imm-operator); registered=${registered##*-F }

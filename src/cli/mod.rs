@@ -16,12 +16,12 @@ pub mod results;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::cloud_args::CloudArgs;
 pub use self::cloud_args::IdentityError;
 use self::cluster::ClusterArgs;
-use self::completion::CompletionArgs;
+pub use self::completion::CompletionArgs;
 use self::doctor::DoctorArgs;
 pub use self::environment::credentials_from_environment;
 use self::environment::variable;
@@ -40,6 +40,25 @@ pub struct Arguments {
     /// Command to run.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// Parses the command line of the process. Prints help or an error and ends the process if there is nothing to run.
+    pub fn of_process() -> Self {
+        let line: Vec<_> = std::env::args_os().collect();
+        let program = program::as_called(Self::command(), called_as_plugin());
+        let matches = program.get_matches_from(line);
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn called_as_plugin() -> bool {
+    program::is_plugin(std::env::args_os().next().as_deref())
+}
+
+/// Returns the script of `completion`, for the name by which the program was called.
+pub fn completion_script(flags: &CompletionArgs) -> String {
+    flags.script(Arguments::command(), program::executable(called_as_plugin()))
 }
 
 /// Commands of the program.

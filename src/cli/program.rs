@@ -4,37 +4,28 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use clap::{CommandFactory, FromArgMatches};
-
-use super::Arguments;
-
 /// Name of the executable.
-pub(super) const EXECUTABLE: &str = "imm-operator";
+const EXECUTABLE: &str = "imm-operator";
 /// Name of the executable as a plugin of kubectl.
-pub(super) const PLUGIN: &str = "kubectl-imm";
+const PLUGIN: &str = "kubectl-imm";
 /// What a user of the plugin types.
 const TYPED: &str = "kubectl imm";
 /// Commands that only the container image runs: the help text of the plugin leaves them out.
 const IN_THE_CLUSTER: &[&str] = &["run"];
-
-impl Arguments {
-    /// Parses the command line of the process. Prints help or an error and ends the process if there is nothing to run.
-    pub fn of_process() -> Self {
-        let line: Vec<_> = std::env::args_os().collect();
-        let plugin = is_plugin(line.first().map(AsRef::as_ref));
-        let matches = command(plugin).get_matches_from(line);
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
-    }
-}
 
 /// Returns whether the program was called as a plugin of kubectl.
 pub(super) fn is_plugin(called: Option<&OsStr>) -> bool {
     called.is_some_and(|path| Path::new(path).file_name() == Some(OsStr::new(PLUGIN)))
 }
 
-/// Returns the definition of the command line. As a plugin, usage lines and examples say `kubectl imm`.
-pub(super) fn command(plugin: bool) -> clap::Command {
-    let program = Arguments::command();
+/// Returns the name of the executable.
+pub(super) fn executable(plugin: bool) -> &'static str {
+    if plugin { PLUGIN } else { EXECUTABLE }
+}
+
+/// Returns the definition of the command line by the name that the user typed: as a plugin, usage lines and examples say
+/// `kubectl imm`.
+pub(super) fn as_called(program: clap::Command, plugin: bool) -> clap::Command {
     if !plugin {
         return program;
     }
@@ -53,7 +44,14 @@ pub(super) fn command(plugin: bool) -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Arguments;
+
+    fn command(plugin: bool) -> clap::Command {
+        as_called(Arguments::command(), plugin)
+    }
 
     fn help(plugin: bool, line: &[&str]) -> String {
         let asked = command(plugin).try_get_matches_from(line);
@@ -95,6 +93,7 @@ mod tests {
             assert_eq!(is_plugin(Some(called.as_ref())), plugin, "{called}");
         }
         assert!(!is_plugin(None));
+        assert!(is_plugin(Some(executable(true).as_ref())) && !is_plugin(Some(executable(false).as_ref())));
     }
 
     /// Returns the examples of a help text: each command line up to a pipe, a redirection or a parenthesis.
