@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Bytes of a unit of room.
 const UNIT: usize = 1024;
@@ -13,11 +13,14 @@ const UNREAD: u32 = 1024;
 /// Units of a namespace. A job holds its room for long if the API server rejects its results, so that one namespace must not
 /// hold all of it.
 const OF_NAMESPACE: usize = 2 * 1024;
+/// Running jobs that are read again at the same time.
+const REREADS: usize = 4;
 
 /// The room for decoded jobs.
 pub struct DecodedJobs {
     all: Arc<Semaphore>,
     namespaces: Mutex<HashMap<String, Arc<Semaphore>>>,
+    rereads: Semaphore,
 }
 
 /// The room of a job; dropping it returns the room.
@@ -33,6 +36,7 @@ impl DecodedJobs {
         Self {
             all: Arc::new(Semaphore::new(units)),
             namespaces: Mutex::default(),
+            rereads: Semaphore::new(REREADS),
         }
     }
 
@@ -46,6 +50,12 @@ impl DecodedJobs {
         JobRoom {
             permits: [of_namespace, of_all],
         }
+    }
+
+    /// Waits until a running job may be read again. Its own room is not enough while both versions of it exist, and it must
+    /// not wait for more: a run that waits for memory keeps what it holds.
+    pub async fn start_reread(&self) -> Option<SemaphorePermit<'_>> {
+        self.rereads.acquire().await.ok()
     }
 
     fn of_namespace(&self, namespace: &str) -> Arc<Semaphore> {
@@ -103,6 +113,22 @@ mod tests {
         drop(large);
         let oversized = fill(&jobs, "large", usize::MAX).await;
         assert_eq!(oversized.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_running_jobs_are_read_again_at_once_and_need_no_room() {
+        let jobs = DecodedJobs::of_limit(LIMIT);
+        let _all = fill(&jobs, "large", usize::MAX).await;
+        let mut rereads = Vec::new();
+        while let Ok(reread) = timeout(SOON, jobs.start_reread()).await {
+            rereads.push(reread);
+        }
+        assert_eq!(rereads.len(), REREADS);
+        rereads.pop();
+        assert!(
+            timeout(SOON, jobs.start_reread()).await.is_ok(),
+            "all is returned"
+        );
     }
 
     #[tokio::test(start_paused = true)]
