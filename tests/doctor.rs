@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod doctor {
     mod follow;
+    mod limits;
     mod probe_ends;
     mod probe_setup;
     mod probes;

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use imm_emulator::{Emulator, Lag};
 use imm_operator::api::{Grantee, ImmBucketGrant};
 use imm_operator::cli::doctor::probe::{ProbeClock, ProbeTarget, run_probe};
-use imm_operator::core::doctor::{Probe, ProbeFindings, RestoreOutcome};
+use imm_operator::core::doctor::{Probe, ProbeFindings, ProbePlan, RestoreOutcome};
 use imm_operator::core::place::{BucketPlace, ProjectPlace};
 use k8s_openapi::jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -98,15 +98,20 @@ pub(super) fn grantee() -> Grantee {
 }
 
 pub(super) fn target(world: &World, with_policy: bool) -> ProbeTarget {
-    let project = serde_json::json!({"name": "immtest", "region": REGION, "accountUID": ACCOUNT_A});
+    let project = |name: &str| {
+        let reference = serde_json::json!({"name": name, "region": REGION, "accountUID": ACCOUNT_A});
+        ProjectPlace::of(&serde_json::from_value(reference).unwrap()).unwrap()
+    };
     ProbeTarget {
         cloud: client(&world.emulator),
         bucket: BucketPlace::new(PROBE_BUCKET, REGION).unwrap(),
         owner_uid: ACCOUNT_B.to_owned(),
         owner_keys: keys("LTAI5tPolicy", "canary-policy"),
-        project: ProjectPlace::of(&serde_json::from_value(project).unwrap()).unwrap(),
+        project: project("immtest"),
         caller_keys: keys("LTAI5tScorer", "canary-scorer"),
+        missing_project: project("no-such-project"),
         key: "a.jpg".to_owned(),
+        objects: Vec::new(),
         with_policy,
         file: world.path("before.json"),
     }
@@ -114,20 +119,27 @@ pub(super) fn target(world: &World, with_policy: bool) -> ProbeTarget {
 
 /// Runs a probe whose policy must be back afterwards.
 pub(super) async fn probe(world: &World, lag: u64, most_billed: u32) -> ProbeFindings {
+    let mut probe = Probe::new(&grantee(), Some("AliyunIMMDefaultRole"), most_billed);
+    run_plan(world, &mut probe, &[], lag).await;
+    let found = probe.findings().clone();
+    assert_eq!(u64::from(found.billed), world.emulator.billed());
+    assert!(found.billed <= most_billed);
+    found
+}
+
+/// Runs the steps of a probe whose policy must be back afterwards.
+pub(super) async fn run_plan(world: &World, plan: &mut dyn ProbePlan, objects: &[String], lag: u64) {
     let _ = std::fs::remove_file(world.path("before.json"));
     world.emulator.clear_calls();
     let before = world.emulator.policy(PROBE_BUCKET);
-    let mut probe = Probe::new(&grantee(), Some("AliyunIMMDefaultRole"), most_billed);
     let clock = TestClock::new(&world.emulator, lag);
-    let target = target(world, before.is_some());
-    let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
+    let mut target = target(world, before.is_some());
+    target.objects = objects.to_vec();
+    let outcome = run_probe(&target, plan, &clock, &CancellationToken::new())
         .await
         .unwrap();
     assert_eq!(outcome, RestoreOutcome::Restored);
     assert_eq!(world.emulator.policy(PROBE_BUCKET), before);
-    let found = probe.findings().clone();
-    assert_eq!(u64::from(found.billed), world.emulator.billed());
-    assert!(found.billed <= most_billed);
     for call in world.emulator.calls() {
         let written = call.action.starts_with("Put") || call.action.starts_with("Delete");
         assert!(
@@ -136,5 +148,4 @@ pub(super) async fn probe(world: &World, lag: u64, most_billed: u32) -> ProbeFin
             call.action
         );
     }
-    found
 }

@@ -11,7 +11,7 @@ use super::probe_start::{ProbeInput, restore_from_file, start_probe};
 use crate::api::{BucketRef, CredentialSource, Credentials, Source};
 use crate::app::{CallersCluster, OperatorIdentity};
 use crate::core::doctor::{
-    BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, ProbeFacts, ProjectFacts, RestoreOutcome,
+    BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, ProjectFacts, RestoreOutcome,
 };
 use crate::core::grant::{PassRoleDecision, parse_spec};
 use crate::core::identity::SessionScope;
@@ -58,8 +58,7 @@ pub(super) async fn collect(
         let (Some(of_grant), Some(of_job)) = places else {
             return Err("a probe needs a grant and a job".to_owned());
         };
-        let ended = probe_with(&collector, &facts, bucket, of_grant, of_job).await?;
-        facts.probe = Some(ended);
+        probe_with(&collector, &mut facts, bucket, of_grant, of_job).await?;
     }
     Ok(facts)
 }
@@ -91,12 +90,12 @@ pub(super) async fn restore(
 /// Runs a probe with the credentials of both objects.
 async fn probe_with(
     collector: &Collector<'_>,
-    facts: &Facts,
+    facts: &mut Facts,
     bucket: &str,
     of_grant: Subject,
     of_job: Subject,
-) -> Result<ProbeFacts, String> {
-    let (Some(grant), Some(job)) = (&facts.grant, &facts.job) else {
+) -> Result<(), String> {
+    let (Some(grant), Some(job)) = (facts.grant.clone(), facts.job.clone()) else {
         return Err("a probe needs a grant and a job".to_owned());
     };
     let scope = SessionScope::Bucket(bucket.to_owned());
@@ -115,11 +114,12 @@ async fn probe_with(
     start_probe(
         collector,
         ProbeInput {
-            grant,
-            job,
+            grant: &grant,
+            job: &job,
             owner_keys,
             caller_keys,
         },
+        facts,
     )
     .await
 }

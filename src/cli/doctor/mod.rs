@@ -2,10 +2,12 @@
 //! and makes no billed call.
 
 mod args;
+mod clock;
 mod collect;
 mod collector;
 mod endpoints;
 mod input;
+mod pre_image;
 pub mod probe;
 mod probe_args;
 mod probe_start;

@@ -1,58 +1,28 @@
 //! Runs a probe: writes statements into the policy of a bucket that is named for it, makes billed calls, and puts the policy back,
 //! also after Ctrl-C and after a failure. No call changes Block Public Access, RAM, or who pays.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use k8s_openapi::jiff::Timestamp;
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+pub use super::clock::{MachineClock, ProbeClock};
+pub use super::pre_image::{read_image, restore};
+use super::pre_image::{read_policy, store};
 use crate::api::{Grantee, JobAccess, OssAction};
 use crate::cloud::Cloud;
-use crate::core::doctor::{PreImage, Probe, ProbeAnswer, ProbeStep, Restoration, RestoreOutcome};
+use crate::core::doctor::{
+    LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome,
+};
 use crate::core::place::{BucketPlace, ProjectPlace};
 use crate::core::policy::{Document, POLICY_LIMIT, PolicyPublicity, access_statement};
-use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
+use crate::ports::{AccessKeys, CloudError};
 
-/// How often the policy is read after it was put back, until the read shows it.
-const READS_AFTER_RESTORING: usize = 10;
-/// Pause between these reads.
-const READ_PAUSE: Duration = Duration::from_secs(3);
-
-/// Time as a probe sees it.
-pub trait ProbeClock: Send + Sync {
-    /// Returns the time of day, for signatures.
-    fn now(&self) -> Timestamp;
-    /// Returns the time since the clock was made.
-    fn elapsed(&self) -> Duration;
-    /// Waits.
-    fn pause(&self, length: Duration) -> BoxFuture<'_, ()>;
-}
-
-/// The clock of the machine.
-pub struct MachineClock(tokio::time::Instant);
-
-impl MachineClock {
-    /// Creates a clock that starts now.
-    pub fn start() -> Self {
-        Self(tokio::time::Instant::now())
-    }
-}
-
-impl ProbeClock for MachineClock {
-    fn now(&self) -> Timestamp {
-        crate::kubernetes::now()
-    }
-    fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
-    fn pause(&self, length: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(tokio::time::sleep(length))
-    }
-}
+/// A bucket that does not exist.
+const MISSING_BUCKET: &str = "imm-operator-doctor-no-such-bucket";
+/// What follows the key of the image in the key of an object that does not exist. The statement is about both.
+const MISSING_OBJECT: &str = ".no-such-object";
 
 /// What a probe works on.
 pub struct ProbeTarget {
@@ -68,8 +38,12 @@ pub struct ProbeTarget {
     pub project: ProjectPlace,
     /// Credentials that call IMM.
     pub caller_keys: AccessKeys,
+    /// A project that does not exist, in the same region.
+    pub missing_project: ProjectPlace,
     /// Key of an image in the bucket.
     pub key: String,
+    /// Keys of other objects in the bucket.
+    pub objects: Vec<String>,
     /// Whether the bucket may have a policy.
     pub with_policy: bool,
     /// File for the policy from before.
@@ -92,7 +66,7 @@ struct Running<'a> {
 /// Returns the message if nothing was written, because the bucket or the file cannot be used.
 pub async fn run_probe(
     target: &ProbeTarget,
-    probe: &mut Probe,
+    probe: &mut dyn ProbePlan,
     clock: &dyn ProbeClock,
     stop: &CancellationToken,
 ) -> Result<RestoreOutcome, String> {
@@ -111,7 +85,7 @@ pub async fn run_probe(
     let before = before.map(String::from_utf8).transpose();
     let before = before.map_err(|_| "the policy of the probe bucket is not UTF-8 text".to_owned())?;
     if let Some(text) = &before {
-        check_before(text, probe)?;
+        check_before(text, probe.account())?;
     }
     let mut running = Running {
         target,
@@ -139,7 +113,9 @@ pub async fn run_probe(
                     continue;
                 }
             },
-            ProbeStep::Score => running.score().await,
+            ProbeStep::Score => running.score(&LimitCase::Image).await,
+            ProbeStep::Try(case) => running.score(&case).await,
+            ProbeStep::Burst { calls, spacing } => running.burst(calls, spacing, stop).await,
             ProbeStep::Pause(length) => {
                 tokio::select! {
                     () = clock.pause(length) => {}
@@ -168,7 +144,7 @@ pub async fn run_probe(
 ///
 /// # Errors
 /// Returns why no answer would follow from a probe beside it.
-fn check_before(text: &str, probe: &Probe) -> Result<(), String> {
+fn check_before(text: &str, account: &str) -> Result<(), String> {
     let document = Document::parse(text.as_bytes());
     let document = document
         .map_err(|error| format!("the policy of the probe bucket cannot be edited because {error}"))?;
@@ -179,13 +155,13 @@ fn check_before(text: &str, probe: &Probe) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    match probe.step() {
-        ProbeStep::Write(grantee) if text.contains(&grantee.account_uid) => Err(
+    if text.contains(account) {
+        return Err(
             "the policy of the probe bucket already names the account of the project: name another bucket"
                 .to_owned(),
-        ),
-        ProbeStep::Write(_) | ProbeStep::Score | ProbeStep::Pause(_) | ProbeStep::Finish => Ok(()),
+        );
     }
+    Ok(())
 }
 
 impl Running<'_> {
@@ -195,7 +171,8 @@ impl Running<'_> {
     /// Returns why nothing was written.
     async fn write(&mut self, grantee: &Grantee) -> Result<ProbeAnswer, String> {
         let target = self.target;
-        let prefixes = [target.key.clone()];
+        let mut prefixes = vec![target.key.clone()];
+        prefixes.extend(target.objects.iter().cloned());
         let actions = [OssAction::GetObject];
         let statement = access_statement(
             target.bucket.name(),
@@ -244,120 +221,55 @@ impl Running<'_> {
         })
     }
 
-    async fn score(&self) -> ProbeAnswer {
-        let target = self.target;
-        let uri = format!("oss://{}/{}", target.bucket.name(), target.key);
-        let access = JobAccess::default();
-        let scored = target
-            .cloud
-            .detect_image_score(
-                &target.project,
-                &access,
-                &target.caller_keys,
-                &uri,
-                self.clock.now(),
-            )
-            .await;
+    async fn score(&self, case: &LimitCase) -> ProbeAnswer {
+        let scored = self.call(case).await;
         let after = self.clock.elapsed().saturating_sub(self.written_at);
         match scored {
-            Ok(_) => ProbeAnswer::Scored(after),
+            Ok(()) => ProbeAnswer::Scored(after),
             Err(error) => ProbeAnswer::ScoreFailed(error, after),
         }
     }
-}
 
-async fn read_policy(
-    cloud: &Cloud,
-    bucket: &BucketPlace,
-    keys: &AccessKeys,
-    clock: &dyn ProbeClock,
-) -> Result<Option<Vec<u8>>, CloudError> {
-    Ok(cloud.get_policy(bucket, keys, clock.now()).await?.bytes)
-}
-
-/// Puts the policy from before back if the live one is the probe's, and reads it to be sure.
-pub async fn restore(
-    cloud: &Cloud,
-    bucket: &BucketPlace,
-    keys: &AccessKeys,
-    image: &PreImage,
-    clock: &dyn ProbeClock,
-) -> RestoreOutcome {
-    let mut failure = String::new();
-    for attempt in 0..READS_AFTER_RESTORING {
-        if attempt > 0 {
-            clock.pause(READ_PAUSE).await;
-        }
-        let live = match read_policy(cloud, bucket, keys, clock).await {
-            Ok(live) => live,
-            Err(error) => {
-                failure = format!("the policy could not be read ({})", error.code_and_refusal());
-                continue;
+    /// Makes many scoring calls without waiting for their answers in between.
+    async fn burst(&self, calls: u32, spacing: Duration, stop: &CancellationToken) -> ProbeAnswer {
+        let answers = (0..calls).map(|number| async move {
+            self.clock.pause(spacing * number).await;
+            if stop.is_cancelled() {
+                return None;
             }
-        };
-        match image.restoration(live.as_deref()) {
-            Restoration::Nothing => return RestoreOutcome::Restored,
-            Restoration::Foreign => {
-                let live = live.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                return RestoreOutcome::Foreign { live };
-            }
-            Restoration::PutBack => {}
-        }
-        let put = match &image.before {
-            Some(before) => cloud.put_policy(bucket, keys, before, clock.now()).await,
-            None => cloud.delete_policy(bucket, keys, clock.now()).await,
-        };
-        failure = match put {
-            Ok(_) => "the policy still shows what the probe wrote".to_owned(),
-            Err(error) if error.kind == CloudErrorKind::PublicAccessBlocked => {
-                return RestoreOutcome::Failed(
-                    "OSS rejects the policy from before as public: it was written before Block Public Access was switched on"
-                        .to_owned(),
-                );
-            }
-            Err(error) => format!("the policy could not be put back ({})", error.code_and_refusal()),
-        };
+            Some(self.call(&LimitCase::Image).await)
+        });
+        ProbeAnswer::Burst(join_all(answers).await.into_iter().flatten().collect())
     }
-    RestoreOutcome::Failed(failure)
-}
 
-/// Stores what is needed to put the policy back, for the owner of the file only. A new file must not exist yet.
-///
-/// # Errors
-/// Returns the message if the file cannot be written.
-fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(image).unwrap_or_default();
-    let create = |path: &Path| -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    let write = || -> std::io::Result<()> {
-        if new {
-            return create(path);
-        }
-        // The file is whole at any time, also if the machine stops.
-        let next = path.with_extension("next");
-        if let Err(error) = std::fs::remove_file(&next)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        create(&next)?;
-        std::fs::rename(&next, path)
-    };
-    write().map_err(|error| format!("the policy cannot be stored in {}: {error}", path.display()))
-}
-
-/// Reads a file that a probe has stored.
-///
-/// # Errors
-/// Returns the message if it cannot be read.
-pub fn read_image(path: &Path) -> Result<PreImage, String> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    serde_json::from_slice(&text).map_err(|_| format!("{} is not the file of a probe", path.display()))
+    /// Makes one scoring call.
+    ///
+    /// # Errors
+    /// Returns why there is no score.
+    async fn call(&self, case: &LimitCase) -> Result<(), CloudError> {
+        let target = self.target;
+        let bucket = target.bucket.name();
+        let uri = match case {
+            LimitCase::MissingBucket => format!("oss://{MISSING_BUCKET}/{}", target.key),
+            LimitCase::MissingObject => format!("oss://{bucket}/{}{MISSING_OBJECT}", target.key),
+            LimitCase::Object(key) => format!("oss://{bucket}/{key}"),
+            LimitCase::MissingProject | LimitCase::NoStatement | LimitCase::Image => {
+                format!("oss://{bucket}/{}", target.key)
+            }
+        };
+        let project = match case {
+            LimitCase::MissingProject => &target.missing_project,
+            LimitCase::MissingBucket
+            | LimitCase::NoStatement
+            | LimitCase::Image
+            | LimitCase::MissingObject
+            | LimitCase::Object(_) => &target.project,
+        };
+        let access = JobAccess::default();
+        let keys = &target.caller_keys;
+        let scored = target
+            .cloud
+            .detect_image_score(project, &access, keys, &uri, self.clock.now());
+        scored.await.map(|_| ())
+    }
 }

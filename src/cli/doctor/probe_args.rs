@@ -2,6 +2,17 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
+/// What a probe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProbeKind {
+    /// Which principal OSS accepts, with which spelling of the role IMM may read, and how soon a policy is enforced.
+    Access,
+    /// With which errors IMM refuses calls, and how it throttles them. Takes many calls, each of which may be billed.
+    Limits,
+}
+
 /// Flags of a probe.
 #[derive(Debug, clap::Args)]
 pub(super) struct ProbeArgs {
@@ -10,9 +21,16 @@ pub(super) struct ProbeArgs {
     /// the cluster names is refused.
     #[arg(long, value_name = "BUCKET", requires = "probe_object")]
     pub(super) probe_bucket: Option<String>,
+    /// What the probe asks.
+    #[arg(long, value_enum, value_name = "KIND", default_value_t = ProbeKind::Access, requires = "probe_bucket")]
+    pub(super) probe: ProbeKind,
     /// Key of an image in the probe bucket.
     #[arg(long, value_name = "KEY", requires = "probe_bucket")]
     pub(super) probe_object: Option<String>,
+    /// Key of another object in the probe bucket that --probe limits scores once, for example one that is no image, empty or
+    /// larger than 20 MB. Can be repeated.
+    #[arg(long, value_name = "KEY", requires = "probe_bucket")]
+    pub(super) limits_object: Vec<String>,
     /// Probe without looking for grants of the bucket in a cluster: repeat the name of the bucket.
     #[arg(long, value_name = "BUCKET", requires = "probe_bucket")]
     pub(super) i_own: Option<String>,
@@ -25,7 +43,8 @@ pub(super) struct ProbeArgs {
     /// File that the policy from before is stored in; must not exist. Default: imm-operator-doctor-BUCKET.json.
     #[arg(long, value_name = "FILE", requires = "probe_bucket")]
     pub(super) pre_image: Option<PathBuf>,
-    /// Do it, instead of saying what would be done.
+    /// Do it without a question. Otherwise the command says what it would do and how many calls may be billed, and does it
+    /// after the line yes on standard input.
     #[arg(long, requires = "probe_bucket")]
     pub(super) yes: bool,
     /// Put the policy back that a probe has stored in a file, if the live one is the probe's, and nothing else.

@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::collector::Collector;
 use super::probe::{MachineClock, ProbeTarget, read_image, restore, run_probe};
+use super::probe_args::{ProbeArgs, ProbeKind};
+use crate::api::ProjectRef;
 use crate::app::CallersCluster;
 use crate::cli::escape::escaped;
-use crate::core::doctor::{GrantFacts, JobFacts, PreImage, Probe, ProbeFacts, RestoreOutcome};
+use crate::core::doctor::{
+    Facts, GrantFacts, JobFacts, LimitsFacts, LimitsProbe, PreImage, Probe, ProbeFacts, ProbePlan,
+    RestoreOutcome,
+};
 use crate::core::place::{BucketPlace, ProjectPlace, check_object_path};
 use crate::core::validate::check_prefix;
 use crate::ports::AccessKeys;
@@ -21,14 +26,79 @@ pub(super) struct ProbeInput<'a> {
     pub(super) caller_keys: AccessKeys,
 }
 
-/// Runs the probe that the flags ask for.
+/// A project that does not exist.
+const MISSING_PROJECT: &str = "imm-operator-doctor-no-such-project";
+/// Requests per second of a project that was not asked for its own.
+const DEFAULT_LIMIT: u32 = 100;
+
+/// Runs the probe that the flags ask for, and adds what it found out to the facts.
 ///
 /// # Errors
 /// Returns the message if it is refused, before anything is written.
 pub(super) async fn start_probe(
     collector: &Collector<'_>,
     input: ProbeInput<'_>,
-) -> Result<ProbeFacts, String> {
+    facts: &mut Facts,
+) -> Result<(), String> {
+    let flags = &collector.flags.probe;
+    let target = checked_target(collector, &input).await?;
+    let project = input
+        .job
+        .project
+        .as_ref()
+        .and_then(|project| project.as_ref().ok());
+    let role = project.and_then(|project| project.service_role.as_deref());
+    let grantee = &input.grant.spec.grantee;
+    let bucket = target.bucket.name().to_owned();
+    let file = target.file.display().to_string();
+    match flags.probe {
+        ProbeKind::Access => {
+            let mut probe = Probe::new(grantee, role, flags.max_billed);
+            let calls = flags.max_billed;
+            confirm(
+                flags,
+                &bucket,
+                &format!("up to 3 policies to bucket {bucket}, make up to {calls} scoring calls"),
+            )?;
+            let outcome = run(&target, &mut probe).await?;
+            facts.probe = Some(ProbeFacts {
+                bucket,
+                key: target.key,
+                findings: probe.findings().clone(),
+                outcome,
+                file,
+            });
+        }
+        ProbeKind::Limits => {
+            let limit = project.map_or(DEFAULT_LIMIT, |project| project.queries_per_second);
+            let mut probe = LimitsProbe::new(grantee, limit, &target.objects, flags.max_billed);
+            let planned = LimitsProbe::planned_calls(limit, target.objects.len());
+            let calls = planned.min(flags.max_billed);
+            let most = if planned > calls {
+                format!(" of the {planned} that all questions can take (--max-billed)")
+            } else {
+                String::new()
+            };
+            confirm(
+                flags,
+                &bucket,
+                &format!("1 policy to bucket {bucket}, make up to {calls} scoring calls{most}"),
+            )?;
+            let outcome = run(&target, &mut probe).await?;
+            facts.limits = Some(LimitsFacts {
+                bucket,
+                keys: [vec![target.key], target.objects].concat(),
+                findings: probe.findings().clone(),
+                outcome,
+                file,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks everything that must hold before a probe writes, and returns what it works on.
+async fn checked_target(collector: &Collector<'_>, input: &ProbeInput<'_>) -> Result<ProbeTarget, String> {
     let flags = &collector.flags.probe;
     let (Some(name), Some(key)) = (&flags.probe_bucket, &flags.probe_object) else {
         return Err("--probe-bucket needs --probe-object".to_owned());
@@ -36,56 +106,77 @@ pub(super) async fn start_probe(
     let spec = &input.job.spec;
     let bucket =
         BucketPlace::new(name, &spec.project.region).map_err(|error| format!("--probe-bucket: {error}"))?;
-    check_object_path("--probe-object", key)
-        .and_then(|()| check_prefix("--probe-object", key))
-        .map_err(|error| error.to_string())?;
+    check_key("--probe-object", key)?;
+    for key in &flags.limits_object {
+        check_key("--limits-object", key)?;
+    }
     check_unused(collector, name).await?;
-    check_owner(collector, &bucket, &input).await?;
-    let role = input
-        .job
-        .project
-        .as_ref()
-        .and_then(|project| project.as_ref().ok()?.service_role.as_deref());
-    let mut probe = Probe::new(&input.grant.spec.grantee, role, flags.max_billed);
+    check_owner(collector, &bucket, input).await?;
     let file = flags
         .pre_image
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("imm-operator-doctor-{name}.json")));
-    if !flags.yes {
-        return Err(format!(
-            "the probe would write up to 3 policies to bucket {name}, make up to {} scoring calls, each of which may be billed, and put the policy back: add --yes to do that",
-            flags.max_billed
-        ));
-    }
-    let target = ProbeTarget {
+    let missing_project = ProjectRef {
+        name: MISSING_PROJECT.to_owned(),
+        ..spec.project.clone()
+    };
+    Ok(ProbeTarget {
         cloud: collector.cloud.clone(),
         bucket,
         owner_uid: input.grant.spec.bucket.owner_uid.clone(),
-        owner_keys: input.owner_keys,
+        owner_keys: input.owner_keys.clone(),
         project: ProjectPlace::of(&spec.project).map_err(|error| error.to_string())?,
-        caller_keys: input.caller_keys,
+        caller_keys: input.caller_keys.clone(),
+        missing_project: ProjectPlace::of(&missing_project).map_err(|error| error.to_string())?,
         key: key.clone(),
+        objects: flags.limits_object.clone(),
         with_policy: flags.with_policy,
         file,
-    };
+    })
+}
+
+fn check_key(flag: &'static str, key: &str) -> Result<(), String> {
+    check_object_path(flag, key)
+        .and_then(|()| check_prefix(flag, key))
+        .map_err(|error| error.to_string())
+}
+
+/// Asks whether a probe may start.
+///
+/// # Errors
+/// Returns what it would do, unless the answer is yes.
+fn confirm(flags: &ProbeArgs, bucket: &str, what: &str) -> Result<(), String> {
+    if flags.yes {
+        return Ok(());
+    }
+    let would = format!("the probe would write {what}, each of which may be billed, and put the policy back");
+    eprintln!(
+        "imm-operator doctor: {}\nimm-operator doctor: write yes to do that on bucket {bucket}",
+        escaped(&would)
+    );
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line);
+    if read.is_ok() && line.trim() == "yes" {
+        return Ok(());
+    }
+    Err(format!("{would}: add --yes to do that"))
+}
+
+/// Runs a probe, and puts the policy back.
+async fn run(target: &ProbeTarget, probe: &mut dyn ProbePlan) -> Result<RestoreOutcome, String> {
     let stop = stop_on_signal()?;
     eprintln!(
-        "imm-operator doctor: writing to the policy of bucket {name}; Ctrl-C ends the probe and puts the policy back"
+        "imm-operator doctor: writing to the policy of bucket {}; Ctrl-C ends the probe and puts the policy back",
+        target.bucket.name()
     );
-    let outcome = run_probe(&target, &mut probe, &MachineClock::start(), &stop).await?;
+    let outcome = run_probe(target, probe, &MachineClock::start(), &stop).await?;
     let image = read_image(&target.file);
     announce(&outcome, image.as_ref().ok());
     if outcome == RestoreOutcome::Restored {
         // Nothing is left to restore.
         let _ = std::fs::remove_file(&target.file);
     }
-    Ok(ProbeFacts {
-        bucket: name.clone(),
-        key: key.clone(),
-        findings: probe.findings().clone(),
-        outcome,
-        file: target.file.display().to_string(),
-    })
+    Ok(outcome)
 }
 
 /// Refuses a bucket that a grant of the cluster names. Without a cluster, the caller repeats the name.

@@ -1,5 +1,6 @@
 //! The conclusion: which values to set, as far as what was seen decides them.
 
+use super::limits_checks::limits_settings;
 use super::network::{better_variant, value_for};
 use super::public_policy::{is_open, policy_view};
 use super::{Facts, GrantFacts, Service, Setting};
@@ -27,6 +28,9 @@ pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
         });
     } else {
         settings.push(settle_seconds(facts));
+    }
+    if let Some(limits) = &facts.limits {
+        settings.extend(limits_settings(&limits.findings));
     }
     settings.extend(endpoints(facts));
     settings

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{ProbeFindings, RestoreOutcome};
+use super::{LimitsFindings, ProbeFindings, RestoreOutcome};
 use crate::api::{GrantSpec, JobSpec, LedgerEntry, ObservedBucket};
 use crate::core::error::{CloudError, CredentialsError};
 use crate::core::grant::PublicAccessBlock;
@@ -22,6 +22,8 @@ pub struct Facts {
     pub job: Option<JobFacts>,
     /// The probe, if there was one.
     pub probe: Option<ProbeFacts>,
+    /// The probe of the limits, if there was one.
+    pub limits: Option<LimitsFacts>,
 }
 
 /// A probe that has ended.
@@ -33,6 +35,21 @@ pub struct ProbeFacts {
     pub key: String,
     /// What was found out.
     pub findings: ProbeFindings,
+    /// How putting the policy back ended.
+    pub outcome: RestoreOutcome,
+    /// The file with the policy from before.
+    pub file: String,
+}
+
+/// A probe of the limits that has ended.
+#[derive(Clone, Debug)]
+pub struct LimitsFacts {
+    /// The bucket that was named for it.
+    pub bucket: String,
+    /// The keys of the image and of the other objects.
+    pub keys: Vec<String>,
+    /// What was found out.
+    pub findings: LimitsFindings,
     /// How putting the policy back ended.
     pub outcome: RestoreOutcome,
     /// The file with the policy from before.

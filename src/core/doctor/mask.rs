@@ -65,6 +65,12 @@ impl Mask {
             mask.add("bucket", &probe.bucket);
             mask.add("object", &probe.key);
         }
+        if let Some(limits) = &facts.limits {
+            mask.add("bucket", &limits.bucket);
+            for key in &limits.keys {
+                mask.add("object", key);
+            }
+        }
         mask
     }
 

@@ -7,20 +7,25 @@ mod check;
 mod conclusion;
 mod facts;
 mod job;
+mod limits;
+mod limits_checks;
 mod mask;
 mod network;
 mod probe;
 mod probe_checks;
+mod probe_step;
 mod public_policy;
 mod report;
 mod restore;
 
 pub use check::{Check, Level, Setting};
 pub use facts::{
-    BucketFacts, CredentialFacts, EndpointFacts, Facts, GrantFacts, JobFacts, ListingFacts, ProbeFacts,
-    ProjectFacts, Reachability, Service, TlsFault, VariantFacts,
+    BucketFacts, CredentialFacts, EndpointFacts, Facts, GrantFacts, JobFacts, LimitsFacts, ListingFacts,
+    ProbeFacts, ProjectFacts, Reachability, Service, TlsFault, VariantFacts,
 };
+pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use mask::Mask;
-pub use probe::{Probe, ProbeAnswer, ProbeFindings, ProbeStep};
+pub use probe::{Probe, ProbeFindings};
+pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
 pub use report::DoctorReport;
 pub use restore::{PreImage, Restoration, RestoreOutcome};

@@ -6,49 +6,21 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::refusal::RefusedBy;
 
 /// How long access is waited for after a write.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// How long each pause is at the beginning, and later.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
 /// When the pauses become longer.
 const BEGINNING: Duration = Duration::from_secs(20);
+/// Most scoring calls that waiting for access takes.
+pub(super) const CALLS_OF_WAITING: u32 = 31;
 /// Least value of `settleSeconds` that a measurement leads to: one measurement shows no maximum.
 const LEAST_SETTLE_SECONDS: u64 = 10;
-
-/// The next step.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProbeStep {
-    /// Write the statement of a grantee, in place of the one before.
-    Write(Grantee),
-    /// Score the image once.
-    Score,
-    /// Wait.
-    Pause(Duration),
-    /// End.
-    Finish,
-}
-
-/// The result of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeAnswer {
-    /// OSS accepted the write. Whether it counts the wildcard for sessions as public, if that follows.
-    Written {
-        /// See [`crate::core::policy::PolicyPublicity::session_wildcard_is_public`].
-        session_wildcard_is_public: Option<bool>,
-    },
-    /// A write failed.
-    WriteFailed(CloudError),
-    /// The image was scored, this long after the write.
-    Scored(Duration),
-    /// A scoring call failed, this long after the write.
-    ScoreFailed(CloudError, Duration),
-    /// The pause is over.
-    Paused,
-}
 
 /// What was found out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -83,6 +55,7 @@ impl ProbeFindings {
 /// Decides which step is next.
 #[derive(Clone, Debug)]
 pub struct Probe {
+    account: String,
     open: VecDeque<Grantee>,
     current: Option<Grantee>,
     next: ProbeStep,
@@ -107,6 +80,7 @@ impl Probe {
             open.push_back(lower);
         }
         let mut probe = Self {
+            account: grantee.account_uid.clone(),
             open,
             current: None,
             next: ProbeStep::Finish,
@@ -115,39 +89,6 @@ impl Probe {
         };
         probe.begin_next();
         probe
-    }
-
-    /// Returns the next step.
-    pub fn step(&self) -> &ProbeStep {
-        &self.next
-    }
-
-    /// Takes the result of a step, and decides the next one.
-    pub fn take(&mut self, answer: ProbeAnswer) {
-        match answer {
-            ProbeAnswer::Written {
-                session_wildcard_is_public,
-            } => {
-                let found = &mut self.findings.session_wildcard_is_public;
-                *found = found.or(session_wildcard_is_public);
-                self.score_next();
-            }
-            ProbeAnswer::WriteFailed(error) => self.on_failed_write(&error),
-            ProbeAnswer::Scored(after) => {
-                self.findings.billed += 1;
-                self.findings.works = self.current.take();
-                self.findings.lag_millis = u64::try_from(after.as_millis()).ok();
-                self.next = ProbeStep::Finish;
-            }
-            ProbeAnswer::ScoreFailed(error, after) => self.on_failed_score(&error, after),
-            ProbeAnswer::Paused => self.score_next(),
-        }
-    }
-
-    /// Ends early.
-    pub fn stop(&mut self, why: &str) {
-        self.findings.stopped = Some(why.to_owned());
-        self.next = ProbeStep::Finish;
     }
 
     /// Returns what was found out so far.
@@ -198,20 +139,65 @@ impl Probe {
     fn on_failed_score(&mut self, error: &CloudError, after: Duration) {
         // Each answer of IMM may be billed, and a call without an answer too.
         self.findings.billed += 1;
-        let denied = error.kind == CloudErrorKind::AccessDenied && !is_about_the_caller(error);
-        if !denied && !error.is_transient() {
+        if !is_about_the_image(error) && !error.is_transient() {
             self.stop(&format!(
                 "the image could not be scored ({})",
                 error.code_and_refusal()
             ));
         } else if after < PATIENCE {
-            let [short, long] = PAUSES;
-            self.next = ProbeStep::Pause(if after < BEGINNING { short } else { long });
+            self.next = ProbeStep::Pause(pause_after(after));
         } else {
             self.findings.denied.extend(self.current.take());
             self.begin_next();
         }
     }
+}
+
+impl ProbePlan for Probe {
+    fn step(&self) -> &ProbeStep {
+        &self.next
+    }
+
+    fn take(&mut self, answer: ProbeAnswer) {
+        match answer {
+            ProbeAnswer::Written {
+                session_wildcard_is_public,
+            } => {
+                let found = &mut self.findings.session_wildcard_is_public;
+                *found = found.or(session_wildcard_is_public);
+                self.score_next();
+            }
+            ProbeAnswer::WriteFailed(error) => self.on_failed_write(&error),
+            ProbeAnswer::Scored(after) => {
+                self.findings.billed += 1;
+                self.findings.works = self.current.take();
+                self.findings.lag_millis = u64::try_from(after.as_millis()).ok();
+                self.next = ProbeStep::Finish;
+            }
+            ProbeAnswer::ScoreFailed(error, after) => self.on_failed_score(&error, after),
+            ProbeAnswer::Paused | ProbeAnswer::Burst(_) => self.score_next(),
+        }
+    }
+
+    fn stop(&mut self, why: &str) {
+        self.findings.stopped = Some(why.to_owned());
+        self.next = ProbeStep::Finish;
+    }
+
+    fn account(&self) -> &str {
+        &self.account
+    }
+}
+
+/// Returns the pause before the next call, this long after the write.
+pub(super) fn pause_after(after: Duration) -> Duration {
+    let [short, long] = PAUSES;
+    if after < BEGINNING { short } else { long }
+}
+
+/// Whether access to the image is denied, which a policy of the bucket can change.
+pub(super) fn is_about_the_image(error: &CloudError) -> bool {
+    error.kind == CloudErrorKind::AccessDenied && !is_about_the_caller(error)
 }
 
 /// Whether a refusal is about the call to IMM, and not about the image: no policy of a bucket changes that.
@@ -282,6 +268,7 @@ mod tests {
                         clock += pause;
                         ProbeAnswer::Paused
                     }
+                    ProbeStep::Try(_) | ProbeStep::Burst { .. } => panic!("no step of this probe"),
                     ProbeStep::Score => {
                         let named = match written.principal {
                             PrincipalForm::Account => self.account_reads,

@@ -28,22 +28,27 @@ pub(super) fn probe_checks(probe: &ProbeFacts) -> Vec<Check> {
             ),
         ));
     }
-    if let Some(why) = &found.stopped {
-        checks.push(Check::warning(
-            "probe-ended-early",
-            why.clone(),
-            "correct the cause, then run the probe again",
-        ));
-    }
-    checks.push(Check::ok(
+    checks.extend(stopped_check(found.stopped.as_ref()));
+    checks.push(billed_check(found.billed));
+    checks.push(restore_check(&probe.outcome, &probe.file));
+    checks
+}
+
+/// The check of a probe that ended early.
+pub(super) fn stopped_check(why: Option<&String>) -> Option<Check> {
+    let change = "correct the cause, then run the probe again";
+    why.map(|why| Check::warning("probe-ended-early", why.clone(), change))
+}
+
+/// The check of the price of a probe.
+pub(super) fn billed_check(billed: u32) -> Check {
+    Check::ok(
         "probe-billed-calls",
         format!(
             "{} of DetectImageScore, each of which may be billed",
-            counted(usize::try_from(found.billed).unwrap_or(usize::MAX), "call")
+            counted(usize::try_from(billed).unwrap_or(usize::MAX), "call")
         ),
-    ));
-    checks.push(restore_check(&probe.outcome, &probe.file));
-    checks
+    )
 }
 
 fn access_check(probe: &ProbeFacts) -> Check {

@@ -9,7 +9,7 @@ use super::check::{Check, Level, Setting};
 use super::facts::Facts;
 use super::mask::Mask;
 use super::restore::RestoreOutcome;
-use super::{bucket, conclusion, job, network, probe_checks};
+use super::{bucket, conclusion, job, limits_checks, network, probe_checks};
 
 /// All checks and the conclusion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +34,9 @@ impl DoctorReport {
         checks.extend(job::listing_checks(facts));
         if let Some(probe) = &facts.probe {
             checks.extend(probe_checks::probe_checks(probe));
+        }
+        if let Some(limits) = &facts.limits {
+            checks.extend(limits_checks::limits_checks(limits));
         }
         Self {
             checks,

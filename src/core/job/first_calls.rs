@@ -37,7 +37,7 @@ impl FirstCalls {
 }
 
 /// Whether a code concerns a single image: of IMM, of OSS where IMM passes it on, or of an item that was not called.
-fn is_item_code(code: &str) -> bool {
+pub fn is_item_code(code: &str) -> bool {
     const PREFIXES: [&str; 6] = [
         "ResourceNotFound",
         "NoSuchKey",

@@ -20,6 +20,7 @@ mod upgrade;
 
 pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
 pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
+pub use first_calls::is_item_code;
 pub use gate::{GateDecision, covers, evaluate_gate, grant_mismatch};
 pub use listed_object::ListedObject;
 pub use phase::{End, Phase, cancelled};

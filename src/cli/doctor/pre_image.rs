@@ -1,0 +1,117 @@
+//! The policy from before a probe: in a file, and back in the bucket.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::clock::ProbeClock;
+use crate::cloud::Cloud;
+use crate::core::doctor::{PreImage, Restoration, RestoreOutcome};
+use crate::core::place::BucketPlace;
+use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
+
+/// How often the policy is read after it was put back, until the read shows it.
+const READS_AFTER_RESTORING: usize = 10;
+/// Pause between these reads.
+const READ_PAUSE: Duration = Duration::from_secs(3);
+
+/// Returns the policy of a bucket.
+///
+/// # Errors
+/// Returns why it could not be read.
+pub(super) async fn read_policy(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    clock: &dyn ProbeClock,
+) -> Result<Option<Vec<u8>>, CloudError> {
+    Ok(cloud.get_policy(bucket, keys, clock.now()).await?.bytes)
+}
+
+/// Puts the policy from before back if the live one is the probe's, and reads it to be sure.
+pub async fn restore(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    image: &PreImage,
+    clock: &dyn ProbeClock,
+) -> RestoreOutcome {
+    let mut failure = String::new();
+    for attempt in 0..READS_AFTER_RESTORING {
+        if attempt > 0 {
+            clock.pause(READ_PAUSE).await;
+        }
+        let live = match read_policy(cloud, bucket, keys, clock).await {
+            Ok(live) => live,
+            Err(error) => {
+                failure = format!("the policy could not be read ({})", error.code_and_refusal());
+                continue;
+            }
+        };
+        match image.restoration(live.as_deref()) {
+            Restoration::Nothing => return RestoreOutcome::Restored,
+            Restoration::Foreign => {
+                let live = live.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                return RestoreOutcome::Foreign { live };
+            }
+            Restoration::PutBack => {}
+        }
+        let put = match &image.before {
+            Some(before) => cloud.put_policy(bucket, keys, before, clock.now()).await,
+            None => cloud.delete_policy(bucket, keys, clock.now()).await,
+        };
+        failure = match put {
+            Ok(_) => "the policy still shows what the probe wrote".to_owned(),
+            Err(error) if error.kind == CloudErrorKind::PublicAccessBlocked => {
+                return RestoreOutcome::Failed(
+                    "OSS rejects the policy from before as public: it was written before Block Public Access was switched on"
+                        .to_owned(),
+                );
+            }
+            Err(error) => format!("the policy could not be put back ({})", error.code_and_refusal()),
+        };
+    }
+    RestoreOutcome::Failed(failure)
+}
+
+/// Stores what is needed to put the policy back, for the owner of the file only. A new file must not exist yet.
+///
+/// # Errors
+/// Returns the message if the file cannot be written.
+pub(super) fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(image).unwrap_or_default();
+    let create = |path: &Path| -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    let write = || -> std::io::Result<()> {
+        if new {
+            return create(path);
+        }
+        // The file is whole at any time, also if the machine stops.
+        let next = path.with_extension("next");
+        if let Err(error) = std::fs::remove_file(&next)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        create(&next)?;
+        std::fs::rename(&next, path)
+    };
+    write().map_err(|error| format!("the policy cannot be stored in {}: {error}", path.display()))
+}
+
+/// Reads a file that a probe has stored.
+///
+/// # Errors
+/// Returns the message if it cannot be read.
+pub fn read_image(path: &Path) -> Result<PreImage, String> {
+    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|_| format!("{} is not the file of a probe", path.display()))
+}

@@ -1,0 +1,133 @@
+//! Checks of the probe of the limits: one for each kind of answer, its price, and whether the policy is back.
+
+use super::check::counted;
+use super::limits::{BurstAnswers, CaseAnswer, LimitsFindings};
+use super::probe_checks::{billed_check, restore_check, stopped_check};
+use super::probe_step::LimitCase;
+use super::{Check, LimitsFacts, Setting};
+use crate::api::FailureAction;
+
+/// All checks of the limits.
+pub(super) fn limits_checks(limits: &LimitsFacts) -> Vec<Check> {
+    let found = &limits.findings;
+    let mut checks: Vec<Check> = found.answers.iter().map(answer_check).collect();
+    checks.extend(found.burst.as_ref().map(|burst| burst_check(burst, found.limit)));
+    if let Some(needed) = found.burst_needs {
+        checks.push(Check::warning(
+            "limits-rate",
+            "not known: exceeding the limit of the project takes more calls than --max-billed allows",
+            format!("run the probe again with --max-billed {needed} or more"),
+        ));
+    }
+    checks.extend(stopped_check(found.stopped.as_ref()));
+    checks.push(billed_check(found.billed));
+    checks.push(restore_check(&limits.outcome, &limits.file));
+    checks
+}
+
+/// The values that follow from the answers.
+pub(super) fn limits_settings(found: &LimitsFindings) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    let unknown: Vec<&str> = found
+        .answers
+        .iter()
+        .filter(|answer| matches!(answer.case, LimitCase::Object(_)) && !answer.is_known)
+        .filter_map(|answer| answer.code.as_deref())
+        .collect();
+    if !unknown.is_empty() {
+        settings.push(Setting {
+            setting: "failureRules",
+            value: format!("{:?} for {}", FailureAction::FailItem, unknown.join(", ")),
+            confirmed: true,
+            why: "IMM refused a single object with it, and a job whose first five calls are refused with it would fail".to_owned(),
+        });
+    }
+    if let Some(burst) = &found.burst {
+        settings.push(Setting {
+            setting: "rate limit",
+            value: format!("{} requests per second", found.limit),
+            confirmed: burst.throttled > 0,
+            why: if burst.throttled > 0 {
+                "the project reports it, and IMM throttled calls above it"
+            } else {
+                "the project reports it, and IMM did not throttle calls above it: the operator keeps to it all the same"
+            }
+            .to_owned(),
+        });
+    }
+    settings
+}
+
+/// Name and meaning of a case.
+fn described(case: &LimitCase) -> (&'static str, String) {
+    match case {
+        LimitCase::MissingProject => (
+            "limits-missing-project",
+            "a project that does not exist".to_owned(),
+        ),
+        LimitCase::MissingBucket => ("limits-missing-bucket", "a bucket that does not exist".to_owned()),
+        LimitCase::NoStatement => (
+            "limits-no-statement",
+            "an image that no statement of the policy is about".to_owned(),
+        ),
+        LimitCase::Image => ("limits-image", "the image".to_owned()),
+        LimitCase::MissingObject => (
+            "limits-missing-object",
+            "an object that does not exist".to_owned(),
+        ),
+        LimitCase::Object(key) => ("limits-object", format!("object {key}")),
+    }
+}
+
+fn answer_check(answer: &CaseAnswer) -> Check {
+    let (name, what) = described(&answer.case);
+    let seen = format!("{what}: {}", answer.answer);
+    if answer.is_known {
+        return Check::ok(name, seen);
+    }
+    let change = match answer.case {
+        LimitCase::Object(_) => "list the code in failureRules of jobs with such objects",
+        LimitCase::Image => "run the probe of access first: --probe access",
+        LimitCase::MissingProject
+        | LimitCase::MissingBucket
+        | LimitCase::NoStatement
+        | LimitCase::MissingObject => {
+            "report this line in an issue, because the operator does not expect this answer"
+        }
+    };
+    Check::warning(name, seen, change)
+}
+
+fn burst_check(burst: &BurstAnswers, limit: u32) -> Check {
+    let name = "limits-rate";
+    let sent = counted(usize::try_from(burst.sent).unwrap_or(usize::MAX), "call");
+    let with = |texts: &Option<String>| texts.clone().unwrap_or_default();
+    if burst.failed > 0 {
+        return Check::warning(
+            name,
+            format!(
+                "{} of {sent} in 2 s failed ({}) at a limit of {limit} requests per second, and the operator does not take that for throttling",
+                burst.failed,
+                with(&burst.failed_with)
+            ),
+            "report this line in an issue; until then, set failureRules with action Retry for the code",
+        );
+    }
+    if burst.throttled == 0 {
+        return Check::ok(
+            name,
+            format!("no: none of {sent} in 2 s was throttled at a limit of {limit} requests per second"),
+        );
+    }
+    let wait = burst.retry_after_millis.map_or_else(String::new, |millis| {
+        format!(", which requests a wait of {millis} ms")
+    });
+    Check::ok(
+        name,
+        format!(
+            "yes: {} of {sent} in 2 s were throttled ({}{wait}) at a limit of {limit} requests per second",
+            burst.throttled,
+            with(&burst.throttled_with)
+        ),
+    )
+}

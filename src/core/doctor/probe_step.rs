@@ -1,0 +1,83 @@
+//! The steps of probes and their results.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::api::Grantee;
+use crate::core::error::CloudError;
+
+/// A scoring call of which the answer is known from the documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LimitCase {
+    /// The project does not exist.
+    MissingProject,
+    /// The bucket does not exist.
+    MissingBucket,
+    /// No statement of the policy is about the image.
+    NoStatement,
+    /// The image of the probe.
+    Image,
+    /// The object does not exist.
+    MissingObject,
+    /// Another object of the bucket, by its key.
+    Object(String),
+}
+
+/// The next step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProbeStep {
+    /// Write the statement of a grantee, in place of the one before.
+    Write(Grantee),
+    /// Score the image once.
+    Score,
+    /// Make the scoring call of a case once.
+    Try(LimitCase),
+    /// Score the image often.
+    Burst {
+        /// Number of calls.
+        calls: u32,
+        /// Time between two of them.
+        spacing: Duration,
+    },
+    /// Wait.
+    Pause(Duration),
+    /// End.
+    Finish,
+}
+
+/// The result of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeAnswer {
+    /// OSS accepted the write. Whether it counts the wildcard for sessions as public, if that follows.
+    Written {
+        /// See [`crate::core::policy::PolicyPublicity::session_wildcard_is_public`].
+        session_wildcard_is_public: Option<bool>,
+    },
+    /// A write failed.
+    WriteFailed(CloudError),
+    /// The image was scored, this long after the write.
+    Scored(Duration),
+    /// A scoring call failed, this long after the write.
+    ScoreFailed(CloudError, Duration),
+    /// The answers of all calls that were sent.
+    Burst(Vec<Result<(), CloudError>>),
+    /// The pause is over.
+    Paused,
+}
+
+/// Decides the steps of a probe.
+pub trait ProbePlan: Send {
+    /// Returns the next step.
+    fn step(&self) -> &ProbeStep;
+
+    /// Takes the result of a step, and decides the next one.
+    fn take(&mut self, answer: ProbeAnswer);
+
+    /// Ends early.
+    fn stop(&mut self, why: &str);
+
+    /// Returns the account that the statements name.
+    fn account(&self) -> &str;
+}
