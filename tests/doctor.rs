@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod doctor {
+    mod access_log;
     mod follow;
     mod limits;
     mod probe_ends;

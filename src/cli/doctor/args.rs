@@ -22,6 +22,9 @@ const EXAMPLES: &str = "Examples:
   # What only a write and billed calls can tell, on a bucket of its own without a policy
   imm-operator doctor -f grant.yaml -f job.yaml --probe-bucket probe-2026 --probe-object a.jpg --i-own probe-2026 --yes
 
+  # How OSS spells the role that read, and whether it is one session, by an exported access log
+  imm-operator doctor -f grant.yaml --access-log log.json
+
 Exit code 0: all checks are ok, 1: warnings, 2: a check failed, or the input cannot be used.";
 
 /// Form of the report.
@@ -70,6 +73,11 @@ pub struct DoctorArgs {
     /// Do not call IMM. Without it, GetProject is called once, whose price is not documented.
     #[arg(long)]
     pub(super) no_imm: bool,
+    /// Access log of the bucket, from the time at which IMM read images: says how OSS spells the role, and whether IMM reads as
+    /// one session. Export it from the real-time log query of OSS, as JSON or CSV with the field extend_information. At most
+    /// 64 MiB; nothing is sent.
+    #[arg(long, value_name = "FILE")]
+    pub(super) access_log: Option<PathBuf>,
     /// Form of the report.
     #[arg(long, short, value_enum, default_value_t = ReportFormat::Text)]
     pub(super) output: ReportFormat,

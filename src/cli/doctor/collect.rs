@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::access_log::read_access_log;
 use super::args::{DoctorArgs, KeysFrom};
 use super::collector::Collector;
 use super::endpoints::{reach_all, variants};
@@ -54,6 +55,9 @@ pub(super) async fn collect(
     );
     let collector = Collector::new(flags, given, cluster).await?;
     let mut facts = Box::pin(seen(&collector, grant, job)).await?;
+    if let Some(path) = &flags.access_log {
+        facts.access_log = Some(read_access_log(path, &facts)?);
+    }
     if let Some(bucket) = flags.probe.bucket() {
         let (Some(of_grant), Some(of_job)) = places else {
             return Err("a probe needs a grant and a job".to_owned());

@@ -6,6 +6,9 @@ use super::public_policy::{is_open, policy_view};
 use super::{Facts, GrantFacts, Service, Setting};
 use crate::api::{AccessMode, GrantWait, PassRoleStatement, PrincipalForm};
 
+/// The value of `grantee.principal` if OSS accepts none.
+const NO_PRINCIPAL: &str = "none: access.mode RoleChain of the job instead of a grant";
+
 /// Concludes from all facts. The settings of the objects come first, those of the operator last.
 pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
     let by_chain = facts
@@ -53,7 +56,7 @@ fn by_probe(facts: &Facts) -> Option<Setting> {
         )),
         // Access that is denied for two minutes could be given later.
         None if found.stopped.is_none() => Some(setting(
-            "none: access.mode RoleChain of the job instead of a grant".to_owned(),
+            NO_PRINCIPAL.to_owned(),
             !found.rejected.is_empty(),
             "the probe scored no image through a bucket policy",
         )),
@@ -62,9 +65,41 @@ fn by_probe(facts: &Facts) -> Option<Setting> {
 }
 
 fn principal(facts: &Facts, grant: &GrantFacts) -> Setting {
-    if let Some(setting) = by_probe(facts) {
-        return setting;
+    let setting = by_probe(facts).unwrap_or_else(|| by_policy(facts, grant));
+    by_access_log(facts, &setting).unwrap_or(setting)
+}
+
+/// What an access log changes about the principal: whether one session can be named.
+fn by_access_log(facts: &Facts, setting: &Setting) -> Option<Setting> {
+    let log = &facts.access_log.as_ref()?.log;
+    let changed = |value: String, confirmed, why: &str| {
+        Some(Setting {
+            setting: "grantee.principal",
+            value,
+            confirmed,
+            why: why.to_owned(),
+        })
+    };
+    let by_session = format!("{:?}", PrincipalForm::ServiceRoleSession);
+    if log.has_several_sessions() && setting.value == by_session {
+        return changed(
+            format!("{:?}", PrincipalForm::ServiceRole),
+            true,
+            "the access log has several sessions, so no fixed one can be named",
+        );
     }
+    match log.fixed_session() {
+        Some(session) if setting.value == NO_PRINCIPAL => changed(
+            format!("{by_session} with sessionName {session}"),
+            false,
+            "OSS rejects the * for sessions, and the access log has one session only: run a probe with this grantee; the way without a bucket policy is access.mode RoleChain of the job",
+        ),
+        Some(_) | None => None,
+    }
+}
+
+/// What Block Public Access and the live policy say about the principal.
+fn by_policy(facts: &Facts, grant: &GrantFacts) -> Setting {
     let view = policy_view(grant, facts.probe.as_ref());
     let given = grant.spec.grantee.principal;
     let keep = format!("{given:?}");
@@ -93,7 +128,7 @@ fn principal(facts: &Facts, grant: &GrantFacts) -> Setting {
             "OSS does not count the * for the sessions of a role as public",
         ),
         (Some(false), Some(true)) => setting(
-            "none: access.mode RoleChain of the job instead of a grant".to_owned(),
+            NO_PRINCIPAL.to_owned(),
             true,
             "OSS counts the * for the sessions of a role as public, and Block Public Access is on; ServiceRoleSession and Account have no *, but are of use only if IMM always reads as one session, or OSS lets an account stand for its roles",
         ),
@@ -116,6 +151,14 @@ fn role_name(facts: &Facts, grant: &GrantFacts) -> Setting {
             value: works.role_name.clone(),
             confirmed: true,
             why: "the probe scored an image with this spelling".to_owned(),
+        };
+    }
+    if let Some(spelling) = facts.access_log.as_ref().and_then(|facts| facts.log.spelling()) {
+        return Setting {
+            setting: "grantee.roleName",
+            value: spelling.clone(),
+            confirmed: true,
+            why: "the access log of OSS spells it so".to_owned(),
         };
     }
     let given = &grant.spec.grantee.role_name;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{LimitsFindings, ProbeFindings, RestoreOutcome};
+use super::{AccessLog, LimitsFindings, ProbeFindings, RestoreOutcome};
 use crate::api::{GrantSpec, JobSpec, LedgerEntry, ObservedBucket};
 use crate::core::error::{CloudError, CredentialsError};
 use crate::core::grant::PublicAccessBlock;
@@ -24,6 +24,21 @@ pub struct Facts {
     pub probe: Option<ProbeFacts>,
     /// The probe of the limits, if there was one.
     pub limits: Option<LimitsFacts>,
+    /// An access log of the bucket.
+    pub access_log: Option<AccessLogFacts>,
+}
+
+/// An access log, as far as it is about the role of the grantee.
+#[derive(Clone, Debug)]
+pub struct AccessLogFacts {
+    /// The file.
+    pub file: String,
+    /// The account of the role.
+    pub account: String,
+    /// The role.
+    pub role: String,
+    /// What the log says.
+    pub log: AccessLog,
 }
 
 /// A probe that has ended.

@@ -65,6 +65,9 @@ impl Mask {
             mask.add("bucket", &probe.bucket);
             mask.add("object", &probe.key);
         }
+        for session in facts.access_log.iter().flat_map(|facts| &facts.log.sessions) {
+            mask.add("session", session);
+        }
         if let Some(limits) = &facts.limits {
             mask.add("bucket", &limits.bucket);
             for key in &limits.keys {

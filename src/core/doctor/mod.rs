@@ -1,6 +1,8 @@
 //! What `imm-operator doctor` says about an installation: from what was seen to one line for each check, and to the values
 //! to set. Nothing here calls anything.
 
+mod access_log;
+mod access_log_checks;
 mod advice;
 mod bucket;
 mod check;
@@ -18,10 +20,11 @@ mod public_policy;
 mod report;
 mod restore;
 
+pub use access_log::AccessLog;
 pub use check::{Check, Level, Setting};
 pub use facts::{
-    BucketFacts, CredentialFacts, EndpointFacts, Facts, GrantFacts, JobFacts, LimitsFacts, ListingFacts,
-    ProbeFacts, ProjectFacts, Reachability, Service, TlsFault, VariantFacts,
+    AccessLogFacts, BucketFacts, CredentialFacts, EndpointFacts, Facts, GrantFacts, JobFacts, LimitsFacts,
+    ListingFacts, ProbeFacts, ProjectFacts, Reachability, Service, TlsFault, VariantFacts,
 };
 pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use mask::Mask;

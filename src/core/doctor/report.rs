@@ -9,7 +9,7 @@ use super::check::{Check, Level, Setting};
 use super::facts::Facts;
 use super::mask::Mask;
 use super::restore::RestoreOutcome;
-use super::{bucket, conclusion, job, limits_checks, network, probe_checks};
+use super::{access_log_checks, bucket, conclusion, job, limits_checks, network, probe_checks};
 
 /// All checks and the conclusion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +34,10 @@ impl DoctorReport {
         checks.extend(job::listing_checks(facts));
         if let Some(probe) = &facts.probe {
             checks.extend(probe_checks::probe_checks(probe));
+        }
+        if let Some(log) = &facts.access_log {
+            let grantee = facts.grant.as_ref().map(|grant| &grant.spec.grantee);
+            checks.extend(access_log_checks::access_log_checks(log, grantee));
         }
         if let Some(limits) = &facts.limits {
             checks.extend(limits_checks::limits_checks(limits));
