@@ -6,6 +6,7 @@ mod doctor {
     mod access_log;
     mod follow;
     mod limits;
+    mod pass_role;
     mod probe_ends;
     mod probe_setup;
     mod probes;

@@ -6,15 +6,18 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_emulator::{Emulator, Lag};
-use imm_operator::api::{Grantee, ImmBucketGrant};
+use imm_operator::api::{Grantee, ImageScoreJob, ImmBucketGrant};
 use imm_operator::cli::doctor::probe::{ProbeClock, ProbeTarget, run_probe};
-use imm_operator::core::doctor::{Probe, ProbeFindings, ProbePlan, RestoreOutcome};
+use imm_operator::core::doctor::{
+    CredentialFacts, DoctorReport, Facts, GrantFacts, JobFacts, Probe, ProbeFacts, ProbeFindings, ProbePlan,
+    RestoreOutcome,
+};
 use imm_operator::core::place::{BucketPlace, ProjectPlace};
 use k8s_openapi::jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::follow::{client, keys};
-use super::setup::{ACCOUNT_A, ACCOUNT_B, GRANT, PROBE_BUCKET, REGION, World};
+use super::setup::{ACCOUNT_A, ACCOUNT_B, GRANT, JOB, PROBE_BUCKET, REGION, World};
 
 /// A policy in a spelling of its own, which names nobody of account A.
 pub(super) const FOREIGN: &str = "{ \"Version\":\"1\",\n\t\"Statement\": [ {\"Effect\":\"Deny\",\"Principal\":\"274901234567890123\",\"Action\":\"oss:DeleteObject\",\"Resource\":\"acs:oss:*:6543210987654321:probe-bucket/*\"} ]\n}";
@@ -148,4 +151,57 @@ pub(super) async fn run_plan(world: &World, plan: &mut dyn ProbePlan, objects: &
             call.action
         );
     }
+}
+
+/// Returns the report about a probe.
+fn report(found: &ProbeFindings) -> DoctorReport {
+    let grant: ImmBucketGrant = serde_saphyr::from_str(GRANT).unwrap();
+    let job: ImageScoreJob = serde_saphyr::from_str(JOB).unwrap();
+    let credentials = CredentialFacts {
+        origin: "Secret keys".to_owned(),
+        by_token: false,
+        result: Ok(()),
+    };
+    let facts = Facts {
+        grant: Some(GrantFacts {
+            spec: grant.spec,
+            ledger: Vec::new(),
+            credentials: credentials.clone(),
+            bucket: None,
+        }),
+        job: Some(JobFacts {
+            spec: job.spec,
+            credentials,
+            account: None,
+            project: None,
+            listing: None,
+        }),
+        probe: Some(ProbeFacts {
+            bucket: PROBE_BUCKET.to_owned(),
+            key: "a.jpg".to_owned(),
+            findings: found.clone(),
+            outcome: RestoreOutcome::Restored,
+            file: String::new(),
+        }),
+        ..Facts::default()
+    };
+    DoctorReport::of(&facts, Timestamp::now())
+}
+
+/// Returns value and certainty of a setting that follows from a probe.
+pub(super) fn concluded(found: &ProbeFindings, name: &str) -> (String, bool) {
+    let report = report(found);
+    let found = report
+        .conclusion
+        .iter()
+        .find(|setting| setting.setting == name)
+        .unwrap();
+    (found.value.clone(), found.confirmed)
+}
+
+/// Returns what a check of a probe says.
+pub(super) fn seen(found: &ProbeFindings, name: &str) -> String {
+    let report = report(found);
+    let check = report.checks.iter().find(|check| check.name == name).unwrap();
+    format!("{} {}", check.seen, check.change.as_deref().unwrap_or_default())
 }

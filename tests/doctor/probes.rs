@@ -1,57 +1,12 @@
 //! A probe in each world: the answers are right, and the price is limited.
 
-use imm_operator::api::{ImageScoreJob, ImmBucketGrant, PrincipalForm};
+use imm_operator::api::PrincipalForm;
 use imm_operator::cli::doctor::probe::{read_image, run_probe};
-use imm_operator::core::doctor::{
-    CredentialFacts, DoctorReport, Facts, GrantFacts, JobFacts, Probe, ProbeFacts, ProbeFindings,
-    RestoreOutcome,
-};
-use k8s_openapi::jiff::Timestamp;
+use imm_operator::core::doctor::Probe;
 use tokio_util::sync::CancellationToken;
 
-use super::probe_setup::{FOREIGN, TestClock, grantee, probe, target};
-use super::setup::{ACCOUNT_A, GRANT, JOB, PROBE_BUCKET, World};
-
-/// Returns value and certainty of a setting that follows from a probe.
-fn concluded(found: &ProbeFindings, name: &str) -> (String, bool) {
-    let grant: ImmBucketGrant = serde_saphyr::from_str(GRANT).unwrap();
-    let job: ImageScoreJob = serde_saphyr::from_str(JOB).unwrap();
-    let credentials = CredentialFacts {
-        origin: "Secret keys".to_owned(),
-        by_token: false,
-        result: Ok(()),
-    };
-    let facts = Facts {
-        grant: Some(GrantFacts {
-            spec: grant.spec,
-            ledger: Vec::new(),
-            credentials: credentials.clone(),
-            bucket: None,
-        }),
-        job: Some(JobFacts {
-            spec: job.spec,
-            credentials,
-            account: None,
-            project: None,
-            listing: None,
-        }),
-        probe: Some(ProbeFacts {
-            bucket: PROBE_BUCKET.to_owned(),
-            key: "a.jpg".to_owned(),
-            findings: found.clone(),
-            outcome: RestoreOutcome::Restored,
-            file: String::new(),
-        }),
-        ..Facts::default()
-    };
-    let report = DoctorReport::of(&facts, Timestamp::now());
-    let found = report
-        .conclusion
-        .iter()
-        .find(|setting| setting.setting == name)
-        .unwrap();
-    (found.value.clone(), found.confirmed)
-}
+use super::probe_setup::{FOREIGN, TestClock, concluded, grantee, probe, target};
+use super::setup::{ACCOUNT_A, PROBE_BUCKET, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_probe_tells_principal_spelling_and_lag() {

@@ -69,6 +69,17 @@ async fn a_probe_without_every_consent_writes_nothing() {
             "--max-billed",
         ),
         (both(), flags(&[&["--yes"]]), "--probe-bucket"),
+        (both(), flags(&[&["--probe", "limits"]]), "--probe-bucket"),
+        (
+            both(),
+            flags(&[PROBE, OWN, &["--yes", "--probe", "limits", "--allow-public"]]),
+            "--allow-public is for",
+        ),
+        (
+            both(),
+            flags(&[PROBE, OWN, &["--yes", "--limits-object", "b.jpg"]]),
+            "--limits-object is for",
+        ),
         (
             both(),
             flags(&[

@@ -16,7 +16,7 @@ use crate::core::doctor::{
     LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome,
 };
 use crate::core::place::{BucketPlace, ProjectPlace};
-use crate::core::policy::{Document, POLICY_LIMIT, PolicyPublicity, access_statement};
+use crate::core::policy::{Document, POLICY_LIMIT, PolicyPublicity, access_statement, pass_role_statement};
 use crate::ports::{AccessKeys, CloudError};
 
 /// A bucket that does not exist.
@@ -106,25 +106,23 @@ pub async fn run_probe(
         }
         let answer = match probe.step().clone() {
             ProbeStep::Finish => break,
-            ProbeStep::Write(grantee) => match running.write(&grantee).await {
-                Ok(answer) => answer,
-                Err(message) => {
-                    probe.stop(&message);
-                    continue;
-                }
-            },
-            ProbeStep::Score => running.score(&LimitCase::Image).await,
-            ProbeStep::Try(case) => running.score(&case).await,
-            ProbeStep::Burst { calls, spacing } => running.burst(calls, spacing, stop).await,
+            ProbeStep::Write(grantee) => running.write(&grantee, false).await,
+            ProbeStep::WriteWithPassRole(grantee) => running.write(&grantee, true).await,
+            ProbeStep::Score => Ok(running.score(&LimitCase::Image).await),
+            ProbeStep::Try(case) => Ok(running.score(&case).await),
+            ProbeStep::Burst { calls, spacing } => Ok(running.burst(calls, spacing, stop).await),
             ProbeStep::Pause(length) => {
                 tokio::select! {
                     () = clock.pause(length) => {}
                     () = stop.cancelled() => {}
                 }
-                ProbeAnswer::Paused
+                Ok(ProbeAnswer::Paused)
             }
         };
-        probe.take(answer);
+        match answer {
+            Ok(answer) => probe.take(answer),
+            Err(message) => probe.stop(&message),
+        }
     }
     let outcome = restore(
         &target.cloud,
@@ -165,11 +163,11 @@ fn check_before(text: &str, account: &str) -> Result<(), String> {
 }
 
 impl Running<'_> {
-    /// Writes the statement of a grantee beside those from before.
+    /// Writes the statement of a grantee beside those from before, and its `ram:PassRole` statement if that is asked for.
     ///
     /// # Errors
     /// Returns why nothing was written.
-    async fn write(&mut self, grantee: &Grantee) -> Result<ProbeAnswer, String> {
+    async fn write(&mut self, grantee: &Grantee, with_pass_role: bool) -> Result<ProbeAnswer, String> {
         let target = self.target;
         let mut prefixes = vec![target.key.clone()];
         prefixes.extend(target.objects.iter().cloned());
@@ -181,15 +179,19 @@ impl Running<'_> {
             &actions,
             &prefixes,
         );
+        let mut statements = vec![statement.text];
+        if with_pass_role {
+            statements.push(pass_role_statement(grantee).text);
+        }
         let before = self
             .image
             .before
             .as_ref()
             .map(|text| Document::parse(text.as_bytes()));
         let text = match before {
-            Some(Ok(document)) => document.splice(&[], &[statement.text]),
+            Some(Ok(document)) => document.splice(&[], &statements),
             Some(Err(_)) => None,
-            None => Document::new_document(&[statement.text]),
+            None => Document::new_document(&statements),
         };
         let text = text.filter(|text| text.len() <= POLICY_LIMIT);
         let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
@@ -218,6 +220,7 @@ impl Running<'_> {
         let publicity = PolicyPublicity::of(document.as_ref());
         Ok(ProbeAnswer::Written {
             session_wildcard_is_public: publicity.session_wildcard_is_public(public),
+            policy_is_public: public,
         })
     }
 

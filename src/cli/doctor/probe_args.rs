@@ -27,6 +27,11 @@ pub(super) struct ProbeArgs {
     /// Key of an image in the probe bucket.
     #[arg(long, value_name = "KEY", requires = "probe_bucket")]
     pub(super) probe_object: Option<String>,
+    /// Also write the ram:PassRole statement of Alibaba Cloud's procedure, which may make the policy of the probe bucket public
+    /// for the time of the probe: says whether OSS counts it as public, and whether IMM needs it. Block Public Access is never
+    /// changed.
+    #[arg(long, requires = "probe_bucket")]
+    pub(super) allow_public: bool,
     /// Key of another object in the probe bucket that --probe limits scores once, for example one that is no image, empty or
     /// larger than 20 MB. Can be repeated.
     #[arg(long, value_name = "KEY", requires = "probe_bucket")]

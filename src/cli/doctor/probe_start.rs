@@ -9,8 +9,8 @@ use crate::api::ProjectRef;
 use crate::app::CallersCluster;
 use crate::cli::escape::escaped;
 use crate::core::doctor::{
-    Facts, GrantFacts, JobFacts, LimitsFacts, LimitsProbe, PreImage, Probe, ProbeFacts, ProbePlan,
-    RestoreOutcome,
+    Facts, FurtherQuestions, GrantFacts, JobFacts, LimitsFacts, LimitsProbe, PreImage, Probe, ProbeFacts,
+    ProbePlan, ProbeSequence, RestoreOutcome,
 };
 use crate::core::place::{BucketPlace, ProjectPlace, check_object_path};
 use crate::core::validate::check_prefix;
@@ -41,6 +41,12 @@ pub(super) async fn start_probe(
     facts: &mut Facts,
 ) -> Result<(), String> {
     let flags = &collector.flags.probe;
+    if flags.allow_public && flags.probe == ProbeKind::Limits {
+        return Err("--allow-public is for --probe access and --probe lag".to_owned());
+    }
+    if !flags.limits_object.is_empty() && flags.probe != ProbeKind::Limits {
+        return Err("--limits-object is for --probe limits".to_owned());
+    }
     let target = checked_target(collector, &input).await?;
     let project = input
         .job
@@ -53,18 +59,29 @@ pub(super) async fn start_probe(
     let file = target.file.display().to_string();
     match flags.probe {
         ProbeKind::Access => {
-            let mut probe = Probe::new(grantee, role, flags.max_billed);
+            let access = Probe::new(grantee, role, flags.max_billed);
+            let questions = FurtherQuestions {
+                pass_role: flags.allow_public,
+            };
+            let mut probe = ProbeSequence::new(access, questions, flags.max_billed);
+            let (policies, public) = if flags.allow_public {
+                (5, ", of which the last may be public,")
+            } else {
+                (3, "")
+            };
             let calls = flags.max_billed;
             confirm(
                 flags,
                 &bucket,
-                &format!("up to 3 policies to bucket {bucket}, make up to {calls} scoring calls"),
+                &format!(
+                    "up to {policies} policies{public} to bucket {bucket}, make up to {calls} scoring calls"
+                ),
             )?;
             let outcome = run(&target, &mut probe).await?;
             facts.probe = Some(ProbeFacts {
                 bucket,
                 key: target.key,
-                findings: probe.findings().clone(),
+                findings: probe.findings(),
                 outcome,
                 file,
             });

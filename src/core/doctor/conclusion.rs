@@ -19,7 +19,7 @@ pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
     if let Some(grant) = facts.grant.as_ref().filter(|_| !by_chain) {
         settings.push(principal(facts, grant));
         settings.push(role_name(facts, grant));
-        settings.push(pass_role(grant));
+        settings.push(pass_role(facts, grant));
     }
     if by_chain {
         settings.push(Setting {
@@ -187,7 +187,33 @@ fn role_name(facts: &Facts, grant: &GrantFacts) -> Setting {
     }
 }
 
-fn pass_role(grant: &GrantFacts) -> Setting {
+/// What a probe says about the `ram:PassRole` statement.
+fn pass_role_by_probe(facts: &Facts) -> Option<Setting> {
+    let found = &facts.probe.as_ref()?.findings;
+    let needed = found.pass_role.as_ref().and_then(|found| found.is_needed);
+    let (value, why) = match (needed, &found.works) {
+        (Some(true), _) => (
+            PassRoleStatement::Include,
+            "the probe scored an image with the statement, and access was denied without it",
+        ),
+        (_, Some(_)) => (
+            PassRoleStatement::Omit,
+            "the probe scored an image without the statement",
+        ),
+        (_, None) => return None,
+    };
+    Some(Setting {
+        setting: "access.passRoleStatement",
+        value: format!("{value:?}"),
+        confirmed: true,
+        why: why.to_owned(),
+    })
+}
+
+fn pass_role(facts: &Facts, grant: &GrantFacts) -> Setting {
+    if let Some(setting) = pass_role_by_probe(facts) {
+        return setting;
+    }
     let block = policy_view(grant, None).block;
     let (confirmed, why) = match is_open(block) {
         Some(false) => (

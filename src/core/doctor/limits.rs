@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::probe::{CALLS_OF_WAITING, PATIENCE, is_about_the_image, pause_after};
 use super::probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
+use super::waiting::{CALLS_OF_WAITING, PATIENCE, is_about_the_image, pause_after};
 use crate::api::Grantee;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::is_item_code;

@@ -13,12 +13,16 @@ mod limits;
 mod limits_checks;
 mod mask;
 mod network;
+mod pass_role;
 mod probe;
 mod probe_checks;
+mod probe_findings;
+mod probe_sequence;
 mod probe_step;
 mod public_policy;
 mod report;
 mod restore;
+mod waiting;
 
 pub use access_log::AccessLog;
 pub use check::{Check, Level, Setting};
@@ -28,7 +32,9 @@ pub use facts::{
 };
 pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use mask::Mask;
-pub use probe::{Probe, ProbeFindings};
+pub use probe::Probe;
+pub use probe_findings::{PassRoleFindings, ProbeFindings};
+pub use probe_sequence::{FurtherQuestions, ProbeSequence};
 pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
 pub use report::DoctorReport;
 pub use restore::{PreImage, Restoration, RestoreOutcome};

@@ -4,53 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use super::probe_findings::ProbeFindings;
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
+use super::waiting::{PATIENCE, is_about_the_image, pause_after};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::refusal::RefusedBy;
-
-/// How long access is waited for after a write.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-/// How long each pause is at the beginning, and later.
-const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
-/// When the pauses become longer.
-const BEGINNING: Duration = Duration::from_secs(20);
-/// Most scoring calls that waiting for access takes.
-pub(super) const CALLS_OF_WAITING: u32 = 31;
-/// Least value of `settleSeconds` that a measurement leads to: one measurement shows no maximum.
-const LEAST_SETTLE_SECONDS: u64 = 10;
-
-/// What was found out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProbeFindings {
-    /// Whether OSS counts the `*` for the sessions of a role as public.
-    pub session_wildcard_is_public: Option<bool>,
-    /// The grantee with which the image was scored.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub works: Option<Grantee>,
-    /// The grantees with which access was denied for as long as it was waited for.
-    pub denied: Vec<Grantee>,
-    /// The grantees that OSS rejected as public.
-    pub rejected: Vec<Grantee>,
-    /// Time from the write to the first score, in milliseconds.
-    pub lag_millis: Option<u64>,
-    /// Billed calls.
-    pub billed: u32,
-    /// Why it ended early.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<String>,
-}
-
-impl ProbeFindings {
-    /// Returns the value of `settleSeconds` that the measurement leads to: twice the time that access took.
-    pub fn settle_seconds(&self) -> Option<u64> {
-        let seconds = self.lag_millis?.div_ceil(1000);
-        Some(seconds.saturating_mul(2).clamp(LEAST_SETTLE_SECONDS, 3600))
-    }
-}
 
 /// Decides which step is next.
 #[derive(Clone, Debug)]
@@ -162,6 +120,7 @@ impl ProbePlan for Probe {
         match answer {
             ProbeAnswer::Written {
                 session_wildcard_is_public,
+                ..
             } => {
                 let found = &mut self.findings.session_wildcard_is_public;
                 *found = found.or(session_wildcard_is_public);
@@ -189,34 +148,10 @@ impl ProbePlan for Probe {
     }
 }
 
-/// Returns the pause before the next call, this long after the write.
-pub(super) fn pause_after(after: Duration) -> Duration {
-    let [short, long] = PAUSES;
-    if after < BEGINNING { short } else { long }
-}
-
-/// Whether access to the image is denied, which a policy of the bucket can change.
-pub(super) fn is_about_the_image(error: &CloudError) -> bool {
-    error.kind == CloudErrorKind::AccessDenied && !is_about_the_caller(error)
-}
-
-/// Whether a refusal is about the call to IMM, and not about the image: no policy of a bucket changes that.
-fn is_about_the_caller(error: &CloudError) -> bool {
-    let by_policy_of_caller = matches!(
-        error.refusal.by,
-        Some(RefusedBy::RamPolicy | RefusedBy::SessionPolicy | RefusedBy::ControlPolicy)
-    );
-    by_policy_of_caller
-        || error
-            .refusal
-            .action
-            .is_some_and(|action| action.starts_with("imm:"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::refusal::Refusal;
+    use crate::core::refusal::{Refusal, RefusedBy};
 
     fn grantee(role: &str) -> Grantee {
         Grantee {
@@ -261,6 +196,7 @@ mod tests {
                         } else {
                             ProbeAnswer::Written {
                                 session_wildcard_is_public: Some(false).filter(|_| !self.wildcard_is_public),
+                                policy_is_public: None,
                             }
                         }
                     }
@@ -268,7 +204,9 @@ mod tests {
                         clock += pause;
                         ProbeAnswer::Paused
                     }
-                    ProbeStep::Try(_) | ProbeStep::Burst { .. } => panic!("no step of this probe"),
+                    ProbeStep::WriteWithPassRole(_) | ProbeStep::Try(_) | ProbeStep::Burst { .. } => {
+                        panic!("no step of this probe")
+                    }
                     ProbeStep::Score => {
                         let named = match written.principal {
                             PrincipalForm::Account => self.account_reads,
@@ -353,6 +291,7 @@ mod tests {
             let mut probe = Probe::new(&grantee("R"), None, 60);
             probe.take(ProbeAnswer::Written {
                 session_wildcard_is_public: None,
+                policy_is_public: None,
             });
             probe.take(ProbeAnswer::ScoreFailed(failure, Duration::ZERO));
             assert_eq!(probe.step(), &ProbeStep::Finish);

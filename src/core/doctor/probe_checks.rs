@@ -1,7 +1,7 @@
 //! Checks of a probe: its answers, its price, and whether the policy is back.
 
 use super::check::counted;
-use super::{Check, ProbeFacts, RestoreOutcome};
+use super::{Check, PassRoleFindings, ProbeFacts, RestoreOutcome};
 use crate::api::{Grantee, PrincipalForm};
 
 /// All checks of a probe.
@@ -28,6 +28,12 @@ pub(super) fn probe_checks(probe: &ProbeFacts) -> Vec<Check> {
             ),
         ));
     }
+    checks.extend(
+        found
+            .pass_role
+            .as_ref()
+            .map(|found| pass_role_check(found, &probe.bucket)),
+    );
     checks.extend(stopped_check(found.stopped.as_ref()));
     checks.push(billed_check(found.billed));
     checks.push(restore_check(&probe.outcome, &probe.file));
@@ -49,6 +55,42 @@ pub(super) fn billed_check(billed: u32) -> Check {
             counted(usize::try_from(billed).unwrap_or(usize::MAX), "call")
         ),
     )
+}
+
+/// The check of the `ram:PassRole` statement.
+fn pass_role_check(found: &PassRoleFindings, bucket: &str) -> Check {
+    let name = "probe-pass-role";
+    let public = match (found.is_public, &found.rejected_with) {
+        (Some(true), _) if found.is_blocked => {
+            "OSS counts it as public, and rejected it while Block Public Access is on".to_owned()
+        }
+        (Some(true), _) => "OSS counts it as public".to_owned(),
+        (Some(false), _) => "OSS does not count it as public".to_owned(),
+        (None, Some(code)) => format!("OSS rejected it ({code})"),
+        (None, None) => "whether OSS counts it as public does not follow".to_owned(),
+    };
+    match found.is_needed {
+        Some(true) => Check::ok(
+            name,
+            format!("IMM needs it: an image was scored with it, and without it access was denied; {public}"),
+        ),
+        Some(false) => Check::ok(
+            name,
+            format!("IMM does not need it: an image was scored without it; {public}"),
+        ),
+        None if found.is_blocked => Check::warning(
+            name,
+            format!("not known whether IMM needs it; {public}"),
+            format!(
+                "if the probe bucket may be public for two minutes, run ossutil api put-bucket-public-access-block --bucket {bucket} --public-access-block-configuration '{{\"BlockPublicAccess\":\"false\"}}', then this probe again, then the same command with true"
+            ),
+        ),
+        None => Check::warning(
+            name,
+            format!("not known whether IMM needs it; {public}"),
+            "see probe-access, or probe-ended-early",
+        ),
+    }
 }
 
 fn access_check(probe: &ProbeFacts) -> Check {

@@ -30,6 +30,8 @@ pub enum LimitCase {
 pub enum ProbeStep {
     /// Write the statement of a grantee, in place of the one before.
     Write(Grantee),
+    /// Write the same statement and the `ram:PassRole` statement of the grantee.
+    WriteWithPassRole(Grantee),
     /// Score the image once.
     Score,
     /// Make the scoring call of a case once.
@@ -54,6 +56,8 @@ pub enum ProbeAnswer {
     Written {
         /// See [`crate::core::policy::PolicyPublicity::session_wildcard_is_public`].
         session_wildcard_is_public: Option<bool>,
+        /// Whether OSS counts the policy as public, if it says so.
+        policy_is_public: Option<bool>,
     },
     /// A write failed.
     WriteFailed(CloudError),

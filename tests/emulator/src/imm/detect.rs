@@ -133,6 +133,16 @@ fn read_source(
             cloud.reading(bucket),
         )
         .map_err(|_| denied(&reader))?;
+    let policy = bucket.policy.enforced(world.lag);
+    let mut statements = policy
+        .and_then(|policy| policy.document.as_ref())
+        .into_iter()
+        .flat_map(|document| &document.statements);
+    if project.pass_role_required
+        && !statements.any(|statement| statement.actions.iter().any(|action| action == "ram:PassRole"))
+    {
+        return Err(denied(&reader));
+    }
     call.read_as = Some(reader);
     let object = bucket.objects.get(key).ok_or_else(|| missing("object"))?;
     let unusable = |message: &str| Err(RpcError::new(400, "InvalidArgument", message));

@@ -223,6 +223,8 @@ pub struct ProjectSeed {
     pub principal_role: Option<String>,
     /// The name of the session as which the project reads objects. Absent means a random one for each call.
     pub session_name: Option<String>,
+    /// Whether the project reads only objects of buckets whose policy has a `ram:PassRole` statement.
+    pub pass_role_required: bool,
     /// Requests per second. Default 100.
     pub queries_per_second: Option<u32>,
     /// Requests in flight. Default 100.

@@ -1,0 +1,56 @@
+//! What a probe has found out.
+
+use serde::Serialize;
+
+use crate::api::Grantee;
+
+/// Least value of `settleSeconds` that a measurement leads to: one measurement shows no maximum.
+const LEAST_SETTLE_SECONDS: u64 = 10;
+
+/// What was found out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeFindings {
+    /// Whether OSS counts the `*` for the sessions of a role as public.
+    pub session_wildcard_is_public: Option<bool>,
+    /// The grantee with which the image was scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub works: Option<Grantee>,
+    /// The grantees with which access was denied for as long as it was waited for.
+    pub denied: Vec<Grantee>,
+    /// The grantees that OSS rejected as public.
+    pub rejected: Vec<Grantee>,
+    /// Time from the write to the first score, in milliseconds.
+    pub lag_millis: Option<u64>,
+    /// What is known about the `ram:PassRole` statement, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass_role: Option<PassRoleFindings>,
+    /// Billed calls.
+    pub billed: u32,
+    /// Why it ended early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
+impl ProbeFindings {
+    /// Returns the value of `settleSeconds` that the measurement leads to: twice the time that access took.
+    pub fn settle_seconds(&self) -> Option<u64> {
+        let seconds = self.lag_millis?.div_ceil(1000);
+        Some(seconds.saturating_mul(2).clamp(LEAST_SETTLE_SECONDS, 3600))
+    }
+}
+
+/// What was found out about the `ram:PassRole` statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassRoleFindings {
+    /// Whether OSS counts the statement as public.
+    pub is_public: Option<bool>,
+    /// Whether Block Public Access rejected it.
+    pub is_blocked: bool,
+    /// Whether IMM needs it.
+    pub is_needed: Option<bool>,
+    /// Code with which OSS rejected it for another reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_with: Option<String>,
+}

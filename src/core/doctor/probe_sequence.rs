@@ -1,0 +1,103 @@
+//! The questions of a probe in their order: access first, then the `ram:PassRole` statement, if it is allowed.
+
+use super::pass_role::PassRoleProbe;
+use super::probe::Probe;
+use super::probe_findings::ProbeFindings;
+use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
+
+/// Which questions follow that of access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FurtherQuestions {
+    /// Write the `ram:PassRole` statement, which may make the policy public.
+    pub pass_role: bool,
+}
+
+/// Decides the steps of all questions.
+#[derive(Clone, Debug)]
+pub struct ProbeSequence {
+    access: Probe,
+    questions: FurtherQuestions,
+    most_billed: u32,
+    pass_role: Option<PassRoleProbe>,
+    stopped: Option<String>,
+}
+
+impl ProbeSequence {
+    /// Starts with the question of access.
+    pub fn new(access: Probe, questions: FurtherQuestions, most_billed: u32) -> Self {
+        let mut sequence = Self {
+            access,
+            questions,
+            most_billed,
+            pass_role: None,
+            stopped: None,
+        };
+        sequence.begin_next();
+        sequence
+    }
+
+    /// Returns what was found out so far, by all questions.
+    pub fn findings(&self) -> ProbeFindings {
+        let mut found = self.access.findings().clone();
+        if let Some(probe) = &self.pass_role {
+            found.billed = found.billed.saturating_add(probe.billed);
+            found.stopped = found.stopped.or_else(|| probe.stopped.clone());
+            if let Some((grantee, after)) = &probe.works {
+                found.denied.retain(|denied| denied != grantee);
+                found.works = Some(grantee.clone());
+                found.lag_millis = u64::try_from(after.as_millis()).ok();
+            }
+            found.pass_role = Some(probe.findings.clone());
+        }
+        found.stopped = self.stopped.clone().or(found.stopped);
+        found
+    }
+
+    /// Begins the next question, once the one before has an answer.
+    fn begin_next(&mut self) {
+        if self.step() != &ProbeStep::Finish || self.findings().stopped.is_some() {
+            return;
+        }
+        let found = self.findings();
+        if self.questions.pass_role && self.pass_role.is_none() {
+            self.pass_role = Some(PassRoleProbe::after(&found));
+        }
+        self.check_price();
+    }
+
+    /// Ends before a call that is not allowed.
+    fn check_price(&mut self) {
+        if self.step() == &ProbeStep::Score && self.findings().billed >= self.most_billed {
+            self.stop("--max-billed is reached");
+        }
+    }
+}
+
+impl ProbePlan for ProbeSequence {
+    fn step(&self) -> &ProbeStep {
+        if self.stopped.is_some() {
+            return &ProbeStep::Finish;
+        }
+        match &self.pass_role {
+            Some(probe) => &probe.next,
+            None => self.access.step(),
+        }
+    }
+
+    fn take(&mut self, answer: ProbeAnswer) {
+        match &mut self.pass_role {
+            Some(probe) => probe.take(answer),
+            None => self.access.take(answer),
+        }
+        self.check_price();
+        self.begin_next();
+    }
+
+    fn stop(&mut self, why: &str) {
+        self.stopped = Some(why.to_owned());
+    }
+
+    fn account(&self) -> &str {
+        self.access.account()
+    }
+}

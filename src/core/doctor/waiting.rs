@@ -1,0 +1,39 @@
+//! Waiting for a change of a policy to be enforced: how long, how often, and what an answer says about it.
+
+use std::time::Duration;
+
+use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::refusal::RefusedBy;
+
+/// How long access is waited for after a write.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// How long each pause is at the beginning, and later.
+const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
+/// When the pauses become longer.
+const BEGINNING: Duration = Duration::from_secs(20);
+/// Most scoring calls that waiting for access takes.
+pub(super) const CALLS_OF_WAITING: u32 = 31;
+
+/// Returns the pause before the next call, this long after the write.
+pub(super) fn pause_after(after: Duration) -> Duration {
+    let [short, long] = PAUSES;
+    if after < BEGINNING { short } else { long }
+}
+
+/// Whether access to the image is denied, which a policy of the bucket can change.
+pub(super) fn is_about_the_image(error: &CloudError) -> bool {
+    error.kind == CloudErrorKind::AccessDenied && !is_about_the_caller(error)
+}
+
+/// Whether a refusal is about the call to IMM, and not about the image: no policy of a bucket changes that.
+fn is_about_the_caller(error: &CloudError) -> bool {
+    let by_policy_of_caller = matches!(
+        error.refusal.by,
+        Some(RefusedBy::RamPolicy | RefusedBy::SessionPolicy | RefusedBy::ControlPolicy)
+    );
+    by_policy_of_caller
+        || error
+            .refusal
+            .action
+            .is_some_and(|action| action.starts_with("imm:"))
+}
