@@ -12,6 +12,7 @@ mod doctor {
     mod probes;
     mod probing;
     mod report;
+    mod revocation;
     mod setup;
     mod worlds;
 }

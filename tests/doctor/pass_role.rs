@@ -11,7 +11,14 @@ use super::setup::{GRANT, JOB, KEYS, PROBE_BUCKET, Run, World, check, setting};
 
 fn sequence(pass_role: bool, most_billed: u32) -> ProbeSequence {
     let access = Probe::new(&grantee(), Some("AliyunIMMDefaultRole"), most_billed);
-    ProbeSequence::new(access, FurtherQuestions { pass_role }, most_billed)
+    ProbeSequence::new(
+        access,
+        FurtherQuestions {
+            pass_role,
+            revocation: false,
+        },
+        most_billed,
+    )
 }
 
 async fn ask(world: &World, most_billed: u32) -> ProbeFindings {

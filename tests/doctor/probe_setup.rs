@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use imm_emulator::{Emulator, Lag};
+use imm_emulator::{Call, Emulator};
 use imm_operator::api::{Grantee, ImageScoreJob, ImmBucketGrant};
 use imm_operator::cli::doctor::probe::{ProbeClock, ProbeTarget, run_probe};
 use imm_operator::core::doctor::{
@@ -26,6 +26,7 @@ pub(super) const FOREIGN: &str = "{ \"Version\":\"1\",\n\t\"Statement\": [ {\"Ef
 pub(super) struct TestClock<'a> {
     emulator: &'a Emulator,
     lag: Duration,
+    removal_lag: Duration,
     state: Mutex<State>,
     on_pause: Box<dyn Fn(u32) + Send + Sync + 'a>,
 }
@@ -35,6 +36,7 @@ struct State {
     elapsed: Duration,
     changes: usize,
     changed_at: Duration,
+    is_held: bool,
     pauses: u32,
 }
 
@@ -43,9 +45,16 @@ impl<'a> TestClock<'a> {
         Self {
             emulator,
             lag: Duration::from_secs(lag),
+            removal_lag: Duration::from_secs(lag),
             state: Mutex::default(),
             on_pause: Box::new(|_| {}),
         }
+    }
+
+    /// Sets the lag of putting the policy from before back.
+    pub(super) fn removal_lag(mut self, seconds: u64) -> Self {
+        self.removal_lag = Duration::from_secs(seconds);
+        self
     }
 
     /// Calls a function at each pause, with the number of pauses.
@@ -57,20 +66,31 @@ impl<'a> TestClock<'a> {
     /// Enforces what is due at this time.
     fn refresh(&self) -> Duration {
         let mut state = self.state.lock().unwrap();
-        let changes = self
-            .emulator
-            .calls()
+        let calls = self.emulator.calls();
+        let changes: Vec<&Call> = calls
             .iter()
-            .filter(|call| call.action == "PutBucketPolicy")
-            .count();
-        if changes != state.changes {
-            (state.changes, state.changed_at) = (changes, state.elapsed);
+            .filter(|call| ["PutBucketPolicy", "DeleteBucketPolicy"].contains(&call.action.as_str()))
+            .filter(|call| call.status.is_some_and(|status| status < 300))
+            .collect();
+        if changes.len() != state.changes {
+            (state.changes, state.changed_at) = (changes.len(), state.elapsed);
+            // A change that is not due yet stays behind with the next one.
+            if !state.is_held {
+                self.emulator.enforce_without_newest(PROBE_BUCKET, 1);
+                state.is_held = true;
+            }
         }
-        let due = state.elapsed.saturating_sub(state.changed_at) >= self.lag;
-        self.emulator.set_lag(Lag {
-            policy_read_ms: 0,
-            policy_enforcement_ms: if due { 0 } else { 3_600_000 },
+        let is_removal = changes.last().is_some_and(|call| {
+            call.body
+                .as_ref()
+                .is_none_or(|body| body.is_empty() || body == FOREIGN)
         });
+        let lag = if is_removal { self.removal_lag } else { self.lag };
+        let due = state.elapsed.saturating_sub(state.changed_at) >= lag;
+        if due {
+            self.emulator.enforce_without_newest(PROBE_BUCKET, 0);
+            state.is_held = false;
+        }
         state.elapsed
     }
 }

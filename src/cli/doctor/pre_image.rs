@@ -29,6 +29,26 @@ pub(super) async fn read_policy(
     Ok(cloud.get_policy(bucket, keys, clock.now()).await?.bytes)
 }
 
+/// Writes the policy from before, or deletes the policy if there was none.
+///
+/// # Errors
+/// Returns why OSS did not do it.
+pub(super) async fn put_back(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    image: &PreImage,
+    clock: &dyn ProbeClock,
+) -> Result<(), CloudError> {
+    match &image.before {
+        Some(before) => cloud
+            .put_policy(bucket, keys, before, clock.now())
+            .await
+            .map(|_| ()),
+        None => cloud.delete_policy(bucket, keys, clock.now()).await.map(|_| ()),
+    }
+}
+
 /// Puts the policy from before back if the live one is the probe's, and reads it to be sure.
 pub async fn restore(
     cloud: &Cloud,
@@ -57,12 +77,8 @@ pub async fn restore(
             }
             Restoration::PutBack => {}
         }
-        let put = match &image.before {
-            Some(before) => cloud.put_policy(bucket, keys, before, clock.now()).await,
-            None => cloud.delete_policy(bucket, keys, clock.now()).await,
-        };
-        failure = match put {
-            Ok(_) => "the policy still shows what the probe wrote".to_owned(),
+        failure = match put_back(cloud, bucket, keys, image, clock).await {
+            Ok(()) => "the policy still shows what the probe wrote".to_owned(),
             Err(error) if error.kind == CloudErrorKind::PublicAccessBlocked => {
                 return RestoreOutcome::Failed(
                     "OSS rejects the policy from before as public: it was written before Block Public Access was switched on"

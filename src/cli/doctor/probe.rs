@@ -8,8 +8,8 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use super::clock::{MachineClock, ProbeClock};
+use super::pre_image::{put_back, read_policy, store};
 pub use super::pre_image::{read_image, restore};
-use super::pre_image::{read_policy, store};
 use crate::api::{Grantee, JobAccess, OssAction};
 use crate::cloud::Cloud;
 use crate::core::doctor::{
@@ -108,6 +108,7 @@ pub async fn run_probe(
             ProbeStep::Finish => break,
             ProbeStep::Write(grantee) => running.write(&grantee, false).await,
             ProbeStep::WriteWithPassRole(grantee) => running.write(&grantee, true).await,
+            ProbeStep::Remove => running.remove().await,
             ProbeStep::Score => Ok(running.score(&LimitCase::Image).await),
             ProbeStep::Try(case) => Ok(running.score(&case).await),
             ProbeStep::Burst { calls, spacing } => Ok(running.burst(calls, spacing, stop).await),
@@ -195,12 +196,7 @@ impl Running<'_> {
         };
         let text = text.filter(|text| text.len() <= POLICY_LIMIT);
         let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
-        let live = read_policy(&target.cloud, &target.bucket, &target.owner_keys, self.clock).await;
-        let live =
-            live.map_err(|error| format!("the policy could not be read ({})", error.code_and_refusal()))?;
-        if self.image.restoration(live.as_deref()) == Restoration::Foreign {
-            return Err("another client changed the policy".to_owned());
-        }
+        self.check_live().await?;
         self.image.written.push(text.clone());
         store(&target.file, &self.image, false)?;
         let put = target
@@ -222,6 +218,46 @@ impl Running<'_> {
             session_wildcard_is_public: publicity.session_wildcard_is_public(public),
             policy_is_public: public,
         })
+    }
+
+    /// Puts the policy from before back.
+    ///
+    /// # Errors
+    /// Returns why nothing was written.
+    async fn remove(&mut self) -> Result<ProbeAnswer, String> {
+        let target = self.target;
+        self.check_live().await?;
+        let put = put_back(
+            &target.cloud,
+            &target.bucket,
+            &target.owner_keys,
+            &self.image,
+            self.clock,
+        );
+        let put = put.await;
+        self.written_at = self.clock.elapsed();
+        Ok(match put {
+            Ok(()) => ProbeAnswer::Written {
+                session_wildcard_is_public: None,
+                policy_is_public: None,
+            },
+            Err(error) => ProbeAnswer::WriteFailed(error),
+        })
+    }
+
+    /// Checks that the live policy is the one from before or the probe's.
+    ///
+    /// # Errors
+    /// Returns why nothing may be written.
+    async fn check_live(&self) -> Result<(), String> {
+        let target = self.target;
+        let live = read_policy(&target.cloud, &target.bucket, &target.owner_keys, self.clock).await;
+        let live =
+            live.map_err(|error| format!("the policy could not be read ({})", error.code_and_refusal()))?;
+        if self.image.restoration(live.as_deref()) == Restoration::Foreign {
+            return Err("another client changed the policy".to_owned());
+        }
+        Ok(())
     }
 
     async fn score(&self, case: &LimitCase) -> ProbeAnswer {

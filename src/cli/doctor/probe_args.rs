@@ -9,6 +9,8 @@ use clap::ValueEnum;
 pub(super) enum ProbeKind {
     /// Which principal OSS accepts, with which spelling of the role IMM may read, and how soon a policy is enforced.
     Access,
+    /// The same, and how soon access ends after the statement was removed.
+    Lag,
     /// With which errors IMM refuses calls, and how it throttles them. Takes many calls, each of which may be billed.
     Limits,
 }

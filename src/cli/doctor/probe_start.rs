@@ -58,10 +58,11 @@ pub(super) async fn start_probe(
     let bucket = target.bucket.name().to_owned();
     let file = target.file.display().to_string();
     match flags.probe {
-        ProbeKind::Access => {
+        ProbeKind::Access | ProbeKind::Lag => {
             let access = Probe::new(grantee, role, flags.max_billed);
             let questions = FurtherQuestions {
                 pass_role: flags.allow_public,
+                revocation: flags.probe == ProbeKind::Lag,
             };
             let mut probe = ProbeSequence::new(access, questions, flags.max_billed);
             let (policies, public) = if flags.allow_public {

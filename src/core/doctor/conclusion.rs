@@ -3,7 +3,7 @@
 use super::limits_checks::limits_settings;
 use super::network::{better_variant, value_for};
 use super::public_policy::{is_open, policy_view};
-use super::{Facts, GrantFacts, Service, Setting};
+use super::{Facts, GrantFacts, RevocationLag, Service, Setting};
 use crate::api::{AccessMode, GrantWait, PassRoleStatement, PrincipalForm};
 
 /// The value of `grantee.principal` if OSS accepts none.
@@ -31,6 +31,7 @@ pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
         });
     } else {
         settings.push(settle_seconds(facts));
+        settings.extend(revocation(facts));
     }
     if let Some(limits) = &facts.limits {
         settings.extend(limits_settings(&limits.findings));
@@ -258,6 +259,21 @@ fn settle_seconds(facts: &Facts) -> Setting {
         confirmed: false,
         why: "how soon OSS enforces a policy was not measured (--probe-bucket does)".to_owned(),
     }
+}
+
+/// How long access outlasts the removal of a statement, if a probe has measured it.
+fn revocation(facts: &Facts) -> Option<Setting> {
+    let value = match facts.probe.as_ref()?.findings.revocation? {
+        RevocationLag::Millis(millis) => format!("{} s", millis.div_ceil(1000)),
+        RevocationLag::LongerThan(millis) => format!("more than {} s", millis / 1000),
+    };
+    Some(Setting {
+        setting: "revocation",
+        value,
+        confirmed: true,
+        why: "no field: so long did access outlast the removal of the statement, in one measurement"
+            .to_owned(),
+    })
 }
 
 /// The endpoints to change; none if all of them answer.

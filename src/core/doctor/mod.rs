@@ -22,6 +22,7 @@ mod probe_step;
 mod public_policy;
 mod report;
 mod restore;
+mod revocation;
 mod waiting;
 
 pub use access_log::AccessLog;
@@ -33,7 +34,7 @@ pub use facts::{
 pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use mask::Mask;
 pub use probe::Probe;
-pub use probe_findings::{PassRoleFindings, ProbeFindings};
+pub use probe_findings::{PassRoleFindings, ProbeFindings, RevocationLag};
 pub use probe_sequence::{FurtherQuestions, ProbeSequence};
 pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
 pub use report::DoctorReport;

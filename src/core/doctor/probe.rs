@@ -204,7 +204,10 @@ mod tests {
                         clock += pause;
                         ProbeAnswer::Paused
                     }
-                    ProbeStep::WriteWithPassRole(_) | ProbeStep::Try(_) | ProbeStep::Burst { .. } => {
+                    ProbeStep::WriteWithPassRole(_)
+                    | ProbeStep::Remove
+                    | ProbeStep::Try(_)
+                    | ProbeStep::Burst { .. } => {
                         panic!("no step of this probe")
                     }
                     ProbeStep::Score => {

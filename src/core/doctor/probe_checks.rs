@@ -1,7 +1,7 @@
 //! Checks of a probe: its answers, its price, and whether the policy is back.
 
 use super::check::counted;
-use super::{Check, PassRoleFindings, ProbeFacts, RestoreOutcome};
+use super::{Check, PassRoleFindings, ProbeFacts, RestoreOutcome, RevocationLag};
 use crate::api::{Grantee, PrincipalForm};
 
 /// All checks of a probe.
@@ -34,6 +34,7 @@ pub(super) fn probe_checks(probe: &ProbeFacts) -> Vec<Check> {
             .as_ref()
             .map(|found| pass_role_check(found, &probe.bucket)),
     );
+    checks.extend(found.revocation.map(revocation_check));
     checks.extend(stopped_check(found.stopped.as_ref()));
     checks.push(billed_check(found.billed));
     checks.push(restore_check(&probe.outcome, &probe.file));
@@ -55,6 +56,26 @@ pub(super) fn billed_check(billed: u32) -> Check {
             counted(usize::try_from(billed).unwrap_or(usize::MAX), "call")
         ),
     )
+}
+
+/// The check of the end of access.
+fn revocation_check(lag: RevocationLag) -> Check {
+    let name = "probe-revocation-lag";
+    let seconds = |millis: u64| format!("{}.{} s", millis / 1000, millis % 1000 / 100);
+    match lag {
+        RevocationLag::Millis(millis) => Check::ok(
+            name,
+            format!("access ended {} after the statement was removed", seconds(millis)),
+        ),
+        RevocationLag::LongerThan(millis) => Check::warning(
+            name,
+            format!(
+                "the image was still scored {} after the statement was removed",
+                seconds(millis)
+            ),
+            "where access must end at once, also detach the policies of the service role in the account of the project",
+        ),
+    }
 }
 
 /// The check of the `ram:PassRole` statement.

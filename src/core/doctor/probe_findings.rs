@@ -22,6 +22,9 @@ pub struct ProbeFindings {
     pub rejected: Vec<Grantee>,
     /// Time from the write to the first score, in milliseconds.
     pub lag_millis: Option<u64>,
+    /// How soon access ended after the statement was removed, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationLag>,
     /// What is known about the `ram:PassRole` statement, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass_role: Option<PassRoleFindings>,
@@ -53,4 +56,14 @@ pub struct PassRoleFindings {
     /// Code with which OSS rejected it for another reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected_with: Option<String>,
+}
+
+/// How soon access ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RevocationLag {
+    /// Access was denied, this many milliseconds after the statement was removed.
+    Millis(u64),
+    /// The image was still scored after this many milliseconds, and the probe ended.
+    LongerThan(u64),
 }

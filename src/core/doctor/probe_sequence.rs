@@ -1,15 +1,19 @@
-//! The questions of a probe in their order: access first, then the `ram:PassRole` statement, if it is allowed.
+//! The questions of a probe in their order: access first, then the `ram:PassRole` statement, if it is allowed, and
+//! the end of access, if it is asked for.
 
 use super::pass_role::PassRoleProbe;
 use super::probe::Probe;
 use super::probe_findings::ProbeFindings;
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
+use super::revocation::RevocationProbe;
 
 /// Which questions follow that of access.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FurtherQuestions {
     /// Write the `ram:PassRole` statement, which may make the policy public.
     pub pass_role: bool,
+    /// Measure how soon access ends.
+    pub revocation: bool,
 }
 
 /// Decides the steps of all questions.
@@ -19,6 +23,7 @@ pub struct ProbeSequence {
     questions: FurtherQuestions,
     most_billed: u32,
     pass_role: Option<PassRoleProbe>,
+    revocation: Option<RevocationProbe>,
     stopped: Option<String>,
 }
 
@@ -30,6 +35,7 @@ impl ProbeSequence {
             questions,
             most_billed,
             pass_role: None,
+            revocation: None,
             stopped: None,
         };
         sequence.begin_next();
@@ -49,6 +55,11 @@ impl ProbeSequence {
             }
             found.pass_role = Some(probe.findings.clone());
         }
+        if let Some(probe) = &self.revocation {
+            found.billed = found.billed.saturating_add(probe.billed);
+            found.stopped = found.stopped.or_else(|| probe.stopped.clone());
+            found.revocation = probe.lag;
+        }
         found.stopped = self.stopped.clone().or(found.stopped);
         found
     }
@@ -61,8 +72,12 @@ impl ProbeSequence {
         let found = self.findings();
         if self.questions.pass_role && self.pass_role.is_none() {
             self.pass_role = Some(PassRoleProbe::after(&found));
+            // It may have nothing to ask.
+            return self.begin_next();
         }
-        self.check_price();
+        if self.questions.revocation && self.revocation.is_none() && found.works.is_some() {
+            self.revocation = Some(RevocationProbe::new());
+        }
     }
 
     /// Ends before a call that is not allowed.
@@ -78,16 +93,18 @@ impl ProbePlan for ProbeSequence {
         if self.stopped.is_some() {
             return &ProbeStep::Finish;
         }
-        match &self.pass_role {
-            Some(probe) => &probe.next,
-            None => self.access.step(),
+        match (&self.revocation, &self.pass_role) {
+            (Some(probe), _) => &probe.next,
+            (None, Some(probe)) => &probe.next,
+            (None, None) => self.access.step(),
         }
     }
 
     fn take(&mut self, answer: ProbeAnswer) {
-        match &mut self.pass_role {
-            Some(probe) => probe.take(answer),
-            None => self.access.take(answer),
+        match (&mut self.revocation, &mut self.pass_role) {
+            (Some(probe), _) => probe.take(answer),
+            (None, Some(probe)) => probe.take(answer),
+            (None, None) => self.access.take(answer),
         }
         self.check_price();
         self.begin_next();

@@ -32,6 +32,8 @@ pub enum ProbeStep {
     Write(Grantee),
     /// Write the same statement and the `ram:PassRole` statement of the grantee.
     WriteWithPassRole(Grantee),
+    /// Put the policy from before back, while the probe goes on.
+    Remove,
     /// Score the image once.
     Score,
     /// Make the scoring call of a case once.

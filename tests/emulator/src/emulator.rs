@@ -237,6 +237,16 @@ impl Emulator {
         })
     }
 
+    /// Enforces neither the newest changes of a bucket's policy, however old they are, nor any later one; with 0, all are
+    /// enforced again. Returns `false` if the bucket does not exist.
+    pub fn enforce_without_newest(&self, bucket: &str, changes: usize) -> bool {
+        let mut world = self.cloud.world();
+        world.buckets.get_mut(bucket).is_some_and(|bucket| {
+            bucket.policy.enforce_without_newest(changes);
+            true
+        })
+    }
+
     /// Sets the delay after which policy changes are visible and enforced.
     pub fn set_lag(&self, lag: Lag) {
         self.cloud.world().lag = lag;

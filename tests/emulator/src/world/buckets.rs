@@ -112,6 +112,8 @@ const CREATED: jiff::Timestamp = jiff::Timestamp::constant(1_702_944_000, 0);
 pub(crate) struct PolicyHistory {
     versions: Vec<(Instant, Option<Policy>)>,
     seeded: Option<Policy>,
+    /// The number of versions that can be enforced. Absent means all.
+    enforceable: Option<usize>,
 }
 
 impl PolicyHistory {
@@ -120,27 +122,34 @@ impl PolicyHistory {
         self.versions.push((Instant::now(), policy.map(Policy::from)));
     }
 
+    /// Enforces neither the newest versions nor any later one; none means that all are enforced again.
+    pub(crate) fn enforce_without_newest(&mut self, versions: usize) {
+        let held = self.versions.len().saturating_sub(versions);
+        self.enforceable = (versions > 0).then_some(held);
+    }
+
     pub(crate) fn newest(&self) -> Option<Bytes> {
         let newest = self.versions.last().map_or(&self.seeded, |(_, policy)| policy);
         newest.as_ref().map(|policy| policy.bytes.clone())
     }
 
-    fn as_of(&self, lag_ms: u64) -> Option<&Policy> {
+    fn as_of(&self, lag_ms: u64, versions: usize) -> Option<&Policy> {
         let lag = Duration::from_millis(lag_ms);
         let settled = self
             .versions
             .iter()
+            .take(versions)
             .rev()
             .find(|(written, _)| written.elapsed() >= lag);
         settled.map_or(&self.seeded, |(_, policy)| policy).as_ref()
     }
 
     pub(crate) fn read(&self, lag: Lag) -> Option<&Policy> {
-        self.as_of(lag.policy_read_ms)
+        self.as_of(lag.policy_read_ms, usize::MAX)
     }
 
     pub(crate) fn enforced(&self, lag: Lag) -> Option<&Policy> {
-        self.as_of(lag.policy_enforcement_ms)
+        self.as_of(lag.policy_enforcement_ms, self.enforceable.unwrap_or(usize::MAX))
     }
 }
 
@@ -205,6 +214,7 @@ impl Bucket {
             policy: PolicyHistory {
                 versions: Vec::new(),
                 seeded: policy.map(|text| Policy::from(Bytes::from(text))),
+                enforceable: None,
             },
             objects,
         }
