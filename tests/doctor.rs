@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod doctor {
     mod access_log;
+    mod assumptions;
     mod follow;
     mod limits;
     mod pass_role;

@@ -174,7 +174,7 @@ pub(super) async fn run_plan(world: &World, plan: &mut dyn ProbePlan, objects: &
 }
 
 /// Returns the report about a probe.
-fn report(found: &ProbeFindings) -> DoctorReport {
+pub(super) fn report(found: &ProbeFindings) -> DoctorReport {
     let grant: ImmBucketGrant = serde_saphyr::from_str(GRANT).unwrap();
     let job: ImageScoreJob = serde_saphyr::from_str(JOB).unwrap();
     let credentials = CredentialFacts {

@@ -59,7 +59,7 @@ pub(super) fn limits_settings(found: &LimitsFindings) -> Vec<Setting> {
 }
 
 /// Name and meaning of a case.
-fn described(case: &LimitCase) -> (&'static str, String) {
+pub(super) fn described(case: &LimitCase) -> (&'static str, String) {
     match case {
         LimitCase::MissingProject => (
             "limits-missing-project",

@@ -4,6 +4,7 @@
 mod access_log;
 mod access_log_checks;
 mod advice;
+mod assumptions;
 mod bucket;
 mod check;
 mod conclusion;
@@ -26,6 +27,7 @@ mod revocation;
 mod waiting;
 
 pub use access_log::AccessLog;
+pub use assumptions::WrongAssumption;
 pub use check::{Check, Level, Setting};
 pub use facts::{
     AccessLogFacts, BucketFacts, CredentialFacts, EndpointFacts, Facts, GrantFacts, JobFacts, LimitsFacts,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
+use super::assumptions::{WrongAssumption, wrong_assumptions};
 use super::check::{Check, Level, Setting};
 use super::facts::Facts;
 use super::mask::Mask;
@@ -18,6 +19,9 @@ pub struct DoctorReport {
     pub checks: Vec<Check>,
     /// The values to set.
     pub conclusion: Vec<Setting>,
+    /// The assumptions of the documentation that were seen to be wrong.
+    #[serde(rename = "wrongAssumptions")]
+    pub wrong_assumptions: Vec<WrongAssumption>,
 }
 
 impl DoctorReport {
@@ -45,6 +49,7 @@ impl DoctorReport {
         Self {
             checks,
             conclusion: conclusion::conclude(facts),
+            wrong_assumptions: wrong_assumptions(facts),
         }
     }
 
@@ -53,6 +58,7 @@ impl DoctorReport {
         Self {
             checks: vec![probe_checks::restore_check(outcome, file)],
             conclusion: Vec::new(),
+            wrong_assumptions: Vec::new(),
         }
     }
 
@@ -100,6 +106,12 @@ impl DoctorReport {
                 setting.setting, setting.value, setting.why
             );
         }
+        if !self.wrong_assumptions.is_empty() {
+            text.push_str("\ndocumentation that was seen to be wrong\n");
+        }
+        for wrong in &self.wrong_assumptions {
+            let _ = writeln!(text, "{:<33} {}: {}", wrong.source, wrong.assumption, wrong.seen);
+        }
         text
     }
 
@@ -143,6 +155,24 @@ impl DoctorReport {
                 shown(&setting.value),
                 if setting.confirmed { "seen" } else { "assumed" },
                 shown(&setting.why)
+            );
+        }
+        if self.conclusion.is_empty() {
+            return text;
+        }
+        text.push_str("\n## Documentation\n\n");
+        if self.wrong_assumptions.is_empty() {
+            text.push_str("No assumption of the documentation was seen to be wrong.\n");
+            return text;
+        }
+        text.push_str("These assumptions were seen to be wrong:\n\n| documentation | assumption | seen |\n|---|---|---|\n");
+        for wrong in &self.wrong_assumptions {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} |",
+                wrong.source,
+                shown(&wrong.assumption),
+                shown(&wrong.seen)
             );
         }
         text
