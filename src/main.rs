@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use imm_operator::cli::{Arguments, Command, RunArgs, completion_script, credentials_from_environment};
-use imm_operator::cli::{doctor, generate, plan, release_finalizers, results};
+use imm_operator::cli::{doctor, generate, plan, release_finalizers, results, selftest};
 use imm_operator::runtime::{panics, telemetry};
 use imm_operator::{api, app, kubernetes};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             kubernetes::now(),
         )),
         Command::Doctor(flags) => block_on(doctor::run(&flags)),
+        Command::Selftest(flags) => block_on(selftest::run(&flags)),
         Command::ReleaseFinalizers(flags) => block_on(release_finalizers::run(&flags)),
         Command::Results(flags) => block_on(results::run(&flags)),
         Command::Completion(flags) => print(&completion_script(&flags)),

@@ -5,6 +5,7 @@ mod commands;
 mod operator_identity;
 #[cfg(test)]
 mod secret_answers;
+mod selftest;
 #[cfg(test)]
 mod stored_objects;
 mod wiring;
@@ -12,6 +13,7 @@ mod wiring;
 pub use self::caller_credentials::CallerCredentials;
 pub use self::commands::{CallersCluster, read_results, release_finalizers};
 pub use self::operator_identity::OperatorIdentity;
+pub use self::selftest::{SelftestSettings, selftest};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,9 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::Client;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,7 @@ use crate::controller::Controllers;
 use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
 use crate::core::endpoints::{EndpointError, EndpointSettings, Endpoints};
 use crate::kubernetes::Kubernetes;
+use crate::kubernetes::access_review::own_user;
 use crate::kubernetes::connect::{ConnectOptions, connect};
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::lease::{self, Leadership, LeaseObject};
@@ -342,16 +343,9 @@ async fn crds_are_served(client: &Client, stop: &CancellationToken) -> bool {
     }
 }
 
-/// Returns the operator's ServiceAccount as NAMESPACE:NAME. `None` when the API server does not answer within 10 s or
-/// the user is no ServiceAccount: the name is used only in messages.
+/// Returns the operator's ServiceAccount as NAMESPACE:NAME. `None` when the API server does not answer in time or the user is
+/// no ServiceAccount: the name is used only in messages.
 async fn operator_account(client: &Client) -> Option<String> {
-    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let (params, question) = (PostParams::default(), SelfSubjectReview::default());
-    let review = reviews.create(&params, &question);
-    let review = tokio::time::timeout(Duration::from_secs(10), review)
-        .await
-        .ok()?
-        .ok()?;
-    let name = review.status?.user_info?.username?;
+    let name = own_user(client).await.ok()?;
     name.strip_prefix("system:serviceaccount:").map(ToOwned::to_owned)
 }

@@ -12,9 +12,10 @@ pub mod plan;
 mod program;
 pub mod release_finalizers;
 pub mod results;
+mod scope_args;
+pub mod selftest;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -28,8 +29,9 @@ use self::environment::variable;
 use self::plan::PlanArgs;
 use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
+use self::scope_args::ScopeArgs;
+use self::selftest::SelftestArgs;
 use crate::app::Settings;
-use crate::core::validate::is_namespace_name;
 use crate::kubernetes::now;
 use crate::runtime::telemetry::LogFormat;
 
@@ -72,6 +74,9 @@ pub enum Command {
     /// Say whether an installation will work with the real cloud, and which values to set. Without --probe-bucket, nothing is
     /// written and no call is billed. Exit code 0: all is well, 1: warnings, 2: failed.
     Doctor(Box<DoctorArgs>),
+    /// Check an installation from inside the cluster: API server, CRDs, permissions, leader and metrics. Nothing is written, and
+    /// Alibaba Cloud is not called.
+    Selftest(SelftestArgs),
     /// Remove the operator's finalizers from all grants, for an uninstall; the statements stay in the policies. Stop the
     /// operator first, because it adds the finalizers again.
     #[command(alias = "drain")]
@@ -96,18 +101,9 @@ pub struct RunArgs {
     /// Endpoints and the operator's own identity.
     #[command(flatten)]
     cloud: CloudArgs,
-    /// Namespace of the operator, for its lease and policy backups. If unset, there is no leader election and no backup; set
-    /// it in every cluster.
-    #[arg(long, env = "IMM_OPERATOR_NAMESPACE", value_parser = parse_namespace)]
-    namespace: Option<String>,
-    /// Name of the lease in the namespace of the operator. Give each install in one namespace another name, and other
-    /// namespaces to watch.
-    #[arg(long, env = "IMM_OPERATOR_LEASE_NAME", default_value = "imm-operator")]
-    lease_name: String,
-    /// Namespace of the policy backups; default: the namespace of the operator. Set it to separate the backups from the
-    /// tenancy rules, which are a ConfigMap too.
-    #[arg(long, env = "IMM_OPERATOR_BACKUP_NAMESPACE")]
-    backup_namespace: Option<String>,
+    /// Namespaces, lease and tenancy rules.
+    #[command(flatten)]
+    scope: ScopeArgs,
     /// Run without a lease. Use it only if no second operator can run at the same time, for example on a workstation: two
     /// operators would write the same policies.
     #[arg(long, env = "IMM_OPERATOR_NO_LEADER_ELECTION")]
@@ -116,32 +112,12 @@ pub struct RunArgs {
     /// appended. Change it to recognize a process that runs outside of a pod.
     #[arg(long, env = "IMM_OPERATOR_LEADER_NAME")]
     leader_name: Option<String>,
-    /// YAML file with the tenancy rules, read again every 5 s. Set it to limit which namespaces may use which buckets and
-    /// projects, or to let namespaces use the operator's own identity.
-    #[arg(long, env = "IMM_OPERATOR_TENANCY_RULES")]
-    tenancy_rules: Option<PathBuf>,
-    /// Namespaces to watch, separated by commas; can be repeated; default: all. Set it if the operator has Roles in some namespaces only, or
-    /// to run several operators in one cluster.
-    #[arg(long, env = "IMM_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_parser = parse_namespace)]
-    watch_namespaces: Vec<String>,
     /// Format of log lines on standard error. Use text for reading in a terminal.
     #[arg(long, env = "IMM_OPERATOR_LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,
     /// Minimum level of log lines: error, warn, info, debug or trace. Use debug to investigate failed requests.
     #[arg(long, env = "IMM_OPERATOR_LOG_LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: String,
-}
-
-/// Parses the name of a namespace, or an empty text.
-fn parse_namespace(text: &str) -> Result<String, String> {
-    let name = text.trim();
-    if name.is_empty() || is_namespace_name(name) {
-        return Ok(name.to_owned());
-    }
-    Err(
-        "a namespace is 1 to 63 lower-case letters, digits and hyphens, without a hyphen at either end"
-            .to_owned(),
-    )
 }
 
 impl RunArgs {
@@ -154,21 +130,12 @@ impl RunArgs {
             cluster: ClusterArgs::default().options(),
             admin_address: self.admin_address,
             endpoints: self.cloud.endpoints(),
-            namespaces: self
-                .watch_namespaces
-                .iter()
-                .filter(|n| !n.is_empty())
-                .cloned()
-                .collect(),
-            operator_namespace: self.namespace.clone().filter(|n| !n.is_empty()),
-            lease_name: self.lease_name.clone(),
-            backup_namespace: self
-                .backup_namespace
-                .clone()
-                .or_else(|| self.namespace.clone())
-                .filter(|n| !n.is_empty()),
+            namespaces: self.scope.watched(),
+            operator_namespace: self.scope.namespace(),
+            lease_name: self.scope.lease_name.clone(),
+            backup_namespace: self.scope.backup_namespace(),
             leader_name: (!self.no_leader_election).then(|| self.pod_name()),
-            tenancy_rules: self.tenancy_rules.clone(),
+            tenancy_rules: self.scope.tenancy_rules.clone(),
             operator_identity: self.cloud.operator_identity()?,
         })
     }

@@ -11,7 +11,7 @@ const PLUGIN: &str = "kubectl-imm";
 /// What a user of the plugin types.
 const TYPED: &str = "kubectl imm";
 /// Commands that only the container image runs: the help text of the plugin leaves them out.
-const IN_THE_CLUSTER: &[&str] = &["run"];
+const IN_THE_CLUSTER: &[&str] = &["run", "selftest"];
 
 /// Returns whether the program was called as a plugin of kubectl.
 pub(super) fn is_plugin(called: Option<&OsStr>) -> bool {

@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod refusal;
 pub mod requeue;
 pub mod schema;
+pub mod selftest;
 pub mod served_schema;
 pub mod tenancy;
 pub mod time;

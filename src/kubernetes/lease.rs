@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fence::Fence;
 use super::now;
+use super::request::{RequestError, send};
 use crate::core::error::error_chain;
 use crate::core::leader_election::{BILLED_OVERRUN, LeaseAction, LeaseRecord, LeaseTiming, next_action};
 
@@ -39,6 +40,12 @@ impl LeaseObject {
             api: Api::namespaced(client.clone(), namespace),
             name,
         }
+    }
+
+    /// Reads the lease; `None` if it does not exist.
+    pub(crate) async fn read(&self) -> Result<Option<LeaseRecord>, RequestError> {
+        let found = send(self.api.get_opt(&self.name)).await?;
+        Ok(found.as_ref().map(lease_record))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Adapter for the API server: grants, jobs, reports, Secrets, tokens, namespaces, events and policy backups.
 
+pub(crate) mod access_review;
 mod bounded;
 mod commands;
 pub mod connect;

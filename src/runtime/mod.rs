@@ -10,6 +10,7 @@ pub mod memory_budget;
 pub mod metrics;
 pub(crate) mod notify;
 pub mod panics;
+pub(crate) mod probe_client;
 pub mod queue;
 pub(crate) mod rate_limit;
 mod ready_queue;

@@ -19,6 +19,7 @@ mod platform {
     mod outage;
     mod permissions;
     mod secrets;
+    mod selftest;
 
     pub fn main() -> std::process::ExitCode {
         crate::support::play(crate::parts![
@@ -27,6 +28,8 @@ mod platform {
             together health::tools_see_the_health_of_a_job,
             apart lifecycle::helm_3_upgrades_the_crds_and_keeps_every_object,
             apart lifecycle::helm_4_upgrades_the_crds_and_keeps_every_object,
+            together selftest::check_24_helm_test_succeeds_with_both_majors,
+            apart selftest::check_24_helm_test_fails_and_names_the_cause,
             together contract::the_observed_generation_follows_a_change_while_failing,
             together contract::an_idle_grant_is_written_only_to_echo_a_token,
             alone contract::a_new_object_is_in_progress_before_the_operator_runs,

@@ -122,6 +122,8 @@ securityContext:
   capabilities:
     drop:
       - ALL
+selftest:
+  enabled: true
 hostUsers: null
 hostNetwork: false
 dnsPolicy: ""

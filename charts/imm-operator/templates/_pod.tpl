@@ -1,14 +1,13 @@
-{{/* Fields of the Pod besides its containers and volumes. */}}
-{{- define "imm-operator.placement" -}}
+{{/* Fields of every Pod of the chart besides its containers and volumes. */}}
+{{- define "imm-operator.podFields" -}}
 serviceAccountName: {{ include "imm-operator.serviceAccountName" . | quote }}
 automountServiceAccountToken: {{ .Values.automountServiceAccountToken }}
-terminationGracePeriodSeconds: {{ int64 .Values.terminationGracePeriodSeconds }}
 {{- with include "imm-operator.pullSecrets" . }}
 {{ . }}
 {{- end }}
 {{- range $field, $value := dict
   "securityContext" .Values.podSecurityContext "dnsConfig" .Values.dnsConfig "hostAliases" .Values.hostAliases
-  "nodeSelector" .Values.nodeSelector "tolerations" .Values.tolerations "affinity" .Values.affinity }}
+  "nodeSelector" .Values.nodeSelector "tolerations" .Values.tolerations }}
 {{- with $value }}
 {{ $field }}:
   {{- toYaml . | nindent 2 }}
@@ -28,6 +27,15 @@ hostNetwork: true
 {{- if not (kindIs "invalid" .Values.hostUsers) }}
 hostUsers: {{ .Values.hostUsers }}
 {{- end }}
+{{- end }}
+
+{{/* Fields of the operator's Pod besides those of every Pod: how it ends, and its place beside others of its kind. */}}
+{{- define "imm-operator.placement" -}}
+terminationGracePeriodSeconds: {{ int64 .Values.terminationGracePeriodSeconds }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- $selector := dict "matchLabels" (include "imm-operator.selectorLabels" . | fromYaml) -}}
 {{- $spread := list -}}
 {{- range .Values.topologySpreadConstraints -}}
@@ -38,6 +46,32 @@ hostUsers: {{ .Values.hostUsers }}
 topologySpreadConstraints:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* Flags that say where the operator works: those of `run` and of `selftest`. */}}
+{{- define "imm-operator.scopeFlags" -}}
+- {{ printf "--lease-name=%s" (include "imm-operator.fullname" .) | quote }}
+{{- with .Values.backups.namespace }}
+- {{ printf "--backup-namespace=%s" . | quote }}
+{{- end }}
+- --tenancy-rules=/etc/imm-operator/tenancy/rules.yaml
+{{- with .Values.watchNamespaces }}
+- {{ printf "--watch-namespaces=%s" (join "," .) | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The volume with the tenancy rules: a directory, because a subPath mount would not be updated with the ConfigMap. */}}
+{{- define "imm-operator.tenancyVolume" -}}
+- name: tenancy
+  configMap:
+    name: {{ printf "%s-tenancy" (include "imm-operator.fullname" .) | quote }}
+{{- end }}
+
+{{/* The mount of that volume. */}}
+{{- define "imm-operator.tenancyMount" -}}
+- name: tenancy
+  mountPath: /etc/imm-operator/tenancy
+  readOnly: true
 {{- end }}
 
 {{/* Environment variables of the container; a variable of extraEnv replaces the chart's own of the same name. */}}

@@ -49,7 +49,8 @@ impl Check {
         }
     }
 
-    pub(super) fn ok(name: &'static str, seen: impl Into<String>) -> Self {
+    /// Returns a check that found what it should.
+    pub fn ok(name: &'static str, seen: impl Into<String>) -> Self {
         Self::new(name, Level::Ok, seen)
     }
 
@@ -60,11 +61,22 @@ impl Check {
         }
     }
 
-    pub(super) fn failed(name: &'static str, seen: impl Into<String>, change: impl Into<String>) -> Self {
+    /// Returns a check that failed, with what to change.
+    pub fn failed(name: &'static str, seen: impl Into<String>, change: impl Into<String>) -> Self {
         Self {
             change: Some(change.into()),
             ..Self::new(name, Level::Failed, seen)
         }
+    }
+
+    /// Returns the check as one line of a report.
+    pub fn to_line(&self) -> String {
+        let change = self
+            .change
+            .as_ref()
+            .map(|change| format!("; to change: {change}"));
+        let (level, change) = (self.level.as_str(), change.unwrap_or_default());
+        format!("{level:<8} {:<24} {}{change}\n", self.name, self.seen)
     }
 }
 

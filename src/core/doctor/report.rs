@@ -82,18 +82,7 @@ impl DoctorReport {
         // Writing to a String cannot fail.
         let mut text = String::new();
         for check in &self.checks {
-            let change = check
-                .change
-                .as_ref()
-                .map(|change| format!("; to change: {change}"));
-            let _ = writeln!(
-                text,
-                "{:<8} {:<24} {}{}",
-                check.level.as_str(),
-                check.name,
-                check.seen,
-                change.unwrap_or_default()
-            );
+            text.push_str(&check.to_line());
         }
         if !self.conclusion.is_empty() {
             text.push_str("\nconclusion\n");

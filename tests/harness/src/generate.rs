@@ -227,6 +227,7 @@ async fn install_manifest(files: &[Generated]) -> Result<String> {
         NAMESPACE,
         "--set",
         "crds.keep=false",
+        "--skip-tests",
     ];
     let command = clients::command(Tool::Helm4, Path::new("/dev/null"), folder.path())?;
     let rendered = clients::run(command, "helm4", &args, None).await?;

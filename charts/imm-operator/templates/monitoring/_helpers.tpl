@@ -46,3 +46,11 @@ metricRelabelings:
 {{- include "imm-operator.selectorLabels" . }}
 app.kubernetes.io/component: metrics
 {{- end }}
+
+{{/* Whether there is a Service for metrics. Empty means no. */}}
+{{- define "imm-operator.hasMetricsService" -}}
+{{- $metrics := .Values.metrics -}}
+{{- if or $metrics.service.enabled (include "imm-operator.rendersMonitoring" (list . "ServiceMonitor" "serviceMonitor" $metrics.serviceMonitor)) -}}
+yes
+{{- end -}}
+{{- end }}

@@ -13,6 +13,7 @@ mod every_value;
 mod metadata;
 mod names;
 mod options;
+mod selftest;
 mod wrong_values;
 
 use std::collections::BTreeSet;

@@ -250,7 +250,8 @@ fn values_of_the_pod_win_over_those_of_all_objects() {
         (&own["annotations"]["z"], &pod["annotations"]["z"]),
         (&json!("deployment"), &json!("pod"))
     );
-    for object in rendered.iter().filter(|object| object["kind"] != "Deployment") {
+    let others = |object: &&Value| object["kind"] != "Deployment" && object["kind"] != "Pod";
+    for object in rendered.iter().filter(others) {
         assert_eq!(object["metadata"]["labels"]["x"], "all", "{}", object["kind"]);
         assert_eq!(
             object["metadata"]["annotations"]["z"], "all",
