@@ -115,6 +115,59 @@ mod words {
         assert!(checked > 100_000, "only {checked} words were checked");
     }
 
+    /// Nouns that messages count.
+    const COUNTED: &[&str] = &[
+        "calls",
+        "characters",
+        "copies",
+        "failures",
+        "fields",
+        "grants",
+        "images",
+        "items",
+        "jobs",
+        "members",
+        "objects",
+        "permissions",
+        "reports",
+        "requests",
+        "results",
+        "scores",
+        "statements",
+    ];
+    /// Messages in which the number is never 1.
+    const NEVER_ONE: &[&str] = &[
+        "The source holds at least {} items",
+        "The first {refused} calls were refused",
+        "{} requests per second, {} at a time",
+        "{per_second} items/s",
+    ];
+
+    /// Returns the nouns in the plural that follow a number in a text with placeholders.
+    fn plurals(line: &str) -> Vec<&str> {
+        let after = line.split("} ").skip(1);
+        let noun = after.filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next());
+        noun.filter(|noun| COUNTED.contains(noun)).collect()
+    }
+
+    #[test]
+    fn no_message_puts_a_number_that_can_be_one_before_a_plural() {
+        assert_eq!(plurals(r#"format!("{kept} of {total} items kept")"#), ["items"]);
+        assert_eq!(plurals(r#"format!("Restored {statements} in {}", x)"#), [""; 0]);
+        let (mut checked, mut faults) = (0, Vec::new());
+        let covered = |name: &str| name.starts_with("src/") || name.ends_with("/alerts.yaml");
+        for (name, text) in texts().into_iter().filter(|(name, _)| covered(name)) {
+            checked += 1;
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let lines = lines.filter(|line| !NEVER_ONE.iter().any(|known| line.contains(known)));
+            let plural = lines.filter(|line| !plurals(line).is_empty());
+            faults.extend(plural.map(|line| format!("{name}: {}", line.trim())));
+        }
+        assert!(checked > 100, "only {checked} files were checked");
+        assert!(faults.is_empty(), "use counted(): {faults:#?}");
+    }
+
     #[test]
     fn no_text_contains_a_retired_phrase() {
         let mut checked = 0;

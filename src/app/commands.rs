@@ -13,33 +13,32 @@ fn client_of(cluster: &ConnectOptions) -> Result<Connection, RunError> {
 }
 
 /// Returns the grants that carry the operator's finalizer, with the number of statements that each owns. Removes the
-/// finalizers if `remove` is set. The operator must be stopped meanwhile, because it adds the finalizers again.
+/// finalizers if `remove` is set. The operator must be stopped meanwhile, because it adds the finalizers again. `None` means
+/// that the cluster has no CRD of grants.
 ///
 /// # Errors
 /// Returns an error if the grants cannot be listed or a finalizer cannot be removed.
 pub async fn release_finalizers(
     cluster: &ConnectOptions,
     remove: bool,
-) -> Result<Vec<(ObjectKey, usize)>, RunError> {
+) -> Result<Option<Vec<(ObjectKey, usize)>>, RunError> {
     let kubernetes = Kubernetes::new(client_of(cluster)?.client, Vec::new(), None, None);
     let failed = |error: RequestError| {
         RunError::Cluster(error.describe("list and patch immbucketgrants in all namespaces"))
     };
+    let grants = match kubernetes.all_grants().await {
+        Err(error) if error.is_not_found() => return Ok(None),
+        answer => answer.map_err(failed)?,
+    };
     let mut held = Vec::new();
-    for grant in kubernetes
-        .all_grants()
-        .await
-        .map_err(failed)?
-        .into_iter()
-        .filter(GrantObject::has_finalizer)
-    {
+    for grant in grants.into_iter().filter(GrantObject::has_finalizer) {
         if remove {
             kubernetes.release_grant(&grant).await.map_err(failed)?;
         }
         let entries = grant.status.owned.len() + grant.only_stored.unverified;
         held.push((grant.key, entries));
     }
-    Ok(held)
+    Ok(Some(held))
 }
 
 /// Passes the stored results of a job to `page_of`, page by page: first those in the status, then those in the

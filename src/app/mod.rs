@@ -29,6 +29,7 @@ use self::wiring::Adapters;
 use crate::cloud::Cloud;
 use crate::controller::Controllers;
 use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
+use crate::core::condition_builder::counted;
 use crate::core::endpoints::{EndpointError, EndpointSettings, Endpoints};
 use crate::kubernetes::Kubernetes;
 use crate::kubernetes::access_review::own_user;
@@ -316,11 +317,11 @@ async fn crds_are_served(client: &Client, stop: &CancellationToken) -> bool {
             Ok(ServedCrds::Complete) => return true,
             Ok(ServedCrds::Older(missing)) => {
                 let (count, first) = (
-                    missing.len(),
+                    counted(missing.len(), "member"),
                     missing.into_iter().take(5).collect::<Vec<_>>().join(", "),
                 );
                 format!(
-                    "the CRDs in the cluster are older than this version and lack {count} members, such as {first}"
+                    "the CRDs in the cluster are older than this version and lack {count}, such as {first}"
                 )
             }
             Err(KubeError::NotFound) => "the CRDs are not installed".to_owned(),

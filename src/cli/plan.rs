@@ -12,6 +12,7 @@ use super::escape::escaped;
 use super::manifest;
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
 use crate::cloud::Cloud;
+use crate::core::condition_builder::counted;
 use crate::core::endpoints::EndpointSettings;
 use crate::core::grant::{
     GrantOutcome, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec, planned_change_alone,
@@ -194,14 +195,18 @@ fn format_plan(
         .flat_map(|d| d.statements().iter().map(|s| d.text_of(s)))
         .collect();
     let mut lines = vec![
-        format!("--- oss://{} policy, {before} bytes", spec.bucket.name),
+        format!(
+            "--- oss://{} policy, {}",
+            spec.bucket.name,
+            counted(before, "byte")
+        ),
         format!(
             "+++ oss://{} policy, {} of {POLICY_LIMIT} bytes",
             spec.bucket.name, change.resulting_bytes
         ),
         format!(
-            "@@ {} existing statements unchanged, {} added @@",
-            found.len(),
+            "@@ {} unchanged, {} added @@",
+            counted(found.len(), "existing statement"),
             change.add.len()
         ),
     ];

@@ -33,7 +33,13 @@ pub struct ReleaseFinalizersArgs {
 /// Lists the grants with the operator's finalizer and, with `--yes`, removes it. Returns exit code 1 after an error.
 pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
     match release_finalizers(&flags.cluster.options(), flags.yes).await {
-        Ok(held) => {
+        Ok(None) => {
+            println!(
+                "The cluster has no CRD immbucketgrants.immops.dev, so there are no grants and no finalizers"
+            );
+            ExitCode::SUCCESS
+        }
+        Ok(Some(held)) => {
             for (grant, statements) in &held {
                 let word = if flags.yes {
                     "released"

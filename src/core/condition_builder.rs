@@ -1,6 +1,8 @@
 //! Builds the conditions of a status from those of the previous one. `lastTransitionTime` changes only with the status
 //! of a condition.
 
+use std::fmt::Display;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -105,8 +107,8 @@ fn without_request_id(message: &str) -> String {
 }
 
 /// Formats a count with its noun, for example `1 statement` or `2 statements`.
-pub fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
+pub fn counted<N: Display + PartialEq + From<bool>>(count: N, noun: &str) -> String {
+    let plural = if count == N::from(true) { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
 

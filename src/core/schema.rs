@@ -6,6 +6,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::{Map, Value};
 
+use crate::core::condition_builder::counted;
+
 /// Prepares a value as the API server does, and checks it: a null counts as absent, and a number without a fraction is an
 /// integer.
 ///
@@ -66,14 +68,14 @@ fn check_array(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Resul
     let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
     if schema.max_items.is_some_and(|most| count > most) {
         return Err(format!(
-            "{path} must have at most {} items",
-            schema.max_items.unwrap_or(0)
+            "{path} must have at most {}",
+            counted(schema.max_items.unwrap_or(0), "item")
         ));
     }
     if schema.min_items.is_some_and(|least| count < least) {
         return Err(format!(
-            "{path} must have at least {} items",
-            schema.min_items.unwrap_or(0)
+            "{path} must have at least {}",
+            counted(schema.min_items.unwrap_or(0), "item")
         ));
     }
     if let Some(JSONSchemaPropsOrArray::Schema(of_items)) = &schema.items {
@@ -109,14 +111,14 @@ fn check_string(value: &Value, schema: &JSONSchemaProps, path: &str) -> Result<(
     }
     if schema.max_length.is_some_and(|most| length(value) > most) {
         return Err(format!(
-            "{path} must have at most {} characters",
-            schema.max_length.unwrap_or(0)
+            "{path} must have at most {}",
+            counted(schema.max_length.unwrap_or(0), "character")
         ));
     }
     if schema.min_length.is_some_and(|least| length(value) < least) {
         return Err(format!(
-            "{path} must have at least {} characters",
-            schema.min_length.unwrap_or(0)
+            "{path} must have at least {}",
+            counted(schema.min_length.unwrap_or(0), "character")
         ));
     }
     Ok(())

@@ -44,6 +44,11 @@ impl RequestError {
         }
     }
 
+    /// Returns whether the API server has no such object or kind.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.kind() == KubeError::NotFound
+    }
+
     /// Describes the failure for the user of a command, who needs `permissions`.
     pub(crate) fn describe(&self, permissions: &str) -> String {
         match self {

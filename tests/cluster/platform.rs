@@ -30,6 +30,7 @@ mod platform {
             apart lifecycle::helm_4_upgrades_the_crds_and_keeps_every_object,
             together selftest::check_24_helm_test_succeeds_with_both_majors,
             apart selftest::check_24_helm_test_fails_and_names_the_cause,
+            apart lifecycle::without_crds_there_is_nothing_to_release,
             together contract::the_observed_generation_follows_a_change_while_failing,
             together contract::an_idle_grant_is_written_only_to_echo_a_token,
             alone contract::a_new_object_is_in_progress_before_the_operator_runs,

@@ -102,9 +102,10 @@ pub(super) async fn publish_changes(set: &GrantSet<'_>, work: &GrantWork, outcom
         publish_grant_event(set.context, grant, reason, note, false).await;
     }
     if let (true, Some(copy)) = (work.was_written(), &work.backup) {
+        // Equal events become one with a count, and its note is that of the first: it names what all of them have in common.
         let note = format!(
-            "Stored the policy from before the write as {} in ConfigMap {}",
-            copy.entry, copy.name
+            "Stored the policy from before each write in ConfigMap {}; status.policy.backupRef names the latest copy",
+            copy.name
         );
         publish_grant_event(set.context, grant, EventReason::PolicyBackedUp, note, false).await;
     }

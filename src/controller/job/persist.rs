@@ -10,6 +10,7 @@ use super::store_status::{WriteResult, write_status};
 use crate::api::{EventReason, JobStatus, Report};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
+use crate::core::condition_builder::counted;
 use crate::core::job::{
     End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, recovered_status,
     restore_report, storing_failed_status,
@@ -298,7 +299,7 @@ impl JobWriter {
         if kept == WriteResult::Stored {
             let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
             let warning = error.is_some();
-            let note = error.unwrap_or_else(|| format!("{} done", item_count(total)));
+            let note = error.unwrap_or_else(|| format!("{} done", counted(total, "item")));
             publish_job_event(context, &self.job, reason, note, warning).await;
         }
         super::retention::next_action(context, &self.job)
@@ -317,13 +318,4 @@ fn is_same_report(stored: &Report, report: &Report) -> bool {
 /// result, and a status that cannot be decoded keeps everything.
 fn may_be_replaced(job: &JobObject) -> bool {
     !job.is_finished() && job.status.unreadable.is_empty()
-}
-
-/// Formats a number of items with its verb for a message.
-fn item_count(count: i32) -> String {
-    if count == 1 {
-        "1 item".to_owned()
-    } else {
-        format!("{count} items")
-    }
 }

@@ -6,6 +6,7 @@ use super::reach::{public_statement, way_around_public_access_block, whole_accou
 use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, PassRoleDecision};
 use crate::api::{EntryState, GrantReason, PrincipalForm};
+use crate::core::condition_builder::counted;
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
 use crate::core::identity::Identity;
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
@@ -53,7 +54,8 @@ pub(super) fn ready_summary(
             progressing(
                 R::Applied,
                 format!(
-                    "{desired} of {desired} statements present in the policy of {bucket}{}",
+                    "{desired} of {} present in the policy of {bucket}{}",
+                    counted(desired, "statement"),
                     reach(grant, observation)
                 ),
             )

@@ -6,7 +6,9 @@ use super::phase::{End, Phase, allowed_count};
 use super::ready_summary::{JobReadySummary, job_ready_summary};
 use super::{JobObject, Stats};
 use crate::api::{Condition, ConditionStatus, JobReason, JobStatus, kinds};
-use crate::core::condition_builder::{ACTION_REQUIRED, CONTINUES, ConditionsBuilder, troubleshooting_link};
+use crate::core::condition_builder::{
+    ACTION_REQUIRED, CONTINUES, ConditionsBuilder, counted, troubleshooting_link,
+};
 use crate::core::error::CloudErrorKind;
 
 /// Message of ResultsStored after results that results.select leaves out were removed.
@@ -190,8 +192,8 @@ fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
 fn set_source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase, status: &JobStatus) {
     let kind = kinds::SOURCE_READY;
     let read = job.spec.as_ref().is_ok_and(|s| s.source.uris.is_empty());
-    let counted = status.source.as_ref().and_then(|s| s.items);
-    match (phase, counted) {
+    let source_items = status.source.as_ref().and_then(|s| s.items);
+    match (phase, source_items) {
         _ if !read => {}
         (
             Phase::Ended(End::Failed(
@@ -210,7 +212,7 @@ fn set_source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &P
             );
         }
         (_, Some(items)) => {
-            let message = format!("{items} items counted when the job started");
+            let message = format!("{} counted when the job started", counted(items, "item"));
             list.set(kind, ConditionStatus::True, JobReason::Counted.as_str(), message);
         }
         (Phase::Counting(_), None) => {
@@ -342,8 +344,8 @@ fn set_threshold_met(
     let limit = allowed_count(&thresholds.max_below, usize::try_from(items.total).unwrap_or(0));
     let met = totals.below <= limit;
     let message = format!(
-        "{} of {} scores are below {}, and thresholds.maxBelow allows {limit}",
-        totals.below, totals.succeeded, thresholds.min_score
+        "Scores below {}: {} of {}, and thresholds.maxBelow allows {limit}",
+        thresholds.min_score, totals.below, totals.succeeded
     );
     let reason = if met {
         JobReason::WithinThreshold

@@ -64,7 +64,7 @@ pub(super) fn job_ready_summary(
         Phase::Queued(Some(limit)) => Summary::progressing(
             JobReason::Pending,
             format!(
-                "{limit} jobs of this namespace are running, the maximum: the job starts when one of them finishes"
+                "Running jobs of this namespace: {limit}, the maximum; the job starts when one of them finishes"
             ),
         ),
         Phase::Queued(None) => Summary::progressing(
@@ -122,8 +122,8 @@ fn scoring(status: &JobStatus, spec: Option<&JobSpec>, per_second: u32) -> Strin
     ];
     let sent = status.requests.as_ref().map_or(0, |requests| requests.sent);
     let requests = match spec.and_then(|spec| spec.budget.as_ref()) {
-        Some(budget) => format!("; {sent} of {} requests used", budget.max_requests),
-        None if sent > 0 => format!("; {sent} requests sent"),
+        Some(budget) => format!("; {sent} of {} used", counted(budget.max_requests, "request")),
+        None if sent > 0 => format!("; {} sent", counted(sent, "request")),
         None => String::new(),
     };
     let speed = time_left(items.pending.saturating_add(items.active), per_second);
@@ -146,7 +146,9 @@ fn out_of_budget(status: &JobStatus) -> String {
     let sent = status.requests.as_ref().map_or(0, |requests| requests.sent);
     let left = items.pending.saturating_add(items.active);
     format!(
-        "Budget of {sent} requests used up with {left} items left: set budget.maxRequests to at least {}",
+        "Budget of {} used up with {} left: set budget.maxRequests to at least {}",
+        counted(sent, "request"),
+        counted(left, "item"),
         sent + i64::from(left)
     )
 }
@@ -166,5 +168,8 @@ fn completed(status: &JobStatus) -> String {
         ),
         (items.below_threshold, "below the threshold"),
     ];
-    with_counts(format!("{} of {total} items scored", items.succeeded), &others)
+    with_counts(
+        format!("{} of {} scored", items.succeeded, counted(total, "item")),
+        &others,
+    )
 }

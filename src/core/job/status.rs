@@ -9,7 +9,7 @@ use crate::api::{
     ConditionStatus, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow, ReportsSummary, Select,
     SuspendCause, kinds,
 };
-use crate::core::condition_builder::{ConditionsBuilder, truncate, whole_seconds};
+use crate::core::condition_builder::{ConditionsBuilder, counted, truncate, whole_seconds};
 
 /// Evaluates the limits of a job: it fails as soon as more items failed, or are below the threshold, than the spec allows.
 pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
@@ -35,7 +35,8 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         };
         let failed = totals.failed;
         let message = format!(
-            "{failed} of {total} items failed, and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems"
+            "{failed} of {} failed, and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems",
+            counted(total, "item")
         );
         return End::Failed(reason, message);
     }
@@ -47,8 +48,10 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         let limit = allowed_count(&thresholds.max_below, total);
         if totals.below > limit {
             let message = format!(
-                "{} scores of {total} items are below {}, and thresholds.maxBelow allows {limit}: check those images, or create another job with a lower minScore or a higher maxBelow",
-                totals.below, thresholds.min_score
+                "Scores below {}: {} of {}, and thresholds.maxBelow allows {limit}: check those images, or create another job with a lower minScore or a higher maxBelow",
+                thresholds.min_score,
+                totals.below,
+                counted(total, "item")
             );
             return End::Failed(JobReason::BelowThreshold, message);
         }

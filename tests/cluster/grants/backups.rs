@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use imm_harness::until;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::merging::FOREIGN;
 use crate::support::tenant::GRANT;
-use crate::support::{Stage, Tenant};
+use crate::support::{PATIENCE, Stage, Tenant};
 
 /// Backups kept of each bucket.
 const KEPT: usize = 5;
@@ -43,6 +44,42 @@ pub async fn the_last_five_backups_are_kept_and_each_is_the_policy_before_its_wr
     );
     let entry = format!("{}.json", newest["entry"].as_str().unwrap());
     assert_eq!(data[&entry], before[KEPT + 1]);
+    one_event_is_true_for_all(&stage, newest["name"].as_str().unwrap()).await;
+}
+
+/// The events of all writes are one event with a count. Its note cannot be changed, so it names no single copy.
+async fn one_event_is_true_for_all(stage: &Stage, map: &str) {
+    let query = "reason=PolicyBackedUp";
+    let event = until("the last event to be counted", PATIENCE, || async {
+        let found = stage
+            .kubectl(&[
+                "get",
+                "events.events.k8s.io",
+                "-n",
+                "copied",
+                "--field-selector",
+                query,
+                "-o",
+                "json",
+            ])
+            .await;
+        let found: Value = serde_json::from_str(&found).unwrap();
+        let [event] = found["items"].as_array().unwrap().as_slice() else {
+            return Err(found.to_string());
+        };
+        if event["series"]["count"] == KEPT + 2 {
+            Ok(event.clone())
+        } else {
+            Err(event["series"].to_string())
+        }
+    })
+    .await
+    .unwrap();
+    let note = event["note"].as_str().unwrap();
+    let expected = format!(
+        "Stored the policy from before each write in ConfigMap {map}; status.policy.backupRef names the latest copy"
+    );
+    assert_eq!(note, expected);
 }
 
 async fn config_map(stage: &Stage, name: &str) -> Value {

@@ -125,7 +125,7 @@ pub async fn columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<S
     ] {
         assert!(wide.contains(column), "{wide}");
     }
-    assert!(wide.contains("1 of 1 items scored"), "{wide}");
+    assert!(wide.contains("1 of 1 item scored"), "{wide}");
     let all = stage
         .kubectl(&["get", "imm", "-n", "columns", "-o", "name"])
         .await;

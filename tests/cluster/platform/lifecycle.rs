@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use imm_harness::Helm;
+use imm_harness::{ControlPlane, Helm, Options};
 use serde_json::json;
 
 use crate::support::tenant::{GRANT, JOB};
@@ -44,12 +44,12 @@ fn earlier(folder: &Path) -> PathBuf {
 }
 
 /// Runs `imm-operator release-finalizers`, or its old name, as the administrator.
-fn release_finalizers(stage: &Stage, name: &str, flags: &[&str]) -> String {
+fn release_finalizers(plane: &ControlPlane, name: &str, flags: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
     command
         .arg(name)
         .args(flags)
-        .env("KUBECONFIG", stage.plane.kubeconfig());
+        .env("KUBECONFIG", plane.kubeconfig());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -102,7 +102,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
 
     // One way to finish: install the operator again.
     let both = tenant.policy();
-    let listed = release_finalizers(stage, "drain", &[]);
+    let listed = release_finalizers(&stage.plane, "drain", &[]);
     assert_eq!(
         listed.matches("kept in the policy: 1 statement").count(),
         2,
@@ -127,7 +127,7 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     stage.plane.helm(helm, &uninstall).await.unwrap();
     stage.kubectl(&["delete", "secret", "owner", "-n", name]).await;
     tenant.delete(GRANT, "drained").await;
-    let released = release_finalizers(stage, "release-finalizers", &["--yes"]);
+    let released = release_finalizers(&stage.plane, "release-finalizers", &["--yes"]);
     assert!(
         released.contains(&format!("{name}/drained: released")),
         "{released}"
@@ -145,4 +145,16 @@ pub async fn helm_3_upgrades_the_crds_and_keeps_every_object(stage: Arc<Stage>) 
 // P11
 pub async fn helm_4_upgrades_the_crds_and_keeps_every_object(stage: Arc<Stage>) {
     lives(&stage, Helm::Four, "lived-four").await;
+}
+
+pub async fn without_crds_there_is_nothing_to_release(_: Arc<Stage>) {
+    let plane = ControlPlane::start(Options::default()).await.unwrap();
+    for flags in [&[][..], &["--yes"]] {
+        let said = release_finalizers(&plane, "release-finalizers", flags);
+        assert_eq!(
+            said,
+            "The cluster has no CRD immbucketgrants.immops.dev, so there are no grants and no finalizers\n"
+        );
+    }
+    plane.stop().unwrap();
 }
