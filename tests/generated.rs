@@ -84,4 +84,35 @@ mod generated {
             assert!(bytes < 100_000, "{:?}: {bytes} bytes", definition.metadata.name);
         }
     }
+
+    #[test]
+    fn check_25_version_and_help_succeed_and_a_wrong_flag_does_not() {
+        let run = |args: &[&str]| {
+            let program = env!("CARGO_BIN_EXE_imm-operator");
+            let output = std::process::Command::new(program)
+                .args(args)
+                .env_clear()
+                .output()
+                .unwrap();
+            let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            (output.status.code(), text)
+        };
+        for (args, code, part) in [
+            (
+                &["--version"][..],
+                0,
+                concat!("imm-operator ", env!("CARGO_PKG_VERSION")),
+            ),
+            (&["--help"], 0, "Usage: imm-operator <COMMAND>"),
+            (&["run", "--help"], 0, "Usage: imm-operator run"),
+            (&["run", "--no-such-flag"], 2, "--no-such-flag"),
+            (&["no-such-command"], 2, "no-such-command"),
+            (&[], 2, "Usage: imm-operator <COMMAND>"),
+            (&["selftest"], 2, "--namespace is required"),
+        ] {
+            let (exited, text) = run(args);
+            assert_eq!(exited, Some(code), "{args:?}: {text}");
+            assert!(text.contains(part), "{args:?}: {text}");
+        }
+    }
 }

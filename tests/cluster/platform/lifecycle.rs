@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use imm_harness::{ControlPlane, Helm, Options};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::tenant::{GRANT, JOB};
 use crate::support::{Stage, Tenant, chart};
@@ -60,6 +60,37 @@ async fn columns(stage: &Stage) -> String {
     shown.lines().next().unwrap_or_default().to_owned()
 }
 
+/// Returns identity, spec and ledger of every object: what a downgrade must not change.
+async fn kept(stage: &Stage) -> Vec<Value> {
+    let all = stage.kubectl(&["get", "ibg,isj", "-A", "-o", "json"]).await;
+    let all: Value = serde_json::from_str(&all).unwrap();
+    let kept = |object: &Value| {
+        let metadata = &object["metadata"];
+        json!([
+            metadata["uid"],
+            metadata["generation"],
+            metadata["finalizers"],
+            object["spec"],
+            object["status"]["owned"]
+        ])
+    };
+    all["items"].as_array().unwrap().iter().map(kept).collect()
+}
+
+/// Goes back to the earlier chart, whose CRDs come back, and forward again. The process is the same throughout: there is no
+/// earlier binary.
+async fn downgrade_and_upgrade_again(stage: &Stage, helm: Helm, upgrade: &[&str]) {
+    let before = kept(stage).await;
+    assert_eq!(before.len(), 3);
+    let rollback = ["rollback", "imm-operator", "1", "-n", "imm-system"];
+    stage.plane.helm(helm, &rollback).await.unwrap();
+    assert!(columns(stage).await.contains("WRITTEN"));
+    assert_eq!(kept(stage).await, before);
+    stage.plane.helm(helm, upgrade).await.unwrap();
+    assert!(columns(stage).await.contains("LAST-WRITE"));
+    assert_eq!(kept(stage).await, before);
+}
+
 async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let stage = &stage.another(helm, &earlier(folder.path())).await;
@@ -82,6 +113,9 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
         notes.contains("imm-operator release-finalizers"),
         "the notes name the command that finishes an uninstall: {notes}"
     );
+    tenant.reconcile("finished").await;
+    tenant.until_reason(GRANT, "finished", "Applied").await;
+    downgrade_and_upgrade_again(stage, helm, &release("upgrade")).await;
     tenant.reconcile("finished").await;
     tenant.until_reason(GRANT, "finished", "Applied").await;
 

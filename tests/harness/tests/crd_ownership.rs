@@ -96,6 +96,42 @@ async fn check_20_crds_of_kubectl_need_one_forced_upgrade_as_documented() {
 }
 
 #[tokio::test]
+async fn check_11_stored_crds_are_established_structural_and_small() {
+    let plane = ControlPlane::start(PLANE).await.unwrap();
+    let definitions = checkout().join("crds").display().to_string();
+    plane
+        .kubectl(&["apply", "--server-side", "--validate=strict", "-f", &definitions])
+        .await
+        .unwrap();
+    for name in ["immbucketgrants", "imagescorejobs", "imagescorereports"] {
+        let crd = format!("crd/{name}.immops.dev");
+        plane
+            .kubectl(&["wait", "--for=condition=Established", &crd, "--timeout=60s"])
+            .await
+            .unwrap();
+        let query = ["get", &crd, "-o", "json", "--show-managed-fields"];
+        let stored = plane.kubectl(&query).await.unwrap();
+        let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+        let conditions = stored["status"]["conditions"].as_array().unwrap();
+        let status = |kind: &str| {
+            let found = conditions.iter().find(|condition| condition["type"] == kind);
+            found.map(|condition| condition["status"].as_str().unwrap())
+        };
+        assert_eq!(status("NamesAccepted"), Some("True"), "{name}");
+        assert_eq!(status("NonStructuralSchema"), None, "{name}: {conditions:?}");
+        let bytes = stored.to_string().len();
+        assert!((5_000..100_000).contains(&bytes), "{name}: {bytes} bytes");
+    }
+    // A schema that is not structural has the condition, so its absence means something.
+    let wrong = serde_json::json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "wrongs.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"kind": "Wrong", "plural": "wrongs"}, "versions": [{"name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"properties": {"a": {"type": "string"}}}}}}}]}});
+    let refused = plane.apply(&wrong.to_string()).await.unwrap_err();
+    assert!(refused.to_string().contains("must not be empty"), "{refused}");
+}
+
+#[tokio::test]
 async fn an_upgrade_deletes_the_crds_only_if_it_says_so() {
     let plane = ControlPlane::start(PLANE).await.unwrap();
     plane

@@ -25,19 +25,8 @@ async fn can(plane: &ControlPlane, question: &str) -> bool {
 
 #[tokio::test]
 async fn both_majors_install_wait_and_uninstall() {
-    let options = Options {
-        controllers: true,
-        nodes: true,
-        audit: false,
-    };
-    let plane = ControlPlane::start(options).await.unwrap();
-    let chart = imm_harness::environment::checkout()
-        .join(CHART)
-        .display()
-        .to_string();
-    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: imm-system, labels: \
-                     {pod-security.kubernetes.io/enforce: restricted}}}";
-    plane.apply(namespace).await.unwrap();
+    let plane = two_nodes().await;
+    let chart = chart();
     for helm in [Helm::Three, Helm::Four] {
         let install = [
             "install",
@@ -101,5 +90,142 @@ async fn both_majors_install_wait_and_uninstall() {
             .await
             .unwrap();
         assert!(!left.contains("imm-operator"), "{left}");
+    }
+}
+
+/// A second Node, which kwok simulates as well.
+const SECOND_NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: second, annotations: {kwok.x-k8s.io/node: fake}, \
+    labels: {kubernetes.io/os: linux, kubernetes.io/hostname: second}}, \
+    status: {allocatable: {cpu: '16', memory: 32Gi, pods: '110'}, capacity: {cpu: '16', memory: 32Gi, pods: '110'}}}";
+
+/// Starts a control plane with two Nodes and the namespace of the release, which enforces Pod Security `restricted`.
+async fn two_nodes() -> ControlPlane {
+    let options = Options {
+        controllers: true,
+        nodes: true,
+        audit: false,
+    };
+    let plane = ControlPlane::start(options).await.unwrap();
+    plane.apply(SECOND_NODE).await.unwrap();
+    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: imm-system, labels: \
+                     {pod-security.kubernetes.io/enforce: restricted}}}";
+    plane.apply(namespace).await.unwrap();
+    plane
+}
+
+fn chart() -> String {
+    imm_harness::environment::checkout()
+        .join(CHART)
+        .display()
+        .to_string()
+}
+
+#[tokio::test]
+async fn check_24_two_replicas_spread_and_allow_one_disruption() {
+    let plane = two_nodes().await;
+    let spread = "topologySpreadConstraints=[{\"maxSkew\": 1, \"topologyKey\": \"kubernetes.io/hostname\", \"whenUnsatisfiable\": \"DoNotSchedule\"}]";
+    let chart = chart();
+    let install = [
+        "install",
+        "imm-operator",
+        &chart,
+        "-n",
+        "imm-system",
+        "--set",
+        "replicaCount=2",
+        "--set-json",
+        spread,
+        "--wait",
+        "--timeout",
+        "120s",
+    ];
+    plane.helm(Helm::Four, &install).await.unwrap();
+    let pods = [
+        "get",
+        "pods",
+        "-n",
+        "imm-system",
+        "-o",
+        "jsonpath={.items[*].spec.nodeName}",
+    ];
+    let mut nodes: Vec<String> = plane
+        .kubectl(&pods)
+        .await
+        .unwrap()
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+    nodes.sort();
+    assert_eq!(nodes, ["fake", "second"]);
+    let allowed = "--for=jsonpath={.status.disruptionsAllowed}=1";
+    plane
+        .kubectl(&[
+            "wait",
+            allowed,
+            "pdb/imm-operator",
+            "-n",
+            "imm-system",
+            "--timeout=60s",
+        ])
+        .await
+        .unwrap();
+    // The API server accepts the Pod of `helm test` where Pod Security `restricted` is enforced.
+    let hooks = plane
+        .helm(Helm::Four, &["get", "hooks", "imm-operator", "-n", "imm-system"])
+        .await
+        .unwrap();
+    let file = plane.folder().join("hooks.yaml");
+    std::fs::write(&file, hooks).unwrap();
+    let file = file.display().to_string();
+    let said = plane
+        .kubectl(&["apply", "--dry-run=server", "--validate=strict", "-f", &file])
+        .await
+        .unwrap();
+    assert!(said.contains("pod/imm-operator-selftest created"), "{said}");
+}
+
+#[tokio::test]
+async fn check_24_an_upgrade_that_does_not_become_ready_is_rolled_back() {
+    let plane = two_nodes().await;
+    let chart = chart();
+    for (helm, flag) in [(Helm::Three, "--atomic"), (Helm::Four, "--rollback-on-failure")] {
+        let release = ["imm-operator", &chart, "-n", "imm-system", "--wait"];
+        plane
+            .helm(
+                helm,
+                &[&["install"], &release[..], &["--timeout", "120s"]].concat(),
+            )
+            .await
+            .unwrap();
+        // kwok starts any image. A Pod that no Node can take stands for one whose image cannot be pulled.
+        let bad = [
+            "--set",
+            "image.tag=bad,nodeSelector.no=such",
+            "--timeout",
+            "15s",
+            flag,
+        ];
+        let refused = plane
+            .helm(helm, &[&["upgrade"], &release[..], &bad].concat())
+            .await;
+        assert!(refused.is_err(), "{refused:?}");
+        let image = "jsonpath={.spec.template.spec.containers[0].image} {.status.availableReplicas}";
+        let deployed = [
+            "get",
+            "deployment",
+            "imm-operator",
+            "-n",
+            "imm-system",
+            "-o",
+            image,
+        ];
+        assert_eq!(
+            plane.kubectl(&deployed).await.unwrap(),
+            "imm-operator/imm-operator:0.1.0 1"
+        );
+        plane
+            .helm(helm, &["uninstall", "imm-operator", "-n", "imm-system", "--wait"])
+            .await
+            .unwrap();
     }
 }

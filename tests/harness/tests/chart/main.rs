@@ -17,6 +17,7 @@ mod selftest;
 mod wrong_values;
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use imm_harness::Helm;
 use serde_json::Value;
@@ -75,6 +76,42 @@ fn check_2_rendering_again_changes_no_byte() {
             render(Helm::Four, &set).unwrap(),
             "{values}"
         );
+    }
+}
+
+#[test]
+fn check_2_the_place_and_the_environment_change_no_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp")
+        .arg("-R")
+        .args([chart(), folder.path().join("a copy")])
+        .status();
+    assert!(copied.unwrap().success());
+    for values in value_sets() {
+        for major in BOTH {
+            let mut elsewhere = Command::new(major.tool().path().unwrap());
+            elsewhere
+                .args([
+                    "template",
+                    "release",
+                    "--namespace",
+                    "imm-system",
+                    "--values",
+                    &values,
+                    "a copy",
+                ])
+                .current_dir(folder.path())
+                .envs([
+                    ("LC_ALL", "tr_TR.UTF-8"),
+                    ("LANG", "tr_TR.UTF-8"),
+                    ("TZ", "Asia/Kathmandu"),
+                ])
+                .envs([("HOME", folder.path()), ("TMPDIR", folder.path())]);
+            let output = elsewhere.output().unwrap();
+            let here = render(major, &["--values", &values]).unwrap();
+            assert!(here.len() > 10_000, "{values}: {here}");
+            assert!(output.stdout == here.as_bytes(), "{values}: {output:?}");
+        }
     }
 }
 
