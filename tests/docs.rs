@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod docs {
+    mod blocks;
     mod book;
     mod reasons;
     mod samples;

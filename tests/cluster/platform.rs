@@ -10,6 +10,8 @@ mod support;
 
 #[cfg(test)]
 mod platform {
+    #[path = "../../docs/blocks.rs"]
+    mod blocks;
     mod cluster_access;
     mod columns;
     mod contract;
@@ -18,6 +20,7 @@ mod platform {
     mod lifecycle;
     mod outage;
     mod permissions;
+    mod samples;
     mod secrets;
     mod selftest;
 
@@ -30,6 +33,8 @@ mod platform {
             apart lifecycle::helm_4_upgrades_the_crds_and_keeps_every_object,
             together selftest::check_24_helm_test_succeeds_with_both_majors,
             apart selftest::check_24_helm_test_fails_and_names_the_cause,
+            together samples::check_15_every_sample_is_accepted_by_the_api_server,
+            apart samples::check_15_a_second_apply_changes_nothing,
             apart lifecycle::without_crds_there_is_nothing_to_release,
             together contract::the_observed_generation_follows_a_change_while_failing,
             together contract::an_idle_grant_is_written_only_to_echo_a_token,
