@@ -8,6 +8,7 @@ use super::probe_args::{ProbeArgs, ProbeKind};
 use crate::api::ProjectRef;
 use crate::app::CallersCluster;
 use crate::cli::escape::escaped;
+use crate::core::condition_builder::counted;
 use crate::core::doctor::{
     Facts, FurtherQuestions, GrantFacts, JobFacts, LimitsFacts, LimitsProbe, PreImage, Probe, ProbeFacts,
     ProbePlan, ProbeSequence, RestoreOutcome,
@@ -70,13 +71,11 @@ pub(super) async fn start_probe(
             } else {
                 (3, "")
             };
-            let calls = flags.max_billed;
+            let calls = counted(flags.max_billed, "scoring call");
             confirm(
                 flags,
                 &bucket,
-                &format!(
-                    "up to {policies} policies{public} to bucket {bucket}, make up to {calls} scoring calls"
-                ),
+                &format!("up to {policies} policies{public} to bucket {bucket}, make up to {calls}"),
             )?;
             let outcome = run(&target, &mut probe).await?;
             facts.probe = Some(ProbeFacts {
@@ -100,7 +99,10 @@ pub(super) async fn start_probe(
             confirm(
                 flags,
                 &bucket,
-                &format!("1 policy to bucket {bucket}, make up to {calls} scoring calls{most}"),
+                &format!(
+                    "1 policy to bucket {bucket}, make up to {}{most}",
+                    counted(calls, "scoring call")
+                ),
             )?;
             let outcome = run(&target, &mut probe).await?;
             facts.limits = Some(LimitsFacts {
