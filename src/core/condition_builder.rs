@@ -107,7 +107,7 @@ fn without_request_id(message: &str) -> String {
 }
 
 /// Formats a count with its noun, for example `1 statement` or `2 statements`.
-pub fn counted<N: Display + PartialEq + From<bool>>(count: N, noun: &str) -> String {
+pub fn counted<N: Copy + Display + PartialEq + From<bool>>(count: N, noun: &str) -> String {
     let plural = if count == N::from(true) { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }

@@ -310,51 +310,55 @@ mod tests {
         assert_eq!(crds_check(&[]).level, Level::Ok);
     }
 
-    fn record(holder: Option<&str>, version: &str) -> Option<LeaseRecord> {
-        Some(LeaseRecord {
+    fn record(holder: Option<&str>, version: &str) -> LeaseRecord {
+        LeaseRecord {
             holder: holder.map(ToOwned::to_owned),
             duration: Duration::from_secs(40),
             transitions: 0,
             version: version.to_owned(),
-        })
+        }
     }
 
     #[test]
     fn only_a_renewal_by_the_same_holder_counts() {
         for (reads, renewed, part) in [
             (vec![None], false, "does not exist"),
-            (vec![record(None, "1"), record(None, "2")], false, "no holder"),
             (
-                vec![record(Some("a"), "1")],
+                vec![Some(record(None, "1")), Some(record(None, "2"))],
+                false,
+                "no holder",
+            ),
+            (
+                vec![Some(record(Some("a"), "1"))],
                 false,
                 "did not renew it within 60 s",
             ),
             (
-                vec![record(Some("a"), "1"), record(Some("a"), "1")],
+                vec![Some(record(Some("a"), "1")), Some(record(Some("a"), "1"))],
                 false,
                 "did not renew",
             ),
             (
-                vec![record(Some("a"), "1"), record(Some("b"), "2")],
+                vec![Some(record(Some("a"), "1")), Some(record(Some("b"), "2"))],
                 false,
                 "held by b",
             ),
             (
-                vec![record(Some("a"), "1"), record(Some("a"), "2")],
+                vec![Some(record(Some("a"), "1")), Some(record(Some("a"), "2"))],
                 true,
                 "held by a, which renews it",
             ),
             (
                 vec![
-                    record(Some("a"), "1"),
-                    record(Some("a"), "2"),
-                    record(Some("a"), "2"),
+                    Some(record(Some("a"), "1")),
+                    Some(record(Some("a"), "2")),
+                    Some(record(Some("a"), "2")),
                 ],
                 true,
                 "renews",
             ),
             (
-                vec![record(Some("a"), "1"), record(Some("a"), "2"), None],
+                vec![Some(record(Some("a"), "1")), Some(record(Some("a"), "2")), None],
                 false,
                 "does not exist",
             ),

@@ -85,10 +85,10 @@ fn check_24_the_test_pod_is_the_operators_in_all_but_its_labels() {
                 );
             }
             // It gets no credentials.
-            let text = spec.to_string();
+            let printed = spec.to_string();
             assert!(
-                !text.contains("secretName") && !text.contains("envFrom"),
-                "{values}: {text}"
+                !printed.contains("secretName") && !printed.contains("envFrom"),
+                "{values}: {printed}"
             );
             let labels = test["metadata"]["labels"].as_object().unwrap();
             let mut selectors = 0;
