@@ -1,5 +1,6 @@
 //! The progress of a job that does not run: restored from what is stored, and stored when the job ends.
 
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -29,33 +30,31 @@ pub(super) fn after_phase(stored: WriteResult) -> Action {
 }
 
 /// Restores the progress of a job from its status and from reports, which may be newer. `None` when the size of the
-/// source is not known yet.
-///
-/// # Errors
-/// Returns the action for a retry when the reports cannot be read. If a retry cannot help, the job is stalled first.
+/// source is not known yet. Breaks with the action for a retry when the reports cannot be read; if a retry cannot help,
+/// the job is stalled first.
 pub(super) async fn load_progress(
     context: &Context,
     writer: &mut JobWriter,
     spec: &JobSpec,
     now: Timestamp,
-) -> Result<Option<Progress>, Action> {
+) -> ControlFlow<Action, Option<Progress>> {
     let Some(size) = planned_size(spec, writer.job.status.source.as_ref()) else {
-        return Ok(None);
+        return Continue(None);
     };
     let mut progress = resume_progress(spec, &writer.job.status, size, now, &writer.job.uid);
     match restore_reports(writer, context, &mut progress).await {
-        Ok(()) => Ok(Some(progress)),
+        Ok(()) => Continue(Some(progress)),
         Err(error) => {
             tracing::warn!(job = %writer.job.key, %error, "failed to read reports; retrying");
             if !matches!(error, KubeError::Forbidden | KubeError::Invalid) {
-                return Err(Action::Requeue(RETRY_KUBE_API));
+                return Break(Action::Requeue(RETRY_KUBE_API));
             }
             let message = format!(
                 "The ImageScoreReports of this job cannot be read ({error}), and no billed call is made before they can: check the permissions of the operator and other writers of the reports"
             );
             let phase = Phase::Stalled(JobReason::ResultsUnreadable, message);
             writer.write_phase(context, None, &phase).await;
-            Err(Action::Requeue(RECHECK_GRANT))
+            Break(Action::Requeue(RECHECK_GRANT))
         }
     }
 }
@@ -81,8 +80,8 @@ pub(super) async fn fail_or_complete(
     let mut progress = None;
     if writer.job.status.requests.is_some() {
         progress = match load_progress(context, &mut writer, spec, now).await {
-            Ok(progress) => progress,
-            Err(next) => return next,
+            Continue(progress) => progress,
+            Break(next) => return next,
         };
     }
     writer.finish_job(context, progress.as_mut(), end).await

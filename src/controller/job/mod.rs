@@ -33,6 +33,7 @@ mod source_page;
 mod source_reader;
 mod store_status;
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;
 
 use self::job_credentials::valid_job;
@@ -94,8 +95,10 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let now = context.ports.now();
     let until = active_deadline(&writer.job, &spec, now);
     let next = match Box::pin(check_preconditions(context, writer, &spec, &source_spec, now)).await {
-        Ok((writer, grant)) => Box::pin(start_run(context, (writer, room), spec, source_spec, grant)).await,
-        Err(next) => {
+        Continue((writer, grant)) => {
+            Box::pin(start_run(context, (writer, room), spec, source_spec, grant)).await
+        }
+        Break(next) => {
             context.runs.stop_waiting(key);
             next
         }
@@ -182,8 +185,8 @@ async fn start_run(
         ))
         .await
         {
-            Ok(writer) => writer,
-            Err(next) => return next,
+            Continue(writer) => writer,
+            Break(next) => return next,
         };
         source_keys = Some(keys);
     }
@@ -201,9 +204,9 @@ async fn start_run(
         }
     };
     let progress = match load_progress(context, &mut writer, &spec, context.ports.now()).await {
-        Ok(Some(progress)) => progress,
-        Ok(None) => return Action::Requeue(RETRY_KUBE_API),
-        Err(next) => return next,
+        Continue(Some(progress)) => progress,
+        Continue(None) => return Action::Requeue(RETRY_KUBE_API),
+        Break(next) => return next,
     };
     let missing = missing_results(&writer, &progress);
     if missing > 0 {

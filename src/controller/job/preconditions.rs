@@ -1,6 +1,7 @@
 //! Checks whether a job may run: restored, cancelled, past its deadline, suspended, out of budget, denied by the tenancy
 //! rules, or waiting for its grant, in this order.
 
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -22,22 +23,20 @@ use crate::core::job::{
 };
 use crate::runtime::queue::Action;
 
-/// Checks whether a job may run. Returns its grant, if it references one.
-///
-/// # Errors
-/// Returns the action for a job that has ended or has to wait; its status is written.
+/// Checks whether a job may run. Continues with its grant, if it references one; breaks with the action for a job that has
+/// ended or has to wait, whose status is written.
 pub(super) async fn check_preconditions(
     context: &Context,
     mut writer: JobWriter,
     spec: &JobSpec,
     source_spec: &SourceSpec,
     now: Timestamp,
-) -> Result<(JobWriter, Option<GrantObject>), Action> {
+) -> ControlFlow<Action, (JobWriter, Option<GrantObject>)> {
     if writer.job.is_restored() {
         writer
             .write_phase(context, None, &Phase::RestoredFromBackup)
             .await;
-        return Err(Action::Requeue(RECHECK_GRANT));
+        return Break(Action::Requeue(RECHECK_GRANT));
     }
     if writer.job.has_started() {
         // First report the requests and results of a run that ended in a crash.
@@ -45,12 +44,12 @@ pub(super) async fn check_preconditions(
         if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0) {
             let stored = writer.write_recovered_status(context, &progress).await;
             if stored != WriteResult::Stored {
-                return Err(Action::Requeue(stored.retry_after()));
+                return Break(Action::Requeue(stored.retry_after()));
             }
         }
     }
     if spec.cancel {
-        return Err(fail_or_complete(context, writer, spec, cancelled(), now).await);
+        return Break(fail_or_complete(context, writer, spec, cancelled(), now).await);
     }
     if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
         let seconds = spec.active_deadline_seconds.unwrap_or_default();
@@ -58,7 +57,7 @@ pub(super) async fn check_preconditions(
             "The job did not finish within activeDeadlineSeconds ({seconds} s), and the results so far are kept: create another job with more time"
         );
         let end = End::Failed(JobReason::DeadlineExceeded, message);
-        return Err(fail_or_complete(context, writer, spec, end, now).await);
+        return Break(fail_or_complete(context, writer, spec, end, now).await);
     }
     let paused = is_suspended(&writer.job);
     if spec.suspend {
@@ -67,10 +66,10 @@ pub(super) async fn check_preconditions(
             let note = "spec.suspend is true: no new call is sent; calls in flight finish";
             publish_job_event(context, &writer.job, EventReason::Suspended, note, false).await;
         }
-        return Err(after_phase(stored));
+        return Break(after_phase(stored));
     }
     if budget_is_exhausted(&writer.job, spec) {
-        return Err(after_phase(
+        return Break(after_phase(
             writer.persist(context, None, &Phase::OutOfBudget).await,
         ));
     }
@@ -80,7 +79,7 @@ pub(super) async fn check_preconditions(
     }
     let key = writer.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {
-        return Err(Action::Requeue(RETRY_KUBE_API));
+        return Break(Action::Requeue(RETRY_KUBE_API));
     };
     if let Err(message) = context
         .ports
@@ -88,23 +87,26 @@ pub(super) async fn check_preconditions(
         .allow_job(&tenant, spec, &source_spec.buckets())
     {
         writer.write_phase(context, None, &Phase::Denied(message)).await;
-        return Err(Action::Requeue(RECHECK_GRANT));
+        return Break(Action::Requeue(RECHECK_GRANT));
     }
     if context.awaits_recheck(&key) {
-        return Err(Action::Requeue(Duration::from_millis(500)));
+        return Break(Action::Requeue(Duration::from_millis(500)));
     }
     let grant = {
         let _memory = context.memory.reserve(&key.namespace, OBJECT_BYTES).await;
         read_grant(context, &writer.job, spec).await
     };
-    let grant = grant.map_err(|error| {
-        tracing::warn!(job = %key, %error, "failed to read grant; retrying");
-        Action::Requeue(RETRY_KUBE_API)
-    })?;
+    let grant = match grant {
+        Ok(grant) => grant,
+        Err(error) => {
+            tracing::warn!(job = %key, %error, "failed to read grant; retrying");
+            return Break(Action::Requeue(RETRY_KUBE_API));
+        }
+    };
     let decision = evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now);
     if let Some(bucket) = denying_bucket(&decision, grant.as_ref()).filter(|b| !context.is_rechecked(b)) {
         context.request_recheck(&key, bucket);
-        return Err(Action::Requeue(Duration::from_millis(500)));
+        return Break(Action::Requeue(Duration::from_millis(500)));
     }
     match decision {
         GateDecision::Open => {
@@ -113,20 +115,20 @@ pub(super) async fn check_preconditions(
                 Some((other_job_message(&grant.key), until))
             });
             match other {
-                None => Ok((writer, grant)),
+                None => Continue((writer, grant)),
                 Some((message, until)) => {
-                    Err(Box::pin(wait_for_grant(context, writer, spec, message, Some(until))).await)
+                    Break(Box::pin(wait_for_grant(context, writer, spec, message, Some(until))).await)
                 }
             }
         }
         GateDecision::Denied(message) => {
-            Err(Box::pin(wait_for_grant(context, writer, spec, message, None)).await)
+            Break(Box::pin(wait_for_grant(context, writer, spec, message, None)).await)
         }
         GateDecision::Wait(message, until) => {
-            Err(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
+            Break(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
         }
         GateDecision::Never(reason, message) => {
-            Err(fail_or_complete(context, writer, spec, End::Failed(reason, message), now).await)
+            Break(fail_or_complete(context, writer, spec, End::Failed(reason, message), now).await)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Reads the source of a job from OSS: counts it before the first billed call, and reads it page by page during the
 //! run.
 
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -30,20 +31,18 @@ const MAX_MANIFEST_BYTES: u64 = 64 * 1024 * 1024;
 /// Interval at which the job is read while its source is counted.
 const CHECK_CHANGES_EVERY: Duration = Duration::from_secs(5);
 
-/// Counts the items once, before the first billed call.
-///
-/// # Errors
-/// Returns the action for a job that has ended or has to count again; its status is written.
+/// Counts the items once, before the first billed call. Breaks with the action for a job that has ended or has to count
+/// again, whose status is written.
 pub(super) async fn count_items(
     context: &Context,
     mut writer: JobWriter,
     (spec, source_spec): (&JobSpec, &SourceSpec),
     mut keys: AccessKeys,
     grant: Option<&GrantSpec>,
-) -> Result<JobWriter, Action> {
+) -> ControlFlow<Action, JobWriter> {
     let observed = writer.job.status.source.clone().unwrap_or_default();
     if observed.items.is_some() || !spec.source.uris.is_empty() {
-        return Ok(writer);
+        return Continue(writer);
     }
     if observed.as_of.is_none() {
         return match pin_source(context, spec, &keys).await {
@@ -51,9 +50,9 @@ pub(super) async fn count_items(
                 writer
                     .write_phase(context, None, &Phase::Counting(observed))
                     .await;
-                Err(Action::Requeue(NEXT_SECOND))
+                Break(Action::Requeue(NEXT_SECOND))
             }
-            Err(error) => Err(on_source_error(context, writer, None, spec, &error).await),
+            Err(error) => Break(on_source_error(context, writer, None, spec, &error).await),
         };
     }
     let most = spec
@@ -73,7 +72,7 @@ pub(super) async fn count_items(
         let late = active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now);
         let check = looked_at.elapsed() >= CHECK_CHANGES_EVERY;
         if late || context.stop.is_cancelled() || (check && object_changed(context, &writer).await) {
-            return Err(Action::Requeue(Duration::ZERO));
+            return Break(Action::Requeue(Duration::ZERO));
         }
         if check {
             looked_at = Instant::now();
@@ -83,7 +82,7 @@ pub(super) async fn count_items(
             {
                 Ok(fresh) => keys = fresh,
                 Err(phase) if stops_run(&phase) => {
-                    return Err(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
+                    return Break(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
                 }
                 Err(_) => {}
             }
@@ -91,7 +90,7 @@ pub(super) async fn count_items(
         let job = (namespace.as_str(), spec);
         let mut page = match read_page_with_retries(context, job, &observed, &keys, &at).await {
             Ok(page) => page,
-            Err(error) => return Err(on_source_error(context, writer, None, spec, &error).await),
+            Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
         };
         pages += 1;
         let long = pages > MAX_PAGES
@@ -105,7 +104,7 @@ pub(super) async fn count_items(
                     check_manifest_items(context, &namespace, (spec, grant), &batch, &mut allowed).await
             {
                 drop(page);
-                return Err(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
+                return Break(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
             }
             // A page has many batches, and none of them waits for anything.
             tokio::task::yield_now().await;
@@ -121,7 +120,7 @@ pub(super) async fn count_items(
         if let Err(message) = fits {
             drop(page);
             let end = End::Failed(JobReason::SourceTooLarge, message);
-            return Err(writer.finish_job(context, None, end).await);
+            return Break(writer.finish_job(context, None, end).await);
         }
         place = page.next.take();
     }
@@ -130,9 +129,9 @@ pub(super) async fn count_items(
         .write_phase(context, None, &Phase::Counting(count.source_seen(&observed)))
         .await
     {
-        Ok(writer)
+        Continue(writer)
     } else {
-        Err(Action::Requeue(REREAD_AFTER))
+        Break(Action::Requeue(REREAD_AFTER))
     }
 }
 
