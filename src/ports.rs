@@ -1,10 +1,10 @@
 //! The trait through which all effects happen: Kubernetes, Alibaba Cloud and the clock. No other code has an effect, so a
 //! test can count, block, drop, delay or fail each single one.
 
+use async_trait::async_trait;
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use thiserror::Error;
@@ -189,189 +189,154 @@ pub struct ObjectEvent {
 /// [`CloudError`] that carries the kind of failure, the code and the request ID; [`CloudErrorKind::Unanswered`] means that
 /// the request may have taken effect. Kubernetes methods do not retry either and fail with a [`KubeError`]; the comments
 /// below name only the errors that need an explanation.
+#[async_trait]
 pub trait Ports: Send + Sync + 'static {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
 
     /// Lists all grants of a bucket in the watched namespaces, uncached. Fails if one namespace cannot be listed.
-    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>>;
+    async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError>;
     /// Reads one grant, uncached. Returns `None` if the grant does not exist.
-    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>>;
+    async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError>;
     /// Replaces the status of the grant at the version given in `grant`. Returns the new `resourceVersion`. Fails with
     /// `Conflict` if the grant changed since, and with `NotFound` if it was deleted.
-    fn replace_grant_status<'a>(
-        &'a self,
-        grant: &'a GrantObject,
-        status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>>;
+    async fn replace_grant_status(
+        &self,
+        grant: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeError>;
     /// Adds the operator's finalizer to the grant. Returns the new `resourceVersion`. Fails with `Invalid` if the UID or the
     /// list of finalizers differs from the one in `grant`.
-    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>>;
+    async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError>;
     /// Removes the operator's finalizer from the grant. Succeeds if the finalizer or the grant no longer exists. Fails with
     /// `Invalid` if the finalizer is not where `grant` lists it.
-    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>>;
+    async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError>;
     /// Reads one job, uncached. Returns `None` if the job does not exist.
-    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>>;
+    async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError>;
     /// Replaces the status of the job at the version given in `job`. Returns the new `resourceVersion`. Fails with
     /// `Conflict` if the job changed since, and with `NotFound` if it was deleted.
-    fn replace_job_status<'a>(
-        &'a self,
-        job: &'a JobObject,
-        status: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>>;
+    async fn replace_job_status(&self, job: &JobObject, status: &JobStatus) -> Result<String, KubeError>;
     /// Sets the annotation that marks the job as started to the job's UID. Returns the new `resourceVersion`. Fails with
     /// `Conflict` if the job changed since it was read.
-    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>>;
+    async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError>;
     /// Lists one page of a job's reports: the first page, or the page of a continuation token. Fails with `Invalid` if a
     /// report cannot be decoded, and with `Unavailable` if the token has expired.
-    fn list_reports<'a>(
-        &'a self,
-        job: &'a JobObject,
-        page: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ReportPage, KubeError>>;
+    async fn list_reports(&self, job: &JobObject, page: Option<&str>) -> Result<ReportPage, KubeError>;
     /// Reads one report of a job by its number. Returns `None` if the report does not exist. Fails with `Invalid` if the
     /// report cannot be decoded.
-    fn get_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>>;
+    async fn get_report(&self, job: &JobObject, number: usize) -> Result<Option<StoredReport>, KubeError>;
     /// Creates a report, or replaces it if `version` is given. Returns the new `resourceVersion`. Fails with `Conflict` if
     /// the report to create exists or the report to replace changed since `version`.
-    fn put_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        report: &'a Report,
-        version: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<String, KubeError>>;
+    async fn put_report(
+        &self,
+        job: &JobObject,
+        report: &Report,
+        version: Option<&str>,
+    ) -> Result<String, KubeError>;
     /// Deletes a report of a job. Succeeds if the report does not exist.
-    fn delete_report<'a>(&'a self, job: &'a JobObject, number: usize)
-    -> BoxFuture<'a, Result<(), KubeError>>;
+    async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError>;
     /// Reads the credentials in a Secret. Fails if the Secret is missing, unreadable for the operator, or has no usable
     /// `accessKeyId` or `accessKeySecret`; with [`CredentialsError::Unavailable`] if the API server is unavailable.
-    fn read_secret<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>>;
+    async fn read_secret(&self, namespace: &str, name: &str) -> Result<AccessKeys, CredentialsError>;
     /// Requests a ServiceAccount token for the audience of STS, valid for 1 h. Fails if the ServiceAccount is missing or the
     /// operator may not request the token; with [`CredentialsError::Unavailable`] if the API server is unavailable.
-    fn request_token<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, CredentialsError>>;
+    async fn request_token(&self, namespace: &str, name: &str) -> Result<SecretString, CredentialsError>;
     /// Returns the operator's own credentials; exchanges the token at STS when RRSA is configured. Fails with
     /// [`CredentialsError::NotConfigured`] if the operator has no identity.
-    fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>>;
+    async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError>;
     /// STS `AssumeRole`: returns temporary credentials of the role, valid for 1 h.
-    fn assume_role<'a>(
-        &'a self,
-        session: &'a RoleSession,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>>;
+    async fn assume_role(&self, session: &RoleSession, keys: &AccessKeys) -> Result<AccessKeys, CloudError>;
     /// STS `AssumeRoleWithOIDC`: exchanges a ServiceAccount token for temporary credentials of the role, valid for 1 h.
-    fn assume_role_with_oidc<'a>(
-        &'a self,
-        session: &'a RoleSession,
-        provider_arn: &'a str,
-        token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>>;
+    async fn assume_role_with_oidc(
+        &self,
+        session: &RoleSession,
+        provider_arn: &str,
+        token: &SecretString,
+    ) -> Result<AccessKeys, CloudError>;
     /// Returns the time of the API server's clock. Fails with `Unavailable` if it does not answer or names no time.
-    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>>;
+    async fn server_time(&self) -> Result<Timestamp, KubeError>;
     /// Reads the labels of a namespace. Fails with `NotFound` if the namespace does not exist.
-    fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>>;
+    async fn tenant_of(&self, namespace: &str) -> Result<Tenant, KubeError>;
     /// Returns the tenancy rules in force. No I/O.
     fn tenancy_rules(&self) -> Arc<TenancyRules>;
     /// Publishes an event. A failure is logged at level debug and has no other effect: the condition has the same content.
-    fn publish_event(&self, announcement: ObjectEvent) -> BoxFuture<'_, ()>;
+    async fn publish_event(&self, announcement: ObjectEvent);
 
     /// OSS `GetBucketPolicy`: returns the policy, or none if the bucket has no policy. Every other failure is an error,
     /// never an empty policy.
-    fn get_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CloudError>>;
+    async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError>;
     /// OSS `PutBucketPolicy`: replaces the policy. Waits until the lease outlasts the call's deadline. The signature is
     /// dated `signed_at`, so that OSS rejects a request that arrives too late. Returns the request id of OSS.
     /// [`CloudError::had_no_effect`] is `true` if a failed call certainly had no effect.
-    fn put_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        policy: &'a CheckedPolicy,
+    async fn put_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+        policy: &CheckedPolicy,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>>;
+    ) -> Result<Option<String>, CloudError>;
     /// OSS `DeleteBucketPolicy`: succeeds if the bucket has no policy. Lease, signature and errors as for
     /// [`Ports::put_policy`].
-    fn delete_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        deletion: &'a CheckedDeletion,
+    async fn delete_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+        deletion: &CheckedDeletion,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>>;
+    ) -> Result<Option<String>, CloudError>;
     /// Reads Block Public Access of the bucket and, if that is off, of the account: up to two requests. A missing permission
     /// or a rejected request returns [`PublicAccessBlock::Unreadable`]; transient failures are errors.
-    fn read_public_access_block<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>>;
+    async fn read_public_access_block(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+    ) -> Result<PublicAccessBlock, CloudError>;
     /// OSS `GetBucketInfo`: returns the bucket's owner and region. A missing permission returns both as unknown; other
     /// failures are errors.
-    fn bucket_info<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>>;
+    async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError>;
     /// OSS `GetBucketPolicyStatus`: returns `true` if OSS classifies the policy as public, and `None` after any failure. The
     /// value is only shown in status.
-    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a AccessKeys) -> BoxFuture<'a, Option<bool>>;
+    async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys) -> Option<bool>;
     /// Stores a copy of a policy before the policy is replaced. Returns where the copy is; `None` if the operator has no
     /// namespace of its own. Fails with `Conflict` if the ConfigMap belongs to another bucket or changed meanwhile.
-    fn store_policy_backup(
-        &self,
-        backup: PolicyBackup,
-    ) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>>;
+    async fn store_policy_backup(&self, backup: PolicyBackup) -> Result<Option<BackupRef>, KubeError>;
     /// OSS `ListObjectsV2`: returns the next page of at most 1,000 objects with a prefix.
-    fn list_objects<'a>(
-        &'a self,
-        region: &'a str,
-        bucket: &'a str,
-        prefix: &'a str,
-        after: &'a ListPosition,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectPage, CloudError>>;
+    async fn list_objects(
+        &self,
+        region: &str,
+        bucket: &str,
+        prefix: &str,
+        after: &ListPosition,
+        keys: &AccessKeys,
+    ) -> Result<ObjectPage, CloudError>;
     /// OSS `GetObject`: returns the bytes of a range, fewer at the end of the object. With `etag`, fails with
     /// [`CloudErrorKind::RequestRejected`] (HTTP 412) if the object changed.
-    fn read_object<'a>(
-        &'a self,
-        region: &'a str,
-        object: &'a ObjectUri,
+    async fn read_object(
+        &self,
+        region: &str,
+        object: &ObjectUri,
         range: Range<u64>,
-        etag: Option<&'a str>,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>>;
+        etag: Option<&str>,
+        keys: &AccessKeys,
+    ) -> Result<ObjectChunk, CloudError>;
     /// STS `GetCallerIdentity`: returns the UID of the account that owns the credentials.
-    fn caller_account<'a>(&'a self, keys: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>>;
+    async fn caller_account(&self, keys: &AccessKeys) -> Result<String, CloudError>;
     /// IMM `GetProject`: returns the project's limits and service role.
-    fn project_limits<'a>(
-        &'a self,
-        project: &'a ProjectRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>>;
+    async fn project_limits(
+        &self,
+        project: &ProjectRef,
+        keys: &AccessKeys,
+    ) -> Result<ProjectLimits, CloudError>;
     /// Returns once this process may make billed calls: after it has taken over an expired lease, calls of the previous
     /// holder may be in flight.
-    fn billing_permitted(&self) -> BoxFuture<'_, ()>;
+    async fn billing_permitted(&self);
     /// IMM `DetectImageScore`: returns the score, digit by digit as in IMM's response. Waits until the lease outlasts the
     /// call's deadline, less `BILLED_OVERRUN`. Every call with a 2xx or 4xx response may be billed.
-    fn detect_image_score<'a>(
-        &'a self,
-        project: &'a ProjectRef,
-        access: &'a JobAccess,
-        keys: &'a AccessKeys,
-        uri: &'a str,
-    ) -> BoxFuture<'a, Result<String, CloudError>>;
+    async fn detect_image_score(
+        &self,
+        project: &ProjectRef,
+        access: &JobAccess,
+        keys: &AccessKeys,
+        uri: &str,
+    ) -> Result<String, CloudError>;
 }

@@ -1,10 +1,9 @@
 //! Implements [`Ports`] with the adapters for Kubernetes and Alibaba Cloud.
 
+use async_trait::async_trait;
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 
 use secrecy::SecretString;
@@ -49,275 +48,198 @@ pub struct Adapters {
 }
 
 impl Adapters {
-    /// Makes a request to the API server when the budget has room for the namespace.
-    fn request<'a, T>(
-        &'a self,
-        namespace: &'a str,
-        request: impl Future<Output = T> + Send + 'a,
-    ) -> BoxFuture<'a, T> {
-        async move {
-            self.requests.take(namespace).await;
-            request.await
-        }
-        .boxed()
+    /// Returns the API server when the budget has room for a request of the namespace.
+    async fn api(&self, namespace: &str) -> &Kubernetes {
+        self.requests.take(namespace).await;
+        &self.kubernetes
     }
 }
 
+#[async_trait]
 impl Ports for Adapters {
     fn now(&self) -> Timestamp {
         now()
     }
-    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
-        self.request("", self.kubernetes.list_grants(bucket))
+    async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
+        self.api("").await.list_grants(bucket).await
     }
-    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>> {
-        self.request(&key.namespace, self.kubernetes.get_grant(key))
+    async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
+        self.api(&key.namespace).await.get_grant(key).await
     }
-    fn replace_grant_status<'a>(
-        &'a self,
-        grant: &'a GrantObject,
-        status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.request(
-            &grant.key.namespace,
-            self.kubernetes.replace_grant_status(grant, status),
-        )
+    async fn replace_grant_status(
+        &self,
+        grant: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeError> {
+        let api = self.api(&grant.key.namespace).await;
+        api.replace_grant_status(grant, status).await
     }
-    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.request(&grant.key.namespace, self.kubernetes.add_finalizer(grant))
+    async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
+        self.api(&grant.key.namespace).await.add_finalizer(grant).await
     }
-    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>> {
-        self.request(&grant.key.namespace, self.kubernetes.remove_finalizer(grant))
+    async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
+        self.api(&grant.key.namespace).await.remove_finalizer(grant).await
     }
-    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
-        self.request(&key.namespace, self.kubernetes.get_job(key))
+    async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
+        self.api(&key.namespace).await.get_job(key).await
     }
-    fn replace_job_status<'a>(
-        &'a self,
-        job: &'a JobObject,
-        status: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.request(
-            &job.key.namespace,
-            self.kubernetes.replace_job_status(job, status),
-        )
+    async fn replace_job_status(&self, job: &JobObject, status: &JobStatus) -> Result<String, KubeError> {
+        let api = self.api(&job.key.namespace).await;
+        api.replace_job_status(job, status).await
     }
-    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.request(&job.key.namespace, self.kubernetes.mark_started(job))
+    async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
+        self.api(&job.key.namespace).await.mark_started(job).await
     }
-    fn read_secret<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>> {
-        self.request(namespace, self.kubernetes.read_secret(namespace, name))
+    async fn read_secret(&self, namespace: &str, name: &str) -> Result<AccessKeys, CredentialsError> {
+        self.api(namespace).await.read_secret(namespace, name).await
     }
-    fn request_token<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
-        self.request(namespace, self.kubernetes.request_token(namespace, name))
+    async fn request_token(&self, namespace: &str, name: &str) -> Result<SecretString, CredentialsError> {
+        self.api(namespace).await.request_token(namespace, name).await
     }
-    fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
-        self.operator_identity.credentials(&self.cloud, now()).boxed()
+    async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
+        self.operator_identity.credentials(&self.cloud, now()).await
     }
-    fn assume_role<'a>(
-        &'a self,
-        session: &'a RoleSession,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
-        self.cloud.assume_role(session, keys, now()).boxed()
+    async fn assume_role(&self, session: &RoleSession, keys: &AccessKeys) -> Result<AccessKeys, CloudError> {
+        self.cloud.assume_role(session, keys, now()).await
     }
-    fn assume_role_with_oidc<'a>(
-        &'a self,
-        session: &'a RoleSession,
-        provider_arn: &'a str,
-        token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
+    async fn assume_role_with_oidc(
+        &self,
+        session: &RoleSession,
+        provider_arn: &str,
+        token: &SecretString,
+    ) -> Result<AccessKeys, CloudError> {
         self.cloud
             .assume_role_with_oidc(session, provider_arn, token, now())
-            .boxed()
+            .await
     }
-    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>> {
-        self.kubernetes.server_time().boxed()
+    async fn server_time(&self) -> Result<Timestamp, KubeError> {
+        self.kubernetes.server_time().await
     }
-    fn tenant_of<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
-        self.request(namespace, self.kubernetes.tenant_of(namespace))
+    async fn tenant_of(&self, namespace: &str) -> Result<Tenant, KubeError> {
+        self.api(namespace).await.tenant_of(namespace).await
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
         self.tenancy_rules.get()
     }
-    fn publish_event(&self, announcement: ObjectEvent) -> BoxFuture<'_, ()> {
-        async move {
-            self.requests.take(&announcement.key.namespace).await;
-            self.kubernetes.publish_event(announcement).await;
-        }
-        .boxed()
+    async fn publish_event(&self, announcement: ObjectEvent) {
+        let api = self.api(&announcement.key.namespace).await;
+        api.publish_event(announcement).await;
     }
-    fn get_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
-        async move { self.cloud.get_policy(&bucket_place(bucket)?, keys, now()).await }.boxed()
+    async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
+        self.cloud.get_policy(&bucket_place(bucket)?, keys, now()).await
     }
-    fn put_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        policy: &'a CheckedPolicy,
-        signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
-        async move {
-            let place = bucket_place(bucket)?;
-            self.fence.wait_until_safe(OSS_DEADLINE).await;
-            self.cloud
-                .put_policy(&place, keys, policy.text(), signed_at)
-                .await
-        }
-        .boxed()
-    }
-    fn delete_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        _: &'a CheckedDeletion,
-        signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
-        async move {
-            let place = bucket_place(bucket)?;
-            self.fence.wait_until_safe(OSS_DEADLINE).await;
-            self.cloud.delete_policy(&place, keys, signed_at).await
-        }
-        .boxed()
-    }
-    fn read_public_access_block<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
-        async move {
-            let place = bucket_place(bucket)?;
-            self.cloud.read_public_access_block(&place, keys, now()).await
-        }
-        .boxed()
-    }
-    fn bucket_info<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>> {
-        async move { self.cloud.bucket_info(&bucket_place(bucket)?, keys, now()).await }.boxed()
-    }
-    fn is_public<'a>(&'a self, bucket: &'a BucketRef, keys: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
-        async move {
-            self.cloud
-                .is_public(&bucket_place(bucket).ok()?, keys, now())
-                .await
-        }
-        .boxed()
-    }
-    fn store_policy_backup(
+    async fn put_policy(
         &self,
-        backup: PolicyBackup,
-    ) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>> {
-        self.request("", self.kubernetes.store_policy_backup(backup))
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+        policy: &CheckedPolicy,
+        signed_at: Timestamp,
+    ) -> Result<Option<String>, CloudError> {
+        let place = bucket_place(bucket)?;
+        self.fence.wait_until_safe(OSS_DEADLINE).await;
+        self.cloud
+            .put_policy(&place, keys, policy.text(), signed_at)
+            .await
     }
-    fn list_reports<'a>(
-        &'a self,
-        job: &'a JobObject,
-        page: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ReportPage, KubeError>> {
-        self.request(&job.key.namespace, self.kubernetes.list_reports(job, page))
+    async fn delete_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+        _: &CheckedDeletion,
+        signed_at: Timestamp,
+    ) -> Result<Option<String>, CloudError> {
+        let place = bucket_place(bucket)?;
+        self.fence.wait_until_safe(OSS_DEADLINE).await;
+        self.cloud.delete_policy(&place, keys, signed_at).await
     }
-    fn get_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>> {
-        self.request(&job.key.namespace, self.kubernetes.get_report(job, number))
+    async fn read_public_access_block(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+    ) -> Result<PublicAccessBlock, CloudError> {
+        let place = bucket_place(bucket)?;
+        self.cloud.read_public_access_block(&place, keys, now()).await
     }
-    fn put_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        report: &'a Report,
-        version: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.request(
-            &job.key.namespace,
-            self.kubernetes.put_report(job, report, version),
-        )
+    async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError> {
+        self.cloud.bucket_info(&bucket_place(bucket)?, keys, now()).await
     }
-    fn delete_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<(), KubeError>> {
-        self.request(&job.key.namespace, self.kubernetes.delete_report(job, number))
+    async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys) -> Option<bool> {
+        self.cloud
+            .is_public(&bucket_place(bucket).ok()?, keys, now())
+            .await
     }
-    fn list_objects<'a>(
-        &'a self,
-        region: &'a str,
-        bucket: &'a str,
-        prefix: &'a str,
-        after: &'a ListPosition,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
-        async move {
-            let place = BucketPlace::new(bucket, region).map_err(|_| invalid_name())?;
-            self.cloud.list_objects(&place, prefix, after, keys, now()).await
-        }
-        .boxed()
+    async fn store_policy_backup(&self, backup: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
+        self.api("").await.store_policy_backup(backup).await
     }
-    fn read_object<'a>(
-        &'a self,
-        region: &'a str,
-        object: &'a ObjectUri,
+    async fn list_reports(&self, job: &JobObject, page: Option<&str>) -> Result<ReportPage, KubeError> {
+        self.api(&job.key.namespace).await.list_reports(job, page).await
+    }
+    async fn get_report(&self, job: &JobObject, number: usize) -> Result<Option<StoredReport>, KubeError> {
+        self.api(&job.key.namespace).await.get_report(job, number).await
+    }
+    async fn put_report(
+        &self,
+        job: &JobObject,
+        report: &Report,
+        version: Option<&str>,
+    ) -> Result<String, KubeError> {
+        let api = self.api(&job.key.namespace).await;
+        api.put_report(job, report, version).await
+    }
+    async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError> {
+        let api = self.api(&job.key.namespace).await;
+        api.delete_report(job, number).await
+    }
+    async fn list_objects(
+        &self,
+        region: &str,
+        bucket: &str,
+        prefix: &str,
+        after: &ListPosition,
+        keys: &AccessKeys,
+    ) -> Result<ObjectPage, CloudError> {
+        let place = BucketPlace::new(bucket, region).map_err(|_| invalid_name())?;
+        self.cloud.list_objects(&place, prefix, after, keys, now()).await
+    }
+    async fn read_object(
+        &self,
+        region: &str,
+        object: &ObjectUri,
         range: Range<u64>,
-        etag: Option<&'a str>,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
-        async move {
-            let place = ObjectPlace::new(object, region).map_err(|_| invalid_name())?;
-            self.cloud.read_object(&place, range, etag, keys, now()).await
-        }
-        .boxed()
+        etag: Option<&str>,
+        keys: &AccessKeys,
+    ) -> Result<ObjectChunk, CloudError> {
+        let place = ObjectPlace::new(object, region).map_err(|_| invalid_name())?;
+        self.cloud.read_object(&place, range, etag, keys, now()).await
     }
-    fn caller_account<'a>(&'a self, keys: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
-        self.cloud.caller_account(keys, now()).boxed()
+    async fn caller_account(&self, keys: &AccessKeys) -> Result<String, CloudError> {
+        self.cloud.caller_account(keys, now()).await
     }
-    fn project_limits<'a>(
-        &'a self,
-        project: &'a ProjectRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
-        async move {
-            let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
-            self.cloud.project_limits(&place, keys, now()).await
-        }
-        .boxed()
+    async fn project_limits(
+        &self,
+        project: &ProjectRef,
+        keys: &AccessKeys,
+    ) -> Result<ProjectLimits, CloudError> {
+        let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
+        self.cloud.project_limits(&place, keys, now()).await
     }
-    fn billing_permitted(&self) -> BoxFuture<'_, ()> {
-        self.fence.wait_until_billable().boxed()
+    async fn billing_permitted(&self) {
+        self.fence.wait_until_billable().await;
     }
-    fn detect_image_score<'a>(
-        &'a self,
-        project: &'a ProjectRef,
-        access: &'a JobAccess,
-        keys: &'a AccessKeys,
-        uri: &'a str,
-    ) -> BoxFuture<'a, Result<String, CloudError>> {
-        async move {
-            let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
-            self.fence
-                .wait_until_safe(IMM_DEADLINE.saturating_sub(BILLED_OVERRUN))
-                .await;
-            self.cloud
-                .detect_image_score(&place, access, keys, uri, now())
-                .await
-        }
-        .boxed()
+    async fn detect_image_score(
+        &self,
+        project: &ProjectRef,
+        access: &JobAccess,
+        keys: &AccessKeys,
+        uri: &str,
+    ) -> Result<String, CloudError> {
+        let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
+        self.fence
+            .wait_until_safe(IMM_DEADLINE.saturating_sub(BILLED_OVERRUN))
+            .await;
+        self.cloud
+            .detect_image_score(&place, access, keys, uri, now())
+            .await
     }
 }
 

@@ -1,5 +1,6 @@
 //! The ports of a process: each call is an effect that passes its gate.
 
+use async_trait::async_trait;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,51 +39,50 @@ fn unanswered<T: Send + 'static>() -> BoxFuture<'static, Result<T, CloudError>> 
     .boxed()
 }
 
+#[async_trait]
 impl Ports for Gate {
     fn now(&self) -> Timestamp {
         self.time()
     }
-    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
-        self.listing(bucket)
+    async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
+        self.listing(bucket).await
     }
-    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>> {
+    async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
         self.effect(KubeError::Unavailable, move |o| Ok(o.grants.get(key).cloned()))
+            .await
     }
-    fn replace_grant_status<'a>(
-        &'a self,
-        grant: &'a GrantObject,
-        status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn replace_grant_status(
+        &self,
+        grant: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeError> {
         self.effect(KubeError::Unavailable, move |o| {
             o.replace_status(grant, status, self.seen().as_deref())
         })
+        .await
     }
-    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
         self.effect(KubeError::Unavailable, move |o| o.add_finalizer(grant))
+            .await
     }
-    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>> {
+    async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
         self.effect(KubeError::Unavailable, move |o| o.remove_finalizer(grant))
+            .await
     }
-    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
+    async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         self.effect_of(Call::GetJob, KubeError::Unavailable, move |o, fault| {
             Ok(o.jobs.get(key, matches!(fault, Some(Fault::Behind(_)))))
         })
+        .await
     }
-    fn replace_job_status<'a>(
-        &'a self,
-        job: &'a JobObject,
-        status: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn replace_job_status(&self, job: &JobObject, status: &JobStatus) -> Result<String, KubeError> {
         self.store(move |o| o.jobs.replace_status(job, status, self.number))
+            .await
     }
-    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.store(move |o| o.jobs.mark_started(job))
+    async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
+        self.store(move |o| o.jobs.mark_started(job)).await
     }
-    fn read_secret<'a>(
-        &'a self,
-        namespace: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>> {
+    async fn read_secret(&self, namespace: &str, _: &str) -> Result<AccessKeys, CredentialsError> {
         self.effect(CredentialsError::Unavailable, move |o| {
             if let Some(problem) = o.no_secret.clone() {
                 return Err(problem);
@@ -99,86 +99,76 @@ impl Ports for Gate {
                 expires_at: None,
             })
         })
+        .await
     }
-    fn request_token<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
+    async fn request_token(&self, _: &str, _: &str) -> Result<SecretString, CredentialsError> {
         self.effect(CredentialsError::Unavailable, |_| Err(CredentialsError::NotFound))
+            .await
     }
-    fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
+    async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
         self.effect(CredentialsError::Unavailable, |_| {
             Err(CredentialsError::NotConfigured)
         })
+        .await
     }
-    fn assume_role<'a>(
-        &'a self,
-        _: &'a RoleSession,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
+    async fn assume_role(&self, _: &RoleSession, _: &AccessKeys) -> Result<AccessKeys, CloudError> {
         self.effect(no_answer(), |o| Ok(o.open_session(self.time())))
+            .await
     }
-    fn assume_role_with_oidc<'a>(
-        &'a self,
-        _: &'a RoleSession,
-        _: &'a str,
-        _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
-        self.effect(no_answer(), |_| Err(no_answer()))
+    async fn assume_role_with_oidc(
+        &self,
+        _: &RoleSession,
+        _: &str,
+        _: &SecretString,
+    ) -> Result<AccessKeys, CloudError> {
+        self.effect(no_answer(), |_| Err(no_answer())).await
     }
-    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>> {
+    async fn server_time(&self) -> Result<Timestamp, KubeError> {
         self.effect(KubeError::Unavailable, |o| {
             Ok(self.time() - SignedDuration::from_secs(o.jobs.server_behind))
         })
+        .await
     }
-    fn tenant_of<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
+    async fn tenant_of(&self, name: &str) -> Result<Tenant, KubeError> {
         self.effect(KubeError::Unavailable, |_| {
             Ok(Tenant {
                 name: name.to_owned(),
                 ..Tenant::default()
             })
         })
+        .await
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
         Arc::new(TenancyRules::default())
     }
-    fn bucket_info<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>> {
+    async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError> {
         let seen = ObservedBucket {
             owner_uid: Some(bucket.owner_uid.clone()),
             region: Some(bucket.region.clone()),
         };
         if keys.id == STRANGER {
-            return unanswered();
+            return unanswered().await;
         }
-        self.effect(no_answer(), |o| o.admit(keys).map(|()| seen))
+        self.effect(no_answer(), |o| o.admit(keys).map(|()| seen)).await
     }
-    fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
+    async fn is_public(&self, _: &BucketRef, _: &AccessKeys) -> Option<bool> {
         self.effect((), |_| Ok(false))
             .map(|answer: Result<bool, ()>| answer.ok())
-            .boxed()
+            .await
     }
-    fn store_policy_backup(&self, _: PolicyBackup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>> {
-        self.effect(KubeError::Unavailable, |_| Ok(None))
+    async fn store_policy_backup(&self, _: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
+        self.effect(KubeError::Unavailable, |_| Ok(None)).await
     }
-    fn publish_event(&self, _: ObjectEvent) -> BoxFuture<'_, ()> {
+    async fn publish_event(&self, _: ObjectEvent) {
         let publish = |o: &mut FakeWorld| {
             o.counts.events += 1;
             Ok(())
         };
-        self.effect((), publish).map(|_: Result<(), ()>| ()).boxed()
+        self.effect((), publish).map(|_: Result<(), ()>| ()).await
     }
-    fn get_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
+    async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
         if keys.id == STRANGER {
-            return unanswered();
+            return unanswered().await;
         }
         self.effect(no_answer(), move |o| {
             o.admit(keys)?;
@@ -189,120 +179,114 @@ impl Ports for Gate {
                 server_time: Some(self.time()),
             })
         })
+        .await
     }
-    fn put_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        policy: &'a CheckedPolicy,
+    async fn put_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+        policy: &CheckedPolicy,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
+    ) -> Result<Option<String>, CloudError> {
         self.write(bucket, keys, Some(policy.text()), signed_at)
             .map(|answer| answer.map(|()| None))
-            .boxed()
+            .await
     }
-    fn delete_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        _: &'a CheckedDeletion,
+    async fn delete_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+        _: &CheckedDeletion,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
+    ) -> Result<Option<String>, CloudError> {
         self.write(bucket, keys, None, signed_at)
             .map(|answer| answer.map(|()| None))
-            .boxed()
+            .await
     }
-    fn read_public_access_block<'a>(
-        &'a self,
-        _: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
+    async fn read_public_access_block(
+        &self,
+        _: &BucketRef,
+        keys: &AccessKeys,
+    ) -> Result<PublicAccessBlock, CloudError> {
         if keys.id == STRANGER {
-            return unanswered();
+            return unanswered().await;
         }
         self.effect(no_answer(), |o| {
             o.admit(keys)?;
             Ok(o.block.unwrap_or(PublicAccessBlock::Off))
         })
+        .await
     }
-    fn list_reports<'a>(
-        &'a self,
-        _: &'a JobObject,
-        page: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ReportPage, KubeError>> {
+    async fn list_reports(&self, _: &JobObject, page: Option<&str>) -> Result<ReportPage, KubeError> {
         self.effect(KubeError::Unavailable, move |o| Ok(o.jobs.list_reports(page)))
+            .await
     }
-    fn get_report<'a>(
-        &'a self,
-        _: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>> {
+    async fn get_report(&self, _: &JobObject, number: usize) -> Result<Option<StoredReport>, KubeError> {
         self.effect(KubeError::Unavailable, move |o| {
             Ok(o.jobs.reports.get(&number).cloned())
         })
+        .await
     }
-    fn put_report<'a>(
-        &'a self,
-        _: &'a JobObject,
-        report: &'a Report,
-        version: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.store(move |o| o.jobs.put_report(report, version))
+    async fn put_report(
+        &self,
+        _: &JobObject,
+        report: &Report,
+        version: Option<&str>,
+    ) -> Result<String, KubeError> {
+        self.store(move |o| o.jobs.put_report(report, version)).await
     }
-    fn delete_report<'a>(&'a self, _: &'a JobObject, number: usize) -> BoxFuture<'a, Result<(), KubeError>> {
+    async fn delete_report(&self, _: &JobObject, number: usize) -> Result<(), KubeError> {
         self.store(move |o| {
             o.jobs.reports.remove(&number);
             Ok(())
         })
+        .await
     }
-    fn list_objects<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        prefix: &'a str,
-        after: &'a ListPosition,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
+    async fn list_objects(
+        &self,
+        _: &str,
+        _: &str,
+        prefix: &str,
+        after: &ListPosition,
+        _: &AccessKeys,
+    ) -> Result<ObjectPage, CloudError> {
         self.effect(no_answer(), move |o| {
             Ok(o.jobs.list_objects(prefix, after, self.time()))
         })
+        .await
     }
-    fn read_object<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a ObjectUri,
+    async fn read_object(
+        &self,
+        _: &str,
+        _: &ObjectUri,
         range: Range<u64>,
-        _: Option<&'a str>,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
+        _: Option<&str>,
+        _: &AccessKeys,
+    ) -> Result<ObjectChunk, CloudError> {
         self.effect(no_answer(), move |o| {
             Ok(o.jobs.read_manifest(range.start, self.time()))
         })
+        .await
     }
-    fn caller_account<'a>(&'a self, _: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
+    async fn caller_account(&self, _: &AccessKeys) -> Result<String, CloudError> {
         // Without a job, all keys are those of the bucket's owner.
         self.effect(no_answer(), |o| {
             let account = if o.jobs.job.is_some() { ACCOUNT } else { OWNER };
             Ok(account.to_owned())
         })
+        .await
     }
-    fn project_limits<'a>(
-        &'a self,
-        _: &'a ProjectRef,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
-        self.effect(no_answer(), |o| Ok(o.jobs.limits()))
+    async fn project_limits(&self, _: &ProjectRef, _: &AccessKeys) -> Result<ProjectLimits, CloudError> {
+        self.effect(no_answer(), |o| Ok(o.jobs.limits())).await
     }
-    fn billing_permitted(&self) -> BoxFuture<'_, ()> {
-        std::future::ready(()).boxed()
-    }
-    fn detect_image_score<'a>(
-        &'a self,
-        _: &'a ProjectRef,
-        _: &'a JobAccess,
-        _: &'a AccessKeys,
-        uri: &'a str,
-    ) -> BoxFuture<'a, Result<String, CloudError>> {
-        self.score(uri)
+    async fn billing_permitted(&self) {}
+    async fn detect_image_score(
+        &self,
+        _: &ProjectRef,
+        _: &JobAccess,
+        _: &AccessKeys,
+        uri: &str,
+    ) -> Result<String, CloudError> {
+        self.score(uri).await
     }
 }

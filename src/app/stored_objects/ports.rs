@@ -1,13 +1,12 @@
 //! An API server that stores one grant, one job and its reports as JSON, and a cloud that answers everything.
 
+use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, ready};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use secrecy::SecretString;
@@ -68,44 +67,42 @@ impl StoredPorts {
     }
 
     /// Reads an object; blocks a reconcile that does nothing else.
-    fn read<'a, T: Send + 'a>(&'a self, result: impl FnOnce(&Store) -> T + Send + 'a) -> BoxFuture<'a, T> {
-        async move {
-            if self.reads.fetch_add(1, Ordering::Relaxed) >= READ_LIMIT {
-                std::future::pending::<()>().await;
-            }
-            result(&self.store())
+    async fn read<T>(&self, result: impl FnOnce(&Store) -> T + Send) -> T {
+        if self.reads.fetch_add(1, Ordering::Relaxed) >= READ_LIMIT {
+            std::future::pending::<()>().await;
         }
-        .boxed()
+        result(&self.store())
     }
 
-    fn put(&self, change: impl FnOnce(&mut Store)) -> BoxFuture<'_, Result<String, KubeError>> {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the answer of a port, to be returned as it is"
+    )]
+    fn put(&self, change: impl FnOnce(&mut Store)) -> Result<String, KubeError> {
         let mut store = self.store();
         change(&mut store);
         store.versions += 1;
-        ready(Ok(store.versions.to_string())).boxed()
+        Ok(store.versions.to_string())
     }
 
     /// Takes a second and answers: mostly as asked, and at times with a failure.
-    fn answer<'a, T: Send + 'a>(&'a self, value: T) -> BoxFuture<'a, Result<T, CloudError>> {
+    async fn answer<T: Send>(&self, value: T) -> Result<T, CloudError> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        async move {
-            sleep(Duration::from_millis(300)).await;
-            let kind = match number % 19 {
-                7 => CloudErrorKind::Throttled,
-                11 => CloudErrorKind::Unanswered,
-                13 => CloudErrorKind::RequestRejected,
-                _ => return Ok(value),
-            };
-            Err(CloudError {
-                kind,
-                code: "Code".to_owned(),
-                status: (kind != CloudErrorKind::Unanswered).then_some(400),
-                request_id: None,
-                retry_after: None,
-                refusal: Refusal::default(),
-            })
-        }
-        .boxed()
+        sleep(Duration::from_millis(300)).await;
+        let kind = match number % 19 {
+            7 => CloudErrorKind::Throttled,
+            11 => CloudErrorKind::Unanswered,
+            13 => CloudErrorKind::RequestRejected,
+            _ => return Ok(value),
+        };
+        Err(CloudError {
+            kind,
+            code: "Code".to_owned(),
+            status: (kind != CloudErrorKind::Unanswered).then_some(400),
+            request_id: None,
+            retry_after: None,
+            refusal: Refusal::default(),
+        })
     }
 }
 
@@ -123,26 +120,28 @@ fn keys() -> AccessKeys {
     }
 }
 
+#[async_trait]
 impl Ports for StoredPorts {
     fn now(&self) -> Timestamp {
         let passed = SignedDuration::try_from(self.start.1.elapsed()).unwrap();
         self.start.0 + passed
     }
-    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>> {
-        let now = self.now();
-        async move { Ok(now) }.boxed()
+    async fn server_time(&self) -> Result<Timestamp, KubeError> {
+        Ok(self.now())
     }
-    fn list_grants<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
+    async fn list_grants(&self, _: &str) -> Result<Vec<GrantObject>, KubeError> {
         self.read(|store| Ok(object(&store.grant).iter().map(decode_grant).collect()))
+            .await
     }
-    fn get_grant<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>> {
+    async fn get_grant(&self, _: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
         self.read(|store| Ok(object(&store.grant).as_ref().map(decode_grant)))
+            .await
     }
-    fn replace_grant_status<'a>(
-        &'a self,
-        grant: &'a GrantObject,
-        status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn replace_grant_status(
+        &self,
+        grant: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeError> {
         self.put(|store| {
             let stored = if grant.only_stored.is_nothing() {
                 json!(status)
@@ -153,161 +152,127 @@ impl Ports for StoredPorts {
             store.grant["status"] = stored;
         })
     }
-    fn add_finalizer<'a>(&'a self, _: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn add_finalizer(&self, _: &GrantObject) -> Result<String, KubeError> {
         self.put(|store| store.grant["metadata"]["finalizers"] = json!([FINALIZER]))
     }
-    fn remove_finalizer<'a>(&'a self, _: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>> {
+    async fn remove_finalizer(&self, _: &GrantObject) -> Result<(), KubeError> {
         self.store().grant = Value::Null;
-        ready(Ok(())).boxed()
+        Ok(())
     }
-    fn get_job<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
+    async fn get_job(&self, _: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         self.read(|store| Ok(object(&store.job).as_ref().map(decode_job)))
+            .await
     }
-    fn replace_job_status<'a>(
-        &'a self,
-        _: &'a JobObject,
-        status: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn replace_job_status(&self, _: &JobObject, status: &JobStatus) -> Result<String, KubeError> {
         self.put(|store| store.job["status"] = json!(status))
     }
-    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
         self.put(|store| store.job["metadata"]["annotations"] = json!({"immops.dev/started": job.uid}))
     }
-    fn list_reports<'a>(
-        &'a self,
-        _: &'a JobObject,
-        _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ReportPage, KubeError>> {
+    async fn list_reports(&self, _: &JobObject, _: Option<&str>) -> Result<ReportPage, KubeError> {
         self.read(|store| {
             let decoded = store.reports.values().map(stored_report);
             Ok((decoded.collect::<Result<_, _>>()?, None))
         })
+        .await
     }
-    fn get_report<'a>(
-        &'a self,
-        _: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>> {
+    async fn get_report(&self, _: &JobObject, number: usize) -> Result<Option<StoredReport>, KubeError> {
         self.read(move |store| store.reports.get(&number).map(stored_report).transpose())
+            .await
     }
-    fn put_report<'a>(
-        &'a self,
-        _: &'a JobObject,
-        report: &'a Report,
-        _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn put_report(&self, _: &JobObject, report: &Report, _: Option<&str>) -> Result<String, KubeError> {
         let number = usize::try_from(report.number).unwrap_or_default();
         self.put(|store| {
             store.reports.insert(number, json!(report));
         })
     }
-    fn delete_report<'a>(&'a self, _: &'a JobObject, number: usize) -> BoxFuture<'a, Result<(), KubeError>> {
+    async fn delete_report(&self, _: &JobObject, number: usize) -> Result<(), KubeError> {
         self.store().reports.remove(&number);
-        ready(Ok(())).boxed()
+        Ok(())
     }
-    fn read_secret<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>> {
-        ready(Ok(keys())).boxed()
+    async fn read_secret(&self, _: &str, _: &str) -> Result<AccessKeys, CredentialsError> {
+        Ok(keys())
     }
-    fn request_token<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
-        ready(Ok(SecretString::from("token"))).boxed()
+    async fn request_token(&self, _: &str, _: &str) -> Result<SecretString, CredentialsError> {
+        Ok(SecretString::from("token"))
     }
-    fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
-        ready(Ok(keys())).boxed()
+    async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
+        Ok(keys())
     }
-    fn assume_role<'a>(
-        &'a self,
-        _: &'a RoleSession,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
-        self.answer(keys())
+    async fn assume_role(&self, _: &RoleSession, _: &AccessKeys) -> Result<AccessKeys, CloudError> {
+        self.answer(keys()).await
     }
-    fn assume_role_with_oidc<'a>(
-        &'a self,
-        _: &'a RoleSession,
-        _: &'a str,
-        _: &'a SecretString,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
-        self.answer(keys())
+    async fn assume_role_with_oidc(
+        &self,
+        _: &RoleSession,
+        _: &str,
+        _: &SecretString,
+    ) -> Result<AccessKeys, CloudError> {
+        self.answer(keys()).await
     }
-    fn tenant_of<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
-        ready(Ok(Tenant::default())).boxed()
+    async fn tenant_of(&self, _: &str) -> Result<Tenant, KubeError> {
+        Ok(Tenant::default())
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
         Arc::default()
     }
-    fn publish_event(&self, _: ObjectEvent) -> BoxFuture<'_, ()> {
-        ready(()).boxed()
-    }
-    fn get_policy<'a>(
-        &'a self,
-        _: &'a BucketRef,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
+    async fn publish_event(&self, _: ObjectEvent) {}
+    async fn get_policy(&self, _: &BucketRef, _: &AccessKeys) -> Result<PolicyRead, CloudError> {
         let bytes = self.store().policy.clone().map(String::into_bytes);
         self.answer(PolicyRead {
             bytes,
             server_time: None,
         })
+        .await
     }
-    fn put_policy<'a>(
-        &'a self,
-        _: &'a BucketRef,
-        _: &'a AccessKeys,
-        policy: &'a CheckedPolicy,
+    async fn put_policy(
+        &self,
+        _: &BucketRef,
+        _: &AccessKeys,
+        policy: &CheckedPolicy,
         _: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
+    ) -> Result<Option<String>, CloudError> {
         self.store().policy = Some(policy.text().to_owned());
-        self.answer(None)
+        self.answer(None).await
     }
-    fn delete_policy<'a>(
-        &'a self,
-        _: &'a BucketRef,
-        _: &'a AccessKeys,
-        _: &'a CheckedDeletion,
+    async fn delete_policy(
+        &self,
+        _: &BucketRef,
+        _: &AccessKeys,
+        _: &CheckedDeletion,
         _: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
+    ) -> Result<Option<String>, CloudError> {
         self.store().policy = None;
-        self.answer(None)
+        self.answer(None).await
     }
-    fn read_public_access_block<'a>(
-        &'a self,
-        _: &'a BucketRef,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
-        self.answer(PublicAccessBlock::Off)
+    async fn read_public_access_block(
+        &self,
+        _: &BucketRef,
+        _: &AccessKeys,
+    ) -> Result<PublicAccessBlock, CloudError> {
+        self.answer(PublicAccessBlock::Off).await
     }
-    fn bucket_info<'a>(
-        &'a self,
-        _: &'a BucketRef,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>> {
+    async fn bucket_info(&self, _: &BucketRef, _: &AccessKeys) -> Result<ObservedBucket, CloudError> {
         self.answer(ObservedBucket {
             owner_uid: None,
             region: None,
         })
+        .await
     }
-    fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
-        ready(Some(false)).boxed()
+    async fn is_public(&self, _: &BucketRef, _: &AccessKeys) -> Option<bool> {
+        Some(false)
     }
-    fn store_policy_backup(&self, _: PolicyBackup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>> {
-        ready(Ok(None)).boxed()
+    async fn store_policy_backup(&self, _: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
+        Ok(None)
     }
-    fn list_objects<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        prefix: &'a str,
-        after: &'a ListPosition,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
+    async fn list_objects(
+        &self,
+        _: &str,
+        _: &str,
+        prefix: &str,
+        after: &ListPosition,
+        _: &AccessKeys,
+    ) -> Result<ObjectPage, CloudError> {
         let after = after.key.clone().unwrap_or_default();
         let keys = (0..700).map(|n| format!("{prefix}{n:04}.jpg"));
         let mut left = keys.filter(|key| *key > after);
@@ -325,15 +290,16 @@ impl Ports for StoredPorts {
             next: left.next().map(|_| "next".to_owned()),
             server_time: None,
         })
+        .await
     }
-    fn read_object<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a ObjectUri,
+    async fn read_object(
+        &self,
+        _: &str,
+        _: &ObjectUri,
         range: Range<u64>,
-        _: Option<&'a str>,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
+        _: Option<&str>,
+        _: &AccessKeys,
+    ) -> Result<ObjectChunk, CloudError> {
         let text = (0..300).map(|n| format!("oss://pictures/{n}.jpg\nno image\n"));
         let text = text.collect::<String>().into_bytes();
         let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(text.len());
@@ -344,32 +310,28 @@ impl Ports for StoredPorts {
             etag: "etag".to_owned(),
             server_time: None,
         })
+        .await
     }
-    fn caller_account<'a>(&'a self, _: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
-        ready(Ok("1234567890123456".to_owned())).boxed()
+    async fn caller_account(&self, _: &AccessKeys) -> Result<String, CloudError> {
+        Ok("1234567890123456".to_owned())
     }
-    fn project_limits<'a>(
-        &'a self,
-        _: &'a ProjectRef,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
+    async fn project_limits(&self, _: &ProjectRef, _: &AccessKeys) -> Result<ProjectLimits, CloudError> {
         self.answer(ProjectLimits {
             queries_per_second: 100,
             concurrency: 100,
             service_role: None,
         })
+        .await
     }
-    fn billing_permitted(&self) -> BoxFuture<'_, ()> {
-        std::future::ready(()).boxed()
-    }
-    fn detect_image_score<'a>(
-        &'a self,
-        _: &'a ProjectRef,
-        _: &'a JobAccess,
-        _: &'a AccessKeys,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<String, CloudError>> {
-        self.answer("0.5".to_owned())
+    async fn billing_permitted(&self) {}
+    async fn detect_image_score(
+        &self,
+        _: &ProjectRef,
+        _: &JobAccess,
+        _: &AccessKeys,
+        _: &str,
+    ) -> Result<String, CloudError> {
+        self.answer("0.5".to_owned()).await
     }
 }
 

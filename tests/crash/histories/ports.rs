@@ -1,5 +1,6 @@
 //! The ports of a process of a history.
 
+use async_trait::async_trait;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -43,11 +44,12 @@ impl Gate {
     }
 }
 
+#[async_trait]
 impl Ports for Gate {
     fn now(&self) -> Timestamp {
         self.world.lock().unwrap().operator_time()
     }
-    fn list_grants<'a>(&'a self, bucket: &'a str) -> BoxFuture<'a, Result<Vec<GrantObject>, KubeError>> {
+    async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
         self.effect_of(Call::List, KubeError::Unavailable, move |world| {
             let behind = std::mem::take(&mut world.behind);
             // A list is never older than the process: it is read with quorum.
@@ -67,55 +69,53 @@ impl Ports for Gate {
                 .map(|g| GrantObject::clone(g))
                 .collect())
         })
+        .await
     }
-    fn get_grant<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<GrantObject>, KubeError>> {
+    async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
         self.effect(KubeError::Unavailable, move |world| {
             Ok(world.grants.get(key).map(|g| GrantObject::clone(g)))
         })
+        .await
     }
-    fn replace_grant_status<'a>(
-        &'a self,
-        grant: &'a GrantObject,
-        status: &'a GrantStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn replace_grant_status(
+        &self,
+        grant: &GrantObject,
+        status: &GrantStatus,
+    ) -> Result<String, KubeError> {
         let seen = self.known(&grant.bucket.as_ref().unwrap().name, grant.identity.as_ref());
         self.effect(KubeError::Unavailable, move |world| {
             let seen = seen.policy;
             world.replace_status(grant, status, seen.as_deref())
         })
+        .await
     }
-    fn add_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
         self.effect(KubeError::Unavailable, move |world| world.add_finalizer(grant))
+            .await
     }
-    fn remove_finalizer<'a>(&'a self, grant: &'a GrantObject) -> BoxFuture<'a, Result<(), KubeError>> {
+    async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
         let released = self.effect(KubeError::Unavailable, move |world| world.remove_finalizer(grant));
         let answer = released.inspect_err(move |error| {
             if *error != KubeError::Unavailable {
                 self.world.lock().unwrap().note_denied_release(grant);
             }
         });
-        answer.boxed()
+        answer.await
     }
-    fn get_job<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<JobObject>, KubeError>> {
+    async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         self.effect_of(Call::GetJob, KubeError::Unavailable, move |world| {
             Ok(world.jobs.get(key).and_then(|job| job.job.clone()))
         })
+        .await
     }
-    fn replace_job_status<'a>(
-        &'a self,
-        job: &'a JobObject,
-        status: &'a JobStatus,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn replace_job_status(&self, job: &JobObject, status: &JobStatus) -> Result<String, KubeError> {
         self.store_of(job, move |jobs| jobs.replace_status(job, status, self.number))
+            .await
     }
-    fn mark_started<'a>(&'a self, job: &'a JobObject) -> BoxFuture<'a, Result<String, KubeError>> {
-        self.store_of(job, move |jobs| jobs.mark_started(job))
+    async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
+        self.store_of(job, move |jobs| jobs.mark_started(job)).await
     }
-    fn read_secret<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<AccessKeys, CredentialsError>> {
+    async fn read_secret(&self, namespace: &str, name: &str) -> Result<AccessKeys, CredentialsError> {
         self.effect(CredentialsError::Unavailable, move |world| {
             let identity = Identity {
                 origin: CredentialOrigin::Secret {
@@ -127,12 +127,9 @@ impl Ports for Gate {
             world.open(&identity, CredentialsError::SecretAccessDenied { account: None })?;
             Ok(world.issue(identity, None))
         })
+        .await
     }
-    fn request_token<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<SecretString, CredentialsError>> {
+    async fn request_token(&self, namespace: &str, name: &str) -> Result<SecretString, CredentialsError> {
         self.effect(CredentialsError::Unavailable, move |world| {
             let identity = world.identity(namespace, 1);
             world.open(&identity, CredentialsError::TokenRequestDenied { account: None })?;
@@ -140,8 +137,9 @@ impl Ports for Gate {
             world.audit.tokens.insert(identity, life);
             Ok(format!("{namespace}/{name}").into())
         })
+        .await
     }
-    fn operator_keys(&self) -> BoxFuture<'_, Result<AccessKeys, CredentialsError>> {
+    async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
         self.effect(CredentialsError::Unavailable, |world| {
             let identity = Identity {
                 // The operator's own keys name no namespace; their sessions do.
@@ -152,12 +150,9 @@ impl Ports for Gate {
             };
             Ok(world.issue(identity, None))
         })
+        .await
     }
-    fn assume_role<'a>(
-        &'a self,
-        session: &'a RoleSession,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
+    async fn assume_role(&self, session: &RoleSession, keys: &AccessKeys) -> Result<AccessKeys, CloudError> {
         self.effect(no_answer(), move |world| {
             let mut origin = world.cloud.identity(keys).origin;
             if let (CredentialOrigin::Operator { namespace }, Some((_, of))) =
@@ -175,13 +170,14 @@ impl Ports for Gate {
             let end = world.true_time() + SESSION;
             Ok(world.issue(identity, Some(end)))
         })
+        .await
     }
-    fn assume_role_with_oidc<'a>(
-        &'a self,
-        session: &'a RoleSession,
-        provider_arn: &'a str,
-        token: &'a SecretString,
-    ) -> BoxFuture<'a, Result<AccessKeys, CloudError>> {
+    async fn assume_role_with_oidc(
+        &self,
+        session: &RoleSession,
+        provider_arn: &str,
+        token: &SecretString,
+    ) -> Result<AccessKeys, CloudError> {
         self.effect(no_answer(), move |world| {
             let (namespace, name) = token.expose_secret().split_once('/').unwrap();
             let origin = CredentialOrigin::ServiceAccount {
@@ -197,11 +193,13 @@ impl Ports for Gate {
             let end = world.true_time() + SESSION;
             Ok(world.issue(identity, Some(end)))
         })
+        .await
     }
-    fn server_time(&self) -> BoxFuture<'_, Result<Timestamp, KubeError>> {
+    async fn server_time(&self) -> Result<Timestamp, KubeError> {
         self.effect(KubeError::Unavailable, |world| Ok(world.true_time()))
+            .await
     }
-    fn tenant_of<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Tenant, KubeError>> {
+    async fn tenant_of(&self, name: &str) -> Result<Tenant, KubeError> {
         self.effect(KubeError::Unavailable, |world| {
             if world.namespaces.get(name).is_none_or(|n| n.gone) {
                 return Err(KubeError::NotFound);
@@ -211,11 +209,12 @@ impl Ports for Gate {
                 ..Tenant::default()
             })
         })
+        .await
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
         self.world.lock().unwrap().rules()
     }
-    fn publish_event(&self, event: ObjectEvent) -> BoxFuture<'_, ()> {
+    async fn publish_event(&self, event: ObjectEvent) {
         let publish = move |world: &mut World| {
             world.audit.must(!event.note.contains("canary"), || {
                 format!("I12: a secret in an event of {}", event.key)
@@ -223,13 +222,9 @@ impl Ports for Gate {
             world.audit.writes += 1;
             Ok(())
         };
-        self.effect((), publish).map(|_: Result<(), ()>| ()).boxed()
+        self.effect((), publish).map(|_: Result<(), ()>| ()).await
     }
-    fn get_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PolicyRead, CloudError>> {
+    async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
         self.at_bucket(bucket, keys, move |world| {
             let now = world.true_time();
             let policy = world.cloud.read(&bucket.name, now);
@@ -241,107 +236,96 @@ impl Ports for Gate {
                 server_time: Some(now),
             }
         })
+        .await
     }
-    fn put_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        policy: &'a CheckedPolicy,
+    async fn put_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+        policy: &CheckedPolicy,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
+    ) -> Result<Option<String>, CloudError> {
         self.write(bucket, keys, Some(policy.text()), signed_at)
             .map(|answer| answer.map(|()| None))
-            .boxed()
+            .await
     }
-    fn delete_policy<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-        _: &'a CheckedDeletion,
+    async fn delete_policy(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+        _: &CheckedDeletion,
         signed_at: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<String>, CloudError>> {
+    ) -> Result<Option<String>, CloudError> {
         self.write(bucket, keys, None, signed_at)
             .map(|answer| answer.map(|()| None))
-            .boxed()
+            .await
     }
-    fn read_public_access_block<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<PublicAccessBlock, CloudError>> {
+    async fn read_public_access_block(
+        &self,
+        bucket: &BucketRef,
+        keys: &AccessKeys,
+    ) -> Result<PublicAccessBlock, CloudError> {
         // Two of the buckets differ in this.
         let state = if bucket.name.ends_with('b') {
             PublicAccessBlock::OnForBucket
         } else {
             PublicAccessBlock::Off
         };
-        self.at_bucket(bucket, keys, move |_| state)
+        self.at_bucket(bucket, keys, move |_| state).await
     }
-    fn bucket_info<'a>(
-        &'a self,
-        bucket: &'a BucketRef,
-        keys: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObservedBucket, CloudError>> {
+    async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError> {
         let seen = ObservedBucket {
             owner_uid: Some(OWNER.to_owned()),
             region: Some(bucket.region.clone()),
         };
-        self.at_bucket(bucket, keys, move |_| seen)
+        self.at_bucket(bucket, keys, move |_| seen).await
     }
-    fn is_public<'a>(&'a self, _: &'a BucketRef, _: &'a AccessKeys) -> BoxFuture<'a, Option<bool>> {
+    async fn is_public(&self, _: &BucketRef, _: &AccessKeys) -> Option<bool> {
         self.effect((), |_| Ok(false))
             .map(|answer: Result<bool, ()>| answer.ok())
-            .boxed()
+            .await
     }
-    fn store_policy_backup(&self, _: PolicyBackup) -> BoxFuture<'_, Result<Option<BackupRef>, KubeError>> {
-        self.effect(KubeError::Unavailable, |_| Ok(None))
+    async fn store_policy_backup(&self, _: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
+        self.effect(KubeError::Unavailable, |_| Ok(None)).await
     }
-    fn list_reports<'a>(
-        &'a self,
-        job: &'a JobObject,
-        page: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ReportPage, KubeError>> {
+    async fn list_reports(&self, job: &JobObject, page: Option<&str>) -> Result<ReportPage, KubeError> {
         self.effect(KubeError::Unavailable, move |world| {
             let jobs = world.job(&job.key).ok();
             Ok(jobs.map_or((Vec::new(), None), |jobs| jobs.list_reports(page)))
         })
+        .await
     }
-    fn get_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<Option<StoredReport>, KubeError>> {
+    async fn get_report(&self, job: &JobObject, number: usize) -> Result<Option<StoredReport>, KubeError> {
         self.effect(KubeError::Unavailable, move |world| {
             let jobs = world.job(&job.key).ok();
             Ok(jobs.and_then(|jobs| jobs.reports.get(&number).cloned()))
         })
+        .await
     }
-    fn put_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        report: &'a Report,
-        version: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<String, KubeError>> {
+    async fn put_report(
+        &self,
+        job: &JobObject,
+        report: &Report,
+        version: Option<&str>,
+    ) -> Result<String, KubeError> {
         self.store_of(job, move |jobs| jobs.put_report(report, version))
+            .await
     }
-    fn delete_report<'a>(
-        &'a self,
-        job: &'a JobObject,
-        number: usize,
-    ) -> BoxFuture<'a, Result<(), KubeError>> {
+    async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError> {
         self.store_of(job, move |jobs| {
             jobs.reports.remove(&number);
             Ok(())
         })
+        .await
     }
-    fn list_objects<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        prefix: &'a str,
-        after: &'a ListPosition,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectPage, CloudError>> {
+    async fn list_objects(
+        &self,
+        _: &str,
+        _: &str,
+        prefix: &str,
+        after: &ListPosition,
+        _: &AccessKeys,
+    ) -> Result<ObjectPage, CloudError> {
         self.effect(no_answer(), move |world| {
             let now = world.true_time();
             let images = world
@@ -351,25 +335,23 @@ impl Ports for Gate {
             let none = JobWorld::default();
             Ok(images.unwrap_or(&none).list_objects(prefix, after, now))
         })
+        .await
     }
-    fn read_object<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a ObjectUri,
+    async fn read_object(
+        &self,
+        _: &str,
+        _: &ObjectUri,
         _: std::ops::Range<u64>,
-        _: Option<&'a str>,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ObjectChunk, CloudError>> {
+        _: Option<&str>,
+        _: &AccessKeys,
+    ) -> Result<ObjectChunk, CloudError> {
         self.effect(no_answer(), |_| Err(refused(CloudErrorKind::RequestRejected)))
+            .await
     }
-    fn caller_account<'a>(&'a self, _: &'a AccessKeys) -> BoxFuture<'a, Result<String, CloudError>> {
-        self.effect(no_answer(), |_| Ok(ACCOUNT.to_owned()))
+    async fn caller_account(&self, _: &AccessKeys) -> Result<String, CloudError> {
+        self.effect(no_answer(), |_| Ok(ACCOUNT.to_owned())).await
     }
-    fn project_limits<'a>(
-        &'a self,
-        _: &'a ProjectRef,
-        _: &'a AccessKeys,
-    ) -> BoxFuture<'a, Result<ProjectLimits, CloudError>> {
+    async fn project_limits(&self, _: &ProjectRef, _: &AccessKeys) -> Result<ProjectLimits, CloudError> {
         self.effect(no_answer(), |_| {
             Ok(ProjectLimits {
                 queries_per_second: 10,
@@ -377,17 +359,16 @@ impl Ports for Gate {
                 service_role: Some("AliyunIMMDefaultRole".to_owned()),
             })
         })
+        .await
     }
-    fn billing_permitted(&self) -> BoxFuture<'_, ()> {
-        std::future::ready(()).boxed()
-    }
-    fn detect_image_score<'a>(
-        &'a self,
-        _: &'a ProjectRef,
-        _: &'a JobAccess,
-        _: &'a AccessKeys,
-        uri: &'a str,
-    ) -> BoxFuture<'a, Result<String, CloudError>> {
-        self.score(uri)
+    async fn billing_permitted(&self) {}
+    async fn detect_image_score(
+        &self,
+        _: &ProjectRef,
+        _: &JobAccess,
+        _: &AccessKeys,
+        uri: &str,
+    ) -> Result<String, CloudError> {
+        self.score(uri).await
     }
 }
