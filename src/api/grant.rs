@@ -233,106 +233,21 @@ fn default_drift_interval() -> i32 {
     derive = "PartialEq",
     doc = "Grants the IMM service role of another Alibaba Cloud account read access to an OSS bucket. The operator keeps its statements in the bucket policy and leaves all other statements unchanged, byte for byte.",
     selectable = ".spec.bucket.name",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the desired state is reached"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Reason of the Ready condition"
-    ),
-    printcolumn(
-        name = "Bucket",
-        type_ = "string",
-        json_path = ".spec.bucket.name",
-        description = "Bucket whose policy holds the statements"
-    ),
-    printcolumn(
-        name = "Effective",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Effective\")].status",
-        description = "Whether no Deny in the policy covers what the grant allows"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Time since creation"
-    ),
-    printcolumn(
-        name = "Granted",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Granted\")].status",
-        priority = 1,
-        description = "Whether the statements were present in the policy at the last read"
-    ),
-    printcolumn(
-        name = "Grantee",
-        type_ = "string",
-        json_path = ".spec.grantee.accountUID",
-        priority = 1,
-        description = "UID of the grantee account"
-    ),
-    printcolumn(
-        name = "Owner",
-        type_ = "string",
-        json_path = ".spec.bucket.ownerUID",
-        priority = 1,
-        description = "UID of the bucket owner account"
-    ),
-    printcolumn(
-        name = "Region",
-        type_ = "string",
-        json_path = ".spec.bucket.region",
-        priority = 1,
-        description = "Region of the bucket"
-    ),
-    printcolumn(
-        name = "Mode",
-        type_ = "string",
-        json_path = ".spec.mode",
-        priority = 1,
-        description = "Enforce or Preview"
-    ),
-    printcolumn(
-        name = "Size",
-        type_ = "integer",
-        json_path = ".status.policy.bytes",
-        priority = 1,
-        description = "Size of the policy in bytes; the limit is 16384"
-    ),
-    printcolumn(
-        name = "Unmanaged",
-        type_ = "integer",
-        json_path = ".status.policy.foreignStatements",
-        priority = 1,
-        description = "Statements in the policy that the operator does not manage"
-    ),
-    printcolumn(
-        name = "Last-Write",
-        type_ = "date",
-        json_path = ".status.policy.lastWriteTime",
-        priority = 1,
-        description = "Time since the operator last wrote the policy for this grant"
-    ),
-    printcolumn(
-        name = "Since",
-        type_ = "date",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime",
-        priority = 1,
-        description = "Time since the status of the Ready condition last changed"
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
-        priority = 1,
-        description = "What happened and what to do"
-    )
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "description": "Whether the desired state is reached"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason", "description": "Reason of the Ready condition"}"#,
+    printcolumn = r#"{"name": "Bucket", "type": "string", "jsonPath": ".spec.bucket.name", "description": "Bucket whose policy holds the statements"}"#,
+    printcolumn = r#"{"name": "Effective", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Effective\")].status", "description": "Whether no Deny in the policy covers what the grant allows"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "Time since creation"}"#,
+    printcolumn = r#"{"name": "Granted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Granted\")].status", "priority": 1, "description": "Whether the statements were present in the policy at the last read"}"#,
+    printcolumn = r#"{"name": "Grantee", "type": "string", "jsonPath": ".spec.grantee.accountUID", "priority": 1, "description": "UID of the grantee account"}"#,
+    printcolumn = r#"{"name": "Owner", "type": "string", "jsonPath": ".spec.bucket.ownerUID", "priority": 1, "description": "UID of the bucket owner account"}"#,
+    printcolumn = r#"{"name": "Region", "type": "string", "jsonPath": ".spec.bucket.region", "priority": 1, "description": "Region of the bucket"}"#,
+    printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode", "priority": 1, "description": "Enforce or Preview"}"#,
+    printcolumn = r#"{"name": "Size", "type": "integer", "jsonPath": ".status.policy.bytes", "priority": 1, "description": "Size of the policy in bytes; the limit is 16384"}"#,
+    printcolumn = r#"{"name": "Unmanaged", "type": "integer", "jsonPath": ".status.policy.foreignStatements", "priority": 1, "description": "Statements in the policy that the operator does not manage"}"#,
+    printcolumn = r#"{"name": "Last-Write", "type": "date", "jsonPath": ".status.policy.lastWriteTime", "priority": 1, "description": "Time since the operator last wrote the policy for this grant"}"#,
+    printcolumn = r#"{"name": "Since", "type": "date", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime", "priority": 1, "description": "Time since the status of the Ready condition last changed"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].message", "priority": 1, "description": "What happened and what to do"}"#
 )]
 #[x_kube(
     validation = Rule::new("self.bucket == oldSelf.bucket").message("bucket is immutable: create another ImmBucketGrant for another bucket").field_path(".bucket")

@@ -213,97 +213,20 @@ fn default_max_failed() -> IntOrString {
     status = "JobStatus",
     derive = "PartialEq",
     doc = "Scores images with IMM DetectImageScore, and reports scores, progress and the number of requests.",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "True if the job is complete, suspended, or out of budget"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Reason of the Ready condition"
-    ),
-    printcolumn(
-        name = "Progress",
-        type_ = "string",
-        json_path = ".status.progress",
-        description = "Items done and items in total"
-    ),
-    printcolumn(
-        name = "Failed",
-        type_ = "integer",
-        json_path = ".status.items.failed",
-        description = "Items that could not be scored"
-    ),
-    printcolumn(
-        name = "Mean",
-        type_ = "string",
-        json_path = ".status.summary.mean",
-        description = "Mean score from 0 to 1; the score itself for a single image"
-    ),
-    printcolumn(
-        name = "Requests",
-        type_ = "integer",
-        json_path = ".status.requests.sent",
-        description = "Requests sent to IMM, retries included"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Time since creation"
-    ),
-    printcolumn(
-        name = "Below",
-        type_ = "integer",
-        json_path = ".status.items.belowThreshold",
-        priority = 1,
-        description = "Items with a score below the threshold"
-    ),
-    printcolumn(
-        name = "Project",
-        type_ = "string",
-        json_path = ".spec.project.name",
-        priority = 1,
-        description = "IMM project"
-    ),
-    printcolumn(
-        name = "Budget",
-        type_ = "integer",
-        json_path = ".spec.budget.maxRequests",
-        priority = 1,
-        description = "Maximum number of requests"
-    ),
-    printcolumn(
-        name = "Grant",
-        type_ = "string",
-        json_path = ".spec.grantRef.name",
-        priority = 1,
-        description = "Grant that the job depends on"
-    ),
-    printcolumn(
-        name = "Finished",
-        type_ = "date",
-        json_path = ".status.completionTime",
-        priority = 1,
-        description = "Time since the job finished"
-    ),
-    printcolumn(
-        name = "Since",
-        type_ = "date",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime",
-        priority = 1,
-        description = "Time since the status of the Ready condition last changed"
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
-        priority = 1,
-        description = "What happened and what to do"
-    )
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "description": "True if the job is complete, suspended, or out of budget"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason", "description": "Reason of the Ready condition"}"#,
+    printcolumn = r#"{"name": "Progress", "type": "string", "jsonPath": ".status.progress", "description": "Items done and items in total"}"#,
+    printcolumn = r#"{"name": "Failed", "type": "integer", "jsonPath": ".status.items.failed", "description": "Items that could not be scored"}"#,
+    printcolumn = r#"{"name": "Mean", "type": "string", "jsonPath": ".status.summary.mean", "description": "Mean score from 0 to 1; the score itself for a single image"}"#,
+    printcolumn = r#"{"name": "Requests", "type": "integer", "jsonPath": ".status.requests.sent", "description": "Requests sent to IMM, retries included"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "Time since creation"}"#,
+    printcolumn = r#"{"name": "Below", "type": "integer", "jsonPath": ".status.items.belowThreshold", "priority": 1, "description": "Items with a score below the threshold"}"#,
+    printcolumn = r#"{"name": "Project", "type": "string", "jsonPath": ".spec.project.name", "priority": 1, "description": "IMM project"}"#,
+    printcolumn = r#"{"name": "Budget", "type": "integer", "jsonPath": ".spec.budget.maxRequests", "priority": 1, "description": "Maximum number of requests"}"#,
+    printcolumn = r#"{"name": "Grant", "type": "string", "jsonPath": ".spec.grantRef.name", "priority": 1, "description": "Grant that the job depends on"}"#,
+    printcolumn = r#"{"name": "Finished", "type": "date", "jsonPath": ".status.completionTime", "priority": 1, "description": "Time since the job finished"}"#,
+    printcolumn = r#"{"name": "Since", "type": "date", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime", "priority": 1, "description": "Time since the status of the Ready condition last changed"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].message", "priority": 1, "description": "What happened and what to do"}"#
 )]
 #[x_kube(
     validation = Rule::new("self.project == oldSelf.project").message("project is immutable: create another ImageScoreJob").field_path(".project"),

@@ -7,25 +7,13 @@
 
 mod condition;
 mod credentials;
-#[expect(
-    clippy::duplicated_attributes,
-    reason = "each printer column repeats the names of its settings"
-)]
 mod grant;
 mod grant_status;
 mod grantee;
-#[expect(
-    clippy::duplicated_attributes,
-    reason = "each printer column repeats the names of its settings"
-)]
 mod job;
 mod job_source;
 mod job_status;
 mod reason;
-#[expect(
-    clippy::duplicated_attributes,
-    reason = "each printer column repeats the names of its settings"
-)]
 mod report;
 mod rules;
 

@@ -25,60 +25,15 @@ pub const REPORT_BYTES: usize = 256 * 1024;
     shortname = "isr",
     namespaced,
     doc = "A part of the results of a large ImageScoreJob. Only the operator writes it, and it is deleted with its job.",
-    printcolumn(
-        name = "Job",
-        type_ = "string",
-        json_path = ".report.job",
-        description = "Job that owns the report"
-    ),
-    printcolumn(
-        name = "First",
-        type_ = "integer",
-        json_path = ".report.firstIndex",
-        description = "Lowest index of an item"
-    ),
-    printcolumn(
-        name = "Last",
-        type_ = "integer",
-        json_path = ".report.lastIndex",
-        description = "Highest index of an item"
-    ),
-    printcolumn(
-        name = "Items",
-        type_ = "integer",
-        json_path = ".report.items",
-        description = "Items in the report"
-    ),
-    printcolumn(
-        name = "Failed",
-        type_ = "integer",
-        json_path = ".report.failed",
-        description = "Items without a score"
-    ),
-    printcolumn(
-        name = "Min",
-        type_ = "string",
-        json_path = ".report.min",
-        description = "Lowest score"
-    ),
-    printcolumn(
-        name = "Mean",
-        type_ = "string",
-        json_path = ".report.mean",
-        description = "Mean score"
-    ),
-    printcolumn(
-        name = "Max",
-        type_ = "string",
-        json_path = ".report.max",
-        description = "Highest score"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Time since creation"
-    )
+    printcolumn = r#"{"name": "Job", "type": "string", "jsonPath": ".report.job", "description": "Job that owns the report"}"#,
+    printcolumn = r#"{"name": "First", "type": "integer", "jsonPath": ".report.firstIndex", "description": "Lowest index of an item"}"#,
+    printcolumn = r#"{"name": "Last", "type": "integer", "jsonPath": ".report.lastIndex", "description": "Highest index of an item"}"#,
+    printcolumn = r#"{"name": "Items", "type": "integer", "jsonPath": ".report.items", "description": "Items in the report"}"#,
+    printcolumn = r#"{"name": "Failed", "type": "integer", "jsonPath": ".report.failed", "description": "Items without a score"}"#,
+    printcolumn = r#"{"name": "Min", "type": "string", "jsonPath": ".report.min", "description": "Lowest score"}"#,
+    printcolumn = r#"{"name": "Mean", "type": "string", "jsonPath": ".report.mean", "description": "Mean score"}"#,
+    printcolumn = r#"{"name": "Max", "type": "string", "jsonPath": ".report.max", "description": "Highest score"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "Time since creation"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
