@@ -2,6 +2,7 @@
 //! of a condition.
 
 use std::fmt::Display;
+use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -15,16 +16,58 @@ pub fn whole_seconds(now: Timestamp) -> Time {
     Time(time::before(now, fraction))
 }
 
-/// Collects the conditions of one status, based on those of the previous status.
+/// Content of the Ready condition, with a reason of the object's kind.
+pub struct ReadySummary<R> {
+    /// Why the object is in this state.
+    pub reason: R,
+    /// What happened and what to do.
+    pub message: String,
+    /// Whether the object cannot continue without action by a user.
+    pub stalled: bool,
+    /// Whether nothing remains to be done.
+    pub ready: bool,
+}
+
+impl<R> ReadySummary<R> {
+    /// The operator continues by itself.
+    pub fn progressing(reason: R, message: impl Into<String>) -> Self {
+        let (message, stalled, ready) = (message.into(), false, false);
+        Self {
+            reason,
+            message,
+            stalled,
+            ready,
+        }
+    }
+
+    /// Action by a user is required.
+    pub fn stalled(reason: R, message: impl Into<String>) -> Self {
+        Self {
+            stalled: true,
+            ..Self::progressing(reason, message)
+        }
+    }
+
+    /// Nothing remains to be done.
+    pub fn at_rest(reason: R, message: impl Into<String>) -> Self {
+        Self {
+            ready: true,
+            ..Self::progressing(reason, message)
+        }
+    }
+}
+
+/// Collects the conditions of one status, based on those of the previous status. `R` is the type of the kind's reasons.
 #[derive(Debug)]
-pub struct ConditionsBuilder<'a> {
+pub struct ConditionsBuilder<'a, R> {
     before: &'a [Condition],
     generation: i64,
     now: Timestamp,
     list: Vec<Condition>,
+    reasons: PhantomData<R>,
 }
 
-impl<'a> ConditionsBuilder<'a> {
+impl<'a, R: Copy + AsRef<str>> ConditionsBuilder<'a, R> {
     /// Starts with no conditions, for `generation`. Conditions of `before` that are neither set nor carried are dropped.
     pub fn new(before: &'a [Condition], generation: i64, now: Timestamp) -> Self {
         Self {
@@ -32,11 +75,13 @@ impl<'a> ConditionsBuilder<'a> {
             generation,
             now,
             list: Vec::new(),
+            reasons: PhantomData,
         }
     }
 
     /// Sets a condition. The previous message is kept if it differs only in the request id.
-    pub fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: impl AsRef<str>) {
+    pub fn set(&mut self, kind: &str, status: ConditionStatus, reason: R, message: impl AsRef<str>) {
+        let reason = reason.as_ref();
         let last = self.before.iter().find(|c| c.kind == kind && c.status == status);
         let message = truncate(message.as_ref(), 1024);
         // The same failure with another request id is no change: it must not cause a status write each time.
@@ -53,6 +98,39 @@ impl<'a> ConditionsBuilder<'a> {
         });
     }
 
+    /// Sets a condition to True.
+    pub fn set_true(&mut self, kind: &str, reason: R, message: impl AsRef<str>) {
+        self.set(kind, ConditionStatus::True, reason, message);
+    }
+
+    /// Sets a condition to False.
+    pub fn set_false(&mut self, kind: &str, reason: R, message: impl AsRef<str>) {
+        self.set(kind, ConditionStatus::False, reason, message);
+    }
+
+    /// Sets Ready.
+    pub fn set_ready(&mut self, summary: &ReadySummary<R>) {
+        let reason = summary.reason;
+        let (text, anchor) = (&summary.message, reason.as_ref().to_lowercase());
+        let message = if summary.stalled {
+            format!("{text} (docs/src/troubleshoot/reasons.md#{anchor})")
+        } else {
+            text.clone()
+        };
+        self.set(kinds::READY, condition_flag(summary.ready), reason, message);
+    }
+
+    /// Sets Stalled or Reconciling, or neither for an object at rest.
+    pub fn set_progress(&mut self, summary: &ReadySummary<R>) {
+        if summary.stalled {
+            let message = "Action required: see the Ready condition";
+            self.set_true(kinds::STALLED, summary.reason, message);
+        } else if !summary.ready {
+            let message = "No action needed: the operator continues automatically";
+            self.set_true(kinds::RECONCILING, summary.reason, message);
+        }
+    }
+
     /// Copies a condition of the previous status unchanged, including its generation: it was not evaluated for this one.
     pub fn carry(&mut self, kind: &str) {
         self.list
@@ -65,10 +143,34 @@ impl<'a> ConditionsBuilder<'a> {
     }
 }
 
-/// Message of Stalled.
-pub const ACTION_REQUIRED: &str = "Action required: see the Ready condition";
-/// Message of Reconciling.
-pub const CONTINUES: &str = "No action needed: the operator continues automatically";
+/// Returns the status of a condition that is known.
+pub fn condition_flag(yes: bool) -> ConditionStatus {
+    if yes {
+        ConditionStatus::True
+    } else {
+        ConditionStatus::False
+    }
+}
+
+/// The reason of CredentialsValid for an error before any call; `None` for one that may pass: it proves nothing.
+macro_rules! credentials_reason {
+    ($reason:ident, $error:expr) => {
+        match $error {
+            CredentialsError::NotFound => Some($reason::SecretMissing),
+            CredentialsError::Invalid(_) => Some($reason::SecretInvalid),
+            CredentialsError::SecretAccessDenied { .. } => Some($reason::SecretAccessDenied),
+            CredentialsError::TokenRequestDenied { .. } => Some($reason::TokenRequestDenied),
+            CredentialsError::AssumeRoleDenied(_) => Some($reason::AssumeRoleDenied),
+            CredentialsError::NotConfigured => Some($reason::OwnIdentityMissing),
+            CredentialsError::OtherAccount { .. } => Some($reason::OtherAccount),
+            CredentialsError::AccountUnverified(_)
+            | CredentialsError::Unavailable
+            | CredentialsError::OwnSourceFailed(_)
+            | CredentialsError::StsUnavailable(_) => None,
+        }
+    };
+}
+pub(crate) use credentials_reason;
 
 /// The event that a status write owes: `Some` when the object became stalled, or is stalled for another reason than
 /// before. Returns the reason and the message of the condition that explains it.
@@ -85,11 +187,6 @@ pub fn newly_stalled<'a>(before: &[Condition], after: &'a [Condition]) -> Option
     let explains = |c: &&Condition| c.kind != kinds::STALLED && c.reason == now.reason;
     let message = after.iter().find(explains).map_or(&now.message, |c| &c.message);
     Some((&now.reason, message))
-}
-
-/// The end of a message of a stalled object: where the fix is described.
-pub fn troubleshooting_link(reason: &str) -> String {
-    format!(" (docs/src/troubleshoot/reasons.md#{})", reason.to_lowercase())
 }
 
 /// Returns the status of a condition; `None` if the list does not contain it.

@@ -62,7 +62,7 @@ fn every_section_says_meaning_check_and_fix() {
 fn the_anchor_in_messages_is_that_of_a_section() {
     let source = read("src/core/condition_builder.rs");
     assert!(
-        source.contains(&format!("({PAGE}#{{}})")),
+        source.contains(&format!("({PAGE}#{{anchor}})")),
         "messages name another page"
     );
 }

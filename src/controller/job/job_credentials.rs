@@ -176,30 +176,15 @@ fn failed(error: CredentialsError, identity: &Identity) -> Phase {
 /// Whether a running job has to stop with this phase. Other failures may pass: the current credentials stay in use until
 /// a later refresh.
 pub(super) fn stops_run(phase: &Phase) -> bool {
-    match phase {
-        Phase::Denied(_) | Phase::CredentialsRejected(..) => true,
-        Phase::CredentialsFailed(error, _) => {
-            error.is_closed()
-                || matches!(
-                    error,
-                    CredentialsError::OtherAccount { .. } | CredentialsError::AccountUnverified(_)
-                )
-        }
-        Phase::Waiting(_)
-        | Phase::Unenforced(..)
-        | Phase::Counting(_)
-        | Phase::SourceUnreadable(..)
-        | Phase::Queued(_)
-        | Phase::Scoring(_)
-        | Phase::Suspended
-        | Phase::OutOfBudget
-        | Phase::RestoredFromBackup
-        | Phase::ResultsMissing(_)
-        | Phase::NotStarted(_)
-        | Phase::Stalled(..)
-        | Phase::Invalid(_)
-        | Phase::Ended(_) => false,
-    }
+    let of_other = |error: &CredentialsError| {
+        matches!(
+            error,
+            CredentialsError::OtherAccount { .. } | CredentialsError::AccountUnverified(_)
+        )
+    };
+    let closed = |error: &CredentialsError| of_other(error) || error.is_closed();
+    matches!(phase, Phase::Denied(_) | Phase::CredentialsRejected(..))
+        || matches!(phase, Phase::CredentialsFailed(error, _) if closed(error))
 }
 
 /// Returns a job with its valid spec.

@@ -1,10 +1,12 @@
 //! The conditions of a grant besides Ready, computed from its state.
 
-use super::ready_summary::{ReadySummary, repeated_drift};
+use super::ready_summary::repeated_drift;
 use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, drift};
 use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
-use crate::core::condition_builder::{ConditionsBuilder, condition_status, counted};
+use crate::core::condition_builder::{
+    ConditionsBuilder, ReadySummary, condition_status, counted, credentials_reason,
+};
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::policy::{DenyVerdict, SECURITY_DENY};
 
@@ -13,14 +15,14 @@ const MISSING: &str = "At least one statement is missing from the policy";
 
 /// Sets Granted: whether the statements were present in the policy at the last read.
 pub(super) fn set_granted(
-    conditions: &mut ConditionsBuilder<'_>,
+    conditions: &mut ConditionsBuilder<'_, GrantReason>,
     grant: &GrantObject,
     state: &GrantState,
     observation: &Observation,
-    summary: &ReadySummary,
+    summary: &ReadySummary<GrantReason>,
 ) {
     let mut set = |status, reason: GrantReason, message: &str| {
-        conditions.set(kinds::GRANTED, status, reason.as_str(), message);
+        conditions.set(kinds::GRANTED, status, reason, message);
     };
     let known = condition_status(&grant.status.conditions, kinds::GRANTED).is_some();
     let (yes, no, unknown) = (
@@ -107,7 +109,7 @@ pub(super) fn set_granted(
 
 /// Sets CredentialsValid: whether the last call was authenticated.
 pub(super) fn set_credentials_valid(
-    conditions: &mut ConditionsBuilder<'_>,
+    conditions: &mut ConditionsBuilder<'_, GrantReason>,
     grant: &GrantObject,
     state: &GrantState,
 ) {
@@ -116,21 +118,18 @@ pub(super) fn set_credentials_valid(
         || "the credentials".to_owned(),
         crate::core::identity::Identity::describe,
     );
-    let rejected = |conditions: &mut ConditionsBuilder<'_>, reason: GrantReason, message: String| {
-        conditions.set(kind, ConditionStatus::False, reason.as_str(), message);
-    };
     match state {
         GrantState::CredentialsFailed(error) if !error.is_transient() => {
             let identity = grant.identity.as_ref();
             let message = identity.map_or_else(String::new, |identity| error.message(identity));
-            match credentials_reason(error) {
-                Some(reason) => rejected(conditions, reason, message),
+            match credentials_reason!(GrantReason, error) {
+                Some(reason) => conditions.set_false(kind, reason, message),
                 None => conditions.carry(kind),
             }
         }
         GrantState::CloudFailed(error) if error.kind == CloudErrorKind::CredentialsRejected => {
-            rejected(
-                conditions,
+            conditions.set_false(
+                kind,
                 GrantReason::CredentialsRejected,
                 format!(
                     "The cloud rejected the credentials of {whose} ({}): provide a valid AccessKey pair",
@@ -139,8 +138,8 @@ pub(super) fn set_credentials_valid(
             );
         }
         GrantState::CloudFailed(error) if error.kind == CloudErrorKind::CredentialsExpired => {
-            rejected(
-                conditions,
+            conditions.set_false(
+                kind,
                 GrantReason::CredentialsExpired,
                 format!(
                     "The temporary credentials of {whose} have expired ({}): provide new ones",
@@ -167,19 +166,14 @@ pub(super) fn set_credentials_valid(
         | GrantState::DriftReported
         | GrantState::RepeatedDrift => {
             let message = "The last call was authenticated";
-            conditions.set(
-                kind,
-                ConditionStatus::True,
-                GrantReason::Authenticated.as_str(),
-                message,
-            );
+            conditions.set_true(kind, GrantReason::Authenticated, message);
         }
     }
 }
 
 /// Sets Allowed, Effective, RepeatedDrift, Suspended and ResidualAccess.
 pub(super) fn set_other_conditions(
-    conditions: &mut ConditionsBuilder<'_>,
+    conditions: &mut ConditionsBuilder<'_, GrantReason>,
     grant: &GrantObject,
     state: &GrantState,
     observation: &Observation,
@@ -194,12 +188,12 @@ pub(super) fn set_other_conditions(
         GrantState::NamespaceUnknown | GrantState::Suspended | GrantState::Invalid(_)
     );
     if let GrantState::Denied(message) = state {
-        conditions.set(kinds::ALLOWED, no, GrantReason::TenancyDenied.as_str(), message);
+        conditions.set(kinds::ALLOWED, no, GrantReason::TenancyDenied, message);
     } else if not_judged || grant.deleting {
         conditions.carry(kinds::ALLOWED);
     } else {
         let message = "The tenancy rules allow this object";
-        conditions.set(kinds::ALLOWED, yes, GrantReason::Permitted.as_str(), message);
+        conditions.set(kinds::ALLOWED, yes, GrantReason::Permitted, message);
     }
     let effective = match observation.denies.as_ref().map(|denies| denies.verdict) {
         Some(DenyVerdict::NoDeny) => Some((
@@ -236,27 +230,18 @@ pub(super) fn set_other_conditions(
             let message = format!(
                 "{what} (\"{SECURITY_DENY}\"): ask the owner of the bucket to settle with Alibaba Cloud why it was added; do not remove it before"
             );
-            conditions.set(kinds::EFFECTIVE, status, reason.as_str(), &message);
+            conditions.set(kinds::EFFECTIVE, status, reason, &message);
         }
-        Some((status, reason, message)) => conditions.set(kinds::EFFECTIVE, status, reason.as_str(), message),
+        Some((status, reason, message)) => conditions.set(kinds::EFFECTIVE, status, reason, message),
         None => conditions.carry(kinds::EFFECTIVE),
     }
     if drift::is_backing_off(observation.repeated_drift.as_ref()) {
         let message = repeated_drift(observation, matches!(state, GrantState::RepeatedDrift));
-        conditions.set(
-            kinds::REPEATED_DRIFT,
-            yes,
-            GrantReason::RepeatedDrift.as_str(),
-            message,
-        );
+        conditions.set_true(kinds::REPEATED_DRIFT, GrantReason::RepeatedDrift, message);
     }
     if matches!(state, GrantState::Suspended) {
-        conditions.set(
-            kinds::SUSPENDED,
-            yes,
-            GrantReason::Suspended.as_str(),
-            "Suspended: set spec.suspend to false to resume",
-        );
+        let message = "Suspended: set spec.suspend to false to resume";
+        conditions.set_true(kinds::SUSPENDED, GrantReason::Suspended, message);
     }
     if let GrantState::Planned(GrantOutcome::Released { residual }) = state
         && *residual > 0
@@ -265,29 +250,7 @@ pub(super) fn set_other_conditions(
         let message = format!(
             "Access remains: {statements} in the policy for the same service role: remove at OSS what is not intended"
         );
-        conditions.set(
-            kinds::RESIDUAL_ACCESS,
-            yes,
-            GrantReason::Residual.as_str(),
-            message,
-        );
-    }
-}
-
-/// The reason of CredentialsValid for an error before any call; `None` for one that may pass: it proves nothing.
-pub fn credentials_reason(error: &CredentialsError) -> Option<GrantReason> {
-    match error {
-        CredentialsError::NotFound => Some(GrantReason::SecretMissing),
-        CredentialsError::Invalid(_) => Some(GrantReason::SecretInvalid),
-        CredentialsError::SecretAccessDenied { .. } => Some(GrantReason::SecretAccessDenied),
-        CredentialsError::TokenRequestDenied { .. } => Some(GrantReason::TokenRequestDenied),
-        CredentialsError::AssumeRoleDenied(_) => Some(GrantReason::AssumeRoleDenied),
-        CredentialsError::NotConfigured => Some(GrantReason::OwnIdentityMissing),
-        CredentialsError::OtherAccount { .. } => Some(GrantReason::OtherAccount),
-        CredentialsError::AccountUnverified(_)
-        | CredentialsError::Unavailable
-        | CredentialsError::OwnSourceFailed(_)
-        | CredentialsError::StsUnavailable(_) => None,
+        conditions.set_true(kinds::RESIDUAL_ACCESS, GrantReason::Residual, message);
     }
 }
 

@@ -19,7 +19,6 @@ mod upgrade;
 mod written_ledger;
 
 pub use claims::{Claims, ClaimsByGrant};
-pub use conditions::credentials_reason;
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
 pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;

@@ -6,42 +6,20 @@ use super::reach::{public_statement, way_around_public_access_block, whole_accou
 use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, PassRoleDecision};
 use crate::api::{EntryState, GrantReason, PrincipalForm};
-use crate::core::condition_builder::counted;
+use crate::core::condition_builder::{ReadySummary, counted};
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
 use crate::core::identity::Identity;
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
 use crate::core::refusal::RefusedBy;
 
-/// Content of the Ready condition.
-pub(super) struct ReadySummary {
-    pub(super) reason: GrantReason,
-    pub(super) message: String,
-    /// Whether the grant cannot continue without action by a user.
-    pub(super) stalled: bool,
-}
-
-fn progressing(reason: GrantReason, message: impl Into<String>) -> ReadySummary {
-    ReadySummary {
-        reason,
-        message: message.into(),
-        stalled: false,
-    }
-}
-
-fn stalled(reason: GrantReason, message: impl Into<String>) -> ReadySummary {
-    ReadySummary {
-        reason,
-        message: message.into(),
-        stalled: true,
-    }
-}
+type GrantReadySummary = ReadySummary<GrantReason>;
 
 /// Summarizes the state of a grant for its Ready condition.
 pub(super) fn ready_summary(
     grant: &GrantObject,
     state: &GrantState,
     observation: &Observation,
-) -> ReadySummary {
+) -> GrantReadySummary {
     use GrantReason as R;
     let bucket = grant
         .bucket
@@ -51,7 +29,7 @@ pub(super) fn ready_summary(
         GrantState::Planned(GrantOutcome::Applied) => {
             let owned = observation.ledger.iter();
             let desired = owned.filter(|e| e.state != EntryState::Removing).count();
-            progressing(
+            GrantReadySummary::at_rest(
                 R::Applied,
                 format!(
                     "{desired} of {} present in the policy of {bucket}{}",
@@ -61,129 +39,136 @@ pub(super) fn ready_summary(
             )
         }
         GrantState::Planned(GrantOutcome::Writing) => {
-            progressing(R::Reconciling, format!("Writing the policy of {bucket}"))
+            GrantReadySummary::progressing(R::Reconciling, format!("Writing the policy of {bucket}"))
         }
-        GrantState::Planned(GrantOutcome::Propagating) => progressing(
+        GrantState::Planned(GrantOutcome::Propagating) => GrantReadySummary::progressing(
             R::Propagating,
             "Waiting for OSS to return the last write (up to 30 s) or for an unanswered write to expire (up to 6 min)",
         ),
-        GrantState::Planned(GrantOutcome::Carried) => progressing(
+        GrantState::Planned(GrantOutcome::Carried) => GrantReadySummary::progressing(
             R::Reconciling,
             "The grant was not processed in this reconcile; retrying",
         ),
         GrantState::Planned(GrantOutcome::Released { .. }) => {
-            progressing(R::Released, "The grant owns no statement any more")
+            GrantReadySummary::progressing(R::Released, "The grant owns no statement any more")
         }
-        GrantState::Planned(GrantOutcome::ExistingStatement) => stalled(
+        GrantState::Planned(GrantOutcome::ExistingStatement) => GrantReadySummary::stalled(
             R::ExistingStatement,
             format!(
                 "An equal statement exists in the policy of {bucket} and adoptionPolicy is Fail: set adoptionPolicy to Adopt, or remove the statement"
             ),
         ),
-        GrantState::Planned(GrantOutcome::TooLarge { needed, free }) => stalled(
+        GrantState::Planned(GrantOutcome::TooLarge { needed, free }) => GrantReadySummary::stalled(
             R::PolicyTooLarge,
             format!(
                 "The statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy of {bucket}: shorten spec.access.prefixes, or remove other statements"
             ),
         ),
-        GrantState::Planned(GrantOutcome::StatementTooLong { bytes }) => stalled(
+        GrantState::Planned(GrantOutcome::StatementTooLong { bytes }) => GrantReadySummary::stalled(
             R::PolicyTooLarge,
             format!(
                 "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
             ),
         ),
-        GrantState::Planned(GrantOutcome::LedgerFull) if grant.only_stored.unverified > 0 => progressing(
-            R::LedgerFull,
-            format!(
-                "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
-                grant.only_stored.unverified
-            ),
-        ),
-        GrantState::Planned(GrantOutcome::LedgerFull) => progressing(
+        GrantState::Planned(GrantOutcome::LedgerFull) if grant.only_stored.unverified > 0 => {
+            GrantReadySummary::progressing(
+                R::LedgerFull,
+                format!(
+                    "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
+                    grant.only_stored.unverified
+                ),
+            )
+        }
+        GrantState::Planned(GrantOutcome::LedgerFull) => GrantReadySummary::progressing(
             R::LedgerFull,
             "The grant owns 12 statements, the maximum; the operator adds the new statements when the old ones have been removed",
         ),
-        GrantState::Suspended => progressing(
+        GrantState::Suspended => GrantReadySummary::at_rest(
             R::Suspended,
             "Suspended: statements are neither added, restored nor removed until spec.suspend is false",
         ),
-        GrantState::Planned(GrantOutcome::Missing) => stalled(
+        GrantState::Planned(GrantOutcome::Missing) => GrantReadySummary::stalled(
             R::DriftReported,
             format!(
                 "Statements are missing from the policy of {bucket} and are not restored: see status.plan and driftPolicy"
             ),
         ),
-        GrantState::Preview => progressing(
+        GrantState::Preview => GrantReadySummary::at_rest(
             R::Preview,
             format!(
                 "The policy is not written; status.plan shows what mode: Enforce would change{}",
                 reach(grant, observation)
             ),
         ),
-        GrantState::Denied(message) => stalled(R::TenancyDenied, message.clone()),
-        GrantState::NamespaceUnknown => progressing(
+        GrantState::Denied(message) => GrantReadySummary::stalled(R::TenancyDenied, message.clone()),
+        GrantState::NamespaceUnknown => GrantReadySummary::progressing(
             R::Reconciling,
             "The namespace, which the tenancy rules need, could not be read; retrying",
         ),
-        GrantState::WrongOwner(owner) => stalled(
+        GrantState::WrongOwner(owner) => GrantReadySummary::stalled(
             R::OwnerMismatch,
             format!(
                 "Bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: delete the grant and create it with the correct owner"
             ),
         ),
-        GrantState::WrongRegion(region) => stalled(
+        GrantState::WrongRegion(region) => GrantReadySummary::stalled(
             R::RegionMismatch,
             format!(
                 "Bucket {bucket} is in {region}, not in spec.bucket.region: delete the grant and create it with the correct region"
             ),
         ),
-        GrantState::OwnerUnverified => stalled(
+        GrantState::OwnerUnverified => GrantReadySummary::stalled(
             R::OwnerUnverified,
             format!(
                 "The operator's own identity cannot read the owner of bucket {bucket}, and is used only for buckets with a verified owner: allow oss:GetBucketInfo for this identity"
             ),
         ),
-        GrantState::DriftReported => stalled(
+        GrantState::DriftReported => GrantReadySummary::stalled(
             R::DriftReported,
             format!(
                 "Statements are missing from the policy of {bucket} and driftPolicy is Report: see status.plan, or set driftPolicy to Correct to restore them"
             ),
         ),
-        GrantState::RepeatedDrift => stalled(R::RepeatedDrift, repeated_drift(observation, true)),
-        GrantState::Invalid(message) => stalled(R::InvalidSpec, message.clone()),
+        GrantState::RepeatedDrift => {
+            GrantReadySummary::stalled(R::RepeatedDrift, repeated_drift(observation, true))
+        }
+        GrantState::Invalid(message) => GrantReadySummary::stalled(R::InvalidSpec, message.clone()),
         GrantState::CredentialsFailed(error) => {
             let identity = grant.identity.as_ref();
-            ReadySummary {
+            GrantReadySummary {
                 reason: R::CredentialsUnavailable,
                 message: identity.map_or_else(String::new, |identity| error.message(identity)),
                 stalled: !error.is_transient(),
+                ready: false,
             }
         }
-        GrantState::PolicyUnreadable(error) => stalled(
+        GrantState::PolicyUnreadable(error) => GrantReadySummary::stalled(
             R::PolicyUnreadable,
             format!("The policy of {bucket} is not changed because {error}: correct the policy at OSS"),
         ),
-        GrantState::WriteConflict => progressing(
+        GrantState::WriteConflict => GrantReadySummary::progressing(
             R::WriteConflict,
             format!("Another writer changed the policy of {bucket} between each read and write; retrying"),
         ),
-        GrantState::PassRoleBlocked => stalled(
+        GrantState::PassRoleBlocked => GrantReadySummary::stalled(
             R::PublicAccessBlocked,
             format!(
                 "Block Public Access forbids the ram:PassRole statement; the other statement is applied{}: set access.passRoleStatement to Auto or Omit",
                 reach(grant, observation)
             ),
         ),
-        GrantState::CloudFailed(error) if error.kind == CloudErrorKind::PublicAccessBlocked => stalled(
-            R::PublicAccessBlocked,
-            format!(
-                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({}): {}",
-                error.code_and_request_id(),
-                way_around(grant, observation)
-            ),
-        ),
+        GrantState::CloudFailed(error) if error.kind == CloudErrorKind::PublicAccessBlocked => {
+            GrantReadySummary::stalled(
+                R::PublicAccessBlocked,
+                format!(
+                    "Block Public Access rejects the policy of {bucket} with the statements of the grant ({}): {}",
+                    error.code_and_request_id(),
+                    way_around(grant, observation)
+                ),
+            )
+        }
         GrantState::CloudFailed(error) if grant.deleting && error.kind == CloudErrorKind::NoSuchBucket => {
-            stalled(
+            GrantReadySummary::stalled(
                 R::BucketNotFound,
                 format!(
                     "OSS does not show bucket {bucket} to these credentials ({}), and STS does not say that they belong to its owner: use credentials of account {}",
@@ -233,7 +218,7 @@ pub(super) fn repeated_drift(observation: &Observation, missing: bool) -> String
     )
 }
 
-fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Identity>) -> ReadySummary {
+fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Identity>) -> GrantReadySummary {
     use GrantReason as R;
     let code = error.code_and_refusal();
     let fix = error.refusal.fix();
@@ -244,69 +229,71 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
                 || format!("allow oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"),
                 ToOwned::to_owned,
             );
-            stalled(
+            GrantReadySummary::stalled(
                 R::AccessDenied,
                 format!(
                     "The credentials{whose} lack a permission for the policy of {bucket} ({code}): {fix}"
                 ),
             )
         }
-        CloudErrorKind::NoSuchBucket => stalled(
+        CloudErrorKind::NoSuchBucket => GrantReadySummary::stalled(
             R::BucketNotFound,
             format!("Bucket {bucket} does not exist ({code}): create the bucket, or delete the grant"),
         ),
-        CloudErrorKind::WrongRegion => stalled(
+        CloudErrorKind::WrongRegion => GrantReadySummary::stalled(
             R::RegionMismatch,
             format!(
                 "Bucket {bucket} is not in spec.bucket.region ({code}): delete the grant and create it with the correct region"
             ),
         ),
-        CloudErrorKind::CredentialsRejected => stalled(
+        CloudErrorKind::CredentialsRejected => GrantReadySummary::stalled(
             R::CredentialsUnavailable,
             format!("The cloud rejected the credentials ({code}): provide a valid AccessKey pair"),
         ),
-        CloudErrorKind::CredentialsExpired => stalled(
+        CloudErrorKind::CredentialsExpired => GrantReadySummary::stalled(
             R::CredentialsUnavailable,
             format!("The temporary credentials have expired ({code}): provide new ones"),
         ),
-        CloudErrorKind::Throttled => progressing(
+        CloudErrorKind::Throttled => GrantReadySummary::progressing(
             R::RateLimited,
             format!("OSS throttles the requests ({code}); retrying"),
         ),
-        CloudErrorKind::BucketLocked => progressing(
+        CloudErrorKind::BucketLocked => GrantReadySummary::progressing(
             R::CloudUnavailable,
             format!(
                 "OSS rejected the change of the policy, because another request changes the settings of {bucket} at the moment ({code}); retrying: if it persists, find the other writer in ActionTrail"
             ),
         ),
-        CloudErrorKind::PolicyRejected => stalled(
+        CloudErrorKind::PolicyRejected => GrantReadySummary::stalled(
             R::ForeignStatementRejected,
             format!(
                 "OSS rejected the policy of {bucket} because of its content ({code}), although the statements of the grant are valid: check the unmanaged statements and correct them at OSS"
             ),
         ),
-        CloudErrorKind::RequestRejected if error.refusal.by == Some(RefusedBy::PublicEndpoint) => stalled(
-            R::EndpointForbidden,
-            format!(
-                "The settings of {bucket} cannot be read ({code}): {}",
-                fix.unwrap_or_default()
-            ),
-        ),
+        CloudErrorKind::RequestRejected if error.refusal.by == Some(RefusedBy::PublicEndpoint) => {
+            GrantReadySummary::stalled(
+                R::EndpointForbidden,
+                format!(
+                    "The settings of {bucket} cannot be read ({code}): {}",
+                    fix.unwrap_or_default()
+                ),
+            )
+        }
         // The summary of a blocked policy depends on the grant.
         CloudErrorKind::RequestRejected
         | CloudErrorKind::PublicAccessBlocked
-        | CloudErrorKind::NoSuchProject => stalled(
+        | CloudErrorKind::NoSuchProject => GrantReadySummary::stalled(
             R::RequestRejected,
             format!(
                 "OSS rejected the request ({code}), which is retried at each drift check: {}",
                 fix.unwrap_or("fix what the code names, or report the code if it persists")
             ),
         ),
-        CloudErrorKind::Unavailable if error.is_clock_skew() => progressing(
+        CloudErrorKind::Unavailable if error.is_clock_skew() => GrantReadySummary::progressing(
             R::CloudUnavailable,
             format!("OSS rejects the requests because their time is wrong ({code}): {CORRECT_CLOCK}"),
         ),
-        CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => progressing(
+        CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => GrantReadySummary::progressing(
             R::CloudUnavailable,
             format!("OSS did not answer or returned a server error ({code}); retrying"),
         ),

@@ -7,10 +7,8 @@ use super::conditions::{set_credentials_valid, set_granted, set_other_conditions
 use super::ready_summary::ready_summary;
 use super::state::{GrantState, Observation};
 use super::{GrantObject, drift};
-use crate::api::{ConditionStatus, Drift, DriftKind, GrantReason, GrantStatus, kinds};
-use crate::core::condition_builder::{
-    ACTION_REQUIRED, CONTINUES, ConditionsBuilder, troubleshooting_link, whole_seconds,
-};
+use crate::api::{Drift, DriftKind, GrantReason, GrantStatus, kinds};
+use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
 
 /// Computes the status.
 pub fn grant_status(
@@ -20,36 +18,17 @@ pub fn grant_status(
     now: Timestamp,
 ) -> GrantStatus {
     let before = &grant.status;
-    let summary = ready_summary(grant, state, &observation);
+    let mut summary = ready_summary(grant, state, &observation);
     let mut conditions = ConditionsBuilder::new(&before.conditions, grant.generation, now);
-    let ready = matches!(
-        summary.reason,
-        GrantReason::Applied | GrantReason::Suspended | GrantReason::Preview
-    );
-    let mut message = summary.message.clone();
     if grant.deleting && summary.stalled {
-        message += ". To delete the grant without removing its statements, set annotation immops.dev/abandon: \"true\"; access then remains";
+        summary.message += ". To delete the grant without removing its statements, set annotation immops.dev/abandon: \"true\"; access then remains";
     }
-    if summary.stalled {
-        message += &troubleshooting_link(summary.reason.as_str());
-    }
-    let flag = if ready {
-        ConditionStatus::True
-    } else {
-        ConditionStatus::False
-    };
-    conditions.set(kinds::READY, flag, summary.reason.as_str(), &message);
-    let backing_off = drift::is_backing_off(observation.repeated_drift.as_ref());
-    if summary.stalled {
-        let reason = summary.reason.as_str();
-        conditions.set(kinds::STALLED, ConditionStatus::True, reason, ACTION_REQUIRED);
-    } else if backing_off {
-        let reason = GrantReason::RepeatedDrift.as_str();
+    conditions.set_ready(&summary);
+    if !summary.stalled && drift::is_backing_off(observation.repeated_drift.as_ref()) {
         let message = "Action required: see the RepeatedDrift condition";
-        conditions.set(kinds::STALLED, ConditionStatus::True, reason, message);
-    } else if !ready {
-        let reason = summary.reason.as_str();
-        conditions.set(kinds::RECONCILING, ConditionStatus::True, reason, CONTINUES);
+        conditions.set_true(kinds::STALLED, GrantReason::RepeatedDrift, message);
+    } else {
+        conditions.set_progress(&summary);
     }
     set_granted(&mut conditions, grant, state, &observation, &summary);
     set_credentials_valid(&mut conditions, grant, state);

@@ -5,11 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::phase::{End, Phase, allowed_count};
 use super::ready_summary::{JobReadySummary, job_ready_summary};
 use super::{JobObject, Stats};
-use crate::api::{Condition, ConditionStatus, JobReason, JobStatus, kinds};
-use crate::core::condition_builder::{
-    ACTION_REQUIRED, CONTINUES, ConditionsBuilder, counted, troubleshooting_link,
-};
-use crate::core::error::CloudErrorKind;
+use crate::api::{Condition, JobReason, JobStatus, kinds};
+use crate::core::condition_builder::{ConditionsBuilder, condition_flag, counted, credentials_reason};
+use crate::core::error::{CloudErrorKind, CredentialsError};
 
 /// Message of ResultsStored after results that results.select leaves out were removed.
 pub(super) const RESULTS_KEPT_MESSAGE: &str =
@@ -26,7 +24,8 @@ pub(super) fn job_conditions(
     let summary = job_ready_summary(phase, status, job.spec.as_ref().ok());
     let mut list = ConditionsBuilder::new(&job.status.conditions, job.generation, now);
     let list_of = &mut list;
-    set_kstatus(list_of, &summary);
+    list_of.set_ready(&summary);
+    list_of.set_progress(&summary);
     set_outcome(list_of, phase, &summary, status);
     set_allowed(list_of, phase);
     set_source_ready(list_of, job, phase, status);
@@ -34,13 +33,7 @@ pub(super) fn job_conditions(
     set_credentials_valid(list_of, phase, status);
     set_threshold_met(list_of, job, status, totals);
     if let Phase::ResultsMissing(_) | Phase::Stalled(JobReason::ResultsUnreadable, _) = phase {
-        let reason = summary.reason.as_str();
-        list.set(
-            kinds::RESULTS_STORED,
-            ConditionStatus::False,
-            reason,
-            &summary.message,
-        );
+        list.set_false(kinds::RESULTS_STORED, summary.reason, &summary.message);
     } else if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
         let message = match &status.reports {
             None if status.results_pruned => RESULTS_KEPT_MESSAGE.to_owned(),
@@ -54,12 +47,7 @@ pub(super) fn job_conditions(
                 job.key.name
             ),
         };
-        list.set(
-            kinds::RESULTS_STORED,
-            ConditionStatus::True,
-            JobReason::Stored.as_str(),
-            message,
-        );
+        list.set_true(kinds::RESULTS_STORED, JobReason::Stored, message);
     }
     list.finish()
 }
@@ -74,7 +62,8 @@ pub(super) fn stalled_conditions(
     let before = &job.status.conditions;
     let mut list = ConditionsBuilder::new(before, job.generation, now);
     let summary = JobReadySummary::stalled(reason, message);
-    set_kstatus(&mut list, &summary);
+    list.set_ready(&summary);
+    list.set_progress(&summary);
     let set = [kinds::READY, kinds::STALLED, kinds::RECONCILING];
     for condition in before.iter().filter(|c| !set.contains(&c.kind.as_str())) {
         list.carry(&condition.kind);
@@ -82,84 +71,31 @@ pub(super) fn stalled_conditions(
     list.finish()
 }
 
-fn condition_flag(yes: bool) -> ConditionStatus {
-    if yes {
-        ConditionStatus::True
-    } else {
-        ConditionStatus::False
-    }
-}
-
-fn set_kstatus(list: &mut ConditionsBuilder<'_>, summary: &JobReadySummary) {
-    let reason = summary.reason.as_str();
-    let link = summary.stalled.then(|| troubleshooting_link(reason));
-    let message = format!("{}{}", summary.message, link.unwrap_or_default());
-    list.set(kinds::READY, condition_flag(summary.ready), reason, message);
-    if summary.stalled {
-        list.set(kinds::STALLED, ConditionStatus::True, reason, ACTION_REQUIRED);
-    } else if !summary.ready {
-        list.set(kinds::RECONCILING, ConditionStatus::True, reason, CONTINUES);
-    }
-}
-
 fn set_outcome(
-    list: &mut ConditionsBuilder<'_>,
+    list: &mut ConditionsBuilder<'_, JobReason>,
     phase: &Phase,
     summary: &JobReadySummary,
     status: &JobStatus,
 ) {
-    let failed = status.items.as_ref().is_some_and(|i| i.failed > 0);
-    match phase {
-        Phase::Ended(End::Complete) => {
-            let reason = if failed {
-                JobReason::CompletedWithFailures
-            } else {
-                JobReason::Completed
-            };
-            list.set(
-                kinds::COMPLETE,
-                ConditionStatus::True,
-                reason.as_str(),
-                &summary.message,
-            );
-        }
-        Phase::Ended(End::Failed(reason, message)) => {
-            list.set(kinds::FAILED, ConditionStatus::True, reason.as_str(), message);
-        }
-        Phase::OutOfBudget | Phase::Suspended => {
-            list.set(
-                kinds::SUSPENDED,
-                ConditionStatus::True,
-                summary.reason.as_str(),
-                &summary.message,
-            );
-        }
-        Phase::Waiting(_)
-        | Phase::Unenforced(..)
-        | Phase::Counting(_)
-        | Phase::SourceUnreadable(..)
-        | Phase::Scoring(_)
-        | Phase::Queued(_)
-        | Phase::ResultsMissing(_)
-        | Phase::Stalled(..)
-        | Phase::NotStarted(_)
-        | Phase::Denied(_)
-        | Phase::CredentialsFailed(..)
-        | Phase::CredentialsRejected(..)
-        | Phase::RestoredFromBackup
-        | Phase::Invalid(_) => {}
+    if let Phase::Ended(End::Failed(reason, message)) = phase {
+        list.set_true(kinds::FAILED, *reason, message);
+    } else if let Phase::Ended(End::Complete) = phase {
+        let failed = status.items.as_ref().is_some_and(|i| i.failed > 0);
+        let reason = if failed {
+            JobReason::CompletedWithFailures
+        } else {
+            JobReason::Completed
+        };
+        list.set_true(kinds::COMPLETE, reason, &summary.message);
+    } else if matches!(phase, Phase::OutOfBudget | Phase::Suspended) {
+        list.set_true(kinds::SUSPENDED, summary.reason, &summary.message);
     }
 }
 
-fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
+fn set_allowed(list: &mut ConditionsBuilder<'_, JobReason>, phase: &Phase) {
     match phase {
         Phase::Denied(message) => {
-            list.set(
-                kinds::ALLOWED,
-                ConditionStatus::False,
-                JobReason::TenancyDenied.as_str(),
-                message,
-            );
+            list.set_false(kinds::ALLOWED, JobReason::TenancyDenied, message);
         }
         Phase::RestoredFromBackup | Phase::Invalid(_) | Phase::Suspended | Phase::Ended(End::Failed(..)) => {
             list.carry(kinds::ALLOWED);
@@ -178,18 +114,18 @@ fn set_allowed(list: &mut ConditionsBuilder<'_>, phase: &Phase) {
         | Phase::OutOfBudget
         | Phase::Ended(_) => {
             let message = "The tenancy rules allow this object";
-            list.set(
-                kinds::ALLOWED,
-                ConditionStatus::True,
-                JobReason::Permitted.as_str(),
-                message,
-            );
+            list.set_true(kinds::ALLOWED, JobReason::Permitted, message);
         }
     }
 }
 
 /// Sets SourceReady; absent for a list of uris, which needs no reading.
-fn set_source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase, status: &JobStatus) {
+fn set_source_ready(
+    list: &mut ConditionsBuilder<'_, JobReason>,
+    job: &JobObject,
+    phase: &Phase,
+    status: &JobStatus,
+) {
     let kind = kinds::SOURCE_READY;
     let read = job.spec.as_ref().is_ok_and(|s| s.source.uris.is_empty());
     let source_items = status.source.as_ref().and_then(|s| s.items);
@@ -202,49 +138,34 @@ fn set_source_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &P
             ))
             | Phase::Stalled(reason @ JobReason::EndpointForbidden, message),
             _,
-        ) => list.set(kind, ConditionStatus::False, reason.as_str(), message),
+        ) => list.set_false(kind, *reason, message),
         (Phase::SourceUnreadable(message, _), _) => {
-            list.set(
-                kind,
-                ConditionStatus::False,
-                JobReason::SourceUnreadable.as_str(),
-                message,
-            );
+            list.set_false(kind, JobReason::SourceUnreadable, message);
         }
         (_, Some(items)) => {
             let message = format!("{} counted when the job started", counted(items, "item"));
-            list.set(kind, ConditionStatus::True, JobReason::Counted.as_str(), message);
+            list.set_true(kind, JobReason::Counted, message);
         }
         (Phase::Counting(_), None) => {
             let message = "Counting the items of the source; billed calls start afterwards";
-            list.set(
-                kind,
-                ConditionStatus::False,
-                JobReason::CountingItems.as_str(),
-                message,
-            );
+            list.set_false(kind, JobReason::CountingItems, message);
         }
         (_, None) => list.carry(kind),
     }
 }
 
-fn set_grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Phase) {
+fn set_grant_ready(list: &mut ConditionsBuilder<'_, JobReason>, job: &JobObject, phase: &Phase) {
     let named = job.spec.as_ref().is_ok_and(|s| s.grant_ref.is_some());
     let kind = kinds::GRANT_READY;
     match phase {
         _ if !named => {}
         Phase::Waiting(message) | Phase::Unenforced(message, _) => {
-            list.set(
-                kind,
-                ConditionStatus::False,
-                JobReason::WaitingForGrant.as_str(),
-                message,
-            );
+            list.set_false(kind, JobReason::WaitingForGrant, message);
         }
         Phase::Ended(End::Failed(
             reason @ (JobReason::GrantMismatch | JobReason::GrantTimeout | JobReason::RegionMismatch),
             message,
-        )) => list.set(kind, ConditionStatus::False, reason.as_str(), message),
+        )) => list.set_false(kind, *reason, message),
         // The gate was passed before each of these phases.
         Phase::Scoring(_)
         | Phase::Counting(_)
@@ -257,11 +178,11 @@ fn set_grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Ph
         | Phase::NotStarted(_)
         | Phase::OutOfBudget => {
             let message = "The grant is live and covers every item";
-            list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
+            list.set_true(kind, JobReason::Live, message);
         }
         Phase::Ended(End::Complete) => {
             let message = "The grant was live and covered every item";
-            list.set(kind, ConditionStatus::True, JobReason::Live.as_str(), message);
+            list.set_true(kind, JobReason::Live, message);
         }
         Phase::Ended(End::Failed(..)) => list.carry(kind),
         // Not checked in these phases; a later wait starts from zero.
@@ -269,7 +190,7 @@ fn set_grant_ready(list: &mut ConditionsBuilder<'_>, job: &JobObject, phase: &Ph
     }
 }
 
-fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status: &JobStatus) {
+fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobReason>, phase: &Phase, status: &JobStatus) {
     let kind = kinds::CREDENTIALS_VALID;
     let answered = status
         .items
@@ -277,8 +198,8 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
         .is_some_and(|i| i.total > i.pending + i.active);
     match phase {
         Phase::CredentialsFailed(error, message) if !error.is_transient() => {
-            match crate::core::grant::credentials_reason(error) {
-                Some(reason) => list.set(kind, ConditionStatus::False, reason.as_str(), message),
+            match credentials_reason!(JobReason, error) {
+                Some(reason) => list.set_false(kind, reason, message),
                 None => list.carry(kind),
             }
         }
@@ -293,16 +214,11 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
                 "IMM rejected the credentials of {secret} ({}): provide valid credentials",
                 error.code_and_request_id()
             );
-            list.set(kind, ConditionStatus::False, reason.as_str(), message);
+            list.set_false(kind, reason, message);
         }
         Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete) if answered => {
             let message = "The last call was authenticated";
-            list.set(
-                kind,
-                ConditionStatus::True,
-                JobReason::Authenticated.as_str(),
-                message,
-            );
+            list.set_true(kind, JobReason::Authenticated, message);
         }
         Phase::Scoring(_)
         | Phase::OutOfBudget
@@ -325,7 +241,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_>, phase: &Phase, status
 
 /// Sets ThresholdMet; absent without thresholds, and before the first score.
 fn set_threshold_met(
-    list: &mut ConditionsBuilder<'_>,
+    list: &mut ConditionsBuilder<'_, JobReason>,
     job: &JobObject,
     status: &JobStatus,
     totals: Option<&Stats>,
@@ -352,5 +268,5 @@ fn set_threshold_met(
     } else {
         JobReason::BelowThreshold
     };
-    list.set(kind, condition_flag(met), reason.as_str(), message);
+    list.set(kind, condition_flag(met), reason, message);
 }

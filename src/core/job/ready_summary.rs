@@ -4,42 +4,10 @@
 use super::phase::{End, Phase};
 use super::throughput::time_left;
 use crate::api::{JobReason, JobSpec, JobStatus};
-use crate::core::condition_builder::counted;
+use crate::core::condition_builder::{ReadySummary, counted};
 
-/// Content of the Ready condition.
-pub(super) struct JobReadySummary {
-    pub(super) reason: JobReason,
-    pub(super) message: String,
-    /// Whether the job cannot continue without action by a user.
-    pub(super) stalled: bool,
-    pub(super) ready: bool,
-}
-
-impl JobReadySummary {
-    fn progressing(reason: JobReason, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self {
-            reason,
-            message,
-            stalled: false,
-            ready: false,
-        }
-    }
-
-    pub(super) fn stalled(reason: JobReason, message: impl Into<String>) -> Self {
-        Self {
-            stalled: true,
-            ..Self::progressing(reason, message)
-        }
-    }
-
-    fn at_rest(reason: JobReason, message: impl Into<String>) -> Self {
-        Self {
-            ready: true,
-            ..Self::progressing(reason, message)
-        }
-    }
-}
+/// Content of the Ready condition of a job.
+pub(super) type JobReadySummary = ReadySummary<JobReason>;
 
 /// Summarizes the phase of a job for its Ready condition; `status` holds the new counts.
 pub(super) fn job_ready_summary(

@@ -286,7 +286,7 @@ fn with_results_stored(
     for condition in before.iter().filter(|c| c.kind != kinds::RESULTS_STORED) {
         list.carry(&condition.kind);
     }
-    list.set(kinds::RESULTS_STORED, flag, reason.as_str(), message);
+    list.set(kinds::RESULTS_STORED, flag, reason, message);
     status.conditions = list.finish();
     status
 }
