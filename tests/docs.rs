@@ -164,9 +164,11 @@ mod docs {
     #[test]
     fn the_table_of_metrics_matches_the_program() {
         let source = read("src/runtime/metrics.rs");
-        let names = source.split("registry.register(").skip(1);
-        let real: BTreeSet<String> = names
-            .filter_map(|rest| rest.split('"').nth(1))
+        let (_, table) = source.split_once("\nmetrics! {\n").unwrap();
+        let (table, _) = table.split_once("\n}").unwrap();
+        let real: BTreeSet<String> = table
+            .lines()
+            .filter_map(|row| row.split('"').nth(1))
             .map(|name| format!("immops_{name}"))
             .collect();
         let listed: BTreeSet<String> = read("docs/src/operate/monitor.md")

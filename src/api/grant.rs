@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::reason::names;
 use super::{Credentials, GrantStatus, Grantee};
 
 /// The bucket whose policy holds the statements of the grant.
@@ -38,79 +39,27 @@ pub enum Preset {
     Custom,
 }
 
-/// Read-only OSS actions that preset Custom may list.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each variant is the OSS action of the same name")]
-pub enum OssAction {
-    #[serde(rename = "oss:GetObject")]
-    GetObject,
-    #[serde(rename = "oss:GetObjectAcl")]
-    GetObjectAcl,
-    #[serde(rename = "oss:ListObjects")]
-    ListObjects,
-    #[serde(rename = "oss:RestoreObject")]
-    RestoreObject,
-    #[serde(rename = "oss:GetVodPlaylist")]
-    GetVodPlaylist,
-    #[serde(rename = "oss:ListObjectVersions")]
-    ListObjectVersions,
-    #[serde(rename = "oss:GetObjectVersion")]
-    GetObjectVersion,
-    #[serde(rename = "oss:GetObjectVersionAcl")]
-    GetObjectVersionAcl,
-    #[serde(rename = "oss:RestoreObjectVersion")]
-    RestoreObjectVersion,
-    #[serde(rename = "oss:GetObjectTagging")]
-    GetObjectTagging,
-    #[serde(rename = "oss:GetObjectVersionTagging")]
-    GetObjectVersionTagging,
+names! {
+    /// Read-only OSS actions that preset Custom may list.
+    #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    OssAction {
+        GetObject = "oss:GetObject",
+        GetObjectAcl = "oss:GetObjectAcl",
+        ListObjects = "oss:ListObjects",
+        RestoreObject = "oss:RestoreObject",
+        GetVodPlaylist = "oss:GetVodPlaylist",
+        ListObjectVersions = "oss:ListObjectVersions",
+        GetObjectVersion = "oss:GetObjectVersion",
+        GetObjectVersionAcl = "oss:GetObjectVersionAcl",
+        RestoreObjectVersion = "oss:RestoreObjectVersion",
+        GetObjectTagging = "oss:GetObjectTagging",
+        GetObjectVersionTagging = "oss:GetObjectVersionTagging",
+    }
 }
 
 impl OssAction {
     /// The nine actions of Alibaba Cloud's page "Grant cross-account access to OSS resources", in its order.
-    pub const DOCUMENTED: [Self; 9] = [
-        Self::GetObject,
-        Self::GetObjectAcl,
-        Self::ListObjects,
-        Self::RestoreObject,
-        Self::GetVodPlaylist,
-        Self::ListObjectVersions,
-        Self::GetObjectVersion,
-        Self::GetObjectVersionAcl,
-        Self::RestoreObjectVersion,
-    ];
-
-    /// Every action that a statement of the operator may contain.
-    pub const ALL: [Self; 11] = [
-        Self::GetObject,
-        Self::GetObjectAcl,
-        Self::ListObjects,
-        Self::RestoreObject,
-        Self::GetVodPlaylist,
-        Self::ListObjectVersions,
-        Self::GetObjectVersion,
-        Self::GetObjectVersionAcl,
-        Self::RestoreObjectVersion,
-        Self::GetObjectTagging,
-        Self::GetObjectVersionTagging,
-    ];
-
-    /// Name of the action at OSS.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GetObject => "oss:GetObject",
-            Self::GetObjectAcl => "oss:GetObjectAcl",
-            Self::ListObjects => "oss:ListObjects",
-            Self::RestoreObject => "oss:RestoreObject",
-            Self::GetVodPlaylist => "oss:GetVodPlaylist",
-            Self::ListObjectVersions => "oss:ListObjectVersions",
-            Self::GetObjectVersion => "oss:GetObjectVersion",
-            Self::GetObjectVersionAcl => "oss:GetObjectVersionAcl",
-            Self::RestoreObjectVersion => "oss:RestoreObjectVersion",
-            Self::GetObjectTagging => "oss:GetObjectTagging",
-            Self::GetObjectVersionTagging => "oss:GetObjectVersionTagging",
-        }
-    }
+    pub const DOCUMENTED: &'static [Self] = Self::ALL.split_at(9).0;
 }
 
 /// Whether the `ram:PassRole` statement of Alibaba Cloud's cross-account procedure is written.

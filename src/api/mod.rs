@@ -13,7 +13,7 @@ mod grantee;
 mod job;
 mod job_source;
 mod job_status;
-mod reason;
+pub(crate) mod reason;
 mod report;
 mod rules;
 

@@ -1,6 +1,26 @@
 //! Every reason that a condition or an event can carry: one enum for each kind and one for events, each reason with its
 //! meaning and the action that it requires. docs/src/reference/reasons.md is generated from these enums, and a test compares the two.
 
+/// Defines an enum whose values have names. The derives must include `Serialize` or `Deserialize`.
+macro_rules! names {
+    ($(#[$attribute:meta])* $type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        $(#[$attribute])*
+        #[expect(missing_docs, reason = "each value is what its name says")]
+        pub enum $type { $(#[serde(rename = $name)] $variant),+ }
+
+        impl $type {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name of the value.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+pub(crate) use names;
+
 /// Defines a closed set of reasons together with their explanations, so that no reason exists without one.
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($variant:ident : $text:literal),+ $(,)? }) => {

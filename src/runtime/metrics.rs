@@ -39,139 +39,51 @@ struct ObjectLabels {
 /// Nine tenths of the 16,384 bytes that OSS accepts: an alert counts the policies above this bound.
 const NEARLY_FULL: f64 = 14745.0;
 
-/// The registry with all counters, gauges and histograms.
-pub struct Metrics {
-    registry: Registry,
-    reconciles: Family<KindLabels, Counter>,
-    reconcile_seconds: Histogram,
-    panics: Family<KindLabels, Counter>,
-    queue_depth: Family<KindLabels, Gauge>,
-    calls: Family<CallLabels, Counter>,
-    writes: Family<ReasonLabels, Counter>,
-    lost_update_window: Histogram,
-    policy_size: Histogram,
-    stale_reads: Counter,
-    scores: Family<OutcomeLabels, Counter>,
-    ready: Gauge<f64, AtomicU64>,
-    leader: Gauge,
-    objects: Family<ObjectLabels, Gauge>,
-    rules: Gauge,
-    finalizers: Counter,
-    deletions: Family<OutcomeLabels, Counter>,
-    dropped_events: Counter,
+/// Defines the metrics: field, type, name, help, and the value to start with if it is not the default.
+macro_rules! metrics {
+    (@new $type:ty) => { <$type>::default() };
+    (@new $type:ty, $new:expr) => { $new };
+    ($($field:ident: $type:ty, $name:literal, $help:literal $(, $new:expr)?;)+) => {
+        /// The registry with all counters, gauges and histograms.
+        pub struct Metrics { registry: Registry, $($field: $type),+ }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::with_prefix("immops");
+                $(
+                    let $field = metrics!(@new $type $(, $new)?);
+                    registry.register($name, $help, $field.clone());
+                )+
+                Self { registry, $($field),+ }
+            }
+        }
+    };
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let mut registry = Registry::with_prefix("immops");
-        let metrics = Self {
-            reconciles: Family::default(),
-            reconcile_seconds: Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]),
-            panics: Family::default(),
-            queue_depth: Family::default(),
-            calls: Family::default(),
-            writes: Family::default(),
-            lost_update_window: Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
-            policy_size: Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, NEARLY_FULL, 16384.0]),
-            stale_reads: Counter::default(),
-            scores: Family::default(),
-            ready: Gauge::default(),
-            leader: Gauge::default(),
-            objects: Family::default(),
-            rules: Gauge::default(),
-            finalizers: Counter::default(),
-            deletions: Family::default(),
-            dropped_events: Counter::default(),
-            registry: Registry::default(),
-        };
-        registry.register(
-            "reconcile",
-            "Reconciles finished, by kind of key",
-            metrics.reconciles.clone(),
-        );
-        registry.register(
-            "reconcile_duration_seconds",
-            "Duration of a reconcile in seconds",
-            metrics.reconcile_seconds.clone(),
-        );
-        registry.register(
-            "panics",
-            "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff",
-            metrics.panics.clone(),
-        );
-        registry.register(
-            "queue_depth",
-            "Keys ready for a worker or being reconciled, by kind",
-            metrics.queue_depth.clone(),
-        );
-        registry.register(
-            "cloud_requests",
-            "Requests to OSS, by API and outcome",
-            metrics.calls.clone(),
-        );
-        registry.register(
-            "policy_writes",
-            "Bucket policy writes with a response, by reason",
-            metrics.writes.clone(),
-        );
-        registry.register(
-            "lost_update_window_seconds",
-            "Seconds from the last read before a policy write to its response: a concurrent change in between is lost",
-            metrics.lost_update_window.clone(),
-        );
-        registry.register(
-            "policy_size_bytes",
-            "Size of a bucket policy at each read",
-            metrics.policy_size.clone(),
-        );
-        registry.register(
-            "policy_verify_failures",
-            "Stale reads: policy reads that did not return the last write",
-            metrics.stale_reads.clone(),
-        );
-        registry.register(
-            "score_requests",
-            "Requests to DetectImageScore, by outcome",
-            metrics.scores.clone(),
-        );
-        registry.register(
-            "objects",
-            "Objects, by kind and reason of the Ready condition",
-            metrics.objects.clone(),
-        );
-        registry.register(
-            "leader",
-            "1 if this process holds the lease or runs without one, 0 if it is a standby",
-            metrics.leader.clone(),
-        );
-        registry.register(
-            "tenancy_rules_valid",
-            "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1",
-            metrics.rules.clone(),
-        );
-        metrics.rules.set(1);
-        registry.register(
-            "finalizers_restored",
-            "Finalizers of grants that another writer removed and the operator added again",
-            metrics.finalizers.clone(),
-        );
-        registry.register(
-            "unprotected_deletions",
-            "Grants deleted without their finalizer while they owned statements, by outcome",
-            metrics.deletions.clone(),
-        );
-        registry.register(
-            "events_dropped",
-            "Events that were not published, because their object had ten events within a minute",
-            metrics.dropped_events.clone(),
-        );
-        registry.register(
-            "ready",
-            "1 once the initial list of grants and jobs is complete",
-            metrics.ready.clone(),
-        );
-        Self { registry, ..metrics }
-    }
+metrics! {
+    reconciles: Family<KindLabels, Counter>, "reconcile", "Reconciles finished, by kind of key";
+    reconcile_seconds: Histogram, "reconcile_duration_seconds", "Duration of a reconcile in seconds", Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]);
+    panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff";
+    queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind";
+    calls: Family<CallLabels, Counter>, "cloud_requests", "Requests to OSS, by API and outcome";
+    writes: Family<ReasonLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason";
+    lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
+    policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, NEARLY_FULL, 16384.0]);
+    stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
+    scores: Family<OutcomeLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome";
+    objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind and reason of the Ready condition";
+    leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";
+    rules: Gauge, "tenancy_rules_valid", "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1", valid_rules();
+    finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
+    deletions: Family<OutcomeLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome";
+    dropped_events: Counter, "events_dropped", "Events that were not published, because their object had ten events within a minute";
+    ready: Gauge<f64, AtomicU64>, "ready", "1 once the initial list of grants and jobs is complete";
+}
+
+fn valid_rules() -> Gauge {
+    let rules = Gauge::default();
+    rules.set(1);
+    rules
 }
 
 impl Metrics {

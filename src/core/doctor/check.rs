@@ -2,27 +2,13 @@
 
 use serde::Serialize;
 
-/// Result of a check, in ascending order of severity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// It may not work, or could not be checked.
-    Warning,
-    /// It does not work.
-    Failed,
-}
+use crate::api::reason::names;
 
-impl Level {
-    /// Returns the level as reports show it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-        }
-    }
+names! {
+    /// Result of a check, in ascending order of severity: as it should be; it may not work, or could not be checked; it
+    /// does not work.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    Level { Ok = "ok", Warning = "warning", Failed = "failed" }
 }
 
 /// One check: one line of a report.

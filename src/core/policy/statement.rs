@@ -194,7 +194,12 @@ fn render_again(bucket: &str, text: &str) -> Option<Statement> {
     let actions: Option<Vec<OssAction>> = parts
         .action
         .iter()
-        .map(|name| OssAction::ALL.into_iter().find(|action| action.as_str() == name))
+        .map(|name| {
+            OssAction::ALL
+                .iter()
+                .copied()
+                .find(|action| action.as_str() == name)
+        })
         .collect();
     let objects: Option<Vec<(&str, &str)>> = parts
         .resource

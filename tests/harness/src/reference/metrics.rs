@@ -13,22 +13,17 @@ pub fn page(source: &str) -> Result<String> {
         "\nEvery name begins with `immops_`. A series with labels appears with its first event. Values of the labels and how to use the \
          series: [Monitoring](../operate/monitor.md#metrics).\n\n| series | type | labels | meaning |\n|---|---|---|---|\n",
     );
-    let mut found = 0;
-    for registration in source.split("registry.register(").skip(1) {
-        let unexpected =
-            || HarnessError::Surprise(format!("a registration has another form: {registration:.60}"));
-        let mut texts = registration.split('"');
-        let (name, help) = (texts.nth(1), texts.nth(1));
-        let (Some(name), Some(help)) = (name, help) else {
-            return Err(unexpected());
+    let unexpected = |row: &str| HarnessError::Surprise(format!("a metric has another form: {row:.60}"));
+    let table = source
+        .split_once("\nmetrics! {\n")
+        .and_then(|(_, rest)| rest.split_once("\n}"));
+    let (table, _) = table.ok_or_else(|| HarnessError::Surprise("no metric is registered".to_owned()))?;
+    for row in table.lines() {
+        let mut texts = row.split('"');
+        let (Some(declared), Some(name), Some(help)) = (texts.next(), texts.next(), texts.nth(1)) else {
+            return Err(unexpected(row));
         };
-        let field = registration
-            .split_once("metrics.")
-            .and_then(|(_, rest)| rest.split_once(".clone()"))
-            .map(|(field, _)| field)
-            .ok_or_else(unexpected)?;
-        let declared = declaration(source, field).ok_or_else(unexpected)?;
-        let (kind, suffix) = kind_of(declared).ok_or_else(unexpected)?;
+        let (kind, suffix) = kind_of(declared).ok_or_else(|| unexpected(row))?;
         let labels = labels_of(source, declared);
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -36,20 +31,8 @@ pub fn page(source: &str) -> Result<String> {
             "| `immops_{name}{suffix}` | {kind} | {labels} | {} |",
             cell(help)
         );
-        found += 1;
-    }
-    if found == 0 {
-        return Err(HarnessError::Surprise("no metric is registered".to_owned()));
     }
     Ok(page)
-}
-
-/// Returns the type of a field of the struct `Metrics`.
-fn declaration<'a>(source: &'a str, field: &str) -> Option<&'a str> {
-    let (_, fields) = source.split_once("pub struct Metrics {")?;
-    let (fields, _) = fields.split_once("\n}")?;
-    let start = format!("    {field}: ");
-    fields.lines().find_map(|line| line.strip_prefix(start.as_str()))
 }
 
 /// Returns the type of a metric, and the suffix that OpenMetrics adds to its name.
@@ -90,18 +73,10 @@ struct KindLabels {
     reason: &'static str,
 }
 
-pub struct Metrics {
-    registry: Registry,
-    calls: Family<KindLabels, Counter>,
-    leader: Gauge,
+metrics! {
+    calls: Family<KindLabels, Counter>, "calls", "Calls";
+    leader: Gauge, "leader", "1 in the leader";
 }
-
-        registry.register("calls", "Calls", metrics.calls.clone());
-        registry.register(
-            "leader",
-            "1 in the leader",
-            metrics.leader.clone(),
-        );
 "#;
 
     #[test]
@@ -120,7 +95,7 @@ pub struct Metrics {
     #[test]
     fn a_registration_in_another_form_is_rejected() {
         assert!(super::page("").is_err());
-        assert!(super::page("registry.register(NAME, HELP, x)").is_err());
+        assert!(super::page("\nmetrics! {\n    leader: Gauge, NAME;\n}").is_err());
         assert!(super::page(&SOURCE.replace("leader: Gauge", "leader: Other")).is_err());
     }
 }
