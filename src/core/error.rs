@@ -82,6 +82,14 @@ impl CloudError {
         )
     }
 
+    /// Whether the credentials of the call are rejected or have expired.
+    pub fn rejects_credentials(&self) -> bool {
+        matches!(
+            self.kind,
+            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
+        )
+    }
+
     /// Whether the request certainly had no effect, because the service itself rejected it.
     pub fn had_no_effect(&self) -> bool {
         let rejected = !matches!(

@@ -21,10 +21,7 @@ pub(super) async fn on_cloud_error(
     error: &CloudError,
     cache: &mut GrantSetCache,
 ) -> Duration {
-    if matches!(
-        error.kind,
-        CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
-    ) {
+    if error.rejects_credentials() {
         set.context.credentials.forget(&set.identity);
     }
     // A session that expired early is requested again, or read again from its source; the statuses report the error

@@ -13,9 +13,9 @@ use super::run_input::StopReason;
 use super::source_page::{PageUse, SourcePage, read_page};
 use super::source_reader::check_manifest_items;
 use super::store_status::WriteResult;
-use crate::api::{EventReason, JobReason, ObservedSource};
+use crate::api::{EventReason, ObservedSource};
 use crate::controller::object_events::publish_job_event;
-use crate::core::job::{End, Phase, ResponseEffect, add_items, apply_response};
+use crate::core::job::{Phase, ResponseEffect, add_items, apply_response, other_service_role};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 
 /// Delay before a page that could not be read is read again.
@@ -101,14 +101,7 @@ fn handle_limits(
             Some(StopReason::NoProject { canary, error })
         }
         Err(error) if error.is_clock_skew() => Some(StopReason::ClockSkew(error)),
-        Err(error)
-            if matches!(
-                error.kind,
-                CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
-            ) =>
-        {
-            Some(StopReason::CredentialsRejected(error, keys))
-        }
+        Err(error) if error.rejects_credentials() => Some(StopReason::CredentialsRejected(error, keys)),
         Ok(_) => {
             run.progress.known_mut().project = true;
             check_service_role(run)
@@ -127,14 +120,8 @@ pub(super) fn check_service_role(run: &JobRun<'_>) -> Option<StopReason> {
         .limiter
         .service_role()
         .filter(|role| !role.eq_ignore_ascii_case(granted))?;
-    let message = format!(
-        "The grant is for role {granted}, and project {} reads as {role}: set grantee.roleName of the grant to that role, then create another job",
-        run.spec.project.name
-    );
-    Some(StopReason::Finished(End::Failed(
-        JobReason::GrantMismatch,
-        message,
-    )))
+    let end = other_service_role(&run.spec.project, granted, &role);
+    Some(StopReason::Finished(end))
 }
 
 /// Handles an event that arrives after the run has ended; no new call follows from it. Returns `Some` when nothing

@@ -6,11 +6,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::load_progress::{RECHECK_GRANT, fail_or_complete};
 use super::persist::JobWriter;
-use crate::api::{ConditionStatus, EventReason, GrantRef, JobReason, JobSpec, kinds};
+use crate::api::{ConditionStatus, EventReason, GrantRef, JobSpec, kinds};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::{GrantObject, ObjectKey};
-use crate::core::job::{End, JobObject, Phase};
+use crate::core::job::{JobObject, Phase, grant_timeout};
 use crate::core::time;
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
@@ -60,12 +60,7 @@ pub(super) async fn wait_for_grant(
     let timeout = SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));
     let deadline = time::after(last.unwrap_or(now), timeout);
     if now >= deadline && until.is_none() {
-        let message = format!(
-            "The grant was not live for {} s ({message}): fix the grant, then create another job",
-            spec.grant_wait.timeout_seconds
-        );
-        let end = End::Failed(JobReason::GrantTimeout, message);
-        return fail_or_complete(context, writer, spec, end, now).await;
+        return fail_or_complete(context, writer, spec, grant_timeout(spec, &message), now).await;
     }
     if last.is_none() {
         let note = message.as_str();

@@ -5,9 +5,9 @@ use crate::api::{BucketRef, CredentialSource, JobSpec};
 use crate::controller::context::Context;
 use crate::controller::credential_gate::{CredentialUser, credentials_for};
 use crate::core::credential_use::{CredentialRefusal, Purpose};
-use crate::core::error::{CloudErrorKind, CredentialsError};
+use crate::core::error::CredentialsError;
 use crate::core::identity::{Identity, SessionScope};
-use crate::core::job::{JobObject, Phase, SourceSpec};
+use crate::core::job::{JobObject, Phase, SourceSpec, namespace_unknown, source_owner_unknown};
 use crate::ports::AccessKeys;
 use crate::runtime::rate_limit::ProjectOwner;
 
@@ -78,12 +78,7 @@ impl ValidJob<'_> {
                     identity,
                 ))
             }
-            Err(error)
-                if matches!(
-                    error.kind,
-                    CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
-                ) =>
-            {
+            Err(error) if error.rejects_credentials() => {
                 context.credentials.mark_rejected(identity, &keys, error.clone());
                 Err(Phase::CredentialsRejected(error, identity.describe()))
             }
@@ -123,25 +118,11 @@ impl ValidJob<'_> {
         let info = context.ports.bucket_info(&place, keys).await;
         let owner = match info.map(|observed| observed.owner_uid) {
             Ok(Some(owner)) => owner,
-            Ok(None) => {
-                let message = format!(
-                    "The owner of bucket {bucket} cannot be read, and the operator's own identity reads only buckets whose \
-                     owner is verified: allow oss:GetBucketInfo for it, or set other credentials for the source"
-                );
-                return Err(Phase::SourceUnreadable(message, true));
-            }
-            Err(error) => {
-                let message = format!(
-                    "The owner of bucket {bucket} could not be read ({}); retrying",
-                    error.code_and_refusal()
-                );
-                return Err(Phase::SourceUnreadable(message, !error.is_transient()));
-            }
+            Ok(None) => return Err(source_owner_unknown(bucket, None)),
+            Err(error) => return Err(source_owner_unknown(bucket, Some(&error))),
         };
         let Ok(tenant) = context.tenant(&self.job.key.namespace).await else {
-            let message =
-                "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying";
-            return Err(Phase::SourceUnreadable(message.to_owned(), false));
+            return Err(namespace_unknown());
         };
         let rules = context.ports.tenancy_rules();
         rules

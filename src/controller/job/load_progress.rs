@@ -8,9 +8,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::persist::JobWriter;
 use super::report_reader::restore_reports;
 use super::store_status::WriteResult;
-use crate::api::{JobReason, JobSpec};
+use crate::api::JobSpec;
 use crate::controller::context::Context;
-use crate::core::job::{End, Phase, Progress, planned_size, resume_progress};
+use crate::core::job::{End, Progress, planned_size, results_unreadable, resume_progress};
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
@@ -49,10 +49,7 @@ pub(super) async fn load_progress(
             if !matches!(error, KubeError::Forbidden | KubeError::Invalid) {
                 return Break(Action::Requeue(RETRY_KUBE_API));
             }
-            let message = format!(
-                "The ImageScoreReports of this job cannot be read ({error}), and no billed call is made before they can: check the permissions of the operator and other writers of the reports"
-            );
-            let phase = Phase::Stalled(JobReason::ResultsUnreadable, message);
+            let phase = results_unreadable(&error.to_string());
             writer.write_phase(context, None, &phase).await;
             Break(Action::Requeue(RECHECK_GRANT))
         }

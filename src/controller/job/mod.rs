@@ -59,7 +59,7 @@ use crate::core::{requeue, time};
 use crate::runtime::queue::Action;
 
 /// Requeue interval of a job whose credentials cannot be used.
-const RECHECK_CREDENTIALS: Duration = Duration::from_secs(30);
+const RECHECK_CREDENTIALS: Action = Action::Requeue(Duration::from_secs(30));
 
 /// Reconciles a job, and runs it if its preconditions hold. Returns when the job is due again; see the module docs.
 pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
@@ -152,9 +152,9 @@ async fn start_run(
         Ok(slot) => slot,
         Err(refused) => {
             let limit = (refused == NoSlot::Jobs).then_some(MAX_RUNS_PER_NAMESPACE);
-            writer.write_phase(context, None, &Phase::Queued(limit)).await;
             // A free slot triggers the job earlier.
-            return Action::Requeue(RECHECK_GRANT);
+            let next = Action::Requeue(RECHECK_GRANT);
+            return writer.stop(context, None, Phase::Queued(limit), next).await;
         }
     };
     // The slot has the room of the list.
@@ -164,17 +164,11 @@ async fn start_run(
         let job = valid_job(context, &writer, &spec, &source_spec);
         let keys = match job.source_credentials().await {
             Ok(keys) => keys,
-            Err(phase) => {
-                writer.write_phase(context, None, &phase).await;
-                return Action::Requeue(RECHECK_CREDENTIALS);
-            }
+            Err(phase) => return writer.stop(context, None, phase, RECHECK_CREDENTIALS).await,
         };
         source_owner = match job.verified_source_owner(&keys).await {
             Ok(owner) => owner,
-            Err(phase) => {
-                writer.write_phase(context, None, &phase).await;
-                return Action::Requeue(RECHECK_CREDENTIALS);
-            }
+            Err(phase) => return writer.stop(context, None, phase, RECHECK_CREDENTIALS).await,
         };
         writer = match Box::pin(count_items(
             context,
@@ -198,10 +192,7 @@ async fn start_run(
     let job = valid_job(context, &writer, &spec, &source_spec);
     let (keys, owner) = match job.scoring_credentials(&identity).await {
         Ok(found) => found,
-        Err(phase) => {
-            writer.write_phase(context, None, &phase).await;
-            return Action::Requeue(RECHECK_CREDENTIALS);
-        }
+        Err(phase) => return writer.stop(context, None, phase, RECHECK_CREDENTIALS).await,
     };
     let progress = match load_progress(context, &mut writer, &spec, context.ports.now()).await {
         Continue(Some(progress)) => progress,
@@ -210,10 +201,10 @@ async fn start_run(
     };
     let missing = missing_results(&writer, &progress);
     if missing > 0 {
-        writer
-            .write_phase(context, None, &Phase::ResultsMissing(missing))
+        let next = Action::Requeue(RECHECK_GRANT);
+        return writer
+            .stop(context, None, Phase::ResultsMissing(missing), next)
             .await;
-        return Action::Requeue(RECHECK_GRANT);
     }
     let input = RunInput {
         limiter: context.limiters.of(owner, &spec.project),

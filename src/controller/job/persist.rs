@@ -275,6 +275,21 @@ impl JobWriter {
         }
     }
 
+    /// Ends the job if the phase is its end; otherwise stores the phase and returns `next`.
+    pub(super) async fn stop(
+        mut self,
+        context: &Context,
+        progress: Option<&mut Progress>,
+        phase: Phase,
+        next: Action,
+    ) -> Action {
+        if let Phase::Ended(end) = phase {
+            return self.finish_job(context, progress, end).await;
+        }
+        self.write_phase(context, progress, &phase).await;
+        next
+    }
+
     /// Ends the job, and publishes the event after its last status is stored. Returns when the job is due again.
     pub(super) async fn finish_job(
         mut self,

@@ -13,13 +13,13 @@ use super::load_progress::{
 };
 use super::persist::JobWriter;
 use super::store_status::WriteResult;
-use crate::api::{EventReason, JobReason, JobSpec, SuspendCause};
+use crate::api::{EventReason, JobSpec, SuspendCause};
 use crate::controller::context::{Context, OBJECT_BYTES};
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
 use crate::core::job::{
     End, GateDecision, JobObject, Phase, SourceSpec, active_deadline, budget_is_exhausted, cancelled,
-    evaluate_gate, other_job_message,
+    deadline_exceeded, evaluate_gate, other_job_message,
 };
 use crate::runtime::queue::Action;
 
@@ -33,10 +33,8 @@ pub(super) async fn check_preconditions(
     now: Timestamp,
 ) -> ControlFlow<Action, (JobWriter, Option<GrantObject>)> {
     if writer.job.is_restored() {
-        writer
-            .write_phase(context, None, &Phase::RestoredFromBackup)
-            .await;
-        return Break(Action::Requeue(RECHECK_GRANT));
+        let next = Action::Requeue(RECHECK_GRANT);
+        return Break(writer.stop(context, None, Phase::RestoredFromBackup, next).await);
     }
     if writer.job.has_started() {
         // First report the requests and results of a run that ended in a crash.
@@ -52,11 +50,7 @@ pub(super) async fn check_preconditions(
         return Break(fail_or_complete(context, writer, spec, cancelled(), now).await);
     }
     if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
-        let seconds = spec.active_deadline_seconds.unwrap_or_default();
-        let message = format!(
-            "The job did not finish within activeDeadlineSeconds ({seconds} s), and the results so far are kept: create another job with more time"
-        );
-        let end = End::Failed(JobReason::DeadlineExceeded, message);
+        let end = deadline_exceeded(spec);
         return Break(fail_or_complete(context, writer, spec, end, now).await);
     }
     let paused = is_suspended(&writer.job);
@@ -86,8 +80,8 @@ pub(super) async fn check_preconditions(
         .tenancy_rules()
         .allow_job(&tenant, spec, &source_spec.buckets())
     {
-        writer.write_phase(context, None, &Phase::Denied(message)).await;
-        return Break(Action::Requeue(RECHECK_GRANT));
+        let next = Action::Requeue(RECHECK_GRANT);
+        return Break(writer.stop(context, None, Phase::Denied(message), next).await);
     }
     if context.awaits_recheck(&key) {
         return Break(Action::Requeue(Duration::from_millis(500)));
@@ -108,29 +102,25 @@ pub(super) async fn check_preconditions(
         context.request_recheck(&key, bucket);
         return Break(Action::Requeue(Duration::from_millis(500)));
     }
-    match decision {
+    let (message, until) = match decision {
         GateDecision::Open => {
             let other = grant.as_ref().and_then(|grant| {
                 let until = trial_of_another_job(context, grant, &writer.job)?;
                 Some((other_job_message(&grant.key), until))
             });
             match other {
-                None => Continue((writer, grant)),
-                Some((message, until)) => {
-                    Break(Box::pin(wait_for_grant(context, writer, spec, message, Some(until))).await)
-                }
+                None => return Continue((writer, grant)),
+                Some((message, until)) => (message, Some(until)),
             }
         }
-        GateDecision::Denied(message) => {
-            Break(Box::pin(wait_for_grant(context, writer, spec, message, None)).await)
-        }
-        GateDecision::Wait(message, until) => {
-            Break(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
-        }
+        GateDecision::Denied(message) => (message, None),
+        GateDecision::Wait(message, until) => (message, until),
         GateDecision::Never(reason, message) => {
-            Break(fail_or_complete(context, writer, spec, End::Failed(reason, message), now).await)
+            let end = End::Failed(reason, message);
+            return Break(fail_or_complete(context, writer, spec, end, now).await);
         }
-    }
+    };
+    Break(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
 }
 
 /// Returns the bucket whose policy has a Deny that decides about the job: it makes no call, or none for some items.

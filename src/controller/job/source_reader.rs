@@ -9,13 +9,14 @@ use tokio::time::{Instant, sleep};
 use super::grant_wait::object_changed;
 use super::job_credentials::{stops_run, valid_job};
 use super::persist::JobWriter;
-use super::source_error::{RETRY_SOURCE_LATER, on_source_error, stop_counting};
+use super::source_error::{RETRY_SOURCE_LATER, on_source_error};
 use super::source_page::{AllowedBuckets, PageUse, SourcePage, SourcePosition, read_page};
 use super::store_status::REREAD_AFTER;
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
 use crate::core::job::{
-    End, ItemCounter, Phase, SourceItem, SourceSpec, active_deadline, counting_source, covers,
+    End, ItemCounter, Phase, SourceItem, SourceSpec, active_deadline, counting_source, namespace_unknown,
+    source_too_long, uncovered_line,
 };
 use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
@@ -82,7 +83,7 @@ pub(super) async fn count_items(
             {
                 Ok(fresh) => keys = fresh,
                 Err(phase) if stops_run(&phase) => {
-                    return Break(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
+                    return Break(writer.stop(context, None, phase, RETRY_SOURCE_LATER).await);
                 }
                 Err(_) => {}
             }
@@ -104,18 +105,13 @@ pub(super) async fn count_items(
                     check_manifest_items(context, &namespace, (spec, grant), &batch, &mut allowed).await
             {
                 drop(page);
-                return Break(stop_counting(context, writer, None, phase, RETRY_SOURCE_LATER).await);
+                return Break(writer.stop(context, None, phase, RETRY_SOURCE_LATER).await);
             }
             // A page has many batches, and none of them waits for anything.
             tokio::task::yield_now().await;
         }
         if fits.is_ok() && long {
-            let message = if spec.source.prefix.is_some() {
-                "The prefix holds more than 5,000,000 objects: create another job with a longer prefix"
-            } else {
-                "The manifest holds more than 64 MiB: split the source over several jobs"
-            };
-            fits = Err(message.to_owned());
+            fits = Err(source_too_long(spec));
         }
         if let Err(message) = fits {
             drop(page);
@@ -218,14 +214,8 @@ pub(super) async fn check_manifest_items(
     let source_spec: Vec<ObjectUri> = lines
         .filter_map(|f| ObjectUri::parse("line", &f.uri).ok())
         .collect();
-    if let Some(grant) = grant
-        && let Some(image) = source_spec.iter().find(|image| !covers(grant, image))
-    {
-        let message = format!(
-            "The grant does not cover oss://{}/{} of the manifest: widen its access.prefixes or correct the line, then create another job",
-            image.bucket, image.key
-        );
-        return Err(Phase::Ended(End::Failed(JobReason::GrantMismatch, message)));
+    if let Some(end) = grant.and_then(|grant| uncovered_line(grant, &source_spec)) {
+        return Err(Phase::Ended(end));
     }
     let mut buckets: Vec<&str> = source_spec.iter().map(|i| i.bucket.as_str()).collect();
     buckets.sort_unstable();
@@ -235,10 +225,7 @@ pub(super) async fn check_manifest_items(
         return Ok(());
     }
     let Ok(tenant) = context.tenant(namespace).await else {
-        return Err(Phase::SourceUnreadable(
-            "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying".to_owned(),
-            false,
-        ));
+        return Err(namespace_unknown());
     };
     rules.allow_job(&tenant, spec, &buckets).map_err(Phase::Denied)?;
     allowed.add(rules, &buckets);
