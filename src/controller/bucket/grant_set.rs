@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::cache::WriteHistory;
 use super::write_status::write_status;
 use crate::api::{BackupRef, GrantStatus, ObservedBucket, ObservedPolicy, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::core::grant::{
-    Claims, ClaimsByGrant, Desired, GrantInput, GrantObject, GrantState, PassRoleDecision,
+    Claims, ClaimsByGrant, Desired, GrantInput, GrantObject, GrantState, PassRoleDecision, WriteHistory,
 };
 use crate::core::identity::Identity;
 use crate::core::{requeue, time};

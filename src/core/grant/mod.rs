@@ -16,6 +16,7 @@ mod state;
 mod status;
 mod stored_entry;
 mod upgrade;
+mod write_history;
 mod written_ledger;
 
 pub use claims::{Claims, ClaimsByGrant};
@@ -30,6 +31,7 @@ pub use state::{GrantState, Observation};
 pub use status::grant_status;
 pub use stored_entry::StoredLedger;
 pub use upgrade::upgraded_grant_status;
+pub use write_history::WriteHistory;
 pub use written_ledger::{confirm_entries, rolled_back};
 
 use std::collections::BTreeSet;
