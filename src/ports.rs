@@ -259,7 +259,7 @@ pub trait Ports: Send + Sync + 'static {
     async fn tenant_of(&self, namespace: &str) -> Result<Tenant, KubeError>;
     /// Returns the tenancy rules in force. No I/O.
     fn tenancy_rules(&self) -> Arc<TenancyRules>;
-    /// Publishes an event. A failure is logged at level debug and has no other effect: the condition has the same content.
+    /// Publishes an event. A failure is logged and has no other effect: the condition has the same content.
     async fn publish_event(&self, announcement: ObjectEvent);
 
     /// OSS `GetBucketPolicy`: returns the policy, or none if the bucket has no policy. Every other failure is an error,

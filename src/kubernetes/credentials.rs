@@ -58,7 +58,9 @@ impl Kubernetes {
         }
         let place = Request::new(k8s_openapi::api::core::v1::Secret::url_path(&(), Some(namespace)));
         let answer = match place.get(name, &GetParams::default()) {
-            Ok(request) => send_for_bytes(&self.client, request).await,
+            Ok(request) => {
+                send_for_bytes(&self.client, "get", format!("Secret {namespace}/{name}"), request).await
+            }
             Err(_) => Err(KubeError::Invalid),
         };
         let answer = answer.map_err(|error| match error {
@@ -117,7 +119,10 @@ impl Kubernetes {
                 .ok()
         });
         let answer = match request {
-            Some(request) => send_for_bytes(&self.client, request).await,
+            Some(request) => {
+                let object = format!("token of ServiceAccount {namespace}/{name}");
+                send_for_bytes(&self.client, "create", object, request).await
+            }
             None => Err(KubeError::Invalid),
         };
         let answer = answer.map_err(|error| match error {

@@ -55,14 +55,17 @@ impl EventPublisher {
             announcement.warning,
         );
         let events: Api<Event> = Api::namespaced(client.clone(), &announcement.key.namespace);
+        let object = format!("Event of {}", announcement.key);
         let event = if let Some(known) = self.known(&key, now) {
             let event = counted(known, now);
             let patch = Patch::Merge(&event);
-            send_with_deadline(events.patch(&event.name_any(), &PatchParams::default(), &patch)).await?;
+            let (name, params) = (event.name_any(), PatchParams::default());
+            send_with_deadline("patch", object, events.patch(&name, &params, &patch)).await?;
             event
         } else {
             let event = new_event(announcement, now);
-            send_with_deadline(events.create(&PostParams::default(), &event)).await?;
+            let params = PostParams::default();
+            send_with_deadline("create", object, events.create(&params, &event)).await?;
             event
         };
         self.remember(key, event, now);

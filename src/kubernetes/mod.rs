@@ -111,7 +111,12 @@ impl Kubernetes {
         let mut grants = Vec::new();
         let mut which = which.clone();
         loop {
-            let page = send_with_deadline(self.grants_page(scope, &which)).await?;
+            let page = send_with_deadline(
+                "list",
+                "ImmBucketGrants".to_owned(),
+                self.grants_page(scope, &which),
+            )
+            .await?;
             let (items, next) = page.into_parts();
             grants.extend(items.into_iter().map(|DecodedGrant(grant)| grant));
             if next.is_none() {
@@ -134,7 +139,8 @@ impl Kubernetes {
         if !is_addressable(key) {
             return Ok(None);
         }
-        let found = send_with_deadline(read::<ImmBucketGrant, DecodedGrant>(&self.client, key)).await?;
+        let found = read::<ImmBucketGrant, DecodedGrant>(&self.client, key);
+        let found = send_with_deadline("get", format!("ImmBucketGrant {key}"), found).await?;
         Ok(found.map(|DecodedGrant(grant)| grant))
     }
 
@@ -142,7 +148,8 @@ impl Kubernetes {
         if !is_addressable(key) {
             return Ok(None);
         }
-        let found = send_with_deadline(read::<ImageScoreJob, DecodedJob>(&self.client, key)).await?;
+        let found = read::<ImageScoreJob, DecodedJob>(&self.client, key);
+        let found = send_with_deadline("get", format!("ImageScoreJob {key}"), found).await?;
         Ok(found.map(|DecodedJob(job)| job))
     }
 
@@ -156,8 +163,9 @@ impl Kubernetes {
         if grant.only_stored.is_nothing() {
             return write::<ImmBucketGrant>(&self.client, how, metadata, WrittenPart::Status(status)).await;
         }
-        let stored = send_with_deadline(read::<ImmBucketGrant, LedgerText>(&self.client, &grant.key));
-        let stored = stored.await?.ok_or(KubeError::NotFound)?;
+        let stored = read::<ImmBucketGrant, LedgerText>(&self.client, &grant.key);
+        let stored = send_with_deadline("get", format!("ImmBucketGrant {}", grant.key), stored).await?;
+        let stored = stored.ok_or(KubeError::NotFound)?;
         if !stored.is_of(grant) {
             return Err(KubeError::Conflict);
         }
@@ -184,7 +192,12 @@ impl Kubernetes {
         // Every client may read the version.
         let request = Request::new("").get("version", &GetParams::default());
         let request = request.map_err(|_| KubeError::Invalid)?;
-        let answer = send_with_deadline(self.client.send(request.map(Body::from))).await?;
+        let answer = send_with_deadline(
+            "get",
+            "version".to_owned(),
+            self.client.send(request.map(Body::from)),
+        )
+        .await?;
         let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
         let time = date.and_then(|date| rfc2822::parse(date).ok());
         time.map(|time| time.timestamp()).ok_or(KubeError::Unavailable)
@@ -192,7 +205,8 @@ impl Kubernetes {
 
     pub(crate) async fn tenant_of(&self, namespace: &str) -> Result<Tenant, KubeError> {
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
-        let found = send_with_deadline(namespaces.get(namespace)).await?;
+        let found =
+            send_with_deadline("get", format!("Namespace {namespace}"), namespaces.get(namespace)).await?;
         Ok(Tenant {
             name: namespace.to_owned(),
             labels: found.metadata.labels.unwrap_or_default(),

@@ -32,7 +32,8 @@ impl Kubernetes {
     // created again under the same name is not patched.
     pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
         let patch = finalizer_addition(grant);
-        send_with_deadline(self.patch::<ImmBucketGrant>(&grant.key, patch)).await
+        let answer = self.patch::<ImmBucketGrant>(&grant.key, patch);
+        send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await
     }
 
     pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
@@ -40,7 +41,7 @@ impl Kubernetes {
             let patch = self.finalizer_removal(grant).await?;
             self.patch::<ImmBucketGrant>(&grant.key, patch).await
         };
-        match send_with_deadline(answer).await {
+        match send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await {
             Ok(_) | Err(KubeError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -62,7 +63,8 @@ impl Kubernetes {
         // A merge patch with `resourceVersion`: the API server answers 409 if the job has changed since.
         let patch =
             json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
-        send_with_deadline(self.patch::<ImageScoreJob>(&job.key, Some(Patch::Merge(patch)))).await
+        let answer = self.patch::<ImageScoreJob>(&job.key, Some(Patch::Merge(patch)));
+        send_with_deadline("patch", format!("ImageScoreJob {}", job.key), answer).await
     }
 
     /// Patches an object, unless there is no patch, and returns its new `resourceVersion`.

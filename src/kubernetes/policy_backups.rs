@@ -33,7 +33,7 @@ pub(super) async fn store_backup(
     let digest = sha256(&backup.bucket);
     for digits in DIGITS {
         let name = format!("policy-backup-{}", digest.get(..digits).unwrap_or_default());
-        let found = send_with_deadline(api.get_opt(&name)).await?;
+        let found = send_with_deadline("get", format!("ConfigMap {name}"), api.get_opt(&name)).await?;
         if !found
             .as_ref()
             .is_some_and(|map| belongs_to_other_bucket(map, &backup.bucket))
@@ -103,11 +103,11 @@ async fn store_backup_in(
         data.remove(&format!("{old}.json"));
         data.remove(&format!("{old}.writer"));
     }
-    let params = PostParams::default();
+    let (params, object) = (PostParams::default(), format!("ConfigMap {name}"));
     if exists {
-        send_with_deadline(api.replace(&name, &params, &map)).await?;
+        send_with_deadline("update", object, api.replace(&name, &params, &map)).await?;
     } else {
-        send_with_deadline(api.create(&params, &map)).await?;
+        send_with_deadline("create", object, api.create(&params, &map)).await?;
     }
     Ok(BackupRef { name, entry })
 }

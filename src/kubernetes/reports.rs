@@ -22,7 +22,9 @@ impl Kubernetes {
         job: &JobObject,
         page: Option<&str>,
     ) -> Result<ReportPage, KubeError> {
-        let list = send_with_deadline(self.reports_page(job, &page_params(job, page))).await?;
+        let params = page_params(job, page);
+        let list = self.reports_page(job, &params);
+        let list = send_with_deadline("list", format!("ImageScoreReports of {}", job.key), list).await?;
         report_page(job, list)
     }
 
@@ -34,9 +36,9 @@ impl Kubernetes {
         // A list with a name selector, so that the permission to list reports suffices.
         let name = report_name(&job.key.name, &job.uid, number);
         let one = ListParams::default().fields(&format!("metadata.name={name}"));
-        let (found, _) = send_with_deadline(self.reports_page(job, &one))
-            .await?
-            .into_parts();
+        let list = self.reports_page(job, &one);
+        let list = send_with_deadline("list", format!("ImageScoreReport {name}"), list).await?;
+        let (found, _) = list.into_parts();
         found.first().map(|object| decode_report(job, object)).transpose()
     }
 
@@ -67,7 +69,9 @@ impl Kubernetes {
     pub(crate) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError> {
         let name = report_name(&job.key.name, &job.uid, number);
         let reports = reports_api(&self.client, &job.key.namespace);
-        match send_with_deadline(reports.delete(&name, &DeleteParams::default())).await {
+        let params = DeleteParams::default();
+        let answer = reports.delete(&name, &params);
+        match send_with_deadline("delete", format!("ImageScoreReport {name}"), answer).await {
             Ok(_) | Err(KubeError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }

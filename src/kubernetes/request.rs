@@ -96,31 +96,53 @@ pub(super) async fn send<T>(
     }
 }
 
-/// Like [`send`], with the error reduced to its kind. The log has the cause of a request without a usable answer.
+/// Like [`send`], with the error reduced to its kind. The log has what the API server said about the verb and the object.
 pub(super) async fn send_with_deadline<T>(
+    verb: &str,
+    object: String,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, KubeError> {
     send(request).await.map_err(|error| {
-        let kind = error.kind();
-        if kind == KubeError::Unavailable {
-            tracing::warn!(
-                error = error_chain(&error),
-                "failed to send request to API server"
+        let (kind, said) = (error.kind(), excerpt(&error_chain(&error)));
+        let (code, reason) = match &error {
+            RequestError::Kube(kube::Error::Api(status)) => (status.code, status.reason.as_str()),
+            RequestError::Kube(_) | RequestError::Timeout | RequestError::Undecodable => (0, ""),
+        };
+        // Ordinary answers: the caller reads the object again, or does without it.
+        if matches!(kind, KubeError::Conflict | KubeError::NotFound) {
+            tracing::debug!(
+                verb,
+                object,
+                code,
+                reason,
+                error = said,
+                "request to the API server failed"
             );
         } else {
-            tracing::debug!(
-                error = error_chain(&error),
-                "failed to send request to API server"
+            tracing::warn!(
+                verb,
+                object,
+                code,
+                reason,
+                error = said,
+                "request to the API server failed"
             );
         }
         kind
     })
 }
 
-/// Sends a request within [`REQUEST_DEADLINE`] and returns the bytes of the answer. kube does not look into the answer, so it
-/// logs nothing of it.
+/// Returns the start of a text of the API server, in which admission webhooks and policies can write anything.
+fn excerpt(text: &str) -> String {
+    text.escape_debug().take(256).collect()
+}
+
+/// Sends a request within [`REQUEST_DEADLINE`] and returns the bytes of the answer. kube does not look into the answer, and
+/// nothing of it is logged.
 pub(super) async fn send_for_bytes(
     client: &Client,
+    verb: &str,
+    object: String,
     request: http::Request<Vec<u8>>,
 ) -> Result<Vec<u8>, KubeError> {
     let answer = async {
@@ -129,12 +151,17 @@ pub(super) async fn send_for_bytes(
         let bytes = response.into_body().collect_bytes().await?;
         Ok((status, bytes))
     };
-    let (status, bytes) = send_with_deadline(answer).await?;
+    let (status, bytes) = send_with_deadline(verb, object.clone(), answer).await?;
     if status.is_success() {
-        Ok(bytes.to_vec())
-    } else {
-        Err(error_of_code(status.as_u16()))
+        return Ok(bytes.to_vec());
     }
+    tracing::warn!(
+        verb,
+        object,
+        code = status.as_u16(),
+        "request to the API server failed"
+    );
+    Err(error_of_code(status.as_u16()))
 }
 
 fn error_of_code(code: u16) -> KubeError {
@@ -197,6 +224,8 @@ pub(super) async fn write<K: Resource<DynamicType = ()>>(
     part: WrittenPart<impl Serialize>,
 ) -> Result<String, KubeError> {
     let name = metadata.name.clone().unwrap_or_default();
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let object = format!("{} {namespace}/{name}", K::kind(&()));
     let place = Request::new(K::url_path(&(), metadata.namespace.as_deref()));
     let written = WrittenObject {
         types: TypeMeta::resource::<K>(),
@@ -205,19 +234,28 @@ pub(super) async fn write<K: Resource<DynamicType = ()>>(
     };
     let body = serde_json::to_vec(&written).map_err(|_| KubeError::Invalid)?;
     let params = PostParams::default();
-    let request = match how {
-        WriteMethod::Create => place.create(&params, body),
-        WriteMethod::Replace => place.replace(&name, &params, body),
-        WriteMethod::ReplaceStatus => place.replace_subresource("status", &name, &params, body),
+    let (verb, request) = match how {
+        WriteMethod::Create => ("create", place.create(&params, body)),
+        WriteMethod::Replace => ("update", place.replace(&name, &params, body)),
+        WriteMethod::ReplaceStatus => {
+            let request = place.replace_subresource("status", &name, &params, body);
+            ("update status", request)
+        }
     };
     let request = request.map_err(|_| KubeError::Invalid)?;
-    let answer: WriteResponse = send_with_deadline(client.request(request)).await?;
+    let answer: WriteResponse = send_with_deadline(verb, object, client.request(request)).await?;
     Ok(answer.into_resource_version())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+
     use super::*;
+    use crate::kubernetes::Kubernetes;
 
     #[test]
     fn a_rejection_says_what_to_do() {
@@ -232,6 +270,64 @@ mod tests {
             let text = describe_rejection(code, message, "get jobs");
             assert!(parts.iter().all(|part| text.contains(part)), "{text}");
         }
+    }
+
+    /// Collects the log.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_names_the_request_and_a_part_of_what_the_api_server_said() {
+        let said = format!("webhook \u{202e}says\n{}END", "x".repeat(300));
+        let status =
+            json!({"kind": "Status", "status": "Failure", "code": 422, "reason": "Invalid", "message": said});
+        let server = tower::service_fn(move |_: http::Request<Body>| {
+            let body = Body::from(status.to_string().into_bytes());
+            async move { http::Response::builder().status(422).body(body) }
+        });
+        let client = Client::new(server, "media");
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone());
+        let _guard = tracing::subscriber::set_default(subscriber.finish());
+        let key = ObjectKey {
+            namespace: "media".to_owned(),
+            name: "one".to_owned(),
+        };
+        let kubernetes = Kubernetes::new(client, Vec::new(), None, None);
+        assert_eq!(kubernetes.get_grant(&key).await.err(), Some(KubeError::Invalid));
+        let read = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = read();
+        for part in [
+            "get",
+            "ImmBucketGrant media/one",
+            "code=422",
+            "Invalid",
+            "u{202e}says",
+            "xxx",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("END") && !text.contains('\u{202e}'), "{text}");
+        assert!(kubernetes.read_secret("media", "keys").await.is_err());
+        let secret = read().split_off(text.len());
+        assert!(
+            secret.contains("Secret media/keys") && secret.contains("code=422"),
+            "{secret}"
+        );
+        assert!(!secret.contains("webhook"), "{secret}");
     }
 
     #[derive(Debug, Error)]

@@ -27,7 +27,7 @@ pub(crate) async fn served_crds(client: &Client) -> Result<ServedCrds, KubeError
     let request = place
         .get(name, &GetParams::default())
         .map_err(|_| KubeError::Invalid)?;
-    let text = send_with_deadline(client.request_text(request)).await?;
+    let text = send_with_deadline("get", "OpenAPI document".to_owned(), client.request_text(request)).await?;
     let document = serde_json::from_str(&text).map_err(|_| KubeError::Unavailable)?;
     Ok(compared(&document))
 }
