@@ -1,9 +1,10 @@
 //! State that all reconciles share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -103,21 +104,18 @@ pub struct Context {
 impl Context {
     /// Returns the jobs that try whether OSS enforces a grant.
     pub fn enforcement_trials(&self) -> MutexGuard<'_, EnforcementTrials> {
-        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trials.lock()
     }
 
     /// Returns the cache of a bucket. At most one worker reconciles a bucket, so the lock is never contended.
     pub fn bucket_cache(&self, bucket: &Arc<str>) -> Arc<tokio::sync::Mutex<BucketCache>> {
-        let mut memory = self.bucket_caches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.bucket_caches.lock();
         Arc::clone(memory.entry(Arc::clone(bucket)).or_default())
     }
 
     /// Drops the cache of a bucket that has no grants.
     pub fn forget_bucket(&self, bucket: &Arc<str>) {
-        self.bucket_caches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(bucket);
+        self.bucket_caches.lock().remove(bucket);
     }
 
     /// Reads a job, once the memory budget has room for a large one.
@@ -172,15 +170,15 @@ impl Context {
         match key {
             QueueKey::Bucket(bucket) => {
                 self.forget_bucket(bucket);
-                self.lock_recheck_requests().remove(bucket);
+                self.recheck_requests.lock().remove(bucket);
             }
             QueueKey::Job(job) => {
-                self.lock_jobs_awaiting_recheck().remove(job);
+                self.jobs_awaiting_recheck.lock().remove(job);
             }
             // Their requests stay until they succeed.
             QueueKey::Probe(_) | QueueKey::Finalizer(_) => {}
         }
-        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut panics = self.panics.lock();
         let count = panics.entry(key.clone()).or_default();
         *count = count.saturating_add(1);
         requeue::exponential_backoff(*count, PANIC_RETRY, PANIC_RETRY_CAP, &format!("{key:?}"))
@@ -188,7 +186,7 @@ impl Context {
 
     /// Records that a reconcile of a key did not panic.
     pub fn forget_panics(&self, key: &QueueKey) {
-        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut panics = self.panics.lock();
         panics.remove(key);
     }
 
@@ -221,7 +219,7 @@ impl Context {
     /// # Errors
     /// Returns the last error of STS.
     pub async fn account_of(&self, identity: &Identity, keys: &AccessKeys) -> Result<String, CloudError> {
-        let known = self.lock_accounts().get(identity).cloned();
+        let known = self.accounts.lock().get(identity).cloned();
         if let Some((_, account)) = known.filter(|(id, _)| *id == keys.id) {
             return Ok(account);
         }
@@ -233,7 +231,7 @@ impl Context {
             }
             sleep(ACCOUNT_RETRY).await;
         };
-        let mut accounts = self.lock_accounts();
+        let mut accounts = self.accounts.lock();
         // Bounds the memory; identities that are still in use are looked up again.
         if accounts.len() >= 10_000 {
             accounts.clear();
@@ -242,24 +240,21 @@ impl Context {
         Ok(account)
     }
 
-    fn lock_accounts(&self) -> MutexGuard<'_, HashMap<Identity, (String, String)>> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Requests a recheck of a grant's bucket, because the state of the policy that its grants show may be outdated. The
     /// job waits until the recheck is done.
     pub fn request_recheck(&self, job: &ObjectKey, bucket: &str) {
-        self.lock_jobs_awaiting_recheck()
+        self.jobs_awaiting_recheck
+            .lock()
             .insert(job.clone(), bucket.into());
         self.trigger_recheck(bucket, &job.namespace);
     }
 
     /// Whether a job still waits for a recheck.
     pub fn awaits_recheck(&self, job: &ObjectKey) -> bool {
-        let mut jobs = self.lock_jobs_awaiting_recheck();
+        let mut jobs = self.jobs_awaiting_recheck.lock();
         let waiting = jobs
             .get(job)
-            .is_some_and(|bucket| self.lock_recheck_requests().contains(bucket));
+            .is_some_and(|bucket| self.recheck_requests.lock().contains(bucket));
         if !waiting {
             jobs.remove(job);
         }
@@ -268,13 +263,13 @@ impl Context {
 
     /// Whether a recheck of a bucket was requested since the last one.
     pub fn recheck_requested(&self, bucket: &str) -> bool {
-        self.lock_recheck_requests().contains(bucket)
+        self.recheck_requests.lock().contains(bucket)
     }
 
     /// Records that the recheck of a bucket is done.
     pub fn recheck_done(&self, bucket: &str) {
-        if self.lock_recheck_requests().remove(bucket) {
-            let mut times = self.rechecked.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.recheck_requests.lock().remove(bucket) {
+            let mut times = self.rechecked.lock();
             times.retain(|_, time| time.elapsed() < RECHECK_VALID);
             times.insert(bucket.into(), Instant::now());
         }
@@ -282,27 +277,15 @@ impl Context {
 
     /// Whether a recheck of a bucket was done just now.
     pub fn is_rechecked(&self, bucket: &str) -> bool {
-        let times = self.rechecked.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = self.rechecked.lock();
         times
             .get(bucket)
             .is_some_and(|time| time.elapsed() < RECHECK_VALID)
     }
 
-    fn lock_jobs_awaiting_recheck(&self) -> MutexGuard<'_, HashMap<ObjectKey, Arc<str>>> {
-        self.jobs_awaiting_recheck
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_recheck_requests(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
-        self.recheck_requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Triggers a reconcile of a bucket that ignores its backoff.
     fn trigger_recheck(&self, bucket: &str, namespace: &str) {
-        self.lock_recheck_requests().insert(bucket.into());
+        self.recheck_requests.lock().insert(bucket.into());
         let _ = self.buckets.try_send(Trigger {
             key: QueueKey::Bucket(bucket.into()),
             debounce: Duration::ZERO,

@@ -6,9 +6,9 @@
 //! would outlive the Role that opened the reference, and even the namespace.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
@@ -115,13 +115,13 @@ impl CredentialCache {
             until,
             opened_with,
         };
-        self.lock_entries().insert(key, entry);
+        self.entries.lock().insert(key, entry);
         Ok(keys)
     }
 
     /// Returns cached credentials that are still usable, and that were opened with `opened_with` if that is known.
     fn cached(&self, key: &EntryKey, opened_with: Option<&str>, now: Timestamp) -> Option<AccessKeys> {
-        let mut entries = self.lock_entries();
+        let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.until > now);
         let entry = entries.get(key)?;
         let same = opened_with.is_none_or(|digest| entry.opened_with == digest);
@@ -134,7 +134,7 @@ impl CredentialCache {
         if identity.is_operator() {
             return true;
         }
-        let mut references = self.lock_references();
+        let mut references = self.references.lock();
         let Some(reference) = references.get_mut(&identity.origin) else {
             return false;
         };
@@ -155,7 +155,7 @@ impl CredentialCache {
         if identity.is_operator() {
             return;
         }
-        let mut references = self.lock_references();
+        let mut references = self.references.lock();
         references.retain(|_, reference| now.duration_since(reference.checked_at) < UNUSED_LIFE);
         let reference = references
             .entry(identity.origin.clone())
@@ -174,24 +174,17 @@ impl CredentialCache {
 
     /// Forgets everything that a closed reference has opened.
     fn close(&self, identity: &Identity) {
-        self.lock_references().remove(&identity.origin);
-        self.lock_entries()
+        self.references.lock().remove(&identity.origin);
+        self.entries
+            .lock()
             .retain(|(known, _), _| known.origin != identity.origin);
-    }
-
-    fn lock_entries(&self) -> MutexGuard<'_, HashMap<EntryKey, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_references(&self) -> MutexGuard<'_, HashMap<CredentialOrigin, OpenReference>> {
-        self.references.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that IMM rejected these credentials: the next use obtains them again, and uses them only if they have
     /// changed.
     pub fn mark_rejected(&self, identity: &Identity, keys: &AccessKeys, error: CloudError) {
         self.forget(identity);
-        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bad = self.bad.lock();
         // Bounds the memory; credentials that are still in use are rejected again.
         if bad.len() >= MAX_REJECTED {
             bad.clear();
@@ -201,7 +194,7 @@ impl CredentialCache {
 
     /// Returns the error with which IMM rejected exactly these credentials before; `None` otherwise.
     pub fn rejected_before(&self, identity: &Identity, keys: &AccessKeys) -> Option<CloudError> {
-        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bad = self.bad.lock();
         let known = bad.get(identity).cloned();
         let same = known.filter(|(old, _)| *old == key_digest(keys));
         if same.is_none() {
@@ -212,7 +205,7 @@ impl CredentialCache {
 
     /// Drops the cached credentials of an identity, so that the next use obtains them again.
     pub fn forget(&self, identity: &Identity) {
-        self.lock_entries().retain(|(known, _), _| known != identity);
+        self.entries.lock().retain(|(known, _), _| known != identity);
     }
 }
 

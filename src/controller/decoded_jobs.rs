@@ -2,8 +2,9 @@
 //! decoded, and a thousand workers can each have one while the API server is slow: a job waits for room before it is read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Bytes of a unit of room.
@@ -59,7 +60,7 @@ impl DecodedJobs {
     }
 
     fn of_namespace(&self, namespace: &str) -> Arc<Semaphore> {
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut namespaces = self.namespaces.lock();
         if !namespaces.contains_key(namespace) {
             // Those that no job uses or waits for.
             namespaces.retain(|_, units| Arc::strong_count(units) > 1);
@@ -142,6 +143,6 @@ mod tests {
             assert_eq!(held.len(), 32);
         }
         drop(fill(&jobs, "last", UNIT).await);
-        assert_eq!(jobs.namespaces.lock().unwrap().len(), 1, "others are forgotten");
+        assert_eq!(jobs.namespaces.lock().len(), 1, "others are forgotten");
     }
 }

@@ -1,9 +1,9 @@
 //! Limits the events about one object: a user who edits an object in a loop must not fill the API server with events.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 
 /// Events of one object within [`WINDOW`].
 const MAX_EVENTS: usize = 10;
@@ -21,7 +21,7 @@ pub struct EventLimits {
 impl EventLimits {
     /// Whether an event about an object may be published now; counts it if so.
     pub(super) fn admit(&self, uid: &str, now: Timestamp) -> bool {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         let current = |time: &Timestamp| now.duration_since(*time) < WINDOW;
         if recent.len() >= MAX_OBJECTS && !recent.contains_key(uid) {
             recent.retain(|_, times| times.iter().any(current));
@@ -74,11 +74,11 @@ mod tests {
             assert!(limits.admit(&number.to_string(), later));
             assert!(!limits.admit("busy", later), "{number}");
         }
-        assert_eq!(limits.recent.lock().unwrap().len(), MAX_OBJECTS);
-        assert!(!limits.recent.lock().unwrap().contains_key("old"));
+        assert_eq!(limits.recent.lock().len(), MAX_OBJECTS);
+        assert!(!limits.recent.lock().contains_key("old"));
         for number in 0..10 {
             limits.admit(&format!("more-{number}"), later);
         }
-        assert_eq!(limits.recent.lock().unwrap().len(), MAX_OBJECTS);
+        assert_eq!(limits.recent.lock().len(), MAX_OBJECTS);
     }
 }

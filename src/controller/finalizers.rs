@@ -1,7 +1,8 @@
 //! The grants from which another writer removed the finalizer.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::api::GrantStatus;
 use crate::core::grant::{GrantObject, ObjectKey, OnlyStored};
@@ -59,11 +60,11 @@ impl MissingFinalizers {
 
     /// Removes a grant that has its finalizer again or was deleted.
     pub(super) fn remove(&self, key: &ObjectKey) {
-        self.lock().remove(key);
+        self.state.lock().remove(key);
     }
 
     pub(super) fn put(&self, grant: GrantObject, failures: u32) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.remove(&grant.key);
         let key = grant.key.clone();
         let names = grant
@@ -91,14 +92,14 @@ impl MissingFinalizers {
     /// Returns a grant, which stays recorded until [`Self::settled`]: a panic must not lose it. The grant is `None` if it
     /// has to be read.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<(Option<GrantObject>, u32)> {
-        let state = self.lock();
+        let state = self.state.lock();
         let missing = state.grants.get(key)?;
         Some((missing.grant.clone(), missing.failures))
     }
 
     /// Removes a grant that needs no further attempt, unless the watch has shown a newer version of it.
     pub(super) fn settled(&self, grant: &GrantObject) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let recorded = state
             .grants
             .get(&grant.key)
@@ -106,10 +107,6 @@ impl MissingFinalizers {
         if recorded.is_none_or(|known| known.resource_version == grant.resource_version) {
             state.remove(&grant.key);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, MissingState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,7 +154,7 @@ mod tests {
         for number in 0..20_000 {
             missing.settled(&grant("many", &number.to_string()));
         }
-        assert_eq!(missing.lock().grants.len(), 1);
+        assert_eq!(missing.state.lock().grants.len(), 1);
         missing.insert(grant("many", "19999"));
         assert!(get("many", "19999").is_some(), "the room is returned");
     }

@@ -2,9 +2,10 @@
 //! change of the grant or the operator writes its status, and for a few seconds at most, in case the watch is interrupted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -39,7 +40,7 @@ pub struct GrantReads {
 impl GrantReads {
     /// Records that the watch has shown a change of a grant, or that its status was written.
     pub fn changed(&self, key: &ObjectKey) {
-        if let Some(slot) = self.lock().get_mut(key) {
+        if let Some(slot) = self.slots.lock().get_mut(key) {
             slot.changes += 1;
         }
     }
@@ -55,7 +56,7 @@ impl GrantReads {
     ) -> Result<Option<GrantObject>, KubeError> {
         let read = {
             let now = Instant::now();
-            let mut slots = self.lock();
+            let mut slots = self.slots.lock();
             if slots.len() >= MAX_GRANTS && !slots.contains_key(key) {
                 slots.retain(|_, slot| slot.used.is_some_and(|used| now.duration_since(used) < FRESH));
                 forget_oldest(&mut slots);
@@ -84,11 +85,7 @@ impl GrantReads {
     }
 
     fn changes(&self, key: &ObjectKey) -> u64 {
-        self.lock().get(key).map_or(0, |slot| slot.changes)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().get(key).map_or(0, |slot| slot.changes)
     }
 }
 

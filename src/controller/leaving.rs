@@ -2,9 +2,9 @@
 //! reconciled like a grant that is being deleted, until its statements are removed. A restart loses it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 
 use super::queue_key::QueueKey;
 use crate::api::{GrantStatus, LedgerEntry};
@@ -84,7 +84,7 @@ pub enum Deletion {
 impl LeavingGrants {
     /// Records that the operator is about to remove the finalizer of a grant.
     pub(super) fn releasing(&self, grant: &GrantObject) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // The deletion of some of them was not seen, because the watch was interrupted. Forgetting one costs a read.
         if state.released.len() >= MAX_RELEASED {
             state.released.clear();
@@ -94,12 +94,12 @@ impl LeavingGrants {
 
     /// Records that the API server kept the finalizer.
     pub(super) fn not_released(&self, grant: &GrantObject) {
-        self.lock().released.remove(&grant.uid);
+        self.state.lock().released.remove(&grant.uid);
     }
 
     /// Takes the last object of a deleted grant.
     pub fn deleted(&self, mut grant: GrantObject) -> Deletion {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let released = state.released.remove(&grant.uid);
         if released {
             return Deletion::Regular;
@@ -131,12 +131,12 @@ impl LeavingGrants {
     /// Forgets a deleted grant that exists again, because the API server was restored from a backup: its ledger is stored
     /// there.
     pub fn exists_again(&self, uid: &str) {
-        self.lock().forget(uid);
+        self.state.lock().forget(uid);
     }
 
     /// Returns the deleted grants of a bucket, and those that were kept too long, which are dropped.
     pub(super) fn of_bucket(&self, bucket: &str, now: Timestamp) -> (Vec<GrantObject>, Vec<GrantObject>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut kept = Vec::new();
         for leaving in state.leaving.values_mut() {
             if leaving
@@ -162,7 +162,7 @@ impl LeavingGrants {
     /// Keeps the status of a deleted grant in memory. `false` if the grant is not one of them, or if the status records a
     /// new statement: a reconcile that began before the deletion wants to add it, and memory is no ledger for that.
     pub(super) fn store_status(&self, uid: &str, status: &GrantStatus) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(leaving) = state.leaving.get_mut(uid) else {
             return false;
         };
@@ -177,11 +177,7 @@ impl LeavingGrants {
 
     /// Forgets a deleted grant that owns nothing any more. `false` if the grant is not one of them.
     pub(super) fn finished(&self, uid: &str) -> bool {
-        self.lock().forget(uid)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LeavingState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().forget(uid)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The jobs that run at the same time: a number of each namespace, and as many as their lists of images fit into memory.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::queue_key::QueueKey;
@@ -72,7 +72,7 @@ impl Runs {
     /// # Errors
     /// Why there is none: the job is then queued, and triggered when a slot of its namespace is free.
     pub fn try_slot(&self, job: &ObjectKey, list_bytes: usize) -> Result<RunSlot<'_>, NoSlot> {
-        let mut runs = self.lock();
+        let mut runs = self.state.lock();
         let RunsState {
             of_namespace,
             lists,
@@ -102,7 +102,7 @@ impl Runs {
 
     /// Records that a job takes no slot now, so that a free one does not trigger it in vain.
     pub fn stop_waiting(&self, job: &ObjectKey) {
-        let of_namespace = &mut self.lock().of_namespace;
+        let of_namespace = &mut self.state.lock().of_namespace;
         let Some(running) = of_namespace.get_mut(&job.namespace) else {
             return;
         };
@@ -110,10 +110,6 @@ impl Runs {
         if running.count == 0 && running.waiting.len() == 0 {
             of_namespace.remove(&job.namespace);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, RunsState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,7 +123,7 @@ pub struct RunSlot<'a> {
 
 impl Drop for RunSlot<'_> {
     fn drop(&mut self) {
-        let mut runs = self.runs.lock();
+        let mut runs = self.runs.state.lock();
         runs.lists.give_back(&self.namespace, self.bytes);
         let Some(running) = runs.of_namespace.get_mut(&self.namespace) else {
             return;

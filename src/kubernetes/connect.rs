@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Uri, header};
@@ -13,6 +13,7 @@ use k8s_openapi::ByteString;
 use kube::client::{Body, ClientBuilder};
 use kube::config::{AuthInfo, Cluster, ExecAuthCluster, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
@@ -234,7 +235,7 @@ impl TokenFile {
     }
 
     fn authorize(&self, mut request: Request<Body>) -> Request<Body> {
-        let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut header = self.header.lock();
         if header.1.elapsed() >= TOKEN_TTL {
             // A file that cannot be read now is read again with the next minute; the last token may still work.
             let fresh = read_token(&self.file).unwrap_or_else(|_| header.0.clone());

@@ -2,7 +2,6 @@
 //! recorder, which cuts no names: the name of an event starts with the name of its object, and both have the same limit.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
@@ -10,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 
 use super::request::send_with_deadline;
 use crate::api::{ImageScoreJob, ImmBucketGrant};
@@ -73,7 +73,7 @@ impl EventPublisher {
     }
 
     fn remember(&self, key: SeriesKey, event: Event, now: Timestamp) {
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut series = self.series.lock();
         if series.len() >= MAX_SERIES && !series.contains_key(&key) {
             series.retain(|_, (_, at)| now.duration_since(*at) < SERIES);
             let oldest = series.iter().min_by_key(|(_, (_, at))| *at);
@@ -87,7 +87,7 @@ impl EventPublisher {
 
     /// Returns the recent event of the same kind, if any.
     fn known(&self, key: &SeriesKey, now: Timestamp) -> Option<Event> {
-        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = self.series.lock();
         let known = series.get(key);
         let known = known.filter(|(_, at)| now.duration_since(*at) < SERIES);
         known.map(|(event, _)| event.clone())
@@ -197,7 +197,7 @@ mod tests {
             let at = start + SignedDuration::from_millis(i64::try_from(number).unwrap());
             events.remember(key(number), Event::default(), at);
         }
-        assert_eq!(events.series.lock().unwrap().len(), MAX_SERIES);
+        assert_eq!(events.series.lock().len(), MAX_SERIES);
         assert!(events.known(&key(0), start).is_none());
         assert!(events.known(&key(1), start).is_some() && events.known(&key(MAX_SERIES), start).is_some());
     }

@@ -2,7 +2,9 @@
 //! read only once there is room for it, so that many jobs at once are slower and do not exhaust the memory of the process.
 //! Namespaces take turns.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::fair_queue::{FairQueue, QueueTicket};
 
@@ -30,7 +32,7 @@ pub struct Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut state = self.budget.state();
+        let mut state = self.budget.state.lock();
         state.free = state.free.saturating_add(self.bytes).min(self.budget.total);
         state.queue.wake_first();
     }
@@ -45,7 +47,7 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.budget.state().queue.dequeue(self.ticket, self.taken);
+        self.budget.state.lock().queue.dequeue(self.ticket, self.taken);
     }
 }
 
@@ -68,7 +70,7 @@ impl MemoryBudget {
     pub async fn reserve(self: &Arc<Self>, namespace: &str, bytes: u64) -> Reservation {
         let bytes = bytes.min(self.total);
         let (ticket, bell) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let ticket = state.queue.issue_ticket(namespace);
             (ticket, state.queue.enqueue(ticket))
         };
@@ -79,7 +81,7 @@ impl MemoryBudget {
         };
         loop {
             {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 if state.queue.is_first(ticket) && state.free >= bytes {
                     state.free -= bytes;
                     waiting.taken = true;
@@ -89,10 +91,6 @@ impl MemoryBudget {
             }
             bell.notified().await;
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,7 +122,7 @@ mod tests {
             let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
             tasks.spawn(async move {
                 let part = budget.reserve(namespace, SMALLEST).await;
-                order.lock().unwrap().push(namespace);
+                order.lock().push(namespace);
                 tokio::time::sleep(soon).await;
                 drop(part);
             });
@@ -133,7 +131,7 @@ mod tests {
         assert!(timeout(soon, budget.reserve("c", MIB)).await.is_err(), "no room");
         drop(all);
         tasks.join_all().await;
-        let order = order.lock().unwrap().clone();
+        let order = order.lock().clone();
         assert_eq!(order.iter().position(|one| *one == "b"), Some(1), "{order:?}");
         assert!(
             timeout(soon, budget.reserve("c", SMALLEST)).await.is_ok(),

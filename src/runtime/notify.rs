@@ -2,8 +2,9 @@
 //! the queue would be handled too late.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::core::grant::ObjectKey;
@@ -25,12 +26,7 @@ pub struct Subscription<'a> {
 impl JobNotifier {
     /// Notifies the running job of a change. Has no effect if the job is not subscribed.
     pub fn notify(&self, key: &ObjectKey) {
-        if let Some(bell) = self
-            .subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-        {
+        if let Some(bell) = self.subscribers.lock().get(key) {
             bell.notify_one();
         }
     }
@@ -38,7 +34,7 @@ impl JobNotifier {
     /// Subscribes to changes of a job; replaces an earlier subscription of the same job.
     pub fn subscribe(&self, key: &ObjectKey) -> Subscription<'_> {
         let bell = Arc::new(Notify::new());
-        let mut bells = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bells = self.subscribers.lock();
         bells.insert(key.clone(), Arc::clone(&bell));
         Subscription {
             notifier: self,
@@ -50,11 +46,7 @@ impl JobNotifier {
 
 impl Drop for Subscription<'_> {
     fn drop(&mut self) {
-        let mut bells = self
-            .notifier
-            .subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut bells = self.notifier.subscribers.lock();
         bells.remove(&self.key);
     }
 }

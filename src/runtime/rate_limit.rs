@@ -6,9 +6,10 @@
 //! Written by hand because the crate `governor` supports neither quotas that change nor fairness between callers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::deadline;
@@ -64,7 +65,7 @@ impl ProjectLimiters {
     /// Returns the limiter of a project. A limiter is dropped once no job has used it for 300 s.
     pub fn of(&self, owner: ProjectOwner, project: &ProjectRef) -> Arc<ProjectLimiter> {
         let key = (owner, project.region.clone(), project.name.clone());
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock();
         let now = Instant::now();
         all.retain(|_, (limiter, used)| {
             Arc::strong_count(limiter) > 1 || now.duration_since(*used) < IDLE_TTL
@@ -131,7 +132,7 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.limiter.state();
+        let mut state = self.limiter.state.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
         state.queue.wake_first();
     }
@@ -146,7 +147,7 @@ struct QueueGuard<'a> {
 
 impl Drop for QueueGuard<'_> {
     fn drop(&mut self) {
-        self.limiter.state().queue.dequeue(self.ticket, self.taken);
+        self.limiter.state.lock().queue.dequeue(self.ticket, self.taken);
     }
 }
 
@@ -170,7 +171,7 @@ impl ProjectLimiter {
 
     /// Returns the current rate in whole calls per second, at least 1.
     pub fn rate(&self) -> i64 {
-        let rate = self.state().rate();
+        let rate = self.state.lock().rate();
         // Converts a float to an integer without a cast: whole seconds of a duration.
         let whole = Duration::from_secs_f64(rate.clamp(1.0, 1e6)).as_secs();
         i64::try_from(whole).unwrap_or(1).max(1)
@@ -180,7 +181,7 @@ impl ProjectLimiter {
     /// queue; the ticket stays in `kept`, and a later call with it resumes the same position.
     pub async fn acquire(self: &Arc<Self>, namespace: &str, kept: &mut Option<QueueTicket>) -> Permit {
         let (ticket, bell) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let ticket = *kept.get_or_insert_with(|| state.queue.issue_ticket(namespace));
             (ticket, state.queue.enqueue(ticket))
         };
@@ -191,7 +192,7 @@ impl ProjectLimiter {
         };
         loop {
             let due = {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 let free = state.queue.is_first(ticket) && state.in_flight < state.concurrency_limit();
                 let (now, due) = (Instant::now(), state.next);
                 if free && due <= now {
@@ -217,7 +218,7 @@ impl ProjectLimiter {
     /// Returns `true` if the caller must call `GetProject` now and report the response to [`Self::on_limits`]. Only one
     /// caller gets `true` for each due time.
     pub fn claim_limits_request(&self) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         let due = state.probe_at.is_some_and(|at| at <= now);
         if due {
@@ -231,7 +232,7 @@ impl ProjectLimiter {
     /// in a row the defaults apply for 300 s. A missing project, rejected credentials and clock skew are retried after 3 s,
     /// because they may be fixed before the next job. Any other rejection is final, because a further request may be billed.
     pub fn on_limits(&self, answer: &Result<ProjectLimits, CloudError>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         match answer {
             Ok(limits) => {
@@ -265,12 +266,12 @@ impl ProjectLimiter {
 
     /// Returns `true` if `GetProject` was answered or finally rejected.
     pub fn limits_known(&self) -> bool {
-        self.state().limits_known
+        self.state.lock().limits_known
     }
 
     /// Discards the known limits and service role, so that `GetProject` is called before the next job's first call.
     pub fn invalidate(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.limits_known = false;
         state.probe_at = Some(Instant::now());
         state.limits.service_role = None;
@@ -278,12 +279,12 @@ impl ProjectLimiter {
 
     /// Returns the project's service role; `None` while it is unknown.
     pub fn service_role(&self) -> Option<String> {
-        self.state().limits.service_role.clone()
+        self.state.lock().limits.service_role.clone()
     }
 
     /// Records a throttling response or a time-out: lowers the rate to 66 %, at most once per second and not below 5 % of the full rate.
     pub fn on_throttled(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         if now.duration_since(state.changed) >= ADJUST_EVERY || state.factor >= 1.0 {
             state.refused = state.factor;
@@ -295,7 +296,7 @@ impl ProjectLimiter {
     /// Records a successful call and raises the rate at most once per second: by 10 % of the last throttled rate up to 90 %
     /// of it, then by 0.3 % of the full rate. The slow part avoids further throttling responses, which may be billed.
     pub fn on_success(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         if state.factor >= 1.0 || now.duration_since(state.changed) < ADJUST_EVERY {
             return;
@@ -307,10 +308,6 @@ impl ProjectLimiter {
             (state.factor + 0.003).min(1.0)
         };
         state.changed = now;
-    }
-
-    fn state(&self) -> MutexGuard<'_, LimiterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Limits the requests to the API server: a token bucket whose tokens namespaces receive in turns. Renewals of the lease
 //! and the watches do not use it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::deadline;
@@ -52,7 +52,7 @@ impl RequestBudget {
     /// Waits until a request of a namespace may be made.
     pub async fn take(&self, namespace: &str) {
         let (ticket, bell) = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             self.refill(&mut state);
             if state.waiting == 0 && state.tokens >= 1.0 {
                 state.tokens -= 1.0;
@@ -69,7 +69,7 @@ impl RequestBudget {
         };
         loop {
             let due = {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 self.refill(&mut state);
                 let first = state.queue.is_first(ticket);
                 if first && state.tokens >= 1.0 {
@@ -95,10 +95,6 @@ impl RequestBudget {
         state.tokens = (state.tokens + earned).min(self.burst);
         state.counted_at = now;
     }
-
-    fn lock(&self) -> MutexGuard<'_, BudgetState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A place in the queue, left on drop.
@@ -110,7 +106,7 @@ struct QueuedRequest<'a> {
 
 impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
-        let mut state = self.budget.lock();
+        let mut state = self.budget.state.lock();
         state.waiting -= 1;
         state.queue.dequeue(self.ticket, self.taken);
     }

@@ -2,10 +2,11 @@
 //! cannot be read or parsed, the last valid rules stay in force and a metric reports the failure.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use parking_lot::RwLock;
 use thiserror::Error;
 
 use crate::core::tenancy::{TenancyRules, check_rules};
@@ -43,13 +44,13 @@ pub struct CurrentRules {
 impl CurrentRules {
     /// Returns the rules in force.
     pub fn get(&self) -> Arc<TenancyRules> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Loads the rules from the file. At startup an error ends the process, because there are no earlier rules to use.
     pub async fn load(&self, path: &Path) -> Result<(), RulesError> {
         let rules = read_rules(path).await?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *self.current.write() = Arc::new(rules);
         Ok(())
     }
 
@@ -67,7 +68,7 @@ impl CurrentRules {
                 tokio::time::sleep(POLL_EVERY).await;
                 match read_rules(&file).await {
                     Ok(new) if new != *rules.get() => {
-                        *rules.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+                        *rules.current.write() = Arc::new(new);
                         tracing::info!("reloaded tenancy rules");
                         alarm(true);
                         return Some(((), (rules, Some(file), alarm)));

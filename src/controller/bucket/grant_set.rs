@@ -1,10 +1,10 @@
 //! A group during a reconcile: the grants of a bucket that share an identity and a region.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 
 use super::write_status::write_status;
 use crate::api::{BackupRef, GrantStatus, ObservedBucket, ObservedPolicy, RepeatedDrift};
@@ -77,7 +77,7 @@ impl GrantSet<'_> {
         } else {
             Claims::either(&before, &after)
         };
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = self.claims.lock();
         claims.insert(grant.uid.clone(), certain);
         stored
     }

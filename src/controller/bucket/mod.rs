@@ -31,8 +31,10 @@ mod write_outcome;
 mod write_status;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 pub use self::cache::BucketCache;
 pub(super) use self::probe::run as probe;
@@ -130,13 +132,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         wait = wait.min(Box::pin(reconcile_set::reconcile(&mut grant_set, grants, grant_set_cache)).await);
         // Later groups use what this group still holds: when two groups release the same statement, the later one
         // removes it.
-        claims.insert(
-            key,
-            grant_set
-                .claims
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        claims.insert(key, grant_set.claims.into_inner());
     }
     if recheck {
         context.recheck_done(bucket);

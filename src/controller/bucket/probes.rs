@@ -1,9 +1,9 @@
 //! The requested probes, what they have read, and what is known about the identities.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::{BucketRef, GrantSpec, LedgerEntry, ObservedBucket};
 use crate::controller::queue_key::{GrantSetKey, ProbeKey};
@@ -98,7 +98,7 @@ impl Probes {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<ProbeKey, ProbeState>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 }
 
