@@ -9,7 +9,6 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cloud::{Cloud, CredentialsUri, MetadataService};
-use crate::core::refusal::Refusal;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, CredentialsError, RoleSession};
 
 /// Source of the operator's own credentials.
@@ -124,14 +123,7 @@ impl OperatorIdentity {
 
 /// The error of a token file that cannot be read.
 fn unreadable_token() -> CloudError {
-    CloudError {
-        kind: CloudErrorKind::Unanswered,
-        status: None,
-        code: "TokenFileUnreadable".to_owned(),
-        request_id: None,
-        retry_after: None,
-        refusal: Refusal::default(),
-    }
+    CloudError::new(CloudErrorKind::Unanswered, "TokenFileUnreadable")
 }
 
 /// Reads one file of a mounted Secret; `None` when it is missing, empty or not printable text.

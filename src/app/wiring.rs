@@ -18,7 +18,6 @@ use crate::core::job::JobObject;
 use crate::core::leader_election::BILLED_OVERRUN;
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::core::policy::{CheckedDeletion, CheckedPolicy};
-use crate::core::refusal::Refusal;
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::fence::Fence;
@@ -249,14 +248,7 @@ fn bucket_place(bucket: &BucketRef) -> Result<BucketPlace, CloudError> {
 
 /// Error of a call that is not made. Specs are checked before, so only an object that is older than the schema gets here.
 fn invalid_name() -> CloudError {
-    CloudError {
-        kind: CloudErrorKind::RequestRejected,
-        status: None,
-        code: "InvalidName".to_owned(),
-        request_id: None,
-        retry_after: None,
-        refusal: Refusal::default(),
-    }
+    CloudError::new(CloudErrorKind::RequestRejected, "InvalidName")
 }
 
 #[cfg(test)]

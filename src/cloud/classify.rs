@@ -202,33 +202,19 @@ pub(super) fn sanitize_request_id(id: &str) -> String {
 /// The error for a success without a score: the call is billed, and a retry would return the same result.
 pub(super) fn missing_score() -> CloudError {
     CloudError {
-        kind: CloudErrorKind::RequestRejected,
         status: Some(200),
-        code: "NoScoreInResponse".to_owned(),
-        request_id: None,
-        retry_after: None,
-        refusal: Refusal::default(),
+        ..CloudError::new(CloudErrorKind::RequestRejected, "NoScoreInResponse")
     }
 }
 
 /// The error for credentials with characters that no HTTP header allows; no request was sent.
 pub(super) fn unusable_credentials() -> CloudError {
-    CloudError {
-        kind: CloudErrorKind::CredentialsRejected,
-        ..unanswered("InvalidKeyCharacters")
-    }
+    CloudError::new(CloudErrorKind::CredentialsRejected, "InvalidKeyCharacters")
 }
 
 /// The error for a missing or unusable response; `word` becomes the code.
 pub(super) fn unanswered(word: &str) -> CloudError {
-    CloudError {
-        kind: CloudErrorKind::Unanswered,
-        status: None,
-        code: word.to_owned(),
-        request_id: None,
-        retry_after: None,
-        refusal: Refusal::default(),
-    }
+    CloudError::new(CloudErrorKind::Unanswered, word)
 }
 
 #[cfg(test)]

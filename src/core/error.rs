@@ -61,6 +61,18 @@ pub const CLOCK_SKEW_CODES: [&str; 3] = ["RequestTimeTooSkewed", "InvalidTimeSta
 pub const CORRECT_CLOCK: &str = "synchronize the clock of the operator's node";
 
 impl CloudError {
+    /// Returns an error that no answer of the cloud describes; `code` is a word of the operator.
+    pub fn new(kind: CloudErrorKind, code: &str) -> Self {
+        Self {
+            kind,
+            status: None,
+            code: code.to_owned(),
+            request_id: None,
+            retry_after: None,
+            refusal: Refusal::default(),
+        }
+    }
+
     /// Whether the clock of this machine is wrong: every request is rejected until it is corrected.
     pub fn is_clock_skew(&self) -> bool {
         CLOCK_SKEW_CODES.iter().any(|code| self.code.starts_with(code))

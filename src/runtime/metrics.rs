@@ -106,7 +106,8 @@ impl Metrics {
     }
 
     /// Records a finished request to OSS.
-    pub fn cloud_call(&self, api: &'static str, outcome: &'static str) {
+    pub fn cloud_call(&self, api: &'static str, ok: bool) {
+        let outcome = if ok { "ok" } else { "failed" };
         self.calls.get_or_create(&CallLabels { api, outcome }).inc();
     }
 

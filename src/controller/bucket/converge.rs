@@ -155,9 +155,7 @@ pub(super) async fn converge(
                 "DeleteBucketPolicy",
             ),
         };
-        set.context
-            .metrics
-            .cloud_call(call, if written.is_ok() { "ok" } else { "failed" });
+        set.context.metrics.cloud_call(call, written.is_ok());
         let after = document_after(&plan.change);
         let write = PolicyWrite {
             bucket: &place.name,
@@ -204,10 +202,9 @@ async fn read_public(
         return;
     }
     let public = set.context.ports.is_public(place, keys).await;
-    set.context.metrics.cloud_call(
-        "GetBucketPolicyStatus",
-        if public.is_some() { "ok" } else { "failed" },
-    );
+    set.context
+        .metrics
+        .cloud_call("GetBucketPolicyStatus", public.is_some());
     for work in batch.iter_mut().filter(|p| p.was_written()) {
         work.public = public;
     }
@@ -267,9 +264,7 @@ async fn read_policy(
         return Ok(probed);
     }
     let read = set.context.ports.get_policy(place, keys).await;
-    set.context
-        .metrics
-        .cloud_call("GetBucketPolicy", if read.is_ok() { "ok" } else { "failed" });
+    set.context.metrics.cloud_call("GetBucketPolicy", read.is_ok());
     cache.answered(read.as_ref().err());
     if let Ok(read) = &read {
         set.context

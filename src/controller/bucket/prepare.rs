@@ -134,16 +134,13 @@ pub(super) async fn read_bucket_facts(
         OptionFuture::from(ask_block.then(|| ports.read_public_access_block(place, keys))),
     );
     if let Some(observed) = bucket {
-        set.context
-            .metrics
-            .cloud_call("GetBucketInfo", if observed.is_ok() { "ok" } else { "failed" });
+        set.context.metrics.cloud_call("GetBucketInfo", observed.is_ok());
         facts.bucket = Some(observed?);
     }
     if let Some(state) = block {
-        set.context.metrics.cloud_call(
-            "GetBucketPublicAccessBlock",
-            if state.is_ok() { "ok" } else { "failed" },
-        );
+        set.context
+            .metrics
+            .cloud_call("GetBucketPublicAccessBlock", state.is_ok());
         // OSS has just rejected a public policy: Block Public Access is on, even if it reads as off or cannot be
         // read.
         facts.block = Some(match (state?, retry) {
@@ -183,9 +180,7 @@ pub(super) async fn verify_owner(
         return Ok(true);
     }
     let observed = set.context.ports.bucket_info(place, keys).await;
-    set.context
-        .metrics
-        .cloud_call("GetBucketInfo", if observed.is_ok() { "ok" } else { "failed" });
+    set.context.metrics.cloud_call("GetBucketInfo", observed.is_ok());
     let observed = observed?;
     set.owner_read = true;
     let mut verified = true;

@@ -20,7 +20,6 @@ use crate::core::credential_use::{CredentialRefusal, Purpose, without_lists, wit
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::GrantObject;
 use crate::core::identity::SessionScope;
-use crate::core::refusal::Refusal;
 use crate::ports::PolicyRead;
 use crate::runtime::queue::{Action, Share, Trigger};
 
@@ -55,7 +54,8 @@ pub(in crate::controller) async fn run(context: &Context, key: &ProbeKey) -> Act
         Some(ProbeState::Done(_)) | None => return Action::AwaitChange,
     };
     let result = timeout(DEADLINE, read(context, key, &place, ask_bucket, &grant)).await;
-    let result = result.unwrap_or_else(|_| Err(ProbeFailure::Cloud(no_answer())));
+    let no_answer = || ProbeFailure::Cloud(CloudError::new(CloudErrorKind::Unanswered, "Timeout"));
+    let result = result.unwrap_or_else(|_| Err(no_answer()));
     if let Some(probe) = context.probes.lock().get_mut(key) {
         *probe = ProbeState::Done(result);
     }
@@ -101,12 +101,12 @@ async fn read(
             return Ok(None);
         }
         let bucket = ports.bucket_info(place, &keys).await;
-        context.metrics.cloud_call("GetBucketInfo", outcome(&bucket));
+        context.metrics.cloud_call("GetBucketInfo", bucket.is_ok());
         bucket.map(Some)
     };
     let policy = async {
         let policy = ports.get_policy(place, &keys).await;
-        context.metrics.cloud_call("GetBucketPolicy", outcome(&policy));
+        context.metrics.cloud_call("GetBucketPolicy", policy.is_ok());
         if let Ok(read) = &policy {
             context
                 .metrics
@@ -130,21 +130,6 @@ async fn read(
         policy: Some(policy.map_err(ProbeFailure::Cloud)?),
         at,
     })
-}
-
-fn outcome<T>(answer: &Result<T, CloudError>) -> &'static str {
-    if answer.is_ok() { "ok" } else { "failed" }
-}
-
-fn no_answer() -> CloudError {
-    CloudError {
-        kind: CloudErrorKind::Unanswered,
-        status: None,
-        code: "Timeout".to_owned(),
-        request_id: None,
-        retry_after: None,
-        refusal: Refusal::default(),
-    }
 }
 
 /// Decides whether the worker of the bucket may make calls for the group, and requests a probe if it may not.

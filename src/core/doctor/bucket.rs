@@ -3,10 +3,10 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::advice::{call_failed, credentials_check};
-use super::check::counted;
 use super::public_policy::{JudgedPolicy, policy_view, public_check, wildcard_check};
 use super::{BucketFacts, Check, GrantFacts, ProbeFacts};
 use crate::api::GrantSpec;
+use crate::core::condition_builder::counted;
 use crate::core::error::CloudError;
 use crate::core::grant::{GrantOutcome, PublicAccessBlock, parse_spec, planned_change_alone};
 use crate::core::policy::{DenyVerdict, Document, GrantedAccess, POLICY_LIMIT, evaluate_denies, readers};

@@ -66,15 +66,6 @@ impl Check {
     }
 }
 
-/// Returns a number with a noun.
-pub(super) fn counted(number: usize, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
-    }
-}
-
 /// A value to set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -87,4 +78,16 @@ pub struct Setting {
     pub confirmed: bool,
     /// Why.
     pub why: String,
+}
+
+impl Setting {
+    pub(super) fn new(setting: &'static str, value: impl Into<String>, confirmed: bool, why: &str) -> Self {
+        let (value, why) = (value.into(), why.to_owned());
+        Self {
+            setting,
+            value,
+            confirmed,
+            why,
+        }
+    }
 }

@@ -22,13 +22,12 @@ pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
         settings.push(pass_role(facts, grant));
     }
     if by_chain {
-        settings.push(Setting {
-            setting: "access.mode",
-            value: "RoleChain".to_owned(),
-            confirmed: true,
-            why: "the job reads through a role chain, so no grant and no setting of a bucket policy matters"
-                .to_owned(),
-        });
+        settings.push(Setting::new(
+            "access.mode",
+            "RoleChain",
+            true,
+            "the job reads through a role chain, so no grant and no setting of a bucket policy matters",
+        ));
     } else {
         settings.push(settle_seconds(facts));
         settings.extend(revocation(facts));
@@ -43,12 +42,7 @@ pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
 /// The grantee that a probe has found to work, or not.
 fn by_probe(facts: &Facts) -> Option<Setting> {
     let found = &facts.probe.as_ref()?.findings;
-    let setting = |value: String, confirmed, why: &str| Setting {
-        setting: "grantee.principal",
-        value,
-        confirmed,
-        why: why.to_owned(),
-    };
+    let setting = |value: String, confirmed, why| Setting::new("grantee.principal", value, confirmed, why);
     match &found.works {
         Some(grantee) => Some(setting(
             format!("{:?}", grantee.principal),
@@ -104,12 +98,7 @@ fn by_policy(facts: &Facts, grant: &GrantFacts) -> Setting {
     let view = policy_view(grant, facts.probe.as_ref());
     let given = grant.spec.grantee.principal;
     let keep = format!("{given:?}");
-    let setting = |value: String, confirmed, why: &str| Setting {
-        setting: "grantee.principal",
-        value,
-        confirmed,
-        why: why.to_owned(),
-    };
+    let setting = |value: String, confirmed, why| Setting::new("grantee.principal", value, confirmed, why);
     if given != PrincipalForm::ServiceRole {
         return setting(
             keep,
@@ -147,12 +136,12 @@ fn role_name(facts: &Facts, grant: &GrantFacts) -> Setting {
         .as_ref()
         .and_then(|probe| probe.findings.works.as_ref());
     if let Some(works) = works.filter(|works| works.principal != PrincipalForm::Account) {
-        return Setting {
-            setting: "grantee.roleName",
-            value: works.role_name.clone(),
-            confirmed: true,
-            why: "the probe scored an image with this spelling".to_owned(),
-        };
+        return Setting::new(
+            "grantee.roleName",
+            works.role_name.clone(),
+            true,
+            "the probe scored an image with this spelling",
+        );
     }
     if let Some(spelling) = facts.access_log.as_ref().and_then(|facts| facts.log.spelling()) {
         return Setting {
@@ -180,12 +169,7 @@ fn role_name(facts: &Facts, grant: &GrantFacts) -> Setting {
         None => (given, "the project was not asked for its role"),
     };
     let confirmed = project.is_some_and(|role| !role.eq_ignore_ascii_case(given));
-    Setting {
-        setting: "grantee.roleName",
-        value: value.clone(),
-        confirmed,
-        why: why.to_owned(),
-    }
+    Setting::new("grantee.roleName", value.clone(), confirmed, why)
 }
 
 /// What a probe says about the `ram:PassRole` statement.
@@ -230,12 +214,12 @@ fn pass_role(facts: &Facts, grant: &GrantFacts) -> Setting {
             "Block Public Access cannot be read, so Auto leaves the statement out too",
         ),
     };
-    Setting {
-        setting: "access.passRoleStatement",
-        value: format!("{:?}", PassRoleStatement::Omit),
+    Setting::new(
+        "access.passRoleStatement",
+        format!("{:?}", PassRoleStatement::Omit),
         confirmed,
-        why: why.to_owned(),
-    }
+        why,
+    )
 }
 
 fn settle_seconds(facts: &Facts) -> Setting {
@@ -244,21 +228,21 @@ fn settle_seconds(facts: &Facts) -> Setting {
         .as_ref()
         .and_then(|probe| probe.findings.settle_seconds());
     if let Some(seconds) = measured {
-        return Setting {
-            setting: "grantWait.settleSeconds",
-            value: seconds.to_string(),
-            confirmed: true,
-            why: "twice the time that the probe measured, and at least 10 s".to_owned(),
-        };
+        return Setting::new(
+            "grantWait.settleSeconds",
+            seconds.to_string(),
+            true,
+            "twice the time that the probe measured, and at least 10 s",
+        );
     }
     let job = facts.job.as_ref();
     let wait = job.map_or_else(GrantWait::default, |job| job.spec.grant_wait.clone());
-    Setting {
-        setting: "grantWait.settleSeconds",
-        value: wait.settle_seconds.to_string(),
-        confirmed: false,
-        why: "how soon OSS enforces a policy was not measured (--probe-bucket does)".to_owned(),
-    }
+    Setting::new(
+        "grantWait.settleSeconds",
+        wait.settle_seconds.to_string(),
+        false,
+        "how soon OSS enforces a policy was not measured (--probe-bucket does)",
+    )
 }
 
 /// How long access outlasts the removal of a statement, if a probe has measured it.
@@ -285,39 +269,38 @@ fn endpoints(facts: &Facts) -> Vec<Setting> {
         .filter(|endpoint| !endpoint.reached.is_answered())
     {
         let answering = endpoint.answering.first();
-        settings.push(Setting {
-            setting: endpoint.service.flag(),
-            value: answering.map_or_else(
+        settings.push(Setting::new(
+            endpoint.service.flag(),
+            answering.map_or_else(
                 || "unknown".to_owned(),
                 |url| value_for(endpoint.service, &endpoint.region, url),
             ),
-            confirmed: answering.is_some(),
-            why: match answering {
-                Some(_) => "the name in use cannot be reached from here, and this one answers".to_owned(),
-                None => "no name of the service can be reached from here: see the checks of the endpoint"
-                    .to_owned(),
+            answering.is_some(),
+            match answering {
+                Some(_) => "the name in use cannot be reached from here, and this one answers",
+                None => "no name of the service can be reached from here: see the checks of the endpoint",
             },
-        });
+        ));
     }
     if let Some(better) = better_variant(&facts.variants)
         && !settings
             .iter()
             .any(|setting| setting.setting == Service::Oss.flag())
     {
-        settings.push(Setting {
-            setting: Service::Oss.flag(),
-            value: value_for(Service::Oss, &better.region, &better.url),
-            confirmed: true,
-            why: "the name in use does not serve objects of the bucket, and this one does".to_owned(),
-        });
+        settings.push(Setting::new(
+            Service::Oss.flag(),
+            value_for(Service::Oss, &better.region, &better.url),
+            true,
+            "the name in use does not serve objects of the bucket, and this one does",
+        ));
     }
     if settings.is_empty() && !facts.endpoints.is_empty() {
-        settings.push(Setting {
-            setting: "endpoints",
-            value: "as they are".to_owned(),
-            confirmed: true,
-            why: "every endpoint in use answers".to_owned(),
-        });
+        settings.push(Setting::new(
+            "endpoints",
+            "as they are",
+            true,
+            "every endpoint in use answers",
+        ));
     }
     settings
 }

@@ -1,10 +1,10 @@
 //! Checks of a job and its project.
 
 use super::advice::{call_failed, credentials_check, fix};
-use super::check::counted;
 use super::network::is_closed;
 use super::{Check, Facts, GrantFacts, JobFacts, ProjectFacts};
 use crate::api::{AccessMode, JobSpec};
+use crate::core::condition_builder::counted;
 use crate::core::job::{grant_mismatch, parse_spec};
 
 /// All checks of a job, except for reading its source.

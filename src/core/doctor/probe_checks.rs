@@ -1,8 +1,8 @@
 //! Checks of a probe: its answers, its price, and whether the policy is back.
 
-use super::check::counted;
 use super::{Check, PassRoleFindings, ProbeFacts, RestoreOutcome, RevocationLag};
 use crate::api::{Grantee, PrincipalForm};
+use crate::core::condition_builder::counted;
 
 /// All checks of a probe.
 pub(super) fn probe_checks(probe: &ProbeFacts) -> Vec<Check> {

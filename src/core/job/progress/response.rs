@@ -298,13 +298,6 @@ mod tests {
     }
 
     fn unanswered(code: &str) -> CloudError {
-        CloudError {
-            kind: CloudErrorKind::Unanswered,
-            status: None,
-            code: code.to_owned(),
-            request_id: None,
-            retry_after: None,
-            refusal: Refusal::default(),
-        }
+        CloudError::new(CloudErrorKind::Unanswered, code)
     }
 }
