@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::jiff::SignedDuration;
-
 use super::grant_set::{GrantSet, GrantWork, drift_interval};
 use super::observation::{PolicyView, count_owned};
 use super::release::{release, released};
@@ -14,14 +12,9 @@ use crate::api::{EntryState, EventReason, LedgerEntry, PlannedChange};
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::counted;
 use crate::core::grant::{
-    GrantOutcome, GrantState, Observation, Plan, PlanInput, drift, grant_status, planned_change,
+    GrantOutcome, GrantState, Observation, Plan, PlanInput, PlanResult, drift, grant_status,
+    next_expiry_check, next_reconcile, planned_change,
 };
-use crate::core::time::time_left;
-use crate::core::{requeue, time};
-
-/// How long before the expiry of an unanswered write the policy is checked. The write can take effect only until the
-/// duration of a call before that expiry, so the check sees its effect.
-const RECHECK_BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(5);
 
 /// A grant at the end of a reconcile, with its planned ledger and outcome.
 struct FinishedGrant {
@@ -109,22 +102,13 @@ pub(super) async fn finish(
         // tasks.
         tokio::task::yield_now().await;
     }
-    if !all_stored {
-        Duration::from_secs(1)
-    } else if waiting {
-        Duration::from_secs(5)
-    } else if wrote {
-        // A second check finds the effect of another writer who read the policy before our write and wrote after
-        // it.
-        let spread = format!("{}/{}", set.identity.jitter_seed(), view.ours);
-        requeue::uniform(Duration::from_secs(15), Duration::from_secs(45), &spread)
-    } else {
-        hold.into_iter()
-            .chain(expiry_check)
-            .min()
-            .unwrap_or(Duration::from_secs(3600))
-            .max(Duration::from_secs(1))
-    }
+    let result = PlanResult {
+        all_stored,
+        waiting,
+        wrote,
+        next_check: hold.into_iter().chain(expiry_check).min(),
+    };
+    next_reconcile(&result, &format!("{}/{}", set.identity.jitter_seed(), view.ours))
 }
 
 /// Publishes the events of a grant, then writes its status or releases it. `false` when the write failed.
@@ -228,18 +212,6 @@ pub(super) async fn write_state(
         roll_back(set, &work).await;
     }
     stored
-}
-
-/// Returns the time until the next check for the effect of an unanswered write; `None` without one. The first check is
-/// shortly before the expiry, because a statement that appears later counts as foreign. The second check is at the
-/// expiry, to drop the entry.
-fn next_expiry_check(ledgers: &[Vec<LedgerEntry>], input: PlanInput<'_>) -> Option<Duration> {
-    let open = |e: &LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
-    let expires = input.unsettled_until.filter(|time| *time > input.now)?;
-    let last = time::before(expires, RECHECK_BEFORE_EXPIRY);
-    let check = if last > input.now { last } else { expires };
-    let any = ledgers.iter().flatten().any(open);
-    any.then(|| time_left(input.now, check))
 }
 
 /// Whether the plan moves a statement from one grant's ledger to another's.

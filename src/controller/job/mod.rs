@@ -105,11 +105,10 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     };
     // The deadline may come before the next reconcile. After the deadline, the requeue delay stays: it retries a
     // failed store.
-    match (next, until.filter(|time| *time > now)) {
-        (next, None) => next,
-        (Action::Requeue(wait), Some(until)) => Action::Requeue(wait.min(time::left_until(until, now))),
-        (Action::AwaitChange, Some(until)) => Action::Requeue(time::left_until(until, now)),
-    }
+    let left = until
+        .filter(|time| *time > now)
+        .map(|time| time::left_until(time, now));
+    left.map_or(next, |left| next.within(left))
 }
 
 /// Reports a status with members that cannot be decoded, and does nothing else: what was billed is not known. A finished

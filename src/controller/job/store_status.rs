@@ -53,23 +53,15 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
             Ok(version) => {
                 job.resource_version = version;
                 job.status.clone_from(status);
-                // The end of a job has an event of its own.
-                if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
-                    publish_job_event(context, job, reason, message, true).await;
-                }
-                return WriteResult::Stored;
             }
             Err(KubeError::Conflict) => match context.read_job(&job.key).await {
                 Ok(Some(fresh)) if fresh.uid != job.uid || fresh.deleting => return WriteResult::Gone,
                 // Our own write whose answer was lost.
-                Ok(Some(fresh)) if fresh.status == *status => {
+                Ok(Some(fresh)) if fresh.status == *status => *job = fresh,
+                Ok(Some(fresh)) if fresh.status == job.status => {
                     *job = fresh;
-                    if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
-                        publish_job_event(context, job, reason, message, true).await;
-                    }
-                    return WriteResult::Stored;
+                    continue;
                 }
-                Ok(Some(fresh)) if fresh.status == job.status => *job = fresh,
                 Ok(Some(_)) => {
                     tracing::error!(job = %job.key, "failed to store status: another process has written it");
                     return WriteResult::Superseded;
@@ -78,15 +70,21 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
                 Err(_) => return WriteResult::Retry,
             },
             Err(KubeError::NotFound) => return WriteResult::Gone,
-            Err(error @ (KubeError::Forbidden | KubeError::Invalid)) => {
+            Err(error @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
                 tracing::warn!(job = %job.key, %error, "failed to store status");
-                return WriteResult::Refused;
-            }
-            Err(error @ KubeError::Unavailable) => {
-                tracing::warn!(job = %job.key, %error, "failed to store status");
-                return WriteResult::Retry;
+                let refused = error != KubeError::Unavailable;
+                return if refused {
+                    WriteResult::Refused
+                } else {
+                    WriteResult::Retry
+                };
             }
         }
+        // The end of a job has an event of its own.
+        if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
+            publish_job_event(context, job, reason, message, true).await;
+        }
+        return WriteResult::Stored;
     }
     WriteResult::Retry
 }

@@ -8,6 +8,7 @@ pub mod drift;
 mod failed_attempt;
 mod finalizer;
 mod ledger;
+mod next_reconcile;
 mod plan;
 mod preview;
 mod reach;
@@ -24,6 +25,7 @@ pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_
 pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
+pub use next_reconcile::{PlanResult, next_expiry_check, next_reconcile};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
 pub use preview::{planned_change, planned_change_alone};
 pub use reach::{public_statement, whole_account};
