@@ -8,13 +8,11 @@ use super::grant_set::GrantWork;
 use crate::api::{ConditionStatus, EntryState, GrantStatus, LedgerEntry, ObservedPolicy, WriteReason, kinds};
 use crate::core::condition_builder::{condition_status, whole_seconds};
 use crate::core::grant::{
-    Desired, Disposition, GrantOutcome, GrantState, Observation, PassRoleDecision, drift, grant_status,
+    Desired, Disposition, GrantOutcome, GrantState, Observation, PassRoleDecision, denies_of, drift,
+    grant_status,
 };
 use crate::core::hash::sha256;
-use crate::core::policy::{
-    Denies, Document, GrantedAccess, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, evaluate_denies,
-    names_grantee, readers,
-};
+use crate::core::policy::{Denies, Document, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, names_grantee};
 
 /// The policy as seen by a reconcile.
 #[derive(Clone, Copy)]
@@ -174,22 +172,7 @@ impl GrantWork {
         if desired.statements.iter().any(|s| s.text.len() > STATEMENT_LIMIT) {
             return None;
         }
-        let whole = [String::new()];
-        let prefixes = if spec.access.prefixes.is_empty() {
-            whole.as_slice()
-        } else {
-            &spec.access.prefixes
-        };
-        let bucket = &spec.bucket.name;
-        let paths: Vec<String> = prefixes.iter().map(|p| format!("{bucket}/{p}")).collect();
-        let readers = readers(&spec.grantee);
-        let given = GrantedAccess {
-            readers: &readers,
-            account_uid: &spec.grantee.account_uid,
-            owner_uid: &spec.bucket.owner_uid,
-            paths: &paths,
-        };
-        Some(evaluate_denies(document, &given))
+        Some(denies_of(spec, document))
     }
 
     /// Returns the statements for a preview: of a grant in mode `Preview`, or of an enforced grant whose statements

@@ -12,8 +12,8 @@ use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::counted;
 use crate::core::job::{
-    End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, recovered_status,
-    restore_report, storing_failed_status,
+    End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, restore_report,
+    storing_failed_status,
 };
 use crate::core::requeue;
 use crate::ports::{KubeError, StoredReport};
@@ -218,16 +218,6 @@ impl JobWriter {
             progress.persisted();
         }
         stored
-    }
-
-    /// Stores the counters of a job whose process crashed.
-    pub(super) async fn write_recovered_status(
-        &mut self,
-        context: &Context,
-        progress: &Progress,
-    ) -> WriteResult {
-        let status = recovered_status(&self.job, progress);
-        write_status(context, &mut self.job, &status).await
     }
 
     /// Stores the state of the job in a phase. Returns whether the state is stored.

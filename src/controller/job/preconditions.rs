@@ -12,14 +12,14 @@ use super::load_progress::{
     RECHECK_GRANT, RETRY_KUBE_API, after_phase, fail_or_complete, load_progress, missing_results,
 };
 use super::persist::JobWriter;
-use super::store_status::WriteResult;
+use super::store_status::{WriteResult, write_status};
 use crate::api::{EventReason, JobSpec, SuspendCause};
 use crate::controller::context::{Context, OBJECT_BYTES};
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
 use crate::core::job::{
     End, GateDecision, JobObject, Phase, SourceSpec, active_deadline, budget_is_exhausted, cancelled,
-    deadline_exceeded, evaluate_gate, other_job_message,
+    deadline_exceeded, evaluate_gate, other_job_message, recovered_status,
 };
 use crate::runtime::queue::Action;
 
@@ -40,7 +40,8 @@ pub(super) async fn check_preconditions(
         // First report the requests and results of a run that ended in a crash.
         let progress = load_progress(context, &mut writer, spec, now).await?;
         if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0) {
-            let stored = writer.write_recovered_status(context, &progress).await;
+            let status = recovered_status(&writer.job, &progress);
+            let stored = write_status(context, &mut writer.job, &status).await;
             if stored != WriteResult::Stored {
                 return Break(Action::Requeue(stored.retry_after()));
             }

@@ -8,8 +8,8 @@ use super::{BucketFacts, Check, GrantFacts, ProbeFacts};
 use crate::api::GrantSpec;
 use crate::core::condition_builder::counted;
 use crate::core::error::CloudError;
-use crate::core::grant::{GrantOutcome, PublicAccessBlock, parse_spec, planned_change_alone};
-use crate::core::policy::{DenyVerdict, Document, GrantedAccess, POLICY_LIMIT, evaluate_denies, readers};
+use crate::core::grant::{GrantOutcome, PublicAccessBlock, denies_of, parse_spec, planned_change_alone};
+use crate::core::policy::{DenyVerdict, Document, POLICY_LIMIT};
 
 /// All checks of a grant.
 pub(super) fn grant_checks(grant: &GrantFacts, probe: Option<&ProbeFacts>, now: Timestamp) -> Vec<Check> {
@@ -187,21 +187,7 @@ fn plan_check(grant: &GrantFacts, document: Option<&Document>, view: &JudgedPoli
 
 fn deny_check(spec: &GrantSpec, document: Option<&Document>) -> Check {
     let name = "policy-deny";
-    let bucket = &spec.bucket.name;
-    let paths: Vec<String> = if spec.access.prefixes.is_empty() {
-        vec![format!("{bucket}/")]
-    } else {
-        let prefixes = spec.access.prefixes.iter();
-        prefixes.map(|prefix| format!("{bucket}/{prefix}")).collect()
-    };
-    let readers = readers(&spec.grantee);
-    let given = GrantedAccess {
-        readers: &readers,
-        account_uid: &spec.grantee.account_uid,
-        owner_uid: &spec.bucket.owner_uid,
-        paths: &paths,
-    };
-    let denies = evaluate_denies(document, &given);
+    let denies = denies_of(spec, document);
     let by = if denies.by_alibaba_cloud {
         ", which Alibaba Cloud added: ask the owner of the bucket to settle the cause with them"
     } else {

@@ -28,7 +28,7 @@ pub use ledger::{OnlyStored, merge_ledger, split_ledger};
 pub use next_reconcile::{PlanResult, next_expiry_check, next_reconcile};
 pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
 pub use preview::{planned_change, planned_change_alone};
-pub use reach::{public_statement, whole_account};
+pub use reach::{denies_of, public_statement, whole_account};
 pub use state::{GrantState, Observation};
 pub use status::grant_status;
 pub use stored_entry::StoredLedger;

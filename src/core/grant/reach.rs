@@ -2,7 +2,8 @@
 //! events and `imm-operator plan`.
 
 use super::PassRoleDecision;
-use crate::api::{Grantee, PrincipalForm};
+use crate::api::{GrantSpec, Grantee, PrincipalForm};
+use crate::core::policy::{Denies, Document, GrantedAccess, evaluate_denies, readers};
 
 /// Says that the `ram:PassRole` statement is public, and how to leave it out; `None` if it is not written.
 pub fn public_statement(pass_role: Option<PassRoleDecision>) -> Option<&'static str> {
@@ -19,6 +20,23 @@ pub fn whole_account(grantee: &Grantee) -> Option<String> {
             grantee.account_uid
         )
     })
+}
+
+/// Evaluates the Deny statements of a policy for what a grant asks for.
+pub fn denies_of(spec: &GrantSpec, document: Option<&Document>) -> Denies {
+    let bucket = &spec.bucket.name;
+    let prefixes = spec.access.prefixes.iter();
+    let mut paths: Vec<String> = prefixes.map(|prefix| format!("{bucket}/{prefix}")).collect();
+    if paths.is_empty() {
+        paths.push(format!("{bucket}/"));
+    }
+    let given = GrantedAccess {
+        readers: &readers(&spec.grantee),
+        account_uid: &spec.grantee.account_uid,
+        owner_uid: &spec.bucket.owner_uid,
+        paths: &paths,
+    };
+    evaluate_denies(document, &given)
 }
 
 /// What to do when OSS counts the policy as public although the `ram:PassRole` statement is not part of it.
