@@ -162,7 +162,7 @@ pub struct RepeatedDrift {
 }
 
 /// Owner and region of the bucket as the cloud reports them.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservedBucket {
     /// UID of the bucket owner account, for example "6543210987654321"; absent when it cannot be read.

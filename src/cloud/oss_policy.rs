@@ -165,24 +165,9 @@ impl Cloud {
             .send_oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
             .await?;
         if answer.status != 200 {
-            let error = error_of(&answer);
-            return match error.kind {
-                CloudErrorKind::AccessDenied => Ok(ObservedBucket {
-                    owner_uid: None,
-                    region: None,
-                }),
-                CloudErrorKind::PublicAccessBlocked
-                | CloudErrorKind::NoSuchBucket
-                | CloudErrorKind::NoSuchProject
-                | CloudErrorKind::WrongRegion
-                | CloudErrorKind::CredentialsRejected
-                | CloudErrorKind::CredentialsExpired
-                | CloudErrorKind::Throttled
-                | CloudErrorKind::BucketLocked
-                | CloudErrorKind::PolicyRejected
-                | CloudErrorKind::RequestRejected
-                | CloudErrorKind::Unavailable
-                | CloudErrorKind::Unanswered => Err(error),
+            return match error_of(&answer) {
+                error if error.kind == CloudErrorKind::AccessDenied => Ok(ObservedBucket::default()),
+                error => Err(error),
             };
         }
         let text = std::str::from_utf8(&answer.body).unwrap_or_default();

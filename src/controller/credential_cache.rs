@@ -11,7 +11,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
+use crate::core::error::{CloudError, CredentialsError};
 use crate::core::hash::sha256;
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::core::time;
@@ -274,20 +274,10 @@ async fn exchange(
 
 /// Transient errors of STS become `StsUnavailable`, all others `AssumeRoleDenied`.
 fn sts_error(error: CloudError) -> CredentialsError {
-    match error.kind {
-        CloudErrorKind::Throttled
-        | CloudErrorKind::Unavailable
-        | CloudErrorKind::Unanswered
-        | CloudErrorKind::BucketLocked => CredentialsError::StsUnavailable(error),
-        CloudErrorKind::AccessDenied
-        | CloudErrorKind::PublicAccessBlocked
-        | CloudErrorKind::NoSuchBucket
-        | CloudErrorKind::NoSuchProject
-        | CloudErrorKind::WrongRegion
-        | CloudErrorKind::CredentialsRejected
-        | CloudErrorKind::CredentialsExpired
-        | CloudErrorKind::PolicyRejected
-        | CloudErrorKind::RequestRejected => CredentialsError::AssumeRoleDenied(error),
+    if error.is_transient() {
+        CredentialsError::StsUnavailable(error)
+    } else {
+        CredentialsError::AssumeRoleDenied(error)
     }
 }
 

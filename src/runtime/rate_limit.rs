@@ -248,12 +248,8 @@ impl ProjectLimiter {
             }
             Err(error)
                 if error.is_clock_skew()
-                    || matches!(
-                        error.kind,
-                        CloudErrorKind::NoSuchProject
-                            | CloudErrorKind::CredentialsRejected
-                            | CloudErrorKind::CredentialsExpired
-                    ) =>
+                    || error.rejects_credentials()
+                    || error.kind == CloudErrorKind::NoSuchProject =>
             {
                 (state.limits_known, state.probe_at) = (false, Some(deadline::after(now, PROBE_RETRY)));
             }

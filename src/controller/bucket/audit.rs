@@ -62,11 +62,7 @@ pub(super) fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Pla
 
 /// Returns the grants for which the plan adds or removes statements: NAMESPACE/NAME uid=UID generation=NUMBER.
 fn concerned_grants(batch: &[GrantWork], plan: &Plan) -> String {
-    let touched = |index: usize| {
-        let any = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
-        any(&plan.added) || any(&plan.removed)
-    };
-    let concerned = batch.iter().enumerate().filter(|(index, _)| touched(*index));
+    let concerned = batch.iter().enumerate().filter(|(index, _)| plan.touches(*index));
     let names = concerned.map(|(_, work)| {
         let grant = &work.grant;
         format!("{} uid={} generation={}", grant.key, grant.uid, grant.generation)

@@ -220,10 +220,7 @@ async fn back_up_policy(
     document: Option<&Document>,
 ) {
     let Some(document) = document else { return };
-    let touched = |counts: &[usize], index: usize| counts.get(index).is_some_and(|n| *n > 0);
-    let concerned: Vec<usize> = (0..batch.len())
-        .filter(|i| touched(&plan.added, *i) || touched(&plan.removed, *i))
-        .collect();
+    let concerned: Vec<usize> = (0..batch.len()).filter(|i| plan.touches(*i)).collect();
     let names = concerned
         .iter()
         .filter_map(|i| batch.get(*i))

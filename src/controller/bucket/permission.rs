@@ -217,12 +217,8 @@ pub(super) async fn recheck(
     place: &BucketRef,
     keys: &AccessKeys,
 ) -> Recheck {
-    let touched = |index: usize| {
-        let any = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
-        any(&plan.added) || any(&plan.removed)
-    };
     let mut replan = false;
-    for index in (0..batch.len()).filter(|index| touched(*index)) {
+    for index in (0..batch.len()).filter(|index| plan.touches(*index)) {
         let Some(work) = batch.get(index) else { continue };
         let denied = denial(set, &work.grant, &work.input).await;
         if let (Some(denied), Some(work)) = (denied, batch.get_mut(index)) {
@@ -240,7 +236,7 @@ pub(super) async fn recheck(
     let works: Vec<&GrantWork> = batch
         .iter()
         .enumerate()
-        .filter(|(index, _)| touched(*index))
+        .filter(|(index, _)| plan.touches(*index))
         .map(|(_, work)| work)
         .collect();
     match request_credentials(set, &works, place).await {

@@ -203,10 +203,7 @@ pub(super) async fn prepare(set: &GrantSet<'_>, work: &mut GrantWork, facts: &Pr
     }
     if work.grant.deleting {
         if set.identity.is_operator() {
-            let observed = facts.bucket.clone().unwrap_or(ObservedBucket {
-                owner_uid: None,
-                region: None,
-            });
+            let observed = facts.bucket.clone().unwrap_or_default();
             work.outcome = bucket_mismatch(set, &work.grant, &observed);
             if work.outcome.is_some() {
                 work.input.disposition = Disposition::Carried;

@@ -96,3 +96,11 @@ pub struct Plan {
     /// Number of statements of each grant that its ledger records as applied and that are missing.
     pub missing: Vec<usize>,
 }
+
+impl Plan {
+    /// Whether the plan adds or removes statements of a grant.
+    pub fn touches(&self, index: usize) -> bool {
+        let any = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
+        any(&self.added) || any(&self.removed)
+    }
+}
