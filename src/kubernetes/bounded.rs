@@ -64,52 +64,47 @@ fn kept_members<'de, D: Deserializer<'de>>(
 /// Keeps the first [`KEPT_FINALIZERS`] finalizers, and the operator's own after them. The API server limits the length
 /// of a name, not the number of names.
 pub(super) fn kept_finalizers<'de, D: Deserializer<'de>>(stored: D) -> Result<Vec<String>, D::Error> {
-    struct Finalizers;
-    impl<'de> Visitor<'de> for Finalizers {
-        type Value = Vec<String>;
-        fn expecting(&self, form: &mut fmt::Formatter) -> fmt::Result {
-            form.write_str("a list of names")
+    fold_names(stored, |kept: &mut Vec<String>, name| {
+        let own = name == FINALIZER && !kept.iter().any(|known| known == FINALIZER);
+        if kept.len() < KEPT_FINALIZERS || own {
+            kept.push(name.into_owned());
         }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(Vec::new())
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
-            let mut kept = Vec::new();
-            while let Some(name) = names.next_element::<Cow<'de, str>>()? {
-                let own = name == FINALIZER && !kept.iter().any(|known| known == FINALIZER);
-                if kept.len() < KEPT_FINALIZERS || own {
-                    kept.push(name.into_owned());
-                }
-            }
-            Ok(kept)
-        }
-    }
-    stored.deserialize_any(Finalizers)
+    })
 }
 
 /// Returns the place of the operator's finalizer among all finalizers.
 pub(super) fn position_of_own<'de, D: Deserializer<'de>>(stored: D) -> Result<Option<usize>, D::Error> {
-    struct Position;
-    impl<'de> Visitor<'de> for Position {
-        type Value = Option<usize>;
+    let (_, found) = fold_names(stored, |(place, found): &mut (usize, Option<usize>), name| {
+        if name == FINALIZER {
+            *found = found.or(Some(*place));
+        }
+        *place = place.saturating_add(1);
+    })?;
+    Ok(found)
+}
+
+/// Decodes a list of names one after the other; null is an empty list.
+fn fold_names<'de, D: Deserializer<'de>, T: Default>(
+    stored: D,
+    take: impl FnMut(&mut T, Cow<'de, str>),
+) -> Result<T, D::Error> {
+    struct Names<T, F>(T, F);
+    impl<'de, T, F: FnMut(&mut T, Cow<'de, str>)> Visitor<'de> for Names<T, F> {
+        type Value = T;
         fn expecting(&self, form: &mut fmt::Formatter) -> fmt::Result {
             form.write_str("a list of names")
         }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
+        fn visit_unit<E>(self) -> Result<T, E> {
+            Ok(self.0)
         }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
-            let (mut place, mut found) = (0_usize, None);
-            while let Some(name) = names.next_element::<Cow<'de, str>>()? {
-                if name == FINALIZER {
-                    found = found.or(Some(place));
-                }
-                place = place.saturating_add(1);
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut names: A) -> Result<T, A::Error> {
+            while let Some(name) = names.next_element()? {
+                (self.1)(&mut self.0, name);
             }
-            Ok(found)
+            Ok(self.0)
         }
     }
-    stored.deserialize_any(Position)
+    stored.deserialize_any(Names(T::default(), take))
 }
 
 /// A status without large members of its ledger that this version does not know.
