@@ -1,4 +1,4 @@
-//! Requests of the commands, for people at a terminal: an error keeps its cause.
+//! Requests whose errors keep their causes, for people at a terminal.
 
 use kube::api::ListParams;
 
@@ -13,17 +13,7 @@ use crate::ports::ReportPage;
 impl Kubernetes {
     /// Lists the grants of all namespaces.
     pub(crate) async fn all_grants(&self) -> Result<Vec<GrantObject>, RequestError> {
-        let mut grants = Vec::new();
-        let mut all = ListParams::default();
-        loop {
-            let page = send(self.grants_page(None, &all)).await?;
-            let (items, next) = page.into_parts();
-            grants.extend(items.into_iter().map(|DecodedGrant(grant)| grant));
-            if next.is_none() {
-                return Ok(grants);
-            }
-            all.continue_token = next;
-        }
+        self.list_grants_in(None, ListParams::default()).await
     }
 
     /// Reads a grant; `None` if it does not exist.

@@ -26,9 +26,9 @@ use kube::api::{ApiResource, DynamicObject, GetParams, ListParams, ObjectMeta, P
 use kube::client::Body;
 use kube::{Api, Client, Resource};
 
-use self::decode::{DecodedGrant, DecodedJob, Page};
+use self::decode::{DecodedGrant, Page};
 use self::events::EventPublisher;
-use self::request::{WriteMethod, WrittenPart, read, send_with_deadline, write};
+use self::request::{RequestError, WriteMethod, WrittenPart, logged, read, send, send_with_deadline, write};
 use self::stored_ledger::LedgerText;
 use crate::api::{BackupRef, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus};
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -96,7 +96,8 @@ impl Kubernetes {
             self.namespaces.iter().map(|n| Some(n.as_str())).collect()
         };
         for scope in scopes {
-            found.extend(self.list_grants_in(scope, &of_bucket).await?);
+            let listed = self.list_grants_in(scope, of_bucket.clone()).await;
+            found.extend(logged("list", "ImmBucketGrants", listed)?);
         }
         Ok(found)
     }
@@ -106,17 +107,11 @@ impl Kubernetes {
     async fn list_grants_in(
         &self,
         scope: Option<&str>,
-        which: &ListParams,
-    ) -> Result<Vec<GrantObject>, KubeError> {
+        mut which: ListParams,
+    ) -> Result<Vec<GrantObject>, RequestError> {
         let mut grants = Vec::new();
-        let mut which = which.clone();
         loop {
-            let page = send_with_deadline(
-                "list",
-                "ImmBucketGrants".to_owned(),
-                self.grants_page(scope, &which),
-            )
-            .await?;
+            let page = send(self.grants_page(scope, &which)).await?;
             let (items, next) = page.into_parts();
             grants.extend(items.into_iter().map(|DecodedGrant(grant)| grant));
             if next.is_none() {
@@ -139,18 +134,18 @@ impl Kubernetes {
         if !is_addressable(key) {
             return Ok(None);
         }
-        let found = read::<ImmBucketGrant, DecodedGrant>(&self.client, key);
-        let found = send_with_deadline("get", format!("ImmBucketGrant {key}"), found).await?;
-        Ok(found.map(|DecodedGrant(grant)| grant))
+        logged(
+            "get",
+            &format!("ImmBucketGrant {key}"),
+            self.find_grant(key).await,
+        )
     }
 
     pub(crate) async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         if !is_addressable(key) {
             return Ok(None);
         }
-        let found = read::<ImageScoreJob, DecodedJob>(&self.client, key);
-        let found = send_with_deadline("get", format!("ImageScoreJob {key}"), found).await?;
-        Ok(found.map(|DecodedJob(job)| job))
+        logged("get", &format!("ImageScoreJob {key}"), self.find_job(key).await)
     }
 
     pub(crate) async fn replace_grant_status(

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::decode::{Page, RawReport};
 use super::list_items::read_page;
-use super::request::{WriteMethod, WrittenPart, send_with_deadline, write};
+use super::request::{WriteMethod, WrittenPart, logged, send_with_deadline, write};
 use super::{Kubernetes, api_for};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};
@@ -22,10 +22,8 @@ impl Kubernetes {
         job: &JobObject,
         page: Option<&str>,
     ) -> Result<ReportPage, KubeError> {
-        let params = page_params(job, page);
-        let list = self.reports_page(job, &params);
-        let list = send_with_deadline("list", format!("ImageScoreReports of {}", job.key), list).await?;
-        report_page(job, list)
+        let found = self.find_reports(job, page).await;
+        logged("list", &format!("ImageScoreReports of {}", job.key), found)
     }
 
     pub(crate) async fn get_report(

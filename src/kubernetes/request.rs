@@ -96,13 +96,18 @@ pub(super) async fn send<T>(
     }
 }
 
-/// Like [`send`], with the error reduced to its kind. The log has what the API server said about the verb and the object.
+/// Like [`send`], with the error logged and reduced to its kind.
 pub(super) async fn send_with_deadline<T>(
     verb: &str,
     object: String,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, KubeError> {
-    send(request).await.map_err(|error| {
+    logged(verb, &object, send(request).await)
+}
+
+/// Reduces the error of a request to its kind. The log has what the API server said about the verb and the object.
+pub(super) fn logged<T>(verb: &str, object: &str, answer: Result<T, RequestError>) -> Result<T, KubeError> {
+    answer.map_err(|error| {
         let (kind, said) = (error.kind(), excerpt(&error_chain(&error)));
         let (code, reason) = match &error {
             RequestError::Kube(kube::Error::Api(status)) => (status.code, status.reason.as_str()),
