@@ -1,7 +1,7 @@
 //! Checks of an access log, and what follows from it for the grantee.
 
 use super::access_log::{AccessLog, READS_OF_FIXED_SESSION};
-use super::check::counted;
+use crate::core::condition_builder::counted;
 use super::{AccessLogFacts, Check};
 use crate::api::{Grantee, PrincipalForm};
 

@@ -1,6 +1,6 @@
 //! Checks of the probe of the limits: one for each kind of answer, its price, and whether the policy is back.
 
-use super::check::counted;
+use crate::core::condition_builder::counted;
 use super::limits::{BurstAnswers, CaseAnswer, LimitsFindings};
 use super::probe_checks::{billed_check, restore_check, stopped_check};
 use super::probe_step::LimitCase;
