@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 /// Position in the queue: (round, arrival), lowest first. A caller that leaves unserved can reuse its ticket.
 pub type QueueTicket = (u64, u64);
@@ -37,6 +39,11 @@ impl FairQueue {
         bell
     }
 
+    /// Returns `true` if nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Returns `true` if the ticket is the first in the queue.
     pub(crate) fn is_first(&self, ticket: QueueTicket) -> bool {
         self.waiting
@@ -62,6 +69,68 @@ impl FairQueue {
         if let Some((_, bell)) = self.waiting.first_key_value() {
             bell.notify_one();
         }
+    }
+}
+
+/// A place in the queue that is a part of a shared state; dropping it leaves the queue.
+pub(crate) struct QueuePlace<'a, S> {
+    state: &'a Mutex<S>,
+    queue_of: fn(&mut S) -> &mut FairQueue,
+    ticket: QueueTicket,
+    bell: Arc<Notify>,
+    taken: bool,
+}
+
+impl<'a, S> QueuePlace<'a, S> {
+    /// Enters the queue with a ticket.
+    pub(crate) fn enter(
+        state: &'a Mutex<S>,
+        queue_of: fn(&mut S) -> &mut FairQueue,
+        ticket: impl FnOnce(&mut FairQueue) -> QueueTicket,
+    ) -> Self {
+        let (ticket, bell) = {
+            let mut locked = state.lock();
+            let queue = queue_of(&mut locked);
+            let ticket = ticket(queue);
+            (ticket, queue.enqueue(ticket))
+        };
+        let taken = false;
+        Self {
+            state,
+            queue_of,
+            ticket,
+            bell,
+            taken,
+        }
+    }
+
+    /// Waits until `take` succeeds; it is told whether this place is the first. After a failure it is called again at the
+    /// time that it returns, or without one when the first place changes.
+    pub(crate) async fn wait(mut self, mut take: impl FnMut(&mut S, bool) -> Result<(), Option<Instant>>) {
+        loop {
+            let due = {
+                let mut state = self.state.lock();
+                let first = (self.queue_of)(&mut state).is_first(self.ticket);
+                match take(&mut state, first) {
+                    Ok(()) => {
+                        self.taken = true;
+                        break;
+                    }
+                    Err(due) => due,
+                }
+            };
+            match due {
+                // Another namespace can become the first meanwhile, so the loop checks again.
+                Some(due) => sleep_until(due).await,
+                None => self.bell.notified().await,
+            }
+        }
+    }
+}
+
+impl<S> Drop for QueuePlace<'_, S> {
+    fn drop(&mut self) {
+        (self.queue_of)(&mut self.state.lock()).dequeue(self.ticket, self.taken);
     }
 }
 

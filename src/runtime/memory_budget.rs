@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::fair_queue::{FairQueue, QueueTicket};
+use super::fair_queue::{FairQueue, QueuePlace};
 
 /// The memory limit that counts when the process has none: that of the chart.
 pub const DEFAULT_LIMIT: u64 = 256 * 1024 * 1024;
@@ -38,19 +38,6 @@ impl Drop for Reservation {
     }
 }
 
-/// A waiting reservation; dropping it leaves the queue.
-struct Waiting<'a> {
-    budget: &'a MemoryBudget,
-    ticket: QueueTicket,
-    taken: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.budget.state.lock().queue.dequeue(self.ticket, self.taken);
-    }
-}
-
 impl MemoryBudget {
     /// Creates a budget of a quarter of the memory limit of the process. The rest is for results, statuses and
     /// connections.
@@ -69,28 +56,18 @@ impl MemoryBudget {
     /// Waits until there is room for `bytes`, in turns of the namespaces. More than the whole budget counts as all of it.
     pub async fn reserve(self: &Arc<Self>, namespace: &str, bytes: u64) -> Reservation {
         let bytes = bytes.min(self.total);
-        let (ticket, bell) = {
-            let mut state = self.state.lock();
-            let ticket = state.queue.issue_ticket(namespace);
-            (ticket, state.queue.enqueue(ticket))
-        };
-        let mut waiting = Waiting {
-            budget: self,
-            ticket,
-            taken: false,
-        };
-        loop {
-            {
-                let mut state = self.state.lock();
-                if state.queue.is_first(ticket) && state.free >= bytes {
-                    state.free -= bytes;
-                    waiting.taken = true;
-                    let budget = Arc::clone(self);
-                    return Reservation { budget, bytes };
-                }
+        let ticket = |queue: &mut FairQueue| queue.issue_ticket(namespace);
+        let place = QueuePlace::enter(&self.state, |state| &mut state.queue, ticket);
+        let take = |state: &mut State, first: bool| {
+            if !first || state.free < bytes {
+                return Err(None);
             }
-            bell.notified().await;
-        }
+            state.free -= bytes;
+            Ok(())
+        };
+        place.wait(take).await;
+        let budget = Arc::clone(self);
+        Reservation { budget, bytes }
     }
 }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::deadline;
-use super::fair_queue::FairQueue;
 pub use super::fair_queue::QueueTicket;
+use super::fair_queue::{FairQueue, QueuePlace};
 use crate::api::ProjectRef;
 use crate::core::identity::Identity;
 use crate::ports::{CloudError, CloudErrorKind, ProjectLimits};
@@ -138,19 +138,6 @@ impl Drop for Permit {
     }
 }
 
-/// A waiting call; dropping it removes the call from the queue.
-struct QueueGuard<'a> {
-    limiter: &'a ProjectLimiter,
-    ticket: QueueTicket,
-    taken: bool,
-}
-
-impl Drop for QueueGuard<'_> {
-    fn drop(&mut self) {
-        self.limiter.state.lock().queue.dequeue(self.ticket, self.taken);
-    }
-}
-
 impl ProjectLimiter {
     fn new() -> Self {
         let now = Instant::now();
@@ -180,39 +167,24 @@ impl ProjectLimiter {
     /// Waits until the namespace is served, a permit is free and the rate allows a call. Dropping the future leaves the
     /// queue; the ticket stays in `kept`, and a later call with it resumes the same position.
     pub async fn acquire(self: &Arc<Self>, namespace: &str, kept: &mut Option<QueueTicket>) -> Permit {
-        let (ticket, bell) = {
-            let mut state = self.state.lock();
-            let ticket = *kept.get_or_insert_with(|| state.queue.issue_ticket(namespace));
-            (ticket, state.queue.enqueue(ticket))
-        };
-        let mut guard = QueueGuard {
-            limiter: self,
-            ticket,
-            taken: false,
-        };
-        loop {
-            let due = {
-                let mut state = self.state.lock();
-                let free = state.queue.is_first(ticket) && state.in_flight < state.concurrency_limit();
-                let (now, due) = (Instant::now(), state.next);
-                if free && due <= now {
-                    let interval = state.interval();
-                    let earliest = now.checked_sub(MAX_CATCH_UP).unwrap_or(now);
-                    state.next = deadline::after(due.max(earliest), interval);
-                    state.in_flight += 1;
-                    guard.taken = true;
-                    *kept = None;
-                    let limiter = Arc::clone(self);
-                    return Permit { limiter };
-                }
-                free.then_some(due)
-            };
-            match due {
-                // A call of another namespace can become the first meanwhile, so the loop checks again.
-                Some(due) => sleep_until(due).await,
-                None => bell.notified().await,
+        let ticket = |queue: &mut FairQueue| *kept.get_or_insert_with(|| queue.issue_ticket(namespace));
+        let place = QueuePlace::enter(&self.state, |state| &mut state.queue, ticket);
+        let take = |state: &mut LimiterState, first: bool| {
+            let free = first && state.in_flight < state.concurrency_limit();
+            let (now, due) = (Instant::now(), state.next);
+            if !free || due > now {
+                return Err(free.then_some(due));
             }
-        }
+            let interval = state.interval();
+            let earliest = now.checked_sub(MAX_CATCH_UP).unwrap_or(now);
+            state.next = deadline::after(due.max(earliest), interval);
+            state.in_flight += 1;
+            Ok(())
+        };
+        place.wait(take).await;
+        *kept = None;
+        let limiter = Arc::clone(self);
+        Permit { limiter }
     }
 
     /// Returns `true` if the caller must call `GetProject` now and report the response to [`Self::on_limits`]. Only one

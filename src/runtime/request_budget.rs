@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::deadline;
-use super::fair_queue::{FairQueue, QueueTicket};
+use super::fair_queue::{FairQueue, QueuePlace};
 
 /// Requests per second, and requests that can be made at once after a pause. A thousand running jobs store about as
 /// often; a loop of reads is limited before it slows the API server for others.
@@ -23,7 +23,6 @@ pub struct RequestBudget {
 
 struct BudgetState {
     queue: FairQueue,
-    waiting: usize,
     tokens: f64,
     counted_at: Instant,
 }
@@ -40,7 +39,6 @@ impl RequestBudget {
         Self {
             state: Mutex::new(BudgetState {
                 queue: FairQueue::default(),
-                waiting: 0,
                 tokens: burst,
                 counted_at: Instant::now(),
             }),
@@ -51,42 +49,27 @@ impl RequestBudget {
 
     /// Waits until a request of a namespace may be made.
     pub async fn take(&self, namespace: &str) {
-        let (ticket, bell) = {
+        {
             let mut state = self.state.lock();
             self.refill(&mut state);
-            if state.waiting == 0 && state.tokens >= 1.0 {
+            if state.queue.is_empty() && state.tokens >= 1.0 {
                 state.tokens -= 1.0;
                 return;
             }
-            state.waiting += 1;
-            let ticket = state.queue.issue_ticket(namespace);
-            (ticket, state.queue.enqueue(ticket))
-        };
-        let mut place = QueuedRequest {
-            budget: self,
-            ticket,
-            taken: false,
-        };
-        loop {
-            let due = {
-                let mut state = self.state.lock();
-                self.refill(&mut state);
-                let first = state.queue.is_first(ticket);
-                if first && state.tokens >= 1.0 {
-                    state.tokens -= 1.0;
-                    place.taken = true;
-                    return;
-                }
-                let missing = (1.0 - state.tokens).max(0.0) / self.rate;
-                let wait = Duration::try_from_secs_f64(missing).unwrap_or(deadline::MAX_DELAY);
-                first.then(|| deadline::after(Instant::now(), wait))
-            };
-            match due {
-                // Another namespace can become the first meanwhile, so the loop checks again.
-                Some(due) => sleep_until(due).await,
-                None => bell.notified().await,
-            }
         }
+        let ticket = |queue: &mut FairQueue| queue.issue_ticket(namespace);
+        let place = QueuePlace::enter(&self.state, |state| &mut state.queue, ticket);
+        let take = |state: &mut BudgetState, first: bool| {
+            self.refill(state);
+            if first && state.tokens >= 1.0 {
+                state.tokens -= 1.0;
+                return Ok(());
+            }
+            let missing = (1.0 - state.tokens).max(0.0) / self.rate;
+            let wait = Duration::try_from_secs_f64(missing).unwrap_or(deadline::MAX_DELAY);
+            Err(first.then(|| deadline::after(Instant::now(), wait)))
+        };
+        place.wait(take).await;
     }
 
     fn refill(&self, state: &mut BudgetState) {
@@ -94,21 +77,6 @@ impl RequestBudget {
         let earned = now.duration_since(state.counted_at).as_secs_f64() * self.rate;
         state.tokens = (state.tokens + earned).min(self.burst);
         state.counted_at = now;
-    }
-}
-
-/// A place in the queue, left on drop.
-struct QueuedRequest<'a> {
-    budget: &'a RequestBudget,
-    ticket: QueueTicket,
-    taken: bool,
-}
-
-impl Drop for QueuedRequest<'_> {
-    fn drop(&mut self) {
-        let mut state = self.budget.state.lock();
-        state.waiting -= 1;
-        state.queue.dequeue(self.ticket, self.taken);
     }
 }
 
