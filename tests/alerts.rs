@@ -29,7 +29,7 @@ mod alerts {
         metrics.reconcile("bucket", 0.1);
         metrics.panicked("bucket");
         metrics.queue_depth("bucket", 1);
-        metrics.cloud_call("GetBucketPolicy", "ok");
+        metrics.cloud_call("GetBucketPolicy", true);
         metrics.policy_write("added", 0.1);
         metrics.policy_read(100);
         metrics.stale_read();

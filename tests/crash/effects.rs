@@ -164,7 +164,7 @@ impl Ports for Gate {
             o.counts.events += 1;
             Ok(())
         };
-        self.effect((), publish).map(|_: Result<(), ()>| ()).await
+        self.effect((), publish).map(|_: Result<(), ()>| ()).await;
     }
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
         if keys.id == STRANGER {

@@ -28,7 +28,7 @@ pub fn access(account: &str, prefixes: &[&str]) -> Statement {
         "test-bucket-2024",
         "6543210987654321",
         &grantee(account),
-        &OssAction::DOCUMENTED,
+        OssAction::DOCUMENTED,
         &prefixes,
     )
 }

@@ -1,9 +1,9 @@
 //! Checks of an access log, and what follows from it for the grantee.
 
 use super::access_log::{AccessLog, READS_OF_FIXED_SESSION};
-use crate::core::condition_builder::counted;
 use super::{AccessLogFacts, Check};
 use crate::api::{Grantee, PrincipalForm};
+use crate::core::condition_builder::counted;
 
 /// All checks of an access log.
 pub(super) fn access_log_checks(facts: &AccessLogFacts, grantee: Option<&Grantee>) -> Vec<Check> {

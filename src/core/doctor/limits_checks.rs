@@ -1,11 +1,11 @@
 //! Checks of the probe of the limits: one for each kind of answer, its price, and whether the policy is back.
 
-use crate::core::condition_builder::counted;
 use super::limits::{BurstAnswers, CaseAnswer, LimitsFindings};
 use super::probe_checks::{billed_check, restore_check, stopped_check};
 use super::probe_step::LimitCase;
 use super::{Check, LimitsFacts, Setting};
 use crate::api::FailureAction;
+use crate::core::condition_builder::counted;
 
 /// All checks of the limits.
 pub(super) fn limits_checks(limits: &LimitsFacts) -> Vec<Check> {

@@ -222,7 +222,7 @@ impl Ports for Gate {
             world.audit.writes += 1;
             Ok(())
         };
-        self.effect((), publish).map(|_: Result<(), ()>| ()).await
+        self.effect((), publish).map(|_: Result<(), ()>| ()).await;
     }
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
         self.at_bucket(bucket, keys, move |world| {

@@ -25,7 +25,7 @@ async fn can(plane: &ControlPlane, question: &str) -> bool {
 
 #[tokio::test]
 async fn both_majors_install_wait_and_uninstall() {
-    let plane = two_nodes().await;
+    let plane = two_nodes().await.unwrap();
     let chart = chart();
     for helm in [Helm::Three, Helm::Four] {
         let install = [
@@ -99,18 +99,18 @@ const SECOND_NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: second,
     status: {allocatable: {cpu: '16', memory: 32Gi, pods: '110'}, capacity: {cpu: '16', memory: 32Gi, pods: '110'}}}";
 
 /// Starts a control plane with two Nodes and the namespace of the release, which enforces Pod Security `restricted`.
-async fn two_nodes() -> ControlPlane {
+async fn two_nodes() -> Result<ControlPlane, HarnessError> {
     let options = Options {
         controllers: true,
         nodes: true,
         audit: false,
     };
-    let plane = ControlPlane::start(options).await.unwrap();
-    plane.apply(SECOND_NODE).await.unwrap();
+    let plane = ControlPlane::start(options).await?;
+    plane.apply(SECOND_NODE).await?;
     let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: imm-system, labels: \
                      {pod-security.kubernetes.io/enforce: restricted}}}";
-    plane.apply(namespace).await.unwrap();
-    plane
+    plane.apply(namespace).await?;
+    Ok(plane)
 }
 
 fn chart() -> String {
@@ -122,7 +122,7 @@ fn chart() -> String {
 
 #[tokio::test]
 async fn check_24_two_replicas_spread_and_allow_one_disruption() {
-    let plane = two_nodes().await;
+    let plane = two_nodes().await.unwrap();
     let spread = "topologySpreadConstraints=[{\"maxSkew\": 1, \"topologyKey\": \"kubernetes.io/hostname\", \"whenUnsatisfiable\": \"DoNotSchedule\"}]";
     let chart = chart();
     let install = [
@@ -186,7 +186,7 @@ async fn check_24_two_replicas_spread_and_allow_one_disruption() {
 
 #[tokio::test]
 async fn check_24_an_upgrade_that_does_not_become_ready_is_rolled_back() {
-    let plane = two_nodes().await;
+    let plane = two_nodes().await.unwrap();
     let chart = chart();
     for (helm, flag) in [(Helm::Three, "--atomic"), (Helm::Four, "--rollback-on-failure")] {
         let release = ["imm-operator", &chart, "-n", "imm-system", "--wait"];
