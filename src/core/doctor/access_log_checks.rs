@@ -116,6 +116,9 @@ fn session_check(facts: &AccessLogFacts, grantee: Option<&Grantee>) -> Check {
     Check::warning(
         name,
         format!("not known: IMM read as session {session} in {reads}, which is too few"),
-        format!("score {READS_OF_FIXED_SESSION} images, and export the log again"),
+        format!(
+            "score {}, and export the log again",
+            counted(READS_OF_FIXED_SESSION, "image")
+        ),
     )
 }

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::limits::LimitsFindings;
-use super::limits_checks::described;
+use super::limits_checks::{described, rate};
 use super::probe_findings::{ProbeFindings, RevocationLag};
 use super::probe_step::LimitCase;
 use super::{AccessLogFacts, Facts};
+use crate::core::condition_builder::counted;
 
 /// Time from which a change counts as delayed: the shortest pause after a call that did not show it yet.
 const DELAY_MILLIS: u64 = 2000;
@@ -173,8 +174,9 @@ fn about_limits(found: &LimitsFindings) -> Vec<WrongAssumption> {
         .collect();
     if let Some(burst) = &found.burst {
         let sent = format!(
-            "of {} calls in 2 s at a limit of {} requests per second",
-            burst.sent, found.limit
+            "of {} in 2 s at a limit of {}",
+            counted(burst.sent, "call"),
+            rate(found.limit)
         );
         if burst.failed > 0 {
             let with = burst.failed_with.clone().unwrap_or_default();

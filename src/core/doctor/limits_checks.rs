@@ -45,7 +45,7 @@ pub(super) fn limits_settings(found: &LimitsFindings) -> Vec<Setting> {
     if let Some(burst) = &found.burst {
         settings.push(Setting {
             setting: "rate limit",
-            value: format!("{} requests per second", found.limit),
+            value: rate(found.limit),
             confirmed: burst.throttled > 0,
             why: if burst.throttled > 0 {
                 "the project reports it, and IMM throttled calls above it"
@@ -98,15 +98,21 @@ fn answer_check(answer: &CaseAnswer) -> Check {
     Check::warning(name, seen, change)
 }
 
+/// A limit of a project as text.
+pub(super) fn rate(limit: u32) -> String {
+    format!("{} per second", counted(limit, "request"))
+}
+
 fn burst_check(burst: &BurstAnswers, limit: u32) -> Check {
     let name = "limits-rate";
     let sent = counted(usize::try_from(burst.sent).unwrap_or(usize::MAX), "call");
+    let limit = rate(limit);
     let with = |texts: &Option<String>| texts.clone().unwrap_or_default();
     if burst.failed > 0 {
         return Check::warning(
             name,
             format!(
-                "{} of {sent} in 2 s failed ({}) at a limit of {limit} requests per second, and the operator does not take that for throttling",
+                "{} of {sent} in 2 s failed ({}) at a limit of {limit}, and the operator does not take that for throttling",
                 burst.failed,
                 with(&burst.failed_with)
             ),
@@ -116,7 +122,7 @@ fn burst_check(burst: &BurstAnswers, limit: u32) -> Check {
     if burst.throttled == 0 {
         return Check::ok(
             name,
-            format!("no: none of {sent} in 2 s was throttled at a limit of {limit} requests per second"),
+            format!("no: none of {sent} in 2 s was throttled at a limit of {limit}"),
         );
     }
     let wait = burst.retry_after_millis.map_or_else(String::new, |millis| {
@@ -125,7 +131,7 @@ fn burst_check(burst: &BurstAnswers, limit: u32) -> Check {
     Check::ok(
         name,
         format!(
-            "yes: {} of {sent} in 2 s were throttled ({}{wait}) at a limit of {limit} requests per second",
+            "yes: {} of {sent} in 2 s were throttled ({}{wait}) at a limit of {limit}",
             burst.throttled,
             with(&burst.throttled_with)
         ),
