@@ -127,7 +127,13 @@ async fn check_25_the_bill_lists_what_the_binary_is_made_of() {
     {
         direct += 1;
         let name = line.split(['.', ' ']).next().unwrap();
-        assert_eq!(scopes.get(name), Some(&"required"), "{name}");
+        // A procedural macro runs in the compiler and is not in the binary.
+        let scope = if name == "async-trait" {
+            "excluded"
+        } else {
+            "required"
+        };
+        assert_eq!(scopes.get(name), Some(&scope), "{name}");
     }
     assert!(
         direct > 15 && components.len() > 150,
