@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of a unit of room.
 const UNIT: usize = 1024;
@@ -14,14 +14,11 @@ const UNREAD: u32 = 1024;
 /// Units of a namespace. A job holds its room for long if the API server rejects its results, so that one namespace must not
 /// hold all of it.
 const OF_NAMESPACE: usize = 2 * 1024;
-/// Running jobs that are read again at the same time.
-const REREADS: usize = 4;
 
 /// The room for decoded jobs.
 pub struct DecodedJobs {
     all: Arc<Semaphore>,
     namespaces: Mutex<HashMap<String, Arc<Semaphore>>>,
-    rereads: Semaphore,
 }
 
 /// The room of a job; dropping it returns the room.
@@ -37,7 +34,6 @@ impl DecodedJobs {
         Self {
             all: Arc::new(Semaphore::new(units)),
             namespaces: Mutex::default(),
-            rereads: Semaphore::new(REREADS),
         }
     }
 
@@ -51,12 +47,6 @@ impl DecodedJobs {
         JobRoom {
             permits: [of_namespace, of_all],
         }
-    }
-
-    /// Waits until a running job may be read again. Its own room is not enough while both versions of it exist, and it must
-    /// not wait for more: a run that waits for memory keeps what it holds.
-    pub async fn start_reread(&self) -> Option<SemaphorePermit<'_>> {
-        self.rereads.acquire().await.ok()
     }
 
     fn of_namespace(&self, namespace: &str) -> Arc<Semaphore> {
@@ -114,22 +104,6 @@ mod tests {
         drop(large);
         let oversized = fill(&jobs, "large", usize::MAX).await;
         assert_eq!(oversized.len(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn few_running_jobs_are_read_again_at_once_and_need_no_room() {
-        let jobs = DecodedJobs::of_limit(LIMIT);
-        let _all = fill(&jobs, "large", usize::MAX).await;
-        let mut rereads = Vec::new();
-        while let Ok(reread) = timeout(SOON, jobs.start_reread()).await {
-            rereads.push(reread);
-        }
-        assert_eq!(rereads.len(), REREADS);
-        rereads.pop();
-        assert!(
-            timeout(SOON, jobs.start_reread()).await.is_ok(),
-            "all is returned"
-        );
     }
 
     #[tokio::test(start_paused = true)]

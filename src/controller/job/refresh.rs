@@ -30,7 +30,7 @@ pub(super) async fn refresh(run: &mut JobRun<'_>) -> Option<StopReason> {
 /// # Errors
 /// Returns the error of the API server if the object, the namespace or the grant cannot be read.
 async fn refresh_all(run: &mut JobRun<'_>) -> Result<Option<StopReason>, KubeError> {
-    let reread = run.context.decoded_jobs.start_reread().await;
+    // Not within the memory budget: while this waits, the run does not continue a read that occupies a part of it.
     match run.context.ports.get_job(&run.writer.job.key).await? {
         Some(fresh) if fresh.uid == run.writer.job.uid && !fresh.deleting => {
             // Only the operator writes the status; if it differs, the next write detects the conflict.
@@ -41,7 +41,6 @@ async fn refresh_all(run: &mut JobRun<'_>) -> Result<Option<StopReason>, KubeErr
         }
         _ => return Ok(Some(StopReason::Gone)),
     }
-    drop(reread);
     if let Some(phase) = renew_credentials(run).await {
         return Ok(Some(StopReason::Blocked(phase)));
     }

@@ -7,7 +7,7 @@ use imm_operator::api::{JobSpec, kinds};
 use imm_operator::core::grant::ObjectKey;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::super::fake_world::FakeWorld;
 use super::super::process::Process;
@@ -155,33 +155,6 @@ fn a_job_is_read_once_there_is_room_for_a_large_one() {
         drop(second);
         process.run_for(Duration::from_secs(5)).await;
         assert!(is_reported());
-        process.kill().await;
-    });
-}
-
-#[test]
-fn a_run_waits_for_its_turn_to_be_read_again() {
-    on_paused_time(async {
-        let outside = Arc::new(Mutex::new(FakeWorld::default()));
-        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
-        outside.lock().unwrap().jobs.create(spec(&json!({})));
-        let process = Process::start(&outside, start, None);
-        let context = process.context();
-        let mut others = Vec::new();
-        while let Ok(other) = timeout(Duration::from_secs(1), context.decoded_jobs.start_reread()).await {
-            others.push(other);
-        }
-        let calls = || outside.lock().unwrap().jobs.ledger.len();
-        process.mark_job(key()).await;
-        process.run_for(Duration::from_secs(20)).await;
-        assert_eq!(
-            calls(),
-            0,
-            "the object and its grant are read before the first call"
-        );
-        drop(others);
-        process.run_for(Duration::from_secs(20)).await;
-        assert_eq!(calls(), 1);
         process.kill().await;
     });
 }
