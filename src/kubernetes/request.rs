@@ -160,13 +160,14 @@ pub(super) async fn send_for_bytes(
     if status.is_success() {
         return Ok(bytes.to_vec());
     }
-    tracing::warn!(
-        verb,
-        object,
-        code = status.as_u16(),
-        "request to the API server failed"
-    );
-    Err(error_of_code(status.as_u16()))
+    let code = status.as_u16();
+    // What a grant or a job names may not exist, which its status says.
+    if code == 404 {
+        tracing::debug!(verb, object, code, "request to the API server failed");
+    } else {
+        tracing::warn!(verb, object, code, "request to the API server failed");
+    }
+    Err(error_of_code(code))
 }
 
 fn error_of_code(code: u16) -> KubeError {
