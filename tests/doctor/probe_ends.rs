@@ -1,6 +1,6 @@
 //! After a probe the policy is byte for byte the one from before, or another client's.
 
-use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch, Lag};
 use imm_operator::cli::doctor::probe::{read_image, restore, run_probe};
 use imm_operator::core::doctor::{Probe, RestoreOutcome};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,31 @@ async fn what_another_client_wrote_meanwhile_is_left_alone() {
             .unwrap()
             .contains("another client")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_does_not_show_the_write_yet_is_not_taken_for_the_policy_from_before() {
+    let world = World::new("", "").await;
+    let lag = |policy_read_ms| Lag {
+        policy_read_ms,
+        ..Lag::default()
+    };
+    world.emulator.set_lag(lag(3_600_000));
+    let mut probe = Probe::new(&grantee(), None, 60);
+    let clock = TestClock::new(&world.emulator, 0).on_pause(|_| {
+        // After the first read at the end of the probe, which shows no policy.
+        let calls = world.emulator.calls();
+        if calls.last().is_some_and(|call| call.action == "GetBucketPolicy") {
+            assert!(world.emulator.policy(PROBE_BUCKET).is_some());
+            world.emulator.set_lag(lag(0));
+        }
+    });
+    let target = target(&world, false);
+    let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
+    assert_eq!(outcome, RestoreOutcome::Restored);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

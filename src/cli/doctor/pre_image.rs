@@ -11,8 +11,9 @@ use crate::core::doctor::{PreImage, Restoration, RestoreOutcome};
 use crate::core::place::BucketPlace;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
 
-/// How often the policy is read after it was put back, until the read shows it.
-const READS_AFTER_RESTORING: usize = 10;
+/// How often the policy is read until it is surely as before: for longer than the 30 s in which OSS may still return the
+/// policy from before a write.
+const READS_AFTER_RESTORING: usize = 12;
 /// Pause between these reads.
 const READ_PAUSE: Duration = Duration::from_secs(3);
 
@@ -58,6 +59,8 @@ pub async fn restore(
     clock: &dyn ProbeClock,
 ) -> RestoreOutcome {
     let mut failure = String::new();
+    // A write of the probe may not show yet.
+    let mut settled = image.written.is_empty();
     for attempt in 0..READS_AFTER_RESTORING {
         if attempt > 0 {
             clock.pause(READ_PAUSE).await;
@@ -70,7 +73,10 @@ pub async fn restore(
             }
         };
         match image.restoration(live.as_deref()) {
-            Restoration::Nothing => return RestoreOutcome::Restored,
+            Restoration::Nothing if settled || attempt + 1 == READS_AFTER_RESTORING => {
+                return RestoreOutcome::Restored;
+            }
+            Restoration::Nothing => continue,
             Restoration::Foreign => {
                 let live = live.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 return RestoreOutcome::Foreign { live };
@@ -78,7 +84,10 @@ pub async fn restore(
             Restoration::PutBack => {}
         }
         failure = match put_back(cloud, bucket, keys, image, clock).await {
-            Ok(()) => "the policy still shows what the probe wrote".to_owned(),
+            Ok(()) => {
+                settled = true;
+                "the policy still shows what the probe wrote".to_owned()
+            }
             Err(error) if error.kind == CloudErrorKind::PublicAccessBlocked => {
                 return RestoreOutcome::Failed(
                     "OSS rejects the policy from before as public: it was written before Block Public Access was switched on"
@@ -111,14 +120,16 @@ pub(super) fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), Stri
             return create(path);
         }
         // The file is whole at any time, also if the machine stops.
-        let next = path.with_extension("next");
-        if let Err(error) = std::fs::remove_file(&next)
+        let mut next = path.as_os_str().to_owned();
+        next.push(".imm-operator-next");
+        let next = Path::new(&next);
+        if let Err(error) = std::fs::remove_file(next)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             return Err(error);
         }
-        create(&next)?;
-        std::fs::rename(&next, path)
+        create(next)?;
+        std::fs::rename(next, path)
     };
     write().map_err(|error| format!("the policy cannot be stored in {}: {error}", path.display()))
 }
