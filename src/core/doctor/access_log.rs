@@ -174,6 +174,9 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Most fields of a line that are read: an entry of a log has fewer than a hundred.
+const MOST_FIELDS: usize = 1024;
+
 /// Splits a line of CSV.
 fn csv_fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
@@ -182,6 +185,7 @@ fn csv_fields(line: &str) -> Vec<String> {
         match c {
             // A quote in a quoted field is written twice: the field ends and begins again.
             '"' => quoted = !quoted,
+            ',' if !quoted && fields.len() == MOST_FIELDS => break,
             ',' if !quoted => fields.push(String::new()),
             other => fields.last_mut().into_iter().for_each(|field| field.push(other)),
         }
@@ -193,7 +197,7 @@ fn csv_fields(line: &str) -> Vec<String> {
 fn stored_fields(line: &str) -> Vec<String> {
     let mut fields = Vec::new();
     let mut rest = line.trim();
-    while let Some(first) = rest.chars().next() {
+    while let Some(first) = rest.chars().next().filter(|_| fields.len() < MOST_FIELDS) {
         let (start, end) = match first {
             '"' => (1, '"'),
             '[' => (1, ']'),
@@ -215,6 +219,13 @@ mod tests {
 
     fn parse(text: &str) -> AccessLog {
         AccessLog::parse(text, ACCOUNT, "AliyunIMMDefaultRole")
+    }
+
+    #[test]
+    fn the_fields_of_a_line_are_limited() {
+        assert_eq!(csv_fields(&",".repeat(1_000_000)).len(), MOST_FIELDS);
+        assert_eq!(stored_fields(&"a ".repeat(1_000_000)).len(), MOST_FIELDS);
+        assert_eq!(csv_fields("a,\"b,c\",d"), ["a", "b,c", "d"]);
     }
 
     #[test]
