@@ -46,8 +46,9 @@ async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), String> {
         .map_err(|error| error.to_string())?;
     if let Some(file) = flags.probe.restored() {
         let outcome = collect::restore(flags, file, identity).await?;
-        let report = DoctorReport::of_restoration(&outcome, &file.display().to_string());
-        return Ok((report, Mask::default()));
+        let file = file.display().to_string();
+        let report = DoctorReport::of_restoration(&outcome, &file);
+        return Ok((report, Mask::of_file(&file)));
     }
     let subjects = input::read(flags).await?;
     let facts = Box::pin(collect::collect(flags, subjects, identity)).await?;

@@ -64,16 +64,29 @@ impl Mask {
         if let Some(probe) = &facts.probe {
             mask.add("bucket", &probe.bucket);
             mask.add("object", &probe.key);
+            mask.add("file", &probe.file);
         }
-        for session in facts.access_log.iter().flat_map(|facts| &facts.log.sessions) {
-            mask.add("session", session);
+        if let Some(log) = &facts.access_log {
+            mask.add("file", &log.file);
+            // A report names a session only if it is the only one.
+            if !log.log.has_several_sessions() {
+                mask.add_session(log.log.sessions.first());
+            }
         }
         if let Some(limits) = &facts.limits {
             mask.add("bucket", &limits.bucket);
+            mask.add("file", &limits.file);
             for key in &limits.keys {
                 mask.add("object", key);
             }
         }
+        mask
+    }
+
+    /// The mask of a report about a file, whose name may contain that of a bucket.
+    pub fn of_file(file: &str) -> Self {
+        let mut mask = Self::default();
+        mask.add("file", file);
         mask
     }
 
@@ -149,6 +162,13 @@ fn is_whole(before: Option<char>, name: &str, rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_file_is_replaced_although_it_contains_a_bucket() {
+        let file = "imm-operator-doctor-pics.json";
+        let mask = Mask::of_file(file);
+        assert_eq!(mask.apply(&format!("see {file}: no")), "see file-1: no");
+    }
 
     #[test]
     fn whole_names_are_replaced_wherever_they_are() {
