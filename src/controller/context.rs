@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::{BucketCache, Probes};
+use super::bucket::cache::BucketCache;
+use super::bucket::probes::Probes;
 use super::credential_cache::CredentialCache;
 use super::decoded_jobs::DecodedJobs;
 use super::event_limits::EventLimits;

@@ -22,7 +22,8 @@ mod runs;
 mod waiting_jobs;
 mod watched_object;
 
-pub use self::bucket::{BucketCache, Probes};
+pub use self::bucket::cache::BucketCache;
+pub use self::bucket::probes::Probes;
 pub use self::context::Context;
 pub use self::event_limits::EventLimits;
 pub use self::finalizers::MissingFinalizers;

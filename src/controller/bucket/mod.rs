@@ -12,7 +12,7 @@
 //! to check the result. `AwaitChange` is returned only when the bucket has no grants.
 
 mod audit;
-mod cache;
+pub(super) mod cache;
 mod cloud_error;
 mod converge;
 mod departed;
@@ -22,7 +22,7 @@ mod observation;
 mod permission;
 mod prepare;
 mod probe;
-mod probes;
+pub(super) mod probes;
 mod reconcile_set;
 mod release;
 mod roll_back;
@@ -36,9 +36,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::cache::BucketCache;
 pub(super) use self::probe::run as probe;
-pub use self::probes::Probes;
 
 use self::cache::GrantSetCache;
 use self::grant_set::GrantSet;
