@@ -88,8 +88,8 @@ fn fold_names<'de, D: Deserializer<'de>, T: Default>(
     stored: D,
     take: impl FnMut(&mut T, Cow<'de, str>),
 ) -> Result<T, D::Error> {
-    struct Names<T, F>(T, F);
-    impl<'de, T, F: FnMut(&mut T, Cow<'de, str>)> Visitor<'de> for Names<T, F> {
+    struct NamesVisitor<T, F>(T, F);
+    impl<'de, T, F: FnMut(&mut T, Cow<'de, str>)> Visitor<'de> for NamesVisitor<T, F> {
         type Value = T;
         fn expecting(&self, form: &mut fmt::Formatter) -> fmt::Result {
             form.write_str("a list of names")
@@ -104,7 +104,7 @@ fn fold_names<'de, D: Deserializer<'de>, T: Default>(
             Ok(self.0)
         }
     }
-    stored.deserialize_any(Names(T::default(), take))
+    stored.deserialize_any(NamesVisitor(T::default(), take))
 }
 
 /// A status without large members of its ledger that this version does not know.

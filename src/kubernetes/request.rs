@@ -280,9 +280,9 @@ mod tests {
 
     /// Collects the log.
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    struct RequestLog(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Log {
+    impl Write for RequestLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -302,7 +302,7 @@ mod tests {
             async move { http::Response::builder().status(422).body(body) }
         });
         let client = Client::new(server, "media");
-        let log = Log::default();
+        let log = RequestLog::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

@@ -174,14 +174,14 @@ mod tests {
     }
 
     /// A cloud that enforces a policy after a time, and knows one spelling of the role.
-    struct Cloud {
+    struct ScriptedCloud {
         spelling: &'static str,
         lag: u64,
         wildcard_is_public: bool,
         account_reads: bool,
     }
 
-    impl Cloud {
+    impl ScriptedCloud {
         fn run(&self, most_billed: u32) -> ProbeFindings {
             let mut probe = Probe::new(&grantee("AliyunIMMDefaultRole"), None, most_billed);
             let (mut written, mut clock) = (grantee(""), Duration::ZERO);
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn the_lag_is_measured_and_never_rounded_down() {
         for (lag, millis, settle) in [(0, 0, 10), (20, 20_000, 40), (21, 25_000, 50), (90, 90_000, 180)] {
-            let cloud = Cloud {
+            let cloud = ScriptedCloud {
                 spelling: "AliyunIMMDefaultRole",
                 lag,
                 wildcard_is_public: false,
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_other_spelling_is_tried_within_the_budget() {
-        let cloud = Cloud {
+        let cloud = ScriptedCloud {
             spelling: "aliyunimmdefaultrole",
             lag: 20,
             wildcard_is_public: false,
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_rejected_wildcard_leads_to_the_account() {
         for account_reads in [true, false] {
-            let cloud = Cloud {
+            let cloud = ScriptedCloud {
                 spelling: "AliyunIMMDefaultRole",
                 lag: 0,
                 wildcard_is_public: true,
