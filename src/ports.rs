@@ -197,7 +197,10 @@ pub trait Ports: Send + Sync + 'static {
     /// Lists all grants of a bucket in the watched namespaces, uncached. Fails if one namespace cannot be listed.
     async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError>;
     /// Reads one grant, uncached. Returns `None` if the grant does not exist.
-    async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError>;
+    ///
+    /// `requester` is the namespace whose share of the requests and of the memory the read uses: that of the job that names
+    /// the grant, which can be another one than the grant's.
+    async fn get_grant(&self, key: &ObjectKey, requester: &str) -> Result<Option<GrantObject>, KubeError>;
     /// Replaces the status of the grant at the version given in `grant`. Returns the new `resourceVersion`. Fails with
     /// `Conflict` if the grant changed since, and with `NotFound` if it was deleted.
     async fn replace_grant_status(

@@ -38,6 +38,7 @@ use crate::kubernetes::fence::Fence;
 use crate::kubernetes::lease::{self, Leadership, LeaseObject};
 use crate::kubernetes::served_crds::{ServedCrds, served_crds};
 use crate::ports::KubeError;
+use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::{CurrentRules, RulesError};
 use crate::runtime::{http_server, memory_budget, metrics};
@@ -193,6 +194,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             operator_identity: settings.operator_identity.clone(),
             tenancy_rules: rules.clone(),
             requests: RequestBudget::default(),
+            memory: MemoryBudget::of_limit(memory_limit()),
         };
         metrics.set_leading();
         lead(&settings, &client, adapters, &metrics, &ready, leadership, &stop).await
@@ -250,10 +252,9 @@ async fn lead(
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let rules = adapters.tenancy_rules.clone();
-    let limit = memory_limit();
-    tracing::debug!(limit, "memory limit of the process");
-    let controllers =
-        Controllers::with_memory_limit(Arc::new(adapters), Arc::clone(metrics), stop.clone(), limit);
+    let memory = Arc::clone(&adapters.memory);
+    tracing::debug!(limit = memory.limit(), "memory limit of the process");
+    let controllers = Controllers::with_memory(Arc::new(adapters), Arc::clone(metrics), stop.clone(), memory);
     let lists = 2 * settings.namespaces.len().max(1);
     let alarm = Arc::clone(metrics);
     let fed = feed(

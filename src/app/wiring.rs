@@ -27,6 +27,7 @@ use crate::ports::{
     ObjectEvent, ObjectPage, PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession,
     StoredReport,
 };
+use crate::runtime::memory_budget::{LIST_BYTES, MemoryBudget, OBJECT_BYTES, Reservation};
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::CurrentRules;
 
@@ -44,6 +45,8 @@ pub struct Adapters {
     pub tenancy_rules: CurrentRules,
     /// Limits the requests to the API server.
     pub requests: RequestBudget,
+    /// Limits what is decoded at a time.
+    pub memory: Arc<MemoryBudget>,
 }
 
 impl Adapters {
@@ -51,6 +54,13 @@ impl Adapters {
     async fn api(&self, namespace: &str) -> &Kubernetes {
         self.requests.take(namespace).await;
         &self.kubernetes
+    }
+
+    /// Returns the API server when the budgets have room for a request of the namespace and for an answer of this size.
+    /// The memory is reserved last: what waits for a request must not keep others from decoding.
+    async fn api_with_memory(&self, namespace: &str, bytes: u64) -> (Reservation, &Kubernetes) {
+        let api = self.api(namespace).await;
+        (self.memory.reserve(namespace, bytes).await, api)
     }
 }
 
@@ -60,17 +70,29 @@ impl Ports for Adapters {
         now()
     }
     async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
-        self.api("").await.list_grants(bucket).await
+        // The grants of a bucket belong to many namespaces: buckets share one turn.
+        let (_memory, api) = self.api_with_memory("", LIST_BYTES).await;
+        api.list_grants(bucket).await
     }
-    async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
-        self.api(&key.namespace).await.get_grant(key).await
+    async fn get_grant(&self, key: &ObjectKey, requester: &str) -> Result<Option<GrantObject>, KubeError> {
+        let (_memory, api) = self.api_with_memory(requester, OBJECT_BYTES).await;
+        api.get_grant(key).await
     }
     async fn replace_grant_status(
         &self,
         grant: &GrantObject,
         status: &GrantStatus,
     ) -> Result<String, KubeError> {
-        let api = self.api(&grant.key.namespace).await;
+        let namespace = &grant.key.namespace;
+        if grant.only_stored.is_nothing() {
+            return self
+                .api(namespace)
+                .await
+                .replace_grant_status(grant, status)
+                .await;
+        }
+        // What of its ledger is only in the store is read and written back.
+        let (_memory, api) = self.api_with_memory(namespace, LIST_BYTES).await;
         api.replace_grant_status(grant, status).await
     }
     async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
@@ -80,7 +102,8 @@ impl Ports for Adapters {
         self.api(&grant.key.namespace).await.remove_finalizer(grant).await
     }
     async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
-        self.api(&key.namespace).await.get_job(key).await
+        let (_memory, api) = self.api_with_memory(&key.namespace, OBJECT_BYTES).await;
+        api.get_job(key).await
     }
     async fn replace_job_status(&self, job: &JobObject, status: &JobStatus) -> Result<String, KubeError> {
         let api = self.api(&job.key.namespace).await;
@@ -259,21 +282,79 @@ mod tests {
     use super::*;
     use crate::core::endpoints::Endpoints;
 
-    #[tokio::test]
-    async fn policy_writes_and_billed_calls_do_not_start_without_the_lease() {
+    /// Adapters without the lease, for an API server and a cloud.
+    fn adapters(cloud: &str, client: kube::Client) -> Adapters {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
-        let world = Adapters {
+        Adapters {
             kubernetes: Kubernetes::new(client, Vec::new(), None, None),
-            cloud: Cloud::new(Endpoints::new(&url, &url, &url).unwrap()).unwrap(),
+            cloud: Cloud::new(Endpoints::new(cloud, cloud, cloud).unwrap()).unwrap(),
             fence: Fence::expired(),
             operator_identity: OperatorIdentity::None,
             tenancy_rules: CurrentRules::default(),
             requests: RequestBudget::default(),
+            memory: MemoryBudget::of_limit(0),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_is_read_once_there_is_memory_to_decode_it_and_a_request_to_read_it() {
+        let (requested, mut requests) = tokio::sync::mpsc::unbounded_channel();
+        let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            requested.send(request.uri().path().to_owned()).unwrap();
+            std::future::ready(
+                http::Response::builder()
+                    .status(404)
+                    .body(kube::client::Body::empty()),
+            )
+        });
+        let world = adapters("http://127.0.0.1:9", kube::Client::new(server, "n"));
+        let key = ObjectKey {
+            namespace: "media".to_owned(),
+            name: "big".to_owned(),
         };
+        let soon = Duration::from_secs(1);
+        let all = world.memory.reserve("other", OBJECT_BYTES).await;
+        for _ in 0..2 {
+            let read = tokio::time::timeout(soon, world.get_job(&key)).await;
+            assert!(read.is_err(), "there is no memory");
+            let read = tokio::time::timeout(soon, world.get_grant(&key, "media")).await;
+            assert!(read.is_err(), "there is no memory");
+            assert!(
+                tokio::time::timeout(soon, world.list_grants("pics"))
+                    .await
+                    .is_err()
+            );
+        }
+        assert!(requests.try_recv().is_err(), "nothing was requested");
+        drop(all);
+        let _ = world.get_job(&key).await;
+        let _ = world.get_grant(&key, "media").await;
+        assert_eq!(requests.len(), 2);
+
+        // What waits for a request holds no memory: a namespace with many requests does not keep others from decoding.
+        let slow = Adapters {
+            requests: RequestBudget::new(0.001, 0.0),
+            ..world
+        };
+        let waiting = tokio::time::timeout(soon, async {
+            let wait = slow.get_job(&key);
+            let decode = slow.memory.reserve("other", 2 * OBJECT_BYTES);
+            tokio::select! {
+                biased;
+                _ = wait => false,
+                _all = decode => true,
+            }
+        });
+        assert_eq!(waiting.await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn policy_writes_and_billed_calls_do_not_start_without_the_lease() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let world = adapters(&url, client);
         let bucket = BucketRef {
             name: "pics".to_owned(),
             region: "cn-hangzhou".to_owned(),

@@ -19,10 +19,9 @@ use super::grant_reads::GrantReads;
 use super::leaving::LeavingGrants;
 use super::queue_key::QueueKey;
 use super::runs::Runs;
-use crate::api::GrantStatus;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
-use crate::core::job::{EnforcementTrials, JobObject};
+use crate::core::job::EnforcementTrials;
 use crate::core::requeue;
 use crate::core::tenancy::Tenant;
 use crate::ports::{AccessKeys, CloudError, KubeError, Ports};
@@ -38,12 +37,6 @@ const ACCOUNT_RETRY: Duration = Duration::from_secs(1);
 
 /// How long the result of a recheck decides about a Deny: it may be removed at any time, without a trigger.
 const RECHECK_VALID: Duration = Duration::from_secs(10);
-
-/// Memory of an object of the API server while it is decoded: at most 1.5 MB, as text two or three times, or as text
-/// and twice in parts.
-pub(super) const OBJECT_BYTES: u64 = 5 * 1024 * 1024;
-/// Memory of a list of grants while it is decoded: a page is read object by object.
-const LIST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Delay before a key is reconciled again after a panic: the first, and the longest.
 const PANIC_RETRY: Duration = Duration::from_secs(2);
@@ -119,52 +112,6 @@ impl Context {
         self.bucket_caches.lock().remove(bucket);
     }
 
-    /// Reads a job, once the memory budget has room for a large one.
-    ///
-    /// # Errors
-    /// Returns the error of the API server.
-    pub async fn read_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
-        let _memory = self.memory.reserve(&key.namespace, OBJECT_BYTES).await;
-        self.ports.get_job(key).await
-    }
-
-    /// Reads a grant, whether or not another reconcile has just read it, once the memory budget has room for a large one.
-    ///
-    /// # Errors
-    /// Returns the error of the API server.
-    pub async fn read_grant_again(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
-        let _memory = self.memory.reserve(&key.namespace, OBJECT_BYTES).await;
-        self.ports.get_grant(key).await
-    }
-
-    /// Lists the grants of a bucket, once the memory budget has room to decode large ones.
-    ///
-    /// # Errors
-    /// Returns the error of the API server.
-    pub async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
-        // The grants of a bucket belong to many namespaces: buckets share one turn.
-        let _memory = self.memory.reserve("", LIST_BYTES).await;
-        self.ports.list_grants(bucket).await
-    }
-
-    /// Replaces the status of a grant. What of its ledger is only in the store is read and written back, once the memory
-    /// budget has room for it.
-    ///
-    /// # Errors
-    /// Returns the error of the API server.
-    pub async fn replace_grant_status(
-        &self,
-        grant: &GrantObject,
-        status: &GrantStatus,
-    ) -> Result<String, KubeError> {
-        let _memory = if grant.only_stored.is_nothing() {
-            None
-        } else {
-            Some(self.memory.reserve(&grant.key.namespace, LIST_BYTES).await)
-        };
-        self.ports.replace_grant_status(grant, status).await
-    }
-
     /// Drops what is remembered about a key whose reconcile panicked: it is as incomplete as after a crash, and the
     /// next reconcile starts from what is stored. Returns the delay before that reconcile.
     pub fn on_panic(&self, key: &QueueKey) -> Duration {
@@ -205,13 +152,16 @@ impl Context {
         })
     }
 
-    /// Reads a grant for a job; jobs that wait for the same grant share one read. A run does not wait for the memory
-    /// budget here: it would not continue a read meanwhile that occupies a part of it.
+    /// Reads a grant for a job of this namespace; jobs that wait for the same grant share one read.
     ///
     /// # Errors
     /// Returns the error of the API server.
-    pub async fn read_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
-        self.grant_reads.get(self.ports.as_ref(), key).await
+    pub async fn read_grant(
+        &self,
+        key: &ObjectKey,
+        requester: &str,
+    ) -> Result<Option<GrantObject>, KubeError> {
+        self.grant_reads.get(self.ports.as_ref(), key, requester).await
     }
 
     /// Returns the account that the credentials of an identity belong to, cached by AccessKey ID. STS answers that

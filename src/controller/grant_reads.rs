@@ -45,7 +45,7 @@ impl GrantReads {
         }
     }
 
-    /// Returns a grant; `None` if it does not exist.
+    /// Returns a grant; `None` if it does not exist. See [`Ports::get_grant`] for `requester`.
     ///
     /// # Errors
     /// Returns the error of the API server.
@@ -53,6 +53,7 @@ impl GrantReads {
         &self,
         ports: &dyn Ports,
         key: &ObjectKey,
+        requester: &str,
     ) -> Result<Option<GrantObject>, KubeError> {
         let read = {
             let now = Instant::now();
@@ -75,7 +76,7 @@ impl GrantReads {
         }
         *read = None;
         let at = Instant::now();
-        let grant = ports.get_grant(key).await?;
+        let grant = ports.get_grant(key, requester).await?;
         *read = Some(GrantRead {
             at,
             changes,

@@ -86,15 +86,15 @@ pub struct Controllers {
 impl Controllers {
     /// Creates controllers that stop when `stop` is cancelled, with the memory limit of the chart.
     pub fn new(ports: Arc<dyn Ports>, metrics: Arc<metrics::Metrics>, stop: CancellationToken) -> Self {
-        Self::with_memory_limit(ports, metrics, stop, DEFAULT_LIMIT)
+        Self::with_memory(ports, metrics, stop, MemoryBudget::of_limit(DEFAULT_LIMIT))
     }
 
-    /// Creates controllers for a process with this memory limit, in bytes.
-    pub fn with_memory_limit(
+    /// Creates controllers that share this memory budget with their ports.
+    pub fn with_memory(
         ports: Arc<dyn Ports>,
         metrics: Arc<metrics::Metrics>,
         stop: CancellationToken,
-        memory_limit: u64,
+        memory: Arc<MemoryBudget>,
     ) -> Self {
         let (buckets, bucket_triggers) = mpsc::channel(TRIGGER_BUFFER);
         let (jobs, job_triggers) = mpsc::channel(TRIGGER_BUFFER);
@@ -105,7 +105,7 @@ impl Controllers {
             credentials: credential_cache::CredentialCache::default(),
             limiters: rate_limit::ProjectLimiters::default(),
             notifier: Arc::default(),
-            runs: runs::Runs::of_limit(memory_limit, jobs.clone()),
+            runs: runs::Runs::of_limit(memory.limit(), jobs.clone()),
             jobs: jobs.clone(),
             accounts: Mutex::default(),
             metrics,
@@ -123,8 +123,8 @@ impl Controllers {
             event_limits: EventLimits::default(),
             trials: Mutex::default(),
             panics: Mutex::default(),
-            memory: MemoryBudget::of_limit(memory_limit),
-            decoded_jobs: decoded_jobs::DecodedJobs::of_limit(memory_limit),
+            decoded_jobs: decoded_jobs::DecodedJobs::of_limit(memory.limit()),
+            memory,
         });
         Self {
             context,

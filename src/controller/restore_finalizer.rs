@@ -18,7 +18,7 @@ pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
     };
     let grant = match recorded {
         Some(grant) => grant,
-        None => match context.read_grant_again(key).await {
+        None => match context.ports.get_grant(key, &key.namespace).await {
             Ok(Some(grant)) if !grant.deleting && !grant.has_finalizer() => grant,
             Ok(_) => {
                 context.missing_finalizers.remove(key);
@@ -39,10 +39,12 @@ pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
     let current = match error {
         KubeError::NotFound => None,
         // The object has changed since the watch showed it.
-        KubeError::Conflict | KubeError::Invalid => match context.read_grant_again(key).await {
-            Ok(current) => current.filter(|now| now.uid == grant.uid),
-            Err(_) => Some(grant.clone()),
-        },
+        KubeError::Conflict | KubeError::Invalid => {
+            match context.ports.get_grant(key, &key.namespace).await {
+                Ok(current) => current.filter(|now| now.uid == grant.uid),
+                Err(_) => Some(grant.clone()),
+            }
+        }
         KubeError::Forbidden | KubeError::Unavailable => Some(grant.clone()),
     };
     let Some(current) = current.filter(|grant| !grant.deleting && !grant.has_finalizer()) else {

@@ -10,11 +10,17 @@ use super::fair_queue::{FairQueue, QueuePlace};
 
 /// The memory limit that counts when the process has none: that of the chart.
 pub const DEFAULT_LIMIT: u64 = 256 * 1024 * 1024;
+/// Memory of an object of the API server while it is decoded: at most 1.5 MB, as text two or three times, or as text
+/// and twice in parts.
+pub const OBJECT_BYTES: u64 = 5 * 1024 * 1024;
+/// Memory of a list of grants while it is decoded: a page is read object by object.
+pub const LIST_BYTES: u64 = 8 * 1024 * 1024;
 /// The smallest budget: the largest part that is read fits into it.
 const SMALLEST: u64 = 8 * 1024 * 1024;
 
 /// The budget, shared by all reconciles.
 pub struct MemoryBudget {
+    limit: u64,
     total: u64,
     state: Mutex<State>,
 }
@@ -48,9 +54,15 @@ impl MemoryBudget {
             queue: FairQueue::default(),
         };
         Arc::new(Self {
+            limit,
             total,
             state: Mutex::new(state),
         })
+    }
+
+    /// Returns the memory limit of the process, in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// Waits until there is room for `bytes`, in turns of the namespaces. More than the whole budget counts as all of it.

@@ -47,7 +47,7 @@ impl Ports for Gate {
     async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
         self.listing(bucket).await
     }
-    async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
+    async fn get_grant(&self, key: &ObjectKey, _: &str) -> Result<Option<GrantObject>, KubeError> {
         self.effect(KubeError::Unavailable, move |o| Ok(o.grants.get(key).cloned()))
             .await
     }

@@ -133,7 +133,7 @@ impl Ports for StoredPorts {
         self.read(|store| Ok(object(&store.grant).iter().map(decode_grant).collect()))
             .await
     }
-    async fn get_grant(&self, _: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
+    async fn get_grant(&self, _: &ObjectKey, _: &str) -> Result<Option<GrantObject>, KubeError> {
         self.read(|store| Ok(object(&store.grant).as_ref().map(decode_grant)))
             .await
     }

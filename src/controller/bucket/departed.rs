@@ -44,7 +44,7 @@ pub(super) async fn replace_status(
     if context.leaving.store_status(&grant.uid, status) {
         return Ok(grant.resource_version.clone());
     }
-    let replaced = context.replace_grant_status(grant, status).await;
+    let replaced = context.ports.replace_grant_status(grant, status).await;
     context.grant_reads.changed(&grant.key);
     replaced
 }

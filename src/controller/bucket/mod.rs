@@ -52,7 +52,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     let cache = context.bucket_cache(bucket);
     let mut cache = cache.lock().await;
     let cache = &mut *cache;
-    let grants = match context.list_grants(bucket).await {
+    let grants = match context.ports.list_grants(bucket).await {
         Ok(grants) => grants,
         Err(error) => {
             tracing::warn!(bucket = &**bucket, %error, "failed to list grants; retrying");

@@ -12,7 +12,8 @@ const ATTEMPTS: usize = 3;
 /// Restores the entries from before the write in the ledger as it is stored now.
 pub(super) async fn roll_back(set: &GrantSet<'_>, work: &GrantWork) {
     for _ in 0..ATTEMPTS {
-        let mut fresh = match set.context.read_grant_again(&work.grant.key).await {
+        let key = &work.grant.key;
+        let mut fresh = match set.context.ports.get_grant(key, &key.namespace).await {
             Ok(Some(fresh)) => fresh,
             Ok(None) => return,
             Err(_) => continue,

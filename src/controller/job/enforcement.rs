@@ -6,7 +6,7 @@ use super::grant_wait::read_grant;
 use super::load_progress::RETRY_KUBE_API;
 use super::persist::JobWriter;
 use crate::api::{EventReason, JobSpec};
-use crate::controller::context::{Context, OBJECT_BYTES};
+use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
 use crate::core::job::{JobId, JobObject, Phase, Progress, next_repeat, other_job_message, wait_message};
@@ -23,14 +23,7 @@ pub(super) async fn await_enforcement(
     progress: &mut Progress,
     error: &CloudError,
 ) -> Option<Action> {
-    let grant = {
-        let _memory = context
-            .memory
-            .reserve(&writer.job.key.namespace, OBJECT_BYTES)
-            .await;
-        read_grant(context, &writer.job, spec).await
-    };
-    let Ok(grant) = grant else {
+    let Ok(grant) = read_grant(context, &writer.job, spec).await else {
         // The next reconcile reads the grant before it makes a call.
         let message = "IMM denied the first call, and the grant could not be read; retrying".to_owned();
         writer

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::load_progress::{RECHECK_GRANT, fail_or_complete};
 use super::persist::JobWriter;
-use crate::api::{ConditionStatus, EventReason, GrantRef, JobSpec, kinds};
+use crate::api::{ConditionStatus, EventReason, JobSpec, kinds};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -15,12 +15,14 @@ use crate::core::time;
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
-fn grant_key(job: &JobObject, reference: &GrantRef) -> ObjectKey {
+/// Returns the key of the grant that a job names.
+pub(super) fn grant_key(job: &JobObject, spec: &JobSpec) -> Option<ObjectKey> {
+    let reference = spec.grant_ref.as_ref()?;
     let namespace = reference.namespace.as_ref().unwrap_or(&job.key.namespace);
-    ObjectKey {
+    Some(ObjectKey {
         namespace: namespace.clone(),
         name: reference.name.clone(),
-    }
+    })
 }
 
 /// Reads the grant of a job. `None` without a reference, or when the grant does not exist.
@@ -32,13 +34,25 @@ pub(super) async fn read_grant(
     job: &JobObject,
     spec: &JobSpec,
 ) -> Result<Option<GrantObject>, KubeError> {
-    match &spec.grant_ref {
-        Some(reference) => match context.read_grant(&grant_key(job, reference)).await {
-            // A grant outside the watched namespaces is forbidden; it is handled like one that does not exist.
-            Err(KubeError::Forbidden) => Ok(None),
-            found => found,
-        },
-        None => Ok(None),
+    read_named_grant(context, grant_key(job, spec), &job.key.namespace).await
+}
+
+/// Reads a grant for a job of the namespace `requester`. `None` without a key, or when the grant does not exist.
+///
+/// # Errors
+/// Returns the error of the API server, except `Forbidden`.
+pub(super) async fn read_named_grant(
+    context: &Context,
+    key: Option<ObjectKey>,
+    requester: &str,
+) -> Result<Option<GrantObject>, KubeError> {
+    let Some(key) = key else {
+        return Ok(None);
+    };
+    match context.read_grant(&key, requester).await {
+        // A grant outside the watched namespaces is forbidden; it is handled like one that does not exist.
+        Err(KubeError::Forbidden) => Ok(None),
+        found => found,
     }
 }
 
@@ -73,7 +87,7 @@ pub(super) async fn wait_for_grant(
 
 /// Whether the job was edited, recreated or deleted since it was read. `false` when it cannot be read now.
 pub(super) async fn object_changed(context: &Context, writer: &JobWriter) -> bool {
-    match context.read_job(&writer.job.key).await {
+    match context.ports.get_job(&writer.job.key).await {
         Ok(Some(fresh)) => {
             fresh.uid != writer.job.uid || fresh.deleting || fresh.generation != writer.job.generation
         }

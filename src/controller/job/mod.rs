@@ -64,7 +64,7 @@ const RECHECK_CREDENTIALS: Action = Action::Requeue(Duration::from_secs(30));
 /// Reconciles a job, and runs it if its preconditions hold. Returns when the job is due again; see the module docs.
 pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let mut room = context.decoded_jobs.reserve(&key.namespace).await;
-    let mut job = match context.read_job(key).await {
+    let mut job = match context.ports.get_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => {
             context.runs.stop_waiting(key);

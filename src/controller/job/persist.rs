@@ -113,7 +113,7 @@ impl JobWriter {
                 return stored;
             }
             // Check that the object still exists: a terminating namespace accepts no reports.
-            match context.read_job(&self.job.key).await {
+            match context.ports.get_job(&self.job.key).await {
                 // Our own earlier write took effect late: continue from it.
                 Ok(Some(fresh))
                     if fresh.uid == self.job.uid
@@ -168,7 +168,7 @@ impl JobWriter {
         if self.job.status == *written {
             return true;
         }
-        match context.read_job(&self.job.key).await {
+        match context.ports.get_job(&self.job.key).await {
             Ok(Some(fresh)) => {
                 if fresh.uid == self.job.uid && fresh.status == *written {
                     self.job = fresh;

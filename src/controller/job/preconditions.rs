@@ -14,7 +14,7 @@ use super::load_progress::{
 use super::persist::JobWriter;
 use super::store_status::{WriteResult, write_status};
 use crate::api::{EventReason, JobSpec, SuspendCause};
-use crate::controller::context::{Context, OBJECT_BYTES};
+use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
 use crate::core::job::{
@@ -87,11 +87,7 @@ pub(super) async fn check_preconditions(
     if context.awaits_recheck(&key) {
         return Break(Action::Requeue(Duration::from_millis(500)));
     }
-    let grant = {
-        let _memory = context.memory.reserve(&key.namespace, OBJECT_BYTES).await;
-        read_grant(context, &writer.job, spec).await
-    };
-    let grant = match grant {
+    let grant = match read_grant(context, &writer.job, spec).await {
         Ok(grant) => grant,
         Err(error) => {
             tracing::warn!(job = %key, %error, "failed to read grant; retrying");

@@ -1,12 +1,15 @@
 //! Refreshes a running job: its object, its credentials, the tenancy rules and its grant.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::grant_wait::read_grant;
+use super::events::handle_event;
+use super::grant_wait::{grant_key, read_named_grant};
 use super::job_credentials::{ValidJob, stops_run};
-use super::job_run::{JobRun, PERSIST_EVERY, REFRESH_EVERY, apply_edits};
+use super::job_run::{Calls, JobRun, PERSIST_EVERY, REFRESH_EVERY, apply_edits};
 use super::run_input::StopReason;
 use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::KubeError;
@@ -14,8 +17,8 @@ use crate::runtime::deadline;
 
 /// Reads the object and its grant again. The next refresh follows after 10 s, or after 1 s if one of them could
 /// not be read. Returns why the run has to stop; `None` when it continues.
-pub(super) async fn refresh(run: &mut JobRun<'_>) -> Option<StopReason> {
-    let refreshed = refresh_all(run).await;
+pub(super) async fn refresh<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> Option<StopReason> {
+    let refreshed = refresh_all(run, calls).await;
     let wait = if refreshed.is_ok() {
         REFRESH_EVERY
     } else {
@@ -29,9 +32,16 @@ pub(super) async fn refresh(run: &mut JobRun<'_>) -> Option<StopReason> {
 ///
 /// # Errors
 /// Returns the error of the API server if the object, the namespace or the grant cannot be read.
-async fn refresh_all(run: &mut JobRun<'_>) -> Result<Option<StopReason>, KubeError> {
-    // Not within the memory budget: while this waits, the run does not continue a read that occupies a part of it.
-    match run.context.ports.get_job(&run.writer.job.key).await? {
+async fn refresh_all<'a>(
+    run: &mut JobRun<'a>,
+    calls: &mut Calls<'a>,
+) -> Result<Option<StopReason>, KubeError> {
+    let (context, key) = (run.context, run.writer.job.key.clone());
+    let fresh = match answer_during_calls(run, calls, context.ports.get_job(&key)).await {
+        Ok(fresh) => fresh?,
+        Err(end) => return Ok(Some(end)),
+    };
+    match fresh {
         Some(fresh) if fresh.uid == run.writer.job.uid && !fresh.deleting => {
             // Only the operator writes the status; if it differs, the next write detects the conflict.
             if fresh.status == run.writer.job.status {
@@ -44,9 +54,9 @@ async fn refresh_all(run: &mut JobRun<'_>) -> Result<Option<StopReason>, KubeErr
     if let Some(phase) = renew_credentials(run).await {
         return Ok(Some(StopReason::Blocked(phase)));
     }
+    let tenant = context.tenant(&key.namespace).await?;
+    let rules = context.ports.tenancy_rules();
     let source_spec = &run.input.source_spec;
-    let tenant = run.context.tenant(&run.writer.job.key.namespace).await?;
-    let rules = run.context.ports.tenancy_rules();
     let buckets = source_spec.buckets();
     let owner_allowed = |owner: &String| {
         let bucket = buckets.first().copied().unwrap_or_default();
@@ -56,13 +66,42 @@ async fn refresh_all(run: &mut JobRun<'_>) -> Result<Option<StopReason>, KubeErr
     };
     let allowed = rules.allow_job(&tenant, &run.spec, &buckets).is_ok()
         && run.input.source_owner.as_ref().is_none_or(owner_allowed);
-    let grant = read_grant(run.context, &run.writer.job, &run.spec).await?;
-    let now = run.context.ports.now();
+    let named = read_named_grant(context, grant_key(&run.writer.job, &run.spec), &key.namespace);
+    let grant = match answer_during_calls(run, calls, named).await {
+        Ok(grant) => grant?,
+        Err(end) => return Ok(Some(end)),
+    };
+    let now = context.ports.now();
     let open = evaluate_gate(&run.writer.job, &run.spec, source_spec, grant.as_ref(), now)
         == GateDecision::Open
         // The calls that a Deny fails, or no longer fails, are decided when a run starts.
         && grant.map(|g| g.status.denied_objects).unwrap_or_default() == run.input.denied_objects;
     Ok((!open || !allowed).then_some(StopReason::Reevaluate))
+}
+
+/// Awaits a read, and meanwhile handles the events of the calls in flight: one of them can occupy the part of the memory
+/// budget that the read waits for. Nothing is sent or stored until the read is done.
+///
+/// # Errors
+/// Returns why the run has to stop.
+async fn answer_during_calls<'a, T>(
+    run: &mut JobRun<'a>,
+    calls: &mut Calls<'a>,
+    read: impl Future<Output = T>,
+) -> Result<T, StopReason> {
+    let mut read = pin!(read);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut read => return Ok(answer),
+            Some(event) = calls.next(), if !calls.is_empty() => {
+                if let Some(end) = handle_event(run, event).await {
+                    return Err(end);
+                }
+            }
+            () = run.context.stop.cancelled() => return Err(StopReason::ShuttingDown),
+        }
+    }
 }
 
 /// Renews the credentials before they expire: a run may outlast an STS session, and a Secret may be rotated. If

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use super::persist::JobWriter;
 use super::retention::REPORT_PAGE_BYTES;
-use crate::controller::context::{Context, OBJECT_BYTES};
+use crate::controller::context::Context;
 use crate::core::job::Progress;
 use crate::ports::{KubeError, StoredReport};
+use crate::runtime::memory_budget::OBJECT_BYTES;
 
 /// Reports that are read by name at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
 const MAX_REPORTS: i32 = 2_048;

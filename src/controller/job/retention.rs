@@ -124,19 +124,20 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
 async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeError> {
     let mut last = None;
     while job.status.reports.is_some() {
-        let _memory = context
-            .memory
-            .reserve(&job.key.namespace, REPORT_PAGE_BYTES)
-            .await;
-        let (reports, _) = context.ports.list_reports(job, None).await?;
-        let Some(first) = reports.first().map(|stored| stored.report.number) else {
+        let numbers: Vec<i32> = {
+            let namespace = &job.key.namespace;
+            let _memory = context.memory.reserve(namespace, REPORT_PAGE_BYTES).await;
+            let (reports, _) = context.ports.list_reports(job, None).await?;
+            reports.iter().map(|stored| stored.report.number).collect()
+        };
+        let Some(first) = numbers.first().copied() else {
             break;
         };
         if last.replace(first) == Some(first) {
             return Err(KubeError::Conflict);
         }
-        for stored in reports {
-            let number = usize::try_from(stored.report.number).unwrap_or_default();
+        for number in numbers {
+            let number = usize::try_from(number).unwrap_or_default();
             context.ports.delete_report(job, number).await?;
         }
     }

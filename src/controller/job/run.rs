@@ -84,7 +84,7 @@ async fn event_loop<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> StopReas
         }
         if !run.persisting
             && refresh_is_due(run)
-            && let Some(end) = refresh(run).await
+            && let Some(end) = refresh(run, calls).await
         {
             return end;
         }

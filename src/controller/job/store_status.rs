@@ -54,7 +54,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
                 job.resource_version = version;
                 job.status.clone_from(status);
             }
-            Err(KubeError::Conflict) => match context.read_job(&job.key).await {
+            Err(KubeError::Conflict) => match context.ports.get_job(&job.key).await {
                 Ok(Some(fresh)) if fresh.uid != job.uid || fresh.deleting => return WriteResult::Gone,
                 // Our own write whose answer was lost.
                 Ok(Some(fresh)) if fresh.status == *status => *job = fresh,

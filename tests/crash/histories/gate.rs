@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use imm_operator::api::BucketRef;
 use imm_operator::core::identity::Identity;
 use imm_operator::ports::{AccessKeys, CloudError, CloudErrorKind};
+use imm_operator::runtime::memory_budget::MemoryBudget;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::future::pending;
 use tokio::sync::Notify;
@@ -63,6 +64,8 @@ pub struct Gate {
     pub world: Arc<Mutex<World>>,
     pub number: usize,
     pub dead: Arc<Notify>,
+    /// The smallest budget: a page of a listing and an object do not fit into it together.
+    pub memory: Arc<MemoryBudget>,
     state: Mutex<State>,
 }
 
@@ -72,6 +75,7 @@ impl Gate {
             world: Arc::clone(world),
             number,
             dead: Arc::default(),
+            memory: MemoryBudget::of_limit(32 * 1024 * 1024),
             state: Mutex::default(),
         }
     }

@@ -51,7 +51,8 @@ impl Process {
         };
         let gate = Arc::new(Gate::new(world, number));
         let ports: Arc<dyn Ports> = Arc::<Gate>::clone(&gate);
-        let engine = Controllers::new(ports, Arc::default(), CancellationToken::new());
+        let memory = Arc::clone(&gate.memory);
+        let engine = Controllers::with_memory(ports, Arc::default(), CancellationToken::new(), memory);
         let (buckets, jobs) = (engine.buckets.clone(), engine.jobs.clone());
         let finalizers = engine.finalizers.clone();
         let context = Arc::clone(&engine.context);

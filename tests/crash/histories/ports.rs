@@ -19,6 +19,7 @@ use imm_operator::ports::{
     ObjectEvent, ObjectPage, PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession,
     StoredReport,
 };
+use imm_operator::runtime::memory_budget::{LIST_BYTES, OBJECT_BYTES};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -50,6 +51,7 @@ impl Ports for Gate {
         self.world.lock().unwrap().operator_time()
     }
     async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
+        let _memory = self.memory.reserve("", LIST_BYTES).await;
         self.effect_of(Call::List, KubeError::Unavailable, move |world| {
             let behind = std::mem::take(&mut world.behind);
             // A list is never older than the process: it is read with quorum.
@@ -71,7 +73,8 @@ impl Ports for Gate {
         })
         .await
     }
-    async fn get_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, KubeError> {
+    async fn get_grant(&self, key: &ObjectKey, requester: &str) -> Result<Option<GrantObject>, KubeError> {
+        let _memory = self.memory.reserve(requester, OBJECT_BYTES).await;
         self.effect(KubeError::Unavailable, move |world| {
             Ok(world.grants.get(key).map(|g| GrantObject::clone(g)))
         })
@@ -103,6 +106,7 @@ impl Ports for Gate {
         answer.await
     }
     async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
+        let _memory = self.memory.reserve(&key.namespace, OBJECT_BYTES).await;
         self.effect_of(Call::GetJob, KubeError::Unavailable, move |world| {
             Ok(world.jobs.get(key).and_then(|job| job.job.clone()))
         })
