@@ -64,6 +64,26 @@ fn random_histories_keep_the_invariants() {
     found.must_be_clean();
 }
 
+/// `make faults` puts them back one at a time; the code around them changes more often than that is run.
+#[test]
+fn every_known_fault_can_still_be_put_back() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let folder = format!("{root}/tests/crash/histories/faults");
+    let mut patches = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "patch") {
+            continue;
+        }
+        let mut check = std::process::Command::new("git");
+        check.args(["apply", "--check"]).arg(&path).current_dir(root);
+        let output = check.output().expect("git is missing");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        patches += 1;
+    }
+    assert!(patches > 0, "no patch in {folder}");
+}
+
 #[test]
 fn replay_history() {
     let Some(line) = variable("HISTORY") else {
