@@ -38,6 +38,7 @@ mod hostile {
             together lending::a_job_with_the_operators_identity_waits_until_sts_confirms_its_account,
             together lending::a_forged_status_lends_the_operators_identity_no_bucket_of_another_owner,
             apart crowding::wrong_grants_delay_others_hardly_more_than_right_ones,
+            apart crowding::waiting_jobs_delay_others_hardly_more_than_suspended_ones,
             together answers::a_secret_whose_answer_is_cut_short_is_not_logged,
             together commands::a_manifest_sends_no_request_to_a_host_of_its_choice,
             together commands::what_a_terminal_obeys_is_printed_escaped,

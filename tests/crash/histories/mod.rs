@@ -78,7 +78,11 @@ fn every_known_fault_can_still_be_put_back() {
         let mut check = std::process::Command::new("git");
         check.args(["apply", "--check"]).arg(&path).current_dir(root);
         let output = check.output().expect("git is missing");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         patches += 1;
     }
     assert!(patches > 0, "no patch in {folder}");
