@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use kube::Client;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::core::doctor::{Check, Level};
-use crate::core::selftest::{Installation, LeaseWatch, crds_check, permissions_check};
+use crate::core::selftest::{
+    Installation, LeaseWatch, Permission, crds_check, permissions_check, permissions_unanswered,
+};
 use crate::kubernetes::access_review::{is_allowed, own_user};
 use crate::kubernetes::connect::{ConnectOptions, connect};
 use crate::kubernetes::lease::LeaseObject;
@@ -18,6 +21,9 @@ use crate::runtime::tenancy_file::CurrentRules;
 
 /// Interval at which a check that failed is made again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// Access reviews that are open at the same time: with many watched namespaces there are hundreds of them.
+const REVIEWS_AT_ONCE: usize = 8;
 
 /// Settings of the test.
 #[derive(Clone, Debug)]
@@ -119,19 +125,35 @@ async fn check_crds(client: &Client) -> Check {
 async fn check_permissions(client: &Client, installation: &Installation, deadline: Instant) -> Check {
     let mut missing = installation.permissions();
     let asked = missing.len();
+    let mut complete: Option<Check> = None;
     until(deadline, async || {
-        let mut denied = Vec::new();
-        for permission in &missing {
-            match is_allowed(client, permission).await {
-                Ok(true) => {}
-                Ok(false) => denied.push(permission.clone()),
-                Err(error) => return unanswered("permissions", &error, "create selfsubjectaccessreviews"),
+        let round = timeout_at(deadline, denied(client, &missing)).await;
+        let check = match round {
+            Ok(Ok(denied)) => {
+                missing = denied;
+                permissions_check(asked, &missing)
             }
-        }
-        missing = denied;
-        permissions_check(asked, &missing)
+            Ok(Err(error)) => return unanswered("permissions", &error, "create selfsubjectaccessreviews"),
+            // What the last complete round found says more than that this one was not completed.
+            Err(_) => return complete.clone().unwrap_or_else(|| permissions_unanswered(asked)),
+        };
+        complete = Some(check.clone());
+        check
     })
     .await
+}
+
+/// Returns the permissions that the client does not have.
+async fn denied(client: &Client, asked: &[Permission]) -> Result<Vec<Permission>, RequestError> {
+    let reviews = asked.iter().map(async |permission| {
+        let allowed = is_allowed(client, permission).await?;
+        Ok::<_, RequestError>((!allowed).then(|| permission.clone()))
+    });
+    let denied: Vec<Option<Permission>> = stream::iter(reviews)
+        .buffered(REVIEWS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(denied.into_iter().flatten().collect())
 }
 
 async fn check_lease(
@@ -176,4 +198,85 @@ async fn check_metrics(address: &str) -> Check {
         }
     }
     Check::ok("metrics", format!("{address} is ready and serves metrics"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// An installation that watches 100 namespaces.
+    fn installation() -> Installation {
+        Installation {
+            namespace: "imm-system".to_owned(),
+            lease_name: "imm-operator".to_owned(),
+            backup_namespace: "imm-system".to_owned(),
+            watched: (0..100).map(|number| format!("team-{number}")).collect(),
+            reads_labels: false,
+        }
+    }
+
+    /// Checks the permissions against an API server that takes `answer` for each review and denies what contains `denied`.
+    /// Returns the check, the seconds that it took, and the largest number of open reviews.
+    async fn checked(answer: Duration, denied: &'static str, timeout: Duration) -> (Check, u64, usize) {
+        let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&most);
+        let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (open, most) = (Arc::clone(&open), Arc::clone(&most));
+            async move {
+                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                sleep(answer).await;
+                open.fetch_sub(1, Ordering::SeqCst);
+                let asked = request.into_body().collect_bytes().await.unwrap();
+                let allowed = denied.is_empty() || !String::from_utf8_lossy(&asked).contains(denied);
+                let review = serde_json::json!({"apiVersion": "authorization.k8s.io/v1",
+                    "kind": "SelfSubjectAccessReview", "metadata": {}, "spec": {}, "status": {"allowed": allowed}});
+                http::Response::builder()
+                    .status(201)
+                    .body(kube::client::Body::from(review.to_string().into_bytes()))
+            }
+        });
+        let client = Client::new(server, "n");
+        let start = Instant::now();
+        let check = check_permissions(&client, &installation(), start + timeout).await;
+        (check, start.elapsed().as_secs(), seen.load(Ordering::SeqCst))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reviews_of_a_hundred_namespaces_are_made_eight_at_a_time() {
+        let (check, seconds, most) = checked(Duration::from_millis(100), "", Duration::from_secs(60)).await;
+        assert_eq!(check.level, Level::Ok, "{check:?}");
+        assert_eq!(most, 8);
+        assert!((18..=25).contains(&seconds), "{seconds} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reviews_end_at_the_deadline() {
+        let (check, seconds, _) = checked(Duration::from_secs(5), "", Duration::from_secs(60)).await;
+        assert_eq!(seconds, 60);
+        let line = check.to_line();
+        assert!(
+            line.contains("not answered") && line.contains("--timeout"),
+            "{line}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_complete_round_found_is_kept() {
+        // The first round takes 19 s; the rounds about the denied permission are repeated until the deadline cuts one off.
+        let (check, seconds, _) = checked(
+            Duration::from_millis(100),
+            "team-7\"",
+            Duration::from_millis(30_050),
+        )
+        .await;
+        assert_eq!(seconds, 30);
+        let line = check.to_line();
+        assert!(
+            line.contains("in namespace team-7") && line.contains(" missing: "),
+            "{line}"
+        );
+    }
 }

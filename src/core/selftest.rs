@@ -159,6 +159,18 @@ pub fn permissions_check(asked: usize, missing: &[Permission]) -> Check {
     )
 }
 
+/// Says that the API server did not answer in time whether the operator has `asked` permissions.
+pub fn permissions_unanswered(asked: usize) -> Check {
+    Check::failed(
+        "permissions",
+        format!(
+            "the questions about {} were not answered in time",
+            counted(asked, "permission")
+        ),
+        "look at the load of the API server, or set a longer --timeout",
+    )
+}
+
 /// Says whether the CRDs in the cluster are those of this version. `missing` are the members that they lack.
 pub fn crds_check(missing: &[String]) -> Check {
     let Some(first) = missing.first() else {
