@@ -1,6 +1,7 @@
 # The operator as one static binary in an otherwise empty image: no shell, no package manager, non-root user.
 ARG RUST_VERSION=1.95
-# Pins the builder, for example `--build-arg RUST_DIGEST=@sha256:...` (docker buildx imagetools inspect rust:1.95-alpine).
+# The builder is pinned by version. Its digest is not written here, because nobody has read it from the registry and checked it yet:
+# `--build-arg RUST_DIGEST=@sha256:...` pins it (docker buildx imagetools inspect rust:1.95-alpine).
 ARG RUST_DIGEST=
 
 FROM rust:${RUST_VERSION}-alpine${RUST_DIGEST} AS builder

@@ -120,3 +120,26 @@ fn every_module_of_a_tool_is_updated() {
         .map(|file| file.trim_end_matches("/go.mod").to_owned());
     assert_eq!(listed, modules.collect());
 }
+
+#[test]
+fn every_image_of_the_dockerfile_can_be_pinned_by_digest() {
+    let dockerfile = std::fs::read_to_string(checkout().join("Dockerfile")).unwrap();
+    let bases: Vec<&str> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("FROM "))
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(bases, ["rust:${RUST_VERSION}-alpine${RUST_DIGEST}", "scratch"]);
+    assert!(
+        dockerfile.contains("\nARG RUST_DIGEST=\n"),
+        "the digest needs a default, and is in the scope of FROM"
+    );
+    let version = dockerfile
+        .lines()
+        .find_map(|line| line.strip_prefix("ARG RUST_VERSION="));
+    assert_eq!(
+        version.unwrap().split('.').count(),
+        2,
+        "a version, not a moving tag"
+    );
+}
