@@ -107,7 +107,7 @@ mod docs {
             .collect();
         let word = |rest: &str| {
             rest.chars()
-                .take_while(char::is_ascii_lowercase)
+                .take_while(|c| c.is_ascii_lowercase() || *c == '-')
                 .collect::<String>()
         };
         let mut checked = 0;
