@@ -11,6 +11,6 @@ histories: ; @HISTORY_SEED=$(or $(SEED),1) HISTORY_MINUTES=$$((60 * $(or $(HOURS
 faults: ; @tests/crash/histories/faults/find.sh $(ONLY)
 generate: ; @tests/harness/prepare.sh helm4 && $(BIN)/imm-harness generate --operator $(BIN)/imm-operator
 book: ; @command -v mdbook >/dev/null || { echo "mdbook is missing: cargo install --locked mdbook" >&2; exit 1; }; mdbook build docs
-release-dry-run: ; @tests/harness/prepare.sh helm4 && rustup target add x86_64-unknown-linux-musl && $(BIN)/imm-harness release --dry-run
+release-dry-run: ; @tests/harness/prepare.sh helm4 && rustup target add x86_64-unknown-linux-musl aarch64-unknown-linux-musl && $(BIN)/imm-harness release --dry-run
 fmt: ; cargo fmt --all
 lint: ; cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -41,14 +41,11 @@ enum Target {
         #[arg(value_parser = suite::STAGES)]
         stages: Vec<String>,
     },
-    /// Makes the files of a release: binary, chart, SBOM, notes, plugin manifest and checksums.
+    /// Makes the files of a release: binaries, chart, SBOMs, notes, plugin manifest and checksums.
     Release {
         /// Use the unreleased changes as notes if the version has none yet.
         #[arg(long)]
         dry_run: bool,
-        /// The static binary; default: compiles it, which takes minutes.
-        #[arg(long)]
-        binary: Option<PathBuf>,
         /// The folder of the files, which is emptied; default: target/dist.
         #[arg(long)]
         output: Option<PathBuf>,
@@ -80,14 +77,10 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             };
         }
-        Target::Release {
-            dry_run,
-            binary,
-            output,
-        } => {
+        Target::Release { dry_run, output } => {
             make_release(release::ReleaseOptions {
                 output: output.unwrap_or_else(|| checkout().join("target/dist")),
-                binary,
+                binaries: None,
                 dry_run,
             })
             .await

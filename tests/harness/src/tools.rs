@@ -58,6 +58,17 @@ pub fn kwok_stages() -> Result<PathBuf> {
     existing("kwok", "kwok-stages.yaml")
 }
 
+/// Returns whether a program on the PATH can be started, regardless of its exit code.
+pub(crate) fn can_start(program: &str) -> bool {
+    let quiet = std::process::Stdio::null;
+    let started = std::process::Command::new(program)
+        .arg("--version")
+        .stdout(quiet())
+        .stderr(quiet())
+        .status();
+    started.is_ok()
+}
+
 fn existing(tool: &'static str, file: &str) -> Result<PathBuf> {
     let path = environment::tools_folder()?.join(file);
     if path.is_file() {

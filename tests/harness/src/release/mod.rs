@@ -1,6 +1,7 @@
 //! Makes the files of a release. Publishing and signing are steps of `.github/workflows/release.yml`, which runs this first.
 //! The files contain no time of the build and no path of the machine, so that the same binary gives the same bytes.
 
+mod compile;
 mod notes;
 pub mod sbom;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+pub use self::compile::{ARCHITECTURES, Architecture, compile, missing_packages};
 pub use self::notes::{filled, section};
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
@@ -17,8 +19,6 @@ use crate::tools::Tool;
 
 /// The version of the workspace, of the chart and of the image.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The target of the static binary.
-pub const TARGET: &str = "x86_64-unknown-linux-musl";
 /// The time of every file in an archive: a release has no time of its own.
 const TIME: &str = "--mtime=@0";
 
@@ -27,8 +27,8 @@ const TIME: &str = "--mtime=@0";
 pub struct ReleaseOptions {
     /// The folder of the files.
     pub output: PathBuf,
-    /// A binary for x86-64; `None` compiles it.
-    pub binary: Option<PathBuf>,
+    /// The binaries for [`ARCHITECTURES`]; `None` compiles them.
+    pub binaries: Option<[PathBuf; ARCHITECTURES.len()]>,
     /// Use the section `Unreleased` of the changelog if the version has none yet.
     pub dry_run: bool,
 }
@@ -44,45 +44,54 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     same_version(&read("charts/imm-operator/Chart.yaml")?)?;
     let notes = section(&read("CHANGELOG.md")?, VERSION, options.dry_run)?;
 
-    let binary = match &options.binary {
-        Some(binary) => binary.clone(),
-        None => compile().await?,
+    let binaries = match &options.binaries {
+        Some(binaries) => binaries.clone(),
+        None => compiled(&root).await?,
     };
     let output = &options.output;
     let _ = fs::remove_dir_all(output);
     fs::create_dir_all(output).map_err(HarnessError::io(format!("creating {}", output.display())))?;
     let place = tempfile::tempdir().map_err(HarnessError::io("creating a folder for the archives"))?;
 
-    let archive = format!("imm-operator-{VERSION}-linux-amd64.tar.gz");
-    let content = place.path().join("binary");
-    copy(&binary, &content.join("imm-operator"))?;
-    copy(&root.join("LICENSE"), &content.join("LICENSE"))?;
-    pack(&content, &["imm-operator", "LICENSE"], &output.join(&archive)).await?;
+    let checksums = sbom::locked_checksums(&read("Cargo.lock")?);
+    let (mut names, mut archives) = (Vec::new(), Vec::new());
+    for (architecture, binary) in ARCHITECTURES.iter().zip(&binaries) {
+        let stem = format!("imm-operator-{VERSION}-linux-{}", architecture.name);
+        let content = place.path().join(architecture.name);
+        copy(binary, &content.join("imm-operator"))?;
+        copy(&root.join("LICENSE"), &content.join("LICENSE"))?;
+        let archive = format!("{stem}.tar.gz");
+        pack(&content, &["imm-operator", "LICENSE"], &output.join(&archive)).await?;
+
+        let (all, linked) = (
+            tree(architecture.target, "normal,build").await?,
+            tree(architecture.target, "normal,no-proc-macro").await?,
+        );
+        let bill_name = format!("{stem}.cdx.json");
+        let bill = sbom::bill(&all, &linked, &checksums);
+        write(&output.join(&bill_name), &format!("{bill:#}\n"))?;
+        let sum = sums(output, &[&archive]).await?;
+        let sum = sum.split_whitespace().next().unwrap_or_default().to_owned();
+        archives.push((architecture.name, sum));
+        names.extend([archive, bill_name]);
+    }
 
     let chart = format!("imm-operator-{VERSION}.tgz");
     package_chart(place.path(), &output.join(&chart)).await?;
 
-    let bill_name = format!("imm-operator-{VERSION}.cdx.json");
-    let (all, linked) = (tree("normal,build").await?, tree("normal,no-proc-macro").await?);
-    let bill = sbom::bill(&all, &linked, &sbom::locked_checksums(&read("Cargo.lock")?));
-    write(&output.join(&bill_name), &format!("{bill:#}\n"))?;
     write(&output.join("RELEASE-NOTES.md"), &notes)?;
     copy(&root.join("deploy/install.yaml"), &output.join("install.yaml"))?;
-    let sum = sums(output, &[&archive]).await?;
-    let sum = sum.split_whitespace().next().unwrap_or_default();
     write(
         &output.join("imm.yaml"),
-        &filled(&read("deploy/krew/imm.yaml")?, VERSION, sum)?,
+        &filled(&read("deploy/krew/imm.yaml")?, VERSION, &archives)?,
     )?;
 
-    let mut names = vec![
-        archive,
+    names.extend([
         chart,
-        bill_name,
-        "RELEASE-NOTES.md".into(),
-        "install.yaml".into(),
-        "imm.yaml".into(),
-    ];
+        "RELEASE-NOTES.md".to_owned(),
+        "install.yaml".to_owned(),
+        "imm.yaml".to_owned(),
+    ]);
     names.sort();
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     write(&output.join("SHA256SUMS"), &sums(output, &all).await?)?;
@@ -106,42 +115,24 @@ fn same_version(chart: &str) -> Result<()> {
     Ok(())
 }
 
-/// Compiles the static binary. Paths of the machine are left out of its messages.
-async fn compile() -> Result<PathBuf> {
-    let root = checkout();
-    let target = root.join("target");
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(&root);
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", remaps(&root));
-    let folder = target.display().to_string();
-    let args = [
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "imm-operator",
-        "--bin",
-        "imm-operator",
-        "--target",
-        TARGET,
-        "--target-dir",
-        &folder,
-    ];
-    clients::run(cargo, "cargo", &args, None).await?;
-    Ok(target.join(TARGET).join("release/imm-operator"))
-}
-
-/// Returns compiler flags that replace the folders of sources and crates by fixed names, separated as cargo expects.
-fn remaps(root: &Path) -> String {
-    let mut flags = vec![format!("--remap-path-prefix={}=/source", root.display())];
-    if let Ok(home) = crate::environment::cargo_home() {
-        flags.push(format!("--remap-path-prefix={}=/cargo", home.display()));
+/// Compiles the binaries in the target folder of the checkout.
+async fn compiled(root: &Path) -> Result<[PathBuf; ARCHITECTURES.len()]> {
+    let missing = missing_packages().join(" ");
+    if !missing.is_empty() {
+        return Err(HarnessError::Surprise(format!(
+            "a release needs the Debian packages {missing}: install them and run the command again"
+        )));
     }
-    flags.join("\u{1f}")
+    let [amd64, arm64] = ARCHITECTURES;
+    let target = root.join("target");
+    Ok([
+        compile(amd64, root, &target).await?,
+        compile(arm64, root, &target).await?,
+    ])
 }
 
 /// Returns the crates of the binary, with macros and build scripts (`normal,build`) or without (`normal,no-proc-macro`).
-async fn tree(edges: &str) -> Result<sbom::Tree> {
+async fn tree(target: &str, edges: &str) -> Result<sbom::Tree> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(checkout());
     let args = [
@@ -150,7 +141,7 @@ async fn tree(edges: &str) -> Result<sbom::Tree> {
         "--package",
         "imm-operator",
         "--target",
-        TARGET,
+        target,
         "--prefix",
         "depth",
         "--format",

@@ -31,21 +31,30 @@ fn is_link(line: &str) -> bool {
     line.starts_with('[') && line.contains("]: ")
 }
 
-/// Fills version and checksum into the manifest of the kubectl plugin.
+/// Fills the version, and the checksum of each architecture, into the manifest of the kubectl plugin. The place of a checksum
+/// is, for example, `{{SHA256_AMD64}}`.
 ///
 /// # Errors
-/// The checksum is not SHA-256, or the manifest does not have both places.
-pub fn filled(manifest: &str, version: &str, sha256: &str) -> Result<String> {
-    let digest = sha256.len() == 64 && sha256.chars().all(|c| c.is_ascii_hexdigit());
-    let places = manifest.contains("{{VERSION}}") && manifest.contains("{{SHA256}}");
-    let text = manifest
-        .replace("{{VERSION}}", version)
-        .replace("{{SHA256}}", sha256);
-    if digest && places && !text.contains("{{") {
+/// A checksum is not SHA-256, or the manifest does not have exactly these places.
+pub fn filled(manifest: &str, version: &str, archives: &[(&str, String)]) -> Result<String> {
+    let mut places = vec![("{{VERSION}}".to_owned(), version)];
+    let mut right = true;
+    for (architecture, sha256) in archives {
+        right &= sha256.len() == 64 && sha256.chars().all(|c| c.is_ascii_hexdigit());
+        let place = format!("{{{{SHA256_{}}}}}", architecture.to_uppercase());
+        places.push((place, sha256));
+    }
+    let mut text = manifest.to_owned();
+    for (place, value) in places {
+        right &= text.contains(&place);
+        text = text.replace(&place, value);
+    }
+    if right && !text.contains("{{") {
         return Ok(text);
     }
     Err(HarnessError::Surprise(
-        "the krew manifest needs {{VERSION}} and {{SHA256}} and nothing else to fill in, and a SHA-256 checksum"
+        "the krew manifest needs {{VERSION}}, {{SHA256_AMD64}} and {{SHA256_ARM64}} and nothing else to fill in, and \
+         SHA-256 checksums"
             .to_owned(),
     ))
 }
@@ -94,14 +103,15 @@ First version.
 
     #[test]
     fn a_manifest_is_filled_completely_or_not_at_all() {
-        let sum = "a".repeat(64);
-        let manifest = "version: v{{VERSION}}\nsha256: {{SHA256}}\n";
+        let sums = |amd64: &str| [("amd64", amd64.to_owned()), ("arm64", "b".repeat(64))];
+        let (one, two) = ("a".repeat(64), "b".repeat(64));
+        let manifest = "version: v{{VERSION}}\nsha256: {{SHA256_AMD64}}\nsha256: {{SHA256_ARM64}}\n";
         assert_eq!(
-            filled(manifest, "0.1.0", &sum).unwrap(),
-            format!("version: v0.1.0\nsha256: {sum}\n")
+            filled(manifest, "0.1.0", &sums(&one)).unwrap(),
+            format!("version: v0.1.0\nsha256: {one}\nsha256: {two}\n")
         );
-        assert!(filled(manifest, "0.1.0", "abc").is_err());
-        assert!(filled("version: {{VERSION}}", "0.1.0", &sum).is_err());
-        assert!(filled(&format!("{manifest}{{{{MORE}}}}"), "0.1.0", &sum).is_err());
+        assert!(filled(manifest, "0.1.0", &sums("abc")).is_err());
+        assert!(filled("version: {{VERSION}}", "0.1.0", &sums(&one)).is_err());
+        assert!(filled(&format!("{manifest}{{{{MORE}}}}"), "0.1.0", &sums(&one)).is_err());
     }
 }

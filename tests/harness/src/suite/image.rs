@@ -11,6 +11,7 @@ use tokio::process::Command;
 use super::stage::Stage;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
+use crate::tools::can_start;
 
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const LARGEST: u64 = 25 * 1024 * 1024;
@@ -71,14 +72,14 @@ fn verify(holds: bool, observed: &impl std::fmt::Debug) -> std::result::Result<(
 async fn packages(stage: &mut Stage<'_>) -> Result<()> {
     let missing: Vec<&str> = [("musl-gcc", "musl-tools"), ("buildah", "buildah")]
         .into_iter()
-        .filter(|(program, _)| !found(program))
+        .filter(|(program, _)| !can_start(program))
         .map(|(_, package)| package)
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
     let names = missing.join(" ");
-    if !rustix::process::geteuid().is_root() || !found("apt-get") {
+    if !rustix::process::geteuid().is_root() || !can_start("apt-get") {
         let text = format!(
             "the image stage needs the Debian packages {names}: install them and run the stage again"
         );
@@ -92,17 +93,6 @@ async fn packages(stage: &mut Stage<'_>) -> Result<()> {
         .args(install)
         .args(&missing);
     stage.prepared(command).await
-}
-
-/// Returns whether a program can be started, regardless of its exit code.
-fn found(program: &str) -> bool {
-    let quiet = std::process::Stdio::null;
-    let started = std::process::Command::new(program)
-        .arg("--version")
-        .stdout(quiet())
-        .stderr(quiet())
-        .status();
-    started.is_ok()
 }
 
 /// Compiles the operator as a static binary. Fails if the build fails.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use imm_harness::environment::checkout;
-use imm_harness::release::{ReleaseOptions, VERSION, make};
+use imm_harness::release::{ARCHITECTURES, ReleaseOptions, VERSION, make};
 use serde_json::Value;
 
 /// Makes a release in a folder and returns the names of its files.
@@ -21,7 +21,7 @@ async fn release(folder: &Path) -> Vec<String> {
     std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).unwrap();
     let options = ReleaseOptions {
         output: folder.join("dist"),
-        binary: Some(binary),
+        binaries: Some([binary.clone(), binary]),
         dry_run: true,
     };
     make(&options).await.unwrap()
@@ -65,27 +65,28 @@ async fn the_files_agree_with_each_other_and_the_page() {
     let checked = output("sha256sum", &dist, &["--check", "--strict", "SHA256SUMS"]);
     assert_eq!(checked.matches(": OK").count(), names.len() - 1, "{checked}");
 
-    let archive = format!("imm-operator-{VERSION}-linux-amd64.tar.gz");
-    let listing = output("tar", &dist, &["-tvzf", &archive]);
-    assert!(listing.contains("-rwxr-xr-x 0/0"), "{listing}");
     let sums = std::fs::read_to_string(dist.join("SHA256SUMS")).unwrap();
     let plugin = std::fs::read_to_string(dist.join("imm.yaml")).unwrap();
     let plugin: Value = serde_saphyr::from_str(&plugin).unwrap();
-    let platform = &plugin["spec"]["platforms"][0];
-    let sum = platform["sha256"].as_str().unwrap();
-    assert!(sums.contains(&format!("{sum}  {archive}\n")), "{sums}");
-    let address =
-        format!("https://github.com/imm-operator/imm-operator/releases/download/v{VERSION}/{archive}");
-    assert_eq!(platform["uri"], address);
     assert_eq!(plugin["spec"]["version"], format!("v{VERSION}"));
-    for file in platform["files"].as_array().unwrap() {
-        let from = file["from"].as_str().unwrap();
-        assert!(
-            listing.lines().any(|line| line.ends_with(&format!(" {from}"))),
-            "{listing}"
-        );
+    let platforms = plugin["spec"]["platforms"].as_array().unwrap();
+    assert_eq!(platforms.len(), ARCHITECTURES.len());
+    for (platform, architecture) in platforms.iter().zip(ARCHITECTURES) {
+        let archive = format!("imm-operator-{VERSION}-linux-{}.tar.gz", architecture.name);
+        let listing = output("tar", &dist, &["-tvzf", &archive]);
+        assert!(listing.contains("-rwxr-xr-x 0/0"), "{listing}");
+        assert_eq!(platform["selector"]["matchLabels"]["arch"], architecture.name);
+        let sum = platform["sha256"].as_str().unwrap();
+        assert!(sums.contains(&format!("{sum}  {archive}\n")), "{sums}");
+        let address =
+            format!("https://github.com/imm-operator/imm-operator/releases/download/v{VERSION}/{archive}");
+        assert_eq!(platform["uri"], address);
+        for file in platform["files"].as_array().unwrap() {
+            let from = format!(" {}", file["from"].as_str().unwrap());
+            assert!(listing.lines().any(|line| line.ends_with(&from)), "{listing}");
+        }
+        assert_eq!(platform["bin"], platform["files"][0]["to"]);
     }
-    assert_eq!(platform["bin"], platform["files"][0]["to"]);
 
     let chart = output(
         "tar",
@@ -108,52 +109,53 @@ async fn the_files_agree_with_each_other_and_the_page() {
 async fn check_25_the_bill_lists_what_the_binary_is_made_of() {
     let folder = tempfile::tempdir().unwrap();
     release(folder.path()).await;
-    let file = folder
-        .path()
-        .join(format!("dist/imm-operator-{VERSION}.cdx.json"));
-    let bill: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    let components = bill["components"].as_array().unwrap();
-    let scopes: BTreeMap<&str, &str> = components
-        .iter()
-        .map(|c| (c["name"].as_str().unwrap(), c["scope"].as_str().unwrap()))
-        .collect();
-    let manifest = std::fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
-    let (_, own) = manifest.split_once("\n[dependencies]\n").unwrap();
-    let (own, tests) = own.split_once("[dev-dependencies]").unwrap();
-    let mut direct = 0;
-    for line in own
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-    {
-        direct += 1;
-        let name = line.split(['.', ' ']).next().unwrap();
-        // A procedural macro runs in the compiler and is not in the binary.
-        let scope = if name == "async-trait" {
-            "excluded"
-        } else {
-            "required"
-        };
-        assert_eq!(scopes.get(name), Some(&scope), "{name}");
+    for architecture in ARCHITECTURES {
+        let name = format!("dist/imm-operator-{VERSION}-linux-{}.cdx.json", architecture.name);
+        let bill = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let bill: Value = serde_json::from_str(&bill).unwrap();
+        let components = bill["components"].as_array().unwrap();
+        let scopes: BTreeMap<&str, &str> = components
+            .iter()
+            .map(|c| (c["name"].as_str().unwrap(), c["scope"].as_str().unwrap()))
+            .collect();
+        let manifest = std::fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
+        let (_, own) = manifest.split_once("\n[dependencies]\n").unwrap();
+        let (own, tests) = own.split_once("[dev-dependencies]").unwrap();
+        let mut direct = 0;
+        for line in own
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+        {
+            direct += 1;
+            let name = line.split(['.', ' ']).next().unwrap();
+            // A procedural macro runs in the compiler and is not in the binary.
+            let scope = if name == "async-trait" {
+                "excluded"
+            } else {
+                "required"
+            };
+            assert_eq!(scopes.get(name), Some(&scope), "{name}");
+        }
+        assert!(
+            direct > 15 && components.len() > 150,
+            "{direct} of {}",
+            components.len()
+        );
+        for name in ["serde_derive", "cc"] {
+            assert_eq!(scopes.get(name), Some(&"excluded"), "{name}");
+        }
+        for name in ["proptest", "mlua", "libtest-mimic", "imm-emulator"] {
+            assert!(tests.contains(name) && !scopes.contains_key(name), "{name}");
+        }
+        for component in components {
+            let digest = component["hashes"][0]["content"].as_str().unwrap_or_default();
+            assert_eq!(digest.len(), 64, "{component}");
+            let licence = component["licenses"][0]["expression"].as_str().unwrap();
+            assert!(!licence.is_empty() && !licence.contains('/'), "{component}");
+        }
+        assert_eq!(
+            bill["dependencies"].as_array().unwrap().len(),
+            components.len() + 1
+        );
     }
-    assert!(
-        direct > 15 && components.len() > 150,
-        "{direct} of {}",
-        components.len()
-    );
-    for name in ["serde_derive", "cc"] {
-        assert_eq!(scopes.get(name), Some(&"excluded"), "{name}");
-    }
-    for name in ["proptest", "mlua", "libtest-mimic", "imm-emulator"] {
-        assert!(tests.contains(name) && !scopes.contains_key(name), "{name}");
-    }
-    for component in components {
-        let digest = component["hashes"][0]["content"].as_str().unwrap_or_default();
-        assert_eq!(digest.len(), 64, "{component}");
-        let licence = component["licenses"][0]["expression"].as_str().unwrap();
-        assert!(!licence.is_empty() && !licence.contains('/'), "{component}");
-    }
-    assert_eq!(
-        bill["dependencies"].as_array().unwrap().len(),
-        components.len() + 1
-    );
 }
