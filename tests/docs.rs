@@ -4,6 +4,7 @@
 mod docs {
     mod blocks;
     mod book;
+    mod commands;
     mod reasons;
     mod samples;
 
