@@ -5,6 +5,7 @@ mod docs {
     mod blocks;
     mod book;
     mod commands;
+    mod examples;
     mod reasons;
     mod samples;
 

@@ -13,7 +13,7 @@ use super::blocks::blocks;
 use super::{pages, read, root};
 
 /// Checks a whole object of one of our kinds, without the API server's CEL rules.
-fn check_object(object: &Value) -> Result<(), String> {
+pub(super) fn check_object(object: &Value) -> Result<(), String> {
     let members = object.as_object().ok_or("not an object")?;
     check_envelope(members, &format!("{GROUP}/{VERSION}"))?;
     let kind = object["kind"].as_str().unwrap_or_default();
