@@ -7,11 +7,11 @@ use imm_operator::cli::Arguments;
 use super::{find_pages, read, root};
 
 /// Folders whose blocks of commands are followed by their output.
-const SHOWN: [&str; 2] = ["docs/src/get-started", "docs/src/how-to"];
+const SHOWN: [&str; 3] = ["docs/src/get-started", "docs/src/how-to", "docs/src/zh-CN"];
 const LANGUAGES: [&str; 8] = ["sh", "text", "json", "yaml", "hcl", "markdown", "md", "lua"];
 const OUTPUT: [&str; 2] = ["text", "json"];
 /// What a page says below a block that this project could not run.
-const NOT_RUN: [&str; 3] = ["Not run here", "not run here", "Expected: `"];
+const NOT_RUN: [&str; 4] = ["Not run here", "not run here", "Expected: `", "未在此运行"];
 
 /// A fenced block with the text from its end to the next block or heading, and the language of that block.
 struct Block {
