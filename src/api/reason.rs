@@ -85,6 +85,7 @@ reasons! {
         RequestRejected: "OSS rejected the request with a code that a retry does not change. The operator retries at each drift check. If it repeats, report the code.",
         EndpointForbidden: "The public endpoint of OSS does not serve this bucket. Ask the cluster operator to set Helm value network to internal, or endpoints.oss to an address that serves it.",
         WriteConflict: "Another writer changed the policy between each read and write. The operator retries automatically. No action needed unless it persists.",
+        InvalidPlan: "The change that the operator planned failed the check before the write, so the policy was not written. The operator retries automatically. Report the bug with the log of the operator.",
         InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",
         Permitted: "The tenancy rules allow the object. No action needed.",
         TenancyDenied: "No tenancy rule allows the object, so the operator makes no call for it. Ask the cluster operator for a rule (Helm value tenancy.rules).",

@@ -372,8 +372,8 @@ mod tests {
             expires_at: None,
         };
         let access = JobAccess::default();
-        let policy = CheckedPolicy::of(None, r#"{"Statement":[]}"#, &[]).unwrap();
-        let deletion = CheckedDeletion::of(None, &[]).unwrap();
+        let policy = CheckedPolicy::of("b", None, r#"{"Statement":[]}"#, &[]).unwrap();
+        let deletion = CheckedDeletion::of("b", None, &[]).unwrap();
         let patience = Duration::from_millis(500);
         let writes = async {
             tokio::join!(

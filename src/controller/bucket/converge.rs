@@ -16,7 +16,7 @@ use super::prepare::verify_owner;
 use super::probe::take_probed_policy;
 use super::store_ledgers::store_ledgers;
 use super::write_outcome::{WriteFailure, on_write_confirmed, on_write_failed};
-use crate::api::BucketRef;
+use crate::api::{BucketRef, LedgerEntry};
 use crate::core::condition_builder::truncate;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{
@@ -36,7 +36,7 @@ const SIGNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 const MAX_LEDGER_AGE: SignedDuration = SignedDuration::from_secs(50);
 
 /// Runs the rounds. Returns the time until the next reconcile of the group. After [`MAX_ROUNDS`] rounds the grants
-/// report a write conflict, and the group backs off.
+/// report a write conflict, and the group backs off; also after a plan that fails its check, which they report.
 pub(super) async fn converge(
     set: &mut GrantSet<'_>,
     mut batch: Vec<GrantWork>,
@@ -58,6 +58,7 @@ pub(super) async fn converge(
         Ok(read) => read,
         Err(error) => return on_cloud_error(set, batch, &error, cache).await,
     };
+    let mut end = GrantState::WriteConflict;
     for round in 0..MAX_ROUNDS {
         if round > 0
             && let Some((problem, retry)) = lost_access(set, &batch, place).await
@@ -129,10 +130,11 @@ pub(super) async fn converge(
             }
         };
         let keys = &keys;
-        let planned = match PlannedWrite::of(second.bytes.as_deref(), &plan) {
+        let planned = match PlannedWrite::of(&place.name, second.bytes.as_deref(), &plan.change, &batch) {
             Ok(planned) => planned,
             Err(fault) => {
                 tracing::error!(bucket = place.name, %fault, "failed to check planned policy: report this bug");
+                end = GrantState::InvalidPlan(fault);
                 break;
             }
         };
@@ -185,7 +187,7 @@ pub(super) async fn converge(
         };
         read_public(set, &mut batch, &plan, place, keys).await;
     }
-    write_all(set, batch, &GrantState::WriteConflict).await;
+    write_all(set, batch, &end).await;
     cache.failures = cache.failures.saturating_add(1);
     short_backoff(cache.failures, &set.identity.jitter_seed())
 }
@@ -312,10 +314,18 @@ enum PlannedWrite {
 }
 
 impl PlannedWrite {
-    fn of(before: Option<&[u8]>, plan: &Plan) -> Result<Self, PlanFault> {
-        match &plan.change {
-            Change::Put(text) => CheckedPolicy::of(before, text, &plan.ledgers).map(Self::Put),
-            Change::Delete | Change::Keep => CheckedDeletion::of(before, &plan.ledgers).map(Self::Delete),
+    /// Checks a change against the policy that it replaces and the ledgers as they are stored.
+    fn of(
+        bucket: &str,
+        before: Option<&[u8]>,
+        change: &Change,
+        batch: &[GrantWork],
+    ) -> Result<Self, PlanFault> {
+        let stored = batch.iter().flat_map(|work| &work.grant.status.owned);
+        let stored: Vec<&LedgerEntry> = stored.collect();
+        match change {
+            Change::Put(text) => CheckedPolicy::of(bucket, before, text, &stored).map(Self::Put),
+            Change::Delete | Change::Keep => CheckedDeletion::of(bucket, before, &stored).map(Self::Delete),
         }
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn set_granted(
         // Without a read that proves the opposite, the condition keeps its value.
         GrantState::Suspended
         | GrantState::WriteConflict
+        | GrantState::InvalidPlan(_)
         | GrantState::NamespaceUnknown
         | GrantState::CredentialsFailed(
             CredentialsError::Unavailable
@@ -94,6 +95,7 @@ pub(super) fn set_granted(
         GrantState::Planned(_)
         | GrantState::Suspended
         | GrantState::WriteConflict
+        | GrantState::InvalidPlan(_)
         | GrantState::Invalid(_)
         | GrantState::Denied(_)
         | GrantState::NamespaceUnknown
@@ -159,6 +161,7 @@ pub(super) fn set_credentials_valid(
         | GrantState::Preview
         | GrantState::PolicyUnreadable(_)
         | GrantState::WriteConflict
+        | GrantState::InvalidPlan(_)
         | GrantState::PassRoleBlocked
         | GrantState::WrongOwner(_)
         | GrantState::WrongRegion(_)

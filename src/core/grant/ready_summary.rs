@@ -150,6 +150,12 @@ pub(super) fn ready_summary(
             R::WriteConflict,
             format!("Another writer changed the policy of {bucket} between each read and write; retrying"),
         ),
+        GrantState::InvalidPlan(fault) => GrantReadySummary::stalled(
+            R::InvalidPlan,
+            format!(
+                "The policy of {bucket} was not written, because the change that the operator planned is invalid ({fault}): report this bug with the log of the operator"
+            ),
+        ),
         GrantState::PassRoleBlocked => GrantReadySummary::stalled(
             R::PublicAccessBlocked,
             format!(
@@ -297,5 +303,34 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
             R::CloudUnavailable,
             format!("OSS did not answer or returned a server error ({code}); retrying"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::PlanFault;
+
+    #[test]
+    fn a_plan_that_fails_its_check_is_not_reported_as_a_conflict() {
+        for fault in [
+            PlanFault::Unreadable,
+            PlanFault::Frame,
+            PlanFault::Removed,
+            PlanFault::Added,
+            PlanFault::Everybody,
+            PlanFault::Foreign,
+            PlanFault::Size,
+        ] {
+            let (grant, state) = (GrantObject::bare("media", "one"), GrantState::InvalidPlan(fault));
+            let summary = ready_summary(&grant, &state, &Observation::default());
+            assert_eq!(summary.reason, GrantReason::InvalidPlan, "{fault}");
+            assert!(summary.stalled && !summary.ready, "{fault}");
+            assert!(
+                summary.message.contains(&fault.to_string()),
+                "{}",
+                summary.message
+            );
+        }
     }
 }

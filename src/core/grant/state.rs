@@ -3,7 +3,7 @@
 use super::{GrantOutcome, PassRoleDecision};
 use crate::api::{LedgerEntry, ObservedBucket, ObservedPolicy, PlannedChange, RepeatedDrift};
 use crate::core::error::{CloudError, CredentialsError};
-use crate::core::policy::{Denies, PolicyParseError};
+use crate::core::policy::{Denies, PlanFault, PolicyParseError};
 
 /// State of a grant at the end of a reconcile, or before a write.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,8 @@ pub enum GrantState {
     PolicyUnreadable(PolicyParseError),
     /// Another writer changed the policy between each read and write.
     WriteConflict,
+    /// The planned policy failed the check before its write.
+    InvalidPlan(PlanFault),
     /// Block Public Access forbids the requested `ram:PassRole` statement; the other statement is applied.
     PassRoleBlocked,
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::document::POLICY_LIMIT;
-use super::statement::{fingerprint, is_removed_verbatim_only};
+use super::statement::{fingerprint, is_plausible, is_removed_verbatim_only};
 use crate::api::{EntryState, LedgerEntry, StatementRole};
 
 /// Why a planned write is not sent. Each is a fault of the plan.
@@ -28,6 +28,9 @@ pub enum PlanFault {
     /// A statement of ours is for everybody.
     #[error("an added statement is for everybody")]
     Everybody,
+    /// Effect, Action, Resource or the recorded fingerprint of a statement of ours is not one that the operator writes.
+    #[error("an added statement is not one that the operator writes, or its fingerprint differs")]
+    Foreign,
     /// The document is larger than OSS accepts.
     #[error("the document is larger than OSS accepts")]
     Size,
@@ -39,11 +42,17 @@ pub enum PlanFault {
 pub struct CheckedPolicy(String);
 
 impl CheckedPolicy {
-    /// Checks a document that is to replace a policy; `ledgers` are stored before it is written.
+    /// Checks a document that is to replace the policy of a bucket; `stored` are the entries of the ledgers as the API
+    /// server has them.
     ///
     /// # Errors
     /// Returns the first fault that is found.
-    pub fn of(before: Option<&[u8]>, after: &str, ledgers: &[Vec<LedgerEntry>]) -> Result<Self, PlanFault> {
+    pub fn of(
+        bucket: &str,
+        before: Option<&[u8]>,
+        after: &str,
+        stored: &[&LedgerEntry],
+    ) -> Result<Self, PlanFault> {
         let old = before.map(Shape::parse).transpose()?;
         let new = Shape::parse(after.as_bytes())?;
         if old.as_ref().is_some_and(|old| old.frame != new.frame) {
@@ -67,8 +76,10 @@ impl CheckedPolicy {
             }
         }
         removed.extend(old.iter().skip(at).copied());
-        check_removed(&removed, ledgers)?;
-        added.iter().try_for_each(|text| check_added(text, ledgers))?;
+        check_removed(bucket, &removed, stored)?;
+        added
+            .iter()
+            .try_for_each(|text| check_added(bucket, text, stored))?;
         Ok(Self(after.to_owned()))
     }
 
@@ -83,13 +94,13 @@ impl CheckedPolicy {
 pub struct CheckedDeletion(());
 
 impl CheckedDeletion {
-    /// Checks a policy that is to be deleted.
+    /// Checks a policy that is to be deleted, as [`CheckedPolicy::of`].
     ///
     /// # Errors
     /// Returns the first fault that is found.
-    pub fn of(before: Option<&[u8]>, ledgers: &[Vec<LedgerEntry>]) -> Result<Self, PlanFault> {
+    pub fn of(bucket: &str, before: Option<&[u8]>, stored: &[&LedgerEntry]) -> Result<Self, PlanFault> {
         let old = before.map(Shape::parse).transpose()?;
-        check_removed(&old.map(|old| old.statements).unwrap_or_default(), ledgers)?;
+        check_removed(bucket, &old.map(|old| old.statements).unwrap_or_default(), stored)?;
         Ok(Self(()))
     }
 }
@@ -124,12 +135,10 @@ impl<'a> Shape<'a> {
 
 /// Checks that each removed statement is one that a ledger removes: with the same bytes, or at least with the same
 /// meaning, because OSS documents no form in which it returns a statement.
-fn check_removed(removed: &[&str], ledgers: &[Vec<LedgerEntry>]) -> Result<(), PlanFault> {
-    let removing = ledgers
-        .iter()
-        .flatten()
-        .filter(|e| e.state == EntryState::Removing);
-    let mut removing: Vec<&LedgerEntry> = removing.collect();
+fn check_removed(bucket: &str, removed: &[&str], stored: &[&LedgerEntry]) -> Result<(), PlanFault> {
+    let is_ours = |e: &&LedgerEntry| is_plausible(bucket, &e.statement, &e.fingerprint);
+    let removing = stored.iter().copied().filter(is_ours);
+    let mut removing: Vec<_> = removing.filter(|e| e.state == EntryState::Removing).collect();
     for text in removed {
         let meaning = fingerprint(text);
         let same_meaning = |e: &LedgerEntry| {
@@ -142,13 +151,14 @@ fn check_removed(removed: &[&str], ledgers: &[Vec<LedgerEntry>]) -> Result<(), P
     Ok(())
 }
 
-/// Checks that a ledger records an added statement, and that it is not for everybody.
-fn check_added(text: &str, ledgers: &[Vec<LedgerEntry>]) -> Result<(), PlanFault> {
-    let mut entries = ledgers.iter().flatten();
+/// Checks that a ledger records an added statement, that it is not for everybody, and that its other parts and its
+/// fingerprint are as the operator writes them.
+fn check_added(bucket: &str, text: &str, stored: &[&LedgerEntry]) -> Result<(), PlanFault> {
+    let mut entries = stored.iter();
     let entry = entries.find(|e| e.state == EntryState::Intended && e.statement == *text);
-    let role = entry.ok_or(PlanFault::Added)?.role;
+    let entry = entry.ok_or(PlanFault::Added)?;
     let statement: Value = serde_json::from_str(text).map_err(|_| PlanFault::Added)?;
-    let is_procedure = role == StatementRole::PassRole
+    let is_procedure = entry.role == StatementRole::PassRole
         && statement.get("Action") == Some(&Value::from(vec!["ram:PassRole"]))
         && statement.get("Principal") == Some(&Value::Array(Vec::new()));
     let names = statement.get("Principal").and_then(Value::as_array);
@@ -158,11 +168,11 @@ fn check_added(text: &str, ledgers: &[Vec<LedgerEntry>]) -> Result<(), PlanFault
                 .iter()
                 .all(|name| name.as_str().is_some_and(|name| name != "*"))
     });
-    if is_procedure || somebody {
-        Ok(())
-    } else {
-        Err(PlanFault::Everybody)
+    if !is_procedure && !somebody {
+        return Err(PlanFault::Everybody);
     }
+    let is_ours = is_plausible(bucket, text, &entry.fingerprint);
+    is_ours.then_some(()).ok_or(PlanFault::Foreign)
 }
 
 #[cfg(test)]
@@ -190,20 +200,20 @@ mod tests {
         }
     }
 
-    fn intended(text: &str) -> Vec<Vec<LedgerEntry>> {
-        vec![vec![entry(text, EntryState::Intended, StatementRole::Access)]]
+    fn intended(text: &str) -> LedgerEntry {
+        entry(text, EntryState::Intended, StatementRole::Access)
     }
 
-    fn removing(text: &str) -> Vec<Vec<LedgerEntry>> {
-        vec![vec![entry(text, EntryState::Removing, StatementRole::Access)]]
+    fn removing(text: &str) -> LedgerEntry {
+        entry(text, EntryState::Removing, StatementRole::Access)
     }
 
     fn document(statements: &[&str]) -> String {
         format!(r#"{{"Version":"1","Statement":[{}]}}"#, statements.join(","))
     }
 
-    fn check(before: &str, after: &str, ledgers: &[Vec<LedgerEntry>]) -> Result<(), PlanFault> {
-        CheckedPolicy::of(Some(before.as_bytes()), after, ledgers).map(|_| ())
+    fn check(before: &str, after: &str, entry: &LedgerEntry) -> Result<(), PlanFault> {
+        CheckedPolicy::of("b", Some(before.as_bytes()), after, &[entry]).map(|_| ())
     }
 
     #[test]
@@ -214,8 +224,8 @@ mod tests {
         assert_eq!(check(&before, &added, &intended(OURS)), Ok(()));
         assert_eq!(check(&added, &before, &removing(OURS)), Ok(()));
         let new = document(&[OURS]);
-        assert!(CheckedPolicy::of(None, &new, &intended(OURS)).is_ok());
-        for (after, ledgers, fault) in [
+        assert!(CheckedPolicy::of("b", None, &new, &[&intended(OURS)]).is_ok());
+        for (after, entry, fault) in [
             (document(&[a, OURS]), intended(OURS), PlanFault::Removed),
             (document(&[b, a, OURS]), intended(OURS), PlanFault::Removed),
             (document(&[OURS, a, b]), intended(OURS), PlanFault::Removed),
@@ -242,7 +252,7 @@ mod tests {
             ),
             (added.clone() + " ", intended(OURS), PlanFault::Frame),
         ] {
-            assert_eq!(check(&before, &after, &ledgers), Err(fault), "{after}");
+            assert_eq!(check(&before, &after, &entry), Err(fault), "{after}");
         }
     }
 
@@ -268,8 +278,8 @@ mod tests {
     fn no_statement_for_everybody_but_the_one_of_the_procedure_is_added() {
         let before = document(&[]);
         let of = |text: &str, role| {
-            let ledgers = [vec![entry(text, EntryState::Intended, role)]];
-            check(&before, &document(&[text]), &ledgers)
+            let entry = entry(text, EntryState::Intended, role);
+            check(&before, &document(&[text]), &entry)
         };
         assert_eq!(of(PROCEDURE, StatementRole::PassRole), Ok(()));
         assert_eq!(of(PROCEDURE, StatementRole::Access), Err(PlanFault::Everybody));
@@ -292,9 +302,42 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_of_ours_has_the_parts_and_the_fingerprint_that_the_operator_writes() {
+        let before = document(&[]);
+        for (from, to) in [
+            ("Allow", "Deny"),
+            ("oss:GetObject", "oss:PutObject"),
+            ("oss:GetObject", "oss:*"),
+            (":b/*", ":c/*"),
+            (":b/*", ":*"),
+            (":b/*", ":b/*\",\"acs:oss:*:1:c/*"),
+            ("}", ",\"Condition\":{}}"),
+        ] {
+            let text = OURS.replace(from, to);
+            let (adds, removes) = (document(&[&text]), removing(&text));
+            assert_eq!(
+                check(&before, &adds, &intended(&text)),
+                Err(PlanFault::Foreign),
+                "{text}"
+            );
+            assert_eq!(check(&adds, &before, &removes), Err(PlanFault::Removed), "{text}");
+            let deletion = CheckedDeletion::of("b", Some(adds.as_bytes()), &[&removes]);
+            assert_eq!(deletion, Err(PlanFault::Removed), "{text}");
+        }
+        let other = LedgerEntry {
+            fingerprint: fingerprint(PROCEDURE).unwrap(),
+            ..intended(OURS)
+        };
+        assert_eq!(
+            check(&before, &document(&[OURS]), &other),
+            Err(PlanFault::Foreign)
+        );
+    }
+
+    #[test]
     fn a_policy_is_deleted_only_if_every_statement_is_removed() {
-        let deletion = |statements: &[&str], ledgers: &[Vec<LedgerEntry>]| {
-            CheckedDeletion::of(Some(document(statements).as_bytes()), ledgers).map(|_| ())
+        let deletion = |statements: &[&str], entry: &LedgerEntry| {
+            CheckedDeletion::of("b", Some(document(statements).as_bytes()), &[entry]).map(|_| ())
         };
         assert_eq!(deletion(&[OURS], &removing(OURS)), Ok(()));
         assert_eq!(deletion(&[OURS], &intended(OURS)), Err(PlanFault::Removed));
