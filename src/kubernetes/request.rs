@@ -44,6 +44,15 @@ impl RequestError {
         }
     }
 
+    /// Returns whether the API server refused to create an object because its namespace is being deleted.
+    fn is_of_ending_namespace(&self) -> bool {
+        let Self::Kube(kube::Error::Api(status)) = self else {
+            return false;
+        };
+        let mut causes = status.details.iter().flat_map(|details| &details.causes);
+        status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
+    }
+
     /// Returns whether the API server has no such object or kind.
     pub(crate) fn is_not_found(&self) -> bool {
         self.kind() == KubeError::NotFound
@@ -105,6 +114,17 @@ pub(super) async fn send_with_deadline<T>(
     logged(verb, &object, send(request).await)
 }
 
+/// Logs a failed request with its fields, at level debug if it is ordinary.
+macro_rules! log_failure {
+    ($is_ordinary:expr, $($field:tt)+) => {
+        if $is_ordinary {
+            tracing::debug!($($field)+, "request to the API server failed");
+        } else {
+            tracing::warn!($($field)+, "request to the API server failed");
+        }
+    };
+}
+
 /// Reduces the error of a request to its kind. The log has what the API server said about the verb and the object.
 pub(super) fn logged<T>(verb: &str, object: &str, answer: Result<T, RequestError>) -> Result<T, KubeError> {
     answer.map_err(|error| {
@@ -114,25 +134,9 @@ pub(super) fn logged<T>(verb: &str, object: &str, answer: Result<T, RequestError
             RequestError::Kube(_) | RequestError::Timeout | RequestError::Undecodable => (0, ""),
         };
         // Ordinary answers: the caller reads the object again, or does without it.
-        if matches!(kind, KubeError::Conflict | KubeError::NotFound) {
-            tracing::debug!(
-                verb,
-                object,
-                code,
-                reason,
-                error = said,
-                "request to the API server failed"
-            );
-        } else {
-            tracing::warn!(
-                verb,
-                object,
-                code,
-                reason,
-                error = said,
-                "request to the API server failed"
-            );
-        }
+        let is_ordinary =
+            matches!(kind, KubeError::Conflict | KubeError::NotFound) || error.is_of_ending_namespace();
+        log_failure!(is_ordinary, verb, object, code, reason, error = said);
         kind
     })
 }
@@ -162,11 +166,7 @@ pub(super) async fn send_for_bytes(
     }
     let code = status.as_u16();
     // What a grant or a job names may not exist, which its status says.
-    if code == 404 {
-        tracing::debug!(verb, object, code, "request to the API server failed");
-    } else {
-        tracing::warn!(verb, object, code, "request to the API server failed");
-    }
+    log_failure!(code == 404, verb, object, code);
     Err(error_of_code(code))
 }
 
@@ -334,6 +334,32 @@ mod tests {
             "{secret}"
         );
         assert!(!secret.contains("webhook"), "{secret}");
+    }
+
+    #[test]
+    fn a_refusal_because_the_namespace_is_being_deleted_is_no_warning() {
+        let refused = |causes: serde_json::Value| {
+            let status: kube::core::Status = serde_json::from_value(json!({
+                "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no", "details": {"causes": causes},
+            }))
+            .unwrap();
+            let log = RequestLog::default();
+            let writer = log.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::DEBUG)
+                .with_writer(move || writer.clone());
+            tracing::subscriber::with_default(subscriber.finish(), || {
+                let error = RequestError::Kube(kube::Error::Api(Box::new(status)));
+                logged::<()>("create", "Event of media/one", Err(error)).unwrap_err();
+            });
+            String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+        };
+        let ending = refused(
+            json!([{"reason": "NamespaceTerminating", "message": "namespace media is being terminated"}]),
+        );
+        assert!(ending.contains("DEBUG") && !ending.contains("WARN"), "{ending}");
+        let other = refused(json!([]));
+        assert!(other.contains("WARN"), "{other}");
     }
 
     #[derive(Debug, Error)]
