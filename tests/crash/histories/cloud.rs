@@ -33,7 +33,7 @@ struct Key {
 
 /// Everything at the cloud but IMM.
 #[derive(Default)]
-pub struct Cloud {
+pub struct SimulatedCloud {
     pub buckets: BTreeMap<String, Bucket>,
     keys: BTreeMap<String, Key>,
     permissions: BTreeMap<(Identity, String), Permission>,
@@ -43,7 +43,7 @@ pub struct Cloud {
     lagged_until: Option<Timestamp>,
 }
 
-impl Cloud {
+impl SimulatedCloud {
     /// Issues keys of an identity, whose namespace was created again `life` times; `expires` limits a session.
     pub fn issue(&mut self, identity: Identity, life: usize, expires: Option<Timestamp>) -> AccessKeys {
         let id = format!("KEY{}", self.keys.len());

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::super::fault::Fault;
 use super::super::jobs::JobWorld;
 use super::audit::{Audit, ready};
-use super::cloud::Cloud;
+use super::cloud::SimulatedCloud;
 use super::specs::credentials;
 use super::step::{Rotation, Shape};
 use super::watch::Watch;
@@ -56,7 +56,7 @@ pub struct World {
     pub jobs: BTreeMap<ObjectKey, JobWorld>,
     /// Grants to create as soon as their name is free.
     pub awaited: BTreeMap<ObjectKey, Shape>,
-    pub cloud: Cloud,
+    pub cloud: SimulatedCloud,
     /// Foreign statements that ever existed.
     pub foreign: BTreeSet<String>,
     /// Faults that strike the next effect that they fit.
@@ -90,7 +90,7 @@ impl World {
             credentials: BTreeMap::new(),
             jobs: BTreeMap::new(),
             awaited: BTreeMap::new(),
-            cloud: Cloud::default(),
+            cloud: SimulatedCloud::default(),
             foreign: BTreeSet::new(),
             faults: Vec::new(),
             behind: 0,
