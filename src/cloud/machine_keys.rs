@@ -94,10 +94,8 @@ impl MetadataService {
 
     /// Reads a property, with a token if the service issues one (version 2), else without (version 1).
     async fn get(&self, path: &str) -> Result<HttpResponse, CloudError> {
-        let mut request = request(
-            Method::GET,
-            parse_url(&format!("{}/latest/meta-data/{path}", self.address))?,
-        );
+        let url = parse_url(&format!("{}/latest/meta-data/{path}", self.address))?;
+        let mut request = Request::new(Method::GET, url);
         match self.token().await {
             Ok(token) => {
                 request.headers_mut().insert(TOKEN, token);
@@ -105,18 +103,15 @@ impl MetadataService {
             Err(_) if self.version_1 => {}
             Err(error) => return Err(error),
         }
-        successful(send(&self.client, request, DEADLINE).await?)
+        send(&self.client, request, DEADLINE).await
     }
 
     async fn token(&self) -> Result<HeaderValue, CloudError> {
-        let mut request = request(
-            Method::PUT,
-            parse_url(&format!("{}/latest/api/token", self.address))?,
-        );
-        request
-            .headers_mut()
-            .insert(TOKEN_LIFE, HeaderValue::from_static("60"));
-        let answer = successful(send(&self.client, request, TOKEN_DEADLINE).await?)?;
+        let url = parse_url(&format!("{}/latest/api/token", self.address))?;
+        let mut request = Request::new(Method::PUT, url);
+        let life = HeaderValue::from_static("60");
+        request.headers_mut().insert(TOKEN_LIFE, life);
+        let answer = send(&self.client, request, TOKEN_DEADLINE).await?;
         let mut token = HeaderValue::from_bytes(answer.body.trim_ascii())
             .map_err(|_| classify::unanswered("NoTokenInAnswer"))?;
         token.set_sensitive(true);
@@ -164,8 +159,8 @@ impl CredentialsUri {
     /// # Errors
     /// `Unanswered` with a code if the service does not answer, refuses, or has no credentials.
     pub async fn keys(&self) -> Result<AccessKeys, CloudError> {
-        let request = request(Method::GET, self.url.clone());
-        keys_in(&successful(send(&self.client, request, DEADLINE).await?)?.body)
+        let request = Request::new(Method::GET, self.url.clone());
+        keys_in(&send(&self.client, request, DEADLINE).await?.body)
     }
 }
 
@@ -180,10 +175,6 @@ fn direct_client() -> Result<Client, reqwest::Error> {
         .build()
 }
 
-fn request(method: Method, url: Url) -> Request {
-    Request::new(method, url)
-}
-
 /// Sends a request and reads its answer within the deadline. Errors contain neither the URL nor a part of the answer.
 async fn send(client: &Client, request: Request, deadline: Duration) -> Result<HttpResponse, CloudError> {
     let whole = async {
@@ -191,16 +182,10 @@ async fn send(client: &Client, request: Request, deadline: Duration) -> Result<H
         let response = response.map_err(|error| classify::unanswered(transport_error_code(&error)))?;
         read_body(response, MAX_RESPONSE_BYTES).await
     };
-    tokio::time::timeout(deadline, whole)
-        .await
-        .unwrap_or_else(|_| Err(classify::unanswered("Timeout")))
-}
-
-fn successful(answer: HttpResponse) -> Result<HttpResponse, CloudError> {
-    if answer.status == 200 {
-        Ok(answer)
-    } else {
-        Err(classify::unanswered(&format!("Http{}", answer.status)))
+    let answer = tokio::time::timeout(deadline, whole).await;
+    match answer.map_err(|_| classify::unanswered("Timeout"))?? {
+        answer if answer.status == 200 => Ok(answer),
+        answer => Err(classify::unanswered(&format!("Http{}", answer.status))),
     }
 }
 

@@ -72,19 +72,11 @@ impl MissingFinalizers {
             .iter()
             .map(|name| name.len() + size_of::<String>());
         let bytes = GRANT_BYTES + 2 * (key.name.len() + key.namespace.len()) + names.sum::<usize>();
-        let missing = if state.kept.take(&key.namespace, bytes) {
-            let grant = Some(reduced(grant));
-            MissingFinalizer {
-                grant,
-                bytes,
-                failures,
-            }
-        } else {
-            MissingFinalizer {
-                grant: None,
-                bytes: 0,
-                failures,
-            }
+        let fits = state.kept.take(&key.namespace, bytes);
+        let missing = MissingFinalizer {
+            grant: fits.then(|| reduced(grant)),
+            bytes: if fits { bytes } else { 0 },
+            failures,
         };
         state.grants.insert(key, missing);
     }

@@ -32,7 +32,6 @@ pub use self::leaving::{Deletion, LeavingGrants};
 pub use self::queue_key::{ProbeKey, QueueKey};
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -47,26 +46,14 @@ use crate::runtime::queue::{self, Action, Trigger, Workers};
 use crate::runtime::{metrics, panics, rate_limit};
 
 /// Concurrent reconciles of buckets; a reconcile spends most of its time waiting for network round trips.
-const BUCKET_WORKERS: Workers = Workers {
-    total: 12,
-    per_share: 8,
-};
+const BUCKET_WORKERS: Workers = Workers::new(12, 8);
 /// Concurrent first reads of buckets: nothing is known about the identities that make them. A read without an answer
 /// occupies a worker for seconds, so there are workers for several namespaces that cause such reads.
-const PROBE_WORKERS: Workers = Workers {
-    total: 16,
-    per_share: 2,
-};
+const PROBE_WORKERS: Workers = Workers::new(16, 2);
 /// Concurrent reconciles of jobs; the rate limit of each project also bounds the calls in flight.
-const JOB_WORKERS: Workers = Workers {
-    total: 1024,
-    per_share: 256,
-};
+const JOB_WORKERS: Workers = Workers::new(1024, 256);
 /// Concurrent patches that add a finalizer again; they must not wait behind reconciles.
-const FINALIZER_WORKERS: Workers = Workers {
-    total: 4,
-    per_share: 2,
-};
+const FINALIZER_WORKERS: Workers = Workers::new(4, 2);
 /// Capacity of the channel between the watches and a queue, in triggers.
 const TRIGGER_BUFFER: usize = 1024;
 
@@ -139,46 +126,22 @@ impl Controllers {
     pub async fn run(self) {
         let [buckets, jobs, finalizers, probes] = self.triggers;
         let context = self.context;
-        let depth_of = |kind: &'static str| {
-            let context = Arc::clone(&context);
-            move |depth| context.metrics.queue_depth(kind, depth)
+        let run = |kind: &'static str, triggers, workers| {
+            let of_depth = Arc::clone(&context);
+            let depth = move |depth| of_depth.metrics.queue_depth(kind, depth);
+            queue::run(triggers, workers, context.stop.clone(), depth, worker(&context))
         };
-        let bucket_queue = queue::run(
-            buckets,
-            BUCKET_WORKERS,
-            context.stop.clone(),
-            depth_of("bucket"),
-            worker(&context),
+        futures::join!(
+            run("bucket", buckets, BUCKET_WORKERS),
+            run("job", jobs, JOB_WORKERS),
+            run("finalizer", finalizers, FINALIZER_WORKERS),
+            run("probe", probes, PROBE_WORKERS),
         );
-        let job_queue = queue::run(
-            jobs,
-            JOB_WORKERS,
-            context.stop.clone(),
-            depth_of("job"),
-            worker(&context),
-        );
-        let finalizer_queue = queue::run(
-            finalizers,
-            FINALIZER_WORKERS,
-            context.stop.clone(),
-            depth_of("finalizer"),
-            worker(&context),
-        );
-        let probe_queue = queue::run(
-            probes,
-            PROBE_WORKERS,
-            context.stop.clone(),
-            depth_of("probe"),
-            worker(&context),
-        );
-        futures::join!(bucket_queue, job_queue, finalizer_queue, probe_queue);
     }
 }
 
 /// Returns the function that reconciles a key, counts the reconcile, and returns when the key is due again.
-fn worker(
-    context: &Arc<Context>,
-) -> impl Fn(QueueKey) -> std::pin::Pin<Box<dyn Future<Output = Action> + Send>> + use<> {
+fn worker(context: &Arc<Context>) -> impl Fn(QueueKey) -> BoxFuture<'static, Action> + use<> {
     let context = Arc::clone(context);
     move |key| {
         let context = Arc::clone(&context);

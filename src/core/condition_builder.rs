@@ -57,6 +57,22 @@ impl<R> ReadySummary<R> {
     }
 }
 
+/// [`ReadySummary::progressing`] with a message that is formatted.
+macro_rules! progressing {
+    ($reason:expr, $($text:tt)+) => {
+        $crate::core::condition_builder::ReadySummary::progressing($reason, format!($($text)+))
+    };
+}
+pub(crate) use progressing;
+
+/// [`ReadySummary::stalled`] with a message that is formatted.
+macro_rules! stalled {
+    ($reason:expr, $($text:tt)+) => {
+        $crate::core::condition_builder::ReadySummary::stalled($reason, format!($($text)+))
+    };
+}
+pub(crate) use stalled;
+
 /// Collects the conditions of one status, based on those of the previous status. `R` is the type of the kind's reasons.
 #[derive(Debug)]
 pub struct ConditionsBuilder<'a, R> {

@@ -57,21 +57,12 @@ impl Kubernetes {
             return Err(CredentialsError::NotFound);
         }
         let place = Request::new(k8s_openapi::api::core::v1::Secret::url_path(&(), Some(namespace)));
-        let answer = match place.get(name, &GetParams::default()) {
-            Ok(request) => {
-                send_for_bytes(&self.client, "get", format!("Secret {namespace}/{name}"), request).await
-            }
-            Err(_) => Err(KubeError::Invalid),
+        let request = place.get(name, &GetParams::default()).ok();
+        let object = format!("Secret {namespace}/{name}");
+        let denied = CredentialsError::SecretAccessDenied {
+            account: self.account.clone(),
         };
-        let answer = answer.map_err(|error| match error {
-            KubeError::NotFound => CredentialsError::NotFound,
-            KubeError::Forbidden => CredentialsError::SecretAccessDenied {
-                account: self.account.clone(),
-            },
-            KubeError::Conflict | KubeError::Invalid | KubeError::Unavailable => {
-                CredentialsError::Unavailable
-            }
-        })?;
+        let answer = self.send_for_credentials("get", object, request, denied).await?;
         let secret: SecretAnswer = decode(&answer, "Secret", namespace, name)?;
         if secret.kind != "Secret" || secret.metadata.name != name {
             return Err(CredentialsError::Unavailable);
@@ -118,24 +109,34 @@ impl Kubernetes {
                 .create_subresource("token", name, &PostParams::default(), body)
                 .ok()
         });
-        let answer = match request {
-            Some(request) => {
-                let object = format!("token of ServiceAccount {namespace}/{name}");
-                send_for_bytes(&self.client, "create", object, request).await
-            }
-            None => Err(KubeError::Invalid),
+        let object = format!("token of ServiceAccount {namespace}/{name}");
+        let denied = CredentialsError::TokenRequestDenied {
+            account: self.account.clone(),
         };
-        let answer = answer.map_err(|error| match error {
+        let answer = self
+            .send_for_credentials("create", object, request, denied)
+            .await?;
+        let answer: TokenAnswer = decode(&answer, "token", namespace, name)?;
+        Ok(answer.status.token)
+    }
+
+    /// Sends a request for credentials, if it could be built; `denied` is the error without the permission for it.
+    async fn send_for_credentials(
+        &self,
+        verb: &str,
+        object: String,
+        request: Option<http::Request<Vec<u8>>>,
+        denied: CredentialsError,
+    ) -> Result<Vec<u8>, CredentialsError> {
+        let request = request.ok_or(CredentialsError::Unavailable)?;
+        let answer = send_for_bytes(&self.client, verb, object, request).await;
+        answer.map_err(|error| match error {
             KubeError::NotFound => CredentialsError::NotFound,
-            KubeError::Forbidden => CredentialsError::TokenRequestDenied {
-                account: self.account.clone(),
-            },
+            KubeError::Forbidden => denied,
             KubeError::Conflict | KubeError::Invalid | KubeError::Unavailable => {
                 CredentialsError::Unavailable
             }
-        })?;
-        let answer: TokenAnswer = decode(&answer, "token", namespace, name)?;
-        Ok(answer.status.token)
+        })
     }
 }
 

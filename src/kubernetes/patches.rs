@@ -37,10 +37,7 @@ impl Kubernetes {
     }
 
     pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
-        let answer = async {
-            let patch = self.finalizer_removal(grant).await?;
-            self.patch::<ImmBucketGrant>(&grant.key, patch).await
-        };
+        let answer = self.patch_finalizer_away(grant);
         match send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await {
             Ok(_) | Err(KubeError::NotFound) => Ok(()),
             Err(error) => Err(error),
@@ -49,11 +46,7 @@ impl Kubernetes {
 
     /// Removes the operator's finalizer from a grant, if it has one, for a command.
     pub(crate) async fn release_grant(&self, grant: &GrantObject) -> Result<(), RequestError> {
-        let answer = async {
-            let patch = self.finalizer_removal(grant).await?;
-            self.patch::<ImmBucketGrant>(&grant.key, patch).await
-        };
-        match send(answer).await {
+        match send(self.patch_finalizer_away(grant)).await {
             Err(RequestError::Kube(kube::Error::Api(status))) if status.code == 404 => Ok(()),
             answer => answer.map(drop),
         }
@@ -81,6 +74,11 @@ impl Kubernetes {
         let request = request.map_err(kube::Error::BuildRequest)?;
         let answer: WriteResponse = self.client.request(request).await?;
         Ok(answer.into_resource_version())
+    }
+
+    async fn patch_finalizer_away(&self, grant: &GrantObject) -> Result<String, kube::Error> {
+        let patch = self.finalizer_removal(grant).await?;
+        self.patch::<ImmBucketGrant>(&grant.key, patch).await
     }
 
     /// Returns the JSON patch that removes the operator's finalizer; `None` if the grant has none.

@@ -61,6 +61,13 @@ pub struct Workers {
     pub per_share: usize,
 }
 
+impl Workers {
+    /// Returns the limits in all and of one share.
+    pub const fn new(total: usize, per_share: usize) -> Self {
+        Self { total, per_share }
+    }
+}
+
 struct Scheduled {
     slot: delay_queue::Key,
     due: Instant,

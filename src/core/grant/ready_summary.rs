@@ -6,7 +6,7 @@ use super::reach::{public_statement, way_around_public_access_block, whole_accou
 use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, PassRoleDecision};
 use crate::api::{EntryState, GrantReason, PrincipalForm};
-use crate::core::condition_builder::{ReadySummary, counted};
+use crate::core::condition_builder::{ReadySummary, counted, progressing, stalled};
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
 use crate::core::identity::Identity;
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
@@ -29,17 +29,12 @@ pub(super) fn ready_summary(
         GrantState::Planned(GrantOutcome::Applied) => {
             let owned = observation.ledger.iter();
             let desired = owned.filter(|e| e.state != EntryState::Removing).count();
-            GrantReadySummary::at_rest(
-                R::Applied,
-                format!(
-                    "{desired} of {} present in the policy of {bucket}{}",
-                    counted(desired, "statement"),
-                    reach(grant, observation)
-                ),
-            )
+            let (statements, reach) = (counted(desired, "statement"), reach(grant, observation));
+            let message = format!("{desired} of {statements} present in the policy of {bucket}{reach}");
+            GrantReadySummary::at_rest(R::Applied, message)
         }
         GrantState::Planned(GrantOutcome::Writing) => {
-            GrantReadySummary::progressing(R::Reconciling, format!("Writing the policy of {bucket}"))
+            progressing!(R::Reconciling, "Writing the policy of {bucket}")
         }
         GrantState::Planned(GrantOutcome::Propagating) => GrantReadySummary::progressing(
             R::Propagating,
@@ -52,31 +47,23 @@ pub(super) fn ready_summary(
         GrantState::Planned(GrantOutcome::Released { .. }) => {
             GrantReadySummary::progressing(R::Released, "The grant owns no statement any more")
         }
-        GrantState::Planned(GrantOutcome::ExistingStatement) => GrantReadySummary::stalled(
+        GrantState::Planned(GrantOutcome::ExistingStatement) => stalled!(
             R::ExistingStatement,
-            format!(
-                "An equal statement exists in the policy of {bucket} and adoptionPolicy is Fail: set adoptionPolicy to Adopt, or remove the statement"
-            ),
+            "An equal statement exists in the policy of {bucket} and adoptionPolicy is Fail: set adoptionPolicy to Adopt, or remove the statement"
         ),
-        GrantState::Planned(GrantOutcome::TooLarge { needed, free }) => GrantReadySummary::stalled(
+        GrantState::Planned(GrantOutcome::TooLarge { needed, free }) => stalled!(
             R::PolicyTooLarge,
-            format!(
-                "The statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy of {bucket}: shorten spec.access.prefixes, or remove other statements"
-            ),
+            "The statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy of {bucket}: shorten spec.access.prefixes, or remove other statements"
         ),
-        GrantState::Planned(GrantOutcome::StatementTooLong { bytes }) => GrantReadySummary::stalled(
+        GrantState::Planned(GrantOutcome::StatementTooLong { bytes }) => stalled!(
             R::PolicyTooLarge,
-            format!(
-                "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
-            ),
+            "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
         ),
         GrantState::Planned(GrantOutcome::LedgerFull) if grant.only_stored.unverified > 0 => {
-            GrantReadySummary::progressing(
+            progressing!(
                 R::LedgerFull,
-                format!(
-                    "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
-                    grant.only_stored.unverified
-                ),
+                "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
+                grant.only_stored.unverified
             )
         }
         GrantState::Planned(GrantOutcome::LedgerFull) => GrantReadySummary::progressing(
@@ -87,47 +74,34 @@ pub(super) fn ready_summary(
             R::Suspended,
             "Suspended: statements are neither added, restored nor removed until spec.suspend is false",
         ),
-        GrantState::Planned(GrantOutcome::Missing) => GrantReadySummary::stalled(
+        GrantState::Planned(GrantOutcome::Missing) => stalled!(
             R::DriftReported,
-            format!(
-                "Statements are missing from the policy of {bucket} and are not restored: see status.plan and driftPolicy"
-            ),
+            "Statements are missing from the policy of {bucket} and are not restored: see status.plan and driftPolicy"
         ),
-        GrantState::Preview => GrantReadySummary::at_rest(
-            R::Preview,
-            format!(
-                "The policy is not written; status.plan shows what mode: Enforce would change{}",
-                reach(grant, observation)
-            ),
-        ),
+        GrantState::Preview => {
+            let what = "The policy is not written; status.plan shows what mode: Enforce would change";
+            GrantReadySummary::at_rest(R::Preview, what.to_owned() + &reach(grant, observation))
+        }
         GrantState::Denied(message) => GrantReadySummary::stalled(R::TenancyDenied, message.clone()),
         GrantState::NamespaceUnknown => GrantReadySummary::progressing(
             R::Reconciling,
             "The namespace, which the tenancy rules need, could not be read; retrying",
         ),
-        GrantState::WrongOwner(owner) => GrantReadySummary::stalled(
+        GrantState::WrongOwner(owner) => stalled!(
             R::OwnerMismatch,
-            format!(
-                "Bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: delete the grant and create it with the correct owner"
-            ),
+            "Bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: delete the grant and create it with the correct owner"
         ),
-        GrantState::WrongRegion(region) => GrantReadySummary::stalled(
+        GrantState::WrongRegion(region) => stalled!(
             R::RegionMismatch,
-            format!(
-                "Bucket {bucket} is in {region}, not in spec.bucket.region: delete the grant and create it with the correct region"
-            ),
+            "Bucket {bucket} is in {region}, not in spec.bucket.region: delete the grant and create it with the correct region"
         ),
-        GrantState::OwnerUnverified => GrantReadySummary::stalled(
+        GrantState::OwnerUnverified => stalled!(
             R::OwnerUnverified,
-            format!(
-                "The operator's own identity cannot read the owner of bucket {bucket}, and is used only for buckets with a verified owner: allow oss:GetBucketInfo for this identity"
-            ),
+            "The operator's own identity cannot read the owner of bucket {bucket}, and is used only for buckets with a verified owner: allow oss:GetBucketInfo for this identity"
         ),
-        GrantState::DriftReported => GrantReadySummary::stalled(
+        GrantState::DriftReported => stalled!(
             R::DriftReported,
-            format!(
-                "Statements are missing from the policy of {bucket} and driftPolicy is Report: see status.plan, or set driftPolicy to Correct to restore them"
-            ),
+            "Statements are missing from the policy of {bucket} and driftPolicy is Report: see status.plan, or set driftPolicy to Correct to restore them"
         ),
         GrantState::RepeatedDrift => {
             GrantReadySummary::stalled(R::RepeatedDrift, repeated_drift(observation, true))
@@ -142,48 +116,40 @@ pub(super) fn ready_summary(
                 ready: false,
             }
         }
-        GrantState::PolicyUnreadable(error) => GrantReadySummary::stalled(
+        GrantState::PolicyUnreadable(error) => stalled!(
             R::PolicyUnreadable,
-            format!("The policy of {bucket} is not changed because {error}: correct the policy at OSS"),
+            "The policy of {bucket} is not changed because {error}: correct the policy at OSS"
         ),
-        GrantState::WriteConflict => GrantReadySummary::progressing(
+        GrantState::WriteConflict => progressing!(
             R::WriteConflict,
-            format!("Another writer changed the policy of {bucket} between each read and write; retrying"),
+            "Another writer changed the policy of {bucket} between each read and write; retrying"
         ),
-        GrantState::InvalidPlan(fault) => GrantReadySummary::stalled(
+        GrantState::InvalidPlan(fault) => stalled!(
             R::InvalidPlan,
-            format!(
-                "The policy of {bucket} was not written, because the change that the operator planned is invalid ({fault}): report this bug with the log of the operator"
-            ),
+            "The policy of {bucket} was not written, because the change that the operator planned is invalid ({fault}): report this bug with the log of the operator"
         ),
-        GrantState::PassRoleBlocked => GrantReadySummary::stalled(
+        GrantState::PassRoleBlocked => stalled!(
             R::PublicAccessBlocked,
-            format!(
-                "Block Public Access forbids the ram:PassRole statement; the other statement is applied{}: set access.passRoleStatement to Auto or Omit",
-                reach(grant, observation)
-            ),
+            "Block Public Access forbids the ram:PassRole statement; the other statement is applied{}: set access.passRoleStatement to Auto or Omit",
+            reach(grant, observation)
         ),
         GrantState::CloudFailed(error) if error.kind == CloudErrorKind::PublicAccessBlocked => {
-            GrantReadySummary::stalled(
+            stalled!(
                 R::PublicAccessBlocked,
-                format!(
-                    "Block Public Access rejects the policy of {bucket} with the statements of the grant ({}): {}",
-                    error.code_and_request_id(),
-                    way_around(grant, observation)
-                ),
+                "Block Public Access rejects the policy of {bucket} with the statements of the grant ({}): {}",
+                error.code_and_request_id(),
+                way_around(grant, observation)
             )
         }
         GrantState::CloudFailed(error) if grant.deleting && error.kind == CloudErrorKind::NoSuchBucket => {
-            GrantReadySummary::stalled(
+            stalled!(
                 R::BucketNotFound,
-                format!(
-                    "OSS does not show bucket {bucket} to these credentials ({}), and STS does not say that they belong to its owner: use credentials of account {}",
-                    error.code_and_request_id(),
-                    grant
-                        .bucket
-                        .as_ref()
-                        .map_or("", |bucket| bucket.owner_uid.as_str()),
-                ),
+                "OSS does not show bucket {bucket} to these credentials ({}), and STS does not say that they belong to its owner: use credentials of account {}",
+                error.code_and_request_id(),
+                grant
+                    .bucket
+                    .as_ref()
+                    .map_or("", |bucket| bucket.owner_uid.as_str())
             )
         }
         GrantState::CloudFailed(error) => cloud_error_summary(error, bucket, grant.identity.as_ref()),
@@ -235,73 +201,60 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
                 || format!("allow oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on acs:oss:*:*:{bucket}"),
                 ToOwned::to_owned,
             );
-            GrantReadySummary::stalled(
+            stalled!(
                 R::AccessDenied,
-                format!(
-                    "The credentials{whose} lack a permission for the policy of {bucket} ({code}): {fix}"
-                ),
+                "The credentials{whose} lack a permission for the policy of {bucket} ({code}): {fix}"
             )
         }
-        CloudErrorKind::NoSuchBucket => GrantReadySummary::stalled(
+        CloudErrorKind::NoSuchBucket => stalled!(
             R::BucketNotFound,
-            format!("Bucket {bucket} does not exist ({code}): create the bucket, or delete the grant"),
+            "Bucket {bucket} does not exist ({code}): create the bucket, or delete the grant"
         ),
-        CloudErrorKind::WrongRegion => GrantReadySummary::stalled(
+        CloudErrorKind::WrongRegion => stalled!(
             R::RegionMismatch,
-            format!(
-                "Bucket {bucket} is not in spec.bucket.region ({code}): delete the grant and create it with the correct region"
-            ),
+            "Bucket {bucket} is not in spec.bucket.region ({code}): delete the grant and create it with the correct region"
         ),
-        CloudErrorKind::CredentialsRejected => GrantReadySummary::stalled(
+        CloudErrorKind::CredentialsRejected => stalled!(
             R::CredentialsUnavailable,
-            format!("The cloud rejected the credentials ({code}): provide a valid AccessKey pair"),
+            "The cloud rejected the credentials ({code}): provide a valid AccessKey pair"
         ),
-        CloudErrorKind::CredentialsExpired => GrantReadySummary::stalled(
+        CloudErrorKind::CredentialsExpired => stalled!(
             R::CredentialsUnavailable,
-            format!("The temporary credentials have expired ({code}): provide new ones"),
+            "The temporary credentials have expired ({code}): provide new ones"
         ),
-        CloudErrorKind::Throttled => GrantReadySummary::progressing(
-            R::RateLimited,
-            format!("OSS throttles the requests ({code}); retrying"),
-        ),
-        CloudErrorKind::BucketLocked => GrantReadySummary::progressing(
+        CloudErrorKind::Throttled => {
+            progressing!(R::RateLimited, "OSS throttles the requests ({code}); retrying")
+        }
+        CloudErrorKind::BucketLocked => progressing!(
             R::CloudUnavailable,
-            format!(
-                "OSS rejected the change of the policy, because another request changes the settings of {bucket} at the moment ({code}); retrying: if it persists, find the other writer in ActionTrail"
-            ),
+            "OSS rejected the change of the policy, because another request changes the settings of {bucket} at the moment ({code}); retrying: if it persists, find the other writer in ActionTrail"
         ),
-        CloudErrorKind::PolicyRejected => GrantReadySummary::stalled(
+        CloudErrorKind::PolicyRejected => stalled!(
             R::ForeignStatementRejected,
-            format!(
-                "OSS rejected the policy of {bucket} because of its content ({code}), although the statements of the grant are valid: check the unmanaged statements and correct them at OSS"
-            ),
+            "OSS rejected the policy of {bucket} because of its content ({code}), although the statements of the grant are valid: check the unmanaged statements and correct them at OSS"
         ),
         CloudErrorKind::RequestRejected if error.refusal.by == Some(RefusedBy::PublicEndpoint) => {
-            GrantReadySummary::stalled(
+            stalled!(
                 R::EndpointForbidden,
-                format!(
-                    "The settings of {bucket} cannot be read ({code}): {}",
-                    fix.unwrap_or_default()
-                ),
+                "The settings of {bucket} cannot be read ({code}): {}",
+                fix.unwrap_or_default()
             )
         }
         // The summary of a blocked policy depends on the grant.
         CloudErrorKind::RequestRejected
         | CloudErrorKind::PublicAccessBlocked
-        | CloudErrorKind::NoSuchProject => GrantReadySummary::stalled(
+        | CloudErrorKind::NoSuchProject => stalled!(
             R::RequestRejected,
-            format!(
-                "OSS rejected the request ({code}), which is retried at each drift check: {}",
-                fix.unwrap_or("fix what the code names, or report the code if it persists")
-            ),
+            "OSS rejected the request ({code}), which is retried at each drift check: {}",
+            fix.unwrap_or("fix what the code names, or report the code if it persists")
         ),
-        CloudErrorKind::Unavailable if error.is_clock_skew() => GrantReadySummary::progressing(
+        CloudErrorKind::Unavailable if error.is_clock_skew() => progressing!(
             R::CloudUnavailable,
-            format!("OSS rejects the requests because their time is wrong ({code}): {CORRECT_CLOCK}"),
+            "OSS rejects the requests because their time is wrong ({code}): {CORRECT_CLOCK}"
         ),
-        CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => GrantReadySummary::progressing(
+        CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => progressing!(
             R::CloudUnavailable,
-            format!("OSS did not answer or returned a server error ({code}); retrying"),
+            "OSS did not answer or returned a server error ({code}); retrying"
         ),
     }
 }

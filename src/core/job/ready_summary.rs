@@ -4,7 +4,7 @@
 use super::phase::{End, Phase};
 use super::throughput::time_left;
 use crate::api::{JobReason, JobSpec, JobStatus};
-use crate::core::condition_builder::{ReadySummary, counted};
+use crate::core::condition_builder::{ReadySummary, counted, progressing, stalled};
 
 /// Content of the Ready condition of a job.
 pub(super) type JobReadySummary = ReadySummary<JobReason>;
@@ -29,11 +29,9 @@ pub(super) fn job_ready_summary(
         Phase::Scoring(per_second) => {
             Summary::progressing(JobReason::Scoring, scoring(status, spec, *per_second))
         }
-        Phase::Queued(Some(limit)) => Summary::progressing(
+        Phase::Queued(Some(limit)) => progressing!(
             JobReason::Pending,
-            format!(
-                "Running jobs of this namespace: {limit}, the maximum; the job starts when one of them finishes"
-            ),
+            "Running jobs of this namespace: {limit}, the maximum; the job starts when one of them finishes"
         ),
         Phase::Queued(None) => Summary::progressing(
             JobReason::Pending,
@@ -48,30 +46,24 @@ pub(super) fn job_ready_summary(
             Summary::progressing(JobReason::CredentialsUnavailable, message)
         }
         Phase::CredentialsFailed(_, message) => Summary::stalled(JobReason::CredentialsUnavailable, message),
-        Phase::CredentialsRejected(error, whose) => Summary::stalled(
+        Phase::CredentialsRejected(error, whose) => stalled!(
             JobReason::CredentialsUnavailable,
-            format!(
-                "IMM rejected the credentials of {whose} ({}): provide valid credentials; the job then resumes",
-                error.code_and_request_id()
-            ),
+            "IMM rejected the credentials of {whose} ({}): provide valid credentials; the job then resumes",
+            error.code_and_request_id()
         ),
         Phase::OutOfBudget => Summary::at_rest(JobReason::BudgetExceeded, out_of_budget(status)),
         Phase::RestoredFromBackup => Summary::stalled(
             JobReason::RestoredFromBackup,
             "The object was restored from a backup, or its status was removed: remove annotation immops.dev/started to score, and be billed for, all items again",
         ),
-        Phase::ResultsMissing(count) => Summary::stalled(
+        Phase::ResultsMissing(count) => stalled!(
             JobReason::ResultsMissing,
-            format!(
-                "ImageScoreReports with {} are missing, and scoring them again would be billed: restore the reports, or cancel the job and create another one",
-                counted(*count, "stored result")
-            ),
+            "ImageScoreReports with {} are missing, and scoring them again would be billed: restore the reports, or cancel the job and create another one",
+            counted(*count, "stored result")
         ),
-        Phase::NotStarted(error) => Summary::stalled(
+        Phase::NotStarted(error) => stalled!(
             JobReason::NotStarted,
-            format!(
-                "The API server rejects annotation immops.dev/started on this job ({error}), and no call is made without it: check admission policies and the permissions of the operator"
-            ),
+            "The API server rejects annotation immops.dev/started on this job ({error}), and no call is made without it: check admission policies and the permissions of the operator"
         ),
         Phase::Stalled(reason, message) => Summary::stalled(*reason, message),
         Phase::Invalid(message) => Summary::stalled(JobReason::InvalidSpec, message),
