@@ -4,7 +4,7 @@
 use crate::cloud::Cloud;
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::kubernetes::{Kubernetes, now};
-use crate::ports::{AccessKeys, CloudError, CredentialsError};
+use crate::ports::{AccessKeys, CredentialsError};
 
 use super::OperatorIdentity;
 
@@ -60,7 +60,7 @@ impl CallerCredentials<'_> {
                 let token = kubernetes.request_token(namespace, name).await?;
                 let session = session(role_arn, None);
                 let exchanged = cloud.assume_role_with_oidc(&session, provider_arn, &token, now());
-                exchanged.await.map_err(sts_error)?
+                exchanged.await.map_err(CredentialsError::of_sts)?
             }
             (Self::Cluster(_), CredentialOrigin::Operator { .. }) => {
                 return Err(CredentialsError::NotConfigured);
@@ -71,16 +71,8 @@ impl CallerCredentials<'_> {
             Some(role) => {
                 let session = session(&role.role_arn, role.external_id.as_ref());
                 let assumed = cloud.assume_role(&session, &keys, now()).await;
-                assumed.map_err(sts_error)
+                assumed.map_err(CredentialsError::of_sts)
             }
         }
-    }
-}
-
-fn sts_error(error: CloudError) -> CredentialsError {
-    if error.is_transient() || error.is_clock_skew() {
-        CredentialsError::StsUnavailable(error)
-    } else {
-        CredentialsError::AssumeRoleDenied(error)
     }
 }

@@ -65,15 +65,13 @@ impl OperatorIdentity {
             Self::None => Err(CredentialsError::NotConfigured),
             Self::Static(keys) => Ok(keys.clone()),
             Self::Folder(folder) => {
-                let id = read_value(folder, "accessKeyId")
-                    .await
-                    .ok_or(CredentialsError::Invalid("accessKeyId"))?;
-                let secret = read_value(folder, "accessKeySecret")
-                    .await
-                    .ok_or(CredentialsError::Invalid("accessKeySecret"))?;
+                let required = async |name: &'static str| {
+                    let value = read_value(folder, name).await;
+                    value.ok_or(CredentialsError::Invalid(name))
+                };
                 Ok(AccessKeys {
-                    id: id.expose_secret().to_owned(),
-                    secret,
+                    id: required("accessKeyId").await?.expose_secret().to_owned(),
+                    secret: required("accessKeySecret").await?,
                     token: read_value(folder, "securityToken").await,
                     expires_at: None,
                 })
@@ -101,21 +99,7 @@ impl OperatorIdentity {
                 cloud
                     .assume_role_with_oidc(&session, provider_arn, &token, now)
                     .await
-                    .map_err(|error| match error.kind {
-                        CloudErrorKind::AccessDenied
-                        | CloudErrorKind::RequestRejected
-                        | CloudErrorKind::CredentialsRejected
-                        | CloudErrorKind::CredentialsExpired => CredentialsError::AssumeRoleDenied(error),
-                        CloudErrorKind::Throttled
-                        | CloudErrorKind::Unavailable
-                        | CloudErrorKind::Unanswered
-                        | CloudErrorKind::PublicAccessBlocked
-                        | CloudErrorKind::NoSuchBucket
-                        | CloudErrorKind::BucketLocked
-                        | CloudErrorKind::NoSuchProject
-                        | CloudErrorKind::WrongRegion
-                        | CloudErrorKind::PolicyRejected => CredentialsError::StsUnavailable(error),
-                    })
+                    .map_err(CredentialsError::of_sts)
             }
         }
     }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::answer::parse_answer;
 use super::classify;
-use super::client::{CallDeadline, Cloud, MAX_RESPONSE_BYTES};
+use super::client::{CallDeadline, Cloud};
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::api::{JobAccess, RoleChain, RoleType};
@@ -146,16 +146,13 @@ impl Cloud {
             version: "2020-09-30",
             form: None,
         };
-        let request = call.request(Some(keys), now)?;
-        let answer = self.send(CallDeadline::Imm, request, MAX_RESPONSE_BYTES).await?;
-        if answer.status == 200 {
-            return Ok(answer.body);
-        }
-        Err(classify::imm_error(
-            answer.status,
-            &answer.body,
-            answer.error_headers(),
-            uri,
-        ))
+        self.send_rpc(
+            CallDeadline::Imm,
+            call,
+            Some(keys),
+            now,
+            |status, body, headers| classify::imm_error(status, body, headers, uri),
+        )
+        .await
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::classify;
 use super::client::Cloud;
-use super::oss_policy::{OssCall, error_of, server_date};
+use super::oss_policy::{OssCall, bucket_call, error_of, server_date};
 use crate::core::job::ListedObject;
 use crate::core::place::{BucketPlace, ObjectPlace};
 use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage};
@@ -167,15 +167,10 @@ impl Cloud {
 
 fn get_call<'a>(bucket: &'a BucketPlace, key: Option<&'a str>, cap: usize, time: Timestamp) -> OssCall<'a> {
     OssCall {
-        method: Method::GET,
-        place: bucket,
-        of_bucket: true,
         key,
         query: Vec::new(),
-        headers: Vec::new(),
-        body: None,
-        time,
         cap,
+        ..bucket_call(Method::GET, bucket, "", time)
     }
 }
 

@@ -120,11 +120,8 @@ impl Cloud {
         keys: &AccessKeys,
         signed_at: Timestamp,
     ) -> Result<Option<String>, CloudError> {
-        accepted(
-            &self
-                .send_oss(keys, bucket_call(Method::DELETE, bucket, "policy", signed_at))
-                .await?,
-        )
+        let call = bucket_call(Method::DELETE, bucket, "policy", signed_at);
+        accepted(&self.send_oss(keys, call).await?)
     }
 
     /// Returns Block Public Access of the bucket and, if that is off, of the account. A missing permission or a rejected
@@ -231,7 +228,12 @@ impl Cloud {
     }
 }
 
-fn bucket_call<'a>(method: Method, bucket: &'a BucketPlace, query: &str, time: Timestamp) -> OssCall<'a> {
+pub(super) fn bucket_call<'a>(
+    method: Method,
+    bucket: &'a BucketPlace,
+    query: &str,
+    time: Timestamp,
+) -> OssCall<'a> {
     OssCall {
         method,
         place: bucket,

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use k8s_openapi::jiff::Timestamp;
 use reqwest::{Method, Request};
 
-use super::client::{build_request, parse_url};
+use super::classify::ErrorHeaders;
+use super::client::{CallDeadline, Cloud, MAX_RESPONSE_BYTES, build_request, parse_url};
 use super::sign::{Header, acs3};
 use crate::ports::{AccessKeys, CloudError};
 
@@ -20,10 +21,29 @@ pub(super) struct RpcCall<'a> {
     pub(super) form: Option<&'a str>,
 }
 
+impl Cloud {
+    /// Sends a call and returns the body of its success. `error_of` classifies every other answer.
+    pub(super) async fn send_rpc(
+        &self,
+        deadline: CallDeadline,
+        call: RpcCall<'_>,
+        keys: Option<&AccessKeys>,
+        now: Timestamp,
+        error_of: impl FnOnce(u16, &[u8], ErrorHeaders) -> CloudError,
+    ) -> Result<Vec<u8>, CloudError> {
+        let request = call.request(keys, now)?;
+        let answer = self.send(deadline, request, MAX_RESPONSE_BYTES).await?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status => Err(error_of(status, &answer.body, answer.error_headers())),
+        }
+    }
+}
+
 impl RpcCall<'_> {
     /// Builds the request, signed if there are credentials. Fails if a credential is not valid in a header. The address of
     /// a call without credentials has no query.
-    pub(super) fn request(self, keys: Option<&AccessKeys>, now: Timestamp) -> Result<Request, CloudError> {
+    fn request(self, keys: Option<&AccessKeys>, now: Timestamp) -> Result<Request, CloudError> {
         let mut url = parse_url(self.address)?;
         let date = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         if keys.is_none() {

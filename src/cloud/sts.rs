@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::answer::parse_answer;
 use super::classify;
-use super::client::{CallDeadline, Cloud, MAX_RESPONSE_BYTES};
+use super::client::{CallDeadline, Cloud};
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
@@ -89,17 +89,8 @@ impl Cloud {
             version: "2015-04-01",
             form: Some(body),
         };
-        let request = call.request(keys, now)?;
-        let answer = self.send(CallDeadline::Oss, request, MAX_RESPONSE_BYTES).await?;
-        if answer.status == 200 {
-            Ok(answer.body)
-        } else {
-            Err(classify::sts_error(
-                answer.status,
-                &answer.body,
-                answer.error_headers(),
-            ))
-        }
+        self.send_rpc(CallDeadline::Oss, call, keys, now, classify::sts_error)
+            .await
     }
 }
 

@@ -262,22 +262,13 @@ async fn exchange(
         ) => ports
             .assume_role_with_oidc(&session(role_arn, None), provider_arn, &token)
             .await
-            .map_err(sts_error),
+            .map_err(CredentialsError::of_sts),
         (Opened::Token(_), _, _) => Err(CredentialsError::Unavailable),
         (Opened::Keys(keys), _, None) => Ok(keys),
         (Opened::Keys(keys), _, Some(role)) => ports
             .assume_role(&session(&role.role_arn, role.external_id.as_ref()), &keys)
             .await
-            .map_err(sts_error),
-    }
-}
-
-/// Transient errors of STS become `StsUnavailable`, all others `AssumeRoleDenied`.
-fn sts_error(error: CloudError) -> CredentialsError {
-    if error.is_transient() {
-        CredentialsError::StsUnavailable(error)
-    } else {
-        CredentialsError::AssumeRoleDenied(error)
+            .map_err(CredentialsError::of_sts),
     }
 }
 

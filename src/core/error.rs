@@ -169,6 +169,15 @@ pub enum CredentialsError {
 }
 
 impl CredentialsError {
+    /// Returns the error for a role assumption that failed: STS rejected it, or did not answer.
+    pub fn of_sts(error: CloudError) -> Self {
+        if error.is_transient() {
+            Self::StsUnavailable(error)
+        } else {
+            Self::AssumeRoleDenied(error)
+        }
+    }
+
     /// Whether a retry may succeed without any action.
     pub fn is_transient(&self) -> bool {
         matches!(

@@ -66,18 +66,7 @@ fn check_array(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Resul
         return Err(format!("{path} must be a list"));
     };
     let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    if schema.max_items.is_some_and(|most| count > most) {
-        return Err(format!(
-            "{path} must have at most {}",
-            counted(schema.max_items.unwrap_or(0), "item")
-        ));
-    }
-    if schema.min_items.is_some_and(|least| count < least) {
-        return Err(format!(
-            "{path} must have at least {}",
-            counted(schema.min_items.unwrap_or(0), "item")
-        ));
-    }
+    check_size(path, count, (schema.min_items, schema.max_items), "item")?;
     if let Some(JSONSchemaPropsOrArray::Schema(of_items)) = &schema.items {
         for (index, item) in items.iter_mut().enumerate() {
             check(item, of_items, &format!("{path}[{index}]"))?;
@@ -109,19 +98,29 @@ fn check_string(value: &Value, schema: &JSONSchemaProps, path: &str) -> Result<(
             names.join(", ")
         ));
     }
-    if schema.max_length.is_some_and(|most| length(value) > most) {
-        return Err(format!(
-            "{path} must have at most {}",
-            counted(schema.max_length.unwrap_or(0), "character")
-        ));
+    check_size(
+        path,
+        length(value),
+        (schema.min_length, schema.max_length),
+        "character",
+    )
+}
+
+fn check_size(
+    path: &str,
+    size: i64,
+    (least, most): (Option<i64>, Option<i64>),
+    unit: &str,
+) -> Result<(), String> {
+    let (too_large, too_small) = (
+        most.filter(|most| size > *most),
+        least.filter(|least| size < *least),
+    );
+    match (too_large, too_small) {
+        (Some(most), _) => Err(format!("{path} must have at most {}", counted(most, unit))),
+        (None, Some(least)) => Err(format!("{path} must have at least {}", counted(least, unit))),
+        (None, None) => Ok(()),
     }
-    if schema.min_length.is_some_and(|least| length(value) < least) {
-        return Err(format!(
-            "{path} must have at least {}",
-            counted(schema.min_length.unwrap_or(0), "character")
-        ));
-    }
-    Ok(())
 }
 
 fn check_integer(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Result<(), String> {

@@ -131,17 +131,7 @@ impl Leadership {
                 () = sleep_until(end) => return,
             }
             let sent = Instant::now();
-            let version = Some(self.record.version.clone());
-            match write_lease(
-                &self.lease,
-                Some(&self.identity),
-                self.acquired,
-                self.record.transitions,
-                version,
-                self.term,
-            )
-            .await
-            {
+            match self.write(Some(&self.identity)).await {
                 Some(record) => {
                     self.record = record;
                     self.until.send_replace(Some(expiry_of(sent, self.term)));
@@ -150,6 +140,19 @@ impl Leadership {
                 None => {}
             }
         }
+    }
+
+    async fn write(&self, holder: Option<&str>) -> Option<LeaseRecord> {
+        let (version, transitions) = (Some(self.record.version.clone()), self.record.transitions);
+        write_lease(
+            &self.lease,
+            holder,
+            self.acquired,
+            transitions,
+            version,
+            self.term,
+        )
+        .await
     }
 
     /// Returns `false` if the lease has another holder or no holder. A failed read counts as `true` until the lease expires.
@@ -178,12 +181,7 @@ impl Leadership {
             if attempt > 0 && !self.is_still_holder().await {
                 return;
             }
-            let version = Some(self.record.version.clone());
-            let transitions = self.record.transitions;
-            if write_lease(&self.lease, None, self.acquired, transitions, version, self.term)
-                .await
-                .is_some()
-            {
+            if self.write(None).await.is_some() {
                 tracing::info!("released lease");
                 return;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::grant_set::{GrantSet, GrantWork, drift_interval};
 use super::observation::{PolicyView, count_owned};
-use super::release::{release, released};
+use super::release::release;
 use super::roll_back::roll_back;
 use super::store_ledgers::{publish_changes, publish_drift, store_ledgers};
 use crate::api::{EntryState, EventReason, LedgerEntry, PlannedChange};
@@ -138,7 +138,7 @@ async fn finish_grant(
     }
     work.input.ledger = ledger;
     publish_changes(set, &work, &outcome).await;
-    if let Some(residual) = released(&outcome) {
+    if let GrantOutcome::Released { residual } = outcome {
         let others = work
             .overlaps(view.document)
             .and_then(|n| usize::try_from(n).ok())
@@ -190,12 +190,12 @@ pub(super) async fn write_state(
     view: Option<PolicyView<'_>>,
 ) -> bool {
     if work.owns_nothing() {
-        let residual = if let GrantState::Planned(outcome) = &state {
-            released(outcome)
+        let residual = if let GrantState::Planned(GrantOutcome::Released { residual }) = state {
+            residual
         } else {
-            None
+            0
         };
-        return release(set.context, work.grant, residual.unwrap_or(0)).await;
+        return release(set.context, work.grant, residual).await;
     }
     let state = if let GrantState::Planned(outcome) = &state {
         work.grant_state(outcome)

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::departed;
 use super::write_status::{write_grant_state, write_status};
-use crate::api::EventReason;
+use crate::api::{EventReason, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::counted;
 use crate::core::grant::{
-    Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, Observation, PassRoleDecision, PlanInput,
-    Removal, parse_spec, plan,
+    Disposition, GrantInput, GrantObject, GrantState, Observation, PassRoleDecision, PlanInput, Removal,
+    parse_spec, plan,
 };
 
 /// Requeue interval of a grant whose spec cannot be used.
@@ -77,7 +77,7 @@ pub(super) async fn release_retained(
     let mut staying = Vec::new();
     for (mut grant, ledger) in stay {
         if ledger != grant.status.owned {
-            let status = crate::api::GrantStatus {
+            let status = GrantStatus {
                 owned: ledger,
                 ..grant.status.clone()
             };
@@ -141,7 +141,7 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
     }
     // Another finalizer keeps the object: its status must no longer claim statements.
     if !grant.status.owned.is_empty() && grant.finalizers.len() > 1 {
-        let status = crate::api::GrantStatus {
+        let status = GrantStatus {
             owned: Vec::new(),
             ..grant.status.clone()
         };
@@ -154,21 +154,4 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
         tracing::info!(grant = %grant.key, %error, "failed to remove finalizer; retrying");
     }
     released.is_ok()
-}
-
-/// Returns the number of foreign statements that still name the grantee, if the outcome releases the grant; `None`
-/// otherwise.
-pub(super) fn released(outcome: &GrantOutcome) -> Option<usize> {
-    match outcome {
-        GrantOutcome::Released { residual } => Some(*residual),
-        GrantOutcome::Applied
-        | GrantOutcome::Writing
-        | GrantOutcome::Propagating
-        | GrantOutcome::Missing
-        | GrantOutcome::ExistingStatement
-        | GrantOutcome::TooLarge { .. }
-        | GrantOutcome::StatementTooLong { .. }
-        | GrantOutcome::LedgerFull
-        | GrantOutcome::Carried => None,
-    }
 }
