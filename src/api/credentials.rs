@@ -57,7 +57,7 @@ pub struct ServiceAccountRef {
 }
 
 /// A role that is assumed with the credentials of the source.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[serde(rename_all = "camelCase")]
 pub struct AssumeRole {
     /// ARN of the RAM role to assume, for example acs:ram::6543210987654321:role/oss-policy-admin.

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::hash::sha256;
-use crate::api::{BucketRef, CredentialSource, Credentials, JobAccess, ProjectRef};
+use crate::api::{AssumeRole, BucketRef, CredentialSource, Credentials, JobAccess, ProjectRef};
 
 /// Longest name of an STS session (STS page `AssumeRole`, `RoleSessionName`).
 const SESSION_NAME_LIMIT: usize = 64;
@@ -37,22 +37,13 @@ pub enum CredentialOrigin {
     },
 }
 
-/// A role that is assumed with the credentials of the origin.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AssumedRole {
-    /// ARN of the RAM role.
-    pub role_arn: String,
-    /// External ID that the trust policy of the role requires.
-    pub external_id: Option<String>,
-}
-
 /// The identity whose credentials an object uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// Source of the credentials.
     pub origin: CredentialOrigin,
     /// Role that is assumed with them.
-    pub assumed_role: Option<AssumedRole>,
+    pub assumed_role: Option<AssumeRole>,
 }
 
 impl Identity {
@@ -75,10 +66,7 @@ impl Identity {
             }
             CredentialSource::Operator => CredentialOrigin::Operator { namespace },
         };
-        let assumed_role = credentials.assume_role.as_ref().map(|role| AssumedRole {
-            role_arn: role.role_arn.clone(),
-            external_id: role.external_id.clone(),
-        });
+        let assumed_role = credentials.assume_role.clone();
         Some(Self { origin, assumed_role })
     }
 

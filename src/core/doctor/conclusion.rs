@@ -67,14 +67,8 @@ fn principal(facts: &Facts, grant: &GrantFacts) -> Setting {
 /// What an access log changes about the principal: whether one session can be named.
 fn by_access_log(facts: &Facts, setting: &Setting) -> Option<Setting> {
     let log = &facts.access_log.as_ref()?.log;
-    let changed = |value: String, confirmed, why: &str| {
-        Some(Setting {
-            setting: "grantee.principal",
-            value,
-            confirmed,
-            why: why.to_owned(),
-        })
-    };
+    let changed =
+        |value: String, confirmed, why| Some(Setting::new("grantee.principal", value, confirmed, why));
     let by_session = format!("{:?}", PrincipalForm::ServiceRoleSession);
     if log.has_several_sessions() && setting.value == by_session {
         return changed(
@@ -131,25 +125,15 @@ fn by_policy(facts: &Facts, grant: &GrantFacts) -> Setting {
 }
 
 fn role_name(facts: &Facts, grant: &GrantFacts) -> Setting {
-    let works = facts
-        .probe
-        .as_ref()
-        .and_then(|probe| probe.findings.works.as_ref());
+    let findings = facts.probe.as_ref().map(|probe| &probe.findings);
+    let works = findings.and_then(|found| found.works.as_ref());
     if let Some(works) = works.filter(|works| works.principal != PrincipalForm::Account) {
-        return Setting::new(
-            "grantee.roleName",
-            works.role_name.clone(),
-            true,
-            "the probe scored an image with this spelling",
-        );
+        let why = "the probe scored an image with this spelling";
+        return Setting::new("grantee.roleName", works.role_name.clone(), true, why);
     }
     if let Some(spelling) = facts.access_log.as_ref().and_then(|facts| facts.log.spelling()) {
-        return Setting {
-            setting: "grantee.roleName",
-            value: spelling.clone(),
-            confirmed: true,
-            why: "the access log of OSS spells it so".to_owned(),
-        };
+        let why = "the access log of OSS spells it so";
+        return Setting::new("grantee.roleName", spelling.clone(), true, why);
     }
     let given = &grant.spec.grantee.role_name;
     let project = facts
@@ -187,12 +171,8 @@ fn pass_role_by_probe(facts: &Facts) -> Option<Setting> {
         ),
         (_, None) => return None,
     };
-    Some(Setting {
-        setting: "access.passRoleStatement",
-        value: format!("{value:?}"),
-        confirmed: true,
-        why: why.to_owned(),
-    })
+    let name = "access.passRoleStatement";
+    Some(Setting::new(name, format!("{value:?}"), true, why))
 }
 
 fn pass_role(facts: &Facts, grant: &GrantFacts) -> Setting {
@@ -223,17 +203,11 @@ fn pass_role(facts: &Facts, grant: &GrantFacts) -> Setting {
 }
 
 fn settle_seconds(facts: &Facts) -> Setting {
-    let measured = facts
-        .probe
-        .as_ref()
-        .and_then(|probe| probe.findings.settle_seconds());
+    let probe = facts.probe.as_ref();
+    let measured = probe.and_then(|probe| probe.findings.settle_seconds());
     if let Some(seconds) = measured {
-        return Setting::new(
-            "grantWait.settleSeconds",
-            seconds.to_string(),
-            true,
-            "twice the time that the probe measured, and at least 10 s",
-        );
+        let why = "twice the time that the probe measured, and at least 10 s";
+        return Setting::new("grantWait.settleSeconds", seconds.to_string(), true, why);
     }
     let job = facts.job.as_ref();
     let wait = job.map_or_else(GrantWait::default, |job| job.spec.grant_wait.clone());
@@ -251,13 +225,8 @@ fn revocation(facts: &Facts) -> Option<Setting> {
         RevocationLag::Millis(millis) => format!("{} s", millis.div_ceil(1000)),
         RevocationLag::LongerThan(millis) => format!("more than {} s", millis / 1000),
     };
-    Some(Setting {
-        setting: "revocation",
-        value,
-        confirmed: true,
-        why: "no field: so long did access outlast the removal of the statement, in one measurement"
-            .to_owned(),
-    })
+    let why = "no field: so long did access outlast the removal of the statement, in one measurement";
+    Some(Setting::new("revocation", value, true, why))
 }
 
 /// The endpoints to change; none if all of them answer.
@@ -295,12 +264,8 @@ fn endpoints(facts: &Facts) -> Vec<Setting> {
         ));
     }
     if settings.is_empty() && !facts.endpoints.is_empty() {
-        settings.push(Setting::new(
-            "endpoints",
-            "as they are",
-            true,
-            "every endpoint in use answers",
-        ));
+        let why = "every endpoint in use answers";
+        settings.push(Setting::new("endpoints", "as they are", true, why));
     }
     settings
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use imm_operator::api::{
-    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
+    AssumeRole, BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
 };
 use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
-use imm_operator::core::identity::{AssumedRole, CredentialOrigin, Identity};
+use imm_operator::core::identity::{CredentialOrigin, Identity};
 use imm_operator::core::job::JobObject;
 use imm_operator::core::policy::{CheckedDeletion, CheckedPolicy};
 use imm_operator::core::tenancy::{TenancyRules, Tenant};
@@ -166,7 +166,7 @@ impl Ports for Gate {
             }
             let identity = Identity {
                 origin,
-                assumed_role: Some(AssumedRole {
+                assumed_role: Some(AssumeRole {
                     role_arn: session.role_arn.clone(),
                     external_id: session.external_id.clone(),
                 }),
