@@ -72,13 +72,8 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
             return Action::Requeue(REREAD_AFTER);
         }
         let status = pruned_status(&job, false, now);
-        return match write_status(context, &mut job, &status).await {
-            WriteResult::Stored => next_action(context, &job),
-            WriteResult::Gone => Action::AwaitChange,
-            other @ (WriteResult::Retry | WriteResult::Refused | WriteResult::Superseded) => {
-                Action::Requeue(other.retry_after())
-            }
-        };
+        let stored = write_status(context, &mut job, &status).await;
+        return after_write(context, &job, stored);
     }
     acknowledge(context, job).await
 }
@@ -86,8 +81,13 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
 /// Writes the new generation and the handled reconcile request to the status of a finished job.
 async fn acknowledge(context: &Context, mut job: JobObject) -> Action {
     let status = acknowledged_status(&job);
-    match write_status(context, &mut job, &status).await {
-        WriteResult::Stored => next_action(context, &job),
+    let stored = write_status(context, &mut job, &status).await;
+    after_write(context, &job, stored)
+}
+
+fn after_write(context: &Context, job: &JobObject, stored: WriteResult) -> Action {
+    match stored {
+        WriteResult::Stored => next_action(context, job),
         WriteResult::Gone => Action::AwaitChange,
         other @ (WriteResult::Retry | WriteResult::Refused | WriteResult::Superseded) => {
             Action::Requeue(other.retry_after())
@@ -103,17 +103,12 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
         return Action::Requeue(REREAD_AFTER);
     }
     let status = pruned_status(&job, true, now);
-    match write_status(context, &mut job, &status).await {
-        WriteResult::Stored => {
-            let note = "The results were removed after results.ttlSecondsAfterFinished; the summary remains";
-            publish_job_event(context, &job, EventReason::ResultsExpired, note, false).await;
-            Action::AwaitChange
-        }
-        WriteResult::Gone => Action::AwaitChange,
-        other @ (WriteResult::Retry | WriteResult::Refused | WriteResult::Superseded) => {
-            Action::Requeue(other.retry_after())
-        }
+    let stored = write_status(context, &mut job, &status).await;
+    if stored == WriteResult::Stored {
+        let note = "The results were removed after results.ttlSecondsAfterFinished; the summary remains";
+        publish_job_event(context, &job, EventReason::ResultsExpired, note, false).await;
     }
+    after_write(context, &job, stored)
 }
 
 /// Deletes all reports of a job, including a report that was stored after the last status.

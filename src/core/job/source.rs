@@ -127,11 +127,7 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedOb
         let key = match object.key {
             Ok(key) => key,
             Err(raw) => {
-                found.push(SourceItem {
-                    uri: uri(&source.bucket, &raw),
-                    resume_after: None,
-                    reject_code: Some("KeyNotUtf8"),
-                });
+                found.push(rejected(uri(&source.bucket, &raw), None, "KeyNotUtf8"));
                 continue;
             }
         };
@@ -163,11 +159,14 @@ fn item(uri: String, place: Option<String>) -> SourceItem {
             reject_code: None,
         };
     }
-    let shown: String = uri.escape_debug().take(1000).collect();
+    rejected(uri.escape_debug().take(1000).collect(), place, "NotAnImageUri")
+}
+
+fn rejected(uri: String, resume_after: Option<String>, code: &'static str) -> SourceItem {
     SourceItem {
-        uri: shown,
-        resume_after: place,
-        reject_code: Some("NotAnImageUri"),
+        uri,
+        resume_after,
+        reject_code: Some(code),
     }
 }
 
@@ -202,19 +201,15 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool, most: usize) -> (Ve
         match std::str::from_utf8(line) {
             Ok(text) if text.starts_with("oss://") => found.push(item(text.to_owned(), place)),
             // Do not show the text: a job must not disclose the content of an object that is not a manifest.
-            other => found.push(SourceItem {
-                uri: if line.starts_with(b"oss://") {
+            other => {
+                let shown = if line.starts_with(b"oss://") {
                     line.escape_ascii().to_string().chars().take(1000).collect()
                 } else {
                     format!("line at byte {begin}")
-                },
-                resume_after: place,
-                reject_code: Some(if other.is_ok() {
-                    "NotAnImageUri"
-                } else {
-                    "LineNotUtf8"
-                }),
-            }),
+                };
+                let code = other.map_or("LineNotUtf8", |_| "NotAnImageUri");
+                found.push(rejected(shown, place, code));
+            }
         }
     }
     (found, used)

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::statement::texts;
 use super::wildcard::{covers_all_after, pattern_matches, patterns_overlap};
 
 /// Maximum length of the patterns that are stored in the status.
@@ -33,11 +34,7 @@ pub(super) enum Coverage {
 
 /// Returns the entries of a member; `None` if it is absent or holds anything else than strings.
 fn strings<'a>(statement: &'a Map<String, Value>, name: &str) -> Option<Vec<&'a str>> {
-    match statement.get(name)? {
-        Value::String(one) => Some(vec![one]),
-        Value::Array(many) => many.iter().map(Value::as_str).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
-    }
+    texts(statement.get(name)?)
 }
 
 /// Whether a pattern has characters that may be more than themselves: OSS documents only `*`.

@@ -17,3 +17,4 @@ pub use statement::{
     STATEMENT_LIMIT, Statement, access_statement, fingerprint, is_plausible, is_removed_verbatim_only,
     names_grantee, pass_role_statement, readers,
 };
+pub use wildcard::pattern_matches;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 
 use super::document::Document;
-use super::statement::parse_strictly;
+use super::statement::{parse_strictly, texts};
 
 /// Conditions whose fixed values make a statement non-public.
 const NARROWING_KEYS: [&str; 4] = [
@@ -156,15 +156,6 @@ fn is_narrow(text: &str) -> bool {
         Err(_) => return false,
     };
     bits.is_some_and(|bits| bits >= least)
-}
-
-/// Returns a text, or a list of texts.
-fn texts(value: &Value) -> Option<Vec<&str>> {
-    match value {
-        Value::String(one) => Some(vec![one]),
-        Value::Array(many) => many.iter().map(Value::as_str).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
-    }
 }
 
 #[cfg(test)]

@@ -253,6 +253,15 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Returns the texts of a member: of a text or of a list of texts.
+pub(super) fn texts(value: &Value) -> Option<Vec<&str>> {
+    match value {
+        Value::String(one) => Some(vec![one]),
+        Value::Array(many) => many.iter().map(Value::as_str).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}
+
 /// Parses a JSON object. Returns `None` for other values and for duplicate members at any depth.
 pub(super) fn parse_strictly(text: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(text).ok()?;

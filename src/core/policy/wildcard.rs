@@ -28,7 +28,7 @@ fn glob_matches(text: &str, head: &str, rest: &str) -> bool {
 }
 
 /// Returns `true` if a pattern matches a text.
-pub(super) fn pattern_matches(pattern: &str, text: &str) -> bool {
+pub fn pattern_matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         Some((head, rest)) => glob_matches(text, head, rest),
         None => pattern == text,

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::{RuleKind, TenancyRule, TenancyRules};
 use crate::api::CredentialSource;
+use crate::core::validate::{check_role, check_uid};
 
 /// Checks that each rule with source Operator says what it is for, and that something can match each entry.
 ///
@@ -85,7 +86,7 @@ fn consists_of(text: &str, length: RangeInclusive<usize>, accepts: fn(u8) -> boo
 }
 
 fn is_account(text: &str) -> bool {
-    consists_of(text, 5..=20, |byte| byte.is_ascii_digit())
+    check_uid("uid", text).is_ok()
 }
 
 fn is_account_or_any(text: &str) -> bool {
@@ -104,9 +105,7 @@ fn is_project_pattern(text: &str) -> bool {
 }
 
 fn is_role(text: &str) -> bool {
-    consists_of(text, 1..=64, |byte| {
-        byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
-    })
+    check_role("role", text).is_ok()
 }
 
 fn is_role_or_any(text: &str) -> bool {

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::api::{AdoptionPolicy, CredentialSource, Credentials, GrantSpec, JobSpec, Preset, PrincipalForm};
+use crate::core::policy::pattern_matches;
 
 /// The tenancy rules, as configured by the cluster operator.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -251,7 +252,7 @@ impl NamespaceSelector {
         let named = self
             .names
             .iter()
-            .any(|pattern| glob_matches(pattern, &tenant.name));
+            .any(|pattern| pattern_matches(pattern, &tenant.name));
         let labelled = !self.match_labels.is_empty()
             && self
                 .match_labels
@@ -297,25 +298,7 @@ fn lists_role(list: &[String], role: &str) -> bool {
 
 fn matches_any(patterns: &[String], value: &str, empty: EmptyList) -> bool {
     (patterns.is_empty() && empty == EmptyList::Any)
-        || patterns.iter().any(|pattern| glob_matches(pattern, value))
-}
-
-/// Returns `true` if `value` matches a pattern in which `*` matches any text.
-fn glob_matches(pattern: &str, value: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = value.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-    }
-    rest.len() >= last.len() && rest.ends_with(last)
+        || patterns.iter().any(|pattern| pattern_matches(pattern, value))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ fn a_star_matches_any_text_and_all_other_characters_are_literal() {
         ("a*a", "a", false),
         ("a.c", "abc", false),
     ] {
-        assert_eq!(glob_matches(pattern, value), fits, "{pattern} {value}");
+        assert_eq!(pattern_matches(pattern, value), fits, "{pattern} {value}");
     }
 }
 

@@ -200,12 +200,8 @@ impl<'a> PlanBuilder<'a> {
         let mut outcome = GrantOutcome::Applied;
         for statement in &desired.statements {
             if statement.text.len() > STATEMENT_LIMIT {
-                return Err((
-                    grant,
-                    GrantOutcome::StatementTooLong {
-                        bytes: statement.text.len(),
-                    },
-                ));
+                let bytes = statement.text.len();
+                return Err((grant, GrantOutcome::StatementTooLong { bytes }));
             }
             let Some(group) = self.groups.get(statement.fingerprint.as_str()) else {
                 continue;
@@ -222,14 +218,8 @@ impl<'a> PlanBuilder<'a> {
                     .and_then(|e| e.unsettled_until.clone())
                     .filter(|t| t.0 > self.input.now);
                 let text = entry.map_or(&statement.text, |e| &e.statement).clone();
-                self.record(
-                    grant,
-                    statement,
-                    EntryState::Applied,
-                    pre_existing,
-                    text,
-                    unsettled,
-                )?;
+                let state = (EntryState::Applied, pre_existing);
+                self.record(grant, statement, state, text, unsettled)?;
             } else if self.input.absence_untrusted {
                 outcome = GrantOutcome::Propagating;
             } else {
@@ -238,15 +228,8 @@ impl<'a> PlanBuilder<'a> {
                 }
                 let lost = entry.filter(|e| matches!(e.state, EntryState::Applied | EntryState::Missing));
                 if let (Some(lost), OnDrift::Report) = (lost, desired.on_drift) {
-                    let (owned, text) = (lost.pre_existing, lost.statement.clone());
-                    self.record(
-                        grant,
-                        statement,
-                        EntryState::Missing,
-                        owned,
-                        text,
-                        lost.unsettled_until.clone(),
-                    )?;
+                    let (state, text) = ((EntryState::Missing, lost.pre_existing), lost.statement.clone());
+                    self.record(grant, statement, state, text, lost.unsettled_until.clone())?;
                     outcome = GrantOutcome::Missing;
                     continue;
                 }
@@ -286,14 +269,8 @@ impl<'a> PlanBuilder<'a> {
         increment(&mut self.plan.added, grant);
         let until = Some(self.write_expiry());
         for owner in [grant].into_iter().chain(owners) {
-            self.record(
-                owner,
-                statement,
-                EntryState::Intended,
-                false,
-                text.to_owned(),
-                until.clone(),
-            )?;
+            let state = (EntryState::Intended, false);
+            self.record(owner, statement, state, text.to_owned(), until.clone())?;
         }
         Ok(())
     }
@@ -308,8 +285,7 @@ impl<'a> PlanBuilder<'a> {
         &mut self,
         grant: usize,
         statement: &Statement,
-        state: EntryState,
-        pre_existing: bool,
+        (state, pre_existing): (EntryState, bool),
         text: String,
         unsettled_until: Option<Time>,
     ) -> Result<(), (usize, GrantOutcome)> {
