@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Body, Client, Method, Request, Response, Url, redirect, retry};
+use reqwest::{Body, Client, ClientBuilder, Method, Request, Response, Url, redirect, retry};
 
 use super::classify::{self, ErrorHeaders};
 use super::sign::Header;
@@ -60,57 +60,47 @@ impl HttpResponse {
     }
 }
 
-/// The service of a call, which decides its deadline.
-#[derive(Clone, Copy)]
-pub(super) enum CallDeadline {
-    Oss,
-    Imm,
-}
-
 impl Cloud {
     /// Creates a client for `endpoints`. A rustls crypto provider must be installed first. Fails if TLS cannot be set up.
     pub fn new(endpoints: Endpoints) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            // Each call is counted before it is sent and may be billed, so the HTTP library must never resend one.
-            .retry(retry::never().max_retries_per_request(0))
+        let client = client_builder()
             .connect_timeout(Duration::from_secs(5))
             .pool_idle_timeout(Duration::from_secs(50))
-            .referer(false)
-            .http1_only()
-            .user_agent(concat!("imm-operator/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self {
             client,
             endpoints: Arc::new(endpoints),
         })
     }
+}
 
-    /// Sends a request and reads the response, both within the service's deadline. Fails with `Unanswered` on a transport
-    /// error, a timeout, or a body that is larger than `cap` bytes or incomplete. Returns HTTP errors as responses.
-    pub(super) async fn send(
-        &self,
-        service: CallDeadline,
-        request: Request,
-        cap: usize,
-    ) -> Result<HttpResponse, CloudError> {
-        let deadline = match service {
-            CallDeadline::Oss => OSS_DEADLINE,
-            CallDeadline::Imm => IMM_DEADLINE,
-        };
-        let whole = async {
-            // reqwest's errors contain the URL, so only a fixed word for the failure leaves this function.
-            let response = self.client.execute(request).await;
-            read_body(
-                response.map_err(|e| classify::unanswered(transport_error_code(&e)))?,
-                cap,
-            )
-            .await
-        };
-        tokio::time::timeout(deadline, whole)
-            .await
-            .unwrap_or_else(|_| Err(classify::unanswered("Timeout")))
-    }
+/// Returns a builder of clients that follow no redirect and send each request once: a call is counted before it is sent and
+/// may be billed.
+pub(super) fn client_builder() -> ClientBuilder {
+    Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never().max_retries_per_request(0))
+        .referer(false)
+        .http1_only()
+        .user_agent(concat!("imm-operator/", env!("CARGO_PKG_VERSION")))
+}
+
+/// Sends a request and reads the response, both within the deadline. Fails with `Unanswered` on a transport error, a
+/// timeout, or a body that is larger than `cap` bytes or incomplete. Returns HTTP errors as responses.
+pub(super) async fn send(
+    client: &Client,
+    request: Request,
+    deadline: Duration,
+    cap: usize,
+) -> Result<HttpResponse, CloudError> {
+    let whole = async {
+        // reqwest's errors contain the URL, so only a fixed word for the failure leaves this function.
+        let response = client.execute(request).await;
+        let response = response.map_err(|error| classify::unanswered(transport_error_code(&error)))?;
+        read_body(response, cap).await
+    };
+    let answer = tokio::time::timeout(deadline, whole).await;
+    answer.unwrap_or_else(|_| Err(classify::unanswered("Timeout")))
 }
 
 /// Builds a request. Header values are marked as sensitive, so that they are never printed.
@@ -146,7 +136,7 @@ pub(super) fn parse_url(address: &str) -> Result<Url, CloudError> {
 
 /// Returns the code of a request without a response. Billing depends on the code: only `ConnectionFailed` means that the
 /// request was never sent.
-pub(super) fn transport_error_code(error: &reqwest::Error) -> &'static str {
+fn transport_error_code(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "Timeout"
     } else if error.is_connect() {
@@ -156,7 +146,7 @@ pub(super) fn transport_error_code(error: &reqwest::Error) -> &'static str {
     }
 }
 
-pub(super) async fn read_body(mut response: Response, cap: usize) -> Result<HttpResponse, CloudError> {
+async fn read_body(mut response: Response, cap: usize) -> Result<HttpResponse, CloudError> {
     let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
     let declared = response.content_length();
     let mut body = Vec::new();

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::answer::parse_answer;
 use super::classify;
-use super::client::{CallDeadline, Cloud};
+use super::client::{Cloud, IMM_DEADLINE};
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::api::{JobAccess, RoleChain, RoleType};
@@ -146,13 +146,9 @@ impl Cloud {
             version: "2020-09-30",
             form: None,
         };
-        self.send_rpc(
-            CallDeadline::Imm,
-            call,
-            Some(keys),
-            now,
-            |status, body, headers| classify::imm_error(status, body, headers, uri),
-        )
+        self.send_rpc(IMM_DEADLINE, call, Some(keys), now, |status, body, headers| {
+            classify::imm_error(status, body, headers, uri)
+        })
         .await
     }
 }

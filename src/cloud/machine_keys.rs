@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, Method, Request, Url, redirect, retry};
+use reqwest::{Client, Method, Request, Url};
 use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::classify;
-use super::client::{HttpResponse, MAX_RESPONSE_BYTES, parse_url, read_body, transport_error_code};
+use super::client::{self, HttpResponse, MAX_RESPONSE_BYTES, client_builder, parse_url};
 use crate::core::endpoints::is_this_machine;
 use crate::core::validate::{check_region, check_role};
 use crate::ports::{AccessKeys, CloudError};
@@ -165,25 +165,12 @@ impl CredentialsUri {
 }
 
 fn direct_client() -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .retry(retry::never().max_retries_per_request(0))
-        .referer(false)
-        .http1_only()
-        .user_agent(concat!("imm-operator/", env!("CARGO_PKG_VERSION")))
-        .build()
+    client_builder().no_proxy().build()
 }
 
-/// Sends a request and reads its answer within the deadline. Errors contain neither the URL nor a part of the answer.
+/// Sends a request and returns the answer if it is a success. Errors contain neither the URL nor a part of the answer.
 async fn send(client: &Client, request: Request, deadline: Duration) -> Result<HttpResponse, CloudError> {
-    let whole = async {
-        let response = client.execute(request).await;
-        let response = response.map_err(|error| classify::unanswered(transport_error_code(&error)))?;
-        read_body(response, MAX_RESPONSE_BYTES).await
-    };
-    let answer = tokio::time::timeout(deadline, whole).await;
-    match answer.map_err(|_| classify::unanswered("Timeout"))?? {
+    match client::send(client, request, deadline, MAX_RESPONSE_BYTES).await? {
         answer if answer.status == 200 => Ok(answer),
         answer => Err(classify::unanswered(&format!("Http{}", answer.status))),
     }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::classify;
 use super::client::{
-    CallDeadline, Cloud, HttpResponse, MAX_POLICY_RESPONSE_BYTES, MAX_RESPONSE_BYTES, build_request,
-    parse_url,
+    Cloud, HttpResponse, MAX_POLICY_RESPONSE_BYTES, MAX_RESPONSE_BYTES, OSS_DEADLINE, build_request,
+    parse_url, send,
 };
 use super::sign::{Header, encode, oss_v4};
 use crate::api::ObservedBucket;
@@ -224,7 +224,7 @@ impl Cloud {
         let url = parse_url(&format!("{address}{path}?{query}"))?;
         let body = call.body.map(ToOwned::to_owned);
         let request = build_request(call.method, url, headers, body)?;
-        self.send(CallDeadline::Oss, request, call.cap).await
+        send(&self.client, request, OSS_DEADLINE, call.cap).await
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use reqwest::{Method, Request};
 
 use super::classify::ErrorHeaders;
-use super::client::{CallDeadline, Cloud, MAX_RESPONSE_BYTES, build_request, parse_url};
+use super::client::{Cloud, MAX_RESPONSE_BYTES, build_request, parse_url, send};
 use super::sign::{Header, acs3};
 use crate::ports::{AccessKeys, CloudError};
 
@@ -25,14 +26,14 @@ impl Cloud {
     /// Sends a call and returns the body of its success. `error_of` classifies every other answer.
     pub(super) async fn send_rpc(
         &self,
-        deadline: CallDeadline,
+        deadline: Duration,
         call: RpcCall<'_>,
         keys: Option<&AccessKeys>,
         now: Timestamp,
         error_of: impl FnOnce(u16, &[u8], ErrorHeaders) -> CloudError,
     ) -> Result<Vec<u8>, CloudError> {
         let request = call.request(keys, now)?;
-        let answer = self.send(deadline, request, MAX_RESPONSE_BYTES).await?;
+        let answer = send(&self.client, request, deadline, MAX_RESPONSE_BYTES).await?;
         match answer.status {
             200 => Ok(answer.body),
             status => Err(error_of(status, &answer.body, answer.error_headers())),

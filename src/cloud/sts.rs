@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::answer::parse_answer;
 use super::classify;
-use super::client::{CallDeadline, Cloud};
+use super::client::{Cloud, OSS_DEADLINE};
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
@@ -89,7 +89,7 @@ impl Cloud {
             version: "2015-04-01",
             form: Some(body),
         };
-        self.send_rpc(CallDeadline::Oss, call, keys, now, classify::sts_error)
+        self.send_rpc(OSS_DEADLINE, call, keys, now, classify::sts_error)
             .await
     }
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::fmt::rfc2822;
-use kube::api::{ApiResource, DynamicObject, GetParams, ListParams, ObjectMeta, PartialObjectMeta, Request};
+use kube::api::{GetParams, ListParams, ObjectMeta, PartialObjectMeta, Request};
 use kube::client::Body;
 use kube::{Api, Client, Resource};
 
@@ -210,17 +210,6 @@ impl Kubernetes {
 
     pub(crate) async fn publish_event(&self, announcement: ObjectEvent) {
         self.events.publish(&self.client, announcement, now()).await;
-    }
-}
-
-pub(crate) fn api_for(
-    client: &Client,
-    resource: &ApiResource,
-    namespace: Option<&str>,
-) -> Api<DynamicObject> {
-    match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
-        None => Api::all_with(client.clone(), resource),
     }
 }
 

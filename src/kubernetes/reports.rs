@@ -1,14 +1,14 @@
 //! Reports of large jobs. The job owns its reports, so that they are deleted with it; labels make them listable by job.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta};
-use kube::{Api, Client, Resource};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PartialObjectMeta};
+use kube::{Api, Resource};
 use serde_json::value::RawValue;
 
+use super::Kubernetes;
 use super::decode::{Page, RawReport};
 use super::list_items::read_page;
 use super::request::{WriteMethod, WrittenPart, logged, send_with_deadline, write};
-use super::{Kubernetes, api_for};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};
 use crate::ports::{KubeError, ReportPage, StoredReport};
@@ -66,7 +66,8 @@ impl Kubernetes {
 
     pub(crate) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError> {
         let name = report_name(&job.key.name, &job.uid, number);
-        let reports = reports_api(&self.client, &job.key.namespace);
+        let reports: Api<PartialObjectMeta<ImageScoreReport>> =
+            Api::namespaced(self.client.clone(), &job.key.namespace);
         let params = DeleteParams::default();
         let answer = reports.delete(&name, &params);
         match send_with_deadline("delete", format!("ImageScoreReport {name}"), answer).await {
@@ -96,14 +97,6 @@ pub(super) fn report_page(job: &JobObject, page: Page<RawReport>) -> Result<Repo
         .map(|object| decode_report(job, &object))
         .collect::<Result<_, _>>()?;
     Ok((reports, next))
-}
-
-fn reports_api(client: &Client, namespace: &str) -> Api<DynamicObject> {
-    api_for(
-        client,
-        &ApiResource::erase::<ImageScoreReport>(&()),
-        Some(namespace),
-    )
 }
 
 fn report_metadata(job: &JobObject, name: &str) -> ObjectMeta {
