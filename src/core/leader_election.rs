@@ -57,25 +57,18 @@ pub enum LeaseAction {
 /// Decides the next step of a candidate that does not hold the lease. `unmoved` is the time for which the candidate has
 /// seen the same version.
 pub fn next_action(record: Option<&LeaseRecord>, unmoved: Duration, term: LeaseTiming) -> LeaseAction {
+    let take = |transitions, expired| LeaseAction::Take { transitions, expired };
     let Some(record) = record else {
-        return LeaseAction::Take {
-            transitions: 0,
-            expired: false,
-        };
+        return take(0, false);
     };
+    let transitions = record.transitions.saturating_add(1);
     match &record.holder {
-        None => LeaseAction::Take {
-            transitions: record.transitions.saturating_add(1),
-            expired: false,
-        },
+        None => take(transitions, false),
         // The own identity in the record belongs to an earlier process that has ended, so it gets no special treatment. A
         // holder may run with other settings: the longer of the two durations counts.
         Some(_) => match record.duration.max(term.duration).checked_sub(unmoved) {
             Some(left) if !left.is_zero() => LeaseAction::Wait(left.min(term.renew_every)),
-            _ => LeaseAction::Take {
-                transitions: record.transitions.saturating_add(1),
-                expired: true,
-            },
+            _ => take(transitions, true),
         },
     }
 }

@@ -41,17 +41,23 @@ pub(super) async fn denial(
     grant: &GrantObject,
     input: &GrantInput,
 ) -> Option<GrantState> {
-    let purpose = if grant.deleting {
-        Purpose::Removal {
-            spec: grant.spec.as_ref().ok(),
-            ledger: &input.ledger,
-            unproven: &input.unproven,
-        }
-    } else {
-        Purpose::Grant(grant.spec.as_ref().ok()?)
-    };
+    let purpose = purpose_of(grant, input)?;
     let allowed = may_use(set.context, &set.identity, purpose).await;
     allowed.err().map(refusal_state)
+}
+
+/// Returns what a grant uses the identity for; `None` for one whose spec does not decode.
+fn purpose_of<'a>(grant: &'a GrantObject, input: &'a GrantInput) -> Option<Purpose<'a>> {
+    let spec = grant.spec.as_ref().ok();
+    if !grant.deleting {
+        return spec.map(Purpose::Grant);
+    }
+    let (ledger, unproven) = (&input.ledger, &input.unproven);
+    Some(Purpose::Removal {
+        spec,
+        ledger,
+        unproven,
+    })
 }
 
 /// Releases the deleted grants that own nothing, without credentials: an entry is stored before its write, so no
@@ -130,22 +136,12 @@ async fn request_credentials(
     works: &[&GrantWork],
     place: &BucketRef,
 ) -> Result<AccessKeys, CredentialRefusal> {
-    let mut users = Vec::with_capacity(works.len());
-    for work in works {
-        let spec = work.grant.spec.as_ref().ok();
-        let (ledger, unproven) = (&work.input.ledger, &work.input.unproven);
-        let purpose = match spec {
-            _ if work.grant.deleting => Purpose::Removal {
-                spec,
-                ledger,
-                unproven,
-            },
-            Some(spec) => Purpose::Grant(spec),
-            None => continue,
-        };
-        let uid = &work.grant.uid;
-        users.push(CredentialUser { uid, purpose });
-    }
+    let users = works.iter().filter_map(|work| {
+        let purpose = purpose_of(&work.grant, &work.input)?;
+        let uid = work.grant.uid.as_str();
+        Some(CredentialUser { uid, purpose })
+    });
+    let users: Vec<_> = users.collect();
     let scope = SessionScope::bucket(place);
     credentials_for(set.context, &set.identity, &scope, &users).await
 }

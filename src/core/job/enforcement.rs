@@ -57,9 +57,7 @@ pub(super) fn waits_until(wait: Option<&EnforcementWait>, now: Timestamp) -> Opt
 /// Returns the message of a job that waits to repeat its first call.
 pub fn wait_message(grant: &ObjectKey, wait: &EnforcementWait) -> String {
     format!(
-        "IMM denied the first call, and OSS may not enforce grant {}/{} yet, which is less than 10 minutes old: trying again at {} ({} of {})",
-        grant.namespace,
-        grant.name,
+        "IMM denied the first call, and OSS may not enforce grant {grant} yet, which is less than 10 minutes old: trying again at {} ({} of {})",
         wait.until.0,
         wait.repeats,
         DELAYS.len()
@@ -68,10 +66,7 @@ pub fn wait_message(grant: &ObjectKey, wait: &EnforcementWait) -> String {
 
 /// Returns the message of a job that waits for another job's outcome.
 pub fn other_job_message(grant: &ObjectKey) -> String {
-    format!(
-        "Another job is trying whether OSS enforces grant {}/{} yet: waiting for its outcome",
-        grant.namespace, grant.name
-    )
+    format!("Another job is trying whether OSS enforces grant {grant} yet: waiting for its outcome")
 }
 
 /// The jobs that repeat their first call: one for each grant, generation and namespace of jobs.

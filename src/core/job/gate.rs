@@ -133,20 +133,16 @@ pub fn grant_mismatch(
     source_spec: &SourceSpec,
     grant: &GrantSpec,
 ) -> Option<(JobReason, String)> {
-    if grant.grantee.account_uid != spec.project.account_uid {
-        return Some((
-            JobReason::GrantMismatch,
-            format!(
-                "is for account {0}, not {1}: correct the grant, or create another job with a project of account {0}",
-                grant.grantee.account_uid, spec.project.account_uid
-            ),
+    let mismatch = |message: String| Some((JobReason::GrantMismatch, message));
+    let (granted, account) = (&grant.grantee.account_uid, &spec.project.account_uid);
+    if granted != account {
+        return mismatch(format!(
+            "is for account {granted}, not {account}: correct the grant, or create another job with a project of account {granted}"
         ));
     }
     if grant.access.preset == Preset::Custom && !grant.access.actions.contains(&OssAction::GetObject) {
-        return Some((
-            JobReason::GrantMismatch,
-            "does not include oss:GetObject: add it to access.actions, then create another job".to_owned(),
-        ));
+        let message = "does not include oss:GetObject: add it to access.actions, then create another job";
+        return mismatch(message.to_owned());
     }
     if grant.bucket.region != spec.project.region {
         return Some((
@@ -172,10 +168,7 @@ pub fn grant_mismatch(
         SourceSpec::Manifest(_) => return None,
     };
     let fix = "widen its access.prefixes or name the grant of that bucket, then create another job";
-    Some((
-        JobReason::GrantMismatch,
-        format!("does not cover {missed}: {fix}"),
-    ))
+    mismatch(format!("does not cover {missed}: {fix}"))
 }
 
 /// Returns `true` if a grant covers an image: same bucket, and a granted prefix.
