@@ -9,6 +9,7 @@ mod doctor {
     mod limits;
     mod pass_role;
     mod probe_ends;
+    mod probe_keys;
     mod probe_setup;
     mod probes;
     mod probing;

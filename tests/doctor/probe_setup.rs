@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_emulator::{Call, Emulator};
 use imm_operator::api::{Grantee, ImageScoreJob, ImmBucketGrant};
-use imm_operator::cli::doctor::probe::{ProbeClock, ProbeTarget, run_probe};
+use imm_operator::cli::doctor::probe::{ProbeClock, ProbeTarget, RenewedKeys, run_probe};
 use imm_operator::core::doctor::{
     CredentialFacts, DoctorReport, Facts, GrantFacts, JobFacts, Probe, ProbeFacts, ProbeFindings, ProbePlan,
     RestoreOutcome,
@@ -120,7 +120,7 @@ pub(super) fn grantee() -> Grantee {
     grant.spec.grantee
 }
 
-pub(super) fn target(world: &World, with_policy: bool) -> ProbeTarget {
+pub(super) fn target(world: &World, with_policy: bool) -> ProbeTarget<'static> {
     let project = |name: &str| {
         let reference = serde_json::json!({"name": name, "region": REGION, "accountUID": ACCOUNT_A});
         ProjectPlace::of(&serde_json::from_value(reference).unwrap()).unwrap()
@@ -129,9 +129,9 @@ pub(super) fn target(world: &World, with_policy: bool) -> ProbeTarget {
         cloud: client(&world.emulator),
         bucket: BucketPlace::new(PROBE_BUCKET, REGION).unwrap(),
         owner_uid: ACCOUNT_B.to_owned(),
-        owner_keys: keys("LTAI5tPolicy", "canary-policy"),
+        owner_keys: RenewedKeys::new(keys("LTAI5tPolicy", "canary-policy")),
         project: project("immtest"),
-        caller_keys: keys("LTAI5tScorer", "canary-scorer"),
+        caller_keys: RenewedKeys::new(keys("LTAI5tScorer", "canary-scorer")),
         missing_project: project("no-such-project"),
         key: "a.jpg".to_owned(),
         objects: Vec::new(),

@@ -28,9 +28,11 @@ accounts:
     keys:
       - { id: LTAI5tPolicy, secret: canary-policy }
       - { id: LTAI5tLister, secret: canary-lister, user: "27000000000000001", allow: ["oss:ListObjects"] }
+      - { id: LTAI5tEditor, secret: canary-editor, user: "27000000000000002", allow: ["sts:AssumeRole"] }
     roles:
       - { name: reader, allow: ["oss:GetObject"], trust: { accounts: ["1234567890123456"] } }
       - { name: node }
+      - { name: editor, trust: { accounts: ["6543210987654321"] } }
       - { name: policy-admin, trust: { oidc: [{ provider: cluster, subjects: ["system:serviceaccount:team:*"] }] } }
     oidcProviders: [{ name: cluster, issuer: "https://issuer.test", audiences: [sts.aliyuncs.com] }]
 buckets:

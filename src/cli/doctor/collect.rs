@@ -8,6 +8,7 @@ use super::args::{DoctorArgs, KeysFrom};
 use super::collector::Collector;
 use super::endpoints::{reach_all, variants};
 use super::input::{GrantSubject, JobSubject, Subjects};
+use super::probe::{RenewedKeys, read_image};
 use super::probe_start::{ProbeInput, restore_from_file, start_probe};
 use crate::api::{BucketRef, CredentialSource, Credentials, Source};
 use crate::app::{CallersCluster, OperatorIdentity};
@@ -35,18 +36,8 @@ pub(super) async fn collect(
     given: OperatorIdentity,
 ) -> Result<Facts, String> {
     let Subjects { grant, job, cluster } = subjects;
-    let wants_cluster = |stored: bool| match flags.keys {
-        Some(from) => from == KeysFrom::Cluster,
-        None => stored,
-    };
     let stored = [grant.as_ref().map(|g| g.stored), job.as_ref().map(|j| j.stored)];
-    let needed = stored.into_iter().flatten().any(wants_cluster);
-    let cluster = match cluster {
-        None if needed => {
-            Some(CallersCluster::connect(&flags.cluster.options()).map_err(|error| error.to_string())?)
-        }
-        cluster => cluster,
-    };
+    let cluster = connected(flags, cluster, stored.into_iter().flatten())?;
     let places = (
         grant
             .as_ref()
@@ -67,28 +58,60 @@ pub(super) async fn collect(
     Ok(facts)
 }
 
-/// Puts the policy back that a probe has stored in a file.
+/// Connects to the cluster if the credentials of an object come from there.
+///
+/// # Errors
+/// Returns the message if no configuration can be used.
+fn connected(
+    flags: &DoctorArgs,
+    cluster: Option<CallersCluster>,
+    stored: impl IntoIterator<Item = bool>,
+) -> Result<Option<CallersCluster>, String> {
+    let wants_cluster = |stored| flags.keys.map_or(stored, |from| from == KeysFrom::Cluster);
+    if cluster.is_some() || !stored.into_iter().any(wants_cluster) {
+        return Ok(cluster);
+    }
+    let connected = CallersCluster::connect(&flags.cluster.options());
+    connected.map(Some).map_err(|error| error.to_string())
+}
+
+/// Puts the policy back that a probe has stored in a file, with the credentials of a grant if one is given.
 ///
 /// # Errors
 /// Returns the message if the file, an endpoint or the credentials cannot be used.
 pub(super) async fn restore(
     flags: &DoctorArgs,
     file: &Path,
+    subjects: Subjects,
     given: OperatorIdentity,
 ) -> Result<RestoreOutcome, String> {
-    let collector = Collector::new(flags, given, None).await?;
-    let of_caller = Credentials {
-        source: CredentialSource::Operator,
-        secret_ref: None,
-        service_account: None,
-        assume_role: None,
+    let image = read_image(file)?;
+    let Subjects { grant, cluster, .. } = subjects;
+    let is_given = grant.is_some();
+    let (subject, credentials) = if let Some(grant) = grant {
+        ((grant.namespace, grant.stored), grant.spec.credentials)
+    } else {
+        let of_caller = Credentials {
+            source: CredentialSource::Operator,
+            secret_ref: None,
+            service_account: None,
+            assume_role: None,
+        };
+        (("default".to_owned(), false), of_caller)
     };
-    let scope = SessionScope::Bucket(String::new());
-    let (_, keys) = collector
-        .keys("GRANT", "default", false, &of_caller, &scope)
-        .await?;
-    let keys = keys.ok_or("there are no credentials of the owner: set IMM_OPERATOR_GRANT_ACCESS_KEY_ID or ALIBABA_CLOUD_ACCESS_KEY_ID, and the secret")?;
-    restore_from_file(&collector, file, &keys).await
+    let cluster = connected(flags, cluster, is_given.then_some(subject.1))?;
+    let collector = Collector::new(flags, given, cluster).await?;
+    let scope = SessionScope::Bucket(image.bucket.clone());
+    let source = collector.source("GRANT", (&subject.0, subject.1), &credentials, &scope)?;
+    let keys = RenewedKeys::new(source);
+    keys.get(now()).await.map_err(|why| {
+        if is_given {
+            why
+        } else {
+            format!("{why}; if the probe used other credentials, name its grant with -f or as ibg/NAME, and the same --keys")
+        }
+    })?;
+    restore_from_file(&collector, &image, &keys).await
 }
 
 /// Runs a probe with the credentials of both objects.
@@ -102,30 +125,20 @@ async fn probe_with(
     let (Some(grant), Some(job)) = (facts.grant.clone(), facts.job.clone()) else {
         return Err("a probe needs a grant and a job".to_owned());
     };
-    let scope = SessionScope::Bucket(bucket.to_owned());
-    let (namespace, stored) = of_grant;
-    let (_, owner) = collector
-        .keys("GRANT", &namespace, stored, &grant.spec.credentials, &scope)
-        .await?;
-    let scope = SessionScope::project(&job.spec.project, &job.spec.access);
-    let (namespace, stored) = of_job;
-    let (_, caller) = collector
-        .keys("JOB", &namespace, stored, &job.spec.credentials, &scope)
-        .await?;
-    let (Some(owner_keys), Some(caller_keys)) = (owner, caller) else {
-        return Err("a probe needs the credentials of the grant and of the job".to_owned());
+    let source = |whose, (namespace, stored): &Subject, credentials, scope| {
+        collector.source(whose, (namespace, *stored), credentials, scope)
     };
-    start_probe(
-        collector,
-        ProbeInput {
-            grant: &grant,
-            job: &job,
-            owner_keys,
-            caller_keys,
-        },
-        facts,
-    )
-    .await
+    let of_bucket = SessionScope::Bucket(bucket.to_owned());
+    let of_project = SessionScope::project(&job.spec.project, &job.spec.access);
+    let owner = source("GRANT", &of_grant, &grant.spec.credentials, &of_bucket)?;
+    let caller = source("JOB", &of_job, &job.spec.credentials, &of_project)?;
+    let input = ProbeInput {
+        grant: &grant,
+        job: &job,
+        owner_keys: RenewedKeys::new(owner),
+        caller_keys: RenewedKeys::new(caller),
+    };
+    start_probe(collector, input, facts).await
 }
 
 async fn seen(
@@ -163,8 +176,7 @@ async fn seen(
         let (credentials, keys) = collector
             .keys(
                 "GRANT",
-                &grant.namespace,
-                grant.stored,
+                (&grant.namespace, grant.stored),
                 &grant.spec.credentials,
                 &scope,
             )
@@ -226,7 +238,7 @@ async fn job_facts(
     } = job;
     let scope = SessionScope::project(&spec.project, &spec.access);
     let (credentials, keys) = collector
-        .keys("JOB", &namespace, stored, &spec.credentials, &scope)
+        .keys("JOB", (&namespace, stored), &spec.credentials, &scope)
         .await?;
     let mut seen = JobFacts {
         credentials,
@@ -253,7 +265,7 @@ async fn job_facts(
     let used = own.unwrap_or(&seen.spec.credentials);
     let scope = SessionScope::Objects(place.name().to_owned());
     let whose = if own.is_some() { "SOURCE" } else { "JOB" };
-    let (obtained, keys) = collector.keys(whose, &namespace, stored, used, &scope).await?;
+    let (obtained, keys) = collector.keys(whose, (&namespace, stored), used, &scope).await?;
     let result = match &keys {
         Some(keys) => Some(read_source(collector, &seen.spec.source, place, keys).await),
         None => None,

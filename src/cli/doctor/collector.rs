@@ -1,15 +1,19 @@
 //! What the calls of `doctor` need, and the credentials that they use.
 
+use futures::future::BoxFuture;
+
 use super::args::{DoctorArgs, KeysFrom};
+use super::probe_keys::KeySource;
 use crate::api::Credentials;
 use crate::app::{CallerCredentials, CallersCluster, OperatorIdentity, resolve_endpoints};
 use crate::cli::environment::{credentials_with_prefix, variable};
 use crate::cloud::Cloud;
-use crate::core::doctor::CredentialFacts;
+use crate::core::doctor::{CredentialFacts, missing_credentials};
 use crate::core::endpoints::{EndpointSettings, Endpoints};
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::core::proxy::ProxyVariables;
-use crate::ports::AccessKeys;
+use crate::kubernetes::Kubernetes;
+use crate::ports::{AccessKeys, CredentialsError};
 
 /// Everything that the calls need.
 pub(super) struct Collector<'a> {
@@ -44,50 +48,96 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// Returns credentials for an object, and how they were obtained.
-    pub(super) async fn keys(
+    /// Returns where the credentials of an object come from.
+    ///
+    /// # Errors
+    /// Returns the message if the reference is incomplete.
+    pub(super) fn source(
         &self,
         whose: &str,
-        namespace: &str,
-        stored: bool,
+        (namespace, stored): (&str, bool),
         credentials: &Credentials,
         scope: &SessionScope,
-    ) -> Result<(CredentialFacts, Option<AccessKeys>), String> {
+    ) -> Result<ObjectKeys<'_>, String> {
         let Some(identity) = Identity::of(namespace, credentials) else {
             return Err("spec.credentials lacks the block that its source requires".to_owned());
         };
         let from_cluster = self.flags.keys.map_or(stored, |from| from == KeysFrom::Cluster);
         let prefix = format!("IMM_OPERATOR_{whose}_");
         let own = credentials_with_prefix(&prefix).map(OperatorIdentity::Static);
-        let given = own.as_ref().unwrap_or(&self.given);
         let given_name = match &own {
             Some(_) => format!("AccessKey pair in {prefix}ACCESS_KEY_ID"),
-            None => given_name(given).to_owned(),
+            None => given_name(&self.given).to_owned(),
         };
-        let is_account = matches!(identity.origin, CredentialOrigin::ServiceAccount { .. });
-        let is_operator = matches!(identity.origin, CredentialOrigin::Operator { .. });
-        let (origin, source) = match &self.cluster {
-            // The operator's own identity is not the caller's to use: what the caller has stands in for it.
-            Some(cluster) if from_cluster && !is_operator => (
-                identity.describe(),
-                CallerCredentials::Cluster(cluster.kubernetes()),
-            ),
-            _ => (given_name, CallerCredentials::Given(given)),
-        };
-        let by_token = match source {
-            CallerCredentials::Cluster(_) => is_account,
-            CallerCredentials::Given(given) => matches!(given, OperatorIdentity::Token { .. }),
-        };
-        let (keys, result) = match source.keys(&self.cloud, &identity, scope).await {
+        // The operator's own identity is not the caller's to use: what the caller has stands in for it.
+        let cluster = self.cluster.as_ref().map(CallersCluster::kubernetes);
+        let cluster = cluster.filter(|_| from_cluster && !identity.is_operator());
+        Ok(ObjectKeys {
+            cloud: &self.cloud,
+            cluster,
+            given: own.unwrap_or_else(|| self.given.clone()),
+            origin: cluster.map_or(given_name, |_| identity.describe()),
+            identity,
+            scope: scope.clone(),
+        })
+    }
+
+    /// Returns credentials for an object, and how they were obtained.
+    pub(super) async fn keys(
+        &self,
+        whose: &str,
+        subject: (&str, bool),
+        credentials: &Credentials,
+        scope: &SessionScope,
+    ) -> Result<(CredentialFacts, Option<AccessKeys>), String> {
+        let source = self.source(whose, subject, credentials, scope)?;
+        let (keys, result) = match source.credentials().await {
             Ok(keys) => (Some(keys), Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let facts = CredentialFacts {
-            origin,
+        Ok((source.facts(result), keys))
+    }
+}
+
+/// Where the credentials of an object come from.
+pub(super) struct ObjectKeys<'a> {
+    cloud: &'a Cloud,
+    /// The cluster that has them.
+    cluster: Option<&'a Kubernetes>,
+    given: OperatorIdentity,
+    origin: String,
+    identity: Identity,
+    scope: SessionScope,
+}
+
+impl ObjectKeys<'_> {
+    async fn credentials(&self) -> Result<AccessKeys, CredentialsError> {
+        let source = self
+            .cluster
+            .map_or(CallerCredentials::Given(&self.given), CallerCredentials::Cluster);
+        source.keys(self.cloud, &self.identity, &self.scope).await
+    }
+
+    fn facts(&self, result: Result<(), CredentialsError>) -> CredentialFacts {
+        let by_token = match self.cluster {
+            Some(_) => matches!(self.identity.origin, CredentialOrigin::ServiceAccount { .. }),
+            None => matches!(self.given, OperatorIdentity::Token { .. }),
+        };
+        CredentialFacts {
+            origin: self.origin.clone(),
             by_token,
             result,
-        };
-        Ok((facts, keys))
+        }
+    }
+}
+
+impl KeySource for ObjectKeys<'_> {
+    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, String>> {
+        Box::pin(async {
+            self.credentials()
+                .await
+                .map_err(|error| missing_credentials(&self.facts(Err(error))).unwrap_or_default())
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod input;
 mod pre_image;
 pub mod probe;
 mod probe_args;
+mod probe_keys;
 mod probe_start;
 
 use std::process::ExitCode;
@@ -45,7 +46,12 @@ async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), String> {
         .operator_identity()
         .map_err(|error| error.to_string())?;
     if let Some(file) = flags.probe.restored() {
-        let outcome = collect::restore(flags, file, identity).await?;
+        let subjects = if flags.file.is_empty() && flags.objects.is_empty() {
+            input::Subjects::default()
+        } else {
+            input::read(flags).await?
+        };
+        let outcome = Box::pin(collect::restore(flags, file, subjects, identity)).await?;
         let file = file.display().to_string();
         let report = DoctorReport::of_restoration(&outcome, &file);
         return Ok((report, Mask::of_file(&file)));

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::clock::ProbeClock;
+use super::probe_keys::RenewedKeys;
 use crate::cloud::Cloud;
 use crate::core::doctor::{PreImage, Restoration, RestoreOutcome};
 use crate::core::place::BucketPlace;
@@ -50,11 +51,12 @@ pub(super) async fn put_back(
     }
 }
 
-/// Puts the policy from before back if the live one is the probe's, and reads it to be sure.
+/// Puts the policy from before back if the live one is the probe's, and reads it to be sure. Credentials that the cloud
+/// rejects are obtained again.
 pub async fn restore(
     cloud: &Cloud,
     bucket: &BucketPlace,
-    keys: &AccessKeys,
+    keys: &RenewedKeys<'_>,
     image: &PreImage,
     clock: &dyn ProbeClock,
 ) -> RestoreOutcome {
@@ -65,9 +67,17 @@ pub async fn restore(
         if attempt > 0 {
             clock.pause(READ_PAUSE).await;
         }
-        let live = match read_policy(cloud, bucket, keys, clock).await {
+        let current = match keys.get(clock.now()).await {
+            Ok(current) => current,
+            Err(why) => {
+                failure = why;
+                continue;
+            }
+        };
+        let live = match read_policy(cloud, bucket, &current, clock).await {
             Ok(live) => live,
             Err(error) => {
+                keys.on_error(&error).await;
                 failure = format!("the policy could not be read ({})", error.code_and_refusal());
                 continue;
             }
@@ -83,7 +93,7 @@ pub async fn restore(
             }
             Restoration::PutBack => {}
         }
-        failure = match put_back(cloud, bucket, keys, image, clock).await {
+        failure = match put_back(cloud, bucket, &current, image, clock).await {
             Ok(()) => {
                 settled = true;
                 "the policy still shows what the probe wrote".to_owned()
@@ -94,7 +104,10 @@ pub async fn restore(
                         .to_owned(),
                 );
             }
-            Err(error) => format!("the policy could not be put back ({})", error.code_and_refusal()),
+            Err(error) => {
+                keys.on_error(&error).await;
+                format!("the policy could not be put back ({})", error.code_and_refusal())
+            }
         };
     }
     RestoreOutcome::Failed(failure)

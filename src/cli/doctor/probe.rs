@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 pub use super::clock::{MachineClock, ProbeClock};
 use super::pre_image::{put_back, read_policy, store};
 pub use super::pre_image::{read_image, restore};
+pub use super::probe_keys::{KeySource, RenewedKeys};
 use crate::api::{Grantee, JobAccess, OssAction};
 use crate::cloud::Cloud;
 use crate::core::doctor::{
@@ -25,7 +26,7 @@ const MISSING_BUCKET: &str = "imm-operator-doctor-no-such-bucket";
 const MISSING_OBJECT: &str = ".no-such-object";
 
 /// What a probe works on.
-pub struct ProbeTarget {
+pub struct ProbeTarget<'a> {
     /// The client.
     pub cloud: Cloud,
     /// The bucket that is named for the probe.
@@ -33,11 +34,11 @@ pub struct ProbeTarget {
     /// UID of its owner.
     pub owner_uid: String,
     /// Credentials of its owner.
-    pub owner_keys: AccessKeys,
+    pub owner_keys: RenewedKeys<'a>,
     /// The project that scores.
     pub project: ProjectPlace,
     /// Credentials that call IMM.
-    pub caller_keys: AccessKeys,
+    pub caller_keys: RenewedKeys<'a>,
     /// A project that does not exist, in the same region.
     pub missing_project: ProjectPlace,
     /// Key of an image in the bucket.
@@ -52,7 +53,7 @@ pub struct ProbeTarget {
 
 /// A probe that has stored the policy from before.
 struct Running<'a> {
-    target: &'a ProbeTarget,
+    target: &'a ProbeTarget<'a>,
     clock: &'a dyn ProbeClock,
     image: PreImage,
     written_at: Duration,
@@ -65,12 +66,13 @@ struct Running<'a> {
 /// # Errors
 /// Returns the message if nothing was written, because the bucket or the file cannot be used.
 pub async fn run_probe(
-    target: &ProbeTarget,
+    target: &ProbeTarget<'_>,
     probe: &mut dyn ProbePlan,
     clock: &dyn ProbeClock,
     stop: &CancellationToken,
 ) -> Result<RestoreOutcome, String> {
-    let before = read_policy(&target.cloud, &target.bucket, &target.owner_keys, clock).await;
+    let keys = target.owner_keys.get(clock.now()).await?;
+    let before = read_policy(&target.cloud, &target.bucket, &keys, clock).await;
     let before = before.map_err(|error| {
         format!(
             "the policy of the probe bucket cannot be read ({})",
@@ -109,9 +111,9 @@ pub async fn run_probe(
             ProbeStep::Write(grantee) => running.write(&grantee, false).await,
             ProbeStep::WriteWithPassRole(grantee) => running.write(&grantee, true).await,
             ProbeStep::Remove => running.remove().await,
-            ProbeStep::Score => Ok(running.score(&LimitCase::Image).await),
-            ProbeStep::Try(case) => Ok(running.score(&case).await),
-            ProbeStep::Burst { calls, spacing } => Ok(running.burst(calls, spacing, stop).await),
+            ProbeStep::Score => running.score(&LimitCase::Image).await,
+            ProbeStep::Try(case) => running.score(&case).await,
+            ProbeStep::Burst { calls, spacing } => running.burst(calls, spacing, stop).await,
             ProbeStep::Pause(length) => {
                 tokio::select! {
                     () = clock.pause(length) => {}
@@ -196,21 +198,22 @@ impl Running<'_> {
         };
         let text = text.filter(|text| text.len() <= POLICY_LIMIT);
         let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
-        self.check_live().await?;
+        let keys = self.check_live().await?;
         self.image.written.push(text.clone());
         store(&target.file, &self.image, false)?;
         let put = target
             .cloud
-            .put_policy(&target.bucket, &target.owner_keys, &text, self.clock.now())
+            .put_policy(&target.bucket, &keys, &text, self.clock.now())
             .await;
         self.written_at = self.clock.elapsed();
         if let Err(error) = put {
+            target.owner_keys.on_error(&error).await;
             self.unanswered |= !error.had_no_effect();
             return Ok(ProbeAnswer::WriteFailed(error));
         }
         let public = target
             .cloud
-            .is_public(&target.bucket, &target.owner_keys, self.clock.now())
+            .is_public(&target.bucket, &keys, self.clock.now())
             .await;
         let document = Document::parse(text.as_bytes()).ok();
         let publicity = PolicyPublicity::of(document.as_ref());
@@ -226,15 +229,8 @@ impl Running<'_> {
     /// Returns why nothing was written.
     async fn remove(&mut self) -> Result<ProbeAnswer, String> {
         let target = self.target;
-        self.check_live().await?;
-        let put = put_back(
-            &target.cloud,
-            &target.bucket,
-            &target.owner_keys,
-            &self.image,
-            self.clock,
-        );
-        let put = put.await;
+        let keys = self.check_live().await?;
+        let put = put_back(&target.cloud, &target.bucket, &keys, &self.image, self.clock).await;
         self.written_at = self.clock.elapsed();
         Ok(match put {
             Ok(()) => ProbeAnswer::Written {
@@ -245,47 +241,63 @@ impl Running<'_> {
         })
     }
 
-    /// Checks that the live policy is the one from before or the probe's.
+    /// Checks that the live policy is the one from before or the probe's. Returns the credentials for the write.
     ///
     /// # Errors
     /// Returns why nothing may be written.
-    async fn check_live(&self) -> Result<(), String> {
+    async fn check_live(&self) -> Result<AccessKeys, String> {
         let target = self.target;
-        let live = read_policy(&target.cloud, &target.bucket, &target.owner_keys, self.clock).await;
+        let keys = target.owner_keys.get(self.clock.now()).await?;
+        let live = read_policy(&target.cloud, &target.bucket, &keys, self.clock).await;
         let live =
             live.map_err(|error| format!("the policy could not be read ({})", error.code_and_refusal()))?;
         if self.image.restoration(live.as_deref()) == Restoration::Foreign {
             return Err("another client changed the policy".to_owned());
         }
-        Ok(())
+        Ok(keys)
     }
 
-    async fn score(&self, case: &LimitCase) -> ProbeAnswer {
-        let scored = self.call(case).await;
+    /// Makes one scoring call.
+    ///
+    /// # Errors
+    /// Returns why there are no credentials for it.
+    async fn score(&self, case: &LimitCase) -> Result<ProbeAnswer, String> {
+        let keys = self.target.caller_keys.get(self.clock.now()).await?;
+        let scored = self.call(case, &keys).await;
         let after = self.clock.elapsed().saturating_sub(self.written_at);
-        match scored {
+        Ok(match scored {
             Ok(()) => ProbeAnswer::Scored(after),
             Err(error) => ProbeAnswer::ScoreFailed(error, after),
-        }
+        })
     }
 
     /// Makes many scoring calls without waiting for their answers in between.
-    async fn burst(&self, calls: u32, spacing: Duration, stop: &CancellationToken) -> ProbeAnswer {
+    ///
+    /// # Errors
+    /// Returns why there are no credentials for them.
+    async fn burst(
+        &self,
+        calls: u32,
+        spacing: Duration,
+        stop: &CancellationToken,
+    ) -> Result<ProbeAnswer, String> {
+        let keys = &self.target.caller_keys.get(self.clock.now()).await?;
         let answers = (0..calls).map(|number| async move {
             self.clock.pause(spacing * number).await;
             if stop.is_cancelled() {
                 return None;
             }
-            Some(self.call(&LimitCase::Image).await)
+            Some(self.call(&LimitCase::Image, keys).await)
         });
-        ProbeAnswer::Burst(join_all(answers).await.into_iter().flatten().collect())
+        let answers = join_all(answers).await;
+        Ok(ProbeAnswer::Burst(answers.into_iter().flatten().collect()))
     }
 
     /// Makes one scoring call.
     ///
     /// # Errors
     /// Returns why there is no score.
-    async fn call(&self, case: &LimitCase) -> Result<(), CloudError> {
+    async fn call(&self, case: &LimitCase, keys: &AccessKeys) -> Result<(), CloudError> {
         let target = self.target;
         let bucket = target.bucket.name();
         let uri = match case {
@@ -305,7 +317,6 @@ impl Running<'_> {
             | LimitCase::Object(_) => &target.project,
         };
         let access = JobAccess::default();
-        let keys = &target.caller_keys;
         let scored = target
             .cloud
             .detect_image_score(project, &access, keys, &uri, self.clock.now());

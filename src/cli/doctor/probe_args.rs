@@ -54,8 +54,10 @@ pub(super) struct ProbeArgs {
     /// after the line yes on standard input.
     #[arg(long, requires = "probe_bucket")]
     pub(super) yes: bool,
-    /// Put the policy back that a probe has stored in a file, if the live one is the probe's, and nothing else.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["probe_bucket", "file", "objects"])]
+    /// Put the policy back that a probe has stored in a file, if the live one is the probe's, and nothing else. Takes the
+    /// credentials of the grant as the probe does: name the grant with -f or as ibg/NAME. Without a grant, the credentials are
+    /// those of --keys environment.
+    #[arg(long, value_name = "FILE", conflicts_with = "probe_bucket")]
     pub(super) restore: Option<PathBuf>,
 }
 

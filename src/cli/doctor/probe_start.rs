@@ -1,9 +1,9 @@
 //! What must hold before a probe writes anything, and how it starts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::collector::Collector;
-use super::probe::{MachineClock, ProbeTarget, read_image, restore, run_probe};
+use super::probe::{MachineClock, ProbeTarget, RenewedKeys, read_image, restore, run_probe};
 use super::probe_args::{ProbeArgs, ProbeKind};
 use crate::api::ProjectRef;
 use crate::app::CallersCluster;
@@ -15,7 +15,6 @@ use crate::core::doctor::{
 };
 use crate::core::place::{BucketPlace, ProjectPlace, check_object_path};
 use crate::core::validate::check_prefix;
-use crate::ports::AccessKeys;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct ProbeInput<'a> {
     pub(super) grant: &'a GrantFacts,
     pub(super) job: &'a JobFacts,
-    pub(super) owner_keys: AccessKeys,
-    pub(super) caller_keys: AccessKeys,
+    pub(super) owner_keys: RenewedKeys<'a>,
+    pub(super) caller_keys: RenewedKeys<'a>,
 }
 
 /// A project that does not exist.
@@ -48,14 +47,11 @@ pub(super) async fn start_probe(
     if !flags.limits_object.is_empty() && flags.probe != ProbeKind::Limits {
         return Err("--limits-object is for --probe limits".to_owned());
     }
-    let target = checked_target(collector, &input).await?;
-    let project = input
-        .job
-        .project
-        .as_ref()
-        .and_then(|project| project.as_ref().ok());
+    let (grant, job) = (input.grant, input.job);
+    let target = checked_target(collector, input).await?;
+    let project = job.project.as_ref().and_then(|project| project.as_ref().ok());
     let role = project.and_then(|project| project.service_role.as_deref());
-    let grantee = &input.grant.spec.grantee;
+    let grantee = &grant.spec.grantee;
     let bucket = target.bucket.name().to_owned();
     let file = target.file.display().to_string();
     match flags.probe {
@@ -118,7 +114,10 @@ pub(super) async fn start_probe(
 }
 
 /// Checks everything that must hold before a probe writes, and returns what it works on.
-async fn checked_target(collector: &Collector<'_>, input: &ProbeInput<'_>) -> Result<ProbeTarget, String> {
+async fn checked_target<'a>(
+    collector: &Collector<'_>,
+    input: ProbeInput<'a>,
+) -> Result<ProbeTarget<'a>, String> {
     let flags = &collector.flags.probe;
     let (Some(name), Some(key)) = (&flags.probe_bucket, &flags.probe_object) else {
         return Err("--probe-bucket needs --probe-object".to_owned());
@@ -131,7 +130,7 @@ async fn checked_target(collector: &Collector<'_>, input: &ProbeInput<'_>) -> Re
         check_key("--limits-object", key)?;
     }
     check_unused(collector, name).await?;
-    check_owner(collector, &bucket, input).await?;
+    check_owner(collector, &bucket, &input).await?;
     let file = flags
         .pre_image
         .clone()
@@ -144,9 +143,9 @@ async fn checked_target(collector: &Collector<'_>, input: &ProbeInput<'_>) -> Re
         cloud: collector.cloud.clone(),
         bucket,
         owner_uid: input.grant.spec.bucket.owner_uid.clone(),
-        owner_keys: input.owner_keys.clone(),
+        owner_keys: input.owner_keys,
         project: ProjectPlace::of(&spec.project).map_err(|error| error.to_string())?,
-        caller_keys: input.caller_keys.clone(),
+        caller_keys: input.caller_keys,
         missing_project: ProjectPlace::of(&missing_project).map_err(|error| error.to_string())?,
         key: key.clone(),
         objects: flags.limits_object.clone(),
@@ -182,8 +181,10 @@ fn confirm(flags: &ProbeArgs, bucket: &str, what: &str) -> Result<(), String> {
     Err(format!("{would}: add --yes to do that"))
 }
 
-/// Runs a probe, and puts the policy back.
-async fn run(target: &ProbeTarget, probe: &mut dyn ProbePlan) -> Result<RestoreOutcome, String> {
+/// Runs a probe, and puts the policy back. The answer of the user may have taken longer than a session lasts.
+async fn run(target: &ProbeTarget<'_>, probe: &mut dyn ProbePlan) -> Result<RestoreOutcome, String> {
+    target.owner_keys.forget().await;
+    target.caller_keys.forget().await;
     let stop = stop_on_signal()?;
     eprintln!(
         "imm-operator doctor: writing to the policy of bucket {}; Ctrl-C ends the probe and puts the policy back",
@@ -236,10 +237,12 @@ async fn check_owner(
     input: &ProbeInput<'_>,
 ) -> Result<(), String> {
     let now = crate::kubernetes::now();
-    let account = collector.cloud.caller_account(&input.owner_keys, now).await;
+    let keys = input.owner_keys.get(now).await?;
+    input.caller_keys.get(now).await?;
+    let account = collector.cloud.caller_account(&keys, now).await;
     let account =
         account.map_err(|error| format!("GetCallerIdentity failed ({})", error.code_and_refusal()))?;
-    let info = collector.cloud.bucket_info(bucket, &input.owner_keys, now).await;
+    let info = collector.cloud.bucket_info(bucket, &keys, now).await;
     let info = info.map_err(|error| {
         format!(
             "GetBucketInfo of the probe bucket failed ({})",
@@ -258,16 +261,15 @@ async fn check_owner(
 /// Puts the policy of a file back.
 ///
 /// # Errors
-/// Returns the message if the file cannot be used.
+/// Returns the message if the file names no bucket.
 pub(super) async fn restore_from_file(
     collector: &Collector<'_>,
-    file: &Path,
-    keys: &AccessKeys,
+    image: &PreImage,
+    keys: &RenewedKeys<'_>,
 ) -> Result<RestoreOutcome, String> {
-    let image = read_image(file)?;
     let bucket = BucketPlace::new(&image.bucket, &image.region).map_err(|error| error.to_string())?;
-    let outcome = restore(&collector.cloud, &bucket, keys, &image, &MachineClock::start()).await;
-    announce(&outcome, Some(&image));
+    let outcome = restore(&collector.cloud, &bucket, keys, image, &MachineClock::start()).await;
+    announce(&outcome, Some(image));
     Ok(outcome)
 }
 

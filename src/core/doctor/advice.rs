@@ -69,6 +69,18 @@ pub(super) fn credentials_check(name: &'static str, facts: &CredentialFacts) -> 
     }
 }
 
+/// Returns why there are no credentials and what to do about that; `None` if there are some.
+pub fn missing_credentials(facts: &CredentialFacts) -> Option<String> {
+    let error = facts.result.as_ref().err()?;
+    let check = credentials_check("", facts);
+    let seen = if matches!(error, CredentialsError::NotConfigured) {
+        format!("there are no {}", facts.origin)
+    } else {
+        check.seen
+    };
+    Some(format!("{seen}: {}", check.change.unwrap_or_default()))
+}
+
 /// What to do about a failed call.
 pub(super) fn fix(error: &CloudError) -> String {
     if error.is_clock_skew() {

@@ -27,6 +27,7 @@ mod revocation;
 mod waiting;
 
 pub use access_log::AccessLog;
+pub use advice::missing_credentials;
 pub use assumptions::WrongAssumption;
 pub use check::{Check, Level, Setting};
 pub use facts::{
