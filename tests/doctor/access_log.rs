@@ -157,3 +157,55 @@ async fn a_log_that_names_no_role_is_no_answer() {
         run.stderr
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_for_a_log_does_not_grow_with_it() {
+    let world = World::new("", "").await;
+    // Decoded as a whole, these entries take more than a GiB.
+    let mut log = "[".to_owned();
+    log.push_str(&r#"{"a":1},"#.repeat(2_000_000));
+    log.push_str(r#"{"a":1}]"#);
+    std::fs::write(world.path("log.json"), log).unwrap();
+    let flags = ["-o", "json", "--access-log", "log.json"];
+    let command = world.command(GRANT, &flags, KEYS);
+    let command = command.as_std();
+    let mut limited = tokio::process::Command::new("/bin/sh");
+    limited
+        .args(["-c", "ulimit -v 1000000 && exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(world.folder.path())
+        .env_clear()
+        .env("MALLOC_ARENA_MAX", "2")
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    let output = limited.output().await.unwrap();
+    assert!(
+        output.status.code().is_some(),
+        "{:?} {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report = Run::of(&output).json();
+    let seen = check(&report, "access-log")["seen"].as_str().unwrap();
+    assert!(seen.contains("none of 2000001 entries of log.json"), "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compressed_log_is_to_be_decompressed_first() {
+    let world = World::new("", "").await;
+    std::fs::write(world.path("log.json.gz"), [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
+    let flags = ["--access-log", "log.json.gz"];
+    let run = Run::of(&world.command(GRANT, &flags, KEYS).output().await.unwrap());
+    assert!(
+        run.code == 2
+            && run
+                .stderr
+                .contains("log.json.gz is compressed: decompress it with gunzip first"),
+        "{}",
+        run.stderr
+    );
+}

@@ -1,12 +1,14 @@
 //! Reads an access log of the caller.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use crate::core::doctor::{AccessLog, AccessLogFacts, Facts};
+use crate::core::doctor::{AccessLogFacts, Facts, parse_access_log};
 
 /// Largest log that is read.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
+/// First bytes of a file that gzip has compressed.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// Reads an access log, as far as it is about the role of the grant, or of the job's project.
 ///
@@ -24,19 +26,19 @@ pub(super) fn read_access_log(path: &Path, facts: &Facts) -> Result<AccessLogFac
         .and_then(|job| job.project.as_ref()?.as_ref().ok()?.service_role.as_ref());
     let failed = |error: std::io::Error| format!("cannot read {shown}: {error}");
     let file = std::fs::File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST_BYTES) {
-        return Err(format!("{shown} is larger than 64 MiB: export a shorter time"));
+    let mut source = BufReader::new(file.take(MOST_BYTES + 1));
+    if source.fill_buf().map_err(failed)?.starts_with(GZIP) {
+        return Err(format!("{shown} is compressed: decompress it with gunzip first"));
     }
     let role = project.unwrap_or(&grantee.role_name);
-    let text = String::from_utf8_lossy(&bytes);
+    let log = parse_access_log(&mut source, &grantee.account_uid, role).map_err(failed)?;
+    if source.get_ref().limit() == 0 {
+        return Err(format!("{shown} is larger than 64 MiB: export a shorter time"));
+    }
     Ok(AccessLogFacts {
         file: shown.to_string(),
         account: grantee.account_uid.clone(),
         role: role.clone(),
-        log: AccessLog::parse(&text, &grantee.account_uid, role),
+        log,
     })
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::core::validate::{check_role, check_session};
 
 /// The field that names role and session: `requesterParentId,roleName,roleSessionName,roleOwnerId`, and perhaps more.
-const FIELD: &str = "extend_information";
+pub(super) const FIELD: &str = "extend_information";
 /// The field that names the operation.
 const OPERATION: &str = "operation";
 /// The field that has the status of the answer.
@@ -24,6 +24,11 @@ const STORED_EXTENSIONS: usize = 25;
 /// Reads in one and the same session from which the session counts as fixed.
 pub(super) const READS_OF_FIXED_SESSION: u64 = 20;
 
+/// Most sessions that are kept: more than one is as good as many.
+pub(super) const MOST_SESSIONS: usize = 1000;
+/// Most spellings of the role that are kept.
+const MOST_SPELLINGS: usize = 100;
+
 /// The reads of one role in an access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessLog {
@@ -33,57 +38,20 @@ pub struct AccessLog {
     pub unreadable: u64,
     /// Entries that name the session of a role.
     pub with_role: u64,
-    /// Reads of objects by the role that were answered with the object, by the spelling of the role.
+    /// Reads of objects by the role that were answered with the object.
+    reads: u64,
+    /// The same by the spelling of the role, at most 100 of them.
     pub roles: BTreeMap<String, u64>,
     /// Reads of objects by the role that were refused.
     pub denied: u64,
-    /// The sessions in which the role read.
+    /// The sessions in which the role read, at most 1,000 of them.
     pub sessions: BTreeSet<String>,
 }
 
 impl AccessLog {
-    /// Reads a log: JSON, a JSON object in each line, CSV with a header, or lines as OSS stores them in a bucket. Only the role
-    /// of one account counts, whatever its case.
-    pub fn parse(text: &str, account: &str, role: &str) -> Self {
-        let mut log = Self::default();
-        let text = text.trim_start_matches('\u{feff}');
-        if let Ok(Value::Array(entries)) = serde_json::from_str(text) {
-            for entry in &entries {
-                log.add_object(entry.as_object(), account, role);
-            }
-            return log;
-        }
-        let mut rows = text.lines().filter(|line| !line.trim().is_empty());
-        let columns = text
-            .lines()
-            .next()
-            .map(csv_fields)
-            .filter(|names| names.iter().any(|name| name == FIELD));
-        if columns.is_some() {
-            rows.next();
-        }
-        for line in rows {
-            if let Some(columns) = &columns {
-                let pairs = columns
-                    .iter()
-                    .cloned()
-                    .zip(csv_fields(line).into_iter().map(Value::from));
-                log.add_object(Some(&pairs.collect()), account, role);
-            } else if line.trim_start().starts_with('{') {
-                let entry: Value = serde_json::from_str(line).unwrap_or_default();
-                log.add_object(entry.as_object(), account, role);
-            } else {
-                log.add_stored(line, account, role);
-            }
-        }
-        log
-    }
-
     /// Returns the reads that were answered with the object.
     pub fn reads(&self) -> u64 {
-        self.roles
-            .values()
-            .fold(0, |sum, reads| sum.saturating_add(*reads))
+        self.reads
     }
 
     /// Returns the spelling of the role, if the log has one only.
@@ -103,7 +71,7 @@ impl AccessLog {
         self.sessions.len() > 1
     }
 
-    fn add_object(&mut self, entry: Option<&Map<String, Value>>, account: &str, role: &str) {
+    pub(super) fn add_object(&mut self, entry: Option<&Map<String, Value>>, account: &str, role: &str) {
         self.entries += 1;
         let Some(entry) = entry else {
             self.unreadable += 1;
@@ -118,7 +86,7 @@ impl AccessLog {
     }
 
     /// Adds a line as OSS stores it in a bucket. The documented fields name no role; a field behind them may.
-    fn add_stored(&mut self, line: &str, account: &str, role: &str) {
+    pub(super) fn add_stored(&mut self, line: &str, account: &str, role: &str) {
         self.entries += 1;
         let fields = stored_fields(line);
         let field = |position: usize| fields.get(position).map_or("", String::as_str);
@@ -148,8 +116,15 @@ impl AccessLog {
             return;
         }
         if status.starts_with('2') {
-            *self.roles.entry(session.role.to_owned()).or_default() += 1;
-            self.sessions.insert(session.name.to_owned());
+            self.reads += 1;
+            if let Some(reads) = self.roles.get_mut(session.role) {
+                *reads += 1;
+            } else if self.roles.len() < MOST_SPELLINGS {
+                self.roles.insert(session.role.to_owned(), 1);
+            }
+            if self.sessions.len() < MOST_SESSIONS {
+                self.sessions.insert(session.name.to_owned());
+            }
         } else if status == "403" {
             self.denied += 1;
         }
@@ -178,7 +153,7 @@ impl<'a> Session<'a> {
 const MOST_FIELDS: usize = 1024;
 
 /// Splits a line of CSV.
-fn csv_fields(line: &str) -> Vec<String> {
+pub(super) fn csv_fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     for c in line.chars() {
@@ -218,7 +193,7 @@ mod tests {
     const ACCOUNT: &str = "1234567890123456";
 
     fn parse(text: &str) -> AccessLog {
-        AccessLog::parse(text, ACCOUNT, "AliyunIMMDefaultRole")
+        super::super::parse_access_log(text.as_bytes(), ACCOUNT, "AliyunIMMDefaultRole").unwrap()
     }
 
     #[test]

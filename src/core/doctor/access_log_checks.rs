@@ -1,6 +1,6 @@
 //! Checks of an access log, and what follows from it for the grantee.
 
-use super::access_log::{AccessLog, READS_OF_FIXED_SESSION};
+use super::access_log::{AccessLog, MOST_SESSIONS, READS_OF_FIXED_SESSION};
 use super::{AccessLogFacts, Check};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::condition_builder::counted;
@@ -94,7 +94,13 @@ fn session_check(facts: &AccessLogFacts, grantee: Option<&Grantee>) -> Check {
     let name = "access-log-session";
     let reads = counted(usize::try_from(facts.log.reads()).unwrap_or(usize::MAX), "read");
     if facts.log.has_several_sessions() {
-        let seen = format!("no: IMM read in {} sessions in {reads}", facts.log.sessions.len());
+        let sessions = facts.log.sessions.len();
+        let least = if sessions == MOST_SESSIONS {
+            "at least "
+        } else {
+            ""
+        };
+        let seen = format!("no: IMM read in {least}{sessions} sessions in {reads}");
         let named = grantee.is_some_and(|grantee| grantee.principal == PrincipalForm::ServiceRoleSession);
         return if named {
             Check::failed(

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod access_log_checks;
+mod access_log_reader;
 mod advice;
 mod assumptions;
 mod bucket;
@@ -27,6 +28,7 @@ mod revocation;
 mod waiting;
 
 pub use access_log::AccessLog;
+pub use access_log_reader::parse_access_log;
 pub use advice::missing_credentials;
 pub use assumptions::WrongAssumption;
 pub use check::{Check, Level, Setting};
