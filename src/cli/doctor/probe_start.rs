@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::collector::Collector;
 use super::probe::{MachineClock, ProbeTarget, RenewedKeys, read_image, restore, run_probe};
 use super::probe_args::{ProbeArgs, ProbeKind};
-use crate::api::ProjectRef;
+use crate::api::{Grantee, PrincipalForm, ProjectRef};
 use crate::app::CallersCluster;
 use crate::cli::escape::escaped;
 use crate::core::condition_builder::counted;
@@ -72,6 +72,7 @@ pub(super) async fn start_probe(
                 flags,
                 &bucket,
                 &format!("up to {policies} policies{public} to bucket {bucket}, make up to {calls}"),
+                grantee,
             )?;
             let outcome = run(&target, &mut probe).await?;
             facts.probe = Some(ProbeFacts {
@@ -99,6 +100,7 @@ pub(super) async fn start_probe(
                     "1 policy to bucket {bucket}, make up to {}{most}",
                     counted(calls, "scoring call")
                 ),
+                grantee,
             )?;
             let outcome = run(&target, &mut probe).await?;
             facts.limits = Some(LimitsFacts {
@@ -164,15 +166,18 @@ fn check_key(flag: &'static str, key: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Returns what it would do, unless the answer is yes.
-fn confirm(flags: &ProbeArgs, bucket: &str, what: &str) -> Result<(), String> {
+fn confirm(flags: &ProbeArgs, bucket: &str, what: &str, grantee: &Grantee) -> Result<(), String> {
     if flags.yes {
         return Ok(());
     }
     let would = format!("the probe would write {what}, each of which may be billed, and put the policy back");
-    eprintln!(
-        "imm-operator doctor: {}\nimm-operator doctor: write yes to do that on bucket {bucket}",
-        escaped(&would)
-    );
+    eprintln!("imm-operator doctor: {}", escaped(&would));
+    if grantee.principal == PrincipalForm::ServiceRole {
+        eprintln!(
+            "imm-operator doctor: OSS may count the first of these policies as public access, because of the * for the sessions of the role: it rejects it then if Block Public Access is on, and accepts it otherwise"
+        );
+    }
+    eprintln!("imm-operator doctor: write yes to do that on bucket {bucket}");
     let mut line = String::new();
     let read = std::io::stdin().read_line(&mut line);
     if read.is_ok() && line.trim() == "yes" {
