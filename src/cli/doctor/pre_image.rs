@@ -1,5 +1,6 @@
 //! The policy from before a probe: in a file, and back in the bucket.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -118,7 +119,18 @@ pub async fn restore(
 /// # Errors
 /// Returns the message if the file cannot be written.
 pub(super) fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(image).unwrap_or_default();
+    store_synced(path, image, new, std::fs::File::sync_all)
+        .map_err(|error| format!("the policy cannot be stored in {}: {error}", path.display()))
+}
+
+/// Stores the file and its name in the folder, so that both are there if the machine stops.
+fn store_synced(
+    path: &Path,
+    image: &PreImage,
+    new: bool,
+    sync: fn(&File) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let text = serde_json::to_string_pretty(image)?;
     let create = |path: &Path| -> std::io::Result<()> {
         let mut file = std::fs::OpenOptions::new()
             .write(true)
@@ -126,13 +138,12 @@ pub(super) fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), Stri
             .mode(0o600)
             .open(path)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()
+        sync(&file)
     };
-    let write = || -> std::io::Result<()> {
-        if new {
-            return create(path);
-        }
-        // The file is whole at any time, also if the machine stops.
+    if new {
+        create(path)?;
+    } else {
+        // The file is whole at any time.
         let mut next = path.as_os_str().to_owned();
         next.push(".imm-operator-next");
         let next = Path::new(&next);
@@ -142,9 +153,14 @@ pub(super) fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), Stri
             return Err(error);
         }
         create(next)?;
-        std::fs::rename(next, path)
-    };
-    write().map_err(|error| format!("the policy cannot be stored in {}: {error}", path.display()))
+        std::fs::rename(next, path)?;
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match sync(&File::open(folder.unwrap_or(Path::new(".")))?) {
+        // A file system that cannot sync a folder keeps its names by other means.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Reads a file that a probe has stored.
@@ -154,4 +170,48 @@ pub(super) fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), Stri
 pub fn read_image(path: &Path) -> Result<PreImage, String> {
     let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     serde_json::from_slice(&text).map_err(|_| format!("{} is not the file of a probe", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    thread_local! {
+        static SYNCED: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+    }
+
+    #[test]
+    fn the_file_is_synced_first_and_then_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("before.json");
+        let image = |written: &[&str]| PreImage {
+            bucket: "pics".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            before: None,
+            written: written.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        let record = |file: &File| {
+            let is_folder = file.metadata()?.is_dir();
+            SYNCED.with_borrow_mut(|synced| synced.push(if is_folder { "folder" } else { "file" }));
+            file.sync_all()
+        };
+        for new in [true, false] {
+            store_synced(&path, &image(&["one"]), new, record).unwrap();
+            assert_eq!(SYNCED.take(), ["file", "folder"], "new: {new}");
+        }
+        let unable = |file: &File| -> std::io::Result<()> {
+            let is_folder = file.metadata()?.is_dir();
+            (!is_folder).then_some(()).ok_or(ErrorKind::InvalidInput.into())
+        };
+        store_synced(&path, &image(&["two"]), false, unable).unwrap();
+        let full = |file: &File| -> std::io::Result<()> {
+            let is_folder = file.metadata()?.is_dir();
+            (!is_folder).then_some(()).ok_or(ErrorKind::StorageFull.into())
+        };
+        store_synced(&path, &image(&["two"]), false, full).unwrap_err();
+        assert_eq!(read_image(&path).unwrap(), image(&["two"]));
+    }
 }
