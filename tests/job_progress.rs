@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod job_progress {
+    mod first_calls;
     use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::job::{

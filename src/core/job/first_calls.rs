@@ -24,6 +24,11 @@ impl FirstCalls {
         }
     }
 
+    /// Whether the last call was refused.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused > 0
+    }
+
     /// Returns the number of refusals and their code once they prove that further calls would be refused too.
     pub(super) fn proof(&self) -> Option<(usize, &str)> {
         (self.refused >= LIMIT).then_some((self.refused, self.code.as_str()))

@@ -26,6 +26,8 @@ const DEFERRED_LIMIT: usize = 256;
 const DEFERRED_BYTES: usize = 90 * 1024;
 /// The next page of the source is read when fewer items than this are buffered.
 const REFILL_BELOW: usize = 250;
+/// The same after a refusal before the first score: the next calls are spread over a page of a listing, which has 1,000 objects.
+const REFILL_AFTER_REFUSAL: usize = 751;
 /// The source is not read on while at least this many results, or bytes of results, are not stored: rejected items have
 /// results without a call, as fast as the source is read.
 const UNSTORED_LIMIT: usize = 2_000;
@@ -160,7 +162,12 @@ impl Progress {
         }
         let unstored = self.results.reports().map_or((0, 0), ReportBuffer::unpersisted);
         let much = unstored.0 >= UNSTORED_LIMIT || unstored.1 >= UNSTORED_BYTES;
-        if self.reading == Reading::Idle && self.pending_items.len() < REFILL_BELOW && !much {
+        let wanted = if self.first_calls.is_refused() && !self.canary_passed {
+            REFILL_AFTER_REFUSAL
+        } else {
+            REFILL_BELOW
+        };
+        if self.reading == Reading::Idle && self.pending_items.len() < wanted && !much {
             self.reading = Reading::UnderWay;
             return Step::Read;
         }
