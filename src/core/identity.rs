@@ -269,4 +269,32 @@ mod tests {
             assert!(name.len() == 64 && name.starts_with("imm-operator@xxx"), "{name}");
         }
     }
+
+    #[test]
+    fn a_session_may_pass_the_role_that_the_job_names_and_no_other() {
+        let project: ProjectRef = serde_json::from_value(
+            json!({"name": "immtest", "region": "cn-hangzhou", "accountUID": "1234567890123456"}),
+        )
+        .unwrap();
+        let chain = json!({"mode": "RoleChain", "roleChain": {"serviceRole": "first", "chain": []}});
+        for (access, passed) in [
+            (json!({}), None),
+            (chain, Some("acs:ram:*:1234567890123456:role/first")),
+        ] {
+            let access: JobAccess = serde_json::from_value(access).unwrap();
+            let policy = SessionScope::project(&project, &access).session_policy();
+            let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
+            let statements = policy["Statement"].as_array().unwrap();
+            let passing = statements
+                .iter()
+                .find(|statement| statement["Action"].to_string().contains("ram:"));
+            assert_eq!(
+                passing.map(|statement| &statement["Resource"]),
+                passed.map(|role| json!([role])).as_ref()
+            );
+            for statement in statements {
+                assert!(!statement["Action"].to_string().contains('*'), "{statement}");
+            }
+        }
+    }
 }
