@@ -7,6 +7,7 @@ mod doctor {
     mod assumptions;
     mod follow;
     mod limits;
+    mod limits_roles;
     mod pass_role;
     mod probe_ends;
     mod probe_keys;

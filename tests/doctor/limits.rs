@@ -82,6 +82,7 @@ async fn answers_that_the_operator_knows_lead_to_no_setting_but_the_limit() {
     for name in [
         "limits-missing-project",
         "limits-missing-bucket",
+        "limits-missing-role",
         "limits-no-statement",
         "limits-image",
         "limits-missing-object",
@@ -175,9 +176,9 @@ async fn the_policy_comes_back_after_a_failure_and_a_stop() {
             fault("PutBucketPolicy", 0, FaultEffect::DropAfter),
             RestoreOutcome::Uncertain,
         ),
-        (fault("DetectImageScore", 3, denied), RestoreOutcome::Restored),
+        (fault("DetectImageScore", 4, denied), RestoreOutcome::Restored),
         (
-            fault("DetectImageScore", 3, FaultEffect::DropAfter),
+            fault("DetectImageScore", 4, FaultEffect::DropAfter),
             RestoreOutcome::Restored,
         ),
     ] {
@@ -248,7 +249,7 @@ async fn the_program_says_how_many_calls_may_be_billed_and_asks() {
         let run = answer(&world, &limits, line).await;
         assert_eq!(run.code, 2, "{line:?}: {}", run.stderr);
         assert!(
-            run.stderr.contains("up to 55 scoring calls of the 91")
+            run.stderr.contains("up to 55 calls of IMM of the 544")
                 && run
                     .stderr
                     .contains("may count the first of these policies as public access")

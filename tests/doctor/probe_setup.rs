@@ -132,6 +132,8 @@ pub(super) fn target(world: &World, with_policy: bool) -> ProbeTarget<'static> {
         owner_keys: RenewedKeys::new(keys("LTAI5tPolicy", "canary-policy")),
         project: project("immtest"),
         caller_keys: RenewedKeys::new(keys("LTAI5tScorer", "canary-scorer")),
+        narrow_keys: None,
+        other_bucket: None,
         missing_project: project("no-such-project"),
         key: "a.jpg".to_owned(),
         objects: Vec::new(),

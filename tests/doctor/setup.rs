@@ -23,7 +23,7 @@ const SEED: &str = r#"
 accounts:
   - uid: "1234567890123456"
     keys: [{ id: LTAI5tScorer, secret: canary-scorer }]
-    roles: [{ name: first, allow: ["sts:AssumeRole"], trust: { services: [imm.aliyuncs.com] } }]
+    roles: [{ name: scorer, allow: ["imm:*"] }, { name: first, allow: ["sts:AssumeRole"], trust: { services: [imm.aliyuncs.com] } }]
   - uid: "6543210987654321"
     keys:
       - { id: LTAI5tPolicy, secret: canary-policy }
@@ -40,6 +40,7 @@ buckets:
       objects: [{ key: photos/test-object.jpg, image: { kind: sharp, width: 8, height: 8, seed: 1 }, score: "0.727" }] BUCKET }
   - { name: probe-bucket, region: cn-hangzhou, owner: "6543210987654321",
       objects: [{ key: a.jpg, image: { kind: sharp, width: 8, height: 8, seed: 1 }, score: "0.727" }] BUCKET }
+  - { name: beijing-bucket, region: cn-beijing, owner: "6543210987654321" }
 projects:
   - { name: immtest, region: cn-hangzhou, account: "1234567890123456" PROJECT }
 instance: { region: cn-hangzhou, account: "6543210987654321", role: node }

@@ -132,11 +132,13 @@ async fn probe_with(
     let of_project = SessionScope::project(&job.spec.project, &job.spec.access);
     let owner = source("GRANT", &of_grant, &grant.spec.credentials, &of_bucket)?;
     let caller = source("JOB", &of_job, &job.spec.credentials, &of_project)?;
+    let narrow = caller.with_scope(SessionScope::Objects(bucket.to_owned()));
     let input = ProbeInput {
         grant: &grant,
         job: &job,
         owner_keys: RenewedKeys::new(owner),
         caller_keys: RenewedKeys::new(caller),
+        narrow_keys: narrow.map(RenewedKeys::new),
     };
     start_probe(collector, input, facts).await
 }

@@ -111,6 +111,20 @@ pub(super) struct ObjectKeys<'a> {
 }
 
 impl ObjectKeys<'_> {
+    /// Returns the same with another scope; `None` if the credentials are not restricted to a scope.
+    pub(super) fn with_scope(&self, scope: SessionScope) -> Option<Self> {
+        let is_scoped = self.identity.assumed_role.is_some()
+            || (self.cluster.is_some() && self.identity.uses_sts_session());
+        is_scoped.then(|| Self {
+            cloud: self.cloud,
+            cluster: self.cluster,
+            given: self.given.clone(),
+            origin: self.origin.clone(),
+            identity: self.identity.clone(),
+            scope,
+        })
+    }
+
     async fn credentials(&self) -> Result<AccessKeys, CredentialsError> {
         let source = self
             .cluster

@@ -11,7 +11,7 @@ pub use super::clock::{MachineClock, ProbeClock};
 use super::pre_image::{put_back, read_policy, store};
 pub use super::pre_image::{read_image, restore};
 pub use super::probe_keys::{KeySource, RenewedKeys};
-use crate::api::{Grantee, JobAccess, OssAction};
+use crate::api::{Grantee, JobAccess, OssAction, RoleChain};
 use crate::cloud::Cloud;
 use crate::core::doctor::{
     LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome,
@@ -24,6 +24,9 @@ use crate::ports::{AccessKeys, CloudError};
 const MISSING_BUCKET: &str = "imm-operator-doctor-no-such-bucket";
 /// What follows the key of the image in the key of an object that does not exist. The statement is about both.
 const MISSING_OBJECT: &str = ".no-such-object";
+
+/// A role that does not exist.
+const MISSING_ROLE: &str = "imm-operator-doctor-no-such-role";
 
 /// What a probe works on.
 pub struct ProbeTarget<'a> {
@@ -39,6 +42,10 @@ pub struct ProbeTarget<'a> {
     pub project: ProjectPlace,
     /// Credentials that call IMM.
     pub caller_keys: RenewedKeys<'a>,
+    /// The same in a session that may not score, if such a session can be opened.
+    pub narrow_keys: Option<RenewedKeys<'a>>,
+    /// A bucket in another region, to which nothing is written.
+    pub other_bucket: Option<String>,
     /// A project that does not exist, in the same region.
     pub missing_project: ProjectPlace,
     /// Key of an image in the bucket.
@@ -113,7 +120,8 @@ pub async fn run_probe(
             ProbeStep::Remove => running.remove().await,
             ProbeStep::Score => running.score(&LimitCase::Image).await,
             ProbeStep::Try(case) => running.score(&case).await,
-            ProbeStep::Burst { calls, spacing } => running.burst(calls, spacing, stop).await,
+            ProbeStep::Burst { calls, spacing } => running.burst(false, calls, spacing, stop).await,
+            ProbeStep::ProjectBurst { calls, spacing } => running.burst(true, calls, spacing, stop).await,
             ProbeStep::Pause(length) => {
                 tokio::select! {
                     () = clock.pause(length) => {}
@@ -262,7 +270,11 @@ impl Running<'_> {
     /// # Errors
     /// Returns why there are no credentials for it.
     async fn score(&self, case: &LimitCase) -> Result<ProbeAnswer, String> {
-        let keys = self.target.caller_keys.get(self.clock.now()).await?;
+        let keys = match (case, &self.target.narrow_keys) {
+            (LimitCase::NarrowSession, Some(keys)) => keys,
+            _ => &self.target.caller_keys,
+        };
+        let keys = keys.get(self.clock.now()).await?;
         let scored = self.call(case, &keys).await;
         let after = self.clock.elapsed().saturating_sub(self.written_at);
         Ok(match scored {
@@ -271,12 +283,13 @@ impl Running<'_> {
         })
     }
 
-    /// Makes many scoring calls without waiting for their answers in between.
+    /// Makes many calls without waiting for their answers in between: about the project, or to score the image.
     ///
     /// # Errors
     /// Returns why there are no credentials for them.
     async fn burst(
         &self,
+        of_project: bool,
         calls: u32,
         spacing: Duration,
         stop: &CancellationToken,
@@ -287,7 +300,15 @@ impl Running<'_> {
             if stop.is_cancelled() {
                 return None;
             }
-            Some(self.call(&LimitCase::Image, keys).await)
+            let target = self.target;
+            Some(if of_project {
+                let asked = target
+                    .cloud
+                    .project_limits(&target.project, keys, self.clock.now());
+                asked.await.map(|_| ())
+            } else {
+                self.call(&LimitCase::Image, keys).await
+            })
         });
         let answers = join_all(answers).await;
         Ok(ProbeAnswer::Burst(answers.into_iter().flatten().collect()))
@@ -304,19 +325,35 @@ impl Running<'_> {
             LimitCase::MissingBucket => format!("oss://{MISSING_BUCKET}/{}", target.key),
             LimitCase::MissingObject => format!("oss://{bucket}/{}{MISSING_OBJECT}", target.key),
             LimitCase::Object(key) => format!("oss://{bucket}/{key}"),
-            LimitCase::MissingProject | LimitCase::NoStatement | LimitCase::Image => {
+            LimitCase::OtherRegion => {
+                let bucket = target.other_bucket.as_deref().unwrap_or(bucket);
                 format!("oss://{bucket}/{}", target.key)
             }
+            LimitCase::MissingProject
+            | LimitCase::MissingRole
+            | LimitCase::NarrowSession
+            | LimitCase::NoStatement
+            | LimitCase::Image => format!("oss://{bucket}/{}", target.key),
         };
         let project = match case {
             LimitCase::MissingProject => &target.missing_project,
             LimitCase::MissingBucket
+            | LimitCase::MissingRole
+            | LimitCase::NarrowSession
+            | LimitCase::OtherRegion
             | LimitCase::NoStatement
             | LimitCase::Image
             | LimitCase::MissingObject
             | LimitCase::Object(_) => &target.project,
         };
-        let access = JobAccess::default();
+        let missing_role = RoleChain {
+            service_role: MISSING_ROLE.to_owned(),
+            chain: Vec::new(),
+        };
+        let access = JobAccess {
+            role_chain: (*case == LimitCase::MissingRole).then_some(missing_role),
+            ..JobAccess::default()
+        };
         let scored = target
             .cloud
             .detect_image_score(project, &access, keys, &uri, self.clock.now());

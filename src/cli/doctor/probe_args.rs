@@ -38,6 +38,9 @@ pub(super) struct ProbeArgs {
     /// larger than 20 MB. Can be repeated.
     #[arg(long, value_name = "KEY", requires = "probe_bucket")]
     pub(super) limits_object: Vec<String>,
+    /// Bucket of the grant's owner in another region, for which --probe limits makes one scoring call. Nothing is written to it.
+    #[arg(long, value_name = "BUCKET", requires = "probe_bucket")]
+    pub(super) limits_region_bucket: Option<String>,
     /// Probe without looking for grants of the bucket in a cluster: repeat the name of the bucket.
     #[arg(long, value_name = "BUCKET", requires = "probe_bucket")]
     pub(super) i_own: Option<String>,

@@ -10,9 +10,10 @@ use crate::app::CallersCluster;
 use crate::cli::escape::escaped;
 use crate::core::condition_builder::counted;
 use crate::core::doctor::{
-    Facts, FurtherQuestions, GrantFacts, JobFacts, LimitsFacts, LimitsProbe, PreImage, Probe, ProbeFacts,
-    ProbePlan, ProbeSequence, RestoreOutcome,
+    Facts, FurtherQuestions, GrantFacts, JobFacts, LimitCase, LimitsFacts, LimitsProbe, PreImage, Probe,
+    ProbeFacts, ProbePlan, ProbeSequence, RestoreOutcome,
 };
+use crate::core::error::CloudErrorKind;
 use crate::core::place::{BucketPlace, ProjectPlace, check_object_path};
 use crate::core::validate::check_prefix;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +25,7 @@ pub(super) struct ProbeInput<'a> {
     pub(super) job: &'a JobFacts,
     pub(super) owner_keys: RenewedKeys<'a>,
     pub(super) caller_keys: RenewedKeys<'a>,
+    pub(super) narrow_keys: Option<RenewedKeys<'a>>,
 }
 
 /// A project that does not exist.
@@ -44,8 +46,13 @@ pub(super) async fn start_probe(
     if flags.allow_public && flags.probe == ProbeKind::Limits {
         return Err("--allow-public is for --probe access and --probe lag".to_owned());
     }
-    if !flags.limits_object.is_empty() && flags.probe != ProbeKind::Limits {
-        return Err("--limits-object is for --probe limits".to_owned());
+    for (flag, is_set) in [
+        ("--limits-object", !flags.limits_object.is_empty()),
+        ("--limits-region-bucket", flags.limits_region_bucket.is_some()),
+    ] {
+        if is_set && flags.probe != ProbeKind::Limits {
+            return Err(format!("{flag} is for --probe limits"));
+        }
     }
     let (grant, job) = (input.grant, input.job);
     let target = checked_target(collector, input).await?;
@@ -86,7 +93,13 @@ pub(super) async fn start_probe(
         ProbeKind::Limits => {
             let limit = project.map_or(DEFAULT_LIMIT, |project| project.queries_per_second);
             let mut probe = LimitsProbe::new(grantee, limit, &target.objects, flags.max_billed);
-            let planned = LimitsProbe::planned_calls(limit, target.objects.len());
+            if target.other_bucket.is_some() {
+                probe = probe.also(LimitCase::OtherRegion);
+            }
+            if target.narrow_keys.is_some() {
+                probe = probe.also(LimitCase::NarrowSession);
+            }
+            let planned = probe.planned_calls();
             let calls = planned.min(flags.max_billed);
             let most = if planned > calls {
                 format!(" of the {planned} that all questions can take (--max-billed)")
@@ -97,8 +110,8 @@ pub(super) async fn start_probe(
                 flags,
                 &bucket,
                 &format!(
-                    "1 policy to bucket {bucket}, make up to {}{most}",
-                    counted(calls, "scoring call")
+                    "1 policy to bucket {bucket}, make up to {} of IMM{most}",
+                    counted(calls, "call")
                 ),
                 grantee,
             )?;
@@ -133,6 +146,9 @@ async fn checked_target<'a>(
     }
     check_unused(collector, name).await?;
     check_owner(collector, &bucket, &input).await?;
+    if let Some(other) = &flags.limits_region_bucket {
+        check_other_region(collector, other, &spec.project.region, &input).await?;
+    }
     let file = flags
         .pre_image
         .clone()
@@ -148,6 +164,8 @@ async fn checked_target<'a>(
         owner_keys: input.owner_keys,
         project: ProjectPlace::of(&spec.project).map_err(|error| error.to_string())?,
         caller_keys: input.caller_keys,
+        narrow_keys: input.narrow_keys,
+        other_bucket: flags.limits_region_bucket.clone(),
         missing_project: ProjectPlace::of(&missing_project).map_err(|error| error.to_string())?,
         key: key.clone(),
         objects: flags.limits_object.clone(),
@@ -261,6 +279,35 @@ async fn check_owner(
         return Err("the probe bucket is not in the region of the project".to_owned());
     }
     Ok(())
+}
+
+/// Refuses a bucket that is not known to be in another region than the project.
+async fn check_other_region(
+    collector: &Collector<'_>,
+    bucket: &str,
+    region: &str,
+    input: &ProbeInput<'_>,
+) -> Result<(), String> {
+    let flag = "--limits-region-bucket";
+    let place = BucketPlace::new(bucket, region).map_err(|error| format!("{flag}: {error}"))?;
+    let now = crate::kubernetes::now();
+    let keys = input.owner_keys.get(now).await?;
+    match collector.cloud.bucket_info(&place, &keys, now).await {
+        Err(error) if error.kind == CloudErrorKind::WrongRegion => Ok(()),
+        Err(error) => Err(format!(
+            "{flag}: GetBucketInfo failed ({})",
+            error.code_and_refusal()
+        )),
+        Ok(info) => match info.region {
+            Some(other) if other != region => Ok(()),
+            Some(_) => Err(format!(
+                "{flag} is in the region of the project: name one of another region"
+            )),
+            None => Err(format!(
+                "{flag} cannot be read by the credentials of the grant: name a bucket of that account"
+            )),
+        },
+    }
 }
 
 /// Puts the policy of a file back.

@@ -16,6 +16,9 @@ use crate::core::job::is_item_code;
 const MOST_TRIES: u32 = 3;
 /// How long the burst lasts: a window of one second is inside it, wherever it starts.
 const BURST_SECONDS: u32 = 2;
+/// Calls of the burst of `GetProject`, whose limit is not documented, and how long it lasts.
+const PROJECT_BURST: u32 = 450;
+const PROJECT_BURST_SECONDS: u64 = 3;
 
 /// The answer to a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +68,12 @@ pub struct LimitsFindings {
     /// The value of `--max-billed` that the burst needs, if it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst_needs: Option<u32>,
+    /// The answers to the burst of `GetProject`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_burst: Option<BurstAnswers>,
+    /// The value of `--max-billed` that this burst needs, if it was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_burst_needs: Option<u32>,
     /// Requests per second that the project reports.
     pub limit: u32,
     /// Calls that may be billed.
@@ -97,6 +106,7 @@ impl LimitsProbe {
             open: VecDeque::from([
                 LimitCase::MissingProject,
                 LimitCase::MissingBucket,
+                LimitCase::MissingRole,
                 LimitCase::NoStatement,
             ]),
             behind_write,
@@ -113,13 +123,23 @@ impl LimitsProbe {
         probe
     }
 
+    /// Adds a case that can be asked only with what a flag or the credentials provide.
+    #[must_use]
+    pub fn also(mut self, case: LimitCase) -> Self {
+        self.open.push_front(case);
+        self
+    }
+
     /// Returns the most calls that may be billed, if there were no `--max-billed`.
-    pub fn planned_calls(limit: u32, objects: usize) -> u32 {
-        let cases = u32::try_from(objects).unwrap_or(u32::MAX).saturating_add(4);
-        cases
+    pub fn planned_calls(&self) -> u32 {
+        // Waiting for access to the image takes more calls than another case.
+        let others = self.open.len().saturating_add(self.behind_write.len());
+        u32::try_from(others)
+            .unwrap_or(u32::MAX)
             .saturating_mul(MOST_TRIES)
             .saturating_add(CALLS_OF_WAITING)
-            .saturating_add(burst_calls(limit))
+            .saturating_add(burst_calls(self.findings.limit))
+            .saturating_add(PROJECT_BURST)
     }
 
     /// Returns what was found out so far.
@@ -159,6 +179,19 @@ impl LimitsProbe {
             self.next = ProbeStep::Burst { calls, spacing };
         } else {
             self.findings.burst_needs = Some(needed);
+            self.begin_project_burst();
+        }
+    }
+
+    fn begin_project_burst(&mut self) {
+        let needed = self.findings.billed.saturating_add(PROJECT_BURST);
+        if needed <= self.most_billed {
+            self.next = ProbeStep::ProjectBurst {
+                calls: PROJECT_BURST,
+                spacing: Duration::from_secs(PROJECT_BURST_SECONDS) / PROJECT_BURST,
+            };
+        } else {
+            self.findings.project_burst_needs = Some(needed);
             self.next = ProbeStep::Finish;
         }
     }
@@ -200,16 +233,22 @@ impl LimitsProbe {
         let failed = errors().filter(|error| !is_throttled(error));
         let waits = throttled.clone().filter_map(|error| error.retry_after);
         let sent = count(answers.len());
-        self.findings.billed = self.findings.billed.saturating_add(sent);
-        self.findings.burst = Some(BurstAnswers {
+        let found = BurstAnswers {
             sent,
             throttled: count(throttled.clone().count()),
             throttled_with: throttled.clone().map(status_and_code).next(),
             retry_after_millis: waits.max().and_then(|wait| u64::try_from(wait.as_millis()).ok()),
             failed: count(failed.clone().count()),
             failed_with: failed.map(status_and_code).next(),
-        });
-        self.next = ProbeStep::Finish;
+        };
+        if matches!(self.next, ProbeStep::ProjectBurst { .. }) {
+            self.findings.project_burst = Some(found);
+            self.next = ProbeStep::Finish;
+        } else {
+            self.findings.billed = self.findings.billed.saturating_add(sent);
+            self.findings.burst = Some(found);
+            self.begin_project_burst();
+        }
     }
 }
 
@@ -261,6 +300,14 @@ fn is_known(case: &LimitCase, answer: &Result<(), CloudError>) -> bool {
                 || error.kind == CloudErrorKind::NoSuchBucket
         }
         (LimitCase::NoStatement, Err(error)) => is_about_the_image(error),
+        (LimitCase::MissingRole, Err(error)) => error.kind == CloudErrorKind::AccessDenied,
+        (LimitCase::NarrowSession, Err(error)) => {
+            error.kind == CloudErrorKind::AccessDenied && !is_about_the_image(error)
+        }
+        // IMM can look at the policy first.
+        (LimitCase::OtherRegion, Err(error)) => {
+            error.kind == CloudErrorKind::WrongRegion || is_about_the_image(error)
+        }
         (LimitCase::MissingObject | LimitCase::Object(_), Err(error)) => {
             error.kind == CloudErrorKind::RequestRejected && is_item_code(&error.code)
         }

@@ -19,6 +19,14 @@ pub(super) fn limits_checks(limits: &LimitsFacts) -> Vec<Check> {
             format!("run the probe again with --max-billed {needed} or more"),
         ));
     }
+    checks.extend(found.project_burst.as_ref().map(project_burst_check));
+    if let Some(needed) = found.project_burst_needs {
+        checks.push(Check::warning(
+            "limits-project-rate",
+            "not known: the question takes more calls than --max-billed allows",
+            format!("run the probe again with --max-billed {needed} or more"),
+        ));
+    }
     checks.extend(stopped_check(found.stopped.as_ref()));
     checks.push(billed_check(found.billed));
     checks.push(restore_check(&limits.outcome, &limits.file));
@@ -66,6 +74,15 @@ pub(super) fn described(case: &LimitCase) -> (&'static str, String) {
             "a project that does not exist".to_owned(),
         ),
         LimitCase::MissingBucket => ("limits-missing-bucket", "a bucket that does not exist".to_owned()),
+        LimitCase::MissingRole => ("limits-missing-role", "a role that does not exist".to_owned()),
+        LimitCase::NarrowSession => (
+            "limits-narrow-session",
+            "a session whose policy allows no scoring".to_owned(),
+        ),
+        LimitCase::OtherRegion => (
+            "limits-other-region",
+            "an image in a bucket of another region".to_owned(),
+        ),
         LimitCase::NoStatement => (
             "limits-no-statement",
             "an image that no statement of the policy is about".to_owned(),
@@ -90,6 +107,9 @@ fn answer_check(answer: &CaseAnswer) -> Check {
         LimitCase::Image => "run the probe of access first: --probe access",
         LimitCase::MissingProject
         | LimitCase::MissingBucket
+        | LimitCase::MissingRole
+        | LimitCase::NarrowSession
+        | LimitCase::OtherRegion
         | LimitCase::NoStatement
         | LimitCase::MissingObject => {
             "report this line in an issue, because the operator does not expect this answer"
@@ -125,15 +145,43 @@ fn burst_check(burst: &BurstAnswers, limit: u32) -> Check {
             format!("no: none of {sent} in 2 s was throttled at a limit of {limit}"),
         );
     }
-    let wait = burst.retry_after_millis.map_or_else(String::new, |millis| {
-        format!(", which requests a wait of {millis} ms")
-    });
     Check::ok(
         name,
         format!(
-            "yes: {} of {sent} in 2 s were throttled ({}{wait}) at a limit of {limit}",
+            "yes: {} of {sent} in 2 s were throttled ({}) at a limit of {limit}",
             burst.throttled,
-            with(&burst.throttled_with)
+            throttling(burst)
         ),
     )
+}
+
+/// Status, code and delay of the throttling.
+fn throttling(burst: &BurstAnswers) -> String {
+    let wait = burst.retry_after_millis.map_or_else(String::new, |millis| {
+        format!(", which requests a wait of {millis} ms")
+    });
+    format!("{}{wait}", burst.throttled_with.clone().unwrap_or_default())
+}
+
+/// The check of many calls of `GetProject`, whose limit is not documented.
+fn project_burst_check(burst: &BurstAnswers) -> Check {
+    let name = "limits-project-rate";
+    let calls = counted(usize::try_from(burst.sent).unwrap_or(usize::MAX), "call");
+    let calls = format!("{calls} of GetProject in 3 s");
+    if burst.failed > 0 {
+        let with = burst.failed_with.clone().unwrap_or_default();
+        let seen = format!(
+            "{} of {calls} failed ({with}), and the operator does not take that for throttling",
+            burst.failed
+        );
+        return Check::warning(name, seen, "report this line in an issue");
+    }
+    let seen = match burst.throttled {
+        0 => format!("no: none of {calls} was throttled"),
+        throttled => format!(
+            "yes: {throttled} of {calls} were throttled ({})",
+            throttling(burst)
+        ),
+    };
+    Check::ok(name, seen)
 }

@@ -207,7 +207,8 @@ mod tests {
                     ProbeStep::WriteWithPassRole(_)
                     | ProbeStep::Remove
                     | ProbeStep::Try(_)
-                    | ProbeStep::Burst { .. } => {
+                    | ProbeStep::Burst { .. }
+                    | ProbeStep::ProjectBurst { .. } => {
                         panic!("no step of this probe")
                     }
                     ProbeStep::Score => {

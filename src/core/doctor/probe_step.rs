@@ -15,6 +15,12 @@ pub enum LimitCase {
     MissingProject,
     /// The bucket does not exist.
     MissingBucket,
+    /// The call names a role that does not exist.
+    MissingRole,
+    /// The session of the caller may not score.
+    NarrowSession,
+    /// The bucket is in another region than the project.
+    OtherRegion,
     /// No statement of the policy is about the image.
     NoStatement,
     /// The image of the probe.
@@ -40,6 +46,13 @@ pub enum ProbeStep {
     Try(LimitCase),
     /// Score the image often.
     Burst {
+        /// Number of calls.
+        calls: u32,
+        /// Time between two of them.
+        spacing: Duration,
+    },
+    /// Ask for the project often.
+    ProjectBurst {
         /// Number of calls.
         calls: u32,
         /// Time between two of them.
