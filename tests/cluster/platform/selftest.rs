@@ -167,7 +167,7 @@ pub async fn check_24_helm_test_fails_and_names_the_cause(stage: Arc<Stage>) {
     )
     .await;
     assert!(result.is_err(), "{result:?}");
-    assert!(output.ends_with("2 of 6 checks failed\n"), "{output}");
+    assert!(line(&output, "crds").starts_with("ok"), "{output}");
     assert!(
         line(&output, "lease").contains("Lease imm-system/imm-operator does not exist"),
         "{output}"
@@ -254,7 +254,7 @@ async fn every_rule_is_missed(stage: &Stage) {
             set_rules(stage, &name, &fewer).await;
             let resource = rule["resources"][0].as_str().unwrap();
             until("the missing rule to be named", PATIENCE, || async {
-                let (_, output) = run(stage, &["--timeout=1"]).await;
+                let (_, output) = run(stage, &["--timeout=3"]).await;
                 let found = line(&output, "permissions").to_owned();
                 (found.starts_with("failed") && found.contains(resource))
                     .then_some(())
@@ -268,7 +268,7 @@ async fn every_rule_is_missed(stage: &Stage) {
     }
     assert!(removed >= 7, "only {removed} rules were removed");
     until("all permissions to be back", PATIENCE, || async {
-        let (_, output) = run(stage, &["--timeout=1"]).await;
+        let (_, output) = run(stage, &["--timeout=3"]).await;
         let found = line(&output, "permissions").to_owned();
         found.starts_with("ok").then_some(()).ok_or(found)
     })
