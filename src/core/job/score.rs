@@ -134,7 +134,19 @@ mod tests {
 
     #[test]
     fn a_mean_is_rounded_half_up_to_three_places() {
-        assert_eq!(Score::mean_of(500_000, 3).unwrap().to_string(), "0.167");
+        for (sum, count, mean) in [
+            (500_000, 3, "0.167"),
+            (499, 1, "0.0"),
+            (500, 1, "0.001"),
+            (2_999, 2, "0.001"),
+            (3_000, 2, "0.002"),
+        ] {
+            assert_eq!(
+                Score::mean_of(sum, count).unwrap().to_string(),
+                mean,
+                "{sum} / {count}"
+            );
+        }
         assert_eq!(Score::mean_of(0, 0), None);
     }
 }
