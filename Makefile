@@ -13,4 +13,4 @@ generate: ; @tests/harness/prepare.sh helm4 && $(BIN)/imm-harness generate --ope
 book: ; @command -v mdbook >/dev/null || { echo "mdbook is missing: cargo install --locked mdbook" >&2; exit 1; }; mdbook build docs
 release-dry-run: ; @tests/harness/prepare.sh helm4 && rustup target add x86_64-unknown-linux-musl aarch64-unknown-linux-musl && $(BIN)/imm-harness release --dry-run
 fmt: ; cargo fmt --all
-lint: ; cargo clippy --workspace --all-targets --locked -- -D warnings
+lint: ; cargo clippy --workspace --all-targets --locked -- -D warnings && cargo clippy --test upgrade --locked -- -D warnings

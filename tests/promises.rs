@@ -100,6 +100,7 @@ mod promises {
             "platform",
             "scale",
             "tenancy",
+            "upgrade",
         ] {
             for entry in std::fs::read_dir(root().join("tests/cluster").join(program)).unwrap() {
                 let path = entry.unwrap().path();

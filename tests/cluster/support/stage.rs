@@ -60,7 +60,9 @@ impl Stage {
             "accounts: [{{uid: '{ACCOUNT_A}'}}, {{uid: '{ACCOUNT_B}'}}]"
         ));
         let cloud = Emulator::start(seed.unwrap(), imm_emulator::Options::default()).await;
-        Self::install(options, Helm::Four, &chart(), Arc::new(cloud.unwrap())).await
+        let stage = Self::install(options, Helm::Four, &chart(), &[], Arc::new(cloud.unwrap())).await?;
+        stage.start_operator().await;
+        Ok(stage)
     }
 
     /// Starts another cluster on the same emulator, with an operator of its own; the caller must call `finish`.
@@ -77,22 +79,32 @@ impl Stage {
         self.another_on(options, helm, chart).await
     }
 
+    /// Like `another`, without an operator; `values` are arguments of Helm.
+    pub async fn another_without_operator(&self, chart: &Path, values: &[&str]) -> Arc<Self> {
+        self.installed(Options::default(), Helm::Four, chart, values)
+            .await
+    }
+
     async fn another_on(&self, options: Options, helm: Helm, chart: &Path) -> Arc<Self> {
+        let stage = self.installed(options, helm, chart, &[]).await;
+        stage.start_operator().await;
+        stage
+    }
+
+    async fn installed(&self, options: Options, helm: Helm, chart: &Path, values: &[&str]) -> Arc<Self> {
         let options = Options {
             audit: true,
             ..options
         };
-        Arc::new(
-            Self::install(options, helm, chart, Arc::clone(&self.cloud))
-                .await
-                .unwrap(),
-        )
+        let stage = Self::install(options, helm, chart, values, Arc::clone(&self.cloud)).await;
+        Arc::new(stage.unwrap())
     }
 
     async fn install(
         options: Options,
         helm: Helm,
         chart: &Path,
+        values: &[&str],
         cloud: Arc<Emulator>,
     ) -> imm_harness::Result<Self> {
         let plane = ControlPlane::start(options).await?;
@@ -105,7 +117,7 @@ impl Stage {
             "imm-system",
             "--create-namespace",
         ];
-        plane.helm(helm, &install).await?;
+        plane.helm(helm, &[&install, values].concat()).await?;
         let kubeconfig = plane
             .service_account_kubeconfig("imm-system", "imm-operator")
             .await?;
@@ -123,7 +135,6 @@ impl Stage {
         };
         stage.write_rules("rules: []");
         stage.own_identity();
-        stage.start_operator().await;
         Ok(stage)
     }
 
