@@ -54,6 +54,19 @@ fn session() -> RoleSession {
     }
 }
 
+/// The identity of a ServiceAccount, which needs STS.
+fn scorer() -> Identity {
+    Identity {
+        origin: CredentialOrigin::ServiceAccount {
+            namespace: "team".to_owned(),
+            name: "scorer".to_owned(),
+            role_arn: session().role_arn,
+            provider_arn: PROVIDER.to_owned(),
+        },
+        assumed_role: None,
+    }
+}
+
 async fn session_for_token(cloud: &Cloud, provider: &str) -> Result<AccessKeys, CloudError> {
     let token = SecretString::from(TOKEN);
     cloud
@@ -182,16 +195,7 @@ async fn an_answer_that_is_neither_is_named_in_the_message() {
         (error.kind, error.code.as_str()),
         (CloudErrorKind::Unanswered, "NoCredentialsInAnswer")
     );
-    let identity = Identity {
-        origin: CredentialOrigin::ServiceAccount {
-            namespace: "team".to_owned(),
-            name: "scorer".to_owned(),
-            role_arn: session().role_arn,
-            provider_arn: PROVIDER.to_owned(),
-        },
-        assumed_role: None,
-    };
-    let message = CredentialsError::StsUnavailable(error).message(&identity);
+    let message = CredentialsError::StsUnavailable(error).message(&scorer());
     assert!(
         message.contains("NoCredentialsInAnswer")
             && message.contains("--sts-endpoint")
@@ -202,6 +206,24 @@ async fn an_answer_that_is_neither_is_named_in_the_message() {
         !message.contains("did not answer") && !message.contains("canary"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn an_sts_that_refuses_connections_is_named_in_the_message() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let error = session_for_token(&client(&url), PROVIDER).await.err().unwrap();
+    assert_eq!(error.code, "ConnectionFailed");
+    let message = CredentialsError::StsUnavailable(error).message(&scorer());
+    for part in [
+        "STS did not answer",
+        "ConnectionFailed",
+        "--sts-endpoint",
+        "scorer",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
 }
 
 #[tokio::test]
