@@ -125,6 +125,7 @@ mod jobs {
             alone lost_results::unreadable_reports_stall_the_job_and_cost_nothing,
             alone lost_results::a_report_deleted_while_the_operator_is_down_stalls_the_job,
             alone clock::clock_skew_fails_no_job_and_costs_few_calls,
+            alone clock::every_message_about_a_wrong_time_names_the_clock,
             alone restarts::a_job_stopped_by_a_shutdown_scores_each_image_once,
             alone restarts::a_killed_job_has_each_image_once_and_counts_every_request,
             alone restarts::crashes_do_not_exceed_the_budget,

@@ -1,5 +1,6 @@
 //! Clock skew. No other test runs at the same time, because the emulator has one clock for all tests.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use imm_harness::until;
@@ -7,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::fixtures::{assert_indexes, outcome, results_of, set_speed, until_finished};
 use super::scoring::{gallery, over};
-use crate::support::tenant::JOB;
-use crate::support::{PATIENCE, Stage, Tenant, condition};
+use crate::support::tenant::{GRANT, JOB};
+use crate::support::{ACCOUNT_B, PATIENCE, Stage, Tenant, condition};
 
 /// Sets the cloud's clock one hour ahead of the operator's until it is dropped.
 struct Ahead<'a>(&'a Stage);
@@ -85,4 +86,51 @@ pub async fn clock_skew_fails_no_job_and_costs_few_calls(stage: Arc<Stage>) {
         assert_indexes(&results, images);
         assert!(results.iter().all(|result| result["score"] == "0.727"));
     }
+}
+
+// P9
+pub async fn every_message_about_a_wrong_time_names_the_clock(stage: Arc<Stage>) {
+    let (tenant, _) = gallery(&stage, "named-clock", 1).await;
+    let ahead = Ahead::of(&stage);
+    let role = format!("acs:ram::{ACCOUNT_B}:role/writer");
+    let changes = [
+        ("direct", json!({"access": {"prefixes": ["a/"]}})),
+        (
+            "assumed",
+            json!({"credentials": {"assumeRole": {"roleARN": role}}}),
+        ),
+    ];
+    for (name, changes) in changes {
+        tenant.apply(&tenant.grant(name, &changes)).await;
+    }
+    let secret = json!({"source": "Secret", "secretRef": {"name": "owner"}});
+    let prefix = json!({"bucket": tenant.bucket, "credentials": secret});
+    let changes = json!({"grantRef": null, "budget": {"maxRequests": 1},
+        "source": {"uris": null, "prefix": prefix}});
+    tenant.apply(&tenant.job("listing", &["x"], &changes)).await;
+    for (kind, name, part) in [
+        (GRANT, "direct", "OSS rejects"),
+        (GRANT, "assumed", "STS rejects"),
+        (JOB, "listing", "OSS rejects"),
+    ] {
+        let named = |object: &Value| {
+            let message = &condition(object, "Ready")[2];
+            message.contains(part) && message.contains("synchronize the clock")
+        };
+        tenant.until(kind, name, "a message about the clock", named).await;
+    }
+
+    let file = stage.plane.folder().join("clock.json");
+    std::fs::write(&file, tenant.grant("direct", &json!({}))).unwrap();
+    let mut plan = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+    plan.args(["plan", "--live", "--oss-endpoint", &stage.cloud.url(), "--file"])
+        .arg(&file)
+        .env("ALIBABA_CLOUD_ACCESS_KEY_ID", tenant.key_id("owner"))
+        .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "canary-owner-named-clock");
+    let output = tokio::task::spawn_blocking(move || plan.output().unwrap());
+    let said = String::from_utf8(output.await.unwrap().stderr).unwrap();
+    assert!(said.contains("correct the clock"), "{said}");
+    drop(ahead);
+    tenant.request_reconcile(GRANT, "direct").await;
+    tenant.until_reason(GRANT, "direct", "Applied").await;
 }
