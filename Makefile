@@ -2,10 +2,11 @@
 # only the named benchmarks. `make histories HOURS=10 SEED=7` plays random histories; `make faults` puts known faults back,
 # one at a time, and demands that the histories find each of them.
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
-.PHONY: demo test bench histories faults generate book release-dry-run fmt lint
+.PHONY: demo test test-release bench histories faults generate book release-dry-run fmt lint
 
 demo: ; @tests/harness/prepare.sh etcd kube-apiserver kubectl helm4 && $(BIN)/imm-harness demo $(if $(KEEP),--keep)
 test: ; @tests/harness/prepare.sh && $(BIN)/imm-harness test $(STAGES)
+test-release: ; @tests/harness/prepare.sh && $(BIN)/imm-harness test --release $(STAGES)
 bench: ; @tests/bench/run.sh $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) $(if $(OPERATOR),--operator $(OPERATOR))
 histories: ; @HISTORY_SEED=$(or $(SEED),1) HISTORY_MINUTES=$$((60 * $(or $(HOURS),1))) cargo test --locked --profile plans --test crash random_histories -- --nocapture
 faults: ; @tests/crash/histories/faults/find.sh $(ONLY)

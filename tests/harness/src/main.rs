@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use imm_harness::environment::checkout;
 use imm_harness::{ControlPlane, HarnessError, Options, Result, demo, generate, release, suite};
@@ -37,8 +38,11 @@ enum Target {
     },
     /// Runs all stages, or only the named ones, and prints the totals.
     Test {
-        /// Stages: tools, format, lint, licences, build, tests, plans, clients, demo, image.
-        #[arg(value_parser = suite::STAGES)]
+        /// Also run the stages of a release.
+        #[arg(long)]
+        release: bool,
+        /// Stages: tools, format, lint, licences, build, tests, plans, clients, demo, image; floor, release, compare, upgrade.
+        #[arg(value_parser = PossibleValuesParser::new(suite::STAGES.into_iter().chain(suite::RELEASE_STAGES)))]
         stages: Vec<String>,
     },
     /// Makes the files of a release: binaries, chart, SBOMs, notes, plugin manifest and checksums.
@@ -70,8 +74,8 @@ async fn main() -> ExitCode {
             .await
         }
         Target::Demo { keep, operator } => run_demo(keep, operator).await,
-        Target::Test { stages } => {
-            return if suite::run(&stages).await {
+        Target::Test { stages, release } => {
+            return if suite::run(&stages, release).await {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

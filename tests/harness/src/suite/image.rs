@@ -68,31 +68,14 @@ fn verify(holds: bool, observed: &impl std::fmt::Debug) -> std::result::Result<(
     }
 }
 
-/// Installs missing packages if running as root with apt-get; otherwise fails and names them.
+/// Installs what this stage needs.
 async fn packages(stage: &mut Stage<'_>) -> Result<()> {
     let missing: Vec<&str> = [("musl-gcc", "musl-tools"), ("buildah", "buildah")]
         .into_iter()
         .filter(|(program, _)| !can_start(program))
         .map(|(_, package)| package)
         .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let names = missing.join(" ");
-    if !rustix::process::geteuid().is_root() || !can_start("apt-get") {
-        let text = format!(
-            "the image stage needs the Debian packages {names}: install them and run the stage again"
-        );
-        return Err(HarnessError::Surprise(text));
-    }
-    stage.command("apt-get", &["update", "-qq"]).await?;
-    let install = ["install", "-y", "-qq", "--no-install-recommends"];
-    let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(install)
-        .args(&missing);
-    stage.prepared(command).await
+    stage.install(&missing).await
 }
 
 /// Compiles the operator as a static binary. Fails if the build fails.

@@ -1,8 +1,9 @@
-//! The stages of `make test`. A failed stage does not stop the others, a stage that cannot run counts as failed, and
-//! the last line of output contains the totals.
+//! The stages of `make test` and of `make test-release`. A failed stage does not stop the others, a stage that cannot run
+//! counts as failed, and the last line of output contains the totals.
 
 mod counts;
 mod image;
+mod release_stages;
 mod stage;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use std::path::Path;
 use crate::environment::{cache_folder, checkout};
 use crate::error::{HarnessError, Result};
 use counts::Counts;
-use stage::{Outcome, Stage};
+use stage::{Outcome, Stage, cargo_test};
 use tokio::process::Command;
 
 /// The cargo-deny version, compiled once and cached.
@@ -22,12 +23,21 @@ pub const STAGES: [&str; 10] = [
     "tools", "format", "lint", "licences", "build", "tests", "plans", "clients", "demo", "image",
 ];
 
-/// Runs the named stages, or all if none is named. Returns `true` if nothing failed.
-pub async fn run(names: &[String]) -> bool {
+/// The stages that `make test-release` adds, in order.
+pub const RELEASE_STAGES: [&str; 4] = ["floor", "release", "compare", "upgrade"];
+
+/// Runs the named stages. If none is named, runs those of `make test`, and with `release` those of a release as well. Returns
+/// `true` if nothing failed.
+pub async fn run(names: &[String], release: bool) -> bool {
     let root = checkout();
     let mut outcomes = Vec::new();
-    for stage in STAGES {
-        if !names.is_empty() && !names.iter().any(|name| name == stage) {
+    for stage in STAGES.into_iter().chain(RELEASE_STAGES) {
+        let wanted = if names.is_empty() {
+            release || STAGES.contains(&stage)
+        } else {
+            names.iter().any(|name| name == stage)
+        };
+        if !wanted {
             continue;
         }
         outcomes.push(match stage {
@@ -40,6 +50,10 @@ pub async fn run(names: &[String]) -> bool {
             "plans" => Stage::run(stage, &root, plans).await,
             "clients" => Stage::run(stage, &root, clients).await,
             "demo" => Stage::run(stage, &root, demo).await,
+            "floor" => Stage::run(stage, &root, release_stages::floor).await,
+            "release" => Stage::run(stage, &root, release_stages::files).await,
+            "compare" => Stage::run(stage, &root, release_stages::compare).await,
+            "upgrade" => Stage::run(stage, &root, release_stages::upgrade).await,
             _ => Stage::run(stage, &root, image::stage).await,
         });
     }
@@ -108,7 +122,7 @@ async fn build(stage: &mut Stage<'_>) -> Result<()> {
 const WAITING: [&str; 3] = ["leader", "tenancy", "jobs"];
 /// Property tests with tens of thousands of cases: they justify an optimised build and have a stage of their own.
 const PLANS: [&str; 2] = ["crash", "grant_plan"];
-/// The test that needs the version before, and is run by hand.
+/// The test that a stage of a release runs.
 const OF_RELEASE: &str = "upgrade";
 /// Cases per property in that stage.
 const CASES: &str = "20000";
@@ -140,12 +154,6 @@ async fn plans(stage: &mut Stage<'_>) -> Result<()> {
     let mut command = cargo_test(what);
     command.env("PROPTEST_CASES", CASES);
     stage.prepared(command).await
-}
-
-fn cargo_test(what: Vec<String>) -> Command {
-    let mut command = Command::new("cargo");
-    command.args(["test", "--locked", "--no-fail-fast"]).args(what);
-    command
 }
 
 /// Returns the names of all test binaries: every Rust file, or folder with a main.rs, directly in a tests folder.

@@ -14,6 +14,7 @@ use super::counts::Counts;
 use crate::CANARY;
 use crate::error::{HarnessError, Result};
 use crate::process::describe;
+use crate::tools::can_start;
 
 /// The longest time without a line of output, more than twice that of the slowest test. It keeps a hanging command from
 /// blocking the whole run, however long the machine takes.
@@ -95,6 +96,27 @@ impl<'a> Stage<'a> {
         self.side_by_side(vec![command]).await
     }
 
+    /// Installs Debian packages if running as root with apt-get; otherwise fails and names them.
+    pub(super) async fn install(&mut self, missing: &[&str]) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if !rustix::process::geteuid().is_root() || !can_start("apt-get") {
+            let text = format!(
+                "this stage needs the Debian packages {}: install them and run the stage again",
+                missing.join(" ")
+            );
+            return Err(HarnessError::Surprise(text));
+        }
+        self.command("apt-get", &["update", "-qq"]).await?;
+        let mut command = Command::new("apt-get");
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(missing);
+        self.prepared(command).await
+    }
+
     /// Runs prepared commands in parallel with interleaved output and waits for all. Fails if one of them fails, or if
     /// all are silent for too long.
     pub(super) async fn side_by_side(&mut self, commands: Vec<Command>) -> Result<()> {
@@ -160,6 +182,13 @@ impl<'a> Stage<'a> {
         }
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// Returns a run of tests that does not end at the first program that fails.
+pub(super) fn cargo_test(what: Vec<String>) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--locked", "--no-fail-fast"]).args(what);
+    command
 }
 
 /// Forwards the lines of a pipe. Invalid UTF-8 is replaced.
