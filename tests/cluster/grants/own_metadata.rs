@@ -57,6 +57,15 @@ pub async fn a_removed_finalizer_is_added_again(stage: Arc<Stage>) {
     tenant
         .until(GRANT, "stripped", "its finalizer again", has_finalizer)
         .await;
+    // The next reconcile of the bucket would add it too, however much later, and without this line.
+    until("the log to name the grant", PATIENCE, || async {
+        let log = stage.log();
+        let mut lines = log.lines();
+        let named = |line: &str| line.contains("finalizer was removed") && line.contains("stripped/stripped");
+        lines.any(named).then_some(())
+    })
+    .await
+    .unwrap();
     let patches = stage.audited().into_iter().filter(|one| {
         one.permission() == "patch immbucketgrants" && one.namespace == "stripped" && one.code == 200
     });
