@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 use crate::api::{
-    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
+    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report, RequestPayer,
 };
 pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
@@ -310,6 +310,7 @@ pub trait Ports: Send + Sync + 'static {
         bucket: &str,
         prefix: &str,
         after: &ListPosition,
+        payer: RequestPayer,
         keys: &AccessKeys,
     ) -> Result<ObjectPage, CloudError>;
     /// OSS `GetObject`: returns the bytes of a range, fewer at the end of the object. With `etag`, fails with
@@ -320,6 +321,7 @@ pub trait Ports: Send + Sync + 'static {
         object: &ObjectUri,
         range: Range<u64>,
         etag: Option<&str>,
+        payer: RequestPayer,
         keys: &AccessKeys,
     ) -> Result<ObjectChunk, CloudError>;
     /// STS `GetCallerIdentity`: returns the UID of the account that owns the credentials.

@@ -15,6 +15,24 @@ fn default_max_objects() -> i32 {
     10_000
 }
 
+/// Who pays OSS for reading a source (OSS page "Pay-by-requester").
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RequestPayer {
+    /// The owner of the bucket.
+    #[default]
+    BucketOwner,
+    /// The account of the credentials.
+    Requester,
+}
+
+impl RequestPayer {
+    // serde passes a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_bucket_owner(&self) -> bool {
+        *self == Self::BucketOwner
+    }
+}
+
 /// All objects of a bucket whose keys begin with a prefix.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -45,6 +63,11 @@ pub struct PrefixSource {
     /// Whether objects that IMM cannot score are called all the same: empty ones, ones over 20 MiB, and archived ones that are not restored. Each call of them is billed. Default: false, they are skipped without a call, with the codes Empty, TooLarge and Archived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub include_unscorable: bool,
+    /// Who pays OSS for listing the bucket. Default: BucketOwner.
+    /// - BucketOwner: the owner of the bucket. OSS rejects this in a pay-by-requester bucket of another account.
+    /// - Requester: the account of the credentials.
+    #[serde(default, skip_serializing_if = "RequestPayer::is_bucket_owner")]
+    pub request_payer: RequestPayer,
     /// Credentials with permission to list the bucket (oss:ListObjects). Default: the credentials of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
@@ -60,6 +83,11 @@ pub struct ManifestSource {
         regex(pattern = r"^oss://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f-\x{9f}]+$")
     )]
     pub uri: String,
+    /// Who pays OSS for reading the object. Default: BucketOwner.
+    /// - BucketOwner: the owner of the bucket. OSS rejects this in a pay-by-requester bucket of another account.
+    /// - Requester: the account of the credentials.
+    #[serde(default, skip_serializing_if = "RequestPayer::is_bucket_owner")]
+    pub request_payer: RequestPayer,
     /// Credentials with permission to read the object (oss:GetObject). Default: the credentials of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
@@ -102,6 +130,14 @@ impl Source {
     pub fn credentials(&self) -> Option<&Credentials> {
         let of_prefix = self.prefix.as_ref().and_then(|p| p.credentials.as_ref());
         of_prefix.or_else(|| self.manifest.as_ref().and_then(|m| m.credentials.as_ref()))
+    }
+
+    /// Who pays for reading the source.
+    pub fn request_payer(&self) -> RequestPayer {
+        let of_prefix = self.prefix.as_ref().map(|p| p.request_payer);
+        of_prefix
+            .or_else(|| self.manifest.as_ref().map(|m| m.request_payer))
+            .unwrap_or_default()
     }
 }
 

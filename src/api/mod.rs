@@ -33,7 +33,8 @@ pub use job::{
     ProjectRef, ResultRules, Select, Thresholds,
 };
 pub use job_source::{
-    AccessMode, ChainLink, ITEMS_LIMIT, JobAccess, ManifestSource, PrefixSource, RoleChain, RoleType, Source,
+    AccessMode, ChainLink, ITEMS_LIMIT, JobAccess, ManifestSource, PrefixSource, RequestPayer, RoleChain,
+    RoleType, Source,
 };
 pub use job_status::{
     Cursor, Deferred, EnforcementWait, FailureCount, ItemResult, Items, JobStatus, ObservedSource,

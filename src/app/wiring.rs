@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use super::operator_identity::OperatorIdentity;
 use crate::api::{
-    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
+    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report, RequestPayer,
 };
 use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
@@ -218,10 +218,13 @@ impl Ports for Adapters {
         bucket: &str,
         prefix: &str,
         after: &ListPosition,
+        payer: RequestPayer,
         keys: &AccessKeys,
     ) -> Result<ObjectPage, CloudError> {
         let place = BucketPlace::new(bucket, region).map_err(|_| invalid_name())?;
-        self.cloud.list_objects(&place, prefix, after, keys, now()).await
+        self.cloud
+            .list_objects(&place, prefix, after, payer, keys, now())
+            .await
     }
     async fn read_object(
         &self,
@@ -229,10 +232,13 @@ impl Ports for Adapters {
         object: &ObjectUri,
         range: Range<u64>,
         etag: Option<&str>,
+        payer: RequestPayer,
         keys: &AccessKeys,
     ) -> Result<ObjectChunk, CloudError> {
         let place = ObjectPlace::new(object, region).map_err(|_| invalid_name())?;
-        self.cloud.read_object(&place, range, etag, keys, now()).await
+        self.cloud
+            .read_object(&place, range, etag, payer, keys, now())
+            .await
     }
     async fn caller_account(&self, keys: &AccessKeys) -> Result<String, CloudError> {
         self.cloud.caller_account(keys, now()).await

@@ -1,5 +1,6 @@
 //! OSS: lists a bucket and reads an object in chunks. Source: OSS pages ListObjectsV2 and GetObject.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use k8s_openapi::jiff::Timestamp;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use super::classify;
 use super::client::Cloud;
 use super::oss_policy::{OssCall, bucket_call, error_of, server_date};
+use crate::api::RequestPayer;
 use crate::core::job::ListedObject;
 use crate::core::place::{BucketPlace, ObjectPlace};
 use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage};
@@ -58,6 +60,7 @@ impl Cloud {
         bucket: &BucketPlace,
         prefix: &str,
         after: &ListPosition,
+        payer: RequestPayer,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<ObjectPage, CloudError> {
@@ -78,6 +81,7 @@ impl Cloud {
         query.retain(|(_, value)| !value.is_empty());
         let call = OssCall {
             query,
+            headers: payer_header(payer).into_iter().collect(),
             ..get_call(bucket, None, after.answer_bytes(), now)
         };
         let answer = self.send_oss(keys, call).await?;
@@ -112,6 +116,7 @@ impl Cloud {
         object: &ObjectPlace,
         range: Range<u64>,
         etag: Option<&str>,
+        payer: RequestPayer,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<ObjectChunk, CloudError> {
@@ -121,6 +126,7 @@ impl Cloud {
             // Without this header OSS returns the whole object for a range beyond its end.
             ("x-oss-range-behavior", "standard".into()),
         ];
+        headers.extend(payer_header(payer));
         headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
         let call = OssCall {
             headers,
@@ -172,6 +178,11 @@ fn get_call<'a>(bucket: &'a BucketPlace, key: Option<&'a str>, cap: usize, time:
         cap,
         ..bucket_call(Method::GET, bucket, "", time)
     }
+}
+
+/// The header with which the caller accepts the costs (OSS page "Pay-by-requester").
+fn payer_header(payer: RequestPayer) -> Option<(&'static str, Cow<'static, str>)> {
+    (payer == RequestPayer::Requester).then(|| ("x-oss-request-payer", "requester".into()))
 }
 
 /// Converts an entry of a page; `None` if its time is invalid or its key does not begin with the prefix: such a page is not

@@ -90,6 +90,7 @@ fn side_of_code(ec: &str) -> Option<(RefusedBy, bool)> {
         "0003-00000101" => Some((RefusedBy::BucketPolicy, true)),
         "0003-00000201" => Some((RefusedBy::RamPolicy, true)),
         "0003-00000203" => Some((RefusedBy::RamAndBucketPolicy, true)),
+        "0003-00000702" | "0003-00000703" => Some((RefusedBy::RequestPayment, false)),
         "0048-00000401" => Some((RefusedBy::PublicEndpoint, false)),
         _ => None,
     }

@@ -17,6 +17,8 @@ pub enum RefusedBy {
     ControlPolicy,
     /// The public endpoint, which does not serve this bucket.
     PublicEndpoint,
+    /// The bucket, because the caller does not pay for the request.
+    RequestPayment,
 }
 
 /// Type of the identity that was refused.
@@ -56,8 +58,14 @@ pub struct Refusal {
 impl Refusal {
     /// Returns which side refused what, as part of a message; `None` if the cloud does not say.
     pub fn describe(&self) -> Option<String> {
-        if self.by == Some(RefusedBy::PublicEndpoint) {
-            return Some("the public endpoint does not serve this bucket".to_owned());
+        match self.by {
+            Some(RefusedBy::PublicEndpoint) => {
+                return Some("the public endpoint does not serve this bucket".to_owned());
+            }
+            Some(RefusedBy::RequestPayment) => {
+                return Some("the bucket serves only requesters who pay".to_owned());
+            }
+            _ => {}
         }
         let what = self.action.unwrap_or("the call");
         let to = self
@@ -81,7 +89,7 @@ impl Refusal {
                 "a control policy of the resource directory denies",
                 "no control policy of the resource directory allows",
             ),
-            Some(RefusedBy::PublicEndpoint) | None => {
+            Some(RefusedBy::PublicEndpoint | RefusedBy::RequestPayment) | None => {
                 return self.action.map(|action| format!("{action} is not allowed{to}"));
             }
         };
@@ -110,6 +118,9 @@ impl Refusal {
             ),
             (RefusedBy::PublicEndpoint, _) => Some(
                 "ask the cluster operator to use the internal endpoint (Helm value network or endpoints.oss)",
+            ),
+            (RefusedBy::RequestPayment, _) => Some(
+                "set requestPayer: Requester in the source, so that the account of the credentials pays for reading it",
             ),
             (RefusedBy::BucketPolicy | RefusedBy::RamPolicy | RefusedBy::RamAndBucketPolicy, false) => None,
         }

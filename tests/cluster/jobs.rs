@@ -96,6 +96,7 @@ mod jobs {
             together waste::equal_refusals_of_the_first_calls_end_the_job,
             together waste::objects_that_cannot_be_scored_cost_no_call_unless_they_are_included,
             together sources::a_bucket_that_the_public_endpoint_does_not_serve_is_reported_and_resumed,
+            together sources::a_pay_by_requester_bucket_is_read_only_at_the_costs_of_a_job_that_accepts_them,
             together sources::a_denied_listing_is_reported_and_resumed,
             together sources::a_grant_deleted_while_a_source_is_counted_costs_no_call,
             together sources::a_prefix_in_another_region_costs_nothing,

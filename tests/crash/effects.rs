@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_operator::api::{
-    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
+    BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report, RequestPayer,
 };
 use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use imm_operator::core::job::JobObject;
@@ -248,6 +248,7 @@ impl Ports for Gate {
         _: &str,
         prefix: &str,
         after: &ListPosition,
+        _: RequestPayer,
         _: &AccessKeys,
     ) -> Result<ObjectPage, CloudError> {
         self.effect(no_answer(), move |o| {
@@ -261,6 +262,7 @@ impl Ports for Gate {
         _: &ObjectUri,
         range: Range<u64>,
         _: Option<&str>,
+        _: RequestPayer,
         _: &AccessKeys,
     ) -> Result<ObjectChunk, CloudError> {
         self.effect(no_answer(), move |o| {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{
     BackupRef, BucketRef, FINALIZER, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
+    RequestPayer,
 };
 use crate::core::error::CloudErrorKind;
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
@@ -271,6 +272,7 @@ impl Ports for StoredPorts {
         _: &str,
         prefix: &str,
         after: &ListPosition,
+        _: RequestPayer,
         _: &AccessKeys,
     ) -> Result<ObjectPage, CloudError> {
         let after = after.key.clone().unwrap_or_default();
@@ -298,6 +300,7 @@ impl Ports for StoredPorts {
         _: &ObjectUri,
         range: Range<u64>,
         _: Option<&str>,
+        _: RequestPayer,
         _: &AccessKeys,
     ) -> Result<ObjectChunk, CloudError> {
         let text = (0..300).map(|n| format!("oss://pictures/{n}.jpg\nno image\n"));

@@ -10,7 +10,7 @@ use super::endpoints::{reach_all, variants};
 use super::input::{GrantSubject, JobSubject, Subjects};
 use super::probe::{RenewedKeys, read_image};
 use super::probe_start::{ProbeInput, restore_from_file, start_probe};
-use crate::api::{BucketRef, CredentialSource, Credentials, Source};
+use crate::api::{BucketRef, CredentialSource, Credentials, RequestPayer, Source};
 use crate::app::{CallersCluster, OperatorIdentity};
 use crate::core::doctor::{
     BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, ProjectFacts, RestoreOutcome,
@@ -187,7 +187,7 @@ async fn seen(
             Some(keys) => Some(bucket_facts(collector, bucket, keys).await),
             None => None,
         };
-        objects = keys.map(|keys| (bucket.clone(), String::new(), keys));
+        objects = keys.map(|keys| (bucket.clone(), (String::new(), RequestPayer::default()), keys));
         facts.grant = Some(GrantFacts {
             spec: grant.spec,
             ledger: grant.ledger,
@@ -198,13 +198,14 @@ async fn seen(
     if let (Some(job), Some(project)) = (job, &project) {
         let (seen, keys) = job_facts(collector, job, project, source.as_ref()).await?;
         if let (Some(place), Some(keys)) = (source, keys) {
-            let prefix = seen.spec.source.prefix.as_ref().map(|p| p.prefix.clone());
-            objects = Some((place, prefix.unwrap_or_default(), keys));
+            let source = &seen.spec.source;
+            let prefix = source.prefix.as_ref().map(|p| p.prefix.clone());
+            objects = Some((place, (prefix.unwrap_or_default(), source.request_payer()), keys));
         }
         facts.job = Some(seen);
     }
-    if let Some((bucket, prefix, keys)) = objects {
-        facts.variants = variants(collector, &bucket, &prefix, &keys).await;
+    if let Some((bucket, (prefix, payer), keys)) = objects {
+        facts.variants = variants(collector, &bucket, (&prefix, payer), &keys).await;
     }
     Ok(facts)
 }
@@ -292,7 +293,7 @@ async fn read_source(
     {
         let read = collector
             .cloud
-            .read_object(&object, 0..64, None, keys, now())
+            .read_object(&object, 0..64, None, manifest.request_payer, keys, now())
             .await;
         return read.map(|_| 1);
     }
@@ -300,7 +301,7 @@ async fn read_source(
     let start = ListPosition::default();
     let page = collector
         .cloud
-        .list_objects(place, prefix, &start, keys, now())
+        .list_objects(place, prefix, &start, source.request_payer(), keys, now())
         .await?;
     Ok(page.objects.len())
 }

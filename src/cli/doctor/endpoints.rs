@@ -1,6 +1,7 @@
 //! Looks at the endpoints: which would be used, how far a connection to each gets, and which names of OSS serve objects.
 
 use super::collector::Collector;
+use crate::api::RequestPayer;
 use crate::cloud::Cloud;
 use crate::core::doctor::{EndpointFacts, Reachability, Service, VariantFacts};
 use crate::core::endpoints::{EndpointSettings, variants_of};
@@ -13,7 +14,7 @@ use crate::ports::{AccessKeys, ListPosition};
 pub(super) async fn variants(
     collector: &Collector<'_>,
     bucket: &BucketPlace,
-    prefix: &str,
+    (prefix, payer): (&str, RequestPayer),
     keys: &AccessKeys,
 ) -> Vec<VariantFacts> {
     let used = collector.endpoints.oss_service(bucket);
@@ -28,7 +29,9 @@ pub(super) async fn variants(
             continue;
         };
         let start = ListPosition::default();
-        let listed = cloud.list_objects(bucket, prefix, &start, keys, now()).await;
+        let listed = cloud
+            .list_objects(bucket, prefix, &start, payer, keys, now())
+            .await;
         found.push(VariantFacts {
             kind: variant.kind,
             url: variant.url,

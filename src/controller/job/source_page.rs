@@ -188,7 +188,14 @@ pub(super) async fn read_page(
             let memory = context.memory.reserve(namespace, bytes).await;
             let page = context
                 .ports
-                .list_objects(&spec.project.region, &prefix.bucket, &prefix.prefix, after, keys)
+                .list_objects(
+                    &spec.project.region,
+                    &prefix.bucket,
+                    &prefix.prefix,
+                    after,
+                    prefix.request_payer,
+                    keys,
+                )
                 .await?;
             let as_of = observed.as_of.as_ref();
             let mut objects = VecDeque::from(page.objects);
@@ -232,7 +239,7 @@ pub(super) async fn read_page(
             let region = &spec.project.region;
             let piece = context
                 .ports
-                .read_object(region, &object, range, etag, keys)
+                .read_object(region, &object, range, etag, spec.source.request_payer(), keys)
                 .await?;
             let complete = complete_bytes(&piece.bytes, piece.last);
             let next = from.saturating_add(u64::try_from(complete).unwrap_or(u64::MAX));

@@ -174,7 +174,14 @@ async fn pin_source(
             };
             let page = context
                 .ports
-                .list_objects(region, &prefix.bucket, &prefix.prefix, &after, keys)
+                .list_objects(
+                    region,
+                    &prefix.bucket,
+                    &prefix.prefix,
+                    &after,
+                    prefix.request_payer,
+                    keys,
+                )
                 .await?;
             (page.server_time, None)
         }
@@ -186,7 +193,7 @@ async fn pin_source(
             });
             let piece = context
                 .ports
-                .read_object(region, &object, 0..1, None, keys)
+                .read_object(region, &object, 0..1, None, spec.source.request_payer(), keys)
                 .await?;
             // The answer for an empty object has no ETag; an ETag over 128 bytes cannot be stored and is not compared.
             let etag = Some(piece.etag).filter(|etag| !etag.is_empty() && etag.len() <= 128);

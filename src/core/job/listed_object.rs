@@ -41,7 +41,7 @@ impl ListedObject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::PrefixSource;
+    use crate::api::{PrefixSource, RequestPayer};
     use crate::core::job::items_of_page;
 
     #[test]
@@ -59,6 +59,7 @@ mod tests {
             max_objects: 10,
             modified_after: None,
             include_unscorable,
+            request_payer: RequestPayer::default(),
             credentials: None,
         };
         for (size, archived, code) in [

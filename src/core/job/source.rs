@@ -218,6 +218,7 @@ pub fn items_of_lines(piece: &[u8], offset: u64, last: bool, most: usize) -> (Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RequestPayer;
 
     #[test]
     fn each_line_is_an_item_with_the_offset_to_resume_at() {
@@ -283,6 +284,7 @@ mod tests {
             max_objects: 10,
             modified_after: None,
             include_unscorable: false,
+            request_payer: RequestPayer::default(),
             credentials: None,
         };
         let object = |key: &str, second| ListedObject {

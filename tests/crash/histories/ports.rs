@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use imm_operator::api::{
     AssumeRole, BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report,
+    RequestPayer,
 };
 use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use imm_operator::core::identity::{CredentialOrigin, Identity};
@@ -328,6 +329,7 @@ impl Ports for Gate {
         _: &str,
         prefix: &str,
         after: &ListPosition,
+        _: RequestPayer,
         _: &AccessKeys,
     ) -> Result<ObjectPage, CloudError> {
         self.effect(no_answer(), move |world| {
@@ -347,6 +349,7 @@ impl Ports for Gate {
         _: &ObjectUri,
         _: std::ops::Range<u64>,
         _: Option<&str>,
+        _: RequestPayer,
         _: &AccessKeys,
     ) -> Result<ObjectChunk, CloudError> {
         self.effect(no_answer(), |_| Err(refused(CloudErrorKind::RequestRejected)))

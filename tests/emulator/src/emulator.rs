@@ -228,6 +228,15 @@ impl Emulator {
             .is_some_and(|bucket| bucket.settings.take())
     }
 
+    /// Makes a bucket pay-by-requester, or not. Returns `false` if the bucket does not exist.
+    pub fn require_requester_pays(&self, bucket: &str, required: bool) -> bool {
+        let mut world = self.cloud.world();
+        world.buckets.get_mut(bucket).is_some_and(|bucket| {
+            bucket.requester_pays = required;
+            true
+        })
+    }
+
     /// Opens or closes the public endpoint for the objects of a bucket. Returns `false` if the bucket does not exist.
     pub fn forbid_public_endpoint(&self, bucket: &str, forbidden: bool) -> bool {
         let mut world = self.cloud.world();

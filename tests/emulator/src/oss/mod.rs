@@ -179,6 +179,14 @@ impl AuthenticatedRequest<'_> {
         }
     }
 
+    /// Whether the caller belongs to another account than the bucket and does not accept the costs.
+    /// Source: OSS pages "Pay-by-requester" and `PutBucketRequestPayment`, which name GET, HEAD and POST.
+    fn caller_does_not_pay(&self, bucket: &Bucket) -> bool {
+        let reads = matches!(self.request.method.as_str(), "GET" | "HEAD" | "POST");
+        let owner = self.caller.as_ref().is_some_and(|c| c.account == bucket.owner);
+        reads && !owner && self.request.header("x-oss-request-payer") != Some("requester")
+    }
+
     /// Returns the bucket. Fails if it does not exist, is addressed at another region's endpoint, or the caller is not
     /// allowed the action.
     pub(crate) fn allowed_bucket<'w>(&self, world: &'w World) -> Result<&'w Bucket, OssError> {
@@ -201,6 +209,12 @@ impl AuthenticatedRequest<'_> {
             return Err(OssError::denied(message)
                 .detail("BucketName", self.bucket.clone())
                 .detail("Endpoint", format!("oss-{}.aliyuncs.com", bucket.region)));
+        }
+        if bucket.requester_pays && self.caller_does_not_pay(bucket) {
+            let message = "The bucket is pay-by-requester and requires a valid x-oss-request-payer.";
+            return Err(OssError::denied(message)
+                .ec("0003-00000703")
+                .detail("BucketName", self.bucket.clone()));
         }
         let right = right(&self.action);
         let (key, context) = (self.key.as_deref(), self.context());

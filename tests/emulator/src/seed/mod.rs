@@ -161,6 +161,7 @@ pub struct OidcProviderSeed {
 /// A bucket.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a seed")]
 pub struct BucketSeed {
     /// The bucket's name.
     pub name: String,
@@ -176,6 +177,8 @@ pub struct BucketSeed {
     pub security_deny: bool,
     /// Whether the public endpoint serves no objects of this bucket, as for accounts that use OSS since March 2025.
     pub public_endpoint_forbidden: bool,
+    /// Whether the bucket is pay-by-requester: it rejects other accounts that do not accept the costs.
+    pub requester_pays: bool,
     /// How long a change of the settings locks them, in milliseconds. Another change is rejected meanwhile.
     pub settings_lock_ms: u64,
     /// The bucket policy, stored unchanged and without validation.
@@ -198,6 +201,7 @@ impl Default for BucketSeed {
             principals: PrincipalReading::default(),
             security_deny: false,
             public_endpoint_forbidden: false,
+            requester_pays: false,
             settings_lock_ms: 0,
             policy: None,
             policy_file: None,

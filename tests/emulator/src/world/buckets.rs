@@ -179,6 +179,7 @@ pub(crate) struct Bucket {
     pub(crate) block_public_access: bool,
     pub(crate) principals: PrincipalReading,
     pub(crate) public_endpoint_forbidden: bool,
+    pub(crate) requester_pays: bool,
     pub(crate) settings: SettingsLock,
     pub(crate) created: jiff::Timestamp,
     pub(crate) policy: PolicyHistory,
@@ -206,6 +207,7 @@ impl Bucket {
             block_public_access: seed.block_public_access,
             principals: seed.principals,
             public_endpoint_forbidden: seed.public_endpoint_forbidden,
+            requester_pays: seed.requester_pays,
             settings: SettingsLock {
                 lasts: Duration::from_millis(seed.settings_lock_ms),
                 taken: None,
