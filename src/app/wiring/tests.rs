@@ -1,0 +1,140 @@
+use std::net::TcpListener;
+use std::time::Duration;
+
+use super::*;
+use crate::core::endpoints::Endpoints;
+
+/// Adapters without the lease, for an API server and a cloud.
+fn adapters(cloud: &str, client: kube::Client) -> Adapters {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Adapters {
+        kubernetes: Kubernetes::new(client, Vec::new(), None, None),
+        cloud: Cloud::new(Endpoints::new(cloud, cloud, cloud).unwrap()).unwrap(),
+        fence: Fence::expired(),
+        operator_identity: OperatorIdentity::None,
+        tenancy_rules: CurrentRules::default(),
+        requests: RequestBudget::default(),
+        memory: MemoryBudget::of_limit(0),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_is_read_once_there_is_memory_to_decode_it_and_a_request_to_read_it() {
+    let (requested, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        requested.send(request.uri().path().to_owned()).unwrap();
+        std::future::ready(
+            http::Response::builder()
+                .status(404)
+                .body(kube::client::Body::empty()),
+        )
+    });
+    let world = adapters("http://127.0.0.1:9", kube::Client::new(server, "n"));
+    let key = ObjectKey {
+        namespace: "media".to_owned(),
+        name: "big".to_owned(),
+    };
+    let soon = Duration::from_secs(1);
+    let all = world.memory.reserve("other", OBJECT_BYTES).await;
+    for _ in 0..2 {
+        let read = tokio::time::timeout(soon, world.get_job(&key)).await;
+        assert!(read.is_err(), "there is no memory");
+        let read = tokio::time::timeout(soon, world.get_grant(&key, "media")).await;
+        assert!(read.is_err(), "there is no memory");
+        assert!(
+            tokio::time::timeout(soon, world.list_grants("pics"))
+                .await
+                .is_err()
+        );
+    }
+    assert!(requests.try_recv().is_err(), "nothing was requested");
+    drop(all);
+    let _ = world.get_job(&key).await;
+    let _ = world.get_grant(&key, "media").await;
+    assert_eq!(requests.len(), 2);
+
+    // What waits for a request holds no memory: a namespace with many requests does not keep others from decoding.
+    let slow = Adapters {
+        requests: RequestBudget::new(0.001, 0.0),
+        ..world
+    };
+    let waiting = tokio::time::timeout(soon, async {
+        let wait = slow.get_job(&key);
+        let decode = slow.memory.reserve("other", 2 * OBJECT_BYTES);
+        tokio::select! {
+            biased;
+            _ = wait => false,
+            _all = decode => true,
+        }
+    });
+    assert_eq!(waiting.await, Ok(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_with_many_requests_does_not_delay_those_of_others() {
+    let server = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        std::future::ready(
+            http::Response::builder()
+                .status(404)
+                .body(kube::client::Body::empty()),
+        )
+    });
+    let world = Adapters {
+        requests: RequestBudget::new(1.0, 1.0),
+        ..adapters("http://127.0.0.1:9", kube::Client::new(server, "n"))
+    };
+    let key = |namespace: &str| ObjectKey {
+        namespace: namespace.to_owned(),
+        name: "job".to_owned(),
+    };
+    let (busy, quiet) = (key("busy"), key("quiet"));
+    let first = tokio::select! {
+        biased;
+        _ = futures::future::join_all((0..60).map(|_| world.get_job(&busy))) => "busy",
+        _ = async { (world.get_job(&quiet).await, world.get_grant(&busy, "quiet").await) } => "quiet",
+    };
+    assert_eq!(first, "quiet");
+}
+
+#[tokio::test]
+async fn policy_writes_and_billed_calls_do_not_start_without_the_lease() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+    let world = adapters(&url, client);
+    let bucket = BucketRef {
+        name: "pics".to_owned(),
+        region: "cn-hangzhou".to_owned(),
+        owner_uid: "65432".to_owned(),
+    };
+    let project = ProjectRef {
+        name: "scores".to_owned(),
+        region: "cn-hangzhou".to_owned(),
+        account_uid: "12345".to_owned(),
+    };
+    let keys = AccessKeys {
+        id: "id".to_owned(),
+        secret: "secret".into(),
+        token: None,
+        expires_at: None,
+    };
+    let access = JobAccess::default();
+    let policy = CheckedPolicy::of("b", None, r#"{"Statement":[]}"#, &[]).unwrap();
+    let deletion = CheckedDeletion::of("b", None, &[]).unwrap();
+    let patience = Duration::from_millis(500);
+    let writes = async {
+        tokio::join!(
+            world.put_policy(&bucket, &keys, &policy, now()),
+            world.delete_policy(&bucket, &keys, &deletion, now()),
+            world.detect_image_score(&project, &access, &keys, "oss://pics/a.jpg"),
+        )
+    };
+    assert!(tokio::time::timeout(patience, writes).await.is_err());
+    assert!(listener.accept().is_err(), "a call was sent without the lease");
+
+    // A read needs no lease: it proves that the listener would have received a write.
+    let read = tokio::time::timeout(patience, world.get_policy(&bucket, &keys));
+    let _ = read.await;
+    assert!(listener.accept().is_ok());
+}
