@@ -144,6 +144,8 @@ mod tests {
                 true,
             ),
             ("0048-00000401", "", "", Some(By::PublicEndpoint), false),
+            ("0003-00000702", "", "", Some(By::RequestPayment), false),
+            ("0003-00000703", "", "", Some(By::RequestPayment), false),
             (
                 "",
                 "AssumeRolePolicy",

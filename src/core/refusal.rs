@@ -177,6 +177,12 @@ mod tests {
                 false,
             ),
             (
+                Some(RefusedBy::RequestPayment),
+                false,
+                "the bucket serves only requesters who pay",
+                false,
+            ),
+            (
                 None,
                 false,
                 "oss:PutBucketPolicy is not allowed to a RAM user",
