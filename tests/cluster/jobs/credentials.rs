@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use imm_emulator::ProjectSeed;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::fixtures::{manifest_job, prefix_job, put_images, with_grant};
 use super::scoring::{gallery, over};
 use crate::support::tenant::JOB;
 use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage, condition};
@@ -126,4 +127,48 @@ pub async fn credentials_of_another_account_are_not_used_by_a_running_job(stage:
     tenant.request_reconcile(JOB, "swapped").await;
     tenant.until_true(JOB, "swapped", "Complete").await;
     assert_eq!(tenant.scores().len(), 200, "no call is billed twice");
+}
+
+// C23
+pub async fn a_pay_by_requester_bucket_is_read_only_at_the_costs_of_a_job_that_accepts_them(
+    stage: Arc<Stage>,
+) {
+    let tenant = with_grant(&stage, "payer").await;
+    put_images(&tenant, 3, Some("0.5"));
+    let manifest = format!("oss://{}/photos/0000000.jpg\n", tenant.bucket);
+    assert!(stage.cloud.put_object(&tenant.bucket, "list.txt", manifest, None));
+    let mut policy: Value = serde_json::from_str(&tenant.policy()).unwrap();
+    policy["Statement"].as_array_mut().unwrap().push(json!({
+        "Effect": "Allow", "Principal": [ACCOUNT_A], "Action": ["oss:ListObjects", "oss:GetObject"],
+        "Resource": [format!("acs:oss:*:{ACCOUNT_B}:{}", tenant.bucket), format!("acs:oss:*:{ACCOUNT_B}:{}/*", tenant.bucket)],
+    }));
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&policy.to_string())));
+    assert!(stage.cloud.require_requester_pays(&tenant.bucket, true));
+    // The source is read with the credentials of the job, which are of account A.
+    let source = |kind: &str, payer: &Value| {
+        let changes = |source: Value| {
+            let mut source = json!({"source": {kind: source}});
+            source["source"][kind]["requestPayer"] = payer.clone();
+            source
+        };
+        let own = changes(json!({"credentials": null}));
+        match kind {
+            "prefix" => prefix_job(&tenant, kind, &json!({}), &own),
+            _ => manifest_job(&tenant, kind, "list.txt", &own),
+        }
+    };
+    for (kind, scores) in [("prefix", 3), ("manifest", 4)] {
+        tenant.apply(&source(kind, &Value::Null)).await;
+        let job = tenant.until_reason(JOB, kind, "SourceUnreadable").await;
+        let [_, _, message] = condition(&job, "Ready");
+        assert!(
+            message.contains("set requestPayer: Requester"),
+            "{kind}: {message}"
+        );
+        // The source of a job is immutable.
+        tenant.delete(JOB, kind).await;
+        tenant.apply(&source(kind, &json!("Requester"))).await;
+        tenant.until_true(JOB, kind, "Complete").await;
+        assert_eq!(tenant.scores().len(), scores);
+    }
 }

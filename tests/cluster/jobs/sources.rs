@@ -8,11 +8,11 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    assert_counts, assert_indexes, call_count, item_counts, manifest_job, outcome, prefix_job, put_images,
-    results_of, set_speed, with_grant,
+    assert_counts, assert_indexes, call_count, item_counts, outcome, prefix_job, put_images, results_of,
+    set_speed, with_grant,
 };
 use crate::support::tenant::{GRANT, JOB};
-use crate::support::{ACCOUNT_A, ACCOUNT_B, PATIENCE, Stage, Tenant, condition, until_held};
+use crate::support::{PATIENCE, Stage, Tenant, condition, until_held};
 
 /// Keys that clients tend to rewrite.
 const ODD: [&str; 9] = [
@@ -320,50 +320,6 @@ pub async fn a_bucket_that_the_public_endpoint_does_not_serve_is_reported_and_re
     assert!(stage.cloud.forbid_public_endpoint(&tenant.bucket, false));
     tenant.request_reconcile(JOB, "endpoint").await;
     tenant.until_true(JOB, "endpoint", "Complete").await;
-}
-
-// C23
-pub async fn a_pay_by_requester_bucket_is_read_only_at_the_costs_of_a_job_that_accepts_them(
-    stage: Arc<Stage>,
-) {
-    let tenant = with_grant(&stage, "payer").await;
-    put_images(&tenant, 3, Some("0.5"));
-    let manifest = format!("oss://{}/photos/0000000.jpg\n", tenant.bucket);
-    assert!(stage.cloud.put_object(&tenant.bucket, "list.txt", manifest, None));
-    let mut policy: Value = serde_json::from_str(&tenant.policy()).unwrap();
-    policy["Statement"].as_array_mut().unwrap().push(json!({
-        "Effect": "Allow", "Principal": [ACCOUNT_A], "Action": ["oss:ListObjects", "oss:GetObject"],
-        "Resource": [format!("acs:oss:*:{ACCOUNT_B}:{}", tenant.bucket), format!("acs:oss:*:{ACCOUNT_B}:{}/*", tenant.bucket)],
-    }));
-    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&policy.to_string())));
-    assert!(stage.cloud.require_requester_pays(&tenant.bucket, true));
-    // The source is read with the credentials of the job, which are of account A.
-    let source = |kind: &str, payer: &Value| {
-        let changes = |source: Value| {
-            let mut source = json!({"source": {kind: source}});
-            source["source"][kind]["requestPayer"] = payer.clone();
-            source
-        };
-        let own = changes(json!({"credentials": null}));
-        match kind {
-            "prefix" => prefix_job(&tenant, kind, &json!({}), &own),
-            _ => manifest_job(&tenant, kind, "list.txt", &own),
-        }
-    };
-    for (kind, scores) in [("prefix", 3), ("manifest", 4)] {
-        tenant.apply(&source(kind, &Value::Null)).await;
-        let job = tenant.until_reason(JOB, kind, "SourceUnreadable").await;
-        let [_, _, message] = condition(&job, "Ready");
-        assert!(
-            message.contains("set requestPayer: Requester"),
-            "{kind}: {message}"
-        );
-        // The source of a job is immutable.
-        tenant.delete(JOB, kind).await;
-        tenant.apply(&source(kind, &json!("Requester"))).await;
-        tenant.until_true(JOB, kind, "Complete").await;
-        assert_eq!(tenant.scores().len(), scores);
-    }
 }
 
 // J13, J16
