@@ -1,4 +1,4 @@
-//! Credentials of the grantee account that are rejected, missing, or corrected while the operator runs.
+//! Credentials of the grantee account that are rejected, missing, or corrected while the operator runs, and whose account pays.
 
 use std::sync::Arc;
 
@@ -145,20 +145,15 @@ pub async fn a_pay_by_requester_bucket_is_read_only_at_the_costs_of_a_job_that_a
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&policy.to_string())));
     assert!(stage.cloud.require_requester_pays(&tenant.bucket, true));
     // The source is read with the credentials of the job, which are of account A.
-    let source = |kind: &str, payer: &Value| {
-        let changes = |source: Value| {
-            let mut source = json!({"source": {kind: source}});
-            source["source"][kind]["requestPayer"] = payer.clone();
-            source
-        };
-        let own = changes(json!({"credentials": null}));
+    let source = |kind: &str, payer: Option<&str>| {
+        let own = json!({"source": {kind: {"credentials": null, "requestPayer": payer}}});
         match kind {
             "prefix" => prefix_job(&tenant, kind, &json!({}), &own),
             _ => manifest_job(&tenant, kind, "list.txt", &own),
         }
     };
     for (kind, scores) in [("prefix", 3), ("manifest", 4)] {
-        tenant.apply(&source(kind, &Value::Null)).await;
+        tenant.apply(&source(kind, None)).await;
         let job = tenant.until_reason(JOB, kind, "SourceUnreadable").await;
         let [_, _, message] = condition(&job, "Ready");
         assert!(
@@ -167,7 +162,7 @@ pub async fn a_pay_by_requester_bucket_is_read_only_at_the_costs_of_a_job_that_a
         );
         // The source of a job is immutable.
         tenant.delete(JOB, kind).await;
-        tenant.apply(&source(kind, &json!("Requester"))).await;
+        tenant.apply(&source(kind, Some("Requester"))).await;
         tenant.until_true(JOB, kind, "Complete").await;
         assert_eq!(tenant.scores().len(), scores);
     }
