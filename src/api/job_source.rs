@@ -26,8 +26,7 @@ pub enum RequestPayer {
 }
 
 impl RequestPayer {
-    // serde passes a reference.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn is_bucket_owner(&self) -> bool {
         *self == Self::BucketOwner
     }
