@@ -108,8 +108,8 @@ pub fn apply_plans(found: Option<&str>, members: &mut [GrantInput]) -> Option<St
 
 /// Stores the plan's ledgers as after an answered write: no entry has an unsettled write.
 fn store_ledgers(members: &mut [GrantInput], plan: &Plan) {
-    for (member, ledger) in members.iter_mut().zip(&plan.ledgers) {
-        member.ledger = ledger.clone();
+    for (member, planned) in members.iter_mut().zip(&plan.grants) {
+        member.ledger.clone_from(&planned.ledger);
         member.ledger.iter_mut().for_each(|e| e.unsettled_until = None);
     }
 }

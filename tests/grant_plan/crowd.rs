@@ -35,9 +35,9 @@ fn of_a_thousand_grants_the_oldest_that_fit_are_written() {
         panic!("one write expected")
     };
     let written = plan
-        .outcomes
+        .grants
         .iter()
-        .filter(|v| **v == GrantOutcome::Writing)
+        .filter(|grant| grant.outcome == GrantOutcome::Writing)
         .count();
     let one = text.len() / written;
     assert!(
@@ -45,7 +45,7 @@ fn of_a_thousand_grants_the_oldest_that_fit_are_written() {
         "{}",
         text.len()
     );
-    for (n, verdict) in plan.outcomes.iter().enumerate() {
+    for (n, verdict) in plan.grants.iter().map(|grant| &grant.outcome).enumerate() {
         let too_large = matches!(verdict, GrantOutcome::TooLarge { .. });
         assert!(too_large != (n < written), "{n} of {written}: {verdict:?}");
     }
@@ -82,7 +82,7 @@ fn each_of_a_thousand_blocked_grants_gets_its_reason_and_the_valid_one_is_writte
         },
     };
     assert!(long.text.len() > STATEMENT_LIMIT);
-    for (n, verdict) in plan.outcomes.iter().enumerate() {
+    for (n, verdict) in plan.grants.iter().map(|grant| &grant.outcome).enumerate() {
         assert_eq!(*verdict, expected(n), "{n}");
     }
     let Change::Put(text) = plan.change else {
@@ -103,8 +103,8 @@ fn of_two_statements_wanted_by_five_hundred_grants_each_the_one_of_the_oldest_is
     let free = POLICY_LIMIT - filler.len();
     assert!(needed < free && free < 2 * needed);
     // Grants are rejected by age alone: every grant younger than the oldest rejected one is rejected too.
-    assert_eq!(plan.outcomes[0], GrantOutcome::Writing);
-    for verdict in &plan.outcomes[1..] {
+    assert_eq!(plan.grants[0].outcome, GrantOutcome::Writing);
+    for verdict in plan.grants[1..].iter().map(|grant| &grant.outcome) {
         assert_eq!(*verdict, GrantOutcome::TooLarge { needed, free });
     }
     assert!(

@@ -21,7 +21,7 @@ fn a_pre_existing_statement_is_adopted_and_left() {
     let seen = document(&found);
     let left = plan(scene(Some(&seen)), &grants);
     assert_eq!(
-        (left.change, left.outcomes[0].clone()),
+        (left.change, left.grants[0].outcome.clone()),
         (Change::Keep, GrantOutcome::Released { residual: 1 })
     );
 }
@@ -82,11 +82,7 @@ fn what_this_identity_has_written_is_removed_although_a_sibling_had_found_it_the
             ..scene(Some(&seen))
         };
         let plan = plan(input, &grants);
-        assert_eq!(
-            plan.removed.iter().sum::<usize>(),
-            removed,
-            "{digest:?} {shared_identity}"
-        );
+        assert_eq!(plan.removed(), removed, "{digest:?} {shared_identity}");
     }
 }
 
@@ -101,10 +97,10 @@ fn adoption_fail_changes_nothing() {
     let seen = document(&found);
     let plan = plan(scene(Some(&seen)), &[member("a", disposition, vec![])]);
     assert_eq!(
-        (plan.change, plan.outcomes[0].clone()),
+        (plan.change, plan.grants[0].outcome.clone()),
         (Change::Keep, GrantOutcome::ExistingStatement)
     );
-    assert!(plan.ledgers[0].is_empty());
+    assert!(plan.grants[0].ledger.is_empty());
 }
 
 #[test]
@@ -123,7 +119,7 @@ fn after_a_crash_an_intended_statement_is_ours_only_byte_by_byte() {
         let seen = document(&text);
         let plan = plan(scene(Some(&seen)), &[grant]);
         assert_eq!(plan.change, Change::Keep);
-        assert_eq!(plan.ledgers[0][0].pre_existing, !ours);
+        assert_eq!(plan.grants[0].ledger[0].pre_existing, !ours);
     }
 }
 
@@ -200,7 +196,7 @@ fn an_intended_write_that_did_not_take_effect_owns_nothing() {
         };
         let plan = plan(scene, std::slice::from_ref(grant));
         assert_eq!(plan.change, Change::Keep);
-        !plan.ledgers[0][0].pre_existing
+        !plan.grants[0].ledger[0].pre_existing
     };
     assert!(owned(&grant, None), "the write took effect and was not answered");
     assert!(
@@ -257,7 +253,8 @@ fn only_an_applied_entry_takes_the_identity_and_unknown_members_stay() {
         ..scene(Some(&seen))
     };
     let plan = plan(scene, std::slice::from_ref(&grant));
-    let entries: Vec<_> = plan.ledgers[0]
+    let entries: Vec<_> = plan.grants[0]
+        .ledger
         .iter()
         .map(|e| (e.state, e.identity.as_deref(), e.other.len()))
         .collect();
@@ -270,8 +267,8 @@ fn only_an_applied_entry_takes_the_identity_and_unknown_members_stay() {
         ]
     );
     // What the API server stores is what was read.
-    let stored = serde_json::to_value(&plan.ledgers[0][0]).unwrap();
+    let stored = serde_json::to_value(&plan.grants[0].ledger[0]).unwrap();
     assert_eq!(stored["future"], serde_json::json!([1]));
     let read: imm_operator::api::LedgerEntry = serde_json::from_value(stored).unwrap();
-    assert_eq!(read, plan.ledgers[0][0]);
+    assert_eq!(read, plan.grants[0].ledger[0]);
 }

@@ -133,7 +133,7 @@ fn two_grants_share_a_statement_that_is_removed_with_the_last_one() {
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &grants);
     assert_eq!(
-        (plan.change, plan.outcomes[0].clone()),
+        (plan.change, plan.grants[0].outcome.clone()),
         (Change::Keep, GrantOutcome::Released { residual: 0 })
     );
     grants[0].ledger.clear();
@@ -155,7 +155,7 @@ fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_restore_it() {
         ..scene(None)
     };
     assert_eq!(
-        plan(waiting, std::slice::from_ref(&grant)).outcomes[0],
+        plan(waiting, std::slice::from_ref(&grant)).grants[0].outcome,
         GrantOutcome::Propagating
     );
     let later = PlanInput {
@@ -163,7 +163,7 @@ fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_restore_it() {
         ..waiting
     };
     assert_eq!(
-        plan(later, &[grant]).outcomes[0],
+        plan(later, &[grant]).grants[0].outcome,
         GrantOutcome::Released { residual: 0 }
     );
 }
@@ -183,14 +183,17 @@ fn an_equal_statement_added_after_ours_was_removed_is_foreign() {
         ..scene(Some(&found))
     };
     let planned = plan(after, std::slice::from_ref(&grant));
-    assert_eq!((planned.change, planned.ledgers[0].len()), (Change::Keep, 0));
+    assert_eq!(
+        (planned.change, planned.grants[0].ledger.len()),
+        (Change::Keep, 0)
+    );
     let lagging = PlanInput {
         absence_untrusted: true,
         ..after
     };
     let planned = plan(lagging, &[grant]);
     assert_eq!(
-        (planned.change, planned.ledgers[0].len()),
+        (planned.change, planned.grants[0].ledger.len()),
         (Change::Keep, 1),
         "a stale read proves nothing"
     );
@@ -210,7 +213,11 @@ fn an_absence_does_not_count_while_the_read_may_be_stale() {
     };
     let plan = plan(lagging, &[grant]);
     assert_eq!(
-        (plan.change, plan.outcomes[0].clone(), plan.missing[0]),
+        (
+            plan.change,
+            plan.grants[0].outcome.clone(),
+            plan.grants[0].missing
+        ),
         (Change::Keep, GrantOutcome::Propagating, 0)
     );
 }
@@ -232,10 +239,10 @@ fn a_grant_that_does_not_fit_reports_its_size_and_the_others_are_written() {
         matches!(&plan.change, Change::Put(text) if text.contains(&small.text) && !text.contains(&large.text))
     );
     assert!(
-        matches!(plan.outcomes[0], GrantOutcome::TooLarge { needed, free } if needed == large.text.len() + 1 && free < 700)
+        matches!(plan.grants[0].outcome, GrantOutcome::TooLarge { needed, free } if needed == large.text.len() + 1 && free < 700)
     );
-    assert_eq!(plan.outcomes[1], GrantOutcome::Writing);
-    assert!(plan.ledgers[0].is_empty());
+    assert_eq!(plan.grants[1].outcome, GrantOutcome::Writing);
+    assert!(plan.grants[0].ledger.is_empty());
 }
 
 #[test]
@@ -269,10 +276,10 @@ fn a_statement_to_be_replaced_stays_while_an_absence_does_not_count() {
     };
     let plan = plan(lagging, std::slice::from_ref(&grant));
     assert_eq!(
-        (plan.change, plan.outcomes[0].clone()),
+        (plan.change, plan.grants[0].outcome.clone()),
         (Change::Keep, GrantOutcome::Propagating)
     );
-    assert_eq!(plan.ledgers[0], grant.ledger);
+    assert_eq!(plan.grants[0].ledger, grant.ledger);
 }
 
 #[test]
@@ -287,7 +294,7 @@ fn a_retained_statement_stays_and_is_pre_existing_for_the_others() {
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &grants);
     assert_eq!(plan.change, Change::Keep);
-    assert!(plan.ledgers[0].is_empty() && plan.ledgers[1][0].pre_existing);
+    assert!(plan.grants[0].ledger.is_empty() && plan.grants[1].ledger[0].pre_existing);
 }
 
 #[test]
@@ -306,8 +313,11 @@ fn a_frozen_grant_keeps_what_it_owns() {
     let text = format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text);
     let seen = document(&text);
     let plan = plan(scene(Some(&seen)), &[frozen.clone(), leaving]);
-    assert_eq!((plan.change, &plan.ledgers[0]), (Change::Keep, &frozen.ledger));
-    assert_eq!(plan.outcomes[1], GrantOutcome::Released { residual: 0 });
+    assert_eq!(
+        (plan.change, &plan.grants[0].ledger),
+        (Change::Keep, &frozen.ledger)
+    );
+    assert_eq!(plan.grants[1].outcome, GrantOutcome::Released { residual: 0 });
 }
 
 #[test]

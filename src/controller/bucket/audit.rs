@@ -24,7 +24,7 @@ pub(super) fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Pla
     let namespace = write.identity.namespace();
     let (identity, identity_digest) = (write.identity.describe(), write.identity.digest());
     let (sha256_before, sha256_after) = (digest(write.before), digest(write.after));
-    let (added, removed): (usize, usize) = (plan.added.iter().sum(), plan.removed.iter().sum());
+    let (added, removed) = (plan.added(), plan.removed());
     let (bucket, call) = (write.bucket, write.call);
     match write.answer {
         Ok(request_id) => tracing::info!(
@@ -62,8 +62,11 @@ pub(super) fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Pla
 
 /// Returns the grants for which the plan adds or removes statements: NAMESPACE/NAME uid=UID generation=NUMBER.
 fn concerned_grants(batch: &[GrantWork], plan: &Plan) -> String {
-    let concerned = batch.iter().enumerate().filter(|(index, _)| plan.touches(*index));
-    let names = concerned.map(|(_, work)| {
+    let concerned = batch
+        .iter()
+        .zip(&plan.grants)
+        .filter(|(_, planned)| planned.changes_policy());
+    let names = concerned.map(|(work, _)| {
         let grant = &work.grant;
         format!("{} uid={} generation={}", grant.key, grant.uid, grant.generation)
     });

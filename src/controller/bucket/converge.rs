@@ -222,11 +222,10 @@ async fn back_up_policy(
     document: Option<&Document>,
 ) {
     let Some(document) = document else { return };
-    let concerned: Vec<usize> = (0..batch.len()).filter(|i| plan.touches(*i)).collect();
-    let names = concerned
-        .iter()
-        .filter_map(|i| batch.get(*i))
-        .map(|p| p.grant.key.to_string());
+    let concerned = batch.iter_mut().zip(&plan.grants);
+    let concerned = concerned.filter(|(_, planned)| planned.changes_policy());
+    let concerned: Vec<&mut GrantWork> = concerned.map(|(work, _)| work).collect();
+    let names = concerned.iter().map(|work| work.grant.key.to_string());
     let backup = PolicyBackup {
         bucket: place.name.clone(),
         document: document.text().to_owned(),
@@ -235,10 +234,8 @@ async fn back_up_policy(
     };
     match set.context.ports.store_policy_backup(backup).await {
         Ok(kept) => {
-            for index in concerned {
-                if let Some(work) = batch.get_mut(index) {
-                    work.backup.clone_from(&kept);
-                }
+            for work in concerned {
+                work.backup.clone_from(&kept);
             }
         }
         Err(error) => {
@@ -286,13 +283,12 @@ fn outstanding_until(set: &mut GrantSet<'_>, members: &[GrantInput], now: Timest
 /// statements are not restored now, and a new plan is needed.
 fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
     let mut retry = false;
-    for (index, work) in batch.iter_mut().enumerate() {
-        let drifted = plan.missing.get(index).copied().unwrap_or(0);
-        if drifted == 0 || work.missing > 0 {
+    for (work, planned) in batch.iter_mut().zip(&plan.grants) {
+        if planned.missing == 0 || work.missing > 0 {
             continue;
         }
-        work.missing = drifted;
-        work.unreported_drift = drifted;
+        work.missing = planned.missing;
+        work.unreported_drift = planned.missing;
         if let Disposition::Enforced(desired) = &mut work.input.disposition
             && desired.on_drift == OnDrift::Restore
         {

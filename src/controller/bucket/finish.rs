@@ -12,7 +12,7 @@ use crate::api::{EntryState, EventReason, LedgerEntry, PlannedChange};
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::counted;
 use crate::core::grant::{
-    GrantOutcome, GrantState, Observation, Plan, PlanInput, PlanResult, drift, grant_status,
+    GrantOutcome, GrantPlan, GrantState, Observation, Plan, PlanInput, PlanResult, drift, grant_status,
     next_expiry_check, next_reconcile, planned_change,
 };
 
@@ -40,24 +40,23 @@ pub(super) async fn finish(
     }
     let view = PolicyView {
         document: input.document,
-        ours: count_owned(&plan.ledgers, input.document),
+        ours: count_owned(&plan, input.document),
         scheduled_check: regular,
         absence_trusted: !input.absence_untrusted,
     };
     let interval = drift_interval(&batch);
-    let expiry_check = next_expiry_check(&plan.ledgers, input);
+    let expiry_check = next_expiry_check(plan.entries(), input);
     let wrote = batch.iter().any(GrantWork::was_written);
-    let set_aside = |(p, v): (&GrantWork, &GrantOutcome)| {
-        *v == GrantOutcome::Propagating || (*v == GrantOutcome::Carried && p.outcome.is_none())
+    let set_aside = |(p, planned): (&GrantWork, &GrantPlan)| {
+        planned.outcome == GrantOutcome::Propagating
+            || (planned.outcome == GrantOutcome::Carried && p.outcome.is_none())
     };
     let unsure = |p: &GrantWork| p.preview.is_some() && p.all_present(view).is_none();
-    let waiting = batch.iter().zip(&plan.outcomes).any(set_aside) || batch.iter().any(unsure);
+    let waiting = batch.iter().zip(&plan.grants).any(set_aside) || batch.iter().any(unsure);
     let mut members: Vec<_> = batch.iter().map(|p| p.input.clone()).collect();
     let mut arrivals = Vec::new();
-    for (index, (mut work, (ledger, outcome))) in batch
-        .into_iter()
-        .zip(plan.ledgers.into_iter().zip(plan.outcomes))
-        .enumerate()
+    for (index, (mut work, GrantPlan { ledger, outcome, .. })) in
+        batch.into_iter().zip(plan.grants).enumerate()
     {
         let loses = work
             .input
@@ -223,9 +222,9 @@ fn transfers_ownership(batch: &[GrantWork], plan: &Plan) -> bool {
             .map(|e| e.fingerprint.as_str())
             .filter(move |f| !known(f))
     }
-    let pairs = || batch.iter().zip(&plan.ledgers);
+    let pairs = || batch.iter().zip(&plan.grants);
     let gained: BTreeSet<&str> = pairs()
-        .flat_map(|(p, after)| new_entries(after, &p.grant.status.owned))
+        .flat_map(|(p, planned)| new_entries(&planned.ledger, &p.grant.status.owned))
         .collect();
-    pairs().any(|(p, after)| new_entries(&p.input.ledger, after).any(|f| gained.contains(f)))
+    pairs().any(|(p, planned)| new_entries(&p.input.ledger, &planned.ledger).any(|f| gained.contains(f)))
 }

@@ -8,7 +8,7 @@ use super::grant_set::GrantWork;
 use crate::api::{ConditionStatus, EntryState, GrantStatus, LedgerEntry, ObservedPolicy, WriteReason, kinds};
 use crate::core::condition_builder::{condition_status, whole_seconds};
 use crate::core::grant::{
-    Desired, Disposition, GrantOutcome, GrantState, Observation, PassRoleDecision, denies_of, drift,
+    Desired, Disposition, GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, denies_of, drift,
     grant_status,
 };
 use crate::core::hash::sha256;
@@ -187,11 +187,10 @@ impl GrantWork {
     }
 }
 
-/// Counts the statements of the policy that a ledger records as ours.
-pub(super) fn count_owned(ledgers: &[Vec<LedgerEntry>], document: Option<&Document>) -> usize {
-    let placed = ledgers
-        .iter()
-        .flatten()
+/// Counts the statements of the policy that a planned ledger records as ours.
+pub(super) fn count_owned(plan: &Plan, document: Option<&Document>) -> usize {
+    let placed = plan
+        .entries()
         .filter(|e| !e.pre_existing && e.state != EntryState::Missing);
     let placed: BTreeSet<&str> = placed.map(|e| e.fingerprint.as_str()).collect();
     let statements = document.map(Document::statements).unwrap_or_default();

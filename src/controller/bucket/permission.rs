@@ -10,7 +10,7 @@ use crate::api::BucketRef;
 use crate::controller::credential_gate::{CredentialUser, credentials_for, may_use};
 use crate::core::credential_use::{CredentialRefusal, Purpose, must_be_removed};
 use crate::core::error::CredentialsError;
-use crate::core::grant::{Disposition, GrantInput, GrantObject, GrantState, Plan};
+use crate::core::grant::{Disposition, GrantInput, GrantObject, GrantPlan, GrantState, Plan};
 use crate::core::identity::SessionScope;
 use crate::core::requeue::short_backoff;
 use crate::ports::AccessKeys;
@@ -214,10 +214,9 @@ pub(super) async fn recheck(
     keys: &AccessKeys,
 ) -> Recheck {
     let mut replan = false;
-    for index in (0..batch.len()).filter(|index| plan.touches(*index)) {
-        let Some(work) = batch.get(index) else { continue };
-        let denied = denial(set, &work.grant, &work.input).await;
-        if let (Some(denied), Some(work)) = (denied, batch.get_mut(index)) {
+    let concerned = |(_, planned): &(_, &GrantPlan)| planned.changes_policy();
+    for (work, _) in batch.iter_mut().zip(&plan.grants).filter(concerned) {
+        if let Some(denied) = denial(set, &work.grant, &work.input).await {
             work.outcome = Some(denied);
             work.input.disposition = Disposition::Carried;
             replan = true;
@@ -229,12 +228,9 @@ pub(super) async fn recheck(
     if set.reference_closed {
         return Recheck::Unchanged(keys.clone());
     }
-    let works: Vec<&GrantWork> = batch
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| plan.touches(*index))
-        .map(|(_, work)| work)
-        .collect();
+    let works = batch.iter().zip(&plan.grants);
+    let works = works.filter(|(_, planned)| planned.changes_policy());
+    let works: Vec<&GrantWork> = works.map(|(work, _)| work).collect();
     match request_credentials(set, &works, place).await {
         Ok(keys) => Recheck::Unchanged(keys),
         Err(refusal) => {

@@ -11,8 +11,8 @@ use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::counted;
 use crate::core::grant::{
-    Disposition, GrantInput, GrantObject, GrantState, Observation, PassRoleDecision, PlanInput, Removal,
-    parse_spec, plan,
+    Disposition, GrantInput, GrantObject, GrantPlan, GrantState, Observation, PassRoleDecision, PlanInput,
+    Removal, parse_spec, plan,
 };
 
 /// Requeue interval of a grant whose spec cannot be used.
@@ -66,7 +66,7 @@ pub(super) async fn release_retained(
     };
     let plan = plan(input, &members);
     let (mut stay, mut go) = (Vec::new(), Vec::new());
-    for (grant, ledger) in grants.into_iter().zip(plan.ledgers) {
+    for (grant, GrantPlan { ledger, .. }) in grants.into_iter().zip(plan.grants) {
         if retains_statements(&grant) {
             go.push(grant);
         } else {

@@ -17,25 +17,22 @@ pub(super) async fn store_ledgers(
     document: Option<&Document>,
 ) -> bool {
     let mut complete = true;
-    let ours = count_owned(&plan.ledgers, document);
-    for (index, work) in batch.iter_mut().enumerate() {
-        let Some(planned) = plan.ledgers.get(index) else {
-            continue;
-        };
+    let ours = count_owned(plan, document);
+    for (work, planned) in batch.iter_mut().zip(&plan.grants) {
         // No entry leaves a stored ledger before the write: another grant may still have to adopt the entry that
         // the plan drops.
-        let mut ledger = planned.clone();
+        let mut ledger = planned.ledger.clone();
         let dropped = work
             .input
             .ledger
             .iter()
-            .filter(|old| !planned.iter().any(|e| e.fingerprint == old.fingerprint));
+            .filter(|old| !planned.ledger.iter().any(|e| e.fingerprint == old.fingerprint));
         ledger.extend(dropped.cloned());
         if ledger == work.grant.status.owned {
             continue;
         }
-        let outcome = plan.outcomes.get(index).cloned().unwrap_or(GrantOutcome::Carried);
-        let state = work.outcome.clone().unwrap_or(GrantState::Planned(outcome));
+        let state = work.outcome.clone();
+        let state = state.unwrap_or_else(|| GrantState::Planned(planned.outcome.clone()));
         let mut observation = work.observe(Some(PolicyView {
             document,
             ours,

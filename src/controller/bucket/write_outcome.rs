@@ -11,7 +11,7 @@ use super::grant_set::{GrantSet, GrantWork};
 use super::observation::{PolicyView, count_owned};
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::{Change, GrantOutcome, GrantState, PassRoleDecision, Plan, confirm_entries};
+use crate::core::grant::{Change, GrantState, PassRoleDecision, Plan, confirm_entries};
 use crate::core::policy::Document;
 
 /// A policy write that failed.
@@ -36,22 +36,21 @@ pub(super) fn on_write_confirmed(
         Change::Delete | Change::Keep => None,
     };
     let document = text.and_then(|text| Document::parse(text).ok());
-    for (index, work) in batch.iter_mut().enumerate() {
-        let count = |counts: &[usize]| counts.get(index).copied().unwrap_or(0);
-        work.added += count(&plan.added);
-        work.removed += count(&plan.removed);
-        if count(&plan.added) + count(&plan.removed) > 0 {
+    for (work, planned) in batch.iter_mut().zip(&plan.grants) {
+        work.added += planned.added;
+        work.removed += planned.removed;
+        if planned.changes_policy() {
             work.last_write = Some(now);
             let written = PolicyView {
                 document: document.as_ref(),
-                ours: count_owned(&plan.ledgers, document.as_ref()),
+                ours: count_owned(plan, document.as_ref()),
                 scheduled_check: false,
                 absence_trusted: false,
             };
             work.written_policy = Some(work.policy_seen(written));
         }
         let earlier = std::mem::take(&mut work.input.ledger);
-        let mut ledger = plan.ledgers.get(index).cloned().unwrap_or_default();
+        let mut ledger = planned.ledger.clone();
         let open = |e: &LedgerEntry| e.state == EntryState::Intended;
         let recorded = ledger.iter().filter(|e| open(e)).cloned().collect::<Vec<_>>();
         confirm_entries(&mut ledger, &earlier, document.as_ref(), now);
@@ -65,8 +64,7 @@ pub(super) fn on_write_confirmed(
         set.writes.write_sent(&work.grant.uid, confirmed, now);
         work.input.ledger = ledger;
     }
-    let added: usize = plan.added.iter().sum();
-    let reason = if added > 0 { "added" } else { "removed" };
+    let reason = if plan.added() > 0 { "added" } else { "removed" };
     let window = now.duration_since(read_at).as_secs_f64();
     set.context.metrics.policy_write(reason, window);
 }
@@ -96,25 +94,25 @@ pub(super) async fn on_write_failed(
         set.writes.unanswered(now);
     }
     let (mut involved, mut others) = (Vec::new(), Vec::new());
-    for (index, mut work) in batch.into_iter().enumerate() {
-        let touched = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
-        let (uid, planned) = (&work.grant.uid, plan.ledgers.get(index).map(Vec::as_slice));
-        let planned = planned.filter(|_| touched(&plan.added)).unwrap_or_default();
+    for (mut work, planned) in batch.into_iter().zip(&plan.grants) {
+        let uid = &work.grant.uid;
+        let recorded = if planned.added > 0 {
+            planned.ledger.as_slice()
+        } else {
+            &[]
+        };
         if *no_effect {
             work.roll_back = true;
-            set.writes.write_rejected(uid, planned, &work.input.ledger, now);
+            set.writes.write_rejected(uid, recorded, &work.input.ledger, now);
         } else {
-            let added = planned.iter().filter(|e| e.state == EntryState::Intended);
+            let added = recorded.iter().filter(|e| e.state == EntryState::Intended);
             set.writes.write_sent(uid, added, now);
             work.input.ledger.clone_from(&work.grant.status.owned);
         }
-        if touched(&plan.added) || touched(&plan.removed) {
+        if planned.changes_policy() {
             involved.push(work);
         } else {
-            others.push((
-                work,
-                plan.outcomes.get(index).cloned().unwrap_or(GrantOutcome::Carried),
-            ));
+            others.push((work, planned.outcome.clone()));
         }
     }
     for (work, outcome) in others {

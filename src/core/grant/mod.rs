@@ -26,7 +26,7 @@ pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
 pub use next_reconcile::{PlanResult, next_expiry_check, next_reconcile};
-pub use plan::{Change, GrantOutcome, Plan, PlanInput, plan};
+pub use plan::{Change, GrantOutcome, GrantPlan, Plan, PlanInput, plan};
 pub use preview::{planned_change, planned_change_alone};
 pub use reach::{denies_of, public_statement, whole_account};
 pub use state::{GrantState, Observation};

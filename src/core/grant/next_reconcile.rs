@@ -43,13 +43,15 @@ pub fn next_reconcile(result: &PlanResult, seed: &str) -> Duration {
 /// Returns the time until the next check for the effect of an unanswered write; `None` without one. The first check is
 /// shortly before the expiry, because a statement that appears later counts as foreign. The second check is at the
 /// expiry, to drop the entry.
-pub fn next_expiry_check(ledgers: &[Vec<LedgerEntry>], input: PlanInput<'_>) -> Option<Duration> {
+pub fn next_expiry_check<'a>(
+    mut entries: impl Iterator<Item = &'a LedgerEntry>,
+    input: PlanInput<'_>,
+) -> Option<Duration> {
     let open = |e: &LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
     let expires = input.unsettled_until.filter(|time| *time > input.now)?;
     let last = time::before(expires, RECHECK_BEFORE_EXPIRY);
     let check = if last > input.now { last } else { expires };
-    let any = ledgers.iter().flatten().any(open);
-    any.then(|| time_left(input.now, check))
+    entries.any(open).then(|| time_left(input.now, check))
 }
 
 #[cfg(test)]
@@ -108,7 +110,7 @@ mod tests {
                 identity: None,
                 shared_identity: false,
             };
-            next_expiry_check(&[vec![entry(state)]], input).map(|wait| wait.as_secs())
+            next_expiry_check([&entry(state)].into_iter(), input).map(|wait| wait.as_secs())
         };
         assert_eq!(check(EntryState::Intended, 60), Some(55));
         assert_eq!(check(EntryState::Removing, 3), Some(3));

@@ -35,15 +35,15 @@ pub fn planned_change(
     swap(grants).ok_or(GrantOutcome::Carried)?;
     let plan = plan(input, grants);
     swap(grants);
-    let outcome = plan.outcomes.get(index).unwrap_or(&GrantOutcome::Carried);
+    let planned = plan.grants.get(index).ok_or(GrantOutcome::Carried)?;
     if matches!(
-        outcome,
+        planned.outcome,
         GrantOutcome::TooLarge { .. }
             | GrantOutcome::StatementTooLong { .. }
             | GrantOutcome::LedgerFull
             | GrantOutcome::ExistingStatement
     ) {
-        return Err(outcome.clone());
+        return Err(planned.outcome.clone());
     }
     let live = |fingerprint: &str| {
         input
@@ -56,12 +56,7 @@ pub fn planned_change(
         .filter(|s| !live(&s.fingerprint))
         .map(|s| s.text.clone())
         .collect();
-    let leaving = plan
-        .ledgers
-        .get(index)
-        .into_iter()
-        .flatten()
-        .filter(|e| e.state == EntryState::Removing);
+    let leaving = planned.ledger.iter().filter(|e| e.state == EntryState::Removing);
     let remove = leaving
         .filter(|e| live(&e.fingerprint))
         .map(|e| e.statement.clone())

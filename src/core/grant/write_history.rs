@@ -180,8 +180,8 @@ impl WriteHistory {
 
     /// Forgets the rejections of the entries that a new write adds; `uids` are those of the grants in the plan.
     pub fn forget_rejections<'a>(&mut self, uids: impl Iterator<Item = &'a str>, plan: &Plan) {
-        for ((uid, ledger), _) in uids.zip(&plan.ledgers).zip(&plan.added).filter(|(_, n)| **n > 0) {
-            for entry in ledger.iter().filter(|e| e.state == EntryState::Intended) {
+        for (uid, grant) in uids.zip(&plan.grants).filter(|(_, grant)| grant.added > 0) {
+            for entry in grant.ledger.iter().filter(|e| e.state == EntryState::Intended) {
                 self.rejected_intents.remove(&intent(uid, entry));
             }
         }
@@ -227,7 +227,7 @@ impl WriteHistory {
         }
         // An earlier write without an answer can bring back what this one has removed.
         let for_good = self.unsettled.is_none_or(|until| until <= now);
-        for entry in plan.ledgers.iter().flatten() {
+        for entry in plan.entries() {
             // One of several identical copies may be left, and the copy may be ours.
             if entry.state == EntryState::Removing && entry.copies.is_none() && for_good {
                 self.confirmed_removed.insert(entry.fingerprint.clone());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
-use super::types::{Change, GrantOutcome, Plan, PlanInput};
+use super::types::{Change, GrantOutcome, GrantPlan, Plan, PlanInput};
 use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
 use crate::core::grant::{Desired, Disposition, GrantInput, OnDrift, Removal, WRITE_LIFE_SECONDS};
 use crate::core::policy::{Document, STATEMENT_LIMIT, Statement};
@@ -54,16 +54,18 @@ impl<'a> PlanBuilder<'a> {
         grants: &'a [GrantInput],
         set_aside: &'a BTreeMap<usize, GrantOutcome>,
     ) -> Self {
-        let count = grants.len();
-        let mut order: Vec<usize> = (0..count).collect();
+        let mut order: Vec<usize> = (0..grants.len()).collect();
         order.sort_by_key(|i| grants.get(*i).map(|m| (m.created, &m.key)));
+        let unchanged = |grant: &GrantInput| GrantPlan {
+            ledger: grant.ledger.clone(),
+            outcome: GrantOutcome::Carried,
+            added: 0,
+            removed: 0,
+            missing: 0,
+        };
         let plan = Plan {
             change: Change::Keep,
-            ledgers: grants.iter().map(|m| m.ledger.clone()).collect(),
-            outcomes: vec![GrantOutcome::Carried; count],
-            added: vec![0; count],
-            removed: vec![0; count],
-            missing: vec![0; count],
+            grants: grants.iter().map(unchanged).collect(),
         };
         let mut builder = Self {
             input,
@@ -77,6 +79,13 @@ impl<'a> PlanBuilder<'a> {
         };
         builder.group_statements();
         builder
+    }
+
+    /// Updates the part of the plan for a grant.
+    pub(super) fn update(&mut self, grant: usize, update: impl FnOnce(&mut GrantPlan)) {
+        if let Some(plan) = self.plan.grants.get_mut(grant) {
+            update(plan);
+        }
     }
 
     pub(super) fn desired(&self, grant: usize) -> Option<&'a Desired> {
@@ -190,10 +199,8 @@ impl<'a> PlanBuilder<'a> {
     /// The grant and the outcome with which it must be set aside.
     pub(super) fn ensure_desired(&mut self, grant: usize) -> Result<(), (usize, GrantOutcome)> {
         let Some(desired) = self.desired(grant) else {
-            if let (Some(slot), Some(outcome)) =
-                (self.plan.outcomes.get_mut(grant), self.set_aside.get(&grant))
-            {
-                *slot = outcome.clone();
+            if let Some(outcome) = self.set_aside.get(&grant) {
+                self.update(grant, |plan| plan.outcome = outcome.clone());
             }
             return Ok(());
         };
@@ -224,7 +231,7 @@ impl<'a> PlanBuilder<'a> {
                 outcome = GrantOutcome::Propagating;
             } else {
                 if entry.is_some_and(|e| e.state == EntryState::Applied) {
-                    increment(&mut self.plan.missing, grant);
+                    self.update(grant, |plan| plan.missing += 1);
                 }
                 let lost = entry.filter(|e| matches!(e.state, EntryState::Applied | EntryState::Missing));
                 if let (Some(lost), OnDrift::Report) = (lost, desired.on_drift) {
@@ -239,9 +246,7 @@ impl<'a> PlanBuilder<'a> {
                 }
             }
         }
-        if let Some(slot) = self.plan.outcomes.get_mut(grant) {
-            *slot = outcome;
-        }
+        self.update(grant, |plan| plan.outcome = outcome);
         Ok(())
     }
 
@@ -266,7 +271,7 @@ impl<'a> PlanBuilder<'a> {
             Vec::new()
         };
         group.added_by.insert(grant);
-        increment(&mut self.plan.added, grant);
+        self.update(grant, |plan| plan.added += 1);
         let until = Some(self.write_expiry());
         for owner in [grant].into_iter().chain(owners) {
             let state = (EntryState::Intended, false);
@@ -290,7 +295,7 @@ impl<'a> PlanBuilder<'a> {
         unsettled_until: Option<Time>,
     ) -> Result<(), (usize, GrantOutcome)> {
         let unverified = self.grants.get(grant).map_or(0, |m| m.unverified);
-        let Some(ledger) = self.plan.ledgers.get_mut(grant) else {
+        let Some(GrantPlan { ledger, .. }) = self.plan.grants.get_mut(grant) else {
             return Ok(());
         };
         let full = ledger.len() + unverified >= LEDGER_LIMIT;
@@ -319,11 +324,5 @@ impl<'a> PlanBuilder<'a> {
             None => ledger.push(entry),
         }
         Ok(())
-    }
-}
-
-pub(super) fn increment(counts: &mut [usize], grant: usize) {
-    if let Some(count) = counts.get_mut(grant) {
-        *count += 1;
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn check_capacity(builder: &mut PlanBuilder<'_>) -> Result<(), Vec<(u
     let free = POLICY_LIMIT.saturating_sub(before);
     let youngest_first = builder.order.iter().rev().copied();
     let adding: Vec<_> = youngest_first
-        .filter(|i| builder.plan.added.get(*i).is_some_and(|n| *n > 0))
+        .filter(|i| builder.plan.grants.get(*i).is_some_and(|plan| plan.added > 0))
         .map(|i| (i, bytes_needed(builder, i)))
         .collect();
     let alone = adding.iter().filter(|(_, needed)| *needed > free);

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use self::builder::PlanBuilder;
 use self::capacity::check_capacity;
 use self::removal::remove_undesired;
-pub use self::types::{Change, GrantOutcome, Plan, PlanInput};
+pub use self::types::{Change, GrantOutcome, GrantPlan, Plan, PlanInput};
 use super::GrantInput;
 use crate::core::policy::Document;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::builder::{PlanBuilder, increment};
+use super::builder::PlanBuilder;
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::grant::Removal;
 use crate::core::grant::plan::GrantOutcome;
@@ -63,24 +63,23 @@ pub(super) fn remove_undesired(builder: &mut PlanBuilder<'_>, grant: usize) {
             plan_removal(builder, grant, entry);
         }
     }
-    let left = builder.plan.ledgers.get(grant).is_none_or(Vec::is_empty);
     if builder.removal(grant).is_some() {
-        let outcome = if left {
-            GrantOutcome::Released { residual }
-        } else if builder.plan.removed.get(grant).is_some_and(|n| *n > 0) {
-            GrantOutcome::Writing
-        } else {
-            GrantOutcome::Propagating
-        };
-        if let Some(slot) = builder.plan.outcomes.get_mut(grant) {
-            *slot = outcome;
-        }
+        builder.update(grant, |plan| {
+            plan.outcome = if plan.ledger.is_empty() {
+                GrantOutcome::Released { residual }
+            } else if plan.removed > 0 {
+                GrantOutcome::Writing
+            } else {
+                GrantOutcome::Propagating
+            };
+        });
     }
 }
 
 /// Returns `true` if a desired statement was not seen and its absence is not trusted yet.
 fn awaits_addition(builder: &PlanBuilder<'_>, grant: usize) -> bool {
-    builder.plan.outcomes.get(grant) == Some(&GrantOutcome::Propagating)
+    let plan = builder.plan.grants.get(grant);
+    plan.is_some_and(|plan| plan.outcome == GrantOutcome::Propagating)
 }
 
 /// Returns `true` if a grant of another identity has written the statement with its own credentials.
@@ -136,7 +135,7 @@ fn plan_removal(builder: &mut PlanBuilder<'_>, grant: usize, entry: &LedgerEntry
     // Remove at most one of several equal statements: the byte-equal one, else the last, because ours are appended.
     if let Some(victim) = same_bytes.or(live.last()) {
         builder.remove.insert(*victim);
-        increment(&mut builder.plan.removed, grant);
+        builder.update(grant, |plan| plan.removed += 1);
         mark_removing(
             builder,
             grant,
@@ -154,25 +153,22 @@ fn mark_removing(
     copies: Option<i32>,
     until: Option<Time>,
 ) {
-    let slot = builder
-        .plan
-        .ledgers
-        .get_mut(grant)
-        .and_then(|l| l.iter_mut().find(|e| e.fingerprint == entry.fingerprint));
-    if let Some(slot) = slot {
-        *slot = LedgerEntry {
-            state: EntryState::Removing,
-            copies,
-            unsettled_until: until,
-            ..entry.clone()
-        };
-    }
+    let removing = LedgerEntry {
+        state: EntryState::Removing,
+        copies,
+        unsettled_until: until,
+        ..entry.clone()
+    };
+    let same = |e: &&mut LedgerEntry| e.fingerprint == entry.fingerprint;
+    builder.update(grant, |plan| {
+        if let Some(slot) = plan.ledger.iter_mut().find(same) {
+            *slot = removing;
+        }
+    });
 }
 
 fn forget(builder: &mut PlanBuilder<'_>, grant: usize, fingerprint: &str) {
-    if let Some(ledger) = builder.plan.ledgers.get_mut(grant) {
-        ledger.retain(|e| e.fingerprint != fingerprint);
-    }
+    builder.update(grant, |plan| plan.ledger.retain(|e| e.fingerprint != fingerprint));
 }
 
 /// Makes the grants that still want or hold a statement its owners: one of them may have found the statement there when
@@ -183,8 +179,8 @@ fn hand_over(builder: &mut PlanBuilder<'_>, grant: usize, fingerprint: &str) {
     };
     let others = group.desired_by.iter().chain(&group.carried_by);
     for other in others.filter(|other| **other != grant) {
-        let ledger = builder.plan.ledgers.get_mut(*other);
-        let entries = ledger.into_iter().flatten();
+        let plan = builder.plan.grants.get_mut(*other);
+        let entries = plan.into_iter().flat_map(|plan| &mut plan.ledger);
         entries
             .filter(|e| e.fingerprint == fingerprint)
             .for_each(|e| e.pre_existing = false);
@@ -193,13 +189,8 @@ fn hand_over(builder: &mut PlanBuilder<'_>, grant: usize, fingerprint: &str) {
 
 /// Marks a statement that one owner retains as pre-existing in the ledgers of its other owners.
 fn mark_pre_existing(builder: &mut PlanBuilder<'_>, fingerprint: &str) {
-    for entry in builder
-        .plan
-        .ledgers
-        .iter_mut()
-        .flatten()
+    let entries = builder.plan.grants.iter_mut().flat_map(|plan| &mut plan.ledger);
+    entries
         .filter(|e| e.fingerprint == fingerprint)
-    {
-        entry.pre_existing = true;
-    }
+        .for_each(|e| e.pre_existing = true);
 }

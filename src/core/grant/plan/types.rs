@@ -80,27 +80,50 @@ pub enum GrantOutcome {
     },
 }
 
+/// The part of a plan that concerns one grant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrantPlan {
+    /// Its ledger, to be stored before the change. Without a change it is final.
+    pub ledger: Vec<LedgerEntry>,
+    /// Its outcome.
+    pub outcome: GrantOutcome,
+    /// Number of statements that the plan adds for it.
+    pub added: usize,
+    /// Number of statements that the plan removes for it.
+    pub removed: usize,
+    /// Number of its statements that the ledger before the plan records as applied and that are missing.
+    pub missing: usize,
+}
+
+impl GrantPlan {
+    /// Whether the plan adds or removes statements of the grant.
+    pub fn changes_policy(&self) -> bool {
+        self.added > 0 || self.removed > 0
+    }
+}
+
 /// The plan for all grants of one bucket that share an identity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The change to make to the policy.
     pub change: Change,
-    /// The ledger of each grant, to be stored before the change. Without a change it is final.
-    pub ledgers: Vec<Vec<LedgerEntry>>,
-    /// The outcome for each grant.
-    pub outcomes: Vec<GrantOutcome>,
-    /// Number of statements that the plan adds for each grant.
-    pub added: Vec<usize>,
-    /// Number of statements that the plan removes for each grant.
-    pub removed: Vec<usize>,
-    /// Number of statements of each grant that its ledger records as applied and that are missing.
-    pub missing: Vec<usize>,
+    /// The part for each grant, in the order of the input.
+    pub grants: Vec<GrantPlan>,
 }
 
 impl Plan {
-    /// Whether the plan adds or removes statements of a grant.
-    pub fn touches(&self, index: usize) -> bool {
-        let any = |counts: &[usize]| counts.get(index).is_some_and(|n| *n > 0);
-        any(&self.added) || any(&self.removed)
+    /// Returns the entries of all ledgers.
+    pub fn entries(&self) -> impl Iterator<Item = &LedgerEntry> {
+        self.grants.iter().flat_map(|grant| &grant.ledger)
+    }
+
+    /// Returns the number of statements that the plan adds.
+    pub fn added(&self) -> usize {
+        self.grants.iter().map(|grant| grant.added).sum()
+    }
+
+    /// Returns the number of statements that the plan removes.
+    pub fn removed(&self) -> usize {
+        self.grants.iter().map(|grant| grant.removed).sum()
     }
 }

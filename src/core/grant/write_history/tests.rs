@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::{GrantSpec, GrantStatus, StatementRole};
-use crate::core::grant::{Change, ObjectKey, OnlyStored};
+use crate::core::grant::{Change, GrantOutcome, GrantPlan, ObjectKey, OnlyStored};
 
 const START: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
@@ -142,11 +142,13 @@ fn a_removal_is_final_only_if_no_earlier_write_can_bring_the_statement_back() {
     };
     let plan = Plan {
         change: Change::Delete,
-        ledgers: vec![vec![removing]],
-        outcomes: Vec::new(),
-        added: vec![0],
-        removed: vec![1],
-        missing: vec![0],
+        grants: vec![GrantPlan {
+            ledger: vec![removing],
+            outcome: GrantOutcome::Writing,
+            added: 0,
+            removed: 1,
+            missing: 0,
+        }],
     };
     let mut writes = running();
     writes.unanswered(START);
