@@ -1,9 +1,11 @@
-//! The condition type that both kinds share, and the names of the condition types.
+//! The condition type that both kinds share, and the condition types of each.
 //! Bounds and patterns are those of Kubernetes' own `Condition` in Go, which the schema of k8s-openapi lacks.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::reason::{GrantReason, JobReason, documented_names};
 
 /// Whether a condition holds.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,38 +41,69 @@ pub struct Condition {
     pub message: String,
 }
 
-/// Names of the condition types.
-pub mod kinds {
-    /// The desired state of this generation is reached, or the object is suspended or in preview.
-    pub const READY: &str = "Ready";
-    /// The operator is working towards the desired state (kstatus); absent otherwise.
-    pub const RECONCILING: &str = "Reconciling";
-    /// Action is required before the operator can continue (kstatus); absent otherwise.
-    pub const STALLED: &str = "Stalled";
-    /// The statements of the grant were present in the policy at the last read.
-    pub const GRANTED: &str = "Granted";
-    /// The last call to the cloud was authenticated.
-    pub const CREDENTIALS_VALID: &str = "CredentialsValid";
-    /// The object is suspended, or the job has used its budget; absent otherwise.
-    pub const SUSPENDED: &str = "Suspended";
-    /// No Deny in the same policy covers what the grant allows; a hint, because RAM policies are not visible.
-    pub const EFFECTIVE: &str = "Effective";
-    /// A tenancy rule permits the object.
-    pub const ALLOWED: &str = "Allowed";
-    /// Another writer keeps removing the statements; absent otherwise.
-    pub const REPEATED_DRIFT: &str = "RepeatedDrift";
-    /// Unmanaged statements still name this grantee; absent otherwise.
-    pub const RESIDUAL_ACCESS: &str = "ResidualAccess";
-    /// The job has finished, and its results are stored.
-    pub const COMPLETE: &str = "Complete";
-    /// The job has failed.
-    pub const FAILED: &str = "Failed";
-    /// The grant that the job depends on is live and covers every item; absent without `grantRef`.
-    pub const GRANT_READY: &str = "GrantReady";
-    /// The items of the source are counted; absent for a list of uris.
-    pub const SOURCE_READY: &str = "SourceReady";
-    /// No more scores are below the threshold than thresholds.maxBelow allows; absent without thresholds.
-    pub const THRESHOLD_MET: &str = "ThresholdMet";
-    /// Every result that status counts is stored, in status or in reports.
-    pub const RESULTS_STORED: &str = "ResultsStored";
+impl Condition {
+    /// Whether it has a type.
+    pub fn is(&self, kind: impl AsRef<str>) -> bool {
+        self.kind == kind.as_ref()
+    }
+}
+
+documented_names! {
+    /// Types of an `ImmBucketGrant`'s conditions.
+    GrantCondition {
+        Ready: "The desired state of this generation is reached, or the object is suspended or in preview.",
+        Reconciling: "The operator is working towards the desired state (kstatus); absent otherwise.",
+        Stalled: "Action is required before the operator can continue (kstatus); absent otherwise.",
+        Granted: "The statements of the grant were present in the policy at the last read.",
+        CredentialsValid: "The last call to the cloud was authenticated.",
+        Suspended: "The object is suspended, or the job has used its budget; absent otherwise.",
+        Effective: "No Deny in the same policy covers what the grant allows; a hint, because RAM policies are not visible.",
+        Allowed: "A tenancy rule permits the object.",
+        RepeatedDrift: "Another writer keeps removing the statements; absent otherwise.",
+        ResidualAccess: "Unmanaged statements still name this grantee; absent otherwise.",
+    }
+}
+
+documented_names! {
+    /// Types of an `ImageScoreJob`'s conditions.
+    JobCondition {
+        Ready: "The desired state of this generation is reached, or the object is suspended or in preview.",
+        Reconciling: "The operator is working towards the desired state (kstatus); absent otherwise.",
+        Stalled: "Action is required before the operator can continue (kstatus); absent otherwise.",
+        CredentialsValid: "The last call to the cloud was authenticated.",
+        Suspended: "The object is suspended, or the job has used its budget; absent otherwise.",
+        Allowed: "A tenancy rule permits the object.",
+        Complete: "The job has finished, and its results are stored.",
+        Failed: "The job has failed.",
+        GrantReady: "The grant that the job depends on is live and covers every item; absent without grantRef.",
+        SourceReady: "The items of the source are counted; absent for a list of uris.",
+        ThresholdMet: "No more scores are below the threshold than thresholds.maxBelow allows; absent without thresholds.",
+        ResultsStored: "Every result that status counts is stored, in status or in reports.",
+    }
+}
+
+/// The condition types of one kind of object.
+pub trait ConditionType: AsRef<str> + Copy {
+    /// The reasons that its conditions can have.
+    type Reason: AsRef<str> + Copy;
+    /// Ready, which both kinds have, as Reconciling and Stalled.
+    const READY: Self;
+    /// Reconciling.
+    const RECONCILING: Self;
+    /// Stalled.
+    const STALLED: Self;
+}
+
+impl ConditionType for GrantCondition {
+    type Reason = GrantReason;
+    const READY: Self = Self::Ready;
+    const RECONCILING: Self = Self::Reconciling;
+    const STALLED: Self = Self::Stalled;
+}
+
+impl ConditionType for JobCondition {
+    type Reason = JobReason;
+    const READY: Self = Self::Ready;
+    const RECONCILING: Self = Self::Reconciling;
+    const STALLED: Self = Self::Stalled;
 }

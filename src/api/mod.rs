@@ -17,7 +17,7 @@ pub(crate) mod reason;
 mod report;
 mod rules;
 
-pub use condition::{Condition, ConditionStatus, kinds};
+pub use condition::{Condition, ConditionStatus, ConditionType, GrantCondition, JobCondition};
 pub use credentials::{AssumeRole, CredentialSource, Credentials, SecretRef, ServiceAccountRef};
 pub use grant::{
     Access, AdoptionPolicy, AllowedConsumers, BucketRef, DeletionPolicy, DriftPolicy, GrantSpec,

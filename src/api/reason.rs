@@ -21,8 +21,8 @@ macro_rules! names {
 }
 pub(crate) use names;
 
-/// Defines a closed set of reasons together with their explanations, so that no reason exists without one.
-macro_rules! reasons {
+/// Defines a closed set of names together with their meanings, so that no name exists without one.
+macro_rules! documented_names {
     ($(#[$doc:meta])* $name:ident { $($variant:ident : $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,15 +35,15 @@ macro_rules! reasons {
         }
 
         impl $name {
-            /// Every reason, in the order of the reference.
+            /// Every value, in the order of the reference.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The reason as it is written in conditions and events.
+            /// The name as it is written in conditions and events.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),+ }
             }
 
-            /// What the reason means and which action it requires.
+            /// What the value means and, where one is required, which action it requires.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
@@ -51,7 +51,9 @@ macro_rules! reasons {
     };
 }
 
-reasons! {
+pub(super) use documented_names;
+
+documented_names! {
     /// Reasons of an `ImmBucketGrant`'s conditions.
     GrantReason {
         Applied: "All statements are present in the policy. No action needed.",
@@ -105,7 +107,7 @@ reasons! {
     }
 }
 
-reasons! {
+documented_names! {
     /// Reasons of an `ImageScoreJob`'s conditions.
     JobReason {
         Completed: "All items are done, no more of them failed than maxFailedItems allows, and the results are stored. No action needed.",
@@ -160,7 +162,7 @@ reasons! {
     }
 }
 
-reasons! {
+documented_names! {
     /// Reasons of events, besides the reasons of the Ready condition: each change to Stalled is a Warning event with the
     /// reason of the Ready condition.
     EventReason {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::digest::ChangeDigest;
 use super::index::{ChangeToken, JobState, WatchedGrant};
-use crate::api::{ABANDON, FINALIZER, RECONCILE_AT, STARTED, kinds};
+use crate::api::{ABANDON, ConditionType, FINALIZER, RECONCILE_AT, STARTED};
 use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey, StoredLedger};
 use crate::kubernetes::decode::{decode_grant, decode_metadata, dynamic_object};
 
@@ -90,9 +90,13 @@ pub(crate) struct PartialCondition {
 
 impl PartialObject {
     /// The reason of the Ready condition as one of `known`: labels of metrics are closed sets, whatever a status holds.
-    pub(super) fn ready_reason(&self, known: impl Iterator<Item = &'static str>) -> &'static str {
+    pub(super) fn ready_reason<T: ConditionType>(
+        &self,
+        known: impl Iterator<Item = &'static str>,
+    ) -> &'static str {
         let status = self.status.as_ref();
-        let ready = status.and_then(|s| s.conditions.iter().find(|c| c.r#type == kinds::READY));
+        let ready = |c: &&PartialCondition| c.r#type == T::READY.as_ref();
+        let ready = status.and_then(|s| s.conditions.iter().find(ready));
         match ready {
             Some(ready) => known
                 .into_iter()

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Condition, ConditionStatus, kinds};
+use crate::api::{Condition, ConditionStatus, ConditionType};
 use crate::core::time;
 
 /// Truncates to whole seconds: the API server stores no finer time, and a status must equal the one that is read back.
@@ -73,17 +73,17 @@ macro_rules! stalled {
 }
 pub(crate) use stalled;
 
-/// Collects the conditions of one status, based on those of the previous status. `R` is the type of the kind's reasons.
+/// Collects the conditions of one status, based on those of the previous status.
 #[derive(Debug)]
-pub struct ConditionsBuilder<'a, R> {
+pub struct ConditionsBuilder<'a, T> {
     before: &'a [Condition],
     generation: i64,
     now: Timestamp,
     list: Vec<Condition>,
-    reasons: PhantomData<R>,
+    types: PhantomData<T>,
 }
 
-impl<'a, R: Copy + AsRef<str>> ConditionsBuilder<'a, R> {
+impl<'a, T: ConditionType> ConditionsBuilder<'a, T> {
     /// Starts with no conditions, for `generation`. Conditions of `before` that are neither set nor carried are dropped.
     pub fn new(before: &'a [Condition], generation: i64, now: Timestamp) -> Self {
         Self {
@@ -91,20 +91,20 @@ impl<'a, R: Copy + AsRef<str>> ConditionsBuilder<'a, R> {
             generation,
             now,
             list: Vec::new(),
-            reasons: PhantomData,
+            types: PhantomData,
         }
     }
 
     /// Sets a condition. The previous message is kept if it differs only in the request id.
-    pub fn set(&mut self, kind: &str, status: ConditionStatus, reason: R, message: impl AsRef<str>) {
+    pub fn set(&mut self, kind: T, status: ConditionStatus, reason: T::Reason, message: impl AsRef<str>) {
         let reason = reason.as_ref();
-        let last = self.before.iter().find(|c| c.kind == kind && c.status == status);
+        let last = self.before.iter().find(|c| c.is(kind) && c.status == status);
         let message = truncate(message.as_ref(), 1024);
         // The same failure with another request id is no change: it must not cause a status write each time.
         let same = last
             .filter(|c| c.reason == reason && without_request_id(&c.message) == without_request_id(&message));
         self.list.push(Condition {
-            kind: kind.to_owned(),
+            kind: kind.as_ref().to_owned(),
             status,
             observed_generation: Some(self.generation),
             last_transition_time: last
@@ -115,17 +115,17 @@ impl<'a, R: Copy + AsRef<str>> ConditionsBuilder<'a, R> {
     }
 
     /// Sets a condition to True.
-    pub fn set_true(&mut self, kind: &str, reason: R, message: impl AsRef<str>) {
+    pub fn set_true(&mut self, kind: T, reason: T::Reason, message: impl AsRef<str>) {
         self.set(kind, ConditionStatus::True, reason, message);
     }
 
     /// Sets a condition to False.
-    pub fn set_false(&mut self, kind: &str, reason: R, message: impl AsRef<str>) {
+    pub fn set_false(&mut self, kind: T, reason: T::Reason, message: impl AsRef<str>) {
         self.set(kind, ConditionStatus::False, reason, message);
     }
 
     /// Sets Ready.
-    pub fn set_ready(&mut self, summary: &ReadySummary<R>) {
+    pub fn set_ready(&mut self, summary: &ReadySummary<T::Reason>) {
         let reason = summary.reason;
         let (text, anchor) = (&summary.message, reason.as_ref().to_lowercase());
         let message = if summary.stalled {
@@ -133,24 +133,29 @@ impl<'a, R: Copy + AsRef<str>> ConditionsBuilder<'a, R> {
         } else {
             text.clone()
         };
-        self.set(kinds::READY, condition_flag(summary.ready), reason, message);
+        self.set(T::READY, condition_flag(summary.ready), reason, message);
     }
 
     /// Sets Stalled or Reconciling, or neither for an object at rest.
-    pub fn set_progress(&mut self, summary: &ReadySummary<R>) {
+    pub fn set_progress(&mut self, summary: &ReadySummary<T::Reason>) {
         if summary.stalled {
             let message = "Action required: see the Ready condition";
-            self.set_true(kinds::STALLED, summary.reason, message);
+            self.set_true(T::STALLED, summary.reason, message);
         } else if !summary.ready {
             let message = "No action needed: the operator continues automatically";
-            self.set_true(kinds::RECONCILING, summary.reason, message);
+            self.set_true(T::RECONCILING, summary.reason, message);
         }
     }
 
     /// Copies a condition of the previous status unchanged, including its generation: it was not evaluated for this one.
-    pub fn carry(&mut self, kind: &str) {
-        self.list
-            .extend(self.before.iter().find(|c| c.kind == kind).cloned());
+    pub fn carry(&mut self, kind: T) {
+        self.list.extend(self.before.iter().find(|c| c.is(kind)).cloned());
+    }
+
+    /// Copies all conditions of the previous status but those of some types.
+    pub fn carry_except(&mut self, kinds: &[T]) {
+        let others = |c: &&Condition| !kinds.iter().any(|kind| c.is(kind));
+        self.list.extend(self.before.iter().filter(others).cloned());
     }
 
     /// Returns the conditions in the order in which they were set.
@@ -190,8 +195,11 @@ pub(crate) use credentials_reason;
 
 /// The event that a status write owes: `Some` when the object became stalled, or is stalled for another reason than
 /// before. Returns the reason and the message of the condition that explains it.
-pub fn newly_stalled<'a>(before: &[Condition], after: &'a [Condition]) -> Option<(&'a str, &'a str)> {
-    let stalled = |c: &&Condition| c.kind == kinds::STALLED && c.status == ConditionStatus::True;
+pub fn newly_stalled<'a, T: ConditionType>(
+    before: &[Condition],
+    after: &'a [Condition],
+) -> Option<(&'a str, &'a str)> {
+    let stalled = |c: &&Condition| c.is(T::STALLED) && c.status == ConditionStatus::True;
     let now = after.iter().find(stalled)?;
     if before
         .iter()
@@ -200,14 +208,14 @@ pub fn newly_stalled<'a>(before: &[Condition], after: &'a [Condition]) -> Option
     {
         return None;
     }
-    let explains = |c: &&Condition| c.kind != kinds::STALLED && c.reason == now.reason;
+    let explains = |c: &&Condition| !c.is(T::STALLED) && c.reason == now.reason;
     let message = after.iter().find(explains).map_or(&now.message, |c| &c.message);
     Some((&now.reason, message))
 }
 
 /// Returns the status of a condition; `None` if the list does not contain it.
-pub fn condition_status(conditions: &[Condition], kind: &str) -> Option<ConditionStatus> {
-    conditions.iter().find(|c| c.kind == kind).map(|c| c.status)
+pub fn condition_status(conditions: &[Condition], kind: impl ConditionType) -> Option<ConditionStatus> {
+    conditions.iter().find(|c| c.is(kind)).map(|c| c.status)
 }
 
 /// Removes the value after "request id" from a message.

@@ -1,6 +1,6 @@
 //! Invariants of every write, every status, every finalizer release, and of the state at rest.
 
-use imm_operator::api::{ConditionStatus, EntryState, GrantStatus, kinds};
+use imm_operator::api::{ConditionStatus, EntryState, GrantCondition, GrantStatus};
 use imm_operator::core::grant::{GrantObject, PassRoleDecision, PublicAccessBlock, parse_spec};
 use imm_operator::core::policy::{Document, fingerprint};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -14,7 +14,7 @@ fn meaning(text: &str) -> String {
 
 /// Returns the status and reason of the condition Ready.
 fn ready(status: &GrantStatus) -> Option<(ConditionStatus, &str)> {
-    let ready = status.conditions.iter().find(|c| c.kind == kinds::READY);
+    let ready = status.conditions.iter().find(|c| c.is(GrantCondition::Ready));
     ready.map(|c| (c.status, c.reason.as_str()))
 }
 

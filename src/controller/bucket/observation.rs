@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use k8s_openapi::jiff::Timestamp;
 
 use super::grant_set::GrantWork;
-use crate::api::{ConditionStatus, EntryState, GrantStatus, LedgerEntry, ObservedPolicy, WriteReason, kinds};
+use crate::api::{
+    ConditionStatus, EntryState, GrantCondition, GrantStatus, LedgerEntry, ObservedPolicy, WriteReason,
+};
 use crate::core::condition_builder::{condition_status, whole_seconds};
 use crate::core::grant::{
     Desired, Disposition, GrantOutcome, GrantState, Observation, PassRoleDecision, Plan, denies_of, drift,
@@ -41,7 +43,8 @@ impl GrantWork {
         now: Timestamp,
     ) -> GrantStatus {
         let before = &self.grant.status;
-        let stuck = condition_status(&before.conditions, kinds::STALLED) == Some(ConditionStatus::True);
+        let stuck =
+            condition_status(&before.conditions, GrantCondition::Stalled) == Some(ConditionStatus::True);
         let same = before.observed_generation == Some(self.grant.generation);
         if stuck && same && self.unreported_drift == 0 {
             return GrantStatus {

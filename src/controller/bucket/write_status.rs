@@ -1,7 +1,7 @@
 //! Writes the status of a grant if it differs, and publishes one event per change of state.
 
 use super::departed;
-use crate::api::{Condition, EventReason, GrantStatus};
+use crate::api::{Condition, EventReason, GrantCondition, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::newly_stalled;
@@ -42,7 +42,7 @@ async fn publish_transition(context: &Context, grant: &GrantObject, before: &Gra
     // A deletion that is blocked is news, also for a grant that was stalled before.
     let deleted_since = grant.deleting && before.observed_generation != Some(grant.generation);
     let before: &[Condition] = if deleted_since { &[] } else { &before.conditions };
-    let Some((reason, message)) = newly_stalled(before, &grant.status.conditions) else {
+    let Some((reason, message)) = newly_stalled::<GrantCondition>(before, &grant.status.conditions) else {
         return;
     };
     let reason = if grant.deleting {

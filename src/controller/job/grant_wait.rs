@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::load_progress::{RECHECK_GRANT, fail_or_complete};
 use super::persist::JobWriter;
-use crate::api::{ConditionStatus, EventReason, JobSpec, kinds};
+use crate::api::{ConditionStatus, EventReason, JobCondition, JobSpec};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -68,7 +68,7 @@ pub(super) async fn wait_for_grant(
     let now = context.ports.now();
     let conditions = writer.job.status.conditions.iter();
     let last = conditions
-        .filter(|c| c.kind == kinds::GRANT_READY && c.status == ConditionStatus::False)
+        .filter(|c| c.is(JobCondition::GrantReady) && c.status == ConditionStatus::False)
         .map(|c| c.last_transition_time.0)
         .next();
     let timeout = SignedDuration::from_secs(i64::from(spec.grant_wait.timeout_seconds));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::store_status::{REREAD_AFTER, WriteResult, write_status};
-use crate::api::{ConditionStatus, EventReason, JobSpec, Report, Select, kinds};
+use crate::api::{ConditionStatus, EventReason, JobCondition, JobSpec, Report, Select};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::condition_status;
@@ -25,7 +25,7 @@ pub(super) const REPORT_PAGE_BYTES: u64 = 8 * 1024 * 1024;
 fn expires_at(job: &JobObject) -> Option<Timestamp> {
     let ttl = job.spec.as_ref().ok()?.results.ttl_seconds_after_finished?;
     let removed =
-        condition_status(&job.status.conditions, kinds::RESULTS_STORED) == Some(ConditionStatus::False);
+        condition_status(&job.status.conditions, JobCondition::ResultsStored) == Some(ConditionStatus::False);
     let end = job.status.completion_time.as_ref().filter(|_| !removed)?;
     Some(time::after(end.0, SignedDuration::from_secs(ttl)))
 }

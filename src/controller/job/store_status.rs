@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::JobStatus;
+use crate::api::{JobCondition, JobStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::newly_stalled;
@@ -47,7 +47,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
     if *status == job.status {
         return WriteResult::Stored;
     }
-    let stalled = newly_stalled(&job.status.conditions, &status.conditions);
+    let stalled = newly_stalled::<JobCondition>(&job.status.conditions, &status.conditions);
     for _ in 0..3 {
         match context.ports.replace_job_status(job, status).await {
             Ok(version) => {

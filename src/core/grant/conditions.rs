@@ -3,7 +3,7 @@
 use super::ready_summary::repeated_drift;
 use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, drift};
-use crate::api::{ConditionStatus, EntryState, GrantReason, kinds};
+use crate::api::{ConditionStatus, EntryState, GrantCondition, GrantReason};
 use crate::core::condition_builder::{
     ConditionsBuilder, ReadySummary, condition_status, counted, credentials_reason,
 };
@@ -15,16 +15,16 @@ const MISSING: &str = "At least one statement is missing from the policy";
 
 /// Sets Granted: whether the statements were present in the policy at the last read.
 pub(super) fn set_granted(
-    conditions: &mut ConditionsBuilder<'_, GrantReason>,
+    conditions: &mut ConditionsBuilder<'_, GrantCondition>,
     grant: &GrantObject,
     state: &GrantState,
     observation: &Observation,
     summary: &ReadySummary<GrantReason>,
 ) {
     let mut set = |status, reason: GrantReason, message: &str| {
-        conditions.set(kinds::GRANTED, status, reason, message);
+        conditions.set(GrantCondition::Granted, status, reason, message);
     };
-    let known = condition_status(&grant.status.conditions, kinds::GRANTED).is_some();
+    let known = condition_status(&grant.status.conditions, GrantCondition::Granted).is_some();
     let (yes, no, unknown) = (
         ConditionStatus::True,
         ConditionStatus::False,
@@ -40,7 +40,7 @@ pub(super) fn set_granted(
             set(yes, GrantReason::Applied, PRESENT);
         }
         GrantState::Preview if there && known && observation.all_present.is_none() => {
-            conditions.carry(kinds::GRANTED);
+            conditions.carry(GrantCondition::Granted);
         }
         // A preview restores nothing; the ledger keeps the entry.
         GrantState::Preview if there && observation.all_present == Some(false) => {
@@ -71,10 +71,10 @@ pub(super) fn set_granted(
         | GrantState::Planned(GrantOutcome::Propagating | GrantOutcome::Carried)
             if known =>
         {
-            conditions.carry(kinds::GRANTED);
+            conditions.carry(GrantCondition::Granted);
         }
         GrantState::CloudFailed(error) if known && is_transient(error.kind) => {
-            conditions.carry(kinds::GRANTED);
+            conditions.carry(GrantCondition::Granted);
         }
         GrantState::CredentialsFailed(_) | GrantState::PolicyUnreadable(_) | GrantState::CloudFailed(_) => {
             set(
@@ -84,7 +84,7 @@ pub(super) fn set_granted(
             );
         }
         // A stalled grant keeps what was last seen of its statements.
-        _ if there && known && summary.stalled => conditions.carry(kinds::GRANTED),
+        _ if there && known && summary.stalled => conditions.carry(GrantCondition::Granted),
         _ if summary.stalled => {
             set(
                 no,
@@ -111,11 +111,11 @@ pub(super) fn set_granted(
 
 /// Sets CredentialsValid: whether the last call was authenticated.
 pub(super) fn set_credentials_valid(
-    conditions: &mut ConditionsBuilder<'_, GrantReason>,
+    conditions: &mut ConditionsBuilder<'_, GrantCondition>,
     grant: &GrantObject,
     state: &GrantState,
 ) {
-    let kind = kinds::CREDENTIALS_VALID;
+    let kind = GrantCondition::CredentialsValid;
     let whose = grant.identity.as_ref().map_or_else(
         || "the credentials".to_owned(),
         crate::core::identity::Identity::describe,
@@ -176,7 +176,7 @@ pub(super) fn set_credentials_valid(
 
 /// Sets Allowed, Effective, RepeatedDrift, Suspended and ResidualAccess.
 pub(super) fn set_other_conditions(
-    conditions: &mut ConditionsBuilder<'_, GrantReason>,
+    conditions: &mut ConditionsBuilder<'_, GrantCondition>,
     grant: &GrantObject,
     state: &GrantState,
     observation: &Observation,
@@ -191,12 +191,12 @@ pub(super) fn set_other_conditions(
         GrantState::NamespaceUnknown | GrantState::Suspended | GrantState::Invalid(_)
     );
     if let GrantState::Denied(message) = state {
-        conditions.set(kinds::ALLOWED, no, GrantReason::TenancyDenied, message);
+        conditions.set(GrantCondition::Allowed, no, GrantReason::TenancyDenied, message);
     } else if not_judged || grant.deleting {
-        conditions.carry(kinds::ALLOWED);
+        conditions.carry(GrantCondition::Allowed);
     } else {
         let message = "The tenancy rules allow this object";
-        conditions.set(kinds::ALLOWED, yes, GrantReason::Permitted, message);
+        conditions.set(GrantCondition::Allowed, yes, GrantReason::Permitted, message);
     }
     let effective = match observation.denies.as_ref().map(|denies| denies.verdict) {
         Some(DenyVerdict::NoDeny) => Some((
@@ -233,18 +233,18 @@ pub(super) fn set_other_conditions(
             let message = format!(
                 "{what} (\"{SECURITY_DENY}\"): ask the owner of the bucket to settle with Alibaba Cloud why it was added; do not remove it before"
             );
-            conditions.set(kinds::EFFECTIVE, status, reason, &message);
+            conditions.set(GrantCondition::Effective, status, reason, &message);
         }
-        Some((status, reason, message)) => conditions.set(kinds::EFFECTIVE, status, reason, message),
-        None => conditions.carry(kinds::EFFECTIVE),
+        Some((status, reason, message)) => conditions.set(GrantCondition::Effective, status, reason, message),
+        None => conditions.carry(GrantCondition::Effective),
     }
     if drift::is_backing_off(observation.repeated_drift.as_ref()) {
         let message = repeated_drift(observation, matches!(state, GrantState::RepeatedDrift));
-        conditions.set_true(kinds::REPEATED_DRIFT, GrantReason::RepeatedDrift, message);
+        conditions.set_true(GrantCondition::RepeatedDrift, GrantReason::RepeatedDrift, message);
     }
     if matches!(state, GrantState::Suspended) {
         let message = "Suspended: set spec.suspend to false to resume";
-        conditions.set_true(kinds::SUSPENDED, GrantReason::Suspended, message);
+        conditions.set_true(GrantCondition::Suspended, GrantReason::Suspended, message);
     }
     if let GrantState::Planned(GrantOutcome::Released { residual }) = state
         && *residual > 0
@@ -253,7 +253,7 @@ pub(super) fn set_other_conditions(
         let message = format!(
             "Access remains: {statements} in the policy for the same service role: remove at OSS what is not intended"
         );
-        conditions.set_true(kinds::RESIDUAL_ACCESS, GrantReason::Residual, message);
+        conditions.set_true(GrantCondition::ResidualAccess, GrantReason::Residual, message);
     }
 }
 

@@ -7,7 +7,7 @@ use super::conditions::{set_credentials_valid, set_granted, set_other_conditions
 use super::ready_summary::ready_summary;
 use super::state::{GrantState, Observation};
 use super::{GrantObject, drift};
-use crate::api::{Drift, DriftKind, GrantReason, GrantStatus, kinds};
+use crate::api::{Drift, DriftKind, GrantCondition, GrantReason, GrantStatus};
 use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
 
 /// Computes the status.
@@ -26,7 +26,7 @@ pub fn grant_status(
     conditions.set_ready(&summary);
     if !summary.stalled && drift::is_backing_off(observation.repeated_drift.as_ref()) {
         let message = "Action required: see the RepeatedDrift condition";
-        conditions.set_true(kinds::STALLED, GrantReason::RepeatedDrift, message);
+        conditions.set_true(GrantCondition::Stalled, GrantReason::RepeatedDrift, message);
     } else {
         conditions.set_progress(&summary);
     }

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::phase::{End, Phase, allowed_count};
 use super::ready_summary::{JobReadySummary, job_ready_summary};
 use super::{JobObject, Stats};
-use crate::api::{Condition, JobReason, JobStatus, kinds};
+use crate::api::{Condition, JobCondition, JobReason, JobStatus};
 use crate::core::condition_builder::{ConditionsBuilder, condition_flag, counted, credentials_reason};
 use crate::core::error::{CloudErrorKind, CredentialsError};
 
@@ -33,7 +33,7 @@ pub(super) fn job_conditions(
     set_credentials_valid(list_of, phase, status);
     set_threshold_met(list_of, job, status, totals);
     if let Phase::ResultsMissing(_) | Phase::Stalled(JobReason::ResultsUnreadable, _) = phase {
-        list.set_false(kinds::RESULTS_STORED, summary.reason, &summary.message);
+        list.set_false(JobCondition::ResultsStored, summary.reason, &summary.message);
     } else if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
         let message = match &status.reports {
             None if status.results_pruned => RESULTS_KEPT_MESSAGE.to_owned(),
@@ -47,7 +47,7 @@ pub(super) fn job_conditions(
                 job.key.name
             ),
         };
-        list.set_true(kinds::RESULTS_STORED, JobReason::Stored, message);
+        list.set_true(JobCondition::ResultsStored, JobReason::Stored, message);
     }
     list.finish()
 }
@@ -64,21 +64,22 @@ pub(super) fn stalled_conditions(
     let summary = JobReadySummary::stalled(reason, message);
     list.set_ready(&summary);
     list.set_progress(&summary);
-    let set = [kinds::READY, kinds::STALLED, kinds::RECONCILING];
-    for condition in before.iter().filter(|c| !set.contains(&c.kind.as_str())) {
-        list.carry(&condition.kind);
-    }
+    list.carry_except(&[
+        JobCondition::Ready,
+        JobCondition::Stalled,
+        JobCondition::Reconciling,
+    ]);
     list.finish()
 }
 
 fn set_outcome(
-    list: &mut ConditionsBuilder<'_, JobReason>,
+    list: &mut ConditionsBuilder<'_, JobCondition>,
     phase: &Phase,
     summary: &JobReadySummary,
     status: &JobStatus,
 ) {
     if let Phase::Ended(End::Failed(reason, message)) = phase {
-        list.set_true(kinds::FAILED, *reason, message);
+        list.set_true(JobCondition::Failed, *reason, message);
     } else if let Phase::Ended(End::Complete) = phase {
         let failed = status.items.as_ref().is_some_and(|i| i.failed > 0);
         let reason = if failed {
@@ -86,19 +87,19 @@ fn set_outcome(
         } else {
             JobReason::Completed
         };
-        list.set_true(kinds::COMPLETE, reason, &summary.message);
+        list.set_true(JobCondition::Complete, reason, &summary.message);
     } else if matches!(phase, Phase::OutOfBudget | Phase::Suspended) {
-        list.set_true(kinds::SUSPENDED, summary.reason, &summary.message);
+        list.set_true(JobCondition::Suspended, summary.reason, &summary.message);
     }
 }
 
-fn set_allowed(list: &mut ConditionsBuilder<'_, JobReason>, phase: &Phase) {
+fn set_allowed(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase) {
     match phase {
         Phase::Denied(message) => {
-            list.set_false(kinds::ALLOWED, JobReason::TenancyDenied, message);
+            list.set_false(JobCondition::Allowed, JobReason::TenancyDenied, message);
         }
         Phase::RestoredFromBackup | Phase::Invalid(_) | Phase::Suspended | Phase::Ended(End::Failed(..)) => {
-            list.carry(kinds::ALLOWED);
+            list.carry(JobCondition::Allowed);
         }
         Phase::Waiting(_)
         | Phase::Unenforced(..)
@@ -114,19 +115,19 @@ fn set_allowed(list: &mut ConditionsBuilder<'_, JobReason>, phase: &Phase) {
         | Phase::OutOfBudget
         | Phase::Ended(_) => {
             let message = "The tenancy rules allow this object";
-            list.set_true(kinds::ALLOWED, JobReason::Permitted, message);
+            list.set_true(JobCondition::Allowed, JobReason::Permitted, message);
         }
     }
 }
 
 /// Sets SourceReady; absent for a list of uris, which needs no reading.
 fn set_source_ready(
-    list: &mut ConditionsBuilder<'_, JobReason>,
+    list: &mut ConditionsBuilder<'_, JobCondition>,
     job: &JobObject,
     phase: &Phase,
     status: &JobStatus,
 ) {
-    let kind = kinds::SOURCE_READY;
+    let kind = JobCondition::SourceReady;
     let read = job.spec.as_ref().is_ok_and(|s| s.source.uris.is_empty());
     let source_items = status.source.as_ref().and_then(|s| s.items);
     match (phase, source_items) {
@@ -154,9 +155,9 @@ fn set_source_ready(
     }
 }
 
-fn set_grant_ready(list: &mut ConditionsBuilder<'_, JobReason>, job: &JobObject, phase: &Phase) {
+fn set_grant_ready(list: &mut ConditionsBuilder<'_, JobCondition>, job: &JobObject, phase: &Phase) {
     let named = job.spec.as_ref().is_ok_and(|s| s.grant_ref.is_some());
-    let kind = kinds::GRANT_READY;
+    let kind = JobCondition::GrantReady;
     match phase {
         _ if !named => {}
         Phase::Waiting(message) | Phase::Unenforced(message, _) => {
@@ -190,8 +191,8 @@ fn set_grant_ready(list: &mut ConditionsBuilder<'_, JobReason>, job: &JobObject,
     }
 }
 
-fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobReason>, phase: &Phase, status: &JobStatus) {
-    let kind = kinds::CREDENTIALS_VALID;
+fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase, status: &JobStatus) {
+    let kind = JobCondition::CredentialsValid;
     let answered = status
         .items
         .as_ref()
@@ -241,12 +242,12 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobReason>, phase: &Ph
 
 /// Sets ThresholdMet; absent without thresholds, and before the first score.
 fn set_threshold_met(
-    list: &mut ConditionsBuilder<'_, JobReason>,
+    list: &mut ConditionsBuilder<'_, JobCondition>,
     job: &JobObject,
     status: &JobStatus,
     totals: Option<&Stats>,
 ) {
-    let kind = kinds::THRESHOLD_MET;
+    let kind = JobCondition::ThresholdMet;
     let thresholds = job.spec.as_ref().ok().and_then(|s| s.thresholds.as_ref());
     let (Some(thresholds), Some(items)) = (thresholds, &status.items) else {
         return;

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::enforcement::{wait_message, waits_until};
 use super::{JobObject, SourceSpec};
-use crate::api::{ConditionStatus, GrantSpec, JobReason, JobSpec, Mode, OssAction, Preset, kinds};
+use crate::api::{ConditionStatus, GrantCondition, GrantSpec, JobReason, JobSpec, Mode, OssAction, Preset};
 use crate::core::condition_builder::condition_status;
 use crate::core::grant::GrantObject;
 use crate::core::policy::SECURITY_DENY;
@@ -67,11 +67,10 @@ pub fn evaluate_gate(
             None,
         );
     }
-    if condition_status(&grant.status.conditions, kinds::EFFECTIVE) == Some(ConditionStatus::False) {
-        let by_alibaba_cloud =
-            grant.status.conditions.iter().any(|condition| {
-                condition.kind == kinds::EFFECTIVE && condition.message.contains(SECURITY_DENY)
-            });
+    if condition_status(&grant.status.conditions, GrantCondition::Effective) == Some(ConditionStatus::False) {
+        let by_alibaba_cloud = grant.status.conditions.iter().any(|condition| {
+            condition.is(GrantCondition::Effective) && condition.message.contains(SECURITY_DENY)
+        });
         let message = if by_alibaba_cloud {
             format!(
                 "Grant {name} is live, but a Deny \"{SECURITY_DENY}\" in the same policy covers all of the granted access: ask the owner of the bucket to settle with Alibaba Cloud why it was added"
@@ -115,7 +114,7 @@ pub fn evaluate_gate(
 fn is_live(grant: &GrantObject) -> bool {
     let current = grant.status.observed_generation == Some(grant.generation) && !grant.deleting;
     let granted = grant.status.conditions.iter().any(|c| {
-        c.kind == kinds::GRANTED
+        c.is(GrantCondition::Granted)
             && c.status == ConditionStatus::True
             && c.observed_generation == Some(grant.generation)
     });

@@ -6,8 +6,8 @@ use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions, stalled_conditions
 use super::phase::{End, Phase, allowed_count};
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
-    ConditionStatus, Items, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow, ReportsSummary, Select,
-    SuspendCause, kinds,
+    ConditionStatus, Items, JobCondition, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow,
+    ReportsSummary, Select, SuspendCause,
 };
 use crate::core::condition_builder::{ConditionsBuilder, counted, truncate, whole_seconds};
 
@@ -283,10 +283,8 @@ fn with_results_stored(
 ) -> JobStatus {
     let before = std::mem::take(&mut status.conditions);
     let mut list = ConditionsBuilder::new(&before, generation, now);
-    for condition in before.iter().filter(|c| c.kind != kinds::RESULTS_STORED) {
-        list.carry(&condition.kind);
-    }
-    list.set(kinds::RESULTS_STORED, flag, reason, message);
+    list.carry_except(&[JobCondition::ResultsStored]);
+    list.set(JobCondition::ResultsStored, flag, reason, message);
     status.conditions = list.finish();
     status
 }

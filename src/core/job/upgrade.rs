@@ -1,23 +1,23 @@
 //! Reads what earlier versions stored in the status of a job under other names.
 
-use crate::api::{Condition, ConditionStatus, JobStatus, SuspendCause, kinds};
+use crate::api::{Condition, ConditionStatus, JobCondition, JobStatus, SuspendCause};
 
 /// Derives members that earlier versions kept in the reasons of conditions. A member with a value keeps it.
 pub fn upgraded_job_status(mut status: JobStatus) -> JobStatus {
-    let reason_of = |kind: &str, holds: ConditionStatus| {
-        let condition = |c: &&Condition| c.kind == kind && c.status == holds;
+    let reason_of = |kind: JobCondition, holds: ConditionStatus| {
+        let condition = |c: &&Condition| c.is(kind) && c.status == holds;
         status
             .conditions
             .iter()
             .find(condition)
             .map(|c| c.reason.as_str())
     };
-    let suspended_by = match reason_of(kinds::SUSPENDED, ConditionStatus::True) {
+    let suspended_by = match reason_of(JobCondition::Suspended, ConditionStatus::True) {
         Some("Suspended") => Some(SuspendCause::Requested),
         Some("BudgetExceeded") => Some(SuspendCause::BudgetUsed),
         Some(_) | None => None,
     };
-    let not_started = reason_of(kinds::READY, ConditionStatus::False) == Some("NotStarted");
+    let not_started = reason_of(JobCondition::Ready, ConditionStatus::False) == Some("NotStarted");
     let start_error = not_started.then(|| "rejected".to_owned());
     status.suspended_by = status.suspended_by.or(suspended_by);
     status.start_error = status.start_error.or(start_error);

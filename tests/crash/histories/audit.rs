@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use imm_operator::api::{ConditionStatus, EntryState, GrantStatus, LedgerEntry, Mode, kinds};
+use imm_operator::api::{ConditionStatus, EntryState, GrantCondition, GrantStatus, LedgerEntry, Mode};
 use imm_operator::core::grant::{GrantObject, PassRoleDecision, parse_spec};
 use imm_operator::core::identity::{CredentialOrigin, Identity};
 use imm_operator::core::policy::{Document, fingerprint};
@@ -73,7 +73,7 @@ fn rendered_fields(grant: &GrantObject) -> String {
 
 /// Returns the status and reason of the condition Ready.
 pub fn ready(status: &GrantStatus) -> Option<(ConditionStatus, &str)> {
-    let ready = status.conditions.iter().find(|c| c.kind == kinds::READY);
+    let ready = status.conditions.iter().find(|c| c.is(GrantCondition::Ready));
     ready.map(|c| (c.status, c.reason.as_str()))
 }
 

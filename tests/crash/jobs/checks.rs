@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use imm_operator::api::{
-    Condition, ConditionStatus, ItemResult, JobStatus, REPORT_BYTES, REPORT_ITEMS, Report, kinds,
+    Condition, ConditionStatus, ItemResult, JobCondition, JobStatus, REPORT_BYTES, REPORT_ITEMS, Report,
 };
 use k8s_openapi::jiff::SignedDuration;
 
@@ -17,7 +17,7 @@ const UNSTORED: SignedDuration = SignedDuration::from_millis(1_100);
 /// Returns the reason of the terminal condition.
 fn reason(status: &JobStatus) -> Option<&str> {
     let over = |c: &&Condition| {
-        c.status == ConditionStatus::True && [kinds::COMPLETE, kinds::FAILED].contains(&c.kind.as_str())
+        c.status == ConditionStatus::True && (c.is(JobCondition::Complete) || c.is(JobCondition::Failed))
     };
     status.conditions.iter().find(over).map(|c| c.reason.as_str())
 }

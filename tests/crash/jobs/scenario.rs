@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imm_operator::api::{Condition, ConditionStatus, GrantRef, JobSpec, kinds};
+use imm_operator::api::{Condition, ConditionStatus, GrantCondition, GrantRef, JobSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ fn live_grant(o: &mut FakeWorld) {
     let grant = o.grants.values_mut().next().unwrap();
     grant.status.observed_generation = Some(1);
     grant.status.conditions = vec![Condition {
-        kind: kinds::GRANTED.to_owned(),
+        kind: GrantCondition::Granted.as_str().to_owned(),
         status: ConditionStatus::True,
         observed_generation: Some(1),
         last_transition_time: Time(Timestamp::from_second(1_780_000_000).unwrap()),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imm_operator::api::{JobSpec, kinds};
+use imm_operator::api::{JobCondition, JobSpec};
 use imm_operator::core::grant::ObjectKey;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -108,7 +108,7 @@ fn a_queued_job_runs_when_another_job_of_its_namespace_ends() {
         let reason = || {
             let outside = outside.lock().unwrap();
             let conditions = &outside.jobs.job.as_ref().unwrap().status.conditions;
-            let ready = conditions.iter().find(|c| c.kind == kinds::READY);
+            let ready = conditions.iter().find(|c| c.is(JobCondition::Ready));
             ready.map(|c| c.reason.clone())
         };
         // A job that waits no longer does not get the place.
@@ -179,7 +179,7 @@ fn lists_of_running_jobs_use_a_part_of_the_memory_and_a_further_job_waits() {
         let message = || {
             let outside = outside.lock().unwrap();
             let conditions = &outside.jobs.job.as_ref().unwrap().status.conditions;
-            let ready = conditions.iter().find(|c| c.kind == kinds::READY);
+            let ready = conditions.iter().find(|c| c.is(JobCondition::Ready));
             ready.map(|c| format!("{}: {}", c.reason, c.message))
         };
         process.mark_job(key()).await;
