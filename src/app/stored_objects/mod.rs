@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::ports::{READ_LIMIT, Store, StoredPorts};
 use crate::controller::{Controllers, QueueKey};
+use crate::core::error::CredentialsError;
 use crate::core::grant::ObjectKey;
 use crate::core::job::{Phase, job_status};
 use crate::kubernetes::decode::decode_job;
@@ -136,6 +137,7 @@ fn hostile(before: &Value, choice: u8) -> Value {
         "1e308",
         "-1",
         "18446744073709551615",
+        "18446744073709551615%",
         "NaN",
     ];
     let choice = usize::from(choice);
@@ -274,9 +276,13 @@ fn report_items(report: &Value) -> usize {
 #[test]
 fn counts_at_their_limits_do_not_overflow() {
     let mut object = job(0);
-    object["status"] = json!({"items": {"total": i32::MAX, "pending": i32::MAX, "active": i32::MAX}});
+    object["status"] = json!({
+        "items": {"total": i32::MAX, "pending": i32::MAX, "active": i32::MAX},
+        "requests": {"sent": i64::MAX},
+    });
     let job = decode_job(&serde_json::from_value(object).unwrap());
-    for phase in [Phase::Suspended, Phase::Scoring(1)] {
+    let failed = Phase::CredentialsFailed(CredentialsError::NotFound, "the Secret does not exist".to_owned());
+    for phase in [Phase::Suspended, Phase::Scoring(1), Phase::OutOfBudget, failed] {
         let status = job_status(&job, &phase, None, Timestamp::UNIX_EPOCH);
         assert_eq!(status.items.unwrap().pending, i32::MAX);
     }

@@ -66,7 +66,31 @@ pub(super) fn allowed_count(allowed: &IntOrString, total: usize) -> usize {
         IntOrString::Int(count) => usize::try_from(*count).unwrap_or(0),
         IntOrString::String(percent) => {
             let percent: usize = percent.trim_end_matches('%').parse().unwrap_or(0);
-            total * percent / 100
+            // A stored total can be any number: the product alone could overflow.
+            let of_hundreds = (total / 100).saturating_mul(percent);
+            of_hundreds.saturating_add((total % 100).saturating_mul(percent) / 100)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentage_is_rounded_down_and_does_not_overflow() {
+        let whole = usize::MAX;
+        for (allowed, total, expected) in [
+            ("0%", 7, 0),
+            ("5%", 119, 5),
+            ("33%", 250, 82),
+            ("100%", 7, 7),
+            ("1%", whole, whole / 100),
+            ("100%", whole, whole),
+            ("18446744073709551615%", whole, whole),
+        ] {
+            let allowed = IntOrString::String(allowed.to_owned());
+            assert_eq!(allowed_count(&allowed, total), expected, "{allowed:?} of {total}");
         }
     }
 }

@@ -109,7 +109,7 @@ fn out_of_budget(status: &JobStatus) -> String {
         "Budget of {} used up with {} left: set budget.maxRequests to at least {}",
         counted(sent, "request"),
         counted(left, "item"),
-        sent + i64::from(left)
+        sent.saturating_add(i64::from(left))
     )
 }
 
