@@ -43,7 +43,7 @@ pub struct Condition {
 
 impl Condition {
     /// Whether it has a type.
-    pub fn is(&self, kind: impl AsRef<str>) -> bool {
+    pub fn is(&self, kind: impl ConditionType) -> bool {
         self.kind == kind.as_ref()
     }
 }
@@ -51,12 +51,12 @@ impl Condition {
 documented_names! {
     /// Types of an `ImmBucketGrant`'s conditions.
     GrantCondition {
-        Ready: "The desired state of this generation is reached, or the object is suspended or in preview.",
+        Ready: "The desired state of this generation is reached, or the grant is suspended or in preview.",
         Reconciling: "The operator is working towards the desired state (kstatus); absent otherwise.",
         Stalled: "Action is required before the operator can continue (kstatus); absent otherwise.",
         Granted: "The statements of the grant were present in the policy at the last read.",
         CredentialsValid: "The last call to the cloud was authenticated.",
-        Suspended: "The object is suspended, or the job has used its budget; absent otherwise.",
+        Suspended: "The grant is suspended; absent otherwise.",
         Effective: "No Deny in the same policy covers what the grant allows; a hint, because RAM policies are not visible.",
         Allowed: "A tenancy rule permits the object.",
         RepeatedDrift: "Another writer keeps removing the statements; absent otherwise.",
@@ -67,11 +67,11 @@ documented_names! {
 documented_names! {
     /// Types of an `ImageScoreJob`'s conditions.
     JobCondition {
-        Ready: "The desired state of this generation is reached, or the object is suspended or in preview.",
-        Reconciling: "The operator is working towards the desired state (kstatus); absent otherwise.",
+        Ready: "The job of this generation is complete, suspended or out of budget.",
+        Reconciling: "The operator is working on the job (kstatus); absent otherwise.",
         Stalled: "Action is required before the operator can continue (kstatus); absent otherwise.",
         CredentialsValid: "The last call to the cloud was authenticated.",
-        Suspended: "The object is suspended, or the job has used its budget; absent otherwise.",
+        Suspended: "The job is suspended, or has used its budget; absent otherwise.",
         Allowed: "A tenancy rule permits the object.",
         Complete: "The job has finished, and its results are stored.",
         Failed: "The job has failed.",

@@ -154,7 +154,7 @@ impl<'a, T: ConditionType> ConditionsBuilder<'a, T> {
 
     /// Copies all conditions of the previous status but those of some types.
     pub fn carry_except(&mut self, kinds: &[T]) {
-        let others = |c: &&Condition| !kinds.iter().any(|kind| c.is(kind));
+        let others = |c: &&Condition| !kinds.iter().any(|kind| c.is(*kind));
         self.list.extend(self.before.iter().filter(others).cloned());
     }
 
