@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::ports::{READ_LIMIT, Store, StoredPorts};
 use crate::controller::{Controllers, QueueKey};
-use crate::core::error::CredentialsError;
 use crate::core::grant::ObjectKey;
 use crate::core::job::{Phase, job_status};
 use crate::kubernetes::decode::decode_job;
@@ -281,8 +280,7 @@ fn counts_at_their_limits_do_not_overflow() {
         "requests": {"sent": i64::MAX},
     });
     let job = decode_job(&serde_json::from_value(object).unwrap());
-    let failed = Phase::CredentialsFailed(CredentialsError::NotFound, "the Secret does not exist".to_owned());
-    for phase in [Phase::Suspended, Phase::Scoring(1), Phase::OutOfBudget, failed] {
+    for phase in [Phase::Suspended, Phase::Scoring(1), Phase::OutOfBudget] {
         let status = job_status(&job, &phase, None, Timestamp::UNIX_EPOCH);
         assert_eq!(status.items.unwrap().pending, i32::MAX);
     }

@@ -196,7 +196,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobCondition>, phase: 
     let answered = status
         .items
         .as_ref()
-        .is_some_and(|i| i.total > i.pending.saturating_add(i.active));
+        .is_some_and(|i| i.total > i.pending + i.active);
     match phase {
         Phase::CredentialsFailed(error, message) if !error.is_transient() => {
             match credentials_reason!(JobReason, error) {
