@@ -19,7 +19,7 @@ use super::leaving::{LeavingGrants, on_deleted};
 use super::page_limit::{PAGE, SMALL_PAGE, is_page_too_large, with_page_limit};
 use super::queue_key::QueueKey;
 use super::watched_object::PartialObject;
-use crate::api::{GrantCondition, GrantReason, ImageScoreJob, ImmBucketGrant, JobCondition, JobReason};
+use crate::api::{ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::error::error_chain;
 use crate::core::grant::ObjectKey;
 use crate::runtime::metrics::Metrics;
@@ -171,13 +171,12 @@ fn apply_event(
             Vec::new()
         }
         (WatchedKind::Grants, WatchEvent::Applied(object)) => {
-            let reason = object.ready_reason::<GrantCondition>(GrantReason::ALL.iter().map(|r| r.as_str()));
             let key = object.key();
             targets.grant_reads.changed(&key);
             if let Some(uid) = object.uid() {
                 targets.leaving.exists_again(&uid);
             }
-            let keys = index.upsert_grant(key.clone(), object.watched_grant(reason));
+            let keys = index.upsert_grant(key.clone(), object.watched_grant());
             if keys.contains(&QueueKey::Finalizer(key.clone())) {
                 targets.missing_finalizers.insert(object.into_grant());
             } else {
@@ -198,14 +197,17 @@ fn apply_event(
         }
         (WatchedKind::Jobs, WatchEvent::Applied(object)) => {
             let key = object.key();
-            let reason = object.ready_reason::<JobCondition>(JobReason::ALL.iter().map(|r| r.as_str()));
+            let labels = object.labels(
+                "ImageScoreJob",
+                JobReason::ALL.iter().map(|reason| reason.as_str()),
+            );
             let (token, grant) = (object.change_token(), object.grant_reference());
             index.upsert_job(
                 &key,
                 &token,
                 grant,
                 object.job_state(),
-                reason,
+                labels,
                 object.has_own_mark(),
             )
         }

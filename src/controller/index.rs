@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::digest::ChangeDigest;
 use super::queue_key::QueueKey;
 use crate::core::grant::{FinalizerFacts, ObjectKey};
-use crate::runtime::metrics::Metrics;
+use crate::runtime::metrics::{Metrics, ObjectLabels};
 
 /// The parts of an object that require a reconcile when they change. The operator's own writes of status and
 /// finalizers change none of them.
@@ -39,8 +39,7 @@ pub(super) enum JobState {
 pub(super) struct WatchedGrant {
     pub(super) token: ChangeToken,
     pub(super) bucket: String,
-    /// The reason of Ready.
-    pub(super) reason: &'static str,
+    pub(super) labels: ObjectLabels,
     pub(super) finalizer: FinalizerFacts,
     /// Digest of what decides whether a job may use the grant.
     pub(super) readiness: ChangeDigest,
@@ -54,7 +53,7 @@ struct IndexedGrant {
     readiness: ChangeDigest,
     consumers: Box<[String]>,
     bucket: Arc<str>,
-    reason: &'static str,
+    labels: ObjectLabels,
     /// Digest of the uid that was seen with the operator's finalizer.
     protected: Option<ChangeDigest>,
 }
@@ -63,7 +62,7 @@ struct IndexedGrant {
 struct IndexedJob {
     token: ChangeDigest,
     grant: Option<ObjectKey>,
-    reason: &'static str,
+    labels: ObjectLabels,
     /// Whether the started annotation holds the job's own uid.
     marked: bool,
 }
@@ -80,10 +79,6 @@ pub(super) struct Index {
     missing_grants: HashSet<ObjectKey>,
     missing_jobs: HashSet<ObjectKey>,
 }
-
-/// Kinds as `immops_objects` labels them.
-const GRANT: &str = "ImmBucketGrant";
-const JOB: &str = "ImageScoreJob";
 
 impl Index {
     /// An empty index that counts its objects in `metrics`.
@@ -105,7 +100,7 @@ impl Index {
         let WatchedGrant {
             token,
             bucket,
-            reason,
+            labels,
             finalizer,
             readiness,
             consumers,
@@ -132,7 +127,7 @@ impl Index {
             readiness,
             consumers: consumers.into(),
             bucket: Arc::clone(&bucket),
-            reason,
+            labels,
             protected: (finalizer.present || had_before).then_some(uid),
         };
         if finalizer.must_restore(had_before) {
@@ -140,7 +135,7 @@ impl Index {
         }
         let changed = listed_again || old.is_none_or(|old| old.token != new.token);
         self.metrics
-            .object_reason(GRANT, old.map(|old| old.reason), Some(reason));
+            .object_changed(old.map(|old| old.labels), Some(labels));
         if let Some(old) = self.grants.insert(key, new) {
             self.release_bucket(&old.bucket);
         }
@@ -155,7 +150,7 @@ impl Index {
         let mut keys = Vec::new();
         if let Some(grant) = self.grants.remove(key) {
             keys.extend(self.jobs_of(key, &[&grant.consumers]));
-            self.metrics.object_reason(GRANT, Some(grant.reason), None);
+            self.metrics.object_changed(Some(grant.labels), None);
             self.release_bucket(&grant.bucket);
             keys.push(QueueKey::Bucket(grant.bucket));
         }
@@ -169,7 +164,7 @@ impl Index {
         token: &ChangeToken,
         grant: Option<ObjectKey>,
         state: JobState,
-        reason: &'static str,
+        labels: ObjectLabels,
         marked: bool,
     ) -> Vec<QueueKey> {
         let grant = grant.filter(|_| state == JobState::Active);
@@ -181,12 +176,12 @@ impl Index {
             old.token != token || (old.marked && !marked)
         });
         self.metrics
-            .object_reason(JOB, old.map(|old| old.reason), Some(reason));
+            .object_changed(old.map(|old| old.labels), Some(labels));
         self.missing_jobs.remove(key);
         let new = IndexedJob {
             token,
             grant: grant.clone(),
-            reason,
+            labels,
             marked,
         };
         let before = self.jobs.insert(key.clone(), new).and_then(|old| old.grant);
@@ -208,7 +203,7 @@ impl Index {
         let Some(job) = self.jobs.remove(key) else {
             return Vec::new();
         };
-        self.metrics.object_reason(JOB, Some(job.reason), None);
+        self.metrics.object_changed(Some(job.labels), None);
         self.remove_dependency(job.grant.as_ref(), key);
         vec![QueueKey::Job(key.clone())]
     }

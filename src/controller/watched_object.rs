@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use super::digest::ChangeDigest;
 use super::index::{ChangeToken, JobState, WatchedGrant};
-use crate::api::{ABANDON, ConditionType, FINALIZER, RECONCILE_AT, STARTED};
+use crate::api::{ABANDON, FINALIZER, GrantReason, RECONCILE_AT, STARTED};
 use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey, StoredLedger};
 use crate::kubernetes::decode::{decode_grant, decode_metadata, dynamic_object};
+use crate::runtime::metrics::ObjectLabels;
 
 /// The fields of a spec that decide which keys are reconciled. All are optional: an object that an older version
 /// stored must not stop the watch.
@@ -89,21 +90,27 @@ pub(crate) struct PartialCondition {
 }
 
 impl PartialObject {
-    /// The reason of the Ready condition as one of `known`: labels of metrics are closed sets, whatever a status holds.
-    pub(super) fn ready_reason<T: ConditionType>(
+    /// What the metrics say about the object. The reason of Ready is one of `known`: labels are closed sets, whatever a
+    /// status holds.
+    pub(super) fn labels(
         &self,
-        known: impl Iterator<Item = &'static str>,
-    ) -> &'static str {
-        let status = self.status.as_ref();
-        let ready = |c: &&PartialCondition| c.r#type == T::READY.as_ref();
-        let ready = status.and_then(|s| s.conditions.iter().find(ready));
-        match ready {
-            Some(ready) => known
-                .into_iter()
-                .find(|reason| *reason == ready.reason)
-                .unwrap_or("Other"),
-            None => "Unreconciled",
-        }
+        kind: &'static str,
+        mut known: impl Iterator<Item = &'static str>,
+    ) -> ObjectLabels {
+        let conditions = self.status.iter().flat_map(|status| &status.conditions);
+        let is_true = |of: &&str| {
+            let mut conditions = conditions.clone();
+            conditions.any(|c| c.r#type == **of && c.status == "True")
+        };
+        let state = ["Failed", "Stalled", "Reconciling"].into_iter().find(is_true);
+        let (state, reason) = match conditions.clone().find(|c| c.r#type == "Ready") {
+            Some(ready) => (
+                state.unwrap_or("Current"),
+                known.find(|reason| *reason == ready.reason).unwrap_or("Other"),
+            ),
+            None => (state.unwrap_or("Reconciling"), "Unreconciled"),
+        };
+        ObjectLabels { kind, state, reason }
     }
 }
 
@@ -161,12 +168,15 @@ impl PartialObject {
         }
     }
 
-    /// Returns a grant for the index; `reason` is the reason of its Ready condition.
-    pub(super) fn watched_grant(&self, reason: &'static str) -> WatchedGrant {
+    /// Returns a grant for the index.
+    pub(super) fn watched_grant(&self) -> WatchedGrant {
         WatchedGrant {
             token: self.change_token(),
             bucket: self.bucket_name().to_owned(),
-            reason,
+            labels: self.labels(
+                "ImmBucketGrant",
+                GrantReason::ALL.iter().map(|reason| reason.as_str()),
+            ),
             finalizer: self.finalizer_facts(),
             readiness: self.readiness(),
             consumers: self.consumers(),
@@ -314,6 +324,36 @@ mod tests {
         assert!(grant.abandon && grant.retain && grant.identity.is_some() && grant.bucket.is_some());
         assert_eq!(grant.spec.unwrap().deletion_policy, DeletionPolicy::Retain);
         assert_eq!(grant.status.owned.len(), 1);
+    }
+
+    #[test]
+    fn the_state_of_an_object_is_its_strongest_condition() {
+        let condition =
+            |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "AccessDenied"});
+        let labels = |conditions: Value| {
+            let labels = grant(&json!({"conditions": conditions})).labels("K", ["AccessDenied"].into_iter());
+            (labels.state, labels.reason)
+        };
+        let ready = condition("Ready", "False");
+        for (conditions, state) in [
+            (json!([ready]), "Current"),
+            (json!([ready, condition("Stalled", "False")]), "Current"),
+            (json!([ready, condition("Reconciling", "True")]), "Reconciling"),
+            (json!([ready, condition("Stalled", "True")]), "Stalled"),
+            (
+                json!([condition("Stalled", "True"), ready, condition("Failed", "True")]),
+                "Failed",
+            ),
+        ] {
+            assert_eq!(
+                labels(conditions.clone()),
+                (state, "AccessDenied"),
+                "{conditions}"
+            );
+        }
+        assert_eq!(labels(json!([])), ("Reconciling", "Unreconciled"));
+        let unknown = json!([{"type": "Ready", "status": "True", "reason": "Invented"}]);
+        assert_eq!(labels(unknown), ("Current", "Other"));
     }
 
     #[test]

@@ -30,10 +30,15 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ObjectLabels {
-    kind: &'static str,
-    reason: &'static str,
+/// What `immops_objects` says about an object. All values are from closed sets.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ObjectLabels {
+    /// The kind.
+    pub kind: &'static str,
+    /// The condition that is true of Failed, Stalled and Reconciling, otherwise Current.
+    pub state: &'static str,
+    /// The reason of the Ready condition.
+    pub reason: &'static str,
 }
 
 /// Nine tenths of the 16,384 bytes that OSS accepts: an alert counts the policies above this bound.
@@ -71,7 +76,7 @@ metrics! {
     policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, NEARLY_FULL, 16384.0]);
     stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
     scores: Family<OutcomeLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome";
-    objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind and reason of the Ready condition";
+    objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind, state and reason of the Ready condition";
     leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";
     rules: Gauge, "tenancy_rules_valid", "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1", valid_rules();
     finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
@@ -163,16 +168,16 @@ impl Metrics {
         self.ready.set(1.0);
     }
 
-    /// Moves an object of `kind` from one reason of its Ready condition to another; `None` stands for no object.
-    pub fn object_reason(&self, kind: &'static str, from: Option<&'static str>, to: Option<&'static str>) {
+    /// Counts an object under `to` and no longer under `from`; `None` stands for no object.
+    pub fn object_changed(&self, from: Option<ObjectLabels>, to: Option<ObjectLabels>) {
         if from == to {
             return;
         }
-        if let Some(reason) = from {
-            self.objects.get_or_create(&ObjectLabels { kind, reason }).dec();
+        if let Some(labels) = from {
+            self.objects.get_or_create(&labels).dec();
         }
-        if let Some(reason) = to {
-            self.objects.get_or_create(&ObjectLabels { kind, reason }).inc();
+        if let Some(labels) = to {
+            self.objects.get_or_create(&labels).inc();
         }
     }
 

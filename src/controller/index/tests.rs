@@ -21,10 +21,18 @@ fn grant(generation: i64, finalizer: FinalizerFacts) -> WatchedGrant {
     WatchedGrant {
         token: token(generation),
         bucket: "pics".to_owned(),
-        reason: "Applied",
+        labels: labels("ImmBucketGrant", "Applied"),
         finalizer,
         readiness: ChangeDigest::of(generation),
         consumers: Vec::new(),
+    }
+}
+
+fn labels(kind: &'static str, reason: &'static str) -> ObjectLabels {
+    ObjectLabels {
+        kind,
+        state: "Current",
+        reason,
     }
 }
 
@@ -39,7 +47,14 @@ fn token(generation: i64) -> ChangeToken {
 fn only_a_change_that_consumers_see_wakes_the_waiting_jobs() {
     let mut index = Index::new(Arc::default());
     let job = |index: &mut Index, state| {
-        index.upsert_job(&key("j"), &token(1), Some(key("g")), state, "Scoring", false)
+        index.upsert_job(
+            &key("j"),
+            &token(1),
+            Some(key("g")),
+            state,
+            labels("ImageScoreJob", "Scoring"),
+            false,
+        )
     };
     let seen = |index: &mut Index, grant: WatchedGrant| index.upsert_grant(key("g"), grant);
     assert_eq!(
@@ -94,7 +109,7 @@ fn only_consumers_that_may_use_the_grant_are_woken() {
             &token(1),
             Some(key("g")),
             JobState::Active,
-            "Scoring",
+            labels("ImageScoreJob", "Scoring"),
             false,
         );
     }
@@ -132,7 +147,7 @@ fn objects_missing_from_a_new_list_are_removed() {
         &token(1),
         Some(key("old")),
         JobState::Active,
-        "Scoring",
+        labels("ImageScoreJob", "Scoring"),
         false,
     );
     index.begin_grant_list(|_| true);
@@ -149,11 +164,11 @@ fn objects_missing_from_a_new_list_are_removed() {
     assert!(index.waiting.is_empty());
     let series = metrics.render();
     assert!(
-        series.contains(r#"immops_objects{kind="ImmBucketGrant",reason="Applied"} 1"#),
+        series.contains(r#"immops_objects{kind="ImmBucketGrant",state="Current",reason="Applied"} 1"#),
         "{series}"
     );
     assert!(
-        series.contains(r#"immops_objects{kind="ImageScoreJob",reason="Scoring"} 0"#),
+        series.contains(r#"immops_objects{kind="ImageScoreJob",state="Current",reason="Scoring"} 0"#),
         "{series}"
     );
 }
@@ -190,7 +205,16 @@ fn a_finalizer_that_another_writer_removes_triggers_its_own_key_and_no_reconcile
 #[test]
 fn the_removal_of_the_started_annotation_is_a_change_and_its_addition_is_none() {
     let mut index = Index::new(Arc::default());
-    let mut seen = |marked| index.upsert_job(&key("j"), &token(1), None, JobState::Active, "Scoring", marked);
+    let mut seen = |marked| {
+        index.upsert_job(
+            &key("j"),
+            &token(1),
+            None,
+            JobState::Active,
+            labels("ImageScoreJob", "Scoring"),
+            marked,
+        )
+    };
     assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
     assert_eq!(seen(true), []);
     assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
@@ -206,7 +230,7 @@ fn jobs_that_wait_for_one_grant_are_removed_one_by_one() {
             &token(1),
             Some(key("g")),
             JobState::Active,
-            "WaitingForGrant",
+            labels("ImageScoreJob", "WaitingForGrant"),
             false,
         );
     }
