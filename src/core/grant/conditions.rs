@@ -73,7 +73,9 @@ pub(super) fn set_granted(
         {
             conditions.carry(GrantCondition::Granted);
         }
-        GrantState::CloudFailed(error) if known && is_transient(error.kind) => {
+        GrantState::CloudFailed(error)
+            if known && (is_transient(error.kind) || error.kind == CloudErrorKind::BucketLocked) =>
+        {
             conditions.carry(GrantCondition::Granted);
         }
         GrantState::CredentialsFailed(_) | GrantState::PolicyUnreadable(_) | GrantState::CloudFailed(_) => {

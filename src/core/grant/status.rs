@@ -76,3 +76,6 @@ fn last_drift(before: Option<&Drift>, drifted: usize, now: Timestamp) -> Option<
         count,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -271,3 +271,6 @@ fn set_threshold_met(
     };
     list.set(kind, condition_flag(met), reason, message);
 }
+
+#[cfg(test)]
+mod tests;

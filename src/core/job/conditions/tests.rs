@@ -1,0 +1,111 @@
+//! The conditions of a job in every phase: without a status, and after items were scored.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::*;
+use crate::api::{EnforcementWait, Items, ObservedSource, Requests};
+use crate::core::error::CloudError;
+use crate::core::grant::ObjectKey;
+use crate::core::job::job_status;
+
+const NOW: Timestamp = Timestamp::constant(1_770_000_000, 0);
+
+/// A job with a threshold. `scored` is a job with 5 items, 1 of them failed and 2 pending.
+fn job(scored: bool) -> JobObject {
+    let spec: crate::api::JobSpec = serde_json::from_value(json!({
+        "project": {"name": "immtest", "region": "cn-hangzhou", "accountUID": "1234567890123456"},
+        "credentials": {"source": "Secret", "secretRef": {"name": "imm-caller"}},
+        "grantRef": {"name": "photos"},
+        "source": {"prefix": {"bucket": "pics"}},
+        "threshold": {"minimum": "0.5"},
+    }))
+    .unwrap();
+    let mut before = ConditionsBuilder::new(&[], 1, NOW);
+    before.set_true(JobCondition::Allowed, JobReason::Permitted, "");
+    before.set_true(JobCondition::SourceReady, JobReason::Counted, "");
+    before.set_true(JobCondition::GrantReady, JobReason::Live, "");
+    before.set_false(JobCondition::CredentialsValid, JobReason::SecretMissing, "");
+    let status = JobStatus {
+        conditions: before.finish(),
+        items: Some(Items {
+            total: 5,
+            succeeded: 2,
+            failed: 1,
+            pending: 2,
+            ..Items::default()
+        }),
+        requests: Some(Requests {
+            sent: 3,
+            ..Requests::default()
+        }),
+        ..JobStatus::default()
+    };
+    JobObject {
+        key: ObjectKey {
+            namespace: "media".to_owned(),
+            name: "one".to_owned(),
+        },
+        uid: "uid".to_owned(),
+        resource_version: "1".to_owned(),
+        generation: 2,
+        deleting: false,
+        started: None,
+        reconcile_at: None,
+        spec: Ok(spec),
+        status: if scored { status } else { JobStatus::default() },
+    }
+}
+
+#[test]
+fn each_phase_has_its_conditions() {
+    let text = || "message".to_owned();
+    let error = |kind| CloudError::new(kind, "Code");
+    let wait = EnforcementWait {
+        repeats: 1,
+        until: Time(NOW),
+    };
+    let phases = [
+        Phase::Waiting(text()),
+        Phase::Unenforced(text(), wait),
+        Phase::Counting(ObservedSource::default()),
+        Phase::SourceUnreadable(text(), true),
+        Phase::SourceUnreadable(text(), false),
+        Phase::Queued(None),
+        Phase::Scoring(3),
+        Phase::Suspended,
+        Phase::Denied(text()),
+        Phase::CredentialsFailed(CredentialsError::NotFound, text()),
+        Phase::CredentialsFailed(CredentialsError::Unavailable, text()),
+        Phase::CredentialsRejected(error(CloudErrorKind::CredentialsRejected), text()),
+        Phase::CredentialsRejected(error(CloudErrorKind::CredentialsExpired), text()),
+        Phase::OutOfBudget,
+        Phase::RestoredFromBackup,
+        Phase::ResultsMissing(2),
+        Phase::NotStarted(text()),
+        Phase::Stalled(JobReason::ResultsUnreadable, text()),
+        Phase::Stalled(JobReason::EndpointForbidden, text()),
+        Phase::Invalid(text()),
+        Phase::Ended(End::Failed(JobReason::MaxFailedItems, text())),
+        Phase::Ended(End::Failed(JobReason::SourceChanged, text())),
+        Phase::Ended(End::Failed(JobReason::GrantMismatch, text())),
+        Phase::Ended(End::Failed(JobReason::BelowThreshold, text())),
+        Phase::Ended(End::Complete),
+    ];
+    let mut seen = String::new();
+    for phase in phases {
+        let name = format!("{phase:?}");
+        let name = name.split([',', ' ']).next().unwrap_or_default();
+        for scored in [false, true] {
+            let conditions = job_status(&job(scored), &phase, None, NOW).conditions;
+            let shown = |c: &Condition| {
+                let status = format!("{:?}", c.status);
+                format!("{}={}/{}", c.kind, status.get(..1).unwrap_or_default(), c.reason)
+            };
+            let conditions = conditions.iter().map(shown).collect::<Vec<_>>().join(" ");
+            let which = if scored { "scored" } else { "new" };
+            seen.extend([name, " ", which, ": ", &conditions, "\n"]);
+        }
+    }
+    assert_eq!(seen, include_str!("conditions.txt"), "{seen}");
+}
