@@ -1,0 +1,147 @@
+//! Tests of the rate limit of a project.
+
+use super::*;
+use crate::core::error::CLOCK_SKEW_CODES;
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
+    let limiter = Arc::new(ProjectLimiter::new());
+    limiter.on_limits(&Ok(DEFAULTS));
+    let start = Instant::now();
+    for _ in 0..980 {
+        drop(limiter.acquire("n", &mut None).await);
+    }
+    let tenth = start.elapsed();
+    assert!(
+        tenth >= Duration::from_millis(9_950) && tenth <= Duration::from_millis(10_050),
+        "late timers must not add up: {tenth:?}"
+    );
+    limiter.on_throttled();
+    assert_eq!(limiter.rate(), 64);
+    for _ in 0..3 {
+        tokio::time::advance(ADJUST_EVERY).await;
+        limiter.on_success();
+        limiter.on_success();
+    }
+    assert_eq!(
+        limiter.rate(),
+        88,
+        "once per second, up to 90 % of the throttled rate"
+    );
+    tokio::time::advance(ADJUST_EVERY).await;
+    limiter.on_success();
+    assert_eq!(limiter.rate(), 88, "slower above that");
+    limiter.on_limits(&Ok(ProjectLimits {
+        queries_per_second: 5,
+        concurrency: 1,
+        service_role: None,
+    }));
+    assert_eq!(limiter.rate(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_flight_stay_within_the_limit_and_a_released_permit_is_reused() {
+    let limiter = Arc::new(ProjectLimiter::new());
+    let early = limiter.acquire("a", &mut None).await;
+    let soon = tokio::time::timeout(Duration::from_secs(5), limiter.acquire("b", &mut None)).await;
+    assert!(soon.is_err(), "one call in flight until the limits are known");
+    drop(early);
+    limiter.on_limits(&Ok(ProjectLimits {
+        queries_per_second: 1_000,
+        concurrency: 2,
+        service_role: None,
+    }));
+    let first = limiter.acquire("a", &mut None).await;
+    let _second = limiter.acquire("b", &mut None).await;
+    let mut ticket = None;
+    let third = limiter.acquire("c", &mut ticket);
+    tokio::pin!(third);
+    let waits = tokio::time::timeout(Duration::from_secs(5), &mut third).await;
+    assert!(waits.is_err(), "a third call is in flight");
+    drop(first);
+    assert!(tokio::time::timeout(Duration::from_secs(1), third).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_waiter_does_not_block_the_queue() {
+    let limiter = Arc::new(ProjectLimiter::new());
+    limiter.on_limits(&Ok(DEFAULTS));
+    drop(limiter.acquire("a", &mut None).await);
+    let mut kept = None;
+    let soon = tokio::time::timeout(Duration::from_millis(1), limiter.acquire("a", &mut kept)).await;
+    assert!(soon.is_err() && kept.is_some());
+    let mut other = None;
+    let next = tokio::time::timeout(Duration::from_secs(1), limiter.acquire("b", &mut other)).await;
+    assert!(next.is_ok());
+    let back = tokio::time::timeout(Duration::from_secs(1), limiter.acquire("a", &mut kept)).await;
+    assert!(
+        back.is_ok() && kept.is_none(),
+        "the kept ticket resumes its position"
+    );
+}
+
+fn failed(kind: CloudErrorKind, code: &str) -> Result<ProjectLimits, CloudError> {
+    Err(CloudError::new(kind, code))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limits_are_requested_by_one_caller_whenever_they_are_due() {
+    let limiter = ProjectLimiter::new();
+    assert!(limiter.claim_limits_request(), "due at once");
+    assert!(!limiter.claim_limits_request(), "claimed");
+    limiter.on_limits(&Ok(DEFAULTS));
+    tokio::time::advance(LIMITS_TTL.saturating_sub(Duration::from_secs(1))).await;
+    assert!(!limiter.claim_limits_request());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(limiter.claim_limits_request(), "due exactly at the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_request_for_the_limits_is_repeated_and_given_up_as_its_error_allows() {
+    let (soon, late) = (Some(PROBE_RETRY), Some(LIMITS_TTL));
+    for (kind, code, failures, known, wait) in [
+        (CloudErrorKind::Unavailable, "InternalError", 1, false, soon),
+        (CloudErrorKind::Unavailable, "InternalError", 4, false, soon),
+        (CloudErrorKind::Unavailable, "InternalError", 5, true, late),
+        (CloudErrorKind::Unavailable, CLOCK_SKEW_CODES[0], 5, false, soon),
+        (
+            CloudErrorKind::CredentialsRejected,
+            "InvalidAccessKeyId",
+            5,
+            false,
+            soon,
+        ),
+        (CloudErrorKind::NoSuchProject, "ResourceNotFound", 5, false, soon),
+        (CloudErrorKind::AccessDenied, "AccessDenied", 1, true, None),
+    ] {
+        let limiter = ProjectLimiter::new();
+        for _ in 0..failures {
+            limiter.on_limits(&failed(kind, code));
+        }
+        let case = format!("{kind:?} {code} {failures} times");
+        assert_eq!(limiter.limits_known(), known, "{case}");
+        assert!(!limiter.claim_limits_request(), "{case}: not at once");
+        if let Some(wait) = wait {
+            tokio::time::advance(wait).await;
+            assert!(limiter.claim_limits_request(), "{case}");
+        } else {
+            tokio::time::advance(10 * LIMITS_TTL).await;
+            assert!(
+                !limiter.claim_limits_request(),
+                "{case}: a further request may be billed"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_ends_a_series_of_failures() {
+    let limiter = ProjectLimiter::new();
+    for _ in 0..MAX_FAILED_PROBES - 1 {
+        limiter.on_limits(&failed(CloudErrorKind::Unavailable, "InternalError"));
+    }
+    limiter.on_limits(&Ok(DEFAULTS));
+    limiter.invalidate();
+    limiter.on_limits(&failed(CloudErrorKind::Unavailable, "InternalError"));
+    assert!(!limiter.limits_known());
+}
