@@ -1,12 +1,12 @@
 //! Invariants of every write, every status, every finalizer release, and of the state at rest.
 
-use imm_operator::api::{ConditionStatus, EntryState, GrantCondition, GrantStatus};
+use imm_operator::api::{ConditionStatus, EntryState, GrantCondition, GrantStatus, PassRoleStatement};
 use imm_operator::core::grant::{GrantObject, PassRoleDecision, PublicAccessBlock, parse_spec};
 use imm_operator::core::policy::{Document, fingerprint};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::fake_world::{FakeWorld, Write, statements};
-use super::scenario::BUCKET;
+use super::specs::BUCKET;
 
 fn meaning(text: &str) -> String {
     fingerprint(text).unwrap_or_else(|| text.to_owned())
@@ -156,7 +156,12 @@ impl FakeWorld {
                 continue;
             }
             let choice = grant.status.pass_role_statement;
-            let open = matches!(self.block, None | Some(PublicAccessBlock::Off)) && !self.public_refused;
+            let omitted = grant
+                .spec
+                .as_ref()
+                .is_ok_and(|spec| spec.access.pass_role_statement == PassRoleStatement::Omit);
+            let open =
+                matches!(self.block, None | Some(PublicAccessBlock::Off)) && !self.public_refused && !omitted;
             self.must(
                 choice.is_some_and(|choice| choice.written) == open || self.public_refused,
                 || format!("{}: ram:PassRole is {choice:?}", grant.key),

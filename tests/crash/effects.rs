@@ -26,7 +26,7 @@ use super::fake_world::FakeWorld;
 use super::fault::{Call, Fault};
 use super::jobs::ACCOUNT;
 use super::process::{Gate, no_answer, pass_time};
-use super::scenario::OWNER;
+use super::specs::OWNER;
 
 /// AccessKey id of namespaces whose requests to OSS are never answered.
 const STRANGER: &str = "stranger";

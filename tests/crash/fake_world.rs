@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imm_operator::api::{FINALIZER, GrantSpec, GrantStatus};
+use imm_operator::api::{DeletionPolicy, FINALIZER, GrantSpec, GrantStatus};
 use imm_operator::core::grant::{GrantObject, ObjectKey, OnlyStored, PublicAccessBlock};
 use imm_operator::core::identity::Identity;
 use imm_operator::core::policy::Document;
@@ -105,9 +105,12 @@ impl FakeWorld {
     /// A user of any namespace applies a grant.
     pub fn apply_as(&mut self, key: ObjectKey, spec: GrantSpec) {
         let version = self.next_version();
+        let identity = Identity::of(&key.namespace, &spec.credentials);
+        let retain = spec.deletion_policy == DeletionPolicy::Retain;
         if let Some(grant) = self.grants.get_mut(&key) {
             grant.generation += 1;
             grant.resource_version = version;
+            (grant.identity, grant.retain) = (identity, retain);
             grant.spec = Ok(spec);
             return;
         }
@@ -120,9 +123,9 @@ impl FakeWorld {
             finalizers: Vec::new(),
             reconcile_at: None,
             abandon: false,
-            retain: false,
+            retain,
             bucket: Some(spec.bucket.clone()),
-            identity: Identity::of(&key.namespace, &spec.credentials),
+            identity,
             spec: Ok(spec),
             status: GrantStatus {
                 observed_generation: Some(-1),

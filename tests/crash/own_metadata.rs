@@ -8,7 +8,8 @@ use imm_operator::ports::CredentialsError;
 use super::fake_world::{FakeWorld, key};
 use super::play::play_scenario;
 use super::runner::on_paused_time;
-use super::scenario::{BUCKET, Scenario, Step, grant, on};
+use super::scenario::{Scenario, Step};
+use super::specs::{BUCKET, grant, on};
 
 const A: &str = "1234567890";
 

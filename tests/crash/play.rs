@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::fake_world::{Counts, FakeWorld};
 use super::fault::{Call, Fault, LEASE, Plan};
 use super::process::{Process, pass_time};
-use super::scenario::{BUCKET, Scenario};
+use super::scenario::Scenario;
+use super::specs::BUCKET;
 
 /// How long a step is given to come to rest: longer than any back-off, than the drift interval, and than the time in which
 /// an unanswered write can still arrive. A fault that strikes in that time adds the same time again.

@@ -3,7 +3,7 @@
 use imm_operator::core::policy::{Document, fingerprint};
 
 use super::fake_world::{FakeWorld, statements};
-use super::scenario::BUCKET;
+use super::specs::BUCKET;
 
 /// One change by another writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

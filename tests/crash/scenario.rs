@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use imm_operator::api::{
-    Access, AdoptionPolicy, AssumeRole, BucketRef, CredentialSource, Credentials, DeletionPolicy,
-    DriftPolicy, GrantSpec, Grantee, Mode, Preset, PrincipalForm, SecretRef,
-};
 use imm_operator::core::grant::PublicAccessBlock;
 use imm_operator::ports::{CloudErrorKind, CredentialsError};
 
 use super::fake_world::FakeWorld;
 use super::rival::Edit;
+use super::specs::{grant, minimal, on, retained, through_a_role, with_keys, without_pass_role};
 
-pub const BUCKET: &str = "test-bucket-2024";
 const FOREIGN: &str = "{ \"Version\":\"1\",\r\n \"Statement\" : [ {\"Effect\":\"Deny\",\"Action\":\"oss:*\",\"N\":1000000000000000000} ,\n\t{\"Resource\":\"x\",\"Effect\":\"Allow\",\"Effect\":\"Deny\"} ] }\n";
 
 pub type Step = fn(&mut FakeWorld);
@@ -32,71 +28,6 @@ impl Scenario {
     pub fn tag(&self) -> &'static str {
         self.name.split(' ').next().unwrap()
     }
-}
-
-/// Account that owns the bucket.
-pub const OWNER: &str = "6543210987654321";
-
-/// Returns a grant for an account, with all prefixes and actions.
-pub fn grant(account: &str) -> GrantSpec {
-    GrantSpec {
-        bucket: BucketRef {
-            name: BUCKET.to_owned(),
-            region: "cn-hangzhou".to_owned(),
-            owner_uid: OWNER.to_owned(),
-        },
-        grantee: Grantee {
-            account_uid: account.to_owned(),
-            role_name: "AliyunIMMDefaultRole".to_owned(),
-            principal: PrincipalForm::ServiceRole,
-            session_name: None,
-        },
-        access: Access {
-            preset: Preset::Documented,
-            prefixes: Vec::new(),
-            ..Access::default()
-        },
-        mode: Mode::Enforce,
-        suspend: false,
-        adoption_policy: AdoptionPolicy::Adopt,
-        drift_policy: DriftPolicy::Correct,
-        drift_interval_seconds: 600,
-        deletion_policy: DeletionPolicy::Delete,
-        allowed_consumers: None,
-        credentials: Credentials {
-            source: CredentialSource::Secret,
-            secret_ref: Some(SecretRef {
-                name: "oss-policy-admin".to_owned(),
-            }),
-            service_account: None,
-            assume_role: None,
-        },
-    }
-}
-
-pub fn on(mut grant: GrantSpec, prefixes: &[&str]) -> GrantSpec {
-    grant.access.prefixes = prefixes.iter().map(|p| (*p).to_owned()).collect();
-    grant
-}
-
-fn minimal(mut grant: GrantSpec) -> GrantSpec {
-    grant.access.preset = Preset::Minimal;
-    grant
-}
-
-pub fn with_keys(mut grant: GrantSpec, secret: &str) -> GrantSpec {
-    grant.credentials.secret_ref = Some(SecretRef {
-        name: secret.to_owned(),
-    });
-    grant
-}
-
-pub fn through_a_role(mut grant: GrantSpec) -> GrantSpec {
-    grant.credentials.assume_role = Some(AssumeRole {
-        role_arn: "acs:ram::6543210987654321:role/policy-admin".to_owned(),
-        external_id: None,
-    });
-    grant
 }
 
 /// Returns a foreign policy that contains `note`.
@@ -385,6 +316,28 @@ pub const SCENARIOS: &[Scenario] = &[
                 o.no_secret = Some(CredentialsError::NotFound);
                 o.expected.insert("a", "CredentialsUnavailable");
             },
+        ],
+    ),
+    patient(
+        "X7 one of two owners retains the statements",
+        1,
+        &[
+            |o| {
+                o.apply("a", retained(grant(A)));
+                o.apply("b", grant(A));
+            },
+            |o| o.delete("a"),
+        ],
+    ),
+    patient(
+        "X8 a grant takes the keys of another that found its statements, and keeps one of them",
+        3,
+        &[
+            |o| o.apply("a", with_keys(grant(A), "first")),
+            |o| o.apply("b", with_keys(grant(A), "second")),
+            |o| o.apply("a", with_keys(without_pass_role(grant(A)), "second")),
+            |o| o.delete("b"),
+            |o| o.delete("a"),
         ],
     ),
 ];

@@ -10,7 +10,8 @@ use super::fake_world::{FakeWorld, key};
 use super::fault::{Call, Fault};
 use super::play::play_scenario;
 use super::runner::on_paused_time;
-use super::scenario::{BUCKET, Scenario, Step, grant, on, through_a_role, with_keys};
+use super::scenario::{Scenario, Step};
+use super::specs::{BUCKET, grant, on, through_a_role, with_keys};
 
 const A: &str = "1234567890";
 const CLOSED: Option<CredentialsError> = Some(CredentialsError::SecretAccessDenied { account: None });

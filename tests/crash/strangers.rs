@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::fake_world::{FakeWorld, key};
 use super::process::{Process, pass_time};
 use super::runner::on_paused_time;
-use super::scenario::{BUCKET, grant, with_keys};
+use super::specs::{BUCKET, grant, with_keys};
 
 const NAMESPACE: &str = "stranger";
 /// Grants with invalid credentials on the bucket of another tenant, and on buckets that do not exist.

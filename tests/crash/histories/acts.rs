@@ -10,7 +10,7 @@ use k8s_openapi::jiff::SignedDuration;
 
 use super::super::jobs::ACCOUNT;
 use super::super::rival::{Edit, apply_edit, document_of};
-use super::super::scenario::grant;
+use super::super::specs::grant;
 use super::arming::fault;
 use super::specs::{bucket_name, bucket_ref, tenancy};
 use super::step::{Act, Forgery, Permission, Shape};

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::fake_world::FakeWorld;
 use super::super::fault::{Call, Fault, LEASE, Plan};
 use super::super::process::{Process, pass_time};
-use super::super::scenario::BUCKET;
+use super::super::specs::BUCKET;
 use super::world::key;
 
 /// Longer than any wait of a job.

@@ -8,7 +8,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::fake_world::FakeWorld;
-use super::super::scenario::{BUCKET, Scenario, Step, grant};
+use super::super::scenario::{Scenario, Step};
+use super::super::specs::{BUCKET, grant};
 use super::world::ACCOUNT;
 
 fn uri(name: &str) -> String {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::super::fake_world::FakeWorld;
 use super::super::process::Process;
 use super::super::runner::on_paused_time;
-use super::super::scenario::BUCKET;
+use super::super::specs::BUCKET;
 use super::world::{ACCOUNT, key};
 
 const MINUTE: Duration = Duration::from_secs(60);
