@@ -58,7 +58,9 @@ fn labels_of(source: &str, declared: &str) -> String {
     let names = fields
         .into_iter()
         .flat_map(str::lines)
-        .filter_map(|line| line.trim().split_once(':'));
+        .map(str::trim)
+        .filter(|line| !line.starts_with("//"))
+        .filter_map(|line| line.trim_start_matches("pub ").split_once(':'));
     let names: Vec<String> = names.map(|(name, _)| format!("`{name}`")).collect();
     names.join(", ")
 }
@@ -69,7 +71,8 @@ mod tests {
 
     const SOURCE: &str = r#"
 struct KindLabels {
-    kind: &'static str,
+    /// The kind: a name.
+    pub kind: &'static str,
     reason: &'static str,
 }
 
