@@ -89,20 +89,7 @@ async fn store_backup_in(
         },
         ..ConfigMap::default()
     });
-    let data = map.data.get_or_insert_default();
-    data.insert(format!("{entry}.json"), backup.document);
-    data.insert(format!("{entry}.writer"), backup.writer);
-    let mut copies: Vec<String> = data
-        .keys()
-        .filter_map(|k| k.strip_suffix(".json"))
-        .map(ToOwned::to_owned)
-        .collect();
-    copies.sort();
-    let excess = copies.len().saturating_sub(COPIES_KEPT);
-    for old in copies.drain(..excess) {
-        data.remove(&format!("{old}.json"));
-        data.remove(&format!("{old}.writer"));
-    }
+    add_copy(map.data.get_or_insert_default(), &entry, backup);
     let (params, object) = (PostParams::default(), format!("ConfigMap {name}"));
     if exists {
         send_with_deadline("update", object, api.replace(&name, &params, &map)).await?;
@@ -112,8 +99,61 @@ async fn store_backup_in(
     Ok(BackupRef { name, entry })
 }
 
+/// Adds a copy under `entry`, and removes the oldest of the others beyond the number that is kept. After the clock was
+/// set back, older copies have later keys: the new one stays all the same, because a status names it.
+fn add_copy(data: &mut BTreeMap<String, String>, entry: &str, backup: PolicyBackup) {
+    let others = data.keys().filter_map(|key| key.strip_suffix(".json"));
+    let others: Vec<String> = others
+        .filter(|key| *key != entry)
+        .map(ToOwned::to_owned)
+        .collect();
+    let excess = (others.len() + 1).saturating_sub(COPIES_KEPT);
+    for old in others.iter().take(excess) {
+        data.remove(&format!("{old}.json"));
+        data.remove(&format!("{old}.writer"));
+    }
+    data.insert(format!("{entry}.json"), backup.document);
+    data.insert(format!("{entry}.writer"), backup.writer);
+}
+
 /// Returns key and document of the newest backup; keys sort by time.
 fn newest(data: &BTreeMap<String, String>) -> Option<(&str, &String)> {
     let mut newest_first = data.iter().rev();
     newest_first.find_map(|(key, copy)| Some((key.strip_suffix(".json")?, copy)))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_copies_are_removed_and_never_the_new_one() {
+        let stored = |entries: &[&str]| {
+            let mut data = BTreeMap::new();
+            for entry in entries {
+                let backup = PolicyBackup {
+                    bucket: "pics".to_owned(),
+                    document: (*entry).to_owned(),
+                    writer: String::new(),
+                    time: Timestamp::UNIX_EPOCH,
+                };
+                add_copy(&mut data, entry, backup);
+            }
+            assert_eq!(data.len() % 2, 0, "each copy has its writer");
+            let kept = data.keys().filter_map(|key| key.strip_suffix(".json"));
+            kept.map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            stored(&["1", "2", "3", "4", "5", "6", "7"]),
+            ["3", "4", "5", "6", "7"]
+        );
+        // The clock was set back after "8".
+        assert_eq!(stored(&["4", "5", "6", "7", "8", "1"]), ["1", "5", "6", "7", "8"]);
+        assert_eq!(
+            stored(&["4", "5", "6", "7", "8", "1", "2"]),
+            ["2", "5", "6", "7", "8"]
+        );
+    }
 }
