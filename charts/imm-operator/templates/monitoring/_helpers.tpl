@@ -48,6 +48,15 @@ app.kubernetes.io/component: metrics
 {{- end }}
 
 {{/* Whether there is a Service for metrics. Empty means no. */}}
+{{/* The name of a Service has at most 63 characters and starts with a letter, unlike all other names of the chart. */}}
+{{- define "imm-operator.metricsServiceName" -}}
+{{- $name := include "imm-operator.fullname" . -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- $name = printf "imm-%s" $name -}}
+{{- end -}}
+{{- printf "%s-metrics" ($name | trunc 55 | trimSuffix "-") -}}
+{{- end }}
+
 {{- define "imm-operator.hasMetricsService" -}}
 {{- $metrics := .Values.metrics -}}
 {{- if or $metrics.service.enabled (include "imm-operator.rendersMonitoring" (list . "ServiceMonitor" "serviceMonitor" $metrics.serviceMonitor)) -}}

@@ -67,6 +67,31 @@ fn names_that_yaml_reads_as_numbers_or_booleans_stay_names() {
     }
 }
 
+/// RFC 1035 labels, as the API server demands of the name of a Service.
+#[test]
+fn the_metrics_service_has_a_valid_name_whatever_the_release_is_called() {
+    let long = "r".repeat(53);
+    for major in BOTH {
+        for release in ["imm", "1imm", long.as_str()] {
+            let set = ["--set", "metrics.service.enabled=true"];
+            let rendered = helm(
+                major,
+                &[&["template", release, "--namespace", "n"][..], &set].concat(),
+            );
+            let rendered = objects(&rendered.unwrap());
+            let service = rendered.iter().find(|object| object["kind"] == "Service");
+            let name = service.unwrap()["metadata"]["name"].as_str().unwrap();
+            assert!(name.len() <= 63 && name.ends_with("-metrics"), "{name}");
+            assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+            let address = format!("--operator-address={name}.n.svc:");
+            let addressed = rendered
+                .iter()
+                .any(|object| object.to_string().contains(&address));
+            assert!(addressed, "helm test does not use {name}");
+        }
+    }
+}
+
 /// A YAML parser that accepts duplicate keys would hide them, so this test reads lines.
 #[test]
 fn a_label_of_the_chart_can_be_set_and_appears_once() {
