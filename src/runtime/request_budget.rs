@@ -1,10 +1,12 @@
 //! Limits the requests to the API server: a token bucket whose tokens namespaces receive in turns. Renewals of the lease
 //! and the watches do not use it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::deadline;
 use super::fair_queue::{FairQueue, QueuePlace};
@@ -16,6 +18,10 @@ const BURST: f64 = 1_000.0;
 
 /// The budget of requests of all namespaces.
 pub struct RequestBudget {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     state: Mutex<BudgetState>,
     rate: f64,
     burst: f64,
@@ -36,27 +42,42 @@ impl Default for RequestBudget {
 impl RequestBudget {
     /// A full budget.
     pub fn new(rate: f64, burst: f64) -> Self {
-        Self {
-            state: Mutex::new(BudgetState {
-                queue: FairQueue::default(),
-                tokens: burst,
-                counted_at: Instant::now(),
-            }),
-            rate,
-            burst,
-        }
+        let state = Mutex::new(BudgetState {
+            queue: FairQueue::default(),
+            tokens: burst,
+            counted_at: Instant::now(),
+        });
+        let shared = Arc::new(Shared { state, rate, burst });
+        Self { shared }
     }
 
     /// Waits until a request of a namespace may be made.
     pub async fn take(&self, namespace: &str) {
-        {
-            let mut state = self.state.lock();
-            self.refill(&mut state);
-            if state.queue.is_empty() && state.tokens >= 1.0 {
-                state.tokens -= 1.0;
-                return;
-            }
+        if self.shared.take_now() {
+            return;
         }
+        // The turn is taken in a task of its own: a caller that does not poll this future, because it waits for a later
+        // turn itself, must not keep the first place of the queue for ever.
+        let (shared, namespace) = (Arc::clone(&self.shared), namespace.to_owned());
+        let turn = tokio::spawn(async move { shared.take_turn(&namespace).await });
+        // A task that ended without a turn only makes this request early.
+        let _ = AbortOnDropHandle::new(turn).await;
+    }
+}
+
+impl Shared {
+    /// Takes a token unless others wait or none is left.
+    fn take_now(&self) -> bool {
+        let mut state = self.state.lock();
+        self.refill(&mut state);
+        let free = state.queue.is_empty() && state.tokens >= 1.0;
+        if free {
+            state.tokens -= 1.0;
+        }
+        free
+    }
+
+    async fn take_turn(&self, namespace: &str) {
         let ticket = |queue: &mut FairQueue| queue.issue_ticket(namespace);
         let place = QueuePlace::enter(&self.state, |state| &mut state.queue, ticket);
         let take = |state: &mut BudgetState, first: bool| {
@@ -82,8 +103,6 @@ impl RequestBudget {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -102,6 +121,20 @@ mod tests {
             elapsed >= Duration::from_millis(990) && elapsed < Duration::from_millis(1_100),
             "{elapsed:?}"
         );
+    }
+
+    /// A run of a job stores results in one future, and publishes an event before it polls that future again.
+    #[tokio::test(start_paused = true)]
+    async fn a_future_that_is_not_polled_does_not_stop_the_queue() {
+        let budget = RequestBudget::new(10.0, 1.0);
+        budget.take("a").await;
+        let mut first = Box::pin(budget.take("a"));
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        let second = tokio::time::timeout(Duration::from_secs(60), budget.take("a"));
+        second
+            .await
+            .expect("the second request waits for the first for ever");
+        first.await;
     }
 
     #[tokio::test(start_paused = true)]
