@@ -48,7 +48,7 @@ app.kubernetes.io/component: metrics
 {{- end }}
 
 {{/* Whether there is a Service for metrics. Empty means no. */}}
-{{/* The name of a Service has at most 63 characters and starts with a letter, unlike all other names of the chart. */}}
+{{/* A Service: its name starts with a letter, and has at most 63 characters with the suffix. */}}
 {{- define "imm-operator.metricsServiceName" -}}
 {{- $name := include "imm-operator.fullname" . -}}
 {{- if regexMatch "^[0-9]" $name -}}

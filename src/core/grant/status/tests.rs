@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::api::{Condition, EntryState, LedgerEntry, StatementRole};
 use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
-use crate::core::grant::{GrantOutcome, ObjectKey, OnlyStored};
+use crate::core::grant::GrantOutcome;
 use crate::core::policy::{PlanFault, PolicyParseError};
 
 const NOW: Timestamp = Timestamp::constant(1_770_000_000, 0);
@@ -26,27 +26,14 @@ fn grant(applied: bool) -> GrantObject {
     before.set_true(GrantCondition::Suspended, GrantReason::Suspended, "");
     let conditions = before.finish();
     GrantObject {
-        key: ObjectKey {
-            namespace: "media".to_owned(),
-            name: "one".to_owned(),
-        },
-        uid: "uid".to_owned(),
-        resource_version: "1".to_owned(),
         generation: 2,
-        created: None,
-        deleting: false,
-        finalizers: Vec::new(),
-        reconcile_at: None,
-        abandon: false,
-        retain: false,
         bucket: Some(spec.bucket.clone()),
-        identity: None,
         spec: Ok(spec),
         status: GrantStatus {
             conditions: if applied { conditions } else { Vec::new() },
             ..GrantStatus::default()
         },
-        only_stored: OnlyStored::default(),
+        ..GrantObject::bare("media", "one")
     }
 }
 
