@@ -1,6 +1,6 @@
 //! Single cases of the merge, one promise each.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use imm_operator::api::EntryState;
 use imm_operator::core::grant::{Change, Disposition, GrantOutcome, PlanInput, Removal, plan};
@@ -177,7 +177,7 @@ fn an_equal_statement_added_after_ours_was_removed_is_foreign() {
         Disposition::Removing(Removal::Delete),
         vec![entry(&statement, EntryState::Removing)],
     );
-    let taken = BTreeSet::from([statement.fingerprint.clone()]);
+    let taken = BTreeMap::from([(statement.fingerprint.clone(), now())]);
     let after = PlanInput {
         confirmed_removed: Some(&taken),
         ..scene(Some(&found))

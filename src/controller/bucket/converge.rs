@@ -83,7 +83,7 @@ pub(super) async fn converge(
         let input = PlanInput {
             document: document.as_ref(),
             now,
-            unsettled_until: outstanding_until(set, &members, now),
+            unsettled_until: set.writes.unsettled(),
             absence_untrusted: set.writes.absence_untrusted(&read.bytes, now),
             placed_by_others: Some(&set.placed_by_others),
             explained_by_others: Some(&set.explained_by_others),
@@ -269,14 +269,6 @@ async fn read_policy(
         remember_credentials(set, batch, keys, cache);
     }
     read
-}
-
-/// Returns until when an unanswered write, of this or an earlier process, can still take effect; `None` without
-/// one.
-fn outstanding_until(set: &mut GrantSet<'_>, members: &[GrantInput], now: Timestamp) -> Option<Timestamp> {
-    let entries = members.iter().flat_map(|m| &m.ledger);
-    let own = set.writes.expiry_of(entries, now);
-    own.max(set.writes.unsettled())
 }
 
 /// Records statements that are missing from the policy. Returns `true` when the drift backoff starts or continues: the

@@ -91,7 +91,7 @@ pub(super) async fn on_write_failed(
     if *no_effect {
         set.writes.rejected();
     } else {
-        set.writes.unanswered(now);
+        set.writes.unanswered(plan, now);
     }
     let (mut involved, mut others) = (Vec::new(), Vec::new());
     for (mut work, planned) in batch.into_iter().zip(&plan.grants) {

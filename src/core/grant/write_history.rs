@@ -16,9 +16,9 @@ use crate::core::time;
 /// How long after our write OSS may still return the policy from before (stale read).
 const LAG: SignedDuration = SignedDuration::from_secs(30);
 const WRITE_LIFE: SignedDuration = SignedDuration::from_secs(WRITE_LIFE_SECONDS);
-/// How long a list may be stale: a sent intent that a list does not show is kept as long.
+/// How long a list may be stale: what is known about an entry that a list does not show is kept as long.
 const STALE_LIST: SignedDuration = SignedDuration::from_hours(1);
-/// Sent intents of a bucket that are kept although no list shows them.
+/// Entries of a bucket about which something is kept although no list shows them.
 const MAX_UNSEEN: usize = 256;
 
 /// A policy as read or written; `None` when the bucket has none.
@@ -37,12 +37,13 @@ pub struct WriteHistory {
     recent: Vec<RecentWrite>,
     /// Until when an unanswered write can still take effect.
     unsettled: Option<Timestamp>,
+    /// Until when the write that is being sent can take effect. It stays if a panic ends the reconcile.
+    in_flight: Option<Timestamp>,
     /// Until when a read may be stale because of a write of an earlier process, answered or not.
     cold_until: Option<Timestamp>,
-    /// Recorded expiries that no write of ours can have, with the expiries that count instead.
-    implausible: BTreeMap<Timestamp, Timestamp>,
-    /// Fingerprints of statements that answered writes have removed, and that no write has added or can add since.
-    pub confirmed_removed: BTreeSet<String>,
+    /// Fingerprints of statements that answered writes have removed, and that no write has added or can add since. With the
+    /// time of the removal.
+    pub confirmed_removed: BTreeMap<String, Timestamp>,
     /// Intended writes that OSS has rejected, by the uid of the grant and the fingerprint.
     rejected_intents: BTreeSet<(String, String)>,
     /// Intended writes that were sent and not rejected: they can have taken effect, also if nobody looked in time, or if
@@ -59,28 +60,25 @@ pub struct WriteHistory {
 impl WriteHistory {
     /// Reads the unanswered writes of earlier processes from the ledgers.
     pub fn read_ledgers(&mut self, grants: &[GrantObject], now: Timestamp) {
-        let recorded = self.expiry_of(grants.iter().flat_map(|g| &g.status.owned), now);
-        let stored = |time: &Timestamp| {
-            let mut entries = grants.iter().flat_map(|g| &g.status.owned);
-            entries.any(|e| e.unsettled_until.as_ref().is_some_and(|t| t.0 == *time))
-        };
-        self.implausible.retain(|time, _| stored(time));
+        let first = self.first_look.is_none();
+        let first_look = *self.first_look.get_or_insert(now);
+        let recorded = self.expiry_of(grants.iter().flat_map(|g| &g.status.owned));
         if self.recent.is_empty() {
             let unanswered = recorded.map(|until| time::before(until, WRITE_LIFE));
             // A status can hold a time in the future: no write of an earlier process is later than the first look.
-            let first_look = self.first_look.unwrap_or(now);
             let answered = grants.iter().filter_map(last_write).max();
             let last = unanswered.max(answered.map(|at| at.min(first_look)));
             self.cold_until = last.map(|at| time::after(at, LAG));
         }
-        self.unsettled = self.unsettled.max(recorded).filter(|until| *until > now);
-        self.read_intents(grants, now);
+        let known = self.unsettled.max(self.in_flight.take());
+        self.unsettled = known.max(recorded).filter(|until| *until > now);
+        self.read_intents(grants, first, now);
     }
 
     /// Drops what is known about entries that are gone, and finds the intended writes of earlier processes at the first
     /// look at the bucket. Those of a suspended grant count only for its deletion: suspending a grant must not keep them
     /// for ever.
-    fn read_intents(&mut self, grants: &[GrantObject], now: Timestamp) {
+    fn read_intents(&mut self, grants: &[GrantObject], first: bool, now: Timestamp) {
         let intents = |g: &GrantObject| {
             let entries = g.status.owned.iter().filter(|e| e.state == EntryState::Intended);
             entries.map(|e| intent(&g.uid, e)).collect::<Vec<_>>()
@@ -90,36 +88,25 @@ impl WriteHistory {
         let active = grants.iter().filter(|g| !suspended(g));
         let active: BTreeSet<(String, String)> = active.flat_map(intents).collect();
         self.rejected_intents.retain(|rejected| known.contains(rejected));
-        self.forget_sent_intents(&known, now);
+        forget_unseen(&mut self.sent_intents, |sent| known.contains(sent), now);
+        let recorded: BTreeSet<&String> = grants
+            .iter()
+            .flat_map(|g| &g.status.owned)
+            .map(|e| &e.fingerprint)
+            .collect();
+        let removed = &mut self.confirmed_removed;
+        forget_unseen(removed, |fingerprint| recorded.contains(fingerprint), now);
         self.suspended_intents.retain(|found| known.contains(found));
-        if self.first_look.is_some() {
+        if first {
+            self.suspended_intents = known.difference(&active).cloned().collect();
+            self.inherited_intents = active;
+        } else {
             let found = std::mem::take(&mut self.inherited_intents);
             let found = found.into_iter().filter(|found| known.contains(found));
             let (kept, suspended) = found.partition(|found| active.contains(found));
             self.inherited_intents = kept;
             self.suspended_intents.extend::<BTreeSet<_>>(suspended);
-        } else {
-            self.first_look = Some(now);
-            self.suspended_intents = known.difference(&active).cloned().collect();
-            self.inherited_intents = active;
         }
-    }
-
-    /// Forgets the sent intents that no list shows: after an hour, and the oldest if there are many, because a grant that
-    /// is edited all the time sends new ones every second.
-    fn forget_sent_intents(&mut self, known: &BTreeSet<(String, String)>, now: Timestamp) {
-        let unseen = self
-            .sent_intents
-            .iter()
-            .filter(|(sent, _)| !known.contains(*sent));
-        let mut times: Vec<Timestamp> = unseen.map(|(_, at)| *at).collect();
-        times.sort_unstable_by(|a, b| b.cmp(a));
-        let forgotten = times.get(MAX_UNSEEN).copied();
-        self.sent_intents.retain(|sent, at| {
-            let recent =
-                now.duration_since(*at) < STALE_LIST && forgotten.is_none_or(|forgotten| *at > forgotten);
-            known.contains(sent) || recent
-        });
     }
 
     /// Returns the fingerprints of the intended writes of a grant that do not count as taken effect: OSS has rejected
@@ -187,22 +174,13 @@ impl WriteHistory {
         }
     }
 
-    /// Returns the latest expiry of the writes that ledger entries record. An expiry that is later than any write of
-    /// ours can have was written by somebody else, or by a process whose clock was ahead. It counts as the lifetime of
-    /// a write from when this process first saw it, so that it can block a bucket for minutes and not forever.
-    pub fn expiry_of<'a>(
-        &mut self,
-        entries: impl Iterator<Item = &'a LedgerEntry>,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let latest = time::after(now, WRITE_LIFE);
+    /// Returns until when a write of an earlier process that ledger entries record can take effect. No such write is sent
+    /// after the first look of this process, which knows its own writes. Whatever is written into a status, it can block a
+    /// bucket for minutes, and not again and again.
+    pub fn expiry_of<'a>(&self, entries: impl Iterator<Item = &'a LedgerEntry>) -> Option<Timestamp> {
+        let latest = time::after(self.first_look?, WRITE_LIFE);
         let recorded = entries.filter_map(|entry| entry.unsettled_until.as_ref());
-        recorded
-            .map(|until| match until.0 {
-                plausible if plausible <= latest => plausible,
-                implausible => *self.implausible.entry(implausible).or_insert(latest),
-            })
-            .max()
+        recorded.map(|until| until.0.min(latest)).max()
     }
 
     /// Returns until when an unanswered write can still take effect; `None` without one.
@@ -212,6 +190,7 @@ impl WriteHistory {
 
     /// Records a write that is about to be sent.
     pub fn attempted(&mut self, before: PolicyBytes, after: PolicyBytes, now: Timestamp) {
+        self.in_flight = Some(time::after(now, WRITE_LIFE));
         self.recent.retain(|w| now.duration_since(w.at) < LAG);
         self.recent.push(RecentWrite {
             before,
@@ -222,6 +201,7 @@ impl WriteHistory {
 
     /// Records that OSS answered the last write: the write took effect.
     pub fn confirmed(&mut self, plan: &Plan, now: Timestamp) {
+        self.in_flight = None;
         if let Some(last) = self.recent.last_mut() {
             last.at = now;
         }
@@ -230,7 +210,7 @@ impl WriteHistory {
         for entry in plan.entries() {
             // One of several identical copies may be left, and the copy may be ours.
             if entry.state == EntryState::Removing && entry.copies.is_none() && for_good {
-                self.confirmed_removed.insert(entry.fingerprint.clone());
+                self.confirmed_removed.insert(entry.fingerprint.clone(), now);
             } else {
                 self.confirmed_removed.remove(&entry.fingerprint);
             }
@@ -239,11 +219,16 @@ impl WriteHistory {
 
     /// Records that OSS rejected the last write: the write had no effect.
     pub fn rejected(&mut self) {
+        self.in_flight = None;
         self.recent.pop();
     }
 
-    /// Records that OSS did not answer the last write: the write can take effect until OSS rejects its signature.
-    pub fn unanswered(&mut self, now: Timestamp) {
+    /// Records that OSS did not answer the last write: the write can take effect until OSS rejects its signature, and
+    /// bring back what an earlier one has removed.
+    pub fn unanswered(&mut self, plan: &Plan, now: Timestamp) {
+        for entry in plan.entries().filter(|e| e.state == EntryState::Intended) {
+            self.confirmed_removed.remove(&entry.fingerprint);
+        }
         self.unsettled = self.unsettled.max(Some(time::after(now, WRITE_LIFE)));
     }
 
@@ -286,4 +271,18 @@ fn last_write(grant: &GrantObject) -> Option<Timestamp> {
 /// An intended write of a grant.
 fn intent(uid: &str, entry: &LedgerEntry) -> (String, String) {
     (uid.to_owned(), entry.fingerprint.clone())
+}
+
+/// Forgets what no list shows: after an hour, and the oldest if there is much, because a grant that is edited all the time
+/// adds to it every second.
+fn forget_unseen<K: Ord>(known: &mut BTreeMap<K, Timestamp>, is_shown: impl Fn(&K) -> bool, now: Timestamp) {
+    let unseen = known.iter().filter(|(key, _)| !is_shown(key));
+    let mut times: Vec<Timestamp> = unseen.map(|(_, at)| *at).collect();
+    times.sort_unstable_by(|a, b| b.cmp(a));
+    let forgotten = times.get(MAX_UNSEEN).copied();
+    known.retain(|key, at| {
+        let recent =
+            now.duration_since(*at) < STALE_LIST && forgotten.is_none_or(|forgotten| *at > forgotten);
+        is_shown(key) || recent
+    });
 }

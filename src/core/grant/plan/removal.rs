@@ -95,7 +95,7 @@ fn confirmed_removed(builder: &PlanBuilder<'_>, fingerprint: &str) -> bool {
     builder
         .input
         .confirmed_removed
-        .is_some_and(|taken| taken.contains(fingerprint))
+        .is_some_and(|taken| taken.contains_key(fingerprint))
 }
 
 /// Returns the positions of the copies of an owned statement: those with its meaning, or only those with its bytes.

@@ -1,6 +1,6 @@
 //! Input and result of planning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -24,8 +24,8 @@ pub struct PlanInput<'a> {
     /// one of these grants has not placed it.
     pub explained_by_others: Option<&'a BTreeSet<String>>,
     /// Fingerprints of statements that confirmed writes of this process have removed. If a read that is not stale
-    /// contains one of them, another writer has added it.
-    pub confirmed_removed: Option<&'a BTreeSet<String>>,
+    /// contains one of them, another writer has added it. With the times of the removals.
+    pub confirmed_removed: Option<&'a BTreeMap<String, Timestamp>>,
     /// Digest of the identity that has read the document. Applied entries of enforced grants take it.
     pub identity: Option<&'a str>,
     /// Whether grants of several namespaces share the identity, as they do the operator's own. An applied entry of another

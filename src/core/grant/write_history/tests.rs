@@ -151,11 +151,64 @@ fn a_removal_is_final_only_if_no_earlier_write_can_bring_the_statement_back() {
         }],
     };
     let mut writes = running();
-    writes.unanswered(START);
+    writes.unanswered(&plan, START);
     writes.confirmed(&plan, START + SignedDuration::from_secs(30));
     assert!(writes.confirmed_removed.is_empty());
     writes.confirmed(&plan, START + WRITE_LIFE);
     assert_eq!(writes.confirmed_removed.len(), 1);
+
+    let mut addition = plan;
+    addition.grants[0].ledger = vec![entry()];
+    writes.unanswered(&addition, START + WRITE_LIFE);
+    assert!(
+        writes.confirmed_removed.is_empty(),
+        "it can bring the statement back"
+    );
+}
+
+#[test]
+fn a_removal_is_remembered_while_a_ledger_has_its_entry_or_a_list_may_be_stale() {
+    let mut writes = running();
+    writes.confirmed_removed = BTreeMap::from([("sha256:1".to_owned(), START)]);
+    let later = START + STALE_LIST;
+    writes.read_ledgers(&[grant(false, true)], later);
+    assert_eq!(writes.confirmed_removed.len(), 1);
+    writes.read_ledgers(&[], later - SignedDuration::from_secs(1));
+    assert_eq!(writes.confirmed_removed.len(), 1);
+    writes.read_ledgers(&[], later);
+    assert!(writes.confirmed_removed.is_empty());
+}
+
+#[test]
+fn a_status_cannot_pretend_that_writes_of_an_earlier_process_are_outstanding_again_and_again() {
+    let outstanding = |writes: &mut WriteHistory, seconds: i64, written_at: i64| {
+        let now = START + SignedDuration::from_secs(seconds);
+        let mut forged = grant(false, false);
+        forged.status.owned[0].unsettled_until =
+            Some(Time(START + SignedDuration::from_secs(written_at) + WRITE_LIFE));
+        writes.read_ledgers(&[forged], now);
+        writes.unsettled().is_some()
+    };
+    for ahead in [0, 100_000] {
+        let mut writes = WriteHistory::default();
+        assert!(outstanding(&mut writes, 0, ahead));
+        assert!(outstanding(&mut writes, WRITE_LIFE_SECONDS - 1, 300 + ahead));
+        assert!(!outstanding(&mut writes, WRITE_LIFE_SECONDS, 300 + ahead));
+    }
+}
+
+#[test]
+fn a_write_whose_reconcile_did_not_end_is_outstanding() {
+    let mut writes = running();
+    writes.attempted(None, None, START);
+    writes.read_ledgers(&[], START);
+    assert_eq!(writes.unsettled(), Some(START + WRITE_LIFE));
+
+    let mut writes = running();
+    writes.attempted(None, None, START);
+    writes.rejected();
+    writes.read_ledgers(&[], START);
+    assert_eq!(writes.unsettled(), None);
 }
 
 #[test]
