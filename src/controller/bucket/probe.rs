@@ -27,8 +27,6 @@ use crate::runtime::queue::{Action, Share, Trigger};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long the policy of a probe can serve as the first read of a reconcile.
 const FRESH: SignedDuration = SignedDuration::from_secs(2);
-/// The share of all identities whose last call was not answered; no namespace has this name.
-const UNANSWERED: &str = "";
 /// How long a group waits for its probe before the probe is requested again.
 const REQUEST_AGAIN: Duration = Duration::from_secs(60);
 
@@ -161,13 +159,7 @@ pub(super) async fn admit(
     let Some(first) = batch.iter().find(|work| work.outcome.is_none()) else {
         return Admission::Waiting(REQUEST_AGAIN);
     };
-    let doubtful = cache.trust == Trust::Doubtful;
-    let share: Share = if doubtful {
-        UNANSWERED
-    } else {
-        &first.grant.key.namespace
-    }
-    .into();
+    let share: Share = first.grant.key.namespace.as_str().into();
     let request = ProbeState::Requested {
         place: place.clone(),
         share: Share::clone(&share),
