@@ -62,10 +62,10 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     };
     cache.failures = 0;
     let now = context.ports.now();
-    // A grant that is being deleted and no longer has our finalizer owns nothing.
+    // A grant that is being deleted and no longer has our finalizer is released, unless somebody else has removed it.
     let mut grants: Vec<GrantObject> = grants
         .into_iter()
-        .filter(|g| !g.deleting || g.has_finalizer())
+        .filter(|g| !g.deleting || g.has_finalizer() || !g.status.owned.is_empty())
         .collect();
     departed::add_leaving_grants(context, bucket, &mut grants, now);
     if grants.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::departed;
 use super::write_status::{write_grant_state, write_status};
-use crate::api::{EventReason, GrantStatus};
+use crate::api::{EventReason, FINALIZER, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::counted;
@@ -140,7 +140,8 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
         publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
     // Another finalizer keeps the object: its status must no longer claim statements.
-    if !grant.status.owned.is_empty() && grant.finalizers.len() > 1 {
+    let others = grant.finalizers.iter().any(|name| name != FINALIZER);
+    if !grant.status.owned.is_empty() && others {
         let status = GrantStatus {
             owned: Vec::new(),
             ..grant.status.clone()
