@@ -102,6 +102,16 @@ impl CloudError {
         )
     }
 
+    /// Whether the service rejected what the request contains: without a part of it, it may accept the rest.
+    pub fn rejects_content(&self) -> bool {
+        matches!(
+            self.kind,
+            CloudErrorKind::PolicyRejected
+                | CloudErrorKind::RequestRejected
+                | CloudErrorKind::PublicAccessBlocked
+        )
+    }
+
     /// Whether the request certainly had no effect, because the service itself rejected it.
     pub fn had_no_effect(&self) -> bool {
         let rejected = !matches!(

@@ -64,6 +64,7 @@ mod grants {
             together drift::a_statement_with_the_same_meaning_is_not_written_again,
             together drift::a_requested_reconcile_runs_immediately_and_is_echoed,
             together isolation::an_invalid_grant_blocks_no_other_grant_of_the_bucket,
+            together isolation::a_grant_that_oss_rejects_blocks_neither_additions_nor_removals_of_others,
             together isolation::a_statement_is_only_written_with_the_credentials_of_its_own_grant,
             together isolation::a_foreign_change_between_our_two_reads_survives,
             together isolation::a_foreign_change_right_after_our_write_is_found_by_the_second_check,

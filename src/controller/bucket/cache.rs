@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -10,7 +11,8 @@ use crate::api::ObservedBucket;
 use crate::controller::digest::ChangeDigest;
 use crate::controller::queue_key::GrantSetKey;
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::WriteHistory;
+use crate::core::grant::{RejectedAdditions, WriteHistory};
+use crate::core::requeue::exponential_backoff;
 use crate::core::tenancy::TenancyRules;
 use crate::ports::AccessKeys;
 
@@ -20,12 +22,38 @@ pub struct BucketCache {
     pub(super) grant_sets: BTreeMap<GrantSetKey, GrantSetCache>,
     pub(super) failures: u32,
     pub(super) writes: WriteHistory,
+    /// Writes for the grants whose spec names no usable identity or bucket.
+    pub(super) unusable_writes: ApiWrites,
+}
+
+/// Consecutive reconciles in which the API server rejected a status or the removal of a finalizer.
+#[derive(Default)]
+pub(super) struct ApiWrites {
+    failures: u32,
+}
+
+impl ApiWrites {
+    /// Records whether all writes of a reconcile succeeded. Returns the time until the failed ones are tried again; `None`
+    /// when there are none.
+    pub(super) fn retry_after(&mut self, all_stored: bool, seed: &str) -> Option<Duration> {
+        self.failures = if all_stored {
+            0
+        } else {
+            self.failures.saturating_add(1)
+        };
+        let (first, most) = (Duration::from_secs(1), Duration::from_secs(60));
+        (!all_stored).then(|| exponential_backoff(self.failures, first, most, seed))
+    }
 }
 
 /// State of a group between reconciles.
 #[derive(Default)]
 pub(super) struct GrantSetCache {
     pub(super) failures: u32,
+    /// Writes for the grants of the group.
+    pub(super) api_writes: ApiWrites,
+    /// The delay for which the last failed call of this reconcile asked.
+    pub(super) asked: Option<Duration>,
     pub(super) not_before: Option<Timestamp>,
     /// Digest of the grants' inputs at the last reconcile; a change makes the group due at once.
     pub(super) last_inputs: Option<ChangeDigest>,
@@ -33,6 +61,8 @@ pub(super) struct GrantSetCache {
     pub(super) rules: Option<Arc<TenancyRules>>,
     /// OSS rejected a write as public: Block Public Access is read again and treated as on.
     pub(super) public_refused: bool,
+    /// The grants whose additions OSS has rejected.
+    pub(super) rejected: RejectedAdditions,
     /// When the next drift check is due.
     pub(super) next_drift_check: Option<Timestamp>,
     /// Whether the last reconcile wrote the policy.

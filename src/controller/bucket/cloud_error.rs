@@ -6,7 +6,6 @@ use super::cache::GrantSetCache;
 use super::finish::write_state;
 use super::grant_set::{GrantSet, GrantWork, drift_interval};
 use super::permission::is_bucket_gone;
-use super::release::release;
 use crate::api::EventReason;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::error::{CloudError, CloudErrorKind};
@@ -32,24 +31,21 @@ pub(super) async fn on_cloud_error(
     }
     cache.answered(Some(error));
     let interval = drift_interval(&batch);
-    let mut retry = false;
+    cache.asked = error.retry_after;
     let gone = error.kind == CloudErrorKind::NoSuchBucket && is_bucket_gone(set, &batch, cache).await;
     for work in batch {
         if work.grant.deleting && gone {
             let note = "The bucket no longer exists, so no statement has to be removed".to_owned();
             publish_grant_event(set.context, &work.grant, EventReason::BucketGone, note, false).await;
-            retry |= !release(set.context, work.grant, 0).await;
+            set.release(work.grant, 0).await;
             continue;
         }
-        let free = work.owns_nothing();
-        let written = write_state(set, work, GrantState::CloudFailed(error.clone()), None);
-        retry |= !written.await && free;
+        write_state(set, work, GrantState::CloudFailed(error.clone()), None).await;
     }
     cache.failures = cache.failures.saturating_add(1);
     let attempt = FailedAttempt {
         error,
         failures: cache.failures,
-        release_failed: retry,
         interval,
     };
     attempt.retry_after(&set.identity.jitter_seed())

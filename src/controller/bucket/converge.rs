@@ -20,7 +20,8 @@ use crate::api::{BucketRef, LedgerEntry};
 use crate::core::condition_builder::truncate;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{
-    Change, Disposition, GrantInput, GrantOutcome, GrantState, OnDrift, Plan, PlanInput, drift, plan,
+    Change, Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, OnDrift, Plan, PlanInput,
+    RejectedAdditions, drift, plan,
 };
 use crate::core::policy::{CheckedDeletion, CheckedPolicy, Document, PlanFault};
 use crate::core::requeue::short_backoff;
@@ -29,6 +30,8 @@ use crate::ports::{AccessKeys, PolicyBackup, PolicyRead};
 
 /// Rounds in one reconcile: other writers may change the policy between our two reads a few times, but not forever.
 const MAX_ROUNDS: usize = 6;
+/// Time until the next attempt to write what was held back, because OSS has rejected it together with other additions.
+pub(super) const NEXT_ADDITION: Duration = Duration::from_secs(1);
 /// How far a write is dated back: OSS accepts a signature for 15 minutes, and so rejects the write after 5 minutes.
 const SIGNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 /// Longest time from the plan, which dates the ledgers, to the read that dates the write: the minute in
@@ -58,7 +61,7 @@ pub(super) async fn converge(
         Ok(read) => read,
         Err(error) => return on_cloud_error(set, batch, &error, cache).await,
     };
-    let mut end = GrantState::WriteConflict;
+    let (mut end, mut held_back) = (GrantState::WriteConflict, false);
     for round in 0..MAX_ROUNDS {
         if round > 0
             && let Some((problem, retry)) = lost_access(set, &batch, place).await
@@ -97,7 +100,13 @@ pub(super) async fn converge(
         }
         if plan.change == Change::Keep {
             cache.failures = 0;
-            return finish(set, batch, plan, input, regular).await;
+            let wait = finish(set, batch, plan, input, regular).await;
+            let more = held_back && cache.wrote;
+            return if more { wait.min(NEXT_ADDITION) } else { wait };
+        }
+        if hold_back(&mut batch, &plan, &cache.rejected) {
+            held_back = true;
+            continue;
         }
         match verify_owner(set, &mut batch, place, keys).await {
             Ok(true) => {}
@@ -180,7 +189,7 @@ pub(super) async fn converge(
             return on_write_failed(set, batch, &plan, &failure, cache).await;
         }
         cache.wrote = true;
-        on_write_confirmed(set, &mut batch, &plan, read_at);
+        on_write_confirmed(set, &mut batch, &plan, read_at, cache);
         read = match read_policy(set, &batch, place, keys, cache).await {
             Ok(read) => read,
             Err(error) => return on_cloud_error(set, batch, &error, cache).await,
@@ -293,6 +302,16 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
         }
     }
     retry
+}
+
+/// Carries the grants whose additions have to wait, because OSS has rejected a write with them. Returns `true` if there are
+/// any, so that a new plan is needed.
+fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &RejectedAdditions) -> bool {
+    let grants: Vec<&GrantObject> = batch.iter().map(|work| &work.grant).collect();
+    let held = rejected.held_back(&grants, plan);
+    let held_works = batch.iter_mut().zip(&held).filter(|(_, held)| **held);
+    held_works.for_each(|(work, _)| work.input.disposition = Disposition::Carried);
+    held.contains(&true)
 }
 
 /// A write that was checked against the policy that it replaces.

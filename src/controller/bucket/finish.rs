@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::grant_set::{GrantSet, GrantWork, drift_interval};
 use super::observation::{PolicyView, count_owned};
-use super::release::release;
 use super::roll_back::roll_back;
 use super::store_ledgers::{publish_changes, publish_drift, store_ledgers};
 use crate::api::{EntryState, EventReason, LedgerEntry, PlannedChange};
@@ -34,9 +33,10 @@ pub(super) async fn finish(
     input: PlanInput<'_>,
     regular: bool,
 ) -> Duration {
+    let interval = drift_interval(&batch);
     // An entry that moves to another grant is in both ledgers before it leaves the first.
     if transfers_ownership(&batch, &plan) && !store_ledgers(set, &mut batch, &plan, input.document).await {
-        return Duration::from_secs(1);
+        return interval;
     }
     let view = PolicyView {
         document: input.document,
@@ -44,7 +44,6 @@ pub(super) async fn finish(
         scheduled_check: regular,
         absence_trusted: !input.absence_untrusted,
     };
-    let interval = drift_interval(&batch);
     let expiry_check = next_expiry_check(plan.entries(), input);
     let wrote = batch.iter().any(GrantWork::was_written);
     let set_aside = |(p, planned): (&GrantWork, &GrantPlan)| {
@@ -102,7 +101,6 @@ pub(super) async fn finish(
         tokio::task::yield_now().await;
     }
     let result = PlanResult {
-        all_stored,
         waiting,
         wrote,
         next_check: hold.into_iter().chain(expiry_check).min(),
@@ -142,7 +140,7 @@ async fn finish_grant(
             .overlaps(view.document)
             .and_then(|n| usize::try_from(n).ok())
             .unwrap_or(0);
-        return release(set.context, work.grant, residual.max(others)).await;
+        return set.release(work.grant, residual.max(others)).await;
     }
     let now = set.context.ports.now();
     let state = work.grant_state(&outcome);
@@ -194,7 +192,7 @@ pub(super) async fn write_state(
         } else {
             0
         };
-        return release(set.context, work.grant, residual).await;
+        return set.release(work.grant, residual).await;
     }
     let state = if let GrantState::Planned(outcome) = &state {
         work.grant_state(outcome)

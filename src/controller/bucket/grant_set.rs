@@ -1,11 +1,13 @@
 //! A group during a reconcile: the grants of a bucket that share an identity and a region.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
+use super::release::release;
 use super::write_status::write_status;
 use crate::api::{BackupRef, GrantStatus, ObservedBucket, ObservedPolicy, RepeatedDrift};
 use crate::controller::context::Context;
@@ -31,6 +33,8 @@ pub(super) struct GrantSet<'a> {
     pub(super) reference_closed: bool,
     /// Whether the owner of the bucket was read in this reconcile.
     pub(super) owner_read: bool,
+    /// Whether the API server rejected a write of this reconcile, which therefore has to be tried again.
+    pub(super) write_failed: AtomicBool,
 }
 
 /// A grant during a reconcile, and what the reconcile finds out about the grant.
@@ -79,7 +83,17 @@ impl GrantSet<'_> {
         };
         let mut claims = self.claims.lock();
         claims.insert(grant.uid.clone(), certain);
-        stored
+        self.note_write(stored)
+    }
+
+    /// Removes the finalizer of a grant that owns nothing. `false` when the write failed.
+    pub(super) async fn release(&self, grant: GrantObject, residual: usize) -> bool {
+        self.note_write(release(self.context, grant, residual).await)
+    }
+
+    fn note_write(&self, succeeded: bool) -> bool {
+        self.write_failed.fetch_or(!succeeded, Relaxed);
+        succeeded
     }
 }
 

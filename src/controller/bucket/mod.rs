@@ -32,6 +32,7 @@ mod write_status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -89,12 +90,18 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     }
     let mut grant_sets: BTreeMap<GrantSetKey, Vec<GrantObject>> = BTreeMap::new();
     let mut wait = Duration::from_secs(3600);
+    let mut all_stored = true;
     for grant in grants {
-        match grant_set_key(&grant) {
-            Some(key) => grant_sets.entry(key).or_default().push(grant),
-            // Such a grant names no usable identity or bucket: its status reports that, and its ledger stays.
-            None => wait = wait.min(release::reconcile_unusable(context, grant).await),
+        if let Some(key) = grant_set_key(&grant) {
+            grant_sets.entry(key).or_default().push(grant);
+        } else {
+            // Its spec names no usable identity or bucket: its status reports that, and its ledger stays.
+            wait = wait.min(release::RECHECK_UNUSABLE);
+            all_stored &= release::reconcile_unusable(context, grant).await;
         }
+    }
+    if let Some(retry) = cache.unusable_writes.retry_after(all_stored, bucket) {
+        wait = wait.min(retry);
     }
     cache.grant_sets.retain(|key, _| grant_sets.contains_key(key));
     context.probes.retain(bucket, |key| grant_sets.contains_key(key));
@@ -126,6 +133,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
             claims: Mutex::new(own),
             reference_closed: false,
             owner_read: false,
+            write_failed: AtomicBool::new(false),
         };
         wait = wait.min(Box::pin(reconcile_set::reconcile(&mut grant_set, grants, grant_set_cache)).await);
         // Later groups use what this group still holds: when two groups release the same statement, the later one

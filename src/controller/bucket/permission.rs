@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::cache::{GrantSetCache, LastCredentials};
 use super::grant_set::{GrantSet, GrantWork};
-use super::release::release;
 use crate::api::BucketRef;
 use crate::controller::credential_gate::{CredentialUser, credentials_for, may_use};
 use crate::core::credential_use::{CredentialRefusal, Purpose, must_be_removed};
@@ -62,12 +61,8 @@ fn purpose_of<'a>(grant: &'a GrantObject, input: &'a GrantInput) -> Option<Purpo
 
 /// Releases the deleted grants that own nothing, without credentials: an entry is stored before its write, so no
 /// write can be in flight. Returns the remaining grants, and `false` when a release failed.
-pub(super) async fn release_owning_nothing(
-    set: &GrantSet<'_>,
-    batch: Vec<GrantWork>,
-) -> (Vec<GrantWork>, bool) {
+pub(super) async fn release_owning_nothing(set: &GrantSet<'_>, batch: Vec<GrantWork>) -> Vec<GrantWork> {
     let mut staying = Vec::new();
-    let mut all_released = true;
     for work in batch {
         let (ledger, unproven) = (&work.input.ledger, &work.input.unproven);
         // With credentials of its own, a grant also reports which access remains. The operator's own identity
@@ -75,12 +70,12 @@ pub(super) async fn release_owning_nothing(
         let nothing = ledger.is_empty()
             || (set.identity.is_operator() && !ledger.iter().any(|e| must_be_removed(e, unproven)));
         if work.grant.deleting && nothing {
-            all_released &= release(set.context, work.grant, 0).await;
+            set.release(work.grant, 0).await;
         } else {
             staying.push(work);
         }
     }
-    (staying, all_released)
+    staying
 }
 
 /// Requests the credentials for the grants without an outcome. A refusal sets the outcome of the grants that can

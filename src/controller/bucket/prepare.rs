@@ -11,7 +11,7 @@ use crate::core::credential_use::must_be_removed;
 use crate::core::error::CloudError;
 use crate::core::grant::{
     Desired, Disposition, GrantInput, GrantObject, GrantOutcome, GrantState, OnDrift, PassRoleDecision,
-    PublicAccessBlock, Removal, decide_pass_role, drift, parse_spec,
+    PublicAccessBlock, RejectedAdditions, Removal, decide_pass_role, drift, parse_spec,
 };
 use crate::ports::AccessKeys;
 
@@ -196,8 +196,14 @@ pub(super) async fn verify_owner(
 }
 
 /// Decides the disposition of a grant, and adds the finalizer to a grant that is enforced. `false` when the
-/// finalizer could not be added: the grant is carried, and the group retries.
-pub(super) async fn prepare(set: &GrantSet<'_>, work: &mut GrantWork, facts: &PreparationFacts) -> bool {
+/// finalizer could not be added: the grant is carried, and the group retries. A grant whose additions OSS has rejected
+/// is carried and keeps the error.
+pub(super) async fn prepare(
+    set: &GrantSet<'_>,
+    work: &mut GrantWork,
+    facts: &PreparationFacts,
+    rejected: &RejectedAdditions,
+) -> bool {
     if work.outcome.is_some() {
         return true;
     }
@@ -247,6 +253,10 @@ pub(super) async fn prepare(set: &GrantSet<'_>, work: &mut GrantWork, facts: &Pr
                 return false;
             }
         }
+    }
+    if let Some(error) = rejected.error_of(&work.grant) {
+        work.outcome = Some(GrantState::CloudFailed(error.clone()));
+        return true;
     }
     work.input.disposition = Disposition::Enforced(desired);
     true

@@ -10,6 +10,7 @@
 //! The returned duration is the time until the next reconcile of the group. The reconcile of the bucket requeues after
 //! the shortest duration of its groups.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::cache::GrantSetCache;
@@ -28,11 +29,14 @@ use crate::core::grant::{GrantObject, GrantState};
 use crate::core::requeue::short_backoff;
 use crate::core::time::{self, time_left};
 
+/// Interval of a group for which nothing is left to do.
+const RECHECK_NOTHING: Duration = Duration::from_secs(3600);
+
 /// Returns the time until the next reconcile of a group whose grants have all been released. A released grant that is
 /// listed again, because the API server was restored from a snapshot, is released again.
-fn nothing_left(cache: &mut GrantSetCache, all_released: bool) -> Duration {
+fn nothing_left(cache: &mut GrantSetCache) -> Duration {
     cache.last_inputs = None;
-    Duration::from_secs(if all_released { 3600 } else { 1 })
+    RECHECK_NOTHING
 }
 
 /// Reconciles the group. Returns the time until its next reconcile.
@@ -57,12 +61,21 @@ pub(super) async fn reconcile(
     (cache.last_inputs, cache.rules) = (inputs, rules);
     let here = |uid: &String| grants.iter().any(|g| g.uid == *uid);
     cache.last_credentials.retain(|uid, _| here(uid));
-    let (grants, all_released) = release_retained(set.context, grants).await;
-    let wait = if all_released {
-        reconcile_grants(set, grants, cache).await
-    } else {
-        Duration::from_secs(1)
+    cache.rejected.retain(here);
+    if cache.next_drift_check.is_some_and(|time| now >= time) {
+        cache.rejected.retry_all();
+    }
+    cache.asked = None;
+    let wait = match release_retained(set, grants).await {
+        Some(grants) => reconcile_grants(set, grants, cache).await,
+        None => RECHECK_NOTHING,
     };
+    let all_stored = !set.write_failed.load(Relaxed);
+    let seed = set.identity.jitter_seed();
+    let retry = cache.api_writes.retry_after(all_stored, &seed);
+    // Trying again calls OSS again: not before OSS asks for it.
+    let retry = retry.map(|retry| retry.max(cache.asked.unwrap_or_default()));
+    let wait = retry.map_or(wait, |retry| retry.min(wait));
     let now = set.context.ports.now();
     // This reconcile could not run an overdue drift check: the next reconcile that reads the policy runs it.
     let next_check = cache.next_drift_check.filter(|time| *time > now);
@@ -79,22 +92,17 @@ pub(super) async fn reconcile_grants(
     cache: &mut GrantSetCache,
 ) -> Duration {
     let Some(place) = grants.iter().find_map(|g| g.bucket.clone()) else {
-        return nothing_left(cache, true);
+        return nothing_left(cache);
     };
     let mut batch = Vec::new();
     for grant in grants {
         batch.push(validate(set, grant).await);
     }
-    let (batch, all_released) = release_owning_nothing(set, batch).await;
+    let batch = release_owning_nothing(set, batch).await;
     if batch.is_empty() {
-        return nothing_left(cache, all_released);
+        return nothing_left(cache);
     }
-    let wait = Box::pin(reconcile_owners(set, batch, &place, cache)).await;
-    if all_released {
-        wait
-    } else {
-        wait.min(Duration::from_secs(1))
-    }
+    Box::pin(reconcile_owners(set, batch, &place, cache)).await
 }
 
 /// Reconciles the grants that are kept, or that own something.
@@ -146,7 +154,7 @@ async fn reconcile_owners(
     set.owner_read = facts.bucket.is_some();
     let mut all_prepared = true;
     for work in &mut batch {
-        all_prepared &= prepare(set, work, &facts).await;
+        all_prepared &= prepare(set, work, &facts, &cache.rejected).await;
     }
     // The operator's own identity reads no policy of a bucket whose owner is not the one that a grant names.
     let unverified = |work: &GrantWork| work.outcome.is_some() && work.preview.is_none();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::departed;
+use super::grant_set::GrantSet;
 use super::write_status::{write_grant_state, write_status};
 use crate::api::{EventReason, FINALIZER, GrantStatus};
 use crate::controller::context::Context;
@@ -16,7 +17,7 @@ use crate::core::grant::{
 };
 
 /// Requeue interval of a grant whose spec cannot be used.
-const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
+pub(super) const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 
 /// Whether a deleted grant leaves its statements in the policy, because of the annotation or its deletion policy.
 pub(super) fn retains_statements(grant: &GrantObject) -> bool {
@@ -24,15 +25,10 @@ pub(super) fn retains_statements(grant: &GrantObject) -> bool {
 }
 
 /// Reconciles a grant whose spec names no usable identity or bucket: writes `Invalid`, or releases a deleted grant
-/// that owns nothing or has the annotation. Returns the time until the next reconcile.
-pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) -> Duration {
+/// that owns nothing or has the annotation. `false` when that failed.
+pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) -> bool {
     if grant.deleting && (grant.abandon || grant.status.owned.is_empty()) {
-        let released = release(context, grant, 0).await;
-        return if released {
-            RECHECK_UNUSABLE
-        } else {
-            Duration::from_secs(1)
-        };
+        return release(context, grant, 0).await;
     }
     let message = match &grant.spec {
         Ok(spec) => parse_spec(spec, PassRoleDecision::Omitted).err().map_or_else(
@@ -45,20 +41,20 @@ pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) ->
         ledger: grant.status.owned.clone(),
         ..Observation::default()
     };
-    write_grant_state(context, grant, &GrantState::Invalid(message), observation).await;
-    RECHECK_UNUSABLE
+    write_grant_state(context, grant, &GrantState::Invalid(message), observation).await
 }
 
 /// Releases the deleted grants that keep their statements. Other owners drop these statements from their ledgers
-/// first, so that no grant removes a statement that was meant to stay. Returns the remaining grants, and `false` when
-/// a status write or a release failed.
+/// first, so that no grant removes a statement that was meant to stay. Returns the remaining grants; `None` when a status
+/// write or a release failed.
 pub(super) async fn release_retained(
-    context: &Context,
+    set: &GrantSet<'_>,
     grants: Vec<GrantObject>,
-) -> (Vec<GrantObject>, bool) {
+) -> Option<Vec<GrantObject>> {
     if !grants.iter().any(retains_statements) {
-        return (grants, true);
+        return Some(grants);
     }
+    let context = set.context;
     let members: Vec<GrantInput> = grants.iter().map(retained_or_carried).collect();
     let input = PlanInput {
         now: context.ports.now(),
@@ -81,13 +77,12 @@ pub(super) async fn release_retained(
                 owned: ledger,
                 ..grant.status.clone()
             };
-            all_written &= write_status(context, &mut grant, status).await;
+            all_written &= set.store_status(&mut grant, status).await;
         }
         staying.push(grant);
     }
     if !all_written {
-        staying.extend(go);
-        return (staying, false);
+        return None;
     }
     let mut all_released = true;
     for grant in go {
@@ -98,15 +93,14 @@ pub(super) async fn release_retained(
         };
         let (abandoned, count) = (grant.abandon, grant.status.owned.len());
         let copy = grant.clone();
-        if release(context, grant, 0).await {
+        if set.release(grant, 0).await {
             let note = format!("Released the grant; up to {count} of its statements remain in the policy");
             publish_grant_event(context, &copy, reason, note, abandoned).await;
         } else {
             all_released = false;
-            staying.push(copy);
         }
     }
-    (staying, all_released)
+    all_released.then_some(staying)
 }
 
 fn retained_or_carried(grant: &GrantObject) -> GrantInput {

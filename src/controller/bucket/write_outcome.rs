@@ -6,12 +6,13 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::cache::GrantSetCache;
 use super::cloud_error::on_cloud_error;
+use super::converge::NEXT_ADDITION;
 use super::finish::write_state;
 use super::grant_set::{GrantSet, GrantWork};
 use super::observation::{PolicyView, count_owned};
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::{Change, GrantState, PassRoleDecision, Plan, confirm_entries};
+use crate::core::grant::{Change, GrantObject, GrantState, PassRoleDecision, Plan, confirm_entries};
 use crate::core::policy::Document;
 
 /// A policy write that failed.
@@ -28,6 +29,7 @@ pub(super) fn on_write_confirmed(
     batch: &mut [GrantWork],
     plan: &Plan,
     read_at: Timestamp,
+    cache: &mut GrantSetCache,
 ) {
     let now = set.context.ports.now();
     set.writes.confirmed(plan, now);
@@ -37,6 +39,9 @@ pub(super) fn on_write_confirmed(
     };
     let document = text.and_then(|text| Document::parse(text).ok());
     for (work, planned) in batch.iter_mut().zip(&plan.grants) {
+        if planned.added > 0 {
+            cache.rejected.accepted(&work.grant.uid);
+        }
         work.added += planned.added;
         work.removed += planned.removed;
         if planned.changes_policy() {
@@ -70,8 +75,9 @@ pub(super) fn on_write_confirmed(
 }
 
 /// Applies a failed write. A rejected write had no effect, so the ledgers return to their entries from before. Any
-/// other failed write may still take effect, so the ledgers keep the recorded entries. Returns the time until the
-/// retry.
+/// other failed write may still take effect, so the ledgers keep the recorded entries. If OSS rejects what several grants
+/// add or what is written for others too, the error is that of one grant, and the next writes find out of which. Returns the time
+/// until the retry.
 pub(super) async fn on_write_failed(
     set: &mut GrantSet<'_>,
     batch: Vec<GrantWork>,
@@ -93,7 +99,20 @@ pub(super) async fn on_write_failed(
     } else {
         set.writes.unanswered(plan, now);
     }
+    let split = *no_effect && !cache.public_refused && error.rejects_content();
+    let adding = || {
+        batch
+            .iter()
+            .zip(&plan.grants)
+            .filter(|(_, planned)| planned.added > 0)
+    };
+    let added: Vec<&GrantObject> = adding().map(|(work, _)| &work.grant).collect();
+    let (split, several) = (split && !added.is_empty(), added.len() > 1);
+    if split {
+        cache.rejected.record(&added, error);
+    }
     let (mut involved, mut others) = (Vec::new(), Vec::new());
+    let mut left = false;
     for (mut work, planned) in batch.into_iter().zip(&plan.grants) {
         let uid = &work.grant.uid;
         let recorded = if planned.added > 0 {
@@ -109,7 +128,13 @@ pub(super) async fn on_write_failed(
             set.writes.write_sent(uid, added, now);
             work.input.ledger.clone_from(&work.grant.status.owned);
         }
-        if planned.changes_policy() {
+        let blamed = if split {
+            planned.added > 0 && !several
+        } else {
+            planned.changes_policy()
+        };
+        left |= planned.changes_policy() && !blamed;
+        if blamed {
             involved.push(work);
         } else {
             others.push((work, planned.outcome.clone()));
@@ -118,9 +143,12 @@ pub(super) async fn on_write_failed(
     for (work, outcome) in others {
         write_state(set, work, GrantState::Planned(outcome), None).await;
     }
+    if involved.is_empty() {
+        return NEXT_ADDITION;
+    }
     let wait = on_cloud_error(set, involved, error, cache).await;
-    if cache.public_refused {
-        Duration::from_secs(1)
+    if cache.public_refused || left || cache.rejected.has_retries() {
+        NEXT_ADDITION
     } else {
         wait
     }

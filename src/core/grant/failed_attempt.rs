@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::requeue::{exponential_backoff, short_backoff};
+use crate::core::requeue::exponential_backoff;
 
 /// A failed call to the cloud.
 #[derive(Clone, Copy, Debug)]
@@ -12,8 +12,6 @@ pub struct FailedAttempt<'a> {
     pub error: &'a CloudError,
     /// Consecutive failures, this one included.
     pub failures: u32,
-    /// Whether a deleted grant that owns nothing could not be released.
-    pub release_failed: bool,
     /// The drift interval.
     pub interval: Duration,
 }
@@ -27,9 +25,6 @@ impl FailedAttempt<'_> {
             let (first, cap) = (Duration::from_secs(1), Duration::from_secs(cap));
             exponential_backoff(self.failures, first, cap, seed)
         };
-        if self.release_failed {
-            return least(short_backoff(self.failures, seed));
-        }
         match self.error.kind {
             CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
                 least(backoff(420))
@@ -60,7 +55,7 @@ mod tests {
     fn what_may_pass_is_retried_soon_and_what_needs_action_waits_for_the_next_check() {
         let interval = Duration::from_secs(600);
         let secs = Duration::from_secs;
-        let after = |kind, failures, asked: Option<u64>, release_failed| {
+        let after = |kind, failures, asked: Option<u64>| {
             let error = CloudError {
                 kind,
                 status: None,
@@ -72,7 +67,6 @@ mod tests {
             let attempt = FailedAttempt {
                 error: &error,
                 failures,
-                release_failed,
                 interval,
             };
             attempt.retry_after("seed")
@@ -82,27 +76,17 @@ mod tests {
             CloudErrorKind::Unavailable,
             CloudErrorKind::Unanswered,
         ] {
-            assert!(after(kind, 1, None, false) <= secs(1), "{kind:?}");
+            assert!(after(kind, 1, None) <= secs(1), "{kind:?}");
             assert!(
-                (secs(210)..=secs(420)).contains(&after(kind, 30, None, false)),
+                (secs(210)..=secs(420)).contains(&after(kind, 30, None)),
                 "{kind:?}"
             );
-            assert_eq!(after(kind, 1, Some(90), false), secs(90), "{kind:?}");
+            assert_eq!(after(kind, 1, Some(90)), secs(90), "{kind:?}");
         }
-        assert!((secs(15)..=secs(30)).contains(&after(CloudErrorKind::BucketLocked, 30, None, false)));
-        assert_eq!(after(CloudErrorKind::CredentialsExpired, 1, None, false), secs(1));
-        assert_eq!(
-            after(CloudErrorKind::CredentialsExpired, 2, None, false),
-            secs(60)
-        );
-        assert_eq!(
-            after(CloudErrorKind::CredentialsRejected, 1, None, false),
-            secs(60)
-        );
-        assert_eq!(after(CloudErrorKind::AccessDenied, 3, Some(90), false), interval);
-        assert!(
-            after(CloudErrorKind::AccessDenied, 3, None, true) <= secs(30),
-            "a release is retried"
-        );
+        assert!((secs(15)..=secs(30)).contains(&after(CloudErrorKind::BucketLocked, 30, None)));
+        assert_eq!(after(CloudErrorKind::CredentialsExpired, 1, None), secs(1));
+        assert_eq!(after(CloudErrorKind::CredentialsExpired, 2, None), secs(60));
+        assert_eq!(after(CloudErrorKind::CredentialsRejected, 1, None), secs(60));
+        assert_eq!(after(CloudErrorKind::AccessDenied, 3, Some(90)), interval);
     }
 }

@@ -15,8 +15,6 @@ const RECHECK_BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(5);
 
 /// What decides about the next reconcile.
 pub struct PlanResult {
-    /// Whether every status is stored.
-    pub all_stored: bool,
     /// Whether a grant waits for OSS to return the last write.
     pub waiting: bool,
     /// Whether the policy was written in this reconcile.
@@ -27,9 +25,7 @@ pub struct PlanResult {
 
 /// Returns the time until the next reconcile, without the drift interval.
 pub fn next_reconcile(result: &PlanResult, seed: &str) -> Duration {
-    if !result.all_stored {
-        Duration::from_secs(1)
-    } else if result.waiting {
+    if result.waiting {
         Duration::from_secs(5)
     } else if result.wrote {
         // A second check finds the effect of another writer who read the policy before our write and wrote after it.
@@ -61,7 +57,6 @@ mod tests {
     #[test]
     fn the_first_thing_that_is_open_decides() {
         let mut result = PlanResult {
-            all_stored: false,
             waiting: true,
             wrote: true,
             next_check: Some(Duration::ZERO),
@@ -70,12 +65,7 @@ mod tests {
             change(&mut result);
             next_reconcile(&result, "seed").as_secs()
         };
-        assert_eq!(next(|_| {}), 1, "a status is not stored");
-        assert_eq!(
-            next(|result| result.all_stored = true),
-            5,
-            "OSS may return the policy from before"
-        );
+        assert_eq!(next(|_| {}), 5, "OSS may return the policy from before");
         assert!(
             (15..=45).contains(&next(|result| result.waiting = false)),
             "another writer may follow"

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
 use imm_operator::core::policy::fingerprint;
 use serde_json::json;
 
@@ -39,6 +40,59 @@ pub async fn an_invalid_grant_blocks_no_other_grant_of_the_bucket(stage: Arc<Sta
         tenant.until_reason(GRANT, name, expected).await;
     }
     assert_eq!(statements(&tenant.policy()).len(), 2);
+}
+
+// G13: a policy is written as a whole, so that one rejected statement could block all others.
+pub async fn a_grant_that_oss_rejects_blocks_neither_additions_nor_removals_of_others(stage: Arc<Stage>) {
+    let tenant = Tenant::new(&stage, "rejected").await;
+    let access = |prefix: &str| json!({"access": {"prefixes": [prefix]}});
+    tenant.granted("old", &access("old/")).await;
+    let rejection = FaultAnswer {
+        status: 400,
+        code: "InvalidPolicyDocument".to_owned(),
+        ..FaultAnswer::default()
+    };
+    stage.cloud.add_fault(Fault {
+        matching: FaultMatch {
+            bucket: Some(tenant.bucket.clone()),
+            body_contains: Some("/bad/*".to_owned()),
+            ..FaultMatch::default()
+        },
+        skip: 0,
+        times: None,
+        effect: FaultEffect::Answer(rejection),
+    });
+    let names = ["bad", "one", "two"];
+    let manifests: Vec<String> = names
+        .map(|name| tenant.grant(name, &access(&format!("{name}/"))))
+        .into();
+    tenant.apply(&manifests.join("\n---\n")).await;
+    tenant.delete(GRANT, "old").await;
+    tenant.until_deleted(GRANT, "old").await;
+    for name in ["one", "two"] {
+        tenant.until_reason(GRANT, name, "Applied").await;
+    }
+    tenant.until_reason(GRANT, "bad", "ForeignStatementRejected").await;
+    let policy = tenant.policy();
+    assert!(
+        !policy.contains("/old/*") && !policy.contains("/bad/*"),
+        "{policy}"
+    );
+
+    // From now on, other changes cost no rejected write.
+    let rejected = || {
+        let puts = tenant.puts();
+        puts.iter().filter(|put| put.status == Some(400)).count()
+    };
+    let before = rejected();
+    tenant.granted("three", &access("three/")).await;
+    tenant.delete(GRANT, "one").await;
+    tenant.until_deleted(GRANT, "one").await;
+    assert_eq!(rejected(), before);
+
+    // An edited grant is tried again at once.
+    tenant.granted("bad", &access("good/")).await;
+    assert!(tenant.policy().contains("/good/*"));
 }
 
 // G15

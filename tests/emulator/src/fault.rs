@@ -22,6 +22,8 @@ pub struct FaultMatch {
     pub bucket: Option<String>,
     /// A suffix of the object key.
     pub key_suffix: Option<String>,
+    /// A part of the body of a policy write.
+    pub body_contains: Option<String>,
     /// The access key id in the request.
     pub access_key_id: Option<String>,
     /// The exact name of the IMM project.
@@ -103,17 +105,21 @@ impl Fault {
         let same = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
-        let key = call.key.as_deref().unwrap_or_default();
+        let contains = |part: &Option<String>, text: &Option<String>, has: fn(&str, &str) -> bool| {
+            let text = text.as_deref().unwrap_or_default();
+            part.as_deref().is_none_or(|part| has(text, part))
+        };
         same(&self.matching.service, Some(&call.service))
             && same(&self.matching.action, Some(&call.action))
             && same(&self.matching.bucket, call.bucket.as_deref())
             && same(&self.matching.access_key_id, call.access_key_id.as_deref())
             && same(&self.matching.project, call.project.as_deref())
-            && self
-                .matching
-                .key_suffix
-                .as_deref()
-                .is_none_or(|suffix| key.ends_with(suffix))
+            && contains(&self.matching.key_suffix, &call.key, |key, suffix| {
+                key.ends_with(suffix)
+            })
+            && contains(&self.matching.body_contains, &call.body, |body, part| {
+                body.contains(part)
+            })
     }
 }
 
