@@ -3,6 +3,7 @@
 {{- include "imm-operator.sharedNamespaces" . -}}
 {{- include "imm-operator.identity" . -}}
 {{- include "imm-operator.deletions" . -}}
+{{- include "imm-operator.metrics.rules.selector" . -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- fail "metrics.serviceMonitor excludes metrics.podMonitor: with both, every series would be scraped twice; disable one of them" -}}
 {{- end -}}
@@ -32,6 +33,16 @@
 {{- range $value, $source := dict "ecsRole" "ecs" "uri" "uri" -}}
 {{- if and (index $identity $value) (ne $identity.source $source) -}}
 {{- fail (printf "credentials.%s needs credentials.source %s: set it, or remove credentials.%s" $value $source $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses a regular expression that does not compile; Prometheus has the syntax of Helm. The name is in the message. */}}
+{{- define "imm-operator.metrics.rules.selector" -}}
+{{- range $matcher := regexFindAll `\w+(=~|!~|!=|=)"([^"\\]|\\.)*"` .Values.metrics.rules.selector -1 -}}
+{{- if regexMatch `^\w+[=!]~` $matcher -}}
+{{- $selector := regexReplaceAll `^\w+[=!]~` $matcher "" | printf "[%s]" | fromJsonArray | first -}}
+{{- $_ := mustRegexMatch $selector "" -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -108,6 +108,14 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("metrics: {rules: {disabled: [NoSuchAlert]}}", "disabled"),
     ("metrics: {rules: {selector: 'a=b'}}", "selector"),
+    (r#"metrics: {rules: {selector: 'a="b"c="d"'}}"#, "selector"),
+    (r#"metrics: {rules: {selector: 'a="b", '}}"#, "selector"),
+    (r#"metrics: {rules: {selector: 'a="\d"'}}"#, "selector"),
+    (r#"metrics: {rules: {selector: '__name__="a"'}}"#, "selector"),
+    (
+        r#"metrics: {rules: {selector: 'a=~"("'}}"#,
+        "metrics.rules.selector",
+    ),
     ("metrics: {rules: {runbookURL: docs}}", "runbookURL"),
     (
         "metrics: {serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}",
