@@ -7,7 +7,7 @@ use imm_operator::ports::{CloudErrorKind, CredentialsError};
 
 use super::fake_world::FakeWorld;
 use super::rival::Edit;
-use super::specs::{grant, minimal, on, retained, through_a_role, with_keys, without_pass_role};
+use super::specs::{grant, minimal, on, retained, suspended, through_a_role, with_keys, without_pass_role};
 
 const FOREIGN: &str = "{ \"Version\":\"1\",\r\n \"Statement\" : [ {\"Effect\":\"Deny\",\"Action\":\"oss:*\",\"N\":1000000000000000000} ,\n\t{\"Resource\":\"x\",\"Effect\":\"Allow\",\"Effect\":\"Deny\"} ] }\n";
 
@@ -338,6 +338,35 @@ pub const SCENARIOS: &[Scenario] = &[
             |o| o.apply("a", with_keys(without_pass_role(grant(A)), "second")),
             |o| o.delete("b"),
             |o| o.delete("a"),
+        ],
+    ),
+    patient(
+        "X9 OSS rejects the statements of one of three grants, and one of the others is deleted",
+        4,
+        &[
+            |o| {
+                o.poison = Some("poison/");
+                o.expected.insert("d", "ForeignStatementRejected");
+                o.apply("a", on(grant(A), &["p/"]));
+                o.apply("c", minimal(grant(B)));
+                o.apply("d", on(grant(A), &["poison/"]));
+            },
+            |o| o.delete("a"),
+            |o| {
+                o.poison = None;
+                o.expected.clear();
+            },
+        ],
+    ),
+    patient(
+        "X10 all grants are suspended, and one of them is edited",
+        1,
+        &[
+            |o| o.apply("a", grant(A)),
+            |o| {
+                o.expected.insert("a", "Suspended");
+                o.apply("a", suspended(on(grant(A), &["p/"])));
+            },
         ],
     ),
 ];

@@ -57,6 +57,11 @@ pub fn minimal(mut grant: GrantSpec) -> GrantSpec {
     grant
 }
 
+pub fn suspended(mut grant: GrantSpec) -> GrantSpec {
+    grant.suspend = true;
+    grant
+}
+
 pub fn with_keys(mut grant: GrantSpec, secret: &str) -> GrantSpec {
     grant.credentials.secret_ref = Some(SecretRef {
         name: secret.to_owned(),

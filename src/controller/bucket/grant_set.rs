@@ -58,6 +58,8 @@ pub(super) struct GrantWork {
     /// Missing statements without an event so far, and the state of the drift backoff.
     pub(super) unreported_drift: usize,
     pub(super) repeated_drift: Option<RepeatedDrift>,
+    /// The state of the drift backoff before this reconcile.
+    pub(super) earlier_drift: Option<RepeatedDrift>,
     /// Time of the policy write in this reconcile, whether the policy is public since then, and the backup from
     /// before.
     pub(super) last_write: Option<Timestamp>,

@@ -56,6 +56,7 @@ pub(super) async fn validate(set: &GrantSet<'_>, grant: GrantObject) -> GrantWor
         missing: 0,
         late_write_seen: false,
         unreported_drift: 0,
+        earlier_drift: repeated_drift.clone(),
         repeated_drift,
         last_write: None,
         written_policy: None,

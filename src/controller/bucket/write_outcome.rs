@@ -122,6 +122,8 @@ pub(super) async fn on_write_failed(
         };
         if *no_effect {
             work.roll_back = true;
+            // What was not restored is still missing at the next check, and was removed only once.
+            work.repeated_drift.clone_from(&work.earlier_drift);
             set.writes.write_rejected(uid, recorded, &work.input.ledger, now);
         } else {
             let added = recorded.iter().filter(|e| e.state == EntryState::Intended);
@@ -133,7 +135,8 @@ pub(super) async fn on_write_failed(
         } else {
             planned.changes_policy()
         };
-        left |= planned.changes_policy() && !blamed;
+        // What this plan records for a grant that is not to blame is planned again without the rejected additions.
+        left |= split && !blamed && (planned.changes_policy() || planned.ledger != work.input.ledger);
         if blamed {
             involved.push(work);
         } else {

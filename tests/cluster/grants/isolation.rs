@@ -72,7 +72,9 @@ pub async fn a_grant_that_oss_rejects_blocks_neither_additions_nor_removals_of_o
     for name in ["one", "two"] {
         tenant.until_reason(GRANT, name, "Applied").await;
     }
-    tenant.until_reason(GRANT, "bad", "ForeignStatementRejected").await;
+    tenant
+        .until_reason(GRANT, "bad", "ForeignStatementRejected")
+        .await;
     let policy = tenant.policy();
     assert!(
         !policy.contains("/old/*") && !policy.contains("/bad/*"),
