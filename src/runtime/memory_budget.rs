@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::fair_queue::{FairQueue, QueuePlace};
 
@@ -68,6 +69,31 @@ impl MemoryBudget {
     /// Waits until there is room for `bytes`, in turns of the namespaces. More than the whole budget counts as all of it.
     pub async fn reserve(self: &Arc<Self>, namespace: &str, bytes: u64) -> Reservation {
         let bytes = bytes.min(self.total);
+        if let Some(reservation) = self.reserve_now(bytes) {
+            return reservation;
+        }
+        // The turn is taken in a task of its own: a caller that does not poll this future, because it handles another
+        // event, must not keep the first place of the queue.
+        let (budget, owned) = (Arc::clone(self), namespace.to_owned());
+        let turn = tokio::spawn(async move { budget.take_turn(&owned, bytes).await });
+        match AbortOnDropHandle::new(turn).await {
+            Ok(reservation) => reservation,
+            Err(_) => self.take_turn(namespace, bytes).await,
+        }
+    }
+
+    /// Reserves `bytes` unless others wait or there is no room.
+    fn reserve_now(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        let mut state = self.state.lock();
+        if !state.queue.is_empty() || state.free < bytes {
+            return None;
+        }
+        state.free -= bytes;
+        let budget = Arc::clone(self);
+        Some(Reservation { budget, bytes })
+    }
+
+    async fn take_turn(self: &Arc<Self>, namespace: &str, bytes: u64) -> Reservation {
         let ticket = |queue: &mut FairQueue| queue.issue_ticket(namespace);
         let place = QueuePlace::enter(&self.state, |state| &mut state.queue, ticket);
         let take = |state: &mut State, first: bool| {
@@ -125,6 +151,26 @@ mod tests {
         assert!(
             timeout(soon, budget.reserve("c", SMALLEST)).await.is_ok(),
             "all is returned"
+        );
+    }
+
+    /// A run waits for memory to read its object while it handles the answers of its calls.
+    #[tokio::test(start_paused = true)]
+    async fn a_future_that_is_not_polled_does_not_stop_the_queue() {
+        let budget = MemoryBudget::of_limit(0);
+        let all = budget.reserve("a", SMALLEST).await;
+        let mut first = Box::pin(budget.reserve("a", MIB));
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        drop(all);
+        let second = timeout(Duration::from_secs(60), budget.reserve("b", MIB));
+        second
+            .await
+            .expect("the second part waits for the first for ever");
+        drop(first);
+        let all = timeout(Duration::from_secs(60), budget.reserve("c", SMALLEST));
+        assert!(
+            all.await.is_ok(),
+            "a part that nobody waits for any more is returned"
         );
     }
 
