@@ -303,7 +303,7 @@ mod job_progress {
                 for step in 0..answers * 3 {
                     match progress.next_step(now(), 5, None) {
                         Step::Finished => { done = true; break }
-                        Step::Read => add_items(&mut progress, page(&rest), true),
+                        Step::Read => assert!(add_items(&mut progress, page(&rest), true)),
                         Step::Reserve => reserve(&mut progress, 7, None),
                         Step::Send => {
                             let item = progress.take_next(now()).unwrap();

@@ -88,7 +88,7 @@ mod status {
                 Step::Read => {
                     let found = page(read);
                     read += found.len();
-                    add_items(&mut progress, found, read == ITEMS);
+                    assert!(add_items(&mut progress, found, read == ITEMS));
                 }
                 Step::Reserve => {
                     progress.reserve(1_000, None);

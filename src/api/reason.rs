@@ -153,7 +153,7 @@ documented_names! {
         RegionMismatch: "The bucket is in another region than the project, and IMM reads only buckets in the region of the project. Use a project in the region of the bucket.",
         GrantMismatch: "The grant does not cover the account, bucket, object keys or service role of the job. Correct the grant, then create another job.",
         SourceTooLarge: "The source has more items than the job may have, or its results would exceed 64 MiB. No billed call was made. Create another job with a higher maxObjects (at most 250,000), or split the source.",
-        SourceChanged: "The manifest was replaced while the job ran. Create another job for the new manifest.",
+        SourceChanged: "The manifest was replaced while the job ran, or the source has more items than were counted. The results so far are kept. Create another job.",
         DeadlineExceeded: "The job did not finish within activeDeadlineSeconds. The results so far are kept. Create another job with more time.",
         BelowThreshold: "More scores are below thresholds.minScore than thresholds.maxBelow allows. Check those images, or create another job with other thresholds.",
         Cancelled: "spec.cancel is true. The results so far are kept. Create another job to score the remaining items.",

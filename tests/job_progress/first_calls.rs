@@ -32,7 +32,7 @@ fn refusals_with_one_unknown_code_cost_five_calls_that_are_spread_over_the_first
                         resume_after: None,
                         reject_code: None,
                     });
-                    add_items(&mut progress, found.collect(), false);
+                    assert!(add_items(&mut progress, found.collect(), false));
                     read += 250;
                 }
                 Step::Reserve => reserve(&mut progress, 98, None),

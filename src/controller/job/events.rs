@@ -15,7 +15,7 @@ use super::source_reader::check_manifest_items;
 use super::store_status::WriteResult;
 use crate::api::{EventReason, ObservedSource};
 use crate::controller::object_events::publish_job_event;
-use crate::core::job::{Phase, ResponseEffect, add_items, apply_response, other_service_role};
+use crate::core::job::{Phase, ResponseEffect, add_items, apply_response, other_service_role, source_grew};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 
 /// Delay before a page that could not be read is read again.
@@ -47,8 +47,8 @@ async fn take_batch(run: &mut JobRun<'_>) -> Option<StopReason> {
         Err(Phase::Ended(end)) => return Some(StopReason::Finished(end)),
         Err(phase) => return Some(StopReason::Blocked(phase)),
     }
-    add_items(&mut run.progress, found, last);
-    None
+    let counted = add_items(&mut run.progress, found, last);
+    (!counted).then(|| StopReason::Finished(source_grew(&run.spec, run.progress.total())))
 }
 
 /// Returns the call that reads the next page of the source.

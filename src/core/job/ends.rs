@@ -142,14 +142,26 @@ pub fn source_owner_unknown(bucket: &str, error: Option<&CloudError>) -> Phase {
     Phase::SourceUnreadable(message, !error.is_transient())
 }
 
-/// The phase of a job whose source cannot be read; `identity` is that of the source.
-pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudError) -> Phase {
-    let reference = error.code_and_refusal();
-    let what = match (&spec.source.prefix, &spec.source.manifest) {
+fn source_name(spec: &JobSpec) -> String {
+    match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
         (None, Some(manifest)) => manifest.uri.clone(),
         (None, None) => String::new(),
-    };
+    }
+}
+
+/// The source has more items than were counted.
+pub fn source_grew(spec: &JobSpec, items: usize) -> End {
+    let message = format!(
+        "{} has more items than the {items} counted when the job started, and the results so far are kept: create another job",
+        source_name(spec)
+    );
+    End::Failed(JobReason::SourceChanged, message)
+}
+
+/// The phase of a job whose source cannot be read; `identity` is that of the source.
+pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudError) -> Phase {
+    let (reference, what) = (error.code_and_refusal(), source_name(spec));
     let whose = identity.map_or_else(|| "the source".to_owned(), Identity::describe);
     let failed = |reason, message| Phase::Ended(End::Failed(reason, message));
     if error.refusal.by == Some(RefusedBy::PublicEndpoint) {
@@ -285,5 +297,6 @@ mod tests {
         assert!(source_too_long(&job).starts_with("The prefix"));
         let manifest = spec(&json!({"manifest": {"uri": "oss://pics/list.txt"}}));
         assert!(source_too_long(&manifest).starts_with("The manifest"));
+        assert!(message(source_grew(&job, 7)).starts_with("oss://pics/ has more items than the 7 counted"));
     }
 }

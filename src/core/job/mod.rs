@@ -23,7 +23,7 @@ pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
 pub use ends::{
     budget_exceeded, clock_skew, deadline_exceeded, grant_timeout, names_caller, namespace_unknown,
     no_project, other_region, other_service_role, permission_denied, results_unreadable, source_failed,
-    source_owner_unknown, source_too_long, uncovered_line,
+    source_grew, source_owner_unknown, source_too_long, uncovered_line,
 };
 pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
 pub use first_calls::is_item_code;

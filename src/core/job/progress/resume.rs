@@ -152,8 +152,10 @@ pub fn deny_objects(progress: &mut Progress, patterns: Vec<String>) {
 
 /// Adds the next items of the source; `last` if there are no more. Objects of a prefix can be deleted between two
 /// runs: stored results keep their indexes, and no index is assigned twice. Items with a reject code become failed
-/// results at once.
-pub fn add_items(progress: &mut Progress, found: Vec<SourceItem>, last: bool) {
+/// results at once. Returns `false` if the source has more items than were counted: those are not added, because
+/// neither `maxObjects` nor the place of the results was decided for them.
+#[must_use]
+pub fn add_items(progress: &mut Progress, found: Vec<SourceItem>, last: bool) -> bool {
     for SourceItem {
         uri,
         resume_after,
@@ -162,6 +164,9 @@ pub fn add_items(progress: &mut Progress, found: Vec<SourceItem>, last: bool) {
     {
         let known = progress.stored_ahead_by_uri.remove(&uri);
         let index = known.unwrap_or_else(|| free_index(progress));
+        if known.is_none() && index >= progress.total {
+            return false;
+        }
         // The cursor moves by index and must not pass items that reappeared before it and are not done.
         let resume_after = resume_after.filter(|_| index >= progress.next_index);
         // A stored item can follow new items that have taken higher indexes than its own.
@@ -182,8 +187,8 @@ pub fn add_items(progress: &mut Progress, found: Vec<SourceItem>, last: bool) {
         }
     }
     progress.reading = if last { Reading::Done } else { Reading::Idle };
-    progress.total = progress.total.max(progress.next_index);
     progress.advance_cursor();
+    true
 }
 
 /// Returns the next free index. For a prefix, an index in use belongs to a stored object that was deleted.
@@ -203,7 +208,8 @@ pub fn add_listed(progress: &mut Progress, uris: &[String]) {
         resume_after: None,
         reject_code: None,
     });
-    add_items(progress, found.collect(), true);
+    // The listed images are the counted items.
+    let _ = add_items(progress, found.collect(), true);
 }
 
 #[cfg(test)]
@@ -216,14 +222,26 @@ mod tests {
     use super::*;
     use crate::api::Cursor;
 
-    #[test]
-    fn no_index_is_assigned_twice_when_an_object_reappears_before_a_stored_one() {
-        let spec: JobSpec = serde_json::from_value(json!({
+    fn spec(source: &serde_json::Value) -> JobSpec {
+        serde_json::from_value(json!({
             "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
             "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-            "source": {"prefix": {"bucket": "pics"}},
+            "source": source,
         }))
-        .unwrap();
+        .unwrap()
+    }
+
+    fn found(key: &str) -> SourceItem {
+        SourceItem {
+            uri: format!("oss://pics/{key}"),
+            resume_after: Some(key.to_owned()),
+            reject_code: None,
+        }
+    }
+
+    #[test]
+    fn no_index_is_assigned_twice_when_an_object_reappears_before_a_stored_one() {
+        let spec = spec(&json!({"prefix": {"bucket": "pics"}}));
         let status = JobStatus {
             cursor: Some(Cursor {
                 index: 10,
@@ -232,7 +250,7 @@ mod tests {
             ..JobStatus::default()
         };
         let now = Timestamp::UNIX_EPOCH;
-        let mut progress = resume_progress(&spec, &status, (14, false), now, "uid");
+        let mut progress = resume_progress(&spec, &status, (15, false), now, "uid");
         let stored = ItemResult {
             index: 12,
             uri: "oss://pics/12".to_owned(),
@@ -240,16 +258,8 @@ mod tests {
             code: None,
         };
         restore_result(&mut progress, &stored);
-        let found = |key: &str| SourceItem {
-            uri: format!("oss://pics/{key}"),
-            resume_after: Some(key.to_owned()),
-            reject_code: None,
-        };
-        add_items(
-            &mut progress,
-            ["10", "10a", "11", "12", "13"].map(found).into(),
-            true,
-        );
+        let page = ["10", "10a", "11", "12", "13"].map(found);
+        assert!(add_items(&mut progress, page.into(), true));
         let given: Vec<usize> = progress.pending_items.iter().map(|item| item.index).collect();
         let all: BTreeSet<usize> = given.iter().copied().collect();
         assert_eq!((given.len(), all.len()), (4, 4), "{given:?}");
@@ -278,8 +288,32 @@ mod tests {
         assert_eq!(progress.cursor().key.as_deref(), Some("11"));
         let mut again = resume_progress(&spec, &status, (15, false), now, "uid");
         restore_result(&mut again, &stored);
-        add_items(&mut again, ["12", "13"].map(found).into(), true);
+        assert!(add_items(&mut again, ["12", "13"].map(found).into(), true));
         let left: Vec<&str> = again.pending_items.iter().map(|item| item.uri.as_str()).collect();
         assert_eq!(left, ["oss://pics/13"]);
+    }
+
+    /// A restored version of an object, or a renamed one, keeps its time of modification.
+    #[test]
+    fn no_more_items_are_added_than_were_counted() {
+        for source in [
+            json!({"prefix": {"bucket": "pics"}}),
+            json!({"manifest": {"uri": "oss://pics/list.txt"}}),
+        ] {
+            let mut progress = resume_progress(
+                &spec(&source),
+                &JobStatus::default(),
+                (2, true),
+                Timestamp::UNIX_EPOCH,
+                "uid",
+            );
+            assert!(add_items(&mut progress, ["1", "2"].map(found).into(), false));
+            assert!(
+                add_items(&mut progress, Vec::new(), false),
+                "no further item is no change"
+            );
+            assert!(!add_items(&mut progress, ["3"].map(found).into(), true));
+            assert_eq!((progress.total(), progress.pending_items.len()), (2, 2));
+        }
     }
 }
