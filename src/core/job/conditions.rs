@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::phase::{End, Phase, allowed_count};
 use super::ready_summary::{JobReadySummary, job_ready_summary};
-use super::{JobObject, Stats};
+use super::{JobObject, Progress, Stats};
 use crate::api::{Condition, JobCondition, JobReason, JobStatus};
 use crate::core::condition_builder::{ConditionsBuilder, condition_flag, counted, credentials_reason};
 use crate::core::error::{CloudErrorKind, CredentialsError};
@@ -13,12 +13,12 @@ use crate::core::error::{CloudErrorKind, CredentialsError};
 pub(super) const RESULTS_KEPT_MESSAGE: &str =
     "The results that results.select keeps are stored; the summary covers all items";
 
-/// Computes all conditions; `status` holds the new counts.
+/// Computes all conditions; `status` holds the new counts, and `known` is the progress of a run with its statistics.
 pub(super) fn job_conditions(
     job: &JobObject,
     status: &JobStatus,
     phase: &Phase,
-    totals: Option<&Stats>,
+    known: Option<(&Progress, &Stats)>,
     now: Timestamp,
 ) -> Vec<Condition> {
     let summary = job_ready_summary(phase, status, job.spec.as_ref().ok());
@@ -30,8 +30,9 @@ pub(super) fn job_conditions(
     set_allowed(list_of, phase);
     set_source_ready(list_of, job, phase, status);
     set_grant_ready(list_of, job, phase);
-    set_credentials_valid(list_of, phase, status);
-    set_threshold_met(list_of, job, status, totals);
+    let authenticated = known.is_some_and(|(progress, _)| progress.authenticated);
+    set_credentials_valid(list_of, phase, authenticated);
+    set_threshold_met(list_of, job, status, known.map(|(_, totals)| totals));
     if let Phase::ResultsMissing(_) | Phase::Stalled(JobReason::ResultsUnreadable, _) = phase {
         list.set_false(JobCondition::ResultsStored, summary.reason, &summary.message);
     } else if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
@@ -191,12 +192,9 @@ fn set_grant_ready(list: &mut ConditionsBuilder<'_, JobCondition>, job: &JobObje
     }
 }
 
-fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase, status: &JobStatus) {
+/// Sets CredentialsValid; `authenticated` says whether IMM has accepted the credentials of a call of this run.
+fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase, authenticated: bool) {
     let kind = JobCondition::CredentialsValid;
-    let answered = status
-        .items
-        .as_ref()
-        .is_some_and(|i| i.total > i.pending + i.active);
     match phase {
         Phase::CredentialsFailed(error, message) if !error.is_transient() => {
             match credentials_reason!(JobReason, error) {
@@ -217,7 +215,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobCondition>, phase: 
             );
             list.set_false(kind, reason, message);
         }
-        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete) if answered => {
+        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete) if authenticated => {
             let message = "The last call was authenticated";
             list.set_true(kind, JobReason::Authenticated, message);
         }

@@ -105,7 +105,7 @@ pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, n
     } else {
         None
     };
-    status.conditions = job_conditions(job, &status, phase, totals.as_ref(), now);
+    status.conditions = job_conditions(job, &status, phase, progress.zip(totals.as_ref()), now);
     status
 }
 

@@ -4,10 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
-use crate::api::{EnforcementWait, Items, ObservedSource, Requests};
+use crate::api::{ConditionStatus, EnforcementWait, Items, ObservedSource, Requests};
 use crate::core::error::CloudError;
 use crate::core::grant::ObjectKey;
-use crate::core::job::job_status;
+use crate::core::job::{SourceItem, add_items, apply_response, job_status, resume_progress};
 
 const NOW: Timestamp = Timestamp::constant(1_770_000_000, 0);
 
@@ -108,4 +108,46 @@ fn each_phase_has_its_conditions() {
         }
     }
     assert_eq!(seen, include_str!("conditions.txt"), "{seen}");
+}
+
+#[test]
+fn the_credentials_are_valid_once_a_call_was_made_with_them() {
+    let job = job(true);
+    let spec = job.spec.clone().unwrap();
+    let status = |progress: &Progress, phase| {
+        let conditions = job_status(&job, phase, Some(progress), NOW).conditions;
+        let found = conditions
+            .iter()
+            .find(|c| c.is(JobCondition::CredentialsValid))
+            .unwrap();
+        found.status
+    };
+    let phases = [Phase::Scoring(1), Phase::OutOfBudget, Phase::Ended(End::Complete)];
+    let rejected = CloudError {
+        status: Some(400),
+        ..CloudError::new(CloudErrorKind::RequestRejected, "InvalidImage")
+    };
+    let unanswered = CloudError::new(CloudErrorKind::Unanswered, "Timeout");
+    for (answer, valid) in [
+        (None, ConditionStatus::False),
+        (Some(Err(unanswered)), ConditionStatus::False),
+        (Some(Err(rejected)), ConditionStatus::True),
+        (Some(Ok("0.5".to_owned())), ConditionStatus::True),
+    ] {
+        let mut progress = resume_progress(&spec, &JobStatus::default(), (2, true), NOW, "uid");
+        let item = |key: &str, reject_code| SourceItem {
+            uri: format!("oss://pics/{key}"),
+            resume_after: Some(key.to_owned()),
+            reject_code,
+        };
+        let page = vec![item("1.jpg", Some("Archived")), item("2.jpg", None)];
+        assert!(add_items(&mut progress, page, true));
+        if let Some(answer) = answer.clone() {
+            let index = progress.take_next(NOW).unwrap().index;
+            apply_response(&mut progress, index, answer, NOW);
+        }
+        for phase in &phases {
+            assert_eq!(status(&progress, phase), valid, "{phase:?} after {answer:?}");
+        }
+    }
 }

@@ -137,6 +137,8 @@ pub struct Progress {
     /// Requests that are reserved but not stored yet: no call may use them.
     pub(super) pending: i64,
     pub(super) canary_passed: bool,
+    /// Whether IMM has accepted the credentials of a call of this run.
+    pub(super) authenticated: bool,
     pub(super) first_calls: FirstCalls,
     pub(super) known: KnownFacts,
     pub(super) backoff_limit: i32,

@@ -56,6 +56,7 @@ pub fn apply_response(
     match answer {
         Ok(text) => {
             let score = Score::parse(&text);
+            progress.authenticated = true;
             note_score(progress, score.is_some());
             let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
             progress.untrack(&item.uri);
@@ -110,6 +111,8 @@ fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Time
         | CloudErrorKind::WrongRegion
         | CloudErrorKind::PolicyRejected => false,
     };
+    // IMM checks the credentials before it rejects what they request.
+    progress.authenticated |= !passing && error.status.is_some();
     match progress.rules.action(&error.code) {
         Some(FailureAction::Retry) => retry(progress, item, error, now),
         None if passing => retry(progress, item, error, now),

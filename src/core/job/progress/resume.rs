@@ -83,6 +83,7 @@ pub fn resume_progress(
         allowance: 0,
         pending: 0,
         canary_passed: false,
+        authenticated: false,
         first_calls: FirstCalls::default(),
         known: KnownFacts::default(),
         backoff_limit: spec.backoff_limit_per_item,
