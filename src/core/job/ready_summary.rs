@@ -124,7 +124,7 @@ fn completed(status: &JobStatus) -> String {
         (items.ignored, "ignored by a failure rule"),
         (
             items.skipped,
-            "skipped because the object was deleted or replaced",
+            "skipped: the object was deleted or replaced, or is empty, too large or archived",
         ),
         (items.below_threshold, "below the threshold"),
     ];

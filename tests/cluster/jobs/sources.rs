@@ -102,7 +102,7 @@ pub async fn objects_created_deleted_or_replaced_while_a_prefix_is_scored(stage:
     assert_eq!(job["status"]["progress"], "2500/2500");
     let [_, _, message] = condition(&job, "Complete");
     assert!(
-        message.contains("2 skipped because the object was deleted or replaced"),
+        message.contains("2 skipped: the object was deleted or replaced, or is empty, too large or archived"),
         "{message}"
     );
     let results = results_of(&tenant, "moving").await;
