@@ -155,8 +155,8 @@ async fn read_page_with_retries(
     }
 }
 
-/// Pins the source: reads the time of OSS's clock (the local clock if OSS sends none) and, for a manifest, its ETag.
-/// Stores nothing.
+/// Pins the source: reads the time of OSS's clock (the local clock if OSS sends none) and, for a manifest, its ETag. An
+/// empty manifest has none: it is counted at once, so that no item of a later version is added. Stores nothing.
 ///
 /// # Errors
 /// Returns the error of OSS.
@@ -166,7 +166,7 @@ async fn pin_source(
     keys: &AccessKeys,
 ) -> Result<ObservedSource, CloudError> {
     let region = &spec.project.region;
-    let (time, etag) = match (&spec.source.prefix, &spec.source.manifest) {
+    let (time, etag, empty) = match (&spec.source.prefix, &spec.source.manifest) {
         (Some(prefix), _) => {
             let after = ListPosition {
                 max_keys: 1,
@@ -183,7 +183,7 @@ async fn pin_source(
                     keys,
                 )
                 .await?;
-            (page.server_time, None)
+            (page.server_time, None, false)
         }
         (None, manifest) => {
             let uri = manifest.as_ref().map_or("", |m| m.uri.as_str());
@@ -197,10 +197,15 @@ async fn pin_source(
                 .await?;
             // The answer for an empty object has no ETag; an ETag over 128 bytes cannot be stored and is not compared.
             let etag = Some(piece.etag).filter(|etag| !etag.is_empty() && etag.len() <= 128);
-            (piece.server_time, etag)
+            (piece.server_time, etag, piece.bytes.is_empty())
         }
     };
-    Ok(counting_source(time.unwrap_or_else(|| context.ports.now()), etag))
+    let pinned = counting_source(time.unwrap_or_else(|| context.ports.now()), etag);
+    Ok(if empty {
+        ItemCounter::default().source_seen(&pinned)
+    } else {
+        pinned
+    })
 }
 
 /// Checks the lines of a manifest: their buckets against the tenancy rules, and their URIs against the grant.

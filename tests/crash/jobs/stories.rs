@@ -85,6 +85,67 @@ fn results_do_not_expire_by_a_clock_that_is_ahead() {
     assert_eq!(results(&world), 0);
 }
 
+fn ready(world: &FakeWorld) -> [&str; 2] {
+    let conditions = &world.jobs.job.as_ref().unwrap().status.conditions;
+    let ready = conditions.iter().find(|c| c.is(JobCondition::Ready)).unwrap();
+    [&ready.reason, &ready.message]
+}
+
+#[test]
+fn objects_that_were_not_counted_end_a_job_and_are_not_scored() {
+    fn add(world: &mut FakeWorld, more: std::ops::Range<usize>) {
+        world
+            .jobs
+            .images
+            .extend(more.map(|number| format!("p/{number:03}.jpg")));
+    }
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let world = play(
+        spec(&json!({"source": source})),
+        &[
+            // The source is counted after a second, and about 50 objects are scored per second.
+            (|o| add(o, 0..90), Duration::from_secs(2)),
+            (|o| o.jobs.edit(|spec| spec.suspend = true), MINUTE),
+            (
+                |o| {
+                    let scored = o.jobs.ledger.len();
+                    assert!((1..90).contains(&scored), "{scored}");
+                    add(o, 90..120);
+                    o.jobs.edit(|spec| spec.suspend = false);
+                },
+                MINUTE,
+            ),
+        ],
+    );
+    let [reason, message] = ready(&world);
+    assert_eq!(reason, "SourceChanged", "{message}");
+    assert!(message.contains("than the 90 counted"), "{message}");
+    let first_new = format!("oss://{BUCKET}/p/090.jpg");
+    assert_eq!(
+        world
+            .jobs
+            .ledger
+            .iter()
+            .filter(|sent| sent.uri >= first_new)
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_manifest_that_was_empty_is_not_scored_in_a_later_version() {
+    let source = json!({"manifest": {"uri": format!("oss://{BUCKET}/list.txt")}});
+    let spec = || spec(&json!({"source": source}));
+    let world = play(spec(), &[(|_| {}, MINUTE)]);
+    assert_eq!(ready(&world)[0], "Completed");
+    let later = |o: &mut FakeWorld| o.jobs.manifest = format!("oss://{BUCKET}/1.jpg");
+    let world = play(spec(), &[(|_| {}, MINUTE / 120), (later, MINUTE)]);
+    let [reason, message] = ready(&world);
+    assert_eq!(reason, "SourceChanged", "{message}");
+    assert!(message.contains("than the 0 counted"), "{message}");
+    assert!(world.jobs.ledger.is_empty());
+}
+
 /// Jobs of one namespace that may run at the same time.
 const PLACES: usize = 32;
 
