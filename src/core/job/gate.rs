@@ -91,7 +91,8 @@ pub fn evaluate_gate(
         .policy
         .as_ref()
         .and_then(|p| p.last_write_time.as_ref());
-    // A write that is further ahead than the delay was not recorded with this clock: waiting for it could take years.
+    // A write that is further ahead than the delay was not recorded with this clock: waiting for it could take years. If
+    // the call is too early, it is denied and repeated.
     let written = written.filter(|written| written.0 <= time::after(now, propagation));
     match written.map(|written| time::after(written.0, propagation)) {
         Some(until) if until > now => {
