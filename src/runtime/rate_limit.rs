@@ -5,7 +5,7 @@
 //!
 //! Written by hand because the crate `governor` supports neither quotas that change nor fairness between callers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,9 +85,12 @@ pub struct ProjectLimiter {
 
 struct LimiterState {
     limits: ProjectLimits,
-    /// When to call `GetProject` again; `None` after it was rejected.
-    probe_at: Option<Instant>,
-    /// Whether `GetProject` was answered or finally rejected. Until then only one call is in flight at a time, because the
+    /// When to call `GetProject` again.
+    probe_at: Instant,
+    /// Identities for which `GetProject` was finally rejected, for example without imm:GetProject. They use the defaults
+    /// until another identity reads the limits.
+    refused_identities: HashSet<Identity>,
+    /// Whether `GetProject` was answered, or failed often. Until then only one call is in flight at a time, because the
     /// project's limits may be far below the defaults.
     limits_known: bool,
     /// Consecutive transient failures of `GetProject`.
@@ -115,9 +118,10 @@ impl LimiterState {
         Duration::try_from_secs_f64(1.0 / self.rate()).map_or(MAX_INTERVAL, |wait| wait.min(MAX_INTERVAL))
     }
 
-    /// Returns the maximum number of calls in flight: 1 until the limits are known. Throttling does not lower it.
+    /// Returns the maximum number of calls in flight: 1 until the limits are known or cannot be read. Throttling does not
+    /// lower it.
     fn concurrency_limit(&self) -> u32 {
-        if self.limits_known {
+        if self.limits_known || !self.refused_identities.is_empty() {
             self.limits.concurrency.max(1)
         } else {
             1
@@ -143,7 +147,8 @@ impl ProjectLimiter {
         let now = Instant::now();
         let state = Mutex::new(LimiterState {
             limits: DEFAULTS,
-            probe_at: Some(now),
+            probe_at: now,
+            refused_identities: HashSet::new(),
             limits_known: false,
             failed_probes: 0,
             factor: 1.0,
@@ -189,21 +194,22 @@ impl ProjectLimiter {
 
     /// Returns `true` if the caller must call `GetProject` now and report the response to [`Self::on_limits`]. Only one
     /// caller gets `true` for each due time.
-    pub fn claim_limits_request(&self) -> bool {
+    pub fn claim_limits_request(&self, identity: &Identity) -> bool {
         let mut state = self.state.lock();
         let now = Instant::now();
-        let due = state.probe_at.is_some_and(|at| at <= now);
+        let due = state.probe_at <= now && !state.refused_identities.contains(identity);
         if due {
             // Prevents a second caller from sending the same request.
-            state.probe_at = Some(deadline::after(now, LIMITS_TTL));
+            state.probe_at = deadline::after(now, LIMITS_TTL);
         }
         due
     }
 
     /// Records the response to `GetProject`. After a transient failure, `GetProject` is called again in 3 s; after the fifth
     /// in a row the defaults apply for 300 s. A missing project, rejected credentials and clock skew are retried after 3 s,
-    /// because they may be fixed before the next job. Any other rejection is final, because a further request may be billed.
-    pub fn on_limits(&self, answer: &Result<ProjectLimits, CloudError>) {
+    /// because they may be fixed before the next job. Any other rejection is final for the identity, because a further request
+    /// may be billed; another identity may have the permission and asks at once.
+    pub fn on_limits(&self, identity: &Identity, answer: &Result<ProjectLimits, CloudError>) {
         let mut state = self.state.lock();
         let now = Instant::now();
         match answer {
@@ -216,32 +222,37 @@ impl ProjectLimiter {
                 let often = state.failed_probes >= MAX_FAILED_PROBES;
                 state.limits_known |= often;
                 let wait = if often { LIMITS_TTL } else { PROBE_RETRY };
-                state.probe_at = Some(deadline::after(now, wait));
+                state.probe_at = deadline::after(now, wait);
             }
             Err(error)
                 if error.is_clock_skew()
                     || error.rejects_credentials()
                     || error.kind == CloudErrorKind::NoSuchProject =>
             {
-                (state.limits_known, state.probe_at) = (false, Some(deadline::after(now, PROBE_RETRY)));
+                (state.limits_known, state.probe_at) = (false, deadline::after(now, PROBE_RETRY));
             }
-            Err(_) => (state.limits_known, state.probe_at) = (true, None),
+            Err(_) => {
+                state.refused_identities.insert(identity.clone());
+                state.probe_at = now;
+            }
         }
         // `GetProject` itself was sent at a rate that may exceed the new limit.
         state.next = state.next.max(deadline::after(now, state.interval()));
         state.queue.wake_first();
     }
 
-    /// Returns `true` if `GetProject` was answered or finally rejected.
-    pub fn limits_known(&self) -> bool {
-        self.state.lock().limits_known
+    /// Returns `true` if `GetProject` was answered, or finally rejected for the identity.
+    pub fn limits_known(&self, identity: &Identity) -> bool {
+        let state = self.state.lock();
+        state.limits_known || state.refused_identities.contains(identity)
     }
 
     /// Discards the known limits and service role, so that `GetProject` is called before the next job's first call.
     pub fn invalidate(&self) {
         let mut state = self.state.lock();
         state.limits_known = false;
-        state.probe_at = Some(Instant::now());
+        state.refused_identities.clear();
+        state.probe_at = Instant::now();
         state.limits.service_role = None;
     }
 

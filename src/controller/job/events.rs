@@ -94,7 +94,7 @@ fn handle_limits(
     keys: Arc<AccessKeys>,
 ) -> Option<StopReason> {
     let asked_first = std::mem::take(&mut run.awaiting_limits);
-    run.input.limiter.on_limits(&limits);
+    run.input.limiter.on_limits(&run.input.identity, &limits);
     match limits {
         Err(error) if error.kind == CloudErrorKind::NoSuchProject => {
             let canary = asked_first;

@@ -92,14 +92,14 @@ async fn event_loop<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> StopReas
             let reserve = run.progress.canary_passed() && run.progress.has_open_items();
             persist(run, calls, reserve);
         }
-        if run.progress.has_open_items() && run.input.limiter.claim_limits_request() {
+        if run.progress.has_open_items() && run.input.limiter.claim_limits_request(&run.input.identity) {
             // Before its canary call a run waits for the limits: they may show that the call would fail.
             run.awaiting_limits = !run.progress.canary_passed();
             calls.push(ask_limits(run));
         }
         // A run without open items makes no call, and so does not ask for the limits.
         let before_canary = !run.progress.canary_passed() && run.progress.has_open_items();
-        if run.awaiting_limits || (before_canary && !run.input.limiter.limits_known()) {
+        if run.awaiting_limits || (before_canary && !run.input.limiter.limits_known(&run.input.identity)) {
             if let Some(end) = wait_for_event(run, calls, PERSIST_EVERY).await {
                 return end;
             }

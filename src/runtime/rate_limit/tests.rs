@@ -2,11 +2,21 @@
 
 use super::*;
 use crate::core::error::CLOCK_SKEW_CODES;
+use crate::core::identity::CredentialOrigin;
+
+fn caller(namespace: &str) -> Identity {
+    Identity {
+        origin: CredentialOrigin::Operator {
+            namespace: namespace.to_owned(),
+        },
+        assumed_role: None,
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
     let limiter = Arc::new(ProjectLimiter::new());
-    limiter.on_limits(&Ok(DEFAULTS));
+    limiter.on_limits(&caller("a"), &Ok(DEFAULTS));
     let start = Instant::now();
     for _ in 0..980 {
         drop(limiter.acquire("n", &mut None).await);
@@ -31,11 +41,14 @@ async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
     tokio::time::advance(ADJUST_EVERY).await;
     limiter.on_success();
     assert_eq!(limiter.rate(), 88, "slower above that");
-    limiter.on_limits(&Ok(ProjectLimits {
-        queries_per_second: 5,
-        concurrency: 1,
-        service_role: None,
-    }));
+    limiter.on_limits(
+        &caller("a"),
+        &Ok(ProjectLimits {
+            queries_per_second: 5,
+            concurrency: 1,
+            service_role: None,
+        }),
+    );
     assert_eq!(limiter.rate(), 4);
 }
 
@@ -46,11 +59,14 @@ async fn calls_in_flight_stay_within_the_limit_and_a_released_permit_is_reused()
     let soon = tokio::time::timeout(Duration::from_secs(5), limiter.acquire("b", &mut None)).await;
     assert!(soon.is_err(), "one call in flight until the limits are known");
     drop(early);
-    limiter.on_limits(&Ok(ProjectLimits {
-        queries_per_second: 1_000,
-        concurrency: 2,
-        service_role: None,
-    }));
+    limiter.on_limits(
+        &caller("a"),
+        &Ok(ProjectLimits {
+            queries_per_second: 1_000,
+            concurrency: 2,
+            service_role: None,
+        }),
+    );
     let first = limiter.acquire("a", &mut None).await;
     let _second = limiter.acquire("b", &mut None).await;
     let mut ticket = None;
@@ -65,7 +81,7 @@ async fn calls_in_flight_stay_within_the_limit_and_a_released_permit_is_reused()
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_waiter_does_not_block_the_queue() {
     let limiter = Arc::new(ProjectLimiter::new());
-    limiter.on_limits(&Ok(DEFAULTS));
+    limiter.on_limits(&caller("a"), &Ok(DEFAULTS));
     drop(limiter.acquire("a", &mut None).await);
     let mut kept = None;
     let soon = tokio::time::timeout(Duration::from_millis(1), limiter.acquire("a", &mut kept)).await;
@@ -87,13 +103,16 @@ fn failed(kind: CloudErrorKind, code: &str) -> Result<ProjectLimits, CloudError>
 #[tokio::test(start_paused = true)]
 async fn the_limits_are_requested_by_one_caller_whenever_they_are_due() {
     let limiter = ProjectLimiter::new();
-    assert!(limiter.claim_limits_request(), "due at once");
-    assert!(!limiter.claim_limits_request(), "claimed");
-    limiter.on_limits(&Ok(DEFAULTS));
+    assert!(limiter.claim_limits_request(&caller("a")), "due at once");
+    assert!(!limiter.claim_limits_request(&caller("a")), "claimed");
+    limiter.on_limits(&caller("a"), &Ok(DEFAULTS));
     tokio::time::advance(LIMITS_TTL.saturating_sub(Duration::from_secs(1))).await;
-    assert!(!limiter.claim_limits_request());
+    assert!(!limiter.claim_limits_request(&caller("a")));
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(limiter.claim_limits_request(), "due exactly at the end");
+    assert!(
+        limiter.claim_limits_request(&caller("a")),
+        "due exactly at the end"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,18 +135,18 @@ async fn a_failed_request_for_the_limits_is_repeated_and_given_up_as_its_error_a
     ] {
         let limiter = ProjectLimiter::new();
         for _ in 0..failures {
-            limiter.on_limits(&failed(kind, code));
+            limiter.on_limits(&caller("a"), &failed(kind, code));
         }
         let case = format!("{kind:?} {code} {failures} times");
-        assert_eq!(limiter.limits_known(), known, "{case}");
-        assert!(!limiter.claim_limits_request(), "{case}: not at once");
+        assert_eq!(limiter.limits_known(&caller("a")), known, "{case}");
+        assert!(!limiter.claim_limits_request(&caller("a")), "{case}: not at once");
         if let Some(wait) = wait {
             tokio::time::advance(wait).await;
-            assert!(limiter.claim_limits_request(), "{case}");
+            assert!(limiter.claim_limits_request(&caller("a")), "{case}");
         } else {
             tokio::time::advance(10 * LIMITS_TTL).await;
             assert!(
-                !limiter.claim_limits_request(),
+                !limiter.claim_limits_request(&caller("a")),
                 "{case}: a further request may be billed"
             );
         }
@@ -138,10 +157,39 @@ async fn a_failed_request_for_the_limits_is_repeated_and_given_up_as_its_error_a
 async fn an_answer_ends_a_series_of_failures() {
     let limiter = ProjectLimiter::new();
     for _ in 0..MAX_FAILED_PROBES - 1 {
-        limiter.on_limits(&failed(CloudErrorKind::Unavailable, "InternalError"));
+        limiter.on_limits(
+            &caller("a"),
+            &failed(CloudErrorKind::Unavailable, "InternalError"),
+        );
     }
-    limiter.on_limits(&Ok(DEFAULTS));
+    limiter.on_limits(&caller("a"), &Ok(DEFAULTS));
     limiter.invalidate();
-    limiter.on_limits(&failed(CloudErrorKind::Unavailable, "InternalError"));
-    assert!(!limiter.limits_known());
+    limiter.on_limits(
+        &caller("a"),
+        &failed(CloudErrorKind::Unavailable, "InternalError"),
+    );
+    assert!(!limiter.limits_known(&caller("a")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_without_permission_does_not_keep_others_from_reading_the_limits() {
+    let limiter = Arc::new(ProjectLimiter::new());
+    assert!(limiter.claim_limits_request(&caller("a")));
+    limiter.on_limits(
+        &caller("a"),
+        &failed(CloudErrorKind::AccessDenied, "NoPermission"),
+    );
+    assert!(limiter.limits_known(&caller("a")) && !limiter.limits_known(&caller("b")));
+    let _first = limiter.acquire("a", &mut None).await;
+    let mut ticket = None;
+    let second = tokio::time::timeout(Duration::from_secs(1), limiter.acquire("a", &mut ticket));
+    assert!(second.await.is_ok(), "the defaults apply");
+
+    assert!(!limiter.claim_limits_request(&caller("a")));
+    assert!(limiter.claim_limits_request(&caller("b")), "at once");
+    limiter.on_limits(&caller("b"), &Ok(DEFAULTS));
+    assert!(limiter.limits_known(&caller("b")));
+    tokio::time::advance(LIMITS_TTL).await;
+    assert!(!limiter.claim_limits_request(&caller("a")));
+    assert!(limiter.claim_limits_request(&caller("b")));
 }
