@@ -218,8 +218,13 @@ impl Ports for Gate {
         .await
     }
     async fn list_reports(&self, _: &JobObject, page: Option<&str>) -> Result<ReportPage, KubeError> {
-        self.effect(KubeError::Unavailable, move |o| Ok(o.jobs.list_reports(page)))
-            .await
+        self.effect(KubeError::Unavailable, move |o| {
+            if o.jobs.hides_reports {
+                return Err(KubeError::Forbidden);
+            }
+            Ok(o.jobs.list_reports(page))
+        })
+        .await
     }
     async fn get_report(&self, _: &JobObject, number: usize) -> Result<Option<StoredReport>, KubeError> {
         self.effect(KubeError::Unavailable, move |o| {

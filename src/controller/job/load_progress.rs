@@ -38,22 +38,43 @@ pub(super) async fn load_progress(
     spec: &JobSpec,
     now: Timestamp,
 ) -> ControlFlow<Action, Option<Progress>> {
-    let Some(size) = planned_size(spec, writer.job.status.source.as_ref()) else {
-        return Continue(None);
-    };
-    let mut progress = resume_progress(spec, &writer.job.status, size, now, &writer.job.uid);
-    match restore_reports(writer, context, &mut progress).await {
-        Ok(()) => Continue(Some(progress)),
-        Err(error) => {
-            tracing::warn!(job = %writer.job.key, %error, "failed to read reports; retrying");
-            if !matches!(error, KubeError::Forbidden | KubeError::Invalid) {
-                return Break(Action::Requeue(RETRY_KUBE_API));
-            }
+    match read_progress(context, writer, spec, now).await {
+        Ok(progress) => Continue(progress),
+        Err(error) if is_final(error) => {
             let phase = results_unreadable(&error.to_string());
             writer.write_phase(context, None, &phase).await;
             Break(Action::Requeue(RECHECK_GRANT))
         }
+        Err(_) => Break(Action::Requeue(RETRY_KUBE_API)),
     }
+}
+
+/// Restores the progress of a job. `None` when the size of the source is not known yet.
+///
+/// # Errors
+/// Returns the error of the API server if the reports cannot be read.
+async fn read_progress(
+    context: &Context,
+    writer: &mut JobWriter,
+    spec: &JobSpec,
+    now: Timestamp,
+) -> Result<Option<Progress>, KubeError> {
+    let Some(size) = planned_size(spec, writer.job.status.source.as_ref()) else {
+        return Ok(None);
+    };
+    let mut progress = resume_progress(spec, &writer.job.status, size, now, &writer.job.uid);
+    match restore_reports(writer, context, &mut progress).await {
+        Ok(()) => Ok(Some(progress)),
+        Err(error) => {
+            tracing::warn!(job = %writer.job.key, %error, "failed to read reports");
+            Err(error)
+        }
+    }
+}
+
+/// Whether a retry cannot help to read the reports.
+fn is_final(error: KubeError) -> bool {
+    matches!(error, KubeError::Forbidden | KubeError::Invalid)
 }
 
 /// Returns the number of results that the status counts but no report contains.
@@ -66,7 +87,7 @@ pub(super) fn missing_results(writer: &JobWriter, progress: &Progress) -> usize 
 }
 
 /// Ends a job that is not running. After a crash the counters in status may lag behind the reports, so the progress is
-/// restored first.
+/// restored first; if the reports cannot be read, the job ends with the counters as stored.
 pub(super) async fn fail_or_complete(
     context: &Context,
     mut writer: JobWriter,
@@ -76,9 +97,10 @@ pub(super) async fn fail_or_complete(
 ) -> Action {
     let mut progress = None;
     if writer.job.status.requests.is_some() {
-        progress = match load_progress(context, &mut writer, spec, now).await {
-            Continue(progress) => progress,
-            Break(next) => return next,
+        progress = match read_progress(context, &mut writer, spec, now).await {
+            Ok(progress) => progress,
+            Err(error) if is_final(error) => None,
+            Err(_) => return Action::Requeue(RETRY_KUBE_API),
         };
     }
     writer.finish_job(context, progress.as_mut(), end).await

@@ -1,9 +1,9 @@
 //! Reconciles one job: checks its preconditions, then runs it until it ends or has to wait.
 //!
 //! Flow: read the job; hand a finished job to `retention`; validate the spec; stop a job that was restored from a
-//! backup; restore the progress of a crashed run; check cancel, deadline, suspend, budget, tenancy rules and grant, in
-//! this order; take a run slot of the namespace; count the source; obtain credentials; run (see `run`); store the end
-//! (see `finish`).
+//! backup; check cancel and deadline; restore the progress of a crashed run; check suspend, budget, tenancy rules and
+//! grant, in this order; take a run slot of the namespace; count the source; obtain credentials; run (see `run`);
+//! store the end (see `finish`).
 //!
 //! Guarantees: a billed call is made only after its reservation is stored. A billed result is kept in memory until it
 //! is stored. The counters of a finished job never change.

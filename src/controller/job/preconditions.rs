@@ -36,8 +36,15 @@ pub(super) async fn check_preconditions(
         let next = Action::Requeue(RECHECK_GRANT);
         return Break(writer.stop(context, None, Phase::RestoredFromBackup, next).await);
     }
+    if spec.cancel {
+        return Break(fail_or_complete(context, writer, spec, cancelled(), now).await);
+    }
+    if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
+        let end = deadline_exceeded(spec);
+        return Break(fail_or_complete(context, writer, spec, end, now).await);
+    }
     if writer.job.has_started() {
-        // First report the requests and results of a run that ended in a crash.
+        // Report the requests and results of a run that ended in a crash.
         let progress = load_progress(context, &mut writer, spec, now).await?;
         if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0) {
             let status = recovered_status(&writer.job, &progress);
@@ -46,13 +53,6 @@ pub(super) async fn check_preconditions(
                 return Break(Action::Requeue(stored.retry_after()));
             }
         }
-    }
-    if spec.cancel {
-        return Break(fail_or_complete(context, writer, spec, cancelled(), now).await);
-    }
-    if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
-        let end = deadline_exceeded(spec);
-        return Break(fail_or_complete(context, writer, spec, end, now).await);
     }
     let paused = is_suspended(&writer.job);
     if spec.suspend {

@@ -27,9 +27,9 @@ pub(super) fn job_conditions(
     list_of.set_ready(&summary);
     list_of.set_progress(&summary);
     set_outcome(list_of, phase, &summary, status);
-    set_allowed(list_of, phase);
+    set_allowed(list_of, phase, known.is_some());
     set_source_ready(list_of, job, phase, status);
-    set_grant_ready(list_of, job, phase);
+    set_grant_ready(list_of, job, phase, known.is_some());
     let authenticated = known.is_some_and(|(progress, _)| progress.authenticated);
     set_credentials_valid(list_of, phase, authenticated);
     set_threshold_met(list_of, job, status, known.map(|(_, totals)| totals));
@@ -94,8 +94,16 @@ fn set_outcome(
     }
 }
 
-fn set_allowed(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase) {
+/// Whether the phase of a job is written before the tenancy rules and the grant are checked; `in_run` says whether a run
+/// writes it, which begins after both.
+fn is_unchecked(phase: &Phase, in_run: bool) -> bool {
+    let unreadable = matches!(phase, Phase::Stalled(JobReason::ResultsUnreadable, _));
+    unreadable || (*phase == Phase::OutOfBudget && !in_run)
+}
+
+fn set_allowed(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase, in_run: bool) {
     match phase {
+        _ if is_unchecked(phase, in_run) => list.carry(JobCondition::Allowed),
         Phase::Denied(message) => {
             list.set_false(JobCondition::Allowed, JobReason::TenancyDenied, message);
         }
@@ -156,11 +164,17 @@ fn set_source_ready(
     }
 }
 
-fn set_grant_ready(list: &mut ConditionsBuilder<'_, JobCondition>, job: &JobObject, phase: &Phase) {
+fn set_grant_ready(
+    list: &mut ConditionsBuilder<'_, JobCondition>,
+    job: &JobObject,
+    phase: &Phase,
+    in_run: bool,
+) {
     let named = job.spec.as_ref().is_ok_and(|s| s.grant_ref.is_some());
     let kind = JobCondition::GrantReady;
     match phase {
         _ if !named => {}
+        _ if is_unchecked(phase, in_run) => list.carry(kind),
         Phase::Waiting(message) | Phase::Unenforced(message, _) => {
             list.set_false(kind, JobReason::WaitingForGrant, message);
         }

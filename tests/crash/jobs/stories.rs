@@ -29,8 +29,10 @@ fn spec(changes: &Value) -> JobSpec {
     serde_json::from_value(spec).unwrap()
 }
 
+/// A change by others.
+type Change = fn(&mut FakeWorld);
 /// A change by others, and the time until the next one.
-type TimedStep = (fn(&mut FakeWorld), Duration);
+type TimedStep = (Change, Duration);
 
 /// Runs a process with a job in a world that each step changes, and lets each step rest for as long as it says.
 fn play(spec: JobSpec, steps: &[TimedStep]) -> FakeWorld {
@@ -144,6 +146,53 @@ fn a_manifest_that_was_empty_is_not_scored_in_a_later_version() {
     assert_eq!(reason, "SourceChanged", "{message}");
     assert!(message.contains("than the 0 counted"), "{message}");
     assert!(world.jobs.ledger.is_empty());
+}
+
+#[test]
+fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let ends: [(Change, &str); 2] = [
+        (|o| o.jobs.edit(|spec| spec.cancel = true), "Cancelled"),
+        (
+            |o| o.jobs.edit(|spec| spec.active_deadline_seconds = Some(1)),
+            "DeadlineExceeded",
+        ),
+    ];
+    for (end, expected) in ends {
+        on_paused_time(async {
+            let outside = Arc::new(Mutex::new(FakeWorld::default()));
+            let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+            {
+                let jobs = &mut outside.lock().unwrap().jobs;
+                jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
+                jobs.create(spec(&json!({"source": source})));
+            }
+            let process = Process::start(&outside, start, None);
+            process.mark_job(key()).await;
+            process.run_for(Duration::from_secs(6)).await;
+            process.kill().await;
+            {
+                let mut world = outside.lock().unwrap();
+                assert!(world.jobs.job.as_ref().unwrap().has_started());
+                world.jobs.hides_reports = true;
+            }
+            let process = Process::start(&outside, start, None);
+            process.mark_job(key()).await;
+            process.run_for(MINUTE).await;
+            assert_eq!(ready(&outside.lock().unwrap())[0], "ResultsUnreadable");
+            end(&mut outside.lock().unwrap());
+            process.mark_job(key()).await;
+            process.run_for(MINUTE).await;
+            process.kill().await;
+            let world = outside.lock().unwrap();
+            assert_eq!(ready(&world)[0], expected);
+            let items = world.jobs.job.as_ref().unwrap().status.items.as_ref().unwrap();
+            assert!(
+                items.succeeded > 0 && items.pending > 0,
+                "the counters are kept: {items:?}"
+            );
+        });
+    }
 }
 
 /// Jobs of one namespace that may run at the same time.

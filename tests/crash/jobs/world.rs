@@ -72,6 +72,8 @@ pub struct JobWorld {
     /// Whether the API server rejects every status of the job, and how many it has rejected.
     pub refuses_status: bool,
     pub refused: usize,
+    /// Whether the API server forbids to list the reports.
+    pub hides_reports: bool,
     /// How many seconds the clock of the API server is behind that of the process.
     pub server_behind: i64,
     pub broken: Vec<String>,

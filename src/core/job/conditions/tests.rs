@@ -11,6 +11,16 @@ use crate::core::job::{SourceItem, add_items, apply_response, job_status, resume
 
 const NOW: Timestamp = Timestamp::constant(1_770_000_000, 0);
 
+fn shown(condition: &Condition) -> String {
+    let status = format!("{:?}", condition.status);
+    format!(
+        "{}={}/{}",
+        condition.kind,
+        status.get(..1).unwrap_or_default(),
+        condition.reason
+    )
+}
+
 /// A job with a threshold. `scored` is a job with 5 items, 1 of them failed and 2 pending.
 fn job(scored: bool) -> JobObject {
     let spec: crate::api::JobSpec = serde_json::from_value(json!({
@@ -98,16 +108,24 @@ fn each_phase_has_its_conditions() {
         let name = name.split([',', ' ']).next().unwrap_or_default();
         for scored in [false, true] {
             let conditions = job_status(&job(scored), &phase, None, NOW).conditions;
-            let shown = |c: &Condition| {
-                let status = format!("{:?}", c.status);
-                format!("{}={}/{}", c.kind, status.get(..1).unwrap_or_default(), c.reason)
-            };
             let conditions = conditions.iter().map(shown).collect::<Vec<_>>().join(" ");
             let which = if scored { "scored" } else { "new" };
             seen.extend([name, " ", which, ": ", &conditions, "\n"]);
         }
     }
     assert_eq!(seen, include_str!("conditions.txt"), "{seen}");
+}
+
+#[test]
+fn a_run_without_budget_has_passed_the_gate() {
+    let job = job(false);
+    let progress = resume_progress(job.spec.as_ref().unwrap(), &job.status, (2, true), NOW, "uid");
+    let conditions = job_status(&job, &Phase::OutOfBudget, Some(&progress), NOW).conditions;
+    let conditions = conditions.iter().map(shown).collect::<Vec<_>>().join(" ");
+    assert!(
+        conditions.contains("Allowed=T/Permitted GrantReady=T/Live"),
+        "{conditions}"
+    );
 }
 
 #[test]
