@@ -256,6 +256,8 @@ impl Ports for Gate {
         _: RequestPayer,
         _: &AccessKeys,
     ) -> Result<ObjectPage, CloudError> {
+        let page_time = self.outside.lock().unwrap().jobs.page_time;
+        pass_time(page_time).await;
         self.effect(no_answer(), move |o| {
             Ok(o.jobs.list_objects(prefix, after, self.time()))
         })

@@ -32,6 +32,9 @@ const MAX_MANIFEST_BYTES: u64 = 64 * 1024 * 1024;
 /// Interval at which the job is read while its source is counted.
 const CHECK_CHANGES_EVERY: Duration = Duration::from_secs(5);
 
+/// Interval at which the status of the job shows the number of items so far.
+const SHOW_COUNT_EVERY: Duration = Duration::from_secs(30);
+
 /// Counts the items once, before the first billed call. Breaks with the action for a job that has ended or has to count
 /// again, whose status is written.
 pub(super) async fn count_items(
@@ -49,7 +52,7 @@ pub(super) async fn count_items(
         return match pin_source(context, spec, &keys).await {
             Ok(observed) => {
                 writer
-                    .write_phase(context, None, &Phase::Counting(observed))
+                    .write_phase(context, None, &Phase::Counting(observed, 0))
                     .await;
                 Break(Action::Requeue(NEXT_SECOND))
             }
@@ -65,7 +68,7 @@ pub(super) async fn count_items(
         ItemCounter::default(),
         Some(SourcePosition::of(&Cursor::default(), spec)),
     );
-    let (mut pages, mut looked_at) = (0, Instant::now());
+    let (mut pages, mut looked_at, mut shown_at) = (0, Instant::now(), Instant::now());
     let (namespace, mut allowed) = (writer.job.key.namespace.clone(), AllowedBuckets::default());
     while let Some(at) = place {
         // Before the page occupies a part of the memory budget: reading the job needs one too.
@@ -86,6 +89,13 @@ pub(super) async fn count_items(
                     return Break(writer.stop(context, None, phase, RETRY_SOURCE_LATER).await);
                 }
                 Err(_) => {}
+            }
+        }
+        if shown_at.elapsed() >= SHOW_COUNT_EVERY {
+            shown_at = Instant::now();
+            let so_far = Phase::Counting(observed.clone(), count.items());
+            if !writer.write_phase(context, None, &so_far).await {
+                return Break(Action::Requeue(REREAD_AFTER));
             }
         }
         let job = (namespace.as_str(), spec);
@@ -122,7 +132,11 @@ pub(super) async fn count_items(
     }
     // The count is stored before it is used.
     if writer
-        .write_phase(context, None, &Phase::Counting(count.source_seen(&observed)))
+        .write_phase(
+            context,
+            None,
+            &Phase::Counting(count.source_seen(&observed), count.items()),
+        )
         .await
     {
         Continue(writer)

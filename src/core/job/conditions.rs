@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::phase::{End, Phase, allowed_count};
-use super::ready_summary::{JobReadySummary, job_ready_summary};
+use super::ready_summary::{JobReadySummary, counting, job_ready_summary};
 use super::{JobObject, Progress, Stats};
 use crate::api::{Condition, JobCondition, JobReason, JobStatus};
 use crate::core::condition_builder::{ConditionsBuilder, condition_flag, counted, credentials_reason};
@@ -112,7 +112,7 @@ fn set_allowed(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase, in
         }
         Phase::Waiting(_)
         | Phase::Unenforced(..)
-        | Phase::Counting(_)
+        | Phase::Counting(..)
         | Phase::SourceUnreadable(..)
         | Phase::Scoring(_)
         | Phase::Queued(_)
@@ -156,9 +156,8 @@ fn set_source_ready(
             let message = format!("{} counted when the job started", counted(items, "item"));
             list.set_true(kind, JobReason::Counted, message);
         }
-        (Phase::Counting(_), None) => {
-            let message = "Counting the items of the source; billed calls start afterwards";
-            list.set_false(kind, JobReason::CountingItems, message);
+        (Phase::Counting(_, so_far), None) => {
+            list.set_false(kind, JobReason::CountingItems, counting(*so_far));
         }
         (_, None) => list.carry(kind),
     }
@@ -184,7 +183,7 @@ fn set_grant_ready(
         )) => list.set_false(kind, *reason, message),
         // The gate was passed before each of these phases.
         Phase::Scoring(_)
-        | Phase::Counting(_)
+        | Phase::Counting(..)
         | Phase::SourceUnreadable(..)
         | Phase::CredentialsFailed(..)
         | Phase::CredentialsRejected(..)
@@ -240,7 +239,7 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobCondition>, phase: 
         | Phase::CredentialsFailed(..)
         | Phase::Waiting(_)
         | Phase::Unenforced(..)
-        | Phase::Counting(_)
+        | Phase::Counting(..)
         | Phase::SourceUnreadable(..)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)

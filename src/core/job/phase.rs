@@ -27,8 +27,9 @@ pub enum Phase {
     Waiting(String),
     /// Waiting to repeat the first call, because OSS may not enforce the grant yet: the message and the repeat.
     Unenforced(String, EnforcementWait),
-    /// Counting the items of the source, or just finished counting them: what is known of the source.
-    Counting(ObservedSource),
+    /// Counting the items of the source, or just finished counting them: what is known of the source, and the number of items
+    /// so far.
+    Counting(ObservedSource, i32),
     /// The source cannot be read: the message, and whether action is required.
     SourceUnreadable(String, bool),
     /// This many jobs of the namespace, the maximum, are running, or the lists of the jobs that run use all memory for lists;

@@ -20,10 +20,7 @@ pub(super) fn job_ready_summary(
         Phase::Waiting(message) | Phase::Unenforced(message, _) => {
             Summary::progressing(JobReason::WaitingForGrant, message)
         }
-        Phase::Counting(_) => Summary::progressing(
-            JobReason::CountingItems,
-            "Counting the items of the source; billed calls start afterwards",
-        ),
+        Phase::Counting(_, so_far) => Summary::progressing(JobReason::CountingItems, counting(*so_far)),
         Phase::SourceUnreadable(message, true) => Summary::stalled(JobReason::SourceUnreadable, message),
         Phase::SourceUnreadable(message, false) => Summary::progressing(JobReason::SourceUnreadable, message),
         Phase::Scoring(per_second) => {
@@ -70,6 +67,16 @@ pub(super) fn job_ready_summary(
         Phase::Ended(End::Failed(reason, message)) => Summary::stalled(*reason, message),
         Phase::Ended(End::Complete) => Summary::at_rest(JobReason::Completed, completed(status)),
     }
+}
+
+/// The message of a job whose items are being counted.
+pub(super) fn counting(so_far: i32) -> String {
+    let so_far = if so_far > 0 {
+        format!(" ({so_far} so far)")
+    } else {
+        String::new()
+    };
+    format!("Counting the items of the source{so_far}; billed calls start afterwards")
 }
 
 fn scoring(status: &JobStatus, spec: Option<&JobSpec>, per_second: u32) -> String {

@@ -63,6 +63,11 @@ impl ItemCounter {
         Ok(())
     }
 
+    /// Returns the number of items so far.
+    pub fn items(&self) -> i32 {
+        self.items
+    }
+
     /// Returns the observed source with the counts added.
     pub fn source_seen(&self, before: &ObservedSource) -> ObservedSource {
         ObservedSource {

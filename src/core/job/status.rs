@@ -74,7 +74,7 @@ pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, n
             apply_select(&mut status, spec);
         }
     }
-    if let Phase::Counting(seen) = phase {
+    if let Phase::Counting(seen, _) = phase {
         status.source = Some(seen.clone());
     }
     status.observed_generation = Some(job.generation);

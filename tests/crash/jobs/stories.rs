@@ -135,6 +135,32 @@ fn objects_that_were_not_counted_end_a_job_and_are_not_scored() {
 }
 
 #[test]
+fn a_long_count_shows_the_number_of_items_so_far() {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let shown = |o: &mut FakeWorld| {
+        let [reason, message] = ready(o);
+        assert_eq!(reason, "CountingItems");
+        assert!(message.contains(" so far)"), "{message}");
+    };
+    let world = play(
+        spec(&json!({"source": source})),
+        &[
+            (
+                |o| {
+                    o.jobs
+                        .images
+                        .extend((0..240).map(|number| format!("p/{number:03}.jpg")));
+                    o.jobs.page_time = Duration::from_secs(20);
+                },
+                3 * MINUTE / 2,
+            ),
+            (shown, 20 * MINUTE),
+        ],
+    );
+    assert_eq!(ready(&world)[0], "Completed");
+}
+
+#[test]
 fn a_manifest_that_was_empty_is_not_scored_in_a_later_version() {
     let source = json!({"manifest": {"uri": format!("oss://{BUCKET}/list.txt")}});
     let spec = || spec(&json!({"source": source}));

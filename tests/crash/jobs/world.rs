@@ -1,6 +1,7 @@
 //! What jobs reach: their object and reports, a bucket's images, and an IMM that records what it bills.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use imm_operator::api::{JobSpec, JobStatus, Report};
 use imm_operator::core::grant::ObjectKey;
@@ -46,6 +47,8 @@ pub struct JobWorld {
     /// Keys of the bucket's images, in order.
     pub images: Vec<String>,
     pub manifest: String,
+    /// How long OSS takes to list a page.
+    pub page_time: Duration,
     /// How many more calls fail, by image.
     pub flaky: BTreeMap<String, usize>,
     /// How many more calls are throttled.

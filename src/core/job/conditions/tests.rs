@@ -78,7 +78,7 @@ fn each_phase_has_its_conditions() {
     let phases = [
         Phase::Waiting(text()),
         Phase::Unenforced(text(), wait),
-        Phase::Counting(ObservedSource::default()),
+        Phase::Counting(ObservedSource::default(), 0),
         Phase::SourceUnreadable(text(), true),
         Phase::SourceUnreadable(text(), false),
         Phase::Queued(None),
