@@ -15,7 +15,7 @@ use super::permission::{Recheck, lost_access, recheck, remember_credentials};
 use super::prepare::verify_owner;
 use super::probe::take_probed_policy;
 use super::store_ledgers::store_ledgers;
-use super::write_outcome::{WriteFailure, on_write_confirmed, on_write_failed};
+use super::write_outcome::{NEXT_ADDITION, WriteFailure, on_write_confirmed, on_write_failed};
 use crate::api::{BucketRef, LedgerEntry};
 use crate::core::condition_builder::truncate;
 use crate::core::error::{CloudError, CloudErrorKind};
@@ -30,8 +30,6 @@ use crate::ports::{AccessKeys, PolicyBackup, PolicyRead};
 
 /// Rounds in one reconcile: other writers may change the policy between our two reads a few times, but not forever.
 const MAX_ROUNDS: usize = 6;
-/// Time until the next attempt to write what was held back, because OSS has rejected it together with other additions.
-pub(super) const NEXT_ADDITION: Duration = Duration::from_secs(1);
 /// How far a write is dated back: OSS accepts a signature for 15 minutes, and so rejects the write after 5 minutes.
 const SIGNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 /// Longest time from the plan, which dates the ledgers, to the read that dates the write: the minute in

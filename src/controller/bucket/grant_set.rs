@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use super::release::release;
+use super::finalizer::release;
 use super::write_status::write_status;
 use crate::api::{BackupRef, GrantStatus, ObservedBucket, ObservedPolicy, RepeatedDrift};
 use crate::controller::context::Context;

@@ -16,6 +16,7 @@ pub(super) mod cache;
 mod cloud_error;
 mod converge;
 mod departed;
+mod finalizer;
 mod finish;
 mod grant_set;
 mod observation;

@@ -4,13 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::departed;
+use super::finalizer::release;
 use super::grant_set::GrantSet;
-use super::write_status::{write_grant_state, write_status};
-use crate::api::{EventReason, FINALIZER, GrantStatus};
+use super::write_status::write_grant_state;
+use crate::api::{EventReason, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
-use crate::core::condition_builder::counted;
 use crate::core::grant::{
     Disposition, GrantInput, GrantObject, GrantPlan, GrantState, Observation, PassRoleDecision, PlanInput,
     Removal, parse_spec, plan,
@@ -117,36 +116,4 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
         unverified: grant.only_stored.unverified,
         unproven: BTreeSet::new(),
     }
-}
-
-/// Removes the finalizer of a grant. `false` when a write failed and the release has to be retried.
-pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
-    if residual > 0 {
-        let statements = counted(residual, "unmanaged statement");
-        let note = format!("Access remains: {statements} in the policy for the same service role");
-        publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
-    }
-    if grant.only_stored.unverified > 0 {
-        let note = format!(
-            "Entries of status.owned that this version cannot verify: {}; their statements stay in the policy: remove at OSS what is not intended",
-            grant.only_stored.unverified
-        );
-        publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
-    }
-    // Another finalizer keeps the object: its status must no longer claim statements.
-    let others = grant.finalizers.iter().any(|name| name != FINALIZER);
-    if !grant.status.owned.is_empty() && others {
-        let status = GrantStatus {
-            owned: Vec::new(),
-            ..grant.status.clone()
-        };
-        if !write_status(context, &mut grant, status).await {
-            return false;
-        }
-    }
-    let released = departed::remove_finalizer(context, &grant).await;
-    if let Err(error) = released {
-        tracing::info!(grant = %grant.key, %error, "failed to remove finalizer; retrying");
-    }
-    released.is_ok()
 }

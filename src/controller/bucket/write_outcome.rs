@@ -6,7 +6,6 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::cache::GrantSetCache;
 use super::cloud_error::on_cloud_error;
-use super::converge::NEXT_ADDITION;
 use super::finish::write_state;
 use super::grant_set::{GrantSet, GrantWork};
 use super::observation::{PolicyView, count_owned};
@@ -14,6 +13,9 @@ use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{Change, GrantObject, GrantState, PassRoleDecision, Plan, confirm_entries};
 use crate::core::policy::Document;
+
+/// Time until the next attempt to write what was held back, because OSS has rejected it together with other additions.
+pub(super) const NEXT_ADDITION: Duration = Duration::from_secs(1);
 
 /// A policy write that failed.
 pub(super) struct WriteFailure {
