@@ -34,6 +34,7 @@ mod alerts {
         metrics.policy_read(100);
         metrics.stale_read();
         metrics.score_call("scored");
+        metrics.drift_detected();
         metrics.finalizer_restored();
         metrics.unprotected_deletion("started");
         metrics.event_dropped();
@@ -176,7 +177,8 @@ mod alerts {
                                 ["ImmBucketGrant", "ImageScoreJob"].contains(&value)
                             }
                             ("immops_objects", "state") => {
-                                ["Failed", "Stalled", "Reconciling", "Current"].contains(&value)
+                                ["Failed", "Stalled", "Reconciling", "Ineffective", "Current"]
+                                    .contains(&value)
                             }
                             ("immops_objects", "reason") => match kind {
                                 Some("ImmBucketGrant") => grants.contains(value),

@@ -98,11 +98,11 @@ impl PartialObject {
         mut known: impl Iterator<Item = &'static str>,
     ) -> ObjectLabels {
         let conditions = self.status.iter().flat_map(|status| &status.conditions);
-        let is_true = |of: &&str| {
-            let mut conditions = conditions.clone();
-            conditions.any(|c| c.r#type == **of && c.status == "True")
-        };
-        let state = ["Failed", "Stalled", "Reconciling"].into_iter().find(is_true);
+        let is = |of: &str, status: &str| conditions.clone().any(|c| c.r#type == of && c.status == status);
+        let state = ["Failed", "Stalled", "Reconciling"]
+            .into_iter()
+            .find(|state| is(state, "True"));
+        let state = state.or(is("Effective", "False").then_some("Ineffective"));
         let (state, reason) = match conditions.clone().find(|c| c.r#type == "Ready") {
             Some(ready) => (
                 state.unwrap_or("Current"),
@@ -334,22 +334,18 @@ mod tests {
             let labels = grant(&json!({"conditions": conditions})).labels("K", ["AccessDenied"].into_iter());
             (labels.state, labels.reason)
         };
-        let ready = condition("Ready", "False");
+        let (ready, stalled) = (condition("Ready", "False"), condition("Stalled", "True"));
         for (conditions, state) in [
             (json!([ready]), "Current"),
             (json!([ready, condition("Stalled", "False")]), "Current"),
+            (json!([ready, condition("Effective", "Unknown")]), "Current"),
+            (json!([ready, condition("Effective", "False")]), "Ineffective"),
             (json!([ready, condition("Reconciling", "True")]), "Reconciling"),
-            (json!([ready, condition("Stalled", "True")]), "Stalled"),
-            (
-                json!([condition("Stalled", "True"), ready, condition("Failed", "True")]),
-                "Failed",
-            ),
+            (json!([ready, stalled]), "Stalled"),
+            (json!([stalled, ready, condition("Failed", "True")]), "Failed"),
         ] {
-            assert_eq!(
-                labels(conditions.clone()),
-                (state, "AccessDenied"),
-                "{conditions}"
-            );
+            let found = labels(conditions.clone());
+            assert_eq!(found, (state, "AccessDenied"), "{conditions}");
         }
         assert_eq!(labels(json!([])), ("Reconciling", "Unreconciled"));
         let unknown = json!([{"type": "Ready", "status": "True", "reason": "Invented"}]);

@@ -35,7 +35,7 @@ struct OutcomeLabels {
 pub struct ObjectLabels {
     /// The kind.
     pub kind: &'static str,
-    /// The condition that is true of Failed, Stalled and Reconciling, otherwise Current.
+    /// The condition that is true of Failed, Stalled and Reconciling, Ineffective if Effective is False, otherwise Current.
     pub state: &'static str,
     /// The reason of the Ready condition.
     pub reason: &'static str,
@@ -79,6 +79,7 @@ metrics! {
     objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind, state and reason of the Ready condition";
     leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";
     rules: Gauge, "tenancy_rules_valid", "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1", valid_rules();
+    drift: Counter, "drift_detected", "Reconciles of a grant that found statements missing that another writer had removed";
     finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
     deletions: Family<OutcomeLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome";
     dropped_events: Counter, "events_dropped", "Events that were not published, because their object had ten events within a minute";
@@ -136,6 +137,11 @@ impl Metrics {
     /// Records a finished score request.
     pub fn score_call(&self, outcome: &'static str) {
         self.scores.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Records that statements of a grant were found missing.
+    pub fn drift_detected(&self) {
+        self.drift.inc();
     }
 
     /// Records that the finalizer of a grant was added again.

@@ -58,6 +58,7 @@ pub(super) async fn publish_drift(set: &GrantSet<'_>, work: &mut GrantWork) {
     if work.unreported_drift == 0 {
         return;
     }
+    set.context.metrics.drift_detected();
     let statements = counted(work.unreported_drift, "statement");
     work.unreported_drift = 0;
     let backup = work
