@@ -59,7 +59,7 @@ pub(super) async fn converge(
         Ok(read) => read,
         Err(error) => return on_cloud_error(set, batch, &error, cache).await,
     };
-    let (mut end, mut held_back) = (GrantState::WriteConflict, false);
+    let (mut end, mut may_hold_back) = (GrantState::WriteConflict, true);
     for round in 0..MAX_ROUNDS {
         if round > 0
             && let Some((problem, retry)) = lost_access(set, &batch, place).await
@@ -96,14 +96,24 @@ pub(super) async fn converge(
         if note_drift(&mut batch, &plan, now) {
             continue;
         }
+        let held_back = batch.iter().any(|work| work.held_back.is_some());
+        if plan.change == Change::Keep && held_back && !cache.wrote {
+            // Nothing can be written before what was held back.
+            batch.iter_mut().for_each(admit_again);
+            may_hold_back = false;
+            continue;
+        }
         if plan.change == Change::Keep {
             cache.failures = 0;
-            let wait = finish(set, batch, plan, input, regular).await;
-            let more = held_back && cache.wrote;
-            return if more { wait.min(NEXT_ADDITION) } else { wait };
+            for (work, planned) in batch.iter().zip(&plan.grants) {
+                if planned.outcome == GrantOutcome::Applied {
+                    cache.rejected.accepted(&work.grant.uid);
+                }
+            }
+            let wait = Box::pin(finish(set, batch, plan, input, regular)).await;
+            return if held_back { wait.min(NEXT_ADDITION) } else { wait };
         }
-        if hold_back(&mut batch, &plan, &cache.rejected) {
-            held_back = true;
+        if may_hold_back && !held_back && hold_back(&mut batch, &plan, &cache.rejected) {
             continue;
         }
         match verify_owner(set, &mut batch, place, keys).await {
@@ -307,9 +317,26 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
 fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &RejectedAdditions) -> bool {
     let grants: Vec<&GrantObject> = batch.iter().map(|work| &work.grant).collect();
     let held = rejected.held_back(&grants, plan);
-    let held_works = batch.iter_mut().zip(&held).filter(|(_, held)| **held);
-    held_works.for_each(|(work, _)| work.input.disposition = Disposition::Carried);
+    for (work, _) in batch.iter_mut().zip(&held).filter(|(_, held)| **held) {
+        let held = std::mem::replace(&mut work.input.disposition, Disposition::Carried);
+        work.held_back = Some(held);
+        work.outcome = rejected
+            .own_error_of(&work.grant)
+            .cloned()
+            .map(GrantState::CloudFailed);
+        // What is missing is found again by the reconcile that may restore it.
+        work.repeated_drift.clone_from(&work.earlier_drift);
+        (work.missing, work.unreported_drift) = (0, 0);
+    }
     held.contains(&true)
+}
+
+/// Takes back that the additions of a grant have to wait.
+fn admit_again(work: &mut GrantWork) {
+    if let Some(disposition) = work.held_back.take() {
+        work.input.disposition = disposition;
+        work.outcome = None;
+    }
 }
 
 /// A write that was checked against the policy that it replaces.

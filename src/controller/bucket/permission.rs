@@ -60,7 +60,7 @@ fn purpose_of<'a>(grant: &'a GrantObject, input: &'a GrantInput) -> Option<Purpo
 }
 
 /// Releases the deleted grants that own nothing, without credentials: an entry is stored before its write, so no
-/// write can be in flight. Returns the remaining grants, and `false` when a release failed.
+/// write can be in flight. Returns the remaining grants.
 pub(super) async fn release_owning_nothing(set: &GrantSet<'_>, batch: Vec<GrantWork>) -> Vec<GrantWork> {
     let mut staying = Vec::new();
     for work in batch {

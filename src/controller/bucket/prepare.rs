@@ -49,6 +49,7 @@ pub(super) async fn validate(set: &GrantSet<'_>, grant: GrantObject) -> GrantWor
         input: member,
         outcome: None,
         pass_role: None,
+        held_back: None,
         preview: None,
         bucket: None,
         added: 0,
@@ -118,6 +119,7 @@ pub(super) async fn read_bucket_facts(
     };
     let retry =
         cache.public_refused && active().any(|p| requested(&p.grant) != Some(PassRoleStatement::Omit));
+    cache.public_refused = retry;
     // The operator's own identity removes statements only from a bucket whose owner it has verified just now.
     let removing = |p: &GrantWork| p.outcome.is_none() && p.grant.deleting;
     let verify = set.identity.is_operator() && batch.iter().any(removing);

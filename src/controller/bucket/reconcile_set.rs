@@ -63,7 +63,7 @@ pub(super) async fn reconcile(
     cache.last_credentials.retain(|uid, _| here(uid));
     cache.rejected.retain(here);
     if cache.next_drift_check.is_some_and(|time| now >= time) {
-        cache.rejected.retry_all();
+        cache.rejected.retry_some();
     }
     cache.asked = None;
     let wait = match release_retained(set, grants).await {

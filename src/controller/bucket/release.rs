@@ -45,7 +45,7 @@ pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) ->
 
 /// Releases the deleted grants that keep their statements. Other owners drop these statements from their ledgers
 /// first, so that no grant removes a statement that was meant to stay. Returns the remaining grants; `None` when a status
-/// write or a release failed.
+/// write failed.
 pub(super) async fn release_retained(
     set: &GrantSet<'_>,
     grants: Vec<GrantObject>,
@@ -83,7 +83,6 @@ pub(super) async fn release_retained(
     if !all_written {
         return None;
     }
-    let mut all_released = true;
     for grant in go {
         let reason = if grant.abandon {
             EventReason::Abandoned
@@ -95,11 +94,9 @@ pub(super) async fn release_retained(
         if set.release(grant, 0).await {
             let note = format!("Released the grant; up to {count} of its statements remain in the policy");
             publish_grant_event(context, &copy, reason, note, abandoned).await;
-        } else {
-            all_released = false;
         }
     }
-    all_released.then_some(staying)
+    Some(staying)
 }
 
 fn retained_or_carried(grant: &GrantObject) -> GrantInput {

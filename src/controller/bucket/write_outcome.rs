@@ -101,20 +101,20 @@ pub(super) async fn on_write_failed(
     } else {
         set.writes.unanswered(plan, now);
     }
-    let split = *no_effect && !cache.public_refused && error.rejects_content();
-    let adding = || {
-        batch
-            .iter()
-            .zip(&plan.grants)
-            .filter(|(_, planned)| planned.added > 0)
-    };
-    let added: Vec<&GrantObject> = adding().map(|(work, _)| &work.grant).collect();
-    let (split, several) = (split && !added.is_empty(), added.len() > 1);
-    if split {
-        cache.rejected.record(&added, error);
+    let content = *no_effect && !cache.public_refused && error.rejects_content();
+    let adding = batch
+        .iter()
+        .zip(&plan.grants)
+        .filter(|(_, planned)| planned.added > 0);
+    let added: Vec<&GrantObject> = adding.map(|(work, _)| &work.grant).collect();
+    let waiting = batch.iter().filter(|work| work.held_back.is_some());
+    let held: Vec<&GrantObject> = waiting.map(|work| &work.grant).collect();
+    if content {
+        cache.rejected.record(&added, &held, error);
     }
+    let (split, several) = (content && !added.is_empty(), added.len() > 1);
+    let mut left = split && !held.is_empty();
     let (mut involved, mut others) = (Vec::new(), Vec::new());
-    let mut left = false;
     for (mut work, planned) in batch.into_iter().zip(&plan.grants) {
         let uid = &work.grant.uid;
         let recorded = if planned.added > 0 {
@@ -131,6 +131,10 @@ pub(super) async fn on_write_failed(
             let added = recorded.iter().filter(|e| e.state == EntryState::Intended);
             set.writes.write_sent(uid, added, now);
             work.input.ledger.clone_from(&work.grant.status.owned);
+        }
+        if work.held_back.is_some() {
+            let known = cache.rejected.error_of(&work.grant).cloned();
+            work.outcome = known.map(GrantState::CloudFailed);
         }
         let blamed = if split {
             planned.added > 0 && !several
@@ -152,7 +156,7 @@ pub(super) async fn on_write_failed(
         return NEXT_ADDITION;
     }
     let wait = on_cloud_error(set, involved, error, cache).await;
-    if cache.public_refused || left || cache.rejected.has_retries() {
+    if cache.public_refused || left {
         NEXT_ADDITION
     } else {
         wait

@@ -55,6 +55,8 @@ pub struct WriteHistory {
     suspended_intents: BTreeSet<(String, String)>,
     /// When this process first looked at the bucket.
     first_look: Option<Timestamp>,
+    /// The recorded expiries that it found at that time.
+    inherited_expiries: BTreeSet<Timestamp>,
 }
 
 impl WriteHistory {
@@ -62,7 +64,12 @@ impl WriteHistory {
     pub fn read_ledgers(&mut self, grants: &[GrantObject], now: Timestamp) {
         let first = self.first_look.is_none();
         let first_look = *self.first_look.get_or_insert(now);
-        let recorded = self.expiry_of(grants.iter().flat_map(|g| &g.status.owned));
+        let entries = || grants.iter().flat_map(|g| &g.status.owned);
+        if first {
+            let expiries = entries().filter_map(|e| e.unsettled_until.as_ref());
+            self.inherited_expiries = expiries.map(|until| until.0).collect();
+        }
+        let recorded = self.expiry_of(entries(), now);
         if self.recent.is_empty() {
             let unanswered = recorded.map(|until| time::before(until, WRITE_LIFE));
             // A status can hold a time in the future: no write of an earlier process is later than the first look.
@@ -176,11 +183,24 @@ impl WriteHistory {
 
     /// Returns until when a write of an earlier process that ledger entries record can take effect. No such write is sent
     /// after the first look of this process, which knows its own writes. Whatever is written into a status, it can block a
-    /// bucket for minutes, and not again and again.
-    pub fn expiry_of<'a>(&self, entries: impl Iterator<Item = &'a LedgerEntry>) -> Option<Timestamp> {
+    /// bucket for minutes, and not again and again. An expiry that was there at the first look counts as it is once it is
+    /// plausible: the clock may have been behind then.
+    fn expiry_of<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a LedgerEntry>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let latest = time::after(self.first_look?, WRITE_LIFE);
+        let plausible = time::after(now, WRITE_LIFE);
         let recorded = entries.filter_map(|entry| entry.unsettled_until.as_ref());
-        recorded.map(|until| until.0.min(latest)).max()
+        let counts = recorded.map(|until| {
+            if until.0 <= plausible && self.inherited_expiries.contains(&until.0) {
+                until.0
+            } else {
+                until.0.min(latest)
+            }
+        });
+        counts.max()
     }
 
     /// Returns until when an unanswered write can still take effect; `None` without one.

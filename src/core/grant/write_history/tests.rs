@@ -198,6 +198,15 @@ fn a_status_cannot_pretend_that_writes_of_an_earlier_process_are_outstanding_aga
 }
 
 #[test]
+fn an_expiry_of_an_earlier_process_counts_after_a_clock_that_was_behind_is_corrected() {
+    let mut writes = WriteHistory::default();
+    let behind = START - SignedDuration::from_hours(1);
+    writes.read_ledgers(&[grant(false, true)], behind);
+    writes.read_ledgers(&[grant(false, true)], START);
+    assert_eq!(writes.unsettled(), Some(START + WRITE_LIFE));
+}
+
+#[test]
 fn a_write_whose_reconcile_did_not_end_is_outstanding() {
     let mut writes = running();
     writes.attempted(None, None, START);
