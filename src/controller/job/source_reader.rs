@@ -11,7 +11,7 @@ use super::job_credentials::{stops_run, valid_job};
 use super::persist::JobWriter;
 use super::source_error::{RETRY_SOURCE_LATER, on_source_error};
 use super::source_page::{AllowedBuckets, PageUse, SourcePage, SourcePosition, read_page};
-use super::store_status::REREAD_AFTER;
+use super::store_status::WriteResult;
 use crate::api::{Cursor, GrantSpec, JobReason, JobSpec, ObservedSource};
 use crate::controller::context::Context;
 use crate::core::job::{
@@ -51,10 +51,13 @@ pub(super) async fn count_items(
     if observed.as_of.is_none() {
         return match pin_source(context, spec, &keys).await {
             Ok(observed) => {
-                writer
-                    .write_phase(context, None, &Phase::Counting(observed, 0))
-                    .await;
-                Break(Action::Requeue(NEXT_SECOND))
+                let counting = Phase::Counting(observed, 0);
+                let stored = writer.persist(context, None, &counting).await;
+                Break(Action::Requeue(if stored == WriteResult::Stored {
+                    NEXT_SECOND
+                } else {
+                    stored.retry_after()
+                }))
             }
             Err(error) => Break(on_source_error(context, writer, None, spec, &error).await),
         };
@@ -94,9 +97,7 @@ pub(super) async fn count_items(
         if shown_at.elapsed() >= SHOW_COUNT_EVERY {
             shown_at = Instant::now();
             let so_far = Phase::Counting(observed.clone(), count.items());
-            if !writer.write_phase(context, None, &so_far).await {
-                return Break(Action::Requeue(REREAD_AFTER));
-            }
+            show_count(context, &mut writer, &so_far).await?;
         }
         let job = (namespace.as_str(), spec);
         let mut page = match read_page_with_retries(context, job, &observed, &keys, &at).await {
@@ -131,17 +132,23 @@ pub(super) async fn count_items(
         place = page.next.take();
     }
     // The count is stored before it is used.
-    if writer
-        .write_phase(
-            context,
-            None,
-            &Phase::Counting(count.source_seen(&observed), count.items()),
-        )
-        .await
-    {
+    let counted = Phase::Counting(count.source_seen(&observed), count.items());
+    let stored = writer.persist(context, None, &counted).await;
+    if stored == WriteResult::Stored {
         Continue(writer)
     } else {
-        Break(Action::Requeue(REREAD_AFTER))
+        Break(Action::Requeue(stored.retry_after()))
+    }
+}
+
+/// Stores the number of items so far. Breaks when the job is gone or changed, or was edited: the write may have taken
+/// over the edit. A failed write stops no count.
+async fn show_count(context: &Context, writer: &mut JobWriter, so_far: &Phase) -> ControlFlow<Action> {
+    let generation = writer.job.generation;
+    match writer.persist(context, None, so_far).await {
+        gone @ (WriteResult::Gone | WriteResult::Superseded) => Break(Action::Requeue(gone.retry_after())),
+        _ if writer.job.generation != generation => Break(Action::Requeue(Duration::ZERO)),
+        WriteResult::Stored | WriteResult::Retry | WriteResult::Refused => Continue(()),
     }
 }
 

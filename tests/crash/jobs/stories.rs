@@ -136,28 +136,62 @@ fn objects_that_were_not_counted_end_a_job_and_are_not_scored() {
 
 #[test]
 fn a_long_count_shows_the_number_of_items_so_far() {
-    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let (spec, (fill, _)) = with_long_count();
     let shown = |o: &mut FakeWorld| {
         let [reason, message] = ready(o);
         assert_eq!(reason, "CountingItems");
         assert!(message.contains(" so far)"), "{message}");
     };
+    let world = play(spec, &[(fill, 3 * MINUTE / 2), (shown, 20 * MINUTE)]);
+    assert_eq!(ready(&world)[0], "Completed");
+}
+
+/// A job whose source is pinned after 20 s and counted after 101 s; the number so far is stored after 61 s.
+fn with_long_count() -> (JobSpec, TimedStep) {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let fill: Change = |o| {
+        let images = (0..240).map(|number| format!("p/{number:03}.jpg"));
+        o.jobs.images.extend(images);
+        o.jobs.page_time = Duration::from_secs(20);
+    };
+    (spec(&json!({"source": source})), (fill, 5 * MINUTE / 6))
+}
+
+#[test]
+fn an_edit_that_meets_the_number_of_items_so_far_takes_effect_at_once() {
+    let (spec, start) = with_long_count();
+    let cancel: Change = |o| o.jobs.edit_before_write = Some(|spec| spec.cancel = true);
+    let world = play(spec, &[start, (cancel, MINUTE / 2)]);
+    assert_eq!(ready(&world)[0], "Cancelled");
+}
+
+#[test]
+fn a_count_goes_on_although_its_number_so_far_cannot_be_stored() {
+    let (spec, start) = with_long_count();
     let world = play(
-        spec(&json!({"source": source})),
+        spec,
         &[
+            start,
+            (|o| o.jobs.refuses_status = true, MINUTE / 2),
             (
                 |o| {
-                    o.jobs
-                        .images
-                        .extend((0..240).map(|number| format!("p/{number:03}.jpg")));
-                    o.jobs.page_time = Duration::from_secs(20);
+                    assert!(o.jobs.refused > 0);
+                    o.jobs.refuses_status = false;
                 },
-                3 * MINUTE / 2,
+                2 * MINUTE / 3,
             ),
-            (shown, 20 * MINUTE),
         ],
     );
-    assert_eq!(ready(&world)[0], "Completed");
+    let source = world.jobs.job.unwrap().status.source.unwrap();
+    assert_eq!(source.items, Some(240));
+}
+
+#[test]
+fn a_source_that_cannot_be_stored_is_read_once_a_minute() {
+    let (spec, _) = with_long_count();
+    let refuse: Change = |o| o.jobs.refuses_status = true;
+    let world = play(spec, &[(refuse, 10 * MINUTE)]);
+    assert!((5..=15).contains(&world.jobs.refused), "{}", world.jobs.refused);
 }
 
 #[test]

@@ -75,6 +75,8 @@ pub struct JobWorld {
     /// Whether the API server rejects every status of the job, and how many it has rejected.
     pub refuses_status: bool,
     pub refused: usize,
+    /// An edit that arrives right before the next write of the status.
+    pub edit_before_write: Option<fn(&mut JobSpec)>,
     /// Whether the API server forbids to list the reports.
     pub hides_reports: bool,
     /// How many seconds the clock of the API server is behind that of the process.
@@ -175,6 +177,9 @@ impl JobWorld {
         status: &JobStatus,
         process: usize,
     ) -> Result<String, KubeError> {
+        if let Some(edit) = self.edit_before_write.take() {
+            self.edit(edit);
+        }
         if self.refuses_status {
             self.refused += 1;
             return Err(KubeError::Invalid);
