@@ -41,10 +41,7 @@ pub(super) async fn restore_reports(
             None => break,
         }
     }
-    if (0..counted).all(|number| found.contains(&number)) {
-        return Ok(());
-    }
-    // The last report can be newer than the status that counts it.
+    // The last report can be newer than the status that counts it, and is looked up even if all counted ones were listed.
     for number in (0..=counted).filter(|number| !found.contains(number)) {
         let number = usize::try_from(number).unwrap_or_default();
         let _memory = context.memory.reserve(&namespace, OBJECT_BYTES).await;

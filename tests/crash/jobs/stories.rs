@@ -209,6 +209,41 @@ fn a_manifest_that_was_empty_is_not_scored_in_a_later_version() {
 }
 
 #[test]
+fn a_report_without_labels_that_the_status_does_not_count_is_found() {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    on_paused_time(async {
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
+        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+        {
+            let jobs = &mut outside.lock().unwrap().jobs;
+            jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
+            jobs.create(spec(&json!({"source": source})));
+        }
+        let process = Process::start(&outside, start, None);
+        process.mark_job(key()).await;
+        process.run_for(Duration::from_secs(4)).await;
+        process.kill().await;
+        let stored: Vec<String> = {
+            let jobs = &mut outside.lock().unwrap().jobs;
+            let reports = jobs.job.as_ref().unwrap().status.reports.as_ref().unwrap();
+            let counted = usize::try_from(reports.count).unwrap();
+            jobs.remove_labels_from(counted);
+            let results = &jobs.reports[&counted].report.results;
+            results.iter().map(|result| result.uri.clone()).collect()
+        };
+        let process = Process::start(&outside, start, None);
+        process.mark_job(key()).await;
+        process.run_for(MINUTE).await;
+        process.kill().await;
+        let jobs = &outside.lock().unwrap().jobs;
+        for uri in stored {
+            let calls = jobs.ledger.iter().filter(|sent| sent.uri == uri).count();
+            assert_eq!(calls, 1, "{uri}");
+        }
+    });
+}
+
+#[test]
 fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
     let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
     let ends: [(Change, &str); 2] = [

@@ -207,7 +207,12 @@ impl JobWorld {
 
     /// Another writer removes the labels of all reports.
     pub fn remove_labels(&mut self) {
-        for (number, stored) in &mut self.reports {
+        self.remove_labels_from(0);
+    }
+
+    /// Another writer removes the labels of the reports from this number on.
+    pub fn remove_labels_from(&mut self, first: usize) {
+        for (number, stored) in self.reports.range_mut(first..) {
             self.version += 1;
             stored.intact = false;
             stored.resource_version = format!("{}-{number}", self.version);
