@@ -259,6 +259,9 @@ impl Ports for Gate {
         let page_time = self.outside.lock().unwrap().jobs.page_time;
         pass_time(page_time).await;
         self.effect(no_answer(), move |o| {
+            if o.jobs.lists_nothing {
+                return Err(no_answer());
+            }
             Ok(o.jobs.list_objects(prefix, after, self.time()))
         })
         .await

@@ -205,6 +205,13 @@ async fn start_run(
             .stop(context, None, Phase::ResultsMissing(missing), next)
             .await;
     }
+    if writer.job.status.suspended_by.is_some() {
+        // The time of a resumed job starts now, even if its first page cannot be read.
+        let stored = writer.persist(context, None, &Phase::Scoring(0)).await;
+        if stored != WriteResult::Stored {
+            return Action::Requeue(stored.retry_after());
+        }
+    }
     let input = RunInput {
         limiter: context.limiters.of(owner, &spec.project),
         spec,

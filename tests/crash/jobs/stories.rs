@@ -244,6 +244,30 @@ fn a_report_without_labels_that_the_status_does_not_count_is_found() {
 }
 
 #[test]
+fn the_time_of_a_job_that_resumes_during_an_outage_of_oss_ends() {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let limited = spec(&json!({"source": source, "activeDeadlineSeconds": 300}));
+    let fill: Change = |o| {
+        let images = (0..240).map(|number| format!("p/{number:03}.jpg"));
+        o.jobs.images.extend(images);
+    };
+    let resume: Change = |o| {
+        o.jobs.lists_nothing = true;
+        o.jobs.edit(|spec| spec.suspend = false);
+    };
+    let world = play(
+        limited,
+        &[
+            (fill, Duration::from_secs(2)),
+            (|o| o.jobs.edit(|spec| spec.suspend = true), MINUTE),
+            (resume, MINUTE),
+            (|o| assert_eq!(ready(o)[0], "Scoring"), 5 * MINUTE),
+        ],
+    );
+    assert_eq!(ready(&world)[0], "DeadlineExceeded");
+}
+
+#[test]
 fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
     let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
     let ends: [(Change, &str); 2] = [

@@ -49,6 +49,8 @@ pub struct JobWorld {
     pub manifest: String,
     /// How long OSS takes to list a page.
     pub page_time: Duration,
+    /// Whether OSS lists no page.
+    pub lists_nothing: bool,
     /// How many more calls fail, by image.
     pub flaky: BTreeMap<String, usize>,
     /// How many more calls are throttled.
