@@ -195,7 +195,7 @@ impl Progress {
     /// Returns the next item: the first due retry that is not in flight, else the next item of the source. While the
     /// canary call waits for its retry, no other item is sent.
     fn next_candidate(&self, now: Timestamp) -> Option<Candidate> {
-        let mut due = self.retries.iter().filter(|(_, r)| r.due <= now);
+        let mut due = self.retries.iter().filter(|(_, r)| r.is_due(now));
         if let Some((index, _)) = due.find(|(index, _)| !self.in_flight.contains_key(index)) {
             return Some(Candidate::Retry(*index));
         }

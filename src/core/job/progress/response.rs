@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Item, Progress, Retry};
 use crate::api::FailureAction;
@@ -11,6 +11,16 @@ use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::Score;
 use crate::core::job::first_calls::FirstCalls;
 use crate::core::{requeue, time};
+
+/// The longest delay of a retry: the longest `Retry-After` that is honored.
+const LONGEST_DELAY: SignedDuration = SignedDuration::from_secs(120);
+
+impl Retry {
+    /// Whether the retry is due. A due time further away than any delay dates from before the clock was set back.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.due <= now || self.due > time::after(now, LONGEST_DELAY)
+    }
+}
 
 /// Effect of a response on the whole job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +211,7 @@ fn defer(
         uri: item.uri.clone(),
         attempts,
         throttles,
-        due: time::after(now, time::signed(wait.unwrap_or(grown))),
+        due: time::after(now, time::signed(wait.unwrap_or(grown)).min(LONGEST_DELAY)),
     };
     progress.retries.insert(item.index, retry);
     progress.mark_settled(item.index);
@@ -298,6 +308,18 @@ mod tests {
             let found = apply_response(&mut progress, 0, Err(unanswered(code)), Timestamp::UNIX_EPOCH);
             assert_eq!(found, effect, "{code}");
         }
+    }
+
+    #[test]
+    fn a_retry_does_not_wait_until_a_clock_that_was_set_back_catches_up() {
+        let mut progress = at_the_canary_call(KnownFacts::default());
+        let now = Timestamp::UNIX_EPOCH;
+        let hour = SignedDuration::from_hours(1);
+        let mut error = unanswered("Timeout");
+        error.retry_after = Some(Duration::from_secs(120));
+        apply_response(&mut progress, 0, Err(error), time::after(now, hour));
+        assert!(progress.take_next(time::after(now, hour)).is_none(), "it waits");
+        assert!(progress.take_next(now).is_some());
     }
 
     fn unanswered(code: &str) -> CloudError {
