@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::deadline;
 pub use super::fair_queue::QueueTicket;
@@ -190,6 +191,17 @@ impl ProjectLimiter {
         *kept = None;
         let limiter = Arc::clone(self);
         Permit { limiter }
+    }
+
+    /// Waits like [`Self::acquire`], in a task of its own: a caller that does not poll this future, because it handles
+    /// another event, must not keep the first place of the queue.
+    pub async fn acquire_unpolled(self: &Arc<Self>, namespace: &str) -> Permit {
+        let (limiter, owned) = (Arc::clone(self), namespace.to_owned());
+        let turn = tokio::spawn(async move { limiter.acquire(&owned, &mut None).await });
+        match AbortOnDropHandle::new(turn).await {
+            Ok(permit) => permit,
+            Err(_) => self.acquire(namespace, &mut None).await,
+        }
     }
 
     /// Returns `true` if the caller must call `GetProject` now and report the response to [`Self::on_limits`]. Only one

@@ -77,7 +77,7 @@ pub(super) fn ask_limits<'a>(run: &JobRun<'a>) -> BoxFuture<'a, RunEvent> {
     let (context, input, keys) = (run.context, run.input, Arc::clone(&run.keys));
     let namespace = run.writer.job.key.namespace.clone();
     async move {
-        let permit = input.limiter.acquire(&namespace, &mut None).await;
+        let permit = input.limiter.acquire_unpolled(&namespace).await;
         let limits = context.ports.project_limits(&input.spec.project, &keys).await;
         drop(permit);
         RunEvent::Limits(limits, keys)

@@ -54,7 +54,10 @@ async fn refresh_all<'a>(
     if let Some(phase) = renew_credentials(run).await {
         return Ok(Some(StopReason::Blocked(phase)));
     }
-    let tenant = context.tenant(&key.namespace).await?;
+    let tenant = match answer_during_calls(run, calls, context.tenant(&key.namespace)).await {
+        Ok(tenant) => tenant?,
+        Err(end) => return Ok(Some(end)),
+    };
     let rules = context.ports.tenancy_rules();
     let source_spec = &run.input.source_spec;
     let buckets = source_spec.buckets();

@@ -193,3 +193,17 @@ async fn a_caller_without_permission_does_not_keep_others_from_reading_the_limit
     assert!(!limiter.claim_limits_request(&caller("a")));
     assert!(limiter.claim_limits_request(&caller("b")));
 }
+
+/// A run waits for its turn to read the limits while it reads its credentials.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_not_polled_does_not_stop_the_queue() {
+    let limiter = Arc::new(ProjectLimiter::new());
+    limiter.on_limits(&caller("a"), &Ok(DEFAULTS));
+    drop(limiter.acquire("a", &mut None).await);
+    let mut first = Box::pin(limiter.acquire_unpolled("a"));
+    assert!(futures::poll!(first.as_mut()).is_pending());
+    let mut kept = None;
+    let second = tokio::time::timeout(Duration::from_secs(60), limiter.acquire("b", &mut kept));
+    assert!(second.await.is_ok(), "the second caller waits for the first");
+    drop(first);
+}
