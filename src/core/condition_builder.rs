@@ -152,6 +152,12 @@ impl<'a, T: ConditionType> ConditionsBuilder<'a, T> {
         self.list.extend(self.before.iter().find(|c| c.is(kind)).cloned());
     }
 
+    /// Copies a condition of the previous status unless it is False: what was wrong no longer applies.
+    pub fn carry_unless_false(&mut self, kind: T) {
+        let holds = |c: &&Condition| c.is(kind) && c.status != ConditionStatus::False;
+        self.list.extend(self.before.iter().find(holds).cloned());
+    }
+
     /// Copies all conditions of the previous status but those of some types.
     pub fn carry_except(&mut self, kinds: &[T]) {
         let others = |c: &&Condition| !kinds.iter().any(|kind| c.is(*kind));

@@ -30,7 +30,7 @@ pub(super) fn job_conditions(
     set_allowed(list_of, phase, known.is_some());
     set_source_ready(list_of, job, phase, status);
     set_grant_ready(list_of, job, phase, known.is_some());
-    let authenticated = known.is_some_and(|(progress, _)| progress.authenticated);
+    let authenticated = known.map(|(progress, _)| progress.authenticated);
     set_credentials_valid(list_of, phase, authenticated);
     set_threshold_met(list_of, job, status, known.map(|(_, totals)| totals));
     if let Phase::ResultsMissing(_) | Phase::Stalled(JobReason::ResultsUnreadable, _) = phase {
@@ -205,8 +205,13 @@ fn set_grant_ready(
     }
 }
 
-/// Sets CredentialsValid; `authenticated` says whether IMM has accepted the credentials of a call of this run.
-fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase, authenticated: bool) {
+/// Sets CredentialsValid; `authenticated` says whether IMM has accepted the credentials of a call of this run, and is
+/// `None` outside a run.
+fn set_credentials_valid(
+    list: &mut ConditionsBuilder<'_, JobCondition>,
+    phase: &Phase,
+    authenticated: Option<bool>,
+) {
     let kind = JobCondition::CredentialsValid;
     match phase {
         Phase::CredentialsFailed(error, message) if !error.is_transient() => {
@@ -228,9 +233,17 @@ fn set_credentials_valid(list: &mut ConditionsBuilder<'_, JobCondition>, phase: 
             );
             list.set_false(kind, reason, message);
         }
-        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete) if authenticated => {
+        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete)
+            if authenticated == Some(true) =>
+        {
             let message = "The last call was authenticated";
             list.set_true(kind, JobReason::Authenticated, message);
+        }
+        // A run holds credentials.
+        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete)
+            if authenticated == Some(false) =>
+        {
+            list.carry_unless_false(kind);
         }
         Phase::Scoring(_)
         | Phase::OutOfBudget
