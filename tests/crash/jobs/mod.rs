@@ -4,6 +4,7 @@ mod checks;
 mod gate;
 mod plans;
 mod play;
+mod report_stories;
 mod scenario;
 mod stories;
 mod world;

@@ -15,9 +15,9 @@ use super::super::runner::on_paused_time;
 use super::super::specs::BUCKET;
 use super::world::{ACCOUNT, key};
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
-fn spec(changes: &Value) -> JobSpec {
+pub(super) fn spec(changes: &Value) -> JobSpec {
     let mut spec = json!({
         "project": {"name": "immtest", "region": "cn-hangzhou", "accountUID": ACCOUNT},
         "credentials": {"source": "Secret", "secretRef": {"name": "imm"}},
@@ -30,7 +30,7 @@ fn spec(changes: &Value) -> JobSpec {
 }
 
 /// A change by others.
-type Change = fn(&mut FakeWorld);
+pub(super) type Change = fn(&mut FakeWorld);
 /// A change by others, and the time until the next one.
 type TimedStep = (Change, Duration);
 
@@ -87,7 +87,7 @@ fn results_do_not_expire_by_a_clock_that_is_ahead() {
     assert_eq!(results(&world), 0);
 }
 
-fn ready(world: &FakeWorld) -> [&str; 2] {
+pub(super) fn ready(world: &FakeWorld) -> [&str; 2] {
     let conditions = &world.jobs.job.as_ref().unwrap().status.conditions;
     let ready = conditions.iter().find(|c| c.is(JobCondition::Ready)).unwrap();
     [&ready.reason, &ready.message]
@@ -209,41 +209,6 @@ fn a_manifest_that_was_empty_is_not_scored_in_a_later_version() {
 }
 
 #[test]
-fn a_report_without_labels_that_the_status_does_not_count_is_found() {
-    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
-    on_paused_time(async {
-        let outside = Arc::new(Mutex::new(FakeWorld::default()));
-        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
-        {
-            let jobs = &mut outside.lock().unwrap().jobs;
-            jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
-            jobs.create(spec(&json!({"source": source})));
-        }
-        let process = Process::start(&outside, start, None);
-        process.mark_job(key()).await;
-        process.run_for(Duration::from_secs(4)).await;
-        process.kill().await;
-        let stored: Vec<String> = {
-            let jobs = &mut outside.lock().unwrap().jobs;
-            let reports = jobs.job.as_ref().unwrap().status.reports.as_ref().unwrap();
-            let counted = usize::try_from(reports.count).unwrap();
-            jobs.remove_labels_from(counted);
-            let results = &jobs.reports[&counted].report.results;
-            results.iter().map(|result| result.uri.clone()).collect()
-        };
-        let process = Process::start(&outside, start, None);
-        process.mark_job(key()).await;
-        process.run_for(MINUTE).await;
-        process.kill().await;
-        let jobs = &outside.lock().unwrap().jobs;
-        for uri in stored {
-            let calls = jobs.ledger.iter().filter(|sent| sent.uri == uri).count();
-            assert_eq!(calls, 1, "{uri}");
-        }
-    });
-}
-
-#[test]
 fn the_time_of_a_job_that_resumes_during_an_outage_of_oss_ends() {
     let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
     let limited = spec(&json!({"source": source, "activeDeadlineSeconds": 300}));
@@ -265,53 +230,6 @@ fn the_time_of_a_job_that_resumes_during_an_outage_of_oss_ends() {
         ],
     );
     assert_eq!(ready(&world)[0], "DeadlineExceeded");
-}
-
-#[test]
-fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
-    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
-    let ends: [(Change, &str); 2] = [
-        (|o| o.jobs.edit(|spec| spec.cancel = true), "Cancelled"),
-        (
-            |o| o.jobs.edit(|spec| spec.active_deadline_seconds = Some(1)),
-            "DeadlineExceeded",
-        ),
-    ];
-    for (end, expected) in ends {
-        on_paused_time(async {
-            let outside = Arc::new(Mutex::new(FakeWorld::default()));
-            let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
-            {
-                let jobs = &mut outside.lock().unwrap().jobs;
-                jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
-                jobs.create(spec(&json!({"source": source})));
-            }
-            let process = Process::start(&outside, start, None);
-            process.mark_job(key()).await;
-            process.run_for(Duration::from_secs(6)).await;
-            process.kill().await;
-            {
-                let mut world = outside.lock().unwrap();
-                assert!(world.jobs.job.as_ref().unwrap().has_started());
-                world.jobs.hides_reports = true;
-            }
-            let process = Process::start(&outside, start, None);
-            process.mark_job(key()).await;
-            process.run_for(MINUTE).await;
-            assert_eq!(ready(&outside.lock().unwrap())[0], "ResultsUnreadable");
-            end(&mut outside.lock().unwrap());
-            process.mark_job(key()).await;
-            process.run_for(MINUTE).await;
-            process.kill().await;
-            let world = outside.lock().unwrap();
-            assert_eq!(ready(&world)[0], expected);
-            let items = world.jobs.job.as_ref().unwrap().status.items.as_ref().unwrap();
-            assert!(
-                items.succeeded > 0 && items.pending > 0,
-                "the counters are kept: {items:?}"
-            );
-        });
-    }
 }
 
 /// Jobs of one namespace that may run at the same time.

@@ -1,0 +1,98 @@
+//! Scenarios of jobs whose process is killed, and whose reports change before the next one starts.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use imm_operator::api::JobCondition;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::super::fake_world::FakeWorld;
+use super::super::process::Process;
+use super::super::runner::on_paused_time;
+use super::super::specs::BUCKET;
+use super::stories::{Change, MINUTE, ready, spec};
+use super::world::key;
+
+#[test]
+fn a_report_without_labels_that_the_status_does_not_count_is_found() {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    on_paused_time(async {
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
+        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+        {
+            let jobs = &mut outside.lock().unwrap().jobs;
+            jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
+            jobs.create(spec(&json!({"source": source})));
+        }
+        let process = Process::start(&outside, start, None);
+        process.mark_job(key()).await;
+        process.run_for(Duration::from_secs(4)).await;
+        process.kill().await;
+        let stored: Vec<String> = {
+            let jobs = &mut outside.lock().unwrap().jobs;
+            let reports = jobs.job.as_ref().unwrap().status.reports.as_ref().unwrap();
+            let counted = usize::try_from(reports.count).unwrap();
+            jobs.remove_labels_from(counted);
+            let results = &jobs.reports[&counted].report.results;
+            results.iter().map(|result| result.uri.clone()).collect()
+        };
+        let process = Process::start(&outside, start, None);
+        process.mark_job(key()).await;
+        process.run_for(MINUTE).await;
+        process.kill().await;
+        let jobs = &outside.lock().unwrap().jobs;
+        for uri in stored {
+            let calls = jobs.ledger.iter().filter(|sent| sent.uri == uri).count();
+            assert_eq!(calls, 1, "{uri}");
+        }
+    });
+}
+
+#[test]
+fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let ends: [(Change, &str); 2] = [
+        (|o| o.jobs.edit(|spec| spec.cancel = true), "Cancelled"),
+        (
+            |o| o.jobs.edit(|spec| spec.active_deadline_seconds = Some(1)),
+            "DeadlineExceeded",
+        ),
+    ];
+    for (end, expected) in ends {
+        on_paused_time(async {
+            let outside = Arc::new(Mutex::new(FakeWorld::default()));
+            let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+            {
+                let jobs = &mut outside.lock().unwrap().jobs;
+                jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
+                jobs.create(spec(&json!({"source": source})));
+            }
+            let process = Process::start(&outside, start, None);
+            process.mark_job(key()).await;
+            process.run_for(Duration::from_secs(6)).await;
+            process.kill().await;
+            {
+                let mut world = outside.lock().unwrap();
+                assert!(world.jobs.job.as_ref().unwrap().has_started());
+                world.jobs.hides_reports = true;
+            }
+            let process = Process::start(&outside, start, None);
+            process.mark_job(key()).await;
+            process.run_for(MINUTE).await;
+            assert_eq!(ready(&outside.lock().unwrap())[0], "ResultsUnreadable");
+            end(&mut outside.lock().unwrap());
+            process.mark_job(key()).await;
+            process.run_for(MINUTE).await;
+            process.kill().await;
+            let world = outside.lock().unwrap();
+            assert_eq!(ready(&world)[0], expected);
+            let items = world.jobs.job.as_ref().unwrap().status.items.as_ref().unwrap();
+            assert!(
+                items.succeeded > 0 && items.pending > 0,
+                "the counters are kept: {items:?}"
+            );
+        });
+    }
+}
