@@ -87,7 +87,8 @@ pub(super) fn missing_results(writer: &JobWriter, progress: &Progress) -> usize 
 }
 
 /// Ends a job that is not running. After a crash the counters in status may lag behind the reports, so the progress is
-/// restored first; if the reports cannot be read, the job ends with the counters as stored.
+/// restored first; if the reports cannot be read, the job ends with the counters
+/// as stored, and its reservation counts as sent.
 pub(super) async fn fail_or_complete(
     context: &Context,
     mut writer: JobWriter,
@@ -99,7 +100,10 @@ pub(super) async fn fail_or_complete(
     if writer.job.status.requests.is_some() {
         progress = match read_progress(context, &mut writer, spec, now).await {
             Ok(progress) => progress,
-            Err(error) if is_final(error) => None,
+            Err(error) if is_final(error) => {
+                writer.reports_unreadable = Some(error);
+                None
+            }
             Err(_) => return Action::Requeue(RETRY_KUBE_API),
         };
     }

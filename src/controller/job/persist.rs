@@ -13,7 +13,7 @@ use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::counted;
 use crate::core::job::{
     End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, restore_report,
-    storing_failed_status,
+    storing_failed_status, uncounted_status,
 };
 use crate::core::requeue;
 use crate::ports::{KubeError, StoredReport};
@@ -41,6 +41,8 @@ pub(super) struct JobWriter {
     filed: Option<i64>,
     /// Error with which the API server rejected the last report.
     refused: Option<KubeError>,
+    /// Error with which the reports of a job that ends could not be read.
+    pub(super) reports_unreadable: Option<KubeError>,
     /// Whether a run has results in memory only. Without them, a write that keeps failing is left to the next reconcile.
     pub(super) holds_results: bool,
 }
@@ -52,6 +54,7 @@ impl JobWriter {
             open: None,
             filed: None,
             refused: None,
+            reports_unreadable: None,
             holds_results: false,
         }
     }
@@ -131,7 +134,7 @@ impl JobWriter {
                     _ if again => {}
                     Some(phase) if may_be_replaced(&fresh) && failures <= 5 => {
                         self.job = fresh;
-                        draft.status = Some(job_status(&self.job, phase, None, context.ports.now()));
+                        draft.status = Some(self.status_without_progress(context, phase));
                         continue;
                     }
                     Some(_) | None => return WriteResult::Superseded,
@@ -198,6 +201,16 @@ impl JobWriter {
         }
     }
 
+    /// The status of a phase with the stored counters.
+    fn status_without_progress(&self, context: &Context, phase: &Phase) -> JobStatus {
+        let now = context.ports.now();
+        let status = job_status(&self.job, phase, None, now);
+        match self.reports_unreadable {
+            Some(error) => uncounted_status(status, &error.to_string(), self.job.generation, now),
+            None => status,
+        }
+    }
+
     /// Stores the state of the job in a phase.
     pub(super) async fn persist(
         &mut self,
@@ -208,7 +221,7 @@ impl JobWriter {
         let Some(progress) = progress else {
             let draft = PendingWrite {
                 reports: VecDeque::new(),
-                status: Some(job_status(&self.job, phase, None, context.ports.now())),
+                status: Some(self.status_without_progress(context, phase)),
             };
             return self.persist_until_stored(context, draft, Some(phase)).await;
         };

@@ -6,10 +6,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::store_status::{REREAD_AFTER, WriteResult, write_status};
-use crate::api::{ConditionStatus, EventReason, JobCondition, JobSpec, Report, Select};
+use crate::api::{EventReason, JobCondition, JobReason, JobSpec, Report, Select};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
-use crate::core::condition_builder::condition_status;
 use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_report, pruned_status};
 use crate::core::time;
 use crate::ports::KubeError;
@@ -18,14 +17,18 @@ use crate::runtime::queue::Action;
 /// Longest delay before the time is compared again, while the clock of this machine is ahead of the API server's.
 const RECHECK_CLOCK: Duration = Duration::from_secs(3600);
 
+/// Delay before reports that could not be filtered or deleted are read again.
+const RETRY_REPORTS: Duration = Duration::from_secs(60);
+
 /// Memory of a page of three reports of 1.5 MB, while the last of them is decoded.
 pub(super) const REPORT_PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Returns when the results of a job expire; `None` when they are kept or already removed.
 fn expires_at(job: &JobObject) -> Option<Timestamp> {
     let ttl = job.spec.as_ref().ok()?.results.ttl_seconds_after_finished?;
-    let removed =
-        condition_status(&job.status.conditions, JobCondition::ResultsStored) == Some(ConditionStatus::False);
+    let expired = JobReason::ResultsExpired.as_str();
+    let mut conditions = job.status.conditions.iter();
+    let removed = conditions.any(|c| c.is(JobCondition::ResultsStored) && c.reason == expired);
     let end = job.status.completion_time.as_ref().filter(|_| !removed)?;
     Some(time::after(end.0, SignedDuration::from_secs(ttl)))
 }
@@ -69,7 +72,7 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
     if let Some(spec) = needs_selection(&job).cloned() {
         if let Err(error) = remove_unselected(context, &job, &spec).await {
             tracing::info!(job = %job.key, %error, "failed to filter reports; retrying");
-            return Action::Requeue(REREAD_AFTER);
+            return Action::Requeue(RETRY_REPORTS);
         }
         let status = pruned_status(&job, false, now);
         let stored = write_status(context, &mut job, &status).await;
@@ -100,7 +103,7 @@ fn after_write(context: &Context, job: &JobObject, stored: WriteResult) -> Actio
 async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -> Action {
     if let Err(error) = remove_reports(context, &job).await {
         tracing::info!(job = %job.key, %error, "failed to delete reports; retrying");
-        return Action::Requeue(REREAD_AFTER);
+        return Action::Requeue(RETRY_REPORTS);
     }
     let status = pruned_status(&job, true, now);
     let stored = write_status(context, &mut job, &status).await;

@@ -41,7 +41,7 @@ pub use source_size::{ItemCounter, decoded_bytes, list_bytes, planned_size};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
     acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status, recovered_status,
-    storing_failed_status, unreadable_status,
+    storing_failed_status, uncounted_status, unreadable_status,
 };
 pub use throughput::Throughput;
 pub use upgrade::upgraded_job_status;

@@ -254,6 +254,21 @@ pub fn storing_failed_status(job: &JobObject, why: &str, now: Timestamp) -> JobS
     with_results_stored(status, flag, JobReason::ReportRejected, &message, of)
 }
 
+/// The status of a job that ended although its reports cannot be read, with the error: reserved requests count as sent,
+/// because calls may have used them.
+pub fn uncounted_status(mut status: JobStatus, why: &str, generation: i64, now: Timestamp) -> JobStatus {
+    if let Some(requests) = &mut status.requests {
+        requests.sent = requests.sent.max(requests.reserved);
+        requests.reserved = requests.sent;
+        requests.estimated_billable = requests.sent.saturating_sub(requests.server_errors);
+    }
+    let message = format!(
+        "The ImageScoreReports could not be read when the job ended ({why}): they may hold more results than status counts"
+    );
+    let (flag, reason) = (ConditionStatus::False, JobReason::ResultsUnreadable);
+    with_results_stored(status, flag, reason, &message, (generation, now))
+}
+
 /// The status of a job with members that cannot be decoded: only the conditions change, and the members are written back
 /// as they were read.
 pub fn unreadable_status(job: &JobObject, now: Timestamp) -> JobStatus {

@@ -73,11 +73,15 @@ fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
             process.mark_job(key()).await;
             process.run_for(Duration::from_secs(6)).await;
             process.kill().await;
-            {
+            let reserved = {
                 let mut world = outside.lock().unwrap();
-                assert!(world.jobs.job.as_ref().unwrap().has_started());
                 world.jobs.hides_reports = true;
-            }
+                let job = world.jobs.job.as_ref().unwrap();
+                assert!(job.has_started());
+                let requests = job.status.requests.as_ref().unwrap();
+                assert!(requests.reserved > requests.sent);
+                requests.reserved
+            };
             let process = Process::start(&outside, start, None);
             process.mark_job(key()).await;
             process.run_for(MINUTE).await;
@@ -93,6 +97,14 @@ fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
                 items.succeeded > 0 && items.pending > 0,
                 "the counters are kept: {items:?}"
             );
+            let status = &world.jobs.job.as_ref().unwrap().status;
+            let requests = status.requests.as_ref().unwrap();
+            assert_eq!(requests.sent, reserved, "the reservation may have been used");
+            let stored = status
+                .conditions
+                .iter()
+                .find(|c| c.is(JobCondition::ResultsStored));
+            assert_eq!(stored.unwrap().reason, "ResultsUnreadable");
         });
     }
 }
