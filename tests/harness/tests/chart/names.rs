@@ -141,7 +141,7 @@ fn a_second_release_as_documented_shares_no_object_with_the_first() {
     let mut arguments = command.split_whitespace().skip_while(|word| *word != "--set");
     let mut set = Vec::new();
     while let (Some("--set"), Some(value)) = (arguments.next(), arguments.next()) {
-        set.extend(["--set", value]);
+        set.extend(["--set", value.trim_matches('\'')]);
     }
     assert!(set.len() >= 6, "{command}");
     let key = |object: &Value| {
