@@ -193,6 +193,14 @@ async fn start_run(
         Ok(found) => found,
         Err(phase) => return writer.stop(context, None, phase, RECHECK_CREDENTIALS).await,
     };
+    if writer.job.status.suspended_by.is_some() {
+        // The time of a resumed job starts now, even if its first page cannot be read. Stored before the progress is loaded, which may be that of a
+        // status that another writer has replaced.
+        let stored = writer.persist(context, None, &Phase::Scoring(0)).await;
+        if stored != WriteResult::Stored {
+            return Action::Requeue(stored.retry_after());
+        }
+    }
     let progress = match load_progress(context, &mut writer, &spec, context.ports.now()).await {
         Continue(Some(progress)) => progress,
         Continue(None) => return Action::Requeue(RETRY_KUBE_API),
@@ -204,13 +212,6 @@ async fn start_run(
         return writer
             .stop(context, None, Phase::ResultsMissing(missing), next)
             .await;
-    }
-    if writer.job.status.suspended_by.is_some() {
-        // The time of a resumed job starts now, even if its first page cannot be read.
-        let stored = writer.persist(context, None, &Phase::Scoring(0)).await;
-        if stored != WriteResult::Stored {
-            return Action::Requeue(stored.retry_after());
-        }
     }
     let input = RunInput {
         limiter: context.limiters.of(owner, &spec.project),

@@ -41,13 +41,16 @@ pub(super) async fn restore_reports(
             None => break,
         }
     }
-    // The last report can be newer than the status that counts it, and is looked up even if all counted ones were listed.
-    for number in (0..=counted).filter(|number| !found.contains(number)) {
-        let number = usize::try_from(number).unwrap_or_default();
+    // The last reports can be newer than the status that counts them, and are looked up even if all counted ones were
+    // listed.
+    for number in (0..).filter(|number| !found.contains(number)) {
+        let name = usize::try_from(number).unwrap_or_default();
         let _memory = context.memory.reserve(&namespace, OBJECT_BYTES).await;
-        if let Some(stored) = context.ports.get_report(&writer.job, number).await? {
+        if let Some(stored) = context.ports.get_report(&writer.job, name).await? {
             let stored = repaired(writer, context, stored).await?;
             writer.restore_report(stored, progress);
+        } else if number >= counted {
+            break;
         }
     }
     Ok(())

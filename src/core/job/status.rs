@@ -229,6 +229,14 @@ pub fn acknowledged_status(job: &JobObject) -> JobStatus {
 pub fn pruned_status(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
     let mut status = acknowledged_status(job);
     status.results_pruned = true;
+    let stored = status
+        .conditions
+        .iter()
+        .find(|c| c.is(JobCondition::ResultsStored));
+    if !all && stored.is_some_and(|c| c.reason == JobReason::ResultsUnreadable.as_str()) {
+        // Results may be missing in the summary.
+        return status;
+    }
     let (flag, reason, message) = if all {
         status.results = Vec::new();
         status.reports = None;
