@@ -11,6 +11,7 @@ use super::grant_wait::{grant_key, read_named_grant};
 use super::job_credentials::{ValidJob, stops_run};
 use super::job_run::{Calls, JobRun, PERSIST_EVERY, REFRESH_EVERY, apply_edits};
 use super::run_input::StopReason;
+use super::source_page::AllowedBuckets;
 use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::KubeError;
 use crate::runtime::deadline;
@@ -58,6 +59,8 @@ async fn refresh_all<'a>(
         Ok(tenant) => tenant?,
         Err(end) => return Ok(Some(end)),
     };
+    // The labels of the namespace may have changed: the buckets in the lines of a manifest are checked again.
+    run.source.allowed = AllowedBuckets::default();
     let rules = context.ports.tenancy_rules();
     let source_spec = &run.input.source_spec;
     let buckets = source_spec.buckets();
