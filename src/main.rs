@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use imm_operator::cli::output::write_output;
 use imm_operator::cli::{Arguments, Command, RunArgs, completion_script, credentials_from_environment};
 use imm_operator::cli::{doctor, generate, plan, release_finalizers, results, selftest};
 use imm_operator::runtime::{panics, telemetry};
@@ -25,17 +26,18 @@ fn main() -> ExitCode {
         Command::Selftest(flags) => block_on(selftest::run(&flags)),
         Command::ReleaseFinalizers(flags) => block_on(release_finalizers::run(&flags)),
         Command::Results(flags) => block_on(results::run(&flags)),
-        Command::Completion(flags) => print(&completion_script(&flags)),
-        Command::Crd => print(&generate::crds_yaml(&api::crds())),
-        Command::Reasons => print(&generate::reasons_markdown()),
+        Command::Completion(flags) => print("completion", &completion_script(&flags)),
+        Command::Crd => print("crd", &generate::crds_yaml(&api::crds())),
+        Command::Reasons => print("reasons", &generate::reasons_markdown()),
     }
 }
 
-fn print(text: &str) -> ExitCode {
-    use std::io::Write as _;
-    // A reader that closes the pipe early, such as head, is not a failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+fn print(command: &str, text: &str) -> ExitCode {
+    if write_output(command, text) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Sets the limit of core dumps to zero, which an unprivileged process cannot raise again: a dump would hold credentials.

@@ -32,6 +32,40 @@ spec:
     }
 
     #[test]
+    fn output_that_cannot_be_written_is_an_error_and_a_closed_pipe_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("grant.yaml"), GRANT).unwrap();
+        std::fs::write(folder.path().join("policy.json"), "").unwrap();
+        let plan = ["plan", "--file", "grant.yaml", "--policy", "policy.json"];
+        for (arguments, code) in [(plan.as_slice(), 2), (&["crd"], 0), (&["reasons"], 0)] {
+            let program = || {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+                command.args(arguments).current_dir(folder.path());
+                command
+            };
+            let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+            let output = program().stdout(full).output().unwrap();
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+            assert!(message.contains("cannot write to standard output"), "{message}");
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let output = program().stdout(writer).output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+            assert_eq!(text(&output.stderr), "");
+        }
+    }
+
+    #[test]
+    fn standard_input_is_not_read_twice() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+        command.args(["plan", "--file", "-", "--policy", "-"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("name a file in --file or --policy"));
+    }
+
+    #[test]
     fn a_change_is_shown_with_foreign_statements_untouched_and_exits_with_2() {
         let folder = tempfile::tempdir().unwrap();
         let output = run(

@@ -8,6 +8,7 @@ mod environment;
 mod escape;
 pub mod generate;
 mod manifest;
+pub mod output;
 pub mod plan;
 mod program;
 pub mod release_finalizers;

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::escape::escaped;
 use super::manifest;
+use super::output::write_output;
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
 use crate::cloud::Cloud;
 use crate::core::condition_builder::counted;
@@ -120,6 +121,9 @@ pub enum PlanError {
     /// The grant would own more statements than a ledger holds.
     #[error("the grant would own more than 12 statements")]
     LedgerFull,
+    /// Both inputs are standard input.
+    #[error("standard input can be read only once: name a file in --file or --policy")]
+    StdinTwice,
     /// An equal statement exists and adoptionPolicy is Fail.
     #[error(
         "an equal statement is already in the policy and adoptionPolicy is Fail: set it to Adopt, or remove the statement"
@@ -131,8 +135,9 @@ pub enum PlanError {
 pub async fn run(plan: &PlanArgs, own_keys: Option<AccessKeys>, now: Timestamp) -> ExitCode {
     match plan_grant(plan, own_keys, now).await {
         Ok((text, changes)) => {
-            print!("{}", escaped(&text));
-            if changes {
+            if !write_output("plan", &escaped(&text)) {
+                ExitCode::FAILURE
+            } else if changes {
                 ExitCode::from(2)
             } else {
                 ExitCode::SUCCESS
@@ -150,6 +155,10 @@ async fn plan_grant(
     own_keys: Option<AccessKeys>,
     now: Timestamp,
 ) -> Result<(String, bool), PlanError> {
+    let stdin = Path::new("-");
+    if plan.file == stdin && plan.policy.as_deref() == Some(stdin) {
+        return Err(PlanError::StdinTwice);
+    }
     let spec = read_grant(plan).await?;
     let manifest = |message: String| PlanError::Manifest {
         path: plan.file.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cluster::ClusterArgs;
 use super::escape::escaped;
+use super::output::write_output;
 use super::scope_args::ScopeArgs;
 use crate::app::{SelftestSettings, selftest};
 use crate::core::condition_builder::counted;
@@ -61,13 +62,17 @@ pub async fn run(flags: &SelftestArgs) -> ExitCode {
     }))
     .await;
     let text: String = checks.iter().map(Check::to_line).collect();
-    print!("{}", escaped(&text));
     let failed = checks.iter().filter(|check| check.level != Level::Ok).count();
-    if failed == 0 {
-        println!("{} ok", counted(checks.len(), "check"));
+    let count = counted(checks.len(), "check");
+    let result = if failed == 0 {
+        format!("{count} ok")
+    } else {
+        format!("{failed} of {count} failed")
+    };
+    let written = write_output("selftest", &format!("{}{result}\n", escaped(&text)));
+    if written && failed == 0 {
         ExitCode::SUCCESS
     } else {
-        println!("{failed} of {} failed", counted(checks.len(), "check"));
         ExitCode::FAILURE
     }
 }

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 pub use self::args::DoctorArgs;
 use self::args::ReportFormat;
 use super::escape::escaped;
+use super::output::write_output;
 use crate::core::doctor::{DoctorReport, Mask};
 use crate::kubernetes::now;
 
@@ -36,8 +37,11 @@ pub async fn run(flags: &DoctorArgs) -> ExitCode {
         ReportFormat::Json => report.to_json(),
         ReportFormat::Markdown => report.to_markdown((!flags.no_mask).then_some(&mask)),
     };
-    print!("{}", escaped(&text));
-    ExitCode::from(report.exit_code())
+    if write_output("doctor", &escaped(&text)) {
+        ExitCode::from(report.exit_code())
+    } else {
+        ExitCode::from(2)
+    }
 }
 
 async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), String> {

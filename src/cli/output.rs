@@ -1,0 +1,16 @@
+//! Standard output of the commands.
+
+use std::io::{self, Write as _};
+
+/// Writes the output of a command. Returns `false`, with the error on standard error, if it could not be written. A reader
+/// that closes the pipe early, such as head, is not a failure.
+pub fn write_output(command: &str, text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("imm-operator {command}: cannot write to standard output: {error}");
+            false
+        }
+        Ok(()) | Err(_) => true,
+    }
+}
