@@ -59,7 +59,7 @@ pub(super) async fn converge(
         Ok(read) => read,
         Err(error) => return on_cloud_error(set, batch, &error, cache).await,
     };
-    let (mut end, mut may_hold_back) = (GrantState::WriteConflict, true);
+    let mut end = GrantState::WriteConflict;
     for round in 0..MAX_ROUNDS {
         if round > 0
             && let Some((problem, retry)) = lost_access(set, &batch, place).await
@@ -96,13 +96,7 @@ pub(super) async fn converge(
         if note_drift(&mut batch, &plan, now) {
             continue;
         }
-        let held_back = batch.iter().any(|work| work.held_back.is_some());
-        if plan.change == Change::Keep && held_back && !cache.wrote {
-            // Nothing can be written before what was held back.
-            batch.iter_mut().for_each(admit_again);
-            may_hold_back = false;
-            continue;
-        }
+        let held_back = batch.iter().any(|work| work.held_back);
         if plan.change == Change::Keep {
             cache.failures = 0;
             for (work, planned) in batch.iter().zip(&plan.grants) {
@@ -110,10 +104,20 @@ pub(super) async fn converge(
                     cache.rejected.accepted(&work.grant.uid);
                 }
             }
+            let next = if held_back && !cache.wrote {
+                // What had its turn has to wait for what was held back.
+                let is_held = |work: &&GrantWork| work.held_back;
+                let held: Vec<&GrantObject> = batch.iter().filter(is_held).map(|work| &work.grant).collect();
+                let all: Vec<&GrantObject> = batch.iter().map(|work| &work.grant).collect();
+                let times = cache.rejected.nothing_written(&held, &all);
+                short_backoff(times, &set.identity.jitter_seed())
+            } else {
+                NEXT_ADDITION
+            };
             let wait = Box::pin(finish(set, batch, plan, input, regular)).await;
-            return if held_back { wait.min(NEXT_ADDITION) } else { wait };
+            return if held_back { wait.min(next) } else { wait };
         }
-        if may_hold_back && !held_back && hold_back(&mut batch, &plan, &cache.rejected) {
+        if !held_back && !cache.wrote && hold_back(&mut batch, &plan, &mut cache.rejected) {
             continue;
         }
         match verify_owner(set, &mut batch, place, keys).await {
@@ -314,12 +318,12 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
 
 /// Carries the grants whose additions have to wait, because OSS has rejected a write with them. Returns `true` if there are
 /// any, so that a new plan is needed.
-fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &RejectedAdditions) -> bool {
+fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &mut RejectedAdditions) -> bool {
     let grants: Vec<&GrantObject> = batch.iter().map(|work| &work.grant).collect();
     let held = rejected.held_back(&grants, plan);
     for (work, _) in batch.iter_mut().zip(&held).filter(|(_, held)| **held) {
-        let held = std::mem::replace(&mut work.input.disposition, Disposition::Carried);
-        work.held_back = Some(held);
+        work.input.disposition = Disposition::Carried;
+        work.held_back = true;
         work.outcome = rejected
             .own_error_of(&work.grant)
             .cloned()
@@ -329,14 +333,6 @@ fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &RejectedAdditions)
         (work.missing, work.unreported_drift) = (0, 0);
     }
     held.contains(&true)
-}
-
-/// Takes back that the additions of a grant have to wait.
-fn admit_again(work: &mut GrantWork) {
-    if let Some(disposition) = work.held_back.take() {
-        work.input.disposition = disposition;
-        work.outcome = None;
-    }
 }
 
 /// A write that was checked against the policy that it replaces.

@@ -95,7 +95,10 @@ pub(super) async fn finish(
         }
         let left = drift::backoff_left(arrival.work.repeated_drift.as_ref(), input.now);
         hold = hold.into_iter().chain(left).min();
-        all_stored &= finish_grant(set, arrival, view, interval).await;
+        // Nothing waits for a grant that is released or only loses entries.
+        let gains = !arrival.loses;
+        let stored = finish_grant(set, arrival, view, interval).await;
+        all_stored &= stored || !gains;
         // An unchanged status awaits nothing, and each grant is checked against the whole policy: yield to other
         // tasks.
         tokio::task::yield_now().await;

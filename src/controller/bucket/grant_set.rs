@@ -12,8 +12,7 @@ use super::write_status::write_status;
 use crate::api::{BackupRef, GrantStatus, ObservedBucket, ObservedPolicy, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::core::grant::{
-    Claims, ClaimsByGrant, Desired, Disposition, GrantInput, GrantObject, GrantState, PassRoleDecision,
-    WriteHistory,
+    Claims, ClaimsByGrant, Desired, GrantInput, GrantObject, GrantState, PassRoleDecision, WriteHistory,
 };
 use crate::core::identity::Identity;
 use crate::core::{requeue, time};
@@ -46,8 +45,8 @@ pub(super) struct GrantWork {
     /// State that is decided without the plan: suspended, invalid, denied, preview, wrong bucket, or failed
     /// credentials.
     pub(super) outcome: Option<GrantState>,
-    /// The disposition of a grant whose additions have to wait in this reconcile.
-    pub(super) held_back: Option<Disposition>,
+    /// Whether the additions have to wait in this reconcile.
+    pub(super) held_back: bool,
     /// Statements that the grant would want if it were enforced; only in mode `Preview`.
     pub(super) preview: Option<Desired>,
     /// Owner and region of the bucket, if they were read in this reconcile.

@@ -49,7 +49,7 @@ pub(super) async fn validate(set: &GrantSet<'_>, grant: GrantObject) -> GrantWor
         input: member,
         outcome: None,
         pass_role: None,
-        held_back: None,
+        held_back: false,
         preview: None,
         bucket: None,
         added: 0,

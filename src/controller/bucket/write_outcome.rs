@@ -35,6 +35,7 @@ pub(super) fn on_write_confirmed(
 ) {
     let now = set.context.ports.now();
     set.writes.confirmed(plan, now);
+    cache.rejected.written();
     let text = match &plan.change {
         Change::Put(text) => Some(text.as_bytes()),
         Change::Delete | Change::Keep => None,
@@ -107,7 +108,7 @@ pub(super) async fn on_write_failed(
         .zip(&plan.grants)
         .filter(|(_, planned)| planned.added > 0);
     let added: Vec<&GrantObject> = adding.map(|(work, _)| &work.grant).collect();
-    let waiting = batch.iter().filter(|work| work.held_back.is_some());
+    let waiting = batch.iter().filter(|work| work.held_back);
     let held: Vec<&GrantObject> = waiting.map(|work| &work.grant).collect();
     if content {
         cache.rejected.record(&added, &held, error);
@@ -132,9 +133,9 @@ pub(super) async fn on_write_failed(
             set.writes.write_sent(uid, added, now);
             work.input.ledger.clone_from(&work.grant.status.owned);
         }
-        if work.held_back.is_some() {
-            let known = cache.rejected.error_of(&work.grant).cloned();
-            work.outcome = known.map(GrantState::CloudFailed);
+        let known = cache.rejected.error_of(&work.grant).filter(|_| work.held_back);
+        if let (Some(known), None) = (known, &work.outcome) {
+            work.outcome = Some(GrantState::CloudFailed(known.clone()));
         }
         let blamed = if split {
             planned.added > 0 && !several

@@ -6,44 +6,49 @@ use std::collections::BTreeMap;
 use super::{GrantObject, Plan};
 use crate::core::error::CloudError;
 
-/// The grants whose additions were in a rejected write, by uid.
+/// The grants whose additions were in a rejected write or have to wait for others, by uid.
 #[derive(Default)]
 pub struct RejectedAdditions {
     by_uid: BTreeMap<String, Rejection>,
-    /// Number of rejected writes so far.
-    writes: u64,
+    /// Number of attempts so far.
+    attempts: u64,
+    /// Attempts in a row that wrote nothing because of what had to wait.
+    fruitless: usize,
 }
 
 struct Rejection {
     /// Generation of the grant and its annotation `reconcile-at`: a change of either is a reason to try again at once.
     version: (i64, Option<String>),
-    error: CloudError,
+    /// The error of the rejected write; `None` if there was none yet.
+    error: Option<CloudError>,
     /// Whether no other grant added anything.
     alone: bool,
     /// Whether the additions are tried again although the version is the same.
     retry: bool,
-    /// The rejected write.
-    write: u64,
+    /// The last attempt, or when the grant began to wait.
+    attempt: u64,
 }
 
 /// Rejected additions that are tried again at a drift check: each costs a write that OSS probably rejects.
 const RETRIES: usize = 4;
 
 impl RejectedAdditions {
-    /// Records that OSS rejected a write with the additions of `added`, in which those of `held` had to wait. One grant waits
-    /// for the next check; several are tried again one at a time. If nothing was added, OSS rejects any change, so that the
-    /// additions that had to wait are not tried either.
+    /// Records that OSS rejected a write with the additions of `added`, while those of `held` had to wait. One grant waits
+    /// for the next check; several are tried again one at a time, unless that has led to nothing. If nothing was added, OSS
+    /// rejects any change, so that the additions that had to wait are not tried either.
     pub fn record(&mut self, added: &[&GrantObject], held: &[&GrantObject], error: &CloudError) {
-        self.writes += 1;
         let concerned = if added.is_empty() { held } else { added };
         let several = added.len() > 1;
+        let retry = several && self.fruitless == 0;
+        self.fruitless = 0;
+        self.attempts += 1;
         for grant in concerned {
             let rejection = Rejection {
                 version: version_of(grant),
-                error: error.clone(),
+                error: Some(error.clone()),
                 alone: !several,
-                retry: several,
-                write: self.writes,
+                retry,
+                attempt: self.attempts,
             };
             self.by_uid.insert(grant.uid.clone(), rejection);
         }
@@ -54,15 +59,36 @@ impl RejectedAdditions {
         self.by_uid.remove(uid);
     }
 
+    /// Records that a policy was written.
+    pub fn written(&mut self) {
+        self.fruitless = 0;
+    }
+
+    /// Records that nothing could be written before the additions of `held`: the grants whose turn it was wait for the others.
+    /// Returns how often that happened in a row.
+    pub fn nothing_written(&mut self, held: &[&GrantObject], all: &[&GrantObject]) -> u32 {
+        self.fruitless += 1;
+        self.attempts += 1;
+        let had_turn = all
+            .iter()
+            .filter(|grant| !held.iter().any(|h| h.uid == grant.uid));
+        for grant in had_turn {
+            if let Some(rejection) = self.by_uid.get_mut(&grant.uid) {
+                rejection.attempt = self.attempts;
+            }
+        }
+        u32::try_from(self.fruitless).unwrap_or(u32::MAX)
+    }
+
     /// Forgets the grants that are gone.
     pub fn retain(&mut self, is_there: impl Fn(&String) -> bool) {
         self.by_uid.retain(|uid, _| is_there(uid));
     }
 
-    /// Tries the additions again that were rejected first: the cause may have been removed.
+    /// Tries the additions again whose last attempt was first: the cause may have been removed.
     pub fn retry_some(&mut self) {
-        let mut rejections: Vec<&mut Rejection> = self.by_uid.values_mut().collect();
-        rejections.sort_by_key(|rejection| rejection.write);
+        let mut rejections: Vec<&mut Rejection> = self.by_uid.values_mut().filter(|r| !r.retry).collect();
+        rejections.sort_by_key(|rejection| rejection.attempt);
         for rejection in rejections.into_iter().take(RETRIES) {
             rejection.retry = true;
         }
@@ -71,48 +97,55 @@ impl RejectedAdditions {
     /// Returns the error of a grant whose additions are not tried now.
     pub fn error_of(&self, grant: &GrantObject) -> Option<&CloudError> {
         let rejection = self.by_uid.get(&grant.uid)?;
-        (!rejection.is_tried(grant)).then_some(&rejection.error)
+        rejection.error.as_ref().filter(|_| !rejection.is_tried(grant))
     }
 
     /// Returns the error of a grant whose additions were rejected when no other grant added anything.
     pub fn own_error_of(&self, grant: &GrantObject) -> Option<&CloudError> {
         let rejection = self.by_uid.get(&grant.uid).filter(|rejection| rejection.alone)?;
-        (rejection.version == version_of(grant)).then_some(&rejection.error)
+        let same = rejection.version == version_of(grant);
+        rejection.error.as_ref().filter(|_| same)
     }
 
     /// Returns for each grant of a plan whether its additions must not be part of the write. While something is rejected,
-    /// removals come first. Then come the additions of the grants that were rejected together with others, one at a time, so that
-    /// no newer one delays them; then those that were never rejected, together; then those that were rejected alone.
-    pub fn held_back(&self, grants: &[&GrantObject], plan: &Plan) -> Vec<bool> {
-        let adding = || {
-            grants
-                .iter()
-                .zip(&plan.grants)
-                .map(|(_, planned)| planned.added > 0)
-        };
-        if self.by_uid.is_empty() {
+    /// removals come first. Then come the additions that are tried again or have waited, one at a time and the oldest attempt
+    /// first, so that a grant that is edited all the time delays each other one once. Without any, all additions that were never
+    /// rejected are written together. If every turn leads to nothing, all are tried together, once.
+    pub fn held_back(&mut self, grants: &[&GrantObject], plan: &Plan) -> Vec<bool> {
+        let adds: Vec<bool> = plan.grants.iter().map(|planned| planned.added > 0).collect();
+        let adding = adds.iter().filter(|adds| **adds).count();
+        if self.by_uid.is_empty() || self.fruitless > adding {
             return vec![false; grants.len()];
         }
-        if plan
+        let removes = plan
             .grants
             .iter()
-            .any(|planned| planned.added == 0 && planned.removed > 0)
-        {
-            return adding().collect();
-        }
-        let turn = |(index, grant): (usize, &&GrantObject)| match self.by_uid.get(&grant.uid) {
-            Some(rejection) => (u8::from(rejection.alone) * 2, rejection.write, index),
-            None => (1, 0, 0),
-        };
-        let turns = || grants.iter().enumerate().map(turn);
-        let first = turns()
-            .zip(adding())
-            .filter_map(|(turn, adds)| adds.then_some(turn))
+            .any(|planned| planned.added == 0 && planned.removed > 0);
+        let attempt = |grant: &GrantObject| self.by_uid.get(&grant.uid).map(|rejection| rejection.attempt);
+        let candidates = grants.iter().enumerate().zip(&adds).filter(|(_, adds)| **adds);
+        let first = candidates
+            .filter_map(|((index, grant), _)| Some((attempt(grant)?, index)))
             .min();
-        let held = turns()
-            .zip(adding())
-            .map(|(turn, adds)| adds && Some(turn) != first);
-        held.collect()
+        let held: Vec<bool> = match first {
+            _ if removes => adds,
+            Some((_, first)) => adds
+                .iter()
+                .enumerate()
+                .map(|(at, adds)| *adds && at != first)
+                .collect(),
+            None => vec![false; grants.len()],
+        };
+        for (grant, _) in grants.iter().zip(&held).filter(|(_, held)| **held) {
+            self.attempts += 1;
+            self.by_uid.entry(grant.uid.clone()).or_insert(Rejection {
+                version: version_of(grant),
+                error: None,
+                alone: false,
+                retry: true,
+                attempt: self.attempts,
+            });
+        }
+        held
     }
 }
 
@@ -169,39 +202,79 @@ mod tests {
         assert_eq!(rejected.held_back(&all, &writes), [true, true, false, true]);
         let writes = plan(&[(1, 0), (1, 0), (0, 0), (1, 0)]);
         assert_eq!(rejected.held_back(&all, &writes), [false, true, false, true]);
-
         rejected.record(&[bad], &[good], &rejection());
         assert_eq!(rejected.error_of(bad), Some(&rejection()));
         assert_eq!(rejected.error_of(good), None);
-        assert_eq!(rejected.held_back(&all, &writes), [true, false, false, true]);
+        let writes = plan(&[(0, 0), (1, 0), (0, 0), (1, 0)]);
+        assert_eq!(rejected.held_back(&all, &writes), [false, false, false, true]);
         rejected.accepted("good");
-        assert_eq!(
-            rejected.held_back(&all, &plan(&[(1, 0), (0, 0), (0, 0), (1, 0)])),
-            [true, false, false, false],
-            "last the one that was rejected alone"
-        );
+        let writes = plan(&[(0, 0), (0, 0), (0, 0), (1, 0)]);
+        assert_eq!(rejected.held_back(&all, &writes), [false; 4]);
     }
 
     #[test]
-    fn a_grant_that_is_edited_all_the_time_is_tried_at_once_and_delays_nobody() {
-        let grants = ["bad", "good", "deleted"].map(|name| GrantObject::bare("media", name));
-        let [bad, good, deleted] = grants;
+    fn what_was_never_rejected_is_written_together() {
+        let grants = ["bad", "one", "two"].map(|name| GrantObject::bare("media", name));
+        let all = grants.each_ref();
+        let mut rejected = RejectedAdditions::default();
+        rejected.record(&[all[0]], &[], &rejection());
+        let held = rejected.held_back(&all, &plan(&[(0, 0), (1, 0), (1, 0)]));
+        assert_eq!(held, [false; 3]);
+    }
+
+    #[test]
+    fn a_grant_that_is_edited_all_the_time_is_tried_at_once_and_delays_others_once() {
+        let [mut bad, good, other] = ["bad", "good", "other"].map(|name| GrantObject::bare("media", name));
         let mut rejected = RejectedAdditions::default();
         rejected.record(&[&bad], &[], &rejection());
-        for change in [
-            |grant: &mut GrantObject| grant.generation += 1,
-            |grant: &mut GrantObject| grant.reconcile_at = Some("now".to_owned()),
-        ] {
-            let mut edited = bad.clone();
-            change(&mut edited);
-            assert_eq!(rejected.error_of(&edited), None);
-            assert_eq!(rejected.held_back(&[&edited], &plan(&[(1, 0)])), [false]);
-            let all = [&edited, &good, &deleted];
-            let held = rejected.held_back(&all, &plan(&[(1, 0), (1, 0), (0, 1)]));
-            assert_eq!(held, [true, true, false]);
-            let held = rejected.held_back(&all, &plan(&[(1, 0), (1, 0), (0, 0)]));
-            assert_eq!(held, [true, false, false]);
+        let writes = plan(&[(1, 0), (1, 0), (1, 0)]);
+        let mut turns = Vec::new();
+        for edit in 0..6 {
+            if edit % 2 == 0 {
+                bad.generation += 1;
+            } else {
+                bad.reconcile_at = Some(edit.to_string());
+            }
+            assert_eq!(rejected.error_of(&bad), None);
+            let all = [&bad, &good, &other];
+            let held = rejected.held_back(&all, &writes);
+            let turn = held.iter().position(|held| !held).unwrap();
+            turns.push(turn);
+            if turn == 0 {
+                rejected.record(&[&bad], &[], &rejection());
+            } else {
+                rejected.nothing_written(&[all[0], all[3 - turn]], &all);
+                rejected.written();
+            }
         }
+        assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn if_every_turn_leads_to_nothing_all_are_tried_together_once() {
+        let grants = ["a", "b"].map(|name| GrantObject::bare("media", name));
+        let all = grants.each_ref();
+        let mut rejected = RejectedAdditions::default();
+        rejected.record(&all, &[], &rejection());
+        let writes = plan(&[(1, 0), (1, 0)]);
+        let mut turns = 0;
+        loop {
+            let held = rejected.held_back(&all, &writes);
+            if held == [false, false] {
+                break;
+            }
+            let waiting: Vec<&GrantObject> = all
+                .into_iter()
+                .zip(&held)
+                .filter(|(_, h)| **h)
+                .map(|(g, _)| g)
+                .collect();
+            rejected.nothing_written(&waiting, &all);
+            turns += 1;
+        }
+        assert_eq!(turns, 3);
+        rejected.record(&all, &[], &rejection());
+        assert!(all.iter().all(|grant| rejected.error_of(grant).is_some()));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct WriteHistory {
     first_look: Option<Timestamp>,
     /// The recorded expiries that it found at that time.
     inherited_expiries: BTreeSet<Timestamp>,
+    /// When one of them, too late to be plausible then, became plausible: the clock was corrected, or the expiry was forged.
+    corrected: Option<Timestamp>,
 }
 
 impl WriteHistory {
@@ -184,9 +186,9 @@ impl WriteHistory {
     /// Returns until when a write of an earlier process that ledger entries record can take effect. No such write is sent
     /// after the first look of this process, which knows its own writes. Whatever is written into a status, it can block a
     /// bucket for minutes, and not again and again. An expiry that was there at the first look counts as it is once it is
-    /// plausible: the clock may have been behind then.
+    /// plausible, for the life of a write: the clock may have been behind then.
     fn expiry_of<'a>(
-        &self,
+        &mut self,
         entries: impl Iterator<Item = &'a LedgerEntry>,
         now: Timestamp,
     ) -> Option<Timestamp> {
@@ -194,8 +196,10 @@ impl WriteHistory {
         let plausible = time::after(now, WRITE_LIFE);
         let recorded = entries.filter_map(|entry| entry.unsettled_until.as_ref());
         let counts = recorded.map(|until| {
-            if until.0 <= plausible && self.inherited_expiries.contains(&until.0) {
-                until.0
+            let late = until.0 > latest && until.0 <= plausible;
+            if late && self.inherited_expiries.contains(&until.0) {
+                let corrected = *self.corrected.get_or_insert(now);
+                until.0.min(time::after(corrected, WRITE_LIFE))
             } else {
                 until.0.min(latest)
             }

@@ -207,6 +207,24 @@ fn an_expiry_of_an_earlier_process_counts_after_a_clock_that_was_behind_is_corre
 }
 
 #[test]
+fn forged_expiries_that_become_plausible_in_turns_block_a_bucket_once() {
+    let mut forged = grant(false, true);
+    forged.status.owned = (1..12)
+        .map(|turn| LedgerEntry {
+            unsettled_until: Some(Time(START + turn * WRITE_LIFE)),
+            ..entry()
+        })
+        .collect();
+    let mut writes = WriteHistory::default();
+    let outstanding = (0..12 * WRITE_LIFE_SECONDS / 10).filter(|tens| {
+        let now = START + SignedDuration::from_secs(tens * 10);
+        writes.read_ledgers(std::slice::from_ref(&forged), now);
+        writes.unsettled().is_some()
+    });
+    assert!(outstanding.count() <= 3 * usize::try_from(WRITE_LIFE_SECONDS / 10).unwrap());
+}
+
+#[test]
 fn a_write_whose_reconcile_did_not_end_is_outstanding() {
     let mut writes = running();
     writes.attempted(None, None, START);
