@@ -240,7 +240,9 @@ fn set_credentials_valid(
             list.set_true(kind, JobReason::Authenticated, message);
         }
         // A run holds credentials.
-        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(_) if authenticated == Some(false) => {
+        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete)
+            if authenticated == Some(false) =>
+        {
             list.carry_unless_false(kind);
         }
         Phase::Scoring(_)
