@@ -321,13 +321,15 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
 fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &mut RejectedAdditions) -> bool {
     let grants: Vec<&GrantObject> = batch.iter().map(|work| &work.grant).collect();
     let held = rejected.held_back(&grants, plan);
-    for (work, _) in batch.iter_mut().zip(&held).filter(|(_, held)| **held) {
+    let held_works = batch.iter_mut().zip(&plan.grants).zip(&held);
+    for ((work, planned), _) in held_works.filter(|(_, held)| **held) {
         work.input.disposition = Disposition::Carried;
         work.held_back = true;
-        work.outcome = rejected
-            .own_error_of(&work.grant)
-            .cloned()
-            .map(GrantState::CloudFailed);
+        let known = rejected.own_error_of(&work.grant).cloned();
+        let too_large = planned
+            .is_too_large()
+            .then(|| GrantState::Planned(planned.outcome.clone()));
+        work.outcome = known.map(GrantState::CloudFailed).or(too_large);
         // What is missing is found again by the reconcile that may restore it.
         work.repeated_drift.clone_from(&work.earlier_drift);
         (work.missing, work.unreported_drift) = (0, 0);

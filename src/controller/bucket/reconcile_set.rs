@@ -25,7 +25,7 @@ use super::probes::ProbeFailure;
 use super::release::release_retained;
 use crate::api::BucketRef;
 use crate::controller::digest::ChangeDigest;
-use crate::core::grant::{GrantObject, GrantState};
+use crate::core::grant::{Disposition, GrantObject, GrantState};
 use crate::core::requeue::short_backoff;
 use crate::core::time::{self, time_left};
 
@@ -155,6 +155,12 @@ async fn reconcile_owners(
     let mut all_prepared = true;
     for work in &mut batch {
         all_prepared &= prepare(set, work, &facts, &cache.rejected).await;
+    }
+    for work in &batch {
+        let rejected = matches!(work.outcome, Some(GrantState::CloudFailed(_)));
+        if !rejected && !matches!(work.input.disposition, Disposition::Enforced(_)) {
+            cache.rejected.accepted(&work.grant.uid);
+        }
     }
     // The operator's own identity reads no policy of a bucket whose owner is not the one that a grant names.
     let unverified = |work: &GrantWork| work.outcome.is_some() && work.preview.is_none();

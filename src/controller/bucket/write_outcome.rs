@@ -143,7 +143,8 @@ pub(super) async fn on_write_failed(
             planned.changes_policy()
         };
         // What this plan records for a grant that is not to blame is planned again without the rejected additions.
-        left |= split && !blamed && (planned.changes_policy() || planned.ledger != work.input.ledger);
+        let again = planned.changes_policy() || planned.is_too_large() || planned.ledger != work.input.ledger;
+        left |= split && !blamed && again;
         if blamed {
             involved.push(work);
         } else {

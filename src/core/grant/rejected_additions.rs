@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{GrantObject, Plan};
+use super::{GrantObject, GrantPlan, Plan};
 use crate::core::error::CloudError;
 
 /// The grants whose additions were in a rejected write or have to wait for others, by uid.
@@ -54,7 +54,7 @@ impl RejectedAdditions {
         }
     }
 
-    /// Records that the policy has everything that a grant adds.
+    /// Records that the policy has everything that a grant adds, or that the grant adds nothing.
     pub fn accepted(&mut self, uid: &str) {
         self.by_uid.remove(uid);
     }
@@ -112,7 +112,9 @@ impl RejectedAdditions {
     /// first, so that a grant that is edited all the time delays each other one once. Without any, all additions that were never
     /// rejected are written together. If every turn leads to nothing, all are tried together, once.
     pub fn held_back(&mut self, grants: &[&GrantObject], plan: &Plan) -> Vec<bool> {
-        let adds: Vec<bool> = plan.grants.iter().map(|planned| planned.added > 0).collect();
+        // What does not fit beside other additions may fit without them.
+        let adds = |planned: &GrantPlan| planned.added > 0 || planned.is_too_large();
+        let adds: Vec<bool> = plan.grants.iter().map(adds).collect();
         let adding = adds.iter().filter(|adds| **adds).count();
         if self.by_uid.is_empty() || self.fruitless > adding {
             return vec![false; grants.len()];
@@ -127,7 +129,7 @@ impl RejectedAdditions {
             .filter_map(|((index, grant), _)| Some((attempt(grant)?, index)))
             .min();
         let held: Vec<bool> = match first {
-            _ if removes => adds,
+            _ if removes && self.fruitless == 0 => adds,
             Some((_, first)) => adds
                 .iter()
                 .enumerate()
@@ -163,7 +165,7 @@ fn version_of(grant: &GrantObject) -> (i64, Option<String>) {
 mod tests {
     use super::*;
     use crate::core::error::CloudErrorKind;
-    use crate::core::grant::{Change, GrantOutcome, GrantPlan};
+    use crate::core::grant::{Change, GrantOutcome};
 
     /// A plan that adds and removes these numbers of statements for its grants.
     fn plan(changes: &[(usize, usize)]) -> Plan {
@@ -210,6 +212,29 @@ mod tests {
         rejected.accepted("good");
         let writes = plan(&[(0, 0), (0, 0), (0, 0), (1, 0)]);
         assert_eq!(rejected.held_back(&all, &writes), [false; 4]);
+    }
+
+    #[test]
+    fn an_addition_that_does_not_fit_beside_suspects_has_its_turn() {
+        let grants = ["bad", "worse", "good"].map(|name| GrantObject::bare("media", name));
+        let all = grants.each_ref();
+        let mut rejected = RejectedAdditions::default();
+        rejected.record(&[all[0], all[1]], &[], &rejection());
+        let mut writes = plan(&[(1, 0), (1, 0), (0, 0)]);
+        writes.grants[2].outcome = GrantOutcome::TooLarge { needed: 2, free: 1 };
+        assert_eq!(rejected.held_back(&all, &writes), [false, true, true]);
+    }
+
+    #[test]
+    fn a_removal_that_leads_to_nothing_delays_additions_once() {
+        let grants = ["bad", "deleted"].map(|name| GrantObject::bare("media", name));
+        let all = grants.each_ref();
+        let mut rejected = RejectedAdditions::default();
+        rejected.record(&[all[0], &GrantObject::bare("media", "other")], &[], &rejection());
+        let writes = plan(&[(1, 0), (0, 1)]);
+        assert_eq!(rejected.held_back(&all, &writes), [true, false]);
+        rejected.nothing_written(&[all[0]], &all);
+        assert_eq!(rejected.held_back(&all, &writes), [false, false]);
     }
 
     #[test]

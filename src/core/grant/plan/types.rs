@@ -100,6 +100,11 @@ impl GrantPlan {
     pub fn changes_policy(&self) -> bool {
         self.added > 0 || self.removed > 0
     }
+
+    /// Whether the missing statements of the grant do not fit into the document.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.outcome, GrantOutcome::TooLarge { .. })
+    }
 }
 
 /// The plan for all grants of one bucket that share an identity.
