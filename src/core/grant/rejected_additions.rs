@@ -39,7 +39,8 @@ impl RejectedAdditions {
     pub fn record(&mut self, added: &[&GrantObject], held: &[&GrantObject], error: &CloudError) {
         let concerned = if added.is_empty() { held } else { added };
         let several = added.len() > 1;
-        let retry = several && self.fruitless == 0;
+        let together = self.fruitless > added.len();
+        let retry = several && !together;
         self.fruitless = 0;
         self.attempts += 1;
         for grant in concerned {
@@ -235,6 +236,16 @@ mod tests {
         assert_eq!(rejected.held_back(&all, &writes), [true, false]);
         rejected.nothing_written(&[all[0]], &all);
         assert_eq!(rejected.held_back(&all, &writes), [false, false]);
+    }
+
+    #[test]
+    fn a_removal_that_led_to_nothing_leaves_new_additions_their_turns() {
+        let [old, bad, good] = ["old", "bad", "good"].map(|name| GrantObject::bare("media", name));
+        let mut rejected = RejectedAdditions::default();
+        rejected.record(&[&old], &[], &rejection());
+        rejected.nothing_written(&[], &[]);
+        rejected.record(&[&bad, &good], &[], &rejection());
+        assert_eq!(rejected.error_of(&good), None, "it may be the other one");
     }
 
     #[test]
