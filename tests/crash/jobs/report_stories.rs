@@ -15,21 +15,27 @@ use super::super::specs::BUCKET;
 use super::stories::{Change, MINUTE, ready, spec};
 use super::world::key;
 
+/// A world with a job of 600 images whose process was killed after a time, and when that process started.
+async fn killed_after(time: Duration) -> (Arc<Mutex<FakeWorld>>, (Timestamp, Instant)) {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let outside = Arc::new(Mutex::new(FakeWorld::default()));
+    let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+    {
+        let jobs = &mut outside.lock().unwrap().jobs;
+        jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
+        jobs.create(spec(&json!({"source": source})));
+    }
+    let process = Process::start(&outside, start, None);
+    process.mark_job(key()).await;
+    process.run_for(time).await;
+    process.kill().await;
+    (outside, start)
+}
+
 #[test]
 fn a_report_without_labels_that_the_status_does_not_count_is_found() {
-    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
     on_paused_time(async {
-        let outside = Arc::new(Mutex::new(FakeWorld::default()));
-        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
-        {
-            let jobs = &mut outside.lock().unwrap().jobs;
-            jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
-            jobs.create(spec(&json!({"source": source})));
-        }
-        let process = Process::start(&outside, start, None);
-        process.mark_job(key()).await;
-        process.run_for(Duration::from_secs(4)).await;
-        process.kill().await;
+        let (outside, start) = killed_after(Duration::from_secs(4)).await;
         let stored: Vec<String> = {
             let jobs = &mut outside.lock().unwrap().jobs;
             let reports = jobs.job.as_ref().unwrap().status.reports.as_ref().unwrap();
@@ -52,7 +58,6 @@ fn a_report_without_labels_that_the_status_does_not_count_is_found() {
 
 #[test]
 fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
-    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
     let ends: [(Change, &str); 2] = [
         (|o| o.jobs.edit(|spec| spec.cancel = true), "Cancelled"),
         (
@@ -62,17 +67,7 @@ fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
     ];
     for (end, expected) in ends {
         on_paused_time(async {
-            let outside = Arc::new(Mutex::new(FakeWorld::default()));
-            let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
-            {
-                let jobs = &mut outside.lock().unwrap().jobs;
-                jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
-                jobs.create(spec(&json!({"source": source})));
-            }
-            let process = Process::start(&outside, start, None);
-            process.mark_job(key()).await;
-            process.run_for(Duration::from_secs(6)).await;
-            process.kill().await;
+            let (outside, start) = killed_after(Duration::from_secs(6)).await;
             let reserved = {
                 let mut world = outside.lock().unwrap();
                 world.jobs.hides_reports = true;
