@@ -88,18 +88,42 @@ impl GrantSetCache {
         self.probed.as_mut()?.bucket.take()
     }
 
-    /// Records the end of a policy read or another call: one that is not answered could occupy the worker again.
+    /// Records the end of a policy read or another call. One that is not answered could occupy the worker again, and one
+    /// that is refused disproves a ledger that claims statements of an identity that has not read the policy yet.
     pub(super) fn answered(&mut self, error: Option<&CloudError>) {
-        match error.map(|error| error.kind) {
-            None => self.trust = Trust::Proven,
-            Some(CloudErrorKind::Unanswered) => self.trust = Trust::Doubtful,
-            Some(_) => {}
-        }
+        self.trust = match (error.map(|error| error.kind), self.trust) {
+            (None, _) => Trust::Proven,
+            (Some(CloudErrorKind::Unanswered), _) | (Some(_), Trust::Unknown) => Trust::Doubtful,
+            (Some(_), known) => known,
+        };
     }
 
     /// Makes the group due at once: a recheck was requested, or another group's write may have removed a statement
     /// that this group wants.
     pub(super) fn clear_backoff(&mut self) {
         self.not_before = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_read_disproves_a_ledger_and_does_not_disprove_an_earlier_read() {
+        let error = |kind| CloudError::new(kind, "Code");
+        let refused = error(CloudErrorKind::AccessDenied);
+        let unanswered = error(CloudErrorKind::Unanswered);
+        let mut cache = GrantSetCache::default();
+        for (answer, trust) in [
+            (Some(&refused), Trust::Doubtful),
+            (Some(&refused), Trust::Doubtful),
+            (None, Trust::Proven),
+            (Some(&refused), Trust::Proven),
+            (Some(&unanswered), Trust::Doubtful),
+        ] {
+            cache.answered(answer);
+            assert_eq!(cache.trust, trust, "{answer:?}");
+        }
     }
 }

@@ -206,10 +206,12 @@ pub(super) fn rank(grants: &[GrantObject], cache: Option<&GrantSetCache>) -> u8 
         let mut entries = grant.status.owned.iter();
         entries.any(|entry| entry.state == EntryState::Applied)
     };
-    let proven = cache.is_some_and(|cache| cache.trust == Trust::Proven);
-    if grants.iter().any(|grant| grant.deleting && applied(grant)) {
+    let trust = cache.map_or(Trust::Unknown, |cache| cache.trust);
+    if trust == Trust::Doubtful {
+        2
+    } else if grants.iter().any(|grant| grant.deleting && applied(grant)) {
         0
-    } else if proven || grants.iter().any(applied) {
+    } else if trust == Trust::Proven || grants.iter().any(applied) {
         1
     } else {
         2
