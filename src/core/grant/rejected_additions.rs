@@ -86,11 +86,13 @@ impl RejectedAdditions {
         self.by_uid.retain(|uid, _| is_there(uid));
     }
 
-    /// Tries the additions again whose last attempt was first: the cause may have been removed.
+    /// Tries the additions again whose last attempt was first: the cause may have been removed. Those of the last drift check
+    /// that are not tried yet count as well, for example because OSS cannot be reached.
     pub fn retry_some(&mut self) {
-        let mut rejections: Vec<&mut Rejection> = self.by_uid.values_mut().filter(|r| !r.retry).collect();
-        rejections.sort_by_key(|rejection| rejection.attempt);
-        for rejection in rejections.into_iter().take(RETRIES) {
+        let rejected = self.by_uid.values_mut().filter(|r| r.error.is_some());
+        let (waiting, mut parked): (Vec<_>, Vec<_>) = rejected.partition(|rejection| rejection.retry);
+        parked.sort_by_key(|rejection| rejection.attempt);
+        for rejection in parked.into_iter().take(RETRIES.saturating_sub(waiting.len())) {
             rejection.retry = true;
         }
     }
@@ -324,6 +326,8 @@ mod tests {
         }
         let mut tried = Vec::new();
         for _ in 0..3 {
+            rejected.retry_some();
+            // The next check, before any of them was tried.
             rejected.retry_some();
             let due: Vec<&GrantObject> = grants.iter().filter(|g| rejected.error_of(g).is_none()).collect();
             assert_eq!(due.len(), RETRIES);
