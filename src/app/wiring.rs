@@ -31,6 +31,9 @@ use crate::runtime::memory_budget::{LIST_BYTES, MemoryBudget, OBJECT_BYTES, Rese
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::CurrentRules;
 
+/// The grants of one bucket take at most this part of the memory limit: every worker can hold those of a bucket.
+const BUCKET_SHARE: u64 = 64;
+
 /// The adapters for Kubernetes and Alibaba Cloud.
 pub struct Adapters {
     /// The API server.
@@ -72,7 +75,9 @@ impl Ports for Adapters {
     async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
         // The grants of a bucket belong to many namespaces: buckets share one turn.
         let (_memory, api) = self.api_with_memory("", LIST_BYTES).await;
-        api.list_grants(bucket).await
+        let kept = self.memory.limit() / BUCKET_SHARE;
+        api.list_grants(bucket, usize::try_from(kept).unwrap_or(usize::MAX))
+            .await
     }
     async fn get_grant(&self, key: &ObjectKey, requester: &str) -> Result<Option<GrantObject>, KubeError> {
         let (_memory, api) = self.api_with_memory(requester, OBJECT_BYTES).await;

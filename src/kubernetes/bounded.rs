@@ -17,6 +17,9 @@ use crate::core::grant::StoredLedger;
 const MEMBER_LIMIT: usize = 253;
 /// Finalizers of an object that are kept beside the operator's own.
 pub(crate) const KEPT_FINALIZERS: usize = 32;
+/// Memory of a decoded value beside its text, in bytes.
+const VALUE_BYTES: usize = 64;
+
 /// Keeps the operator's own annotations. Others can have 256 KiB together.
 pub(super) fn own_annotations<'de, D: Deserializer<'de>>(
     stored: D,
@@ -147,6 +150,20 @@ impl<'de> Deserialize<'de> for KeptStatus {
     }
 }
 
+/// Returns roughly how much memory a value takes, in bytes.
+pub(super) fn memory_of(value: &Value) -> usize {
+    let parts = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(memory_of).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| name.len().saturating_add(memory_of(member)))
+            .sum(),
+    };
+    parts.saturating_add(VALUE_BYTES)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -182,5 +199,12 @@ mod tests {
         assert_eq!(found.last().map(String::as_str), Some(FINALIZER));
         let few = [FINALIZER.to_owned(), "a/b".to_owned()];
         assert_eq!(kept(&few), few);
+    }
+
+    #[test]
+    fn the_memory_of_a_value_is_about_that_of_its_texts() {
+        let prefixes = vec!["p".repeat(512); 50];
+        let bytes = memory_of(&serde_json::json!({ "prefixes": prefixes }));
+        assert!((25_600..32_000).contains(&bytes), "{bytes}");
     }
 }

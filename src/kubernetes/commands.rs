@@ -4,6 +4,7 @@ use kube::api::ListParams;
 
 use super::Kubernetes;
 use super::decode::{DecodedGrant, DecodedJob};
+use super::kept_grants::KeptGrants;
 use super::request::{RequestError, read, send};
 use crate::api::{ImageScoreJob, ImmBucketGrant};
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -13,13 +14,16 @@ use crate::ports::ReportPage;
 impl Kubernetes {
     /// Lists the grants of all namespaces.
     pub(crate) async fn all_grants(&self) -> Result<Vec<GrantObject>, RequestError> {
-        self.list_grants_in(None, ListParams::default()).await
+        let mut grants = KeptGrants::new(usize::MAX);
+        self.list_grants_in(None, ListParams::default(), &mut grants)
+            .await?;
+        Ok(grants.into_parts().0)
     }
 
     /// Reads a grant; `None` if it does not exist.
     pub(crate) async fn find_grant(&self, key: &ObjectKey) -> Result<Option<GrantObject>, RequestError> {
         let found = send(read::<ImmBucketGrant, DecodedGrant>(&self.client, key)).await?;
-        Ok(found.map(|DecodedGrant(grant)| grant))
+        Ok(found.map(|decoded| decoded.grant))
     }
 
     /// Reads a job; `None` if it does not exist.

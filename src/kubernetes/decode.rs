@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::bounded::{KeptStatus, kept_finalizers, own_annotations, report_labels};
+use super::bounded::{KeptStatus, kept_finalizers, memory_of, own_annotations, report_labels};
 use super::stored_ledger::decode_grant_status;
 use crate::api::{ABANDON, BucketRef, Credentials, DeletionPolicy, JobStatus, RECONCILE_AT, STARTED};
 use crate::core::condition_builder::truncate;
@@ -37,17 +37,22 @@ impl<T> Page<T> {
 }
 
 /// A grant, reduced while it is deserialized: complete objects as JSON trees would take megabytes per worker.
-pub(crate) struct DecodedGrant(pub(crate) GrantObject);
+pub(crate) struct DecodedGrant {
+    pub(crate) grant: GrantObject,
+    /// Roughly how much memory the grant takes.
+    pub(crate) bytes: usize,
+}
 
 impl<'de> Deserialize<'de> for DecodedGrant {
     fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
         let object = RawObject::deserialize(stored)?;
         let has_more = object.status.has_more;
+        let bytes = memory_of(&object.spec).saturating_add(memory_of(&object.status.members));
         let mut grant = decode_grant(&object.into_dynamic());
         // The ledger of another object was dropped: nothing of it is written.
         let is_own = !grant.status.owned.is_empty() || grant.only_stored.unverified > 0;
         grant.only_stored.large_members = has_more && is_own;
-        Ok(Self(grant))
+        Ok(Self { grant, bytes })
     }
 }
 

@@ -8,6 +8,7 @@ mod credentials;
 pub(crate) mod decode;
 mod events;
 pub mod fence;
+mod kept_grants;
 pub(crate) mod lease;
 mod list_items;
 mod patches;
@@ -28,6 +29,7 @@ use kube::{Api, Client, Resource};
 
 use self::decode::{DecodedGrant, Page};
 use self::events::EventPublisher;
+use self::kept_grants::KeptGrants;
 use self::request::{RequestError, WriteMethod, WrittenPart, logged, read, send, send_with_deadline, write};
 use self::stored_ledger::LedgerText;
 use crate::api::{BackupRef, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus};
@@ -82,24 +84,38 @@ impl Kubernetes {
         }
     }
 
-    pub(crate) async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
+    /// Lists the grants of a bucket, as many as `memory` bytes can hold.
+    pub(crate) async fn list_grants(
+        &self,
+        bucket: &str,
+        memory: usize,
+    ) -> Result<Vec<GrantObject>, KubeError> {
         // A name with a comma would add a condition to the selector.
         let escaped = bucket
             .replace('\\', "\\\\")
             .replace(',', "\\,")
             .replace('=', "\\=");
         let of_bucket = ListParams::default().fields(&format!("spec.bucket.name={escaped}"));
-        let mut found = Vec::new();
+        let mut found = KeptGrants::new(memory);
         let scopes: Vec<Option<&str>> = if self.namespaces.is_empty() {
             vec![None]
         } else {
             self.namespaces.iter().map(|n| Some(n.as_str())).collect()
         };
         for scope in scopes {
-            let listed = self.list_grants_in(scope, of_bucket.clone()).await;
-            found.extend(logged("list", "ImmBucketGrants", listed)?);
+            let listed = self.list_grants_in(scope, of_bucket.clone(), &mut found).await;
+            logged("list", "ImmBucketGrants", listed)?;
         }
-        Ok(found)
+        let (grants, ignored) = found.into_parts();
+        for (namespace, count) in ignored {
+            tracing::error!(
+                bucket,
+                namespace,
+                count,
+                "ignoring the newest grants of the namespace: the grants of the bucket take too much memory"
+            );
+        }
+        Ok(grants)
     }
 
     /// Lists grants in pages, without kube's `ObjectList`: each grant is reduced to the fields in use while it is
@@ -108,14 +124,16 @@ impl Kubernetes {
         &self,
         scope: Option<&str>,
         mut which: ListParams,
-    ) -> Result<Vec<GrantObject>, RequestError> {
-        let mut grants = Vec::new();
+        grants: &mut KeptGrants,
+    ) -> Result<(), RequestError> {
         loop {
             let page = send(self.grants_page(scope, &which)).await?;
             let (items, next) = page.into_parts();
-            grants.extend(items.into_iter().map(|DecodedGrant(grant)| grant));
+            for item in items {
+                grants.add(item);
+            }
             if next.is_none() {
-                return Ok(grants);
+                return Ok(());
             }
             which.continue_token = next;
         }

@@ -136,7 +136,7 @@ mod tests {
     fn grant(finalizers: &[String]) -> GrantObject {
         let object =
             json!({"metadata": {"name": "g", "namespace": "n", "uid": "u", "finalizers": finalizers}});
-        serde_json::from_value::<DecodedGrant>(object).unwrap().0
+        serde_json::from_value::<DecodedGrant>(object).unwrap().grant
     }
 
     fn operations(patch: Option<Patch<Value>>) -> Value {

@@ -140,7 +140,7 @@ mod tests {
     fn decoded(object: &Value) -> GrantObject {
         serde_json::from_str::<DecodedGrant>(&object.to_string())
             .unwrap()
-            .0
+            .grant
     }
 
     /// Writes a status to an API server that stores an object. Returns the status that arrives, and its ledger.

@@ -70,6 +70,31 @@ async fn an_object_is_read_once_there_is_memory_to_decode_it_and_a_request_to_re
     assert_eq!(waiting.await, Ok(true));
 }
 
+#[tokio::test]
+async fn the_grants_of_a_bucket_take_a_part_of_the_memory_and_no_grant_of_another_namespace() {
+    let large = "p".repeat(100 * 1024);
+    let grant = |namespace: &str, number: usize| {
+        serde_json::json!({
+            "metadata": {"name": format!("g{number}"), "namespace": namespace, "uid": format!("{namespace}-{number}")},
+            "spec": {"objects": {"prefixes": [large]}},
+        })
+    };
+    let mut items: Vec<_> = (0..60).map(|number| grant("busy", number)).collect();
+    items.extend((0..2).map(|number| grant("quiet", number)));
+    let list = serde_json::json!({"metadata": {}, "items": items}).to_string();
+    let server = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+        let body = kube::client::Body::from(list.clone().into_bytes());
+        std::future::ready(http::Response::builder().body(body))
+    });
+    let world = Adapters {
+        memory: MemoryBudget::of_limit(256 * 1024 * 1024),
+        ..adapters("http://127.0.0.1:9", kube::Client::new(server, "n"))
+    };
+    let grants = world.list_grants("pics").await.unwrap();
+    let of = |namespace: &str| grants.iter().filter(|g| g.key.namespace == namespace).count();
+    assert_eq!((of("busy"), of("quiet")), (38, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_namespace_with_many_requests_does_not_delay_those_of_others() {
     let server = tower::service_fn(|_: http::Request<kube::client::Body>| {
