@@ -172,7 +172,7 @@ documented_names! {
         DriftCorrected: "Missing statements were restored.",
         ForeignOverlap: "An unmanaged statement names the same service role.",
         PolicyBackedUp: "A copy of the policy was stored before the policy was written.",
-        ResidualAccess: "Access remains through unmanaged statements.",
+        ResidualAccess: "Access remains through statements that are unmanaged or that a grant with other credentials owns.",
         DeletionBlocked: "The grant cannot remove its statements; the Ready condition names the cause.",
         Abandoned: "The grant was released without removing its statements, because annotation immops.dev/abandon is true.",
         Retained: "The grant was deleted, and its statements remain, because deletionPolicy is Retain.",

@@ -1,5 +1,7 @@
 //! Single cases of the merge, one promise each.
 
+use std::collections::BTreeSet;
+
 use std::collections::BTreeMap;
 
 use imm_operator::api::EntryState;
@@ -318,6 +320,25 @@ fn a_frozen_grant_keeps_what_it_owns() {
         (Change::Keep, &frozen.ledger)
     );
     assert_eq!(plan.grants[1].outcome, GrantOutcome::Released { residual: 0 });
+}
+
+#[test]
+fn a_statement_that_a_grant_with_other_credentials_claims_is_left_and_reported() {
+    let statement = access("1", &[]);
+    let leaving = member(
+        "l",
+        Disposition::Removing(Removal::Delete),
+        vec![entry(&statement, EntryState::Applied)],
+    );
+    let seen = document(&format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text));
+    let claimed = BTreeSet::from([statement.fingerprint.clone()]);
+    let input = PlanInput {
+        placed_by_others: Some(&claimed),
+        ..scene(Some(&seen))
+    };
+    let plan = plan(input, &[leaving]);
+    assert_eq!(plan.change, Change::Keep);
+    assert_eq!(plan.grants[0].outcome, GrantOutcome::Released { residual: 1 });
 }
 
 #[test]

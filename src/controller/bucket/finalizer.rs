@@ -5,14 +5,12 @@ use super::write_status::write_status;
 use crate::api::{EventReason, FINALIZER, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
-use crate::core::condition_builder::counted;
-use crate::core::grant::GrantObject;
+use crate::core::grant::{GrantObject, residual_access};
 
 /// Removes the finalizer of a grant. `false` when a write failed and the release has to be retried.
 pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
     if residual > 0 {
-        let statements = counted(residual, "unmanaged statement");
-        let note = format!("Access remains: {statements} in the policy for the same service role");
+        let note = residual_access(residual);
         publish_grant_event(context, &grant, EventReason::ResidualAccess, note, true).await;
     }
     if grant.only_stored.unverified > 0 {

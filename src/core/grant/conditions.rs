@@ -251,12 +251,20 @@ pub(super) fn set_other_conditions(
     if let GrantState::Planned(GrantOutcome::Released { residual }) = state
         && *residual > 0
     {
-        let statements = counted(*residual, "unmanaged statement");
         let message = format!(
-            "Access remains: {statements} in the policy for the same service role: remove at OSS what is not intended"
+            "{}: remove at OSS what is not intended",
+            residual_access(*residual)
         );
         conditions.set_true(GrantCondition::ResidualAccess, GrantReason::Residual, message);
     }
+}
+
+/// Returns which access remains after the deletion of a grant.
+pub fn residual_access(statements: usize) -> String {
+    let statements = counted(statements, "statement");
+    format!(
+        "Access remains: {statements} for the same service role in the policy, unmanaged or owned by a grant with other credentials"
+    )
 }
 
 fn is_transient(kind: CloudErrorKind) -> bool {

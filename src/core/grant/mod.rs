@@ -22,6 +22,7 @@ mod write_history;
 mod written_ledger;
 
 pub use claims::{Claims, ClaimsByGrant};
+pub use conditions::residual_access;
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
 pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;

@@ -37,11 +37,14 @@ pub(super) fn remove_undesired(builder: &mut PlanBuilder<'_>, grant: usize) {
         };
         let others_want = group.desired_by.iter().any(|other| *other != grant);
         let others_hold = !group.held_by.is_empty();
+        let stays_live = !group.live.is_empty();
         if builder.removal(grant) == Some(Removal::Retain) {
-            residual += usize::from(!group.live.is_empty());
+            residual += usize::from(stays_live);
             forget(builder, grant, &entry.fingerprint);
             mark_pre_existing(builder, &entry.fingerprint);
         } else if others_want || others_hold || placed_by_other(builder, &entry.fingerprint) {
+            // Only what a grant says that may be in another namespace keeps it: the owner must be told.
+            residual += usize::from(stays_live && !others_want && !others_hold);
             if entry.state == EntryState::Applied && !entry.pre_existing {
                 hand_over(builder, grant, &entry.fingerprint);
             }
@@ -51,14 +54,14 @@ pub(super) fn remove_undesired(builder: &mut PlanBuilder<'_>, grant: usize) {
             && (group.live.is_empty() || group.pre_existing)
         {
             // The write that adds the statement can still take effect. Keep the entry, so that it has an owner then.
-        } else if entry.pre_existing || (group.pre_existing && !group.live.is_empty()) {
-            residual += usize::from(!group.live.is_empty());
+        } else if entry.pre_existing || (group.pre_existing && stays_live) {
+            residual += usize::from(stays_live);
             forget(builder, grant, &entry.fingerprint);
         } else if builder.desired(grant).is_some() && awaits_addition(builder, grant) {
             // Its replacement is not added yet. Keep it until then, or the grant would lose both.
         } else {
             // What stays under another spelling is not ours.
-            let foreign = !group.live.is_empty() && copies_of(builder, entry).is_empty();
+            let foreign = stays_live && copies_of(builder, entry).is_empty();
             residual += usize::from(foreign);
             plan_removal(builder, grant, entry);
         }
