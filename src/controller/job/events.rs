@@ -15,7 +15,9 @@ use super::source_reader::check_manifest_items;
 use super::store_status::WriteResult;
 use crate::api::{EventReason, ObservedSource};
 use crate::controller::object_events::publish_job_event;
-use crate::core::job::{Phase, ResponseEffect, add_items, apply_response, other_service_role, source_grew};
+use crate::core::job::{
+    Phase, ResponseEffect, add_items, apply_response, credentials_accepted, other_service_role, source_grew,
+};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 
 /// Delay before a page that could not be read is read again.
@@ -95,6 +97,14 @@ fn handle_limits(
 ) -> Option<StopReason> {
     let asked_first = std::mem::take(&mut run.awaiting_limits);
     run.input.limiter.on_limits(&run.input.identity, &limits);
+    // IMM checks the credentials before it looks for the project.
+    if limits.is_ok()
+        || limits
+            .as_ref()
+            .is_err_and(|error| error.kind == CloudErrorKind::NoSuchProject)
+    {
+        credentials_accepted(&mut run.progress);
+    }
     match limits {
         Err(error) if error.kind == CloudErrorKind::NoSuchProject => {
             let canary = asked_first;

@@ -233,9 +233,7 @@ fn set_credentials_valid(
             );
             list.set_false(kind, reason, message);
         }
-        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(End::Complete)
-            if authenticated == Some(true) =>
-        {
+        Phase::Scoring(_) | Phase::OutOfBudget | Phase::Ended(_) if authenticated == Some(true) => {
             let message = "The last call was authenticated";
             list.set_true(kind, JobReason::Authenticated, message);
         }

@@ -31,8 +31,8 @@ pub use gate::{GateDecision, covers, evaluate_gate, grant_mismatch};
 pub use listed_object::ListedObject;
 pub use phase::{End, Phase, cancelled};
 pub use progress::{
-    Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response, deny_objects,
-    restore_report, resume_progress,
+    Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response,
+    credentials_accepted, deny_objects, restore_report, resume_progress,
 };
 pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;

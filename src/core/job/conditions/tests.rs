@@ -7,7 +7,9 @@ use super::*;
 use crate::api::{ConditionStatus, EnforcementWait, Items, ObservedSource, Requests};
 use crate::core::error::CloudError;
 use crate::core::grant::ObjectKey;
-use crate::core::job::{SourceItem, add_items, apply_response, job_status, resume_progress};
+use crate::core::job::{
+    SourceItem, add_items, apply_response, credentials_accepted, job_status, resume_progress,
+};
 
 const NOW: Timestamp = Timestamp::constant(1_770_000_000, 0);
 
@@ -164,5 +166,29 @@ fn the_credentials_are_valid_once_a_call_was_made_with_them() {
         for phase in &phases {
             assert_eq!(status(&progress, phase), valid, "{phase:?} after {answer:?}");
         }
+    }
+}
+
+#[test]
+fn a_job_that_fails_by_an_answer_of_imm_no_longer_reports_missing_credentials() {
+    let job = job(true);
+    let spec = job.spec.clone().unwrap();
+    let ends = [
+        End::Failed(JobReason::ProjectNotFound, String::new()),
+        End::Failed(JobReason::GrantMismatch, String::new()),
+    ];
+    for end in ends {
+        let mut progress = resume_progress(&spec, &JobStatus::default(), (2, true), NOW, "uid");
+        let status = |progress: &Progress| {
+            let status = job_status(&job, &Phase::Ended(end.clone()), Some(progress), NOW);
+            let mut found = status
+                .conditions
+                .into_iter()
+                .filter(|c| c.is(JobCondition::CredentialsValid));
+            found.next().map(|c| c.status)
+        };
+        assert_eq!(status(&progress), Some(ConditionStatus::False));
+        credentials_accepted(&mut progress);
+        assert_eq!(status(&progress), Some(ConditionStatus::True));
     }
 }

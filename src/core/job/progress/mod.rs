@@ -7,7 +7,7 @@
 mod response;
 mod resume;
 
-pub use self::response::{ResponseEffect, apply_response};
+pub use self::response::{ResponseEffect, apply_response, credentials_accepted};
 pub use self::resume::{add_items, add_listed, deny_objects, restore_report, resume_progress};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -77,6 +77,11 @@ pub fn apply_response(
     }
 }
 
+/// Records that IMM has accepted the credentials of a call that scored nothing.
+pub fn credentials_accepted(progress: &mut Progress) {
+    progress.authenticated = true;
+}
+
 fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
     count_request(progress, &error);
     let slow = error.kind == CloudErrorKind::Unanswered && error.code == "Timeout";
