@@ -25,6 +25,8 @@ const LINES: usize = 250_000;
 const URIS: usize = 1_000;
 const LARGE: usize = 40;
 const LARGE_GRANTS: usize = 25;
+/// Grants of one bucket with the longest specs.
+const GRANTS: usize = 4_000;
 const CONNECTIONS: usize = 10_000;
 /// The memory limit of the chart, in MB.
 const LIMIT: f64 = 268.4;
@@ -38,6 +40,8 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     eprintln!("B18: {CONNECTIONS} half-open connections: {connections:.1} MB of {LIMIT}");
     let large = large(&stage).await?;
     eprintln!("B18: large objects: {large:.1} MB of {LIMIT}");
+    let crowded = crowded(&stage).await?;
+    eprintln!("B18: grants of one bucket: {crowded:.1} MB of {LIMIT}");
     gallery::open(&stage).await?;
     gallery::wide_project(&stage, "silent", 100, 100, 3_600_000)?;
     let listed = listed(&stage).await?;
@@ -63,6 +67,10 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         row(
             format!("start with {LARGE} jobs and {LARGE_GRANTS} grants of 1.4 MB, and a ledger of 1.2 MB"),
             large,
+        ),
+        row(
+            format!("{GRANTS} grants of one bucket, each with 50 prefixes of 512 characters"),
+            crowded,
         ),
         row(
             format!("{CONNECTIONS} half-open connections to the port of probes"),
@@ -123,6 +131,26 @@ async fn large(stage: &Stage) -> Result<f64> {
     let peak = peak(stage.operator(false).await?).await?;
     let (delete, all) = (kube::api::DeleteParams::default(), ListParams::default());
     jobs.delete_collection(&delete, &all).await?;
+    Ok(peak)
+}
+
+/// Creates as many grants of one bucket as a tenant without a quota can, then starts the operator; returns the peak.
+async fn crowded(stage: &Stage) -> Result<f64> {
+    let prefix = |number: usize| format!("{number:02}{}/", "p".repeat(509));
+    let prefixes: Vec<String> = (0..50).map(prefix).collect();
+    let grants = stage.grants();
+    let created = (0..GRANTS).map(|number| {
+        let name = format!("crowd-{number}");
+        let access = json!({"suspend": true, "access": {"preset": "Minimal", "prefixes": prefixes}});
+        create(&grants, stage::grant(&name, "crowded", access))
+    });
+    futures::stream::iter(created)
+        .buffer_unordered(16)
+        .try_collect::<()>()
+        .await?;
+    let peak = peak(stage.operator(false).await?).await?;
+    let (delete, all) = (kube::api::DeleteParams::default(), ListParams::default());
+    grants.delete_collection(&delete, &all).await?;
     Ok(peak)
 }
 
