@@ -59,7 +59,8 @@ async fn what_another_client_wrote_meanwhile_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_does_not_show_the_write_yet_is_not_taken_for_the_policy_from_before() {
-    let world = World::new("", "").await;
+    let public = ", blockPublicAccess: false, principals: { sessionWildcardIsPublic: true }";
+    let world = World::new(public, "").await;
     let lag = |policy_read_ms| Lag {
         policy_read_ms,
         ..Lag::default()
@@ -80,6 +81,45 @@ async fn a_read_that_does_not_show_the_write_yet_is_not_taken_for_the_policy_fro
         .unwrap();
     assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
     assert_eq!(outcome, RestoreOutcome::Restored);
+    let public = probe.findings().session_wildcard_is_public;
+    assert_eq!(public, None, "OSS answered about the policy from before");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_still_shows_the_policy_of_the_probe_does_not_lead_to_a_second_write() {
+    let world = World::new("", "").await;
+    let mut probe = Probe::new(&grantee(), None, 60);
+    let written = || world.emulator.calls().into_iter().find_map(|call| call.body);
+    let clock = TestClock::new(&world.emulator, 0).on_pause(|pauses| {
+        if pauses == 1 {
+            assert_eq!(world.emulator.policy(PROBE_BUCKET), None, "it is back");
+            world.emulator.set_policy(PROBE_BUCKET, Some(FOREIGN));
+            world.emulator.add_fault(Fault {
+                matching: FaultMatch {
+                    action: Some("GetBucketPolicy".to_owned()),
+                    ..FaultMatch::default()
+                },
+                skip: 0,
+                times: Some(5),
+                effect: FaultEffect::Answer(FaultAnswer {
+                    status: 200,
+                    body: written(),
+                    ..FaultAnswer::default()
+                }),
+            });
+        }
+    });
+    let outcome = run_probe(
+        &target(&world, false),
+        &mut probe,
+        &clock,
+        &CancellationToken::new(),
+    )
+    .await
+    .unwrap();
+    let live = Some(FOREIGN.to_owned());
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), live);
+    assert_eq!(outcome, RestoreOutcome::Foreign { live });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_emulator::{Call, Emulator};
-use imm_operator::api::{Grantee, ImageScoreJob, ImmBucketGrant};
+use imm_operator::api::{Grantee, ImageScoreJob, ImmBucketGrant, ObservedBucket};
 use imm_operator::cli::doctor::probe::{ProbeClock, ProbeTarget, RenewedKeys, run_probe};
 use imm_operator::core::doctor::{
-    CredentialFacts, DoctorReport, Facts, GrantFacts, JobFacts, Probe, ProbeFacts, ProbeFindings, ProbePlan,
-    RestoreOutcome,
+    BucketFacts, CredentialFacts, DoctorReport, Facts, GrantFacts, JobFacts, Probe, ProbeFacts,
+    ProbeFindings, ProbePlan, RestoreOutcome,
 };
+use imm_operator::core::grant::PublicAccessBlock;
 use imm_operator::core::place::{BucketPlace, ProjectPlace};
 use k8s_openapi::jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -177,6 +178,18 @@ pub(super) async fn run_plan(world: &World, plan: &mut dyn ProbePlan, objects: &
 
 /// Returns the report about a probe.
 pub(super) fn report(found: &ProbeFindings) -> DoctorReport {
+    report_for(found, None)
+}
+
+/// Concludes from what a probe has found out, for a grant whose bucket has this Block Public Access, if it was read.
+pub(super) fn report_for(found: &ProbeFindings, block: Option<PublicAccessBlock>) -> DoctorReport {
+    let bucket = block.map(|block| BucketFacts {
+        account: Ok(ACCOUNT_B.to_owned()),
+        info: Ok(ObservedBucket::default()),
+        block: Ok(block),
+        policy: Ok(None),
+        policy_is_public: None,
+    });
     let grant: ImmBucketGrant = serde_saphyr::from_str(GRANT).unwrap();
     let job: ImageScoreJob = serde_saphyr::from_str(JOB).unwrap();
     let credentials = CredentialFacts {
@@ -189,7 +202,7 @@ pub(super) fn report(found: &ProbeFindings) -> DoctorReport {
             spec: grant.spec,
             ledger: Vec::new(),
             credentials: credentials.clone(),
-            bucket: None,
+            bucket,
         }),
         job: Some(JobFacts {
             spec: job.spec,
@@ -212,7 +225,11 @@ pub(super) fn report(found: &ProbeFindings) -> DoctorReport {
 
 /// Returns value and certainty of a setting that follows from a probe.
 pub(super) fn concluded(found: &ProbeFindings, name: &str) -> (String, bool) {
-    let report = report(found);
+    setting(&report(found), name)
+}
+
+/// Returns value and certainty of a setting.
+pub(super) fn setting(report: &DoctorReport, name: &str) -> (String, bool) {
     let found = report
         .conclusion
         .iter()

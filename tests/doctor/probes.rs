@@ -1,11 +1,12 @@
 //! A probe in each world: the answers are right, and the price is limited.
 
-use imm_operator::api::PrincipalForm;
+use imm_operator::api::{Grantee, PrincipalForm};
 use imm_operator::cli::doctor::probe::{read_image, run_probe};
-use imm_operator::core::doctor::Probe;
+use imm_operator::core::doctor::{Level, PassRoleFindings, Probe, ProbeFindings};
+use imm_operator::core::grant::PublicAccessBlock::{self, Off, OnForBucket, Unreadable};
 use tokio_util::sync::CancellationToken;
 
-use super::probe_setup::{FOREIGN, TestClock, concluded, grantee, probe, target};
+use super::probe_setup::{FOREIGN, TestClock, concluded, grantee, probe, report_for, setting, target};
 use super::setup::{ACCOUNT_A, PROBE_BUCKET, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,11 +100,14 @@ async fn a_policy_from_before_stays_beside_the_statement_and_comes_back() {
     let named = FOREIGN.replace("274901234567890123", ACCOUNT_A);
     let public =
         r#"{"Statement":[{"Effect":"Allow","Principal":["*"],"Action":"oss:GetObject","Resource":"*"}]}"#;
+    let denying =
+        r#"{"Statement":[{"Effect":"Deny","Principal":["*"],"Action":"oss:GetObject","Resource":"*"}]}"#;
     for (policy, with_policy, part) in [
         (FOREIGN, false, "--with-policy"),
         (named.as_str(), true, "already names the account"),
         (public, true, "may be public"),
         ("{\"Statement\":{}}", true, "cannot be edited"),
+        (denying, true, "may deny the image"),
     ] {
         world.emulator.set_policy(PROBE_BUCKET, Some(policy));
         let mut probe = Probe::new(&grantee(), None, 60);
@@ -117,4 +121,85 @@ async fn a_policy_from_before_stays_beside_the_statement_and_comes_back() {
         assert_eq!(world.emulator.policy(PROBE_BUCKET).as_deref(), Some(policy));
         assert!(!target.file.exists());
     }
+}
+
+#[test]
+fn the_bucket_of_the_grant_may_have_another_block_public_access_than_that_of_the_probe() {
+    let as_account = Grantee {
+        principal: PrincipalForm::Account,
+        ..grantee()
+    };
+    // The probe bucket accepts public policies.
+    let accepted = ProbeFindings {
+        session_wildcard_is_public: Some(true),
+        works: Some(grantee()),
+        ..ProbeFindings::default()
+    };
+    // The probe bucket rejects them.
+    let rejected = ProbeFindings {
+        session_wildcard_is_public: Some(true),
+        rejected: vec![grantee()],
+        denied: vec![as_account.clone()],
+        ..ProbeFindings::default()
+    };
+    let by_account = ProbeFindings {
+        denied: Vec::new(),
+        works: Some(as_account),
+        ..rejected.clone()
+    };
+    let by_public_statement = ProbeFindings {
+        session_wildcard_is_public: Some(false),
+        pass_role: Some(PassRoleFindings {
+            is_needed: Some(true),
+            ..PassRoleFindings::default()
+        }),
+        ..accepted.clone()
+    };
+    let no_principal = "none: access.mode RoleChain of the job instead of a grant";
+    let rows: [(&ProbeFindings, PublicAccessBlock, &str, bool); 9] = [
+        (&accepted, OnForBucket, no_principal, true),
+        (&accepted, Off, "ServiceRole", true),
+        (&accepted, Unreadable, "ServiceRole", false),
+        (&rejected, Off, "ServiceRole", true),
+        (&rejected, OnForBucket, no_principal, true),
+        (&by_account, Off, "ServiceRole", true),
+        (&by_account, OnForBucket, "Account", true),
+        (&by_public_statement, OnForBucket, no_principal, true),
+        (&by_public_statement, Off, "ServiceRole", true),
+    ];
+    for (found, block, principal, confirmed) in rows {
+        let report = report_for(found, Some(block));
+        let concluded = setting(&report, "grantee.principal");
+        assert_eq!(
+            concluded,
+            (principal.to_owned(), confirmed),
+            "{block:?} {found:?}"
+        );
+        let level = |name: &str| {
+            report
+                .checks
+                .iter()
+                .find(|check| check.name == name)
+                .map(|check| check.level)
+        };
+        let fails = principal == no_principal && found.works.is_none();
+        assert_eq!(
+            level("probe-access") == Some(Level::Failed),
+            fails,
+            "{block:?} {found:?}"
+        );
+        let public = level("planned-policy-public");
+        assert!(
+            block != Unreadable || public == Some(Level::Warning),
+            "{public:?}"
+        );
+    }
+    let pass_role = |block| {
+        setting(
+            &report_for(&by_public_statement, Some(block)),
+            "access.passRoleStatement",
+        )
+        .0
+    };
+    assert_eq!([pass_role(Off), pass_role(OnForBucket)], ["Include", "Omit"]);
 }

@@ -61,8 +61,10 @@ pub(super) async fn reach_all(
         let url = collector.endpoints.imm(project);
         wanted.push((Service::Imm, project.region().to_owned(), url.clone(), url));
     }
-    let region = bucket
-        .map(BucketPlace::region)
+    // STS is called where the operator runs, as far as that is known.
+    let own = collector.endpoints.own_region();
+    let region = own
+        .or(bucket.map(BucketPlace::region))
         .or(project.map(ProjectPlace::region));
     let url = collector.endpoints.sts();
     wanted.push((

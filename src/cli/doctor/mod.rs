@@ -56,6 +56,7 @@ async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), String> {
             input::read(flags).await?
         };
         let outcome = Box::pin(collect::restore(flags, file, subjects, identity)).await?;
+        probe::remove_restored(&outcome, file);
         let file = file.display().to_string();
         let report = DoctorReport::of_restoration(&outcome, &file);
         return Ok((report, Mask::of_file(&file)));

@@ -64,10 +64,14 @@ pub async fn restore(
     let mut failure = String::new();
     // A write of the probe may not show yet.
     let mut settled = image.written.is_empty();
-    for attempt in 0..READS_AFTER_RESTORING {
+    // After a write OSS may still return the policy from before it: writing again at once could replace what another
+    // client has written meanwhile.
+    let (mut attempt, mut last, mut written_at) = (0, READS_AFTER_RESTORING, None);
+    while attempt < last {
         if attempt > 0 {
             clock.pause(READ_PAUSE).await;
         }
+        attempt += 1;
         let current = match keys.get(clock.now()).await {
             Ok(current) => current,
             Err(why) => {
@@ -84,7 +88,7 @@ pub async fn restore(
             }
         };
         match image.restoration(live.as_deref()) {
-            Restoration::Nothing if settled || attempt + 1 == READS_AFTER_RESTORING => {
+            Restoration::Nothing if settled || attempt == last => {
                 return RestoreOutcome::Restored;
             }
             Restoration::Nothing => continue,
@@ -92,11 +96,17 @@ pub async fn restore(
                 let live = live.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 return RestoreOutcome::Foreign { live };
             }
+            Restoration::PutBack if written_at.is_some_and(|at| attempt + 1 < at + READS_AFTER_RESTORING) => {
+                continue;
+            }
             Restoration::PutBack => {}
         }
         failure = match put_back(cloud, bucket, &current, image, clock).await {
             Ok(()) => {
-                settled = true;
+                if written_at.is_none() {
+                    last = attempt + READS_AFTER_RESTORING;
+                }
+                (settled, written_at) = (true, Some(attempt));
                 "the policy still shows what the probe wrote".to_owned()
             }
             Err(error) if error.kind == CloudErrorKind::PublicAccessBlocked => {
@@ -112,6 +122,14 @@ pub async fn restore(
         };
     }
     RestoreOutcome::Failed(failure)
+}
+
+/// Removes the file of a probe whose policy is back.
+pub fn remove_restored(outcome: &RestoreOutcome, file: &Path) {
+    if *outcome == RestoreOutcome::Restored {
+        // A file that stays only asks for another name in the next probe.
+        let _ = std::fs::remove_file(file);
+    }
 }
 
 /// Stores what is needed to put the policy back, for the owner of the file only. A new file must not exist yet.

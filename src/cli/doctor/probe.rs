@@ -9,15 +9,18 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::clock::{MachineClock, ProbeClock};
 use super::pre_image::{put_back, read_policy, store};
-pub use super::pre_image::{read_image, restore};
+pub use super::pre_image::{read_image, remove_restored, restore};
 pub use super::probe_keys::{KeySource, RenewedKeys};
-use crate::api::{Grantee, JobAccess, OssAction, RoleChain};
+use crate::api::{Grantee, JobAccess, OssAction, PrincipalForm, RoleChain};
 use crate::cloud::Cloud;
 use crate::core::doctor::{
     LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome,
 };
 use crate::core::place::{BucketPlace, ProjectPlace};
-use crate::core::policy::{Document, POLICY_LIMIT, PolicyPublicity, access_statement, pass_role_statement};
+use crate::core::policy::{
+    DenyVerdict, Document, GrantedAccess, POLICY_LIMIT, PolicyPublicity, access_statement, evaluate_denies,
+    pass_role_statement, readers,
+};
 use crate::ports::{AccessKeys, CloudError};
 
 /// A bucket that does not exist.
@@ -94,7 +97,7 @@ pub async fn run_probe(
     let before = before.map(String::from_utf8).transpose();
     let before = before.map_err(|_| "the policy of the probe bucket is not UTF-8 text".to_owned())?;
     if let Some(text) = &before {
-        check_before(text, probe.account())?;
+        check_before(text, probe.account(), target)?;
     }
     let mut running = Running {
         target,
@@ -153,7 +156,7 @@ pub async fn run_probe(
 ///
 /// # Errors
 /// Returns why no answer would follow from a probe beside it.
-fn check_before(text: &str, account: &str) -> Result<(), String> {
+fn check_before(text: &str, account: &str, target: &ProbeTarget<'_>) -> Result<(), String> {
     let document = Document::parse(text.as_bytes());
     let document = document
         .map_err(|error| format!("the policy of the probe bucket cannot be edited because {error}"))?;
@@ -167,6 +170,29 @@ fn check_before(text: &str, account: &str) -> Result<(), String> {
     if text.contains(account) {
         return Err(
             "the policy of the probe bucket already names the account of the project: name another bucket"
+                .to_owned(),
+        );
+    }
+    // No role of the account is named, so that all of them are denied the same.
+    let any_role = Grantee {
+        account_uid: account.to_owned(),
+        role_name: "any".to_owned(),
+        principal: PrincipalForm::ServiceRole,
+        session_name: None,
+    };
+    let keys = std::iter::once(&target.key).chain(&target.objects);
+    let paths: Vec<String> = keys
+        .map(|key| format!("{}/{key}", target.bucket.name()))
+        .collect();
+    let given = GrantedAccess {
+        readers: &readers(&any_role),
+        account_uid: account,
+        owner_uid: &target.owner_uid,
+        paths: &paths,
+    };
+    if evaluate_denies(Some(&document), &given).verdict != DenyVerdict::NoDeny {
+        return Err(
+            "a Deny statement in the policy of the probe bucket may deny the image: name another bucket or image"
                 .to_owned(),
         );
     }
@@ -219,16 +245,26 @@ impl Running<'_> {
             self.unanswered |= !error.had_no_effect();
             return Ok(ProbeAnswer::WriteFailed(error));
         }
-        let public = target
-            .cloud
-            .is_public(&target.bucket, &keys, self.clock.now())
-            .await;
+        let public = self.is_public(&text, &keys).await;
         let document = Document::parse(text.as_bytes()).ok();
         let publicity = PolicyPublicity::of(document.as_ref());
         Ok(ProbeAnswer::Written {
             session_wildcard_is_public: publicity.session_wildcard_is_public(public),
             policy_is_public: public,
         })
+    }
+
+    /// Asks OSS whether the policy is public. After a write it may still answer about the policy from before: the answer
+    /// that it is not counts only while OSS shows the new one.
+    async fn is_public(&self, text: &str, keys: &AccessKeys) -> Option<bool> {
+        let (cloud, bucket) = (&self.target.cloud, &self.target.bucket);
+        let shows = async || {
+            let live = read_policy(cloud, bucket, keys, self.clock).await;
+            live.is_ok_and(|live| live.as_deref() == Some(text.as_bytes()))
+        };
+        let is_new = shows().await;
+        let public = cloud.is_public(bucket, keys, self.clock.now()).await;
+        public.filter(|public| *public || is_new)
     }
 
     /// Puts the policy from before back.

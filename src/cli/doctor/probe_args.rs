@@ -47,8 +47,8 @@ pub(super) struct ProbeArgs {
     /// Probe a bucket that has a policy. The statement is written beside it.
     #[arg(long, requires = "probe_bucket")]
     pub(super) with_policy: bool,
-    /// Most scoring calls of the probe, each of which may be billed.
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Most scoring calls of the probe, each of which may be billed. The default is enough for both spellings of the role.
+    #[arg(long, value_name = "N", default_value_t = 62, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) max_billed: u32,
     /// File that the policy from before is stored in; must not exist. Default: imm-operator-doctor-BUCKET.json.
     #[arg(long, value_name = "FILE", requires = "probe_bucket")]

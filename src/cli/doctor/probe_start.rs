@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::collector::Collector;
-use super::probe::{MachineClock, ProbeTarget, RenewedKeys, read_image, restore, run_probe};
+use super::probe::{MachineClock, ProbeTarget, RenewedKeys, read_image, remove_restored, restore, run_probe};
 use super::probe_args::{ProbeArgs, ProbeKind};
 use crate::api::{Grantee, PrincipalForm, ProjectRef};
 use crate::app::CallersCluster;
@@ -216,10 +216,7 @@ async fn run(target: &ProbeTarget<'_>, probe: &mut dyn ProbePlan) -> Result<Rest
     let outcome = run_probe(target, probe, &MachineClock::start(), &stop).await?;
     let image = read_image(&target.file);
     announce(&outcome, image.as_ref().ok());
-    if outcome == RestoreOutcome::Restored {
-        // Nothing is left to restore.
-        let _ = std::fs::remove_file(&target.file);
-    }
+    remove_restored(&outcome, &target.file);
     Ok(outcome)
 }
 

@@ -39,11 +39,30 @@ pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
     settings
 }
 
-/// The grantee that a probe has found to work, or not.
-fn by_probe(facts: &Facts) -> Option<Setting> {
+/// The grantee that a probe has found to work, or not. The probe bucket can have another Block Public Access than the bucket
+/// of the grant, so a rejection there, and an acceptance, say nothing else about the grant than what OSS counts as public.
+fn by_probe(facts: &Facts, grant: &GrantFacts) -> Option<Setting> {
     let found = &facts.probe.as_ref()?.findings;
+    let open = is_open(policy_view(grant, None).block);
     let setting = |value: String, confirmed, why| Setting::new("grantee.principal", value, confirmed, why);
+    let needs_public = found.pass_role.as_ref().and_then(|found| found.is_needed) == Some(true);
+    if open == Some(false) && needs_public {
+        return Some(setting(
+            NO_PRINCIPAL.to_owned(),
+            true,
+            "IMM needs the ram:PassRole statement, which OSS rejects while Block Public Access of the bucket is on",
+        ));
+    }
     match &found.works {
+        // OSS accepts the other grantee of the probe only instead of this one, which the bucket of the grant accepts.
+        _ if open == Some(true) && !found.rejected.is_empty() => None,
+        Some(grantee)
+            if open != Some(true)
+                && grantee.principal == PrincipalForm::ServiceRole
+                && found.session_wildcard_is_public == Some(true) =>
+        {
+            None
+        }
         Some(grantee) => Some(setting(
             format!("{:?}", grantee.principal),
             true,
@@ -60,7 +79,7 @@ fn by_probe(facts: &Facts) -> Option<Setting> {
 }
 
 fn principal(facts: &Facts, grant: &GrantFacts) -> Setting {
-    let setting = by_probe(facts).unwrap_or_else(|| by_policy(facts, grant));
+    let setting = by_probe(facts, grant).unwrap_or_else(|| by_policy(facts, grant));
     by_access_log(facts, &setting).unwrap_or(setting)
 }
 
@@ -116,7 +135,12 @@ fn by_policy(facts: &Facts, grant: &GrantFacts) -> Setting {
             true,
             "OSS counts the * for the sessions of a role as public, and Block Public Access is on; ServiceRoleSession and Account have no *, but are of use only if IMM always reads as one session, or OSS lets an account stand for its roles",
         ),
-        (_, None) | (None, Some(true)) => setting(
+        (None, Some(true)) => setting(
+            keep,
+            false,
+            "OSS counts the * for the sessions of a role as public, and Block Public Access cannot be read: if it is on, OSS rejects the write without any effect, and access.mode RoleChain of the job is the way without a bucket policy",
+        ),
+        (_, None) => setting(
             keep,
             false,
             "whether OSS counts the * as public was not seen (--probe-bucket finds out); if it does, it rejects the write without any effect, and access.mode RoleChain of the job is the way without a bucket policy",
@@ -157,10 +181,15 @@ fn role_name(facts: &Facts, grant: &GrantFacts) -> Setting {
 }
 
 /// What a probe says about the `ram:PassRole` statement.
-fn pass_role_by_probe(facts: &Facts) -> Option<Setting> {
+fn pass_role_by_probe(facts: &Facts, grant: &GrantFacts) -> Option<Setting> {
     let found = &facts.probe.as_ref()?.findings;
     let needed = found.pass_role.as_ref().and_then(|found| found.is_needed);
+    let open = is_open(policy_view(grant, None).block);
     let (value, why) = match (needed, &found.works) {
+        (Some(true), _) if open == Some(false) => (
+            PassRoleStatement::Omit,
+            "IMM needs the statement, and OSS rejects it while Block Public Access of the bucket is on: see grantee.principal",
+        ),
         (Some(true), _) => (
             PassRoleStatement::Include,
             "the probe scored an image with the statement, and access was denied without it",
@@ -176,7 +205,7 @@ fn pass_role_by_probe(facts: &Facts) -> Option<Setting> {
 }
 
 fn pass_role(facts: &Facts, grant: &GrantFacts) -> Setting {
-    if let Some(setting) = pass_role_by_probe(facts) {
+    if let Some(setting) = pass_role_by_probe(facts, grant) {
         return setting;
     }
     let block = policy_view(grant, None).block;
@@ -259,8 +288,13 @@ fn endpoints(facts: &Facts) -> Vec<Setting> {
         settings.push(Setting::new(
             Service::Oss.flag(),
             value_for(Service::Oss, &better.region, &better.url),
-            true,
-            "the name in use does not serve objects of the bucket, and this one does",
+            better.objects.is_ok(),
+            match better.objects {
+                Ok(()) => "the name in use does not serve objects of the bucket, and this one does",
+                Err(_) => {
+                    "the name in use does not serve objects of the bucket, and this one answers; whether it serves them was not seen, because the credentials may not list them"
+                }
+            },
         ));
     }
     if settings.is_empty() && !facts.endpoints.is_empty() {

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::SignedDuration;
 
 use super::{Check, EndpointFacts, Reachability, Service, TlsFault, VariantFacts};
 use crate::core::endpoints::is_this_machine;
-use crate::core::error::CloudErrorKind;
+use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::refusal::RefusedBy;
 
 /// Offset of the clocks that is worth a warning.
@@ -189,13 +189,21 @@ pub(super) fn answers(variant: &VariantFacts) -> bool {
     }
 }
 
-/// Returns the first name that answers, if the one in use does not.
+/// Returns the first name that serves objects, else the first that refuses them to the caller, if the one in use does not
+/// answer. An error that may pass tells nothing about a name.
 pub(super) fn better_variant(variants: &[VariantFacts]) -> Option<&VariantFacts> {
     let used = variants.iter().find(|variant| variant.in_use)?;
     if answers(used) {
         return None;
     }
-    variants.iter().find(|variant| answers(variant))
+    let serving = variants.iter().find(|variant| variant.objects.is_ok());
+    let may_pass = |variant: &VariantFacts| variant.objects.as_ref().is_err_and(CloudError::is_transient);
+    let answering = || {
+        variants
+            .iter()
+            .find(|variant| answers(variant) && !may_pass(variant))
+    };
+    serving.or_else(answering)
 }
 
 /// The check of all names of OSS.
@@ -320,5 +328,32 @@ mod tests {
             change.contains("--imm-endpoint cn-hangzhou=https://imm-vpc.cn-hangzhou.aliyuncs.com"),
             "{change}"
         );
+    }
+
+    #[test]
+    fn another_name_is_preferred_if_it_serves_objects_and_an_error_that_passes_tells_nothing() {
+        let error = |kind| Err(CloudError::new(kind, "Code"));
+        let variant = |url: &str, objects| VariantFacts {
+            kind: "internal",
+            url: url.to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            in_use: url == "used",
+            objects,
+        };
+        let silent = || variant("used", error(CloudErrorKind::Unanswered));
+        let failing = || variant("failing", error(CloudErrorKind::Unavailable));
+        let refusing = || variant("refusing", error(CloudErrorKind::AccessDenied));
+        for (variants, better) in [
+            (vec![silent(), failing()], None),
+            (vec![silent(), failing(), refusing()], Some("refusing")),
+            (
+                vec![silent(), refusing(), variant("serving", Ok(()))],
+                Some("serving"),
+            ),
+            (vec![variant("used", Ok(())), variant("serving", Ok(()))], None),
+        ] {
+            let found = better_variant(&variants).map(|variant| variant.url.as_str());
+            assert_eq!(found, better);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::probe_findings::{PassRoleFindings, ProbeFindings};
 use super::probe_step::{ProbeAnswer, ProbeStep};
-use super::waiting::{PATIENCE, is_about_the_image, pause_after};
+use super::waiting::{PATIENCE, is_about_the_image, no_answer, pause_after};
 use crate::api::Grantee;
 use crate::core::error::{CloudError, CloudErrorKind};
 
@@ -90,8 +90,11 @@ impl PassRoleProbe {
                     self.next = ProbeStep::Finish;
                 } else if after < PATIENCE {
                     self.next = ProbeStep::Pause(pause_after(after));
-                } else {
+                } else if is_about_the_image(&error) {
                     self.begin_next();
+                } else {
+                    self.stopped = Some(no_answer(&error));
+                    self.next = ProbeStep::Finish;
                 }
             }
             ProbeAnswer::Paused | ProbeAnswer::Burst(_) => self.next = ProbeStep::Score,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::probe_findings::ProbeFindings;
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
-use super::waiting::{PATIENCE, is_about_the_image, pause_after};
+use super::waiting::{PATIENCE, is_about_the_image, no_answer, pause_after};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::error::{CloudError, CloudErrorKind};
 
@@ -104,9 +104,11 @@ impl Probe {
             ));
         } else if after < PATIENCE {
             self.next = ProbeStep::Pause(pause_after(after));
-        } else {
+        } else if is_about_the_image(error) {
             self.findings.denied.extend(self.current.take());
             self.begin_next();
+        } else {
+            self.stop(&no_answer(error));
         }
     }
 }
@@ -307,6 +309,32 @@ mod tests {
                     .as_ref()
                     .unwrap()
                     .contains("AccessDenied")
+            );
+        }
+    }
+
+    #[test]
+    fn a_cloud_that_does_not_answer_says_nothing_about_the_grantee() {
+        let unspecific = CloudError {
+            code: "NoPermission".to_owned(),
+            ..error(CloudErrorKind::AccessDenied)
+        };
+        let late = PATIENCE;
+        for (failure, after, why) in [
+            (error(CloudErrorKind::Unavailable), late, "did not say"),
+            (error(CloudErrorKind::Unanswered), late, "did not say"),
+            (unspecific, Duration::ZERO, "could not be scored"),
+        ] {
+            let mut probe = Probe::new(&grantee("Role"), None, 60);
+            probe.take(ProbeAnswer::Written {
+                session_wildcard_is_public: None,
+                policy_is_public: None,
+            });
+            probe.take(ProbeAnswer::ScoreFailed(failure, after));
+            let found = probe.findings();
+            assert!(
+                found.denied.is_empty() && found.stopped.as_ref().unwrap().contains(why),
+                "{found:?}"
             );
         }
     }

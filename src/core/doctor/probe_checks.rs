@@ -1,11 +1,12 @@
 //! Checks of a probe: its answers, its price, and whether the policy is back.
 
-use super::{Check, PassRoleFindings, ProbeFacts, RestoreOutcome, RevocationLag};
+use super::public_policy::{is_open, policy_view};
+use super::{Check, GrantFacts, PassRoleFindings, ProbeFacts, RestoreOutcome, RevocationLag};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::condition_builder::counted;
 
 /// All checks of a probe.
-pub(super) fn probe_checks(probe: &ProbeFacts) -> Vec<Check> {
+pub(super) fn probe_checks(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Vec<Check> {
     let found = &probe.findings;
     let mut checks = Vec::new();
     if let Some(public) = found.session_wildcard_is_public {
@@ -17,7 +18,7 @@ pub(super) fn probe_checks(probe: &ProbeFacts) -> Vec<Check> {
         };
         checks.push(Check::ok("probe-session-wildcard", format!("{answer}, {how}")));
     }
-    checks.push(access_check(probe));
+    checks.push(access_check(probe, grant));
     if let (Some(millis), Some(settle)) = (found.lag_millis, found.settle_seconds()) {
         checks.push(Check::ok(
             "probe-lag",
@@ -114,7 +115,7 @@ fn pass_role_check(found: &PassRoleFindings, bucket: &str) -> Check {
     }
 }
 
-fn access_check(probe: &ProbeFacts) -> Check {
+fn access_check(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Check {
     let name = "probe-access";
     let found = &probe.findings;
     let denied: Vec<String> = found.denied.iter().map(describe).collect();
@@ -131,12 +132,23 @@ fn access_check(probe: &ProbeFacts) -> Check {
         None if found.stopped.is_some() => {
             Check::warning(name, format!("not known{denied}"), "see probe-ended-early")
         }
+        None if !found.rejected.is_empty() && grant.is_some_and(accepts_public_policies) => Check::warning(
+            name,
+            format!(
+                "not known{denied}: OSS rejected the statement because Block Public Access of the probe bucket is on, and that of the bucket of the grant is off"
+            ),
+            "probe a bucket whose Block Public Access is off as well",
+        ),
         None => Check::failed(
             name,
             format!("the image was not scored through a bucket policy{denied}"),
             "score with access.mode RoleChain of the job, which needs no bucket policy",
         ),
     }
+}
+
+fn accepts_public_policies(grant: &GrantFacts) -> bool {
+    is_open(policy_view(grant, None).block) == Some(true)
 }
 
 fn describe(grantee: &Grantee) -> String {

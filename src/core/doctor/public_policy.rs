@@ -97,14 +97,13 @@ pub(super) fn public_check(spec: &GrantSpec, view: &JudgedPolicy) -> Check {
             "public, because of statement {} of the live policy, which the grant did not write",
             numbered(&view.foreign_public)
         );
-        return if open == Some(true) {
-            Check::warning(name, seen, "ask the owner of the bucket whether that is wanted")
-        } else {
-            Check::failed(
-                name,
-                format!("{seen}: OSS rejects the whole document while Block Public Access is on"),
-                "ask the owner of the bucket to remove it, or score with access.mode RoleChain of the job",
-            )
+        let rejected = format!("{seen}: OSS rejects the whole document while Block Public Access is on");
+        let remove =
+            "ask the owner of the bucket to remove it, or score with access.mode RoleChain of the job";
+        return match open {
+            Some(true) => Check::warning(name, seen, "ask the owner of the bucket whether that is wanted"),
+            Some(false) => Check::failed(name, rejected, remove),
+            None => Check::warning(name, format!("{rejected}, which cannot be read"), remove),
         };
     }
     if let PassRoleDecision::Blocked(_) = view.pass_role {
@@ -148,10 +147,15 @@ pub(super) fn public_check(spec: &GrantSpec, view: &JudgedPolicy) -> Check {
             "public, because OSS counts the * for the sessions of the service role",
             "switching Block Public Access on later would end the access: see grantee.principal",
         ),
-        (Some(true), _) => Check::failed(
+        (Some(true), Some(false)) => Check::failed(
             name,
             "public, because OSS counts the * for the sessions of the service role: OSS rejects it while Block Public Access is on",
             "score with access.mode RoleChain of the job, or change grantee.principal",
+        ),
+        (Some(true), None) => Check::warning(
+            name,
+            "public, because OSS counts the * for the sessions of the service role: OSS rejects it if Block Public Access is on, which cannot be read",
+            "allow oss:GetBucketPublicAccessBlock to see it; if it is on, score with access.mode RoleChain of the job, or change grantee.principal",
         ),
         (None, Some(true)) => Check::ok(
             name,

@@ -37,7 +37,7 @@ impl DoctorReport {
         checks.extend(network::variant_check(&facts.variants));
         checks.extend(job::listing_checks(facts));
         if let Some(probe) = &facts.probe {
-            checks.extend(probe_checks::probe_checks(probe));
+            checks.extend(probe_checks::probe_checks(probe, facts.grant.as_ref()));
         }
         if let Some(log) = &facts.access_log {
             let grantee = facts.grant.as_ref().map(|grant| &grant.spec.grantee);

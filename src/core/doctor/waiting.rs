@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::job::names_caller;
 use crate::core::refusal::RefusedBy;
 
 /// How long access is waited for after a write.
@@ -31,9 +32,13 @@ fn is_about_the_caller(error: &CloudError) -> bool {
         error.refusal.by,
         Some(RefusedBy::RamPolicy | RefusedBy::SessionPolicy | RefusedBy::ControlPolicy)
     );
-    by_policy_of_caller
-        || error
-            .refusal
-            .action
-            .is_some_and(|action| action.starts_with("imm:"))
+    by_policy_of_caller || names_caller(error)
+}
+
+/// Why a probe ends whose calls got no answer about the image.
+pub(super) fn no_answer(error: &CloudError) -> String {
+    format!(
+        "IMM did not say within two minutes whether it can read the image ({})",
+        error.code_and_refusal()
+    )
 }
