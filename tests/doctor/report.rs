@@ -43,8 +43,8 @@ fn documented(name: &str) -> String {
 /// Returns a report without what differs between machines.
 fn settled(world: &World, report: &str) -> String {
     let report = report
-        .replace(world.proxy(), "proxy.example.com:3128")
-        .replace("is 127.0.0.1 ", "is 10.0.0.8 ");
+        .replace(world.proxy(), "proxy-1")
+        .replace("is 127.0.0.1 ", "is address-1 ");
     let lines = report.lines().map(|line| match line.split_once("OSS enforced the policy ") {
         Some((front, _)) => format!("{front}OSS enforced the policy 0.2 s after the write; settleSeconds 10 is at least twice that |  |\n"),
         None if line.contains("`grantWait.settleSeconds`") && line.contains("| seen |") => {

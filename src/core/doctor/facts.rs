@@ -149,6 +149,17 @@ pub enum Reachability {
 }
 
 impl Reachability {
+    /// Returns the addresses of the name.
+    pub fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::NoName => &[],
+            Self::NoConnection { addresses }
+            | Self::NoTls { addresses, .. }
+            | Self::NoAnswer { addresses }
+            | Self::Answered { addresses, .. } => addresses,
+        }
+    }
+
     /// Whether the server answers.
     pub fn is_answered(&self) -> bool {
         matches!(self, Self::Answered { .. })

@@ -1,8 +1,10 @@
 //! Replaces what identifies an account or its data in a report, so that the report can be shown to others.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use super::Facts;
+use super::network::host_of;
+use super::{EndpointFacts, Facts};
 
 /// Shortest run of digits that counts as an account number, wherever it comes from.
 const ACCOUNT_DIGITS: usize = 12;
@@ -14,9 +16,13 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Collects account numbers, buckets, keys, projects, and the names of Secrets and ServiceAccounts.
+    /// Collects account numbers, buckets, keys, projects, the names of Secrets and ServiceAccounts, and hosts and addresses
+    /// of a private network.
     pub fn of(facts: &Facts) -> Self {
         let mut mask = Self::default();
+        for endpoint in &facts.endpoints {
+            mask.add_hosts(endpoint);
+        }
         if let Some(grant) = &facts.grant {
             let spec = &grant.spec;
             mask.add("owner-account", &spec.bucket.owner_uid);
@@ -102,6 +108,26 @@ impl Mask {
         self.names.insert(name.to_owned(), format!("{kind}-{}", same + 1));
     }
 
+    /// Adds the proxy, a host that is not Alibaba Cloud's, and private addresses.
+    fn add_hosts(&mut self, endpoint: &EndpointFacts) {
+        if let Some(proxy) = &endpoint.proxy {
+            self.add("proxy", host_of(proxy));
+        }
+        let host = host_of(&endpoint.url);
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        if !name.ends_with(".aliyuncs.com") && name.parse::<IpAddr>().is_err() {
+            self.add("host", name);
+        }
+        for address in endpoint
+            .reached
+            .addresses()
+            .iter()
+            .filter(|address| is_private(address))
+        {
+            self.add("address", &address.to_string());
+        }
+    }
+
     fn add_session(&mut self, name: Option<&String>) {
         if let Some(name) = name {
             self.add("session", name);
@@ -149,6 +175,13 @@ impl Mask {
     }
 }
 
+fn is_private(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    }
+}
+
 /// Whether an occurrence at the start of a text is not a part of a longer name.
 fn is_whole(before: Option<char>, name: &str, rest: &str) -> bool {
     let inner = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
@@ -162,6 +195,7 @@ fn is_whole(before: Option<char>, name: &str, rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::doctor::{Reachability, Service};
 
     #[test]
     fn the_name_of_a_file_is_replaced_although_it_contains_a_bucket() {
@@ -200,6 +234,39 @@ mod tests {
                 "request id 5F1234567890123456AB",
             ),
             ("16384 bytes", "16384 bytes"),
+        ] {
+            assert_eq!(mask.apply(text), masked);
+        }
+    }
+
+    #[test]
+    fn hosts_and_addresses_of_a_private_network_are_replaced() {
+        let endpoint = |url: &str, proxy: Option<&str>, address: &str| EndpointFacts {
+            service: Service::Oss,
+            region: "cn-hangzhou".to_owned(),
+            url: url.to_owned(),
+            proxy: proxy.map(ToOwned::to_owned),
+            reached: Reachability::NoConnection {
+                addresses: vec![address.parse().unwrap()],
+            },
+            answering: Vec::new(),
+        };
+        let facts = Facts {
+            endpoints: vec![
+                endpoint(
+                    "https://oss-cn-x.aliyuncs.com",
+                    Some("http://me:pw@proxy.corp:3128"),
+                    "10.0.0.8",
+                ),
+                endpoint("https://oss.corp:8443/", None, "203.0.113.7"),
+            ],
+            ..Facts::default()
+        };
+        let mask = Mask::of(&facts);
+        for (text, masked) in [
+            ("proxy.corp:3128 is 10.0.0.8", "proxy-1 is address-1"),
+            ("oss.corp:8443 is 203.0.113.7", "host-1:8443 is 203.0.113.7"),
+            ("oss-cn-x.aliyuncs.com", "oss-cn-x.aliyuncs.com"),
         ] {
             assert_eq!(mask.apply(text), masked);
         }

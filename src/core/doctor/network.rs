@@ -32,22 +32,20 @@ fn checks_of(endpoint: &EndpointFacts) -> Vec<Check> {
     );
     let service = endpoint.service.name();
     let instead = instead(endpoint);
-    let addresses = match &endpoint.reached {
-        Reachability::NoName => {
-            return vec![Check::failed(
-                "endpoint-dns",
-                format!("{service}: {next} has no address"),
-                instead.unwrap_or_else(|| {
-                    format!("check the DNS of this machine and {}", endpoint.service.flag())
-                }),
-            )];
-        }
-        Reachability::NoConnection { addresses }
-        | Reachability::NoTls { addresses, .. }
-        | Reachability::NoAnswer { addresses }
-        | Reachability::Answered { addresses, .. } => addresses,
-    };
-    let first = addresses.first().map(ToString::to_string).unwrap_or_default();
+    if endpoint.reached == Reachability::NoName {
+        return vec![Check::failed(
+            "endpoint-dns",
+            format!("{service}: {next} has no address"),
+            instead
+                .unwrap_or_else(|| format!("check the DNS of this machine and {}", endpoint.service.flag())),
+        )];
+    }
+    let first = endpoint
+        .reached
+        .addresses()
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let mut found = vec![Check::ok("endpoint-dns", format!("{service}: {next} is {first}"))];
     if matches!(endpoint.reached, Reachability::NoConnection { .. }) {
         found.push(Check::failed(
