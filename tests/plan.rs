@@ -155,7 +155,7 @@ spec:
             (
                 &GRANT.replace("p/", "p*"),
                 b"",
-                "spec.access.prefixes must not contain",
+                "spec.access.prefixes: a prefix must not contain * or ?",
             ),
             (
                 &GRANT.replace("Minimal", "Everything"),

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::{AccessMode, GROUP, GrantSpec, JobSpec, Preset, VERSION, crds};
+use crate::api::{GROUP, GrantSpec, JobSpec, VERSION, crds};
+use crate::core::grant::{self, PassRoleDecision};
+use crate::core::job;
 use crate::core::schema::{check, check_envelope};
-use crate::core::validate::check_credentials;
 
 /// Reads a file; `-` is standard input.
 pub(super) async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -68,34 +69,23 @@ fn collect(document: Value, wanted: &str, found: &mut Vec<Value>) -> Result<(), 
     Ok(())
 }
 
-/// Returns the spec of a grant, checked as the API server does.
+/// Returns the spec of a grant, checked as the API server does, and as the operator does afterwards.
 ///
 /// # Errors
 /// Returns what is wrong with it.
 pub(super) fn grant_spec(grant: Value) -> Result<GrantSpec, String> {
     let spec: GrantSpec = checked_spec(grant, "ImmBucketGrant")?;
-    check_credentials("spec.credentials", &spec.credentials)?;
-    if spec.access.preset != Preset::Custom && !spec.access.actions.is_empty() {
-        return Err("spec.access.actions requires preset: Custom: set it, or remove actions".to_owned());
-    }
+    grant::parse_spec(&spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
     Ok(spec)
 }
 
-/// Returns the spec of a job, checked as the API server does.
+/// Returns the spec of a job, checked as the API server does, and as the operator does afterwards.
 ///
 /// # Errors
 /// Returns what is wrong with it.
 pub(super) fn job_spec(job: Value) -> Result<JobSpec, String> {
     let spec: JobSpec = checked_spec(job, "ImageScoreJob")?;
-    check_credentials("spec.credentials", &spec.credentials)?;
-    if let Some(credentials) = spec.source.credentials() {
-        check_credentials("spec.source", credentials)?;
-    }
-    if spec.access.role_chain.is_some() != (spec.access.mode == AccessMode::RoleChain) {
-        return Err(
-            "spec.access.roleChain is required with mode: RoleChain, and not allowed otherwise".to_owned(),
-        );
-    }
+    job::parse_spec(&spec).map_err(|error| error.to_string())?;
     Ok(spec)
 }
 
@@ -137,3 +127,6 @@ pub(super) fn shown(path: &Path) -> PathBuf {
         path.to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! Checks a value against the schema of a CRD, as the API server does before it stores an object: unknown fields, types,
-//! limits and listed values. Rules and patterns are checked by `validate`, which has a message in words for each.
+//! limits, listed values, patterns and rules. Rules that compare with the object from before are left out.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::core::condition_builder::counted;
 
-/// Prepares a value as the API server does, and checks it: a null counts as absent, and a number without a fraction is an
-/// integer.
+mod rules;
+
+/// Prepares a value as the API server does, and checks it: a null counts as absent, an absent member has its default, and
+/// a number without a fraction is an integer.
 ///
 /// # Errors
 /// Returns the message about the first field that is wrong, starting with its path.
@@ -25,15 +27,45 @@ pub fn check(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Result<
         };
     }
     match schema.type_.as_deref() {
-        Some("object") => check_object(value, schema, path),
-        Some("array") => check_array(value, schema, path),
-        Some("string") => check_string(value, schema, path),
+        Some("object") => check_object(value, schema, path)?,
+        Some("array") => check_array(value, schema, path)?,
+        Some("string") => check_string(value, schema, path)?,
         Some("boolean") if !value.is_boolean() => {
-            Err(format!("{path} must be true or false, without quotes"))
+            return Err(format!("{path} must be true or false, without quotes"));
         }
-        Some("integer") => check_integer(value, schema, path),
-        _ => Ok(()),
+        Some("integer") => check_integer(value, schema, path)?,
+        _ => {}
     }
+    check_rules(value, schema, path)
+}
+
+fn check_rules(value: &Value, schema: &JSONSchemaProps, path: &str) -> Result<(), String> {
+    let all = schema.x_kubernetes_validations.iter().flatten();
+    if let Some(broken) = all
+        .clone()
+        .find(|rule| rules::holds(&rule.rule, value) == Some(false))
+    {
+        let place = broken.field_path.as_deref().unwrap_or_default();
+        let message = broken.message.as_deref().unwrap_or(&broken.rule);
+        return Err(said(&format!("{path}{place}"), message));
+    }
+    let (Some(pattern), Some(text)) = (&schema.pattern, value.as_str()) else {
+        return Ok(());
+    };
+    if rules::matches(pattern, text) != Some(false) {
+        return Ok(());
+    }
+    // The last rule of a field with a pattern has the message about it.
+    let message = all.last().and_then(|rule| rule.message.clone());
+    Err(said(
+        path,
+        &message.unwrap_or_else(|| format!("must match {pattern}")),
+    ))
+}
+
+fn said(path: &str, message: &str) -> String {
+    let separator = if message.starts_with("must ") { " " } else { ": " };
+    format!("{path}{separator}{message}")
 }
 
 fn check_object(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Result<(), String> {
@@ -44,6 +76,13 @@ fn check_object(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Resu
     let Some(properties) = &schema.properties else {
         return Ok(());
     };
+    for (name, property) in properties {
+        if let Some(default) = &property.default
+            && !members.contains_key(name)
+        {
+            members.insert(name.clone(), default.0.clone());
+        }
+    }
     for (name, member) in members.iter_mut() {
         let place = format!("{path}.{name}");
         let Some(known) = properties.get(name) else {

@@ -3,8 +3,6 @@
 
 use thiserror::Error;
 
-use crate::api::{CredentialSource, Credentials};
-
 mod role;
 
 pub use role::{check_role, check_session};
@@ -113,95 +111,6 @@ pub fn check_prefix(field: &'static str, prefix: &str) -> Result<(), ValidationE
         field,
         "must not contain * ? $ { } \\ or control or invisible characters",
     )
-}
-
-/// Checks what the rules and patterns of the schema demand of credentials.
-///
-/// # Errors
-/// Returns the message about the first field that is wrong.
-pub fn check_credentials(field: &str, credentials: &Credentials) -> Result<(), String> {
-    let source = credentials.source;
-    for (name, present, wanted) in [
-        (
-            "secretRef",
-            credentials.secret_ref.is_some(),
-            CredentialSource::Secret,
-        ),
-        (
-            "serviceAccount",
-            credentials.service_account.is_some(),
-            CredentialSource::ServiceAccount,
-        ),
-    ] {
-        if present != (source == wanted) {
-            return Err(format!(
-                "{field}.{name} is required with source: {wanted:?}, and not allowed otherwise"
-            ));
-        }
-    }
-    if credentials.assume_role.is_some() && source == CredentialSource::ServiceAccount {
-        return Err(format!("{field}.assumeRole requires source: Secret or Operator"));
-    }
-    let names = [
-        (
-            "secretRef.name",
-            credentials.secret_ref.as_ref().map(|s| s.name.as_str()),
-        ),
-        (
-            "serviceAccount.name",
-            credentials.service_account.as_ref().map(|s| s.name.as_str()),
-        ),
-    ];
-    for (name, value) in names {
-        if value.is_some_and(|value| !is_object_name(value)) {
-            return Err(format!(
-                "{field}.{name} must be a name: lower-case letters, digits, - and ."
-            ));
-        }
-    }
-    let account = credentials.service_account.as_ref();
-    let arns = [
-        (
-            "serviceAccount.roleARN",
-            account.map(|a| a.role_arn.as_str()),
-            "role",
-            64,
-        ),
-        (
-            "serviceAccount.oidcProviderARN",
-            account.map(|a| a.oidc_provider_arn.as_str()),
-            "oidc-provider",
-            128,
-        ),
-        (
-            "assumeRole.roleARN",
-            credentials.assume_role.as_ref().map(|r| r.role_arn.as_str()),
-            "role",
-            64,
-        ),
-    ];
-    for (name, arn, kind, most) in arns {
-        if arn.is_some_and(|arn| !is_ram_arn(arn, kind, most)) {
-            return Err(format!("{field}.{name} must be acs:ram::UID:{kind}/NAME"));
-        }
-    }
-    Ok(())
-}
-
-fn is_ram_arn(arn: &str, kind: &str, most: usize) -> bool {
-    let parts = arn
-        .strip_prefix("acs:ram::")
-        .and_then(|rest| rest.split_once(':'));
-    parts.is_some_and(|(uid, rest)| {
-        let name = rest.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/'));
-        check_uid("uid", uid).is_ok()
-            && name.is_some_and(|name| {
-                (1..=most).contains(&name.len())
-                    && name
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-            })
-    })
 }
 
 /// Returns `true` for control and formatting characters (Unicode categories Cc and Cf, line and paragraph separator).
