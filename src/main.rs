@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use imm_operator::cli::output::write_output;
+use imm_operator::cli::output::{USAGE_ERROR, write_output};
 use imm_operator::cli::{Arguments, Command, RunArgs, completion_script, credentials_from_environment};
 use imm_operator::cli::{doctor, generate, plan, release_finalizers, results, selftest};
 use imm_operator::runtime::{panics, telemetry};
@@ -59,7 +59,7 @@ fn run_operator(run: &RunArgs, core_dumps_off: rustix::io::Result<()>) -> ExitCo
         Ok(settings) => settings,
         Err(error) => {
             tracing::error!(%error, "failed to read command line");
-            return ExitCode::from(2);
+            return ExitCode::from(USAGE_ERROR);
         }
     };
     block_on(async {

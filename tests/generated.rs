@@ -105,10 +105,12 @@ mod generated {
             ),
             (&["--help"], 0, "Usage: imm-operator <COMMAND>"),
             (&["run", "--help"], 0, "Usage: imm-operator run"),
-            (&["run", "--no-such-flag"], 2, "--no-such-flag"),
-            (&["no-such-command"], 2, "no-such-command"),
-            (&[], 2, "Usage: imm-operator <COMMAND>"),
-            (&["selftest"], 2, "--namespace is required"),
+            (&["run", "--no-such-flag"], 64, "--no-such-flag"),
+            (&["plan", "--file"], 64, "--file"),
+            (&["plan", "--no-such-flag"], 64, "--no-such-flag"),
+            (&["no-such-command"], 64, "no-such-command"),
+            (&[], 64, "Usage: imm-operator <COMMAND>"),
+            (&["selftest"], 64, "--namespace is required"),
         ] {
             let (exited, text) = run(args);
             assert_eq!(exited, Some(code), "{args:?}: {text}");

@@ -27,6 +27,7 @@ pub use self::completion::CompletionArgs;
 use self::doctor::DoctorArgs;
 pub use self::environment::credentials_from_environment;
 use self::environment::variable;
+use self::output::USAGE_ERROR;
 use self::plan::PlanArgs;
 use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
@@ -50,8 +51,13 @@ impl Arguments {
     pub fn of_process() -> Self {
         let line: Vec<_> = std::env::args_os().collect();
         let program = program::as_called(Self::command(), called_as_plugin());
-        let matches = program.get_matches_from(line);
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let parsed = program.try_get_matches_from(line);
+        let parsed = parsed.and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| {
+            // Nothing can be said about output that cannot be written.
+            let _ = error.print();
+            std::process::exit(if error.use_stderr() { USAGE_ERROR.into() } else { 0 })
+        })
     }
 }
 
@@ -68,12 +74,14 @@ pub fn completion_script(flags: &CompletionArgs) -> String {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator in the cluster of KUBECONFIG or of the pod's ServiceAccount. Exit code 0: stopped, 1: failed or
-    /// lease lost, 2: invalid command line.
+    /// lease lost, 64: invalid command line.
     Run(Box<RunArgs>),
-    /// Print what a grant would change in a bucket's policy, without writing. Exit code 0: no change, 2: changes, 1: error.
+    /// Print what a grant would change in a bucket's policy, without writing. Exit code 0: no change, 2: changes, 1: error, 64:
+    /// invalid command line.
     Plan(PlanArgs),
     /// Say whether an installation will work with the real cloud, and which values to set. Without --probe-bucket, nothing is
-    /// written and no call is billed. Exit code 0: all is well, 1: warnings, 2: failed.
+    /// written and no call is billed. Exit code 0: all is well, 1: warnings, 2: failed, 64: invalid
+    /// command line.
     Doctor(Box<DoctorArgs>),
     /// Check an installation from inside the cluster: API server, CRDs, permissions, leader and metrics. Nothing is written, and
     /// Alibaba Cloud is not called.

@@ -1,6 +1,9 @@
-//! Standard output of the commands.
+//! Standard output and exit codes of the commands.
 
 use std::io::{self, Write as _};
+
+/// Exit code for an invalid command line, as in sysexits.h: 1 and 2 are results of `plan` and `doctor`.
+pub const USAGE_ERROR: u8 = 64;
 
 /// Writes the output of a command. Returns `false`, with the error on standard error, if it could not be written. A reader
 /// that closes the pipe early, such as head, is not a failure.

@@ -23,7 +23,7 @@ const EXAMPLES: &str = "Examples:
   # The images below a score of 0.4
   imm-operator results -n analytics gallery -o jsonl | jq -r 'select(.score and (.score | tonumber) < 0.4) | .uri'
 
-Exit code 0: printed, 1: failed, 2: invalid command line.";
+Exit code 0: printed, 1: failed, 64: invalid command line.";
 
 /// Output format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cluster::ClusterArgs;
 use super::escape::escaped;
-use super::output::write_output;
+use super::output::{USAGE_ERROR, write_output};
 use super::scope_args::ScopeArgs;
 use crate::app::{SelftestSettings, selftest};
 use crate::core::condition_builder::counted;
@@ -18,7 +18,7 @@ const EXAMPLES: &str = "Examples:
   # What `helm test` runs in a Pod of the release, with the ServiceAccount of the operator
   imm-operator selftest --namespace=imm-system --lease-name=imm-operator --backup-namespace=imm-system
 
-Exit code 0: all checks are ok, 1: a check failed, 2: invalid command line.";
+Exit code 0: all checks are ok, 1: a check failed, 64: invalid command line.";
 
 /// Flags of `selftest`; give those that the operator has.
 #[derive(Debug, clap::Args)]
@@ -39,12 +39,12 @@ pub struct SelftestArgs {
     cluster: ClusterArgs,
 }
 
-/// Prints one line for each check. Returns exit code 1 if one failed, and 2 without the namespace of the operator.
+/// Prints one line for each check. Returns exit code 1 if one failed, and 64 without the namespace of the operator.
 pub async fn run(flags: &SelftestArgs) -> ExitCode {
     let (Some(namespace), Some(backup_namespace)) = (flags.scope.namespace(), flags.scope.backup_namespace())
     else {
         eprintln!("imm-operator selftest: --namespace is required: name the namespace of the operator");
-        return ExitCode::from(2);
+        return ExitCode::from(USAGE_ERROR);
     };
     let installation = Installation {
         namespace,

@@ -144,7 +144,7 @@ fn an_incomplete_identity_is_refused_and_its_uri_is_not_shown() {
     ] {
         let output = run(flags, environment);
         let log = log(&output);
-        assert_eq!(output.status.code(), Some(2), "{log}");
+        assert_eq!(output.status.code(), Some(64), "{log}");
         assert!(log.contains(part) && !log.contains("canary"), "{log}");
     }
 }

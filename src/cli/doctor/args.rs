@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
   # How OSS spells the role that read, and whether it is one session, by an exported access log
   imm-operator doctor -f grant.yaml --access-log log.json
 
-Exit code 0: all checks are ok, 1: warnings, 2: a check failed, or the input cannot be used.";
+Exit code 0: all checks are ok, 1: warnings, 2: a check failed, or the input cannot be used, 64: invalid command line.";
 
 /// Form of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
