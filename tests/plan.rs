@@ -8,7 +8,7 @@ mod plan {
     const GRANT: &str = r#"
 apiVersion: immops.dev/v1alpha1
 kind: ImmBucketGrant
-metadata: {name: g, namespace: n}
+metadata: {name: g, namespace: media}
 spec:
   bucket: {name: test-bucket-2024, region: cn-hangzhou, ownerUID: "6543210987654321"}
   grantee: {accountUID: "1234567890123456"}
@@ -178,5 +178,123 @@ spec:
             );
             assert!(output.stdout.is_empty());
         }
+    }
+
+    /// Runs the command with other arguments than a manifest and a policy.
+    fn run_with(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+        let output = command
+            .arg("plan")
+            .args(arguments)
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            text(&[output.stdout, output.stderr].concat()),
+        )
+    }
+
+    #[test]
+    fn the_grant_is_the_only_one_of_all_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
+        write("policy", "");
+        write("grant", GRANT);
+        write(
+            "elsewhere",
+            &GRANT.replace("namespace: media", "namespace: other"),
+        );
+        write("other", &GRANT.replace("name: g", "name: h"));
+        write("none", "kind: ConfigMap");
+        let policy = ["--policy", "policy"].as_slice();
+        let cases: &[(&[&str], i32, &str)] = &[
+            (&["-f", "grant", "-f", "none"], 2, "1 added"),
+            (&["-f", "none", "-f", "grant"], 2, "1 added"),
+            (
+                &["-f", "grant", "-f", "other"],
+                1,
+                "grant, other must contain exactly one",
+            ),
+            (&["-f", "grant", "-f", "other", "--name", "h"], 2, "1 added"),
+            (
+                &["-f", "grant", "-f", "elsewhere", "--name", "g"],
+                1,
+                "--name and --namespace",
+            ),
+            (
+                &["-f", "grant", "-f", "elsewhere", "--name", "g", "-n", "other"],
+                2,
+                "1 added",
+            ),
+            (
+                &["-f", "none", "-f", "-", "-f", "-"],
+                1,
+                "standard input can be read only once",
+            ),
+        ];
+        for (arguments, code, part) in cases {
+            let (exited, shown) = run_with(folder.path(), &[arguments, policy].concat());
+            assert_eq!(exited, Some(*code), "{arguments:?}: {shown}");
+            assert!(shown.contains(part), "{arguments:?}: {shown}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_command_line_is_not_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        for arguments in [
+            &["--policy", "policy"][..],
+            &["-f", "grant"],
+            &["-f", "grant", "--live", "--policy", "policy"],
+            &["-f", "grant", "--live", "--public-access-block", "on"],
+            &["-f", "grant", "--policy", "policy", "--no-such-flag"],
+        ] {
+            let (exited, shown) = run_with(folder.path(), arguments);
+            assert_eq!(exited, Some(64), "{arguments:?}: {shown}");
+        }
+    }
+
+    /// A grant as `kubectl get -o yaml` prints it.
+    #[test]
+    fn what_the_grant_owns_is_neither_refused_nor_kept_when_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = format!("{{\"Version\":\"1\",\"Statement\":[{OURS}]}}");
+        let grant = GRANT.replace("  credentials", "  adoptionPolicy: Fail\n  credentials");
+        let fingerprint = imm_operator::core::policy::fingerprint(OURS).unwrap();
+        let status = format!(
+            "status: {{owned: [{{fingerprint: '{fingerprint}', role: Access, state: Applied, statement: '{OURS}'}}]}}\n"
+        );
+        let output = run(folder.path(), &grant, there.as_bytes());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("plan the grant with its status"));
+        let output = run(folder.path(), &format!("{grant}{status}"), there.as_bytes());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let changed = grant.replace("p/", "q/");
+        let output = run(folder.path(), &format!("{changed}{status}"), there.as_bytes());
+        let shown = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        let added = OURS.replace("p/*", "q/*");
+        assert!(
+            shown.contains("0 existing statements unchanged, 1 added, 1 removed"),
+            "{shown}"
+        );
+        assert!(shown.contains(&format!("\n-{OURS}\n+{added}\n")), "{shown}");
+        let foreign = format!(
+            "{changed}{}",
+            status.replace("status: {", "status: {ledgerOf: u, ")
+        );
+        assert!(!text(&run(folder.path(), &foreign, there.as_bytes()).stdout).contains("removed"));
+    }
+
+    #[test]
+    fn the_plan_of_a_suspended_grant_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let grant = GRANT.replace("  credentials", "  suspend: true\n  credentials");
+        let shown = text(&run(folder.path(), &grant, b"").stdout);
+        assert!(
+            shown.contains("# the grant is suspended: the operator writes nothing"),
+            "{shown}"
+        );
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::{GROUP, GrantSpec, JobSpec, VERSION, crds};
-use crate::core::grant::{self, PassRoleDecision};
+use crate::api::{GROUP, GrantSpec, JobSpec, LedgerEntry, VERSION, crds};
+use crate::core::grant::{self, PassRoleDecision, split_ledger};
 use crate::core::job;
 use crate::core::schema::{check, check_envelope};
 
@@ -21,25 +21,57 @@ pub(super) async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     tokio::fs::read(path).await
 }
 
-/// Returns the spec of the only ImmBucketGrant of a manifest, or of the one with a name.
+/// What a manifest says about a grant.
+pub(super) struct ReadGrant {
+    pub(super) spec: GrantSpec,
+    /// The statements that the grant owns, if the manifest has the status of its object in the cluster.
+    pub(super) owned: Vec<LedgerEntry>,
+}
+
+/// Returns the only grant, or the only one with a name and in a namespace.
 ///
 /// # Errors
-/// Returns what is wrong with the manifest.
-pub(super) fn grant_of(text: &str, name: Option<&str>) -> Result<GrantSpec, String> {
-    let mut found = objects_of(text, "ImmBucketGrant")?;
-    let name_of = |grant: &Value| {
-        grant
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .map(ToOwned::to_owned)
+/// Returns what is wrong with the grant, or that it is not the only one.
+pub(super) fn only_grant(
+    mut found: Vec<Value>,
+    name: Option<&str>,
+    namespace: Option<&str>,
+) -> Result<ReadGrant, String> {
+    let metadata = |grant: &Value, member: &str| {
+        let member = grant
+            .get("metadata")
+            .and_then(|metadata| metadata.get(member)?.as_str());
+        member.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
     };
-    found.retain(|grant| name.is_none() || name_of(grant).as_deref() == name);
+    found.retain(|grant| name.is_none() || metadata(grant, "name").as_deref() == name);
+    // An object without a namespace goes where --namespace says.
+    found.retain(|grant| {
+        let own = metadata(grant, "namespace");
+        namespace.is_none() || own.is_none() || own.as_deref() == namespace
+    });
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
         (None, _) => Err("found none".to_owned()),
-        (Some(_), Some(_)) => Err("found more than one: select one with --name".to_owned()),
-        (Some(grant), None) => grant_spec(grant),
+        (Some(_), Some(_)) => {
+            Err("found more than one: select one with --name, or with --name and --namespace".to_owned())
+        }
+        (Some(grant), None) => read_grant(grant),
     }
+}
+
+/// Returns a grant, checked as the API server does, and as the operator does afterwards.
+///
+/// # Errors
+/// Returns what is wrong with it.
+pub(super) fn read_grant(grant: Value) -> Result<ReadGrant, String> {
+    let owned = grant.pointer("/status/owned").and_then(Value::as_array).cloned();
+    // A record that was copied into another object owns nothing.
+    let record_of = grant.pointer("/status/ledgerOf");
+    let owned = owned.filter(|_| record_of.is_none() || record_of == grant.pointer("/metadata/uid"));
+    let spec: GrantSpec = checked_spec(grant, "ImmBucketGrant")?;
+    grant::parse_spec(&spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
+    let (owned, _) = split_ledger(Some(&spec.bucket.name), owned.unwrap_or_default());
+    Ok(ReadGrant { spec, owned })
 }
 
 /// Returns the objects of a kind, also those in the items of lists.
@@ -47,8 +79,8 @@ pub(super) fn grant_of(text: &str, name: Option<&str>) -> Result<GrantSpec, Stri
 /// # Errors
 /// Returns what is wrong with the manifest.
 pub(super) fn objects_of(text: &str, kind: &str) -> Result<Vec<Value>, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
     let mut found = Vec::new();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
     for document in documents {
         collect(document, kind, &mut found)?;
     }
@@ -67,16 +99,6 @@ fn collect(document: Value, wanted: &str, found: &mut Vec<Value>) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// Returns the spec of a grant, checked as the API server does, and as the operator does afterwards.
-///
-/// # Errors
-/// Returns what is wrong with it.
-pub(super) fn grant_spec(grant: Value) -> Result<GrantSpec, String> {
-    let spec: GrantSpec = checked_spec(grant, "ImmBucketGrant")?;
-    grant::parse_spec(&spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
-    Ok(spec)
 }
 
 /// Returns the spec of a job, checked as the API server does, and as the operator does afterwards.

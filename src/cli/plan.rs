@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 
 use super::escape::escaped;
-use super::manifest;
+use super::manifest::{self, ReadGrant};
 use super::output::write_output;
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
 use crate::cloud::Cloud;
@@ -20,7 +20,7 @@ use crate::core::grant::{
     public_statement, whole_account,
 };
 use crate::core::place::BucketPlace;
-use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT};
+use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, fingerprint};
 use crate::ports::AccessKeys;
 
 /// Examples in the help text.
@@ -34,7 +34,7 @@ const EXAMPLES: &str = "Examples:
   # A grant in the cluster
   kubectl get ibg photos-to-analytics -n media -o yaml | imm-operator plan -f - --live
 
-Exit code 0: no change, 1: error, 2: changes.";
+Exit code 0: no change, 1: error, 2: changes, 64: invalid command line.";
 
 /// State of Block Public Access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,13 +49,16 @@ pub enum BlockPublicAccess {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PlanArgs {
-    /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List; - reads standard input. Other
-    /// kinds are ignored.
-    #[arg(long, short)]
-    file: PathBuf,
-    /// Name of the ImmBucketGrant, if the manifest has several.
+    /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List; - reads standard input. Can be
+    /// repeated. Other kinds are ignored.
+    #[arg(long, short, required = true)]
+    file: Vec<PathBuf>,
+    /// Name of the ImmBucketGrant, if the manifests have several.
     #[arg(long)]
     name: Option<String>,
+    /// Namespace of the ImmBucketGrant, if the manifests have several of one name.
+    #[arg(long, short)]
+    namespace: Option<String>,
     /// File with the bucket's current policy (JSON); an empty file means no policy. Use it in CI, without credentials.
     #[arg(long, conflicts_with = "live", required_unless_present = "live")]
     policy: Option<PathBuf>,
@@ -65,7 +68,7 @@ pub struct PlanArgs {
     live: bool,
     /// Block Public Access to assume with --policy: decides whether the ram:PassRole statement is written. Default: unknown,
     /// which counts as on. --live reads it from OSS instead.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "live")]
     public_access_block: Option<BlockPublicAccess>,
     /// URL of OSS for --live, for all regions, or REGION=URL for one; can be repeated. {region} is replaced by the bucket's
     /// region. Default: the public name. Change it for internal (VPC) endpoints or an emulator.
@@ -89,11 +92,11 @@ pub enum PlanError {
         /// Cause.
         source: std::io::Error,
     },
-    /// The manifest has no valid grant, or more than one.
-    #[error("{path} must contain exactly one valid ImmBucketGrant: {message}")]
+    /// The manifests have no valid grant, or more than one.
+    #[error("{paths} must contain exactly one valid ImmBucketGrant: {message}")]
     Manifest {
-        /// Path of the file.
-        path: PathBuf,
+        /// Paths of the files.
+        paths: String,
         /// What is wrong.
         message: String,
     },
@@ -126,7 +129,7 @@ pub enum PlanError {
     StdinTwice,
     /// An equal statement exists and adoptionPolicy is Fail.
     #[error(
-        "an equal statement is already in the policy and adoptionPolicy is Fail: set it to Adopt, or remove the statement"
+        "an equal statement is already in the policy and adoptionPolicy is Fail: set it to Adopt, or remove the statement. If this grant has written it, plan the grant with its status, as kubectl get -o yaml prints it"
     )]
     Existing,
 }
@@ -156,16 +159,13 @@ async fn plan_grant(
     now: Timestamp,
 ) -> Result<(String, bool), PlanError> {
     let stdin = Path::new("-");
-    if plan.file == stdin && plan.policy.as_deref() == Some(stdin) {
+    let inputs = plan.file.iter().chain(&plan.policy);
+    if inputs.filter(|path| *path == stdin).count() > 1 {
         return Err(PlanError::StdinTwice);
     }
-    let spec = read_grant(plan).await?;
-    let manifest = |message: String| PlanError::Manifest {
-        path: plan.file.clone(),
-        message,
-    };
     // Nothing is sent for a manifest that the operator would reject.
-    parse_spec(&spec, PassRoleDecision::Omitted).map_err(|error| manifest(error.to_string()))?;
+    let ReadGrant { spec, owned } = read_grant(plan).await?;
+    let manifest = |message: String| not_one_grant(plan, message);
     let bucket = BucketPlace::of(&spec.bucket).map_err(|error| manifest(error.to_string()))?;
     let (bytes, block) = match &plan.policy {
         Some(path) => {
@@ -183,7 +183,7 @@ async fn plan_grant(
     let choice =
         decide_pass_role(&spec, 1, &GrantStatus::default(), Some(block)).unwrap_or(PassRoleDecision::Omitted);
     let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
-    let change = planned_change_alone(document.as_ref(), &wanted, Vec::new(), now)
+    let change = planned_change_alone(document.as_ref(), &wanted, owned, now)
         .map_err(|outcome| not_planned(&outcome))?;
     Ok((
         format_plan(&spec, document.as_ref(), &change, choice),
@@ -199,10 +199,23 @@ fn format_plan(
     choice: PassRoleDecision,
 ) -> String {
     let before = document.map_or(0, |d| d.text().len());
-    let found: Vec<&str> = document
-        .into_iter()
-        .flat_map(|d| d.statements().iter().map(|s| d.text_of(s)))
+    let removed: Vec<String> = change
+        .remove
+        .iter()
+        .filter_map(|text| fingerprint(text))
         .collect();
+    let is_removed = |s: &StatementSpan| s.fingerprint.as_ref().is_some_and(|f| removed.contains(f));
+    let found: Vec<(char, &str)> = document
+        .into_iter()
+        .flat_map(|d| d.statements().iter().map(move |s| (d, s)))
+        .map(|(d, s)| (if is_removed(s) { '-' } else { ' ' }, d.text_of(s)))
+        .collect();
+    let leaving = found.iter().filter(|(mark, _)| *mark == '-').count();
+    let also = if leaving == 0 {
+        String::new()
+    } else {
+        format!(", {leaving} removed")
+    };
     let mut lines = vec![
         format!(
             "--- oss://{} policy, {}",
@@ -214,8 +227,8 @@ fn format_plan(
             spec.bucket.name, change.resulting_bytes
         ),
         format!(
-            "@@ {} unchanged, {} added @@",
-            counted(found.len(), "existing statement"),
+            "@@ {} unchanged, {} added{also} @@",
+            counted(found.len() - leaving, "existing statement"),
             change.add.len()
         ),
     ];
@@ -223,12 +236,16 @@ fn format_plan(
     lines.extend(
         found
             .iter()
-            .flat_map(|statement| statement.lines())
-            .map(|line| format!(" {line}")),
+            .flat_map(|(mark, statement)| statement.lines().map(move |line| format!("{mark}{line}"))),
     );
     lines.extend(change.add.iter().map(|statement| format!("+{statement}")));
     lines.push(pass_role_line(choice, spec.access.pass_role_statement));
     lines.extend(public_statement(Some(choice)).map(|note| format!("# {note}")));
+    lines.extend(
+        spec.suspend.then(|| {
+            "# the grant is suspended: the operator writes nothing until suspend is false".to_owned()
+        }),
+    );
     lines.extend(
         whole_account(&spec.grantee)
             .map(|note| format!("# {note}; requires a tenancy rule with principals: [Account]")),
@@ -276,14 +293,37 @@ async fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
     })
 }
 
-async fn read_grant(plan: &PlanArgs) -> Result<GrantSpec, PlanError> {
-    let refuse = |message: String| PlanError::Manifest {
-        path: manifest::shown(&plan.file),
+async fn read_grant(plan: &PlanArgs) -> Result<ReadGrant, PlanError> {
+    let mut found = Vec::new();
+    for path in &plan.file {
+        let refuse = |message: String| {
+            let path = manifest::shown(path).display().to_string();
+            not_one_grant(
+                plan,
+                if plan.file.len() > 1 {
+                    format!("{path}: {message}")
+                } else {
+                    message
+                },
+            )
+        };
+        let text = String::from_utf8(read(path).await?)
+            .map_err(|_| refuse("the file is not UTF-8 text".to_owned()))?;
+        found.extend(manifest::objects_of(&text, "ImmBucketGrant").map_err(refuse)?);
+    }
+    manifest::only_grant(found, plan.name.as_deref(), plan.namespace.as_deref())
+        .map_err(|message| not_one_grant(plan, message))
+}
+
+fn not_one_grant(plan: &PlanArgs, message: String) -> PlanError {
+    let paths = plan
+        .file
+        .iter()
+        .map(|path| manifest::shown(path).display().to_string());
+    PlanError::Manifest {
+        paths: paths.collect::<Vec<_>>().join(", "),
         message,
-    };
-    let text = String::from_utf8(read(&plan.file).await?)
-        .map_err(|_| refuse("the file is not UTF-8 text".to_owned()))?;
-    manifest::grant_of(&text, plan.name.as_deref()).map_err(refuse)
+    }
 }
 
 async fn read_live(

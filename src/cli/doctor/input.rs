@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::args::DoctorArgs;
 use crate::api::{GrantSpec, JobSpec, LedgerEntry};
 use crate::app::CallersCluster;
-use crate::cli::manifest;
+use crate::cli::manifest::{self, ReadGrant};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::validate::{is_namespace_name, is_object_name};
@@ -51,12 +51,11 @@ pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, String> {
         let wrong = |message: String| format!("{shown}: {message}");
         for grant in manifest::objects_of(&text, "ImmBucketGrant").map_err(wrong)? {
             let namespace = namespace_of(&grant, flags).map_err(wrong)?;
-            let spec = manifest::grant_spec(grant).map_err(wrong)?;
-            let ledger = Vec::new();
+            let ReadGrant { spec, owned } = manifest::read_grant(grant).map_err(wrong)?;
             subjects.add_grant(GrantSubject {
                 namespace,
                 spec,
-                ledger,
+                ledger: owned,
                 stored: false,
             })?;
         }

@@ -169,7 +169,7 @@ fn a_grant_that_the_api_server_refuses_is_refused_with_its_message() {
             "spec.credentials.secretRef.name: write the name alone",
         ),
     ];
-    assert_said(&cases, grant, |grant| grant_spec(grant).map(drop));
+    assert_said(&cases, grant, |grant| read_grant(grant).map(drop));
 }
 
 #[test]
