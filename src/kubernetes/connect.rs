@@ -8,23 +8,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Uri, header};
+use http::{Request, Uri};
 use k8s_openapi::ByteString;
 use kube::client::{Body, ClientBuilder};
 use kube::config::{AuthInfo, Cluster, ExecAuthCluster, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
-use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
 use tower::util::MapRequestLayer;
 
+use super::token_file::{TokenFile, TokenSource, token_source};
 use crate::core::error::error_chain;
 use crate::core::proxy::{ProxyVariables, with_scheme};
-
-/// How long a token is used before its file is read again, as in kubectl.
-const TOKEN_TTL: Duration = Duration::from_secs(60);
 
 /// Where the cluster is configured.
 #[derive(Clone, Debug, Default)]
@@ -75,8 +70,8 @@ pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
     let builder = ClientBuilder::try_from(config).map_err(unusable)?;
     let client = match token {
         None => builder.build(),
-        Some(file) => {
-            let token = Arc::new(TokenFile::new(file)?);
+        Some((file, other)) => {
+            let token = Arc::new(TokenFile::new(file, other.as_ref())?);
             let authorize = move |request: Request<Body>| token.authorize(request);
             builder.with_layer(&MapRequestLayer::new(authorize)).build()
         }
@@ -114,7 +109,10 @@ fn read_kubeconfigs(options: &ConnectOptions) -> Result<Option<Kubeconfig>, Stri
 }
 
 /// Builds the configuration of a context. Returns also the file with the token, if the user has one.
-fn config_of(kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<(Config, Option<PathBuf>), String> {
+fn config_of(
+    kubeconfig: Kubeconfig,
+    options: &ConnectOptions,
+) -> Result<(Config, Option<TokenSource>), String> {
     let name = options.context.clone().or(kubeconfig.current_context);
     let name =
         name.ok_or("the kubeconfig has no current context: set one with kubectl config use-context")?;
@@ -146,6 +144,14 @@ fn config_of(kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<(Config
     if url.host().is_none() {
         return Err(invalid("the server", &format!("{server:?} has no host")));
     }
+    // Like kubectl: without TLS, anyone on the way could read the credentials, so none is sent.
+    if url.scheme_str() == Some("http") {
+        user = AuthInfo {
+            impersonate: user.impersonate,
+            impersonate_groups: user.impersonate_groups,
+            ..AuthInfo::default()
+        };
+    }
     let mut config = Config::new(url.clone());
     config.default_namespace = context
         .namespace
@@ -166,7 +172,7 @@ fn config_of(kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<(Config
                 .map_err(|error: http::uri::InvalidUri| invalid("the proxy", &error))
         })
         .transpose()?;
-    let token = token_file(&mut user);
+    let token = token_source(&mut user);
     config.auth_info = user;
     Ok((config, token))
 }
@@ -210,57 +216,10 @@ fn proxy(cluster: &Cluster, server: &Uri, variables: &ProxyVariables) -> Option<
     proxy.map(ToOwned::to_owned)
 }
 
-/// Takes the token file of a user, unless other credentials of the user take precedence.
-fn token_file(user: &mut AuthInfo) -> Option<PathBuf> {
-    let basic = user.username.is_some() && user.password.is_some();
-    if basic || user.token.is_some() {
-        return None;
-    }
-    user.token_file.take().map(PathBuf::from)
-}
-
-/// A token that is read from a file again once a minute.
-struct TokenFile {
-    file: PathBuf,
-    header: Mutex<(HeaderValue, Instant)>,
-}
-
-impl TokenFile {
-    fn new(file: PathBuf) -> Result<Self, String> {
-        let header = read_token(&file)?;
-        Ok(Self {
-            header: Mutex::new((header, Instant::now())),
-            file,
-        })
-    }
-
-    fn authorize(&self, mut request: Request<Body>) -> Request<Body> {
-        let mut header = self.header.lock();
-        if header.1.elapsed() >= TOKEN_TTL {
-            // A file that cannot be read now is read again with the next minute; the last token may still work.
-            let fresh = read_token(&self.file).unwrap_or_else(|_| header.0.clone());
-            *header = (fresh, Instant::now());
-        }
-        request
-            .headers_mut()
-            .insert(header::AUTHORIZATION, header.0.clone());
-        request
-    }
-}
-
-/// Reads a token. Most editors and `echo` end a file with a line break, which is not part of the token.
-fn read_token(file: &PathBuf) -> Result<HeaderValue, String> {
-    let unusable = |why: &dyn std::fmt::Display| format!("token file {}: {why}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
-    let token = SecretString::from(text.trim());
-    let header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
-    let mut header = header.map_err(|_| unusable(&"it has characters that a token cannot have"))?;
-    header.set_sensitive(true);
-    Ok(header)
-}
-
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     const CONFIG: &str = "apiVersion: v1
@@ -283,7 +242,7 @@ users:
         }
     }
 
-    fn loaded(options: &ConnectOptions) -> Result<(Config, Option<PathBuf>), String> {
+    fn loaded(options: &ConnectOptions) -> Result<(Config, Option<TokenSource>), String> {
         config_of(read_kubeconfigs(options)?.ok_or("none")?, options)
     }
 
@@ -330,25 +289,67 @@ users:
         assert_eq!(proxy(&options).as_deref(), Some("socks5://proxy.example.com/"));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_file_may_end_in_a_line_break_and_is_read_again() {
+    #[test]
+    fn a_token_file_takes_precedence_over_a_token_and_nothing_is_sent_without_tls() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config"), CONFIG).unwrap();
-        let path = folder.path().join("token");
-        std::fs::write(&path, "first\r\n").unwrap();
-        let (_, file) = loaded(&options(folder.path(), &["config"])).unwrap();
-        let token = TokenFile::new(file.unwrap()).unwrap();
-        let sent = || {
-            let request = token.authorize(Request::new(Body::empty()));
-            request.headers()["authorization"].to_str().unwrap().to_owned()
-        };
-        assert_eq!(sent(), "Bearer first");
-        std::fs::write(&path, "second\n").unwrap();
-        assert_eq!(sent(), "Bearer first");
-        tokio::time::advance(TOKEN_TTL).await;
-        assert_eq!(sent(), "Bearer second");
-        std::fs::remove_file(&path).unwrap();
-        tokio::time::advance(TOKEN_TTL).await;
-        assert_eq!(sent(), "Bearer second");
+        let file = folder.path().join("token");
+        let named = file.display().to_string();
+        // What the user has, the content of the file, and the token that is sent from the file and by kube.
+        for (user, content, from_file, inline) in [
+            (
+                format!("token: a, tokenFile: {named}"),
+                Some("b"),
+                Some("Bearer b"),
+                None,
+            ),
+            (
+                format!("token: a, tokenFile: {named}"),
+                None,
+                Some("Bearer a"),
+                None,
+            ),
+            (
+                format!("token: a, tokenFile: {named}"),
+                Some("\n"),
+                Some("Bearer a"),
+                None,
+            ),
+            (
+                format!("token: '', tokenFile: {named}"),
+                Some("b"),
+                Some("Bearer b"),
+                None,
+            ),
+            ("token: a, tokenFile: ''".to_owned(), None, None, Some("a")),
+            ("token: ''".to_owned(), None, None, None),
+        ] {
+            let _ = std::fs::remove_file(&file);
+            if let Some(content) = content {
+                std::fs::write(&file, content).unwrap();
+            }
+            let config = CONFIG.replace("tokenFile: token", &user);
+            std::fs::write(folder.path().join("config"), &config).unwrap();
+            let options = options(folder.path(), &["config"]);
+            let (loaded_config, source) = loaded(&options).unwrap();
+            let sent = source.map(|(file, other)| TokenFile::new(file, other.as_ref()).unwrap());
+            let sent = sent.map(|token| {
+                let request = token.authorize(Request::new(Body::empty()));
+                request.headers()["authorization"].to_str().unwrap().to_owned()
+            });
+            assert_eq!(sent.as_deref(), from_file, "{user}");
+            let token = loaded_config
+                .auth_info
+                .token
+                .as_ref()
+                .map(ExposeSecret::expose_secret);
+            assert_eq!(token, inline, "{user}");
+            let plain = config.replace("https://api.example.com:6443", "http://api.example.com");
+            std::fs::write(folder.path().join("config"), plain).unwrap();
+            let (loaded_config, source) = loaded(&options).unwrap();
+            assert!(
+                source.is_none() && loaded_config.auth_info.token.is_none(),
+                "{user}"
+            );
+        }
     }
 }

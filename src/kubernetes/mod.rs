@@ -17,6 +17,7 @@ mod reports;
 pub(crate) mod request;
 pub(crate) mod served_crds;
 pub(crate) mod stored_ledger;
+mod token_file;
 
 use std::sync::Arc;
 
