@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_saphyr::budget::Budget;
 
 use crate::api::{GROUP, GrantSpec, JobSpec, LedgerEntry, VERSION, crds};
 use crate::core::grant::{self, PassRoleDecision, split_ledger};
@@ -80,9 +82,29 @@ pub(super) fn read_grant(grant: Value) -> Result<ReadGrant, String> {
 /// Returns what is wrong with the manifest.
 pub(super) fn objects_of(text: &str, kind: &str) -> Result<Vec<Value>, String> {
     let mut found = Vec::new();
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
-    for document in documents {
+    for document in documents(text)? {
         collect(document, kind, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Returns the documents of a manifest: YAML, or JSON objects one after the other, as kubectl accepts.
+fn documents(text: &str) -> Result<Vec<Value>, String> {
+    let json = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let json: Result<Vec<&RawValue>, _> = json.collect();
+    // JSON is YAML as well, whose parser reports a field that is there twice.
+    let parts = json.map_or_else(
+        |_| vec![text],
+        |parts| parts.into_iter().map(RawValue::get).collect(),
+    );
+    let mut found = Vec::new();
+    for part in parts {
+        let mut budget = Budget::default();
+        // The output of kubectl for a whole cluster is large. How often aliases repeat a part stays limited.
+        (budget.max_documents, budget.max_nodes, budget.max_events) = (1_000_000, 50_000_000, 200_000_000);
+        let options = serde_saphyr::options! { budget: Some(budget), with_snippet: false };
+        let documents: Result<Vec<Value>, _> = serde_saphyr::from_multiple_with_options(part, options);
+        found.extend(documents.map_err(|error| format!("not valid YAML or JSON: {error}"))?);
     }
     Ok(found)
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::core::condition_builder::counted;
 
+mod metadata;
 mod rules;
 
 /// Prepares a value as the API server does, and checks it: a null counts as absent, an absent member has its default, and
@@ -220,16 +221,7 @@ pub fn check_envelope(object: &Map<String, Value>, api_version: &str) -> Result<
             "{name} is no field of this kind: correct the name, or remove it"
         ));
     }
-    let text = |name: &str| {
-        object
-            .get("metadata")
-            .and_then(|meta| meta.get(name)?.as_str())
-            .unwrap_or_default()
-    };
-    if text("name").is_empty() && text("generateName").is_empty() {
-        return Err("metadata.name is required, as a string".to_owned());
-    }
-    Ok(())
+    metadata::check_metadata(object.get("metadata").unwrap_or(&Value::Null))
 }
 
 #[cfg(test)]

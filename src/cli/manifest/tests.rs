@@ -269,3 +269,32 @@ fn a_job_that_the_api_server_refuses_is_refused_with_its_message() {
     ];
     assert_said(&cases, job, |job| job_spec(job).map(drop));
 }
+
+#[test]
+fn a_manifest_is_read_as_kubectl_reads_it() {
+    let grant = |name: &str| format!(r#"{{"kind": "ImmBucketGrant", "metadata": {{"name": "{name}"}}}}"#);
+    let (a, b) = (grant("a"), grant("b"));
+    let many = "---\nkind: ConfigMap\n".repeat(2000);
+    let large = format!("data: [{}]", "1, ".repeat(300_000));
+    for (text, count) in [
+        (format!("{a}\n---\n{b}"), 2),
+        (format!("{a}{b}"), 2),
+        (format!("{a}\n{b}\n"), 2),
+        (format!("{{kind: List, items: [{a}, {b}]}}"), 2),
+        (format!("{many}---\n{a}"), 1),
+        (format!("{large}\n---\n{a}"), 1),
+        (String::new(), 0),
+    ] {
+        let found = objects_of(&text, "ImmBucketGrant").unwrap();
+        assert_eq!(found.len(), count, "{}", &text[..text.len().min(99)]);
+    }
+    for (text, part) in [
+        ("kind: [", "not valid YAML or JSON: "),
+        (r#"{"kind": "A", "kind": "B"}"#, "duplicate"),
+        (r#"{"kind": "A"}{"kind": "A", "kind": "B"}"#, "duplicate"),
+        ("a: &a [x]\nb: *c", "not valid YAML or JSON: "),
+    ] {
+        let said = objects_of(text, "ImmBucketGrant").unwrap_err();
+        assert!(said.contains(part) && said.lines().count() == 1, "{text}: {said}");
+    }
+}
