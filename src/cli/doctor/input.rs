@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::args::DoctorArgs;
-use crate::api::{GrantSpec, JobSpec, LedgerEntry};
+use crate::api::{GROUP, GrantSpec, JobSpec, LedgerEntry, VERSION};
 use crate::app::CallersCluster;
 use crate::cli::manifest::{self, ReadGrant};
 use crate::core::grant::{GrantObject, ObjectKey};
@@ -96,7 +96,7 @@ async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(),
     for object in &flags.objects {
         let (kind, name) = object.split_once('/').unwrap_or((object.as_str(), ""));
         let key = key(&namespace, name)?;
-        match kind {
+        match plain_kind(kind).as_str() {
             "ibg" | "immbucketgrant" | "immbucketgrants" => {
                 let grant = cluster.grant(&key).await.map_err(|error| error.to_string())?;
                 subjects.add_grant(stored_grant(grant)?)?;
@@ -121,6 +121,14 @@ async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(),
     }
     subjects.cluster = Some(cluster);
     Ok(())
+}
+
+/// Returns a kind in lower case and without version and group, both of which kubectl accepts.
+fn plain_kind(kind: &str) -> String {
+    let kind = kind.to_ascii_lowercase();
+    let plain = kind.strip_suffix(GROUP).and_then(|rest| rest.strip_suffix('.'));
+    let plain = plain.map(|rest| rest.strip_suffix(&format!(".{VERSION}")).unwrap_or(rest));
+    plain.unwrap_or(&kind).to_owned()
 }
 
 fn stored_grant(grant: GrantObject) -> Result<GrantSubject, String> {
@@ -163,6 +171,27 @@ impl Subjects {
         match self.job.replace(job) {
             None => Ok(()),
             Some(_) => Err("there is more than one ImageScoreJob: check one at a time".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_written_as_for_kubectl() {
+        for (kind, plain) in [
+            ("ibg", "ibg"),
+            ("IBG", "ibg"),
+            ("ImmBucketGrant", "immbucketgrant"),
+            ("immbucketgrant.immops.dev", "immbucketgrant"),
+            ("imagescorejobs.v1alpha1.immops.dev", "imagescorejobs"),
+            ("ibg.example.com", "ibg.example.com"),
+            ("immops.dev", "immops.dev"),
+            ("", ""),
+        ] {
+            assert_eq!(plain_kind(kind), plain, "{kind}");
         }
     }
 }
