@@ -155,8 +155,12 @@ fn store_synced(
             .create_new(true)
             .mode(0o600)
             .open(path)?;
-        file.write_all(text.as_bytes())?;
-        sync(&file)
+        let written = file.write_all(text.as_bytes()).and_then(|()| sync(&file));
+        if written.is_err() {
+            // A part of the policy could not be put back, and would be in the way of the next attempt.
+            let _ = std::fs::remove_file(path);
+        }
+        written
     };
     if new {
         create(path)?;
@@ -231,5 +235,11 @@ mod tests {
         };
         store_synced(&path, &image(&["two"]), false, full).unwrap_err();
         assert_eq!(read_image(&path).unwrap(), image(&["two"]));
+        let no_room = |_: &File| -> std::io::Result<()> { Err(ErrorKind::StorageFull.into()) };
+        store_synced(&path, &image(&["three"]), false, no_room).unwrap_err();
+        assert_eq!(read_image(&path).unwrap(), image(&["two"]));
+        let other = folder.path().join("other.json");
+        store_synced(&other, &image(&["one"]), true, no_room).unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
