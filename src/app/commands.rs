@@ -4,12 +4,13 @@ use super::RunError;
 use crate::api::ItemResult;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
+use crate::core::validate::{check_namespace_name, check_object_name};
 use crate::kubernetes::Kubernetes;
 use crate::kubernetes::connect::{ConnectOptions, Connection, connect};
 use crate::kubernetes::request::RequestError;
 
 fn client_of(cluster: &ConnectOptions) -> Result<Connection, RunError> {
-    connect(cluster).map_err(RunError::Cluster)
+    connect(cluster).map_err(RunError::NotFound)
 }
 
 /// Returns the grants that carry the operator's finalizer, with the number of statements that each owns. Removes the
@@ -58,13 +59,17 @@ pub async fn read_results(
         namespace: namespace.map_or(connection.namespace, ToOwned::to_owned),
         name: job.to_owned(),
     };
+    // A name is a part of the path of a request.
+    check_object_name("the name of the job", &key.name)
+        .and_then(|()| check_namespace_name("the namespace", &key.namespace))
+        .map_err(|error| RunError::NotFound(error.to_string()))?;
     let permissions = format!(
         "get imagescorejobs and list imagescorereports in namespace {} (included in the built-in ClusterRole view)",
         key.namespace
     );
     let failed = |error: RequestError| RunError::Cluster(error.describe(&permissions));
     let job = kubernetes.find_job(&key).await.map_err(failed)?;
-    let job = job.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))?;
+    let job = job.ok_or_else(|| RunError::NotFound(format!("there is no ImageScoreJob {key}")))?;
     page_of(job.status.results.clone());
     let mut page = None;
     while job.status.reports.is_some() {
@@ -123,7 +128,7 @@ impl CallersCluster {
         let permission = format!("get immbucketgrants in namespace {}", key.namespace);
         let found = self.kubernetes.find_grant(key).await;
         let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
-        found.ok_or_else(|| RunError::Cluster(format!("there is no ImmBucketGrant {key}")))
+        found.ok_or_else(|| RunError::NotFound(format!("there is no ImmBucketGrant {key}")))
     }
 
     /// Reads a job.
@@ -134,7 +139,7 @@ impl CallersCluster {
         let permission = format!("get imagescorejobs in namespace {}", key.namespace);
         let found = self.kubernetes.find_job(key).await;
         let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
-        found.ok_or_else(|| RunError::Cluster(format!("there is no ImageScoreJob {key}")))
+        found.ok_or_else(|| RunError::NotFound(format!("there is no ImageScoreJob {key}")))
     }
 
     /// Returns whether a grant of any namespace names a bucket.

@@ -78,9 +78,12 @@ pub struct Settings {
 /// Reasons why the process cannot start or has to end.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// The API server cannot be reached, rejects a request, or does not have the named object.
+    /// The API server cannot be reached, or rejects a request.
     #[error("request to the cluster failed: {0}")]
     Cluster(String),
+    /// The cluster is not configured, or does not have the named object.
+    #[error("{0}")]
+    NotFound(String),
     /// The listen address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -133,7 +136,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     if let Some(path) = &settings.tenancy_rules {
         rules.load(path).await?;
     }
-    let client = connect(&settings.cluster).map_err(RunError::Cluster)?.client;
+    let client = connect(&settings.cluster).map_err(RunError::NotFound)?.client;
     let cloud = Cloud::new(endpoints).map_err(|e| RunError::Http(e.to_string()))?;
     let metrics = Arc::new(metrics::Metrics::default());
     let ready = Arc::new(AtomicBool::new(false));

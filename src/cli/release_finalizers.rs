@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::cluster::ClusterArgs;
 use super::escape::escaped;
+use super::output::write_output;
 use crate::app::release_finalizers;
 use crate::core::condition_builder::counted;
 
@@ -17,7 +18,7 @@ const EXAMPLES: &str = "Examples:
   # Release them, after the operator was stopped
   imm-operator release-finalizers --yes
 
-Exit code 0: done, 1: failed, 2: invalid command line.";
+Exit code 0: done, 1: failed, 64: invalid command line.";
 
 /// Flags of `release-finalizers`.
 #[derive(Debug, clap::Args)]
@@ -33,30 +34,36 @@ pub struct ReleaseFinalizersArgs {
 /// Lists the grants with the operator's finalizer and, with `--yes`, removes it. Returns exit code 1 after an error.
 pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
     match release_finalizers(&flags.cluster.options(), flags.yes).await {
-        Ok(None) => {
-            println!(
-                "The cluster has no CRD immbucketgrants.immops.dev, so there are no grants and no finalizers"
-            );
-            ExitCode::SUCCESS
-        }
+        Ok(None) => print(
+            "The cluster has no CRD immbucketgrants.immops.dev, so there are no grants and no finalizers\n",
+        ),
         Ok(Some(held)) => {
-            for (grant, statements) in &held {
-                let word = if flags.yes {
-                    "released"
-                } else {
-                    "would be released with --yes"
-                };
-                println!(
-                    "{grant}: {word}; kept in the policy: {}",
-                    counted(*statements, "statement")
-                );
-            }
-            println!("{}", counted(held.len(), "grant"));
-            ExitCode::SUCCESS
+            let verb = if flags.yes {
+                "released"
+            } else {
+                "would be released with --yes"
+            };
+            let lines = held.iter().map(|(grant, statements)| {
+                let statements = counted(*statements, "statement");
+                format!("{grant}: {verb}; kept in the policy: {statements}\n")
+            });
+            print(&format!(
+                "{}{}\n",
+                lines.collect::<String>(),
+                counted(held.len(), "grant")
+            ))
         }
         Err(error) => {
             eprintln!("imm-operator release-finalizers: {}", escaped(&error.to_string()));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    if write_output("release-finalizers", text) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }

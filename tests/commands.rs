@@ -1,0 +1,85 @@
+//! Commands that use a cluster, as programs: what is refused before a request, and output that nobody reads.
+
+#[cfg(test)]
+mod commands {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    fn command(folder: &Path, server: &str, arguments: &[&str]) -> Command {
+        let config = format!(
+            "current-context: a\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
+             contexts: [{{name: a, context: {{cluster: c}}}}]\n"
+        );
+        std::fs::write(folder.join("config"), config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env_clear()
+            .env("KUBECONFIG", "config");
+        command
+    }
+
+    /// Answers one request: there is no such resource.
+    fn cluster_without_crds() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 8192]);
+            let body =
+                r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#;
+            let length = body.len();
+            let head = "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nConnection: close\r\n";
+            let _ = stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
+        });
+        format!("http://{address}")
+    }
+
+    #[test]
+    fn a_name_that_no_object_can_have_is_refused_before_a_request() {
+        let folder = tempfile::tempdir().unwrap();
+        for (arguments, part) in [
+            (&["results", "j?x=1"][..], "the name of the job must be"),
+            (&["results", "../secrets/s"], "the name of the job must be"),
+            (&["results", "j", "-n", "a/b"], "the namespace must be"),
+            (
+                &["results", "j", "--context", "zz"],
+                "imm-operator results: context zz does not exist in the kubeconfig",
+            ),
+            (
+                &["release-finalizers", "--context", "zz"],
+                "imm-operator release-finalizers: context zz does not exist",
+            ),
+        ] {
+            let output = command(folder.path(), "https://127.0.0.1:1", arguments)
+                .output()
+                .unwrap();
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+            assert!(
+                message.contains(part) && !message.contains("request to"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let release = |out: Stdio| {
+            let mut command = command(folder.path(), &cluster_without_crds(), &["release-finalizers"]);
+            let output = command.stdout(out).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(release(writer.into()), (Some(0), String::new()));
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, message) = release(full.into());
+        assert_eq!(code, Some(1), "{message}");
+        assert!(message.contains("cannot write to standard output"), "{message}");
+    }
+}
