@@ -89,10 +89,11 @@ namespace: {{ index . 2 | quote }}
 {{- include "imm-operator.marks" (list . dict $annotations) }}
 {{- end }}
 
-{{/* Name of the image: the registry of the chart wins over the one of all charts, the digest over the tag. */}}
+{{/* Name of the image: the registry of the chart wins over the one of all charts, and both over the one that releases push to;
+     the digest wins over the tag. */}}
 {{- define "imm-operator.image" -}}
 {{- $image := .Values.image -}}
-{{- with default .Values.global.imageRegistry $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
+{{- coalesce $image.registry .Values.global.imageRegistry "ghcr.io" }}/{{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end }}
 {{- end }}
 

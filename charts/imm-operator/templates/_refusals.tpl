@@ -3,9 +3,18 @@
 {{- include "imm-operator.sharedNamespaces" . -}}
 {{- include "imm-operator.identity" . -}}
 {{- include "imm-operator.deletions" . -}}
+{{- include "imm-operator.registry" . -}}
 {{- include "imm-operator.metrics.rules.selector" . -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- fail "metrics.serviceMonitor excludes metrics.podMonitor: with both, every series would be scraped twice; disable one of them" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses a registry in the repository, before which the default registry would be written. */}}
+{{- define "imm-operator.registry" -}}
+{{- if and (not .Values.image.registry) (not .Values.global.imageRegistry) (regexMatch `^[^/]*\.[^/]*/|^localhost/` .Values.image.repository) -}}
+{{- $parts := regexSplit "/" .Values.image.repository 2 -}}
+{{- fail (printf "image.repository %s names a registry: set image.registry=%s and image.repository=%s" .Values.image.repository (first $parts) (last $parts)) -}}
 {{- end -}}
 {{- end }}
 

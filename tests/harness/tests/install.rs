@@ -221,7 +221,7 @@ async fn check_24_an_upgrade_that_does_not_become_ready_is_rolled_back() {
         ];
         assert_eq!(
             plane.kubectl(&deployed).await.unwrap(),
-            "imm-operator/imm-operator:0.1.0 1"
+            "ghcr.io/imm-operator/imm-operator:0.1.0 1"
         );
         plane
             .helm(helm, &["uninstall", "imm-operator", "-n", "imm-system", "--wait"])

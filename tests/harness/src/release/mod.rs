@@ -19,6 +19,8 @@ use crate::tools::Tool;
 
 /// The version of the workspace, of the chart and of the image.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The image that the release workflow pushes, and that the chart runs by default.
+pub const IMAGE: &str = "ghcr.io/imm-operator/imm-operator";
 /// The time of every file in an archive: a release has no time of its own.
 const TIME: &str = "--mtime=@0";
 
@@ -104,7 +106,7 @@ fn same_version(chart: &str) -> Result<()> {
     for line in [
         format!("version: {VERSION}"),
         format!("appVersion: \"{VERSION}\""),
-        format!("      image: imm-operator/imm-operator:{VERSION}"),
+        format!("      image: {IMAGE}:{VERSION}"),
     ] {
         if !chart.lines().any(|found| found == line) {
             return Err(HarnessError::Surprise(format!(

@@ -1,6 +1,7 @@
 //! What values change in the Pod and in the objects around it.
 
 use imm_harness::Helm;
+use imm_harness::release::IMAGE;
 use serde_json::{Value, json};
 
 use super::{BOTH, chart, objects, render};
@@ -143,6 +144,7 @@ fn check_8_registry_and_pull_secrets_of_all_charts_count() {
         image("global: {imageRegistry: g.example.com}"),
         "g.example.com/imm-operator/imm-operator:0.1.0"
     );
+    assert_eq!(image("{}"), format!("{IMAGE}:0.1.0"));
     let both = "{global: {imageRegistry: g.example.com}, image: {registry: own.example.com}}";
     assert_eq!(image(both), "own.example.com/imm-operator/imm-operator:0.1.0");
     let values = "{global: {imagePullSecrets: [a, {name: b}]}, imagePullSecrets: [{name: a}, c]}";

@@ -19,6 +19,10 @@ const WRONG: &[(&str, &str)] = &[
     ("image: {registry: 'https://registry.example.com'}", "registry"),
     ("image: {registry: registry.example.com/}", "registry"),
     ("image: {repository: Org/x}", "repository"),
+    (
+        "image: {repository: r.example.com/a/x}",
+        "set image.registry=r.example.com and image.repository=a/x",
+    ),
     ("image: {repository: a//b}", "repository"),
     ("image: {tag: 'a b'}", "tag"),
     ("imagePullSecrets: [{nam: a}]", "imagePullSecrets"),
