@@ -118,6 +118,21 @@ subjects:
     namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
+{{/* Whether the PodDisruptionBudget allows no disruption, however many Pods are available. Empty means that it allows one. */}}
+{{- define "imm-operator.noDisruption" -}}
+{{- $budget := .Values.podDisruptionBudget -}}
+{{- $pods := int64 (default 0 .Values.replicaCount) -}}
+{{- if and $budget.enabled (gt $pods 1) -}}
+{{- $least := toString $budget.minAvailable -}}
+{{- $share := trimSuffix "%" $least | int64 -}}
+{{- /* Kubernetes rounds a share of the Pods up. */ -}}
+{{- if hasSuffix "%" $least }}{{ $share = div (add (mul $pods $share) 99) 100 }}{{ end -}}
+{{- if ne $least "" | ternary (ge $share $pods) (has (toString $budget.maxUnavailable) (list "0" "0%" "00%")) -}}
+yes
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* Permissions in the watched namespaces; the same rules for a ClusterRole and for Roles. */}}
 {{- define "imm-operator.rules" -}}
 rules:

@@ -12,6 +12,7 @@ mod cluster_kinds;
 mod every_value;
 mod metadata;
 mod names;
+mod notes;
 mod options;
 mod selftest;
 mod wrong_values;

@@ -70,6 +70,12 @@ fn a_disruption_budget_needs_two_pods() {
         budget(least),
         Some(json!({"minAvailable": "50%", "selector": selector}))
     );
+    // An empty number would be null, which allows no disruption.
+    let empty = "{replicaCount: 2, podDisruptionBudget: {maxUnavailable: ''}}";
+    assert_eq!(
+        budget(empty),
+        Some(json!({"maxUnavailable": 1, "selector": selector}))
+    );
     let none = "{replicaCount: 2, podDisruptionBudget: {maxUnavailable: 0}}";
     assert_eq!(
         budget(none),

@@ -1,0 +1,53 @@
+//! What the notes of a release say about its values.
+
+use imm_harness::Helm;
+
+use super::helm;
+
+/// Returns the notes of an installation with these values, on one line. Helm 4 asks no cluster for them.
+fn notes(values: &str) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), values).unwrap();
+    let path = file.path().display().to_string();
+    let install = ["install", "release", "--namespace", "imm-system", "--dry-run=client", "--values", &path];
+    let output = helm(Helm::Four, &install).unwrap();
+    let (_, notes) = output.split_once("\nNOTES:\n").unwrap();
+    notes.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Checks that the notes have a text exactly with the first values.
+fn assert_says(text: &str, with: &[&str], without: &[&str]) {
+    for (number, values) in with.iter().chain(without).enumerate() {
+        let said = notes(values);
+        assert_eq!(said.contains(text), number < with.len(), "{values}: {said}");
+    }
+}
+
+#[test]
+fn the_default_image_is_named_until_another_is_set() {
+    let default = "the nodes pull ghcr.io/imm-operator/imm-operator:0.1.0, which exists once version 0.1.0 is released";
+    let own = "image: {registry: r.example.com}";
+    assert_says(default, &["{}", "image: {registry: null}"], &[own, "image: {repository: a/b}"]);
+}
+
+#[test]
+fn a_budget_that_allows_no_disruption_is_named() {
+    let budget = |replicas: u8, values: &str| format!("{{replicaCount: {replicas}, podDisruptionBudget: {{{values}}}}}");
+    let with = [
+        budget(2, "maxUnavailable: 0"),
+        budget(2, "maxUnavailable: 0%"),
+        budget(2, "minAvailable: 2"),
+        budget(2, "minAvailable: 51%"),
+        budget(3, "minAvailable: 100%, maxUnavailable: 1"),
+    ];
+    let without = [
+        budget(2, ""),
+        budget(2, "minAvailable: 50%, maxUnavailable: 0"),
+        budget(2, "maxUnavailable: ''"),
+        budget(2, "enabled: false, maxUnavailable: 0"),
+        budget(1, "maxUnavailable: 0"),
+        budget(3, "minAvailable: 2"),
+        budget(2, "minAvailable: 0"),
+    ];
+    assert_says("allow no disruption", &with.each_ref().map(String::as_str), &without.each_ref().map(String::as_str));
+}
