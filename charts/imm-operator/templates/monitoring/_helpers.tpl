@@ -47,16 +47,16 @@ metricRelabelings:
 app.kubernetes.io/component: metrics
 {{- end }}
 
-{{/* Whether there is a Service for metrics. Empty means no. */}}
-{{/* A Service: its name starts with a letter, and has at most 63 characters with the suffix. */}}
+{{/* A Service: its name starts with a letter, has no dot, which a release may have, and at most 63 characters with the suffix. */}}
 {{- define "imm-operator.metricsServiceName" -}}
-{{- $name := include "imm-operator.fullname" . -}}
+{{- $name := include "imm-operator.fullname" . | replace "." "-" -}}
 {{- if regexMatch "^[0-9]" $name -}}
 {{- $name = printf "imm-%s" $name -}}
 {{- end -}}
 {{- printf "%s-metrics" ($name | trunc 55 | trimSuffix "-") -}}
 {{- end }}
 
+{{/* Whether there is a Service for metrics. Empty means no. */}}
 {{- define "imm-operator.hasMetricsService" -}}
 {{- $metrics := .Values.metrics -}}
 {{- if or $metrics.service.enabled (include "imm-operator.rendersMonitoring" (list . "ServiceMonitor" "serviceMonitor" $metrics.serviceMonitor)) -}}

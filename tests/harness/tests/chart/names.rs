@@ -72,7 +72,7 @@ fn names_that_yaml_reads_as_numbers_or_booleans_stay_names() {
 fn the_metrics_service_has_a_valid_name_whatever_the_release_is_called() {
     let long = "r".repeat(53);
     for major in BOTH {
-        for release in ["imm", "1imm", long.as_str()] {
+        for release in ["imm", "1imm", "eu.imm-operator", "1.2", long.as_str()] {
             let set = ["--set", "metrics.service.enabled=true"];
             let rendered = helm(
                 major,
@@ -83,6 +83,7 @@ fn the_metrics_service_has_a_valid_name_whatever_the_release_is_called() {
             let name = service.unwrap()["metadata"]["name"].as_str().unwrap();
             assert!(name.len() <= 63 && name.ends_with("-metrics"), "{name}");
             assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+            assert!(!name.contains('.'), "{name}");
             let address = format!("--operator-address={name}.n.svc:");
             let addressed = rendered
                 .iter()
