@@ -51,3 +51,22 @@ fn a_budget_that_allows_no_disruption_is_named() {
     ];
     assert_says("allow no disruption", &with.each_ref().map(String::as_str), &without.each_ref().map(String::as_str));
 }
+
+#[test]
+fn an_address_that_the_network_policy_cannot_know_is_named() {
+    let on = |more: &str| format!("networkPolicy: {{enabled: true}}\n{more}");
+    let with = [
+        on("extraEnv: [{name: HTTPS_PROXY, value: 'http://p:3128'}]"),
+        on("extraEnv: [{name: all_proxy, value: 'http://p:3128'}]"),
+        on("extraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, valueFrom: {configMapKeyRef: {name: a, key: b}}}]"),
+        on("extraEnvFrom: [{configMapRef: {name: a}}]"),
+        on("extraArgs: ['--sts-endpoint=https://a:8443']"),
+    ];
+    let without = [
+        on(""),
+        on("extraEnv: [{name: NO_PROXY, value: a}, {name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]"),
+        "networkPolicy: {enabled: true, extraEgress: [{ports: [{port: 1}]}]}\nextraEnvFrom: [{configMapRef: {name: a}}]".into(),
+        "extraEnvFrom: [{configMapRef: {name: a}}]".into(),
+    ];
+    assert_says("can name another address", &with.each_ref().map(String::as_str), &without.each_ref().map(String::as_str));
+}

@@ -96,6 +96,9 @@ fn a_spread_constraint_selects_the_pods_of_the_release_unless_it_says_otherwise(
     assert_eq!(spread[1]["labelSelector"], json!({"matchLabels": {"x": "z"}}));
 }
 
+/// The ports of DNS, each with UDP and TCP.
+const DNS: [i64; 4] = [53, 53, 5353, 5353];
+
 /// Returns the ports of the egress rules, and the addresses of the rules that name some.
 fn egress(values: &str) -> (Vec<i64>, Vec<String>) {
     let rendered = rendered(values);
@@ -117,14 +120,34 @@ fn egress(values: &str) -> (Vec<i64>, Vec<String>) {
 #[test]
 fn the_network_policy_leaves_the_operator_working() {
     let on = "networkPolicy: {enabled: true}";
-    assert_eq!(egress(on), (vec![53, 53, 443, 6443], Vec::new()));
-    let node = format!("{on}\ncredentials: {{source: ecs}}");
+    let usual = [&DNS[..], &[443, 6443]].concat();
+    assert_eq!(egress(on), (usual.clone(), Vec::new()));
     let metadata = "\"100.100.100.200/32\":[80]".to_owned();
-    assert_eq!(egress(&node), (vec![53, 53, 443, 6443], vec![metadata]));
+    for (node, found) in [
+        ("credentials: {source: ecs}", true),
+        ("extraArgs: [--own-identity=ecs]", true),
+        ("extraArgs: [--own-identity, ecs]", true),
+        ("extraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]", true),
+        ("credentials: {source: ecs}\nextraArgs: [--own-identity=none]", false),
+        ("credentials: {source: none}\nextraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]", false),
+    ] {
+        let expected = (usual.clone(), found.then(|| metadata.clone()).into_iter().collect());
+        assert_eq!(egress(&format!("{on}\n{node}")), expected, "{node}");
+    }
+    for uri in [
+        "credentials: {source: uri, uri: 'https://keys.example.com:8443/x?y=:1'}",
+        "credentials: {source: uri}\nextraEnv: [{name: ALIBABA_CLOUD_CREDENTIALS_URI, value: 'https://keys.example.com:8443'}]",
+    ] {
+        let ports = [&DNS[..], &[443, 8443, 6443]].concat();
+        assert_eq!(egress(&format!("{on}\n{uri}")).0, ports, "{uri}");
+    }
     let proxies = format!(
         "{on}\nendpoints: {{oss: 'https://oss.{{region}}.example.com:8443/', imm: 'https://imm.example.com', sts: 'http://[fd00::1]', regions: {{oss: {{cn-beijing: 'http://a:8080'}}}}}}"
     );
-    assert_eq!(egress(&proxies).0, [53, 53, 443, 8443, 80, 8080, 6443]);
+    assert_eq!(
+        egress(&proxies).0,
+        [&DNS[..], &[443, 8443, 80, 8080, 6443]].concat()
+    );
 }
 
 #[test]
