@@ -4,6 +4,8 @@
 {{- include "imm-operator.identity" . -}}
 {{- include "imm-operator.deletions" . -}}
 {{- include "imm-operator.registry" . -}}
+{{- include "imm-operator.podRefusals" . -}}
+{{- include "imm-operator.scrapeTimes" . -}}
 {{- include "imm-operator.metrics.rules.selector" . -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- fail "metrics.serviceMonitor excludes metrics.podMonitor: with both, every series would be scraped twice; disable one of them" -}}
@@ -54,6 +56,70 @@
 {{- $_ := mustRegexMatch $selector "" -}}
 {{- end -}}
 {{- end -}}
+{{- end }}
+
+{{/* Refuses volumes and mounts in the place of the chart's own. */}}
+{{- define "imm-operator.extraVolumesRefusals" -}}
+{{- $own := list "tenancy" -}}
+{{- if .Values.credentials.existingSecret }}{{ $own = append $own "credentials" }}{{ end -}}
+{{- $names := $own -}}
+{{- range .Values.extraVolumes -}}
+{{- if has .name $names -}}
+{{- fail (printf "extraVolumes: there is a volume named %s already: choose another name" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $paths := list -}}
+{{- range .Values.extraVolumeMounts -}}
+{{- $path := regexReplaceAll "/+" (printf "%s/" .mountPath) "/" -}}
+{{- range $own -}}
+{{- if hasPrefix (printf "/etc/imm-operator/%s/" .) $path -}}
+{{- fail (printf "extraVolumeMounts: mountPath %s is the folder of the chart's own volume %s: choose another folder" $path .) -}}
+{{- end -}}
+{{- end -}}
+{{- if has $path $paths -}}
+{{- fail (printf "extraVolumeMounts: mountPath %s appears twice: choose another folder" $path) -}}
+{{- end -}}
+{{- $paths = append $paths $path -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses combinations that the API server or the kubelet refuses later. */}}
+{{- define "imm-operator.podRefusals" -}}
+{{- include "imm-operator.extraVolumesRefusals" . -}}
+{{- if and (eq .Values.dnsPolicy "None") (not (dig "nameservers" list .Values.dnsConfig)) -}}
+{{- fail "dnsPolicy None needs dnsConfig.nameservers: name at least one server" -}}
+{{- end -}}
+{{- $strategy := default dict .Values.updateStrategy -}}
+{{- if and (eq (dig "type" "" $strategy) "Recreate") (hasKey $strategy "rollingUpdate") -}}
+{{- fail "updateStrategy.type Recreate excludes updateStrategy.rollingUpdate: remove one of them" -}}
+{{- end -}}
+{{- $context := merge (dict) .Values.securityContext .Values.podSecurityContext -}}
+{{- if and (dig "runAsNonRoot" false $context) (eq (toString (dig "runAsUser" "" $context)) "0") -}}
+{{- fail "runAsUser 0 contradicts runAsNonRoot true in podSecurityContext and securityContext: name another user, or leave it to the image" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses a scrape that may take longer than the time between scrapes, as the Prometheus operator does. */}}
+{{- define "imm-operator.scrapeTimes" -}}
+{{- range $name := list "serviceMonitor" "podMonitor" -}}
+{{- $block := index $.Values.metrics $name -}}
+{{- if and $block.enabled $block.interval $block.scrapeTimeout -}}
+{{- if gt (include "imm-operator.milliseconds" $block.scrapeTimeout | int64) (include "imm-operator.milliseconds" $block.interval | int64) -}}
+{{- fail (printf "metrics.%s.scrapeTimeout %s is above metrics.%s.interval %s: lower it, or raise the interval" $name $block.scrapeTimeout $name $block.interval) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A duration of Prometheus in milliseconds. */}}
+{{- define "imm-operator.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 "w" 604800000 "y" 31536000000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+[a-z]+" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" .) (index $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end }}
 
 {{/* Whether extraEnv sets a variable: a list of the context and the name of the variable. */}}

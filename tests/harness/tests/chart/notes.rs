@@ -9,7 +9,15 @@ fn notes(values: &str) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), values).unwrap();
     let path = file.path().display().to_string();
-    let install = ["install", "release", "--namespace", "imm-system", "--dry-run=client", "--values", &path];
+    let install = [
+        "install",
+        "release",
+        "--namespace",
+        "imm-system",
+        "--dry-run=client",
+        "--values",
+        &path,
+    ];
     let output = helm(Helm::Four, &install).unwrap();
     let (_, notes) = output.split_once("\nNOTES:\n").unwrap();
     notes.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -25,14 +33,21 @@ fn assert_says(text: &str, with: &[&str], without: &[&str]) {
 
 #[test]
 fn the_default_image_is_named_until_another_is_set() {
-    let default = "the nodes pull ghcr.io/imm-operator/imm-operator:0.1.0, which exists once version 0.1.0 is released";
+    let default =
+        "the nodes pull ghcr.io/imm-operator/imm-operator:0.1.0, which exists once version 0.1.0 is released";
     let own = "image: {registry: r.example.com}";
-    assert_says(default, &["{}", "image: {registry: null}"], &[own, "image: {repository: a/b}"]);
+    assert_says(
+        default,
+        &["{}", "image: {registry: null}"],
+        &[own, "image: {repository: a/b}"],
+    );
 }
 
 #[test]
 fn a_budget_that_allows_no_disruption_is_named() {
-    let budget = |replicas: u8, values: &str| format!("{{replicaCount: {replicas}, podDisruptionBudget: {{{values}}}}}");
+    let budget = |replicas: u8, values: &str| {
+        format!("{{replicaCount: {replicas}, podDisruptionBudget: {{{values}}}}}")
+    };
     let with = [
         budget(2, "maxUnavailable: 0"),
         budget(2, "maxUnavailable: 0%"),
@@ -49,7 +64,11 @@ fn a_budget_that_allows_no_disruption_is_named() {
         budget(3, "minAvailable: 2"),
         budget(2, "minAvailable: 0"),
     ];
-    assert_says("allow no disruption", &with.each_ref().map(String::as_str), &without.each_ref().map(String::as_str));
+    assert_says(
+        "allow no disruption",
+        &with.each_ref().map(String::as_str),
+        &without.each_ref().map(String::as_str),
+    );
 }
 
 #[test]
@@ -68,5 +87,19 @@ fn an_address_that_the_network_policy_cannot_know_is_named() {
         "networkPolicy: {enabled: true, extraEgress: [{ports: [{port: 1}]}]}\nextraEnvFrom: [{configMapRef: {name: a}}]".into(),
         "extraEnvFrom: [{configMapRef: {name: a}}]".into(),
     ];
-    assert_says("can name another address", &with.each_ref().map(String::as_str), &without.each_ref().map(String::as_str));
+    assert_says(
+        "can name another address",
+        &with.each_ref().map(String::as_str),
+        &without.each_ref().map(String::as_str),
+    );
+}
+
+#[test]
+fn a_grace_period_below_the_time_of_a_call_is_named() {
+    let period = "terminationGracePeriodSeconds";
+    assert_says(
+        "terminationGracePeriodSeconds is",
+        &[&format!("{period}: 5"), &format!("{period}: 69")],
+        &["{}", &format!("{period}: 70")],
+    );
 }

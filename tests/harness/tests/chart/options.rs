@@ -128,10 +128,19 @@ fn the_network_policy_leaves_the_operator_working() {
         ("extraArgs: [--own-identity=ecs]", true),
         ("extraArgs: [--own-identity, ecs]", true),
         ("extraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]", true),
-        ("credentials: {source: ecs}\nextraArgs: [--own-identity=none]", false),
-        ("credentials: {source: none}\nextraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]", false),
+        (
+            "credentials: {source: ecs}\nextraArgs: [--own-identity=none]",
+            false,
+        ),
+        (
+            "credentials: {source: none}\nextraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]",
+            false,
+        ),
     ] {
-        let expected = (usual.clone(), found.then(|| metadata.clone()).into_iter().collect());
+        let expected = (
+            usual.clone(),
+            found.then(|| metadata.clone()).into_iter().collect(),
+        );
         assert_eq!(egress(&format!("{on}\n{node}")), expected, "{node}");
     }
     for uri in [

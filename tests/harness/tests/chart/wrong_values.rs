@@ -126,6 +126,93 @@ const WRONG: &[(&str, &str)] = &[
         "excludes metrics.podMonitor",
     ),
     ("crds: {enabled: false, keep: false}", "crds.allowDeletion"),
+    ("endpoints: {oss: 'https://x:70000'}", "oss"),
+    ("endpoints: {oss: 'https://x:0'}", "oss"),
+    ("endpoints: {imm: 'https://a..b'}", "imm"),
+    ("endpoints: {sts: 'https://x-.y'}", "sts"),
+    (
+        "endpoints: {regions: {oss: {cn-hangzhou: 'https://.a'}}}",
+        "cn-hangzhou",
+    ),
+    ("credentials: {source: uri, uri: 'https://a:70000/'}", "uri"),
+    ("runtimeClassName: a..b", "runtimeClassName"),
+    ("schedulerName: a..b", "schedulerName"),
+    ("priorityClassName: a..b", "priorityClassName"),
+    ("serviceAccount: {name: a..b}", "name"),
+    ("imagePullSecrets: [a..b]", "imagePullSecrets"),
+    ("imagePullSecrets: [{name: a.-b}]", "imagePullSecrets"),
+    ("global: {imagePullSecrets: [a..b]}", "imagePullSecrets"),
+    ("global: {imageRegistry: a..b}", "imageRegistry"),
+    ("image: {registry: 'a:70000'}", "registry"),
+    ("credentials: {existingSecret: a..b}", "existingSecret"),
+    ("podLabels: {a..b/c: d}", "podLabels"),
+    ("networkPolicy: {metricsFrom: [{}]}", "metricsFrom"),
+    (
+        "networkPolicy: {metricsFrom: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}",
+        "metricsFrom",
+    ),
+    (
+        "networkPolicy: {metricsFrom: [{ipBlock: {cidr: 10.0.0.1}}]}",
+        "cidr",
+    ),
+    (
+        "networkPolicy: {extraEgress: [{to: [{ipBlock: {cidr: 10.0.0.0/33}}]}]}",
+        "cidr",
+    ),
+    (
+        "networkPolicy: {extraEgress: [{ports: [{port: 0}]}]}",
+        "extraEgress",
+    ),
+    ("podSecurityContext: {runAsUser: -1}", "runAsUser"),
+    (
+        "podSecurityContext: {supplementalGroups: [-1]}",
+        "supplementalGroups",
+    ),
+    ("securityContext: {runAsGroup: 4294967296}", "runAsGroup"),
+    ("podSecurityContext: {runAsUser: 0}", "contradicts runAsNonRoot"),
+    ("securityContext: {runAsUser: 0}", "contradicts runAsNonRoot"),
+    ("dnsPolicy: None", "needs dnsConfig.nameservers"),
+    (
+        "{dnsPolicy: None, dnsConfig: {searches: [a]}}",
+        "needs dnsConfig.nameservers",
+    ),
+    (
+        "updateStrategy: {type: Recreate, rollingUpdate: {maxSurge: 1}}",
+        "excludes updateStrategy.rollingUpdate",
+    ),
+    (
+        "extraVolumes: [{name: tenancy, emptyDir: {}}]",
+        "extraVolumes: there is a volume named tenancy",
+    ),
+    (
+        "{extraVolumes: [{name: credentials, emptyDir: {}}], credentials: {existingSecret: a}}",
+        "extraVolumes: there is a volume named credentials",
+    ),
+    (
+        "extraVolumes: [{name: a, emptyDir: {}}, {name: a, emptyDir: {}}]",
+        "extraVolumes: there is a volume named a",
+    ),
+    (
+        "extraVolumeMounts: [{name: a, mountPath: /etc/imm-operator/tenancy}]",
+        "the chart's own volume tenancy",
+    ),
+    (
+        "extraVolumeMounts: [{name: a, mountPath: /etc//imm-operator/tenancy/b}]",
+        "the chart's own volume tenancy",
+    ),
+    (
+        "extraVolumeMounts: [{name: a, mountPath: /b}, {name: c, mountPath: /b/}]",
+        "appears twice",
+    ),
+    (
+        "metrics: {serviceMonitor: {enabled: true, interval: 30s, scrapeTimeout: 1m}}",
+        "scrapeTimeout 1m is above metrics.serviceMonitor.interval 30s",
+    ),
+    (
+        "metrics: {podMonitor: {enabled: true, interval: 1m, scrapeTimeout: 1m1ms}}",
+        "scrapeTimeout 1m1ms is above",
+    ),
+    ("metrics: {podMonitor: {interval: 1s1m}}", "interval"),
     ("unknown: 1", "unknown"),
 ];
 
@@ -151,6 +238,34 @@ fn check_3_wrong_values_are_refused_by_name() {
     for (number, (values, name)) in WRONG.iter().enumerate() {
         let refused = render_values(BOTH[number % 2], values, &[]).expect_err(values);
         assert!(refused.contains(name), "{values}: {refused}");
+    }
+}
+
+/// Values that are close to wrong ones.
+const RIGHT: &[&str] = &[
+    "endpoints: {oss: 'https://{region}.a_b.example.com:65535/', imm: 'https://imm-{region}-x.c', sts: 'http://[::1]:1'}",
+    "credentials: {source: uri, uri: 'https://keys.example.com:8443?a=b'}",
+    "credentials: {source: uri, uri: 'http://[::1]:6666/'}",
+    "{runtimeClassName: a.b-c, schedulerName: '1', priorityClassName: a.b, serviceAccount: {name: a.b}}",
+    "podLabels: {a.b-c/d: e}",
+    "networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}, namespaceSelector: {}}]}",
+    "networkPolicy: {enabled: true, metricsFrom: [{ipBlock: {cidr: 'fd00::/8', except: ['fd00:1::/32']}}]}",
+    "networkPolicy: {enabled: true, extraEgress: [{ports: [{port: https, protocol: TCP}]}]}",
+    "{podSecurityContext: {runAsUser: 0}, securityContext: {runAsUser: 1000}}",
+    "{podSecurityContext: {runAsNonRoot: false, runAsUser: 0}}",
+    "{dnsPolicy: None, dnsConfig: {nameservers: [10.0.0.10]}}",
+    "updateStrategy: {type: Recreate}",
+    "{extraVolumes: [{name: credentials, emptyDir: {}}], extraVolumeMounts: [{name: credentials, mountPath: /etc/imm-operator}]}",
+    "metrics: {serviceMonitor: {enabled: true, interval: 1m, scrapeTimeout: 60s}}",
+    "metrics: {serviceMonitor: {enabled: true, interval: '', scrapeTimeout: 1h}}",
+    "metrics: {serviceMonitor: {enabled: true, interval: 1m30s, scrapeTimeout: 1m29s999ms}}",
+];
+
+#[test]
+fn values_that_are_close_to_wrong_ones_are_accepted() {
+    for (number, values) in RIGHT.iter().enumerate() {
+        let rendered = render_values(BOTH[number % 2], values, &[]);
+        assert!(rendered.is_ok(), "{values}: {rendered:?}");
     }
 }
 
