@@ -16,14 +16,23 @@ RUN mkdir -p /image/etc/ssl/certs \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
  && echo 'operator:x:65532:65532:imm-operator:/:/sbin/nologin' > /image/etc/passwd
 
-# `make test` builds this stage with a natively compiled binary.
-FROM scratch AS image
+# What every image has besides its files.
+FROM scratch AS settings
 LABEL org.opencontainers.image.title="imm-operator" \
       org.opencontainers.image.description="Kubernetes operator for Alibaba Cloud OSS bucket grants and IMM image scores" \
       org.opencontainers.image.source="https://github.com/imm-operator/imm-operator" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=builder /image/ /
 USER 65532:65532
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/imm-operator"]
 CMD ["run"]
+
+# The image of a release, from the static binaries that it publishes: the context is target/dist-image, in which `cargo xtask release`
+# makes a folder for each architecture. `make test` builds this stage with a binary for its own architecture.
+FROM settings AS release
+ARG TARGETARCH
+COPY ${TARGETARCH}/ /
+
+# The default: everything from source.
+FROM settings AS image
+COPY --from=builder /image/ /

@@ -50,7 +50,7 @@ enum Target {
         /// Use the unreleased changes as notes if the version has none yet.
         #[arg(long)]
         dry_run: bool,
-        /// The folder of the files, which is emptied; default: target/dist.
+        /// The folder of the files, which is emptied, as is the folder of the image beside it (dist-image); default: target/dist.
         #[arg(long)]
         output: Option<PathBuf>,
     },

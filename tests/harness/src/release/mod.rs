@@ -2,6 +2,7 @@
 //! The files contain no time of the build and no path of the machine, so that the same binary gives the same bytes.
 
 mod compile;
+mod image_files;
 mod notes;
 pub mod sbom;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 pub use self::compile::{ARCHITECTURES, Architecture, compile, missing_packages};
+pub use self::image_files::image_files;
 pub use self::notes::{filled, section};
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
@@ -35,7 +37,8 @@ pub struct ReleaseOptions {
     pub dry_run: bool,
 }
 
-/// Makes all files of a release and returns their names.
+/// Makes all files of a release and returns their names. The files of the image are in another folder, [`images`], below the
+/// name of each architecture.
 ///
 /// # Errors
 /// Chart, changelog and workspace disagree about the version, or a command fails.
@@ -55,6 +58,8 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     fs::create_dir_all(output).map_err(HarnessError::io(format!("creating {}", output.display())))?;
     let place = tempfile::tempdir().map_err(HarnessError::io("creating a folder for the archives"))?;
 
+    let images = images(output);
+    let _ = fs::remove_dir_all(&images);
     let checksums = sbom::locked_checksums(&read("Cargo.lock")?);
     let (mut names, mut archives) = (Vec::new(), Vec::new());
     for (architecture, binary) in ARCHITECTURES.iter().zip(&binaries) {
@@ -62,6 +67,7 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
         let content = place.path().join(architecture.name);
         copy(binary, &content.join("imm-operator"))?;
         copy(&root.join("LICENSE"), &content.join("LICENSE"))?;
+        image_files(&root, binary, &images.join(architecture.name))?;
         let archive = format!("{stem}.tar.gz");
         pack(&content, &["imm-operator", "LICENSE"], &output.join(&archive)).await?;
 
@@ -99,6 +105,13 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     write(&output.join("SHA256SUMS"), &sums(output, &all).await?)?;
     names.push("SHA256SUMS".into());
     Ok(names)
+}
+
+/// Returns the folder of the image's files for an output folder: `dist-image` beside `dist`.
+pub fn images(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push("-image");
+    output.with_file_name(name)
 }
 
 /// Fails unless the chart and its image have the version of the workspace.

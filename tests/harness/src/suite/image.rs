@@ -1,5 +1,5 @@
 //! Tests the container image without a container engine. The static binary is built natively, buildah (which needs no
-//! daemon) builds the Dockerfile's last stage, and the result is unpacked, inspected and run.
+//! daemon) builds the Dockerfile's stage `release`, and the result is unpacked, inspected and run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use tokio::process::Command;
 use super::stage::Stage;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
+use crate::release::image_files;
 use crate::tools::can_start;
 
-const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const LARGEST: u64 = 25 * 1024 * 1024;
 const USER: &str = "65532:65532";
-const COPY_FROM_BUILDER: &str = "COPY --from=builder /image/ /";
+const COPY_FROM_BUILDER: &str = "COPY --from=builder /image/ /\n";
 /// All files of the image.
 const FILES: [&str; 3] = ["etc/passwd", "etc/ssl/certs/ca-certificates.crt", "imm-operator"];
 
@@ -102,32 +102,35 @@ async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
     Ok(folder.join(target).join("release/imm-operator"))
 }
 
-/// Creates a build context with the files of the builder stage and a Dockerfile of the last stage. Fails if the
-/// Dockerfile has an unexpected form.
+/// Creates a build context as a release has it, and a Dockerfile without the stages that compile. Fails if the Dockerfile has
+/// an unexpected form.
 fn context(root: &Path, binary: &Path, folder: &TempDir) -> Result<PathBuf> {
     let doing = || HarnessError::io("creating the build context of the image");
     let context = folder.path().join("context");
-    let image = context.join("image");
-    fs::create_dir_all(image.join("etc/ssl/certs")).map_err(doing())?;
-    fs::copy(binary, image.join("imm-operator")).map_err(doing())?;
-    let roots = HarnessError::io(format!("reading {ROOTS} (Debian package ca-certificates)"));
-    fs::copy(ROOTS, image.join("etc/ssl/certs/ca-certificates.crt")).map_err(roots)?;
-
+    image_files(root, binary, &context.join(architecture()))?;
     let dockerfile = fs::read_to_string(root.join("Dockerfile")).map_err(doing())?;
-    let account = dockerfile
-        .lines()
-        .find_map(|line| line.split('\'').nth(1).filter(|_| line.contains("passwd")));
-    let account = account.ok_or_else(|| unexpected("the Dockerfile writes no /etc/passwd"))?;
-    fs::write(image.join("etc/passwd"), format!("{account}\n")).map_err(doing())?;
-    let last = dockerfile
-        .rfind("\nFROM scratch")
-        .and_then(|start| dockerfile.get(start..));
-    let last = last.filter(|last| last.contains(COPY_FROM_BUILDER));
-    let last =
-        last.ok_or_else(|| unexpected("the Dockerfile's last stage does not copy /image/ into scratch"))?;
-    let local = last.replace(COPY_FROM_BUILDER, "COPY image/ /");
-    fs::write(context.join("Dockerfile"), local).map_err(doing())?;
+    let ours = dockerfile
+        .split_once("\nFROM scratch AS settings\n")
+        .and_then(|(_, rest)| rest.split_once("\nFROM settings AS image\n"))
+        .filter(|(_, last)| *last == COPY_FROM_BUILDER);
+    let (ours, _) = ours.ok_or_else(|| {
+        unexpected("the Dockerfile's last stage is not the settings and the builder's files")
+    })?;
+    fs::write(
+        context.join("Dockerfile"),
+        format!("FROM scratch AS settings\n{ours}"),
+    )
+    .map_err(doing())?;
     Ok(context)
+}
+
+/// The name of this machine's architecture in platforms of images.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// Builds the image into a plain folder of blobs.
@@ -140,6 +143,8 @@ async fn build(stage: &mut Stage<'_>, folder: &TempDir, context: &Path) -> Resul
         command
     };
     let mut build = store(&["build", "--isolation", "chroot", "--tag", "imm-operator"]);
+    build.args(["--target", "release", "--build-arg"]);
+    build.arg(format!("TARGETARCH={}", architecture()));
     build.arg(context);
     stage.prepared(build).await?;
     let image = folder.path().join("image");

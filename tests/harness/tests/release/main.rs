@@ -53,6 +53,34 @@ async fn two_releases_of_one_binary_are_the_same_bytes() {
 }
 
 #[tokio::test]
+async fn the_files_of_the_image_are_made_of_the_same_binary() {
+    let folder = tempfile::tempdir().unwrap();
+    release(folder.path()).await;
+    for architecture in ARCHITECTURES {
+        let image = folder.path().join("dist-image").join(architecture.name);
+        let listed = output("find", &image, &[".", "-type", "f", "-printf", "%P %m\n"]);
+        let mut listed: Vec<&str> = listed.lines().collect();
+        listed.sort_unstable();
+        assert_eq!(
+            listed,
+            [
+                "etc/passwd 644",
+                "etc/ssl/certs/ca-certificates.crt 644",
+                "imm-operator 755"
+            ]
+        );
+        let archive = format!("dist/imm-operator-{VERSION}-linux-{}.tar.gz", architecture.name);
+        let packed = output("tar", folder.path(), &["-xOzf", &archive, "imm-operator"]);
+        assert_eq!(
+            std::fs::read_to_string(image.join("imm-operator")).unwrap(),
+            packed
+        );
+        let account = std::fs::read_to_string(image.join("etc/passwd")).unwrap();
+        assert!(account.starts_with("operator:x:65532:65532:"), "{account}");
+    }
+}
+
+#[tokio::test]
 async fn the_files_agree_with_each_other_and_the_page() {
     let folder = tempfile::tempdir().unwrap();
     let names = release(folder.path()).await;
