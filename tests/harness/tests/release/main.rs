@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics")]
 
+mod publishing;
 mod workflows;
 
 use std::collections::BTreeMap;
