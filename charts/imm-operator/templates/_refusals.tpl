@@ -4,6 +4,7 @@
 {{- include "imm-operator.identity" . -}}
 {{- include "imm-operator.deletions" . -}}
 {{- include "imm-operator.registry" . -}}
+{{- include "imm-operator.firstObjects" . -}}
 {{- include "imm-operator.podRefusals" . -}}
 {{- include "imm-operator.scrapeTimes" . -}}
 {{- include "imm-operator.metrics.rules.selector" . -}}
@@ -54,6 +55,20 @@
 {{- if regexMatch `^\w+[=!]~` $matcher -}}
 {{- $selector := regexReplaceAll `^\w+[=!]~` $matcher "" | printf "[%s]" | fromJsonArray | first -}}
 {{- $_ := mustRegexMatch $selector "" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses grants and jobs in the release that brings their CRDs to the cluster: Helm looks up every kind before it creates
+     anything. Only Helm with a cluster is refused; a tool that applies what is rendered can wait for the CRDs. */}}
+{{- define "imm-operator.firstObjects" -}}
+{{- if and .Release.IsInstall .Values.crds.enabled (not (.Capabilities.APIVersions.Has "immops.dev/v1alpha1")) -}}
+{{- range .Values.extraObjects -}}
+{{- if regexMatch `(?m)^apiVersion: *["']?immops\.dev/` (kindIs "string" . | ternary . (toYaml .)) -}}
+{{- if lookup "v1" "Namespace" "" "kube-system" -}}
+{{- fail "extraObjects has a grant or a job, and the cluster does not have their CRDs yet: install without them first, then add them with helm upgrade" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -132,6 +132,45 @@ async fn check_11_stored_crds_are_established_structural_and_small() {
 }
 
 #[tokio::test]
+async fn a_grant_of_the_release_is_added_after_the_crds() {
+    let plane = ControlPlane::start(PLANE).await.unwrap();
+    plane
+        .kubectl(&["create", "namespace", "imm-system"])
+        .await
+        .unwrap();
+    let sample = std::fs::read_to_string(checkout().join("deploy/samples/grant.yaml")).unwrap();
+    let grant: serde_json::Value =
+        serde_saphyr::from_str(&sample.replace("namespace: media", "namespace: imm-system")).unwrap();
+    let as_object = format!("extraObjects={}", serde_json::json!([grant]));
+    let as_text = format!("extraObjects={}", serde_json::json!([sample]));
+    for major in [Helm::Three, Helm::Four] {
+        for set in [&as_object, &as_text] {
+            let refused = helm(&plane, major, "install", &chart(), &["--set-json", set])
+                .await
+                .unwrap_err();
+            assert!(refused.contains("then add them with helm upgrade"), "{refused}");
+            // Without a cluster it is rendered for tools that wait for the CRDs.
+            assert!(render(major, &["--set-json", set]).is_ok());
+        }
+    }
+    helm(&plane, Helm::Four, "install", &chart(), &[]).await.unwrap();
+    helm(
+        &plane,
+        Helm::Four,
+        "upgrade",
+        &chart(),
+        &["--set-json", &as_object],
+    )
+    .await
+    .unwrap();
+    let found = plane
+        .kubectl(&["get", "immbucketgrants", "-n", "imm-system", "-o", "name"])
+        .await
+        .unwrap();
+    assert!(found.contains("photos-to-analytics"), "{found}");
+}
+
+#[tokio::test]
 async fn an_upgrade_deletes_the_crds_only_if_it_says_so() {
     let plane = ControlPlane::start(PLANE).await.unwrap();
     plane
