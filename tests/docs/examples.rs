@@ -2,6 +2,7 @@
 //! these manifests in the cluster test of all samples.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 
 use imm_operator::api::GROUP;
 use serde_json::Value;
@@ -81,4 +82,60 @@ fn a_manifest_that_differs_from_its_guide_is_detected() {
     let invalid = sample.replace("ownerUID", "owner");
     assert_eq!(faults("", &documents(&invalid)).len(), 1);
     assert_eq!(faults("", &documents("kind: Namespace")).len(), 1);
+}
+
+/// Runs the script of the CronJob with a kubectl that lists these jobs: name, end, condition Complete and start. Returns the
+/// object that it creates, and what it prints.
+fn night(jobs: &str) -> (Option<Value>, String) {
+    let manifest = documents(&read(format!("{FOLDER}/continuous.yaml")));
+    let cron = manifest
+        .iter()
+        .find(|object| object["kind"] == "CronJob")
+        .unwrap();
+    let container = &cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+    let folder = tempfile::tempdir().unwrap();
+    let (kubectl, listed) = (folder.path().join("kubectl"), folder.path().join("listed"));
+    let program =
+        "#!/bin/sh\nif [ \"$1\" = get ]; then cat \"${0%/*}/listed\"; else cat > \"${0%/*}/created\"; fi\n";
+    std::fs::write(&kubectl, program).unwrap();
+    std::fs::set_permissions(&kubectl, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(listed, jobs).unwrap();
+    let strings = |value: &Value| -> Vec<String> {
+        let items = value.as_array().unwrap().iter();
+        items.map(|item| item.as_str().unwrap().to_owned()).collect()
+    };
+    let command = strings(&container["command"]);
+    let output = std::process::Command::new(&command[0])
+        .args(&command[1..])
+        .args(strings(&container["args"]))
+        .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let created = std::fs::read_to_string(folder.path().join("created"));
+    let created = created.map(|text| documents(&text).remove(0));
+    (created.ok(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn no_image_is_scored_by_two_jobs_of_a_series() {
+    let after = |jobs: &str| {
+        let (created, said) = night(jobs);
+        let created = created.unwrap_or_else(|| panic!("{jobs}: {said}"));
+        check_object(&created).unwrap_or_else(|fault| panic!("{fault}"));
+        created["spec"]["source"]["prefix"]["modifiedAfter"].clone()
+    };
+    let first = "photos-a|2026-11-01T03:00:00Z|True|2026-11-01T02:15:00Z\n";
+    let second = "photos-b|2026-11-02T03:00:00Z|True|2026-11-02T02:15:00Z\n";
+    let failed = "photos-c|2026-11-03T03:00:00Z|False|2026-11-03T02:15:00Z\n";
+    assert_eq!(after(""), Value::Null);
+    assert_eq!(after(&format!("{second}{first}")), "2026-11-02T02:15:00Z");
+    assert_eq!(after(&format!("{first}{failed}")), "2026-11-01T02:15:00Z");
+    assert_eq!(after(failed), Value::Null);
+    // One runs or is suspended, and one has no status yet.
+    for open in ["photos-d||False|2026-11-04T02:15:00Z\n", "photos-d|||\n"] {
+        let (created, said) = night(&format!("{first}{open}"));
+        assert_eq!(created, None, "{open}");
+        assert!(said.contains("have not ended: photos-d"), "{said}");
+    }
 }
