@@ -15,9 +15,11 @@ use crate::support::{PATIENCE, Stage, chart};
 /// API groups of samples that a plain API server does not serve, and of files that are no objects.
 const NOT_SERVED: &[&str] = &[
     "argoproj.io",
+    "helm.toolkit.fluxcd.io",
     "kustomize.config.k8s.io",
     "kustomize.toolkit.fluxcd.io",
     "monitoring.coreos.com",
+    "source.toolkit.fluxcd.io",
     "velero.io",
 ];
 /// Kinds with a spec of which a page shows a part: the part replaces members of this sample.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{chart, objects, render};
+use crate::rendering::render_values;
 use imm_harness::Helm;
 use imm_harness::environment::checkout;
 
@@ -65,6 +66,27 @@ fn check_8_the_image_of_artifact_hub_is_the_default() {
         images[0]["image"],
         deployment["spec"]["template"]["spec"]["containers"][0]["image"]
     );
+}
+
+#[test]
+fn the_gitops_samples_install_this_version_with_values_that_the_chart_accepts() {
+    let read = |name: &str| std::fs::read_to_string(checkout().join("deploy/gitops").join(name)).unwrap();
+    let (chart, _) = annotations();
+    let application = yaml(&read("argocd-application.yaml"));
+    let source = &application["spec"]["source"];
+    assert_eq!(source["targetRevision"], chart["version"]);
+    let flux: Vec<Value> = serde_saphyr::from_multiple(&read("flux-helmrelease.yaml")).unwrap();
+    assert_eq!(flux[0]["spec"]["ref"]["tag"], chart["version"]);
+    let place = format!(
+        "oci://{}/{}",
+        source["repoURL"].as_str().unwrap(),
+        source["chart"].as_str().unwrap()
+    );
+    assert_eq!(flux[0]["spec"]["url"], place);
+    for values in [&source["helm"]["valuesObject"], &flux[1]["spec"]["values"]] {
+        let rendered = render_values(Helm::Four, &values.to_string(), &[]);
+        assert!(rendered.is_ok(), "{values}: {rendered:?}");
+    }
 }
 
 #[test]
