@@ -103,3 +103,16 @@ fn a_grace_period_below_the_time_of_a_call_is_named() {
         &["{}", &format!("{period}: 70")],
     );
 }
+
+#[test]
+fn what_the_webhook_of_ack_needs_is_named() {
+    let source = "credentials: {source: rrsa}";
+    let role = "serviceAccount: {annotations: {pod-identity.alibabacloud.com/role-name: operator}}";
+    let both = format!("{source}\n{role}");
+    assert_says(
+        "kubectl label namespace imm-system pod-identity.alibabacloud.com/injection=on",
+        &[source, &both, "extraArgs: [--own-identity=rrsa]"],
+        &["{}", role],
+    );
+    assert_says("names no RAM role", &[source], &[&both, "{}"]);
+}
