@@ -12,6 +12,7 @@ use crate::core::credential_use::without_lists;
 use crate::core::grant::GrantObject;
 use crate::core::json::serialized_len;
 use crate::runtime::kept_bytes::KeptBytes;
+use crate::runtime::metric_labels::DeletionOutcome;
 use crate::runtime::metrics::Metrics;
 
 /// How long the operator tries to remove the statements of a deleted grant.
@@ -189,7 +190,7 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
     match leaving.deleted(grant) {
         Deletion::Regular => None,
         Deletion::Kept => {
-            metrics.unprotected_deletion("started");
+            metrics.unprotected_deletion(DeletionOutcome::Started);
             tracing::warn!(
                 grant = %key,
                 statements,
@@ -198,7 +199,7 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
             bucket.map(QueueKey::Bucket)
         }
         Deletion::Unverified => {
-            metrics.unprotected_deletion("dropped");
+            metrics.unprotected_deletion(DeletionOutcome::Dropped);
             tracing::error!(
                 grant = %key,
                 entries = unverified,
@@ -207,7 +208,7 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
             None
         }
         Deletion::Dropped => {
-            metrics.unprotected_deletion("dropped");
+            metrics.unprotected_deletion(DeletionOutcome::Dropped);
             tracing::error!(
                 grant = %key,
                 statements,

@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ports::Ports;
 use crate::runtime::memory_budget::{DEFAULT_LIMIT, MemoryBudget};
+use crate::runtime::metric_labels::KeyKind;
 use crate::runtime::queue::{self, Action, Trigger, Workers};
 use crate::runtime::{metrics, panics, rate_limit};
 
@@ -126,16 +127,16 @@ impl Controllers {
     pub async fn run(self) {
         let [buckets, jobs, finalizers, probes] = self.triggers;
         let context = self.context;
-        let run = |kind: &'static str, triggers, workers| {
+        let run = |kind, triggers, workers| {
             let of_depth = Arc::clone(&context);
             let depth = move |depth| of_depth.metrics.queue_depth(kind, depth);
             queue::run(triggers, workers, context.stop.clone(), depth, worker(&context))
         };
         futures::join!(
-            run("bucket", buckets, BUCKET_WORKERS),
-            run("job", jobs, JOB_WORKERS),
-            run("finalizer", finalizers, FINALIZER_WORKERS),
-            run("probe", probes, PROBE_WORKERS),
+            run(KeyKind::Bucket, buckets, BUCKET_WORKERS),
+            run(KeyKind::Job, jobs, JOB_WORKERS),
+            run(KeyKind::Finalizer, finalizers, FINALIZER_WORKERS),
+            run(KeyKind::Probe, probes, PROBE_WORKERS),
         );
     }
 }
@@ -148,12 +149,13 @@ fn worker(context: &Arc<Context>) -> impl Fn(QueueKey) -> BoxFuture<'static, Act
         Box::pin(async move {
             let started = Instant::now();
             let (kind, pass): (_, BoxFuture<'_, Action>) = match &key {
-                QueueKey::Bucket(name) => ("bucket", Box::pin(bucket::reconcile(&context, name))),
-                QueueKey::Job(name) => ("job", Box::pin(job::reconcile(&context, name))),
-                QueueKey::Probe(probe) => ("probe", Box::pin(bucket::probe(&context, probe))),
-                QueueKey::Finalizer(name) => {
-                    ("finalizer", Box::pin(restore_finalizer::restore(&context, name)))
-                }
+                QueueKey::Bucket(name) => (KeyKind::Bucket, Box::pin(bucket::reconcile(&context, name))),
+                QueueKey::Job(name) => (KeyKind::Job, Box::pin(job::reconcile(&context, name))),
+                QueueKey::Probe(probe) => (KeyKind::Probe, Box::pin(bucket::probe(&context, probe))),
+                QueueKey::Finalizer(name) => (
+                    KeyKind::Finalizer,
+                    Box::pin(restore_finalizer::restore(&context, name)),
+                ),
             };
             let next = if let Ok(next) = panics::contain(pass).await {
                 context.forget_panics(&key);

@@ -1,5 +1,7 @@
-//! All metrics. Every label has a closed set of values; the name of an object, bucket or account is never a label value.
+//! All metrics. Every label has a closed set of values; the name of an object, bucket or account is never a label value. Every
+//! counter is exported from the start of the process, so that its first event counts.
 
+use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -9,25 +11,32 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::metric_labels::{CallOutcome, CloudApi, DeletionOutcome, KeyKind, ScoreOutcome, WriteReason};
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
-    api: &'static str,
-    outcome: &'static str,
+    api: CloudApi,
+    outcome: CallOutcome,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
-    kind: &'static str,
+    kind: KeyKind,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
+struct WriteLabels {
+    reason: WriteReason,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
+struct ScoreLabels {
+    outcome: ScoreOutcome,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeletionLabels {
+    outcome: DeletionOutcome,
 }
 
 /// What `immops_objects` says about an object. All values are from closed sets.
@@ -43,6 +52,47 @@ pub struct ObjectLabels {
 
 /// Nine tenths of the 16,384 bytes that OSS accepts: an alert counts the policies above this bound.
 const NEARLY_FULL: f64 = 14745.0;
+
+/// Returns a family that has these series from the start, at 0. PromQL's `increase` and `rate` need a sample from before an
+/// event: they do not count the first sample of a series, so a series must not appear with its first event.
+fn at_zero<L, M>(labels: impl IntoIterator<Item = L>) -> Family<L, M>
+where
+    L: Clone + Hash + Eq,
+    M: Default,
+{
+    let family = Family::default();
+    for labels in labels {
+        drop(family.get_or_create(&labels));
+    }
+    family
+}
+
+fn kinds() -> impl Iterator<Item = KindLabels> {
+    KeyKind::ALL.iter().map(|&kind| KindLabels { kind })
+}
+
+fn calls() -> impl Iterator<Item = CallLabels> {
+    let outcomes = |&api| {
+        CallOutcome::ALL
+            .iter()
+            .map(move |&outcome| CallLabels { api, outcome })
+    };
+    CloudApi::ALL.iter().flat_map(outcomes)
+}
+
+fn writes() -> impl Iterator<Item = WriteLabels> {
+    WriteReason::ALL.iter().map(|&reason| WriteLabels { reason })
+}
+
+fn scores() -> impl Iterator<Item = ScoreLabels> {
+    ScoreOutcome::ALL.iter().map(|&outcome| ScoreLabels { outcome })
+}
+
+fn deletions() -> impl Iterator<Item = DeletionLabels> {
+    DeletionOutcome::ALL
+        .iter()
+        .map(|&outcome| DeletionLabels { outcome })
+}
 
 /// Defines the metrics: field, type, name, help, and the value to start with if it is not the default.
 macro_rules! metrics {
@@ -66,22 +116,22 @@ macro_rules! metrics {
 }
 
 metrics! {
-    reconciles: Family<KindLabels, Counter>, "reconcile", "Reconciles finished, by kind of key";
+    reconciles: Family<KindLabels, Counter>, "reconcile", "Reconciles finished, by kind of key", at_zero(kinds());
     reconcile_seconds: Histogram, "reconcile_duration_seconds", "Duration of a reconcile in seconds", Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]);
-    panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff";
-    queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind";
-    calls: Family<CallLabels, Counter>, "cloud_requests", "Requests to OSS, by API and outcome";
-    writes: Family<ReasonLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason";
+    panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff", at_zero(kinds());
+    queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind", at_zero(kinds());
+    calls: Family<CallLabels, Counter>, "cloud_requests", "Requests to OSS, by API and outcome", at_zero(calls());
+    writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(writes());
     lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
     policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, NEARLY_FULL, 16384.0]);
     stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
-    scores: Family<OutcomeLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome";
+    scores: Family<ScoreLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(scores());
     objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind, state and reason of the Ready condition";
     leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";
     rules: Gauge, "tenancy_rules_valid", "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1", valid_rules();
     drift: Counter, "drift_detected", "Reconciles of a grant that found statements missing that another writer had removed";
     finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
-    deletions: Family<OutcomeLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome";
+    deletions: Family<DeletionLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome", at_zero(deletions());
     dropped_events: Counter, "events_dropped", "Events that were not published, because their object had ten events within a minute";
     ready: Gauge<f64, AtomicU64>, "ready", "1 once the initial list of grants and jobs is complete";
 }
@@ -94,32 +144,32 @@ fn valid_rules() -> Gauge {
 
 impl Metrics {
     /// Records a finished reconcile and its duration.
-    pub fn reconcile(&self, kind: &'static str, seconds: f64) {
+    pub fn reconcile(&self, kind: KeyKind, seconds: f64) {
         self.reconciles.get_or_create(&KindLabels { kind }).inc();
         self.reconcile_seconds.observe(seconds);
     }
 
     /// Records a reconcile that panicked.
-    pub fn panicked(&self, kind: &'static str) {
+    pub fn panicked(&self, kind: KeyKind) {
         self.panics.get_or_create(&KindLabels { kind }).inc();
     }
 
     /// Sets the number of keys that are ready for a worker or being reconciled.
-    pub fn queue_depth(&self, kind: &'static str, depth: usize) {
+    pub fn queue_depth(&self, kind: KeyKind, depth: usize) {
         self.queue_depth
             .get_or_create(&KindLabels { kind })
             .set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
     /// Records a finished request to OSS.
-    pub fn cloud_call(&self, api: &'static str, ok: bool) {
-        let outcome = if ok { "ok" } else { "failed" };
+    pub fn cloud_call(&self, api: CloudApi, ok: bool) {
+        let outcome = if ok { CallOutcome::Ok } else { CallOutcome::Failed };
         self.calls.get_or_create(&CallLabels { api, outcome }).inc();
     }
 
-    /// Records a policy write: its reason (`added` or `removed`), and the seconds from the last read before it to its response.
-    pub fn policy_write(&self, reason: &'static str, window_seconds: f64) {
-        self.writes.get_or_create(&ReasonLabels { reason }).inc();
+    /// Records a policy write: its reason, and the seconds from the last read before it to its response.
+    pub fn policy_write(&self, reason: WriteReason, window_seconds: f64) {
+        self.writes.get_or_create(&WriteLabels { reason }).inc();
         self.lost_update_window.observe(window_seconds);
     }
 
@@ -135,8 +185,8 @@ impl Metrics {
     }
 
     /// Records a finished score request.
-    pub fn score_call(&self, outcome: &'static str) {
-        self.scores.get_or_create(&OutcomeLabels { outcome }).inc();
+    pub fn score_call(&self, outcome: ScoreOutcome) {
+        self.scores.get_or_create(&ScoreLabels { outcome }).inc();
     }
 
     /// Records that statements of a grant were found missing.
@@ -150,8 +200,8 @@ impl Metrics {
     }
 
     /// Records a step of removing the statements of a grant that was deleted without its finalizer.
-    pub fn unprotected_deletion(&self, outcome: &'static str) {
-        self.deletions.get_or_create(&OutcomeLabels { outcome }).inc();
+    pub fn unprotected_deletion(&self, outcome: DeletionOutcome) {
+        self.deletions.get_or_create(&DeletionLabels { outcome }).inc();
     }
 
     /// Records an event that was not published.
@@ -193,5 +243,55 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = encode(&mut out, &self.registry);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_starts_at_0() {
+        let text = Metrics::default().render();
+        let value = |series: &str| {
+            let found = text
+                .lines()
+                .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            found
+                .unwrap_or_else(|| panic!("{series} is missing: {text}"))
+                .to_owned()
+        };
+        for series in [
+            r#"immops_reconcile_total{kind="job"}"#,
+            r#"immops_panics_total{kind="finalizer"}"#,
+            r#"immops_queue_depth{kind="probe"}"#,
+            r#"immops_cloud_requests_total{api="PutBucketPolicy",outcome="failed"}"#,
+            r#"immops_policy_writes_total{reason="removed"}"#,
+            r#"immops_score_requests_total{outcome="credentials_rejected"}"#,
+            r#"immops_unprotected_deletions_total{outcome="expired"}"#,
+            "immops_drift_detected_total",
+            "immops_events_dropped_total",
+        ] {
+            assert_eq!(value(series), "0");
+        }
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        for name in types.filter_map(|line| line.strip_suffix(" counter")) {
+            assert!(text.contains(&format!("\n{name}_total")), "{name} has no series");
+        }
+    }
+
+    #[test]
+    fn an_event_changes_the_series_that_existed_before() {
+        let metrics = Metrics::default();
+        let before = metrics.render().lines().count();
+        metrics.panicked(KeyKind::Bucket);
+        metrics.cloud_call(CloudApi::GetBucketPolicy, false);
+        metrics.score_call(ScoreOutcome::Denied);
+        let after = metrics.render();
+        assert_eq!(after.lines().count(), before, "{after}");
+        assert!(
+            after.contains("immops_score_requests_total{outcome=\"denied\"} 1\n"),
+            "{after}"
+        );
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod fair_queue;
 pub(crate) mod http_server;
 pub mod kept_bytes;
 pub mod memory_budget;
+pub mod metric_labels;
 pub mod metrics;
 pub(crate) mod notify;
 pub mod panics;

@@ -7,6 +7,7 @@ use crate::api::GrantStatus;
 use crate::controller::context::Context;
 use crate::core::grant::GrantObject;
 use crate::ports::KubeError;
+use crate::runtime::metric_labels::DeletionOutcome;
 
 /// Adds the deleted grants of a bucket to the grants that the API server listed.
 pub(super) fn add_leaving_grants(
@@ -17,7 +18,7 @@ pub(super) fn add_leaving_grants(
 ) {
     let (leaving, expired) = context.leaving.of_bucket(bucket, now);
     for grant in expired {
-        context.metrics.unprotected_deletion("expired");
+        context.metrics.unprotected_deletion(DeletionOutcome::Expired);
         tracing::error!(
             grant = %grant.key,
             bucket,
@@ -55,7 +56,7 @@ pub(super) async fn replace_status(
 /// Returns the error of the API server.
 pub(super) async fn remove_finalizer(context: &Context, grant: &GrantObject) -> Result<(), KubeError> {
     if context.leaving.finished(&grant.uid) {
-        context.metrics.unprotected_deletion("finished");
+        context.metrics.unprotected_deletion(DeletionOutcome::Finished);
         tracing::info!(grant = %grant.key, "deleted grant without finalizer owns no statement any more");
         return Ok(());
     }

@@ -19,6 +19,7 @@ use crate::core::job::{
     Phase, ResponseEffect, add_items, apply_response, credentials_accepted, other_service_role, source_grew,
 };
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
+use crate::runtime::metric_labels::ScoreOutcome;
 
 /// Delay before a page that could not be read is read again.
 const RETRY_PAGE: Duration = Duration::from_secs(2);
@@ -210,23 +211,23 @@ async fn handle_response(run: &mut JobRun<'_>, answer: ScoreResponse) -> Option<
 }
 
 /// Returns the metric label of an answer.
-fn outcome_label(answer: &Result<String, CloudError>) -> &'static str {
+fn outcome_label(answer: &Result<String, CloudError>) -> ScoreOutcome {
     match answer {
-        Ok(_) => "scored",
+        Ok(_) => ScoreOutcome::Scored,
         Err(error) => match error.kind {
-            CloudErrorKind::Throttled => "throttled",
-            CloudErrorKind::Unavailable | CloudErrorKind::BucketLocked => "unavailable",
-            CloudErrorKind::Unanswered => "unanswered",
-            CloudErrorKind::AccessDenied => "denied",
+            CloudErrorKind::Throttled => ScoreOutcome::Throttled,
+            CloudErrorKind::Unavailable | CloudErrorKind::BucketLocked => ScoreOutcome::Unavailable,
+            CloudErrorKind::Unanswered => ScoreOutcome::Unanswered,
+            CloudErrorKind::AccessDenied => ScoreOutcome::Denied,
             CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
-                "credentials_rejected"
+                ScoreOutcome::CredentialsRejected
             }
-            CloudErrorKind::NoSuchProject => "no_project",
+            CloudErrorKind::NoSuchProject => ScoreOutcome::NoProject,
             CloudErrorKind::RequestRejected
             | CloudErrorKind::PublicAccessBlocked
             | CloudErrorKind::NoSuchBucket
             | CloudErrorKind::WrongRegion
-            | CloudErrorKind::PolicyRejected => "rejected",
+            | CloudErrorKind::PolicyRejected => ScoreOutcome::Rejected,
         },
     }
 }

@@ -1,5 +1,5 @@
-//! The page of the metrics, generated from their registration in the source: a series with labels appears only with its first
-//! event, so a registry that is rendered at the start does not list all of them.
+//! The page of the metrics, generated from their registration in the source: `immops_objects` has series only for objects
+//! that exist, so a registry that is rendered at the start does not list all labels.
 
 use std::fmt::Write as _;
 
@@ -10,8 +10,8 @@ use crate::error::{HarnessError, Result};
 pub fn page(source: &str) -> Result<String> {
     let mut page = head("Metrics", "`src/runtime/metrics.rs`");
     page.push_str(
-        "\nEvery name begins with `immops_`. A series with labels appears with its first event. Values of the labels and how to use the \
-         series: [Monitoring](../operate/monitor.md#metrics).\n\n| series | type | labels | meaning |\n|---|---|---|---|\n",
+        "\nEvery name begins with `immops_`. Every counter starts at 0. Values of the labels and how to use the series: \
+         [Monitoring](../operate/monitor.md#metrics).\n\n| series | type | labels | meaning |\n|---|---|---|---|\n",
     );
     let unexpected = |row: &str| HarnessError::Surprise(format!("a metric has another form: {row:.60}"));
     let table = source

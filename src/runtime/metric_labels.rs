@@ -1,0 +1,94 @@
+//! Labels with a closed set of values. Their types let no other value into a metric, and list the series that exist from the
+//! start of the process.
+
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+
+/// Defines the values of a label.
+macro_rules! values {
+    ($(#[$doc:meta])* $name:ident { $($value:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each value is what its name says")]
+        pub enum $name { $($value),+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            /// The value as the series have it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$value => $text),+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
+                self.as_str().encode(encoder)
+            }
+        }
+    };
+}
+
+values! {
+    /// The kind of a key that is reconciled.
+    KeyKind {
+        Bucket = "bucket",
+        Job = "job",
+        Finalizer = "finalizer",
+        Probe = "probe",
+    }
+}
+
+values! {
+    /// An operation of Alibaba Cloud.
+    CloudApi {
+        GetBucketInfo = "GetBucketInfo",
+        GetBucketPolicy = "GetBucketPolicy",
+        PutBucketPolicy = "PutBucketPolicy",
+        DeleteBucketPolicy = "DeleteBucketPolicy",
+        GetBucketPolicyStatus = "GetBucketPolicyStatus",
+        GetBucketPublicAccessBlock = "GetBucketPublicAccessBlock",
+    }
+}
+
+values! {
+    /// How a call ended.
+    CallOutcome {
+        Ok = "ok",
+        Failed = "failed",
+    }
+}
+
+values! {
+    /// What a policy write was for.
+    WriteReason {
+        Added = "added",
+        Removed = "removed",
+    }
+}
+
+values! {
+    /// How a score request ended.
+    ScoreOutcome {
+        Scored = "scored",
+        Throttled = "throttled",
+        Unavailable = "unavailable",
+        Unanswered = "unanswered",
+        Denied = "denied",
+        CredentialsRejected = "credentials_rejected",
+        NoProject = "no_project",
+        Rejected = "rejected",
+    }
+}
+
+values! {
+    /// What became of the statements of a grant that was deleted without its finalizer.
+    DeletionOutcome {
+        Started = "started",
+        Finished = "finished",
+        Expired = "expired",
+        Dropped = "dropped",
+    }
+}
