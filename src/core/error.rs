@@ -112,6 +112,15 @@ impl CloudError {
         )
     }
 
+    /// Whether IMM may bill the request: billing follows the HTTP status, so each one that neither failed in the service nor
+    /// failed to reach it. One without an answer may have been executed.
+    pub fn may_be_billed(&self) -> bool {
+        match self.status {
+            Some(status) => status < 500,
+            None => self.code != "ConnectionFailed",
+        }
+    }
+
     /// Whether the request certainly had no effect, because the service itself rejected it.
     pub fn had_no_effect(&self) -> bool {
         let rejected = !matches!(

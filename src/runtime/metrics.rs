@@ -126,6 +126,7 @@ metrics! {
     policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, NEARLY_FULL, 16384.0]);
     stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
     scores: Family<ScoreLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(scores());
+    billable_scores: Counter, "score_requests_billable", "Requests to DetectImageScore that may be billed: all that ended, but for those that failed in the service or did not reach it";
     objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind, state and reason of the Ready condition";
     leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";
     rules: Gauge, "tenancy_rules_valid", "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1", valid_rules();
@@ -184,9 +185,10 @@ impl Metrics {
         self.stale_reads.inc();
     }
 
-    /// Records a finished score request.
-    pub fn score_call(&self, outcome: ScoreOutcome) {
+    /// Records a finished score request, and whether it may be billed.
+    pub fn score_call(&self, outcome: ScoreOutcome, billable: bool) {
         self.scores.get_or_create(&ScoreLabels { outcome }).inc();
+        self.billable_scores.inc_by(u64::from(billable));
     }
 
     /// Records that statements of a grant were found missing.
@@ -286,9 +288,11 @@ mod tests {
         let before = metrics.render().lines().count();
         metrics.panicked(KeyKind::Bucket);
         metrics.cloud_call(CloudApi::GetBucketPolicy, false);
-        metrics.score_call(ScoreOutcome::Denied);
+        metrics.score_call(ScoreOutcome::Denied, true);
+        metrics.score_call(ScoreOutcome::Unavailable, false);
         let after = metrics.render();
         assert_eq!(after.lines().count(), before, "{after}");
+        assert!(after.contains("immops_score_requests_billable_total 1\n"), "{after}");
         assert!(
             after.contains("immops_score_requests_total{outcome=\"denied\"} 1\n"),
             "{after}"

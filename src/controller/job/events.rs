@@ -175,7 +175,8 @@ pub(super) async fn handle_event(run: &mut JobRun<'_>, event: RunEvent) -> Optio
 /// continues.
 async fn handle_response(run: &mut JobRun<'_>, answer: ScoreResponse) -> Option<StopReason> {
     let ScoreResponse { index, result, keys } = answer;
-    run.context.metrics.score_call(outcome_label(&result));
+    let billable = result.as_ref().err().is_none_or(CloudError::may_be_billed);
+    run.context.metrics.score_call(outcome_label(&result), billable);
     let served = result.is_ok();
     let before_canary = !run.progress.canary_passed();
     let now = run.context.ports.now();

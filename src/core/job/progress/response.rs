@@ -165,18 +165,15 @@ fn note_refusal(progress: &mut Progress, code: &str) {
     }
 }
 
-/// Counts a failed request by HTTP status, because billing follows the status: every request is billable except
-/// those that failed in the service or did not reach it.
+/// Counts a failed request.
 fn count_request(progress: &mut Progress, error: &CloudError) {
     let throttled = error.kind == CloudErrorKind::Throttled;
     progress.requests.throttled += i64::from(throttled);
     match error.status {
-        Some(500..) => progress.requests.server_errors += 1,
+        _ if !error.may_be_billed() => progress.requests.server_errors += 1,
         Some(400..) if !throttled => progress.requests.client_errors += 1,
         // A 2xx response without a score was served and is billable.
         Some(_) => {}
-        None if error.code == "ConnectionFailed" => progress.requests.server_errors += 1,
-        // The request may have been executed and billed.
         None => progress.requests.unanswered += 1,
     }
 }
