@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::cache::BucketCache;
+use super::bucket::policy_sizes::PolicySizes;
 use super::bucket::probes::Probes;
 use super::credential_cache::CredentialCache;
 use super::decoded_jobs::DecodedJobs;
@@ -60,6 +61,8 @@ pub struct Context {
     pub accounts: Mutex<HashMap<Identity, (String, String)>>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// The buckets with a nearly full policy.
+    pub policy_sizes: PolicySizes,
     /// Cancelled on shutdown; no new call starts afterwards.
     pub stop: CancellationToken,
     /// Triggers reconciles of buckets.

@@ -23,6 +23,7 @@ mod waiting_jobs;
 mod watched_object;
 
 pub use self::bucket::cache::BucketCache;
+pub use self::bucket::policy_sizes::PolicySizes;
 pub use self::bucket::probes::Probes;
 pub use self::context::Context;
 pub use self::event_limits::EventLimits;
@@ -96,6 +97,7 @@ impl Controllers {
             runs: runs::Runs::of_limit(memory.limit(), jobs.clone()),
             jobs: jobs.clone(),
             accounts: Mutex::default(),
+            policy_sizes: PolicySizes::new(Arc::clone(&metrics)),
             metrics,
             stop,
             buckets: buckets.clone(),

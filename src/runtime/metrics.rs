@@ -50,9 +50,6 @@ pub struct ObjectLabels {
     pub reason: &'static str,
 }
 
-/// Nine tenths of the 16,384 bytes that OSS accepts: an alert counts the policies above this bound.
-const NEARLY_FULL: f64 = 14745.0;
-
 /// Returns a family that has these series from the start, at 0. PromQL's `increase` and `rate` need a sample from before an
 /// event: they do not count the first sample of a series, so a series must not appear with its first event.
 fn at_zero<L, M>(labels: impl IntoIterator<Item = L>) -> Family<L, M>
@@ -123,7 +120,8 @@ metrics! {
     calls: Family<CallLabels, Counter>, "cloud_requests", "Requests to OSS, by API and outcome", at_zero(calls());
     writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(writes());
     lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
-    policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, NEARLY_FULL, 16384.0]);
+    policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, 14745.0, 16384.0]);
+    nearly_full: Gauge, "policies_nearly_full", "Buckets with a grant whose policy had more than 90 % of the size that OSS accepts at the last read";
     stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
     scores: Family<ScoreLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(scores());
     billable_scores: Counter, "score_requests_billable", "Requests to DetectImageScore that may be billed: all that ended, but for those that failed in the service or did not reach it";
@@ -178,6 +176,11 @@ impl Metrics {
     pub fn policy_read(&self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.policy_size.observe(f64::from(bytes));
+    }
+
+    /// Sets the number of buckets whose policy was nearly full at its last read.
+    pub fn set_policies_nearly_full(&self, buckets: usize) {
+        self.nearly_full.set(i64::try_from(buckets).unwrap_or(i64::MAX));
     }
 
     /// Records a stale read: a read that did not return the last policy write.

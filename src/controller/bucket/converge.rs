@@ -277,7 +277,9 @@ async fn read_policy(
     keys: &AccessKeys,
     cache: &mut GrantSetCache,
 ) -> Result<PolicyRead, CloudError> {
+    let size = |read: &PolicyRead| read.bytes.as_ref().map_or(0, Vec::len);
     if let Some(probed) = take_probed_policy(set, cache) {
+        set.context.policy_sizes.read(&place.name, size(&probed));
         remember_credentials(set, batch, keys, cache);
         return Ok(probed);
     }
@@ -286,11 +288,16 @@ async fn read_policy(
         .metrics
         .cloud_call(CloudApi::GetBucketPolicy, read.is_ok());
     cache.answered(read.as_ref().err());
-    if let Ok(read) = &read {
-        set.context
-            .metrics
-            .policy_read(read.bytes.as_ref().map_or(0, Vec::len));
-        remember_credentials(set, batch, keys, cache);
+    match &read {
+        Ok(read) => {
+            set.context.metrics.policy_read(size(read));
+            set.context.policy_sizes.read(&place.name, size(read));
+            remember_credentials(set, batch, keys, cache);
+        }
+        Err(error) if error.kind == CloudErrorKind::NoSuchBucket => {
+            set.context.policy_sizes.forget(&place.name);
+        }
+        Err(_) => {}
     }
     read
 }

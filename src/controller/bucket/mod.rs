@@ -21,6 +21,7 @@ mod finish;
 mod grant_set;
 mod observation;
 mod permission;
+pub(super) mod policy_sizes;
 mod prepare;
 mod probe;
 pub(super) mod probes;
@@ -72,6 +73,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     departed::add_leaving_grants(context, bucket, &mut grants, now);
     if grants.is_empty() {
         context.recheck_done(bucket);
+        context.policy_sizes.forget(bucket);
         context.probes.retain(bucket, |_| false);
         // Keep the write history: a grant that is recreated within 30 s must recognize a stale read.
         if cache.writes.has_recent(now) {
