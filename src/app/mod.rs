@@ -198,9 +198,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             tenancy_rules: rules.clone(),
             requests: RequestBudget::default(),
             memory: MemoryBudget::of_limit(memory_limit()),
+            metrics: Arc::clone(&metrics),
         };
         metrics.set_leading();
-        lead(&settings, &client, adapters, &metrics, &ready, leadership, &stop).await
+        lead(&settings, &client, adapters, &ready, leadership, &stop).await
     };
     closing.cancel();
     for server in serving {
@@ -249,17 +250,17 @@ async fn lead(
     settings: &Settings,
     client: &Client,
     adapters: Adapters,
-    metrics: &Arc<metrics::Metrics>,
     ready: &Arc<AtomicBool>,
     leadership: Option<Leadership>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let rules = adapters.tenancy_rules.clone();
     let memory = Arc::clone(&adapters.memory);
+    let metrics = Arc::clone(&adapters.metrics);
     tracing::debug!(limit = memory.limit(), "memory limit of the process");
-    let controllers = Controllers::with_memory(Arc::new(adapters), Arc::clone(metrics), stop.clone(), memory);
+    let controllers = Controllers::with_memory(Arc::new(adapters), Arc::clone(&metrics), stop.clone(), memory);
     let lists = 2 * settings.namespaces.len().max(1);
-    let alarm = Arc::clone(metrics);
+    let alarm = Arc::clone(&metrics);
     let fed = feed(
         watch(client, WatchedKind::Grants, &settings.namespaces),
         watch(client, WatchedKind::Jobs, &settings.namespaces),
@@ -276,7 +277,7 @@ async fn lead(
             leaving: Arc::clone(&controllers.context.leaving),
             grant_reads: Arc::clone(&controllers.context.grant_reads),
         },
-        Arc::clone(metrics),
+        Arc::clone(&metrics),
         move || {
             ready.store(true, Ordering::Release);
             metrics.set_ready();

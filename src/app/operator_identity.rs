@@ -50,6 +50,11 @@ impl OperatorIdentity {
         }
     }
 
+    /// Whether each use asks STS.
+    pub(super) fn is_exchanged(&self) -> bool {
+        matches!(self, Self::Token { .. })
+    }
+
     /// Returns the current credentials.
     ///
     /// # Errors

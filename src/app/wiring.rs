@@ -28,6 +28,8 @@ use crate::ports::{
     StoredReport,
 };
 use crate::runtime::memory_budget::{LIST_BYTES, MemoryBudget, OBJECT_BYTES, Reservation};
+use crate::runtime::metric_labels::CloudApi;
+use crate::runtime::metrics::Metrics;
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::CurrentRules;
 
@@ -50,6 +52,8 @@ pub struct Adapters {
     pub requests: RequestBudget,
     /// Limits what is decoded at a time.
     pub memory: Arc<MemoryBudget>,
+    /// Counts the calls to the cloud.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Adapters {
@@ -64,6 +68,12 @@ impl Adapters {
     async fn api_with_memory(&self, namespace: &str, bytes: u64) -> (Reservation, &Kubernetes) {
         let api = self.api(namespace).await;
         (self.memory.reserve(namespace, bytes).await, api)
+    }
+
+    /// Counts a call that has ended.
+    fn counted<T>(&self, api: CloudApi, answer: Result<T, CloudError>) -> Result<T, CloudError> {
+        self.metrics.cloud_call(api, answer.is_ok());
+        answer
     }
 }
 
@@ -124,10 +134,18 @@ impl Ports for Adapters {
         self.api(namespace).await.request_token(namespace, name).await
     }
     async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
-        self.operator_identity.credentials(&self.cloud, now()).await
+        let keys = self.operator_identity.credentials(&self.cloud, now()).await;
+        // An unreadable token file is not sent.
+        if self.operator_identity.is_exchanged() && !matches!(keys, Err(CredentialsError::OwnSourceFailed(_)))
+        {
+            self.metrics
+                .cloud_call(CloudApi::AssumeRoleWithOidc, keys.is_ok());
+        }
+        keys
     }
     async fn assume_role(&self, session: &RoleSession, keys: &AccessKeys) -> Result<AccessKeys, CloudError> {
-        self.cloud.assume_role(session, keys, now()).await
+        let answer = self.cloud.assume_role(session, keys, now()).await;
+        self.counted(CloudApi::AssumeRole, answer)
     }
     async fn assume_role_with_oidc(
         &self,
@@ -135,9 +153,10 @@ impl Ports for Adapters {
         provider_arn: &str,
         token: &SecretString,
     ) -> Result<AccessKeys, CloudError> {
-        self.cloud
-            .assume_role_with_oidc(session, provider_arn, token, now())
-            .await
+        let call = self
+            .cloud
+            .assume_role_with_oidc(session, provider_arn, token, now());
+        self.counted(CloudApi::AssumeRoleWithOidc, call.await)
     }
     async fn server_time(&self) -> Result<Timestamp, KubeError> {
         self.kubernetes.server_time().await
@@ -153,7 +172,8 @@ impl Ports for Adapters {
         api.publish_event(announcement).await;
     }
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
-        self.cloud.get_policy(&bucket_place(bucket)?, keys, now()).await
+        let answer = self.cloud.get_policy(&bucket_place(bucket)?, keys, now()).await;
+        self.counted(CloudApi::GetBucketPolicy, answer)
     }
     async fn put_policy(
         &self,
@@ -164,9 +184,8 @@ impl Ports for Adapters {
     ) -> Result<Option<String>, CloudError> {
         let place = bucket_place(bucket)?;
         self.fence.wait_until_safe(OSS_DEADLINE).await;
-        self.cloud
-            .put_policy(&place, keys, policy.text(), signed_at)
-            .await
+        let call = self.cloud.put_policy(&place, keys, policy.text(), signed_at);
+        self.counted(CloudApi::PutBucketPolicy, call.await)
     }
     async fn delete_policy(
         &self,
@@ -177,7 +196,8 @@ impl Ports for Adapters {
     ) -> Result<Option<String>, CloudError> {
         let place = bucket_place(bucket)?;
         self.fence.wait_until_safe(OSS_DEADLINE).await;
-        self.cloud.delete_policy(&place, keys, signed_at).await
+        let answer = self.cloud.delete_policy(&place, keys, signed_at).await;
+        self.counted(CloudApi::DeleteBucketPolicy, answer)
     }
     async fn read_public_access_block(
         &self,
@@ -185,15 +205,19 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<PublicAccessBlock, CloudError> {
         let place = bucket_place(bucket)?;
-        self.cloud.read_public_access_block(&place, keys, now()).await
+        let answer = self.cloud.read_public_access_block(&place, keys, now()).await;
+        self.counted(CloudApi::GetBucketPublicAccessBlock, answer)
     }
     async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError> {
-        self.cloud.bucket_info(&bucket_place(bucket)?, keys, now()).await
+        let answer = self.cloud.bucket_info(&bucket_place(bucket)?, keys, now()).await;
+        self.counted(CloudApi::GetBucketInfo, answer)
     }
     async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys) -> Option<bool> {
-        self.cloud
-            .is_public(&bucket_place(bucket).ok()?, keys, now())
-            .await
+        let place = bucket_place(bucket).ok()?;
+        let public = self.cloud.is_public(&place, keys, now()).await;
+        self.metrics
+            .cloud_call(CloudApi::GetBucketPolicyStatus, public.is_some());
+        public
     }
     async fn store_policy_backup(&self, backup: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
         self.api("").await.store_policy_backup(backup).await
@@ -227,9 +251,8 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<ObjectPage, CloudError> {
         let place = BucketPlace::new(bucket, region).map_err(|_| invalid_name())?;
-        self.cloud
-            .list_objects(&place, prefix, after, payer, keys, now())
-            .await
+        let call = self.cloud.list_objects(&place, prefix, after, payer, keys, now());
+        self.counted(CloudApi::ListObjectsV2, call.await)
     }
     async fn read_object(
         &self,
@@ -241,12 +264,12 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<ObjectChunk, CloudError> {
         let place = ObjectPlace::new(object, region).map_err(|_| invalid_name())?;
-        self.cloud
-            .read_object(&place, range, etag, payer, keys, now())
-            .await
+        let call = self.cloud.read_object(&place, range, etag, payer, keys, now());
+        self.counted(CloudApi::GetObject, call.await)
     }
     async fn caller_account(&self, keys: &AccessKeys) -> Result<String, CloudError> {
-        self.cloud.caller_account(keys, now()).await
+        let answer = self.cloud.caller_account(keys, now()).await;
+        self.counted(CloudApi::GetCallerIdentity, answer)
     }
     async fn project_limits(
         &self,
@@ -254,7 +277,8 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<ProjectLimits, CloudError> {
         let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
-        self.cloud.project_limits(&place, keys, now()).await
+        let answer = self.cloud.project_limits(&place, keys, now()).await;
+        self.counted(CloudApi::GetProject, answer)
     }
     async fn billing_permitted(&self) {
         self.fence.wait_until_billable().await;

@@ -42,7 +42,7 @@ values! {
 }
 
 values! {
-    /// An operation of Alibaba Cloud.
+    /// An operation of OSS, STS or IMM. Score requests have a series of their own.
     CloudApi {
         GetBucketInfo = "GetBucketInfo",
         GetBucketPolicy = "GetBucketPolicy",
@@ -50,6 +50,12 @@ values! {
         DeleteBucketPolicy = "DeleteBucketPolicy",
         GetBucketPolicyStatus = "GetBucketPolicyStatus",
         GetBucketPublicAccessBlock = "GetBucketPublicAccessBlock",
+        ListObjectsV2 = "ListObjectsV2",
+        GetObject = "GetObject",
+        AssumeRole = "AssumeRole",
+        AssumeRoleWithOidc = "AssumeRoleWithOIDC",
+        GetCallerIdentity = "GetCallerIdentity",
+        GetProject = "GetProject",
     }
 }
 

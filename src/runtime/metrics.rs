@@ -117,7 +117,7 @@ metrics! {
     reconcile_seconds: Histogram, "reconcile_duration_seconds", "Duration of a reconcile in seconds", Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]);
     panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff", at_zero(kinds());
     queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind", at_zero(kinds());
-    calls: Family<CallLabels, Counter>, "cloud_requests", "Requests to OSS, by API and outcome", at_zero(calls());
+    calls: Family<CallLabels, Counter>, "cloud_requests", "Calls of OSS, STS and IMM except score requests, by API and outcome", at_zero(calls());
     writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(writes());
     lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
     policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, 14745.0, 16384.0]);
@@ -160,7 +160,7 @@ impl Metrics {
             .set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
-    /// Records a finished request to OSS.
+    /// Records a finished call of OSS, STS or IMM.
     pub fn cloud_call(&self, api: CloudApi, ok: bool) {
         let outcome = if ok { CallOutcome::Ok } else { CallOutcome::Failed };
         self.calls.get_or_create(&CallLabels { api, outcome }).inc();

@@ -15,6 +15,7 @@ fn adapters(cloud: &str, client: kube::Client) -> Adapters {
         tenancy_rules: CurrentRules::default(),
         requests: RequestBudget::default(),
         memory: MemoryBudget::of_limit(0),
+        metrics: Arc::default(),
     }
 }
 
@@ -119,6 +120,38 @@ async fn a_namespace_with_many_requests_does_not_delay_those_of_others() {
         _ = async { (world.get_job(&quiet).await, world.get_grant(&busy, "quiet").await) } => "quiet",
     };
     assert_eq!(first, "quiet");
+}
+
+#[tokio::test]
+async fn the_calls_of_jobs_count_like_those_of_grants() {
+    let server = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        std::future::ready(http::Response::builder().body(kube::client::Body::empty()))
+    });
+    let world = adapters("http://127.0.0.1:9", kube::Client::new(server, "n"));
+    let keys = AccessKeys {
+        id: "id".to_owned(),
+        secret: "secret".into(),
+        token: None,
+        expires_at: None,
+    };
+    let position = ListPosition::default();
+    let payer = RequestPayer::default();
+    let listed = world.list_objects("cn-hangzhou", "pics", "", &position, payer, &keys);
+    assert!(listed.await.is_err());
+    assert!(world.caller_account(&keys).await.is_err());
+    // A name that is not valid makes no call.
+    let listed = world.list_objects("cn-hangzhou", "../pics", "", &position, payer, &keys);
+    assert!(listed.await.is_err());
+    assert!(world.operator_keys().await.is_err());
+    let series = world.metrics.render();
+    for (api, calls) in [
+        ("ListObjectsV2", 1),
+        ("GetCallerIdentity", 1),
+        ("AssumeRoleWithOIDC", 0),
+    ] {
+        let line = format!("immops_cloud_requests_total{{api=\"{api}\",outcome=\"failed\"}} {calls}\n");
+        assert!(series.contains(&line), "{api}: {series}");
+    }
 }
 
 #[tokio::test]

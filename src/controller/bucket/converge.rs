@@ -27,7 +27,6 @@ use crate::core::policy::{CheckedDeletion, CheckedPolicy, Document, PlanFault};
 use crate::core::requeue::short_backoff;
 use crate::core::time;
 use crate::ports::{AccessKeys, PolicyBackup, PolicyRead};
-use crate::runtime::metric_labels::CloudApi;
 
 /// Rounds in one reconcile: other writers may change the policy between our two reads a few times, but not forever.
 const MAX_ROUNDS: usize = 6;
@@ -169,21 +168,20 @@ pub(super) async fn converge(
         set.writes
             .attempted(second.bytes.clone(), document_after(&plan.change), read_at);
         let ports = &set.context.ports;
-        let (written, api) = match &planned {
+        let (written, call) = match &planned {
             PlannedWrite::Put(policy) => (
                 ports.put_policy(place, keys, policy, signed_at).await,
-                CloudApi::PutBucketPolicy,
+                "PutBucketPolicy",
             ),
             PlannedWrite::Delete(deletion) => (
                 ports.delete_policy(place, keys, deletion, signed_at).await,
-                CloudApi::DeleteBucketPolicy,
+                "DeleteBucketPolicy",
             ),
         };
-        set.context.metrics.cloud_call(api, written.is_ok());
         let after = document_after(&plan.change);
         let write = PolicyWrite {
             bucket: &place.name,
-            call: api.as_str(),
+            call,
             identity: &set.identity,
             before: second.bytes.as_deref(),
             after: after.as_deref(),
@@ -226,9 +224,6 @@ async fn read_public(
         return;
     }
     let public = set.context.ports.is_public(place, keys).await;
-    set.context
-        .metrics
-        .cloud_call(CloudApi::GetBucketPolicyStatus, public.is_some());
     for work in batch.iter_mut().filter(|p| p.was_written()) {
         work.public = public;
     }
@@ -284,9 +279,6 @@ async fn read_policy(
         return Ok(probed);
     }
     let read = set.context.ports.get_policy(place, keys).await;
-    set.context
-        .metrics
-        .cloud_call(CloudApi::GetBucketPolicy, read.is_ok());
     cache.answered(read.as_ref().err());
     match &read {
         Ok(read) => {

@@ -14,7 +14,6 @@ use crate::core::grant::{
     PublicAccessBlock, RejectedAdditions, Removal, decide_pass_role, drift, parse_spec,
 };
 use crate::ports::AccessKeys;
-use crate::runtime::metric_labels::CloudApi;
 
 /// Facts about the bucket, read before the grants are prepared.
 #[derive(Clone, Default)]
@@ -138,15 +137,9 @@ pub(super) async fn read_bucket_facts(
         OptionFuture::from(ask_block.then(|| ports.read_public_access_block(place, keys))),
     );
     if let Some(observed) = bucket {
-        set.context
-            .metrics
-            .cloud_call(CloudApi::GetBucketInfo, observed.is_ok());
         facts.bucket = Some(observed?);
     }
     if let Some(state) = block {
-        set.context
-            .metrics
-            .cloud_call(CloudApi::GetBucketPublicAccessBlock, state.is_ok());
         // OSS has just rejected a public policy: Block Public Access is on, even if it reads as off or cannot be
         // read.
         facts.block = Some(match (state?, retry) {
@@ -186,9 +179,6 @@ pub(super) async fn verify_owner(
         return Ok(true);
     }
     let observed = set.context.ports.bucket_info(place, keys).await;
-    set.context
-        .metrics
-        .cloud_call(CloudApi::GetBucketInfo, observed.is_ok());
     let observed = observed?;
     set.owner_read = true;
     let mut verified = true;

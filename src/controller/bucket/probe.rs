@@ -21,7 +21,6 @@ use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::GrantObject;
 use crate::core::identity::SessionScope;
 use crate::ports::PolicyRead;
-use crate::runtime::metric_labels::CloudApi;
 use crate::runtime::queue::{Action, Share, Trigger};
 
 /// Deadline of a probe, credentials included.
@@ -100,16 +99,10 @@ async fn read(
             return Ok(None);
         }
         let bucket = ports.bucket_info(place, &keys).await;
-        context
-            .metrics
-            .cloud_call(CloudApi::GetBucketInfo, bucket.is_ok());
         bucket.map(Some)
     };
     let policy = async {
         let policy = ports.get_policy(place, &keys).await;
-        context
-            .metrics
-            .cloud_call(CloudApi::GetBucketPolicy, policy.is_ok());
         if let Ok(read) = &policy {
             context
                 .metrics
