@@ -10,6 +10,7 @@ mod alerts {
     use imm_harness::tools::Tool;
     use imm_operator::api::{GrantReason, JobReason};
     use imm_operator::runtime::metrics::{Metrics, ObjectLabels};
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::Value;
 
     /// Labels that Prometheus adds to every series of the release.
@@ -26,6 +27,7 @@ mod alerts {
     /// Returns the labels of every series of the program, by name, right after its start but for one object.
     fn exported() -> BTreeMap<String, BTreeSet<String>> {
         let metrics = Metrics::default();
+        metrics.started(Timestamp::UNIX_EPOCH);
         metrics.object_changed(
             None,
             Some(ObjectLabels {
@@ -46,7 +48,10 @@ mod alerts {
                 .or_insert_with(BTreeSet::new)
                 .extend(names.map(|(name, _)| name.to_owned()));
         }
-        let families = text.lines().filter(|line| line.starts_with("# TYPE")).count();
+        let families = text
+            .lines()
+            .filter(|line| line.starts_with("# TYPE immops_"))
+            .count();
         let source = read("src/runtime/metrics.rs");
         let table = source.split_once("\nmetrics! {\n").unwrap().1;
         let registered = table.split_once("\n}\n").unwrap().0.lines().count();
@@ -92,7 +97,11 @@ mod alerts {
     /// Returns each series of an expression with its matchers: label, operator and value.
     fn series(expression: &str) -> Vec<(String, Vec<(String, String)>)> {
         let mut found = Vec::new();
-        for part in expression.split("immops_").skip(1) {
+        let named = |prefix: &'static str| {
+            let parts = expression.split(prefix).skip(1);
+            parts.map(move |part| (prefix, part)).collect::<Vec<_>>()
+        };
+        for (prefix, part) in ["immops_", "process_"].into_iter().flat_map(named) {
             let end = part
                 .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
                 .unwrap_or(part.len());
@@ -107,7 +116,7 @@ mod alerts {
                 let value = value.trim_start_matches(['=', '!', '~']).trim_matches('"');
                 Some((label.to_owned(), value.to_owned()))
             });
-            found.push((format!("immops_{name}"), pairs.collect()));
+            found.push((format!("{prefix}{name}"), pairs.collect()));
         }
         found
     }

@@ -31,12 +31,12 @@ use crate::controller::Controllers;
 use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
 use crate::core::condition_builder::counted;
 use crate::core::endpoints::{EndpointError, EndpointSettings, Endpoints};
-use crate::kubernetes::Kubernetes;
 use crate::kubernetes::access_review::own_user;
 use crate::kubernetes::connect::{ConnectOptions, connect};
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::lease::{self, Leadership, LeaseObject};
 use crate::kubernetes::served_crds::{ServedCrds, served_crds};
+use crate::kubernetes::{Kubernetes, now};
 use crate::ports::KubeError;
 use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::request_budget::RequestBudget;
@@ -139,6 +139,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let client = connect(&settings.cluster).map_err(RunError::NotFound)?.client;
     let cloud = Cloud::new(endpoints).map_err(|e| RunError::Http(e.to_string()))?;
     let metrics = Arc::new(metrics::Metrics::default());
+    metrics.started(now());
     let ready = Arc::new(AtomicBool::new(false));
 
     // Probes and metrics are served until the process ends, so that the shutdown can be observed.
@@ -258,7 +259,8 @@ async fn lead(
     let memory = Arc::clone(&adapters.memory);
     let metrics = Arc::clone(&adapters.metrics);
     tracing::debug!(limit = memory.limit(), "memory limit of the process");
-    let controllers = Controllers::with_memory(Arc::new(adapters), Arc::clone(&metrics), stop.clone(), memory);
+    let controllers =
+        Controllers::with_memory(Arc::new(adapters), Arc::clone(&metrics), stop.clone(), memory);
     let lists = 2 * settings.namespaces.len().max(1);
     let alarm = Arc::clone(&metrics);
     let fed = feed(

@@ -4,7 +4,9 @@
 use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use k8s_openapi::jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,6 +14,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::metric_labels::{CallOutcome, CloudApi, DeletionOutcome, KeyKind, ScoreOutcome, WriteReason};
+use super::process_metrics::ProcessMetrics;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct VersionLabels {
+    version: &'static str,
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
@@ -57,7 +65,7 @@ where
     L: Clone + Hash + Eq,
     M: Default,
 {
-    let family = Family::default();
+    let family: Family<L, M> = Family::default();
     for labels in labels {
         drop(family.get_or_create(&labels));
     }
@@ -97,7 +105,7 @@ macro_rules! metrics {
     (@new $type:ty, $new:expr) => { $new };
     ($($field:ident: $type:ty, $name:literal, $help:literal $(, $new:expr)?;)+) => {
         /// The registry with all counters, gauges and histograms.
-        pub struct Metrics { registry: Registry, $($field: $type),+ }
+        pub struct Metrics { registry: Registry, process: ProcessMetrics, $($field: $type),+ }
 
         impl Default for Metrics {
             fn default() -> Self {
@@ -106,25 +114,28 @@ macro_rules! metrics {
                     let $field = metrics!(@new $type $(, $new)?);
                     registry.register($name, $help, $field.clone());
                 )+
-                Self { registry, $($field),+ }
+                Self { registry, process: ProcessMetrics::default(), $($field),+ }
             }
         }
     };
 }
 
 metrics! {
+    build: Family<VersionLabels, Gauge>, "build_info", "Always 1; the label has the version of the operator";
     reconciles: Family<KindLabels, Counter>, "reconcile", "Reconciles finished, by kind of key", at_zero(kinds());
     reconcile_seconds: Histogram, "reconcile_duration_seconds", "Duration of a reconcile in seconds", Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]);
     panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff", at_zero(kinds());
     queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind", at_zero(kinds());
     calls: Family<CallLabels, Counter>, "cloud_requests", "Calls of OSS, STS and IMM except score requests, by API and outcome", at_zero(calls());
     writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(writes());
+    backups_failed: Counter, "policy_backups_failed", "Copies of a bucket policy that could not be stored before a write";
     lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
     policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, 14745.0, 16384.0]);
     nearly_full: Gauge, "policies_nearly_full", "Buckets with a grant whose policy had more than 90 % of the size that OSS accepts at the last read";
     stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
     scores: Family<ScoreLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(scores());
     billable_scores: Counter, "score_requests_billable", "Requests to DetectImageScore that may be billed: all that ended, but for those that failed in the service or did not reach it";
+    reports: Counter, "reports_stored", "Reports of jobs created or replaced";
     objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind, state and reason of the Ready condition";
     leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";
     rules: Gauge, "tenancy_rules_valid", "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1", valid_rules();
@@ -172,6 +183,11 @@ impl Metrics {
         self.lost_update_window.observe(window_seconds);
     }
 
+    /// Records that a policy was written without a copy of the one before.
+    pub fn backup_failed(&self) {
+        self.backups_failed.inc();
+    }
+
     /// Records the size of a bucket policy that was read.
     pub fn policy_read(&self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -194,6 +210,11 @@ impl Metrics {
         self.billable_scores.inc_by(u64::from(billable));
     }
 
+    /// Records that a report of a job was stored.
+    pub fn report_stored(&self) {
+        self.reports.inc();
+    }
+
     /// Records that statements of a grant were found missing.
     pub fn drift_detected(&self) {
         self.drift.inc();
@@ -212,6 +233,13 @@ impl Metrics {
     /// Records an event that was not published.
     pub fn event_dropped(&self) {
         self.dropped_events.inc();
+    }
+
+    /// Records the start of the process, and its version.
+    pub fn started(&self, time: Timestamp) {
+        let version = env!("CARGO_PKG_VERSION");
+        self.build.get_or_create(&VersionLabels { version }).set(1);
+        self.process.set_start(time);
     }
 
     /// Marks this process as the leader.
@@ -246,7 +274,9 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _ = encode(&mut out, &self.registry);
+        let _ = encode_registry(&mut out, &self.registry)
+            .and_then(|()| encode_registry(&mut out, self.process.current()))
+            .and_then(|()| encode_eof(&mut out));
         out
     }
 }
@@ -286,6 +316,29 @@ mod tests {
     }
 
     #[test]
+    fn version_start_and_memory_are_exported() {
+        let metrics = Metrics::default();
+        metrics.started(Timestamp::from_second(1_790_000_000).unwrap());
+        let text = metrics.render();
+        let version = concat!(
+            "\nimmops_build_info{version=\"",
+            env!("CARGO_PKG_VERSION"),
+            "\"} 1\n"
+        );
+        assert!(text.contains(version), "{text}");
+        for name in ["process_start_time_seconds", "process_resident_memory_bytes"] {
+            let value = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+            assert!(value.is_some_and(|value| value >= 0.0), "{name}: {text}");
+        }
+        assert!(
+            text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1,
+            "{text}"
+        );
+    }
+
+    #[test]
     fn an_event_changes_the_series_that_existed_before() {
         let metrics = Metrics::default();
         let before = metrics.render().lines().count();
@@ -295,7 +348,10 @@ mod tests {
         metrics.score_call(ScoreOutcome::Unavailable, false);
         let after = metrics.render();
         assert_eq!(after.lines().count(), before, "{after}");
-        assert!(after.contains("immops_score_requests_billable_total 1\n"), "{after}");
+        assert!(
+            after.contains("immops_score_requests_billable_total 1\n"),
+            "{after}"
+        );
         assert!(
             after.contains("immops_score_requests_total{outcome=\"denied\"} 1\n"),
             "{after}"

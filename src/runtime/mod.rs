@@ -12,6 +12,7 @@ pub mod metrics;
 pub(crate) mod notify;
 pub mod panics;
 pub(crate) mod probe_client;
+mod process_metrics;
 pub mod queue;
 pub(crate) mod rate_limit;
 mod ready_queue;

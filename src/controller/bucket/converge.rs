@@ -256,6 +256,7 @@ async fn back_up_policy(
             }
         }
         Err(error) => {
+            set.context.metrics.backup_failed();
             tracing::warn!(bucket = place.name, %error, "failed to back up policy; continuing without backup");
         }
     }
