@@ -18,6 +18,7 @@ mod crash {
     mod rival;
     mod runner;
     mod scenario;
+    mod series;
     mod specs;
     mod stories;
     mod strangers;

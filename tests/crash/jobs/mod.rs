@@ -11,4 +11,5 @@ mod world;
 
 pub use plans::judge;
 pub use scenario::SCENARIOS;
-pub use world::{ACCOUNT, JobWorld};
+pub use stories::spec as job_spec;
+pub use world::{ACCOUNT, JobWorld, key as job_key};

@@ -17,7 +17,7 @@ use super::world::{ACCOUNT, key};
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
-pub(super) fn spec(changes: &Value) -> JobSpec {
+pub fn spec(changes: &Value) -> JobSpec {
     let mut spec = json!({
         "project": {"name": "immtest", "region": "cn-hangzhou", "accountUID": ACCOUNT},
         "credentials": {"source": "Secret", "secretRef": {"name": "imm"}},
