@@ -5,6 +5,12 @@ use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
+/// A label with a closed set of values.
+pub(super) trait ClosedSet: Sized + 'static {
+    /// Every value.
+    const ALL: &'static [Self];
+}
+
 /// Defines the values of a label.
 macro_rules! values {
     ($(#[$doc:meta])* $name:ident { $($value:ident = $text:literal),+ $(,)? }) => {
@@ -13,19 +19,14 @@ macro_rules! values {
         #[expect(missing_docs, reason = "each value is what its name says")]
         pub enum $name { $($value),+ }
 
-        impl $name {
-            /// Every value.
-            pub const ALL: &'static [Self] = &[$(Self::$value),+];
-
-            /// The value as the series have it.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$value => $text),+ }
-            }
+        impl ClosedSet for $name {
+            const ALL: &'static [Self] = &[$(Self::$value),+];
         }
 
         impl EncodeLabelValue for $name {
             fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
-                self.as_str().encode(encoder)
+                let text = match self { $(Self::$value => $text),+ };
+                text.encode(encoder)
             }
         }
     };

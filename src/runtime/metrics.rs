@@ -13,7 +13,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::metric_labels::{CallOutcome, CloudApi, DeletionOutcome, KeyKind, ScoreOutcome, WriteReason};
+use super::metric_labels::{
+    CallOutcome, ClosedSet, CloudApi, DeletionOutcome, KeyKind, ScoreOutcome, WriteReason,
+};
 use super::process_metrics::ProcessMetrics;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
