@@ -13,7 +13,7 @@ fn manifest() -> String {
         r#"
 apiVersion: immops.dev/v1alpha1
 kind: ImmBucketGrant
-metadata: {{name: g, namespace: n}}
+metadata: {{name: g, namespace: media}}
 spec:
   bucket: {{name: test-bucket-2024, region: {REGION}, ownerUID: "{ACCOUNT_B}"}}
   grantee: {{accountUID: "{ACCOUNT_A}"}}
