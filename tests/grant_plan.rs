@@ -5,6 +5,7 @@ mod grant_plan {
     mod build;
     mod crowd;
     mod ownership;
+    mod preview;
     mod principals;
     mod properties;
     mod table;

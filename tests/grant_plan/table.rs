@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use std::collections::BTreeMap;
 
-use imm_operator::api::EntryState;
+use imm_operator::api::{EntryState, LedgerEntry};
 use imm_operator::core::grant::{Change, Disposition, GrantOutcome, PlanInput, Removal, plan};
 use imm_operator::core::policy::{Document, PolicyParseError, fingerprint, is_plausible};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
 use super::build::*;
@@ -254,7 +255,12 @@ fn a_narrowed_grant_changes_in_one_write_without_a_gap() {
     let text = apply_plans(None, &mut grants).unwrap();
     grants[0].disposition = wants(std::slice::from_ref(&narrow));
     let seen = document(&text);
-    let Change::Put(next) = plan(scene(Some(&seen)), &grants).change else {
+    let plan = plan(scene(Some(&seen)), &grants);
+    assert_eq!((plan.added(), plan.removed()), (1, 1));
+    assert!(plan.grants[0].changes_policy());
+    let removing = &plan.grants[0].ledger[0];
+    assert_eq!((removing.state, removing.copies), (EntryState::Removing, None));
+    let Change::Put(next) = plan.change else {
         panic!("one write expected")
     };
     assert_eq!(
@@ -297,6 +303,8 @@ fn a_retained_statement_stays_and_is_pre_existing_for_the_others() {
     let plan = plan(scene(Some(&seen)), &grants);
     assert_eq!(plan.change, Change::Keep);
     assert!(plan.grants[0].ledger.is_empty() && plan.grants[1].ledger[0].pre_existing);
+    assert_eq!(plan.grants[0].outcome, GrantOutcome::Released { residual: 1 });
+    assert_eq!((plan.added(), plan.grants[0].changes_policy()), (0, false));
 }
 
 #[test]
@@ -358,5 +366,24 @@ fn a_forged_ledger_entry_is_recognised() {
     ] {
         let claimed = fingerprint(forged).unwrap();
         assert!(!is_plausible("test-bucket-2024", forged, &claimed), "{forged}");
+    }
+}
+
+#[test]
+fn an_entry_keeps_its_identity_and_an_outstanding_write_until_it_expires() {
+    let statement = access("1", &[]);
+    let seen = document(&format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text));
+    let after = |seconds| Time(now() + SignedDuration::from_secs(seconds));
+    for (until, kept) in [(after(-1), false), (after(0), false), (after(1), true)] {
+        let stored = LedgerEntry {
+            unsettled_until: Some(until.clone()),
+            identity: Some("identity".to_owned()),
+            ..entry(&statement, EntryState::Applied)
+        };
+        let grant = member("a", wants(std::slice::from_ref(&statement)), vec![stored]);
+        let planned = plan(scene(Some(&seen)), &[grant]).grants.remove(0);
+        let found = &planned.ledger[0];
+        assert_eq!(found.unsettled_until, Some(until).filter(|_| kept));
+        assert_eq!(found.identity.as_deref(), Some("identity"));
     }
 }

@@ -191,3 +191,15 @@ fn actions(access: &Access) -> Result<Vec<OssAction>, ValidationError> {
         Preset::Custom => Ok(access.actions.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_of_a_written_statement_is_the_request_or_the_setting() {
+        let cause = |requested| PassRoleDecision::Included.report(requested).cause;
+        assert_eq!(cause(PassRoleStatement::Include), PassRoleCause::Requested);
+        assert_eq!(cause(PassRoleStatement::Auto), PassRoleCause::PublicAccessOff);
+    }
+}

@@ -135,4 +135,28 @@ mod tests {
         });
         assert!(is_backing_off(often.as_ref()));
     }
+
+    #[test]
+    fn a_backoff_lasts_until_the_statements_have_stayed_although_the_removals_are_old() {
+        let start = Timestamp::from_second(1_790_000_000).unwrap();
+        let hours = |hours: i64| start + SignedDuration::from_hours(hours);
+        let mut backoff = (0..3)
+            .fold(None, |c: Option<RepeatedDrift>, _| {
+                Some(on_removed(c.as_ref(), start))
+            })
+            .unwrap();
+        assert_eq!(
+            on_removed(Some(&backoff), hours(2)).level,
+            2,
+            "a further removal doubles the wait, however late"
+        );
+        let day = Duration::from_secs(24 * 3600);
+        assert!(is_backing_off(on_present(Some(&backoff), day, hours(2)).as_ref()));
+        backoff.hold_until = Some(whole_seconds(hours(7)));
+        assert_eq!(
+            on_present(Some(&backoff), day, start),
+            None,
+            "no wait is that long"
+        );
+    }
 }

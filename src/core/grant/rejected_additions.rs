@@ -348,4 +348,27 @@ mod tests {
         rejected.record(&[], &held.each_ref(), &rejection());
         assert!(held.iter().all(|grant| rejected.error_of(grant).is_some()));
     }
+
+    #[test]
+    fn a_grant_that_is_gone_is_forgotten() {
+        let grant = GrantObject::bare("media", "bad");
+        let mut rejected = RejectedAdditions::default();
+        rejected.record(&[&grant], &[], &rejection());
+        rejected.retain(|uid| *uid == grant.uid);
+        assert!(rejected.error_of(&grant).is_some());
+        rejected.retain(|_| false);
+        assert_eq!(rejected.error_of(&grant), None);
+    }
+
+    #[test]
+    fn a_write_ends_the_attempts_that_led_to_nothing() {
+        let grants = ["a", "b"].map(|name| GrantObject::bare("media", name));
+        let all = grants.each_ref();
+        let mut rejected = RejectedAdditions::default();
+        rejected.record(&all, &[], &rejection());
+        assert_eq!(rejected.nothing_written(&[all[1]], &all), 1);
+        assert_eq!(rejected.nothing_written(&[all[0]], &all), 2);
+        rejected.written();
+        assert_eq!(rejected.nothing_written(&[all[1]], &all), 1);
+    }
 }

@@ -56,4 +56,35 @@ mod tests {
         let again: GrantStatus = serde_json::from_value(written).unwrap();
         assert_eq!(upgraded_grant_status(again.clone()), again);
     }
+
+    #[test]
+    fn each_sentence_about_the_first_statement_is_understood() {
+        use PassRoleCause as Cause;
+        for (sentence, written, cause) in [
+            ("included", true, Cause::PublicAccessOff),
+            ("omitted: passRoleStatement is Omit", false, Cause::OmitRequested),
+            (
+                "omitted: Block Public Access is on for the account",
+                false,
+                Cause::PublicAccessBlockOnAccount,
+            ),
+            (
+                "omitted: Block Public Access cannot be read",
+                false,
+                Cause::PublicAccessBlockUnreadable,
+            ),
+            (
+                "omitted: OSS refuses a public policy",
+                false,
+                Cause::PublicPolicyRejected,
+            ),
+        ] {
+            assert_eq!(
+                pass_role_of(sentence),
+                Some(PassRoleReport { written, cause }),
+                "{sentence}"
+            );
+        }
+        assert_eq!(pass_role_of("blocked"), None);
+    }
 }

@@ -191,6 +191,7 @@ mod tests {
                 r#""Principal":["arn:sts::*:assumed-role/R/*"]"#.to_owned(),
                 Public,
             ),
+            (r#""Principal":["arn:sts:::assumed-role/R/*"]"#.to_owned(), Public),
             (r#""Principal":["*"]"#.to_owned(), Public),
             (r#""Principal":[]"#.to_owned(), Public),
             (r#""Action":"*""#.to_owned(), Public),

@@ -6,7 +6,7 @@ use super::*;
 use crate::api::{Condition, EntryState, LedgerEntry, StatementRole};
 use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::grant::GrantOutcome;
-use crate::core::policy::{PlanFault, PolicyParseError};
+use crate::core::policy::{Denies, DenyVerdict, PlanFault, PolicyParseError};
 
 const NOW: Timestamp = Timestamp::constant(1_770_000_000, 0);
 
@@ -129,4 +129,60 @@ fn each_state_has_its_conditions() {
         }
     }
     assert_eq!(seen, include_str!("conditions.txt"), "{seen}");
+}
+
+fn message(
+    grant: &GrantObject,
+    state: &GrantState,
+    observation: Observation,
+    kind: GrantCondition,
+) -> String {
+    let conditions = grant_status(grant, state, observation, NOW).conditions;
+    let mut found = conditions.into_iter().filter(|c| c.is(kind));
+    found.next().unwrap().message
+}
+
+#[test]
+fn what_was_observed_holds_for_its_generation_and_for_a_deletion() {
+    let kept = |generation, deleting| {
+        let mut grant = grant(true);
+        grant.deleting = deleting;
+        grant.status.observed_generation = Some(generation);
+        grant.status.denied_objects = vec!["pics-1/a*".to_owned()];
+        let status = grant_status(&grant, &GrantState::Suspended, observation(true), NOW);
+        !status.denied_objects.is_empty()
+    };
+    assert!(kept(2, false));
+    assert!(kept(1, true));
+    assert!(!kept(1, false));
+}
+
+#[test]
+fn a_deny_of_alibaba_cloud_is_not_to_be_removed() {
+    for by_alibaba_cloud in [true, false] {
+        let denies = Denies {
+            verdict: DenyVerdict::ExplicitDeny,
+            objects: Vec::new(),
+            by_alibaba_cloud,
+        };
+        let observation = Observation {
+            denies: Some(denies),
+            ..observation(true)
+        };
+        let state = GrantState::Planned(GrantOutcome::Applied);
+        let message = message(&grant(true), &state, observation, GrantCondition::Effective);
+        assert_eq!(
+            message.contains("do not remove it before"),
+            by_alibaba_cloud,
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn access_that_remains_is_counted() {
+    let state = GrantState::Planned(GrantOutcome::Released { residual: 2 });
+    let kind = GrantCondition::ResidualAccess;
+    let message = message(&grant(true), &state, observation(false), kind);
+    assert!(message.starts_with("Access remains: 2 statements"), "{message}");
 }

@@ -266,3 +266,46 @@ fn a_write_of_an_earlier_process_counts_for_a_suspended_grant_only_at_its_deleti
         writes.read_ledgers(&[grant(false, false)], START);
     }
 }
+
+#[test]
+fn a_rejection_is_known_at_once_and_until_the_entry_is_written_again() {
+    let unproven = |writes: &WriteHistory| !writes.unproven_intents(&grant(false, false), START).is_empty();
+    let mut writes = running();
+    assert!(!unproven(&writes), "a write of this moment may take effect");
+    writes.write_rejected("uid", &[entry()], &[entry()], START);
+    assert!(!unproven(&writes), "the earlier write may take effect");
+    writes.write_rejected("uid", &[entry()], &[], START);
+    assert!(unproven(&writes));
+    let plan = |added| Plan {
+        change: Change::Keep,
+        grants: vec![GrantPlan {
+            ledger: vec![entry()],
+            outcome: GrantOutcome::Writing,
+            added,
+            removed: 0,
+            missing: 0,
+        }],
+    };
+    writes.forget_rejections(["uid"].into_iter(), &plan(0));
+    assert!(unproven(&writes), "the write adds nothing of the grant");
+    writes.forget_rejections(["uid"].into_iter(), &plan(1));
+    assert!(!unproven(&writes));
+}
+
+#[test]
+fn a_read_from_before_a_recent_write_is_stale_for_30_s() {
+    let text = |text: &str| Some(text.as_bytes().to_vec());
+    let after = |seconds: i64| START + SignedDuration::from_secs(seconds);
+    let mut writes = running();
+    assert!(!writes.has_recent(START));
+    writes.attempted(text("old"), text("new"), START);
+    assert!(writes.is_stale_read(&text("old"), after(29)));
+    assert!(!writes.is_stale_read(&text("new"), after(29)));
+    assert!(!writes.is_stale_read(&text("other"), after(29)));
+    assert!(!writes.is_stale_read(&text("old"), after(30)));
+    assert!(writes.absence_untrusted(&text("other"), after(29)));
+    assert!(!writes.absence_untrusted(&text("other"), after(30)));
+    assert!(writes.has_recent(after(29)) && !writes.has_recent(after(30)));
+    writes.attempted(text("new"), text("old"), after(1));
+    assert!(!writes.is_stale_read(&text("old"), after(29)), "it was undone");
+}
