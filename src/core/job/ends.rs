@@ -271,7 +271,11 @@ mod tests {
         let waits = |phase| matches!(phase, Phase::SourceUnreadable(_, false));
         let stalls = |phase| matches!(phase, Phase::SourceUnreadable(_, true));
         assert!(waits(phase(CloudErrorKind::Throttled, "Throttling")));
-        assert!(waits(phase(CloudErrorKind::Unavailable, "RequestTimeTooSkewed")));
+        for (code, skewed) in [("RequestTimeTooSkewed", true), ("ServiceBusy", false)] {
+            let failed = phase(CloudErrorKind::Unavailable, code);
+            assert!(matches!(&failed, Phase::SourceUnreadable(message, false)
+                if message.contains(CORRECT_CLOCK) == skewed));
+        }
         assert!(stalls(phase(CloudErrorKind::AccessDenied, "AccessDenied")));
         assert!(stalls(phase(
             CloudErrorKind::CredentialsExpired,

@@ -222,6 +222,8 @@ mod tests {
         assert_eq!(trials.waits(&first, &job("a"), at(131)), None);
         assert_eq!(trials.waits(&first, &other_team, at(131)), None);
         assert_eq!(trials.waits(&edited, &job("b"), at(131)), None);
+        trials.end("another", true);
+        assert_eq!(trials.waits(&first, &job("b"), at(131)), Some(at(235)));
         trials.end("a", true);
         assert_eq!(trials.waits(&first, &job("b"), at(131)), None);
 

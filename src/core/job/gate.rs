@@ -180,3 +180,93 @@ fn key_in_prefixes(grant: &GrantSpec, key: &str) -> bool {
     let prefixes = &grant.access.prefixes;
     prefixes.is_empty() || prefixes.iter().any(|p| key.starts_with(p.as_str()))
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::GrantReason;
+    use crate::core::condition_builder::ConditionsBuilder;
+    use crate::core::job::parse_spec;
+
+    const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
+
+    fn job_spec(source: &serde_json::Value) -> JobSpec {
+        serde_json::from_value(json!({
+            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
+            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
+            "grantRef": {"name": "pics", "namespace": "media"},
+            "source": source,
+        }))
+        .unwrap()
+    }
+
+    fn grant_spec(access: &serde_json::Value) -> GrantSpec {
+        serde_json::from_value(json!({
+            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+            "grantee": {"accountUID": "12345"},
+            "credentials": {"source": "Operator"},
+            "allowedConsumers": {"namespaces": ["scoring"]},
+            "access": access,
+        }))
+        .unwrap()
+    }
+
+    /// The decision about a job in a namespace, for a live grant that was written so many seconds ago.
+    fn decision(namespace: &str, written: i64) -> GateDecision {
+        let spec = job_spec(&json!({"uris": ["oss://pics-1/a/1.jpg"]}));
+        let job = JobObject::bare(namespace, "one", Ok(spec.clone()));
+        let mut grant = GrantObject::bare("media", "pics");
+        grant.spec = Ok(grant_spec(&json!({})));
+        let mut conditions = ConditionsBuilder::new(&[], 1, NOW);
+        conditions.set_true(GrantCondition::Granted, GrantReason::Applied, "");
+        grant.status.conditions = conditions.finish();
+        grant.status.observed_generation = Some(1);
+        let at = NOW - SignedDuration::from_secs(written);
+        let policy = json!({"bytes": 2, "limitBytes": 16384, "statements": 1, "foreignStatements": 0,
+            "lastWriteTime": Time(at)});
+        grant.status.policy = serde_json::from_value(policy).unwrap();
+        let source = parse_spec(&spec).unwrap();
+        evaluate_gate(&job, &spec, &source, Some(&grant), NOW)
+    }
+
+    #[test]
+    fn a_live_grant_opens_the_gate_for_its_consumers_once_it_has_settled() {
+        for namespace in ["media", "scoring"] {
+            assert_eq!(decision(namespace, 3_600), GateDecision::Open);
+        }
+        let hidden = decision("other", 3_600);
+        assert!(matches!(hidden, GateDecision::Wait(message, None) if message.contains("does not exist")));
+        let early = decision("media", 0);
+        assert!(matches!(early, GateDecision::Wait(_, Some(until)) if until > NOW));
+    }
+
+    #[test]
+    fn a_grant_must_include_the_action_and_cover_the_bucket_and_every_key() {
+        let prefix = |bucket: &str, prefix: &str| json!({"prefix": {"bucket": bucket, "prefix": prefix}});
+        let covered = prefix("pics-1", "a/b");
+        for (access, source, matches) in [
+            (json!({}), prefix("pics-1", ""), true),
+            (json!({}), prefix("pics-2", ""), false),
+            (json!({"prefixes": ["a/"]}), covered.clone(), true),
+            (json!({"prefixes": ["a/"]}), prefix("pics-1", "b"), false),
+            (
+                json!({"preset": "Custom", "actions": ["oss:ListObjects"]}),
+                covered.clone(),
+                false,
+            ),
+            (
+                json!({"preset": "Custom", "actions": ["oss:GetObject"]}),
+                covered.clone(),
+                true,
+            ),
+            (json!({"preset": "Minimal"}), covered, true),
+        ] {
+            let spec = job_spec(&source);
+            let found = grant_mismatch(&spec, &parse_spec(&spec).unwrap(), &grant_spec(&access));
+            assert_eq!(found.is_none(), matches, "{access} {source} {found:?}");
+        }
+    }
+}

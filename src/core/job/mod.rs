@@ -102,3 +102,65 @@ impl JobObject {
         !self.is_finished() && (open || active)
     }
 }
+
+#[cfg(test)]
+impl JobObject {
+    /// Returns a job of generation 1 without a status.
+    pub(crate) fn bare(namespace: &str, name: &str, spec: Result<JobSpec, String>) -> Self {
+        Self {
+            key: ObjectKey {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            },
+            uid: "uid".to_owned(),
+            resource_version: "1".to_owned(),
+            generation: 1,
+            deleting: false,
+            started: None,
+            reconcile_at: None,
+            spec,
+            status: JobStatus::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn job(status: Value) -> JobObject {
+        JobObject {
+            status: serde_json::from_value(status).unwrap(),
+            ..JobObject::bare("media", "one", Err(String::new()))
+        }
+    }
+
+    #[test]
+    fn a_job_lacks_its_annotation_only_after_a_call() {
+        assert!(!job(json!({})).lacks_mark());
+        assert!(!job(json!({"requests": {"reserved": 1, "sent": 0}})).lacks_mark());
+        let mut sent = job(json!({"requests": {"reserved": 1, "sent": 1}}));
+        assert!(sent.lacks_mark());
+        sent.started = Some("uid".to_owned());
+        assert!(!sent.lacks_mark());
+    }
+
+    #[test]
+    fn a_job_has_started_while_requests_are_open_or_items_are_active() {
+        for (status, started) in [
+            (json!({}), false),
+            (json!({"requests": {"reserved": 1, "sent": 1}}), false),
+            (json!({"requests": {"reserved": 2, "sent": 1}}), true),
+            (json!({"items": {"total": 1, "pending": 1, "active": 0}}), false),
+            (json!({"items": {"total": 1, "pending": 0, "active": 1}}), true),
+            (
+                json!({"requests": {"reserved": 2, "sent": 1}, "completionTime": "2026-10-01T09:58:11Z"}),
+                false,
+            ),
+        ] {
+            assert_eq!(job(status.clone()).has_started(), started, "{status}");
+        }
+    }
+}

@@ -140,3 +140,28 @@ fn completed(status: &JobStatus) -> String {
         &others,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_running_job_reports_its_speed_and_the_counts_that_are_not_zero() {
+        let mut status = JobStatus {
+            items: serde_json::from_value(json!({
+                "total": 10, "succeeded": 4, "failed": 1, "ignored": 0, "skipped": 2,
+                "belowThreshold": 0, "active": 1, "pending": 2,
+            }))
+            .unwrap(),
+            ..JobStatus::default()
+        };
+        assert_eq!(scoring(&status, None, 0), "4/10 scored, 1 failed, 2 skipped");
+        status.requests.get_or_insert_default().sent = 7;
+        assert_eq!(
+            scoring(&status, None, 3),
+            "4/10 scored, 1 failed, 2 skipped, 3 items/s, about 1 s left; 7 requests sent"
+        );
+    }
+}

@@ -273,4 +273,33 @@ mod tests {
         reports.persisted();
         assert_eq!(sizes(&reports.take_pending(false)), []);
     }
+
+    #[test]
+    fn what_is_not_stored_is_counted_with_its_bytes() {
+        let mut reports = ReportBuffer::default();
+        assert_eq!(reports.unpersisted(), (0, 0));
+        assert!(!reports.can_carry_reservation());
+        let first = result(0, "oss://pics/a.jpg");
+        let bytes = result_bytes(&first);
+        reports.add(first);
+        assert_eq!(reports.unpersisted(), (1, bytes));
+        assert!(reports.can_carry_reservation());
+        reports.take_pending(false);
+        reports.persisted();
+        assert_eq!(reports.unpersisted(), (0, 0));
+        for _ in 0..1_000 {
+            reports.add(result(1, "oss://pics/a.jpg"));
+        }
+        // A full report counts as a whole.
+        assert_eq!(reports.unpersisted(), (1_001, 2 * REPORT_BYTES + bytes));
+    }
+
+    #[test]
+    fn a_namesake_that_is_created_later_has_other_reports() {
+        assert_eq!(report_name("pics", "01234567-89ab", 7), "pics-01234567-00007");
+        assert_eq!(report_name("pics", "11234567-89ab", 7), "pics-11234567-00007");
+        let long = format!("{}.{}", "a".repeat(229), "b".repeat(23));
+        let cut = format!("{}-01234567-12345", "a".repeat(229));
+        assert_eq!(report_name(&long, "01234567-89ab", 12_345), cut);
+    }
 }

@@ -322,4 +322,27 @@ mod tests {
         };
         assert!(items_of_page(&png, at(10), page).is_empty());
     }
+
+    #[test]
+    fn a_source_is_exactly_one_of_a_list_a_prefix_and_a_manifest() {
+        let (uris, prefix) = (r#""uris":["oss://pics/a.jpg"]"#, r#""prefix":{"bucket":"pics"}"#);
+        let manifest = r#""manifest":{"uri":"oss://pics/list.txt"}"#;
+        for (members, valid) in [
+            (vec![uris], true),
+            (vec![prefix], true),
+            (vec![manifest], true),
+            (vec![], false),
+            (vec![uris, prefix], false),
+            (vec![uris, manifest], false),
+            (vec![prefix, manifest], false),
+        ] {
+            let spec = format!(
+                r#"{{"project":{{"name":"p","region":"cn-hangzhou","accountUID":"12345"}},
+                "credentials":{{"source":"Secret","secretRef":{{"name":"s"}}}},"source":{{{}}}}}"#,
+                members.join(",")
+            );
+            let spec = serde_json::from_str(&spec).unwrap();
+            assert_eq!(parse_spec(&spec).is_ok(), valid, "{members:?}");
+        }
+    }
 }

@@ -113,3 +113,83 @@ pub fn planned_size(spec: &JobSpec, seen: Option<&ObservedSource>) -> Option<(us
     let inline = items <= INLINE_ITEMS && results <= INLINE_BYTES;
     Some((usize::try_from(items).ok()?, inline))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::ItemResult;
+
+    fn spec(source: &serde_json::Value) -> JobSpec {
+        serde_json::from_value(json!({
+            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
+            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
+            "source": source,
+        }))
+        .unwrap()
+    }
+
+    fn page(items: usize) -> Vec<SourceItem> {
+        let item = SourceItem {
+            uri: "oss://pics/a.jpg".to_owned(),
+            resume_after: None,
+            reject_code: None,
+        };
+        vec![item; items]
+    }
+
+    #[test]
+    fn a_source_is_limited_by_its_items_and_by_the_bytes_of_its_results() {
+        let mut counter = ItemCounter::default();
+        assert_eq!(counter.add(&page(2), 2), Ok(()));
+        let seen = counter.source_seen(&ObservedSource::default());
+        // With quotation marks.
+        assert_eq!((seen.items, seen.uri_bytes), (Some(2), Some(36)));
+        let most = |most| ItemCounter::default().add(&page(usize::try_from(most).unwrap() + 2), most);
+        assert!(most(3).unwrap_err().contains("maxObjects"));
+        let largest = most(ITEMS_LIMIT).unwrap_err();
+        assert!(!largest.contains("maxObjects"), "{largest}");
+
+        let bytes = RESULTS_LIMIT - RESULT_BYTES - 18;
+        let filled = |uri_bytes| ItemCounter { items: 0, uri_bytes };
+        assert_eq!(filled(bytes).add(&page(1), 9), Ok(()));
+        assert!(filled(bytes + 1).add(&page(1), 9).unwrap_err().contains("64 MiB"));
+    }
+
+    #[test]
+    fn results_are_kept_in_the_status_up_to_a_number_of_items_and_of_bytes() {
+        let prefix = spec(&json!({"prefix": {"bucket": "pics"}}));
+        assert_eq!(planned_size(&prefix, None), None, "it is not counted yet");
+        for (items, uri_bytes, inline) in [
+            (100, 1_000, true),
+            (101, 1_000, false),
+            (1, 65_426, true),
+            (1, 65_427, false),
+        ] {
+            let seen = ObservedSource {
+                items: Some(items),
+                uri_bytes: Some(uri_bytes),
+                ..ObservedSource::default()
+            };
+            let size = planned_size(&prefix, Some(&seen));
+            assert_eq!(size, Some((usize::try_from(items).unwrap(), inline)));
+        }
+        let listed = spec(&json!({"uris": ["oss://pics/a.jpg"]}));
+        assert_eq!(planned_size(&listed, None), Some((1, true)));
+    }
+
+    #[test]
+    fn the_memory_of_a_job_grows_with_its_images_and_its_results() {
+        let mut job = JobObject::bare("media", "one", Err("unknown field".to_owned()));
+        assert_eq!(decoded_bytes(&job), 4_096);
+        job.spec = Ok(spec(&json!({"uris": ["oss://pics/a.jpg"]})));
+        assert_eq!(decoded_bytes(&job), 4_096 + 4 * (16 + 64));
+        let result = json!({"index": 0, "uri": "oss://pics/a.jpg", "score": "0.5"});
+        let result: ItemResult = serde_json::from_value(result).unwrap();
+        job.status.results = vec![result];
+        assert_eq!(decoded_bytes(&job), 4_096 + 4 * (16 + 64) + 16 + 64);
+        job.status.unreadable.insert("results".to_owned(), json!(7));
+        assert_eq!(decoded_bytes(&job), usize::MAX);
+    }
+}

@@ -253,6 +253,7 @@ mod tests {
             may_vanish: true,
             min_score: None,
         };
+        let mut stats = Stats::default();
         for (code, class) in [
             ("ResourceNotFound.Object", ResultClass::Failed),
             ("ResourceNotFound.Project", ResultClass::Ignored),
@@ -266,6 +267,27 @@ mod tests {
                 ..scored(0, "")
             };
             assert_eq!(rules.classify(&result), class, "{code}");
+            stats.add(&rules, &result);
         }
+        assert_eq!((stats.failed, stats.ignored, stats.skipped), (2, 2, 1));
+        assert_eq!(stats.done(), 5);
+    }
+
+    #[test]
+    fn codes_beyond_the_first_hundred_are_counted_together() {
+        let mut stats = Stats::default();
+        for index in 0..150 {
+            let result = ItemResult {
+                code: Some(format!("Code{index}")),
+                score: None,
+                ..scored(index, "")
+            };
+            stats.add(&ResultClassifier::default(), &result);
+        }
+        assert_eq!(stats.codes.len(), MAX_ERROR_CODES + 1);
+        let failures = stats.failures();
+        let first = failures.first().unwrap();
+        assert_eq!((first.code.as_str(), first.count), ("Other", 50));
+        assert_eq!((first.sample_index, failures.len()), (100, 20));
     }
 }

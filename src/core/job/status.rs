@@ -320,3 +320,6 @@ pub fn counting_source(as_of: Timestamp, etag: Option<String>) -> ObservedSource
         ..ObservedSource::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

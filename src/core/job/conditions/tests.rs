@@ -192,3 +192,26 @@ fn a_job_that_fails_by_an_answer_of_imm_no_longer_reports_missing_credentials() 
         assert_eq!(status(&progress), Some(ConditionStatus::True));
     }
 }
+
+#[test]
+fn results_that_were_left_out_are_reported_and_an_unreadable_status_stalls_the_job() {
+    let mut job = job(true);
+    let stored = |job: &JobObject| {
+        let status = job_status(job, &Phase::Ended(End::Complete), None, NOW);
+        let mut found = status
+            .conditions
+            .into_iter()
+            .filter(|c| c.is(JobCondition::ResultsStored));
+        found.next().unwrap().message
+    };
+    assert_eq!(stored(&job), "Every counted result is in status.results");
+    job.status.results_pruned = true;
+    assert_eq!(stored(&job), RESULTS_KEPT_MESSAGE);
+
+    let stalled = crate::core::job::unreadable_status(&job, NOW);
+    let stalled = stalled.conditions.iter().map(shown).collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        stalled,
+        "Ready=F/StatusUnreadable Stalled=T/StatusUnreadable Allowed=T/Permitted SourceReady=T/Counted GrantReady=T/Live CredentialsValid=F/SecretMissing"
+    );
+}

@@ -395,3 +395,6 @@ impl Progress {
         self.first_calls.proof().filter(|_| open)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -327,4 +327,40 @@ mod tests {
     fn unanswered(code: &str) -> CloudError {
         CloudError::new(CloudErrorKind::Unanswered, code)
     }
+
+    #[test]
+    fn refusals_that_a_rule_names_or_that_follow_a_score_prove_nothing() {
+        let now = Timestamp::UNIX_EPOCH;
+        let proven = |code: &str, scored: bool| {
+            let uris: Vec<String> = (0..9).map(|n| format!("oss://pics/{n}.jpg")).collect();
+            let spec: JobSpec = serde_json::from_value(json!({
+                "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
+                "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
+                "source": {"uris": uris},
+                "failureRules": [{"codes": ["Known"], "action": "IgnoreItem"}],
+            }))
+            .unwrap();
+            let mut progress = resume_progress(&spec, &JobStatus::default(), (9, true), now, "uid");
+            add_listed(&mut progress, &uris);
+            for call in 0..8 {
+                progress.reserve(1, None);
+                progress.persisted();
+                let item = progress.take_next(now).unwrap();
+                let refused = CloudError {
+                    status: Some(400),
+                    ..CloudError::new(CloudErrorKind::RequestRejected, code)
+                };
+                let answer = if scored && call == 0 {
+                    Ok("0.5".to_owned())
+                } else {
+                    Err(refused)
+                };
+                apply_response(&mut progress, item.index, answer, now);
+            }
+            progress.first_calls.proof().is_some()
+        };
+        assert!(proven("New", false));
+        assert!(!proven("New", true));
+        assert!(!proven("Known", false));
+    }
 }

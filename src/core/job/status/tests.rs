@@ -1,0 +1,105 @@
+//! Tests of the counts and times in the status of a job, and of its limits.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::job::{SourceItem, add_items, apply_response, resume_progress};
+
+const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
+
+fn spec(thresholds: &Value) -> JobSpec {
+    serde_json::from_value(json!({
+        "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
+        "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
+        "source": {"prefix": {"bucket": "pics"}},
+        "thresholds": thresholds,
+        "maxFailedItems": 1,
+    }))
+    .unwrap()
+}
+
+fn progress(spec: &JobSpec, inline: bool) -> Progress {
+    resume_progress(spec, &JobStatus::default(), (10, inline), NOW, "uid")
+}
+
+fn job() -> JobObject {
+    JobObject::bare("media", "one", Ok(spec(&Value::Null)))
+}
+
+#[test]
+fn a_job_fails_beyond_the_failures_and_the_low_scores_that_it_allows() {
+    let low = |action: &str| json!({"minScore": "0.5", "maxBelow": 1, "onBelow": action});
+    for (action, counts, expected) in [
+        ("FailJob", (1, 0, 1), None),
+        ("FailJob", (2, 0, 0), Some(JobReason::MaxFailedItems)),
+        ("FailJob", (2, 1, 0), Some(JobReason::MaxFailedItems)),
+        ("FailJob", (2, 2, 0), Some(JobReason::BackoffLimitExceeded)),
+        ("FailJob", (0, 0, 2), Some(JobReason::BelowThreshold)),
+        ("Report", (0, 0, 2), None),
+    ] {
+        let spec = spec(&low(action));
+        let mut progress = progress(&spec, true);
+        (progress.stats.failed, progress.exhausted, progress.stats.below) = counts;
+        let found = match evaluate_limits(&progress, &spec) {
+            End::Failed(reason, _) => Some(reason),
+            End::Complete => None,
+        };
+        assert_eq!(found, expected, "{action} {counts:?}");
+    }
+}
+
+#[test]
+fn the_active_time_of_a_suspended_job_begins_again_when_it_resumes() {
+    let before = Time(NOW - SignedDuration::from_hours(1));
+    let mut job = job();
+    job.status.active_since = Some(before.clone());
+    let since = |job: &JobObject, phase| job_status(job, &phase, None, NOW).active_since.unwrap();
+    assert_eq!(since(&job, Phase::Scoring(0)), before);
+    job.status.suspended_by = Some(SuspendCause::Requested);
+    for phase in [Phase::Suspended, Phase::OutOfBudget, Phase::Ended(End::Complete)] {
+        assert_eq!(since(&job, phase), before);
+    }
+    assert_eq!(since(&job, Phase::Scoring(0)), Time(NOW));
+}
+
+#[test]
+fn a_running_job_reports_its_requests_its_failures_and_its_first_report() {
+    let job = job();
+    let mut progress = progress(job.spec.as_ref().unwrap(), false);
+    let status = |progress: &Progress| job_status(&job, &Phase::Scoring(0), Some(progress), NOW);
+    assert_eq!(status(&progress).reports.unwrap().first, None);
+    let item = SourceItem {
+        uri: "oss://pics/1.jpg".to_owned(),
+        resume_after: Some("1.jpg".to_owned()),
+        reject_code: None,
+    };
+    assert!(add_items(&mut progress, vec![item], true));
+    progress.reserve(1, None);
+    progress.persisted();
+    progress.take_next(NOW).unwrap();
+    let active = status(&progress).items.unwrap();
+    assert_eq!((active.active, active.pending), (1, 9));
+    let refused = CloudError::new(CloudErrorKind::RequestRejected, "InvalidImage");
+    apply_response(&mut progress, 0, Err(refused), NOW);
+    let status = status(&progress);
+    assert_eq!(status.requests.unwrap().sent, 1);
+    assert_eq!(status.failures.first().unwrap().code, "InvalidImage");
+    assert_eq!(status.reports.unwrap().first.as_deref(), Some("one-uid-00000"));
+}
+
+#[test]
+fn a_job_that_does_not_run_keeps_its_progress_and_a_new_one_begins_at_zero() {
+    let mut job = job();
+    let shown = |job: &JobObject| job_status(job, &Phase::Queued(None), None, NOW).progress;
+    assert_eq!(shown(&job), None, "it is not counted yet");
+    let mut seen = counting_source(NOW, None);
+    assert_eq!(seen.as_of, Some(Time(NOW)));
+    seen.items = Some(7);
+    job.status.source = Some(seen);
+    assert_eq!(shown(&job).as_deref(), Some("0/7"));
+    job.status.progress = Some("3/7".to_owned());
+    assert_eq!(shown(&job).as_deref(), Some("3/7"));
+}
