@@ -126,6 +126,11 @@ async fn one_share_neither_occupies_all_workers_nor_goes_first() {
     let seen = runs(workers, triggers).await;
     let victim = seen.iter().find(|(_, key)| *key == "victim").unwrap();
     assert!(victim.0 < 1_150, "{seen:?}");
+    let first = seen.first().unwrap().0;
+    let together = seen
+        .iter()
+        .filter(|(at, key)| *at < first + 50 && *key != "victim");
+    assert_eq!(together.count(), 2, "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,4 +144,38 @@ async fn triggers_of_another_share_postpone_no_reconcile() {
     };
     let seen = runs(workers, triggers).await;
     assert!((950..2_000).contains(&seen[0].0), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_depth_counts_keys_that_wait_and_keys_that_are_reconciled() {
+    let (sender, receiver) = mpsc::channel(10);
+    let stop = CancellationToken::new();
+    let most = Arc::new(Mutex::new(0));
+    let seen = Arc::clone(&most);
+    let workers = Workers {
+        total: 1,
+        per_share: 1,
+    };
+    let depth = move |depth: usize| {
+        let mut most = seen.lock().unwrap();
+        *most = depth.max(*most);
+    };
+    let queue = run(receiver, workers, stop.clone(), depth, |_| async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Action::AwaitChange
+    });
+    let feed = async move {
+        for key in ["a", "b", "c"] {
+            let trigger = Trigger {
+                key,
+                debounce: Duration::from_secs(1),
+                share: "n".into(),
+            };
+            sender.send(trigger).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        stop.cancel();
+    };
+    futures::join!(queue, feed);
+    assert_eq!(*most.lock().unwrap(), 3);
 }
