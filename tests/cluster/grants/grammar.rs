@@ -183,16 +183,8 @@ const CASES: &[(&str, &str, &str)] = &[
         "spec.credentials.secretRef.namespace",
     ),
     ("source: Secret, ", "", "spec.credentials.source"),
-    (
-        "source: Secret",
-        "source: Operator",
-        "spec.credentials: secretRef is required",
-    ),
-    (
-        ", secretRef: {name: s}",
-        "",
-        "spec.credentials: secretRef is required",
-    ),
+    ("source: Secret", "source: Operator", "secretRef is required"),
+    (", secretRef: {name: s}", "", "spec.credentials: secretRef"),
     ("name: g}", "name: g, labels: {a: b}}", ""),
     ("metadata: {name: g}", "metadata: {}", "metadata.name"),
 ];
