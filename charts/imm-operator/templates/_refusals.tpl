@@ -109,8 +109,10 @@
 {{- if and (eq (dig "type" "" $strategy) "Recreate") (hasKey $strategy "rollingUpdate") -}}
 {{- fail "updateStrategy.type Recreate excludes updateStrategy.rollingUpdate: remove one of them" -}}
 {{- end -}}
-{{- $context := merge (dict) .Values.securityContext .Values.podSecurityContext -}}
-{{- if and (dig "runAsNonRoot" false $context) (eq (toString (dig "runAsUser" "" $context)) "0") -}}
+{{- $pod := default dict .Values.podSecurityContext -}}
+{{- $container := default dict .Values.securityContext -}}
+{{- $user := dig "runAsUser" (dig "runAsUser" "" $pod) $container | toString -}}
+{{- if and (dig "runAsNonRoot" (dig "runAsNonRoot" false $pod) $container) (eq $user "0") -}}
 {{- fail "runAsUser 0 contradicts runAsNonRoot true in podSecurityContext and securityContext: name another user, or leave it to the image" -}}
 {{- end -}}
 {{- end }}

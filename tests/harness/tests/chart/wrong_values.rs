@@ -171,6 +171,10 @@ const WRONG: &[(&str, &str)] = &[
     ("securityContext: {runAsGroup: 4294967296}", "runAsGroup"),
     ("podSecurityContext: {runAsUser: 0}", "contradicts runAsNonRoot"),
     ("securityContext: {runAsUser: 0}", "contradicts runAsNonRoot"),
+    (
+        "{podSecurityContext: {runAsUser: 1000}, securityContext: {runAsUser: 0}}",
+        "contradicts runAsNonRoot",
+    ),
     ("dnsPolicy: None", "needs dnsConfig.nameservers"),
     (
         "{dnsPolicy: None, dnsConfig: {searches: [a]}}",
@@ -253,6 +257,7 @@ const RIGHT: &[&str] = &[
     "networkPolicy: {enabled: true, extraEgress: [{ports: [{port: https, protocol: TCP}]}]}",
     "{podSecurityContext: {runAsUser: 0}, securityContext: {runAsUser: 1000}}",
     "{podSecurityContext: {runAsNonRoot: false, runAsUser: 0}}",
+    "securityContext: {runAsNonRoot: false, runAsUser: 0}",
     "{dnsPolicy: None, dnsConfig: {nameservers: [10.0.0.10]}}",
     "updateStrategy: {type: Recreate}",
     "{extraVolumes: [{name: credentials, emptyDir: {}}], extraVolumeMounts: [{name: credentials, mountPath: /etc/imm-operator}]}",
