@@ -36,6 +36,11 @@ impl<T> Page<T> {
     }
 }
 
+/// Memory of a grant beside its spec, its status and its finalizers: names, annotations and the struct itself.
+const GRANT_BYTES: usize = 2048;
+/// Memory of the name of a finalizer beside its text.
+const GRANT_NAME_BYTES: usize = 32;
+
 /// A grant, reduced while it is deserialized: complete objects as JSON trees would take megabytes per worker.
 pub(crate) struct DecodedGrant {
     pub(crate) grant: GrantObject,
@@ -47,7 +52,12 @@ impl<'de> Deserialize<'de> for DecodedGrant {
     fn deserialize<D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
         let object = RawObject::deserialize(stored)?;
         let has_more = object.status.has_more;
-        let bytes = memory_of(&object.spec).saturating_add(memory_of(&object.status.members));
+        let parts = memory_of(&object.spec).saturating_add(memory_of(&object.status.members));
+        let finalizers = object.metadata.finalizers.iter().flatten();
+        let names: usize = finalizers
+            .map(|name| name.len().saturating_add(GRANT_NAME_BYTES))
+            .sum();
+        let bytes = parts.saturating_add(names).saturating_add(GRANT_BYTES);
         let mut grant = decode_grant(&object.into_dynamic());
         // The ledger of another object was dropped: nothing of it is written.
         let is_own = !grant.status.owned.is_empty() || grant.only_stored.unverified > 0;
