@@ -37,7 +37,8 @@ pub(super) fn check_metadata(metadata: &Value) -> Result<(), String> {
             check_text(value, &place)?;
         } else if MAPS.contains(&name) {
             let map = value.as_object();
-            for (key, value) in map.ok_or_else(|| format!("{place} must have fields of its own"))? {
+            let map = map.ok_or_else(|| format!("{place} must have fields of its own"))?;
+            for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
                 check_text(value, &format!("{place}.{key}"))?;
             }
         } else if !OTHERS.contains(&name) {
@@ -91,7 +92,7 @@ mod tests {
     fn metadata_are_checked_as_strictly_as_by_the_api_server() {
         for (metadata, expected) in [
             (
-                json!({"name": "a.b-1", "labels": {"a": "1"}, "creationTimestamp": null}),
+                json!({"name": "a.b-1", "labels": {"a": "1", "b": null}, "creationTimestamp": null}),
                 "",
             ),
             (json!({"generateName": "scores-", "namespace": "media"}), ""),
