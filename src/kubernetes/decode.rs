@@ -39,7 +39,7 @@ impl<T> Page<T> {
 /// Memory of a grant beside its spec, its status and its finalizers: names, annotations and the struct itself.
 const GRANT_BYTES: usize = 2048;
 /// Memory of the name of a finalizer beside its text.
-const GRANT_NAME_BYTES: usize = 32;
+const FINALIZER_BYTES: usize = 32;
 
 /// A grant, reduced while it is deserialized: complete objects as JSON trees would take megabytes per worker.
 pub(crate) struct DecodedGrant {
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for DecodedGrant {
         let parts = memory_of(&object.spec).saturating_add(memory_of(&object.status.members));
         let finalizers = object.metadata.finalizers.iter().flatten();
         let names: usize = finalizers
-            .map(|name| name.len().saturating_add(GRANT_NAME_BYTES))
+            .map(|name| name.len().saturating_add(FINALIZER_BYTES))
             .sum();
         let bytes = parts.saturating_add(names).saturating_add(GRANT_BYTES);
         let mut grant = decode_grant(&object.into_dynamic());

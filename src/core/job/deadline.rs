@@ -38,24 +38,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{JobStatus, Requests};
-    use crate::core::grant::ObjectKey;
+    use crate::api::Requests;
 
     fn job(spec: &JobSpec) -> JobObject {
-        JobObject {
-            key: ObjectKey {
-                namespace: "media".to_owned(),
-                name: "scores".to_owned(),
-            },
-            uid: "uid".to_owned(),
-            resource_version: "1".to_owned(),
-            generation: 1,
-            deleting: false,
-            started: None,
-            reconcile_at: None,
-            spec: Ok(spec.clone()),
-            status: JobStatus::default(),
-        }
+        JobObject::bare("media", "scores", Ok(spec.clone()))
     }
 
     fn spec(more: &serde_json::Value) -> JobSpec {
