@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::core::condition_builder::counted;
 
+use self::metadata::unknown_field;
+
 mod metadata;
 mod rules;
 
@@ -73,10 +75,14 @@ fn check_object(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Resu
     let Value::Object(members) = value else {
         return Err(format!("{path} must have fields of its own"));
     };
-    members.retain(|_, member| !member.is_null());
     let Some(properties) = &schema.properties else {
+        members.retain(|_, member| !member.is_null());
         return Ok(());
     };
+    if let Some(unknown) = members.keys().find(|name| !properties.contains_key(*name)) {
+        return Err(unknown_field(&format!("{path}.{unknown}")));
+    }
+    members.retain(|_, member| !member.is_null());
     for (name, property) in properties {
         if let Some(default) = &property.default
             && !members.contains_key(name)
@@ -85,13 +91,9 @@ fn check_object(value: &mut Value, schema: &JSONSchemaProps, path: &str) -> Resu
         }
     }
     for (name, member) in members.iter_mut() {
-        let place = format!("{path}.{name}");
-        let Some(known) = properties.get(name) else {
-            return Err(format!(
-                "{place} is no field of this kind: correct the name, or remove it"
-            ));
-        };
-        check(member, known, &place)?;
+        if let Some(known) = properties.get(name) {
+            check(member, known, &format!("{path}.{name}"))?;
+        }
     }
     let missing = schema
         .required
@@ -217,9 +219,7 @@ pub fn check_envelope(object: &Map<String, Value>, api_version: &str) -> Result<
     }
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
     if let Some(name) = object.keys().find(|name| !known.contains(&name.as_str())) {
-        return Err(format!(
-            "{name} is no field of this kind: correct the name, or remove it"
-        ));
+        return Err(unknown_field(name));
     }
     metadata::check_metadata(object.get("metadata").unwrap_or(&Value::Null))
 }
@@ -270,6 +270,7 @@ mod tests {
             (json!({"uid": null}), "s.uid is required"),
             (json!({"uid": "123456"}), "s.uid must have at most 5 characters"),
             (json!({"uid": "1", "mod": "A"}), "s.mod is no field of this kind"),
+            (json!({"uid": "1", "mod": null}), "s.mod is no field of this kind"),
             (json!({"uid": "1", "mode": "C"}), "must be one of A, B"),
             (json!({"uid": "1", "seconds": 59}), "must be from 60 to 90"),
             (

@@ -1,5 +1,7 @@
 //! Checks the metadata of an object, which have no schema in a CRD.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::core::validate::{is_namespace_name, is_object_name};
@@ -20,6 +22,9 @@ const OTHERS: &[&str] = &[
     "uid",
 ];
 
+/// Longest name of a label or annotation, without its prefix, and longest value of a label.
+const LONGEST_LABEL: usize = 63;
+
 /// Checks metadata. A null counts as absent.
 ///
 /// # Errors
@@ -30,23 +35,31 @@ pub(super) fn check_metadata(metadata: &Value) -> Result<(), String> {
         .as_object()
         .or_else(|| metadata.is_null().then_some(&none));
     let members = given.ok_or("metadata must have fields of its own")?;
-    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+    for (name, value) in members {
         let place = format!("metadata.{name}");
         let name = name.as_str();
+        if value.is_null() && (TEXTS.contains(&name) || MAPS.contains(&name)) {
+            continue;
+        }
         if TEXTS.contains(&name) {
             check_text(value, &place)?;
         } else if MAPS.contains(&name) {
             let map = value.as_object();
             let map = map.ok_or_else(|| format!("{place} must have fields of its own"))?;
-            for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
-                check_text(value, &format!("{place}.{key}"))?;
+            for (key, value) in map {
+                check_entry(key, value, &place)?;
             }
         } else if !OTHERS.contains(&name) {
-            return Err(format!(
-                "{place} is no field of this kind: correct the name, or remove it"
-            ));
+            return Err(unknown_field(&place));
         }
     }
+    let others = members
+        .iter()
+        .filter(|(name, value)| OTHERS.contains(&name.as_str()) && !value.is_null());
+    let others: Value = others
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    ObjectMeta::deserialize(others).map_err(|error| format!("metadata: {error}"))?;
     let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
     let (name, generated, namespace) = (text("name"), text("generateName"), text("namespace"));
     if name.is_empty() && generated.is_empty() {
@@ -70,6 +83,42 @@ pub(super) fn check_metadata(metadata: &Value) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Checks one label or annotation: its key, its type, and the syntax of a label's value.
+fn check_entry(key: &str, value: &Value, map: &str) -> Result<(), String> {
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    if name.is_empty() || !is_label_text(name) || prefix.is_some_and(|prefix| !is_object_name(prefix)) {
+        return Err(format!(
+            "{map} has the key {key:?}, and a key must be 1 to {LONGEST_LABEL} letters, digits, -, _ and ., between letters or \
+             digits, after a DNS name and / if wanted"
+        ));
+    }
+    if value.is_null() {
+        return Ok(());
+    }
+    check_text(value, &format!("{map}.{key}"))?;
+    let fits = map != "metadata.labels" || value.as_str().is_some_and(is_label_text);
+    fits.then_some(()).ok_or_else(|| {
+        format!(
+            "{map}.{key} is {value}, and must be at most {LONGEST_LABEL} letters, digits, -, _ and ., between letters or digits"
+        )
+    })
+}
+
+fn is_label_text(text: &str) -> bool {
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    text.len() <= LONGEST_LABEL
+        && text.chars().all(|c| ends(c) || matches!(c, '-' | '_' | '.'))
+        && text.chars().next().is_none_or(ends)
+        && text.chars().next_back().is_none_or(ends)
+}
+
+/// The message about a field that the schema does not have.
+pub(super) fn unknown_field(place: &str) -> String {
+    format!("{place} is no field of this kind: correct the name, or remove it")
 }
 
 fn check_text(value: &Value, place: &str) -> Result<(), String> {
@@ -139,6 +188,49 @@ mod tests {
                 json!({"name": "a", "label": {}}),
                 "metadata.label is no field of this kind",
             ),
+            (
+                json!({"name": "a", "label": null}),
+                "metadata.label is no field of this kind",
+            ),
+            (
+                json!({"name": "a", "labels": {"example.com/a_B": "A.b_1", "x": ""}, "annotations": {"a.b/c": "any text: /"}}),
+                "",
+            ),
+            (
+                json!({"name": "a", "labels": {"a b": null}}),
+                "metadata.labels has the key \"a b\"",
+            ),
+            (json!({"name": "a", "labels": {"a/": "1"}}), "has the key \"a/\""),
+            (
+                json!({"name": "a", "labels": {"a/b/c": "1"}}),
+                "has the key \"a/b/c\"",
+            ),
+            (
+                json!({"name": "a", "annotations": {"A.b/c": "1"}}),
+                "metadata.annotations has the key",
+            ),
+            (
+                json!({"name": "a", "labels": {"a": "b c"}}),
+                "metadata.labels.a is \"b c\", and must",
+            ),
+            (
+                json!({"name": "a", "labels": {"a": "b-"}}),
+                "metadata.labels.a is \"b-\", and must",
+            ),
+            (
+                json!({"name": "a", "labels": {"a": "a".repeat(64)}}),
+                "metadata.labels.a is",
+            ),
+            (json!({"generateName": "scores."}), ""),
+            (
+                json!({"name": "a", "finalizers": "x"}),
+                "metadata: invalid type: string \"x\"",
+            ),
+            (
+                json!({"name": "a", "ownerReferences": [{"kind": 1}]}),
+                "metadata: invalid type",
+            ),
+            (json!({"name": "a", "generation": "1"}), "metadata: invalid type"),
         ] {
             let said = check_metadata(&metadata).err().unwrap_or_default();
             assert!(
