@@ -112,9 +112,9 @@ impl Mask {
     fn add_hosts(&mut self, endpoint: &EndpointFacts) {
         if let Some(proxy) = &endpoint.proxy {
             self.add("proxy", host_of(proxy));
+            self.add("proxy", name_of(host_of(proxy)));
         }
-        let host = host_of(&endpoint.url);
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let name = name_of(host_of(&endpoint.url));
         if !name.ends_with(".aliyuncs.com") && name.parse::<IpAddr>().is_err() {
             self.add("host", name);
         }
@@ -173,6 +173,13 @@ impl Mask {
         }
         masked
     }
+}
+
+/// A host without its port, and an IPv6 address without its brackets.
+fn name_of(host: &str) -> &str {
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    bracketed.map_or(name, |(address, _)| address)
 }
 
 fn is_private(address: &IpAddr) -> bool {
@@ -259,12 +266,19 @@ mod tests {
                     "10.0.0.8",
                 ),
                 endpoint("https://oss.corp:8443/", None, "203.0.113.7"),
+                endpoint("https://[2001:db8::7]/", Some("http://[fd00::8]:3128"), "fd00::7"),
             ],
             ..Facts::default()
         };
         let mask = Mask::of(&facts);
         for (text, masked) in [
             ("proxy.corp:3128 is 10.0.0.8", "proxy-1 is address-1"),
+            ("no DNS name proxy.corp", "no DNS name proxy-2"),
+            ("2001:db8::7 and 2001:db8:", "2001:db8::7 and 2001:db8:"),
+            (
+                "[fd00::8]:3128 or fd00::8 is fd00::7",
+                "proxy-3 or proxy-4 is address-2",
+            ),
             ("oss.corp:8443 is 203.0.113.7", "host-1:8443 is 203.0.113.7"),
             ("oss-cn-x.aliyuncs.com", "oss-cn-x.aliyuncs.com"),
         ] {
