@@ -10,7 +10,7 @@ use super::answer::parse_answer;
 use super::error_text::own_words;
 use super::refusal_body::RefusalBody;
 use crate::core::error::CLOCK_SKEW_CODES;
-use crate::core::refusal::Refusal;
+use crate::core::refusal::{Refusal, RefusedBy};
 use crate::ports::{CloudError, CloudErrorKind};
 
 /// The members in use of an error body: `<Error>` of OSS, JSON of IMM and STS, or `<Error>` of the gateway before them.
@@ -35,9 +35,13 @@ pub(super) struct ErrorHeaders {
 /// Classifies an OSS error response; if the body cannot be parsed, by HTTP status only.
 pub(super) fn oss_error(status: u16, body: &[u8], headers: ErrorHeaders) -> CloudError {
     let text = String::from_utf8_lossy(body);
-    let parsed = quick_xml::de::from_str(&text).unwrap_or_default();
+    let parsed: ErrorBody = quick_xml::de::from_str(&text).unwrap_or_default();
     let refusal: RefusalBody = quick_xml::de::from_str(&text).unwrap_or_default();
-    let refusal = refusal.refusal(headers.ec.as_deref());
+    let mut refusal = refusal.refusal(headers.ec.as_deref());
+    // Other endpoints may have an EC of their own for it.
+    if refusal.by.is_none() && parsed.code.as_deref().map(str::trim) == Some("PublicEndpointForbidden") {
+        refusal.by = Some(RefusedBy::PublicEndpoint);
+    }
     // OSS documents no such header, and a proxy in front of it does not know whether a write has taken effect.
     let headers = ErrorHeaders {
         retry_after: None,
@@ -220,6 +224,28 @@ pub(super) fn unanswered(word: &str) -> CloudError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_public_endpoint_that_refuses_is_known_by_its_code_as_well() {
+        for (code, ec, by) in [
+            (
+                "PublicEndpointForbidden",
+                "0048-00000499",
+                Some(RefusedBy::PublicEndpoint),
+            ),
+            (
+                "PublicEndpointForbidden",
+                "0003-00000101",
+                Some(RefusedBy::BucketPolicy),
+            ),
+            ("AccessDenied", "0048-00000401", Some(RefusedBy::PublicEndpoint)),
+            ("AccessDenied", "0048-00000499", None),
+        ] {
+            let body = format!("<Error><Code>{code}</Code><EC>{ec}</EC></Error>");
+            let error = oss_error(400, body.as_bytes(), ErrorHeaders::default());
+            assert_eq!(error.refusal.by, by, "{code} {ec}");
+        }
+    }
 
     #[test]
     fn failures_are_distinguished_by_code_and_their_text_is_dropped() {
