@@ -13,6 +13,7 @@ use crate::api::{
     BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report, RequestPayer,
 };
 pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
+use crate::core::event_content::EventContent;
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 pub use crate::core::identity::RoleSession;
 use crate::core::job::{JobObject, ListedObject};
@@ -175,12 +176,8 @@ pub struct ObjectEvent {
     pub key: ObjectKey,
     /// UID of the object.
     pub uid: String,
-    /// Why.
-    pub reason: String,
-    /// In words; cut to 1,024 bytes.
-    pub note: String,
-    /// `true` for a Warning event, `false` for a Normal event.
-    pub warning: bool,
+    /// What it says; the note is cut to 1,024 bytes.
+    pub content: EventContent,
 }
 
 /// All effects of the operator.

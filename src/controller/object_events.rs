@@ -2,40 +2,27 @@
 //! reconcile: the conditions say the same.
 
 use super::context::Context;
+use crate::core::event_content::EventContent;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::ports::{EventSubject, ObjectEvent};
 
 /// Publishes an event about a grant.
-pub(super) async fn publish_grant_event(
-    context: &Context,
-    grant: &GrantObject,
-    reason: impl AsRef<str>,
-    note: impl Into<String>,
-    warning: bool,
-) {
+pub(super) async fn publish_grant_event(context: &Context, grant: &GrantObject, content: EventContent) {
     let object = (EventSubject::Grant, &grant.key, grant.uid.as_str());
-    publish(context, object, reason.as_ref(), note.into(), warning).await;
+    publish(context, object, content).await;
 }
 
 /// Publishes an event about a job.
-pub(super) async fn publish_job_event(
-    context: &Context,
-    job: &JobObject,
-    reason: impl AsRef<str>,
-    note: impl Into<String>,
-    warning: bool,
-) {
+pub(super) async fn publish_job_event(context: &Context, job: &JobObject, content: EventContent) {
     let object = (EventSubject::Job, &job.key, job.uid.as_str());
-    publish(context, object, reason.as_ref(), note.into(), warning).await;
+    publish(context, object, content).await;
 }
 
 async fn publish(
     context: &Context,
     (subject, key, uid): (EventSubject, &ObjectKey, &str),
-    reason: &str,
-    note: String,
-    warning: bool,
+    content: EventContent,
 ) {
     if !context.event_limits.admit(uid, context.ports.now()) {
         context.metrics.event_dropped();
@@ -45,9 +32,7 @@ async fn publish(
         subject,
         key: key.clone(),
         uid: uid.to_owned(),
-        reason: reason.to_owned(),
-        note,
-        warning,
+        content,
     };
     context.ports.publish_event(event).await;
 }

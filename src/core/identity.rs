@@ -9,6 +9,9 @@ use crate::api::{AssumeRole, BucketRef, CredentialSource, Credentials, JobAccess
 /// Longest name of an STS session (STS page `AssumeRole`, `RoleSessionName`).
 const SESSION_NAME_LIMIT: usize = 64;
 
+/// What is said of `spec.credentials` without the block of its source.
+pub const INCOMPLETE_CREDENTIALS: &str = "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)";
+
 /// Source of the credentials of an identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CredentialOrigin {

@@ -5,6 +5,7 @@ pub mod credential_use;
 pub mod doctor;
 pub mod endpoints;
 pub mod error;
+pub mod event_content;
 pub mod grant;
 pub mod hash;
 pub mod identity;

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::request::send_with_deadline;
 use crate::api::{ImageScoreJob, ImmBucketGrant};
 use crate::core::condition_builder::truncate;
+use crate::core::event_content::EventContent;
 use crate::core::grant::ObjectKey;
 use crate::ports::{EventSubject, KubeError, ObjectEvent};
 
@@ -51,8 +52,8 @@ impl EventPublisher {
     ) -> Result<(), KubeError> {
         let key = (
             announcement.uid.clone(),
-            announcement.reason.clone(),
-            announcement.warning,
+            announcement.content.reason.clone(),
+            announcement.content.warning,
         );
         let events: Api<Event> = Api::namespaced(client.clone(), &announcement.key.namespace);
         let object = format!("Event of {}", announcement.key);
@@ -108,9 +109,11 @@ fn new_event(announcement: ObjectEvent, now: Timestamp) -> Event {
         subject,
         key,
         uid,
-        reason,
-        note,
-        warning,
+        content: EventContent {
+            reason,
+            note,
+            warning,
+        },
     } = announcement;
     let kind = if warning { "Warning" } else { "Normal" };
     Event {

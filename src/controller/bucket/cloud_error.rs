@@ -6,9 +6,9 @@ use super::cache::GrantSetCache;
 use super::finish::write_state;
 use super::grant_set::{GrantSet, GrantWork, drift_interval};
 use super::permission::is_bucket_gone;
-use crate::api::EventReason;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::grant::events::bucket_gone;
 use crate::core::grant::{FailedAttempt, GrantState};
 
 /// Handles a failed cloud call: forgets rejected credentials, releases deleted grants of a missing bucket, and
@@ -35,8 +35,7 @@ pub(super) async fn on_cloud_error(
     let gone = error.kind == CloudErrorKind::NoSuchBucket && is_bucket_gone(set, &batch, cache).await;
     for work in batch {
         if work.grant.deleting && gone {
-            let note = "The bucket no longer exists, so no statement has to be removed".to_owned();
-            publish_grant_event(set.context, &work.grant, EventReason::BucketGone, note, false).await;
+            publish_grant_event(set.context, &work.grant, bucket_gone()).await;
             set.release(work.grant, 0).await;
             continue;
         }

@@ -7,9 +7,9 @@ use super::grant_set::{GrantSet, GrantWork, drift_interval};
 use super::observation::{PolicyView, count_owned};
 use super::roll_back::roll_back;
 use super::store_ledgers::{publish_changes, publish_drift, store_ledgers};
-use crate::api::{EntryState, EventReason, LedgerEntry, PlannedChange};
+use crate::api::{EntryState, LedgerEntry, PlannedChange};
 use crate::controller::object_events::publish_grant_event;
-use crate::core::condition_builder::counted;
+use crate::core::grant::events::foreign_overlap;
 use crate::core::grant::{
     GrantOutcome, GrantPlan, GrantState, Observation, Plan, PlanInput, PlanResult, drift, grant_status,
     next_expiry_check, next_reconcile, planned_change,
@@ -162,12 +162,7 @@ async fn finish_grant(
     }
     let grant = &work.grant;
     if let (true, Some(count)) = (stored, new_overlap) {
-        let count = counted(
-            usize::try_from(count).unwrap_or(usize::MAX),
-            "unmanaged statement",
-        );
-        let note = format!("Found {count} in the policy for the same service role; not changed");
-        publish_grant_event(set.context, grant, EventReason::ForeignOverlap, note, false).await;
+        publish_grant_event(set.context, grant, foreign_overlap(count)).await;
     }
     stored
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use super::finalizer::release;
 use super::grant_set::GrantSet;
 use super::write_status::write_grant_state;
-use crate::api::{EventReason, GrantStatus};
+use crate::api::GrantStatus;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
+use crate::core::grant::events::statements_retained;
 use crate::core::grant::{
     Disposition, GrantInput, GrantObject, GrantPlan, GrantState, Observation, PassRoleDecision, PlanInput,
     Removal, parse_spec, plan,
 };
+use crate::core::identity::INCOMPLETE_CREDENTIALS;
 
 /// Requeue interval of a grant whose spec cannot be used.
 pub(super) const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
@@ -30,10 +32,9 @@ pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) ->
         return release(context, grant, 0).await;
     }
     let message = match &grant.spec {
-        Ok(spec) => parse_spec(spec, PassRoleDecision::Omitted).err().map_or_else(
-            || "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)".to_owned(),
-            |error| error.to_string(),
-        ),
+        Ok(spec) => parse_spec(spec, PassRoleDecision::Omitted)
+            .err()
+            .map_or_else(|| INCOMPLETE_CREDENTIALS.to_owned(), |error| error.to_string()),
         Err(message) => message.clone(),
     };
     let observation = Observation {
@@ -84,16 +85,10 @@ pub(super) async fn release_retained(
         return None;
     }
     for grant in go {
-        let reason = if grant.abandon {
-            EventReason::Abandoned
-        } else {
-            EventReason::Retained
-        };
-        let (abandoned, count) = (grant.abandon, grant.status.owned.len());
+        let event = statements_retained(&grant);
         let copy = grant.clone();
         if set.release(grant, 0).await {
-            let note = format!("Released the grant; up to {count} of its statements remain in the policy");
-            publish_grant_event(context, &copy, reason, note, abandoned).await;
+            publish_grant_event(context, &copy, event).await;
         }
     }
     Some(staying)

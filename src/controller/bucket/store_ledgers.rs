@@ -2,10 +2,9 @@
 
 use super::grant_set::{GrantSet, GrantWork};
 use super::observation::{PolicyView, count_owned};
-use crate::api::EventReason;
 use crate::controller::object_events::publish_grant_event;
-use crate::core::condition_builder::counted;
-use crate::core::grant::{Disposition, GrantOutcome, GrantState, Plan, public_statement};
+use crate::core::grant::events::{PolicyChanges, drift_detected, policy_changes};
+use crate::core::grant::{Disposition, GrantOutcome, GrantState, Plan};
 use crate::core::policy::Document;
 
 /// Stores the ledgers that the plan needs before the write. `false` when a ledger could not be stored: only that
@@ -59,56 +58,22 @@ pub(super) async fn publish_drift(set: &GrantSet<'_>, work: &mut GrantWork) {
         return;
     }
     set.context.metrics.drift_detected();
-    let statements = counted(work.unreported_drift, "statement");
+    let policy = work.grant.status.policy.as_ref();
+    let event = drift_detected(work.unreported_drift, policy.and_then(|p| p.backup_ref.as_ref()));
     work.unreported_drift = 0;
-    let backup = work
-        .grant
-        .status
-        .policy
-        .as_ref()
-        .and_then(|p| p.backup_ref.as_ref());
-    let copy = backup.map(|b| {
-        format!(
-            "; the last copy of the policy is {} in ConfigMap {}",
-            b.entry, b.name
-        )
-    });
-    let note = format!(
-        "Found {statements} of this grant missing from the policy{}",
-        copy.unwrap_or_default()
-    );
-    publish_grant_event(set.context, &work.grant, EventReason::DriftDetected, note, true).await;
+    publish_grant_event(set.context, &work.grant, event).await;
 }
 
 /// Publishes the events of the policy changes of this reconcile.
 pub(super) async fn publish_changes(set: &GrantSet<'_>, work: &GrantWork, outcome: &GrantOutcome) {
-    let grant = &work.grant;
-    if work.added > 0 && *outcome == GrantOutcome::Applied {
-        let statements = counted(work.added, "statement");
-        let (reason, note) = if work.missing > 0 {
-            (
-                EventReason::DriftCorrected,
-                format!("Restored {statements} in the policy"),
-            )
-        } else {
-            let public = public_statement(work.pass_role).map(|note| format!("; {note}"));
-            (
-                EventReason::StatementAdded,
-                format!("Added {statements} to the policy{}", public.unwrap_or_default()),
-            )
-        };
-        publish_grant_event(set.context, grant, reason, note, false).await;
-    }
-    if let (true, Some(copy)) = (work.was_written(), &work.backup) {
-        // Equal events become one with a count, and its note is that of the first: it names what all of them have in common.
-        let note = format!(
-            "Stored the policy from before each write in ConfigMap {}; status.policy.backupRef names the latest copy",
-            copy.name
-        );
-        publish_grant_event(set.context, grant, EventReason::PolicyBackedUp, note, false).await;
-    }
-    if work.removed > 0 {
-        let note = format!("Removed {} from the policy", counted(work.removed, "statement"));
-        publish_grant_event(set.context, grant, EventReason::StatementRemoved, note, false).await;
+    let changes = PolicyChanges {
+        added: work.added,
+        missing: work.missing,
+        removed: work.removed,
+        backup: work.backup.as_ref().filter(|_| work.was_written()),
+        pass_role: work.pass_role,
+    };
+    for event in policy_changes(changes, outcome) {
+        publish_grant_event(set.context, &work.grant, event).await;
     }
 }

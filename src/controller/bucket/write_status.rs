@@ -5,6 +5,7 @@ use crate::api::{Condition, EventReason, GrantCondition, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::condition_builder::newly_stalled;
+use crate::core::event_content::EventContent;
 use crate::core::grant::{GrantObject, GrantState, Observation, grant_status};
 
 /// Writes a state to a grant. `false` when the write failed.
@@ -50,5 +51,5 @@ async fn publish_transition(context: &Context, grant: &GrantObject, before: &Gra
     } else {
         reason
     };
-    publish_grant_event(context, grant, reason, message.to_owned(), true).await;
+    publish_grant_event(context, grant, EventContent::stalled(reason, message)).await;
 }

@@ -5,10 +5,11 @@ use k8s_openapi::jiff::Timestamp;
 use super::grant_wait::read_grant;
 use super::load_progress::RETRY_KUBE_API;
 use super::persist::JobWriter;
-use crate::api::{EventReason, JobSpec};
+use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
+use crate::core::job::events::first_call_denied;
 use crate::core::job::{JobId, JobObject, Phase, Progress, next_repeat, other_job_message, wait_message};
 use crate::core::time;
 use crate::ports::CloudError;
@@ -49,10 +50,10 @@ pub(super) async fn await_enforcement(
         return Some(Action::Requeue(time::left_until(until, now)));
     }
     let message = wait_message(&grant.key, &wait);
-    let note = format!("{message}; {}", error.code_and_refusal());
+    let event = first_call_denied(&message, error);
     let phase = Phase::Unenforced(message, wait);
     writer.write_phase(context, Some(progress), &phase).await;
-    publish_job_event(context, &writer.job, EventReason::WaitingForGrant, &note, false).await;
+    publish_job_event(context, &writer.job, event).await;
     Some(Action::Requeue(time::left_until(until, now)))
 }
 

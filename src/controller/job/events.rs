@@ -13,8 +13,9 @@ use super::run_input::StopReason;
 use super::source_page::{PageUse, SourcePage, read_page};
 use super::source_reader::check_manifest_items;
 use super::store_status::WriteResult;
-use crate::api::{EventReason, ObservedSource};
+use crate::api::ObservedSource;
 use crate::controller::object_events::publish_job_event;
+use crate::core::job::events::throttled;
 use crate::core::job::{
     Phase, ResponseEffect, add_items, apply_response, credentials_accepted, other_service_role, source_grew,
 };
@@ -194,8 +195,7 @@ async fn handle_response(run: &mut JobRun<'_>, answer: ScoreResponse) -> Option<
             run.input.limiter.on_throttled();
             if !run.throttled {
                 run.throttled = true;
-                let note = "IMM throttles the requests; the rate is lowered, and no item fails because of it";
-                publish_job_event(run.context, &run.writer.job, EventReason::Throttled, note, false).await;
+                publish_job_event(run.context, &run.writer.job, throttled()).await;
             }
             None
         }

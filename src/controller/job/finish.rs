@@ -6,9 +6,10 @@ use super::enforcement::await_enforcement;
 use super::run_input::{RunInput, RunResult, StopReason};
 use super::source_error::on_source_error;
 use super::store_status::REREAD_AFTER;
-use crate::api::{EventReason, OnExceeded, SuspendCause};
+use crate::api::{OnExceeded, SuspendCause};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
+use crate::core::job::events::budget_used;
 use crate::core::job::{
     End, Phase, budget_exceeded, clock_skew, evaluate_limits, names_caller, no_project, other_region,
     permission_denied,
@@ -86,8 +87,7 @@ pub(super) async fn finish_run(
                 return Action::Requeue(REREAD_AFTER);
             }
             if !already_suspended {
-                let note = "Budget used up: raise budget.maxRequests to resume";
-                publish_job_event(context, &writer.job, EventReason::BudgetExceeded, note, true).await;
+                publish_job_event(context, &writer.job, budget_used()).await;
             }
             return Action::AwaitChange;
         }

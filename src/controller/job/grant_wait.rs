@@ -6,10 +6,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::load_progress::{RECHECK_GRANT, fail_or_complete};
 use super::persist::JobWriter;
-use crate::api::{ConditionStatus, EventReason, JobCondition, JobSpec};
+use crate::api::{ConditionStatus, JobCondition, JobSpec};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::job::events::waiting_for_grant;
 use crate::core::job::{JobObject, Phase, grant_timeout};
 use crate::core::time;
 use crate::ports::KubeError;
@@ -77,8 +78,7 @@ pub(super) async fn wait_for_grant(
         return fail_or_complete(context, writer, spec, grant_timeout(spec, &message), now).await;
     }
     if last.is_none() {
-        let note = message.as_str();
-        publish_job_event(context, &writer.job, EventReason::WaitingForGrant, note, false).await;
+        publish_job_event(context, &writer.job, waiting_for_grant(&message)).await;
     }
     writer.write_phase(context, None, &Phase::Waiting(message)).await;
     let wait = time::left_until(until.unwrap_or(deadline), now);

@@ -50,7 +50,7 @@ use super::decoded_jobs::JobRoom;
 use super::runs::{MAX_RUNS_PER_NAMESPACE, NoSlot};
 use crate::api::JobSpec;
 use crate::core::grant::{GrantObject, ObjectKey};
-use crate::core::identity::Identity;
+use crate::core::identity::{INCOMPLETE_CREDENTIALS, Identity};
 use crate::core::job::{
     JobObject, KnownFacts, Phase, SourceSpec, active_deadline, decoded_bytes, is_region_known, list_bytes,
     parse_spec, unreadable_status,
@@ -184,8 +184,7 @@ async fn start_run(
         source_keys = Some(keys);
     }
     let Some(identity) = Identity::of(&writer.job.key.namespace, &spec.credentials) else {
-        let message = "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)";
-        let phase = Phase::Invalid(message.to_owned());
+        let phase = Phase::Invalid(INCOMPLETE_CREDENTIALS.to_owned());
         return after_phase(writer.persist(context, None, &phase).await);
     };
     let job = valid_job(context, &writer, &spec, &source_spec);

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::store_status::{WriteResult, write_status};
-use crate::api::{EventReason, JobStatus, Report};
+use crate::api::{JobStatus, Report};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
-use crate::core::condition_builder::counted;
+use crate::core::job::events::job_ended;
 use crate::core::job::{
     End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, restore_report,
     storing_failed_status, uncounted_status,
@@ -304,22 +304,14 @@ impl JobWriter {
         if let Some(progress) = progress.as_deref_mut() {
             progress.release();
         }
-        let (reason, error) = match &end {
-            End::Complete => (EventReason::Completed, None),
-            End::Failed(reason, message) => (
-                EventReason::Failed,
-                Some(format!("{}: {message}", reason.as_str())),
-            ),
-        };
-        let kept = self.persist(context, progress, &Phase::Ended(end)).await;
+        let kept = self.persist(context, progress, &Phase::Ended(end.clone())).await;
         if !matches!(kept, WriteResult::Stored | WriteResult::Gone) {
             return Action::Requeue(kept.retry_after());
         }
         if kept == WriteResult::Stored {
-            let total = self.job.status.items.as_ref().map_or(0, |i| i.total);
-            let warning = error.is_some();
-            let note = error.unwrap_or_else(|| format!("{} done", counted(total, "item")));
-            publish_job_event(context, &self.job, reason, note, warning).await;
+            let items = self.job.status.items.as_ref().map_or(0, |i| i.total);
+            let event = job_ended(&end, items);
+            publish_job_event(context, &self.job, event).await;
         }
         super::retention::next_action(context, &self.job)
     }

@@ -13,10 +13,11 @@ use super::load_progress::{
 };
 use super::persist::JobWriter;
 use super::store_status::{WriteResult, write_status};
-use crate::api::{EventReason, JobSpec, SuspendCause};
+use crate::api::{JobSpec, SuspendCause};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
+use crate::core::job::events::{resumed, suspended};
 use crate::core::job::{
     End, GateDecision, JobObject, Phase, SourceSpec, active_deadline, budget_is_exhausted, cancelled,
     deadline_exceeded, evaluate_gate, other_job_message, recovered_status,
@@ -58,8 +59,7 @@ pub(super) async fn check_preconditions(
     if spec.suspend {
         let stored = writer.persist(context, None, &Phase::Suspended).await;
         if stored == WriteResult::Stored && !paused {
-            let note = "spec.suspend is true: no new call is sent; calls in flight finish";
-            publish_job_event(context, &writer.job, EventReason::Suspended, note, false).await;
+            publish_job_event(context, &writer.job, suspended()).await;
         }
         return Break(after_phase(stored));
     }
@@ -69,8 +69,7 @@ pub(super) async fn check_preconditions(
         ));
     }
     if paused {
-        let note = "Resumed: spec.suspend is false";
-        publish_job_event(context, &writer.job, EventReason::Resumed, note, false).await;
+        publish_job_event(context, &writer.job, resumed()).await;
     }
     let key = writer.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {

@@ -12,8 +12,9 @@ use super::job_run::{Calls, JobRun, PERSIST_EVERY, RunEvent, apply_edits};
 use super::persist::JobWriter;
 use super::run_input::StopReason;
 use super::store_status::WriteResult;
-use crate::api::{EventReason, REPORT_ITEMS};
+use crate::api::REPORT_ITEMS;
 use crate::controller::object_events::publish_job_event;
+use crate::core::job::events::started;
 use crate::core::job::{Phase, ReportBuffer};
 use crate::ports::KubeError;
 
@@ -133,8 +134,7 @@ pub(super) async fn mark_started(run: &mut JobRun<'_>) -> Option<StopReason> {
             job.started = Some(job.uid.clone());
             // Another writer can have removed the annotation during the run.
             if run.progress.requests().sent == 0 {
-                let note = "The first call is about to be made";
-                publish_job_event(run.context, &run.writer.job, EventReason::Started, note, false).await;
+                publish_job_event(run.context, &run.writer.job, started()).await;
             }
             None
         }

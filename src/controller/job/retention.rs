@@ -6,9 +6,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::store_status::{REREAD_AFTER, WriteResult, write_status};
-use crate::api::{EventReason, JobCondition, JobReason, JobSpec, Report, Select};
+use crate::api::{JobCondition, JobReason, JobSpec, Report, Select};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
+use crate::core::job::events::results_expired;
 use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_report, pruned_status};
 use crate::core::time;
 use crate::ports::KubeError;
@@ -108,8 +109,7 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
     let status = pruned_status(&job, true, now);
     let stored = write_status(context, &mut job, &status).await;
     if stored == WriteResult::Stored {
-        let note = "The results were removed after results.ttlSecondsAfterFinished; the summary remains";
-        publish_job_event(context, &job, EventReason::ResultsExpired, note, false).await;
+        publish_job_event(context, &job, results_expired()).await;
     }
     after_write(context, &job, stored)
 }

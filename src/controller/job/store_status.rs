@@ -6,6 +6,7 @@ use crate::api::{JobCondition, JobStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::newly_stalled;
+use crate::core::event_content::EventContent;
 use crate::core::job::JobObject;
 use crate::ports::KubeError;
 
@@ -82,7 +83,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
         }
         // The end of a job has an event of its own.
         if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
-            publish_job_event(context, job, reason, message, true).await;
+            publish_job_event(context, job, EventContent::stalled(reason, message)).await;
         }
         return WriteResult::Stored;
     }

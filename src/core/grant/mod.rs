@@ -5,6 +5,7 @@ mod claims;
 mod conditions;
 mod desired;
 pub mod drift;
+pub mod events;
 mod failed_attempt;
 mod finalizer;
 mod ledger;
@@ -22,7 +23,6 @@ mod write_history;
 mod written_ledger;
 
 pub use claims::{Claims, ClaimsByGrant};
-pub use conditions::residual_access;
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
 pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;

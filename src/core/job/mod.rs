@@ -4,6 +4,7 @@ mod conditions;
 mod deadline;
 mod ends;
 mod enforcement;
+pub mod events;
 mod first_calls;
 mod gate;
 mod listed_object;

@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions, stalled_conditions};
+use super::events::RESULTS_EXPIRED;
 use super::phase::{End, Phase, allowed_count};
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
@@ -240,8 +241,7 @@ pub fn pruned_status(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
     let (flag, reason, message) = if all {
         status.results = Vec::new();
         status.reports = None;
-        let message = "The results were removed after results.ttlSecondsAfterFinished; the summary remains";
-        (ConditionStatus::False, JobReason::ResultsExpired, message)
+        (ConditionStatus::False, JobReason::ResultsExpired, RESULTS_EXPIRED)
     } else {
         (ConditionStatus::True, JobReason::Stored, RESULTS_KEPT_MESSAGE)
     };

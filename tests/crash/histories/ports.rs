@@ -221,7 +221,7 @@ impl Ports for Gate {
     }
     async fn publish_event(&self, event: ObjectEvent) {
         let publish = move |world: &mut World| {
-            world.audit.must(!event.note.contains("canary"), || {
+            world.audit.must(!event.content.note.contains("canary"), || {
                 format!("I12: a secret in an event of {}", event.key)
             });
             world.audit.writes += 1;

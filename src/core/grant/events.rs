@@ -1,0 +1,209 @@
+//! The events of a grant.
+
+use super::conditions::residual_access;
+use super::{GrantObject, GrantOutcome, PassRoleDecision, public_statement};
+use crate::api::{BackupRef, EventReason};
+use crate::core::condition_builder::counted;
+use crate::core::event_content::EventContent;
+
+/// Changes of a policy that were made for one grant.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PolicyChanges<'a> {
+    /// Statements that were added, restored ones included.
+    pub added: usize,
+    /// Statements that were missing before.
+    pub missing: usize,
+    /// Statements that were removed.
+    pub removed: usize,
+    /// Where the policy from before the write is stored.
+    pub backup: Option<&'a BackupRef>,
+    /// The decision about the ram:PassRole statement.
+    pub pass_role: Option<PassRoleDecision>,
+}
+
+/// Returns the events of the changes of a policy.
+pub fn policy_changes(changes: PolicyChanges<'_>, outcome: &GrantOutcome) -> Vec<EventContent> {
+    let mut events = Vec::new();
+    if changes.added > 0 && *outcome == GrantOutcome::Applied {
+        let statements = counted(changes.added, "statement");
+        events.push(if changes.missing > 0 {
+            EventContent::new(
+                EventReason::DriftCorrected,
+                format!("Restored {statements} in the policy"),
+            )
+        } else {
+            let public = public_statement(changes.pass_role).map(|note| format!("; {note}"));
+            let public = public.unwrap_or_default();
+            EventContent::new(
+                EventReason::StatementAdded,
+                format!("Added {statements} to the policy{public}"),
+            )
+        });
+    }
+    // Equal events become one with a count, and its note is that of the first: it names what all of them have in common.
+    events.extend(changes.backup.map(|copy| {
+        let note = format!(
+            "Stored the policy from before each write in ConfigMap {}; status.policy.backupRef names the latest copy",
+            copy.name
+        );
+        EventContent::new(EventReason::PolicyBackedUp, note)
+    }));
+    if changes.removed > 0 {
+        let note = format!(
+            "Removed {} from the policy",
+            counted(changes.removed, "statement")
+        );
+        events.push(EventContent::new(EventReason::StatementRemoved, note));
+    }
+    events
+}
+
+/// Returns the event of statements that another writer has removed.
+pub fn drift_detected(missing: usize, backup: Option<&BackupRef>) -> EventContent {
+    let copy = backup.map(|b| {
+        format!(
+            "; the last copy of the policy is {} in ConfigMap {}",
+            b.entry, b.name
+        )
+    });
+    let note = format!(
+        "Found {} of this grant missing from the policy{}",
+        counted(missing, "statement"),
+        copy.unwrap_or_default()
+    );
+    EventContent::new(EventReason::DriftDetected, note)
+}
+
+/// Returns the event of statements of others that name the same service role.
+pub fn foreign_overlap(statements: i32) -> EventContent {
+    let count = counted(statements, "unmanaged statement");
+    let note = format!("Found {count} in the policy for the same service role; not changed");
+    EventContent::new(EventReason::ForeignOverlap, note)
+}
+
+/// Returns the event of a released grant whose statements stay in the policy.
+pub fn statements_retained(grant: &GrantObject) -> EventContent {
+    let reason = if grant.abandon {
+        EventReason::Abandoned
+    } else {
+        EventReason::Retained
+    };
+    let count = grant.status.owned.len();
+    let note = format!("Released the grant; up to {count} of its statements remain in the policy");
+    EventContent::new(reason, note)
+}
+
+/// Returns the events of access that remains when a grant is released.
+pub fn access_remains(residual: usize, unverified: usize) -> Vec<EventContent> {
+    let mut notes = Vec::new();
+    if residual > 0 {
+        notes.push(residual_access(residual));
+    }
+    if unverified > 0 {
+        notes.push(format!(
+            "Entries of status.owned that this version cannot verify: {unverified}; their statements stay in the policy: remove at OSS what is not intended"
+        ));
+    }
+    let event = |note| EventContent::new(EventReason::ResidualAccess, note);
+    notes.into_iter().map(event).collect()
+}
+
+/// Returns the event of a deleted grant whose bucket does not exist.
+pub fn bucket_gone() -> EventContent {
+    EventContent::new(
+        EventReason::BucketGone,
+        "The bucket no longer exists, so no statement has to be removed",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(events: &[EventContent]) -> Vec<String> {
+        let line = |e: &EventContent| format!("{} {} {}", e.warning, e.reason, e.note);
+        events.iter().map(line).collect()
+    }
+
+    #[test]
+    fn each_change_of_a_policy_has_an_event() {
+        let backup = BackupRef {
+            name: "policy-backup-1".to_owned(),
+            entry: "2026".to_owned(),
+        };
+        let none = PolicyChanges::default();
+        let added = PolicyChanges { added: 2, ..none };
+        let public = PolicyChanges {
+            pass_role: Some(PassRoleDecision::Included),
+            ..added
+        };
+        let restored = PolicyChanges { missing: 1, ..public };
+        let all = PolicyChanges {
+            removed: 1,
+            backup: Some(&backup),
+            ..added
+        };
+        for (changes, outcome, expected) in [
+            (none, GrantOutcome::Applied, vec![]),
+            (
+                added,
+                GrantOutcome::Applied,
+                vec!["false StatementAdded Added 2 statements to the policy"],
+            ),
+            (added, GrantOutcome::Writing, vec![]),
+            (
+                public,
+                GrantOutcome::Applied,
+                vec![
+                    "false StatementAdded Added 2 statements to the policy; the ram:PassRole statement counts as public, because \
+                     its empty Principal means everyone: to leave it out, set access.passRoleStatement to Omit",
+                ],
+            ),
+            (
+                restored,
+                GrantOutcome::Applied,
+                vec!["false DriftCorrected Restored 2 statements in the policy"],
+            ),
+            (
+                all,
+                GrantOutcome::Applied,
+                vec![
+                    "false StatementAdded Added 2 statements to the policy",
+                    "false PolicyBackedUp Stored the policy from before each write in ConfigMap policy-backup-1; \
+                     status.policy.backupRef names the latest copy",
+                    "false StatementRemoved Removed 1 statement from the policy",
+                ],
+            ),
+        ] {
+            assert_eq!(said(&policy_changes(changes, &outcome)), expected);
+        }
+        assert_eq!(
+            said(&[drift_detected(1, None), drift_detected(2, Some(&backup))]),
+            [
+                "true DriftDetected Found 1 statement of this grant missing from the policy",
+                "true DriftDetected Found 2 statements of this grant missing from the policy; the last copy of the policy is \
+                 2026 in ConfigMap policy-backup-1",
+            ]
+        );
+    }
+
+    #[test]
+    fn access_that_remains_is_a_warning_each() {
+        assert_eq!(access_remains(0, 0), []);
+        let both = access_remains(1, 2);
+        assert!(both.iter().all(|e| e.warning && e.reason == "ResidualAccess"));
+        let [residual, unverified] = both.as_slice() else {
+            panic!("{both:?}");
+        };
+        assert!(
+            residual
+                .note
+                .starts_with("Access remains: 1 statement for the same")
+        );
+        assert!(
+            unverified
+                .note
+                .contains("cannot verify: 2; their statements stay")
+        );
+    }
+}
