@@ -292,7 +292,7 @@ mod hostile_names {
                     "wait",
                     "--for=condition=Established",
                     &established,
-                    "--timeout=30s",
+                    "--timeout=600s",
                 ])
                 .await
                 .unwrap();

@@ -38,7 +38,7 @@ pub async fn a_grant_made_again_by_somebody_else_opens_its_own_reference(stage: 
     let retain = json!({"spec": {"deletionPolicy": "Retain"}});
     tenant.patch(GRANT, "grant", &retain).await;
     stage
-        .kubectl(&["delete", "namespace", "reused", "--timeout=80s"])
+        .kubectl(&["delete", "namespace", "reused", "--timeout=600s"])
         .await;
     let before = stage.calls(&tenant.bucket, "GetBucketPolicy").len();
 

@@ -51,7 +51,7 @@ pub async fn the_documented_request_scores_one_image(stage: Arc<Stage>) {
             "isj/one",
             "-n",
             "single",
-            "--timeout=60s",
+            "--timeout=600s",
         ])
         .await;
     let shown = stage.kubectl(&["get", "isj", "-n", "single"]).await;

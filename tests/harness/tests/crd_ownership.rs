@@ -106,7 +106,7 @@ async fn check_11_stored_crds_are_established_structural_and_small() {
     for name in ["immbucketgrants", "imagescorejobs", "imagescorereports"] {
         let crd = format!("crd/{name}.immops.dev");
         plane
-            .kubectl(&["wait", "--for=condition=Established", &crd, "--timeout=60s"])
+            .kubectl(&["wait", "--for=condition=Established", &crd, "--timeout=600s"])
             .await
             .unwrap();
         let query = ["get", &crd, "-o", "json", "--show-managed-fields"];
@@ -194,7 +194,7 @@ async fn an_upgrade_deletes_the_crds_only_if_it_says_so() {
             "wait",
             "--for=delete",
             "crd/immbucketgrants.immops.dev",
-            "--timeout=120s",
+            "--timeout=600s",
         ];
         plane.kubectl(&gone).await.unwrap();
 
@@ -210,7 +210,7 @@ async fn an_upgrade_deletes_the_crds_only_if_it_says_so() {
         assert_eq!(crds(&plane).await, 3);
         let definitions = checkout().join("crds").display().to_string();
         plane
-            .kubectl(&["delete", "-f", &definitions, "--timeout=120s"])
+            .kubectl(&["delete", "-f", &definitions, "--timeout=600s"])
             .await
             .unwrap();
     }

@@ -165,7 +165,7 @@ async fn check_24_two_replicas_spread_and_allow_one_disruption() {
             "pdb/imm-operator",
             "-n",
             "imm-system",
-            "--timeout=60s",
+            "--timeout=600s",
         ])
         .await
         .unwrap();

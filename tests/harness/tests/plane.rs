@@ -90,12 +90,12 @@ async fn pods_appear_to_run_and_namespaces_are_deleted() {
             "-n",
             "short",
             "deployment/idle",
-            "--timeout=60s",
+            "--timeout=600s",
         ])
         .await
         .unwrap();
     plane
-        .kubectl(&["delete", "namespace", "short", "--timeout=60s"])
+        .kubectl(&["delete", "namespace", "short", "--timeout=600s"])
         .await
         .unwrap();
     assert!(plane.kubectl(&["get", "namespace", "short"]).await.is_err());

@@ -94,7 +94,7 @@ impl ControlPlane {
             plane.actors.push(nodes::kwok(home, &plane.kubeconfig)?);
             plane.apply(nodes::NODE).await?;
             plane
-                .kubectl(&["wait", "node/fake", "--for=condition=Ready", "--timeout=30s"])
+                .kubectl(&["wait", "node/fake", "--for=condition=Ready", "--timeout=600s"])
                 .await?;
         }
         if options.controllers {
