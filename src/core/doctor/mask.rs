@@ -112,11 +112,11 @@ impl Mask {
     fn add_hosts(&mut self, endpoint: &EndpointFacts) {
         if let Some(proxy) = &endpoint.proxy {
             self.add("proxy", host_of(proxy));
-            self.add("proxy", name_of(host_of(proxy)));
+            self.add_name("proxy", name_of(host_of(proxy)));
         }
         let name = name_of(host_of(&endpoint.url));
-        if !name.ends_with(".aliyuncs.com") && name.parse::<IpAddr>().is_err() {
-            self.add("host", name);
+        if !name.ends_with(".aliyuncs.com") {
+            self.add_name("host", name);
         }
         for address in endpoint
             .reached
@@ -125,6 +125,13 @@ impl Mask {
             .filter(|address| is_private(address))
         {
             self.add("address", &address.to_string());
+        }
+    }
+
+    /// Adds a DNS name or a private address.
+    fn add_name(&mut self, kind: &str, name: &str) {
+        if name.parse().as_ref().map_or(true, is_private) {
+            self.add(kind, name);
         }
     }
 
