@@ -128,7 +128,9 @@ impl Ports for Adapters {
         self.api(&job.key.namespace).await.mark_started(job).await
     }
     async fn read_secret(&self, namespace: &str, name: &str) -> Result<AccessKeys, CredentialsError> {
-        self.api(namespace).await.read_secret(namespace, name).await
+        // Whoever names the Secret decides its size.
+        let (_memory, api) = self.api_with_memory(namespace, OBJECT_BYTES).await;
+        api.read_secret(namespace, name).await
     }
     async fn request_token(&self, namespace: &str, name: &str) -> Result<SecretString, CredentialsError> {
         self.api(namespace).await.request_token(namespace, name).await
