@@ -6,8 +6,9 @@ use crate::controller::context::Context;
 use crate::controller::credential_gate::{CredentialUser, credentials_for};
 use crate::core::credential_use::{CredentialRefusal, Purpose};
 use crate::core::error::CredentialsError;
+use crate::core::grant::ObjectKey;
 use crate::core::identity::{Identity, SessionScope};
-use crate::core::job::{JobObject, Phase, SourceSpec, namespace_unknown, source_owner_unknown};
+use crate::core::job::{Phase, SourceSpec, namespace_unknown, source_owner_unknown};
 use crate::ports::AccessKeys;
 use crate::runtime::rate_limit::ProjectOwner;
 
@@ -15,7 +16,8 @@ use crate::runtime::rate_limit::ProjectOwner;
 #[derive(Clone, Copy)]
 pub(super) struct ValidJob<'a> {
     pub(super) context: &'a Context,
-    pub(super) job: &'a JobObject,
+    pub(super) key: &'a ObjectKey,
+    pub(super) uid: &'a str,
     pub(super) spec: &'a JobSpec,
     pub(super) source_spec: &'a SourceSpec,
 }
@@ -28,7 +30,7 @@ impl ValidJob<'_> {
     async fn fetch(&self, identity: &Identity, scope: &SessionScope) -> Result<AccessKeys, Phase> {
         let buckets = self.source_spec.buckets();
         let user = CredentialUser {
-            uid: &self.job.uid,
+            uid: self.uid,
             purpose: Purpose::Job {
                 spec: self.spec,
                 buckets: &buckets,
@@ -121,7 +123,7 @@ impl ValidJob<'_> {
             Ok(None) => return Err(source_owner_unknown(bucket, None)),
             Err(error) => return Err(source_owner_unknown(bucket, Some(&error))),
         };
-        let Ok(tenant) = context.tenant(&self.job.key.namespace).await else {
+        let Ok(tenant) = context.tenant(&self.key.namespace).await else {
             return Err(namespace_unknown());
         };
         let rules = context.ports.tenancy_rules();
@@ -137,7 +139,7 @@ impl ValidJob<'_> {
     /// Returns the phase to report when no credentials are available.
     pub(super) async fn source_credentials(&self) -> Result<AccessKeys, Phase> {
         let credentials = self.spec.source.credentials().unwrap_or(&self.spec.credentials);
-        let Some(identity) = Identity::of(&self.job.key.namespace, credentials) else {
+        let Some(identity) = Identity::of(&self.key.namespace, credentials) else {
             return Err(Phase::Invalid(
                 "The credentials of the source (spec.source) are incomplete: set the block that matches their source (secretRef or serviceAccount)"
                     .to_owned(),
@@ -177,7 +179,8 @@ pub(super) fn valid_job<'a>(
 ) -> ValidJob<'a> {
     ValidJob {
         context,
-        job: &writer.job,
+        key: &writer.job.key,
+        uid: &writer.job.uid,
         spec,
         source_spec,
     }

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::future::OptionFuture;
 use tokio::time::Instant;
 
 use super::events::handle_event;
@@ -12,8 +13,9 @@ use super::job_credentials::{ValidJob, stops_run};
 use super::job_run::{Calls, JobRun, PERSIST_EVERY, REFRESH_EVERY, apply_edits};
 use super::run_input::StopReason;
 use super::source_page::AllowedBuckets;
+use crate::core::identity::Identity;
 use crate::core::job::{GateDecision, Phase, evaluate_gate};
-use crate::ports::KubeError;
+use crate::ports::{AccessKeys, KubeError};
 use crate::runtime::deadline;
 
 /// Reads the object and its grant again. The next refresh follows after 10 s, or after 1 s if one of them could
@@ -52,7 +54,22 @@ async fn refresh_all<'a>(
         }
         _ => return Ok(Some(StopReason::Gone)),
     }
-    if let Some(phase) = renew_credentials(run).await {
+    let input = run.input;
+    let uid = run.writer.job.uid.clone();
+    let job = ValidJob {
+        context,
+        key: &key,
+        uid: &uid,
+        spec: &input.spec,
+        source_spec: &input.source_spec,
+    };
+    let (known, with_source) = (run.keys.id.clone(), run.source_keys.is_some());
+    let renewed = fetch_credentials(job, &input.identity, &known, with_source);
+    let renewed = match answer_during_calls(run, calls, renewed).await {
+        Ok(renewed) => renewed,
+        Err(end) => return Ok(Some(end)),
+    };
+    if let Some(phase) = renew_credentials(run, renewed) {
         return Ok(Some(StopReason::Blocked(phase)));
     }
     let tenant = match answer_during_calls(run, calls, context.tenant(&key.namespace)).await {
@@ -110,36 +127,36 @@ async fn answer_during_calls<'a, T>(
     }
 }
 
-/// Renews the credentials before they expire: a run may outlast an STS session, and a Secret may be rotated. If
-/// that fails, the current credentials stay in use until a later refresh, unless their reference is closed. A new
-/// AccessKey ID may belong to another account, whose project of the same name would be billed: new credentials are
-/// checked as at the start. Returns the phase of the job if they may not be used, are rejected or belong to another
+/// The credentials for scoring, and for the source if the run reads one, or the phases to report.
+type FetchedCredentials = (Result<AccessKeys, Phase>, Option<Result<AccessKeys, Phase>>);
+
+/// Fetches the credentials of a run again: a run may outlast an STS session, and a Secret may be rotated. `known` is the
+/// AccessKey ID in use. Another one may belong to another account, whose project of the same name would be billed: it is
+/// checked as at the start.
+async fn fetch_credentials(
+    job: ValidJob<'_>,
+    identity: &Identity,
+    known: &str,
+    with_source: bool,
+) -> FetchedCredentials {
+    let scoring = match job.scoring_keys(identity).await {
+        Ok(keys) if keys.id != known => job.scoring_credentials(identity).await.map(|(keys, _)| keys),
+        found => found,
+    };
+    let source = OptionFuture::from(with_source.then(|| job.source_credentials()));
+    (scoring, source.await)
+}
+
+/// Uses renewed credentials. If they could not be fetched, the current ones stay in use until a later refresh, unless
+/// their reference is closed. Returns the phase of the job if they may not be used, are rejected or belong to another
 /// account; `None` when the run continues.
-async fn renew_credentials(run: &mut JobRun<'_>) -> Option<Phase> {
-    let job = ValidJob {
-        context: run.context,
-        job: &run.writer.job,
-        spec: &run.input.spec,
-        source_spec: &run.input.source_spec,
-    };
-    let fresh = match job.scoring_keys(&run.input.identity).await {
-        Ok(keys) if keys.id == run.keys.id => Ok(keys),
-        Ok(_) => {
-            let checked = job.scoring_credentials(&run.input.identity).await;
-            checked.map(|(keys, _)| keys)
-        }
-        Err(phase) => Err(phase),
-    };
-    let fresh_source = match run.source_keys {
-        Some(_) => Some(job.source_credentials().await),
-        None => None,
-    };
-    match fresh {
+fn renew_credentials(run: &mut JobRun<'_>, (scoring, source): FetchedCredentials) -> Option<Phase> {
+    match scoring {
         Ok(keys) => run.keys = Arc::new(keys),
         Err(phase) if stops_run(&phase) => return Some(phase),
         Err(_) => {}
     }
-    match fresh_source {
+    match source {
         Some(Ok(keys)) => run.source_keys = Some(Arc::new(keys)),
         Some(Err(phase)) if stops_run(&phase) => return Some(phase),
         Some(Err(_)) | None => {}
