@@ -203,6 +203,12 @@ impl Context {
         self.trigger_recheck(bucket, &job.namespace);
     }
 
+    /// Drops what is remembered about a job that does not exist.
+    pub fn forget_job(&self, job: &ObjectKey) {
+        self.runs.stop_waiting(job);
+        self.jobs_awaiting_recheck.lock().remove(job);
+    }
+
     /// Whether a job still waits for a recheck.
     pub fn awaits_recheck(&self, job: &ObjectKey) -> bool {
         let mut jobs = self.jobs_awaiting_recheck.lock();

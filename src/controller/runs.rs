@@ -1,6 +1,6 @@
 //! The jobs that run at the same time: a number of each namespace, and as many as their lists of images fit into memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -48,6 +48,8 @@ struct RunsState {
 struct NamespaceRuns {
     count: usize,
     waiting: WaitingJobs,
+    /// Jobs that were triggered for a free slot.
+    triggered: HashSet<ObjectKey>,
 }
 
 impl Runs {
@@ -79,6 +81,7 @@ impl Runs {
             most,
         } = &mut *runs;
         let running = of_namespace.entry(job.namespace.clone()).or_default();
+        running.triggered.remove(job);
         // A list that is older than the schema can be longer.
         let bytes = list_bytes.min(*most);
         let refused = if running.count >= MAX_RUNS_PER_NAMESPACE {
@@ -107,9 +110,26 @@ impl Runs {
             return;
         };
         running.waiting.remove(job);
-        if running.count == 0 && running.waiting.len() == 0 {
+        // The next job takes the slot that this one was triggered for.
+        if running.triggered.remove(job)
+            && running.count < MAX_RUNS_PER_NAMESPACE
+            && let Some(next) = running.waiting.take_first()
+        {
+            running.triggered.insert(next.clone());
+            self.trigger(next);
+        }
+        if running.count == 0 && running.waiting.len() == 0 && running.triggered.is_empty() {
             of_namespace.remove(&job.namespace);
         }
+    }
+
+    /// Triggers a job that waits. A full channel drops the trigger; a waiting job is requeued periodically anyway.
+    fn trigger(&self, job: ObjectKey) {
+        let _ = self.jobs.try_send(Trigger {
+            share: job.namespace.as_str().into(),
+            key: QueueKey::Job(job),
+            debounce: Duration::ZERO,
+        });
     }
 }
 
@@ -136,14 +156,10 @@ impl Drop for RunSlot<'_> {
             1
         };
         for job in (0..free).map_while(|_| running.waiting.take_first()) {
-            // A full channel drops the trigger; a waiting job is requeued periodically anyway.
-            let _ = self.runs.jobs.try_send(Trigger {
-                share: job.namespace.as_str().into(),
-                key: QueueKey::Job(job),
-                debounce: Duration::ZERO,
-            });
+            running.triggered.insert(job.clone());
+            self.runs.trigger(job);
         }
-        if running.count == 0 {
+        if running.count == 0 && running.triggered.is_empty() {
             runs.of_namespace.remove(&self.namespace);
         }
     }
