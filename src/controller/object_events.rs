@@ -8,21 +8,21 @@ use crate::core::job::JobObject;
 use crate::ports::{EventSubject, ObjectEvent};
 
 /// Publishes an event about a grant.
-pub(super) async fn publish_grant_event(context: &Context, grant: &GrantObject, content: EventContent) {
+pub(super) async fn publish_grant_event(context: &Context, grant: &GrantObject, event: EventContent) {
     let object = (EventSubject::Grant, &grant.key, grant.uid.as_str());
-    publish(context, object, content).await;
+    publish(context, object, event).await;
 }
 
 /// Publishes an event about a job.
-pub(super) async fn publish_job_event(context: &Context, job: &JobObject, content: EventContent) {
+pub(super) async fn publish_job_event(context: &Context, job: &JobObject, event: EventContent) {
     let object = (EventSubject::Job, &job.key, job.uid.as_str());
-    publish(context, object, content).await;
+    publish(context, object, event).await;
 }
 
 async fn publish(
     context: &Context,
     (subject, key, uid): (EventSubject, &ObjectKey, &str),
-    content: EventContent,
+    event: EventContent,
 ) {
     if !context.event_limits.admit(uid, context.ports.now()) {
         context.metrics.event_dropped();
@@ -32,7 +32,7 @@ async fn publish(
         subject,
         key: key.clone(),
         uid: uid.to_owned(),
-        content,
+        content: event,
     };
     context.ports.publish_event(event).await;
 }

@@ -22,6 +22,9 @@ use crate::core::job::{
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, ProjectLimits};
 use crate::runtime::metric_labels::ScoreOutcome;
 
+/// Attempts to read a page before the job reports that its source cannot be read.
+const PAGE_TRIES: usize = 4;
+
 /// Delay before a page that could not be read is read again.
 const RETRY_PAGE: Duration = Duration::from_secs(2);
 
@@ -162,12 +165,15 @@ pub(super) async fn handle_event(run: &mut JobRun<'_>, event: RunEvent) -> Optio
             end => end,
         },
         RunEvent::Page(Ok(page)) => {
+            run.source.failures = 0;
             run.source.page = Some(page);
             take_batch(run).await
         }
         RunEvent::Page(Err(error)) => {
             run.progress.read_failed();
-            (!error.is_transient()).then_some(StopReason::Source(error))
+            run.source.failures += 1;
+            let stops = !error.is_transient() || run.source.failures >= PAGE_TRIES;
+            stops.then_some(StopReason::Source(error))
         }
     }
 }

@@ -77,15 +77,6 @@ fn is_final(error: KubeError) -> bool {
     matches!(error, KubeError::Forbidden | KubeError::Invalid)
 }
 
-/// Returns the number of results that the status counts but no report contains.
-pub(super) fn missing_results(writer: &JobWriter, progress: &Progress) -> usize {
-    let counted = writer.job.status.reports.as_ref().map_or(0, |r| r.items);
-    let found = progress.results().reports().map(|reports| reports.count().1);
-    found.map_or(0, |found| {
-        usize::try_from(counted).unwrap_or(0).saturating_sub(found)
-    })
-}
-
 /// Ends a job that is not running. After a crash the counters in status may lag behind the reports, so the progress is
 /// restored first; if the reports cannot be read, the job ends with the counters
 /// as stored, and its reservation counts as sent.

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use self::job_credentials::valid_job;
 use self::job_run::JobRun;
-use self::load_progress::{RECHECK_GRANT, RETRY_KUBE_API, after_phase, load_progress, missing_results};
+use self::load_progress::{RECHECK_GRANT, RETRY_KUBE_API, after_phase, load_progress};
 use self::persist::JobWriter;
 use self::preconditions::check_preconditions;
 use self::run::execute;
@@ -53,7 +53,7 @@ use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{INCOMPLETE_CREDENTIALS, Identity};
 use crate::core::job::{
     JobObject, KnownFacts, Phase, SourceSpec, active_deadline, decoded_bytes, is_region_known, list_bytes,
-    parse_spec, unreadable_status,
+    missing_results, parse_spec, unreadable_status,
 };
 use crate::core::{requeue, time};
 use crate::runtime::queue::Action;
@@ -67,7 +67,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let mut job = match context.ports.get_job(key).await {
         Ok(Some(job)) if !job.deleting => job,
         Ok(_) => {
-            context.runs.stop_waiting(key);
+            context.forget_job(key);
             return Action::AwaitChange;
         }
         Err(error) => {
@@ -205,7 +205,7 @@ async fn start_run(
         Continue(None) => return Action::Requeue(RETRY_KUBE_API),
         Break(next) => return next,
     };
-    let missing = missing_results(&writer, &progress);
+    let missing = missing_results(&writer.job.status, &progress);
     if missing > 0 {
         let next = Action::Requeue(RECHECK_GRANT);
         return writer

@@ -8,19 +8,17 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::enforcement::trial_of_another_job;
 use super::grant_wait::{read_grant, wait_for_grant};
-use super::load_progress::{
-    RECHECK_GRANT, RETRY_KUBE_API, after_phase, fail_or_complete, load_progress, missing_results,
-};
+use super::load_progress::{RECHECK_GRANT, RETRY_KUBE_API, after_phase, fail_or_complete, load_progress};
 use super::persist::JobWriter;
-use super::store_status::{WriteResult, write_status};
-use crate::api::{JobSpec, SuspendCause};
+use super::store_status::{WriteResult, is_suspended, write_status};
+use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
-use crate::core::job::events::{resumed, suspended};
+use crate::core::job::events::suspended;
 use crate::core::job::{
-    End, GateDecision, JobObject, Phase, SourceSpec, active_deadline, budget_is_exhausted, cancelled,
-    deadline_exceeded, evaluate_gate, other_job_message, recovered_status,
+    End, GateDecision, Phase, SourceSpec, active_deadline, budget_is_exhausted, cancelled, deadline_exceeded,
+    evaluate_gate, missing_results, other_job_message, recovered_status,
 };
 use crate::runtime::queue::Action;
 
@@ -47,7 +45,8 @@ pub(super) async fn check_preconditions(
     if writer.job.has_started() {
         // Report the requests and results of a run that ended in a crash.
         let progress = load_progress(context, &mut writer, spec, now).await?;
-        if let Some(progress) = progress.filter(|progress| missing_results(&writer, progress) == 0) {
+        if let Some(progress) = progress.filter(|progress| missing_results(&writer.job.status, progress) == 0)
+        {
             let status = recovered_status(&writer.job, &progress);
             let stored = write_status(context, &mut writer.job, &status).await;
             if stored != WriteResult::Stored {
@@ -55,7 +54,7 @@ pub(super) async fn check_preconditions(
             }
         }
     }
-    let paused = is_suspended(&writer.job);
+    let paused = is_suspended(&writer.job.status);
     if spec.suspend {
         let stored = writer.persist(context, None, &Phase::Suspended).await;
         if stored == WriteResult::Stored && !paused {
@@ -67,9 +66,6 @@ pub(super) async fn check_preconditions(
         return Break(after_phase(
             writer.persist(context, None, &Phase::OutOfBudget).await,
         ));
-    }
-    if paused {
-        publish_job_event(context, &writer.job, resumed()).await;
     }
     let key = writer.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {
@@ -129,9 +125,4 @@ fn denying_bucket<'a>(decision: &GateDecision, grant: Option<&'a GrantObject>) -
     };
     let bucket = grant.bucket.as_ref().filter(|_| denied)?;
     Some(bucket.name.as_str())
-}
-
-/// Whether the status shows that `spec.suspend` has suspended the job.
-fn is_suspended(job: &JobObject) -> bool {
-    job.status.suspended_by == Some(SuspendCause::Requested)
 }

@@ -6,12 +6,9 @@ use std::collections::BTreeSet;
 use super::persist::JobWriter;
 use super::retention::REPORT_PAGE_BYTES;
 use crate::controller::context::Context;
-use crate::core::job::Progress;
+use crate::core::job::{MAX_REPORTS, Progress};
 use crate::ports::{KubeError, StoredReport};
 use crate::runtime::memory_budget::OBJECT_BYTES;
-
-/// Reports that are read by name at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
-const MAX_REPORTS: i32 = 2_048;
 
 /// Adds the results and reservations of the stored reports to a progress.
 ///

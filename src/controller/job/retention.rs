@@ -1,6 +1,7 @@
 //! Reconciles a finished job: acknowledges edits, and removes the results that `results.select` leaves out or whose
 //! TTL has expired. The counters never change.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -10,9 +11,12 @@ use crate::api::{JobCondition, JobReason, JobSpec, Report, Select};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::events::results_expired;
-use crate::core::job::{JobObject, ResultClassifier, acknowledged_status, build_report, pruned_status};
+use crate::core::job::{
+    JobObject, MAX_REPORTS, ResultClassifier, acknowledged_status, build_report, pruned_status,
+};
 use crate::core::time;
-use crate::ports::KubeError;
+use crate::ports::{KubeError, StoredReport};
+use crate::runtime::memory_budget::OBJECT_BYTES;
 use crate::runtime::queue::Action;
 
 /// Longest delay before the time is compared again, while the clock of this machine is ahead of the API server's.
@@ -114,13 +118,14 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
     after_write(context, &job, stored)
 }
 
-/// Deletes all reports of a job, including a report that was stored after the last status.
+/// Deletes all reports of a job, including a report that was stored after the last status, and counted ones that have lost
+/// their labels.
 ///
 /// # Errors
 /// Returns the error of the API server, or `Conflict` when a deleted report is still listed, because it has a
 /// finalizer or its number was edited. The deletion is retried later.
 async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeError> {
-    let mut last = None;
+    let (mut last, mut listed) = (None, BTreeSet::new());
     while job.status.reports.is_some() {
         let numbers: Vec<i32> = {
             let namespace = &job.key.namespace;
@@ -137,9 +142,20 @@ async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeEr
         for number in numbers {
             let number = usize::try_from(number).unwrap_or_default();
             context.ports.delete_report(job, number).await?;
+            listed.insert(number);
         }
     }
+    for number in unlisted(job, &listed) {
+        context.ports.delete_report(job, number).await?;
+    }
     Ok(())
+}
+
+/// Returns the numbers of the reports that the status counts and that no list contained.
+fn unlisted(job: &JobObject, listed: &BTreeSet<usize>) -> Vec<usize> {
+    let counted = job.status.reports.as_ref().map_or(0, |reports| reports.count);
+    let counted = usize::try_from(counted.min(MAX_REPORTS)).unwrap_or(0);
+    (0..counted).filter(|number| !listed.contains(number)).collect()
 }
 
 /// Removes the results from the reports that `results.select` leaves out. An empty report stays, so that the report
@@ -148,8 +164,7 @@ async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeEr
 /// # Errors
 /// Returns the error of the API server; the removal is retried later.
 async fn remove_unselected(context: &Context, job: &JobObject, spec: &JobSpec) -> Result<(), KubeError> {
-    let rules = ResultClassifier::of(spec);
-    let mut page = None;
+    let (mut page, mut listed) = (None, BTreeSet::new());
     loop {
         let _memory = context
             .memory
@@ -157,27 +172,49 @@ async fn remove_unselected(context: &Context, job: &JobObject, spec: &JobSpec) -
             .await;
         let (reports, next) = context.ports.list_reports(job, page.as_deref()).await?;
         for stored in reports {
-            let Report {
-                number,
-                reserved,
-                results,
-                ..
-            } = stored.report;
-            let before = results.len();
-            let kept: Vec<_> = results
-                .into_iter()
-                .filter(|result| rules.keeps(spec.results.select, result))
-                .collect();
-            if kept.len() < before {
-                let number = usize::try_from(number).unwrap_or_default();
-                let report = build_report(&job.key.name, number, kept, reserved);
-                let version = Some(stored.resource_version.as_str());
-                context.ports.put_report(job, &report, version).await?;
-            }
+            listed.insert(usize::try_from(stored.report.number).unwrap_or_default());
+            filter_report(context, job, spec, stored).await?;
         }
         match next {
             Some(token) => page = Some(token),
-            None => return Ok(()),
+            None => break,
         }
     }
+    for number in unlisted(job, &listed) {
+        let _memory = context.memory.reserve(&job.key.namespace, OBJECT_BYTES).await;
+        if let Some(stored) = context.ports.get_report(job, number).await? {
+            filter_report(context, job, spec, stored).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the results from a report that `results.select` leaves out.
+///
+/// # Errors
+/// Returns the error of the API server.
+async fn filter_report(
+    context: &Context,
+    job: &JobObject,
+    spec: &JobSpec,
+    stored: StoredReport,
+) -> Result<(), KubeError> {
+    let Report {
+        number,
+        reserved,
+        results,
+        ..
+    } = stored.report;
+    let (rules, before) = (ResultClassifier::of(spec), results.len());
+    let kept: Vec<_> = results
+        .into_iter()
+        .filter(|result| rules.keeps(spec.results.select, result))
+        .collect();
+    if kept.len() < before {
+        let number = usize::try_from(number).unwrap_or_default();
+        let report = build_report(&job.key.name, number, kept, reserved);
+        let version = Some(stored.resource_version.as_str());
+        context.ports.put_report(job, &report, version).await?;
+    }
+    Ok(())
 }

@@ -53,6 +53,8 @@ pub(super) struct SourceState {
     /// The page whose items are not all handed out.
     pub(super) page: Option<SourcePage>,
     pub(super) allowed: AllowedBuckets,
+    /// Consecutive failures to read the page at this position.
+    pub(super) failures: usize,
 }
 
 /// Buckets of manifest lines that the tenancy rules allow: a batch of lines mostly names the same ones as the last.

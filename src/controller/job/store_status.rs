@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::api::{JobCondition, JobStatus};
+use crate::api::{JobCondition, JobStatus, SuspendCause};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::condition_builder::newly_stalled;
 use crate::core::event_content::EventContent;
 use crate::core::job::JobObject;
+use crate::core::job::events::resumed;
 use crate::ports::KubeError;
 
 /// Delay before a job is reconciled again whose stored state is not the state known here.
@@ -49,6 +50,8 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
         return WriteResult::Stored;
     }
     let stalled = newly_stalled::<JobCondition>(&job.status.conditions, &status.conditions);
+    let is_open = status.completion_time.is_none();
+    let resumes = is_open && is_suspended(&job.status) && !is_suspended(status);
     for _ in 0..3 {
         match context.ports.replace_job_status(job, status).await {
             Ok(version) => {
@@ -82,10 +85,18 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
             }
         }
         // The end of a job has an event of its own.
-        if let Some((reason, message)) = stalled.filter(|_| status.completion_time.is_none()) {
+        if let Some((reason, message)) = stalled.filter(|_| is_open) {
             publish_job_event(context, job, EventContent::stalled(reason, message)).await;
+        }
+        if resumes {
+            publish_job_event(context, job, resumed()).await;
         }
         return WriteResult::Stored;
     }
     WriteResult::Retry
+}
+
+/// Whether the status says that `spec.suspend` pauses the job.
+pub(super) fn is_suspended(status: &JobStatus) -> bool {
+    status.suspended_by == Some(SuspendCause::Requested)
 }

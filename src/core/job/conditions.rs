@@ -33,8 +33,17 @@ pub(super) fn job_conditions(
     let authenticated = known.map(|(progress, _)| progress.authenticated);
     set_credentials_valid(list_of, phase, authenticated);
     set_threshold_met(list_of, job, status, known.map(|(_, totals)| totals));
+    let missing = known.map_or(0, |(progress, _)| missing_results(&job.status, progress));
     if let Phase::ResultsMissing(_) | Phase::Stalled(JobReason::ResultsUnreadable, _) = phase {
         list.set_false(JobCondition::ResultsStored, summary.reason, &summary.message);
+    } else if missing > 0 {
+        let message = format!(
+            "{} that the status counted before, and that can be billed, are in no ImageScoreReport",
+            counted(missing, "result")
+        );
+        list.set_false(JobCondition::ResultsStored, JobReason::ResultsMissing, message);
+    } else if known.is_none() && lacks_results(&job.status.conditions) {
+        list.carry(JobCondition::ResultsStored);
     } else if status.requests.as_ref().is_some_and(|r| r.sent > 0) {
         let message = match &status.reports {
             None if status.results_pruned => RESULTS_KEPT_MESSAGE.to_owned(),
@@ -51,6 +60,23 @@ pub(super) fn job_conditions(
         list.set_true(JobCondition::ResultsStored, JobReason::Stored, message);
     }
     list.finish()
+}
+
+/// Returns the number of results that the status counts but no report contains.
+pub fn missing_results(status: &JobStatus, progress: &Progress) -> usize {
+    let counted = status.reports.as_ref().map_or(0, |r| r.items);
+    let found = progress.results().reports().map(|reports| reports.count().1);
+    found.map_or(0, |found| {
+        usize::try_from(counted).unwrap_or(0).saturating_sub(found)
+    })
+}
+
+/// Whether results are missing, or were not readable, the last time that the reports were read.
+pub(super) fn lacks_results(conditions: &[Condition]) -> bool {
+    let reasons = [JobReason::ResultsMissing, JobReason::ResultsUnreadable].map(JobReason::as_str);
+    conditions
+        .iter()
+        .any(|c| c.is(JobCondition::ResultsStored) && reasons.contains(&c.reason.as_str()))
 }
 
 /// The conditions of a job that is stalled before anything of it was checked: all others keep their values.

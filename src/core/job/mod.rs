@@ -20,6 +20,7 @@ mod status;
 mod throughput;
 mod upgrade;
 
+pub use conditions::missing_results;
 pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
 pub use ends::{
     budget_exceeded, clock_skew, deadline_exceeded, grant_timeout, names_caller, namespace_unknown,
@@ -35,7 +36,7 @@ pub use progress::{
     Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response,
     credentials_accepted, deny_objects, restore_report, resume_progress,
 };
-pub use result_buffer::{ReportBuffer, ResultBuffer, build_report, report_name};
+pub use result_buffer::{MAX_REPORTS, ReportBuffer, ResultBuffer, build_report, report_name};
 pub use score::Score;
 pub use source::{LINE_PART, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec};
 pub use source_size::{ItemCounter, decoded_bytes, list_bytes, planned_size};

@@ -151,6 +151,9 @@ impl ReportBuffer {
     }
 }
 
+/// Reports that are looked for by number at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
+pub const MAX_REPORTS: i32 = 2_048;
+
 /// Returns the bytes of a stored result, including its comma.
 fn result_bytes(result: &ItemResult) -> usize {
     serialized_len(result) + 1

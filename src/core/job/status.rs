@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions, stalled_conditions};
+use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions, lacks_results, stalled_conditions};
 use super::events::RESULTS_EXPIRED;
 use super::phase::{End, Phase, allowed_count};
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
@@ -230,11 +230,7 @@ pub fn acknowledged_status(job: &JobObject) -> JobStatus {
 pub fn pruned_status(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
     let mut status = acknowledged_status(job);
     status.results_pruned = true;
-    let stored = status
-        .conditions
-        .iter()
-        .find(|c| c.is(JobCondition::ResultsStored));
-    if !all && stored.is_some_and(|c| c.reason == JobReason::ResultsUnreadable.as_str()) {
+    if !all && lacks_results(&status.conditions) {
         // Results may be missing in the summary.
         return status;
     }

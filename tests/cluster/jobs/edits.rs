@@ -7,7 +7,8 @@ use imm_harness::until;
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    answer, assert_counts, assert_indexes, outcome, results_of, until_finished, without_reconcile_echo,
+    answer, assert_counts, assert_indexes, outcome, reports_of, results_of, until_finished,
+    without_reconcile_echo,
 };
 use super::scoring::{gallery, over};
 use crate::support::tenant::JOB;
@@ -169,4 +170,26 @@ pub async fn a_reconcile_of_a_finished_job_is_echoed_and_changes_nothing_else(st
         );
     }
     assert_eq!(tenant.scores().len(), 4);
+}
+
+// J28
+pub async fn expired_results_are_deleted_although_a_report_has_lost_its_labels(stage: Arc<Stage>) {
+    let (tenant, keys) = gallery(&stage, "unlabelled", 101).await;
+    tenant
+        .apply(&over(&tenant, "unlabelled", &keys, &json!({})))
+        .await;
+    tenant.until_true(JOB, "unlabelled", "Complete").await;
+    let report = reports_of(&tenant, "unlabelled").await.remove(0);
+    let name = report["metadata"]["name"].as_str().unwrap().to_owned();
+    tenant
+        .patch("ImageScoreReport", &name, &json!({"metadata": {"labels": null}}))
+        .await;
+    let change = json!({"spec": {"results": {"ttlSecondsAfterFinished": 0}}});
+    tenant.patch(JOB, "unlabelled", &change).await;
+    let expired = |job: &Value| condition(job, "ResultsStored")[1] == "ResultsExpired";
+    tenant
+        .until(JOB, "unlabelled", "its results to be deleted", expired)
+        .await;
+    let left = ["get", "isr", "-n", "unlabelled", "-o", "name"];
+    assert_eq!(stage.kubectl(&left).await, "");
 }

@@ -321,6 +321,8 @@ pub async fn a_report_deleted_while_the_operator_is_down_stalls_the_job(stage: A
         .await;
     let job = until_finished(&tenant, "bereft").await;
     assert_eq!(outcome(&job), ["Failed", "Cancelled"]);
+    let stored = condition(&job, "ResultsStored");
+    assert_eq!(stored[..2], ["False", "ResultsMissing"], "{stored:?}");
     assert_eq!(tenant.scores().len(), calls);
 }
 

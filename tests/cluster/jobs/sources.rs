@@ -8,8 +8,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    assert_counts, assert_indexes, call_count, item_counts, outcome, prefix_job, put_images, results_of,
-    set_speed, with_grant,
+    answer, assert_counts, assert_indexes, call_count, item_counts, outcome, prefix_job, put_images,
+    results_of, set_speed, with_grant,
 };
 use crate::support::tenant::{GRANT, JOB};
 use crate::support::{PATIENCE, Stage, Tenant, condition, until_held};
@@ -366,4 +366,24 @@ pub async fn a_grant_deleted_while_a_source_is_counted_costs_no_call(stage: Arc<
     assert!(tenant.scores().is_empty());
     tenant.granted("open", &json!({})).await;
     tenant.until_true(JOB, "counted", "Complete").await;
+}
+
+// J16
+pub async fn a_source_that_fails_in_the_middle_is_reported_and_resumed(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "halfway").await;
+    put_images(&tenant, 1_200, Some("0.5"));
+    // The first check, two pages to count, and the first page of the run succeed. The run tries the second one four times.
+    tenant.fault("ListObjectsV2", 4, 6, answer(503, "ServiceUnavailable"));
+    tenant
+        .apply(&prefix_job(&tenant, "halfway", &json!({}), &json!({})))
+        .await;
+    let job = tenant.until_reason(JOB, "halfway", "SourceUnreadable").await;
+    assert_eq!(condition(&job, "SourceReady")[..2], ["False", "SourceUnreadable"]);
+    assert_eq!(condition(&job, "Stalled")[0], "", "it may pass");
+    let scored = tenant.scores().len();
+    assert!((1..1_200).contains(&scored), "{scored}");
+    let job = tenant.until_true(JOB, "halfway", "Complete").await;
+    assert_eq!(condition(&job, "SourceReady")[..2], ["True", "Counted"]);
+    assert_eq!(tenant.scores().len(), 1_200);
+    assert_counts(&tenant, &job);
 }

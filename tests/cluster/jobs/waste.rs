@@ -168,3 +168,18 @@ pub async fn objects_that_cannot_be_scored_cost_no_call_unless_they_are_included
         5
     );
 }
+
+// J6
+pub async fn an_image_that_is_denied_alone_fails_and_the_others_are_scored(stage: Arc<Stage>) {
+    let tenant = with_grant(&stage, "kms").await;
+    put_images(&tenant, 300, Some("0.5"));
+    add_score_fault(&tenant, "00007.jpg", None, answer(403, "AccessDenied"));
+    add_score_fault(&tenant, "00299.jpg", None, answer(403, "AccessDenied"));
+    let most = json!({"maxFailedItems": 2, "parallelism": 4});
+    tenant.apply(&prefix_job(&tenant, "kms", &json!({}), &most)).await;
+    let job = tenant.until_true(JOB, "kms", "Complete").await;
+    let items = &job["status"]["items"];
+    assert_eq!([&items["succeeded"], &items["failed"]], [298, 2]);
+    assert_eq!(job["status"]["failures"][0]["code"], "AccessDenied");
+    assert_eq!(tenant.scores().len(), 302, "each of the two was called twice");
+}

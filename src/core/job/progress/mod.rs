@@ -4,20 +4,28 @@
 //! are reserved before they are sent, so that a crash never spends more than was recorded. Items and stored results
 //! enter in `resume.rs`; responses are evaluated in `response.rs`.
 
+mod canary;
+mod read_ahead;
 mod response;
 mod resume;
+mod retry;
+mod step;
 
 pub use self::response::{ResponseEffect, apply_response, credentials_accepted};
 pub use self::resume::{add_items, add_listed, deny_objects, restore_report, resume_progress};
+pub use self::step::Step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use k8s_openapi::jiff::Timestamp;
 
+use self::canary::Canary;
+use self::read_ahead::ReadAhead;
+use self::retry::Retry;
 use super::first_calls::FirstCalls;
 use super::result_buffer::{ReportBuffer, ResultBuffer};
 use super::{ResultClassifier, Stats};
-use crate::api::{Cursor, Deferred, ItemResult, REPORT_BYTES, Requests};
+use crate::api::{Cursor, Deferred, ItemResult, Requests};
 use crate::core::json::serialized_len;
 
 /// Maximum number of items that wait for a retry or are in flight, and of their URI bytes as JSON: they must fit into the
@@ -31,24 +39,7 @@ const REFILL_AFTER_REFUSAL: usize = 751;
 /// The source is not read on while at least this many results, or bytes of results, are not stored: rejected items have
 /// results without a call, as fast as the source is read.
 const UNSTORED_LIMIT: usize = 2_000;
-const UNSTORED_BYTES: usize = 2 * REPORT_BYTES;
-
-/// The next step of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Reserve more requests and store the reservation before the next call.
-    Reserve,
-    /// Read the next items of the source.
-    Read,
-    /// Send the next item, see [`Progress::take_next`].
-    Send,
-    /// Wait for a response, or until the next retry is due.
-    Wait(Option<Timestamp>),
-    /// The budget is used up and no call is in flight.
-    OutOfBudget,
-    /// Every item is done.
-    Finished,
-}
+const UNSTORED_BYTES: usize = 256 * 1024;
 
 /// An item to send or in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,23 +48,6 @@ pub struct Item {
     pub index: usize,
     /// URI of the image.
     pub uri: String,
-}
-
-/// An item that waits for a retry.
-#[derive(Clone, Debug)]
-pub(super) struct Retry {
-    pub(super) uri: String,
-    pub(super) attempts: i32,
-    /// Consecutive throttled responses: they lengthen the delay but are not counted as attempts.
-    pub(super) throttles: i32,
-    pub(super) due: Timestamp,
-}
-
-/// An item at or after the cursor that was read from the source.
-#[derive(Clone, Debug)]
-pub(super) struct CursorSlot {
-    pub(super) resume_after: Option<String>,
-    pub(super) settled: bool,
 }
 
 /// How far the source is read.
@@ -116,8 +90,8 @@ pub struct Progress {
     /// Patterns of the objects that a Deny covers; their items fail without a call.
     pub(super) denied: Vec<String>,
     pub(super) pending_items: VecDeque<Item>,
-    pub(super) cursor_slots: BTreeMap<usize, CursorSlot>,
-    pub(super) retries: BTreeMap<usize, Retry>,
+    read_ahead: ReadAhead,
+    retries: BTreeMap<usize, Retry>,
     pub(super) in_flight: BTreeMap<usize, Item>,
     /// Number of items that wait for a retry or are in flight, and bytes of their URIs.
     pub(super) under_way: (usize, usize),
@@ -136,7 +110,7 @@ pub struct Progress {
     pub(super) allowance: i64,
     /// Requests that are reserved but not stored yet: no call may use them.
     pub(super) pending: i64,
-    pub(super) canary_passed: bool,
+    canary: Canary,
     /// Whether IMM has accepted the credentials of a call of this run.
     pub(super) authenticated: bool,
     pub(super) first_calls: FirstCalls,
@@ -151,9 +125,9 @@ impl Progress {
         &self.cursor
     }
 
-    /// Returns `true` if a call of this run has returned a score.
+    /// Returns `true` if a call of this run has returned a score, and no call was denied since.
     pub fn canary_passed(&self) -> bool {
-        self.canary_passed
+        self.canary.has_passed()
     }
 
     /// Decides the next step, with at most `ceiling` calls in flight and at most `budget` requests in total.
@@ -163,8 +137,8 @@ impl Progress {
             return Step::Finished;
         }
         let unstored = self.results.reports().map_or((0, 0), ReportBuffer::unpersisted);
-        let much = unstored.0 >= UNSTORED_LIMIT || unstored.1 >= UNSTORED_BYTES;
-        let wanted = if self.first_calls.is_refused() && !self.canary_passed {
+        let much = unstored.0 >= UNSTORED_LIMIT || unstored.1 >= UNSTORED_BYTES || self.read_ahead.is_full();
+        let wanted = if self.first_calls.is_refused() && !self.canary.has_passed() {
             REFILL_AFTER_REFUSAL
         } else {
             REFILL_BELOW
@@ -173,7 +147,7 @@ impl Progress {
             self.reading = Reading::UnderWay;
             return Step::Read;
         }
-        let ceiling = if self.canary_passed { ceiling } else { 1 };
+        let ceiling = if self.canary.has_passed() { ceiling } else { 1 };
         if self.in_flight.len() >= ceiling || self.next_candidate(now).is_none() {
             return Step::Wait(self.retries.values().map(|r| r.due).filter(|t| *t > now).min());
         }
@@ -192,17 +166,34 @@ impl Progress {
         }
     }
 
-    /// Returns the next item: the first due retry that is not in flight, else the next item of the source. While the
-    /// canary call waits for its retry, no other item is sent.
+    /// Returns the next item: the first due retry that is not in flight, else the next item of the source. While a call
+    /// that decides waits for its retry, no other item is sent. Once the job has a score, a new image decides rather than
+    /// one that was not scored before.
     fn next_candidate(&self, now: Timestamp) -> Option<Candidate> {
-        let mut due = self.retries.iter().filter(|(_, r)| r.is_due(now));
-        if let Some((index, _)) = due.find(|(index, _)| !self.in_flight.contains_key(index)) {
-            return Some(Candidate::Retry(*index));
-        }
-        let canary_waits = !self.canary_passed && !self.retries.is_empty();
         let (open, uri_bytes) = self.under_way;
         let room = open < DEFERRED_LIMIT && (self.listed || uri_bytes < DEFERRED_BYTES);
-        (room && !canary_waits && !self.pending_items.is_empty()).then_some(Candidate::Fresh)
+        let fresh = room && !self.pending_items.is_empty();
+        let passed = self.canary.has_passed();
+        let deciding = self.canary.item().filter(|_| !passed);
+        if !passed && deciding.is_none() && self.stats.succeeded > 0 {
+            if fresh {
+                return Some(Candidate::Fresh);
+            }
+            // The next page has new images.
+            if room && self.reading != Reading::Done {
+                return None;
+            }
+        }
+        let mut due = self.retries.iter().filter(|(index, retry)| {
+            retry.is_due(now)
+                && !self.in_flight.contains_key(index)
+                && deciding.is_none_or(|deciding| deciding == **index)
+        });
+        if let Some((index, _)) = due.next() {
+            return Some(Candidate::Retry(*index));
+        }
+        let waits = !passed && !self.retries.is_empty();
+        (fresh && !waits).then_some(Candidate::Fresh)
     }
 
     /// Takes the next item to send and uses one reserved request; `None` if no item can be sent now.
@@ -225,6 +216,7 @@ impl Progress {
         };
         self.allowance -= 1;
         self.requests.sent += 1;
+        self.canary.sent(item.index);
         self.in_flight.insert(item.index, item.clone());
         Some(item)
     }
@@ -236,7 +228,7 @@ impl Progress {
             .total
             .saturating_sub(self.stats.done() + self.in_flight.len());
         let left = i64::try_from(open).unwrap_or(i64::MAX);
-        let target = if self.canary_passed {
+        let target = if self.canary.has_passed() {
             rate.min(left).max(1)
         } else {
             1
@@ -275,6 +267,7 @@ impl Progress {
         code: Option<String>,
     ) {
         self.retries.remove(&index);
+        self.canary.settled(index);
         let result = ItemResult {
             index: i32::try_from(index).unwrap_or(i32::MAX),
             uri,
@@ -364,20 +357,17 @@ impl Progress {
 
     /// Marks an item as stored or deferred, so that the cursor can pass it.
     pub(super) fn mark_settled(&mut self, index: usize) {
-        if let Some(slot) = self.cursor_slots.get_mut(&index) {
-            slot.settled = true;
-        }
+        self.read_ahead.settle(index);
         self.advance_cursor();
     }
 
     fn advance_cursor(&mut self) {
-        while let Some(first) = self.cursor_slots.first_entry().filter(|e| e.get().settled) {
-            let (index, slot) = first.remove_entry();
+        while let Some((index, key)) = self.read_ahead.pass() {
             // An item without a position cannot be the cursor. A resume starts before it and finds it stored.
-            if self.listed || slot.resume_after.is_some() {
+            if self.listed || key.is_some() {
                 self.cursor = Cursor {
                     index: i32::try_from(index + 1).unwrap_or(i32::MAX),
-                    key: slot.resume_after,
+                    key,
                 };
             }
         }

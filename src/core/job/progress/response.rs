@@ -3,24 +3,16 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
-use super::{Item, Progress, Retry};
+use super::canary::Denial;
+use super::retry::{LONGEST_DELAY, Retry};
+use super::{Item, Progress, Reading};
 use crate::api::FailureAction;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::Score;
 use crate::core::job::first_calls::FirstCalls;
 use crate::core::{requeue, time};
-
-/// The longest delay of a retry: the longest `Retry-After` that is honored.
-const LONGEST_DELAY: SignedDuration = SignedDuration::from_secs(120);
-
-impl Retry {
-    /// Whether the retry is due. A due time further away than any delay dates from before the clock was set back.
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.due <= now || self.due > time::after(now, LONGEST_DELAY)
-    }
-}
 
 /// Effect of a response on the whole job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +59,7 @@ pub fn apply_response(
         Ok(text) => {
             let score = Score::parse(&text);
             progress.authenticated = true;
-            note_score(progress, score.is_some());
+            note_score(progress, index, score.is_some());
             let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
             progress.untrack(&item.uri);
             progress.record_result(index, item.uri, score.map(Score::into_text), code);
@@ -85,7 +77,7 @@ pub fn credentials_accepted(progress: &mut Progress) {
 fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
     count_request(progress, &error);
     let slow = error.kind == CloudErrorKind::Unanswered && error.code == "Timeout";
-    let canary = !progress.canary_passed;
+    let canary = progress.canary.is_first();
     let passing = match error.kind {
         CloudErrorKind::Throttled => {
             // Throttling depends on the call rate, not on the item: it is not counted as an attempt.
@@ -131,10 +123,7 @@ fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Time
     match progress.rules.action(&error.code) {
         Some(FailureAction::Retry) => retry(progress, item, error, now),
         None if passing => retry(progress, item, error, now),
-        None if error.kind == CloudErrorKind::AccessDenied => {
-            defer(progress, &item, 0, 0, None, now);
-            return ResponseEffect::Denied { canary, error };
-        }
+        None if error.kind == CloudErrorKind::AccessDenied => return denied(progress, item, error, now),
         // A rejected item does not prove that calls can succeed: after a rejected canary call the next call is one
         // too.
         Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
@@ -150,10 +139,28 @@ fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Time
     }
 }
 
+/// Applies a denial: of the item, which fails, of all calls, or of one of both, which the next call decides.
+fn denied(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
+    let others = !progress.pending_items.is_empty() || progress.reading != Reading::Done;
+    let denial = progress.canary.denied(item.index, others);
+    // The last images of a job can be denied alone as well: the grant was checked again, and no other image is left.
+    let last = denial == Denial::OfAll { canary: true } && !others && progress.stats.succeeded > 0;
+    if denial == Denial::OfItem || last {
+        progress.untrack(&item.uri);
+        progress.record_result(item.index, item.uri, None, Some(error.code));
+        return ResponseEffect::Continue;
+    }
+    defer(progress, &item, 0, 0, None, now);
+    match denial {
+        Denial::OfAll { canary } => ResponseEffect::Denied { canary, error },
+        Denial::Undecided | Denial::OfItem => ResponseEffect::Continue,
+    }
+}
+
 /// Notes an answer; one with a score proves that calls can succeed.
-fn note_score(progress: &mut Progress, scored: bool) {
+fn note_score(progress: &mut Progress, index: usize, scored: bool) {
     if scored {
-        progress.canary_passed = true;
+        progress.canary.scored(index);
         progress.first_calls = FirstCalls::default();
     }
 }
@@ -161,7 +168,9 @@ fn note_score(progress: &mut Progress, scored: bool) {
 /// Notes a refusal before the first score of the job.
 fn note_refusal(progress: &mut Progress, code: &str) {
     if progress.stats.succeeded == 0 && progress.rules.action(code).is_none() {
-        progress.first_calls.record_refusal(code);
+        progress
+            .first_calls
+            .record_refusal(code, progress.rules.may_vanish);
     }
 }
 
@@ -221,6 +230,7 @@ fn defer(
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::SignedDuration;
     use serde_json::json;
 
     use super::*;

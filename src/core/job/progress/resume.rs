@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{CursorSlot, Item, KnownFacts, Progress, Reading, Retry};
+use super::canary::Canary;
+use super::read_ahead::ReadAhead;
+use super::retry::Retry;
+use super::{Item, KnownFacts, Progress, Reading};
 use crate::api::{Deferred, ItemResult, JobSpec, JobStatus, Report, Requests};
 use crate::core::job::first_calls::FirstCalls;
 use crate::core::job::result_buffer::ResultBuffer;
@@ -68,7 +71,7 @@ pub fn resume_progress(
         listed: !spec.source.uris.is_empty(),
         denied: Vec::new(),
         pending_items: VecDeque::new(),
-        cursor_slots: BTreeMap::new(),
+        read_ahead: ReadAhead::default(),
         retries: status.deferred.iter().filter_map(retry).collect(),
         in_flight: BTreeMap::new(),
         under_way: (0, 0),
@@ -82,7 +85,7 @@ pub fn resume_progress(
         requests,
         allowance: 0,
         pending: 0,
-        canary_passed: false,
+        canary: Canary::default(),
         authenticated: false,
         first_calls: FirstCalls::default(),
         known: KnownFacts::default(),
@@ -173,13 +176,7 @@ pub fn add_items(progress: &mut Progress, found: Vec<SourceItem>, last: bool) ->
         // A stored item can follow new items that have taken higher indexes than its own.
         progress.next_index = progress.next_index.max(index + 1);
         let settled = progress.stored_ahead.remove(&index);
-        progress.cursor_slots.insert(
-            index,
-            CursorSlot {
-                resume_after,
-                settled,
-            },
-        );
+        progress.read_ahead.add(index, resume_after, settled);
         let denied = is_denied(&progress.denied, &uri).then_some(EXPLICIT_DENY);
         match reject_code.or(denied) {
             _ if settled => {}

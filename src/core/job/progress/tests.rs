@@ -72,7 +72,7 @@ fn items_that_wait_for_a_retry_are_limited_and_stored_with_the_uri_that_the_spec
 }
 
 #[test]
-fn the_source_is_not_read_on_while_the_results_of_two_reports_are_not_stored() {
+fn the_source_is_not_read_on_while_many_results_are_not_stored() {
     let spec = spec(&json!({"prefix": {"bucket": "pics"}}));
     let mut progress = resume_progress(&spec, &JobStatus::default(), (10_000, false), NOW, "uid");
     let mut reads = 0;
@@ -89,6 +89,111 @@ fn the_source_is_not_read_on_while_the_results_of_two_reports_are_not_stored() {
         reads += 1;
     }
     let (results, bytes) = progress.results().reports().unwrap().unpersisted();
-    assert!((2 * REPORT_BYTES..3 * REPORT_BYTES).contains(&bytes), "{bytes}");
+    assert!((UNSTORED_BYTES..2 * UNSTORED_BYTES).contains(&bytes), "{bytes}");
     assert!(results < UNSTORED_LIMIT, "{results}");
+}
+
+#[test]
+fn the_source_is_not_read_on_while_one_call_takes_long_although_all_other_items_are_rejected() {
+    let spec = spec(&json!({"manifest": {"uri": "oss://pics/list.txt"}}));
+    let mut progress = resume_progress(&spec, &JobStatus::default(), (250_000, false), NOW, "uid");
+    let line = |index: usize, reject_code| SourceItem {
+        uri: "x".to_owned(),
+        resume_after: Some(format!("{index}:{index}")),
+        reject_code,
+    };
+    assert_eq!(progress.next_step(NOW, 1, None), Step::Read);
+    assert!(add_items(&mut progress, vec![line(0, None)], false));
+    progress.reserve(1, None);
+    progress.persisted();
+    progress.take_next(NOW).unwrap();
+    let mut read = 1;
+    while progress.next_step(NOW, 1, None) == Step::Read {
+        let page = (read..read + 100).map(|index| line(index, Some("InvalidUri")));
+        assert!(add_items(&mut progress, page.collect(), false));
+        read += 100;
+        if let ResultBuffer::Reports(reports) = progress.results_mut() {
+            reports.take_pending(false);
+        }
+        progress.persisted();
+    }
+    assert_eq!(read, 4_001);
+    apply_response(&mut progress, 0, Ok("0.5".to_owned()), NOW);
+    assert_eq!(
+        progress.next_step(NOW, 1, None),
+        Step::Read,
+        "the cursor has passed all of them"
+    );
+}
+
+fn denial() -> CloudError {
+    CloudError {
+        status: Some(403),
+        ..CloudError::new(CloudErrorKind::AccessDenied, "AccessDenied")
+    }
+}
+
+/// Takes the next item, which must be this one.
+fn send(progress: &mut Progress, index: usize, now: Timestamp) {
+    progress.reserve(1, None);
+    progress.persisted();
+    assert_eq!(progress.take_next(now).map(|item| item.index), Some(index));
+}
+
+#[test]
+fn an_image_that_is_denied_alone_fails_and_the_job_continues() {
+    let later = crate::core::time::after(NOW, k8s_openapi::jiff::SignedDuration::from_secs(90));
+    let mut progress = after_the_canary_call(4, false);
+    send(&mut progress, 1, NOW);
+    let effect = apply_response(&mut progress, 1, Err(denial()), NOW);
+    assert_eq!(effect, ResponseEffect::Continue);
+    assert!(!progress.canary_passed());
+    // Another image decides, although the retry is due.
+    send(&mut progress, 2, later);
+    assert_eq!(
+        progress.next_step(later, 9, None),
+        Step::Wait(None),
+        "one call at a time"
+    );
+    apply_response(&mut progress, 2, Ok("0.5".to_owned()), later);
+    assert!(progress.canary_passed());
+    send(&mut progress, 1, later);
+    let effect = apply_response(&mut progress, 1, Err(denial()), later);
+    assert_eq!(effect, ResponseEffect::Continue);
+    assert_eq!((progress.done(), progress.stats().succeeded), (3, 2));
+    assert_eq!(progress.stats().failures()[0].code, "AccessDenied");
+
+    // No image is left to decide about the last one: the grant is checked, and then the image fails.
+    send(&mut progress, 3, later);
+    let effect = apply_response(&mut progress, 3, Err(denial()), later);
+    assert_eq!(
+        effect,
+        ResponseEffect::Denied {
+            canary: false,
+            error: denial()
+        }
+    );
+    progress.canary = Canary::default();
+    let much_later = crate::core::time::after(later, k8s_openapi::jiff::SignedDuration::from_secs(90));
+    send(&mut progress, 3, much_later);
+    let effect = apply_response(&mut progress, 3, Err(denial()), much_later);
+    assert_eq!(effect, ResponseEffect::Continue);
+    assert_eq!(progress.next_step(much_later, 9, None), Step::Finished);
+}
+
+#[test]
+fn a_denied_image_and_a_denied_deciding_call_stop_the_run() {
+    let mut progress = after_the_canary_call(4, false);
+    send(&mut progress, 1, NOW);
+    apply_response(&mut progress, 1, Err(denial()), NOW);
+    send(&mut progress, 2, NOW);
+    let effect = apply_response(&mut progress, 2, Err(denial()), NOW);
+    assert_eq!(
+        effect,
+        ResponseEffect::Denied {
+            canary: false,
+            error: denial()
+        }
+    );
+    assert_eq!(progress.done(), 1, "neither image has failed");
 }
