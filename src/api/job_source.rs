@@ -59,7 +59,7 @@ pub struct PrefixSource {
     // Without the format date-time: the API server would show a bare pattern to whoever writes the time in another form.
     #[schemars(with = "Option<String>", length(max = 64), regex(pattern = TIME))]
     pub modified_after: Option<Time>,
-    /// Whether objects that IMM cannot score are called all the same: empty ones, ones over 20 MiB, and archived ones that are not restored. Each call of them is billed. Default: false, they are skipped without a call, with the codes Empty, TooLarge and Archived.
+    /// Whether objects that IMM cannot score are called anyway: empty ones, ones over 20 MiB, and archived ones that are not restored. Each call of them is billed. Default: false, they are skipped without a call, with the codes Empty, TooLarge and Archived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub include_unscorable: bool,
     /// Who pays OSS for listing the bucket. Default: BucketOwner.

@@ -43,7 +43,7 @@ pub(super) enum ReportFormat {
 pub(super) enum KeysFrom {
     /// The environment and --own-identity.
     Environment,
-    /// The Secret or ServiceAccount that the object names, with your rights in the cluster.
+    /// The Secret or ServiceAccount that the object names, with your permissions in the cluster.
     Cluster,
 }
 
@@ -67,7 +67,7 @@ pub struct DoctorArgs {
     pub(super) cloud: CloudArgs,
     /// Where the credentials come from. environment: IMM_OPERATOR_GRANT_ACCESS_KEY_ID, _ACCESS_KEY_SECRET and _SECURITY_TOKEN
     /// for the grant, the same with JOB for the job and SOURCE for its source, else ALIBABA_CLOUD_ACCESS_KEY_ID and its companions, or what --own-identity names. cluster:
-    /// what the object names, with your own rights. Default: environment for files, cluster for objects in the cluster.
+    /// what the object names, with your own permissions. Default: environment for files, cluster for objects in the cluster.
     #[arg(long, value_enum)]
     pub(super) keys: Option<KeysFrom>,
     /// Do not call IMM. Without it, GetProject is called once, whose price is not documented.
