@@ -43,8 +43,9 @@ use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::{CurrentRules, RulesError};
 use crate::runtime::{http_server, memory_budget, metrics};
 
+
 /// Time for calls in flight after a stop request; longer than the longest call, shorter than the chart's grace period
-/// of 60 s.
+/// of 90 s.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(65);
 
 /// Interval at which the CRDs are compared while they are older than this version.

@@ -44,9 +44,7 @@ fn documented(name: &str) -> String {
 fn settled(world: &World, report: &str) -> String {
     let report = report
         .replace(world.proxy(), "proxy-1")
-        .replace("is 127.0.0.1 ", "is address-1 ")
-        // The proxy of the test is an address, so that its mask is that of a proxy.
-        .replace("is proxy-2 ", "is address-1 ");
+        .replace("is 127.0.0.1 ", "is address-1 ");
     let lines = report.lines().map(|line| match line.split_once("OSS enforced the policy ") {
         Some((front, _)) => format!("{front}OSS enforced the policy 0.2 s after the write; settleSeconds 10 is at least twice that |  |\n"),
         None if line.contains("`grantWait.settleSeconds`") && line.contains("| seen |") => {
