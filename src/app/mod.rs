@@ -202,7 +202,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             memory: MemoryBudget::of_limit(memory_limit()),
             metrics: Arc::clone(&metrics),
         };
-        metrics.set_leading();
+        metrics.leader.set(1);
         lead(&settings, &client, adapters, &ready, leadership, &stop).await
     };
     closing.cancel();
@@ -283,7 +283,7 @@ async fn lead(
         Arc::clone(&metrics),
         move || {
             ready.store(true, Ordering::Release);
-            metrics.set_ready();
+            metrics.ready.set(1.0);
             tracing::info!("initial lists completed");
         },
     );

@@ -25,7 +25,7 @@ async fn publish(
     event: EventContent,
 ) {
     if !context.event_limits.admit(uid, context.ports.now()) {
-        context.metrics.event_dropped();
+        context.metrics.dropped_events.inc();
         return;
     }
     let event = ObjectEvent {

@@ -32,7 +32,7 @@ pub(super) async fn restore(context: &Context, key: &ObjectKey) -> Action {
     };
     let Err(error) = context.ports.add_finalizer(&grant).await else {
         context.missing_finalizers.settled(&grant);
-        context.metrics.finalizer_restored();
+        context.metrics.finalizers.inc();
         tracing::warn!(grant = %key, "finalizer was removed by another writer and is added again");
         return Action::AwaitChange;
     };

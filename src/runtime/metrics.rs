@@ -74,8 +74,9 @@ where
     family
 }
 
-fn kinds() -> impl Iterator<Item = KindLabels> {
-    KeyKind::ALL.iter().map(|&kind| KindLabels { kind })
+/// Returns the labels for each value of a set.
+fn each<T: ClosedSet + Copy, L>(labels: impl Fn(T) -> L) -> impl Iterator<Item = L> {
+    T::ALL.iter().copied().map(labels)
 }
 
 fn calls() -> impl Iterator<Item = CallLabels> {
@@ -87,27 +88,14 @@ fn calls() -> impl Iterator<Item = CallLabels> {
     CloudApi::ALL.iter().flat_map(outcomes)
 }
 
-fn writes() -> impl Iterator<Item = WriteLabels> {
-    WriteReason::ALL.iter().map(|&reason| WriteLabels { reason })
-}
-
-fn scores() -> impl Iterator<Item = ScoreLabels> {
-    ScoreOutcome::ALL.iter().map(|&outcome| ScoreLabels { outcome })
-}
-
-fn deletions() -> impl Iterator<Item = DeletionLabels> {
-    DeletionOutcome::ALL
-        .iter()
-        .map(|&outcome| DeletionLabels { outcome })
-}
-
-/// Defines the metrics: field, type, name, help, and the value to start with if it is not the default.
+/// Defines the metrics: field, type, name, help, and the value to start with if it is not the default. A field is public if its
+/// caller only counts or sets it.
 macro_rules! metrics {
     (@new $type:ty) => { <$type>::default() };
     (@new $type:ty, $new:expr) => { $new };
-    ($($field:ident: $type:ty, $name:literal, $help:literal $(, $new:expr)?;)+) => {
+    ($($vis:vis $field:ident: $type:ty, $name:literal, $help:literal $(, $new:expr)?;)+) => {
         /// The registry with all counters, gauges and histograms.
-        pub struct Metrics { registry: Registry, process: ProcessMetrics, $($field: $type),+ }
+        pub struct Metrics { registry: Registry, process: ProcessMetrics, $(#[doc = $help] $vis $field: $type),+ }
 
         impl Default for Metrics {
             fn default() -> Self {
@@ -124,28 +112,28 @@ macro_rules! metrics {
 
 metrics! {
     build: Family<VersionLabels, Gauge>, "build_info", "Always 1; the label has the version of the operator";
-    reconciles: Family<KindLabels, Counter>, "reconcile", "Reconciles finished, by kind of key", at_zero(kinds());
+    reconciles: Family<KindLabels, Counter>, "reconcile", "Reconciles finished, by kind of key", at_zero(each(|kind| KindLabels { kind }));
     reconcile_seconds: Histogram, "reconcile_duration_seconds", "Duration of a reconcile in seconds", Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]);
-    panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff", at_zero(kinds());
-    queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind", at_zero(kinds());
+    panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff", at_zero(each(|kind| KindLabels { kind }));
+    queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind", at_zero(each(|kind| KindLabels { kind }));
     calls: Family<CallLabels, Counter>, "cloud_requests", "Calls of OSS, STS and IMM except score requests, by API and outcome", at_zero(calls());
-    writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(writes());
-    backups_failed: Counter, "policy_backups_failed", "Copies of a bucket policy that could not be stored before a write";
+    writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(each(|reason| WriteLabels { reason }));
+    pub backups_failed: Counter, "policy_backups_failed", "Copies of a bucket policy that could not be stored before a write";
     lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
     policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, 14745.0, 16384.0]);
     nearly_full: Gauge, "policies_nearly_full", "Buckets with a grant whose policy had more than 90 % of the size that OSS accepts at the last read";
-    stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
-    scores: Family<ScoreLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(scores());
+    pub stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
+    scores: Family<ScoreLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(each(|outcome| ScoreLabels { outcome }));
     billable_scores: Counter, "score_requests_billable", "Requests to DetectImageScore that may be billed: all that ended, but for those that failed in the service or did not reach it";
-    reports: Counter, "reports_stored", "Reports of jobs created or replaced";
+    pub reports: Counter, "reports_stored", "Reports of jobs created or replaced";
     objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind, state and reason of the Ready condition";
-    leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";
+    pub leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";
     rules: Gauge, "tenancy_rules_valid", "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1", valid_rules();
-    drift: Counter, "drift_detected", "Reconciles of a grant that found statements missing that another writer had removed";
-    finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
-    deletions: Family<DeletionLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome", at_zero(deletions());
-    dropped_events: Counter, "events_dropped", "Events that were not published, because their object had ten events within a minute";
-    ready: Gauge<f64, AtomicU64>, "ready", "1 once the initial list of grants and jobs is complete";
+    pub drift: Counter, "drift_detected", "Reconciles of a grant that found statements missing that another writer had removed";
+    pub finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
+    deletions: Family<DeletionLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome", at_zero(each(|outcome| DeletionLabels { outcome }));
+    pub dropped_events: Counter, "events_dropped", "Events that were not published, because their object had ten events within a minute";
+    pub ready: Gauge<f64, AtomicU64>, "ready", "1 once the initial list of grants and jobs is complete";
 }
 
 fn valid_rules() -> Gauge {
@@ -185,11 +173,6 @@ impl Metrics {
         self.lost_update_window.observe(window_seconds);
     }
 
-    /// Records that a policy was written without a copy of the one before.
-    pub fn backup_failed(&self) {
-        self.backups_failed.inc();
-    }
-
     /// Records the size of a bucket policy that was read.
     pub fn policy_read(&self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -201,40 +184,15 @@ impl Metrics {
         self.nearly_full.set(i64::try_from(buckets).unwrap_or(i64::MAX));
     }
 
-    /// Records a stale read: a read that did not return the last policy write.
-    pub fn stale_read(&self) {
-        self.stale_reads.inc();
-    }
-
     /// Records a finished score request, and whether it may be billed.
     pub fn score_call(&self, outcome: ScoreOutcome, billable: bool) {
         self.scores.get_or_create(&ScoreLabels { outcome }).inc();
         self.billable_scores.inc_by(u64::from(billable));
     }
 
-    /// Records that a report of a job was stored.
-    pub fn report_stored(&self) {
-        self.reports.inc();
-    }
-
-    /// Records that statements of a grant were found missing.
-    pub fn drift_detected(&self) {
-        self.drift.inc();
-    }
-
-    /// Records that the finalizer of a grant was added again.
-    pub fn finalizer_restored(&self) {
-        self.finalizers.inc();
-    }
-
     /// Records a step of removing the statements of a grant that was deleted without its finalizer.
     pub fn unprotected_deletion(&self, outcome: DeletionOutcome) {
         self.deletions.get_or_create(&DeletionLabels { outcome }).inc();
-    }
-
-    /// Records an event that was not published.
-    pub fn event_dropped(&self) {
-        self.dropped_events.inc();
     }
 
     /// Records the start of the process, and its version.
@@ -244,19 +202,9 @@ impl Metrics {
         self.process.set_start(time);
     }
 
-    /// Marks this process as the leader.
-    pub fn set_leading(&self) {
-        self.leader.set(1);
-    }
-
     /// Sets whether the current tenancy rules file is valid.
     pub fn set_rules_valid(&self, good: bool) {
         self.rules.set(i64::from(good));
-    }
-
-    /// Marks the initial list of grants and jobs as complete in the metric; `/readyz` has its own flag.
-    pub fn set_ready(&self) {
-        self.ready.set(1.0);
     }
 
     /// Counts an object under `to` and no longer under `from`; `None` stands for no object.

@@ -76,7 +76,7 @@ pub(super) async fn converge(
             }
         };
         if set.writes.is_stale_read(&read.bytes, now) {
-            set.context.metrics.stale_read();
+            set.context.metrics.stale_reads.inc();
             write_all(set, batch, &GrantState::Planned(GrantOutcome::Propagating)).await;
             return Duration::from_secs(2);
         }
@@ -256,7 +256,7 @@ async fn back_up_policy(
             }
         }
         Err(error) => {
-            set.context.metrics.backup_failed();
+            set.context.metrics.backups_failed.inc();
             tracing::warn!(bucket = place.name, %error, "failed to back up policy; continuing without backup");
         }
     }

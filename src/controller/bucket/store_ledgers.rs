@@ -57,7 +57,7 @@ pub(super) async fn publish_drift(set: &GrantSet<'_>, work: &mut GrantWork) {
     if work.unreported_drift == 0 {
         return;
     }
-    set.context.metrics.drift_detected();
+    set.context.metrics.drift.inc();
     let policy = work.grant.status.policy.as_ref();
     let event = drift_detected(work.unreported_drift, policy.and_then(|p| p.backup_ref.as_ref()));
     work.unreported_drift = 0;

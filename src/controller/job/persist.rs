@@ -251,7 +251,7 @@ impl JobWriter {
             let version = known.map(|(_, version)| version.as_str());
             match context.ports.put_report(&self.job, report, version).await {
                 Ok(version) => {
-                    context.metrics.report_stored();
+                    context.metrics.reports.inc();
                     self.open = Some((number, version));
                     self.filed = Some(report.reserved);
                     return WriteResult::Stored;
