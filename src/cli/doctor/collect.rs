@@ -10,16 +10,15 @@ use super::endpoints::{reach_all, variants};
 use super::input::{GrantSubject, JobSubject, Subjects};
 use super::probe::{RenewedKeys, read_image};
 use super::probe_start::{ProbeInput, restore_from_file, start_probe};
-use crate::api::{BucketRef, CredentialSource, Credentials, RequestPayer, Source};
+use crate::api::{CredentialSource, Credentials, RequestPayer, Source};
 use crate::app::{CallersCluster, OperatorIdentity};
 use crate::core::doctor::{
     BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, ProjectFacts, RestoreOutcome,
 };
 use crate::core::grant::{PassRoleDecision, parse_spec};
 use crate::core::identity::SessionScope;
-use crate::core::job;
+use crate::core::job::{SourceSpec, parse_spec as parse_source};
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
-use crate::core::validate::ObjectUri;
 use crate::kubernetes::now;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 
@@ -156,17 +155,16 @@ async fn seen(
     if let Some(grant) = &grant {
         parse_spec(&grant.spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
     }
-    if let Some(job) = &job {
-        job::parse_spec(&job.spec).map_err(|error| error.to_string())?;
-    }
+    let source_spec = job.as_ref().map(|job| parse_source(&job.spec)).transpose();
+    let source_spec = source_spec.map_err(|error| error.to_string())?;
     let project = job
         .as_ref()
         .map(|job| ProjectPlace::of(&job.spec.project))
         .transpose();
     let project = project.map_err(|error| error.to_string())?;
-    let source = match &job {
-        Some(job) => source_place(&job.spec.source, &job.spec.project.region)?,
-        None => None,
+    let source = match (&job, &source_spec) {
+        (Some(job), Some(source_spec)) => source_place(source_spec, &job.spec.project.region)?,
+        _ => None,
     };
     let mut facts = Facts {
         endpoints: reach_all(collector, bucket.as_ref(), source.as_ref(), project.as_ref()).await,
@@ -195,8 +193,9 @@ async fn seen(
             bucket: seen,
         });
     }
-    if let (Some(job), Some(project)) = (job, &project) {
-        let (seen, keys) = job_facts(collector, job, project, source.as_ref()).await?;
+    if let (Some(job), Some(project), Some(source_spec)) = (job, &project, &source_spec) {
+        let of_source = source.as_ref().map(|place| (source_spec, place));
+        let (seen, keys) = job_facts(collector, job, project, of_source).await?;
         if let (Some(place), Some(keys)) = (source, keys) {
             let source = &seen.spec.source;
             let prefix = source.prefix.as_ref().map(|p| p.prefix.clone());
@@ -232,7 +231,7 @@ async fn job_facts(
     collector: &Collector<'_>,
     job: JobSubject,
     project: &ProjectPlace,
-    source: Option<&BucketPlace>,
+    source: Option<(&SourceSpec, &BucketPlace)>,
 ) -> Result<(JobFacts, Option<AccessKeys>), String> {
     let JobSubject {
         namespace,
@@ -261,7 +260,7 @@ async fn job_facts(
             }));
         }
     }
-    let Some(place) = source else {
+    let Some((source_spec, place)) = source else {
         return Ok((seen, None));
     };
     let own = seen.spec.source.credentials();
@@ -270,7 +269,7 @@ async fn job_facts(
     let whose = if own.is_some() { "SOURCE" } else { "JOB" };
     let (obtained, keys) = collector.keys(whose, (&namespace, stored), used, &scope).await?;
     let result = match &keys {
-        Some(keys) => Some(read_source(collector, &seen.spec.source, place, keys).await),
+        Some(keys) => Some(read_source(collector, &seen.spec.source, (source_spec, place), keys).await),
         None => None,
     };
     seen.listing = Some(ListingFacts {
@@ -284,16 +283,15 @@ async fn job_facts(
 async fn read_source(
     collector: &Collector<'_>,
     source: &Source,
-    place: &BucketPlace,
+    (source_spec, place): (&SourceSpec, &BucketPlace),
     keys: &AccessKeys,
 ) -> Result<usize, CloudError> {
-    if let Some(manifest) = &source.manifest
-        && let Ok(object) = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri)
-        && let Ok(object) = ObjectPlace::new(&object, place.region())
+    if let SourceSpec::Manifest(object) = source_spec
+        && let Ok(object) = ObjectPlace::new(object, place.region())
     {
         let read = collector
             .cloud
-            .read_object(&object, 0..64, None, manifest.request_payer, keys, now())
+            .read_object(&object, 0..64, None, source.request_payer(), keys, now())
             .await;
         return read.map(|_| 1);
     }
@@ -307,21 +305,12 @@ async fn read_source(
 }
 
 /// Returns the bucket of a source that has to be read; `None` for images that the job lists.
-fn source_place(source: &Source, region: &str) -> Result<Option<BucketPlace>, String> {
-    let bucket = match (&source.prefix, &source.manifest) {
-        (Some(prefix), _) => prefix.bucket.clone(),
-        (None, Some(manifest)) => {
-            let object = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri);
-            object.map_err(|error| error.to_string())?.bucket
-        }
-        (None, None) => return Ok(None),
+fn source_place(source: &SourceSpec, region: &str) -> Result<Option<BucketPlace>, String> {
+    let bucket = match source {
+        SourceSpec::Prefix { bucket, .. } => bucket,
+        SourceSpec::Manifest(object) => &object.bucket,
+        SourceSpec::Uris(_) => return Ok(None),
     };
-    let reference = BucketRef {
-        name: bucket,
-        region: region.to_owned(),
-        owner_uid: String::new(),
-    };
-    BucketPlace::of(&reference)
-        .map(Some)
-        .map_err(|error| error.to_string())
+    let place = BucketPlace::new(bucket, region).map_err(|error| error.to_string())?;
+    Ok(Some(place))
 }

@@ -68,7 +68,7 @@ fn read_next_page<'a>(run: &JobRun<'a>) -> BoxFuture<'a, RunEvent> {
         let (Some(place), Some(keys)) = (place, keys) else {
             return RunEvent::Page(Ok(SourcePage::empty()));
         };
-        let job = (namespace.as_str(), &input.spec);
+        let job = (namespace.as_str(), &input.spec, &input.source_spec);
         let page = read_page(context, job, &observed, &keys, &place, PageUse::Run).await;
         if page.is_err() {
             sleep(RETRY_PAGE).await;

@@ -9,9 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Cursor, JobSpec, ObservedSource, PrefixSource};
 use crate::controller::context::Context;
-use crate::core::job::{LINE_PART, ListedObject, SourceItem, items_of_lines, items_of_page};
+use crate::core::job::{LINE_PART, ListedObject, SourceItem, SourceSpec, items_of_lines, items_of_page};
 use crate::core::tenancy::TenancyRules;
-use crate::core::validate::ObjectUri;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 use crate::runtime::memory_budget::Reservation;
 
@@ -175,7 +174,7 @@ impl SourcePage {
 /// Returns the error of OSS.
 pub(super) async fn read_page(
     context: &Context,
-    (namespace, spec): (&str, &JobSpec),
+    (namespace, spec, source_spec): (&str, &JobSpec, &SourceSpec),
     observed: &ObservedSource,
     keys: &AccessKeys,
     place: &SourcePosition,
@@ -228,8 +227,7 @@ pub(super) async fn read_page(
             })
         }
         SourcePosition::Byte(from) => {
-            let uri = spec.source.manifest.as_ref().map_or("", |m| m.uri.as_str());
-            let Ok(object) = ObjectUri::parse("spec.source.manifest.uri", uri) else {
+            let SourceSpec::Manifest(object) = source_spec else {
                 return Ok(SourcePage::empty());
             };
             let range = range_from(*from, purpose);
@@ -241,7 +239,7 @@ pub(super) async fn read_page(
             let region = &spec.project.region;
             let piece = context
                 .ports
-                .read_object(region, &object, range, etag, spec.source.request_payer(), keys)
+                .read_object(region, object, range, etag, spec.source.request_payer(), keys)
                 .await?;
             let complete = complete_bytes(&piece.bytes, piece.last);
             let next = from.saturating_add(u64::try_from(complete).unwrap_or(u64::MAX));

@@ -49,7 +49,7 @@ pub(super) async fn count_items(
         return Continue(writer);
     }
     if observed.as_of.is_none() {
-        return match pin_source(context, spec, &keys).await {
+        return match pin_source(context, (spec, source_spec), &keys).await {
             Ok(observed) => {
                 let counting = Phase::Counting(observed, 0);
                 let stored = writer.persist(context, None, &counting).await;
@@ -99,7 +99,7 @@ pub(super) async fn count_items(
             let so_far = Phase::Counting(observed.clone(), count.items());
             show_count(context, &mut writer, &so_far).await?;
         }
-        let job = (namespace.as_str(), spec);
+        let job = (namespace.as_str(), spec, source_spec);
         let mut page = match read_page_with_retries(context, job, &observed, &keys, &at).await {
             Ok(page) => page,
             Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
@@ -159,7 +159,7 @@ async fn show_count(context: &Context, writer: &mut JobWriter, so_far: &Phase) -
 /// Returns the last error of OSS.
 async fn read_page_with_retries(
     context: &Context,
-    job: (&str, &JobSpec),
+    job: (&str, &JobSpec, &SourceSpec),
     observed: &ObservedSource,
     keys: &AccessKeys,
     place: &SourcePosition,
@@ -183,43 +183,33 @@ async fn read_page_with_retries(
 /// Returns the error of OSS.
 async fn pin_source(
     context: &Context,
-    spec: &JobSpec,
+    (spec, source_spec): (&JobSpec, &SourceSpec),
     keys: &AccessKeys,
 ) -> Result<ObservedSource, CloudError> {
-    let region = &spec.project.region;
-    let (time, etag, empty) = match (&spec.source.prefix, &spec.source.manifest) {
-        (Some(prefix), _) => {
+    let (region, payer) = (&spec.project.region, spec.source.request_payer());
+    let (time, etag, empty) = match source_spec {
+        SourceSpec::Prefix { bucket, prefix } => {
             let after = ListPosition {
                 max_keys: 1,
                 ..ListPosition::default()
             };
             let page = context
                 .ports
-                .list_objects(
-                    region,
-                    &prefix.bucket,
-                    &prefix.prefix,
-                    &after,
-                    prefix.request_payer,
-                    keys,
-                )
+                .list_objects(region, bucket, prefix, &after, payer, keys)
                 .await?;
             (page.server_time, None, false)
         }
-        (None, manifest) => {
-            let uri = manifest.as_ref().map_or("", |m| m.uri.as_str());
-            let object = ObjectUri::parse("spec.source.manifest.uri", uri).unwrap_or_else(|_| ObjectUri {
-                bucket: String::new(),
-                key: String::new(),
-            });
+        SourceSpec::Manifest(object) => {
             let piece = context
                 .ports
-                .read_object(region, &object, 0..1, None, spec.source.request_payer(), keys)
+                .read_object(region, object, 0..1, None, payer, keys)
                 .await?;
             // The answer for an empty object has no ETag; an ETag over 128 bytes cannot be stored and is not compared.
             let etag = Some(piece.etag).filter(|etag| !etag.is_empty() && etag.len() <= 128);
             (piece.server_time, etag, piece.bytes.is_empty())
         }
+        // A list is part of the spec.
+        SourceSpec::Uris(_) => (None, None, false),
     };
     let pinned = counting_source(time.unwrap_or_else(|| context.ports.now()), etag);
     Ok(if empty {
