@@ -50,11 +50,6 @@ impl OperatorIdentity {
         }
     }
 
-    /// Whether each use asks STS.
-    pub(super) fn is_exchanged(&self) -> bool {
-        matches!(self, Self::Token { .. })
-    }
-
     /// Returns the current credentials.
     ///
     /// # Errors

@@ -137,8 +137,9 @@ impl Ports for Adapters {
     }
     async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
         let keys = self.operator_identity.credentials(&self.cloud, now()).await;
-        // An unreadable token file is not sent.
-        if self.operator_identity.is_exchanged() && !matches!(keys, Err(CredentialsError::OwnSourceFailed(_)))
+        // Each use of a token asks STS; an unreadable token file is not sent.
+        if matches!(self.operator_identity, OperatorIdentity::Token { .. })
+            && !matches!(keys, Err(CredentialsError::OwnSourceFailed(_)))
         {
             self.metrics
                 .cloud_call(CloudApi::AssumeRoleWithOidc, keys.is_ok());

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use super::grant_reads::GrantReads;
 use super::leaving::LeavingGrants;
 use super::queue_key::QueueKey;
 use super::runs::Runs;
-use crate::core::grant::{GrantObject, ObjectKey};
+use crate::core::grant::ObjectKey;
 use crate::core::identity::Identity;
 use crate::core::job::EnforcementTrials;
 use crate::core::requeue;
@@ -99,11 +99,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// Returns the jobs that try whether OSS enforces a grant.
-    pub fn enforcement_trials(&self) -> MutexGuard<'_, EnforcementTrials> {
-        self.trials.lock()
-    }
-
     /// Returns the cache of a bucket. At most one worker reconciles a bucket, so the lock is never contended.
     pub fn bucket_cache(&self, bucket: &Arc<str>) -> Arc<tokio::sync::Mutex<BucketCache>> {
         let mut memory = self.bucket_caches.lock();
@@ -153,18 +148,6 @@ impl Context {
             name: namespace.to_owned(),
             ..Tenant::default()
         })
-    }
-
-    /// Reads a grant for a job of this namespace; jobs that wait for the same grant share one read.
-    ///
-    /// # Errors
-    /// Returns the error of the API server.
-    pub async fn read_grant(
-        &self,
-        key: &ObjectKey,
-        requester: &str,
-    ) -> Result<Option<GrantObject>, KubeError> {
-        self.grant_reads.get(self.ports.as_ref(), key, requester).await
     }
 
     /// Returns the account that the credentials of an identity belong to, cached by AccessKey ID. STS answers that

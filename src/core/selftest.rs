@@ -210,11 +210,6 @@ impl LeaseWatch {
         self.last = record;
     }
 
-    /// Returns whether a process renews the lease.
-    pub fn is_renewed(&self) -> bool {
-        self.renewed
-    }
-
     /// Says what was seen of the lease `name` during `watched`.
     pub fn check(&self, name: &str, watched: Duration) -> Check {
         let log = "look at the Pods of the release and at their logs";
@@ -379,7 +374,7 @@ mod tests {
             for read in reads.clone() {
                 watch.add(read);
             }
-            assert_eq!(watch.is_renewed(), renewed, "{reads:?}");
+            assert_eq!(watch.renewed, renewed, "{reads:?}");
             let check = watch.check("n/l", Duration::from_secs(60));
             assert!(check.seen.contains(part), "{}", check.seen);
             assert_eq!(check.level == Level::Ok, renewed);

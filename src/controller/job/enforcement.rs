@@ -28,31 +28,32 @@ pub(super) async fn await_enforcement(
         // The next reconcile reads the grant before it makes a call.
         let message = "IMM denied the first call, and the grant could not be read; retrying".to_owned();
         writer
-            .write_phase(context, Some(progress), &Phase::Waiting(message))
+            .persist(context, Some(progress), &Phase::Waiting(message))
             .await;
         return Some(Action::Requeue(RETRY_KUBE_API));
     };
     let grant = grant?;
     let now = context.ports.now();
     let Some(wait) = next_repeat(&grant, writer.job.status.enforcement_wait.as_ref(), now) else {
-        context.enforcement_trials().end(&writer.job.uid, false);
+        context.trials.lock().end(&writer.job.uid, false);
         return None;
     };
     let until = wait.until.0;
     let leads = context
-        .enforcement_trials()
+        .trials
+        .lock()
         .begin(&grant, &id_of(&writer.job), until, now);
     if !leads {
         // Without an open trial of another job, its outcome is known: OSS denies the role.
         let until = trial_of_another_job(context, &grant, &writer.job)?;
         let phase = Phase::Waiting(other_job_message(&grant.key));
-        writer.write_phase(context, Some(progress), &phase).await;
+        writer.persist(context, Some(progress), &phase).await;
         return Some(Action::Requeue(time::left_until(until, now)));
     }
     let message = wait_message(&grant.key, &wait);
     let event = first_call_denied(&message, error);
     let phase = Phase::Unenforced(message, wait);
-    writer.write_phase(context, Some(progress), &phase).await;
+    writer.persist(context, Some(progress), &phase).await;
     publish_job_event(context, &writer.job, event).await;
     Some(Action::Requeue(time::left_until(until, now)))
 }
@@ -64,7 +65,7 @@ pub(super) fn trial_of_another_job(
     job: &JobObject,
 ) -> Option<Timestamp> {
     let now = context.ports.now();
-    context.enforcement_trials().waits(grant, &id_of(job), now)
+    context.trials.lock().waits(grant, &id_of(job), now)
 }
 
 fn id_of(job: &JobObject) -> JobId<'_> {

@@ -193,7 +193,7 @@ async fn handle_response(run: &mut JobRun<'_>, answer: ScoreResponse) -> Option<
                 run.input.limiter.on_success();
             }
             if before_canary && run.progress.canary_passed() {
-                run.context.enforcement_trials().end(&run.writer.job.uid, true);
+                run.context.trials.lock().end(&run.writer.job.uid, true);
             }
             None
         }

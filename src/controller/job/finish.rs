@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::enforcement::await_enforcement;
-use super::run_input::{RunInput, RunResult, StopReason};
+use super::job_run::JobRun;
+use super::run_input::StopReason;
 use super::source_error::on_source_error;
-use super::store_status::REREAD_AFTER;
+use super::store_status::{REREAD_AFTER, WriteResult};
 use crate::api::{OnExceeded, SuspendCause};
-use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::events::budget_used;
 use crate::core::job::{
@@ -18,17 +18,9 @@ use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
 /// Stores the end of a run and publishes its event. Returns when the job is due again.
-pub(super) async fn finish_run(
-    context: &Context,
-    left: RunResult,
-    end: StopReason,
-    input: &RunInput,
-) -> Action {
-    let RunResult {
-        mut writer,
-        spec,
-        mut progress,
-    } = left;
+pub(super) async fn finish_run(run: JobRun<'_>, end: StopReason) -> Action {
+    let (context, input) = (run.context, run.input);
+    let (mut writer, spec, mut progress) = run.into_state();
     let requeue = |phase, milliseconds| (phase, Action::Requeue(Duration::from_millis(milliseconds)));
     let resume = |milliseconds| requeue(Phase::Scoring(0), milliseconds);
     let ended = |end| (Phase::Ended(end), Action::AwaitChange);
@@ -61,7 +53,7 @@ pub(super) async fn finish_run(
             // The grant may have been removed during the run: its bucket is rechecked first, and a canary call
             // decides.
             let phase = Phase::Waiting("IMM denied a call; checking the grant again".to_owned());
-            writer.write_phase(context, Some(&mut progress), &phase).await;
+            writer.persist(context, Some(&mut progress), &phase).await;
             let bucket = input.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
             context.request_recheck(&writer.job.key, bucket);
             return Action::Requeue(Duration::from_millis(200));
@@ -80,10 +72,10 @@ pub(super) async fn finish_run(
             if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) =>
         {
             let already_suspended = writer.job.status.suspended_by == Some(SuspendCause::BudgetUsed);
-            if !writer
-                .write_phase(context, Some(&mut progress), &Phase::OutOfBudget)
-                .await
-            {
+            let stored = writer
+                .persist(context, Some(&mut progress), &Phase::OutOfBudget)
+                .await;
+            if stored != WriteResult::Stored {
                 return Action::Requeue(REREAD_AFTER);
             }
             if !already_suspended {

@@ -50,7 +50,8 @@ pub(super) async fn read_named_grant(
     let Some(key) = key else {
         return Ok(None);
     };
-    match context.read_grant(&key, requester).await {
+    let ports = context.ports.as_ref();
+    match context.grant_reads.get(ports, &key, requester).await {
         // A grant outside the watched namespaces is forbidden; it is handled like one that does not exist.
         Err(KubeError::Forbidden) => Ok(None),
         found => found,
@@ -80,7 +81,7 @@ pub(super) async fn wait_for_grant(
     if last.is_none() {
         publish_job_event(context, &writer.job, waiting_for_grant(&message)).await;
     }
-    writer.write_phase(context, None, &Phase::Waiting(message)).await;
+    writer.persist(context, None, &Phase::Waiting(message)).await;
     let wait = time::left_until(until.unwrap_or(deadline), now);
     Action::Requeue(wait.clamp(Duration::from_millis(50), RECHECK_GRANT))
 }

@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::persist::JobWriter;
-use super::run_input::{RunInput, RunResult};
+use super::run_input::RunInput;
 use super::source_page::{SourcePage, SourcePosition, SourceState};
 use super::store_status::WriteResult;
 use crate::api::JobSpec;
@@ -120,13 +120,9 @@ impl<'a> JobRun<'a> {
         run
     }
 
-    /// Returns the state that `finish` needs.
-    pub(super) fn into_result(self) -> RunResult {
-        RunResult {
-            writer: self.writer,
-            spec: self.spec,
-            progress: self.progress,
-        }
+    /// Returns the state of the job. What else the run holds, such as its place in the queue of the rate limiter, is free then.
+    pub(super) fn into_state(self) -> (JobWriter, JobSpec, Progress) {
+        (self.writer, self.spec, self.progress)
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn load_progress(
         Ok(progress) => Continue(progress),
         Err(error) if is_final(error) => {
             let phase = results_unreadable(&error.to_string());
-            writer.write_phase(context, None, &phase).await;
+            writer.persist(context, None, &phase).await;
             Break(Action::Requeue(RECHECK_GRANT))
         }
         Err(_) => Break(Action::Requeue(RETRY_KUBE_API)),

@@ -224,5 +224,5 @@ async fn start_run(
     };
     let run = JobRun::new(context, &input, (keys, source_keys), writer, progress);
     let (run, end) = Box::pin(execute(run)).await;
-    Box::pin(finish::finish_run(context, run.into_result(), end, &input)).await
+    Box::pin(finish::finish_run(run, end)).await
 }

@@ -233,16 +233,6 @@ impl JobWriter {
         stored
     }
 
-    /// Stores the state of the job in a phase. Returns whether the state is stored.
-    pub(super) async fn write_phase(
-        &mut self,
-        context: &Context,
-        progress: Option<&mut Progress>,
-        phase: &Phase,
-    ) -> bool {
-        self.persist(context, progress, phase).await == WriteResult::Stored
-    }
-
     /// Stores a report. `Superseded` when the stored report contains items that are not known here.
     async fn put_report(&mut self, context: &Context, report: &Report) -> WriteResult {
         let number = usize::try_from(report.number).unwrap_or_default();
@@ -290,7 +280,7 @@ impl JobWriter {
         if let Phase::Ended(end) = phase {
             return self.finish_job(context, progress, end).await;
         }
-        self.write_phase(context, progress, &phase).await;
+        self.persist(context, progress, &phase).await;
         next
     }
 

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::persist::JobWriter;
 use crate::api::{GrantSpec, JobSpec};
 use crate::core::identity::Identity;
-use crate::core::job::{End, KnownFacts, Phase, Progress, SourceSpec};
+use crate::core::job::{End, KnownFacts, Phase, SourceSpec};
 use crate::ports::{AccessKeys, CloudError, KubeError};
 use crate::runtime::rate_limit::ProjectLimiter;
 
@@ -55,11 +54,4 @@ pub(super) struct RunInput {
     pub(super) denied_objects: Vec<String>,
     pub(super) known: KnownFacts,
     pub(super) limiter: Arc<ProjectLimiter>,
-}
-
-/// State of a job after its run.
-pub(super) struct RunResult {
-    pub(super) writer: JobWriter,
-    pub(super) spec: JobSpec,
-    pub(super) progress: Progress,
 }
