@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::wiring::Adapters;
 use crate::cloud::Cloud;
 use crate::controller::Controllers;
-use crate::controller::feed::{FeedTargets, WatchedKind, feed, watch};
+use crate::controller::feed::{WatchedKind, feed, watch};
 use crate::core::condition_builder::counted;
 use crate::core::endpoints::{EndpointError, EndpointSettings, Endpoints};
 use crate::kubernetes::access_review::own_user;
@@ -42,7 +42,6 @@ use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::{CurrentRules, RulesError};
 use crate::runtime::{http_server, memory_budget, metrics};
-
 
 /// Time for calls in flight after a stop request; longer than the longest call, shorter than the chart's grace period
 /// of 90 s.
@@ -271,16 +270,7 @@ async fn lead(
             alarm.set_rules_valid(good);
         }),
         lists,
-        FeedTargets {
-            buckets: controllers.buckets.clone(),
-            jobs: controllers.jobs.clone(),
-            notifier: Arc::clone(&controllers.context.notifier),
-            finalizers: controllers.finalizers.clone(),
-            missing_finalizers: Arc::clone(&controllers.context.missing_finalizers),
-            leaving: Arc::clone(&controllers.context.leaving),
-            grant_reads: Arc::clone(&controllers.context.grant_reads),
-        },
-        Arc::clone(&metrics),
+        Arc::clone(&controllers.context),
         move || {
             ready.store(true, Ordering::Release);
             metrics.ready.set(1.0);

@@ -52,7 +52,7 @@ pub struct Context {
     /// One rate limiter per project.
     pub limiters: ProjectLimiters,
     /// Notifies running jobs of changes.
-    pub notifier: Arc<JobNotifier>,
+    pub notifier: JobNotifier,
     /// The running jobs, and those that wait for a slot.
     pub runs: Runs,
     /// Triggers reconciles of jobs.
@@ -67,6 +67,8 @@ pub struct Context {
     pub stop: CancellationToken,
     /// Triggers reconciles of buckets.
     pub buckets: mpsc::Sender<Trigger<QueueKey>>,
+    /// Triggers patches that add the finalizer of a grant again.
+    pub finalizers: mpsc::Sender<Trigger<QueueKey>>,
     /// When the last requested recheck of a bucket was done.
     pub rechecked: Mutex<HashMap<Arc<str>, Instant>>,
     /// Buckets with a requested recheck that is not done yet.
@@ -77,15 +79,15 @@ pub struct Context {
     /// State of each bucket between reconciles; a restart may lose all of it.
     pub bucket_caches: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<BucketCache>>>>,
     /// Grants that were deleted without their finalizer and still own statements.
-    pub leaving: Arc<LeavingGrants>,
+    pub leaving: LeavingGrants,
     /// Grants from which another writer removed the finalizer.
-    pub missing_finalizers: Arc<MissingFinalizers>,
+    pub missing_finalizers: MissingFinalizers,
     /// First reads of buckets.
     pub probes: Probes,
     /// Triggers probes.
     pub probe_queue: mpsc::Sender<Trigger<QueueKey>>,
     /// Grants that jobs have read.
-    pub grant_reads: Arc<GrantReads>,
+    pub grant_reads: GrantReads,
     /// Recent events of each object.
     pub event_limits: EventLimits,
     /// Memory for what is read in large parts.

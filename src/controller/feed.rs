@@ -9,21 +9,16 @@ use futures::{Stream, StreamExt};
 use kube::api::ApiResource;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::SendError;
 
-use super::finalizers::MissingFinalizers;
-use super::grant_reads::GrantReads;
+use super::context::Context;
 use super::index::Index;
-use super::leaving::{LeavingGrants, on_deleted};
+use super::leaving::on_deleted;
 use super::page_limit::{PAGE, SMALL_PAGE, is_page_too_large, with_page_limit};
 use super::queue_key::QueueKey;
 use super::watched_object::PartialObject;
 use crate::api::{ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::error::error_chain;
 use crate::core::grant::ObjectKey;
-use crate::runtime::metrics::Metrics;
-use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
 
 /// Debounce of a bucket: ten grants that are applied together become one write.
@@ -155,8 +150,7 @@ fn apply_event(
     index: &mut Index,
     kind: WatchedKind,
     event: WatchEvent,
-    targets: &FeedTargets,
-    metrics: &Metrics,
+    context: &Context,
 ) -> Vec<QueueKey> {
     let within = |scope: &Option<String>, key: &ObjectKey| {
         scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
@@ -172,24 +166,24 @@ fn apply_event(
         }
         (WatchedKind::Grants, WatchEvent::Applied(object)) => {
             let key = object.key();
-            targets.grant_reads.changed(&key);
+            context.grant_reads.changed(&key);
             if let Some(uid) = object.uid() {
-                targets.leaving.exists_again(&uid);
+                context.leaving.exists_again(&uid);
             }
             let keys = index.upsert_grant(key.clone(), object.watched_grant());
             if keys.contains(&QueueKey::Finalizer(key.clone())) {
-                targets.missing_finalizers.insert(object.into_grant());
+                context.missing_finalizers.insert(object.into_grant());
             } else {
-                targets.missing_finalizers.remove(&key);
+                context.missing_finalizers.remove(&key);
             }
             keys
         }
         (WatchedKind::Grants, WatchEvent::Deleted(object)) => {
             let key = object.key();
-            targets.missing_finalizers.remove(&key);
-            targets.grant_reads.changed(&key);
+            context.missing_finalizers.remove(&key);
+            context.grant_reads.changed(&key);
             let mut keys = index.remove_grant(&key);
-            keys.extend(on_deleted(&targets.leaving, metrics, object.into_grant()));
+            keys.extend(on_deleted(&context.leaving, &context.metrics, object.into_grant()));
             keys
         }
         (WatchedKind::Grants, WatchEvent::ListCompleted(scope)) => {
@@ -218,18 +212,6 @@ fn apply_event(
     }
 }
 
-/// Receivers of the triggers.
-pub(crate) struct FeedTargets {
-    pub(crate) buckets: mpsc::Sender<Trigger<QueueKey>>,
-    pub(crate) jobs: mpsc::Sender<Trigger<QueueKey>>,
-    /// Notifies a running job of a change at once.
-    pub(crate) notifier: Arc<JobNotifier>,
-    pub(crate) finalizers: mpsc::Sender<Trigger<QueueKey>>,
-    pub(crate) missing_finalizers: Arc<MissingFinalizers>,
-    pub(crate) leaving: Arc<LeavingGrants>,
-    pub(crate) grant_reads: Arc<GrantReads>,
-}
-
 /// An input of the feed: an event of a watch, or a change of the tenancy rules.
 enum FeedEvent {
     Watch(WatchedKind, WatchEvent),
@@ -243,11 +225,10 @@ pub(crate) async fn feed(
     jobs: impl Stream<Item = WatchEvent>,
     rules: impl Stream<Item = ()>,
     lists: usize,
-    queues: FeedTargets,
-    metrics: Arc<Metrics>,
+    context: Arc<Context>,
     ready: impl FnOnce(),
 ) {
-    let mut index = Index::new(Arc::clone(&metrics));
+    let mut index = Index::new(Arc::clone(&context.metrics));
     let mut ready = Some(ready);
     let mut complete = 0;
     let grants = grants.map(|event| FeedEvent::Watch(WatchedKind::Grants, event));
@@ -270,7 +251,7 @@ pub(crate) async fn feed(
                 complete += usize::from(matches!(event, WatchEvent::ListCompleted(_)));
                 (
                     event.namespace(),
-                    apply_event(&mut index, kind, event, &queues, &metrics),
+                    apply_event(&mut index, kind, event, &context),
                 )
             }
         };
@@ -279,42 +260,41 @@ pub(crate) async fn feed(
         {
             ready();
         }
-        if queues.trigger(&namespace, keys).await.is_err() {
-            return;
+        for trigger in triggers(&namespace, keys) {
+            let queue = match &trigger.key {
+                QueueKey::Bucket(_) | QueueKey::Probe(_) => &context.buckets,
+                QueueKey::Job(job) => {
+                    context.notifier.notify(job);
+                    &context.jobs
+                }
+                QueueKey::Finalizer(_) => &context.finalizers,
+            };
+            // A full channel blocks the watches; no trigger is dropped.
+            if queue.send(trigger).await.is_err() {
+                return;
+            }
         }
     }
 }
 
-impl FeedTargets {
-    /// Triggers keys that a change of an object in `namespace` concerns. Jobs that wait for one grant are spread over
-    /// time: each of them reads itself from the API server.
-    ///
-    /// # Errors
-    /// Returns an error if a queue has ended.
-    async fn trigger(
-        &self,
-        namespace: &str,
-        keys: Vec<QueueKey>,
-    ) -> Result<(), SendError<Trigger<QueueKey>>> {
-        // Counted by namespace: the jobs of one namespace delay those of no other.
-        let mut jobs: HashMap<String, u32> = HashMap::new();
-        for key in keys {
-            let (queue, debounce, share) = match &key {
-                QueueKey::Bucket(_) | QueueKey::Probe(_) => (&self.buckets, DEBOUNCE, namespace),
-                QueueKey::Job(job) => {
-                    self.notifier.notify(job);
-                    let number = jobs.entry(job.namespace.clone()).or_default();
-                    *number = number.saturating_add(1);
-                    (&self.jobs, spread(*number), job.namespace.as_str())
-                }
-                QueueKey::Finalizer(grant) => (&self.finalizers, Duration::ZERO, grant.namespace.as_str()),
-            };
-            let share = share.into();
-            // A full channel blocks the watches; no trigger is dropped.
-            queue.send(Trigger { key, debounce, share }).await?;
-        }
-        Ok(())
-    }
+/// Returns the triggers of keys that a change of an object in `namespace` concerns. Jobs that wait for one grant are spread
+/// over time: each of them reads itself from the API server.
+fn triggers(namespace: &str, keys: Vec<QueueKey>) -> impl Iterator<Item = Trigger<QueueKey>> {
+    // Counted by namespace: the jobs of one namespace delay those of no other.
+    let mut jobs: HashMap<String, u32> = HashMap::new();
+    keys.into_iter().map(move |key| {
+        let (debounce, share) = match &key {
+            QueueKey::Bucket(_) | QueueKey::Probe(_) => (DEBOUNCE, namespace),
+            QueueKey::Job(job) => {
+                let number = jobs.entry(job.namespace.clone()).or_default();
+                *number = number.saturating_add(1);
+                (spread(*number), job.namespace.as_str())
+            }
+            QueueKey::Finalizer(grant) => (Duration::ZERO, grant.namespace.as_str()),
+        };
+        let share = share.into();
+        Trigger { key, debounce, share }
+    })
 }
 
 /// Returns the delay of the `number`th job of a namespace that one change concerns: none for the first jobs, then 100 jobs a second, at
@@ -328,20 +308,8 @@ fn spread(number: u32) -> Duration {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn many_jobs_of_one_namespace_are_spread_and_delay_no_job_of_another() {
-        let (buckets, _) = mpsc::channel(1);
-        let (finalizers, _) = mpsc::channel(1);
-        let (jobs, mut triggers) = mpsc::channel(10_000);
-        let targets = FeedTargets {
-            buckets,
-            jobs,
-            notifier: Arc::default(),
-            finalizers,
-            missing_finalizers: Arc::default(),
-            leaving: Arc::default(),
-            grant_reads: Arc::default(),
-        };
+    #[test]
+    fn many_jobs_of_one_namespace_are_spread_and_delay_no_job_of_another() {
         let job = |namespace: &str, name: String| {
             QueueKey::Job(ObjectKey {
                 namespace: namespace.to_owned(),
@@ -350,12 +318,9 @@ mod tests {
         };
         let crowd = (0..8_000).map(|number| job("crowd", format!("{number}")));
         let keys = crowd.chain([job("one", "only".to_owned())]).collect();
-        targets.trigger("crowd", keys).await.unwrap();
-        drop(targets);
-        let mut delays = Vec::new();
-        while let Some(trigger) = triggers.recv().await {
-            delays.push((trigger.share.to_string(), trigger.debounce));
-        }
+        let mut delays: Vec<_> = triggers("crowd", keys)
+            .map(|trigger| (trigger.share.to_string(), trigger.debounce))
+            .collect();
         assert_eq!(delays.pop(), Some(("one".to_owned(), Duration::ZERO)));
         assert!(delays.iter().take(32).all(|(_, delay)| *delay == Duration::ZERO));
         assert_eq!(delays[132].1, Duration::from_millis(1_010));

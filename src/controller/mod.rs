@@ -44,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ports::Ports;
 use crate::runtime::memory_budget::{DEFAULT_LIMIT, MemoryBudget};
 use crate::runtime::metric_labels::KeyKind;
+use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::{self, Action, Trigger, Workers};
 use crate::runtime::{metrics, panics, rate_limit};
 
@@ -63,12 +64,6 @@ const TRIGGER_BUFFER: usize = 1024;
 pub struct Controllers {
     /// State that reconciles share.
     pub context: Arc<Context>,
-    /// Triggers reconciles of buckets.
-    pub buckets: mpsc::Sender<Trigger<QueueKey>>,
-    /// Triggers reconciles of jobs.
-    pub jobs: mpsc::Sender<Trigger<QueueKey>>,
-    /// Triggers patches that add the finalizer of a grant again.
-    pub finalizers: mpsc::Sender<Trigger<QueueKey>>,
     triggers: [mpsc::Receiver<Trigger<QueueKey>>; 4],
 }
 
@@ -93,23 +88,24 @@ impl Controllers {
             ports,
             credentials: credential_cache::CredentialCache::default(),
             limiters: rate_limit::ProjectLimiters::default(),
-            notifier: Arc::default(),
+            notifier: JobNotifier::default(),
             runs: runs::Runs::of_limit(memory.limit(), jobs.clone()),
-            jobs: jobs.clone(),
+            jobs,
             accounts: Mutex::default(),
             policy_sizes: PolicySizes::new(Arc::clone(&metrics)),
             metrics,
             stop,
-            buckets: buckets.clone(),
+            buckets,
+            finalizers,
             rechecked: Mutex::default(),
             recheck_requests: Mutex::default(),
             jobs_awaiting_recheck: Mutex::default(),
             bucket_caches: Mutex::new(HashMap::new()),
-            leaving: Arc::default(),
-            missing_finalizers: Arc::default(),
+            leaving: LeavingGrants::default(),
+            missing_finalizers: MissingFinalizers::default(),
             probes: Probes::default(),
             probe_queue: probes,
-            grant_reads: Arc::default(),
+            grant_reads: GrantReads::default(),
             event_limits: EventLimits::default(),
             trials: Mutex::default(),
             panics: Mutex::default(),
@@ -118,9 +114,6 @@ impl Controllers {
         });
         Self {
             context,
-            buckets,
-            jobs,
-            finalizers,
             triggers: [bucket_triggers, job_triggers, finalizer_triggers, probe_triggers],
         }
     }

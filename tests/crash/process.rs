@@ -258,9 +258,9 @@ impl Process {
         let engine = Controllers::new(effects, Arc::default(), CancellationToken::new());
         Self {
             gate,
-            buckets: engine.buckets.clone(),
-            runs: engine.jobs.clone(),
-            finalizers: engine.finalizers.clone(),
+            buckets: engine.context.buckets.clone(),
+            runs: engine.context.jobs.clone(),
+            finalizers: engine.context.finalizers.clone(),
             context: Arc::clone(&engine.context),
             task: tokio::spawn(engine.run()),
             dead,

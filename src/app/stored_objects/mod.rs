@@ -74,8 +74,8 @@ async fn operate(store: Store, time: Duration) -> Store {
         name: "j".to_owned(),
     });
     let triggers = [
-        (&controllers.jobs, key),
-        (&controllers.buckets, QueueKey::Bucket(BUCKET.into())),
+        (&controllers.context.jobs, key),
+        (&controllers.context.buckets, QueueKey::Bucket(BUCKET.into())),
     ];
     for (queue, key) in triggers {
         let debounce = Duration::ZERO;

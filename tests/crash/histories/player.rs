@@ -53,8 +53,6 @@ impl Process {
         let ports: Arc<dyn Ports> = Arc::<Gate>::clone(&gate);
         let memory = Arc::clone(&gate.memory);
         let engine = Controllers::with_memory(ports, Arc::default(), CancellationToken::new(), memory);
-        let (buckets, jobs) = (engine.buckets.clone(), engine.jobs.clone());
-        let finalizers = engine.finalizers.clone();
         let context = Arc::clone(&engine.context);
         let feed = async move {
             while let Some(event) = events.recv().await {
@@ -79,12 +77,12 @@ impl Process {
                     }
                 };
                 let (queue, debounce) = match &key {
-                    QueueKey::Bucket(_) | QueueKey::Probe(_) => (&buckets, Duration::from_secs(1)),
+                    QueueKey::Bucket(_) | QueueKey::Probe(_) => (&context.buckets, Duration::from_secs(1)),
                     QueueKey::Job(job) => {
                         context.notifier.notify(job);
-                        (&jobs, Duration::ZERO)
+                        (&context.jobs, Duration::ZERO)
                     }
-                    QueueKey::Finalizer(_) => (&finalizers, Duration::ZERO),
+                    QueueKey::Finalizer(_) => (&context.finalizers, Duration::ZERO),
                 };
                 let share = namespace.as_str().into();
                 if queue.send(Trigger { key, debounce, share }).await.is_err() {
