@@ -11,22 +11,38 @@ use crate::core::condition_builder::counted;
 pub(super) fn limits_checks(limits: &LimitsFacts) -> Vec<Check> {
     let found = &limits.findings;
     let mut checks: Vec<Check> = found.answers.iter().map(answer_check).collect();
-    checks.extend(found.burst.as_ref().map(|burst| burst_check(burst, found.limit)));
-    if let Some(needed) = found.burst_needs {
-        checks.push(Check::warning(
-            "limits-rate",
-            "not known: exceeding the limit of the project takes more calls than --max-billed allows",
+    let needs = |name, question, needed: Option<u32>| {
+        let needed = needed?;
+        Some(Check::warning(
+            name,
+            format!("not known: {question} takes more calls than --max-billed allows"),
             format!("run the probe again with --max-billed {needed} or more"),
-        ));
-    }
-    checks.extend(found.project_burst.as_ref().map(project_burst_check));
-    if let Some(needed) = found.project_burst_needs {
-        checks.push(Check::warning(
-            "limits-project-rate",
-            "not known: the question takes more calls than --max-billed allows",
-            format!("run the probe again with --max-billed {needed} or more"),
-        ));
-    }
+        ))
+    };
+    let name = "limits-rate";
+    checks.extend(found.burst.as_ref().map(|burst| {
+        let at_limit = format!(" at a limit of {}", rate(found.limit));
+        let change =
+            "report this line in an issue; until then, set failureRules with action Retry for the code";
+        burst_check(name, burst, " in 2 s", &at_limit, change)
+    }));
+    checks.extend(needs(
+        name,
+        "exceeding the limit of the project",
+        found.burst_needs,
+    ));
+    let name = "limits-project-rate";
+    checks.extend(found.project_burst.as_ref().map(|burst| {
+        // The limit of GetProject is not documented.
+        burst_check(
+            name,
+            burst,
+            " of GetProject in 3 s",
+            "",
+            "report this line in an issue",
+        )
+    }));
+    checks.extend(needs(name, "the question", found.project_burst_needs));
     checks.extend(stopped_check(found.stopped.as_ref()));
     checks.push(billed_check(found.billed));
     checks.push(restore_check(&limits.outcome, &limits.file));
@@ -123,36 +139,25 @@ pub(super) fn rate(limit: u32) -> String {
     format!("{} per second", counted(limit, "request"))
 }
 
-fn burst_check(burst: &BurstAnswers, limit: u32) -> Check {
-    let name = "limits-rate";
-    let sent = counted(usize::try_from(burst.sent).unwrap_or(usize::MAX), "call");
-    let limit = rate(limit);
-    let with = |texts: &Option<String>| texts.clone().unwrap_or_default();
+/// The check of many calls at once. `of` says which calls and in which time, `at_limit` names their limit if it is known.
+fn burst_check(name: &'static str, burst: &BurstAnswers, of: &str, at_limit: &str, change: &str) -> Check {
+    let calls = counted(usize::try_from(burst.sent).unwrap_or(usize::MAX), "call") + of;
     if burst.failed > 0 {
-        return Check::warning(
-            name,
-            format!(
-                "{} of {sent} in 2 s failed ({}) at a limit of {limit}, and the operator does not take that for throttling",
-                burst.failed,
-                with(&burst.failed_with)
-            ),
-            "report this line in an issue; until then, set failureRules with action Retry for the code",
+        let with = burst.failed_with.as_deref().unwrap_or_default();
+        let seen = format!(
+            "{} of {calls} failed ({with}){at_limit}, and the operator does not take that for throttling",
+            burst.failed
         );
+        return Check::warning(name, seen, change);
     }
-    if burst.throttled == 0 {
-        return Check::ok(
-            name,
-            format!("no: none of {sent} in 2 s was throttled at a limit of {limit}"),
-        );
-    }
-    Check::ok(
-        name,
-        format!(
-            "yes: {} of {sent} in 2 s were throttled ({}) at a limit of {limit}",
-            burst.throttled,
+    let seen = match burst.throttled {
+        0 => format!("no: none of {calls} was throttled{at_limit}"),
+        throttled => format!(
+            "yes: {throttled} of {calls} were throttled ({}){at_limit}",
             throttling(burst)
         ),
-    )
+    };
+    Check::ok(name, seen)
 }
 
 /// Status, code and delay of the throttling.
@@ -161,27 +166,4 @@ fn throttling(burst: &BurstAnswers) -> String {
         format!(", which requests a wait of {millis} ms")
     });
     format!("{}{wait}", burst.throttled_with.clone().unwrap_or_default())
-}
-
-/// The check of many calls of `GetProject`, whose limit is not documented.
-fn project_burst_check(burst: &BurstAnswers) -> Check {
-    let name = "limits-project-rate";
-    let calls = counted(usize::try_from(burst.sent).unwrap_or(usize::MAX), "call");
-    let calls = format!("{calls} of GetProject in 3 s");
-    if burst.failed > 0 {
-        let with = burst.failed_with.clone().unwrap_or_default();
-        let seen = format!(
-            "{} of {calls} failed ({with}), and the operator does not take that for throttling",
-            burst.failed
-        );
-        return Check::warning(name, seen, "report this line in an issue");
-    }
-    let seen = match burst.throttled {
-        0 => format!("no: none of {calls} was throttled"),
-        throttled => format!(
-            "yes: {throttled} of {calls} were throttled ({})",
-            throttling(burst)
-        ),
-    };
-    Check::ok(name, seen)
 }
