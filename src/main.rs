@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use imm_operator::cli::output::{USAGE_ERROR, write_output};
+use imm_operator::cli::output::{USAGE_ERROR, print};
 use imm_operator::cli::{Arguments, Command, RunArgs, completion_script, credentials_from_environment};
 use imm_operator::cli::{doctor, generate, plan, release_finalizers, results, selftest};
 use imm_operator::runtime::{panics, telemetry};
@@ -26,17 +26,9 @@ fn main() -> ExitCode {
         Command::Selftest(flags) => block_on(selftest::run(&flags)),
         Command::ReleaseFinalizers(flags) => block_on(release_finalizers::run(&flags)),
         Command::Results(flags) => block_on(results::run(&flags)),
-        Command::Completion(flags) => print("completion", &completion_script(&flags)),
-        Command::Crd => print("crd", &generate::crds_yaml(&api::crds())),
-        Command::Reasons => print("reasons", &generate::reasons_markdown()),
-    }
-}
-
-fn print(command: &str, text: &str) -> ExitCode {
-    if write_output(command, text) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+        Command::Completion(flags) => print("completion", &completion_script(&flags), ExitCode::SUCCESS),
+        Command::Crd => print("crd", &generate::crds_yaml(&api::crds()), ExitCode::SUCCESS),
+        Command::Reasons => print("reasons", &generate::reasons_markdown(), ExitCode::SUCCESS),
     }
 }
 

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::escape::escaped;
 use super::manifest::{self, ReadGrant};
-use super::output::write_output;
+use super::output::{fail, print};
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
 use crate::cloud::Cloud;
 use crate::core::condition_builder::counted;
@@ -138,18 +138,10 @@ pub enum PlanError {
 pub async fn run(plan: &PlanArgs, own_keys: Option<AccessKeys>, now: Timestamp) -> ExitCode {
     match plan_grant(plan, own_keys, now).await {
         Ok((text, changes)) => {
-            if !write_output("plan", &escaped(&text)) {
-                ExitCode::FAILURE
-            } else if changes {
-                ExitCode::from(2)
-            } else {
-                ExitCode::SUCCESS
-            }
+            let code = if changes { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            print("plan", &escaped(&text), code)
         }
-        Err(error) => {
-            eprintln!("imm-operator plan: {}", escaped(&error.to_string()));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail("plan", &error, ExitCode::FAILURE),
     }
 }
 

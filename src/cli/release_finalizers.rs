@@ -5,10 +5,11 @@
 use std::process::ExitCode;
 
 use super::cluster::ClusterArgs;
-use super::escape::escaped;
-use super::output::write_output;
+use super::output::{fail, print};
 use crate::app::release_finalizers;
 use crate::core::condition_builder::counted;
+
+const COMMAND: &str = "release-finalizers";
 
 /// Examples in the help text.
 const EXAMPLES: &str = "Examples:
@@ -34,9 +35,10 @@ pub struct ReleaseFinalizersArgs {
 /// Lists the grants with the operator's finalizer and, with `--yes`, removes it. Returns exit code 1 after an error.
 pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
     match release_finalizers(&flags.cluster.options(), flags.yes).await {
-        Ok(None) => print(
-            "The cluster has no CRD immbucketgrants.immops.dev, so there are no grants and no finalizers\n",
-        ),
+        Ok(None) => {
+            let text = "The cluster has no CRD immbucketgrants.immops.dev, so there are no grants and no finalizers\n";
+            print(COMMAND, text, ExitCode::SUCCESS)
+        }
         Ok(Some(held)) => {
             let verb = if flags.yes {
                 "released"
@@ -47,23 +49,9 @@ pub async fn run(flags: &ReleaseFinalizersArgs) -> ExitCode {
                 let statements = counted(*statements, "statement");
                 format!("{grant}: {verb}; kept in the policy: {statements}\n")
             });
-            print(&format!(
-                "{}{}\n",
-                lines.collect::<String>(),
-                counted(held.len(), "grant")
-            ))
+            let text = lines.collect::<String>() + &counted(held.len(), "grant") + "\n";
+            print(COMMAND, &text, ExitCode::SUCCESS)
         }
-        Err(error) => {
-            eprintln!("imm-operator release-finalizers: {}", escaped(&error.to_string()));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn print(text: &str) -> ExitCode {
-    if write_output("release-finalizers", text) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+        Err(error) => fail(COMMAND, &error, ExitCode::FAILURE),
     }
 }

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 
 use super::cluster::ClusterArgs;
 use super::escape::escaped;
+use super::output::fail;
 use crate::api::ItemResult;
 use crate::app::read_results;
 use crate::core::job::Score;
@@ -66,8 +67,7 @@ pub async fn run(flags: &ResultsArgs) -> ExitCode {
         }
     });
     if let Err(error) = read.await {
-        eprintln!("imm-operator results: {}", escaped(&error.to_string()));
-        return ExitCode::FAILURE;
+        return fail("results", &error, ExitCode::FAILURE);
     }
     if flags.lowest.is_none() {
         kept.sort_by_key(|r| r.index);
@@ -79,16 +79,14 @@ pub async fn run(flags: &ResultsArgs) -> ExitCode {
     match print(&mut out, flags.output, &kept).and_then(|()| out.flush()) {
         // A reader that closes the pipe early, such as head, is not a failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("imm-operator results: cannot write all results to standard output: {error}");
-            return ExitCode::FAILURE;
+            let message = format!("cannot write all results to standard output: {error}");
+            return fail("results", &message, ExitCode::FAILURE);
         }
         Ok(()) | Err(_) => {}
     }
     if doubled {
-        eprintln!(
-            "imm-operator results: an index appears twice: another process wrote reports; create the job again"
-        );
-        return ExitCode::FAILURE;
+        let message = "an index appears twice: another process wrote reports; create the job again";
+        return fail("results", &message, ExitCode::FAILURE);
     }
     ExitCode::SUCCESS
 }

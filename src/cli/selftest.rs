@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cluster::ClusterArgs;
 use super::escape::escaped;
-use super::output::{USAGE_ERROR, write_output};
+use super::output::{USAGE_ERROR, fail, print};
 use super::scope_args::ScopeArgs;
 use crate::app::{SelftestSettings, selftest};
 use crate::core::condition_builder::counted;
@@ -43,8 +43,8 @@ pub struct SelftestArgs {
 pub async fn run(flags: &SelftestArgs) -> ExitCode {
     let (Some(namespace), Some(backup_namespace)) = (flags.scope.namespace(), flags.scope.backup_namespace())
     else {
-        eprintln!("imm-operator selftest: --namespace is required: name the namespace of the operator");
-        return ExitCode::from(USAGE_ERROR);
+        let message = "--namespace is required: name the namespace of the operator";
+        return fail("selftest", &message, ExitCode::from(USAGE_ERROR));
     };
     let installation = Installation {
         namespace,
@@ -64,15 +64,10 @@ pub async fn run(flags: &SelftestArgs) -> ExitCode {
     let text: String = checks.iter().map(Check::to_line).collect();
     let failed = checks.iter().filter(|check| check.level != Level::Ok).count();
     let count = counted(checks.len(), "check");
-    let result = if failed == 0 {
-        format!("{count} ok")
+    let (result, code) = if failed == 0 {
+        (format!("{count} ok"), ExitCode::SUCCESS)
     } else {
-        format!("{failed} of {count} failed")
+        (format!("{failed} of {count} failed"), ExitCode::FAILURE)
     };
-    let written = write_output("selftest", &format!("{}{result}\n", escaped(&text)));
-    if written && failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    print("selftest", &format!("{}{result}\n", escaped(&text)), code)
 }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 pub use self::args::DoctorArgs;
 use self::args::ReportFormat;
 use super::escape::escaped;
-use super::output::write_output;
+use super::output::{fail, write_output};
 use crate::core::doctor::{DoctorReport, Mask};
 use crate::kubernetes::now;
 
@@ -27,10 +27,7 @@ use crate::kubernetes::now;
 pub async fn run(flags: &DoctorArgs) -> ExitCode {
     let (report, mask) = match Box::pin(examine(flags)).await {
         Ok(found) => found,
-        Err(message) => {
-            eprintln!("imm-operator doctor: {}", escaped(&message));
-            return ExitCode::from(2);
-        }
+        Err(message) => return fail("doctor", &message, ExitCode::from(2)),
     };
     let text = match flags.output {
         ReportFormat::Text => report.to_text(),
