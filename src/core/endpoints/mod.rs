@@ -308,14 +308,8 @@ impl Endpoints {
     /// Returns the URL of IMM in the region of a project.
     pub fn imm(&self, project: &ProjectPlace) -> String {
         let region = project.region();
-        let address = match self.imm.given_for(Some(region)) {
-            Some(address) => address,
-            None if self.is_internal(region) || IMM_INTERNAL_ONLY.contains(&region) => {
-                &self.imm_names.internal
-            }
-            None => &self.imm_names.public,
-        };
-        address.url(region)
+        let internal = self.is_internal(region) || IMM_INTERNAL_ONLY.contains(&region);
+        address_of(&self.imm, &self.imm_names, region, internal).url(region)
     }
 
     /// Returns the URL of STS.
@@ -352,16 +346,18 @@ impl Endpoints {
 
     fn oss_address(&self, place: &BucketPlace) -> &Address {
         let region = place.region();
-        match self.oss.given_for(Some(region)) {
-            Some(address) => address,
-            None if self.is_internal(region) => &self.oss_names.internal,
-            None => &self.oss_names.public,
-        }
+        address_of(&self.oss, &self.oss_names, region, self.is_internal(region))
     }
 
     fn is_internal(&self, region: &str) -> bool {
         self.internal && self.own_region.as_deref() == Some(region)
     }
+}
+
+/// Returns the address that is given for a region, or else the internal or the public one.
+fn address_of<'a>(given: &'a Addresses, names: &'a Names, region: &str, internal: bool) -> &'a Address {
+    let name = if internal { &names.internal } else { &names.public };
+    given.given_for(Some(region)).unwrap_or(name)
 }
 
 #[cfg(test)]
