@@ -23,6 +23,7 @@ struct MissingFinalizer {
 }
 
 /// The grants without their finalizer, with the number of failed attempts.
+#[derive(Default)]
 pub struct MissingFinalizers {
     state: Mutex<MissingState>,
 }
@@ -32,14 +33,11 @@ struct MissingState {
     kept: KeptBytes,
 }
 
-impl Default for MissingFinalizers {
+impl Default for MissingState {
     fn default() -> Self {
-        let state = MissingState {
+        Self {
             grants: HashMap::new(),
             kept: KeptBytes::new(NAMESPACE_BYTES, ALL_BYTES),
-        };
-        Self {
-            state: Mutex::new(state),
         }
     }
 }

@@ -40,6 +40,16 @@ struct LeavingState {
     released: HashSet<String>,
 }
 
+impl Default for LeavingState {
+    fn default() -> Self {
+        Self {
+            leaving: BTreeMap::new(),
+            kept: KeptBytes::new(NAMESPACE_BYTES, ALL_BYTES),
+            released: HashSet::new(),
+        }
+    }
+}
+
 impl LeavingState {
     /// Forgets a deleted grant. `false` if the grant is not one of them.
     fn forget(&mut self, uid: &str) -> bool {
@@ -52,21 +62,9 @@ impl LeavingState {
 }
 
 /// The deleted grants that still own statements.
+#[derive(Default)]
 pub struct LeavingGrants {
     state: Mutex<LeavingState>,
-}
-
-impl Default for LeavingGrants {
-    fn default() -> Self {
-        let state = LeavingState {
-            leaving: BTreeMap::new(),
-            kept: KeptBytes::new(NAMESPACE_BYTES, ALL_BYTES),
-            released: HashSet::new(),
-        };
-        Self {
-            state: Mutex::new(state),
-        }
-    }
 }
 
 /// What the deletion of a grant means.

@@ -24,29 +24,24 @@ pub(super) struct PreparationFacts {
 
 /// Validates a grant without a cloud call; `outcome` of the result is the state of a grant that cannot proceed.
 pub(super) async fn validate(set: &GrantSet<'_>, grant: GrantObject) -> GrantWork {
-    let mut ledger = grant.status.owned.clone();
     let disposition = if grant.deleting {
         Disposition::Removing(Removal::Delete)
     } else {
         Disposition::Carried
     };
-    let unproven = set.writes.unproven_intents(&grant, set.context.ports.now());
+    let mut input = GrantInput::of(&grant, disposition);
+    input.unproven = set.writes.unproven_intents(&grant, set.context.ports.now());
     if grant.deleting && set.identity.is_operator() {
         // The operator's own identity looks for no statement that the operator has not written.
-        ledger.retain(|e| e.pre_existing || must_be_removed(e, &unproven));
+        let unproven = &input.unproven;
+        input
+            .ledger
+            .retain(|e| e.pre_existing || must_be_removed(e, unproven));
     }
-    let member = GrantInput {
-        key: grant.key.clone(),
-        created: grant.created,
-        disposition,
-        unproven,
-        ledger,
-        unverified: grant.only_stored.unverified,
-    };
     let repeated_drift = grant.status.repeated_drift.clone();
     let mut work = GrantWork {
         grant,
-        input: member,
+        input,
         outcome: None,
         pass_role: None,
         held_back: false,

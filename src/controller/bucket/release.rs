@@ -1,7 +1,6 @@
 //! Releases grants without a cloud call: grants that the annotation orphans, grants that retain their statements, and
 //! grants that own nothing.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::finalizer::release;
@@ -100,12 +99,5 @@ fn retained_or_carried(grant: &GrantObject) -> GrantInput {
     } else {
         Disposition::Carried
     };
-    GrantInput {
-        key: grant.key.clone(),
-        created: grant.created,
-        disposition,
-        ledger: grant.status.owned.clone(),
-        unverified: grant.only_stored.unverified,
-        unproven: BTreeSet::new(),
-    }
+    GrantInput::of(grant, disposition)
 }

@@ -51,7 +51,7 @@ use crate::api::{BucketRef, FINALIZER, GrantSpec, GrantStatus, LedgerEntry};
 pub const WRITE_LIFE_SECONDS: i64 = 360;
 
 /// Namespace and name of an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// Namespace of the object.
     pub namespace: String,
@@ -144,18 +144,19 @@ pub enum Removal {
 }
 
 /// Handling of a grant in one reconcile.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Disposition {
     /// The desired statements are written and kept in the policy.
     Enforced(Desired),
     /// The ledger is kept and counts as an owner; no statements are added or removed for the grant.
+    #[default]
     Carried,
     /// The grant is being deleted.
     Removing(Removal),
 }
 
 /// A grant as input of a plan: its disposition, and the entries of its ledger that this version can verify.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GrantInput {
     /// Namespace and name: second sort key of the planning order, after the creation time.
     pub key: ObjectKey,
@@ -170,4 +171,18 @@ pub struct GrantInput {
     /// Fingerprints of intended writes that have not taken effect: OSS has rejected them, or they were never sent and have
     /// expired.
     pub unproven: BTreeSet<String>,
+}
+
+impl GrantInput {
+    /// Returns a grant without unproven writes.
+    pub fn of(grant: &GrantObject, disposition: Disposition) -> Self {
+        Self {
+            key: grant.key.clone(),
+            created: grant.created,
+            disposition,
+            ledger: grant.status.owned.clone(),
+            unverified: grant.only_stored.unverified,
+            unproven: BTreeSet::new(),
+        }
+    }
 }

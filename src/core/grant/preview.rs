@@ -1,12 +1,11 @@
 //! The change that a grant would make if it were enforced: the regular plan, with the disposition of one grant replaced.
 //! Shown in the status in preview mode and printed by `imm-operator plan`.
 
-use std::collections::BTreeSet;
 use std::mem;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Change, Desired, Disposition, GrantInput, GrantOutcome, ObjectKey, OnDrift, PlanInput, plan};
+use super::{Change, Desired, Disposition, GrantInput, GrantOutcome, OnDrift, PlanInput, plan};
 use crate::api::{EntryState, LedgerEntry, PlannedChange};
 use crate::core::hash::sha256;
 use crate::core::policy::Document;
@@ -84,17 +83,9 @@ pub fn planned_change_alone(
     ledger: Vec<LedgerEntry>,
     now: Timestamp,
 ) -> Result<PlannedChange, GrantOutcome> {
-    let key = ObjectKey {
-        namespace: String::new(),
-        name: String::new(),
-    };
     let mut grants = [GrantInput {
-        key,
-        created: None,
-        disposition: Disposition::Enforced(wanted.clone()),
         ledger,
-        unverified: 0,
-        unproven: BTreeSet::new(),
+        ..GrantInput::default()
     }];
     let input = PlanInput {
         document,
