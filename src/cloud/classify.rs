@@ -53,32 +53,21 @@ pub(super) fn oss_error(status: u16, body: &[u8], headers: ErrorHeaders) -> Clou
     }
 }
 
-/// Classifies an IMM error response to a request about `request_uri`; if the body cannot be parsed, by HTTP status only.
-pub(super) fn imm_error(
+/// Classifies an error response of IMM or STS to a request about `request_uri`; if the body cannot be parsed, by HTTP status
+/// only.
+pub(super) fn rpc_error(
+    service: &str,
     status: u16,
     body: &[u8],
     headers: ErrorHeaders,
     request_uri: Option<&str>,
 ) -> CloudError {
-    let parsed = parse_answer(body).unwrap_or_default();
-    CloudError {
-        refusal: rpc_refusal(body),
-        ..classify("IMM", status, parsed, headers, request_uri)
-    }
-}
-
-/// Classifies an STS error response; if the body cannot be parsed, by HTTP status only.
-pub(super) fn sts_error(status: u16, body: &[u8], headers: ErrorHeaders) -> CloudError {
-    let parsed = parse_answer(body).unwrap_or_default();
-    CloudError {
-        refusal: rpc_refusal(body),
-        ..classify("STS", status, parsed, headers, None)
-    }
-}
-
-fn rpc_refusal(body: &[u8]) -> Refusal {
     let said: RefusalBody = parse_answer(body).unwrap_or_default();
-    said.refusal(None)
+    let parsed = parse_answer(body).unwrap_or_default();
+    CloudError {
+        refusal: said.refusal(None),
+        ..classify(service, status, parsed, headers, request_uri)
+    }
 }
 
 /// Classifies an error response. `request_uri` names the object of the request, which the text can quote.
@@ -150,11 +139,7 @@ fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
     ]) {
         return CloudErrorKind::CredentialsRejected;
     }
-    if starts(&[
-        "SecurityTokenExpired",
-        "InvalidSecurityToken",
-        "InvalidSecurityToken.Expired",
-    ]) {
+    if starts(&["SecurityTokenExpired", "InvalidSecurityToken"]) {
         return CloudErrorKind::CredentialsExpired;
     }
     // According to IMM's page, one code covers every missing resource; only the text names the resource.
@@ -300,7 +285,8 @@ mod tests {
             (html.kind, html.code.as_str()),
             (CloudErrorKind::Unavailable, "OSSHttp502")
         );
-        let hostile = imm_error(
+        let hostile = rpc_error(
+            "IMM",
             400,
             br#"{"Code":"Bad\u0000<script>","RequestId":"x y\nz","Message":"m"}"#,
             ErrorHeaders::default(),
@@ -311,7 +297,8 @@ mod tests {
             ("Badscript", Some("xyz"))
         );
         assert_eq!(
-            imm_error(
+            rpc_error(
+                "IMM",
                 400,
                 br#"{"Code":"Throttling.User"}"#,
                 ErrorHeaders::default(),
@@ -327,7 +314,7 @@ mod tests {
         let uri = "oss://my-photos/regional/resource project/x.jpg";
         let kind = |code: &str, text: &str| {
             let body = serde_json::json!({"Code": code, "Message": text}).to_string();
-            imm_error(400, body.as_bytes(), ErrorHeaders::default(), Some(uri)).kind
+            rpc_error("IMM", 400, body.as_bytes(), ErrorHeaders::default(), Some(uri)).kind
         };
         for (code, text, expected) in [
             (

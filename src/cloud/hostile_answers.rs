@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::classify::{ErrorHeaders, imm_error, oss_error, sts_error};
+use super::classify::{ErrorHeaders, oss_error, rpc_error};
 
 /// A value of a member that explains a refusal: known or not.
 fn claim() -> impl Strategy<Value = String> {
@@ -54,8 +54,8 @@ proptest! {
         let headers = ErrorHeaders { request_id: Some(id), ec: Some(claims[0].clone()), ..ErrorHeaders::default() };
         for error in [
             oss_error(status, &body, headers.clone()),
-            imm_error(status, &body, headers.clone(), Some(&message)),
-            sts_error(status, &body, headers.clone()),
+            rpc_error("IMM", status, &body, headers.clone(), Some(&message)),
+            rpc_error("STS", status, &body, headers.clone(), None),
         ] {
             let shown = error.code_and_request_id();
             let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);

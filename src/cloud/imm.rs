@@ -141,14 +141,13 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
         let call = RpcCall {
+            service: "IMM",
+            uri,
             address: &[&self.endpoints.imm(project), "?", query].concat(),
             action,
             version: "2020-09-30",
             form: None,
         };
-        self.send_rpc(IMM_DEADLINE, call, Some(keys), now, |status, body, headers| {
-            classify::imm_error(status, body, headers, uri)
-        })
-        .await
+        self.send_rpc(IMM_DEADLINE, call, Some(keys), now).await
     }
 }

@@ -7,13 +7,17 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use reqwest::{Method, Request};
 
-use super::classify::ErrorHeaders;
+use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, build_request, parse_url, send};
 use super::sign::{Header, acs3};
 use crate::ports::{AccessKeys, CloudError};
 
 /// Parameters of one call.
 pub(super) struct RpcCall<'a> {
+    /// Name of the service.
+    pub(super) service: &'static str,
+    /// URI of the image that the call is about, which the text of an error can quote.
+    pub(super) uri: Option<&'a str>,
     /// URL, including the query.
     pub(super) address: &'a str,
     pub(super) action: &'static str,
@@ -23,20 +27,23 @@ pub(super) struct RpcCall<'a> {
 }
 
 impl Cloud {
-    /// Sends a call and returns the body of its success. `error_of` classifies every other answer.
+    /// Sends a call and returns the body of a 200 response; every other status is an error.
     pub(super) async fn send_rpc(
         &self,
         deadline: Duration,
         call: RpcCall<'_>,
         keys: Option<&AccessKeys>,
         now: Timestamp,
-        error_of: impl FnOnce(u16, &[u8], ErrorHeaders) -> CloudError,
     ) -> Result<Vec<u8>, CloudError> {
+        let (service, uri) = (call.service, call.uri);
         let request = call.request(keys, now)?;
         let answer = send(&self.client, request, deadline, MAX_RESPONSE_BYTES).await?;
         match answer.status {
             200 => Ok(answer.body),
-            status => Err(error_of(status, &answer.body, answer.error_headers())),
+            status => {
+                let headers = answer.error_headers();
+                Err(classify::rpc_error(service, status, &answer.body, headers, uri))
+            }
         }
     }
 }

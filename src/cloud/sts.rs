@@ -84,13 +84,14 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
         let call = RpcCall {
+            service: "STS",
+            uri: None,
             address: &self.endpoints.sts(),
             action,
             version: "2015-04-01",
             form: Some(body),
         };
-        self.send_rpc(OSS_DEADLINE, call, keys, now, classify::sts_error)
-            .await
+        self.send_rpc(OSS_DEADLINE, call, keys, now).await
     }
 }
 
