@@ -5,13 +5,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Method, Request, Url};
-use secrecy::SecretString;
-use serde::Deserialize;
 use thiserror::Error;
 
+use super::answer::IssuedKeys;
 use super::classify;
 use super::client::{self, HttpResponse, MAX_RESPONSE_BYTES, client_builder, parse_url};
 use crate::core::endpoints::is_this_machine;
@@ -26,17 +24,6 @@ const TOKEN_DEADLINE: Duration = Duration::from_secs(2);
 const METADATA: &str = "http://100.100.100.200";
 const TOKEN_LIFE: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token-ttl-seconds");
 const TOKEN: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token");
-
-/// The answer of both services.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer {
-    code: Option<String>,
-    access_key_id: String,
-    access_key_secret: SecretString,
-    security_token: SecretString,
-    expiration: String,
-}
 
 /// The metadata service of an ECS instance.
 #[derive(Clone)]
@@ -176,21 +163,14 @@ async fn send(client: &Client, request: Request, deadline: Duration) -> Result<H
     }
 }
 
-/// Reads credentials. Temporary ones without an expiry are refused: they could not be renewed in time.
+/// Reads credentials. Temporary ones without an expiry are refused.
 fn keys_in(body: &[u8]) -> Result<AccessKeys, CloudError> {
-    let answer: Answer =
-        serde_json::from_slice(body).map_err(|_| classify::unanswered("NoCredentialsInAnswer"))?;
-    let complete = !answer.access_key_id.is_empty() && answer.code.is_none_or(|code| code == "Success");
-    let expires = answer.expiration.parse::<Timestamp>().ok();
-    match expires.filter(|_| complete) {
-        Some(expires) => Ok(AccessKeys {
-            id: answer.access_key_id,
-            secret: answer.access_key_secret,
-            token: Some(answer.security_token),
-            expires_at: Some(expires),
-        }),
-        None => Err(classify::unanswered("NoCredentialsInAnswer")),
-    }
+    let answer: Option<IssuedKeys> = serde_json::from_slice(body).ok();
+    answer
+        .filter(|keys| !keys.access_key_id.is_empty())
+        .filter(|keys| keys.code.as_ref().is_none_or(|code| code == "Success"))
+        .and_then(IssuedKeys::keys)
+        .ok_or_else(|| classify::unanswered("NoCredentialsInAnswer"))
 }
 
 #[cfg(test)]

@@ -5,27 +5,17 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::answer::parse_answer;
+use super::answer::{IssuedKeys, parse_answer};
 use super::classify;
 use super::client::{Cloud, OSS_DEADLINE};
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
 
-/// `Credentials` of an STS response.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Issued {
-    access_key_id: String,
-    access_key_secret: SecretString,
-    security_token: SecretString,
-    expiration: String,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct AssumeRoleResponse {
-    credentials: Issued,
+    credentials: IssuedKeys,
 }
 
 #[derive(Deserialize)]
@@ -110,19 +100,6 @@ fn session_parameters(session: &RoleSession) -> Vec<(&str, &str)> {
 fn parse_credentials(body: &[u8]) -> Result<AccessKeys, CloudError> {
     let answer: AssumeRoleResponse =
         parse_answer(body).ok_or_else(|| classify::unanswered("NoCredentialsInAnswer"))?;
-    let Issued {
-        access_key_id,
-        access_key_secret,
-        security_token,
-        expiration,
-    } = answer.credentials;
-    let expires = expiration
-        .parse()
-        .map_err(|_| classify::unanswered("NoExpirationInAnswer"))?;
-    Ok(AccessKeys {
-        id: access_key_id,
-        secret: access_key_secret,
-        token: Some(security_token),
-        expires_at: Some(expires),
-    })
+    let keys = answer.credentials.keys();
+    keys.ok_or_else(|| classify::unanswered("NoExpirationInAnswer"))
 }
