@@ -16,6 +16,7 @@ pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
 use crate::core::event_content::EventContent;
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 pub use crate::core::identity::RoleSession;
+pub use crate::core::job::ProjectLimits;
 use crate::core::job::{JobObject, ListedObject};
 use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::tenancy::{TenancyRules, Tenant};
@@ -118,17 +119,6 @@ pub struct ObjectChunk {
     pub etag: String,
     /// The server's clock, from the response's `Date` header; `None` if the header is missing or certainly wrong.
     pub server_time: Option<Timestamp>,
-}
-
-/// Limits and service role of an IMM project.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProjectLimits {
-    /// Rate limit, in requests per second.
-    pub queries_per_second: u32,
-    /// Maximum concurrent requests.
-    pub concurrency: u32,
-    /// RAM role with which the project reads images; `None` when the response does not name one.
-    pub service_role: Option<String>,
 }
 
 /// A report as stored in the API server.

@@ -12,9 +12,7 @@ use super::probe::{RenewedKeys, read_image};
 use super::probe_start::{ProbeInput, restore_from_file, start_probe};
 use crate::api::{CredentialSource, Credentials, RequestPayer, Source};
 use crate::app::{CallersCluster, OperatorIdentity};
-use crate::core::doctor::{
-    BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, ProjectFacts, RestoreOutcome,
-};
+use crate::core::doctor::{BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, RestoreOutcome};
 use crate::core::grant::{PassRoleDecision, parse_spec};
 use crate::core::identity::SessionScope;
 use crate::core::job::{SourceSpec, parse_spec as parse_source};
@@ -252,12 +250,7 @@ async fn job_facts(
     if let Some(keys) = &keys {
         seen.account = Some(collector.cloud.caller_account(keys, now()).await);
         if !collector.flags.no_imm {
-            let asked = collector.cloud.project_limits(project, keys, now()).await;
-            seen.project = Some(asked.map(|limits| ProjectFacts {
-                queries_per_second: limits.queries_per_second,
-                concurrency: limits.concurrency,
-                service_role: limits.service_role,
-            }));
+            seen.project = Some(collector.cloud.project_limits(project, keys, now()).await);
         }
     }
     let Some((source_spec, place)) = source else {

@@ -8,6 +8,7 @@ use super::{AccessLog, LimitsFindings, ProbeFindings, RestoreOutcome};
 use crate::api::{GrantSpec, JobSpec, LedgerEntry, ObservedBucket};
 use crate::core::error::{CloudError, CredentialsError};
 use crate::core::grant::PublicAccessBlock;
+use crate::core::job::ProjectLimits;
 
 /// Everything that was seen.
 #[derive(Clone, Debug, Default)]
@@ -247,20 +248,9 @@ pub struct JobFacts {
     /// Account of the credentials; `None` without credentials.
     pub account: Option<Result<String, CloudError>>,
     /// The project; `None` if it was not asked for.
-    pub project: Option<Result<ProjectFacts, CloudError>>,
+    pub project: Option<Result<ProjectLimits, CloudError>>,
     /// Reading the source; `None` if the source needs no reading.
     pub listing: Option<ListingFacts>,
-}
-
-/// A project, as GetProject describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProjectFacts {
-    /// Rate limit, in requests per second.
-    pub queries_per_second: u32,
-    /// Maximum concurrent requests.
-    pub concurrency: u32,
-    /// RAM role with which the project reads images; `None` when the response does not name one.
-    pub service_role: Option<String>,
 }
 
 /// Reading the source of a job.

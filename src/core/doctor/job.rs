@@ -2,10 +2,10 @@
 
 use super::advice::{call_failed, credentials_check, fix};
 use super::network::is_closed;
-use super::{Check, Facts, GrantFacts, JobFacts, ProjectFacts};
+use super::{Check, Facts, GrantFacts, JobFacts};
 use crate::api::{AccessMode, JobSpec};
 use crate::core::condition_builder::counted;
-use crate::core::job::{grant_mismatch, parse_spec};
+use crate::core::job::{ProjectLimits, grant_mismatch, parse_spec};
 
 /// All checks of a job, except for reading its source.
 pub(super) fn job_checks(job: &JobFacts, grant: Option<&GrantFacts>) -> Vec<Check> {
@@ -69,7 +69,7 @@ fn fit_check(spec: &JobSpec, grant: Option<&GrantFacts>) -> Option<Check> {
     })
 }
 
-fn project_checks(spec: &JobSpec, project: &ProjectFacts, grant: Option<&GrantFacts>) -> Vec<Check> {
+fn project_checks(spec: &JobSpec, project: &ProjectLimits, grant: Option<&GrantFacts>) -> Vec<Check> {
     let limits = Check::ok(
         "project",
         format!(

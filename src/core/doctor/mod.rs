@@ -34,7 +34,7 @@ pub use assumptions::WrongAssumption;
 pub use check::{Check, Level, Setting};
 pub use facts::{
     AccessLogFacts, BucketFacts, CredentialFacts, EndpointFacts, Facts, GrantFacts, JobFacts, LimitsFacts,
-    ListingFacts, ProbeFacts, ProjectFacts, Reachability, Service, TlsFault, VariantFacts,
+    ListingFacts, ProbeFacts, Reachability, Service, TlsFault, VariantFacts,
 };
 pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use mask::Mask;

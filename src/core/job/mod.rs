@@ -51,6 +51,17 @@ pub use upgrade::upgraded_job_status;
 use super::grant::ObjectKey;
 use crate::api::{JobSpec, JobStatus};
 
+/// Limits and service role of an IMM project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectLimits {
+    /// Rate limit, in requests per second.
+    pub queries_per_second: u32,
+    /// Maximum concurrent requests.
+    pub concurrency: u32,
+    /// RAM role with which the project reads images; `None` when the response does not name one.
+    pub service_role: Option<String>,
+}
+
 /// A job as stored in the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobObject {
