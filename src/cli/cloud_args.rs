@@ -45,7 +45,7 @@ pub enum IdentityError {
     #[error("--own-identity {name} needs {needed}: set it, or name another source")]
     Incomplete {
         /// The source.
-        name: &'static str,
+        name: String,
         /// What is missing.
         needed: &'static str,
     },
@@ -53,7 +53,7 @@ pub enum IdentityError {
     #[error("--own-identity {name} excludes --credentials-folder: remove one of them")]
     Contradiction {
         /// The source.
-        name: &'static str,
+        name: String,
     },
     /// The role is malformed.
     #[error("ALIBABA_CLOUD_ECS_METADATA must be the name of a RAM role, without acs:ram::UID:role/")]
@@ -165,18 +165,14 @@ impl CloudArgs {
             let first = folder().or_else(environment).or_else(token_from_environment);
             return Ok(first.unwrap_or_default());
         };
-        let name = match named {
-            IdentityArg::Folder => "folder",
-            IdentityArg::Environment => "environment",
-            IdentityArg::Rrsa => "rrsa",
-            IdentityArg::Ecs => "ecs",
-            IdentityArg::Uri => "uri",
-            IdentityArg::None => "none",
+        let name = || {
+            let value = named.to_possible_value();
+            value.map_or_else(String::new, |value| value.get_name().to_owned())
         };
         if named != IdentityArg::Folder && self.credentials_folder.is_some() {
-            return Err(IdentityError::Contradiction { name });
+            return Err(IdentityError::Contradiction { name: name() });
         }
-        let missing = |needed| IdentityError::Incomplete { name, needed };
+        let missing = |needed| IdentityError::Incomplete { name: name(), needed };
         match named {
             IdentityArg::Folder => folder().ok_or_else(|| missing("--credentials-folder")),
             IdentityArg::Environment => environment().ok_or_else(|| {
