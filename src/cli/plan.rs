@@ -106,39 +106,23 @@ pub enum PlanError {
     /// The policy cannot be read from OSS.
     #[error("cannot read the policy from OSS: {0}")]
     Cloud(String),
-    /// The statements do not fit into the policy.
-    #[error(
-        "the statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy: use fewer prefixes, or remove other statements"
-    )]
-    TooLarge {
-        /// Bytes that the statements need.
-        needed: usize,
-        /// Bytes that are free in the policy.
-        free: usize,
-    },
-    /// One statement is longer than OSS accepts.
-    #[error(
-        "a statement would have {0} bytes, and OSS accepts {STATEMENT_LIMIT}: use fewer prefixes, or split the grant"
-    )]
-    StatementTooLong(usize),
-    /// The grant would own more statements than a ledger holds.
-    #[error("the grant would own more than 12 statements")]
-    LedgerFull,
+    /// The statements cannot be written.
+    #[error("{}", not_planned(.0))]
+    NotPlanned(GrantOutcome),
     /// Both inputs are standard input.
     #[error("standard input can be read only once: name a file in --file or --policy")]
     StdinTwice,
-    /// An equal statement exists and adoptionPolicy is Fail.
-    #[error(
-        "an equal statement is already in the policy and adoptionPolicy is Fail: set it to Adopt, or remove the statement. If this grant has written it, plan the grant with its status, as kubectl get -o yaml prints it"
-    )]
-    Existing,
 }
 
 /// Prints the plan. Returns exit code 0 without a change, 2 with changes, 1 after an error.
 pub async fn run(plan: &PlanArgs, own_keys: Option<AccessKeys>, now: Timestamp) -> ExitCode {
     match plan_grant(plan, own_keys, now).await {
         Ok((text, changes)) => {
-            let code = if changes { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            let code = if changes {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
             print("plan", &escaped(&text), code)
         }
         Err(error) => fail("plan", &error, ExitCode::FAILURE),
@@ -175,8 +159,8 @@ async fn plan_grant(
     let choice =
         decide_pass_role(&spec, 1, &GrantStatus::default(), Some(block)).unwrap_or(PassRoleDecision::Omitted);
     let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
-    let change = planned_change_alone(document.as_ref(), &wanted, owned, now)
-        .map_err(|outcome| not_planned(&outcome))?;
+    let change =
+        planned_change_alone(document.as_ref(), &wanted, owned, now).map_err(PlanError::NotPlanned)?;
     Ok((
         format_plan(&spec, document.as_ref(), &change, choice),
         !change.add.is_empty() || !change.remove.is_empty(),
@@ -251,22 +235,23 @@ fn format_plan(
     lines.join("\n") + "\n"
 }
 
-/// The error for an outcome without a plan.
-fn not_planned(outcome: &GrantOutcome) -> PlanError {
+/// The message about an outcome without a plan.
+fn not_planned(outcome: &GrantOutcome) -> String {
     match outcome {
-        GrantOutcome::ExistingStatement => PlanError::Existing,
-        GrantOutcome::TooLarge { needed, free } => PlanError::TooLarge {
-            needed: *needed,
-            free: *free,
-        },
-        GrantOutcome::StatementTooLong { bytes } => PlanError::StatementTooLong(*bytes),
+        GrantOutcome::TooLarge { needed, free } => format!(
+            "the statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy: use fewer prefixes, or remove other statements"
+        ),
+        GrantOutcome::StatementTooLong { bytes } => format!(
+            "a statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: use fewer prefixes, or split the grant"
+        ),
+        GrantOutcome::ExistingStatement => "an equal statement is already in the policy and adoptionPolicy is Fail: set it to Adopt, or remove the statement. If this grant has written it, plan the grant with its status, as kubectl get -o yaml prints it".to_owned(),
         GrantOutcome::LedgerFull
         | GrantOutcome::Applied
         | GrantOutcome::Writing
         | GrantOutcome::Propagating
         | GrantOutcome::Missing
         | GrantOutcome::Carried
-        | GrantOutcome::Released { .. } => PlanError::LedgerFull,
+        | GrantOutcome::Released { .. } => "the grant would own more than 12 statements".to_owned(),
     }
 }
 
