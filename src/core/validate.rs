@@ -25,18 +25,22 @@ fn ensure(holds: bool, field: &'static str, rule: &'static str) -> Result<(), Va
     }
 }
 
-fn is_lower_or_digit(byte: u8) -> bool {
+pub(super) fn is_lower_or_digit(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+/// Whether a text has characters that `accepts` allows, with those of `inner` only between them. An empty text has none.
+pub(super) fn is_word(text: &str, accepts: impl Fn(u8) -> bool, inner: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    ends.into_iter().all(|end| end.is_some_and(|byte| accepts(*byte)))
+        && bytes.iter().all(|byte| accepts(*byte) || inner.contains(byte))
 }
 
 /// Checks an OSS bucket name: 3 to 63 of `a-z 0-9 -`, without a hyphen at either end.
 pub fn check_bucket(field: &'static str, name: &str) -> Result<(), ValidationError> {
-    let bytes = name.as_bytes();
-    let ends = bytes.first().is_some_and(|b| is_lower_or_digit(*b))
-        && bytes.last().is_some_and(|b| is_lower_or_digit(*b));
-    let inner = bytes.iter().all(|b| is_lower_or_digit(*b) || *b == b'-');
     ensure(
-        (3..=63).contains(&bytes.len()) && ends && inner,
+        (3..=63).contains(&name.len()) && is_word(name, is_lower_or_digit, b"-"),
         field,
         "must be 3 to 63 lower-case letters, digits and hyphens, without a hyphen at either end",
     )
@@ -125,13 +129,7 @@ pub fn is_invisible(c: char) -> bool {
 
 /// Returns `true` if an object of Kubernetes can have this name (RFC 1123 subdomain): it can be a part of a path.
 pub fn is_object_name(name: &str) -> bool {
-    let part = |part: &str| {
-        let bytes = part.as_bytes();
-        let ends = [bytes.first(), bytes.last()];
-        ends.into_iter()
-            .all(|end| end.is_some_and(|b| is_lower_or_digit(*b)))
-            && bytes.iter().all(|b| is_lower_or_digit(*b) || *b == b'-')
-    };
+    let part = |part| is_word(part, is_lower_or_digit, b"-");
     name.len() <= 253 && name.split('.').all(part)
 }
 

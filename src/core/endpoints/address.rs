@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::core::validate::is_word;
+
 /// The placeholder for the region.
 pub const REGION: &str = "{region}";
 
@@ -155,16 +157,8 @@ fn is_ipv6_in_brackets(host: &str) -> bool {
 /// Whether a text is a host name and nothing that a URL parser reads as a number: `127.1` and `0x7f.1` are IPv4 addresses
 /// there.
 fn is_host_name(host: &str) -> bool {
-    let is_label = |label: &str| {
-        let ends = [label.bytes().next(), label.bytes().last()];
-        label.len() <= 63
-            && ends
-                .iter()
-                .all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
+    let is_label =
+        |label: &str| label.len() <= 63 && is_word(label, |byte| byte.is_ascii_alphanumeric(), b"-_");
     let last = host.rsplit('.').next().unwrap_or_default();
     let digits = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit())

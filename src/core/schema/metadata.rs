@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::core::validate::{is_namespace_name, is_object_name};
+use crate::core::validate::{is_namespace_name, is_object_name, is_word};
 
 /// Members with one text, members with a text for each key, and members that the API server sets.
 const TEXTS: &[&str] = &["name", "generateName", "namespace"];
@@ -109,11 +109,8 @@ fn check_entry(key: &str, value: &Value, map: &str) -> Result<(), String> {
 }
 
 fn is_label_text(text: &str) -> bool {
-    let ends = |c: char| c.is_ascii_alphanumeric();
-    text.len() <= LONGEST_LABEL
-        && text.chars().all(|c| ends(c) || matches!(c, '-' | '_' | '.'))
-        && text.chars().next().is_none_or(ends)
-        && text.chars().next_back().is_none_or(ends)
+    let is_word = is_word(text, |byte| byte.is_ascii_alphanumeric(), b"-_.");
+    text.len() <= LONGEST_LABEL && (text.is_empty() || is_word)
 }
 
 /// The message about a field that the schema does not have.

@@ -2,11 +2,9 @@
 //! silence. That is a rule for the operator's own identity that does not say what it is for, and an entry that nothing can
 //! match.
 
-use std::ops::RangeInclusive;
-
 use super::{RuleKind, TenancyRule, TenancyRules};
 use crate::api::CredentialSource;
-use crate::core::validate::{check_role, check_uid};
+use crate::core::validate::{check_role, check_uid, is_lower_or_digit, is_word};
 
 /// Checks that each rule with source Operator says what it is for, and that something can match each entry.
 ///
@@ -80,11 +78,6 @@ fn impossible_entry(rule: &TenancyRule) -> Option<(&'static str, &str, &'static 
         })
 }
 
-/// Whether a text has `length` characters, each of them accepted.
-fn consists_of(text: &str, length: RangeInclusive<usize>, accepts: fn(u8) -> bool) -> bool {
-    length.contains(&text.len()) && text.bytes().all(accepts)
-}
-
 fn is_account(text: &str) -> bool {
     check_uid("uid", text).is_ok()
 }
@@ -94,14 +87,12 @@ fn is_account_or_any(text: &str) -> bool {
 }
 
 fn is_name_pattern(text: &str) -> bool {
-    let accepts = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*".contains(&byte);
-    consists_of(text, 1..=63, accepts) && !text.starts_with('-') && !text.ends_with('-')
+    text.len() <= 63 && is_word(text, |byte| is_lower_or_digit(byte) || byte == b'*', b"-")
 }
 
 fn is_project_pattern(text: &str) -> bool {
-    consists_of(text, 1..=128, |byte| {
-        byte.is_ascii_alphanumeric() || b"_-*".contains(&byte)
-    })
+    let accepts = |byte: u8| byte.is_ascii_alphanumeric() || b"_-*".contains(&byte);
+    (1..=128).contains(&text.len()) && text.bytes().all(accepts)
 }
 
 fn is_role(text: &str) -> bool {
