@@ -6,12 +6,8 @@ use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::validate::{check_namespace_name, check_object_name};
 use crate::kubernetes::Kubernetes;
-use crate::kubernetes::connect::{ConnectOptions, Connection, connect};
+use crate::kubernetes::connect::{ConnectOptions, connect};
 use crate::kubernetes::request::RequestError;
-
-fn client_of(cluster: &ConnectOptions) -> Result<Connection, RunError> {
-    connect(cluster).map_err(RunError::NotFound)
-}
 
 /// Returns the grants that carry the operator's finalizer, with the number of statements that each owns. Removes the
 /// finalizers if `remove` is set. The operator must be stopped meanwhile, because it adds the finalizers again. `None` means
@@ -23,7 +19,7 @@ pub async fn release_finalizers(
     cluster: &ConnectOptions,
     remove: bool,
 ) -> Result<Option<Vec<(ObjectKey, usize)>>, RunError> {
-    let kubernetes = Kubernetes::new(client_of(cluster)?.client, Vec::new(), None, None);
+    let CallersCluster { kubernetes, .. } = CallersCluster::connect(cluster)?;
     let failed = |error: RequestError| {
         RunError::Cluster(error.describe("list and patch immbucketgrants in all namespaces"))
     };
@@ -53,10 +49,10 @@ pub async fn read_results(
     job: &str,
     mut page_of: impl FnMut(Vec<ItemResult>),
 ) -> Result<(), RunError> {
-    let connection = client_of(cluster)?;
-    let kubernetes = Kubernetes::new(connection.client, Vec::new(), None, None);
+    let of_caller = CallersCluster::connect(cluster)?;
+    let kubernetes = of_caller.kubernetes;
     let key = ObjectKey {
-        namespace: namespace.map_or(connection.namespace, ToOwned::to_owned),
+        namespace: namespace.map_or(of_caller.namespace, ToOwned::to_owned),
         name: job.to_owned(),
     };
     // A name is a part of the path of a request.
@@ -103,7 +99,7 @@ impl CallersCluster {
     /// # Errors
     /// Returns an error if no configuration can be used.
     pub fn connect(cluster: &ConnectOptions) -> Result<Self, RunError> {
-        let connection = client_of(cluster)?;
+        let connection = connect(cluster).map_err(RunError::NotFound)?;
         Ok(Self {
             kubernetes: Kubernetes::new(connection.client, Vec::new(), None, None),
             namespace: connection.namespace,
