@@ -19,6 +19,7 @@ use super::watched_object::PartialObject;
 use crate::api::{ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::error::error_chain;
 use crate::core::grant::ObjectKey;
+use crate::core::scopes::scopes;
 use crate::runtime::queue::Trigger;
 
 /// Debounce of a bucket: ten grants that are applied together become one write.
@@ -66,12 +67,8 @@ pub(crate) fn watch(
         WatchedKind::Grants => ApiResource::erase::<ImmBucketGrant>(&()),
         WatchedKind::Jobs => ApiResource::erase::<ImageScoreJob>(&()),
     };
-    let scopes: Vec<Option<String>> = if namespaces.is_empty() {
-        vec![None]
-    } else {
-        namespaces.iter().cloned().map(Some).collect()
-    };
-    let streams = scopes.into_iter().map(|scope| {
+    let streams = scopes(namespaces).into_iter().map(|scope| {
+        let scope = scope.cloned();
         let api = |client: Client| match &scope {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
@@ -146,12 +143,7 @@ fn to_watch_event(
 }
 
 /// Applies an event to the index. Returns the keys to reconcile.
-fn apply_event(
-    index: &mut Index,
-    kind: WatchedKind,
-    event: WatchEvent,
-    context: &Context,
-) -> Vec<QueueKey> {
+fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent, context: &Context) -> Vec<QueueKey> {
     let within = |scope: &Option<String>, key: &ObjectKey| {
         scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
     };
@@ -183,7 +175,11 @@ fn apply_event(
             context.missing_finalizers.remove(&key);
             context.grant_reads.changed(&key);
             let mut keys = index.remove_grant(&key);
-            keys.extend(on_deleted(&context.leaving, &context.metrics, object.into_grant()));
+            keys.extend(on_deleted(
+                &context.leaving,
+                &context.metrics,
+                object.into_grant(),
+            ));
             keys
         }
         (WatchedKind::Grants, WatchEvent::ListCompleted(scope)) => {
@@ -249,10 +245,7 @@ pub(crate) async fn feed(
             Some(FeedEvent::Rules) => (String::new(), index.all_keys()),
             Some(FeedEvent::Watch(kind, event)) => {
                 complete += usize::from(matches!(event, WatchEvent::ListCompleted(_)));
-                (
-                    event.namespace(),
-                    apply_event(&mut index, kind, event, &context),
-                )
+                (event.namespace(), apply_event(&mut index, kind, event, &context))
             }
         };
         if complete >= lists

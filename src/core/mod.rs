@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod refusal;
 pub mod requeue;
 pub mod schema;
+pub mod scopes;
 pub mod selftest;
 pub mod served_schema;
 pub mod tenancy;

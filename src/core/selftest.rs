@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::core::condition_builder::counted;
 use crate::core::doctor::Check;
 use crate::core::leader_election::{LeaseRecord, LeaseTiming};
+use crate::core::scopes::scopes;
 
 /// Permissions named in a message: enough to see which rule is missing.
 const NAMED_PERMISSIONS: usize = 3;
@@ -101,11 +102,7 @@ impl Installation {
                 name: name.cloned(),
             }));
         };
-        let scopes: Vec<Option<&String>> = if self.watched.is_empty() {
-            vec![None]
-        } else {
-            self.watched.iter().map(Some).collect()
-        };
+        let scopes = scopes(&self.watched);
         for scope in &scopes {
             for rule in WATCHED {
                 add(*rule, *scope, None);

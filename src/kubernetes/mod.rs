@@ -36,6 +36,7 @@ use self::stored_ledger::LedgerText;
 use crate::api::{BackupRef, GrantStatus, ImageScoreJob, ImmBucketGrant, JobStatus};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
+use crate::core::scopes::scopes;
 use crate::core::tenancy::Tenant;
 use crate::core::validate::{is_namespace_name, is_object_name};
 use crate::ports::{KubeError, ObjectEvent, PolicyBackup};
@@ -98,12 +99,8 @@ impl Kubernetes {
             .replace('=', "\\=");
         let of_bucket = ListParams::default().fields(&format!("spec.bucket.name={escaped}"));
         let mut found = KeptGrants::new(memory);
-        let scopes: Vec<Option<&str>> = if self.namespaces.is_empty() {
-            vec![None]
-        } else {
-            self.namespaces.iter().map(|n| Some(n.as_str())).collect()
-        };
-        for scope in scopes {
+        for scope in scopes(&self.namespaces) {
+            let scope = scope.map(String::as_str);
             let listed = self.list_grants_in(scope, of_bucket.clone(), &mut found).await;
             logged("list", "ImmBucketGrants", listed)?;
         }
