@@ -16,16 +16,6 @@ use crate::core::time;
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
-/// Returns the key of the grant that a job names.
-pub(super) fn grant_key(job: &JobObject, spec: &JobSpec) -> Option<ObjectKey> {
-    let reference = spec.grant_ref.as_ref()?;
-    let namespace = reference.namespace.as_ref().unwrap_or(&job.key.namespace);
-    Some(ObjectKey {
-        namespace: namespace.clone(),
-        name: reference.name.clone(),
-    })
-}
-
 /// Reads the grant of a job. `None` without a reference, or when the grant does not exist.
 ///
 /// # Errors
@@ -35,7 +25,7 @@ pub(super) async fn read_grant(
     job: &JobObject,
     spec: &JobSpec,
 ) -> Result<Option<GrantObject>, KubeError> {
-    read_named_grant(context, grant_key(job, spec), &job.key.namespace).await
+    read_named_grant(context, job.grant_key(spec), &job.key.namespace).await
 }
 
 /// Reads a grant for a job of the namespace `requester`. `None` without a key, or when the grant does not exist.

@@ -8,7 +8,7 @@ use futures::future::OptionFuture;
 use tokio::time::Instant;
 
 use super::events::handle_event;
-use super::grant_wait::{grant_key, read_named_grant};
+use super::grant_wait::read_named_grant;
 use super::job_credentials::{ValidJob, stops_run};
 use super::job_run::{Calls, JobRun, PERSIST_EVERY, REFRESH_EVERY, apply_edits};
 use super::run_input::StopReason;
@@ -89,7 +89,7 @@ async fn refresh_all<'a>(
     };
     let allowed = rules.allow_job(&tenant, &run.spec, &buckets).is_ok()
         && run.input.source_owner.as_ref().is_none_or(owner_allowed);
-    let named = read_named_grant(context, grant_key(&run.writer.job, &run.spec), &key.namespace);
+    let named = read_named_grant(context, run.writer.job.grant_key(&run.spec), &key.namespace);
     let grant = match answer_during_calls(run, calls, named).await {
         Ok(grant) => grant?,
         Err(end) => return Ok(Some(end)),

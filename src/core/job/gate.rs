@@ -35,17 +35,15 @@ pub fn evaluate_gate(
     grant: Option<&GrantObject>,
     now: Timestamp,
 ) -> GateDecision {
-    let Some(reference) = &spec.grant_ref else {
+    let Some(name) = job.grant_key(spec) else {
         return GateDecision::Open;
     };
-    let namespace = reference.namespace.as_deref().unwrap_or(&job.key.namespace);
-    let name = format!("{namespace}/{}", reference.name);
     let allowed = |grant: &GrantSpec| {
         let listed = grant
             .allowed_consumers
             .as_ref()
             .is_some_and(|a| a.namespaces.contains(&job.key.namespace));
-        namespace == job.key.namespace || listed
+        name.namespace == job.key.namespace || listed
     };
     let known = grant
         .and_then(|g| g.spec.as_ref().ok().map(|s| (g, s)))
@@ -61,8 +59,8 @@ pub fn evaluate_gate(
     if !is_live(grant) {
         return GateDecision::Wait(
             format!(
-                "Grant {name} is not live yet: see its Ready condition (kubectl get ibg -n {namespace} {} -o wide)",
-                reference.name
+                "Grant {name} is not live yet: see its Ready condition (kubectl get ibg -n {} {} -o wide)",
+                name.namespace, name.name
             ),
             None,
         );

@@ -86,6 +86,16 @@ pub struct JobObject {
 }
 
 impl JobObject {
+    /// Returns the key of the grant that the job names with this spec.
+    pub fn grant_key(&self, spec: &JobSpec) -> Option<ObjectKey> {
+        let reference = spec.grant_ref.as_ref()?;
+        let namespace = reference.namespace.as_ref().unwrap_or(&self.key.namespace);
+        Some(ObjectKey {
+            namespace: namespace.clone(),
+            name: reference.name.clone(),
+        })
+    }
+
     /// Returns `true` if the job has finished. Only its observed generation and the expiry of its results can change
     /// then.
     pub fn is_finished(&self) -> bool {
