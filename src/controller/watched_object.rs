@@ -14,7 +14,7 @@ use super::digest::ChangeDigest;
 use super::index::{ChangeToken, JobState, WatchedGrant};
 use crate::api::{ABANDON, FINALIZER, GrantReason, RECONCILE_AT, STARTED};
 use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey, StoredLedger};
-use crate::kubernetes::decode::{decode_grant, decode_metadata, dynamic_object};
+use crate::kubernetes::decode::{decode_grant, decode_metadata, dynamic_object, key_of};
 use crate::runtime::metrics::ObjectLabels;
 
 /// The fields of a spec that decide which keys are reconciled. All are optional: an object that an older version
@@ -150,10 +150,7 @@ impl Resource for PartialObject {
 
 impl PartialObject {
     pub(super) fn key(&self) -> ObjectKey {
-        ObjectKey {
-            namespace: self.namespace().unwrap_or_default(),
-            name: self.name_any(),
-        }
+        key_of(self)
     }
 
     pub(super) fn change_token(&self) -> ChangeToken {

@@ -175,7 +175,8 @@ pub(crate) fn decode_metadata<'de, D: Deserializer<'de>>(stored: D) -> Result<Ob
     })
 }
 
-fn key_of(object: &DynamicObject) -> ObjectKey {
+/// Returns the key of an object.
+pub(crate) fn key_of(object: &impl ResourceExt) -> ObjectKey {
     ObjectKey {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
